@@ -1,0 +1,3 @@
+"""
+Kind ``virtualenv``: a virtual environment built by uv.
+"""

@@ -1,0 +1,3 @@
+"""
+Host ``local``: warm workers on this machine.
+"""

@@ -1,0 +1,3 @@
+"""
+Run Python functions anywhere: one decorator, and every host is a plugin.
+"""

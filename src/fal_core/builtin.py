@@ -1,0 +1,20 @@
+"""
+What fal-core registers of its own: the kind ``current``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fal_core.environments import CurrentEnvironment, Environment
+from fal_core.hooks import API_VERSION, hookimpl
+
+fal_core_api = API_VERSION
+
+
+@hookimpl
+def fal_register_environments() -> Iterable[type[Environment]]:
+    """
+    Register the kind ``current``.
+    """
+    return [CurrentEnvironment]

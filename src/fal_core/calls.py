@@ -1,0 +1,94 @@
+"""
+A call as it travels: an envelope that hosts move and do not open.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from fal_core.environments import Environment
+from fal_core.options import Gateway, HostOptions
+from fal_core_worker.seals import Sealed
+
+ENVELOPE_VERSION = 1
+
+AuthMode = Literal["public", "private", "shared"]
+Lifetime = Literal["attached", "detached"]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class SealedFunction:
+    """
+    A function, sealed once for many calls.
+
+    Attributes:
+        digest: Of the sealed bytes; equal digests are the same function.
+
+        native: For a worker of the Python minor that sealed it.
+
+        portable: For any other: the function as source. None where that is
+            not sound.
+
+        refusal: Why *portable* is None, as a sentence; empty where it is not.
+    """
+
+    digest: str
+    native: Sealed
+    portable: Sealed | None = None
+    refusal: str = ""
+
+
+@attrs.frozen
+class SourceArchive:
+    """
+    Python source that is put on ``sys.path`` behind the environment's own.
+
+    Attributes:
+        digest: Of *data*; names the directory it is unpacked to.
+
+        data: A zip file.
+    """
+
+    digest: str
+    data: bytes = attrs.field(repr=lambda data: f"<{len(data)} bytes>")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Call:
+    """
+    One call of a function, or one batch of calls.
+
+    Attributes:
+        id: Unique; logs carry it. The items of a batch log as ``id/index``.
+
+        name: Of the function, for people.
+
+        setup: The ``setup_function``: run once in a worker, its result is the
+            first argument of each call.
+
+        arguments: A pair ``(args, kwargs)``; for a batch a list of them.
+
+        batch: How many items, 0 for a single call.
+
+        lifetime: ``attached`` work ends with the process that launched it.
+
+        traceparent: W3C trace context of the caller.
+    """
+
+    id: str
+    name: str
+    function: SealedFunction
+    arguments: Sealed
+    environment: Environment
+    host_options: HostOptions
+    gateway: Gateway
+    setup: SealedFunction | None = None
+    batch: int = 0
+    sources: tuple[SourceArchive, ...] = ()
+    application_name: str | None = None
+    application_auth_mode: AuthMode | None = None
+    lifetime: Lifetime = "attached"
+    traceparent: str | None = None
+    version: int = ENVELOPE_VERSION

@@ -1,0 +1,34 @@
+"""
+What ``fal-core doctor`` looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+
+@attrs.frozen
+class Finding:
+    """
+    What a check found.
+
+    Attributes:
+        ok: Whether all is well.
+
+        message: One sentence; where all is not well it says what to do.
+    """
+
+    ok: bool
+    message: str
+
+
+@attrs.frozen
+class Check:
+    """
+    One thing that can be wrong with this machine.
+    """
+
+    name: str
+    run: Callable[[], Finding]

@@ -1,0 +1,180 @@
+"""
+Environments: where a function's imports come from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from threading import Event
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from fal_core.events import LogSink
+    from fal_core.machines import Machine
+
+
+@attrs.frozen(kw_only=True)
+class Command:
+    """
+    One process to start, and how to end it.
+
+    Attributes:
+        argv: The whole command; a host never edits it.
+
+        variables: What the process needs in its environment beside what the
+            host passes on.
+
+        stop_argv: A command that ends the process where a signal would not
+            reach it, as in a container. None where a signal does.
+    """
+
+    argv: tuple[str, ...]
+    variables: Mapping[str, str] = attrs.field(factory=dict)
+    stop_argv: tuple[str, ...] | None = None
+
+
+class Interpreter(ABC):
+    """
+    A Python that can be started, in the environment that was built.
+
+    Attributes:
+        passes_fds: Whether open file descriptors reach the process. It is
+            false for a container.
+
+        python_version: As in ``3.11``. None where only starting it tells.
+    """
+
+    passes_fds: bool = True
+    python_version: str | None = None
+
+    @abstractmethod
+    def command(
+        self,
+        arguments: Sequence[str],
+        *,
+        variables: Mapping[str, str] = {},
+        binds: Mapping[str, str] = {},
+        ports: Mapping[int, int] = {},
+        machine: Machine | None = None,
+        name: str | None = None,
+    ) -> Command:
+        """
+        Return the command that starts this Python with *arguments*.
+
+        Arguments:
+            variables: Environment variables that the process must see.
+
+            binds: Directories of this machine, and where the process must see
+                them. An interpreter that shares the file system ignores it.
+
+            ports: Ports of this machine, and those of the process they lead to.
+
+            machine: The resources to limit the process to, where it can.
+
+            name: A name for the process where one can be given.
+        """
+
+
+class Environment(ABC):
+    """
+    What a function needs around it. Its attrs fields are its options.
+
+    A subclass is a frozen attrs class with keyword-only fields that names
+    itself through *kind*. It may also have a field ``python_version``.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """
+        A digest of the declaration, the interpreter, the platform and the index.
+
+        Equal keys may share one built environment. It holds no credentials.
+        """
+
+    @abstractmethod
+    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+        """
+        Build the environment, or find it built, and return its interpreter.
+
+        It may be called from many threads and processes at once for one key;
+        one of them builds. What the builder prints goes to *log*.
+
+        Raises:
+            EnvironmentBuildError: The environment cannot be built.
+
+            Cancelled: *cancelled* was set.
+        """
+
+    @abstractmethod
+    def extend(self, requirements: Iterable[str]) -> Self:
+        """
+        Return this environment with *requirements* added as a layer.
+        """
+
+    def is_built(self) -> bool:
+        """
+        Tell whether :meth:`build` would only have to find it.
+        """
+        return False
+
+
+@attrs.frozen
+class LocalInterpreter(Interpreter):
+    """
+    A Python of this machine, started by its path.
+    """
+
+    executable: str
+    python_version: str | None = None
+
+    def command(
+        self,
+        arguments: Sequence[str],
+        *,
+        variables: Mapping[str, str] = {},
+        binds: Mapping[str, str] = {},
+        ports: Mapping[int, int] = {},
+        machine: Machine | None = None,
+        name: str | None = None,
+    ) -> Command:
+        return Command(argv=(self.executable, *arguments), variables=dict(variables))
+
+
+@attrs.frozen(kw_only=True)
+class CurrentEnvironment(Environment):
+    """
+    The environment that the launching Python runs in; nothing is built.
+    """
+
+    kind: ClassVar[str] = "current"
+
+    @property
+    def key(self) -> str:
+        text = f"current\0{sys.executable}\0{sys.prefix}\0{sys.version}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return LocalInterpreter(sys.executable, version)
+
+    def extend(self, requirements: Iterable[str]) -> CurrentEnvironment:
+        from fal_core.errors import OptionError
+
+        names = ", ".join(repr(requirement) for requirement in requirements)
+        raise OptionError(
+            f"Kind 'current' takes no requirements, and was asked for {names}. "
+            "Install them where this Python finds them, or use kind 'virtualenv'."
+        )
+
+    def is_built(self) -> bool:
+        return True

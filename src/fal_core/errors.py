@@ -1,0 +1,340 @@
+"""
+Every error fal-core raises of its own accord.
+
+    FalCoreError
+    ├── OptionError (also a ValueError)     a declaration or an argument is wrong
+    │   ├── UnknownOptionError
+    │   ├── WrongKindError
+    │   ├── OptionTypeError
+    │   └── UnknownNameError
+    ├── PluginError                         a plugin breaks its side of the contract
+    ├── HostError                           the host failed, not the function
+    │   ├── WorkerLost
+    │   │   └── OutOfMemory
+    │   ├── Timeout (also a TimeoutError)
+    │   ├── Cancelled
+    │   ├── HostClosed
+    │   ├── UnsupportedError
+    │   └── EnvironmentBuildError
+    └── FalServerlessException              the documented errors
+        ├── FalServerlessError
+        ├── InternalFalServerlessError
+        ├── UserFunctionException
+        └── FalSerializationError
+            └── FalMissingDependencyError
+
+What the user's function raises is not in the tree: it arrives as itself.
+Each class holds its facts as positional fields, and ``str`` makes the sentence
+of them, so that errors pickle and cross processes unchanged.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+
+import attrs
+
+
+class FalCoreError(Exception):
+    """
+    The root of the tree: catch it to catch all of fal-core's own errors.
+    """
+
+
+# -- Declarations ------------------------------------------------------------
+
+
+class OptionError(FalCoreError, ValueError):
+    """
+    A declaration, an option or a command line argument is wrong.
+    """
+
+
+@attrs.define
+class UnknownOptionError(OptionError):
+    """
+    No installed plugin knows the option.
+
+    Attributes:
+        option: The name as the user wrote it.
+
+        suggestion: The known option whose name is nearest, if one is near.
+
+        extra: The extra of fal-core whose plugin would know it, if any.
+    """
+
+    option: str
+    suggestion: str | None = None
+    extra: str | None = None
+
+    def __str__(self) -> str:
+        if self.suggestion is not None:
+            return f"Unknown option {self.option!r}. Did you mean {self.suggestion!r}?"
+        if self.extra is not None:
+            return (
+                f"Unknown option {self.option!r}. It belongs to a plugin that is not "
+                f"installed: add the extra {self.extra!r} of fal-core."
+            )
+        return (
+            f"Unknown option {self.option!r}. "
+            "Run 'fal-core plugins list' to see which options the installed plugins have."
+        )
+
+
+@attrs.define
+class WrongKindError(OptionError):
+    """
+    The option exists, but for other kinds of environment.
+    """
+
+    option: str
+    kind: str
+    kinds: tuple[str, ...]
+    usable: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        others = " or ".join(repr(kind) for kind in self.kinds)
+        sentence = f"Option {self.option!r} belongs to kind {others}, not to {self.kind!r}."
+        if self.usable:
+            usable = ", ".join(self.usable)
+            sentence += f" Options of {self.kind!r}: {usable}."
+        return sentence
+
+
+@attrs.define
+class OptionTypeError(OptionError):
+    """
+    The value of an option or an argument has the wrong type.
+
+    Attributes:
+        option: Where the value stands, as in ``requirements[2]``.
+
+        got: The value as ``repr`` shows it, shortened, and its type.
+
+        expected: What would have been right, in words.
+    """
+
+    option: str
+    got: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"Option {self.option!r} must be {self.expected}, not {self.got}."
+
+
+@attrs.define
+class UnknownNameError(OptionError):
+    """
+    No installed plugin provides a host or an environment of that name.
+    """
+
+    role: str
+    name: str
+    known: tuple[str, ...]
+    hint: str = ""
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known) or "none"
+        hint = f" {self.hint}" if self.hint else ""
+        return f"No {self.role} is called {self.name!r}. Installed: {known}.{hint}"
+
+
+@attrs.define
+class PluginError(FalCoreError):
+    """
+    A plugin breaks its side of the contract.
+    """
+
+    plugin: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"Plugin {self.plugin!r}: {self.problem}"
+
+
+# -- Hosts -------------------------------------------------------------------
+
+
+class HostError(FalCoreError):
+    """
+    The host failed, not the function.
+    """
+
+
+@attrs.define
+class WorkerLost(HostError):
+    """
+    The process that ran the call ended before it answered.
+
+    Attributes:
+        code: Its exit code, if it exited.
+
+        signal: The number of the signal that ended it, if one did.
+
+        detail: What else is known, as a sentence; empty if nothing is.
+    """
+
+    code: int | None = None
+    signal: int | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            try:
+                name = signals.Signals(self.signal).name
+            except ValueError:
+                name = f"signal {self.signal}"
+            sentence = f"The worker was ended by {name} before it answered."
+        elif self.code is not None:
+            sentence = f"The worker exited with code {self.code} before it answered."
+        else:
+            sentence = "The worker ended before it answered."
+        return f"{sentence} {self.detail}" if self.detail else sentence
+
+
+class OutOfMemory(WorkerLost):
+    """
+    The worker was ended because it used more memory than it may.
+    """
+
+    def __str__(self) -> str:
+        detail = f" {self.detail}" if self.detail else ""
+        return f"The worker was ended because it ran out of memory.{detail}"
+
+
+@attrs.define
+class Timeout(HostError, TimeoutError):
+    """
+    The call took longer than it may, and was ended.
+    """
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"The call took longer than {self.seconds:g} s and was ended."
+
+
+@attrs.define
+class Cancelled(HostError):
+    """
+    The call was cancelled, and has ended.
+    """
+
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return self.detail or "The call was cancelled."
+
+
+@attrs.define
+class HostClosed(HostError):
+    """
+    The host was closed, or cannot be reached.
+    """
+
+    host: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"Host {self.host!r} cannot take calls. {self.detail or 'It was closed.'}"
+
+
+@attrs.define
+class UnsupportedError(HostError):
+    """
+    The host cannot do what the call asks of it.
+    """
+
+    host: str
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        remedy = f" {self.remedy}" if self.remedy else ""
+        return f"Host {self.host!r} cannot {self.what}.{remedy}"
+
+
+@attrs.define
+class EnvironmentBuildError(HostError):
+    """
+    The environment could not be built.
+
+    Attributes:
+        kind: The kind of environment.
+
+        reason: What the builder gave as the reason, as a sentence.
+
+        requirement: The requirement that failed, if the builder named one.
+
+        lines: The last lines of the builder's output.
+    """
+
+    kind: str
+    reason: str
+    requirement: str | None = None
+    lines: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        which = f" at requirement {self.requirement!r}" if self.requirement else ""
+        sentence = f"The {self.kind} environment could not be built{which}: {self.reason}"
+        return "\n".join((sentence, *(f"  {line}" for line in self.lines)))
+
+
+# -- The documented errors ---------------------------------------------------
+
+
+class FalServerlessException(FalCoreError):
+    """
+    The documented root of errors that have to do with running a function.
+    """
+
+
+@attrs.define
+class FalServerlessError(FalServerlessException):
+    """
+    A run or a declaration failed; *message* says how.
+    """
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define
+class InternalFalServerlessError(FalServerlessException):
+    """
+    The service failed, not the caller; *message* says how.
+    """
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define
+class FalSerializationError(FalServerlessException):
+    """
+    A function, an argument, a result or an exception cannot travel.
+    """
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define
+class FalMissingDependencyError(FalSerializationError):
+    """
+    The function needs a module that its environment does not have.
+    """
+
+
+class UserFunctionException(FalServerlessException):
+    """
+    The user's function raised; what it raised is the cause.
+
+    Hosts and wrappers that cannot raise the user's own exception raise this.
+    """

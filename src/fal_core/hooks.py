@@ -1,0 +1,116 @@
+"""
+The hooks of fal-core: what a plugin may answer.
+
+Hooks discover, resolve and observe. None changes a call on its way: a host that
+retries or records is a host around a host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from fal_core.calls import Call
+    from fal_core.checks import Check
+    from fal_core.environments import Environment
+    from fal_core.errors import HostError
+    from fal_core.hosts import Host
+    from fal_core.machines import Device, Machine
+    from fal_core.options import Gateway, Options
+    from fal_core.routes import RouteSignature
+
+#: The integer that a plugin states as ``fal_core_api`` in its entry module.
+API_VERSION = 1
+
+hookspec = pluggy.HookspecMarker("fal_core")
+hookimpl = pluggy.HookimplMarker("fal_core")
+
+
+# Collect: every plugin's answer counts.
+
+
+@hookspec
+def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
+    """
+    Return the host classes of this plugin.
+    """
+
+
+@hookspec
+def fal_register_environments() -> Iterable[type[Environment]]:
+    """
+    Return the environment classes of this plugin.
+    """
+
+
+@hookspec
+def fal_register_commands(cli: click.Group) -> None:
+    """
+    Add commands to *cli*, the group ``fal-core``.
+    """
+
+
+@hookspec
+def fal_discover_devices() -> Iterable[Device]:
+    """
+    Return the accelerators of this machine that the plugin knows.
+    """
+
+
+@hookspec
+def fal_health_checks() -> Iterable[Check]:
+    """
+    Return what ``fal-core doctor`` is to check.
+    """
+
+
+# Resolve: the first plugin with an answer wins, None passes.
+
+
+@hookspec(firstresult=True)
+def fal_resolve_machine(machine_type: str) -> Machine | None:
+    """
+    Return the resources that *machine_type* stands for.
+    """
+
+
+@hookspec(firstresult=True)
+def fal_create_server(
+    routes: Mapping[RouteSignature, Callable[..., Any]],
+    gateway: Gateway,
+    options: Options,
+) -> Callable[..., None] | None:
+    """
+    Return a picklable callable that serves *routes* until it is drained.
+    """
+
+
+# Observe: called once per call, with a count for a batch.
+
+
+@hookspec
+def fal_call_started(call: Call, host: Host[..., Any], count: int) -> None:
+    """
+    See a call that is about to be launched.
+    """
+
+
+@hookspec
+def fal_call_finished(
+    call: Call, host: Host[..., Any], count: int, seconds: float, raised: bool
+) -> None:
+    """
+    See a call that has ended with an outcome, *seconds* after its launch.
+    """
+
+
+@hookspec
+def fal_host_failed(call: Call, host: Host[..., Any], error: HostError) -> None:
+    """
+    See a call that has ended without an outcome.
+    """

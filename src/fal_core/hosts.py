@@ -1,0 +1,272 @@
+"""
+Hosts: the places where functions run.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar
+
+import attrs
+
+from fal_core.errors import UnsupportedError
+from fal_core.options import HostOptions, Options
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from fal_core.calls import AuthMode, Call
+    from fal_core.events import Phase, Sink
+    from fal_core.spawns import SpawnInfo
+    from fal_core_worker.frames import Frame
+
+ArgsT = ParamSpec("ArgsT")
+ReturnT = TypeVar("ReturnT", covariant=True)
+
+
+@attrs.frozen(kw_only=True)
+class Capabilities:
+    """
+    What a host can do. The core and the conformance suite read it.
+
+    Attributes:
+        kinds: The kinds of environment it runs. None for every kind whose
+            interpreter it can start.
+
+        python_versions: Those it can run, as in ``3.11``. None for whatever the
+            environment brings.
+
+        concurrency: How many calls it runs at once where no option says.
+
+        stream: Items of a generator arrive while it runs.
+
+        batch: One call may carry many items.
+
+        cancel: A running call can be ended.
+
+        crash: The end of a worker is noticed, and its children are ended.
+
+        keep_alive: Workers are kept between calls.
+
+        multiplex: One worker can run several calls at once.
+
+        home_calls: A function can call back to the process that launched it.
+
+        secrets: It resolves secrets.
+
+        serve: It runs functions that are reached from outside, and tells where.
+
+        detach: Work can outlive the process that launched it.
+    """
+
+    kinds: frozenset[str] | None = None
+    python_versions: tuple[str, ...] | None = None
+    concurrency: int = 1
+    stream: bool = True
+    batch: bool = True
+    cancel: bool = True
+    crash: bool = True
+    keep_alive: bool = False
+    multiplex: bool = False
+    home_calls: bool = True
+    secrets: bool = False
+    serve: bool = False
+    detach: bool = False
+
+
+class Execution(Protocol):
+    """
+    A call that a host has taken.
+
+    Attributes:
+        reference: Names the execution on its host; for detached work it is what
+            :meth:`Host.attach` takes.
+    """
+
+    @property
+    def reference(self) -> str: ...
+
+    def send(self, frame: Frame) -> None:
+        """
+        Pass *frame* on to the worker: credit, or the answer to a home call.
+        """
+
+    def drain(self) -> None:
+        """
+        Let a service end: it takes no more requests and finishes those it has.
+        """
+
+    def cancel(self, grace: float) -> None:
+        """
+        End the call: interrupt it, and after *grace* seconds end its processes.
+
+        It returns at once and may be called at any time; ``Exited`` tells the end.
+        """
+
+
+class Driven(ABC):
+    """
+    An execution that a waiting thread can drive, which saves a thread's switch.
+    """
+
+    @abstractmethod
+    def drive(self, timeout: float | None) -> None:
+        """
+        Deliver events on this thread until ``Exited``, or for *timeout* seconds.
+
+        It returns early where another thread delivers them already.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class ExecutionStatus:
+    """
+    Detached work, as a host lists it.
+
+    Attributes:
+        started: Seconds since the epoch.
+    """
+
+    reference: str
+    name: str
+    phase: Phase
+    started: float
+    ended: bool = False
+
+
+@attrs.define(eq=False, slots=False)
+class Host(ABC, Generic[ArgsT, ReturnT]):
+    """
+    A place where functions run. Its attrs fields configure the place.
+
+    A subclass is an attrs class of its own (``eq=False, slots=False``) that
+    names itself through *name* and writes :meth:`launch`. Everything else is
+    made of that.
+
+    Attributes:
+        name: What ``host=`` takes, and the scheme of a URL.
+
+        options: The options it understands. A host around a host computes it.
+
+        capabilities: What it can do.
+    """
+
+    name: ClassVar[str]
+    options: ClassVar[type[HostOptions]] = HostOptions
+    capabilities: ClassVar[Capabilities] = Capabilities()
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """
+        Return the host that *url* names, as in ``ray://head:10001``.
+
+        Raises:
+            OptionError: The URL does not fit this host.
+        """
+        from fal_core.errors import OptionError
+
+        if url not in (cls.name, f"{cls.name}://"):
+            raise OptionError(
+                f"Host {cls.name!r} takes no address, and was given {url!r}. "
+                f"Write host={cls.name!r}."
+            )
+        return cls()
+
+    # -- documented, written once --------------------------------------------
+
+    @classmethod
+    def parse_key(cls, key: str, value: Any) -> tuple[Any, Any]:
+        """
+        Return the option and the value that *key* and *value* stand for.
+        """
+        return key, value
+
+    @classmethod
+    def parse_options(cls, **config: Any) -> Options:
+        """
+        Sort *config* into options of the host, the environment and the gateway.
+
+        Raises:
+            OptionError: An option is unknown, of another kind, or of a wrong type.
+        """
+        from fal_core.vocabulary import parse_options
+
+        return parse_options(dict(cls.parse_key(key, value) for key, value in config.items()))
+
+    def run(
+        self,
+        func: Callable[ArgsT, ReturnT],
+        options: Options,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        application_name: str | None = None,
+        application_auth_mode: AuthMode | None = None,
+    ) -> ReturnT:
+        """
+        Run *func* here, wait for it, and return what it returned.
+        """
+        from fal_core.functions import IsolatedFunction
+
+        function = IsolatedFunction(
+            self,
+            func,
+            options,
+            app_name=application_name,
+            app_auth=application_auth_mode,
+        )
+        return function(*args, **kwargs)
+
+    def spawn(
+        self,
+        func: Callable[ArgsT, ReturnT],
+        options: Options,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        application_name: str | None = None,
+        application_auth_mode: AuthMode | None = None,
+    ) -> SpawnInfo:
+        """
+        Start *func* here and return at once.
+        """
+        from fal_core.functions import IsolatedFunction
+
+        function = IsolatedFunction(
+            self,
+            func,
+            options,
+            app_name=application_name,
+            app_auth=application_auth_mode,
+        )
+        return function.spawn(*args, **kwargs)
+
+    # -- what a host writes ----------------------------------------------------
+
+    @abstractmethod
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        """
+        Start *call* and return at once; what happens to it goes to *sink*.
+
+        It raises only for what it knows at once; anything later is the reason
+        in ``Exited``. It is called from many threads.
+        """
+
+    def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
+        """
+        Report detached work to *sink*, from its event number *after* on.
+
+        Raises:
+            HostError: There is no such work, or this host detaches none.
+        """
+        raise UnsupportedError(self.name, "attach to detached work")
+
+    def executions(self) -> Iterable[ExecutionStatus]:
+        """
+        List the detached work of this host.
+        """
+        return ()
+
+    def close(self) -> None:
+        """
+        End what runs here attached, and free what the host holds.
+        """

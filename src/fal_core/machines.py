@@ -1,0 +1,49 @@
+"""
+Machines and the devices they have.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Machine:
+    """
+    The resources that a machine type stands for.
+
+    Attributes:
+        cpus: How many processors. None where the host decides.
+
+        memory: Bytes of main memory. None where the host decides.
+
+        gpus: How many GPUs.
+
+        gpu_model: Which, as the vendor names it. None for any.
+    """
+
+    name: str
+    cpus: float | None = None
+    memory: int | None = None
+    gpus: int = 0
+    gpu_model: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Device:
+    """
+    An accelerator that this machine has.
+
+    Attributes:
+        kind: As in ``gpu``.
+
+        index: Its number among the devices of its kind.
+
+        memory: Bytes.
+    """
+
+    kind: str
+    index: int
+    name: str
+    uuid: str
+    memory: int

@@ -1,0 +1,186 @@
+"""
+Options: the lossless record of what the user wrote, and the typed values made of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+#: The port of a served function inside its own network.
+SERVE_PORT = 8080
+
+OnUnsupported = Literal["warn", "error", "ignore"]
+
+
+@attrs.frozen(kw_only=True)
+class HostOptions:
+    """
+    Every documented option of a host, with its one type and default.
+
+    Times are in seconds. A plugin adds options in a subclass; it redefines none.
+
+    Attributes:
+        machine_type: The machine to run on; of several the first that is free.
+
+        machine_types: The same as a list.
+
+        num_gpus: How many GPUs, where the machine type leaves it open.
+
+        regions: Where the function may run.
+
+        keep_alive: How long a worker stays warm without a call.
+
+        min_concurrency: How many workers stay warm at any time.
+
+        max_concurrency: How many workers there may be at once.
+
+        concurrency_buffer: How many workers more than are busy stay warm.
+
+        concurrency_buffer_perc: The same in percent of the busy ones.
+
+        max_multiplexing: How many calls one worker runs at once.
+
+        scaling_delay: How long a call waits before another worker starts.
+
+        request_timeout: How long one request may take.
+
+        request_start_timeout: How long one request may wait to be started.
+
+        startup_timeout: How long a worker may take to become ready.
+
+        termination_grace_period_seconds: How long a worker may take to end.
+
+        setup_function: Run once in each worker; its result is passed as the
+            first argument of each call.
+
+        secrets: The names of secrets that the function sees as variables.
+
+        data_mounts: Directories that outlive a worker.
+
+        metadata: What a deployment carries beside the function.
+
+        app_files: Files that travel with the function.
+
+        app_files_ignore: Patterns of files that do not.
+
+        app_files_context_dir: What *app_files* are relative to.
+
+        requirements_context_dir: What paths in requirements are relative to.
+
+        metrics_port: Where a service offers its metrics.
+
+        private_logs: Whether only the owner may see the logs.
+
+        health_check_config: How the service is asked for its health.
+
+        skip_retry_conditions: Failures after which a request is not retried.
+
+        retry_config: How requests are retried.
+    """
+
+    machine_type: str | tuple[str, ...] | None = None
+    machine_types: tuple[str, ...] | None = None
+    num_gpus: int | None = None
+    regions: tuple[str, ...] | None = None
+    keep_alive: float | None = None
+    min_concurrency: int | None = None
+    max_concurrency: int | None = None
+    concurrency_buffer: int | None = None
+    concurrency_buffer_perc: int | None = None
+    max_multiplexing: int | None = None
+    scaling_delay: float | None = None
+    request_timeout: float | None = None
+    request_start_timeout: float | None = None
+    startup_timeout: float | None = None
+    termination_grace_period_seconds: float | None = None
+    setup_function: Callable[[], Any] | None = None
+    secrets: tuple[str, ...] | None = None
+    data_mounts: tuple[str, ...] | None = None
+    metadata: Mapping[str, Any] | None = None
+    app_files: tuple[str, ...] | None = None
+    app_files_ignore: tuple[str, ...] | None = None
+    app_files_context_dir: str | os.PathLike[str] | None = None
+    requirements_context_dir: str | os.PathLike[str] | None = None
+    metrics_port: int | None = None
+    private_logs: bool | None = None
+    health_check_config: Any | None = None
+    skip_retry_conditions: tuple[str, ...] | None = None
+    retry_config: Mapping[str, Any] | None = None
+    _base_image: str | None = attrs.field(default=None, alias="_base_image")
+    _scheduler: str | None = attrs.field(default=None, alias="_scheduler")
+    _scheduler_options: Mapping[str, Any] | None = attrs.field(
+        default=None, alias="_scheduler_options"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Gateway:
+    """
+    How a function is reached from outside.
+
+    Attributes:
+        serve: Whether the function becomes an HTTP endpoint.
+
+        exposed_port: The port that a function with a server of its own listens on.
+    """
+
+    serve: bool = False
+    exposed_port: int | None = None
+
+
+@attrs.define
+class Options:
+    """
+    What the user wrote, sorted into three mappings; nothing is lost or added.
+
+    Attributes:
+        host: Options of the host, those included that this host cannot use.
+
+        environment: Options of the environment, ``kind`` among them.
+
+        gateway: Options of the gateway.
+    """
+
+    host: dict[str, Any] = attrs.field(factory=dict)
+    environment: dict[str, Any] = attrs.field(factory=dict)
+    gateway: dict[str, Any] = attrs.field(factory=dict)
+
+    def add_requirements(self, requirements: list[str]) -> None:
+        """
+        Add *requirements* that are not there yet, as a layer where layers are used.
+
+        Raises:
+            FalServerlessError: The kind of environment takes no requirements.
+        """
+        from fal_core.errors import FalServerlessError
+
+        kind = self.environment.get("kind", "virtualenv")
+        names = {"virtualenv": "requirements", "container": "requirements", "conda": "pip"}
+        if kind not in names:
+            raise FalServerlessError(
+                f"Requirements can be added to a conda, virtualenv or container "
+                f"environment, not to kind {kind!r}."
+            )
+        written = self.environment.setdefault(names[kind], [])
+        layered = bool(written) and all(not isinstance(entry, str) for entry in written)
+        present = {name for entry in written for name in entry} if layered else set(written)
+        if present.issuperset(requirements):
+            return
+        # The mapping keeps what the user wrote; the user's own list is not touched.
+        added = [list(requirements)] if layered else list(requirements)
+        self.environment[names[kind]] = [*written, *added]
+
+    def get_exposed_port(self) -> int | None:
+        """
+        Return the port that the function listens on in a network of its own.
+
+        None for a function that is not reached from outside.
+        """
+        exposed_port: int | None = self.gateway.get("exposed_port")
+        if exposed_port is not None:
+            return exposed_port
+        return SERVE_PORT if self.gateway.get("serve") else None
