@@ -139,12 +139,14 @@ def code_imports(code: CodeType, package: str) -> list[str]:
     return names
 
 
-#: Where a function does something other than import. A ``try`` begins with NOP.
-_IMPORTING = frozenset(
-    ("RESUME", "COPY_FREE_VARS", "MAKE_CELL", "CACHE", "GEN_START", "RETURN_GENERATOR")
-    + ("LOAD_CONST", "LOAD_SMALL_INT", "IMPORT_NAME", "IMPORT_FROM", "POP_TOP", "ROT_TWO")
-    + ("STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "SWAP")
-)
+_RESUMES = 0x20 | 0x80 | 0x200  # Flags of generators and coroutines.
+
+#: What importing compiles to. A ``try`` begins with NOP, or is in the exception table.
+_IMPORTING = {
+    *("RESUME", "COPY_FREE_VARS", "MAKE_CELL", "CACHE", "GEN_START", "RETURN_GENERATOR"),
+    *("LOAD_CONST", "LOAD_SMALL_INT", "IMPORT_NAME", "IMPORT_FROM", "POP_TOP", "ROT_TWO"),
+    *("STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "SWAP"),
+}
 
 
 def leading_imports(code: CodeType) -> list[tuple[str, str]]:
@@ -159,8 +161,12 @@ def leading_imports(code: CodeType) -> list[tuple[str, str]]:
     module = ""
     level: object = 0
     constants: list[object] = []
-    for instruction in dis.get_instructions(code):
-        if instruction.opname not in _IMPORTING:
+    bytecode = dis.Bytecode(code)
+    # All of a generator is in its exception table.
+    entries = () if code.co_flags & _RESUMES else getattr(bytecode, "exception_entries", ())
+    guarded = min((entry.start for entry in entries), default=sys.maxsize)
+    for instruction in bytecode:
+        if instruction.opname not in _IMPORTING or instruction.offset >= guarded:
             break
         if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
             constants.append(instruction.argval)
