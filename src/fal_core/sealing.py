@@ -102,23 +102,43 @@ def seal_function(
     name = getattr(func, "__qualname__", None) or type(func).__name__
     modules = local_modules(func, local_python_modules)
     by_value = ByValue(func, modules)
-    pickler = Pickler(by_value=by_value)
     needs = {module: tuple(names) for module, names in used_modules(func).items()}
-    pickler.file.write(pickle.dumps((name, needs), 5))
+    head = pickle.dumps((name, needs), 5)
+    pickler = Pickler(by_value=by_value)
+    pickler.file.write(head)
     try:
         native = dump(pickler, func)
     except Exception as error:
         raise FalSerializationError(
             f"Function {name!r} cannot travel{_culprit(pickler.functions)}: {error}"
         ) from error
+    other, refusal = _seal_portable(func, head, by_value) if portable else (None, "")
     return FunctionSeal(
         name=name,
-        sealed=SealedFunction(digest=_digest(native), native=native),
+        sealed=SealedFunction(
+            digest=_digest(native), native=native, portable=other, refusal=refusal
+        ),
         sources=archives(modules, local_python_modules),
         by_value=by_value,
         classes=frozenset(pickler.classes),
         **_captured(pickler.functions),
     )
+
+
+def _seal_portable(
+    func: Callable[..., Any], head: bytes, by_value: Callable[[str], bool]
+) -> tuple[Sealed | None, str]:
+    from fal_core.portability import NotPortable, PortablePickler
+    from fal_core_worker.pickling import dump
+
+    pickler = PortablePickler(by_value=by_value)
+    pickler.file.write(head)
+    try:
+        return dump(pickler, func), ""
+    except NotPortable as error:
+        return None, str(error)
+    except Exception as error:
+        return None, f"It cannot be written as source: {error}"
 
 
 class ByValue:
@@ -154,7 +174,7 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
         return Sealed(data)
     from fal_core_worker import pickling
 
-    what = f"An argument of {seal.name!r}"
+    what = f"an argument of {seal.name!r}"
     try:
         return pickling.seal(value, what, by_value=seal.by_value, known=seal.classes)
     except SealingError as error:
@@ -177,7 +197,7 @@ def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
     from fal_core_worker.pickling import open_sealed
 
     try:
-        return open_sealed(sealed, f"The result of {seal.name!r}")
+        return open_sealed(sealed, f"the result of {seal.name!r}")
     except MissingModule as error:
         raise FalMissingDependencyError(str(error)) from error.__cause__
     except SealingError as error:
@@ -220,7 +240,7 @@ def _open_whole(record: Record) -> BaseException | None:
     if data is None:
         return None
     try:
-        opened = open_sealed(Sealed(data), "The exception")
+        opened = open_sealed(Sealed(data), "the exception")
     except SealingError:
         return None
     return opened if isinstance(opened, BaseException) else None
