@@ -15,7 +15,7 @@ from types import AsyncGeneratorType, CoroutineType, FrameType
 from typing import Any
 
 from fal_core_worker import frames, opening, trees
-from fal_core_worker.functions import (
+from fal_core_worker.slots import (
     LAZY,
     RAISED,
     VALUE,
