@@ -102,7 +102,7 @@ def describe(annotation: Any) -> str:
     annotation = plain(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in UNIONS:
-        return alternatives([describe(arm) for arm in arguments])
+        return alternatives([word for arm in arguments for word in _arm_words(arm)])
     if origin is typing.Literal:
         return alternatives([repr(value) for value in arguments])
     kind = origin or annotation
@@ -112,7 +112,8 @@ def describe(annotation: Any) -> str:
         return "a mapping" + (f" to {_plural(arguments[1])}" if arguments[1:] else "")
     if kind in _WORDS:
         return _WORDS[kind][0]
-    return f"a {getattr(kind, '__name__', None) or kind}"
+    name = str(getattr(kind, "__name__", None) or kind)
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
 def alternatives(words: list[str]) -> str:
@@ -121,6 +122,10 @@ def alternatives(words: list[str]) -> str:
     """
     *most, last = dict.fromkeys(words)
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def _arm_words(arm: Any) -> list[str]:
+    return ["True", "False"] if plain(arm) is bool else [describe(arm)]
 
 
 def _container(kind: Any) -> str:

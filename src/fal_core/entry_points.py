@@ -107,7 +107,8 @@ def _declarations_in(directory: str) -> Iterator[tuple[str, str, str]]:
     Yield name, version and ``entry_points.txt`` of each distribution.
     """
     try:
-        entries = os.listdir(directory)
+        # Sorted, so that the plugins of every process load in one order.
+        entries = sorted(os.listdir(directory))
     except NotADirectoryError:
         yield from _declarations_in_archive(directory)
         return
