@@ -49,6 +49,9 @@ _WORDS = {
     Any: ("anything", "anything"),
 }
 
+# Words that are an enumeration of their own already.
+_SINGLE = {"True or False": ("True", "False")}
+
 
 def option_types(cls: type) -> Mapping[str, Any]:
     """
@@ -102,7 +105,7 @@ def describe(annotation: Any) -> str:
     annotation = plain(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in UNIONS:
-        return alternatives([word for arm in arguments for word in _arm_words(arm)])
+        return alternatives([describe(arm) for arm in arguments])
     if origin is typing.Literal:
         return alternatives([repr(value) for value in arguments])
     kind = origin or annotation
@@ -120,12 +123,9 @@ def alternatives(words: list[str]) -> str:
     """
     Return *words* as one enumeration, each once.
     """
-    *most, last = dict.fromkeys(words)
+    single = [part for word in words for part in _SINGLE.get(word, (word,))]
+    *most, last = dict.fromkeys(single)
     return f"{', '.join(most)} or {last}" if most else last
-
-
-def _arm_words(arm: Any) -> list[str]:
-    return ["True", "False"] if plain(arm) is bool else [describe(arm)]
 
 
 def _container(kind: Any) -> str:
