@@ -171,9 +171,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             submitter = self._submitter = Submitter(launcher)
         return submitter.submit(args, kwargs)
 
-    def spawn(
-        self, *args: ArgsT.args, **kwargs: ArgsT.kwargs
-    ) -> SpawnInfo:
+    def spawn(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
         """
         Start a call and return at once; its lines are queued, not printed.
         """
@@ -561,9 +559,7 @@ if TYPE_CHECKING:
         ) -> IsolatedFunction[ArgsT, ItemT]: ...
 
         @overload
-        def __call__(
-            self, func: Callable[ArgsT, ItemT]
-        ) -> IsolatedFunction[ArgsT, ItemT]: ...
+        def __call__(self, func: Callable[ArgsT, ItemT]) -> IsolatedFunction[ArgsT, ItemT]: ...
 
 
 def _register_stubs() -> None:

@@ -291,7 +291,7 @@ class Worker:
             self._deliver(frame)
         return True
 
-    def _read_before_magic(self) -> list[Frame] | None:
+    def _read_before_magic(self) -> list[frames.Received] | None:
         """
         Read what a banner or a ``.pth`` file prints before the worker speaks.
         """
@@ -312,7 +312,7 @@ class Worker:
 
     # -- delivering ---------------------------------------------------------------
 
-    def _deliver(self, frame: Frame) -> None:
+    def _deliver(self, frame: frames.Received) -> None:
         kind, channel, a, b, payload = frame
         execution = self.executions.get(channel)
         if kind == frames.OUTCOME:

@@ -77,9 +77,7 @@ class Frame(NamedTuple):
     payload: Any
 
 
-def pack_frame(
-    kind: int, channel: int = 0, a: int = 0, b: int = 0, data: bytes = b""
-) -> bytes:
+def pack_frame(kind: int, channel: int = 0, a: int = 0, b: int = 0, data: bytes = b"") -> bytes:
     """
     Return the bytes of a frame without buffers.
     """
@@ -125,6 +123,10 @@ def unpack_buffers(payload: Any, count: int, arena: Any) -> tuple[Any, list[Any]
         else:
             buffers.append(arena.view(offset, length))
     return data, buffers
+
+
+#: A frame as it is read; making a plain tuple is much the quickest.
+Received = tuple[int, int, int, int, Any]
 
 
 class Stream:
@@ -184,13 +186,14 @@ class Stream:
                 self._write([header, *parts])
             return
         message = HEADER.pack(kind, VERSION, 0, channel, a, b, len(data))
+        if len(data) < _READ_SIZE:
+            message += data
+            with self._lock:
+                sent = os.write(self.writer, message)
+                if sent < len(message):
+                    self._write([message[sent:]])
+            return
         with self._lock:
-            if len(data) < _READ_SIZE:
-                message += data
-                if os.write(self.writer, message) == len(message):
-                    return
-                # Only a signal can cut a blocking write short.
-                raise ConnectionError("The stream to the worker was cut.")
             self._write([message, data])
 
     def write(self, data: bytes) -> None:
@@ -200,7 +203,7 @@ class Stream:
         with self._lock:
             self._write([data])
 
-    def read(self) -> list[Frame] | None:
+    def read(self) -> list[Received] | None:
         """
         Read once; return the frames that are complete, or None at the end.
         """
@@ -214,13 +217,19 @@ class Stream:
             return None
         return self.parse(self._rest + chunk if self._rest else chunk)
 
-    def parse(self, data: bytes) -> list[Frame]:
+    def parse(self, data: bytes) -> list[Received]:
         """
         Return the frames that *data* completes, and keep the rest for later.
         """
-        frames: list[Frame] = []
-        at = 0
         size = len(data)
+        at = 0
+        if size >= HEADER_SIZE:
+            kind, _, buffers, channel, a, b, length = HEADER.unpack_from(data)
+            if length + HEADER_SIZE == size and not buffers and kind < RELEASE:
+                # The usual case: one frame, and all of it.
+                self._rest = b""
+                return [(kind, channel, a, b, data[HEADER_SIZE:])]
+        frames: list[Received] = []
         while size - at >= HEADER_SIZE:
             kind, _, buffers, channel, a, b, length = HEADER.unpack_from(data, at)
             start = at + HEADER_SIZE
@@ -248,7 +257,7 @@ class Stream:
 
     def _add(
         self,
-        frames: list[Frame],
+        frames: list[Received],
         kind: int,
         buffers: int,
         channel: int,
@@ -263,9 +272,9 @@ class Stream:
         else:
             if buffers:
                 payload = unpack_buffers(payload, buffers, self.inbound)
-            frames.append(Frame(kind, channel, a, b, payload))
+            frames.append((kind, channel, a, b, payload))
 
-    def _read_large(self, large: bytearray) -> list[Frame] | None:
+    def _read_large(self, large: bytearray) -> list[Received] | None:
         try:
             count = os.readv(self.reader, [memoryview(large)[self._filled :]])
         except ConnectionError:
@@ -277,7 +286,7 @@ class Stream:
             return []
         self._large = None
         kind, _, buffers, channel, a, b, _ = HEADER.unpack_from(large)
-        frames: list[Frame] = []
+        frames: list[Received] = []
         payload: Any = memoryview(large)[HEADER_SIZE:].toreadonly()
         self._add(frames, kind, buffers, channel, a, b, payload)
         return frames
