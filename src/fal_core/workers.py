@@ -317,6 +317,7 @@ class Worker:
         execution = self.executions.get(channel)
         if kind == frames.OUTCOME:
             if execution is not None:
+                self.stopped = self.stopped or b == frames.REPLACE
                 self._deliver_outcome(execution, a, payload)
         elif kind == frames.LOG:
             self._deliver_log(payload)
@@ -343,6 +344,8 @@ class Worker:
             self.unfollow()
         if self._idle is not None:
             self._idle(self)
+        if self.stopped and not self.executions:
+            self.stop()
         if a == frames.ENDED_CANCELLED:
             execution.finish(Exited(reason=Cancelled()))
         else:

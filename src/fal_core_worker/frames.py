@@ -47,7 +47,7 @@ LOG = 34  #: a marshalled list of output
 ITEM = 35  #: sealed items                         first           count
 RETURNED = 36  #: items are handed back            first
 READY = 37  #: a marshalled mapping of urls
-OUTCOME = 38  #: the sealed end of a call          see ENDED_*
+OUTCOME = 38  #: the sealed end of a call          see ENDED_*     0 or REPLACE
 HOME_CALL = 39  #: a sealed call to home           number
 
 # From either end.
@@ -60,6 +60,9 @@ STREAM = 0x80000000
 ENDED_WELL = 0
 ENDED_RAISED = 1
 ENDED_CANCELLED = 2
+
+#: In ``b`` of an OUTCOME frame: the worker wants to end once it is idle.
+REPLACE = 1
 
 
 class Frame(NamedTuple):
