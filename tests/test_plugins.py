@@ -146,6 +146,10 @@ def fal_register_environments():
         OPTIONS.format(name="kindly", option="layers: int | None = None"),
         "'layers'",
     ),
+    "option_without_default": (
+        OPTIONS.format(name="demanding", option="partition: str"),
+        "option 'partition' has no default",
+    ),
     "same_name_twice": (
         HOST.format(name="twice").replace("[Place]", "[Place, Place]"),
         "twice",
@@ -221,7 +225,7 @@ def listing(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "environments": sorted(plugins.environments),
             "loaded": [plugin.entry.name for plugin in plugins.loaded],
             "broken": {error.plugin: str(error) for error in plugins.broken},
-            "descriptions": {each.name: each.problem for each in describe_plugins()},
+            "descriptions": {str(each.entry): each.problem for each in describe_plugins()},
             "asked": {
                 name: attempt(find_host, name) for name in ("good", "shared", "exits", "odd")
             },

@@ -49,6 +49,8 @@ class Loader:
     Attributes:
         classes: For each name the plugins that claim it, and their classes.
 
+        discarded: The broken plugins by the names that their errors give them.
+
         offered: What broken plugins would have provided, where that is known.
     """
 
@@ -56,6 +58,7 @@ class Loader:
     loaded: list[LoadedPlugin] = attrs.field(factory=list)
     broken: list[PluginError] = attrs.field(factory=list)
     classes: dict[Claim, dict[str, type]] = attrs.field(factory=lambda: defaultdict(dict))
+    discarded: dict[str, EntryPoint] = attrs.field(factory=dict)
     offered: dict[Claim, PluginError] = attrs.field(factory=dict)
     _host_options: dict[str, Any] = attrs.field(factory=dict)
     _environment_options: dict[str, str] = attrs.field(factory=dict)
@@ -142,6 +145,7 @@ class Loader:
             )
             error.__cause__ = cause
         self.broken.append(error)
+        self.discarded[error.plugin] = entry
         self.offered.update(dict.fromkeys(claims, error))
 
     def _keep(self, entry: EntryPoint, claims: Mapping[Claim, type]) -> None:

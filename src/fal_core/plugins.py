@@ -33,6 +33,28 @@ _OBSERVERS = ("fal_call_started", "fal_call_finished", "fal_host_failed")
 _CORE = EntryPoint("core", "fal_core.builtin", "fal-core")
 
 
+@attrs.frozen(kw_only=True)
+class PluginDescription:
+    """
+    A plugin as a listing shows it.
+
+    Attributes:
+        hosts: The names of the hosts it provides.
+
+        environments: The kinds of environment it provides.
+
+        hooks: The names of all hooks it answers.
+
+        problem: What is wrong with it, as a sentence; empty where all is well.
+    """
+
+    entry: EntryPoint
+    hosts: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()
+    problem: str = ""
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Plugins:
     """
@@ -58,6 +80,7 @@ class Plugins:
     broken: tuple[PluginError, ...]
     hook: Any = attrs.field(repr=False)
     has_observers: bool
+    _discarded: Mapping[str, EntryPoint] = attrs.field(repr=False)
     _conflicts: Mapping[Claim, PluginError] = attrs.field(repr=False)
     _offered: Mapping[Claim, PluginError] = attrs.field(repr=False)
 
@@ -77,6 +100,29 @@ class Plugins:
             # An error that is raised twice must not collect both tracebacks.
             raise attrs.evolve(self._conflicts[role, name])
         raise UnknownNameError(role, name, tuple(sorted(classes)), self._hint(role, name))
+
+    def describe(self) -> tuple[PluginDescription, ...]:
+        """
+        Return all plugins as a listing shows them.
+        """
+        working = [
+            PluginDescription(
+                entry=plugin.entry,
+                hosts=plugin.hosts,
+                environments=plugin.environments,
+                hooks=plugin.hooks,
+            )
+            for plugin in self.loaded
+        ]
+        broken = [
+            PluginDescription(
+                # A name that several plugins claim is the problem of no single one.
+                entry=self._discarded.get(error.plugin, EntryPoint(error.plugin, "")),
+                problem=error.problem,
+            )
+            for error in self.broken
+        ]
+        return (*working, *broken)
 
     def _hint(self, role: Role, name: str) -> str:
         if (role, name) in self._offered:
@@ -104,24 +150,6 @@ class Plugins:
         classes: Mapping[str, Any] = self.hosts if role == "host" else self.environments
         for near in get_close_matches(name, sorted({*classes, *EXTRAS[role]}), n=1):
             yield f"Did you mean {near!r}?"
-
-
-@attrs.frozen(kw_only=True)
-class PluginDescription:
-    """
-    A plugin as a listing shows it.
-
-    Attributes:
-        problem: What is wrong with it, as a sentence; empty where all is well.
-    """
-
-    name: str
-    distribution: str = ""
-    version: str = ""
-    hosts: tuple[str, ...] = ()
-    environments: tuple[str, ...] = ()
-    hooks: tuple[str, ...] = ()
-    problem: str = ""
 
 
 # What this process shares. A forked child makes hosts of its own.
@@ -183,24 +211,9 @@ def find_host(name_or_url: str) -> Host[..., Any]:
 
 def describe_plugins() -> tuple[PluginDescription, ...]:
     """
-    Return all plugins, those that work first.
+    Return all plugins, those that work first; at the end the names that several claim.
     """
-    plugins = load_plugins()
-    working = [
-        PluginDescription(
-            name=plugin.entry.name,
-            distribution=plugin.entry.distribution,
-            version=plugin.entry.version,
-            hosts=plugin.hosts,
-            environments=plugin.environments,
-            hooks=plugin.hooks,
-        )
-        for plugin in plugins.loaded
-    ]
-    broken = [
-        PluginDescription(name=error.plugin, problem=error.problem) for error in plugins.broken
-    ]
-    return (*working, *broken)
+    return load_plugins().describe()
 
 
 @contextmanager
@@ -257,6 +270,7 @@ def _load() -> Plugins:
         broken=(*loader.broken, *conflicts.values()),
         hook=hook,
         has_observers=any(getattr(hook, name).get_hookimpls() for name in _OBSERVERS),
+        discarded=loader.discarded,
         conflicts=conflicts,
         offered=loader.offered,
     )

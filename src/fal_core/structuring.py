@@ -102,28 +102,35 @@ def _structure_leaf(value: Any, target: Any, *, manner: Manner) -> Any:
         return int(value)
     if _is_instance(value, kind):
         return value
-    if manner == "text" and isinstance(value, str):
-        return _structure_name(value, target)
     if kind is float and _is_instance(value, int):
-        try:
-            return float(value)
-        except OverflowError:
-            raise Mismatch(value, "a number that a float can hold") from None
+        return _as_float(value)
+    if manner == "text" and isinstance(value, str | int):
+        return _structure_name(value, target)
     raise Mismatch(value, describe(target))
 
 
-def _structure_name(value: str, target: Any) -> Any:
+def _structure_name(value: str | int, target: Any) -> Any:
     """
     Return the enum member, or the path, that *value* names.
     """
     kind = _kind(target)
     if issubclass(kind, enum.Enum):
-        if value in kind.__members__:
+        if isinstance(value, str) and value in kind.__members__:
             return kind[value]
+        for member in kind:
+            if type(member.value) is type(value) and member.value == value:
+                return member
         raise Mismatch(value, alternatives([repr(name) for name in kind.__members__]))
-    if kind is os.PathLike or issubclass(kind, os.PathLike):
+    if isinstance(value, str) and issubclass(kind, os.PathLike):
         return Path(value) if kind is os.PathLike else kind(value)
     raise Mismatch(value, describe(target))
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise Mismatch(value, "a number that a float can hold") from None
 
 
 def _is_instance(value: Any, kind: Any) -> bool:

@@ -16,12 +16,14 @@ from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError, Wr
 from fal_core.hosts import Host
 from fal_core.options import Gateway, HostOptions, Options
 from fal_core.plugins import Plugins, find_environment, load_plugins
-from fal_core.records import Records, build, unstructure, unstructure_environment
+from fal_core.records import Records, build, restore, unstructure
 
 __all__ = [
     "Vocabulary",
     "kind_of",
     "parse_options",
+    "restore",
+    "restore_environment",
     "structure_environment",
     "structure_gateway",
     "structure_host_options",
@@ -197,6 +199,27 @@ def structure_gateway(options: Options) -> Gateway:
         OptionError: It has no such option, or one has a wrong type.
     """
     return _gateways.get(options, options.gateway, Gateway, _build_gateway)
+
+
+def unstructure_environment(environment: Environment) -> dict[str, Any]:
+    """
+    Return *environment* as JSON has it, its kind included.
+
+    Raises:
+        OptionTypeError: JSON cannot hold a value.
+    """
+    return unstructure(environment)
+
+
+def restore_environment(travelled: Mapping[str, Any]) -> Environment:
+    """
+    Return the environment of which :func:`unstructure_environment` made *travelled*.
+
+    Raises:
+        OptionError: The kind is not installed here, or has other options.
+    """
+    options = {name: value for name, value in travelled.items() if name != "kind"}
+    return restore(find_environment(kind_of(travelled)), options)
 
 
 def unusable_options(options: Options, host: Host[..., Any]) -> tuple[str, ...]:
