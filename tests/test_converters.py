@@ -237,21 +237,26 @@ LEAVES: list[Any] = [
 ]
 
 
+# Subscribed with what a strategy drew, which is no type to a type checker.
+GENERICS: tuple[Any, ...] = (list, tuple, Sequence, set, dict, Mapping)
+LIST, TUPLE, SEQUENCE, SET, DICT, MAPPING = GENERICS
+
+
 def _composed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(
-        inner.map(lambda item: list[item]),
-        inner.map(lambda item: tuple[item, ...]),
-        inner.map(lambda item: Sequence[item]),
-        inner.map(lambda item: set[item]),
+        inner.map(lambda item: LIST[item]),
+        inner.map(lambda item: TUPLE[item, ...]),
+        inner.map(lambda item: SEQUENCE[item]),
+        inner.map(lambda item: SET[item]),
         inner.map(lambda item: Optional[item]),
-        st.tuples(inner, inner).map(lambda items: tuple[items]),
-        st.tuples(inner, inner).map(lambda items: dict[items[0], items[1]]),
-        inner.map(lambda item: Mapping[str, item]),
+        st.tuples(inner, inner).map(lambda items: TUPLE[items]),
+        st.tuples(inner, inner).map(lambda items: DICT[items]),
+        inner.map(lambda item: MAPPING[str, item]),
         st.lists(inner, min_size=1, max_size=3).map(lambda arms: Union[tuple(arms)]),
     )
 
 
-annotations = st.recursive(st.sampled_from(LEAVES), _composed, max_leaves=5)
+drawn_annotations = st.recursive(st.sampled_from(LEAVES), _composed, max_leaves=5)
 
 leaves = st.one_of(
     st.none(),
@@ -274,7 +279,7 @@ values = st.recursive(
 )
 
 
-@given(values, annotations)
+@given(values, drawn_annotations)
 def test_first_look_agrees_with_the_converter(value: Any, annotation: Any) -> None:
     """
     What the first look accepts the converter accepts with one result, and what it
@@ -332,7 +337,8 @@ def test_wire_takes_whole_doubles_for_integers() -> None:
         max_concurrency=2, keep_alive=300.0, machine_type=("a", "b"), _scheduler="nomad"
     )
     assert type(options.max_concurrency) is int
-    assert wire_converter().structure(1.0, Literal[1, 2]) == 1
+    one_or_two: Any = Literal[1, 2]
+    assert wire_converter().structure(1.0, one_or_two) == 1
 
 
 @pytest.mark.parametrize(

@@ -574,9 +574,11 @@ def test_host_without_address_refuses_one() -> None:
     """
 
     @attrs.define(eq=False, slots=False)
-    class Fixed(Placed):
+    class Fixed(Host[..., Any]):
         name: ClassVar[str] = "fixed"
-        from_url = classmethod(Host.from_url.__func__)  # type: ignore[attr-defined]
+
+        def launch(self, call: Any, sink: Sink) -> Execution:
+            raise AssertionError(call, sink)
 
     with plugins.registered(plugin([Fixed])):
         with pytest.raises(OptionError, match="takes no address"):

@@ -65,7 +65,10 @@ class Layered(CurrentEnvironment):
 
     kind: ClassVar[str] = "layered"
 
-    requirements: Written = attrs.field(default=(), converter=as_layers)
+    requirements: Written = attrs.field(
+        default=(),  # type: ignore[assignment]
+        converter=as_layers,
+    )
     python_version: str | None = None
     force: bool = False
     variables: Mapping[str, str] = attrs.field(factory=dict)
@@ -336,7 +339,7 @@ def test_typed_values_have_their_types() -> None:
     )
     environment = structure_environment(options)
     assert environment == Layered(requirements=["a", "b"], limit=2.0)
-    assert environment.requirements == (("a", "b"),)  # type: ignore[attr-defined]
+    assert attrs.asdict(environment)["requirements"] == (("a", "b"),)
     host_options = structure_host_options(options, Plain())
     assert host_options == HostOptions(machine_type=("x",), keep_alive=3.0)
     assert type(host_options.keep_alive) is float

@@ -65,7 +65,7 @@ def make_converter(manner: Manner) -> cattrs.Converter:
     made = cattrs.Converter(forbid_extra_keys=manner != "wire")
     leaf = functools.partial(_structure_leaf, manner=manner)
     literal = functools.partial(_structure_literal, manner=manner)
-    for kind in (*PRIMITIVES, Path):
+    for kind in (*PRIMITIVES, Path, enum.Enum):
         made.register_structure_hook(kind, leaf)
     # The one registered last is asked first.
     made.register_structure_hook_func(_is_leaf, leaf)
