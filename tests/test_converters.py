@@ -18,15 +18,15 @@ from typing import Annotated, Any, Literal, NewType, Optional, Union
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fal_core.annotations import describe
 from fal_core.converters import converter, structure, wire_converter
 from fal_core.errors import OptionTypeError
+from fal_core.mismatches import Mismatch
 from fal_core.options import HostOptions
 from fal_core.shortcuts import UNSURE, WRONG, accept
-from fal_core.structuring import Mismatch
 from fal_core.texts import parse_json, parse_text
 
 
@@ -273,13 +273,19 @@ values = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.lists(inner, max_size=3).map(tuple),
-        st.dictionaries(st.sampled_from(["a", "b", 1, None]), inner, max_size=2),
+        st.dictionaries(st.sampled_from(["a", "x", 1, None]), inner, max_size=2),
     ),
     max_leaves=6,
 )
 
 
+@settings(max_examples=500, deadline=None)
 @given(values, drawn_annotations)
+@example([1], Union[set[int], list[int]])
+@example({"x": 1}, Union[Point, dict[str, int]])
+@example(Text("a"), str)
+@example(Size.SMALL, Union[str, int])
+@example(2**53 + 1, float)
 def test_first_look_agrees_with_the_converter(value: Any, annotation: Any) -> None:
     """
     What the first look accepts the converter accepts with one result, and what it

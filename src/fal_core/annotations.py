@@ -98,6 +98,13 @@ def plain(annotation: Any) -> Any:
             return annotation
 
 
+def kind_of_type(annotation: Any) -> Any:
+    """
+    Return what *annotation* is without its parameters, as ``list`` of ``list[str]``.
+    """
+    return typing.get_origin(annotation) or annotation
+
+
 def describe(annotation: Any) -> str:
     """
     Return in words what a value of *annotation* is, as in ``a list of strings``.

@@ -19,7 +19,7 @@ from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError
 from fal_core.options import Options
 
 if TYPE_CHECKING:
-    from fal_core.structuring import Manner
+    from fal_core.mismatches import Manner
 
 T = TypeVar("T")
 KeyT = TypeVar("KeyT")
