@@ -14,7 +14,7 @@ from fal_core.entry_points import EntryPoint
 from fal_core.environments import Environment
 from fal_core.errors import PluginError, UnknownNameError
 from fal_core.hosts import Host
-from fal_core.loaders import Claim, LoadedPlugin, Role
+from fal_core.loaders import Claim, PluginDescription, Role
 
 #: The extra of fal-core that brings a host or a kind of environment.
 EXTRAS: Mapping[Role, Mapping[str, str]] = {
@@ -25,28 +25,6 @@ EXTRAS: Mapping[Role, Mapping[str, str]] = {
         "container": "container",
     },
 }
-
-
-@attrs.frozen(kw_only=True)
-class PluginDescription:
-    """
-    A plugin as a listing shows it.
-
-    Attributes:
-        hosts: The names of the hosts it provides.
-
-        environments: The kinds of environment it provides.
-
-        hooks: The names of all hooks it answers.
-
-        problem: What is wrong with it, as a sentence; empty where all is well.
-    """
-
-    entry: EntryPoint
-    hosts: tuple[str, ...] = ()
-    environments: tuple[str, ...] = ()
-    hooks: tuple[str, ...] = ()
-    problem: str = ""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -70,7 +48,7 @@ class Plugins:
 
     hosts: Mapping[str, type[Host[..., Any]]]
     environments: Mapping[str, type[Environment]]
-    loaded: tuple[LoadedPlugin, ...]
+    loaded: tuple[PluginDescription, ...]
     broken: tuple[PluginError, ...]
     hook: Any = attrs.field(repr=False)
     has_observers: bool
@@ -99,24 +77,15 @@ class Plugins:
         """
         Return all plugins as a listing shows them.
         """
-        working = [
-            PluginDescription(
-                entry=plugin.entry,
-                hosts=plugin.hosts,
-                environments=plugin.environments,
-                hooks=plugin.hooks,
-            )
-            for plugin in self.loaded
-        ]
+        # A name that several plugins claim is the problem of no single one.
         broken = [
             PluginDescription(
-                # A name that several plugins claim is the problem of no single one.
                 entry=self._discarded.get(error.plugin, EntryPoint(error.plugin, "")),
                 problem=error.problem,
             )
             for error in self.broken
         ]
-        return (*working, *broken)
+        return (*self.loaded, *broken)
 
     def _hint(self, role: Role, name: str) -> str:
         if (role, name) in self._offered:

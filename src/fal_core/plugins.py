@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fal_core.catalogs import PluginDescription, Plugins
+from fal_core.catalogs import Plugins
 from fal_core.entry_points import EntryPoint, find_entry_points, is_allowed
 from fal_core.environments import Environment
 from fal_core.hosts import Host
-from fal_core.loaders import Loader
+from fal_core.loaders import Loader, PluginDescription
 
 __all__ = [
     "PluginDescription",
