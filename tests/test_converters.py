@@ -172,6 +172,7 @@ def test_right_values_are_taken(value: Any, annotation: Any, expected: Any) -> N
         ({"a": "b"}, dict[str, int], "option['a']", "an integer, not 'b' (str)"),
         ({1: 2}, dict[str, int], "option[1]", "a string, not 1 (int)"),
         ("c", Literal["a", "b"], "option", "'a' or 'b', not 'c' (str)"),
+        ("c", Literal["a", "b"] | None, "option", "'a', 'b' or None, not 'c' (str)"),
         (True, Literal[1], "option", "1, not True (bool)"),
         ("x", Callable[[], Any], "option", "a function, not 'x' (str)"),
         (3, os.PathLike[str], "option", "a path, not 3 (int)"),

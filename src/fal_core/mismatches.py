@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import attrs
 
-from fal_core.annotations import alternatives
+from fal_core.annotations import alternatives, describe
 
 #: ``written`` is strict. ``wire`` takes whole doubles for integers and ignores
 #: unknown keys. ``text`` is strict, and takes names for enums and strings for paths.
@@ -39,11 +39,16 @@ class Mismatch(Exception):
         return Mismatch(self.value, self.expected, (step, *self.path), (index, *self.progress))
 
 
-def nearest(mismatches: Sequence[Mismatch]) -> Mismatch:
+def nearest(mismatches: Sequence[Mismatch], target: Any) -> Mismatch:
     """
-    Return what to say where no arm of a union fits: what the nearest arm says.
+    Return what to say where no arm of the union *target* fits.
+
+    It is what the arm says that came furthest, or what the whole union is.
     """
     furthest = max(mismatch.progress for mismatch in mismatches)
-    nearest = [mismatch for mismatch in mismatches if mismatch.progress == furthest]
-    expected = alternatives([mismatch.expected for mismatch in nearest])
-    return attrs.evolve(nearest[0], expected=expected)
+    closest = [mismatch for mismatch in mismatches if mismatch.progress == furthest]
+    if furthest:
+        words = alternatives([mismatch.expected for mismatch in closest])
+    else:
+        words = describe(target)
+    return attrs.evolve(closest[0], expected=words)

@@ -149,7 +149,7 @@ def _union_hook(target: Any, made: cattrs.Converter) -> Hook:
                 return hook(value, arm)
             except Mismatch as mismatch:
                 mismatches.append(mismatch)
-        raise nearest(mismatches)
+        raise nearest(mismatches, target)
 
     return structure_union
 
