@@ -80,7 +80,9 @@ class Virtualenv(Environment):
         if self.python_version is not None:
             check_version(self.python_version)
         if self.resolver not in (None, "uv", "pip"):
-            raise OptionError(f"Option 'resolver' must be 'uv' or 'pip', not {self.resolver!r}.")
+            raise OptionError(
+                f"Option 'resolver' must be 'uv' or 'pip', not {self.resolver!r}."
+            )
         if self.constraints_file is not None and not os.path.isfile(self.constraints_file):
             raise OptionError(
                 f"Option 'constraints_file' names {self.constraints_file}, "

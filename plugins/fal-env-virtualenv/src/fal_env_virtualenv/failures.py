@@ -15,8 +15,9 @@ KIND = "virtualenv"
 #: How many of the last lines an error shows.
 LAST_LINES = 20
 
-_ERROR = re.compile(r"\s*(?:error:|×)\s*(.*)")
-_CAUSE = re.compile(r"\s*(?:cause:|Caused by:|[╰├]─▶|[╰├]─>)\s*(.*)")
+# As far to the left as uv puts them: a compiler's output is quoted further in.
+_ERROR = re.compile(r"(?:error:| {0,2}\N{MULTIPLICATION SIGN})\s*(.*)")
+_CAUSE = re.compile(r" {0,4}(?:cause:|Caused by:|[╰├]─[▶>])\s*(.*)")
 _HINT = re.compile(r"\s*hint:\s*(.*)")
 _CONCLUSION = re.compile(
     r",? (?:and|we can conclude that) (?:we can conclude that )?"
@@ -49,11 +50,12 @@ def translate(
     )
 
 
-def is_unsolved(lines: Iterable[str]) -> bool:
+def is_unsolved(lines: Sequence[str]) -> bool:
     """
     Tell whether uv found no versions that fit, which newer answers may change.
     """
-    return any(line.startswith("Because ") for line in _chain(list(lines)))
+    because = [line for line in _chain(lines) if line.startswith("Because ")]
+    return any("was not found in the package registry" not in line for line in because)
 
 
 def _chain(lines: Sequence[str]) -> list[str]:
@@ -73,7 +75,9 @@ def _chain(lines: Sequence[str]) -> list[str]:
         elif chain and not quoting:
             continued = line.strip(" │")
             # What a program printed follows the cause that quotes it.
-            quoting = not continued or continued.startswith(("[", "---")) or bool(_HINT.match(line))
+            quoting = (
+                not continued or continued.startswith(("[", "---")) or bool(_HINT.match(line))
+            )
             if not quoting:
                 chain[-1] = f"{chain[-1]} {continued}"
     return chain
@@ -83,7 +87,7 @@ def _reason(chain: Sequence[str], code: int) -> str:
     because = next((part for part in chain if part.startswith("Because ")), None)
     if because is not None:
         sentence = _CONCLUSION.sub("", because.removeprefix("Because ")).rstrip(".,")
-        return f"{sentence[:1].upper()}{sentence[1:]}."
+        return f"{sentence}."
     if not chain:
         how = f"signal {-code}" if code < 0 else f"code {code}"
         return f"uv ended with {how} and gave no reason."

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
 
@@ -75,7 +75,7 @@ def open_lock(path: str, *, shared: bool) -> int | None:
         descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-            if _is_same(descriptor, path):
+            if is_locked_by(descriptor, path):
                 _held.add(descriptor)
                 return descriptor
         except BlockingIOError:
@@ -97,7 +97,10 @@ def close_lock(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def _is_same(descriptor: int, path: str) -> bool:
+def is_locked_by(descriptor: int, path: str) -> bool:
+    """
+    Tell whether *descriptor* is of the file that is at *path* now.
+    """
     try:
         there = os.stat(path)
     except FileNotFoundError:
@@ -107,18 +110,21 @@ def _is_same(descriptor: int, path: str) -> bool:
 
 
 @contextmanager
-def locked(path: str, cancelled: Event, waiting: Iterator[None]) -> Iterator[None]:
+def locked(path: str, cancelled: Event, waiting: Callable[[], None]) -> Iterator[None]:
     """
     Hold the lock file *path* alone.
 
     Arguments:
-        waiting: Advanced once, when another holds the lock.
+        waiting: Called once, when another holds the lock.
 
     Raises:
         Cancelled: *cancelled* was set while another held it.
     """
+    waited = False
     while (descriptor := open_lock(path, shared=False)) is None:
-        next(waiting, None)
+        if not waited:
+            waited = True
+            waiting()
         if cancelled.wait(_PATIENCE):
             raise Cancelled("The call was cancelled while another built its environment.")
     try:
@@ -133,7 +139,9 @@ def describe_failure(error: OSError) -> str:
     """
     where = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full, and{where or ' a file'} could not be written. Free some space."
+        return (
+            f"The disk is full, and{where or ' a file'} could not be written. Free some space."
+        )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return (
             f"The cache directory cannot be written:{where} ({error.strerror}). "

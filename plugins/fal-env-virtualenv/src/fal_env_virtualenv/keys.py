@@ -13,7 +13,7 @@ from fal_env_virtualenv import credentials
 from fal_env_virtualenv.indexes import find_indexes, platform_name
 from fal_env_virtualenv.pythons import find_python
 from fal_env_virtualenv.records import store_root
-from fal_env_virtualenv.requirements import Requirement, parse
+from fal_env_virtualenv.requirements import Form, Requirement, parse
 
 if TYPE_CHECKING:
     from fal_env_virtualenv import Virtualenv
@@ -50,7 +50,7 @@ def _local_contents(environment: Virtualenv) -> Iterator[str]:
     requirements = (parse(entry) for layer in environment.layers for entry in layer)
     yield from _digests(requirements, set())
     if environment.constraints_file is not None:
-        yield _file_digest(environment.constraints_file)
+        yield _file_digest(os.fspath(environment.constraints_file))
 
 
 def _digests(requirements: Iterable[Requirement], seen: set[str]) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _included(path: str, seen: set[str]) -> Iterator[Requirement]:
             yield Requirement(text=line, form=form, path=os.path.abspath(name))
 
 
-def _form(path: str, *, editable: bool) -> str:
+def _form(path: str, *, editable: bool) -> Form:
     if os.path.isdir(path):
         return "editable" if editable else "path"
     return "file" if path.endswith((".txt", ".in")) else "path"

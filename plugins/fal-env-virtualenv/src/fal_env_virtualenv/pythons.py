@@ -70,7 +70,8 @@ def check_version(version: str) -> None:
     """
     if _VERSION.fullmatch(version.strip()) is None:
         raise OptionError(
-            f"Option 'python_version' must be a version of Python 3, as in '3.11', not {version!r}."
+            "Option 'python_version' must be a version of Python 3, as in '3.11', "
+            f"not {version!r}."
         )
 
 

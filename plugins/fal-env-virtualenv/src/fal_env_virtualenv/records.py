@@ -174,16 +174,19 @@ def take(record: Record) -> bool:
     Return whether the environment is there, whole at a glance.
     """
     path = record.path
-    if path not in _in_use or not os.path.exists(os.path.join(path, IN_USE)):
+    lock = os.path.join(path, IN_USE)
+    known = _in_use.get(path)
+    if known is None or not files.is_locked_by(known, lock):
         try:
-            descriptor = files.open_lock(os.path.join(path, IN_USE), shared=True)
+            descriptor = files.open_lock(lock, shared=True)
         except OSError:
             return False
         if descriptor is None:
             return False  # It is being removed.
-        if _in_use.setdefault(path, descriptor) != descriptor:
-            files.close_lock(_in_use[path])
-            _in_use[path] = descriptor
+        other = _in_use.get(path)
+        _in_use[path] = descriptor
+        if other is not None:
+            files.close_lock(other)
     return fault(record) is None
 
 

@@ -95,7 +95,8 @@ def parse(entry: str) -> Requirement:
     hint = " Write '==' for one version." if re.search(r"[^=<>!~]=[^=]", text) else ""
     raise OptionError(
         f"Requirement {entry!r} cannot be understood.{hint or _after_name(text)} "
-        "It is a name with versions, as in 'numpy>=2', an address, or a path, as in './project'."
+        "It must be a name with versions, as in 'numpy>=2', an address, or a path, "
+        "as in './project'."
     )
 
 
@@ -168,13 +169,17 @@ def _local(text: str, *, editable: bool) -> Requirement:
 
 
 def _is_project(path: str) -> bool:
-    return any(os.path.exists(os.path.join(path, name)) for name in ("pyproject.toml", "setup.py"))
+    return any(
+        os.path.exists(os.path.join(path, name)) for name in ("pyproject.toml", "setup.py")
+    )
 
 
 def _requirements_file(text: str) -> Requirement:
     path = _existing(text, text)
     if os.path.isdir(path):
-        raise OptionError(f"Requirement '-r {text}' must name a file, and {path} is a directory.")
+        raise OptionError(
+            f"Requirement '-r {text}' must name a file, and {path} is a directory."
+        )
     return Requirement(text=f"-r {path}", form="file", path=path)
 
 
@@ -205,7 +210,9 @@ def absolute(
     for index, layer in enumerate(entries):
         if isinstance(layer, str):
             raise OptionTypeError(
-                f"requirements[{index}]", f"{layer!r} (str)", "a list of str, as other entries are"
+                f"requirements[{index}]",
+                f"{layer!r} (str)",
+                "a list of str, as other entries are",
             )
         layers.append(_layer(layer, index))
     return tuple(layers)

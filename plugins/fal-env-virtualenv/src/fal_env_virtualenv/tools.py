@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from select import POLLIN, poll
 from threading import Event
@@ -74,16 +75,19 @@ def uv_variables(more: Mapping[str, str | None] = {}) -> dict[str, str]:
     return variables
 
 
-def ask(command: Sequence[str]) -> tuple[int, str]:
+def ask(command: Sequence[str], *, errors: bool = False) -> tuple[int, str]:
     """
     Run a short *command* and return its exit code and what it printed.
+
+    Arguments:
+        errors: Whether what it printed to its standard error counts too.
     """
     try:
         answer = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
             env=uv_variables(),
             timeout=60,
             check=False,
@@ -122,8 +126,10 @@ def run(
     try:
         for line in _lines(process, cancelled):
             heard(line)
+        pause = 0.0005
         while not _has_ended(process):
-            cancelled.wait(_PATIENCE)
+            time.sleep(pause)
+            pause = min(pause * 2, _PATIENCE)
     finally:
         _end(process)
     return process.returncode
