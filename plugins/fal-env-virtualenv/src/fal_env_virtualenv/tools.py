@@ -32,6 +32,15 @@ _DROPPED = (
 )
 _PATIENCE = 0.05
 
+# Reads its input to the end, which comes when the process that started it ends,
+# however it does; then it ends all that the command has started. No signal of
+# the system reaches that far.
+_WATCH = """\
+exec 3<&0 </dev/null
+{ read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 &
+exec "$@" 3<&-
+"""
+
 
 def uv_command() -> tuple[str, ...]:
     """
@@ -108,15 +117,15 @@ def run(
     """
     Run *command*, pass each line it prints to *heard*, and return its exit code.
 
-    Its whole process group ends with this call, however it ends, and with this
-    process, where the system can see to that.
+    Its whole process group ends with this call, and with this process, however
+    they end.
 
     Raises:
         Cancelled: *cancelled* was set.
     """
     process = subprocess.Popen(
-        [*_ends_with_parent(), *command],
-        stdin=subprocess.DEVNULL,
+        ["/bin/sh", "-c", _WATCH, "sh", *command],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=variables,
@@ -133,11 +142,6 @@ def run(
     finally:
         _end(process)
     return process.returncode
-
-
-def _ends_with_parent() -> tuple[str, ...]:
-    setpriv = shutil.which("setpriv")
-    return (setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()
 
 
 def _lines(process: subprocess.Popen[bytes], cancelled: Event) -> Iterator[str]:
@@ -184,5 +188,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except (ProcessLookupError, PermissionError):
             pass
         process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
