@@ -38,7 +38,7 @@ def write_wheel(
     module = name.replace("-", "_")
     described = f"{module}-{version}.dist-info"
     metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
-    contents = {
+    contents: dict[str, str | bytes] = {
         f"{module}/__init__.py": f"version = {version!r}\n"
         f"def main(): print({name!r}, version)\n",
         f"{module}/data.bin": data,

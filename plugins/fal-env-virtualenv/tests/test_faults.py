@@ -322,6 +322,6 @@ def test_cache_that_is_no_directory(
     """
     (tmp_path / "file").touch()
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(EnvironmentBuildError, match="Not a directory") as caught:
+    with pytest.raises(EnvironmentBuildError, match="A file is where") as caught:
         build(Virtualenv(requirements=["gamma"]))
     one_sentence(caught.value)

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 fal_core_api = API_VERSION
 
 
+def _words(written: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(written, str):
+        raise OptionError(f"A list of str is needed, not the str {mask(written)!r}.")
+    return tuple(written)
+
+
 def _masked(value: object) -> str:
     return mask(repr(value))
 
@@ -73,8 +79,8 @@ class Virtualenv(Environment):
     force: bool = False
     compile_bytecode: bool = False
     constraints_file: str | os.PathLike[str] | None = attrs.field(default=None, converter=_path)
-    extra_index_urls: tuple[str, ...] = attrs.field(default=(), converter=tuple, repr=_masked)
-    tags: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    extra_index_urls: tuple[str, ...] = attrs.field(default=(), converter=_words, repr=_masked)
+    tags: tuple[str, ...] = attrs.field(default=(), converter=_words)
 
     def __attrs_post_init__(self) -> None:
         if self.python_version is not None:

@@ -110,11 +110,11 @@ def _blamed(text: str, requirements: Sequence[Requirement]) -> Requirement | Non
 
     One that it holds word for word comes before one whose package it names.
     """
-    squeezed = re.sub(r"\s+", "", text)
     for requirement in requirements:
-        plain = re.sub(r"\s+", "", requirement.text.partition(";")[0].rstrip())
-        specific = requirement.form != "index" or plain != requirement.name
-        if specific and re.search(rf"(?<![\w.-]){re.escape(plain)}(?![\w.])", squeezed):
+        plain = requirement.text.partition(";")[0].strip()
+        quoted = r"\s*".join(re.escape(part) for part in re.findall(r"[\w.*+!-]+|\S", plain))
+        specific = requirement.form != "index" or normalise_name(plain) != requirement.name
+        if specific and re.search(rf"(?<![\w.-]){quoted}(?![\w.])", text):
             return requirement
         if requirement.path is not None and requirement.path in text:
             return requirement

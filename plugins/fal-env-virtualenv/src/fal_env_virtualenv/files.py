@@ -63,14 +63,14 @@ def remove_quietly(path: str) -> None:
         pass
 
 
-def open_lock(path: str, *, shared: bool) -> int | None:
+def open_lock(path: str, *, shared: bool, create: bool = False) -> int | None:
     """
     Take the lock file *path* and return its descriptor; None where another has it.
 
     A lock file that was replaced while we took it is no lock: it is taken anew.
     """
     mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
+    flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
     while True:
         descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
         try:
@@ -121,7 +121,7 @@ def locked(path: str, cancelled: Event, waiting: Callable[[], None]) -> Iterator
         Cancelled: *cancelled* was set while another held it.
     """
     waited = False
-    while (descriptor := open_lock(path, shared=False)) is None:
+    while (descriptor := open_lock(path, shared=False, create=True)) is None:
         if not waited:
             waited = True
             waiting()
@@ -146,5 +146,10 @@ def describe_failure(error: OSError) -> str:
         return (
             f"The cache directory cannot be written:{where} ({error.strerror}). "
             "Name another by the variable FAL_CORE_CACHE."
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return (
+            f"A file is where the cache directory needs a directory:{where}. Remove it, or "
+            "name another cache directory by the variable FAL_CORE_CACHE."
         )
     return f"{error.strerror or error}:{where or ' the file system failed'}."

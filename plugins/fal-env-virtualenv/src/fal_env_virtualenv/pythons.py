@@ -80,6 +80,8 @@ def running_python() -> Python:
     Return the interpreter that runs this, or that its environment is made from.
     """
     executable = getattr(sys, "_base_executable", None) or sys.executable
+    if not os.path.exists(executable):
+        executable = sys.executable  # The base may have no program of that name.
     return Python(
         executable=os.path.realpath(executable),
         version=".".join(map(str, sys.version_info[:3])),

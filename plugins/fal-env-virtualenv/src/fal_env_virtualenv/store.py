@@ -153,7 +153,9 @@ def _remove(entry: Entry) -> bool:
     """
     Remove the environment *entry* and its record; tell whether it was free.
     """
-    lock = files.open_lock(records.lock_path(entry.key), shared=False)
+    path = records.lock_path(entry.key)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    lock = files.open_lock(path, shared=False, create=True)
     if lock is None:
         return False
     try:
@@ -163,18 +165,18 @@ def _remove(entry: Entry) -> bool:
         if record is not None and record.digest == entry.digest:
             files.remove_quietly(records.record_path(entry.key))
         # Whoever waits for the lock sees that its file is gone, and makes one.
-        files.remove_quietly(records.lock_path(entry.key))
+        files.remove_quietly(path)
         return True
     finally:
         files.close_lock(lock)
 
 
 def _remove_directory(path: str) -> bool:
-    in_use = os.path.join(path, records.IN_USE)
-    if not os.path.exists(in_use):
+    try:
+        descriptor = files.open_lock(os.path.join(path, records.IN_USE), shared=False)
+    except FileNotFoundError:
         discard(path)  # Nobody can have begun to use it.
         return True
-    descriptor = files.open_lock(in_use, shared=False)
     if descriptor is None:
         return False
     try:
@@ -228,9 +230,10 @@ def _is_locked(path: str) -> bool:
     """
     Tell whether anyone holds the lock file *path*.
     """
-    if not os.path.exists(path):
+    try:
+        descriptor = files.open_lock(path, shared=False)
+    except FileNotFoundError:
         return False
-    descriptor = files.open_lock(path, shared=False)
     if descriptor is None:
         return True
     files.close_lock(descriptor)
@@ -291,7 +294,7 @@ def verify(entry: Entry) -> list[str]:
     record = _find_record(entry.key)
     fault = records.fault(record)
     if fault is not None:
-        return [f"{fault[0].upper()}{fault[1:]}."]
+        return [f"The environment is damaged: {fault}."]
     problems = [f"The file {name} is gone." for name in _missing_files(record)]
     from fal_env_virtualenv.tools import ask, uv_command
 
