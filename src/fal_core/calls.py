@@ -18,7 +18,7 @@ AuthMode = Literal["public", "private", "shared"]
 Lifetime = Literal["attached", "detached"]
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, slots=False)
 class SealedFunction:
     """
     A function, sealed once for many calls.
@@ -55,7 +55,7 @@ class SourceArchive:
     data: bytes = attrs.field(repr=lambda data: f"<{len(data)} bytes>")
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, slots=False)
 class Call:
     """
     One call of a function, or one batch of calls.
@@ -72,6 +72,8 @@ class Call:
 
         batch: How many items, 0 for a single call.
 
+        stream: Whether the function yields items that are wanted one by one.
+
         lifetime: ``attached`` work ends with the process that launched it.
 
         traceparent: W3C trace context of the caller.
@@ -86,9 +88,21 @@ class Call:
     gateway: Gateway
     setup: SealedFunction | None = None
     batch: int = 0
+    stream: bool = False
     sources: tuple[SourceArchive, ...] = ()
     application_name: str | None = None
     application_auth_mode: AuthMode | None = None
     lifetime: Lifetime = "attached"
     traceparent: str | None = None
     version: int = ENVELOPE_VERSION
+
+    def again(self, identity: str, arguments: Sealed) -> Call:
+        """
+        Return this call under another id, with other arguments.
+
+        It is on the path of every call, where ``attrs.evolve`` costs as much as
+        all the rest.
+        """
+        other = object.__new__(Call)
+        other.__dict__.update(self.__dict__, id=identity, arguments=arguments)
+        return other

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fal_core.calls import AuthMode, Call
-    from fal_core.events import Phase, Sink
+    from fal_core.events import Event, Phase, Sink
     from fal_core.spawns import SpawnInfo
     from fal_core_worker.frames import Frame
 
@@ -36,6 +36,9 @@ class Capabilities:
 
         python_versions: Those it can run, as in ``3.11``. None for whatever the
             environment brings.
+
+        options: The documented options that it acts on; those its own class adds
+            count in any case. None for all of them.
 
         concurrency: How many calls it runs at once where no option says.
 
@@ -62,6 +65,7 @@ class Capabilities:
 
     kinds: frozenset[str] | None = None
     python_versions: tuple[str, ...] | None = None
+    options: frozenset[str] | None = None
     concurrency: int = 1
     stream: bool = True
     batch: bool = True
@@ -105,12 +109,28 @@ class Execution(Protocol):
         """
 
 
-class Driven(ABC):
+class Driver:
+    """
+    A sink whose thread drives the execution, if it is :class:`Driven`.
+
+    A host that is given one may leave its events undelivered until it is driven.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, event: Event) -> None:
+        """
+        Take *event*.
+        """
+
+
+class Driven:
     """
     An execution that a waiting thread can drive, which saves a thread's switch.
     """
 
-    @abstractmethod
+    __slots__ = ()
+
     def drive(self, timeout: float | None) -> None:
         """
         Deliver events on this thread until ``Exited``, or for *timeout* seconds.
