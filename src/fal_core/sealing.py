@@ -13,13 +13,7 @@ import attrs
 
 from fal_core.calls import SealedFunction, SourceArchive
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
-from fal_core_worker.raised import (
-    MissingModule,
-    Record,
-    RemoteTraceback,
-    SealingError,
-    stand_in,
-)
+from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed, dump_plain
 
 if TYPE_CHECKING:
@@ -29,6 +23,12 @@ if TYPE_CHECKING:
 stub_reducers: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
 
 _ABSENT = object()
+
+#: What the worker, which has no fal_core, calls by other names.
+_OWN = {
+    "FalSerializationError": FalSerializationError,
+    "FalMissingDependencyError": FalMissingDependencyError,
+}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -211,39 +211,9 @@ def open_error(sealed: Sealed, seal: FunctionSeal) -> BaseException:
     It is the exception itself wherever it can be; otherwise a stand-in whose class
     has the same name and bases.
     """
-    return _rebuild(pickle.loads(memoryview(sealed.data)[PREFIX_SIZE:]))
+    from fal_core_worker import rebuilding
 
-
-def _rebuild(record: Record) -> BaseException:
-    own = record.get("own")
-    error: BaseException
-    if own == "FalMissingDependencyError":
-        error = FalMissingDependencyError(record["message"])
-    elif own == "FalSerializationError":
-        error = FalSerializationError(record["message"])
-    else:
-        error = _open_whole(record) or stand_in(record)
-    # What the exception had as its cause or context stays visible behind ours.
-    remote = RemoteTraceback(record["traceback"])
-    if "cause" in record:
-        remote.__cause__ = _rebuild(record["cause"])
-    elif "context" in record:
-        remote.__context__ = _rebuild(record["context"])
-    error.__cause__ = remote
-    return error
-
-
-def _open_whole(record: Record) -> BaseException | None:
-    from fal_core_worker.pickling import open_sealed
-
-    data = record.get("sealed")
-    if data is None:
-        return None
-    try:
-        opened = open_sealed(Sealed(data), "the exception")
-    except SealingError:
-        return None
-    return opened if isinstance(opened, BaseException) else None
+    return rebuilding.open_error(sealed, _OWN)
 
 
 def _digest(sealed: Sealed) -> str:
