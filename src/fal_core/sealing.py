@@ -176,7 +176,9 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
 
     what = f"an argument of {seal.name!r}"
     try:
-        return pickling.seal(value, what, by_value=seal.by_value, known=seal.classes)
+        return pickling.seal(
+            value, what, ("args", "kwargs"), by_value=seal.by_value, known=seal.classes
+        )
     except SealingError as error:
         raise FalSerializationError(str(error)) from error.__cause__
 

@@ -83,6 +83,9 @@ def reduce_to_value(cls: type) -> Reduced:
         for name, value in content.items()
         if not isinstance(value, types.MemberDescriptorType) or value.__objclass__ is not cls
     }
+    if "__pydantic_parent_namespace__" in content:
+        # It holds all that was around the class; the schema is built without it.
+        content["__pydantic_parent_namespace__"] = None
     if "__slots__" in content and not issubclass(cls, tuple):
         # Slots are made with the class, or else its instances have none.
         names = content.pop("__slots__")

@@ -10,7 +10,7 @@ import pickle
 import sys
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 
 from cloudpickle import cloudpickle
@@ -205,9 +205,12 @@ def dump(pickler: Pickler, value: Any) -> Sealed:
     return Sealed(file.getvalue(), tuple(pickler.buffers))
 
 
-def seal(value: Any, what: str, **options: Any) -> Sealed:
+def seal(value: Any, what: str, names: Sequence[str] = (), **options: Any) -> Sealed:
     """
     Seal *value*; *what* it is stands in the error, as in ``the result of 'f'``.
+
+    Arguments:
+        names: What the parts of *value* are called in the error, if it is a tuple.
 
     Raises:
         SealingError: It cannot be pickled.
@@ -218,7 +221,7 @@ def seal(value: Any, what: str, **options: Any) -> Sealed:
     try:
         return dump(Pickler(**options), value)
     except Exception as error:
-        where = _find_culprit(value, options)
+        where = _find_culprit(value, options, names)
         raise SealingError(f"{_sentence(what)} cannot travel{where}: {error}") from error
 
 
@@ -226,10 +229,13 @@ def _sentence(what: str) -> str:
     return what[:1].upper() + what[1:]
 
 
-def _find_culprit(value: Any, options: dict[str, Any], depth: int = 4) -> str:
+def _find_culprit(value: Any, options: dict[str, Any], names: Sequence[str]) -> str:
     path = ""
-    for _ in range(depth):
-        for step, part in _parts(value):
+    for depth in range(8):
+        parts = _parts(value)
+        if depth == 0 and isinstance(value, tuple) and len(names) == len(parts):
+            parts = [(name, part) for name, (_, part) in zip(names, parts, strict=True)]
+        for step, part in parts:
             try:
                 dump(Pickler(**options), part)
             except Exception:

@@ -18,10 +18,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 if __name__ == "__main__":
     sys.path[:0] = [HERE, *sys.argv[2:]]
 
-from dataclasses import dataclass
+from dataclasses import dataclass  # noqa: E402
 
-from fal_core.errors import FalSerializationError
-from fal_core.sealing import open_error, open_value, seal_arguments, seal_function
+from fal_core.errors import FalSerializationError  # noqa: E402
+from fal_core.sealing import (  # noqa: E402
+    open_error,
+    open_value,
+    seal_arguments,
+    seal_function,
+)
 
 
 class Worker:

@@ -79,7 +79,7 @@ def with_comprehension(n):
 
 @shape(3, gives={0: {0}, 1: {0, 1}, 2: {0, 1, 2}})
 def with_nested_comprehension(n):
-    return {i: {j for j in range(i + 1)} for i in range(n)}
+    return {i: {j + 0 for j in range(i + 1)} for i in range(n)}
 
 
 @shape(5, gives=120)

@@ -7,7 +7,12 @@ import sys
 
 sys.path[:0] = sys.argv[1:]
 
-from fal_core_worker.opening import open_arguments, open_function, seal_error, seal_value
+from fal_core_worker.opening import (  # noqa: E402
+    open_arguments,
+    open_function,
+    seal_error,
+    seal_value,
+)
 
 
 def answer(request):
