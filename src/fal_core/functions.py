@@ -177,7 +177,10 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         from fal_core.spawning import spawn
 
-        return spawn(self.make_launcher(), args, kwargs)
+        lifetime = self.policy.lifetime
+        if lifetime == "detached" and not self.host.capabilities.detach:
+            raise UnsupportedError(self.host.name, "detach work from its caller")
+        return spawn(self.make_launcher(), args, kwargs, lifetime)
 
     def map(
         self,
@@ -382,6 +385,7 @@ def check_policy(values: Mapping[str, Any]) -> Policy:
         "grace": float,
         "seal": Literal["once", "every call"],
         "on_unsupported": OnUnsupported,
+        "lifetime": Literal["attached", "detached"],
     }
     checked = {
         name: structure(value, hints[name], name) if name in hints else value
