@@ -199,7 +199,8 @@ def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
     from fal_core_worker.pickling import open_sealed
 
     try:
-        return open_sealed(sealed, f"the result of {seal.name!r}")
+        remedy = "Install what provides it here too, or return plain values."
+        return open_sealed(sealed, f"the result of {seal.name!r}", remedy)
     except MissingModule as error:
         raise FalMissingDependencyError(str(error)) from error.__cause__
     except SealingError as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+from fal_core_worker import absent
 from fal_core_worker.foreign import ForeignUnpickler
 from fal_core_worker.pickling import refuse, version_text
 from fal_core_worker.raised import MissingModule, SealingError
@@ -46,6 +47,7 @@ def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
     file = io.BytesIO(sealed.data)
     file.seek(PREFIX_SIZE)
     name, modules = pickle.load(file)
+    absent.install()
     _check_modules(name, modules)
     try:
         function: Callable[..., Any] = unpickler(file, buffers=sealed.buffers).load()

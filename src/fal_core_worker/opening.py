@@ -94,6 +94,8 @@ def _record(error: BaseException, known: frozenset[type], seen: set[int]) -> Rec
         record["own"] = "FalMissingDependencyError"
     elif isinstance(error, SealingError):
         record["own"] = "FalSerializationError"
+    elif hasattr(error, "exceptions") and isinstance(error.exceptions, tuple):
+        record["members"] = [_record(member, known, seen) for member in error.exceptions]
     else:
         record["sealed"] = _seal_whole(error, known)
     for name in ("cause", "context"):

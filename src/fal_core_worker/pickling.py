@@ -254,9 +254,16 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
     return [(f".{name}", part) for name, part in getattr(value, "__dict__", {}).items()]
 
 
-def open_sealed(sealed: Sealed, what: str) -> Any:
+#: What to do about a module that the worker lacks.
+REQUIRE = "Add what provides it to requirements."
+
+
+def open_sealed(sealed: Sealed, what: str, remedy: str = REQUIRE) -> Any:
     """
     Open what was sealed; *what* it is stands in the error.
+
+    Arguments:
+        remedy: What to do where a module is missing, as a sentence.
 
     Raises:
         SealingError: It cannot be opened here.
@@ -264,13 +271,13 @@ def open_sealed(sealed: Sealed, what: str) -> Any:
     data = sealed.data
     if data[2:4] == PYTHON:
         if not sealed.contains_code:
-            return _load(sealed, what, pickle.loads)
+            return _load(sealed, what, remedy, pickle.loads)
         with OPENING:
-            return _load(sealed, what, pickle.loads)
+            return _load(sealed, what, remedy, pickle.loads)
     if sealed.contains_code:
         raise SealingError(refuse(sealed, what))
     with OPENING:
-        return _load(sealed, what, load_foreign)
+        return _load(sealed, what, remedy, load_foreign)
 
 
 def refuse(sealed: Sealed, what: str) -> str:
@@ -291,7 +298,7 @@ def version_text(version: tuple[int, ...]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def _load(sealed: Sealed, what: str, loads: Callable[..., Any]) -> Any:
+def _load(sealed: Sealed, what: str, remedy: str, loads: Callable[..., Any]) -> Any:
     data: Any = sealed.data
     data = data[PREFIX_SIZE:] if len(data) < 4096 else memoryview(data)[PREFIX_SIZE:]
     try:
@@ -299,7 +306,7 @@ def _load(sealed: Sealed, what: str, loads: Callable[..., Any]) -> Any:
     except ModuleNotFoundError as error:
         raise MissingModule(
             f"Python cannot open {what}: module {error.name!r} is not found in "
-            f"{sys.prefix!r}. Add what provides it to requirements."
+            f"{sys.prefix!r}. {remedy}"
         ) from error
     except Exception as error:
         raise SealingError(

@@ -170,8 +170,14 @@ def stand_in(record: Record) -> BaseException:
     of the same name and bases.
     """
     tree = record["class"]
-    cls = _find_class(tree) or _stand_in_class(tree)
-    error = make_error(cls, record["arguments"])
+    cls = _find_class(tree)
+    if cls is None or not issubclass(cls, BaseException):
+        cls = _stand_in_class(tree)
+    try:
+        error = make_error(cls, record["arguments"])
+    except Exception:
+        cls = _stand_in_class((*tree[:2], (("builtins", "Exception", ()),)))
+        error = make_error(cls, record["arguments"])
     fill_error(error, record["attributes"])
     if getattr(cls, "stands_in", False):
         error.__dict__["_message"] = record["message"]

@@ -34,11 +34,11 @@ class Worker:
     A process that opens and calls, kept for many functions.
     """
 
-    def __init__(self, python, paths):
+    def __init__(self, python, paths, flags=("-I",)):
         self.folder = tempfile.mkdtemp()
         script = os.path.join(HERE, "worker.py")
         self.process = subprocess.Popen(
-            [python, "-I", script, *paths, self.folder],
+            [python, *flags, script, *paths, self.folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
