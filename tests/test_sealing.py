@@ -639,6 +639,18 @@ def test_sealing_an_error_never_fails() -> None:
     assert isinstance(opened.__cause__, RemoteTraceback)
 
 
+def test_long_chains_of_exceptions_are_cut() -> None:
+    """
+    A chain of thousands of exceptions is told in part.
+    """
+    error = first = ValueError("last")
+    for _ in range(5000):
+        first.__cause__ = ValueError("earlier")
+        first = first.__cause__
+
+    assert str(open_error(seal_error(error, None), seal_function(echo))) == "last"
+
+
 # -- What is missing ---------------------------------------------------------------
 
 

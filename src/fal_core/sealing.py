@@ -6,23 +6,19 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import attrs
 
 from fal_core.calls import SealedFunction, SourceArchive
+from fal_core.captures import Captures
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
 from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed, dump_plain
 
-if TYPE_CHECKING:
-    from types import CellType, FunctionType
-
 #: How instances of a type travel where a function refers to them.
 stub_reducers: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
-
-_ABSENT = object()
 
 #: What the worker, which has no fal_core, calls by other names.
 _OWN = {
@@ -44,6 +40,8 @@ class FunctionSeal:
         by_value: Tells of a module's name whether its objects travel by value.
 
         classes: The classes that travelled with the function.
+
+        captures: What the function referred to, as it was then.
     """
 
     name: str
@@ -51,28 +49,13 @@ class FunctionSeal:
     sources: tuple[SourceArchive, ...]
     by_value: Callable[[str], bool]
     classes: frozenset[type]
-    _globals: tuple[tuple[Mapping[str, Any], str, Any], ...]
-    _cells: tuple[tuple[CellType, Any], ...]
-    _functions: tuple[tuple[FunctionType, Any, Any, Any], ...]
+    captures: Captures
 
     def is_fresh(self) -> bool:
         """
         Tell whether every captured global, cell and default is the same object.
         """
-        for space, name, value in self._globals:
-            if space.get(name, _ABSENT) is not value:
-                return False
-        for cell, value in self._cells:
-            if _content(cell) is not value:
-                return False
-        for function, code, defaults, keyword_defaults in self._functions:
-            if (
-                function.__code__ is not code
-                or function.__defaults__ is not defaults
-                or function.__kwdefaults__ is not keyword_defaults
-            ):
-                return False
-        return True
+        return self.captures.are_unchanged()
 
 
 def seal_function(
@@ -109,8 +92,9 @@ def seal_function(
     try:
         native = dump(pickler, func)
     except Exception as error:
+        culprit = Captures.of(pickler.functions).find_culprit()
         raise FalSerializationError(
-            f"Function {name!r} cannot travel{_culprit(pickler.functions)}: {error}"
+            f"Function {name!r} cannot travel{culprit}: {error}"
         ) from error
     other, refusal = _seal_portable(func, head, by_value) if portable else (None, "")
     return FunctionSeal(
@@ -121,7 +105,7 @@ def seal_function(
         sources=archives(modules, local_python_modules),
         by_value=by_value,
         classes=frozenset(pickler.classes),
-        **_captured(pickler.functions),
+        captures=Captures.of(pickler.functions),
     )
 
 
@@ -196,7 +180,7 @@ def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
             return pickle.loads(data[PREFIX_SIZE:])
         except Exception:
             pass  # It fails again below, where the error is made.
-    from fal_core_worker.pickling import open_sealed
+    from fal_core_worker.loading import open_sealed
 
     try:
         remedy = "Install what provides it here too, or return plain values."
@@ -224,48 +208,3 @@ def _digest(sealed: Sealed) -> str:
     for buffer in sealed.buffers:
         digest.update(buffer)
     return digest.hexdigest()
-
-
-def _content(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return _ABSENT
-
-
-def _captured(functions: Iterable[FunctionType]) -> dict[str, Any]:
-    from cloudpickle import cloudpickle
-
-    spaces: list[tuple[Mapping[str, Any], str, Any]] = []
-    cells: list[tuple[CellType, Any]] = []
-    states: list[tuple[FunctionType, Any, Any, Any]] = []
-    for function in functions:
-        space = function.__globals__
-        for name in cloudpickle._extract_code_globals(function.__code__):
-            spaces.append((space, name, space.get(name, _ABSENT)))
-        cells += [(cell, _content(cell)) for cell in function.__closure__ or ()]
-        states.append(
-            (function, function.__code__, function.__defaults__, function.__kwdefaults__)
-        )
-    unique = {(id(space), name): (space, name, value) for space, name, value in spaces}
-    return {
-        "globals": tuple(unique.values()),
-        "cells": tuple(cells),
-        "functions": tuple(states),
-    }
-
-
-def _culprit(functions: Iterable[FunctionType]) -> str:
-    from fal_core_worker.pickling import Pickler, dump
-
-    captured = _captured(functions)
-    named = [(f"global {name!r}", value) for _, name, value in captured["globals"]]
-    named += [("a variable of an enclosing function", value) for _, value in captured["cells"]]
-    for what, value in named:
-        if value is _ABSENT or type(value).__name__ == "function":
-            continue
-        try:
-            dump(Pickler(), value)
-        except Exception:
-            return f" because of {what}"
-    return ""

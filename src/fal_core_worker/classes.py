@@ -8,7 +8,6 @@ it already keeps it as it is: opening never changes a class that exists.
 from __future__ import annotations
 
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +16,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 
-# Held while code is opened, so that no thread sees a class half made.
-OPENING = threading.RLock()
+from fal_core_worker.loading import OPENING
 
 _unfinished: set[str] = set()
 _collected: list[set[type]] = []

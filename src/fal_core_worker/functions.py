@@ -12,8 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from fal_core_worker import absent
-from fal_core_worker.foreign import ForeignUnpickler
-from fal_core_worker.pickling import refuse, version_text
+from fal_core_worker.loading import ForeignUnpickler, refuse, version_text
 from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PREFIX_SIZE, Sealed
 

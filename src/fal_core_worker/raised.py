@@ -60,6 +60,21 @@ def describe(error: BaseException) -> Record:
     }
 
 
+def bare_record(error: BaseException) -> Record:
+    """
+    Return a record of *error* that asks nothing of the error itself.
+    """
+    name = type(error).__name__
+    return {
+        "class": ("builtins", "Exception", ()),
+        "message": name,
+        "arguments": (f"{name}, of which nothing more can be told",),
+        "attributes": {},
+        "traceback": f"{name}\n",
+        "suppressed": False,
+    }
+
+
 def attributes(error: BaseException) -> dict[str, Any]:
     """
     Return what *error* holds beside its arguments, in its dictionary and slots.

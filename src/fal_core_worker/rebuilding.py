@@ -28,8 +28,12 @@ def _rebuild(
 ) -> BaseException:
     make = own.get(record.get("own") or "")
     if make:
+        # Where it was raised is of no use to the user; what made it is.
         error = make(record["message"])
-    elif "members" in record:
+        if "cause" in record:
+            error.__cause__ = _rebuild(record["cause"], own)
+        return error
+    if "members" in record:
         error = _rebuild_group(record, [_rebuild(member, own) for member in record["members"]])
     else:
         error = _open_whole(record) or stand_in(record)
@@ -51,7 +55,7 @@ def _rebuild_group(record: Record, members: list[BaseException]) -> BaseExceptio
 
 
 def _open_whole(record: Record) -> BaseException | None:
-    from fal_core_worker.pickling import open_sealed
+    from fal_core_worker.loading import open_sealed
 
     data = record.get("sealed")
     if data is None:
