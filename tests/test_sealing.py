@@ -255,6 +255,38 @@ def test_classes_travel_once() -> None:
     assert seal_arguments(((Point(1),), {}), seal_function(echo)).contains_code
 
 
+def typed(value: Point | None) -> Size:
+    return Size(2)
+
+
+def test_classes_of_annotations_travel_with_the_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A class that only the text of an annotation names travels once too.
+    """
+    seal = seal_function(typed)
+
+    assert not seal_arguments(((Point(1),), {}), seal).contains_code
+    monkeypatch.setitem(globals(), "Point", Counter)
+    assert not seal.is_fresh()
+
+
+class Unsealable:
+    lock = threading.Lock()
+
+
+def names_unsealable(value: Unsealable | None) -> int:
+    return 3
+
+
+def test_class_of_an_annotation_that_cannot_travel(worker: Any) -> None:
+    """
+    It does not keep the function from travelling.
+    """
+    assert worker(names_unsealable, (None,)) == [3]
+
+
 def test_other_users_of_cloudpickle_see_nothing() -> None:
     """
     Sealing registers no module with cloudpickle.

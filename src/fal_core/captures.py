@@ -4,13 +4,19 @@ What a function had captured when it was sealed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from types import CellType, FunctionType
 from typing import Any
 
 import attrs
 
+from fal_core.imports import MAIN
+
 _ABSENT = object()
+
+#: A namespace, a name in it, and what it stood for.
+Name = tuple[Mapping[str, Any], str, Any]
 
 
 @attrs.frozen(eq=False)
@@ -26,18 +32,18 @@ class Captures:
         functions: The functions, with their code, defaults and keyword defaults.
     """
 
-    names: tuple[tuple[Mapping[str, Any], str, Any], ...]
+    names: tuple[Name, ...]
     cells: tuple[tuple[CellType, Any], ...]
     functions: tuple[tuple[FunctionType, Any, Any, Any], ...]
 
     @classmethod
-    def of(cls, functions: Iterable[FunctionType]) -> Captures:
+    def of(cls, functions: Iterable[FunctionType], named: Iterable[Name] = ()) -> Captures:
         """
-        Return what *functions* have captured.
+        Return what *functions* have captured, and *named* beside it.
         """
         from cloudpickle import cloudpickle
 
-        names: dict[tuple[int, str], tuple[Mapping[str, Any], str, Any]] = {}
+        names: dict[tuple[int, str], Name] = {(id(each[0]), each[1]): each for each in named}
         cells: list[tuple[CellType, Any]] = []
         states: list[tuple[FunctionType, Any, Any, Any]] = []
         for function in functions:
@@ -84,6 +90,25 @@ class Captures:
             except Exception:
                 return f" because of {what}"
         return ""
+
+
+def annotated_classes(func: Any, by_value: Callable[[str], bool]) -> list[Name]:
+    """
+    Return the classes to travel by value that only textual annotations name.
+
+    Arguments are likely of them, and refer to them once they have travelled.
+    """
+    annotations = getattr(func, "__annotations__", None) or {}
+    space = getattr(func, "__globals__", None)
+    texts = [text for text in annotations.values() if isinstance(text, str)]
+    if not texts or space is None:
+        return []
+    found = []
+    for name in dict.fromkeys(re.findall(r"[^\W\d]\w*", " ".join(texts))):
+        value = space.get(name)
+        if isinstance(value, type) and (value.__module__ in MAIN or by_value(value.__module__)):
+            found.append((space, name, value))
+    return found
 
 
 def _content(cell: CellType) -> Any:

@@ -7,15 +7,18 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fal_core.calls import SealedFunction, SourceArchive
-from fal_core.captures import Captures
+from fal_core.captures import Captures, Name, annotated_classes
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
 from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed, dump_plain
+
+if TYPE_CHECKING:
+    from fal_core_worker.pickling import Pickler
 
 #: How instances of a type travel where a function refers to them.
 stub_reducers: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
@@ -79,7 +82,7 @@ def seal_function(
     """
     from fal_core.dependencies import used_modules
     from fal_core.sources import archives, local_modules
-    from fal_core_worker.pickling import Pickler, dump, reducers
+    from fal_core_worker.pickling import reducers
 
     reducers.update(stub_reducers)
     name = getattr(func, "__qualname__", None) or type(func).__name__
@@ -87,16 +90,16 @@ def seal_function(
     by_value = ByValue(func, modules)
     needs = {module: tuple(names) for module, names in used_modules(func).items()}
     head = pickle.dumps((name, needs), 5)
-    pickler = Pickler(by_value=by_value)
-    pickler.file.write(head)
+    named = annotated_classes(func, by_value)
+    other, refusal, named = _seal_portable(func, named, head, by_value, wanted=portable)
     try:
-        native = dump(pickler, func)
-    except Exception as error:
-        culprit = Captures.of(pickler.functions).find_culprit()
-        raise FalSerializationError(
-            f"Function {name!r} cannot travel{culprit}: {error}"
-        ) from error
-    other, refusal = _seal_portable(func, head, by_value) if portable else (None, "")
+        native, pickler = _seal_native(func, named, head, by_value)
+    except FalSerializationError:
+        if not named:
+            raise
+        # A class that is only named must not keep the function from travelling.
+        named = []
+        native, pickler = _seal_native(func, named, head, by_value)
     return FunctionSeal(
         name=name,
         sealed=SealedFunction(
@@ -105,24 +108,59 @@ def seal_function(
         sources=archives(modules, local_python_modules),
         by_value=by_value,
         classes=frozenset(pickler.classes),
-        captures=Captures.of(pickler.functions),
+        captures=Captures.of(pickler.functions, named),
     )
 
 
-def _seal_portable(
-    func: Callable[..., Any], head: bytes, by_value: Callable[[str], bool]
-) -> tuple[Sealed | None, str]:
-    from fal_core.portability import NotPortable, PortablePickler
+def _seal_native(
+    func: Callable[..., Any],
+    named: list[Name],
+    head: bytes,
+    by_value: Callable[[str], bool],
+) -> tuple[Sealed, Pickler]:
+    from fal_core_worker.pickling import Pickler
+
+    pickler = Pickler(by_value=by_value)
+    try:
+        return _dump(pickler, head, func, named), pickler
+    except Exception as error:
+        culprit = Captures.of(pickler.functions).find_culprit()
+        name = getattr(func, "__qualname__", None) or type(func).__name__
+        raise FalSerializationError(
+            f"Function {name!r} cannot travel{culprit}: {error}"
+        ) from error
+
+
+def _dump(pickler: Pickler, head: bytes, func: Any, named: list[Name]) -> Sealed:
     from fal_core_worker.pickling import dump
 
-    pickler = PortablePickler(by_value=by_value)
     pickler.file.write(head)
+    return dump(pickler, (func, *(value for _, _, value in named)))
+
+
+def _seal_portable(
+    func: Callable[..., Any],
+    named: list[Name],
+    head: bytes,
+    by_value: Callable[[str], bool],
+    *,
+    wanted: bool,
+) -> tuple[Sealed | None, str, list[Name]]:
+    if not wanted:
+        return None, "", named
+    from fal_core.portability import NotPortable, PortablePickler
+
     try:
-        return dump(pickler, func), ""
+        return _dump(PortablePickler(by_value=by_value), head, func, named), "", named
     except NotPortable as error:
-        return None, str(error)
+        refusal = str(error)
     except Exception as error:
-        return None, f"It cannot be written as source: {error}"
+        refusal = f"It cannot be written as source: {error}"
+    if not named:
+        return None, refusal, named
+    # The function may travel without classes that it only names in annotations.
+    found, again, _ = _seal_portable(func, [], head, by_value, wanted=True)
+    return found, again, named if found is None else []
 
 
 class ByValue:

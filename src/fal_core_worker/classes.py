@@ -55,9 +55,12 @@ def find_class(name: str, module: str, qualname: str) -> type:
     """
     cls = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(name)
     if cls is None:
-        cls = sys.modules.get(module) or __import__(module, fromlist=["_"])
-        for part in qualname.split("."):
-            cls = getattr(cls, part)
+        try:
+            cls = sys.modules.get(module) or __import__(module, fromlist=["_"])
+            for part in qualname.split("."):
+                cls = getattr(cls, part)
+        except (ImportError, AttributeError):
+            raise LookupError(f"class {qualname!r} of {module!r} is not here") from None
     found: type = cls
     return found
 

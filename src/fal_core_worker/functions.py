@@ -49,7 +49,9 @@ def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
     absent.install()
     _check_modules(name, modules)
     try:
-        function: Callable[..., Any] = unpickler(file, buffers=sealed.buffers).load()
+        # Classes that the function names in annotations come after it.
+        function: Callable[..., Any]
+        function, *_ = unpickler(file, buffers=sealed.buffers).load()
     except ModuleNotFoundError as error:
         raise MissingModule(_missing(name, str(error.name), ())) from error
     except Exception as error:
