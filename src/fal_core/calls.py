@@ -72,6 +72,8 @@ class Call:
 
         batch: How many items, 0 for a single call.
 
+        stream: Whether the function yields items that are wanted one by one.
+
         lifetime: ``attached`` work ends with the process that launched it.
 
         traceparent: W3C trace context of the caller.
@@ -86,6 +88,7 @@ class Call:
     gateway: Gateway
     setup: SealedFunction | None = None
     batch: int = 0
+    stream: bool = False
     sources: tuple[SourceArchive, ...] = ()
     application_name: str | None = None
     application_auth_mode: AuthMode | None = None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fal_core.calls import AuthMode, Call
-    from fal_core.events import Phase, Sink
+    from fal_core.events import Event, Phase, Sink
     from fal_core.spawns import SpawnInfo
     from fal_core_worker.frames import Frame
 
@@ -102,6 +102,19 @@ class Execution(Protocol):
         End the call: interrupt it, and after *grace* seconds end its processes.
 
         It returns at once and may be called at any time; ``Exited`` tells the end.
+        """
+
+
+class Driver:
+    """
+    A sink whose thread drives the execution, if it is :class:`Driven`.
+
+    A host that is given one may leave its events undelivered until it is driven.
+    """
+
+    def __call__(self, event: Event) -> None:
+        """
+        Take *event*.
         """
 
 

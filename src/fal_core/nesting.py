@@ -1,0 +1,86 @@
+"""
+Isolated functions that other isolated functions call.
+
+Captured by another function, an isolated function is sealed as a stub of the
+standard library alone. Where both have the same place it carries its code and
+runs there; otherwise its calls come home, to this process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fal_core_worker import frames
+from fal_core_worker.frames import Frame
+from fal_core_worker.nested import make_stub
+
+if TYPE_CHECKING:
+    from fal_core.events import HomeCall
+    from fal_core.functions import IsolatedFunction
+    from fal_core.launches import Launcher
+
+_numbers = itertools.count(1)
+_functions: weakref.WeakValueDictionary[int, IsolatedFunction[..., Any]] = (
+    weakref.WeakValueDictionary()
+)
+
+
+def number_of(function: IsolatedFunction[..., Any]) -> int:
+    """
+    Return the number by which a worker calls *function* home.
+    """
+    number: int | None = function.__dict__.get("_home_number")
+    if number is None:
+        number = function.__dict__["_home_number"] = next(_numbers)
+    _functions[number] = function
+    return number
+
+
+def reduce_function(
+    inner: IsolatedFunction[..., Any], outer: IsolatedFunction[..., Any] | None
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """
+    Reduce *inner*, which *outer* has captured, to a stub.
+    """
+    in_place = outer is not None and _place(inner) == _place(outer)
+    state = {"function": inner.raw_func if in_place else None}
+    name = getattr(inner.raw_func, "__name__", "function")
+    return make_stub, (number_of(inner), name), state
+
+
+def answer(launcher: Launcher, event: HomeCall, sink: Any) -> None:
+    """
+    Make the call that *event* asks for, and send its outcome to the worker.
+    """
+    from fal_core.sealing import open_value, seal_arguments, seal_error
+
+    seal = launcher.seal
+    raised = 0
+    try:
+        number, args, kwargs = open_value(event.sealed, seal)
+        function = _functions.get(number)
+        if function is None:
+            raise LookupError("The isolated function that was called at home is gone.")
+        result = function(*args, **kwargs)
+        if function.flavour.endswith("generator"):
+            result = list(result)
+        sealed = seal_arguments(result, seal)
+    except BaseException as error:
+        raised = 1
+        sealed = seal_error(error, seal)
+    payload = (sealed.data, sealed.buffers) if sealed.buffers else sealed.data
+    frame = Frame(frames.HOME_RESULT, 0, event.number, raised, payload)
+    execution = sink.execution
+    if execution is not None:
+        execution.send(frame)
+
+
+def _place(function: IsolatedFunction[..., Any]) -> tuple[Any, ...]:
+    options = function.options
+    machine = {
+        key: options.host.get(key) for key in ("machine_type", "machine_types", "num_gpus")
+    }
+    return id(function.host), options.environment, machine

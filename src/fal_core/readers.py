@@ -1,0 +1,153 @@
+"""
+The thread that reads the streams nobody waits at, and keeps the time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import selectors
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Readable(Protocol):
+    """
+    Something with a descriptor that is read when it has something to read.
+    """
+
+    def fileno(self) -> int: ...
+
+    def read_ready(self) -> bool:
+        """
+        Read once; return False when there will be nothing more.
+        """
+
+
+class Reader:
+    """
+    One thread that reads many streams, and runs what is due at a time.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._thread: threading.Thread | None = None
+
+    def follow(self, source: Readable) -> None:
+        """
+        Read *source* from now on.
+        """
+        self._start()
+        with self._lock:
+            self._selector.register(source.fileno(), selectors.EVENT_READ, source)
+
+    def unfollow(self, source: Readable) -> None:
+        """
+        Stop reading *source*; it may have stopped already.
+        """
+        with self._lock:
+            try:
+                self._selector.unregister(source.fileno())
+            except (KeyError, ValueError):
+                pass
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """
+        Run *action* on this thread after *seconds*; it must not block.
+        """
+        self._start()
+        when = time.monotonic() + seconds
+        with self._lock:
+            heapq.heappush(self._due, (when, next(self._numbers), action))
+            first = self._due[0][0] == when
+        if first:
+            try:
+                os.write(self._wake_writer, b"\0")
+            except BlockingIOError:
+                pass
+
+    def is_current_thread(self) -> bool:
+        """
+        Tell whether the calling thread is the reader's own.
+        """
+        return threading.current_thread() is self._thread
+
+    def abandon(self) -> None:
+        """
+        Close the descriptors of a reader whose thread a fork has left behind.
+        """
+        self._selector.close()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._run, name="fal-core reader", daemon=True
+                    )
+                    self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            for key, _ in self._selector.select(self._timeout()):
+                if key.data is None:
+                    try:
+                        os.read(self._wake_reader, 4096)
+                    except BlockingIOError:
+                        pass
+                elif not key.data.read_ready():
+                    self.unfollow(key.data)
+            self._run_due()
+
+    def _timeout(self) -> float | None:
+        with self._lock:
+            if not self._due:
+                return None
+            return max(0.0, self._due[0][0] - time.monotonic())
+
+    def _run_due(self) -> None:
+        while True:
+            with self._lock:
+                if not self._due or self._due[0][0] > time.monotonic():
+                    return
+                action = heapq.heappop(self._due)[2]
+            action()
+
+
+_reader: Reader | None = None
+_lock = threading.Lock()
+
+
+def get_reader() -> Reader:
+    """
+    Return the reader of this process.
+    """
+    global _reader
+    if _reader is None:
+        with _lock:
+            if _reader is None:
+                _reader = Reader()
+    return _reader
+
+
+def _forget() -> None:
+    global _reader, _lock
+    _lock = threading.Lock()
+    if _reader is not None:
+        _reader.abandon()
+        _reader = None
+
+
+os.register_at_fork(after_in_child=_forget)

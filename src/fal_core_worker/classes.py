@@ -1,0 +1,123 @@
+"""
+Classes that travel by value: made once at each end, and known by an identity.
+
+A class is sent whole the first time and by its identity afterwards. Whoever has
+it already keeps it as it is: opening never changes a class that exists.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+
+from cloudpickle import cloudpickle
+
+# Held while code is opened, so that no thread sees a class half made.
+OPENING = threading.RLock()
+
+_unfinished: set[str] = set()
+_collected: list[set[type]] = []
+
+Reduced = tuple[Any, ...]
+
+
+@contextmanager
+def collected_classes() -> Iterator[set[type]]:
+    """
+    Hold :data:`OPENING`, and collect the classes that are met by value meanwhile.
+    """
+    classes: set[type] = set()
+    with OPENING:
+        _collected.append(classes)
+        try:
+            yield classes
+        finally:
+            _collected.pop()
+
+
+def identity(cls: type) -> str:
+    """
+    Return what names *cls* at both ends.
+    """
+    name: str = cloudpickle._get_or_create_tracker_id(cls)
+    return name
+
+
+def find_class(name: str, module: str, qualname: str) -> type:
+    """
+    Return the class whose identity is *name*, or the one of that module and name.
+
+    The second is for a process that never saw the class itself, such as a later
+    run of the same script.
+    """
+    cls = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(name)
+    if cls is None:
+        cls = sys.modules.get(module) or __import__(module, fromlist=["_"])
+        for part in qualname.split("."):
+            cls = getattr(cls, part)
+    found: type = cls
+    return found
+
+
+def reduce_to_identity(cls: type) -> Reduced:
+    """
+    Reduce *cls* for an opener that has it.
+    """
+    return find_class, (identity(cls), cls.__module__, cls.__qualname__)
+
+
+def reduce_to_value(cls: type) -> Reduced:
+    """
+    Reduce *cls* to all it is made of.
+    """
+    if issubclass(cls, Enum):
+        return _reduce_enum(cls)
+    reduced = cloudpickle._dynamic_class_reduce(cls)
+    return make_class, (reduced[0], reduced[1]), reduced[2], None, None, finish_class
+
+
+def _reduce_enum(cls: type[Enum]) -> Reduced:
+    _, arguments, (state, slots), *_ = cloudpickle._dynamic_class_reduce(cls)
+    members = cls.__members__
+    # Aliases and what the members carry are not in the state of cloudpickle.
+    values = {name: member.value for name, member in members.items()}
+    for name in members:
+        state.pop(name, None)
+    carried = {name: dict(vars(member)) for name, member in members.items()}
+    slots = {**slots, "members": carried}
+    arguments = (*arguments[:3], values, *arguments[4:])
+    constructor = cloudpickle._make_skeleton_enum
+    return make_class, (constructor, arguments), (state, slots), None, None, finish_class
+
+
+def make_class(constructor: Callable[..., type], arguments: tuple[Any, ...]) -> type:
+    """
+    Return the class of that identity, made without content if it is not here yet.
+    """
+    name: str = arguments[-2]
+    cls: type | None = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(name)
+    if cls is None:
+        cls = constructor(*arguments)
+        _unfinished.add(name)
+    for classes in _collected:
+        classes.add(cls)
+    return cls
+
+
+def finish_class(cls: type, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """
+    Fill *cls* if :func:`make_class` has just made it.
+    """
+    name = identity(cls)
+    if name not in _unfinished:
+        return
+    _unfinished.discard(name)
+    content, slots = state
+    members = slots.pop("members", {})
+    cloudpickle._class_setstate(cls, (content, slots))
+    for member, carried in members.items():
+        vars(cls[member]).update(carried)  # type: ignore[index]

@@ -1,0 +1,79 @@
+"""
+Sealed functions: what one needs is told before it is opened.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from fal_core_worker.foreign import ForeignUnpickler
+from fal_core_worker.pickling import refuse, version_text
+from fal_core_worker.raised import MissingModule, SealingError
+from fal_core_worker.seals import PREFIX_SIZE, Sealed
+
+#: A name for people, and for each module it imports the names it has for it.
+Needs = tuple[str, dict[str, tuple[str, ...]]]
+
+
+def open_native(sealed: Sealed) -> Callable[..., Any]:
+    """
+    Open the form for the Python minor that sealed it.
+    """
+    return _open(sealed, pickle.Unpickler)
+
+
+def open_portable(
+    native: Sealed | None, portable: Sealed | None, refusal: str
+) -> Callable[..., Any]:
+    """
+    Open the form for any other Python.
+    """
+    if portable is None:
+        if native is None:
+            raise SealingError("There is no function to open.")
+        raise SealingError(f"{refuse(native, 'The function')} {refusal}".rstrip())
+    return _open(portable, ForeignUnpickler)
+
+
+def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
+    file = io.BytesIO(sealed.data)
+    file.seek(PREFIX_SIZE)
+    name, modules = pickle.load(file)
+    _check_modules(name, modules)
+    try:
+        function: Callable[..., Any] = unpickler(file, buffers=sealed.buffers).load()
+    except ModuleNotFoundError as error:
+        raise MissingModule(_missing(name, str(error.name), ())) from error
+    except Exception as error:
+        raise SealingError(
+            f"Function {name!r}, sealed by Python {version_text(sealed.python)}, cannot be "
+            f"opened by Python {version_text(sys.version_info[:2])}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return function
+
+
+def _check_modules(name: str, modules: dict[str, tuple[str, ...]]) -> None:
+    for module, aliases in modules.items():
+        if module in sys.modules:
+            continue
+        try:
+            found = find_spec(module)
+        except (ImportError, ValueError):
+            found = None
+        if found is None:
+            raise MissingModule(_missing(name, module, aliases))
+
+
+def _missing(name: str, module: str, aliases: tuple[str, ...]) -> str:
+    others = [alias for alias in aliases if alias != module]
+    known_as = f" (as {', '.join(others)})" if others else ""
+    return (
+        f"Function {name!r} uses module {module!r}{known_as}, which its environment does "
+        f"not have. Add what provides {module!r} to requirements."
+    )

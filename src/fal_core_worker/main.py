@@ -1,0 +1,102 @@
+"""
+The worker: opens functions, runs calls, and tells what happens.
+
+One call at a time runs on the main thread, which also reads the stream while
+it is idle: a warm call switches no thread. A watcher takes the stream over once
+a call has run for some milliseconds, so that it can be cancelled, and so that
+its output is seen while it runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import marshal
+import mmap
+import os
+import signal
+import sys
+from typing import Any
+
+from fal_core_worker import frames, nested
+from fal_core_worker.arenas import InboundArena, OutboundArena
+from fal_core_worker.outputs import Output
+from fal_core_worker.runners import SerialRunner
+
+_FIRST_DESCRIPTOR = 64
+
+
+def main(path: str, configuration: bytes) -> None:
+    """
+    Run this process as a worker until its stream ends.
+    """
+    settings: dict[str, Any] = marshal.loads(configuration)
+    stream = _take_stream(settings)
+    stream.write(frames.MAGIC)
+    output = Output(lambda block: stream.send(frames.LOG, data=block))
+    output.install()
+    # The sealer's own cloudpickle opens, whatever the environment has.
+    import cloudpickle  # noqa: F401
+
+    sys.path.remove(path)
+    sys.path.append(path)
+    # A package of the working directory is found as by a script, after all else.
+    hello = {
+        "pid": os.getpid(),
+        "python": tuple(sys.version_info[:3]),
+        "executable": sys.executable,
+    }
+    stream.send(frames.HELLO, data=marshal.dumps(hello, 2))
+    if settings.get("multiplex", 1) > 1:
+        from fal_core_worker.multiplexing import ParallelRunner
+
+        runner: SerialRunner = ParallelRunner(stream, output)
+    else:
+        runner = SerialRunner(stream, output)
+    page = settings.get("page")
+    if page is not None:
+        runner.page = mmap.mmap(page, mmap.PAGESIZE)
+        os.close(page)
+    nested.runner = runner
+    os.register_at_fork(after_in_child=lambda: _leave_stream(stream))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, runner.interrupted)
+    code = runner.serve()
+    _end(code)
+
+
+def _take_stream(settings: dict[str, Any]) -> frames.Stream:
+    """
+    Move the stream to descriptors that no program expects anything at.
+    """
+    reader = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
+    writer = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
+    stream = frames.Stream(reader, writer)
+    arenas = settings.get("arenas")
+    if arenas is not None:
+        inbound, outbound, capacity = arenas
+        stream.inbound = InboundArena(inbound)
+        stream.outbound = OutboundArena(outbound, capacity)
+        os.set_inheritable(inbound, False)
+        os.set_inheritable(outbound, False)
+    return stream
+
+
+def _leave_stream(stream: frames.Stream) -> None:
+    """
+    Let go of the stream in a forked child: it is not the worker.
+    """
+    nested.runner = None
+    stream.close()
+
+
+def _end(code: int) -> None:
+    """
+    End this process as a program ends, but never wait for its threads.
+    """
+    import atexit
+
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:
+        code = code or 1
+    os._exit(code)

@@ -1,0 +1,92 @@
+"""
+Isolated functions as they are seen inside a worker.
+
+A function that was captured by another one arrives as a :class:`Stub`. It runs
+in place where its place is the same; otherwise the call goes home, to the
+process that launched this worker, over the worker's own stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+#: What runs calls in this process; None outside a worker.
+runner: Any = None
+
+
+class Stub:
+    """
+    An isolated function inside a worker.
+
+    Attributes:
+        number: What the launching process knows the function by.
+
+        function: The function itself, where it may run in place.
+    """
+
+    def __init__(self, number: int, name: str) -> None:
+        self.number = number
+        self.__name__ = name
+        self.function: Callable[..., Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<isolated function {self.__name__} in a worker>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Call the function here, or at home.
+        """
+        if self.function is not None:
+            return self.function(*args, **kwargs)
+        if runner is None:
+            raise RuntimeError(
+                f"Isolated function {self.__name__!r} was called in a process that no host "
+                "launched, so there is no home to run it. Call it in the worker itself, "
+                "not in a child process."
+            )
+        return runner.call_home(self.number, args, kwargs)
+
+    def run_local(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Call the function here.
+        """
+        return self(*args, **kwargs)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Call the function on a thread and return its future.
+        """
+        import threading
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(self(*args, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
+
+    def map(self, *iterables: Iterable[Any]) -> Iterator[Any]:
+        """
+        Call the function once for each item, in order.
+        """
+        for args in zip(*iterables):
+            yield self(*args)
+
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """
+        Iterate over what the function yields.
+        """
+        yield from self(*args, **kwargs)
+
+
+def make_stub(number: int, name: str) -> Stub:
+    """
+    Make a stub; its function, if it may run in place, arrives as its state.
+    """
+    return Stub(number, name)

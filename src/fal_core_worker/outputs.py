@@ -1,0 +1,239 @@
+"""
+Output: what the function prints, caught at every level, as frames.
+
+``sys.stdout`` and ``sys.stderr`` are replaced, so that lines carry the call
+that printed them. File descriptors 1 and 2 become pipes, so that what is
+printed below Python, or by children, arrives as well.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import marshal
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR")
+_BLOCK = 65536
+_PIPE_SIZE = 1 << 20
+_F_SETPIPE_SZ = 1031
+
+
+class Output:
+    """
+    All that is printed in this process.
+
+    Attributes:
+        current: Returns the (channel, index) of the call that this code runs in.
+
+        current_below: The same for output below Python.
+    """
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+        self._lock = threading.RLock()
+        self._block: list[tuple[int, float, int, int, str]] = []
+        self._size = 0
+        self._partial: dict[tuple[int, int, int], str] = {}
+        self._pipes: list[tuple[int, int]] = []
+        self._raw: dict[int, bytes] = {}
+        self._poll = select.poll()
+        self._fflush: Any = None
+        self.current: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.current_below: Callable[[], tuple[int, int]] = lambda: (0, 0)
+
+    # -- catching ------------------------------------------------------------
+
+    def install(self) -> None:
+        """
+        Replace the standard streams and descriptors 0, 1 and 2.
+        """
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        for level, descriptor in ((0, 1), (1, 2)):
+            reader, writer = os.pipe()
+            try:
+                fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_SIZE)
+            except OSError:
+                pass
+            os.dup2(writer, descriptor)
+            os.close(writer)
+            os.set_blocking(reader, False)
+            self._pipes.append((level, reader))
+            self._poll.register(reader, select.POLLIN)
+        sys.stdin = open(0, closefd=False)
+        sys.stdout = sys.__stdout__ = PrintedText(self, 0)
+        sys.stderr = sys.__stderr__ = PrintedText(self, 1)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """
+        The descriptors that become readable when something was printed below Python.
+        """
+        return [reader for _, reader in self._pipes]
+
+    @property
+    def is_writing(self) -> bool:
+        """
+        Whether this thread is in the middle of adding or sending output.
+        """
+        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]
+
+    def add(self, level: int, text: str) -> None:
+        """
+        Take *text* that the calling code has printed.
+        """
+        channel, index = self.current()
+        with self._lock:
+            key = (level, channel, index)
+            text = self._partial.pop(key, "") + text
+            lines, _, rest = text.rpartition("\n")
+            if rest:
+                self._partial[key] = rest
+            if lines or text.endswith("\n"):
+                self._append(level, channel, index, lines)
+            elif len(rest) > _BLOCK:
+                self._append(level, channel, index, self._partial.pop(key))
+            if self._size < _BLOCK:
+                return
+        self.flush()
+
+    def flush(self, final: bool = False) -> None:
+        """
+        Send what was printed; *final* also sends lines that have no end yet.
+        """
+        self._read_pipes(final)
+        with self._lock:
+            if final:
+                for (level, channel, index), text in self._partial.items():
+                    self._append(level, channel, index, text)
+                self._partial.clear()
+            if self._block:
+                block, self._block, self._size = self._block, [], 0
+                self._send(marshal.dumps(block, 2))
+
+    def flush_call(self) -> None:
+        """
+        Send everything that was printed until now, as a call ends.
+        """
+        if self._fflush is None and "ctypes" in sys.modules:
+            self._fflush = sys.modules["ctypes"].CDLL(None).fflush
+        if self._fflush is not None:
+            self._fflush(None)
+        if self._block or self._partial or self._raw or self._poll.poll(0):
+            self.flush(final=True)
+
+    # -- below Python ----------------------------------------------------------
+
+    def _read_pipes(self, final: bool) -> None:
+        with self._lock:
+            for level, reader in self._pipes:
+                while True:
+                    try:
+                        data = os.read(reader, _BLOCK)
+                    except BlockingIOError:
+                        break
+                    if not data:
+                        break
+                    self._add_raw(level, data)
+                if final and level in self._raw:
+                    self._append_raw(level, self._raw.pop(level))
+
+    def _add_raw(self, level: int, data: bytes) -> None:
+        data = self._raw.pop(level, b"") + data
+        lines, end, rest = data.rpartition(b"\n")
+        if rest:
+            self._raw[level] = rest
+        if end:
+            self._append_raw(level, lines)
+        elif len(rest) > _BLOCK:
+            self._append_raw(level, self._raw.pop(level))
+
+    def _append_raw(self, level: int, data: bytes) -> None:
+        channel, index = self.current_below()
+        self._append(level, channel, index, data.decode("utf-8", "backslashreplace"))
+
+    def _append(self, level: int, channel: int, index: int, lines: str) -> None:
+        self._block.append((level, time.time(), channel, index, lines))
+        self._size += len(lines)
+
+
+class PrintedText(io.TextIOBase):
+    """
+    A text stream whose lines become log frames.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, output: Output, level: int) -> None:
+        self._output = output
+        self._level = level
+        self.buffer = PrintedBytes(self)
+
+    @property
+    def name(self) -> str:
+        return "<stderr>" if self._level else "<stdout>"
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise TypeError(f"write() argument must be str, not {kind}")
+        self._output.add(self._level, text)
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._level + 1
+
+    def isatty(self) -> bool:
+        return False
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        """
+        Do nothing: what is printed later is still wanted.
+        """
+
+    def reconfigure(self, **options: Any) -> None:
+        """
+        Accept what programs ask of a real stream.
+        """
+
+
+class PrintedBytes(io.BufferedIOBase):
+    """
+    The ``buffer`` of a :class:`PrintedText`.
+    """
+
+    def __init__(self, text: PrintedText) -> None:
+        self._text = text
+
+    def write(self, data: Any) -> int:
+        self._text.write(bytes(data).decode("utf-8", "backslashreplace"))
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._text.fileno()
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        """
+        Do nothing, as for the text.
+        """

@@ -1,0 +1,284 @@
+"""
+The pickler of both ends: what travels by value, what by reference.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import types
+import typing
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
+
+from cloudpickle import cloudpickle
+
+from fal_core_worker.classes import OPENING, reduce_to_identity, reduce_to_value
+from fal_core_worker.foreign import load_foreign
+from fal_core_worker.raised import MissingModule, SealingError, reduce_error
+from fal_core_worker.seals import (
+    CODE_PREFIX,
+    PLAIN_PREFIX,
+    PREFIX_SIZE,
+    PYTHON,
+    Sealed,
+    dump_plain,
+)
+
+Reduced = tuple[Any, ...]
+
+#: How objects of a type travel, where they do not travel as they are.
+reducers: dict[type, Callable[[Any], Reduced]] = {}
+
+#: Buffers from this size on travel beside the pickle, and are not copied.
+BUFFER_SIZE = 1 << 16
+
+_MAIN = ("__main__", "__mp_main__")
+_BUILTIN_TYPES = {type(None), type(Ellipsis), type(NotImplemented)}
+_BUILTIN_TYPES.update(kind for kind in vars(types).values() if type(kind) is type)
+
+
+def only_main(module: str) -> bool:
+    """
+    Tell whether objects of *module* travel by value where nothing else is known.
+    """
+    return module in _MAIN
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """
+    Pickles one object, and notes what it met on the way.
+
+    Arguments:
+        by_value: Tells of a module's name whether its objects travel by value.
+
+        known: The classes that the opener has.
+
+        beside: Whether large buffers may travel beside the pickle.
+
+    Attributes:
+        contains_code: Whether code was met.
+
+        file: What the pickle is written to.
+
+        classes: The classes that travel by value.
+
+        functions: The functions that do.
+
+        buffers: What travels beside the pickle.
+    """
+
+    contains_code = False
+
+    def __init__(
+        self,
+        *,
+        by_value: Callable[[str], bool] = only_main,
+        known: Collection[type] = (),
+        beside: bool = True,
+    ) -> None:
+        self.file = io.BytesIO()
+        self.file.write(PLAIN_PREFIX)
+        super().__init__(
+            self.file, protocol=5, buffer_callback=self._keep_in_band if beside else None
+        )
+        self.by_value = by_value
+        self.known = known
+        self.classes: list[type] = []
+        self.functions: list[types.FunctionType] = []
+        self.buffers: list[memoryview] = []
+
+    def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
+        try:
+            view = buffer.raw()
+        except BufferError:
+            return True
+        if view.nbytes < BUFFER_SIZE:
+            return True
+        self.buffers.append(view)
+        return False
+
+    def travels_by_value(self, value: Any, name: str | None = None) -> bool:
+        """
+        Tell whether *value*, a function or class, is not to be imported.
+        """
+        found = cloudpickle._lookup_module_and_qualname(value, name=name)
+        return found is None or found[0].__name__ in _MAIN or self.by_value(found[0].__name__)
+
+    def reducer_override(self, value: Any) -> Any:
+        kind = type(value)
+        reduce = reducers.get(kind)
+        if reduce is not None:
+            return reduce(value)
+        if issubclass(kind, type):
+            return self.reduce_class(value)
+        if kind is types.FunctionType:
+            if not self.travels_by_value(value):
+                return NotImplemented
+            self.functions.append(value)
+            return self.reduce_function(value)
+        if issubclass(kind, BaseException):
+            return reduce_error(value)
+        special = self.special.get(kind)
+        return NotImplemented if special is None else special(self, value)
+
+    def reduce_class(self, cls: type) -> Any:
+        """
+        Reduce a class: by reference, by identity or by value.
+        """
+        if cls in _BUILTIN_TYPES or not self.travels_by_value(cls):
+            return cloudpickle._class_reduce(cls) if cls in _BUILTIN_TYPES else NotImplemented
+        if cls in self.known:
+            return reduce_to_identity(cls)
+        # A class is written for one Python even where it has no methods.
+        self.contains_code = True
+        self.classes.append(cls)
+        return reduce_to_value(cls)
+
+    def reduce_function(self, function: types.FunctionType) -> Any:
+        """
+        Reduce a function that travels by value.
+        """
+        return self._dynamic_function_reduce(function)
+
+    def reduce_code(self, code: types.CodeType) -> Any:
+        """
+        Reduce code, its file name included, so that tracebacks can show lines.
+        """
+        self.contains_code = True
+        make, arguments = cloudpickle._code_reduce(code)
+        position = arguments.index("<dynamic-code>")
+        return make, (*arguments[:position], code.co_filename, *arguments[position + 1 :])
+
+    def _reduce_type_variable(self, variable: Any) -> Any:
+        if not self.travels_by_value(variable, name=variable.__name__):
+            return NotImplemented
+        if isinstance(variable, typing.TypeVar):
+            return cloudpickle._make_typevar, cloudpickle._decompose_typevar(variable)
+        return type(variable), (variable.__name__,)
+
+    def _reduce_new_type(self, new_type: Any) -> Any:
+        if not self.travels_by_value(new_type):
+            return NotImplemented
+        return typing.NewType, (new_type.__name__, new_type.__supertype__)
+
+    def _reduce_file(self, file: io.TextIOWrapper) -> Any:
+        # cloudpickle would send what the file holds in place of the file.
+        if file is sys.stdout or file is sys.stderr:
+            return NotImplemented
+        raise TypeError("cannot pickle '_io.TextIOWrapper' object")
+
+    special: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
+        types.CodeType: reduce_code,
+        typing.TypeVar: _reduce_type_variable,
+        typing.ParamSpec: _reduce_type_variable,
+        typing.NewType: _reduce_new_type,
+        io.TextIOWrapper: _reduce_file,
+    }
+
+
+def dump(pickler: Pickler, value: Any) -> Sealed:
+    """
+    Seal *value* with *pickler*, which takes notes meanwhile.
+    """
+    file = pickler.file
+    pickler.dump(value)
+    if pickler.contains_code:
+        file.seek(0)
+        file.write(CODE_PREFIX)
+    return Sealed(file.getvalue(), tuple(pickler.buffers))
+
+
+def seal(value: Any, what: str, **options: Any) -> Sealed:
+    """
+    Seal *value*; *what* it is stands in the error, as in ``The result of 'f'``.
+
+    Raises:
+        SealingError: It cannot be pickled.
+    """
+    data = dump_plain(value)
+    if data is not None:
+        return Sealed(data)
+    try:
+        return dump(Pickler(**options), value)
+    except Exception as error:
+        where = _find_culprit(value, options)
+        raise SealingError(f"{what} cannot travel{where}: {error}") from error
+
+
+def _find_culprit(value: Any, options: dict[str, Any], depth: int = 4) -> str:
+    path = ""
+    for _ in range(depth):
+        for step, part in _parts(value):
+            try:
+                dump(Pickler(**options), part)
+            except Exception:
+                path, value = path + step, part
+                break
+        else:
+            break
+    return f" because of {path.lstrip('.')}" if path else ""
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f"[{key!r}]", part) for key, part in list(value.items())[:100]]
+    if isinstance(value, (list, tuple)):
+        return [(f"[{index}]", part) for index, part in enumerate(value[:100])]
+    return [(f".{name}", part) for name, part in getattr(value, "__dict__", {}).items()]
+
+
+def open_sealed(sealed: Sealed, what: str) -> Any:
+    """
+    Open what was sealed; *what* it is stands in the error.
+
+    Raises:
+        SealingError: It cannot be opened here.
+    """
+    data = sealed.data
+    if data[2:4] == PYTHON:
+        if not sealed.contains_code:
+            return _load(sealed, what, pickle.loads)
+        with OPENING:
+            return _load(sealed, what, pickle.loads)
+    if sealed.contains_code:
+        raise SealingError(refuse(sealed, what))
+    with OPENING:
+        return _load(sealed, what, load_foreign)
+
+
+def refuse(sealed: Sealed, what: str) -> str:
+    """
+    Say why *sealed*, which contains code, is not opened here.
+    """
+    sender, here = version_text(sealed.python), version_text(sys.version_info[:2])
+    return (
+        f"{what} contains code of Python {sender}, which Python {here} cannot open. "
+        f"Send plain values, or use one Python at both ends: python_version={sender!r} "
+        f"or {here!r}."
+    )
+
+
+def version_text(version: tuple[int, ...]) -> str:
+    """
+    Return a version as people write it.
+    """
+    return f"{version[0]}.{version[1]}"
+
+
+def _load(sealed: Sealed, what: str, loads: Callable[..., Any]) -> Any:
+    data: Any = sealed.data
+    data = data[PREFIX_SIZE:] if len(data) < 4096 else memoryview(data)[PREFIX_SIZE:]
+    try:
+        return loads(data, buffers=sealed.buffers)
+    except ModuleNotFoundError as error:
+        raise MissingModule(
+            f"{what} uses module {error.name!r}, which cannot be imported in Python "
+            f"{sys.prefix!r}. Add what provides it to requirements."
+        ) from error
+    except Exception as error:
+        raise SealingError(
+            f"{what}, sealed by Python {version_text(sealed.python)}, cannot be opened by "
+            f"Python {version_text(sys.version_info[:2])}: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,504 @@
+"""
+The runner of one call at a time, on the main thread.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import struct
+import threading
+import time
+from collections import deque
+from types import AsyncGeneratorType, CoroutineType, FrameType
+from typing import Any
+
+from fal_core_worker import frames, opening, trees
+from fal_core_worker.slots import (
+    LAZY,
+    RAISED,
+    VALUE,
+    CallCancelled,
+    Ending,
+    Functions,
+    add_source,
+)
+from fal_core_worker.outputs import Output
+from fal_core_worker.seals import Sealed
+
+#: Seconds after which the watcher looks at a running call.
+_TICK = 0.005
+#: Ticks without a call after which the watcher rests until the next one.
+_RESTING = 200
+_NUMBER = struct.Struct("<I")
+
+
+class Runner:
+    """
+    What the runners have in common: the stream, the functions, calls to home.
+    """
+
+    def __init__(self, stream: frames.Stream, output: Output) -> None:
+        self.stream = stream
+        self.output = output
+        self.functions = Functions()
+        self.page: mmap.mmap | None = None
+        self.inbox: deque[frames.Frame] = deque()
+        self.stopping = False
+        self.credits: dict[int, int] = {}
+        self.process = os.getpid()
+        self.interruptible = False
+        self._reading = threading.Lock()
+        self._answers: dict[int, tuple[bool, Any] | None] = {}
+        self._calls_home = 0
+        self._async_loop: Any = None
+
+    # -- the stream ------------------------------------------------------------
+
+    def take(self, frame: frames.Frame) -> bool:
+        """
+        Act on a frame that is no call; return False for one that is.
+        """
+        kind, channel, a, b, payload = frame
+        if kind == frames.CALL or kind == frames.FUNCTION:
+            return False
+        if kind == frames.CREDIT:
+            if channel in self.credits:
+                self.credits[channel] += a
+                self.credited(channel)
+        elif kind == frames.CANCEL:
+            self.cancel(channel)
+        elif kind == frames.HOME_RESULT:
+            if a in self._answers:
+                data, buffers = payload if isinstance(payload, tuple) else (payload, ())
+                self._answers[a] = (bool(b), Sealed(data, buffers))
+        elif kind == frames.SECRETS:
+            import marshal
+
+            os.environ.update(marshal.loads(payload))
+        elif kind == frames.SOURCES:
+            add_source(payload)
+        elif kind == frames.DRAIN:
+            self.drain(channel)
+        elif kind == frames.STOP:
+            self.stopping = True
+        return True
+
+    def lost(self) -> None:
+        """
+        End this process and all it started: the stream has ended.
+        """
+        trees.kill_descendants(os.getpid())
+        os._exit(1)
+
+    def pump(self) -> bool:
+        """
+        Read the stream once, act on what came, and keep calls for later.
+
+        The caller holds the read lock. It returns False at the end of the stream.
+        """
+        got = self.stream.read()
+        if got is None:
+            return False
+        for frame in got:
+            if not self.take(frame):
+                self.inbox.append(frame)
+        return True
+
+    def wait_for(self, ready: Any) -> None:
+        """
+        Read the stream until *ready* returns true; any thread may.
+        """
+        interruptible, self.interruptible = self.interruptible, False
+        while not (ready() or self.is_cancelled()):
+            if not self._reading.acquire(timeout=0.02):
+                continue
+            try:
+                if not ready() and not self.pump():
+                    self.lost()
+            finally:
+                self._reading.release()
+        self.interruptible = interruptible
+        if self.is_cancelled():
+            raise CallCancelled
+
+    # -- calls to home ---------------------------------------------------------
+
+    def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """
+        Have the launching process call its function *number*, and wait.
+        """
+        self._calls_home += 1
+        ticket = self._calls_home
+        channel = self.output.current()[0]
+        function = self.function_of(channel)
+        data, buffers = opening.seal_value((number, args, kwargs), function)
+        self._answers[ticket] = None
+        self.output.flush_call()
+        self.stream.send(frames.HOME_CALL, channel, ticket, data=data, buffers=buffers)
+        self.wait_for(lambda: self._answers[ticket] is not None)
+        answer = self._answers.pop(ticket)
+        assert answer is not None
+        raised, sealed = answer
+        if raised:
+            raise opening.open_error(sealed, function)
+        return opening.open_arguments(sealed, function)
+
+    # -- what differs ------------------------------------------------------------
+
+    def function_of(self, channel: int) -> Any:
+        """
+        Return the function that the call of *channel* runs.
+        """
+        return None
+
+    def is_cancelled(self) -> bool:
+        """
+        Tell whether the call that this thread runs was cancelled.
+        """
+        return False
+
+    def cancel(self, channel: int) -> None:
+        """
+        Interrupt the call of *channel*.
+        """
+
+    def credited(self, channel: int) -> None:
+        """
+        Notice that the stream of *channel* may go on.
+        """
+
+    def drain(self, channel: int) -> None:
+        """
+        Ask a service to end.
+        """
+        os.kill(os.getpid(), 15)
+
+    def interrupted(self, number: int, frame: FrameType | None) -> None:
+        """
+        Handle a signal, on the main thread.
+        """
+
+    def serve(self) -> int:
+        """
+        Run calls until told to stop; return the exit code.
+        """
+        return 0
+
+
+class SerialRunner(Runner):
+    """
+    Runs one call at a time on the main thread.
+    """
+
+    def __init__(self, stream: frames.Stream, output: Output) -> None:
+        super().__init__(stream, output)
+        self.channel = 0
+        self.index = 0
+        self._busy = False
+        self._turn = 0
+        self._cancelled = 0
+        self._slot = -1
+        self._began = 0.0
+        self._task: Any = None
+        self._end = 0
+        self._done: list[tuple[int, Any]] = []
+        self._first = 0
+        self._items = threading.Lock()
+        self._resting = False
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        output.current = output.current_below = lambda: (self.channel, self.index)
+
+    def function_of(self, channel: int) -> Any:
+        return self.functions.raw(self._slot)
+
+    # -- the main thread -------------------------------------------------------
+
+    def serve(self) -> int:
+        threading.Thread(target=self._watch, name="fal-core watcher", daemon=True).start()
+        inbox = self.inbox
+        while True:
+            if inbox:
+                frame = inbox.popleft()
+                if frame.kind == frames.FUNCTION:
+                    self.functions.put(frame.a, frame.payload)
+                else:
+                    self._run(frame)
+            elif self.stopping:
+                self.output.flush_call()
+                return 0
+            else:
+                with self._reading:
+                    if not inbox and not self.pump():
+                        trees.kill_descendants(os.getpid())
+                        return 0
+
+    def _run(self, frame: frames.Frame) -> None:
+        _, channel, slot, count, payload = frame
+        self.channel = channel
+        self._slot = slot
+        self._began = time.time()
+        self._turn += 1
+        self._busy = True
+        if self._resting:
+            self._resting = False
+            self._wake.release()
+        data, buffers = payload if type(payload) is tuple else (payload, ())
+        try:
+            try:
+                self.interruptible = True
+                if self._cancelled == channel:
+                    raise CallCancelled
+                value = self._call(slot, count, Sealed(data, buffers))
+            finally:
+                self.interruptible = False
+        except BaseException as error:
+            self._finish_call()
+            if isinstance(error, CallCancelled) and self._cancelled == channel:
+                trees.kill_descendants(self.process, since=self._began)
+                Ending(self.stream, channel, None).cancelled()
+            else:
+                Ending(self.stream, channel, self.functions.raw(slot)).error(error)
+        else:
+            self._finish_call()
+            Ending(self.stream, channel, self.functions.raw(slot)).value(value)
+        self.channel = 0
+
+    def _call(self, slot: int, count: int, sealed: Sealed) -> Any:
+        function = self.functions.get(slot)
+        raw = self.functions.raw(slot)
+        arguments = opening.open_arguments(sealed, raw)
+        if count and count != frames.STREAM:
+            self._run_batch(function, raw, arguments)
+            return None
+        args, kwargs = arguments
+        value = function(*args, **kwargs)
+        if type(value) in LAZY:
+            value = self._finish(value, raw, count == frames.STREAM)
+        return value
+
+    def _finish_call(self) -> None:
+        """
+        Do what comes between the end of a call and its outcome.
+        """
+        self._busy = False
+        if os.getpid() != self.process:
+            # The function forked, and this is the child.
+            os._exit(0)
+        self.output.flush_call()
+
+    def is_cancelled(self) -> bool:
+        return self._cancelled == self.channel and self._busy
+
+    def interrupted(self, number: int, frame: FrameType | None) -> None:
+        if number == 15:
+            if self._busy:
+                raise SystemExit(143)
+            self.stopping = True
+        elif self._cancelled == self.channel and self.interruptible:
+            # Where a frame or a line is half written the watcher asks again.
+            if not (self.stream.is_sending or self.output.is_writing):
+                self.interruptible = False
+                raise CallCancelled
+
+    def cancel(self, channel: int) -> None:
+        self._cancelled = channel
+        if not self._busy or channel != self.channel:
+            return
+        if self._task is not None:
+            loop, task = self._task
+            loop.call_soon_threadsafe(task.cancel)
+        else:
+            os.kill(os.getpid(), 2)
+
+    # -- batches -----------------------------------------------------------------
+
+    def _run_batch(self, function: Any, raw: Any, items: Any) -> None:
+        channel = self.channel
+        lock, page = self._items, self.page
+        self._first, self._done, self._end = 0, [], len(items)
+        index = 0
+        outcome: tuple[int, Any] | None = None
+        try:
+            while True:
+                self.interruptible = False
+                with lock:
+                    if outcome is not None:
+                        self._done.append(outcome)
+                    if index >= self._end:
+                        break
+                    self.index = index
+                if page is not None:
+                    _NUMBER.pack_into(page, 0, index + 1)
+                else:
+                    self.stream.send(frames.STARTED, channel, index + 1)
+                args, kwargs = items[index]
+                items[index] = None
+                index += 1
+                try:
+                    self.interruptible = True
+                    if self._cancelled == channel:
+                        raise CallCancelled
+                    value = function(*args, **kwargs)
+                    if type(value) in LAZY:
+                        value = self._finish(value, raw, False)
+                    outcome = (VALUE, value)
+                except CallCancelled:
+                    raise
+                except BaseException as error:
+                    self.interruptible = False
+                    outcome = (RAISED, opening.seal_error(error, raw).data)
+        finally:
+            self.interruptible = False
+            with lock:
+                done, first, self._done = self._done, self._first, []
+                self._first += len(done)
+                self._end = 0
+            self.output.flush_call()
+            Ending(self.stream, channel, raw).items(done, first)
+            self.index = 0
+
+    def _return_rest(self, channel: int) -> None:
+        """
+        Hand items back that wait behind a long one, and send those done.
+        """
+        with self._items:
+            first, count = self.index + 1, self._end
+            self._end = min(self._end, first)
+            done, start, self._done = self._done, self._first, []
+            self._first += len(done)
+        raw = self.functions.raw(self._slot)
+        Ending(self.stream, channel, raw).items(done, start)
+        if first < count:
+            self.stream.send(frames.RETURNED, channel, first)
+
+    # -- coroutines and generators -------------------------------------------------
+
+    def _finish(self, value: Any, raw: Any, stream: bool) -> Any:
+        """
+        Run what a function left to be run: a coroutine, or a stream of items.
+        """
+        if type(value) is CoroutineType:
+            return self._complete(value)
+        if not stream:
+            raise TypeError(
+                "The function returned a generator, which cannot travel. "
+                "Make the isolated function itself a generator function."
+            )
+        channel = self.channel
+        ending = Ending(self.stream, channel, raw)
+        self.credits[channel] = opening.WINDOW
+        try:
+            if type(value) is AsyncGeneratorType:
+                self._complete(self._send_async(value, ending))
+            else:
+                try:
+                    for index, item in enumerate(value):
+                        self._await_credit(channel)
+                        self.output.flush_call()
+                        ending.item(item, index)
+                finally:
+                    value.close()
+        finally:
+            del self.credits[channel]
+        return None
+
+    def _await_credit(self, channel: int) -> None:
+        if self.credits[channel] <= 0:
+            self.wait_for(lambda: self.credits[channel] > 0)
+        self.credits[channel] -= 1
+
+    async def _send_async(self, items: Any, ending: Ending) -> None:
+        import asyncio
+
+        channel = ending.channel
+        index = 0
+        try:
+            async for item in items:
+                while self.credits[channel] <= 0:
+                    await asyncio.sleep(0.002)
+                self.credits[channel] -= 1
+                self.output.flush_call()
+                ending.item(item, index)
+                index += 1
+        finally:
+            await items.aclose()
+
+    def _complete(self, coroutine: Any) -> Any:
+        import asyncio
+
+        if self._async_loop is None:
+            self._async_loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._async_loop)
+        loop = self._async_loop
+        task = loop.create_task(coroutine)
+        self._task = (loop, task)
+        if self._cancelled == self.channel:
+            task.cancel()
+        try:
+            return loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            if self._cancelled == self.channel:
+                raise CallCancelled from None
+            raise
+        finally:
+            self._task = None
+
+    # -- the watcher -------------------------------------------------------------
+
+    def _watch(self) -> None:
+        seen = idle = 0
+        while True:
+            time.sleep(_TICK)
+            if not self._busy:
+                idle += 1
+                if idle > _RESTING:
+                    self._rest()
+                    idle = 0
+                continue
+            idle = 0
+            if self._turn == seen:
+                self._take_over(seen)
+            seen = self._turn
+
+    def _rest(self) -> None:
+        self.output.flush()
+        self._resting = True
+        if self._busy:
+            self._resting = False
+        else:
+            self._wake.acquire()
+
+    def _take_over(self, turn: int) -> None:
+        """
+        Read the stream and the output until the call of *turn* has ended.
+        """
+        poll = select.poll()
+        for descriptor in (self.stream.reader, *self.output.descriptors):
+            poll.register(descriptor, select.POLLIN)
+        self._began = time.time() - 2 * _TICK
+        index = -1
+        while self._busy and self._turn == turn:
+            ready = poll.poll(10 if index < 0 else 50)
+            if not (self._busy and self._turn == turn):
+                return
+            if any(descriptor == self.stream.reader for descriptor, _ in ready):
+                self._read_beside(turn)
+            self.output.flush()
+            if self._cancelled == self.channel and self.interruptible:
+                self.cancel(self.channel)
+            if self._end and self.index == index:
+                self._return_rest(self.channel)
+            index = self.index
+
+    def _read_beside(self, turn: int) -> None:
+        if not self._reading.acquire(blocking=False):
+            time.sleep(_TICK)
+            return
+        try:
+            if self._busy and self._turn == turn and not self.pump():
+                self.lost()
+        finally:
+            self._reading.release()

@@ -1,0 +1,132 @@
+"""
+Process trees: finding and ending what a process has started.
+
+A process that is a child subreaper inherits the orphans among its descendants,
+those that called ``setsid`` or were forked twice too, so that a walk over the
+children of children finds all of them. Elsewhere orphans are not found.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+def prepare_child() -> None:
+    """
+    Make this process a subreaper that dies with its parent, where Linux has both.
+    """
+    prctl = _prctl()
+    if prctl is not None:
+        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def become_subreaper() -> None:
+    """
+    Inherit orphans from now on, where Linux has it. It survives ``exec``.
+    """
+    prctl = _prctl()
+    if prctl is not None:
+        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children(pid: int) -> list[int]:
+    """
+    Return the children of *pid*.
+    """
+    try:
+        found = []
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                found += [int(child) for child in file.read().split()]
+        return found
+    except FileNotFoundError:
+        return _children_by_parent(pid) if os.path.isdir(f"/proc/{pid}") else []
+    except OSError:
+        return []
+
+
+def descendants(pid: int) -> list[int]:
+    """
+    Return the children of *pid*, and theirs.
+    """
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        below = children(waiting.pop())
+        found += below
+        waiting += below
+    return found
+
+
+def started(pid: int) -> float:
+    """
+    Return when *pid* was started, in seconds since the epoch; 0 if it is gone.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        with open("/proc/uptime", "rb") as file:
+            uptime = float(file.read().split()[0])
+    except (OSError, ValueError):
+        return 0.0
+    return time.time() - uptime + int(fields[19]) / _TICKS
+
+
+def kill_descendants(pid: int, since: float | None = None) -> None:
+    """
+    End everything that *pid* has started, or has started *since* a time.
+
+    Killing a process can orphan others to *pid*, so it looks again until none
+    is left, for a second at most.
+    """
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        below = descendants(pid)
+        if since is not None:
+            # The clock of processes ticks coarsely.
+            below = [child for child in below if started(child) >= since - 0.02]
+        for child in below:
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if pid == os.getpid():
+            for child in below:
+                try:
+                    os.waitpid(child, 0)
+                except ChildProcessError:
+                    pass
+        if not below:
+            return
+        if pid != os.getpid():
+            time.sleep(0.005)
+
+
+def _children_by_parent(pid: int) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if fields and int(fields[1]) == pid:
+                found.append(int(name))
+    return found
+
+
+def _prctl():  # type: ignore[no-untyped-def]
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):
+        return None
