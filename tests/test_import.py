@@ -85,7 +85,7 @@ def test_worker_import_is_light():
     """
     A worker that has not opened code yet has imported no package but itself.
     """
-    statement = "import fal_core_worker.frames, fal_core_worker.seals"
+    statement = "import fal_core_worker.main"
     loaded = modules_after(statement) - modules_after("pass")
     packages = {name.partition(".")[0] for name in loaded}
     assert packages <= {"fal_core_worker", *sys.stdlib_module_names}

@@ -5,7 +5,6 @@ What type checkers infer of decorated functions; mypy and pyright read it, nothi
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
 
 from typing_extensions import assert_type
 
