@@ -5,6 +5,7 @@ What type checkers infer of decorated functions; mypy and pyright read it, nothi
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 
 from typing_extensions import assert_type
 
@@ -37,7 +38,7 @@ def plain() -> None:
     A function keeps its parameters and its result.
     """
     assert_type(embed(["a"], size=2), list[float])
-    assert_type(embed.submit(["a"]), "Future[list[float]]")
+    assert_type(embed.submit(["a"]), Future[list[float]])
     assert_type(embed.run_local(["a"]), list[float])
     assert_type(list(embed.map([["a"], ["b"]])), list[list[float]])
     assert_type(embed.on("local")(["a"]), list[float])
@@ -69,7 +70,7 @@ def coroutines() -> None:
     Called from ordinary code, an ``async def`` gives its result.
     """
     assert_type(shout("a"), str)
-    assert_type(shout.submit("a"), "Future[str]")
+    assert_type(shout.submit("a"), Future[str])
     for letter in letters("abc"):
         assert_type(letter, str)
 
