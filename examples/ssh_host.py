@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterable
-from typing import IO, Any, ClassVar
+from concurrent.futures import Future
+from typing import Any, ClassVar
 
 import attrs
 
@@ -62,15 +62,13 @@ class SshHost(Host[..., Any]):
         return cls(address)
 
     def launch(self, call: Call, sink: Sink) -> Execution:
-        messages = tempfile.TemporaryFile()
-        process = self._start(messages)
+        process = self._start()
         assert process.stdin is not None
         assert process.stdout is not None
+        ended: Future[tuple[int, str]] = Future()
 
         def lost() -> HostError:
-            code = process.wait()
-            messages.seek(0)
-            said = messages.read().decode(errors="replace").strip()
+            code, said = ended.result()
             if code == SSH_FAILED and worker.hello is None:
                 return HostClosed(self.name, said or "ssh could not connect.")
             return WorkerLost(code=code, detail=said)
@@ -86,7 +84,7 @@ class SshHost(Host[..., Any]):
         process.stdout.close()
         process.stdin.close()
         self._workers.add(worker)
-        threading.Thread(target=self._finish, args=(worker, process), daemon=True).start()
+        threading.Thread(target=self._wait, args=(worker, process, ended), daemon=True).start()
         return worker.launch(call, sink)
 
     def close(self) -> None:
@@ -96,21 +94,23 @@ class SshHost(Host[..., Any]):
         for worker in tuple(self._workers):
             worker.kill()
 
-    def _start(self, messages: IO[bytes]) -> subprocess.Popen[bytes]:
-        """
-        Start the Python on the other machine; what ssh itself says goes to *messages*.
-        """
+    def _start(self) -> subprocess.Popen[bytes]:
         there = shlex.join((self.python, *ARGUMENTS))
         return subprocess.Popen(
             ("ssh", "-T", "-o", "BatchMode=yes", *self.arguments, self.address, there),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=messages,
+            stderr=subprocess.PIPE,
         )
 
-    def _finish(self, worker: Worker, process: subprocess.Popen[bytes]) -> None:
-        process.wait()
+    def _wait(
+        self, worker: Worker, process: subprocess.Popen[bytes], ended: Future[tuple[int, str]]
+    ) -> None:
+        with process:
+            assert process.stderr is not None
+            said = process.stderr.read().decode(errors="replace").strip()
+        ended.set_result((process.returncode, said))
         self._workers.discard(worker)
 
 
