@@ -37,6 +37,9 @@ class Capabilities:
         python_versions: Those it can run, as in ``3.11``. None for whatever the
             environment brings.
 
+        options: The documented options that it acts on; those its own class adds
+            count in any case. None for all of them.
+
         concurrency: How many calls it runs at once where no option says.
 
         stream: Items of a generator arrive while it runs.
@@ -62,6 +65,7 @@ class Capabilities:
 
     kinds: frozenset[str] | None = None
     python_versions: tuple[str, ...] | None = None
+    options: frozenset[str] | None = None
     concurrency: int = 1
     stream: bool = True
     batch: bool = True

@@ -24,6 +24,7 @@ from fal_core.errors import (
 )
 from fal_core.events import Event, Exited, HomeCall, Log, Outcome
 from fal_core.hosts import Driven, Driver, Execution, Host
+from fal_core.nesting import answer, sealing, stub_types
 
 if TYPE_CHECKING:
     from fal_core.functions import IsolatedFunction
@@ -76,8 +77,9 @@ class Launcher:
     """
 
     def __init__(self, function: IsolatedFunction[..., Any]) -> None:
-        from fal_core.sealing import seal_function
+        from fal_core.sealing import seal_function, stub_reducers
 
+        stub_reducers.update(stub_types)
         self.function = function
         self.host: Host[..., Any] = function.host
         self.policy = function.policy
@@ -99,13 +101,14 @@ class Launcher:
             raise UnsupportedError(self.host.name, "run a function without code")
         modules = function.local_python_modules or ()
         portable = self._may_be_other_python()
-        self.seal: FunctionSeal = seal_function(
-            function.func, local_python_modules=modules, portable=portable
-        )
         setup = self.host_options.setup_function
-        self.setup_seal = setup and seal_function(
-            setup, local_python_modules=modules, portable=portable
-        )
+        with sealing(function):
+            self.seal: FunctionSeal = seal_function(
+                function.func, local_python_modules=modules, portable=portable
+            )
+            self.setup_seal = setup and seal_function(
+                setup, local_python_modules=modules, portable=portable
+            )
         self._cached = self.policy.seal == "once"
         self._observed = plugins.load_plugins().has_observers
 
@@ -282,8 +285,6 @@ def answer_home_call(sink: Any, event: HomeCall) -> None:
     """
     Run what the function calls at home, on a thread, and send the answer back.
     """
-    from fal_core.nesting import answer
-
     launcher = sink.launcher
     threading.Thread(
         target=answer, args=(launcher, event, sink), name="fal-core home call", daemon=True

@@ -9,11 +9,13 @@ runs there; otherwise its calls come home, to this process.
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fal_core_worker import frames
+from fal_core_worker import frames, opening
 from fal_core_worker.frames import Frame
 from fal_core_worker.nested import make_stub
 
@@ -39,12 +41,32 @@ def number_of(function: IsolatedFunction[..., Any]) -> int:
     return number
 
 
+#: How isolated functions are reduced where another function refers to them.
+stub_types: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
+
+_sealing = threading.local()
+
+
+@contextmanager
+def sealing(outer: IsolatedFunction[..., Any]) -> Iterator[None]:
+    """
+    Say which function is being sealed, while its captures are reduced.
+    """
+    before = getattr(_sealing, "outer", None)
+    _sealing.outer = outer
+    try:
+        yield
+    finally:
+        _sealing.outer = before
+
+
 def reduce_function(
-    inner: IsolatedFunction[..., Any], outer: IsolatedFunction[..., Any] | None
+    inner: IsolatedFunction[..., Any],
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """
-    Reduce *inner*, which *outer* has captured, to a stub.
+    Reduce *inner*, which the function being sealed has captured, to a stub.
     """
+    outer: IsolatedFunction[..., Any] | None = getattr(_sealing, "outer", None)
     in_place = outer is not None and _place(inner) == _place(outer)
     state = {"function": inner.raw_func if in_place else None}
     name = getattr(inner.raw_func, "__name__", "function")
@@ -55,7 +77,7 @@ def answer(launcher: Launcher, event: HomeCall, sink: Any) -> None:
     """
     Make the call that *event* asks for, and send its outcome to the worker.
     """
-    from fal_core.sealing import open_value, seal_arguments, seal_error
+    from fal_core.sealing import open_value, seal_arguments
 
     seal = launcher.seal
     raised = 0
@@ -70,7 +92,7 @@ def answer(launcher: Launcher, event: HomeCall, sink: Any) -> None:
         sealed = seal_arguments(result, seal)
     except BaseException as error:
         raised = 1
-        sealed = seal_error(error, seal)
+        sealed = opening.seal_error(error, None)
     payload = (sealed.data, sealed.buffers) if sealed.buffers else sealed.data
     frame = Frame(frames.HOME_RESULT, 0, event.number, raised, payload)
     execution = sink.execution

@@ -184,3 +184,11 @@ class Options:
         if exposed_port is not None:
             return exposed_port
         return SERVE_PORT if self.gateway.get("serve") else None
+
+
+def merge_basic_config(target: dict[str, Any], incoming: dict[str, Any]) -> None:
+    """
+    Put into *target* what *incoming* has and *target* has not.
+    """
+    for name, value in incoming.items():
+        target.setdefault(name, value)

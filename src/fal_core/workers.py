@@ -89,6 +89,8 @@ class Worker:
 
         idle: Called when a call has ended and the worker can take another.
 
+        ready: Called when the worker has said hello.
+
         settings: ``multiplex``: how many calls run at once. ``arenas`` and
             ``page``: descriptors, where *arenas* is given.
     """
@@ -102,6 +104,7 @@ class Worker:
         kill: Callable[[], None] | None = None,
         log: LogSink | None = None,
         idle: Callable[[Worker], None] | None = None,
+        ready: Callable[[], None] | None = None,
         settings: Mapping[str, Any] | None = None,
         arenas: Arenas | None = None,
     ) -> None:
@@ -117,10 +120,12 @@ class Worker:
             self._stream.inbound = arenas.inbound
             self._stream.outbound = arenas.outbound
             self._page = arenas.page
+        self._shared = (settings or {}).get("multiplex", 1) > 1
         self._lost = lost
         self._kill = kill
         self._log = log
         self._idle = idle
+        self._ready = ready
         self._reading = threading.Lock()
         self._calling = threading.Lock()
         self._state = threading.Lock()
@@ -161,7 +166,7 @@ class Worker:
             except (OSError, ValueError) as error:
                 self.executions.pop(channel, None)
                 raise ConnectionError("The worker is gone.") from error
-        if not (isinstance(sink, Driver) and not self._followed):
+        if self._shared or not isinstance(sink, Driver):
             self.follow()
         return execution
 
@@ -197,6 +202,13 @@ class Worker:
         """
         self.stopped = True
         self._end()
+
+    def abandon(self) -> None:
+        """
+        Let go of a worker that belongs to the process this one was forked from.
+        """
+        self.gone = self.stopped = True
+        self._stream.close()
 
     def trim(self) -> None:
         """
@@ -246,8 +258,10 @@ class Worker:
         """
         until = None if timeout is None else time.monotonic() + timeout
         if self._followed:
-            execution.wait(timeout)
-            return
+            if not get_reader().is_current_thread():
+                execution.wait(timeout)
+                return
+            self.unfollow()
         with self._reading:
             poll = None
             while not execution.ended:
@@ -308,6 +322,8 @@ class Worker:
             self._deliver_log(payload)
         elif kind == frames.HELLO:
             self.hello = marshal.loads(payload)
+            if self._ready is not None:
+                self._ready()
         elif execution is None:
             return
         elif kind == frames.ITEM:

@@ -19,12 +19,14 @@ from fal_core_worker.slots import (
     LAZY,
     RAISED,
     VALUE,
+    WINDOW,
     CallCancelled,
     Ending,
     Functions,
     add_source,
 )
 from fal_core_worker.outputs import Output
+from fal_core_worker.rebuilding import open_error
 from fal_core_worker.seals import Sealed
 
 #: Seconds after which the watcher looks at a running call.
@@ -142,7 +144,7 @@ class Runner:
         assert answer is not None
         raised, sealed = answer
         if raised:
-            raise opening.open_error(sealed, function)
+            raise open_error(sealed, {})
         return opening.open_arguments(sealed, function)
 
     # -- what differs ------------------------------------------------------------
@@ -389,7 +391,7 @@ class SerialRunner(Runner):
             )
         channel = self.channel
         ending = Ending(self.stream, channel, raw)
-        self.credits[channel] = opening.WINDOW
+        self.credits[channel] = WINDOW
         try:
             if type(value) is AsyncGeneratorType:
                 self._complete(self._send_async(value, ending))

@@ -17,7 +17,11 @@ from fal_core_worker.seals import Sealed
 #: What a function returns whose result is still to come.
 LAZY = frozenset((GeneratorType, CoroutineType, AsyncGeneratorType))
 
+#: How an item of a batch ended.
 VALUE, RAISED, SEALED = 0, 1, 2
+
+#: How many items of a stream may be under way.
+WINDOW = 16
 
 
 class CallCancelled(KeyboardInterrupt):

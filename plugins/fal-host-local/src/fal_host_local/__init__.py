@@ -1,3 +1,36 @@
 """
 Host ``local``: warm workers on this machine.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from fal_core.hooks import API_VERSION, hookimpl
+
+if TYPE_CHECKING:
+    from fal_core.hosts import Host
+    from fal_host_local.hosts import LocalHost
+
+__all__ = ["LocalHost"]
+
+fal_core_api = API_VERSION
+
+
+@hookimpl
+def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
+    """
+    Register the host ``local``.
+    """
+    from fal_host_local.hosts import LocalHost
+
+    return [LocalHost]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LocalHost":
+        from fal_host_local.hosts import LocalHost
+
+        return LocalHost
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

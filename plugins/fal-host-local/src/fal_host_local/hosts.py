@@ -1,0 +1,226 @@
+"""
+The host ``local``: warm workers on this machine.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import attrs
+
+from fal_core.calls import Call
+from fal_core.environments import Interpreter
+from fal_core.errors import HostClosed, HostError
+from fal_core.events import Log, Sink
+from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
+from fal_core.launches import print_log
+from fal_core.workers import ARGUMENTS, Arenas, Worker
+from fal_core_worker.arenas import InboundArena, OutboundArena
+from fal_host_local.keepers import Keeper
+from fal_host_local.pools import Pool, processors
+from fal_host_local.variables import resolve_secrets, worker_variables
+
+_hosts: weakref.WeakSet[LocalHost] = weakref.WeakSet()
+
+
+@attrs.define(eq=False, slots=False)
+class LocalHost(Host[..., Any]):
+    """
+    Runs functions in warm workers on this machine.
+
+    Workers are kept for each environment and set of options until they have
+    been idle for ``keep_alive`` seconds. They end with this process.
+    """
+
+    name: ClassVar[str] = "local"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        concurrency=processors(),
+        keep_alive=True,
+        multiplex=True,
+        secrets=True,
+        serve=True,
+        detach=True,
+    )
+
+    _AGENT_ENVIRONMENT: Any = attrs.field(default=None, alias="_AGENT_ENVIRONMENT", repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._reset()
+        _hosts.add(self)
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        if call.lifetime == "detached":
+            from fal_host_local.detached import launch_detached
+
+            return launch_detached(call, sink)
+        return self._find_pool(call).launch(call, sink)
+
+    def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
+        from fal_host_local.detached import attach
+
+        return attach(reference, sink, after)
+
+    def executions(self) -> Iterable[ExecutionStatus]:
+        from fal_host_local.detached import list_executions
+
+        return list_executions()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            pools = list(self._pools.values())
+            keeper, self._keeper = self._keeper, None
+            self._pools.clear()
+            self._recent.clear()
+        for pool in pools:
+            pool.close()
+        if keeper is not None:
+            keeper.close()
+
+    @property
+    def worker_count(self) -> int:
+        """
+        How many workers there are at the moment.
+        """
+        return sum(pool.worker_count for pool in self._pools.values())
+
+    # -- pools and workers ---------------------------------------------------------
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._pools: dict[tuple[Any, ...], Pool] = {}
+        self._recent: dict[tuple[int, int], tuple[Any, Any, Pool]] = {}
+        self._keeper: Keeper | None = None
+        self._closed = False
+
+    def _find_pool(self, call: Call) -> Pool:
+        # The typed options of one function are one object for all its calls.
+        recent = self._recent.get((id(call.environment), id(call.host_options)))
+        if recent is not None:
+            return recent[2]
+        options = call.host_options
+        key = (
+            call.environment.kind,
+            call.environment.key,
+            options.max_concurrency,
+            options.min_concurrency,
+            options.max_multiplexing,
+            options.keep_alive,
+            options.scaling_delay,
+            options.startup_timeout,
+            options.machine_type,
+            options.secrets,
+            call.setup and call.setup.digest,
+        )
+        with self._lock:
+            if self._closed:
+                raise HostClosed(self.name)
+            pool = self._pools.get(key)
+            if pool is None:
+                pool = self._pools[key] = Pool(
+                    call, self._start_worker, processors(), _print_build_log
+                )
+            if len(self._recent) > 256:
+                self._recent.clear()
+            ids = (id(call.environment), id(call.host_options))
+            self._recent[ids] = (call.environment, call.host_options, pool)
+        return pool
+
+    def _find_keeper(self) -> Keeper:
+        with self._lock:
+            if self._closed:
+                raise HostClosed(self.name)
+            if self._keeper is None:
+                self._keeper = Keeper()
+            return self._keeper
+
+    def _start_worker(self, pool: Pool, interpreter: Interpreter) -> Worker:
+        secrets = pool.options.secrets or ()
+        values = resolve_secrets(secrets)
+        command = interpreter.command(ARGUMENTS, name=None)
+        variables = worker_variables(secrets, command.variables)
+        keeper = self._find_keeper()
+        ours, theirs = socket.socketpair()
+        settings: dict[str, Any] = {"multiplex": pool.multiplex}
+        descriptors = [theirs.fileno()]
+        arenas = None
+        if interpreter.passes_fds and hasattr(os, "memfd_create"):
+            arenas, shared = _make_arenas()
+            descriptors += shared
+            settings |= {"arenas": (3, 4, _capacity()), "page": 5}
+        number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
+        theirs.close()
+        began = time.monotonic()
+
+        def lost() -> HostError:
+            error = keeper.how_it_ended(number)
+            pool.worker_ended(worker)
+            return error
+
+        descriptor = ours.detach()
+        worker = Worker(
+            descriptor,
+            descriptor,
+            lost=lost,
+            kill=lambda: keeper.kill(number),
+            log=_print_build_log,
+            idle=pool.worker_idle,
+            ready=lambda: pool.worker_ready(worker, time.monotonic() - began),
+            settings=settings,
+            arenas=arenas,
+        )
+        if values:
+            worker.send_secrets(values)
+        return worker
+
+
+def _make_arenas() -> tuple[Arenas, list[int]]:
+    """
+    Return the arenas of a worker, and the descriptors it inherits.
+    """
+    to_worker = os.memfd_create("fal-core", os.MFD_CLOEXEC)
+    from_worker = os.memfd_create("fal-core", os.MFD_CLOEXEC)
+    page = os.memfd_create("fal-core", os.MFD_CLOEXEC)
+    os.ftruncate(page, mmap.PAGESIZE)
+    arenas = Arenas(
+        InboundArena(from_worker),
+        OutboundArena(to_worker, _capacity()),
+        mmap.mmap(page, mmap.PAGESIZE),
+    )
+    # The mapping keeps a descriptor of its own; this one goes with the worker.
+    return arenas, [to_worker, from_worker, page]
+
+
+def _capacity() -> int:
+    """
+    Return how large an arena may grow: a quarter of the memory, 4 GiB at most.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(4 << 30, memory // 4)
+
+
+def _print_build_log(event: Any) -> None:
+    if isinstance(event, Log):
+        print_log(event)
+
+
+def _forget_workers() -> None:
+    """
+    Start anew in a forked child: the workers are its parent's.
+    """
+    for host in list(_hosts):
+        for pool in host._pools.values():
+            pool.abandon()
+        if host._keeper is not None:
+            host._keeper.abandon()
+        host._reset()
+
+
+os.register_at_fork(after_in_child=_forget_workers)

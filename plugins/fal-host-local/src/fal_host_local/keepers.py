@@ -1,0 +1,149 @@
+"""
+The client's side of the keeper: starting workers, and learning how they end.
+"""
+
+from __future__ import annotations
+
+import array
+import marshal
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import fal_core_worker
+from fal_core.errors import HostError, WorkerLost
+from fal_core_worker.keeper import ANSWER, EXITED, KILL, LENGTH, START
+
+_SOURCE = (
+    "import sys; sys.path.insert(0, {path!r}); from fal_core_worker.keeper import main; main()"
+)
+
+
+class Keeper:
+    """
+    The keeper process of this process.
+    """
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair()
+        path = os.path.dirname(os.path.dirname(fal_core_worker.__file__))
+        argv = [sys.executable, "-I", "-S", "-c", _SOURCE.format(path=path)]
+        actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)]
+        try:
+            self._pid = os.posix_spawn(
+                sys.executable, argv, os.environ, file_actions=actions, setsid=True
+            )
+        except NotImplementedError:
+            self._pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
+        theirs.close()
+        self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._exits: dict[int, int] = {}
+        self._pids: dict[int, int] = {}
+        self._rest = b""
+        self._numbers = 0
+
+    def start(
+        self,
+        argv: Sequence[str],
+        variables: Mapping[str, str],
+        directory: str,
+        descriptors: Sequence[int],
+    ) -> int:
+        """
+        Start a worker and return its number; it inherits *descriptors*.
+
+        The first becomes its standard streams, the others follow from 3 on.
+        """
+        with self._lock:
+            self._numbers = number = self._numbers + 1
+            request = (START, number, list(argv), dict(variables), directory)
+            self._send(request, descriptors)
+        return number
+
+    def kill(self, number: int) -> None:
+        """
+        End a worker and all it has started, at once.
+        """
+        with self._lock:
+            self._send((KILL, number), ())
+
+    def how_it_ended(self, number: int, timeout: float = 2.0) -> HostError:
+        """
+        Wait for the end of a worker and return it as an error.
+        """
+        status = self.wait(number, timeout)
+        if status is None:
+            return WorkerLost(detail="Its stream was closed.")
+        if os.WIFSIGNALED(status):
+            return WorkerLost(signal=os.WTERMSIG(status))
+        return WorkerLost(os.waitstatus_to_exitcode(status))
+
+    def wait(self, number: int, timeout: float) -> int | None:
+        """
+        Wait for the end of a worker and return its wait status, or None.
+        """
+        until = time.monotonic() + timeout
+        poll = select.poll()
+        poll.register(self._control.fileno(), select.POLLIN)
+        while number not in self._exits:
+            left = until - time.monotonic()
+            if left <= 0:
+                return None
+            if not self._reading.acquire(timeout=min(left, 0.05)):
+                continue
+            try:
+                if number in self._exits:
+                    break
+                if poll.poll(left * 1000) and not self._read():
+                    return None
+            finally:
+                self._reading.release()
+        return self._exits.pop(number)
+
+    def close(self) -> None:
+        """
+        End every worker, and the keeper.
+        """
+        try:
+            self._control.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._control.close()
+        try:
+            os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            pass
+
+    def abandon(self) -> None:
+        """
+        Let go of a keeper that belongs to the process this one was forked from.
+        """
+        self._control.close()
+
+    def _send(self, request: tuple[object, ...], descriptors: Sequence[int]) -> None:
+        data = marshal.dumps(request, 2)
+        message = LENGTH.pack(len(data)) + data
+        rights = array.array("i", descriptors)
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
+        sent = self._control.sendmsg([message], ancillary)
+        if sent < len(message):
+            self._control.sendall(message[sent:])
+
+    def _read(self) -> bool:
+        data = self._control.recv(4096)
+        if not data:
+            return False
+        data = self._rest + data
+        whole = len(data) // ANSWER.size * ANSWER.size
+        self._rest = data[whole:]
+        for what, number, value in ANSWER.iter_unpack(data[:whole]):
+            if what == EXITED:
+                self._exits[number] = value
+            else:
+                self._pids[number] = value
+        return True

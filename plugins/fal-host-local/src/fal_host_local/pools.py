@@ -1,0 +1,409 @@
+"""
+Pools: the warm workers of one environment, and the calls that wait for one.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from fal_core.calls import Call
+from fal_core.environments import Interpreter
+from fal_core.errors import Cancelled, HostClosed, HostError
+from fal_core.events import Event, Exited, Log, Sink, State
+from fal_core.hosts import Driven, Execution
+from fal_core.readers import get_reader
+from fal_core.workers import Worker, WorkerExecution
+from fal_core_worker.frames import Frame
+
+#: Seconds that a worker is taken to need before one has been started.
+_FIRST_GUESS = 0.05
+
+KEEP_ALIVE = 10.0
+
+
+class Pool:
+    """
+    Workers that may run the same calls.
+
+    Arguments:
+        call: Any of these calls; its options are those of all.
+
+        start: Starts a worker with an interpreter.
+
+        count: How many workers there may be where no option says.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        start: Callable[[Pool, Interpreter], Worker],
+        count: int,
+        log: Callable[[Event], None],
+    ) -> None:
+        options = call.host_options
+        self.environment = call.environment
+        self.options = options
+        self.multiplex = max(1, options.max_multiplexing or 1)
+        self._start = start
+        self._most = options.max_concurrency or max(count, options.min_concurrency or 0)
+        self._least = options.min_concurrency or 0
+        self._keep_alive = KEEP_ALIVE if options.keep_alive is None else options.keep_alive
+        self._patience = options.scaling_delay
+        self._lock = threading.Lock()
+        self._idle: list[Worker] = []
+        self._workers: dict[Worker, float] = {}
+        self._away = 0
+        self._waiting: deque[PendingExecution] = deque()
+        self._starts: deque[float] = deque(maxlen=15)
+        self._interpreter: Interpreter | None = None
+        self._building = False
+        self._reaping = False
+        self._closed = False
+        self._log = log
+
+    # -- calls -------------------------------------------------------------------
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        """
+        Run *call* in an idle worker, or have it wait for one.
+        """
+        while True:
+            with self._lock:
+                if not self._idle:
+                    pending = PendingExecution(self, call, sink)
+                    self._waiting.append(pending)
+                    break
+                worker = self._idle.pop()
+            try:
+                return worker.launch(call, sink)
+            except ConnectionError:
+                self._forget(worker)
+        sink(State("queued"))
+        self._grow()
+        return pending
+
+    def worker_idle(self, worker: Worker) -> None:
+        """
+        Give *worker* the next call, or let it wait for one.
+        """
+        while True:
+            with self._lock:
+                if worker.stopped or worker not in self._workers:
+                    return
+                if not self._waiting:
+                    self._idle.append(worker)
+                    self._workers[worker] = time.monotonic()
+                    reap = not self._reaping
+                    self._reaping = True
+                    break
+                pending = self._waiting.popleft()
+            if pending.assign(worker):
+                return
+        if reap:
+            get_reader().after(self._keep_alive, self._reap)
+
+    def worker_ready(self, worker: Worker, seconds: float) -> None:
+        """
+        Learn how long a worker took to start.
+        """
+        self._starts.append(seconds)
+
+    def worker_ended(self, worker: Worker) -> None:
+        """
+        Start another worker in place of one that has ended, if calls wait.
+        """
+        self._forget(worker)
+        self._grow()
+
+    def call_away(self, change: int) -> None:
+        """
+        Count workers that wait for a call at home; they leave room for others.
+        """
+        with self._lock:
+            self._away += change
+        if change > 0:
+            self._grow()
+
+    def withdraw(self, pending: PendingExecution) -> bool:
+        """
+        Take a call out of the queue; return False if it has a worker already.
+        """
+        with self._lock:
+            try:
+                self._waiting.remove(pending)
+            except ValueError:
+                return False
+        return True
+
+    def close(self) -> None:
+        """
+        Stop every worker and refuse the calls that wait.
+        """
+        with self._lock:
+            self._closed = True
+            waiting, self._waiting = list(self._waiting), deque()
+            workers = list(self._workers)
+            self._workers.clear()
+            self._idle.clear()
+        for pending in waiting:
+            pending.refuse(HostClosed("local"))
+        for worker in workers:
+            worker.stop() if not worker.executions else worker.kill()
+
+    def abandon(self) -> None:
+        """
+        Let go of workers that belong to the process this one was forked from.
+        """
+        for worker in self._workers:
+            worker.abandon()
+
+    @property
+    def worker_count(self) -> int:
+        """
+        How many workers there are.
+        """
+        return len(self._workers)
+
+    # -- workers -----------------------------------------------------------------
+
+    def _grow(self) -> None:
+        """
+        Start a worker for the calls that wait, now or after some patience.
+        """
+        with self._lock:
+            if not self._waiting or self._closed:
+                return
+            full = len(self._workers) >= self._most + self._away
+            patience = bool(self._workers) and len(self._workers) > self._away
+        if full:
+            return
+        if patience:
+            get_reader().after(self._wait_before_start(), self._grow_if_waiting)
+        else:
+            self._start_one()
+
+    def _wait_before_start(self) -> float:
+        if self._patience is not None:
+            return self._patience
+        return statistics.median(self._starts) if self._starts else _FIRST_GUESS
+
+    def _grow_if_waiting(self) -> None:
+        patience = self._wait_before_start()
+        with self._lock:
+            if not self._waiting or self._closed or self._building:
+                return
+            if len(self._workers) >= self._most + self._away:
+                return
+            waited = time.monotonic() - self._waiting[0].since
+            due = waited >= patience - 0.001
+        if due:
+            self._start_one()
+        with self._lock:
+            again = bool(self._waiting) and len(self._workers) < self._most + self._away
+        if again:
+            get_reader().after(patience, self._grow_if_waiting)
+
+    def _start_one(self) -> None:
+        with self._lock:
+            interpreter = self._interpreter
+            if interpreter is None:
+                if self._building:
+                    return
+                self._building = True
+        if interpreter is not None:
+            self._start_with(interpreter)
+        elif self.environment.is_built() and not get_reader().is_current_thread():
+            self._build()
+        else:
+            threading.Thread(target=self._build, name="fal-core build", daemon=True).start()
+
+    def _build(self) -> None:
+        if not self.environment.is_built():
+            self._report(State("building"))
+        cancelled = _AllWithdrawn(self)
+        try:
+            interpreter = self.environment.build(self._report, cancelled)
+        except BaseException as error:
+            with self._lock:
+                self._building = False
+                waiting, self._waiting = list(self._waiting), deque()
+            for pending in waiting:
+                pending.refuse(as_host_error(error))
+            return
+        with self._lock:
+            self._interpreter = interpreter
+            self._building = False
+        self._start_with(interpreter)
+
+    def _start_with(self, interpreter: Interpreter) -> None:
+        self._report(State("starting"))
+        try:
+            worker = self._start(self, interpreter)
+        except (OSError, HostError) as error:
+            with self._lock:
+                waiting, self._waiting = list(self._waiting), deque()
+            for pending in waiting:
+                pending.refuse(as_host_error(error))
+            return
+        with self._lock:
+            self._workers[worker] = time.monotonic()
+        for _ in range(self.multiplex):
+            self.worker_idle(worker)
+
+    def _report(self, event: Event) -> None:
+        """
+        Tell the calls that wait what is done for them.
+        """
+        with self._lock:
+            waiting = list(self._waiting)
+        for pending in waiting:
+            pending.sink(event)
+        if not waiting and isinstance(event, Log):
+            self._log(event)
+
+    def has_waiting(self) -> bool:
+        """
+        Tell whether a call waits.
+        """
+        return bool(self._waiting)
+
+    def _forget(self, worker: Worker) -> None:
+        with self._lock:
+            self._workers.pop(worker, None)
+            self._idle = [other for other in self._idle if other is not worker]
+
+    def _reap(self) -> None:
+        """
+        Stop workers that have been idle for long, the one longest idle first.
+        """
+        now = time.monotonic()
+        stop: list[Worker] = []
+        with self._lock:
+            for worker in list(dict.fromkeys(self._idle)):
+                if worker.executions or len(self._workers) <= self._least:
+                    continue
+                if now - self._workers[worker] >= self._keep_alive - 0.001:
+                    stop.append(worker)
+                    del self._workers[worker]
+            self._idle = [worker for worker in self._idle if worker in self._workers]
+            left = [self._workers[worker] for worker in self._idle]
+            self._reaping = bool(left) and len(self._workers) > self._least
+            again = self._reaping
+        for worker in stop:
+            worker.stop()
+        if again:
+            due = min(left) + self._keep_alive - now
+            get_reader().after(max(0.01, due), self._reap)
+
+
+class _AllWithdrawn(threading.Event):
+    """
+    Set when no call waits for the environment any more.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()
+        self._pool = pool
+
+    def is_set(self) -> bool:
+        return not self._pool.has_waiting()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            if until is not None and time.monotonic() >= until:
+                return False
+            time.sleep(0.02)
+        return True
+
+
+class PendingExecution(Driven):
+    """
+    A call that waits for a worker, and then is the worker's.
+    """
+
+    def __init__(self, pool: Pool, call: Call, sink: Sink) -> None:
+        self.call = call
+        self.sink = sink
+        self.since = time.monotonic()
+        self._pool = pool
+        self._inner: WorkerExecution | None = None
+        self._ended = False
+        self._changed = threading.Event()
+        self._cancelling: float | None = None
+
+    @property
+    def reference(self) -> str:
+        return self.call.id
+
+    def assign(self, worker: Worker) -> bool:
+        """
+        Run the call in *worker*; return False if the worker can take another.
+        """
+        try:
+            self._inner = worker.launch(self.call, self.sink)
+        except ConnectionError:
+            with self._pool._lock:
+                self._pool._waiting.appendleft(self)
+            self._pool.worker_ended(worker)
+            return True
+        self._changed.set()
+        if self._cancelling is not None:
+            self._inner.cancel(self._cancelling)
+        return True
+
+    def refuse(self, reason: HostError) -> None:
+        """
+        End the call before it had a worker.
+        """
+        self.sink(Exited(reason=reason))
+        self._ended = True
+        self._changed.set()
+
+    def send(self, frame: Frame) -> None:
+        if self._inner is not None:
+            self._inner.send(frame)
+
+    def drain(self) -> None:
+        if self._inner is not None:
+            self._inner.drain()
+
+    def cancel(self, grace: float) -> None:
+        self._cancelling = grace
+        if self._inner is not None:
+            self._inner.cancel(grace)
+        elif self._pool.withdraw(self):
+            self.refuse(Cancelled())
+
+    def drive(self, timeout: float | None) -> None:
+        until = None if timeout is None else time.monotonic() + timeout
+        if not self._changed.wait(timeout):
+            return
+        if self._inner is not None:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            self._inner.drive(left)
+
+
+def as_host_error(error: BaseException) -> HostError:
+    """
+    Return *error* as one of the host's, with what it says.
+    """
+    if isinstance(error, HostError):
+        return error
+    failed = HostClosed("local", f"{type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed
+
+
+def processors() -> int:
+    """
+    Return how many processors this process may use.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

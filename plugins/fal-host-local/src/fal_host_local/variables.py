@@ -1,0 +1,103 @@
+"""
+What a worker sees of the caller's environment, and the secrets it is given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fal_core.errors import OptionError
+
+#: Variables that change what Python imports; a worker's environment is its own.
+_OF_PYTHON = frozenset(
+    (
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "PYTHONSTARTUP",
+        "PYTHONSAFEPATH",
+        "PYTHONINSPECT",
+        "PYTHONEXECUTABLE",
+        "PYTHONUSERBASE",
+        "PYTHONPLATLIBDIR",
+        "VIRTUAL_ENV",
+        "VIRTUAL_ENV_PROMPT",
+        "CONDA_PREFIX",
+        "CONDA_DEFAULT_ENV",
+        "UV_PROJECT_ENVIRONMENT",
+        "__PYVENV_LAUNCHER__",
+    )
+)
+
+
+def worker_variables(secrets: Iterable[str], added: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return the environment variables of a worker.
+
+    It sees those of the caller, what is Python's own aside. The names of
+    *secrets* are left out: they arrive apart, and only where they are named.
+    """
+    left_out = _OF_PYTHON.union(secrets)
+    variables = {name: value for name, value in os.environ.items() if name not in left_out}
+    return {**variables, **added}
+
+
+def resolve_secrets(names: Iterable[str]) -> dict[str, str]:
+    """
+    Return the values of secrets: from the environment, then the project's ``.env``.
+
+    Raises:
+        OptionError: One is in neither.
+    """
+    values: dict[str, str] = {}
+    written: dict[str, str] | None = None
+    for name in names:
+        value = os.environ.get(name)
+        if value is None:
+            if written is None:
+                written = read_dotenv(find_dotenv())
+            value = written.get(name)
+        if value is None:
+            raise OptionError(
+                f"Secret {name!r} is not set. Set the environment variable {name}, "
+                "or write it to the file .env of the project."
+            )
+        values[name] = value
+    return values
+
+
+def find_dotenv() -> Path | None:
+    """
+    Return the ``.env`` of the working directory or the project around it.
+    """
+    directory = Path.cwd()
+    for folder in (directory, *directory.parents):
+        if (folder / ".env").is_file():
+            return folder / ".env"
+        if (folder / "pyproject.toml").exists() or (folder / ".git").exists():
+            return None
+    return None
+
+
+def read_dotenv(path: Path | None) -> dict[str, str]:
+    """
+    Return the variables that a ``.env`` file sets.
+    """
+    values: dict[str, str] = {}
+    if path is None:
+        return values
+    for line in path.read_text(encoding="utf-8").splitlines():
+        line = line.strip().removeprefix("export ").lstrip()
+        name, equals, value = line.partition("=")
+        if not equals or line.startswith("#"):
+            continue
+        value = value.strip()
+        if value[:1] in ("'", '"') and value.endswith(value[0]) and len(value) > 1:
+            quote, value = value[0], value[1:-1]
+            if quote == '"':
+                value = value.replace("\\n", "\n").replace('\\"', '"')
+        else:
+            value = value.partition(" #")[0].rstrip()
+        values[name.strip()] = value
+    return values

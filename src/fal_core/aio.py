@@ -1,0 +1,75 @@
+"""
+``.aio``: isolated functions for code that runs in an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from fal_core.functions import IsolatedFunction
+
+ArgsT = ParamSpec("ArgsT")
+ReturnT = TypeVar("ReturnT", covariant=True)
+
+
+class AsyncCalls(Generic[ArgsT, ReturnT]):
+    """
+    The calls of an isolated function, to be awaited.
+
+    Cancelling the task that awaits one ends the call.
+    """
+
+    def __init__(self, function: IsolatedFunction[ArgsT, ReturnT]) -> None:
+        self._function = function
+
+    def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Any:
+        """
+        Run the function; await the result.
+
+        A generator function gives an asynchronous iterator of what it yields.
+        """
+        if self._function.flavour.endswith("generator"):
+            return self.stream(*args, **kwargs)
+        return self._result(args, kwargs)
+
+    async def map(self, *iterables: Iterable[Any], **options: Any) -> AsyncIterator[ReturnT]:
+        """
+        Iterate over the results of the function for each item.
+        """
+        results = self._function.map(*iterables, **options)
+        async for result in _iterate(results):
+            yield result
+
+    async def stream(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> AsyncIterator[Any]:
+        """
+        Iterate over what a generator function yields.
+        """
+        async for item in _iterate(self._function.stream(*args, **kwargs)):
+            yield item
+
+    async def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ReturnT:
+        future: Future[ReturnT] = await asyncio.to_thread(
+            self._function.submit, *args, **kwargs
+        )
+        return await asyncio.wrap_future(future)
+
+
+_END = object()
+
+
+async def _iterate(items: Any) -> AsyncIterator[Any]:
+    """
+    Take *items* on threads, one at a time; close them when nobody takes more.
+    """
+    try:
+        while True:
+            item = await asyncio.to_thread(next, items, _END)
+            if item is _END:
+                return
+            yield item
+    finally:
+        items.close()

@@ -1,0 +1,576 @@
+"""
+Isolated functions: what the decorator makes of a function.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+
+import attrs
+
+from fal_core import plugins
+from fal_core.errors import FalServerlessError, OptionError, UnsupportedError
+from fal_core.hosts import Host
+from fal_core.launches import Launcher, Policy, Waiter
+from fal_core.nesting import reduce_function
+from fal_core.options import OnUnsupported, Options
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from fal_core.aio import AsyncCalls
+    from fal_core.calls import AuthMode
+    from fal_core.futures import Submitter
+    from fal_core.spawns import SpawnInfo
+
+ArgsT = ParamSpec("ArgsT")
+ReturnT = TypeVar("ReturnT", covariant=True)
+ItemT = TypeVar("ItemT")
+
+Flavour = Literal["function", "coroutine", "generator", "async generator"]
+
+
+@attrs.define(eq=False, slots=False)
+class IsolatedFunction(Generic[ArgsT, ReturnT]):
+    """
+    A function that runs on a host, in an environment of its own.
+
+    Calling it runs it there and waits. Its options are never changed by a call;
+    :meth:`on` gives another function with other options.
+
+    Attributes:
+        raw_func: The function as it was written.
+
+        reraise: Raise what the function raised as itself; otherwise as the
+            cause of a ``UserFunctionException``.
+
+        app_name: What a host calls the application.
+
+        app_auth: Who may reach the application.
+
+        local_python_modules: Modules that travel with the function as source.
+
+        policy: Timeouts, retries and the like, which the core keeps.
+    """
+
+    host: Host[ArgsT, ReturnT]
+    raw_func: Callable[ArgsT, ReturnT] | None
+    options: Options = attrs.field(factory=Options)
+    _executor: ThreadPoolExecutor | None = attrs.field(default=None, alias="executor")
+    reraise: bool = True
+    app_name: str | None = None
+    app_auth: AuthMode | None = None
+    local_python_modules: tuple[str, ...] | None = attrs.field(default=None, kw_only=True)
+    policy: Policy = attrs.field(factory=Policy, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        self._executor_given = self._executor is not None
+        self._launcher: Launcher | None = None
+        self._submitter: Submitter | None = None
+        self._lock = threading.Lock()
+
+    # -- what it is ------------------------------------------------------------
+
+    @property
+    def func(self) -> Callable[ArgsT, ReturnT]:
+        """
+        The function that is run: served, where the options say so.
+        """
+        if self.raw_func is None:
+            raise FalServerlessError("This isolated function has no code of its own.")
+        if self.options.gateway.get("serve"):
+            return make_server(self)
+        return self.raw_func
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """
+        The threads that submitted calls wait on, where the caller gave some.
+        """
+        if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._executor = ThreadPoolExecutor()
+        return self._executor
+
+    @executor.setter
+    def executor(self, executor: ThreadPoolExecutor) -> None:
+        self._executor = executor
+        self._executor_given = True
+
+    @functools.cached_property
+    def flavour(self) -> Flavour:
+        """
+        What calling the function gives.
+        """
+        func = inspect.unwrap(self.raw_func) if callable(self.raw_func) else None
+        if isinstance(func, functools.partial):
+            func = func.func
+        if inspect.isasyncgenfunction(func):
+            return "async generator"
+        if inspect.isgeneratorfunction(func):
+            return "generator"
+        return "coroutine" if inspect.iscoroutinefunction(func) else "function"
+
+    @property
+    def aio(self) -> AsyncCalls[ArgsT, ReturnT]:
+        """
+        The same calls for code that runs in an event loop.
+        """
+        from fal_core.aio import AsyncCalls
+
+        return AsyncCalls(self)
+
+    # -- running it ------------------------------------------------------------
+
+    def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
+        """
+        Run the function on its host and wait for what it returns.
+
+        A generator function gives an iterator of what it yields.
+
+        Raises:
+            Exception: What the function raised, its traceback there as cause.
+
+            HostError: The host failed.
+        """
+        launcher = self._launcher
+        if launcher is None or not launcher.is_current():
+            launcher = self.make_launcher()
+        if self.flavour.endswith("generator"):
+            from fal_core.streams import Stream
+
+            return Stream(launcher, args, kwargs)  # type: ignore[return-value]
+        waiter = Waiter(launcher)
+        waiter.wait(launcher.launch(launcher.call((args, kwargs)), waiter))
+        if launcher.policy.retries:
+            from fal_core.retries import repeat
+
+            waiter = repeat(launcher, waiter, (args, kwargs))
+        result: ReturnT = waiter.result()
+        return result
+
+    def submit(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
+        """
+        Queue a call and return the future of its result.
+        """
+        self._refuse_generator("submit", "stream")
+        if self._executor_given and self._executor is not None:
+            return self._executor.submit(self, *args, **kwargs)
+        submitter = self._submitter
+        launcher = self._launcher
+        if submitter is None or launcher is None or not launcher.is_current():
+            from fal_core.futures import Submitter
+
+            launcher = self.make_launcher()
+            submitter = self._submitter = Submitter(launcher)
+        return submitter.submit(args, kwargs)
+
+    def spawn(
+        self, *args: ArgsT.args, **kwargs: ArgsT.kwargs
+    ) -> SpawnInfo:
+        """
+        Start a call and return at once; its lines are queued, not printed.
+        """
+        from fal_core.spawning import spawn
+
+        return spawn(self.make_launcher(), args, kwargs)
+
+    def map(
+        self,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        window: int | None = None,
+    ) -> Iterator[ReturnT]:
+        """
+        Call the function once for each item and iterate over the results.
+
+        Calls share launches; how many adapts to the time they take.
+
+        Arguments:
+            iterables: As for ``map``; they are read as results are taken, and
+                may be endless.
+
+            ordered: Give results in the order of the items, otherwise as they
+                come.
+
+            return_exceptions: Give an exception in place of a result instead
+                of raising it.
+
+            window: How many items may be under way at once.
+        """
+        self._refuse_generator("map", "stream")
+        from fal_core.maps import Mapping as Mapped
+
+        if window is not None and window < 1:
+            raise OptionError(f"Argument 'window' must be at least 1, not {window}.")
+        return Mapped(
+            self.make_launcher(),
+            iterables,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+            window=window,
+        )
+
+    def stream(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Iterator[Any]:
+        """
+        Run a generator function and iterate over what it yields, as it does.
+        """
+        if not self.flavour.endswith("generator"):
+            raise OptionError(
+                f"{self!r} yields nothing to stream: it is no generator function. "
+                "Call it, or make it yield."
+            )
+        from fal_core.streams import Stream
+
+        return Stream(self.make_launcher(), args, kwargs)
+
+    def run_local(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
+        """
+        Run the function in this process, without an environment.
+        """
+        result: Any = self.func(*args, **kwargs)
+        if inspect.iscoroutine(result):
+            import asyncio
+
+            result = asyncio.run(result)
+        return result  # type: ignore[no-any-return]
+
+    # -- changing it -----------------------------------------------------------
+
+    def on(
+        self,
+        host: Host[Any, Any] | str | None = None,
+        *,
+        on_unsupported: OnUnsupported | None = None,
+        **config: Any,
+    ) -> IsolatedFunction[ArgsT, ReturnT]:
+        """
+        Return this function on another *host*, or with other options.
+
+        Options that the other host cannot use are kept for one that can.
+        """
+        place: Host[Any, Any] = self.host if host is None else to_host(host)
+        written = {**self.options.host, **self.options.environment, **self.options.gateway}
+        options = place.parse_options(**{**written, **config})
+        policy = self.policy
+        if on_unsupported is not None:
+            policy = attrs.evolve(policy, on_unsupported=on_unsupported)
+        other = type(self)(
+            place,
+            self.raw_func,
+            options,
+            self._executor if self._executor_given else None,
+            self.reraise,
+            self.app_name,
+            self.app_auth,
+            local_python_modules=self.local_python_modules,
+            policy=policy,
+        )
+        if self.raw_func is not None:
+            functools.update_wrapper(other, self.raw_func, updated=())
+        return other
+
+    def with_policy(self, **changes: Any) -> IsolatedFunction[ArgsT, ReturnT]:
+        """
+        Return this function with other timeouts, retries and the like.
+        """
+        other = self.on()
+        other.policy = check_policy(attrs.asdict(self.policy, recurse=False) | changes)
+        return other
+
+    def make_launcher(self) -> Launcher:
+        """
+        Return the launcher of this function as it is now.
+        """
+        launcher = self._launcher
+        if launcher is not None and launcher.is_current():
+            return launcher
+        with self._lock:
+            launcher = self._launcher = Launcher(self)
+            self._submitter = None
+        return launcher
+
+    def _refuse_generator(self, way: str, other: str) -> None:
+        if self.flavour.endswith("generator"):
+            raise OptionError(
+                f"{self!r} is a generator function and cannot be used with {way!r}. "
+                f"Use {other!r} to take what it yields."
+            )
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        return functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        name = getattr(self.raw_func, "__qualname__", None) or self.app_name
+        kind = self.options.environment.get("kind", "virtualenv")
+        return f"<isolated function {name} ({kind}) on {self.host.name}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("_executor", "_launcher", "_submitter", "_lock", "_home_number"):
+            state.pop(name, None)
+        state["_executor_given"] = False
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._executor = None
+        self._launcher = self._submitter = None
+        self._lock = threading.Lock()
+
+
+class ServedIsolatedFunction(IsolatedFunction[ArgsT, ReturnT]):
+    """
+    An isolated function that is served over HTTP once it is spawned.
+    """
+
+
+def make_server(function: IsolatedFunction[ArgsT, ReturnT]) -> Callable[ArgsT, ReturnT]:
+    """
+    Return a callable that serves *function* until it is drained.
+
+    Raises:
+        UnsupportedError: No installed plugin serves functions.
+    """
+    from fal_core.routes import RouteSignature
+    from fal_core.vocabulary import structure_gateway
+
+    raw = function.raw_func
+    assert raw is not None
+    server = plugins.load_plugins().hook.fal_create_server(
+        routes={RouteSignature("/"): raw},
+        gateway=structure_gateway(function.options),
+        options=function.options,
+    )
+    if server is None:
+        raise UnsupportedError(
+            function.host.name, "serve functions", "Add the extra 'serve' of fal-core."
+        )
+    return server  # type: ignore[no-any-return]
+
+
+def to_host(host: Host[Any, Any] | str) -> Host[Any, Any]:
+    """
+    Return the host that *host* is or names.
+    """
+    if isinstance(host, Host):
+        return host
+    if isinstance(host, str):
+        return plugins.find_host(host)
+    raise OptionError(
+        f"Option 'host' must be a host, its name or its URL, not {host!r} "
+        f"({type(host).__name__})."
+    )
+
+
+def check_policy(values: Mapping[str, Any]) -> Policy:
+    """
+    Return the policy of *values*, checked as options are.
+    """
+    from fal_core.converters import structure
+
+    hints = {
+        "timeout": float | None,
+        "retries": int,
+        "grace": float,
+        "seal": Literal["once", "every call"],
+        "on_unsupported": OnUnsupported,
+    }
+    checked = {
+        name: structure(value, hints[name], name) if name in hints else value
+        for name, value in values.items()
+    }
+    return Policy(**checked)
+
+
+@overload
+def function(
+    kind: str = "virtualenv",
+    *,
+    serve: Literal[True],
+    host: Host[Any, Any] | str | None = None,
+    local_python_modules: list[str] | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: Iterable[type[Exception]] = (),
+    seal: Literal["once", "every call"] = "once",
+    on_unsupported: OnUnsupported = "warn",
+    **config: Any,
+) -> Callable[[Callable[ArgsT, ReturnT]], ServedIsolatedFunction[ArgsT, ReturnT]]: ...
+
+
+@overload
+def function(
+    kind: str = "virtualenv",
+    *,
+    host: Host[Any, Any] | str | None = None,
+    local_python_modules: list[str] | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: Iterable[type[Exception]] = (),
+    seal: Literal["once", "every call"] = "once",
+    on_unsupported: OnUnsupported = "warn",
+    **config: Any,
+) -> _Decorator: ...
+
+
+def function(
+    kind: str = "virtualenv",
+    *,
+    host: Host[Any, Any] | str | None = None,
+    local_python_modules: list[str] | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: Iterable[type[Exception]] = (),
+    seal: Literal["once", "every call"] = "once",
+    on_unsupported: OnUnsupported = "warn",
+    **config: Any,
+) -> Any:
+    """
+    Make a function isolated: it runs on *host*, in an environment of its own.
+
+    Arguments:
+        kind: Of the environment, as in ``virtualenv``.
+
+        host: Where it runs: a host, its name or its URL. The default is this
+            machine, or what ``FAL_CORE_HOST`` names.
+
+        local_python_modules: Modules to take along as source, beside those
+            that are found.
+
+        timeout: Seconds that a call may take, waiting included.
+
+        retries: How often a call is made again after its host has failed.
+
+        retry_on: Exceptions of the function after which it is called again.
+
+        seal: ``"every call"`` sees changes inside captured objects.
+
+        on_unsupported: What to do at the first call about options that the
+            host cannot use.
+
+        config: Options of the environment, the host and the gateway.
+
+    Raises:
+        OptionError: The declaration is wrong.
+    """
+    if callable(kind):
+        raise OptionError(
+            "The decorator takes its options in parentheses: write @function(), "
+            "or @function('virtualenv', …)."
+        )
+    policy = check_policy(
+        {
+            "timeout": timeout,
+            "retries": retries,
+            "retry_on": tuple(retry_on),
+            "seal": seal,
+            "on_unsupported": on_unsupported,
+        }
+    )
+    place = to_host(host) if host is not None else default_host()
+    options = place.parse_options(**_with_kind(kind, config))
+    modules = _check_modules(local_python_modules)
+
+    def decorate(func: Callable[ArgsT, ReturnT]) -> IsolatedFunction[ArgsT, ReturnT]:
+        if not callable(func):
+            raise OptionError(f"Only a function can be isolated, not {func!r}.")
+        served = bool(options.gateway.get("serve"))
+        isolated = (ServedIsolatedFunction if served else IsolatedFunction)(
+            place,
+            func,
+            options,
+            app_name=getattr(func, "__name__", None),
+            local_python_modules=modules,
+            policy=policy,
+        )
+        return functools.update_wrapper(isolated, func, updated=())  # type: ignore[return-value]
+
+    return decorate
+
+
+def default_host() -> Host[Any, Any]:
+    """
+    Return the host of functions that name none.
+    """
+    import os
+
+    return plugins.find_host(os.environ.get("FAL_CORE_HOST") or "local")
+
+
+def _with_kind(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    # The documented spelling: an image alone says that the kind is a container.
+    if kind == "virtualenv" and config.get("image") is not None:
+        return config
+    return {"kind": kind, **config}
+
+
+def _check_modules(modules: Any) -> tuple[str, ...] | None:
+    if modules is None:
+        return None
+    if not isinstance(modules, list | tuple):
+        raise OptionError(
+            f"Option 'local_python_modules' must be a list of module names, not {modules!r}."
+        )
+    for index, name in enumerate(modules):
+        if not isinstance(name, str):
+            raise OptionError(
+                f"Option 'local_python_modules[{index}]' must be the name of a module, "
+                f"not {name!r}."
+            )
+    return tuple(modules)
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Generator
+    from typing import Protocol
+
+    class _Decorator(Protocol):
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, Coroutine[Any, Any, ItemT]]
+        ) -> IsolatedFunction[ArgsT, ItemT]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, Generator[ItemT, Any, Any]]
+        ) -> IsolatedFunction[ArgsT, Iterator[ItemT]]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, AsyncGenerator[ItemT, Any]]
+        ) -> IsolatedFunction[ArgsT, Iterator[ItemT]]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, AsyncIterator[ItemT]]
+        ) -> IsolatedFunction[ArgsT, Iterator[ItemT]]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, Awaitable[ItemT]]
+        ) -> IsolatedFunction[ArgsT, ItemT]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, ItemT]
+        ) -> IsolatedFunction[ArgsT, ItemT]: ...
+
+
+def _register_stubs() -> None:
+    from fal_core import nesting
+
+    for kind in (IsolatedFunction, ServedIsolatedFunction):
+        nesting.stub_types[kind] = reduce_function
+
+
+_register_stubs()

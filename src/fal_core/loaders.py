@@ -1,0 +1,168 @@
+"""
+Loaders: each plugin is imported, checked and registered in its own try.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import attrs
+import pluggy
+
+from fal_core import contracts, hooks
+from fal_core.annotations import option_types
+from fal_core.entry_points import EntryPoint
+from fal_core.errors import PluginError
+
+Role = Literal["host", "kind of environment"]
+
+#: A name and the role it is a name in.
+Claim = tuple[Role, str]
+
+
+@attrs.frozen
+class LoadedPlugin:
+    """
+    A plugin that works.
+
+    Attributes:
+        hosts: The names of the hosts it provides.
+
+        environments: The kinds of environment it provides.
+
+        hooks: The names of all hooks it answers.
+    """
+
+    entry: EntryPoint
+    hosts: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()
+
+
+@attrs.define(eq=False)
+class Loader:
+    """
+    Takes plugins one after the other; one that is broken leaves no trace but its error.
+
+    Attributes:
+        classes: For each name the plugins that claim it, and their classes.
+
+        offered: What broken plugins would have provided, where that is known.
+    """
+
+    manager: pluggy.PluginManager = attrs.field(init=False)
+    loaded: list[LoadedPlugin] = attrs.field(factory=list)
+    broken: list[PluginError] = attrs.field(factory=list)
+    classes: dict[Claim, dict[str, type]] = attrs.field(factory=lambda: defaultdict(dict))
+    offered: dict[Claim, PluginError] = attrs.field(factory=dict)
+    _host_options: dict[str, Any] = attrs.field(factory=dict)
+    _environment_options: dict[str, str] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.manager = pluggy.PluginManager("fal_core")
+        self.manager.add_hookspecs(hooks)
+
+    def add(self, entry: EntryPoint, plugin: object | None = None) -> None:
+        """
+        Load the plugin of *entry*, which is *plugin* where it is given.
+        """
+        claims: dict[Claim, type] = {}
+        try:
+            loaded = entry.load() if plugin is None else plugin
+            _raise_for(entry, contracts.check_version(loaded))
+            self._register(entry, loaded)
+            for claim, cls in self._provided(entry, loaded):
+                _raise_for(
+                    entry, f"it provides {claim[1]!r} twice." if claim in claims else None
+                )
+                claims[claim] = cls
+            self._check(entry, claims)
+        except KeyboardInterrupt:
+            raise
+        # A plugin may end its import in any way, SystemExit among them.
+        except BaseException as error:
+            self._discard(entry, claims, error)
+        else:
+            self._keep(entry, claims)
+
+    def conflicts(self) -> dict[Claim, PluginError]:
+        """
+        Return an error for each name that several plugins claim.
+        """
+        return {
+            (role, name): PluginError(
+                " and ".join(sorted(sides)),
+                f"each provides the {role} {name!r}. Uninstall one of them, or name "
+                "one in the variable FAL_CORE_PLUGINS_DENY.",
+            )
+            for (role, name), sides in self.classes.items()
+            if len(sides) > 1
+        }
+
+    def _register(self, entry: EntryPoint, plugin: object) -> None:
+        self.manager.register(plugin, str(entry))
+        known = {caller.name for caller in self.manager.get_hookcallers(plugin) or ()}
+        for name in sorted(known):
+            if not getattr(self.manager.hook, name).has_spec():
+                _raise_for(entry, f"it answers {name!r}, which is no hook of fal-core.")
+
+    def _provided(self, entry: EntryPoint, plugin: object) -> Iterator[tuple[Claim, type]]:
+        for cls in self._answers("fal_register_hosts", plugin):
+            _raise_for(entry, contracts.check_host(cls))
+            yield ("host", cls.name), cls
+        for cls in self._answers("fal_register_environments", plugin):
+            _raise_for(entry, contracts.check_environment(cls))
+            yield ("kind of environment", cls.kind), cls
+
+    def _answers(self, hook: str, plugin: object) -> Iterator[Any]:
+        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+            if implementation.plugin is plugin:
+                yield from implementation.function()
+
+    def _check(self, entry: EntryPoint, claims: Mapping[Claim, type]) -> None:
+        for (role, _), cls in claims.items():
+            options = cls.options if role == "host" else cls  # type: ignore[attr-defined]
+            if isinstance(options, type):
+                problem = contracts.check_together(
+                    self._host_options, self._environment_options, options
+                )
+                _raise_for(entry, problem)
+
+    def _discard(
+        self, entry: EntryPoint, claims: Mapping[Claim, type], error: BaseException
+    ) -> None:
+        if self.manager.has_plugin(str(entry)):
+            self.manager.unregister(name=str(entry))
+        if not isinstance(error, PluginError):
+            cause, words = error, str(error) or "no reason was given"
+            error = PluginError(
+                str(entry), f"it could not be loaded: {type(cause).__name__}: {words}."
+            )
+            error.__cause__ = cause
+        self.broken.append(error)
+        self.offered.update(dict.fromkeys(claims, error))
+
+    def _keep(self, entry: EntryPoint, claims: Mapping[Claim, type]) -> None:
+        for (role, name), cls in claims.items():
+            self.classes[role, name][str(entry)] = cls
+            if role != "host":
+                self._environment_options.update(dict.fromkeys(option_types(cls), name))
+            elif isinstance(cls.options, type):  # type: ignore[attr-defined]
+                self._host_options.update(option_types(cls.options))  # type: ignore[attr-defined]
+        plugin = self.manager.get_plugin(str(entry))
+        callers = self.manager.get_hookcallers(plugin) or ()
+        self.loaded.append(
+            LoadedPlugin(
+                entry,
+                hosts=tuple(name for role, name in claims if role == "host"),
+                environments=tuple(name for role, name in claims if role != "host"),
+                hooks=tuple(sorted(caller.name for caller in callers)),
+            )
+        )
+
+
+def _raise_for(entry: EntryPoint, problem: str | None) -> None:
+    if problem is not None:
+        raise PluginError(str(entry), problem)

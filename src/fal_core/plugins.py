@@ -1,0 +1,271 @@
+"""
+Plugins: what is installed, what it provides, and what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+
+from fal_core.entry_points import EntryPoint, find_entry_points, is_allowed
+from fal_core.environments import Environment
+from fal_core.errors import PluginError, UnknownNameError
+from fal_core.hosts import Host
+from fal_core.loaders import Claim, LoadedPlugin, Loader, Role
+
+#: The extra of fal-core that brings a host or a kind of environment.
+EXTRAS: Mapping[Role, Mapping[str, str]] = {
+    "host": {"local": "local", "ray": "ray", "serverless": "serverless"},
+    "kind of environment": {
+        "virtualenv": "local",
+        "conda": "conda",
+        "container": "container",
+    },
+}
+
+_OBSERVERS = ("fal_call_started", "fal_call_finished", "fal_host_failed")
+_CORE = EntryPoint("core", "fal_core.builtin", "fal-core")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Plugins:
+    """
+    The plugins of this process.
+
+    Attributes:
+        hosts: The host classes by name.
+
+        environments: The environment classes by kind.
+
+        loaded: The plugins that work.
+
+        broken: What is wrong with the others, and the names that several claim.
+
+        hook: Calls a hook of all of them.
+
+        has_observers: Whether any sees calls; where none does, none need be told.
+    """
+
+    hosts: Mapping[str, type[Host[..., Any]]]
+    environments: Mapping[str, type[Environment]]
+    loaded: tuple[LoadedPlugin, ...]
+    broken: tuple[PluginError, ...]
+    hook: Any = attrs.field(repr=False)
+    has_observers: bool
+    _conflicts: Mapping[Claim, PluginError] = attrs.field(repr=False)
+    _offered: Mapping[Claim, PluginError] = attrs.field(repr=False)
+
+    def find(self, role: Role, name: str) -> Any:
+        """
+        Return the class that *role* has under *name*.
+
+        Raises:
+            PluginError: Several plugins claim the name.
+
+            UnknownNameError: No working plugin provides it.
+        """
+        classes: Mapping[str, Any] = self.hosts if role == "host" else self.environments
+        if name in classes:
+            return classes[name]
+        if (role, name) in self._conflicts:
+            # An error that is raised twice must not collect both tracebacks.
+            raise attrs.evolve(self._conflicts[role, name])
+        raise UnknownNameError(role, name, tuple(sorted(classes)), self._hint(role, name))
+
+    def _hint(self, role: Role, name: str) -> str:
+        if (role, name) in self._offered:
+            return str(self._offered[role, name])
+        # What a plugin provides is not known where its import fails; its name tells.
+        near = [error for error in self.broken if name in re.split(r"\W+", error.plugin)]
+        if near:
+            return " ".join(map(str, near))
+        hints = []
+        extra = EXTRAS[role].get(name)
+        if extra is not None:
+            hints.append(f"Install the extra {extra!r} of fal-core.")
+        else:
+            hints.extend(self._suggestions(role, name))
+        if self.broken:
+            broken = ", ".join(error.plugin for error in self.broken)
+            hints.append(
+                f"These plugins do not work, and 'fal-core plugins list' says why: {broken}."
+            )
+        return " ".join(hints)
+
+    def _suggestions(self, role: Role, name: str) -> Iterator[str]:
+        from difflib import get_close_matches
+
+        classes: Mapping[str, Any] = self.hosts if role == "host" else self.environments
+        for near in get_close_matches(name, sorted({*classes, *EXTRAS[role]}), n=1):
+            yield f"Did you mean {near!r}?"
+
+
+@attrs.frozen(kw_only=True)
+class PluginDescription:
+    """
+    A plugin as a listing shows it.
+
+    Attributes:
+        problem: What is wrong with it, as a sentence; empty where all is well.
+    """
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+    hosts: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()
+    problem: str = ""
+
+
+# What this process shares. A forked child makes hosts of its own.
+_lock = threading.RLock()
+_plugins: Plugins | None = None
+_extras: tuple[tuple[EntryPoint, object], ...] = ()
+_shared_hosts: dict[str, Host[..., Any]] = {}
+
+
+def load_plugins() -> Plugins:
+    """
+    Return the plugins of this process; the first call loads them.
+    """
+    global _plugins
+    plugins = _plugins
+    if plugins is None:
+        with _lock:
+            plugins = _plugins
+            if plugins is None:
+                plugins = _plugins = _load()
+    return plugins
+
+
+def find_environment(kind: str) -> type[Environment]:
+    """
+    Return the environment class of *kind*.
+
+    Raises:
+        UnknownNameError: No working plugin provides it.
+
+        PluginError: Several plugins claim it.
+    """
+    found: type[Environment] = load_plugins().find("kind of environment", kind)
+    return found
+
+
+def find_host(name_or_url: str) -> Host[..., Any]:
+    """
+    Return the host of a name or a URL, as in ``local`` or ``ray://head:10001``.
+
+    This process has one host for each such string.
+
+    Raises:
+        UnknownNameError: No working plugin provides it.
+
+        PluginError: Several plugins claim it.
+
+        OptionError: The URL does not fit the host.
+    """
+    host = _shared_hosts.get(name_or_url)
+    if host is None:
+        cls: type[Host[..., Any]] = load_plugins().find("host", name_or_url.partition("://")[0])
+        with _lock:
+            host = _shared_hosts.get(name_or_url)
+            if host is None:
+                host = _shared_hosts[name_or_url] = cls.from_url(name_or_url)
+    return host
+
+
+def describe_plugins() -> tuple[PluginDescription, ...]:
+    """
+    Return all plugins, those that work first.
+    """
+    plugins = load_plugins()
+    working = [
+        PluginDescription(
+            name=plugin.entry.name,
+            distribution=plugin.entry.distribution,
+            version=plugin.entry.version,
+            hosts=plugin.hosts,
+            environments=plugin.environments,
+            hooks=plugin.hooks,
+        )
+        for plugin in plugins.loaded
+    ]
+    broken = [
+        PluginDescription(name=error.plugin, problem=error.problem) for error in plugins.broken
+    ]
+    return (*working, *broken)
+
+
+@contextmanager
+def registered(plugin: object, name: str = "registered") -> Iterator[Plugins]:
+    """
+    Have *plugin* among the plugins of this process for as long as the context lasts.
+
+    It is for tests. Hosts that :func:`find_host` makes meanwhile are closed at the end.
+
+    Raises:
+        PluginError: The plugin is broken.
+    """
+    global _plugins, _extras, _shared_hosts
+    with _lock:
+        before = (_plugins, _extras, _shared_hosts)
+        _extras = (*_extras, (EntryPoint(name, ""), plugin))
+        _plugins, _shared_hosts = None, dict(_shared_hosts)
+    try:
+        plugins = load_plugins()
+        for error in plugins.broken:
+            if error.plugin == name:
+                raise error
+        yield plugins
+    finally:
+        with _lock:
+            made = [host for key, host in _shared_hosts.items() if key not in before[2]]
+            _plugins, _extras, _shared_hosts = before
+        for host in made:
+            host.close()
+
+
+def _load() -> Plugins:
+    loader = Loader()
+    installed = find_entry_points()
+    # The core's own comes first, and is there without being installed or allowed.
+    core = next((entry for entry in installed if entry.value == _CORE.value), _CORE)
+    loader.add(core)
+    for entry in installed:
+        if entry.value != _CORE.value and is_allowed(entry):
+            loader.add(entry)
+    for entry, plugin in _extras:
+        loader.add(entry, plugin)
+    conflicts = loader.conflicts()
+    classes = {
+        claim: next(iter(sides.values()))
+        for claim, sides in loader.classes.items()
+        if claim not in conflicts
+    }
+    hook = loader.manager.hook
+    return Plugins(
+        hosts={name: cls for (role, name), cls in classes.items() if role == "host"},
+        environments={name: cls for (role, name), cls in classes.items() if role != "host"},
+        loaded=tuple(loader.loaded),
+        broken=(*loader.broken, *conflicts.values()),
+        hook=hook,
+        has_observers=any(getattr(hook, name).get_hookimpls() for name in _OBSERVERS),
+        conflicts=conflicts,
+        offered=loader.offered,
+    )
+
+
+def _forget_hosts() -> None:
+    global _lock, _shared_hosts
+    # The lock may be held by a thread that the child does not have.
+    _lock, _shared_hosts = threading.RLock(), {}
+
+
+os.register_at_fork(after_in_child=_forget_hosts)

@@ -1,0 +1,272 @@
+"""
+The vocabulary: every option that the installed plugins know, and whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from fal_core.annotations import option_names
+from fal_core.converters import show
+from fal_core.environments import Environment
+from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError, WrongKindError
+from fal_core.hosts import Host
+from fal_core.options import Gateway, HostOptions, Options
+from fal_core.plugins import Plugins, find_environment, load_plugins
+from fal_core.records import Records, build, unstructure, unstructure_environment
+
+__all__ = [
+    "Vocabulary",
+    "kind_of",
+    "parse_options",
+    "structure_environment",
+    "structure_gateway",
+    "structure_host_options",
+    "unstructure",
+    "unstructure_environment",
+    "unusable_options",
+    "vocabulary",
+]
+
+#: What kinds know whose plugin may not be installed, so that the error can say more
+#: of their options than that they are unknown.
+DOCUMENTED_KINDS: Mapping[str, tuple[str, ...]] = {
+    "virtualenv": ("requirements", "python_version", "resolver", "force", "compile_bytecode"),
+    "conda": (
+        "python_version",
+        "env_dict",
+        "env_yml",
+        "env_yml_str",
+        "packages",
+        "pip",
+        "channels",
+    ),
+    "container": ("image", "python_version", "requirements", "resolver", "force"),
+}
+
+#: The same option in the words of the released SDK.
+SPELLINGS: Mapping[str, str] = {"force_env_build": "force"}
+
+DEFAULT_KIND = "virtualenv"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Vocabulary:
+    """
+    The options that the plugins of this process know.
+
+    Attributes:
+        plugins: Where it was read from.
+
+        host: For each option of a host the class that declares it.
+
+        gateway: The options of the gateway.
+
+        environments: The options of each kind, those documented kinds included
+            that are not installed.
+    """
+
+    plugins: Plugins
+    host: Mapping[str, type[HostOptions]]
+    gateway: tuple[str, ...]
+    environments: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def read(cls, plugins: Plugins) -> Vocabulary:
+        """
+        Return the vocabulary of *plugins*.
+        """
+        host: dict[str, type[HostOptions]] = {}
+        for options in (HostOptions, *(each.options for each in plugins.hosts.values())):
+            # A host around a host computes its options; the inner one's are known.
+            if isinstance(options, type):
+                for name in option_names(options):
+                    host.setdefault(name, options)
+        installed = {kind: option_names(each) for kind, each in plugins.environments.items()}
+        return cls(
+            plugins=plugins,
+            host=host,
+            gateway=option_names(Gateway),
+            environments={**DOCUMENTED_KINDS, **installed},
+        )
+
+    def refuse(self, option: str, kind: str) -> OptionError:
+        """
+        Return the error for *option*, which is of no use with *kind*.
+        """
+        usable = self.environments.get(kind, ())
+        kinds = sorted(other for other, names in self.environments.items() if option in names)
+        if kinds:
+            return WrongKindError(option, kind, tuple(kinds), tuple(sorted(usable)))
+        everywhere = {name for names in self.environments.values() for name in names}
+        candidates = ({*usable, *self.host, *self.gateway}, {*everywhere, *SPELLINGS, "kind"})
+        return UnknownOptionError(option, _nearest(option, candidates))
+
+
+def vocabulary() -> Vocabulary:
+    """
+    Return the vocabulary of the plugins of this process.
+    """
+    global _vocabulary
+    plugins, current = load_plugins(), _vocabulary
+    if current is None or current.plugins is not plugins:
+        current = _vocabulary = Vocabulary.read(plugins)
+    return current
+
+
+_vocabulary: Vocabulary | None = None
+
+
+def parse_options(config: Mapping[str, Any]) -> Options:
+    """
+    Sort *config* into options of the host, the environment and the gateway, and check all.
+
+    Raises:
+        OptionError: An option is unknown, of another kind, or of a wrong type; or
+            the kind is unknown.
+
+        PluginError: Several plugins claim the kind.
+    """
+    known, options = vocabulary(), Options()
+    written = _respell(config)
+    kind = kind_of(written)
+    usable = option_names(find_environment(kind))
+    for name, value in written.items():
+        if name in known.host:
+            options.host[name] = value
+        elif name in known.gateway:
+            options.gateway[name] = value
+        elif name in usable or name == "kind":
+            options.environment[name] = value
+        else:
+            raise known.refuse(name, kind)
+    structure_environment(options)
+    structure_gateway(options)
+    for owner in dict.fromkeys(known.host[name] for name in options.host):
+        build(
+            owner,
+            {name: options.host[name] for name in options.host if known.host[name] is owner},
+        )
+    return options
+
+
+def kind_of(environment: Mapping[str, Any]) -> str:
+    """
+    Return the kind that the options of an environment stand for.
+
+    Raises:
+        OptionTypeError: The kind is not a string.
+    """
+    kind = environment.get("kind")
+    if kind is None:
+        return "container" if environment.get("image") is not None else DEFAULT_KIND
+    if not isinstance(kind, str):
+        raise OptionTypeError("kind", show(kind), "a string")
+    return kind
+
+
+def structure_environment(options: Options) -> Environment:
+    """
+    Return the environment that *options* declare.
+
+    Raises:
+        OptionError: They declare none that the installed plugins have.
+    """
+    plugins = load_plugins()
+    return _environments.get(options, options.environment, plugins, _build_environment)
+
+
+def structure_host_options(options: Options, host: Host[..., Any]) -> HostOptions:
+    """
+    Return the options of *host*; what only other hosts know is left out.
+
+    Raises:
+        OptionError: No host knows an option, or it has a wrong type.
+    """
+    return _host_options.get(options, options.host, host.options, _build_host_options)
+
+
+def structure_gateway(options: Options) -> Gateway:
+    """
+    Return the options of the gateway.
+
+    Raises:
+        OptionError: It has no such option, or one has a wrong type.
+    """
+    return _gateways.get(options, options.gateway, Gateway, _build_gateway)
+
+
+def unusable_options(options: Options, host: Host[..., Any]) -> tuple[str, ...]:
+    """
+    Return the names of the options that are set and that *host* does not act on.
+    """
+    usable = set(option_names(host.options))
+    acted_on = host.capabilities.options
+    if acted_on is not None:
+        usable -= set(option_names(HostOptions)) - acted_on
+    return tuple(
+        name for name, value in options.host.items() if value is not None and name not in usable
+    )
+
+
+# Typed values are made anew only where what the user wrote has changed.
+_environments: Records[Environment] = Records()
+_host_options: Records[HostOptions] = Records()
+_gateways: Records[Gateway] = Records()
+
+
+def _build_environment(written: Mapping[str, Any], _: object) -> Environment:
+    written = _respell(written)
+    kind = kind_of(written)
+    cls = find_environment(kind)
+    names = option_names(cls)
+    for name in written:
+        if name not in names and name != "kind":
+            raise vocabulary().refuse(name, kind)
+    return build(cls, {name: value for name, value in written.items() if name != "kind"})
+
+
+def _build_host_options(written: Mapping[str, Any], cls: type[HostOptions]) -> HostOptions:
+    known, names = vocabulary(), option_names(cls)
+    for name in written:
+        if name not in names and name not in known.host:
+            raise UnknownOptionError(name, _nearest(name, (known.host,)))
+    return build(cls, {name: value for name, value in written.items() if name in names})
+
+
+def _build_gateway(written: Mapping[str, Any], cls: type[Gateway]) -> Gateway:
+    names = option_names(cls)
+    for name in written:
+        if name not in names:
+            raise UnknownOptionError(name, _nearest(name, (names,)))
+    return build(cls, written)
+
+
+def _respell(config: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return *config* with the SDK's spellings replaced.
+    """
+    written: dict[str, Any] = {}
+    for name, value in config.items():
+        plain = SPELLINGS.get(name, name)
+        if plain in written or (plain != name and plain in config):
+            raise OptionError(
+                f"Options {plain!r} and {name!r} are one and the same. Write one."
+            )
+        written[plain] = value
+    return written
+
+
+def _nearest(option: str, candidates: Iterable[Iterable[str]]) -> str | None:
+    """
+    Return the name nearest to *option* of the first candidates that have one near.
+    """
+    from difflib import get_close_matches
+
+    for names in candidates:
+        for near in get_close_matches(option, sorted(names), n=1):
+            return near
+    return None

@@ -1,0 +1,51 @@
+"""
+Exceptions made anew of the record that the other end sealed.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+
+from fal_core_worker.raised import Record, RemoteTraceback, SealingError, stand_in
+from fal_core_worker.seals import PREFIX_SIZE, Sealed
+
+
+def open_error(
+    sealed: Sealed, own: Mapping[str, Callable[[str], BaseException]]
+) -> BaseException:
+    """
+    Return the exception that was raised, its traceback there as cause.
+
+    It is the exception itself wherever it can be; otherwise a stand-in whose class
+    has the same name and bases. *own* makes those that have another name here.
+    """
+    return _rebuild(pickle.loads(memoryview(sealed.data)[PREFIX_SIZE:]), own)
+
+
+def _rebuild(
+    record: Record, own: Mapping[str, Callable[[str], BaseException]]
+) -> BaseException:
+    make = own.get(record.get("own") or "")
+    error = make(record["message"]) if make else _open_whole(record) or stand_in(record)
+    # What the exception had as its cause or context stays visible behind ours.
+    remote = RemoteTraceback(record["traceback"])
+    if "cause" in record:
+        remote.__cause__ = _rebuild(record["cause"], own)
+    elif "context" in record:
+        remote.__context__ = _rebuild(record["context"], own)
+    error.__cause__ = remote
+    return error
+
+
+def _open_whole(record: Record) -> BaseException | None:
+    from fal_core_worker.pickling import open_sealed
+
+    data = record.get("sealed")
+    if data is None:
+        return None
+    try:
+        opened = open_sealed(Sealed(data), "The exception")
+    except SealingError:
+        return None
+    return opened if isinstance(opened, BaseException) else None

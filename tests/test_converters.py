@@ -1,0 +1,450 @@
+"""
+Converters: strict for what users write, lenient for the wire, by annotation for texts.
+"""
+
+# The older spellings of unions are values under test here.
+# ruff: noqa: UP007, UP045
+
+from __future__ import annotations
+
+import collections.abc
+import enum
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal, NewType, Optional, Union
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fal_core.annotations import describe
+from fal_core.converters import converter, structure, wire_converter
+from fal_core.errors import OptionTypeError
+from fal_core.options import HostOptions
+from fal_core.shortcuts import UNSURE, WRONG, accept
+from fal_core.structuring import Mismatch
+from fal_core.texts import parse_json, parse_text
+
+
+class Color(enum.Enum):
+    RED = "#f00"
+    BLUE = "#00f"
+
+
+class Size(enum.IntEnum):
+    SMALL = 1
+
+
+class Text(str):
+    pass
+
+
+@attrs.frozen(kw_only=True)
+class Point:
+    x: int
+    y: float = 0.0
+    _name: str = attrs.field(default="", alias="_name")
+
+
+@attrs.frozen
+class Even:
+    number: int = attrs.field()
+
+    @number.validator
+    def _check(self, _: object, value: int) -> None:
+        if value % 2:
+            raise ValueError(f"{value} is odd")
+
+
+@dataclass
+class Line:
+    points: list[Point]
+    color: Color = Color.RED
+
+
+Meters = NewType("Meters", float)
+Layers = list[str] | list[list[str]]
+
+
+def same(one: Any, other: Any) -> bool:
+    """
+    Tell whether two values are equal and of one type, all the way down.
+    """
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, float):
+        return one == other or (math.isnan(one) and math.isnan(other))
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return same(list(one.items()), list(other.items()))
+    return bool(one == other)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "expected"),
+    [
+        ("a", str, "a"),
+        (3, int, 3),
+        (3, float, 3.0),
+        (True, bool, True),
+        (b"a", bytes, b"a"),
+        (Text("a"), str, Text("a")),
+        (Size.SMALL, int, Size.SMALL),
+        (None, None, None),
+        (None, Optional[int], None),
+        (3, Optional[float], 3.0),
+        (3, Union[float, int], 3),
+        ([1, 2], tuple[int, ...], (1, 2)),
+        ((1, 2), list[int], [1, 2]),
+        ([1, "a"], tuple[int, str], (1, "a")),
+        ((), tuple[int, ...], ()),
+        ([1], Sequence[float], (1.0,)),
+        ([1], list, [1]),
+        ((1,), tuple, (1,)),
+        ({1, 2}, frozenset[int], frozenset({1, 2})),
+        ([1, 1], set[int], {1}),
+        (["a"], Layers, ["a"]),
+        ([["a"], ("b",)], Layers, [["a"], ["b"]]),
+        ({"a": 1}, Mapping[str, float], {"a": 1.0}),
+        ({"a": object}, dict[str, Any], {"a": object}),
+        ({"a": 1}, dict, {"a": 1}),
+        ("GPU", str | tuple[str, ...] | None, "GPU"),
+        (["GPU"], str | tuple[str, ...] | None, ("GPU",)),
+        ("a", Literal["a", 1], "a"),
+        (len, Callable[[Any], int], len),
+        (Path("a"), str | os.PathLike[str], Path("a")),
+        (Path("a"), PurePath, Path("a")),
+        (Color.RED, Color, Color.RED),
+        (Size.SMALL, Size, Size.SMALL),
+        (2.5, Meters, 2.5),
+        (2, Annotated[float, "s"], 2.0),
+        (Point(x=1), Point, Point(x=1)),
+        ({"x": 1, "_name": "n"}, Point, Point(x=1, _name="n")),
+        ({"points": [{"x": 1}]}, Line, Line([Point(x=1)])),
+        (int, type[int], int),
+        (object, object, object),
+    ],
+)
+def test_right_values_are_taken(value: Any, annotation: Any, expected: Any) -> None:
+    """
+    What has its type is taken; sequences become what was declared, integers floats.
+    """
+    assert same(structure(value, annotation, "option"), expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "where", "words"),
+    [
+        (1, str, "option", "a string, not 1 (int)"),
+        ("3", int, "option", "an integer, not '3' (str)"),
+        (True, int, "option", "an integer, not True (bool)"),
+        (True, float, "option", "a number, not True (bool)"),
+        (3.0, int, "option", "an integer, not 3.0 (float)"),
+        (10**400, float, "option", "a number that a float can hold"),
+        ("no", bool, "option", "True or False, not 'no' (str)"),
+        (1, bool, "option", "True or False, not 1 (int)"),
+        ("no", bool | None, "option", "True, False or None, not 'no' (str)"),
+        (None, str, "option", "a string, not None"),
+        (0, None, "option", "None, not 0 (int)"),
+        ("abc", list[str], "option", "a list of strings, not 'abc' (str)"),
+        ("abc", tuple[str, ...], "option", "a list of strings, not 'abc' (str)"),
+        (b"abc", Sequence[int], "option", "a list of integers, not b'abc' (bytes)"),
+        ({"a": 1}, list[str], "option", "a list of strings, not {'a': 1} (dict)"),
+        ({"a"}, list[str], "option", "a list of strings, not {'a'} (set)"),
+        (iter("a"), list[str], "option", "a list of strings"),
+        ("abc", set[str], "option", "a set of strings"),
+        ([[]], set[Any], "option", "a set that can be hashed"),
+        ([1, 2, 3], tuple[int, str], "option", "a list of an integer and a string"),
+        ([1, 2], tuple[int, str], "option[1]", "a string, not 2 (int)"),
+        (["a", 2], list[str], "option[1]", "a string, not 2 (int)"),
+        (["a", "b", 3], Layers, "option[2]", "a string, not 3 (int)"),
+        ([["a"], ["b", 3]], Layers, "option[1][1]", "a string, not 3 (int)"),
+        ([["a"], "b"], Layers, "option[1]", "a list of strings, not 'b' (str)"),
+        ([3], Layers, "option[0]", "a string or a list of strings, not 3 (int)"),
+        ("a", Layers, "option", "a list of strings or a list of lists of strings"),
+        (3, str | tuple[str, ...] | None, "option", "a string, a list of strings or None"),
+        ([("a", 1)], dict[str, int], "option", "a mapping to integers"),
+        ({"a": "b"}, dict[str, int], "option['a']", "an integer, not 'b' (str)"),
+        ({1: 2}, dict[str, int], "option[1]", "a string, not 1 (int)"),
+        ("c", Literal["a", "b"], "option", "'a' or 'b', not 'c' (str)"),
+        (True, Literal[1], "option", "1, not True (bool)"),
+        ("x", Callable[[], Any], "option", "a function, not 'x' (str)"),
+        (3, os.PathLike[str], "option", "a path, not 3 (int)"),
+        ("a", Path, "option", "a Path, not 'a' (str)"),
+        ("RED", Color, "option", "a Color, not 'RED' (str)"),
+        (1, Size, "option", "a Size, not 1 (int)"),
+        ("a", Meters, "option", "a number, not 'a' (str)"),
+        (3, type[int], "option", "a class, not 3 (int)"),
+        (3, Even, "option", "an Even, not 3 (int)"),
+        ({"number": 3}, Even, "option", "3 is odd"),
+        ({"x": "1"}, Point, "option.x", "an integer, not '1' (str)"),
+        ({"points": [{"x": 1}, {"x": 2, "y": "z"}]}, Line, "option.points[1].y", "a number"),
+        ({"x": 1, "z": 2}, Point, "option", "which has no 'z'"),
+        ({}, Point, "option", "a Point with 'x'"),
+    ],
+)
+def test_wrong_values_are_refused_in_words(
+    value: Any, annotation: Any, where: str, words: str
+) -> None:
+    """
+    Nothing is coerced; the error says where, what was expected, and what was there.
+    """
+    with pytest.raises(OptionTypeError) as caught:
+        structure(value, annotation, "option")
+    assert caught.value.option == where
+    assert str(caught.value).startswith(f"Option {where!r} must be ")
+    assert words in str(caught.value)
+
+
+def test_long_value_is_shortened() -> None:
+    """
+    An error quotes a long value in part.
+    """
+    with pytest.raises(OptionTypeError) as caught:
+        structure("x" * 10_000, int, "option")
+    assert len(str(caught.value)) < 120
+
+
+# -- The first look --------------------------------------------------------------
+
+LEAVES: list[Any] = [
+    str,
+    int,
+    float,
+    bool,
+    bytes,
+    None,
+    type(None),
+    Any,
+    Literal["a", 1, True],
+    Literal["b"],
+    Callable[[], Any],
+    collections.abc.Callable[..., int],
+    os.PathLike[str],
+    Path,
+    Color,
+    Size,
+    Point,
+    object,
+    list,
+    dict,
+    tuple,
+]
+
+
+def _composed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(
+        inner.map(lambda item: list[item]),
+        inner.map(lambda item: tuple[item, ...]),
+        inner.map(lambda item: Sequence[item]),
+        inner.map(lambda item: set[item]),
+        inner.map(lambda item: Optional[item]),
+        st.tuples(inner, inner).map(lambda items: tuple[items]),
+        st.tuples(inner, inner).map(lambda items: dict[items[0], items[1]]),
+        inner.map(lambda item: Mapping[str, item]),
+        st.lists(inner, min_size=1, max_size=3).map(lambda arms: Union[tuple(arms)]),
+    )
+
+
+annotations = st.recursive(st.sampled_from(LEAVES), _composed, max_leaves=5)
+
+leaves = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.sampled_from([2**53, 2**53 + 1, 10**400, -(10**400)]),
+    st.floats(),
+    st.sampled_from(["a", "b", "", "RED"]),
+    st.binary(max_size=2),
+    st.sampled_from([Text("a"), Path("a"), Color.RED, Size.SMALL, Point(x=1), len, int]),
+)
+values = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(st.sampled_from(["a", "b", 1, None]), inner, max_size=2),
+    ),
+    max_leaves=6,
+)
+
+
+@given(values, annotations)
+def test_first_look_agrees_with_the_converter(value: Any, annotation: Any) -> None:
+    """
+    What the first look accepts the converter accepts with one result, and what it
+    refuses the converter refuses.
+    """
+    quick = accept(value, annotation)
+    if quick is UNSURE:
+        return
+    try:
+        slow = converter("written").structure(value, annotation)
+    except Mismatch:
+        slow = WRONG
+    assert same(quick, slow)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (["numpy", "pandas"], Layers),
+        ([["numpy"], ["pandas"]], tuple[str, ...] | tuple[tuple[str, ...], ...]),
+        ("3.11", str | None),
+        (["GPU"], str | tuple[str, ...] | None),
+        (300, float | None),
+        (len, Callable[[], Any] | None),
+        ({"a": [1]}, Mapping[str, Any] | None),
+        (Path("a"), str | os.PathLike[str] | None),
+        (True, bool),
+    ],
+)
+def test_usual_declarations_need_no_cattrs(value: Any, annotation: Any) -> None:
+    """
+    The first look suffices for what most people write.
+    """
+    assert accept(value, annotation) not in (UNSURE, WRONG)
+
+
+# -- The wire --------------------------------------------------------------------
+
+
+def test_wire_takes_whole_doubles_for_integers() -> None:
+    """
+    Over the wire numbers are doubles; whole ones are integers where those are due.
+    """
+    options = wire_converter().structure(
+        {
+            "max_concurrency": 2.0,
+            "keep_alive": 300.0,
+            "machine_type": ["a", "b"],
+            "_scheduler": "nomad",
+            "from_the_future": 1.0,
+        },
+        HostOptions,
+    )
+    assert options == HostOptions(
+        max_concurrency=2, keep_alive=300.0, machine_type=("a", "b"), _scheduler="nomad"
+    )
+    assert type(options.max_concurrency) is int
+    assert wire_converter().structure(1.0, Literal[1, 2]) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [(2.5, int), (math.nan, int), (math.inf, int), ("2", int), (1.0, bool), ("ab", list[str])],
+)
+def test_wire_still_refuses_what_fits_no_type(value: Any, annotation: Any) -> None:
+    """
+    The lenient converter invents nothing: halves, words and strings stay what they are.
+    """
+    with pytest.raises(Mismatch):
+        wire_converter().structure(value, annotation)
+
+
+# -- Texts -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "annotation", "expected"),
+    [
+        ("3", int, 3),
+        ("-3", int, -3),
+        ("3", float, 3.0),
+        ("1e3", float, 1000.0),
+        ("true", bool, True),
+        ("False", bool, False),
+        ("3", str, "3"),
+        ("", str, ""),
+        ("null", str, "null"),
+        ("null", Optional[int], None),
+        ("null", Optional[str], None),
+        ("3", Optional[int], 3),
+        ("3", Union[str, int], 3),
+        ("three", Union[str, int], "three"),
+        ("b", Literal["a", "b"], "b"),
+        ("2", Literal[1, 2], 2),
+        ("RED", Literal[Color.RED], Color.RED),
+        ('["a", "b"]', list[str], ["a", "b"]),
+        ("[1, 2]", tuple[float, ...], (1.0, 2.0)),
+        ('{"a": 1}', dict[str, int], {"a": 1}),
+        ('{"x": 1, "y": 2}', Point, Point(x=1, y=2.0)),
+        ('{"points": [{"x": 1}], "color": "BLUE"}', Line, Line([Point(x=1)], Color.BLUE)),
+        ("BLUE", Color, Color.BLUE),
+        ("SMALL", Size, Size.SMALL),
+        ("a/b", Path, Path("a/b")),
+        ("a/b", os.PathLike, Path("a/b")),
+        ("a", Path | None, Path("a")),
+        ('["a"]', list[Path], [Path("a")]),
+        ("3", Any, 3),
+        ("three", Any, "three"),
+        ("2.5", Meters, 2.5),
+        ("2", Annotated[int, "m"], 2),
+    ],
+)
+def test_texts_are_read_by_annotation(text: str, annotation: Any, expected: Any) -> None:
+    """
+    A text becomes what its parameter declares; what is made of values is JSON.
+    """
+    assert same(parse_text(text, annotation, "argument"), expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "annotation", "words"),
+    [
+        ("3.0", int, "an integer, not '3.0' (str)"),
+        ("1_000", int, "an integer"),
+        ("1_0.5", float, "a number"),
+        ("yes", bool, "True or False"),
+        ("c", Literal["a", "b"], "'a' or 'b'"),
+        ("GREEN", Color, "'RED' or 'BLUE', not 'GREEN' (str)"),
+        ("a", list[str], "a list of strings, not 'a' (str)"),
+        ("{", dict[str, int], "a mapping to integers"),
+        ('{"a": 1.5}', dict[str, int], "an integer, not 1.5 (float)"),
+        ("x", Optional[int], "an integer or None, not 'x' (str)"),
+        ("x", bytes, "bytes"),
+        ("x", Callable[[], Any], "a function"),
+    ],
+)
+def test_texts_that_are_none_are_refused(text: str, annotation: Any, words: str) -> None:
+    """
+    A text that is no value of the annotation is an error that says what would be.
+    """
+    with pytest.raises(OptionTypeError) as caught:
+        parse_text(text, annotation, "argument")
+    assert caught.value.option.startswith("argument")
+    assert words in str(caught.value)
+
+
+def test_json_is_read_by_annotation() -> None:
+    """
+    JSON that was read already goes by the same rules, and no string becomes a number.
+    """
+    assert parse_json({"x": 1}, Point, "argument") == Point(x=1)
+    assert parse_json("RED", Color, "argument") is Color.RED
+    with pytest.raises(OptionTypeError, match="an integer, not '3'"):
+        parse_json("3", int, "argument")
+
+
+@given(st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False), st.text()))
+def test_texts_of_plain_values_are_read_back(value: Any) -> None:
+    """
+    What ``str`` writes of a plain value is read back as that value.
+    """
+    assert same(parse_text(str(value), type(value), "argument"), value)
+
+
+def test_words_for_annotations_read_as_language() -> None:
+    """
+    The expectation is said in words, not in Python.
+    """
+    assert describe(list[str] | list[list[str]] | None) == (
+        "a list of strings, a list of lists of strings or None"
+    )
+    assert describe(dict[str, int | str]) == "a mapping to integers or strings"
+    assert describe(list[Point]) == "a list of values that are a Point"
