@@ -18,7 +18,7 @@ WORKER = ROOT / "src" / "fal_core_worker"
 #: From the bottom up. A module imports from the rows under its own alone.
 LAYERS: tuple[tuple[str, ...], ...] = (
     # Values and small tools that stand alone.
-    ("errors", "machines", "checks", "routes", "annotations", "caching", "logs"),
+    ("errors", "machines", "checks", "routes", "annotations", "caches", "caching", "logs"),
     ("aio", "entry_points", "readers", "shortcuts", "structuring"),
     # The contracts that plugins are written against.
     ("events", "options", "environments", "hooks"),
