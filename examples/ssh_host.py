@@ -49,7 +49,7 @@ class SshHost(Host[..., Any]):
     address: str
     python: str = "python3"
     arguments: tuple[str, ...] = ()
-    _workers: set[Worker] = attrs.field(factory=set, init=False, repr=False)
+    _processes: set[subprocess.Popen[bytes]] = attrs.field(factory=set, init=False, repr=False)
 
     @classmethod
     def from_url(cls, url: str) -> SshHost:
@@ -62,56 +62,50 @@ class SshHost(Host[..., Any]):
         return cls(address)
 
     def launch(self, call: Call, sink: Sink) -> Execution:
-        process = self._start()
-        assert process.stdin is not None
-        assert process.stdout is not None
+        stdin, writer = os.pipe()
+        reader, stdout = os.pipe()
+        process = self._start(stdin, stdout)
         ended: Future[tuple[int, str]] = Future()
+        threading.Thread(target=self._wait, args=(process, ended), daemon=True).start()
 
         def lost() -> HostError:
             code, said = ended.result()
-            if code == SSH_FAILED and worker.hello is None:
-                return HostClosed(self.name, said or "ssh could not connect.")
+            if code == SSH_FAILED:
+                return HostClosed(self.name, said or "The connection broke.")
             return WorkerLost(code=code, detail=said)
 
-        worker = Worker(
-            # The worker owns its descriptors, and the process keeps none of them.
-            os.dup(process.stdout.fileno()),
-            os.dup(process.stdin.fileno()),
-            lost=lost,
-            kill=process.kill,
-            idle=Worker.stop,
-        )
-        process.stdout.close()
-        process.stdin.close()
-        self._workers.add(worker)
-        threading.Thread(target=self._wait, args=(worker, process, ended), daemon=True).start()
-        return worker.launch(call, sink)
+        try:
+            worker = Worker(reader, writer, lost=lost, kill=process.kill, idle=Worker.stop)
+            return worker.launch(call, sink)
+        except ConnectionError as error:
+            os.close(reader)
+            os.close(writer)
+            raise lost() from error
 
     def close(self) -> None:
         """
         End the calls that run here.
         """
-        for worker in tuple(self._workers):
-            worker.kill()
+        for process in tuple(self._processes):
+            process.kill()
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
         there = shlex.join((self.python, *ARGUMENTS))
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ("ssh", "-T", "-o", "BatchMode=yes", *self.arguments, self.address, there),
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=stdin,
+            stdout=stdout,
             stderr=subprocess.PIPE,
         )
+        os.close(stdin)
+        os.close(stdout)
+        self._processes.add(process)
+        return process
 
-    def _wait(
-        self, worker: Worker, process: subprocess.Popen[bytes], ended: Future[tuple[int, str]]
-    ) -> None:
-        with process:
-            assert process.stderr is not None
-            said = process.stderr.read().decode(errors="replace").strip()
-        ended.set_result((process.returncode, said))
-        self._workers.discard(worker)
+    def _wait(self, process: subprocess.Popen[bytes], ended: Future[tuple[int, str]]) -> None:
+        _, said = process.communicate()
+        self._processes.discard(process)
+        ended.set_result((process.returncode, said.decode(errors="replace").strip()))
 
 
 fal_core_api = API_VERSION
