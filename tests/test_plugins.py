@@ -146,6 +146,10 @@ def fal_register_environments():
         OPTIONS.format(name="kindly", option="layers: int | None = None"),
         "'layers'",
     ),
+    "option_without_default": (
+        OPTIONS.format(name="demanding", option="partition: str"),
+        "option 'partition' has no default",
+    ),
     "same_name_twice": (
         HOST.format(name="twice").replace("[Place]", "[Place, Place]"),
         "twice",
@@ -221,7 +225,7 @@ def listing(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "environments": sorted(plugins.environments),
             "loaded": [plugin.entry.name for plugin in plugins.loaded],
             "broken": {error.plugin: str(error) for error in plugins.broken},
-            "descriptions": {each.name: each.problem for each in describe_plugins()},
+            "descriptions": {str(each.entry): each.problem for each in describe_plugins()},
             "asked": {
                 name: attempt(find_host, name) for name in ("good", "shared", "exits", "odd")
             },
@@ -570,9 +574,11 @@ def test_host_without_address_refuses_one() -> None:
     """
 
     @attrs.define(eq=False, slots=False)
-    class Fixed(Placed):
+    class Fixed(Host[..., Any]):
         name: ClassVar[str] = "fixed"
-        from_url = classmethod(Host.from_url.__func__)  # type: ignore[attr-defined]
+
+        def launch(self, call: Any, sink: Sink) -> Execution:
+            raise AssertionError(call, sink)
 
     with plugins.registered(plugin([Fixed])):
         with pytest.raises(OptionError, match="takes no address"):

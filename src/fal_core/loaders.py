@@ -22,10 +22,10 @@ Role = Literal["host", "kind of environment"]
 Claim = tuple[Role, str]
 
 
-@attrs.frozen
-class LoadedPlugin:
+@attrs.frozen(kw_only=True)
+class PluginDescription:
     """
-    A plugin that works.
+    A plugin as a listing shows it.
 
     Attributes:
         hosts: The names of the hosts it provides.
@@ -33,12 +33,15 @@ class LoadedPlugin:
         environments: The kinds of environment it provides.
 
         hooks: The names of all hooks it answers.
+
+        problem: What is wrong with it, as a sentence; empty where all is well.
     """
 
     entry: EntryPoint
     hosts: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
+    problem: str = ""
 
 
 @attrs.define(eq=False)
@@ -49,13 +52,16 @@ class Loader:
     Attributes:
         classes: For each name the plugins that claim it, and their classes.
 
+        discarded: The broken plugins by the names that their errors give them.
+
         offered: What broken plugins would have provided, where that is known.
     """
 
     manager: pluggy.PluginManager = attrs.field(init=False)
-    loaded: list[LoadedPlugin] = attrs.field(factory=list)
+    loaded: list[PluginDescription] = attrs.field(factory=list)
     broken: list[PluginError] = attrs.field(factory=list)
     classes: dict[Claim, dict[str, type]] = attrs.field(factory=lambda: defaultdict(dict))
+    discarded: dict[str, EntryPoint] = attrs.field(factory=dict)
     offered: dict[Claim, PluginError] = attrs.field(factory=dict)
     _host_options: dict[str, Any] = attrs.field(factory=dict)
     _environment_options: dict[str, str] = attrs.field(factory=dict)
@@ -142,6 +148,7 @@ class Loader:
             )
             error.__cause__ = cause
         self.broken.append(error)
+        self.discarded[error.plugin] = entry
         self.offered.update(dict.fromkeys(claims, error))
 
     def _keep(self, entry: EntryPoint, claims: Mapping[Claim, type]) -> None:
@@ -154,8 +161,8 @@ class Loader:
         plugin = self.manager.get_plugin(str(entry))
         callers = self.manager.get_hookcallers(plugin) or ()
         self.loaded.append(
-            LoadedPlugin(
-                entry,
+            PluginDescription(
+                entry=entry,
                 hosts=tuple(name for role, name in claims if role == "host"),
                 environments=tuple(name for role, name in claims if role != "host"),
                 hooks=tuple(sorted(caller.name for caller in callers)),

@@ -1,0 +1,218 @@
+"""
+Real parts: distributions in a directory, projects that build themselves, a cache.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import subprocess
+import sys
+import textwrap
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import Event
+
+import attrs
+import pytest
+from fal_env_virtualenv import Virtualenv, records
+
+from fal_core.environments import LocalInterpreter
+from fal_core.events import Log
+
+
+def write_wheel(
+    directory: Path,
+    name: str,
+    version: str,
+    *,
+    requires: Sequence[str] = (),
+    scripts: Mapping[str, str] = {},
+    data: bytes = b"",
+) -> Path:
+    """
+    Write a wheel of one module that knows its version.
+    """
+    module = name.replace("-", "_")
+    described = f"{module}-{version}.dist-info"
+    metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    contents: dict[str, str | bytes] = {
+        f"{module}/__init__.py": f"version = {version!r}\n"
+        f"def main(): print({name!r}, version)\n",
+        f"{module}/data.bin": data,
+        f"{described}/METADATA": "\n".join(
+            [*metadata, *(f"Requires-Dist: {line}" for line in requires), ""]
+        ),
+        f"{described}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\n"
+        "Root-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{described}/entry_points.txt": "[console_scripts]\n"
+        + "".join(f"{script} = {target}\n" for script, target in scripts.items()),
+    }
+    path = directory / f"{module}-{version}-py3-none-any.whl"
+    lines = []
+    with zipfile.ZipFile(path, "w") as archive:
+        for place, text in contents.items():
+            raw = text if isinstance(text, bytes) else text.encode()
+            digest = base64.urlsafe_b64encode(hashlib.sha256(raw).digest()).rstrip(b"=")
+            lines.append(f"{place},sha256={digest.decode()},{len(raw)}")
+            archive.writestr(place, raw)
+        archive.writestr(
+            f"{described}/RECORD", "\n".join([*lines, f"{described}/RECORD,,", ""])
+        )
+    return path
+
+
+@pytest.fixture
+def make_wheel() -> Callable[..., Path]:
+    return write_wheel
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    A directory of distributions: alpha 1 and 2, beta that needs alpha 1, gamma.
+    """
+    directory = tmp_path_factory.mktemp("wheels")
+    write_wheel(directory, "alpha-one", "1.0")
+    write_wheel(directory, "alpha-one", "2.0", scripts={"alpha": "alpha_one:main"})
+    write_wheel(directory, "beta", "1.0", requires=["alpha-one<2"])
+    write_wheel(directory, "gamma", "3.1", scripts={"gamma": "gamma:main"})
+    write_wheel(directory, "heavy", "1.0", data=os.urandom(1 << 20))
+    return directory
+
+
+@pytest.fixture
+def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """
+    An empty cache, and no index but the directory of distributions.
+    """
+    for name in list(os.environ):
+        if name.startswith(("UV_", "PIP_INDEX", "PIP_EXTRA", "PIP_FIND")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
+    yield tmp_path / "cache" / "virtualenvs"
+    for path in list(records._in_use):
+        records.release(path)
+    records.forced.clear()
+
+
+@attrs.define
+class Builder:
+    """
+    Builds and keeps what was logged.
+    """
+
+    logs: list[Log] = attrs.field(factory=list)
+
+    def __call__(self, environment: Virtualenv) -> LocalInterpreter:
+        self.logs.clear()
+        interpreter = environment.build(self.logs.append, Event())
+        assert isinstance(interpreter, LocalInterpreter)
+        return interpreter
+
+    @property
+    def messages(self) -> list[str]:
+        return [line.message for line in self.logs]
+
+
+@pytest.fixture
+def build(cache: Path) -> Builder:
+    return Builder()
+
+
+@pytest.fixture
+def evaluate() -> Callable[[LocalInterpreter, str], str]:
+    """
+    Print an expression, its modules imported, in the environment that was built.
+    """
+
+    def run(interpreter: LocalInterpreter, expression: str, modules: str = "") -> str:
+        code = "".join(f"import {module}\n" for module in modules.split())
+        command = interpreter.command(["-c", f"{code}print({expression})"])
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        answer = subprocess.run(
+            command.argv, capture_output=True, text=True, env=variables, timeout=60, check=True
+        )
+        return answer.stdout.strip()
+
+    return run
+
+
+BACKEND = """
+    import pathlib, zipfile
+
+    NAME, VERSION, REQUIRES = {name!r}, {version!r}, {requires!r}
+
+    def wheel(directory, files):
+        described = f"{{NAME}}-{{VERSION}}.dist-info"
+        lines = ["Metadata-Version: 2.1", f"Name: {{NAME}}", f"Version: {{VERSION}}"]
+        lines += [f"Requires-Dist: {{line}}" for line in REQUIRES]
+        files[f"{{described}}/METADATA"] = "\\n".join(lines) + "\\n"
+        files[f"{{described}}/WHEEL"] = (
+            "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\n"
+            "Tag: py3-none-any\\n"
+        )
+        record = f"{{described}}/RECORD"
+        files[record] = "".join(f"{{place}},,\\n" for place in [*files, record])
+        name = f"{{NAME}}-{{VERSION}}-py3-none-any.whl"
+        with zipfile.ZipFile(pathlib.Path(directory, name), "w") as archive:
+            for place, text in files.items():
+                archive.writestr(place, text)
+        return name
+
+    def build_wheel(directory, settings=None, metadata=None):
+        text = pathlib.Path("src", NAME, "__init__.py").read_text()
+        return wheel(directory, {{f"{{NAME}}/__init__.py": text}})
+
+    def build_editable(directory, settings=None, metadata=None):
+        return wheel(directory, {{f"{{NAME}}.pth": str(pathlib.Path("src").resolve()) + "\\n"}})
+"""
+
+
+@attrs.frozen
+class Project:
+    """
+    A local project that needs no index to be built.
+    """
+
+    path: Path
+    name: str
+
+    def write(self, text: str) -> None:
+        (self.path / "src" / self.name / "__init__.py").write_text(text)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    path = tmp_path / "demo"
+    (path / "src" / "demo").mkdir(parents=True)
+    backend = textwrap.dedent(BACKEND).format(name="demo", version="1.5", requires=["gamma"])
+    (path / "backend.py").write_text(backend)
+    (path / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[project]\nname = "demo"\nversion = "1.5"\ndependencies = ["gamma"]\n'
+    )
+    made = Project(path, "demo")
+    made.write("value = 1\n")
+    return made
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.Popen[str]]:
+    """
+    Start this Python with a script of its own.
+    """
+
+    def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    return start

@@ -1,0 +1,105 @@
+"""
+What uv says when it fails, in one sentence.
+"""
+
+from __future__ import annotations
+
+from fal_env_virtualenv.failures import is_unsolved, translate
+from fal_env_virtualenv.requirements import parse
+
+WRAPPED = """\
+  \N{MULTIPLICATION SIGN} No solution found when resolving dependencies:
+  ╰─▶ Because there is no version of six==99 and you require six==99, we can
+      conclude that your requirements are unsatisfiable.
+"""
+BUILD = """\
+Using Python 3.11.7 environment at: x
+error: Failed to build `demo @ file:///work/demo`
+  cause: The build backend returned an error
+  cause: Call to `backend.build_wheel` failed (exit status: 1)
+         [stderr]
+         Traceback (most recent call last):
+         error: command 'cc' failed
+         ValueError: not today
+hint: This usually indicates a problem with the package.
+"""
+
+
+def test_reason_of_a_resolution() -> None:
+    """
+    What uv concludes is left out, and its lines are joined, as older ones print them.
+    """
+    requirements = [parse("idna"), parse("six==99")]
+    error = translate(WRAPPED.splitlines(), requirements, 1)
+    assert error.reason == "there is no version of six==99 and you require six==99."
+    assert error.requirement == "six==99"
+    assert is_unsolved(WRAPPED.splitlines())
+
+
+def test_reason_of_a_build() -> None:
+    """
+    What a build backend printed is in the lines, not in the reason.
+    """
+    error = translate(
+        BUILD.splitlines(),
+        [
+            parse("demo @ https://h/demo"),
+            parse("six"),
+        ],
+        1,
+    )
+    assert error.reason == (
+        "Failed to build `demo @ file:///work/demo`: The build backend returned an error: "
+        "Call to `backend.build_wheel` failed (exit status: 1)."
+    )
+    assert error.requirement == "demo @ https://h/demo"
+    assert error.lines[-2].strip() == "ValueError: not today"
+    assert not is_unsolved(BUILD.splitlines())
+
+
+def test_requirement_written_word_for_word_comes_first() -> None:
+    """
+    Of requirements whose packages are named, the one that is quoted is to blame.
+    """
+    lines = [
+        "error: No solution found when resolving dependencies",
+        "  cause: Because gamma depends on alpha<2 and you require alpha>=2, we can conclude "
+        "that your requirements are unsatisfiable.",
+    ]
+    requirements = [parse("gamma"), parse("alpha >= 2")]
+    assert translate(lines, requirements, 1).requirement == "alpha >= 2"
+
+
+def test_name_inside_another_name_is_not_blamed() -> None:
+    """
+    A requirement is blamed for its own name, not for one that contains it.
+    """
+    lines = [
+        "error: No solution found when resolving dependencies",
+        "  cause: Because six-extra was not found in the package registry and you require "
+        "six-extra, we can conclude that your requirements are unsatisfiable.",
+    ]
+    assert translate(lines, [parse("six"), parse("six_extra")], 1).requirement == "six_extra"
+
+
+def test_full_disk_in_the_output() -> None:
+    """
+    An error number of the system is told in words.
+    """
+    lines = [
+        "error: Failed to install: heavy-1.0-py3-none-any.whl (heavy==1.0)",
+        "  cause: failed to copy file: No space left on device (os error 28)",
+    ]
+    error = translate(lines, [parse("heavy")], 2)
+    assert error.reason == "The disk is full. Free some space."
+    assert error.requirement == "heavy"
+
+
+def test_no_output() -> None:
+    """
+    Where uv says nothing, how it ended is the reason.
+    """
+    assert (
+        translate([], [parse("six")], -9).reason == "uv ended with signal 9 and gave no reason."
+    )
+    assert translate([], [], 3).requirement is None
