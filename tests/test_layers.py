@@ -19,27 +19,27 @@ WORKER = ROOT / "src" / "fal_core_worker"
 LAYERS: tuple[tuple[str, ...], ...] = (
     # Values and small tools that stand alone.
     ("errors", "machines", "checks", "routes", "annotations", "caches", "caching", "logs"),
-    ("aio", "entry_points", "readers", "shortcuts", "structuring"),
+    ("aio", "entry_points", "imports", "mismatches", "readers", "shortcuts"),
     # The contracts that plugins are written against.
     ("events", "options", "environments", "hooks"),
     ("calls", "hosts", "builtin"),
     # What users write, sorted and checked.
-    ("converters",),
-    ("contracts", "records", "texts"),
-    ("loaders",),
-    ("plugins",),
-    ("vocabulary",),
+    ("scalars",),
+    ("contracts", "structuring"),
+    ("converters", "loaders"),
+    ("catalogs", "records", "texts"),
+    ("known_options", "plugins"),
+    ("vocabulary", "observers"),
     # What travels, and the launching end of a worker.
-    ("sources",),
-    ("dependencies", "sealing", "workers"),
-    ("spawns", "nesting", "observers"),
+    ("dependencies", "journals", "sources", "spawns"),
+    ("sealing", "workers"),
+    ("nesting",),
     # Ways to call.
     ("launches",),
     ("batches", "streams", "retries", "spawning"),
     ("futures", "maps"),
     ("functions",),
-    # What stands on all of it.
-    ("cli", "testing"),
+    ("attaching",),
 )
 
 #: Imports inside functions that go up, each with its reason.
