@@ -43,8 +43,7 @@ def plain() -> None:
     assert_type(list(embed.map([["a"], ["b"]])), list[list[float]])
     assert_type(embed.on("local")(["a"]), list[float])
     assert_type(embed.on(keep_alive=5)(["a"], size=1), list[float])
-    spawned: SpawnInfo = embed.spawn(["a"])
-    assert spawned
+    assert_type(embed.spawn(["a"]), SpawnInfo)
 
 
 def wrong() -> None:
