@@ -186,6 +186,20 @@ def test_local_project(build: Builder, evaluate: Evaluate, project: Project) -> 
     assert evaluate(build(environment), "demo.value", "demo") == "2000"
 
 
+def test_local_project_in_a_file(
+    build: Builder, evaluate: Evaluate, project: Project, tmp_path: Path
+) -> None:
+    """
+    A project that a requirements file names is as fresh as one that is declared.
+    """
+    path = tmp_path / "requirements.txt"
+    path.write_text("./demo\n")
+    environment = Virtualenv(requirements=[str(path)])
+    assert evaluate(build(environment), "demo.value", "demo") == "1"
+    project.write("value = 2\n")
+    assert evaluate(build(environment), "demo.value", "demo") == "2"
+
+
 def test_editable_project(build: Builder, evaluate: Evaluate, project: Project) -> None:
     """
     The sources of an editable project are read in place.

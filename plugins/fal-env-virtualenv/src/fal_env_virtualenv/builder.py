@@ -85,7 +85,7 @@ def _make_directories() -> None:
 def _speaker(log: LogSink) -> Callable[[str], None]:
     def say(line: str) -> None:
         level: Level = "INFO"
-        if line.startswith("error:"):
+        if failures.is_error(line):
             level = "ERROR"
         elif line.startswith("warning:"):
             level = "WARNING"

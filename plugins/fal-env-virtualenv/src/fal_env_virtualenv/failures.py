@@ -50,6 +50,13 @@ def translate(
     )
 
 
+def is_error(line: str) -> bool:
+    """
+    Tell whether *line* begins what uv says of its failure.
+    """
+    return _ERROR.fullmatch(line) is not None
+
+
 def is_unsolved(lines: Sequence[str]) -> bool:
     """
     Tell whether uv found no versions that fit, which newer answers may change.
