@@ -18,15 +18,15 @@ from typing import Annotated, Any, Literal, NewType, Optional, Union
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fal_core.annotations import describe
 from fal_core.converters import converter, structure, wire_converter
 from fal_core.errors import OptionTypeError
+from fal_core.mismatches import Mismatch
 from fal_core.options import HostOptions
 from fal_core.shortcuts import UNSURE, WRONG, accept
-from fal_core.structuring import Mismatch
 from fal_core.texts import parse_json, parse_text
 
 
@@ -172,6 +172,7 @@ def test_right_values_are_taken(value: Any, annotation: Any, expected: Any) -> N
         ({"a": "b"}, dict[str, int], "option['a']", "an integer, not 'b' (str)"),
         ({1: 2}, dict[str, int], "option[1]", "a string, not 1 (int)"),
         ("c", Literal["a", "b"], "option", "'a' or 'b', not 'c' (str)"),
+        ("c", Literal["a", "b"] | None, "option", "'a', 'b' or None, not 'c' (str)"),
         (True, Literal[1], "option", "1, not True (bool)"),
         ("x", Callable[[], Any], "option", "a function, not 'x' (str)"),
         (3, os.PathLike[str], "option", "a path, not 3 (int)"),
@@ -237,21 +238,26 @@ LEAVES: list[Any] = [
 ]
 
 
+# Subscribed with what a strategy drew, which is no type to a type checker.
+GENERICS: tuple[Any, ...] = (list, tuple, Sequence, set, dict, Mapping)
+LIST, TUPLE, SEQUENCE, SET, DICT, MAPPING = GENERICS
+
+
 def _composed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(
-        inner.map(lambda item: list[item]),
-        inner.map(lambda item: tuple[item, ...]),
-        inner.map(lambda item: Sequence[item]),
-        inner.map(lambda item: set[item]),
+        inner.map(lambda item: LIST[item]),
+        inner.map(lambda item: TUPLE[item, ...]),
+        inner.map(lambda item: SEQUENCE[item]),
+        inner.map(lambda item: SET[item]),
         inner.map(lambda item: Optional[item]),
-        st.tuples(inner, inner).map(lambda items: tuple[items]),
-        st.tuples(inner, inner).map(lambda items: dict[items[0], items[1]]),
-        inner.map(lambda item: Mapping[str, item]),
+        st.tuples(inner, inner).map(lambda items: TUPLE[items]),
+        st.tuples(inner, inner).map(lambda items: DICT[items]),
+        inner.map(lambda item: MAPPING[str, item]),
         st.lists(inner, min_size=1, max_size=3).map(lambda arms: Union[tuple(arms)]),
     )
 
 
-annotations = st.recursive(st.sampled_from(LEAVES), _composed, max_leaves=5)
+drawn_annotations = st.recursive(st.sampled_from(LEAVES), _composed, max_leaves=5)
 
 leaves = st.one_of(
     st.none(),
@@ -268,13 +274,19 @@ values = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.lists(inner, max_size=3).map(tuple),
-        st.dictionaries(st.sampled_from(["a", "b", 1, None]), inner, max_size=2),
+        st.dictionaries(st.sampled_from(["a", "x", 1, None]), inner, max_size=2),
     ),
     max_leaves=6,
 )
 
 
-@given(values, annotations)
+@settings(max_examples=500, deadline=None)
+@given(values, drawn_annotations)
+@example([1], Union[set[int], list[int]])
+@example({"x": 1}, Union[Point, dict[str, int]])
+@example(Text("a"), str)
+@example(Size.SMALL, Union[str, int])
+@example(2**53 + 1, float)
 def test_first_look_agrees_with_the_converter(value: Any, annotation: Any) -> None:
     """
     What the first look accepts the converter accepts with one result, and what it
@@ -332,7 +344,8 @@ def test_wire_takes_whole_doubles_for_integers() -> None:
         max_concurrency=2, keep_alive=300.0, machine_type=("a", "b"), _scheduler="nomad"
     )
     assert type(options.max_concurrency) is int
-    assert wire_converter().structure(1.0, Literal[1, 2]) == 1
+    one_or_two: Any = Literal[1, 2]
+    assert wire_converter().structure(1.0, one_or_two) == 1
 
 
 @pytest.mark.parametrize(

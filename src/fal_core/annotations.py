@@ -49,9 +49,6 @@ _WORDS = {
     Any: ("anything", "anything"),
 }
 
-# Words that are an enumeration of their own already.
-_SINGLE = {"True or False": ("True", "False")}
-
 
 def option_types(cls: type) -> Mapping[str, Any]:
     """
@@ -98,6 +95,13 @@ def plain(annotation: Any) -> Any:
             return annotation
 
 
+def kind_of_type(annotation: Any) -> Any:
+    """
+    Return what *annotation* is without its parameters, as ``list`` of ``list[str]``.
+    """
+    return typing.get_origin(annotation) or annotation
+
+
 def describe(annotation: Any) -> str:
     """
     Return in words what a value of *annotation* is, as in ``a list of strings``.
@@ -105,7 +109,7 @@ def describe(annotation: Any) -> str:
     annotation = plain(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in UNIONS:
-        return alternatives([describe(arm) for arm in arguments])
+        return alternatives([word for arm in arguments for word in _arm_words(arm)])
     if origin is typing.Literal:
         return alternatives([repr(value) for value in arguments])
     kind = origin or annotation
@@ -123,9 +127,20 @@ def alternatives(words: list[str]) -> str:
     """
     Return *words* as one enumeration, each once.
     """
-    single = [part for word in words for part in _SINGLE.get(word, (word,))]
-    *most, last = dict.fromkeys(single)
+    *most, last = dict.fromkeys(words)
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def _arm_words(arm: Any) -> list[str]:
+    """
+    Return the words for an arm of a union; an enumeration in it is part of the union's.
+    """
+    arm = plain(arm)
+    if arm is bool:
+        return ["True", "False"]
+    if typing.get_origin(arm) is typing.Literal:
+        return [repr(value) for value in typing.get_args(arm)]
+    return [describe(arm)]
 
 
 def _container(kind: Any) -> str:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Returned, Started
 from fal_core.hosts import Execution
-from fal_core_worker.slots import RAISED, SEALED, VALUE
 from fal_core_worker.seals import Sealed
+from fal_core_worker.slots import RAISED, SEALED, VALUE
 
 if TYPE_CHECKING:
     from fal_core.launches import Launcher

@@ -151,6 +151,8 @@ def _check_redefined(options: type[HostOptions]) -> str | None:
         option = str(attribute.alias)
         if option in RESERVED or option in option_names(Gateway):
             return f"{options.__name__} has an option {option!r}, which is not a host's."
+        if attribute.default is attrs.NOTHING:
+            return f"{options.__name__}: option {option!r} has no default, and must have one."
         same = documented.get(option)
         if same is None:
             continue

@@ -18,7 +18,7 @@ from fal_core.shortcuts import UNSURE, WRONG, accept
 if TYPE_CHECKING:
     import cattrs
 
-    from fal_core.structuring import Manner
+    from fal_core.mismatches import Manner
 
 
 def structure(value: Any, annotation: Any, where: str, *, manner: Manner = "written") -> Any:
@@ -34,7 +34,7 @@ def structure(value: Any, annotation: Any, where: str, *, manner: Manner = "writ
     result = accept(value, annotation)
     if result is not UNSURE and result is not WRONG:
         return result
-    from fal_core.structuring import Mismatch
+    from fal_core.mismatches import Mismatch
 
     try:
         return converter(manner).structure(value, annotation)
@@ -47,7 +47,7 @@ def wire_converter() -> cattrs.Converter:
     """
     Return the converter for what came over a wire, where integers arrive as doubles.
 
-    It raises :class:`~fal_core.structuring.Mismatch` for what fits no type at all.
+    It raises :class:`~fal_core.mismatches.Mismatch` for what fits no type at all.
     """
     return converter("wire")
 

@@ -171,15 +171,16 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             submitter = self._submitter = Submitter(launcher)
         return submitter.submit(args, kwargs)
 
-    def spawn(
-        self, *args: ArgsT.args, **kwargs: ArgsT.kwargs
-    ) -> SpawnInfo:
+    def spawn(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
         """
         Start a call and return at once; its lines are queued, not printed.
         """
         from fal_core.spawning import spawn
 
-        return spawn(self.make_launcher(), args, kwargs)
+        lifetime = self.policy.lifetime
+        if lifetime == "detached" and not self.host.capabilities.detach:
+            raise UnsupportedError(self.host.name, "detach work from its caller")
+        return spawn(self.make_launcher(), args, kwargs, lifetime)
 
     def map(
         self,
@@ -384,6 +385,7 @@ def check_policy(values: Mapping[str, Any]) -> Policy:
         "grace": float,
         "seal": Literal["once", "every call"],
         "on_unsupported": OnUnsupported,
+        "lifetime": Literal["attached", "detached"],
     }
     checked = {
         name: structure(value, hints[name], name) if name in hints else value
@@ -561,9 +563,7 @@ if TYPE_CHECKING:
         ) -> IsolatedFunction[ArgsT, ItemT]: ...
 
         @overload
-        def __call__(
-            self, func: Callable[ArgsT, ItemT]
-        ) -> IsolatedFunction[ArgsT, ItemT]: ...
+        def __call__(self, func: Callable[ArgsT, ItemT]) -> IsolatedFunction[ArgsT, ItemT]: ...
 
 
 def _register_stubs() -> None:

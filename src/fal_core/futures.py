@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fal_core.batches import Batch, Batcher, ItemOutcome
@@ -111,7 +112,7 @@ class Submitter:
         from fal_core.readers import get_reader
 
         for batch in self._batcher.running - before:
-            get_reader().after(seconds, lambda batch=batch: self._time_out(batch, seconds))
+            get_reader().after(seconds, partial(self._time_out, batch, seconds))
 
     def _time_out(self, batch: Batch, seconds: float) -> None:
         with self._lock:

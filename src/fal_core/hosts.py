@@ -116,18 +116,21 @@ class Driver:
     A host that is given one may leave its events undelivered until it is driven.
     """
 
+    __slots__ = ()
+
     def __call__(self, event: Event) -> None:
         """
         Take *event*.
         """
 
 
-class Driven(ABC):
+class Driven:
     """
     An execution that a waiting thread can drive, which saves a thread's switch.
     """
 
-    @abstractmethod
+    __slots__ = ()
+
     def drive(self, timeout: float | None) -> None:
         """
         Deliver events on this thread until ``Exited``, or for *timeout* seconds.

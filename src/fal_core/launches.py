@@ -25,6 +25,7 @@ from fal_core.errors import (
 from fal_core.events import Event, Exited, HomeCall, Log, Outcome
 from fal_core.hosts import Driven, Driver, Execution, Host
 from fal_core.nesting import answer, sealing, stub_types
+from fal_core_worker.seals import Sealed
 
 if TYPE_CHECKING:
     from fal_core.functions import IsolatedFunction
@@ -61,6 +62,9 @@ class Policy:
 
         on_unsupported: What happens at the first call with options that its
             host cannot use.
+
+        lifetime: ``"detached"`` lets spawned calls outlive this process, on
+            hosts that can.
     """
 
     timeout: float | None = None
@@ -69,6 +73,7 @@ class Policy:
     grace: float = 2.0
     seal: Literal["once", "every call"] = "once"
     on_unsupported: Literal["warn", "error", "ignore"] = "warn"
+    lifetime: Lifetime = "attached"
 
 
 class Launcher:
@@ -77,7 +82,7 @@ class Launcher:
     """
 
     def __init__(self, function: IsolatedFunction[..., Any]) -> None:
-        from fal_core.sealing import seal_function, stub_reducers
+        from fal_core.sealing import open_value, seal_arguments, seal_function, stub_reducers
 
         stub_reducers.update(stub_types)
         self.function = function
@@ -106,9 +111,26 @@ class Launcher:
             self.seal: FunctionSeal = seal_function(
                 function.func, local_python_modules=modules, portable=portable
             )
-            self.setup_seal = setup and seal_function(
-                setup, local_python_modules=modules, portable=portable
-            )
+            self.setup_seal = None
+            if setup is not None:
+                self.setup_seal = seal_function(
+                    setup, local_python_modules=modules, portable=portable
+                )
+        self._usual = Call(
+            id="",
+            name=getattr(function.raw_func, "__name__", "function"),
+            function=self.seal.sealed,
+            arguments=Sealed(b""),
+            environment=self.environment,
+            host_options=self.host_options,
+            gateway=self.gateway,
+            setup=None if self.setup_seal is None else self.setup_seal.sealed,
+            sources=self.seal.sources,
+            application_name=function.app_name,
+            application_auth_mode=function.app_auth,
+        )
+        self._seal_arguments = seal_arguments
+        self.open_value = open_value
         self._cached = self.policy.seal == "once"
         self._observed = plugins.load_plugins().has_observers
 
@@ -136,27 +158,18 @@ class Launcher:
         """
         Seal *arguments* and return the envelope of a call.
         """
-        from fal_core.sealing import seal_arguments
-
-        seal = self.seal
-        function = self.function
-        return Call(
-            id=f"{_process}-{next(_numbers)}",
-            name=getattr(function.raw_func, "__name__", "function"),
-            function=seal.sealed,
-            arguments=seal_arguments(arguments, seal),
-            environment=self.environment,
-            host_options=self.host_options,
-            gateway=self.gateway,
-            setup=self.setup_seal and self.setup_seal.sealed,
-            batch=batch,
-            stream=stream,
-            sources=seal.sources,
-            application_name=function.app_name,
-            application_auth_mode=function.app_auth,
-            lifetime=lifetime,
-            traceparent=_traceparent(),
-        )
+        identity = f"{_process}-{next(_numbers)}"
+        sealed = self._seal_arguments(arguments, self.seal)
+        call = self._usual.again(identity, sealed)
+        if batch or stream or lifetime != "attached" or "opentelemetry.trace" in sys.modules:
+            return attrs.evolve(
+                call,
+                batch=batch,
+                stream=stream,
+                lifetime=lifetime,
+                traceparent=_traceparent(),
+            )
+        return call
 
     def launch(self, call: Call, sink: Callable[[Event], None]) -> Execution:
         """
@@ -200,7 +213,7 @@ class Waiter(Driver):
     The sink of a call that a thread waits for.
     """
 
-    __slots__ = ("_event", "exited", "launcher", "outcome")
+    __slots__ = ("_event", "execution", "exited", "launcher", "outcome")
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher = launcher
@@ -261,12 +274,12 @@ def open_outcome(launcher: Launcher, outcome: Outcome | None, exited: Exited | N
     """
     Return what the function returned, or raise what it or its host raised.
     """
-    from fal_core.sealing import open_error, open_value
-
     if outcome is None:
         raise (exited and exited.reason) or WorkerLost()
     if not outcome.raised:
-        return open_value(outcome.sealed, launcher.seal)
+        return launcher.open_value(outcome.sealed, launcher.seal)
+    from fal_core.sealing import open_error
+
     raise reraised(launcher, open_error(outcome.sealed, launcher.seal))
 
 

@@ -5,7 +5,7 @@ Loaders: each plugin is imported, checked and registered in its own try.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -22,10 +22,18 @@ Role = Literal["host", "kind of environment"]
 Claim = tuple[Role, str]
 
 
-@attrs.frozen
-class LoadedPlugin:
+# What a plugin may provide: the hook that returns the classes, how a class names
+# itself, and what it must keep to.
+_PROVIDED: tuple[tuple[Role, str, str, Callable[[object], str | None]], ...] = (
+    ("host", "fal_register_hosts", "name", contracts.check_host),
+    ("kind of environment", "fal_register_environments", "kind", contracts.check_environment),
+)
+
+
+@attrs.frozen(kw_only=True)
+class PluginDescription:
     """
-    A plugin that works.
+    A plugin as a listing shows it.
 
     Attributes:
         hosts: The names of the hosts it provides.
@@ -33,12 +41,15 @@ class LoadedPlugin:
         environments: The kinds of environment it provides.
 
         hooks: The names of all hooks it answers.
+
+        problem: What is wrong with it, as a sentence; empty where all is well.
     """
 
     entry: EntryPoint
     hosts: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
+    problem: str = ""
 
 
 @attrs.define(eq=False)
@@ -49,13 +60,16 @@ class Loader:
     Attributes:
         classes: For each name the plugins that claim it, and their classes.
 
+        discarded: The broken plugins by the names that their errors give them.
+
         offered: What broken plugins would have provided, where that is known.
     """
 
     manager: pluggy.PluginManager = attrs.field(init=False)
-    loaded: list[LoadedPlugin] = attrs.field(factory=list)
+    loaded: list[PluginDescription] = attrs.field(factory=list)
     broken: list[PluginError] = attrs.field(factory=list)
     classes: dict[Claim, dict[str, type]] = attrs.field(factory=lambda: defaultdict(dict))
+    discarded: dict[str, EntryPoint] = attrs.field(factory=dict)
     offered: dict[Claim, PluginError] = attrs.field(factory=dict)
     _host_options: dict[str, Any] = attrs.field(factory=dict)
     _environment_options: dict[str, str] = attrs.field(factory=dict)
@@ -69,20 +83,20 @@ class Loader:
         Load the plugin of *entry*, which is *plugin* where it is given.
         """
         claims: dict[Claim, type] = {}
+        is_new = not self.manager.has_plugin(str(entry))
         try:
+            _raise_for(entry, None if is_new else "a plugin of this name is loaded already.")
             loaded = entry.load() if plugin is None else plugin
             _raise_for(entry, contracts.check_version(loaded))
             self._register(entry, loaded)
-            for claim, cls in self._provided(entry, loaded):
-                _raise_for(
-                    entry, f"it provides {claim[1]!r} twice." if claim in claims else None
-                )
-                claims[claim] = cls
+            self._claim(entry, loaded, claims)
             self._check(entry, claims)
         except KeyboardInterrupt:
             raise
         # A plugin may end its import in any way, SystemExit among them.
         except BaseException as error:
+            if is_new and self.manager.has_plugin(str(entry)):
+                self.manager.unregister(name=str(entry))
             self._discard(entry, claims, error)
         else:
             self._keep(entry, claims)
@@ -108,13 +122,18 @@ class Loader:
             if not getattr(self.manager.hook, name).has_spec():
                 _raise_for(entry, f"it answers {name!r}, which is no hook of fal-core.")
 
-    def _provided(self, entry: EntryPoint, plugin: object) -> Iterator[tuple[Claim, type]]:
-        for cls in self._answers("fal_register_hosts", plugin):
-            _raise_for(entry, contracts.check_host(cls))
-            yield ("host", cls.name), cls
-        for cls in self._answers("fal_register_environments", plugin):
-            _raise_for(entry, contracts.check_environment(cls))
-            yield ("kind of environment", cls.kind), cls
+    def _claim(self, entry: EntryPoint, plugin: object, claims: dict[Claim, type]) -> None:
+        """
+        Add to *claims* what *plugin* provides, also that which breaks the contract.
+        """
+        for role, hook, label, check in _PROVIDED:
+            for cls in self._answers(hook, plugin):
+                claim = role, str(getattr(cls, label, cls))
+                _raise_for(
+                    entry, f"it provides {claim[1]!r} twice." if claim in claims else None
+                )
+                claims[claim] = cls
+                _raise_for(entry, check(cls))
 
     def _answers(self, hook: str, plugin: object) -> Iterator[Any]:
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
@@ -133,8 +152,6 @@ class Loader:
     def _discard(
         self, entry: EntryPoint, claims: Mapping[Claim, type], error: BaseException
     ) -> None:
-        if self.manager.has_plugin(str(entry)):
-            self.manager.unregister(name=str(entry))
         if not isinstance(error, PluginError):
             cause, words = error, str(error) or "no reason was given"
             error = PluginError(
@@ -142,6 +159,7 @@ class Loader:
             )
             error.__cause__ = cause
         self.broken.append(error)
+        self.discarded[error.plugin] = entry
         self.offered.update(dict.fromkeys(claims, error))
 
     def _keep(self, entry: EntryPoint, claims: Mapping[Claim, type]) -> None:
@@ -154,8 +172,8 @@ class Loader:
         plugin = self.manager.get_plugin(str(entry))
         callers = self.manager.get_hookcallers(plugin) or ()
         self.loaded.append(
-            LoadedPlugin(
-                entry,
+            PluginDescription(
+                entry=entry,
                 hosts=tuple(name for role, name in claims if role == "host"),
                 environments=tuple(name for role, name in claims if role != "host"),
                 hooks=tuple(sorted(caller.name for caller in callers)),

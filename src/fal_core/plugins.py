@@ -5,123 +5,29 @@ Plugins: what is installed, what it provides, and what is wrong with it.
 from __future__ import annotations
 
 import os
-import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import attrs
-
+from fal_core.catalogs import Plugins
 from fal_core.entry_points import EntryPoint, find_entry_points, is_allowed
 from fal_core.environments import Environment
-from fal_core.errors import PluginError, UnknownNameError
 from fal_core.hosts import Host
-from fal_core.loaders import Claim, LoadedPlugin, Loader, Role
+from fal_core.loaders import Loader, PluginDescription
 
-#: The extra of fal-core that brings a host or a kind of environment.
-EXTRAS: Mapping[Role, Mapping[str, str]] = {
-    "host": {"local": "local", "ray": "ray", "serverless": "serverless"},
-    "kind of environment": {
-        "virtualenv": "local",
-        "conda": "conda",
-        "container": "container",
-    },
-}
+__all__ = [
+    "PluginDescription",
+    "Plugins",
+    "describe_plugins",
+    "find_environment",
+    "find_host",
+    "load_plugins",
+    "registered",
+]
 
 _OBSERVERS = ("fal_call_started", "fal_call_finished", "fal_host_failed")
 _CORE = EntryPoint("core", "fal_core.builtin", "fal-core")
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Plugins:
-    """
-    The plugins of this process.
-
-    Attributes:
-        hosts: The host classes by name.
-
-        environments: The environment classes by kind.
-
-        loaded: The plugins that work.
-
-        broken: What is wrong with the others, and the names that several claim.
-
-        hook: Calls a hook of all of them.
-
-        has_observers: Whether any sees calls; where none does, none need be told.
-    """
-
-    hosts: Mapping[str, type[Host[..., Any]]]
-    environments: Mapping[str, type[Environment]]
-    loaded: tuple[LoadedPlugin, ...]
-    broken: tuple[PluginError, ...]
-    hook: Any = attrs.field(repr=False)
-    has_observers: bool
-    _conflicts: Mapping[Claim, PluginError] = attrs.field(repr=False)
-    _offered: Mapping[Claim, PluginError] = attrs.field(repr=False)
-
-    def find(self, role: Role, name: str) -> Any:
-        """
-        Return the class that *role* has under *name*.
-
-        Raises:
-            PluginError: Several plugins claim the name.
-
-            UnknownNameError: No working plugin provides it.
-        """
-        classes: Mapping[str, Any] = self.hosts if role == "host" else self.environments
-        if name in classes:
-            return classes[name]
-        if (role, name) in self._conflicts:
-            # An error that is raised twice must not collect both tracebacks.
-            raise attrs.evolve(self._conflicts[role, name])
-        raise UnknownNameError(role, name, tuple(sorted(classes)), self._hint(role, name))
-
-    def _hint(self, role: Role, name: str) -> str:
-        if (role, name) in self._offered:
-            return str(self._offered[role, name])
-        # What a plugin provides is not known where its import fails; its name tells.
-        near = [error for error in self.broken if name in re.split(r"\W+", error.plugin)]
-        if near:
-            return " ".join(map(str, near))
-        hints = []
-        extra = EXTRAS[role].get(name)
-        if extra is not None:
-            hints.append(f"Install the extra {extra!r} of fal-core.")
-        else:
-            hints.extend(self._suggestions(role, name))
-        if self.broken:
-            broken = ", ".join(error.plugin for error in self.broken)
-            hints.append(
-                f"These plugins do not work, and 'fal-core plugins list' says why: {broken}."
-            )
-        return " ".join(hints)
-
-    def _suggestions(self, role: Role, name: str) -> Iterator[str]:
-        from difflib import get_close_matches
-
-        classes: Mapping[str, Any] = self.hosts if role == "host" else self.environments
-        for near in get_close_matches(name, sorted({*classes, *EXTRAS[role]}), n=1):
-            yield f"Did you mean {near!r}?"
-
-
-@attrs.frozen(kw_only=True)
-class PluginDescription:
-    """
-    A plugin as a listing shows it.
-
-    Attributes:
-        problem: What is wrong with it, as a sentence; empty where all is well.
-    """
-
-    name: str
-    distribution: str = ""
-    version: str = ""
-    hosts: tuple[str, ...] = ()
-    environments: tuple[str, ...] = ()
-    hooks: tuple[str, ...] = ()
-    problem: str = ""
 
 
 # What this process shares. A forked child makes hosts of its own.
@@ -183,28 +89,13 @@ def find_host(name_or_url: str) -> Host[..., Any]:
 
 def describe_plugins() -> tuple[PluginDescription, ...]:
     """
-    Return all plugins, those that work first.
+    Return all plugins, those that work first; at the end the names that several claim.
     """
-    plugins = load_plugins()
-    working = [
-        PluginDescription(
-            name=plugin.entry.name,
-            distribution=plugin.entry.distribution,
-            version=plugin.entry.version,
-            hosts=plugin.hosts,
-            environments=plugin.environments,
-            hooks=plugin.hooks,
-        )
-        for plugin in plugins.loaded
-    ]
-    broken = [
-        PluginDescription(name=error.plugin, problem=error.problem) for error in plugins.broken
-    ]
-    return (*working, *broken)
+    return load_plugins().describe()
 
 
 @contextmanager
-def registered(plugin: object, name: str = "registered") -> Iterator[Plugins]:
+def registered(plugin: object, name: str | None = None) -> Iterator[Plugins]:
     """
     Have *plugin* among the plugins of this process for as long as the context lasts.
 
@@ -215,6 +106,7 @@ def registered(plugin: object, name: str = "registered") -> Iterator[Plugins]:
     """
     global _plugins, _extras, _shared_hosts
     with _lock:
+        name = name or f"registered-{len(_extras) + 1}"
         before = (_plugins, _extras, _shared_hosts)
         _extras = (*_extras, (EntryPoint(name, ""), plugin))
         _plugins, _shared_hosts = None, dict(_shared_hosts)
@@ -257,6 +149,7 @@ def _load() -> Plugins:
         broken=(*loader.broken, *conflicts.values()),
         hook=hook,
         has_observers=any(getattr(hook, name).get_hookimpls() for name in _OBSERVERS),
+        discarded=loader.discarded,
         conflicts=conflicts,
         offered=loader.offered,
     )

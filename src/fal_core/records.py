@@ -8,21 +8,24 @@ import enum
 import os
 import weakref
 from collections.abc import Callable, Mapping, Set
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
 from fal_core.annotations import option_types
 from fal_core.converters import show, structure
 from fal_core.environments import Environment
-from fal_core.errors import OptionError, OptionTypeError
+from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError
 from fal_core.options import Options
+
+if TYPE_CHECKING:
+    from fal_core.mismatches import Manner
 
 T = TypeVar("T")
 KeyT = TypeVar("KeyT")
 
 
-def build(cls: type[T], written: Mapping[str, Any]) -> T:
+def build(cls: type[T], written: Mapping[str, Any], *, manner: Manner = "written") -> T:
     """
     Return the *cls* that *written* declares; None stands for what is not set.
 
@@ -35,7 +38,10 @@ def build(cls: type[T], written: Mapping[str, Any]) -> T:
     values = {name: value for name, value in written.items() if value is not None}
     if values:
         types = option_types(cls)
-        values = {name: structure(value, types[name], name) for name, value in values.items()}
+        values = {
+            name: structure(value, types[name], name, manner=manner)
+            for name, value in values.items()
+        }
     for attribute in attrs.fields(cls):  # type: ignore[arg-type]
         if (
             attribute.init
@@ -55,7 +61,8 @@ def unstructure(value: Any) -> dict[str, Any]:
     """
     Return the fields of *value* that differ from their defaults, as JSON has them.
 
-    Functions are left out: they travel sealed. An environment says its kind.
+    Functions are left out: they travel sealed. An environment says its kind. Paths
+    become strings, and enums names, so :func:`restore` makes the value again.
 
     Raises:
         OptionTypeError: JSON cannot hold a value.
@@ -64,11 +71,18 @@ def unstructure(value: Any) -> dict[str, Any]:
     return kind | _unstructure_fields(value, "")
 
 
-def unstructure_environment(environment: Environment) -> dict[str, Any]:
+def restore(cls: type[T], travelled: Mapping[str, Any]) -> T:
     """
-    Return the mapping from which ``Options(environment=...)`` makes *environment* again.
+    Return the *cls* of which :func:`unstructure` made *travelled*.
+
+    Raises:
+        OptionError: *travelled* has a field that *cls* has not, or a wrong type.
     """
-    return unstructure(environment)
+    known = option_types(cls)
+    for name in travelled:
+        if name not in known:
+            raise UnknownOptionError(name)
+    return build(cls, travelled, manner="text")
 
 
 class Records(Generic[T]):
@@ -150,8 +164,11 @@ def _is_default(item: Any, attribute: attrs.Attribute[Any], owner: Any) -> bool:
 def _unstructure(value: Any, where: str) -> Any:
     if value is None or type(value) in (str, bool, int, float):
         return value
+    for primitive in (str, bool, int, float):
+        if isinstance(value, primitive):
+            return primitive(value.value if isinstance(value, enum.Enum) else value)
     if isinstance(value, enum.Enum):
-        return _unstructure(value.value, where)
+        return value.name
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
@@ -165,9 +182,6 @@ def _unstructure(value: Any, where: str) -> Any:
         return sorted((_unstructure(item, where) for item in value), key=repr)
     if attrs.has(type(value)):
         return _unstructure_fields(value, f"{where}.")
-    for primitive in (str, bool, int, float):
-        if isinstance(value, primitive):
-            return primitive(value)
     raise OptionTypeError(
         where, show(value), "a value that JSON can hold, to leave this process"
     )

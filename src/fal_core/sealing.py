@@ -94,13 +94,17 @@ def seal_function(
 
         OptionError: A module of *local_python_modules* does not exist.
     """
+    from fal_core.dependencies import used_modules
+    from fal_core.sources import archives, local_modules
     from fal_core_worker.pickling import Pickler, dump, reducers
 
     reducers.update(stub_reducers)
     name = getattr(func, "__qualname__", None) or type(func).__name__
-    by_value = ByValue(func)
+    modules = local_modules(func, local_python_modules)
+    by_value = ByValue(func, modules)
     pickler = Pickler(by_value=by_value)
-    pickler.file.write(pickle.dumps((name, {}), 5))
+    needs = {module: tuple(names) for module, names in used_modules(func).items()}
+    pickler.file.write(pickle.dumps((name, needs), 5))
     try:
         native = dump(pickler, func)
     except Exception as error:
@@ -110,7 +114,7 @@ def seal_function(
     return FunctionSeal(
         name=name,
         sealed=SealedFunction(digest=_digest(native), native=native),
-        sources=(),
+        sources=archives(modules, local_python_modules),
         by_value=by_value,
         classes=frozenset(pickler.classes),
         **_captured(pickler.functions),
@@ -123,12 +127,12 @@ class ByValue:
     """
 
     def __init__(self, func: Callable[..., Any], archived: Iterable[str] = ()) -> None:
-        from fal_core.sources import is_installed
+        from fal_core.imports import is_installed, is_standard
 
         self._is_installed = is_installed
         self._known = dict.fromkeys(archived, False)
         module = getattr(func, "__module__", None)
-        if module is not None and not is_installed(module):
+        if module is not None and not is_standard(module):
             self._known[module] = True
 
     def __call__(self, module: str) -> bool:

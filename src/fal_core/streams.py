@@ -29,7 +29,9 @@ class Stream(Iterator[Any]):
     the stream is closed or forgotten.
     """
 
-    def __init__(self, launcher: Launcher, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, launcher: Launcher, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         self.launcher = launcher
         self.execution: Execution | None = None
         self._arguments = (args, kwargs)

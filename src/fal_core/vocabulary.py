@@ -4,24 +4,25 @@ The vocabulary: every option that the installed plugins know, and whose it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import attrs
 
 from fal_core.annotations import option_names
 from fal_core.converters import show
 from fal_core.environments import Environment
-from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError, WrongKindError
+from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError
 from fal_core.hosts import Host
+from fal_core.known_options import SPELLINGS, KnownOptions, nearest_name
 from fal_core.options import Gateway, HostOptions, Options
-from fal_core.plugins import Plugins, find_environment, load_plugins
-from fal_core.records import Records, build, unstructure, unstructure_environment
+from fal_core.plugins import find_environment, load_plugins
+from fal_core.records import Records, build, restore, unstructure
 
 __all__ = [
-    "Vocabulary",
+    "KnownOptions",
     "kind_of",
     "parse_options",
+    "restore",
+    "restore_environment",
     "structure_environment",
     "structure_gateway",
     "structure_host_options",
@@ -31,93 +32,21 @@ __all__ = [
     "vocabulary",
 ]
 
-#: What kinds know whose plugin may not be installed, so that the error can say more
-#: of their options than that they are unknown.
-DOCUMENTED_KINDS: Mapping[str, tuple[str, ...]] = {
-    "virtualenv": ("requirements", "python_version", "resolver", "force", "compile_bytecode"),
-    "conda": (
-        "python_version",
-        "env_dict",
-        "env_yml",
-        "env_yml_str",
-        "packages",
-        "pip",
-        "channels",
-    ),
-    "container": ("image", "python_version", "requirements", "resolver", "force"),
-}
-
-#: The same option in the words of the released SDK.
-SPELLINGS: Mapping[str, str] = {"force_env_build": "force"}
-
 DEFAULT_KIND = "virtualenv"
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class Vocabulary:
-    """
-    The options that the plugins of this process know.
-
-    Attributes:
-        plugins: Where it was read from.
-
-        host: For each option of a host the class that declares it.
-
-        gateway: The options of the gateway.
-
-        environments: The options of each kind, those documented kinds included
-            that are not installed.
-    """
-
-    plugins: Plugins
-    host: Mapping[str, type[HostOptions]]
-    gateway: tuple[str, ...]
-    environments: Mapping[str, tuple[str, ...]]
-
-    @classmethod
-    def read(cls, plugins: Plugins) -> Vocabulary:
-        """
-        Return the vocabulary of *plugins*.
-        """
-        host: dict[str, type[HostOptions]] = {}
-        for options in (HostOptions, *(each.options for each in plugins.hosts.values())):
-            # A host around a host computes its options; the inner one's are known.
-            if isinstance(options, type):
-                for name in option_names(options):
-                    host.setdefault(name, options)
-        installed = {kind: option_names(each) for kind, each in plugins.environments.items()}
-        return cls(
-            plugins=plugins,
-            host=host,
-            gateway=option_names(Gateway),
-            environments={**DOCUMENTED_KINDS, **installed},
-        )
-
-    def refuse(self, option: str, kind: str) -> OptionError:
-        """
-        Return the error for *option*, which is of no use with *kind*.
-        """
-        usable = self.environments.get(kind, ())
-        kinds = sorted(other for other, names in self.environments.items() if option in names)
-        if kinds:
-            return WrongKindError(option, kind, tuple(kinds), tuple(sorted(usable)))
-        everywhere = {name for names in self.environments.values() for name in names}
-        candidates = ({*usable, *self.host, *self.gateway}, {*everywhere, *SPELLINGS, "kind"})
-        return UnknownOptionError(option, _nearest(option, candidates))
-
-
-def vocabulary() -> Vocabulary:
+def vocabulary() -> KnownOptions:
     """
     Return the vocabulary of the plugins of this process.
     """
     global _vocabulary
     plugins, current = load_plugins(), _vocabulary
     if current is None or current.plugins is not plugins:
-        current = _vocabulary = Vocabulary.read(plugins)
+        current = _vocabulary = KnownOptions.read(plugins)
     return current
 
 
-_vocabulary: Vocabulary | None = None
+_vocabulary: KnownOptions | None = None
 
 
 def parse_options(config: Mapping[str, Any]) -> Options:
@@ -199,6 +128,27 @@ def structure_gateway(options: Options) -> Gateway:
     return _gateways.get(options, options.gateway, Gateway, _build_gateway)
 
 
+def unstructure_environment(environment: Environment) -> dict[str, Any]:
+    """
+    Return *environment* as JSON has it, its kind included.
+
+    Raises:
+        OptionTypeError: JSON cannot hold a value.
+    """
+    return unstructure(environment)
+
+
+def restore_environment(travelled: Mapping[str, Any]) -> Environment:
+    """
+    Return the environment of which :func:`unstructure_environment` made *travelled*.
+
+    Raises:
+        OptionError: The kind is not installed here, or has other options.
+    """
+    options = {name: value for name, value in travelled.items() if name != "kind"}
+    return restore(find_environment(kind_of(travelled)), options)
+
+
 def unusable_options(options: Options, host: Host[..., Any]) -> tuple[str, ...]:
     """
     Return the names of the options that are set and that *host* does not act on.
@@ -233,7 +183,7 @@ def _build_host_options(written: Mapping[str, Any], cls: type[HostOptions]) -> H
     known, names = vocabulary(), option_names(cls)
     for name in written:
         if name not in names and name not in known.host:
-            raise UnknownOptionError(name, _nearest(name, (known.host,)))
+            raise UnknownOptionError(name, nearest_name(name, (known.host,)))
     return build(cls, {name: value for name, value in written.items() if name in names})
 
 
@@ -241,7 +191,7 @@ def _build_gateway(written: Mapping[str, Any], cls: type[Gateway]) -> Gateway:
     names = option_names(cls)
     for name in written:
         if name not in names:
-            raise UnknownOptionError(name, _nearest(name, (names,)))
+            raise UnknownOptionError(name, nearest_name(name, (names,)))
     return build(cls, written)
 
 
@@ -258,15 +208,3 @@ def _respell(config: Mapping[str, Any]) -> dict[str, Any]:
             )
         written[plain] = value
     return written
-
-
-def _nearest(option: str, candidates: Iterable[Iterable[str]]) -> str | None:
-    """
-    Return the name nearest to *option* of the first candidates that have one near.
-    """
-    from difflib import get_close_matches
-
-    for names in candidates:
-        for near in get_close_matches(option, sorted(names), n=1):
-            return near
-    return None

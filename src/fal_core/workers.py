@@ -25,6 +25,7 @@ from fal_core.events import (
     Exited,
     HomeCall,
     Item,
+    Level,
     Log,
     LogSink,
     Outcome,
@@ -49,6 +50,7 @@ FUNCTION_SLOTS = 64
 
 ENDED = Exited()
 RUNNING = State("running")
+_LEVELS: tuple[Level, ...] = LEVELS  # type: ignore[assignment]
 
 
 @attrs.frozen
@@ -291,7 +293,7 @@ class Worker:
             self._deliver(frame)
         return True
 
-    def _read_before_magic(self) -> list[Frame] | None:
+    def _read_before_magic(self) -> list[frames.Received] | None:
         """
         Read what a banner or a ``.pth`` file prints before the worker speaks.
         """
@@ -312,11 +314,12 @@ class Worker:
 
     # -- delivering ---------------------------------------------------------------
 
-    def _deliver(self, frame: Frame) -> None:
+    def _deliver(self, frame: frames.Received) -> None:
         kind, channel, a, b, payload = frame
         execution = self.executions.get(channel)
         if kind == frames.OUTCOME:
             if execution is not None:
+                self.stopped = self.stopped or b == frames.REPLACE
                 self._deliver_outcome(execution, a, payload)
         elif kind == frames.LOG:
             self._deliver_log(payload)
@@ -343,6 +346,8 @@ class Worker:
             self.unfollow()
         if self._idle is not None:
             self._idle(self)
+        if self.stopped and not self.executions:
+            self.stop()
         if a == frames.ENDED_CANCELLED:
             execution.finish(Exited(reason=Cancelled()))
         else:
@@ -358,7 +363,7 @@ class Worker:
                 if execution.call.batch:
                     name = f"{name}/{index}"
             for line in lines.split("\n"):
-                log = Log(line, LEVELS[level], "USER", when, name)
+                log = Log(line, _LEVELS[level], "USER", when, name)
                 if execution is not None:
                     execution.sink(log)
                 else:

@@ -120,4 +120,4 @@ def finish_class(cls: type, state: tuple[dict[str, Any], dict[str, Any]]) -> Non
     members = slots.pop("members", {})
     cloudpickle._class_setstate(cls, (content, slots))
     for member, carried in members.items():
-        vars(cls[member]).update(carried)  # type: ignore[index]
+        vars(getattr(cls, member)).update(carried)

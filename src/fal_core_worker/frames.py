@@ -47,7 +47,7 @@ LOG = 34  #: a marshalled list of output
 ITEM = 35  #: sealed items                         first           count
 RETURNED = 36  #: items are handed back            first
 READY = 37  #: a marshalled mapping of urls
-OUTCOME = 38  #: the sealed end of a call          see ENDED_*
+OUTCOME = 38  #: the sealed end of a call          see ENDED_*     0 or REPLACE
 HOME_CALL = 39  #: a sealed call to home           number
 
 # From either end.
@@ -60,6 +60,9 @@ STREAM = 0x80000000
 ENDED_WELL = 0
 ENDED_RAISED = 1
 ENDED_CANCELLED = 2
+
+#: In ``b`` of an OUTCOME frame: the worker wants to end once it is idle.
+REPLACE = 1
 
 
 class Frame(NamedTuple):
@@ -77,9 +80,7 @@ class Frame(NamedTuple):
     payload: Any
 
 
-def pack_frame(
-    kind: int, channel: int = 0, a: int = 0, b: int = 0, data: bytes = b""
-) -> bytes:
+def pack_frame(kind: int, channel: int = 0, a: int = 0, b: int = 0, data: bytes = b"") -> bytes:
     """
     Return the bytes of a frame without buffers.
     """
@@ -125,6 +126,10 @@ def unpack_buffers(payload: Any, count: int, arena: Any) -> tuple[Any, list[Any]
         else:
             buffers.append(arena.view(offset, length))
     return data, buffers
+
+
+#: A frame as it is read; making a plain tuple is much the quickest.
+Received = tuple[int, int, int, int, Any]
 
 
 class Stream:
@@ -184,13 +189,14 @@ class Stream:
                 self._write([header, *parts])
             return
         message = HEADER.pack(kind, VERSION, 0, channel, a, b, len(data))
+        if len(data) < _READ_SIZE:
+            message += data
+            with self._lock:
+                sent = os.write(self.writer, message)
+                if sent < len(message):
+                    self._write([message[sent:]])
+            return
         with self._lock:
-            if len(data) < _READ_SIZE:
-                message += data
-                if os.write(self.writer, message) == len(message):
-                    return
-                # Only a signal can cut a blocking write short.
-                raise ConnectionError("The stream to the worker was cut.")
             self._write([message, data])
 
     def write(self, data: bytes) -> None:
@@ -200,7 +206,7 @@ class Stream:
         with self._lock:
             self._write([data])
 
-    def read(self) -> list[Frame] | None:
+    def read(self) -> list[Received] | None:
         """
         Read once; return the frames that are complete, or None at the end.
         """
@@ -214,13 +220,19 @@ class Stream:
             return None
         return self.parse(self._rest + chunk if self._rest else chunk)
 
-    def parse(self, data: bytes) -> list[Frame]:
+    def parse(self, data: bytes) -> list[Received]:
         """
         Return the frames that *data* completes, and keep the rest for later.
         """
-        frames: list[Frame] = []
-        at = 0
         size = len(data)
+        at = 0
+        if size >= HEADER_SIZE:
+            kind, _, buffers, channel, a, b, length = HEADER.unpack_from(data)
+            if length + HEADER_SIZE == size and not buffers and kind < RELEASE:
+                # The usual case: one frame, and all of it.
+                self._rest = b""
+                return [(kind, channel, a, b, data[HEADER_SIZE:])]
+        frames: list[Received] = []
         while size - at >= HEADER_SIZE:
             kind, _, buffers, channel, a, b, length = HEADER.unpack_from(data, at)
             start = at + HEADER_SIZE
@@ -248,7 +260,7 @@ class Stream:
 
     def _add(
         self,
-        frames: list[Frame],
+        frames: list[Received],
         kind: int,
         buffers: int,
         channel: int,
@@ -263,9 +275,9 @@ class Stream:
         else:
             if buffers:
                 payload = unpack_buffers(payload, buffers, self.inbound)
-            frames.append(Frame(kind, channel, a, b, payload))
+            frames.append((kind, channel, a, b, payload))
 
-    def _read_large(self, large: bytearray) -> list[Frame] | None:
+    def _read_large(self, large: bytearray) -> list[Received] | None:
         try:
             count = os.readv(self.reader, [memoryview(large)[self._filled :]])
         except ConnectionError:
@@ -277,7 +289,7 @@ class Stream:
             return []
         self._large = None
         kind, _, buffers, channel, a, b, _ = HEADER.unpack_from(large)
-        frames: list[Frame] = []
+        frames: list[Received] = []
         payload: Any = memoryview(large)[HEADER_SIZE:].toreadonly()
         self._add(frames, kind, buffers, channel, a, b, payload)
         return frames

@@ -74,9 +74,7 @@ class Keeper:
         """
         size = array.array("i").itemsize * MOST_DESCRIPTORS
         try:
-            data, ancillary, _, _ = self._control.recvmsg(
-                LENGTH.size, _socket.CMSG_SPACE(size)
-            )
+            data, ancillary, _, _ = self._control.recvmsg(LENGTH.size, _socket.CMSG_SPACE(size))
         except OSError:
             return False
         if not data:

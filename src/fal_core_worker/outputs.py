@@ -69,8 +69,10 @@ class Output:
             self._pipes.append((level, reader))
             self._poll.register(reader, select.POLLIN)
         sys.stdin = open(0, closefd=False)
-        sys.stdout = sys.__stdout__ = PrintedText(self, 0)
-        sys.stderr = sys.__stderr__ = PrintedText(self, 1)
+        printed: Any = (PrintedText(self, 0), PrintedText(self, 1))
+        sys.stdout, sys.stderr = printed
+        # What programs fall back to is caught as well.
+        sys.__dict__.update(__stdout__=printed[0], __stderr__=printed[1])
 
     @property
     def descriptors(self) -> list[int]:

@@ -15,19 +15,22 @@ from types import AsyncGeneratorType, CoroutineType, FrameType
 from typing import Any
 
 from fal_core_worker import frames, opening, trees
+from fal_core_worker.outputs import Output
+from fal_core_worker.rebuilding import open_error
+from fal_core_worker.seals import Sealed
 from fal_core_worker.slots import (
     LAZY,
     RAISED,
     VALUE,
     WINDOW,
     CallCancelled,
-    Ending,
     Functions,
     add_source,
+    send_error,
+    send_item,
+    send_items,
+    send_value,
 )
-from fal_core_worker.outputs import Output
-from fal_core_worker.rebuilding import open_error
-from fal_core_worker.seals import Sealed
 
 #: Seconds after which the watcher looks at a running call.
 _TICK = 0.005
@@ -46,10 +49,10 @@ class Runner:
         self.output = output
         self.functions = Functions()
         self.page: mmap.mmap | None = None
-        self.inbox: deque[frames.Frame] = deque()
+        self.inbox: deque[frames.Received] = deque()
         self.stopping = False
         self.credits: dict[int, int] = {}
-        self.process = os.getpid()
+        self.forked = False
         self.interruptible = False
         self._reading = threading.Lock()
         self._answers: dict[int, tuple[bool, Any] | None] = {}
@@ -58,7 +61,7 @@ class Runner:
 
     # -- the stream ------------------------------------------------------------
 
-    def take(self, frame: frames.Frame) -> bool:
+    def take(self, frame: frames.Received) -> bool:
         """
         Act on a frame that is no call; return False for one that is.
         """
@@ -223,11 +226,11 @@ class SerialRunner(Runner):
         inbox = self.inbox
         while True:
             if inbox:
-                frame = inbox.popleft()
-                if frame.kind == frames.FUNCTION:
-                    self.functions.put(frame.a, frame.payload)
+                kind, channel, a, b, payload = inbox.popleft()
+                if kind == frames.FUNCTION:
+                    self.functions.put(a, payload)
                 else:
-                    self._run(frame)
+                    self._run(channel, a, b, payload)
             elif self.stopping:
                 self.output.flush_call()
                 return 0
@@ -237,8 +240,7 @@ class SerialRunner(Runner):
                         trees.kill_descendants(os.getpid())
                         return 0
 
-    def _run(self, frame: frames.Frame) -> None:
-        _, channel, slot, count, payload = frame
+    def _run(self, channel: int, slot: int, count: int, payload: Any) -> None:
         self.channel = channel
         self._slot = slot
         self._began = time.time()
@@ -247,49 +249,53 @@ class SerialRunner(Runner):
         if self._resting:
             self._resting = False
             self._wake.release()
-        data, buffers = payload if type(payload) is tuple else (payload, ())
+        sealed = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
         try:
             try:
                 self.interruptible = True
                 if self._cancelled == channel:
                     raise CallCancelled
-                value = self._call(slot, count, Sealed(data, buffers))
+                function, raw = self.functions.get(slot)
+                arguments = opening.open_arguments(sealed, raw)
+                if count:
+                    value = self._run_many(function, raw, arguments, count)
+                else:
+                    args, kwargs = arguments
+                    value = function(*args, **kwargs)
+                    if type(value) in LAZY:
+                        value = self._finish(value, raw, False)
             finally:
                 self.interruptible = False
         except BaseException as error:
-            self._finish_call()
-            if isinstance(error, CallCancelled) and self._cancelled == channel:
-                trees.kill_descendants(self.process, since=self._began)
-                Ending(self.stream, channel, None).cancelled()
-            else:
-                Ending(self.stream, channel, self.functions.raw(slot)).error(error)
+            self._end_raised(channel, error)
         else:
-            self._finish_call()
-            Ending(self.stream, channel, self.functions.raw(slot)).value(value)
+            self._busy = False
+            if self.forked:
+                os._exit(0)
+            self.output.flush_call()
+            send_value(self.stream, channel, value, raw)
         self.channel = 0
 
-    def _call(self, slot: int, count: int, sealed: Sealed) -> Any:
-        function = self.functions.get(slot)
-        raw = self.functions.raw(slot)
-        arguments = opening.open_arguments(sealed, raw)
-        if count and count != frames.STREAM:
-            self._run_batch(function, raw, arguments)
-            return None
+    def _run_many(self, function: Any, raw: Any, arguments: Any, count: int) -> Any:
+        """
+        Run a batch of calls, or a call whose items are wanted one by one.
+        """
+        if count != frames.STREAM:
+            return self._run_batch(function, raw, arguments)
         args, kwargs = arguments
         value = function(*args, **kwargs)
-        if type(value) in LAZY:
-            value = self._finish(value, raw, count == frames.STREAM)
-        return value
+        return self._finish(value, raw, True) if type(value) in LAZY else value
 
-    def _finish_call(self) -> None:
-        """
-        Do what comes between the end of a call and its outcome.
-        """
+    def _end_raised(self, channel: int, error: BaseException) -> None:
         self._busy = False
-        if os.getpid() != self.process:
-            # The function forked, and this is the child.
+        if self.forked:
             os._exit(0)
         self.output.flush_call()
+        if isinstance(error, CallCancelled) and self._cancelled == channel:
+            trees.kill_descendants(os.getpid(), since=self._began)
+            self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED)
+        else:
+            send_error(self.stream, channel, error, self.functions.raw(self._slot))
 
     def is_cancelled(self) -> bool:
         return self._cancelled == self.channel and self._busy
@@ -359,7 +365,7 @@ class SerialRunner(Runner):
                 self._first += len(done)
                 self._end = 0
             self.output.flush_call()
-            Ending(self.stream, channel, raw).items(done, first)
+            send_items(self.stream, channel, done, first, raw)
             self.index = 0
 
     def _return_rest(self, channel: int) -> None:
@@ -372,7 +378,7 @@ class SerialRunner(Runner):
             done, start, self._done = self._done, self._first, []
             self._first += len(done)
         raw = self.functions.raw(self._slot)
-        Ending(self.stream, channel, raw).items(done, start)
+        send_items(self.stream, channel, done, start, raw)
         if first < count:
             self.stream.send(frames.RETURNED, channel, first)
 
@@ -390,17 +396,16 @@ class SerialRunner(Runner):
                 "Make the isolated function itself a generator function."
             )
         channel = self.channel
-        ending = Ending(self.stream, channel, raw)
         self.credits[channel] = WINDOW
         try:
             if type(value) is AsyncGeneratorType:
-                self._complete(self._send_async(value, ending))
+                self._complete(self._send_async(value, raw))
             else:
                 try:
                     for index, item in enumerate(value):
                         self._await_credit(channel)
                         self.output.flush_call()
-                        ending.item(item, index)
+                        send_item(self.stream, channel, item, index, raw)
                 finally:
                     value.close()
         finally:
@@ -412,10 +417,10 @@ class SerialRunner(Runner):
             self.wait_for(lambda: self.credits[channel] > 0)
         self.credits[channel] -= 1
 
-    async def _send_async(self, items: Any, ending: Ending) -> None:
+    async def _send_async(self, items: Any, raw: Any) -> None:
         import asyncio
 
-        channel = ending.channel
+        channel = self.channel
         index = 0
         try:
             async for item in items:
@@ -423,7 +428,7 @@ class SerialRunner(Runner):
                     await asyncio.sleep(0.002)
                 self.credits[channel] -= 1
                 self.output.flush_call()
-                ending.item(item, index)
+                send_item(self.stream, channel, item, index, raw)
                 index += 1
         finally:
             await items.aclose()

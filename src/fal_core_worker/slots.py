@@ -37,8 +37,7 @@ class Functions:
 
     def __init__(self) -> None:
         self._sent: dict[int, tuple[Any, ...]] = {}
-        self._open: dict[int, Callable[..., Any]] = {}
-        self._raw: dict[int, Any] = {}
+        self._open: dict[int, tuple[Callable[..., Any], Any]] = {}
         self._setups: dict[str, tuple[Any]] = {}
 
     def put(self, slot: int, payload: bytes) -> None:
@@ -47,43 +46,41 @@ class Functions:
         """
         self._sent[slot] = marshal.loads(payload)
         self._open.pop(slot, None)
-        self._raw.pop(slot, None)
 
     def raw(self, slot: int) -> Any:
         """
         Return the function itself, which values are sealed and opened for.
         """
-        return self._raw.get(slot)
+        opened = self._open.get(slot)
+        return opened and opened[1]
 
-    def get(self, slot: int) -> Callable[..., Any]:
+    def get(self, slot: int) -> tuple[Callable[..., Any], Any]:
         """
-        Return the function, opened, with the result of its setup bound to it.
+        Return what to call, the result of the setup bound to it, and the function.
         """
-        function = self._open.get(slot)
-        if function is None:
-            function = self._open[slot] = self._prepare(slot)
-        return function
+        opened = self._open.get(slot)
+        if opened is None:
+            opened = self._open[slot] = self._prepare(slot)
+        return opened
 
-    def _prepare(self, slot: int) -> Callable[..., Any]:
-        digest, native, portable, refusal, setup = self._sent[slot]
-        function = opening.open_function(
-            None if native is None else Sealed(native),
-            None if portable is None else Sealed(portable),
-            refusal,
-        )
-        self._raw[slot] = function
+    def _prepare(self, slot: int) -> tuple[Callable[..., Any], Any]:
+        _, native, portable, refusal, setup = self._sent[slot]
+        function = _open(native, portable, refusal)
         if not setup:
-            return function
-        setup_digest = setup[0]
-        if setup_digest not in self._setups:
-            start = opening.open_function(
-                None if setup[1] is None else Sealed(setup[1]),
-                None if setup[2] is None else Sealed(setup[2]),
-                setup[3],
-            )
-            self._setups[setup_digest] = (start(),)
-        (value,) = self._setups[setup_digest]
-        return _Prepared(function, value)
+            return function, function
+        digest, *forms = setup
+        if digest not in self._setups:
+            self._setups[digest] = (_open(*forms)(),)
+        (value,) = self._setups[digest]
+        return _Prepared(function, value), function
+
+
+def _open(native: bytes | None, portable: bytes | None, refusal: str) -> Callable[..., Any]:
+    return opening.open_function(
+        None if native is None else Sealed(native),
+        None if portable is None else Sealed(portable),
+        refusal,
+    )
 
 
 class _Prepared:
@@ -132,83 +129,71 @@ def add_source(payload: bytes) -> None:
         sys.path.append(path)
 
 
-class Ending:
+def send_value(stream: frames.Stream, channel: int, value: Any, function: Any) -> None:
     """
-    Sends the items and the outcome of one call.
+    End the call of *channel* with what *function* returned.
     """
+    try:
+        data, buffers = opening.seal_value(value, function)
+    except Exception as error:
+        send_error(stream, channel, error, function)
+        return
+    stream.send(frames.OUTCOME, channel, frames.ENDED_WELL, 0, data, buffers)
 
-    __slots__ = ("channel", "function", "stream")
 
-    def __init__(self, stream: frames.Stream, channel: int, function: Any) -> None:
-        self.stream = stream
-        self.channel = channel
-        self.function = function
+def send_error(
+    stream: frames.Stream, channel: int, error: BaseException, function: Any
+) -> None:
+    """
+    End the call of *channel* with what *function* raised.
+    """
+    data, buffers = opening.seal_error(error, function)
+    stream.send(frames.OUTCOME, channel, frames.ENDED_RAISED, 0, data, buffers)
 
-    def value(self, value: Any) -> None:
-        """
-        End the call with *value*.
-        """
-        try:
-            data, buffers = opening.seal_value(value, self.function)
-        except Exception as error:
-            self.error(error)
-            return
-        self.stream.send(
-            frames.OUTCOME, self.channel, frames.ENDED_WELL, data=data, buffers=buffers
-        )
 
-    def error(self, error: BaseException) -> None:
-        """
-        End the call with *error*.
-        """
-        data, buffers = opening.seal_error(error, self.function)
-        self.stream.send(
-            frames.OUTCOME, self.channel, frames.ENDED_RAISED, data=data, buffers=buffers
-        )
+def send_item(
+    stream: frames.Stream, channel: int, value: Any, index: int, function: Any
+) -> None:
+    """
+    Send one value of a stream.
 
-    def cancelled(self) -> None:
-        """
-        End the call as cancelled.
-        """
-        self.stream.send(frames.OUTCOME, self.channel, frames.ENDED_CANCELLED)
+    Raises:
+        SealingError: It cannot be sealed.
+    """
+    data, buffers = opening.seal_value(value, function)
+    stream.send(frames.ITEM, channel, index, 1, data, buffers)
 
-    def item(self, value: Any, index: int) -> None:
-        """
-        Send one value of a stream.
 
-        Raises:
-            Exception: The value cannot be sealed.
-        """
-        data, buffers = opening.seal_value(value, self.function)
-        self.stream.send(frames.ITEM, self.channel, index, 1, data=data, buffers=buffers)
+def send_items(
+    stream: frames.Stream,
+    channel: int,
+    outcomes: list[tuple[int, Any]],
+    first: int,
+    function: Any,
+) -> None:
+    """
+    Send outcomes of a batch, of which the first is number *first*.
+    """
+    if not outcomes:
+        return
+    try:
+        sealed = opening.seal_value(outcomes, function)
+        if sealed.contains_code:
+            raise ValueError("One of them may have to be refused alone.")
+    except Exception:
+        sealed = opening.seal_value([_apart(pair, function) for pair in outcomes], None)
+    stream.send(frames.ITEM, channel, first, len(outcomes), sealed.data, sealed.buffers)
 
-    def items(self, outcomes: list[tuple[int, Any]], first: int) -> None:
-        """
-        Send outcomes of a batch, of which the first is number *first*.
-        """
-        if not outcomes:
-            return
-        try:
-            sealed = opening.seal_value(outcomes, self.function)
-            if sealed.contains_code:
-                raise ValueError("one of them may have to be refused alone")
-        except Exception:
-            sealed = opening.seal_value([self._apart(pair) for pair in outcomes], None)
-        self.stream.send(
-            frames.ITEM,
-            self.channel,
-            first,
-            len(outcomes),
-            data=sealed.data,
-            buffers=sealed.buffers,
-        )
 
-    def _apart(self, outcome: tuple[int, Any]) -> tuple[int, Any]:
-        kind, value = outcome
-        if kind != VALUE:
-            return outcome
-        try:
-            sealed = opening.seal_value(value, self.function)
-        except Exception as error:
-            return RAISED, opening.seal_error(error, self.function).data
-        return SEALED, (sealed.data, [bytes(buffer) for buffer in sealed.buffers])
+def _apart(outcome: tuple[int, Any], function: Any) -> tuple[int, Any]:
+    """
+    Seal the value of an outcome alone.
+    """
+    kind, value = outcome
+    if kind != VALUE:
+        return outcome
+    try:
+        sealed = opening.seal_value(value, function)
+    except Exception as error:
+        return RAISED, opening.seal_error(error, function).data
+    return SEALED, (sealed.data, [bytes(buffer) for buffer in sealed.buffers])

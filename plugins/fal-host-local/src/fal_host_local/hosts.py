@@ -49,6 +49,7 @@ class LocalHost(Host[..., Any]):
         detach=True,
     )
 
+    _keeper: Keeper | None = attrs.field(init=False, default=None, repr=False)
     _AGENT_ENVIRONMENT: Any = attrs.field(default=None, alias="_AGENT_ENVIRONMENT", repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -97,7 +98,7 @@ class LocalHost(Host[..., Any]):
         self._lock = threading.Lock()
         self._pools: dict[tuple[Any, ...], Pool] = {}
         self._recent: dict[tuple[int, int], tuple[Any, Any, Pool]] = {}
-        self._keeper: Keeper | None = None
+        self._keeper = None
         self._closed = False
 
     def _find_pool(self, call: Call) -> Pool:

@@ -91,10 +91,17 @@ class Pool:
         """
         Give *worker* the next call, or let it wait for one.
         """
+        reap = replaced = False
         while True:
             with self._lock:
-                if worker.stopped or worker not in self._workers:
+                if worker not in self._workers:
                     return
+                if worker.stopped:
+                    # It asked to be replaced.
+                    self._workers.pop(worker)
+                    self._idle = [other for other in self._idle if other is not worker]
+                    replaced = True
+                    break
                 if not self._waiting:
                     self._idle.append(worker)
                     self._workers[worker] = time.monotonic()
@@ -106,6 +113,8 @@ class Pool:
                 return
         if reap:
             get_reader().after(self._keep_alive, self._reap)
+        if replaced:
+            self._grow()
 
     def worker_ready(self, worker: Worker, seconds: float) -> None:
         """

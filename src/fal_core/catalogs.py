@@ -1,0 +1,115 @@
+"""
+Catalogs: the plugins that were loaded, by what they provide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from fal_core.entry_points import EntryPoint
+from fal_core.environments import Environment
+from fal_core.errors import PluginError, UnknownNameError
+from fal_core.hosts import Host
+from fal_core.loaders import Claim, PluginDescription, Role
+
+#: The extra of fal-core that brings a host or a kind of environment.
+EXTRAS: Mapping[Role, Mapping[str, str]] = {
+    "host": {"local": "local", "ray": "ray", "serverless": "serverless"},
+    "kind of environment": {
+        "virtualenv": "local",
+        "conda": "conda",
+        "container": "container",
+    },
+}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Plugins:
+    """
+    The plugins of this process.
+
+    Attributes:
+        hosts: The host classes by name.
+
+        environments: The environment classes by kind.
+
+        loaded: The plugins that work.
+
+        broken: What is wrong with the others, and the names that several claim.
+
+        hook: Calls a hook of all of them.
+
+        has_observers: Whether any sees calls; where none does, none need be told.
+    """
+
+    hosts: Mapping[str, type[Host[..., Any]]]
+    environments: Mapping[str, type[Environment]]
+    loaded: tuple[PluginDescription, ...]
+    broken: tuple[PluginError, ...]
+    hook: Any = attrs.field(repr=False)
+    has_observers: bool
+    _discarded: Mapping[str, EntryPoint] = attrs.field(repr=False)
+    _conflicts: Mapping[Claim, PluginError] = attrs.field(repr=False)
+    _offered: Mapping[Claim, PluginError] = attrs.field(repr=False)
+
+    def find(self, role: Role, name: str) -> Any:
+        """
+        Return the class that *role* has under *name*.
+
+        Raises:
+            PluginError: Several plugins claim the name.
+
+            UnknownNameError: No working plugin provides it.
+        """
+        classes: Mapping[str, Any] = self.hosts if role == "host" else self.environments
+        if name in classes:
+            return classes[name]
+        if (role, name) in self._conflicts:
+            # An error that is raised twice must not collect both tracebacks.
+            raise attrs.evolve(self._conflicts[role, name])
+        raise UnknownNameError(role, name, tuple(sorted(classes)), self._hint(role, name))
+
+    def describe(self) -> tuple[PluginDescription, ...]:
+        """
+        Return all plugins as a listing shows them.
+        """
+        # A name that several plugins claim is the problem of no single one.
+        broken = [
+            PluginDescription(
+                entry=self._discarded.get(error.plugin, EntryPoint(error.plugin, "")),
+                problem=error.problem,
+            )
+            for error in self.broken
+        ]
+        return (*self.loaded, *broken)
+
+    def _hint(self, role: Role, name: str) -> str:
+        if (role, name) in self._offered:
+            return str(self._offered[role, name])
+        # What a plugin provides is not known where its import fails; its name tells.
+        near = [error for error in self.broken if name in re.split(r"\W+", error.plugin)]
+        if near:
+            return " ".join(map(str, near))
+        hints = []
+        extra = EXTRAS[role].get(name)
+        if extra is not None:
+            hints.append(f"Install the extra {extra!r} of fal-core.")
+        else:
+            hints.extend(self._suggestions(role, name))
+        if self.broken:
+            broken = ", ".join(error.plugin for error in self.broken)
+            hints.append(
+                f"These plugins do not work, and 'fal-core plugins list' says why: {broken}."
+            )
+        return " ".join(hints)
+
+    def _suggestions(self, role: Role, name: str) -> Iterator[str]:
+        from difflib import get_close_matches
+
+        classes: Mapping[str, Any] = self.hosts if role == "host" else self.environments
+        for near in get_close_matches(name, sorted({*classes, *EXTRAS[role]}), n=1):
+            yield f"Did you mean {near!r}?"
