@@ -111,11 +111,10 @@ class Workplace:
         # Paths in a file count from where uv runs, and are meant to from the file.
         listed = [entry.path for entry in requirements if entry.form == "file" and entry.path]
         directory = os.path.dirname(listed[0]) if listed else self.directory
-        refreshed = [*arguments, "--refresh"]
-        lines, code = self._uv(refreshed if refresh else arguments, directory=directory)
+        lines, code = self._uv(arguments, directory=directory, refresh=refresh)
         if code != 0 and not refresh and self.indexes.config and failures.is_unsolved(lines):
             self.say("Trying once more with what the index has now")
-            lines, code = self._uv(refreshed, directory=directory)
+            lines, code = self._uv(arguments, directory=directory, refresh=True)
         if code != 0:
             raise failures.translate(lines, requirements, code)
 
@@ -155,16 +154,17 @@ class Workplace:
         return path
 
     def _uv(
-        self, arguments: Sequence[str], *, directory: str | None = None, quiet: bool = False
+        self,
+        arguments: Sequence[str],
+        *,
+        directory: str | None = None,
+        refresh: bool = False,
+        quiet: bool = False,
     ) -> tuple[list[str], int]:
         """
         Run ``uv pip install``; return what it printed, and its exit code.
         """
-        variables = dict(self.indexes.variables)
-        options = ["--python", os.path.join(self.environment, "bin", "python"), "--no-progress"]
-        if self.indexes.config is not None:
-            options += ["--config-file", self._write("uv.toml", [self.indexes.config])]
-            variables |= dict.fromkeys(("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_NO_CONFIG"))
+        options, variables = self._settings(refresh)
         lines: list[str] = []
 
         def heard(line: str) -> None:
@@ -182,6 +182,24 @@ class Workplace:
             cancelled=self.cancelled,
         )
         return lines, code
+
+    def _settings(self, refresh: bool) -> tuple[list[str], dict[str, str | None]]:
+        """
+        Return the options that uv is given, and the variables that are changed for it.
+        """
+        variables = dict(self.indexes.variables)
+        options = ["--python", os.path.join(self.environment, "bin", "python"), "--no-progress"]
+        if refresh:
+            options.append("--refresh")
+        if self.indexes.config is not None:
+            variables["UV_NO_CONFIG"] = None
+            if refresh:
+                # What uv may keep of an index, it does not refresh either.
+                options.append("--no-config")
+            else:
+                options += ["--config-file", self._write("uv.toml", [self.indexes.config])]
+                variables |= dict.fromkeys(("UV_DEFAULT_INDEX", "UV_INDEX_URL"))
+        return options, variables
 
     def packages(self) -> tuple[str, ...]:
         """
