@@ -5,6 +5,7 @@ Environments that uv builds.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -310,6 +311,34 @@ def test_lost_environment_is_built_from_its_pins(
         assert build(environment) == interpreter
         assert evaluate(interpreter, "delta.version", "delta") == "1.0"
         assert any("must be built again" in message for message in build.messages)
+
+
+def test_pins_that_are_gone(
+    build: Builder,
+    evaluate: Evaluate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_wheel: Callable[..., Path],
+) -> None:
+    """
+    Where what was resolved cannot be had any more, ``force`` is the way on.
+    """
+    links = tmp_path / "links"
+    links.mkdir()
+    monkeypatch.setenv("UV_FIND_LINKS", str(links))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    wheel = make_wheel(links, "delta", "1.0")
+    environment = Virtualenv(requirements=["delta"])
+    Path(build(environment).executable).unlink()
+    wheel.unlink()
+    shutil.rmtree(tmp_path / "uv")
+    make_wheel(links, "delta", "2.0")
+    with pytest.raises(EnvironmentBuildError, match="force=True resolves anew") as caught:
+        build(environment)
+    assert caught.value.requirement == "delta==1.0"
+    forced = Virtualenv(requirements=["delta"], force=True)
+    assert evaluate(build(forced), "delta.version", "delta") == "2.0"
+    assert environment.is_built()
 
 
 def test_constraints_and_tags(build: Builder, evaluate: Evaluate, tmp_path: Path) -> None:
