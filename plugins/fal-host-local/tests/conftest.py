@@ -7,7 +7,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,26 +42,3 @@ def close_local_host() -> Iterator[None]:
     """
     yield
     find_host("local").close()
-
-
-def is_alive(pid: int) -> bool:
-    """
-    Tell whether *pid* runs; a zombie does not.
-    """
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """
-    Wait for *condition*, for *seconds* at most, and return whether it came true.
-    """
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
