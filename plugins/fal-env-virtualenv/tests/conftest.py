@@ -23,6 +23,13 @@ from fal_core.environments import LocalInterpreter
 from fal_core.events import Log
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """
+    Let these tests be run apart from the repository's settings.
+    """
+    config.addinivalue_line("markers", "faults: a fault is caused on purpose")
+
+
 def write_wheel(
     directory: Path,
     name: str,
