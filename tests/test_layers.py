@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("known_options", "plugins"),
     ("vocabulary", "observers"),
     # What travels, and the launching end of a worker.
-    ("dependencies", "journals", "sources", "spawns"),
+    ("dependencies", "envelopes", "journals", "portability", "sources", "spawns"),
     ("sealing", "workers"),
     ("nesting",),
     # Ways to call.
@@ -40,6 +40,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("futures", "maps"),
     ("functions",),
     ("attaching",),
+    # What ships for those who test a host.
+    ("testing",),
 )
 
 #: Imports inside functions that go up, each with its reason.
