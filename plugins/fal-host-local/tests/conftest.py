@@ -21,7 +21,9 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
     Run source as a program of its own and return how it ended.
     """
 
-    def run(source: str, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(
+        source: str, *arguments: str, **options: object
+    ) -> subprocess.CompletedProcess[str]:
         path = tmp_path / "program.py"
         path.write_text(textwrap.dedent(source))
         return subprocess.run(
