@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("known_options", "plugins"),
     ("vocabulary", "observers"),
     # What travels, and the launching end of a worker.
-    ("dependencies", "envelopes", "journals", "portability", "sources", "spawns"),
+    ("captures", "dependencies", "envelopes", "journals", "portability", "sources", "spawns"),
     ("sealing", "workers"),
     ("nesting",),
     # Ways to call.
