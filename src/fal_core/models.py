@@ -17,7 +17,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 
-from fal_core.notportable import NotPortable
+from fal_core.refusals import NotPortable
 from fal_core_worker import classes, portable
 from fal_core_worker.portable import Unit
 

@@ -20,7 +20,7 @@ from cloudpickle import cloudpickle
 
 from fal_core.imports import is_standard_path
 from fal_core.models import is_model, reduce_model
-from fal_core.notportable import NotPortable
+from fal_core.refusals import NotPortable
 from fal_core_worker import classes, portable
 from fal_core_worker.pickling import Pickler
 from fal_core_worker.portable import (
