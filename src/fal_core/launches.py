@@ -258,7 +258,10 @@ class Waiter(Driver):
         """
         Return what the function returned, or raise what it raised.
         """
-        return open_outcome(self.launcher, self.outcome, self.exited)
+        outcome = self.outcome
+        # The execution refers to its sink: nothing large waits for the collector.
+        self.outcome = self.execution = None
+        return open_outcome(self.launcher, outcome, self.exited)
 
     def _drive(self, execution: Execution, timeout: float | None) -> None:
         if isinstance(execution, Driven):
@@ -330,7 +333,7 @@ def _traceparent() -> str | None:
     return current_traceparent()
 
 
-def is_retried(policy: Policy, error: BaseException) -> bool:
+def is_retried(policy: Policy, error: BaseException | None) -> bool:
     """
     Tell whether a call that ended with *error* may be made again.
     """

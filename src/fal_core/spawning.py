@@ -77,7 +77,8 @@ class SpawnSink:
         future = self.info.future
         assert future is not None
         try:
-            value = open_outcome(self.launcher, self._outcome, exited)
+            outcome, self._outcome = self._outcome, None
+            value = open_outcome(self.launcher, outcome, exited)
             if self._items is not None:
                 value = self._items
         except BaseException as error:

@@ -282,10 +282,7 @@ class Worker:
         """
         if self.gone:
             return False
-        if self._magic:
-            got = self._stream.read()
-        else:
-            got = self._read_before_magic()
+        got = self._stream.read() if self._magic else self._read_before_magic()
         if got is None:
             self._end()
             return False
