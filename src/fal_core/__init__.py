@@ -36,6 +36,7 @@ from fal_core.options import Gateway, HostOptions, Options, merge_basic_config
 from fal_core.routes import RouteSignature
 
 if TYPE_CHECKING:
+    from fal_core.attaching import attach
     from fal_core.caching import cached
     from fal_core.dependencies import find_missing_dependencies
     from fal_core.spawns import SpawnInfo
@@ -74,6 +75,7 @@ __all__ = [
     "UserFunctionException",
     "WorkerLost",
     "WrongKindError",
+    "attach",
     "cached",
     "find_missing_dependencies",
     "function",
@@ -84,6 +86,7 @@ __all__ = [
 # Imported on first use: the rest of the package starts without them.
 _LAZY = {
     "SpawnInfo": "fal_core.spawns",
+    "attach": "fal_core.attaching",
     "cached": "fal_core.caching",
     "find_missing_dependencies": "fal_core.dependencies",
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -177,7 +178,10 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         from fal_core.spawning import spawn
 
-        return spawn(self.make_launcher(), args, kwargs)
+        lifetime = self.policy.lifetime
+        if lifetime == "detached" and not self.host.capabilities.detach:
+            raise UnsupportedError(self.host.name, "detach work from its caller")
+        return spawn(self.make_launcher(), args, kwargs, lifetime)
 
     def map(
         self,
@@ -312,6 +316,14 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         kind = self.options.environment.get("kind", "virtualenv")
         return f"<isolated function {name} ({kind}) on {self.host.name}>"
 
+    def __reduce__(self) -> Any:
+        # Where the function's own name leads to, another process finds it too.
+        found: Any = sys.modules.get(getattr(self.raw_func, "__module__", None) or "")
+        name: str = getattr(self.raw_func, "__qualname__", "")
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else super().__reduce_ex__(2)
+
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         for name in ("_executor", "_launcher", "_submitter", "_lock", "_home_number"):
@@ -382,6 +394,7 @@ def check_policy(values: Mapping[str, Any]) -> Policy:
         "grace": float,
         "seal": Literal["once", "every call"],
         "on_unsupported": OnUnsupported,
+        "lifetime": Literal["attached", "detached"],
     }
     checked = {
         name: structure(value, hints[name], name) if name in hints else value

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fal_core.batches import Batch, Batcher, ItemOutcome
@@ -93,11 +94,11 @@ class Submitter:
         with self._lock:
             self._batcher.handle(batch, event)
             kind = type(event)
-            if kind is Exited:
+            if kind is Exited or kind is Returned:
                 before = set(self._batcher.running) if self._launcher.policy.timeout else set()
                 self._batcher.launch_waiting()
                 self._limit_time(before)
-            elif self._unwanted and (kind is Returned or kind is Item):
+            if self._unwanted and (kind is Returned or kind is Item):
                 self._cancel_alone(batch)
         self._settle()
 
@@ -111,7 +112,7 @@ class Submitter:
         from fal_core.readers import get_reader
 
         for batch in self._batcher.running - before:
-            get_reader().after(seconds, lambda batch=batch: self._time_out(batch, seconds))
+            get_reader().after(seconds, partial(self._time_out, batch, seconds))
 
     def _time_out(self, batch: Batch, seconds: float) -> None:
         with self._lock:

@@ -62,6 +62,9 @@ class Policy:
 
         on_unsupported: What happens at the first call with options that its
             host cannot use.
+
+        lifetime: ``"detached"`` lets spawned calls outlive this process, on
+            hosts that can.
     """
 
     timeout: float | None = None
@@ -70,6 +73,7 @@ class Policy:
     grace: float = 2.0
     seal: Literal["once", "every call"] = "once"
     on_unsupported: Literal["warn", "error", "ignore"] = "warn"
+    lifetime: Lifetime = "attached"
 
 
 class Launcher:
@@ -107,9 +111,11 @@ class Launcher:
             self.seal: FunctionSeal = seal_function(
                 function.func, local_python_modules=modules, portable=portable
             )
-            self.setup_seal = setup and seal_function(
-                setup, local_python_modules=modules, portable=portable
-            )
+            self.setup_seal = None
+            if setup is not None:
+                self.setup_seal = seal_function(
+                    setup, local_python_modules=modules, portable=portable
+                )
         self._usual = Call(
             id="",
             name=getattr(function.raw_func, "__name__", "function"),
@@ -118,7 +124,7 @@ class Launcher:
             environment=self.environment,
             host_options=self.host_options,
             gateway=self.gateway,
-            setup=self.setup_seal and self.setup_seal.sealed,
+            setup=None if self.setup_seal is None else self.setup_seal.sealed,
             sources=self.seal.sources,
             application_name=function.app_name,
             application_auth_mode=function.app_auth,

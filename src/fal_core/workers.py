@@ -25,6 +25,7 @@ from fal_core.events import (
     Exited,
     HomeCall,
     Item,
+    Level,
     Log,
     LogSink,
     Outcome,
@@ -49,6 +50,7 @@ FUNCTION_SLOTS = 64
 
 ENDED = Exited()
 RUNNING = State("running")
+_LEVELS: tuple[Level, ...] = LEVELS  # type: ignore[assignment]
 
 
 @attrs.frozen
@@ -361,7 +363,7 @@ class Worker:
                 if execution.call.batch:
                     name = f"{name}/{index}"
             for line in lines.split("\n"):
-                log = Log(line, LEVELS[level], "USER", when, name)
+                log = Log(line, _LEVELS[level], "USER", when, name)
                 if execution is not None:
                     execution.sink(log)
                 else:

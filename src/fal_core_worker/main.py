@@ -20,7 +20,7 @@ from typing import Any
 from fal_core_worker import frames, nested
 from fal_core_worker.arenas import InboundArena, OutboundArena
 from fal_core_worker.outputs import Output
-from fal_core_worker.runners import SerialRunner
+from fal_core_worker.runners import Runner, SerialRunner
 
 _FIRST_DESCRIPTOR = 64
 
@@ -49,7 +49,7 @@ def main(path: str, configuration: bytes) -> None:
     if settings.get("multiplex", 1) > 1:
         from fal_core_worker.multiplexing import ParallelRunner
 
-        runner: SerialRunner = ParallelRunner(stream, output)
+        runner: Runner = ParallelRunner(stream, output)
     else:
         runner = SerialRunner(stream, output)
     page = settings.get("page")
@@ -81,7 +81,7 @@ def _take_stream(settings: dict[str, Any]) -> frames.Stream:
     return stream
 
 
-def _leave_stream(runner: SerialRunner) -> None:
+def _leave_stream(runner: Runner) -> None:
     """
     Let go of the stream in a forked child: it is not the worker.
     """

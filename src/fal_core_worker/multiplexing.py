@@ -130,7 +130,8 @@ class ParallelRunner(Runner):
             self._active[channel] = raw
             arguments = opening.open_arguments(sealed, raw)
             if count and count != frames.STREAM:
-                value: Any = self._run_batch(function, raw, arguments, channel)
+                self._run_batch(function, raw, arguments, channel)
+                value: Any = None
             else:
                 args, kwargs = arguments
                 value = function(*args, **kwargs)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -123,7 +124,7 @@ def _children_by_parent(pid: int) -> list[int]:
     return found
 
 
-def _prctl():  # type: ignore[no-untyped-def]
+def _prctl() -> Any:
     try:
         import ctypes
 

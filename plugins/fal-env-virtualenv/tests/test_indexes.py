@@ -132,6 +132,7 @@ texts = st.lists(st.text(max_size=20), max_size=4).map(tuple)
     packages=texts,
     created=st.floats(0, 1e10),
     compiled=st.booleans(),
+    indexes=texts,
 )
 def test_record_is_read_as_it_was_written(
     cache: Path,
@@ -140,6 +141,7 @@ def test_record_is_read_as_it_was_written(
     packages: tuple[str, ...],
     created: float,
     compiled: bool,
+    indexes: tuple[str, ...],
 ) -> None:
     """
     A record that is read again is equal, and so names the same directory.
@@ -153,6 +155,7 @@ def test_record_is_read_as_it_was_written(
         packages=packages,
         created=created,
         compile_bytecode=compiled,
+        extra_index_urls=indexes,
     )
     records.write_record(record)
     again = records.read_record("k")

@@ -45,10 +45,22 @@ class LocalHost(Host[..., Any]):
         keep_alive=True,
         multiplex=True,
         secrets=True,
-        serve=True,
         detach=True,
+        options=frozenset(
+            (
+                "keep_alive",
+                "max_concurrency",
+                "max_multiplexing",
+                "min_concurrency",
+                "scaling_delay",
+                "secrets",
+                "setup_function",
+                "startup_timeout",
+            )
+        ),
     )
 
+    _keeper: Keeper | None = attrs.field(init=False, default=None, repr=False)
     _AGENT_ENVIRONMENT: Any = attrs.field(default=None, alias="_AGENT_ENVIRONMENT", repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -91,13 +103,20 @@ class LocalHost(Host[..., Any]):
         """
         return sum(pool.worker_count for pool in self._pools.values())
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_AGENT_ENVIRONMENT": self._AGENT_ENVIRONMENT}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__attrs_post_init__()
+
     # -- pools and workers ---------------------------------------------------------
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._pools: dict[tuple[Any, ...], Pool] = {}
         self._recent: dict[tuple[int, int], tuple[Any, Any, Pool]] = {}
-        self._keeper: Keeper | None = None
+        self._keeper = None
         self._closed = False
 
     def _find_pool(self, call: Call) -> Pool:

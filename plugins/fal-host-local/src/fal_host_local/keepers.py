@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import fal_core_worker
 from fal_core.errors import HostError, WorkerLost
@@ -125,7 +126,7 @@ class Keeper:
         """
         self._control.close()
 
-    def _send(self, request: tuple[object, ...], descriptors: Sequence[int]) -> None:
+    def _send(self, request: tuple[Any, ...], descriptors: Sequence[int]) -> None:
         data = marshal.dumps(request, 2)
         message = LENGTH.pack(len(data)) + data
         rights = array.array("i", descriptors)

@@ -1,0 +1,281 @@
+"""
+Detached work: calls that outlive the process that launched them.
+
+Each has a directory with its envelope, a journal of its events, and the socket
+of a supervisor, a process that runs it as any other call. Whoever attaches is
+given the journal from where it wants, and then what happens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fal_core.caches import cache_root
+from fal_core.calls import Call
+from fal_core.errors import HostError, WorkerLost
+from fal_core.events import Exited, Sink
+from fal_core.hosts import ExecutionStatus
+from fal_core.journals import Records, read_journal
+from fal_core_worker.frames import Frame, pack_buffers, pack_frame
+
+#: Seconds for which the record of work that has ended is kept.
+KEPT = 24 * 3600.0
+
+#: Seconds that a supervisor may take to open its socket.
+_PATIENCE = 20.0
+
+_SOURCE = """\
+import os, sys
+if os.fork():
+    os._exit(0)
+os.setsid()
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], *sys.argv[2:]])
+"""
+_SUPERVISE = """\
+import sys
+sys.path[:] = {path!r}
+from fal_host_local.supervisors import supervise
+supervise(sys.argv[1])
+"""
+
+
+class NoSuchExecution(HostError):
+    """
+    There is no detached work of that reference.
+    """
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(reference)
+        self.reference = reference
+
+    def __str__(self) -> str:
+        return (
+            f"Host 'local' has no detached work called {self.reference!r}. "
+            "Run 'fal-core executions list' to see what there is."
+        )
+
+
+def executions_root() -> Path:
+    """
+    Return the directory of all detached work of this user.
+    """
+    return Path(cache_root()) / "executions"
+
+
+def launch_detached(call: Call, sink: Sink) -> DetachedExecution:
+    """
+    Start *call* under a supervisor of its own, and report it to *sink*.
+    """
+    from fal_core.envelopes import encode_call
+
+    root = executions_root()
+    forget_old()
+    directory = root / call.id
+    try:
+        directory.mkdir(parents=True, mode=0o700)
+        status = {"name": call.name, "started": time.time()}
+        (directory / "status.json").write_text(json.dumps(status))
+        (directory / "journal").touch()
+        (directory / "call").write_bytes(encode_call(call))
+    except OSError as error:
+        raise HostError(
+            f"Detached work cannot be recorded in {root}: {error.strerror}."
+        ) from error
+    source = _SUPERVISE.format(path=[entry or os.getcwd() for entry in sys.path])
+    argv = [sys.executable, "-I", "-S", "-c", _SOURCE, source, str(directory)]
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1)]
+        pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
+        os.waitpid(pid, 0)
+    finally:
+        os.close(null)
+    return DetachedExecution(call.id, directory, sink)
+
+
+def attach(reference: str, sink: Sink, after: int) -> DetachedExecution:
+    """
+    Report detached work to *sink*, from its event number *after* on.
+
+    Raises:
+        NoSuchExecution: There is no work of that reference.
+    """
+    directory = executions_root() / reference
+    if "/" in reference or not (directory / "journal").exists():
+        raise NoSuchExecution(reference)
+    return DetachedExecution(reference, directory, sink, after)
+
+
+def list_executions() -> Iterator[ExecutionStatus]:
+    """
+    Iterate over detached work, the oldest first.
+    """
+    found = []
+    for path in executions_root().glob("*/status.json"):
+        try:
+            status = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        ended = "ended" in status or not is_supervised(path.parent)
+        found.append(
+            ExecutionStatus(
+                reference=path.parent.name,
+                name=status["name"],
+                phase=status.get("phase", "queued"),
+                started=status["started"],
+                ended=ended,
+            )
+        )
+    return iter(sorted(found, key=lambda status: status.started))
+
+
+def forget_old() -> None:
+    """
+    Remove the records of work that has ended long ago.
+    """
+    for path in executions_root().glob("*/journal"):
+        try:
+            old = time.time() - path.stat().st_mtime > KEPT
+        except OSError:
+            continue
+        if old and not is_supervised(path.parent):
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def is_supervised(directory: Path) -> bool:
+    """
+    Tell whether a supervisor is at work, or is about to be.
+    """
+    try:
+        with connect(directory):
+            return True
+    except OSError:
+        pass
+    try:
+        status = json.loads((directory / "status.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return "pid" not in status and time.time() - status["started"] < _PATIENCE
+
+
+def connect(directory: Path) -> socket.socket:
+    """
+    Connect to the supervisor of the work in *directory*.
+
+    Raises:
+        OSError: There is none.
+    """
+    connection = socket.socket(socket.AF_UNIX)
+    # A path under /proc is short, which the address of a socket has to be.
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        connection.connect(f"/proc/self/fd/{folder}/socket")
+    except OSError:
+        connection.close()
+        raise
+    finally:
+        os.close(folder)
+    return connection
+
+
+class DetachedExecution:
+    """
+    Detached work, as one process sees it.
+    """
+
+    def __init__(self, reference: str, directory: Path, sink: Sink, after: int = 0) -> None:
+        self._reference = reference
+        self._directory = directory
+        self._sink = sink
+        self._after = after
+        self._connection: socket.socket | None = None
+        self._connected = threading.Event()
+        threading.Thread(target=self._follow, name="fal-core detached", daemon=True).start()
+
+    @property
+    def reference(self) -> str:
+        return self._reference
+
+    def send(self, frame: Frame) -> None:
+        payload = frame.payload
+        if isinstance(payload, tuple):
+            data, buffers = payload
+            payload = b"".join(map(bytes, pack_buffers(data, buffers, None)))
+        self._tell(pack_frame(frame.kind, 0, frame.a, frame.b, payload))
+
+    def drain(self) -> None:
+        from fal_core_worker import frames
+
+        self._tell(pack_frame(frames.DRAIN))
+
+    def cancel(self, grace: float) -> None:
+        from fal_core_worker import frames
+
+        self._tell(pack_frame(frames.CANCEL, a=int(grace * 1000)))
+
+    def _tell(self, message: bytes) -> None:
+        if not self._connected.wait(_PATIENCE) or self._connection is None:
+            return
+        try:
+            self._connection.sendall(message)
+        except OSError:
+            pass
+
+    def _follow(self) -> None:
+        ended = self._follow_supervisor() or self._replay()
+        if not ended:
+            self._sink(
+                Exited(reason=WorkerLost(detail="Its supervisor was ended before it was."))
+            )
+
+    def _follow_supervisor(self) -> bool:
+        try:
+            self._connection = self._wait_for_supervisor()
+        finally:
+            self._connected.set()
+        if self._connection is None:
+            return False
+        records = Records()
+        with self._connection as connection:
+            connection.sendall(self._after.to_bytes(8, "little"))
+            while chunk := _receive(connection):
+                for event in records.feed(chunk):
+                    self._after += 1
+                    self._sink(event)
+                    if isinstance(event, Exited):
+                        return True
+        return False
+
+    def _wait_for_supervisor(self) -> socket.socket | None:
+        while True:
+            try:
+                return connect(self._directory)
+            except OSError:
+                if not is_supervised(self._directory):
+                    return None
+                time.sleep(0.02)
+
+    def _replay(self) -> bool:
+        event: Any = None
+        try:
+            for event in read_journal(self._directory / "journal", self._after):
+                self._sink(event)
+        except OSError:
+            return False
+        return isinstance(event, Exited)
+
+
+def _receive(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(1 << 16)
+    except ConnectionError:
+        return b""

@@ -1,0 +1,164 @@
+"""
+The supervisor of one detached call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+from fal_core.envelopes import decode_call
+from fal_core.errors import HostError
+from fal_core.events import Event, Exited, State
+from fal_core.hosts import Execution
+from fal_core.journals import Journal
+from fal_core_worker import frames
+from fal_core_worker.frames import HEADER, HEADER_SIZE, Frame, unpack_buffers
+from fal_host_local.hosts import LocalHost
+
+
+class Supervisor:
+    """
+    Runs a call, writes its journal, and answers whoever attaches.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._status = json.loads((directory / "status.json").read_text())
+        self._journal = Journal(directory / "journal")
+        self._lock = threading.Lock()
+        self._followers: list[socket.socket] = []
+        self._ended = threading.Event()
+        self._execution: Execution | None = None
+        self._launched = threading.Event()
+
+    def run(self) -> None:
+        """
+        Run until the call has ended.
+        """
+        server = self._listen()
+        self._write_status(pid=os.getpid())
+        threading.Thread(target=self._accept, args=(server,), daemon=True).start()
+        host = LocalHost()
+        call = decode_call((self._directory / "call").read_bytes())
+        try:
+            self._execution = host.launch(_attached(call), self._take)
+        except HostError as error:
+            self._take(Exited(reason=error))
+        self._launched.set()
+        self._ended.wait()
+        (self._directory / "socket").unlink(missing_ok=True)
+        host.close()
+
+    def _listen(self) -> socket.socket:
+        server = socket.socket(socket.AF_UNIX)
+        before = os.getcwd()
+        os.chdir(self._directory)
+        try:
+            server.bind("socket")
+        finally:
+            os.chdir(before)
+        server.listen(16)
+        return server
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, State):
+            self._write_status(phase=event.name)
+        if isinstance(event, Exited):
+            self._write_status(ended=True)
+        with self._lock:
+            record = self._journal.append(event)
+            for follower in list(self._followers):
+                self._pass_on(follower, record)
+        if isinstance(event, Exited):
+            self._ended.set()
+
+    def _pass_on(self, follower: socket.socket, record: bytes) -> None:
+        try:
+            follower.sendall(record)
+        except OSError:
+            # It was too slow, or is gone; the journal has everything.
+            self._followers.remove(follower)
+            follower.close()
+
+    def _accept(self, server: socket.socket) -> None:
+        while True:
+            connection, _ = server.accept()
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            after = int.from_bytes(_exactly(connection, 8), "little")
+            with self._lock:
+                connection.settimeout(10)
+                connection.sendall(self._records(after))
+                self._followers.append(connection)
+            connection.settimeout(None)
+            while True:
+                self._obey(*self._read_frame(connection))
+        except (OSError, EOFError):
+            return
+
+    def _records(self, after: int) -> bytes:
+        """
+        Return the records of the journal from number *after* on.
+        """
+        data = (self._directory / "journal").read_bytes()
+        at = 0
+        for _ in range(after):
+            if at >= len(data):
+                break
+            at += 4 + int.from_bytes(data[at : at + 4], "little")
+        return data[at:]
+
+    def _read_frame(self, connection: socket.socket) -> tuple[int, int, int, Any]:
+        header = _exactly(connection, HEADER_SIZE)
+        kind, _, buffers, _, a, b, length = HEADER.unpack(header)
+        payload: Any = _exactly(connection, length)
+        if buffers:
+            payload = unpack_buffers(payload, buffers, None)
+        return kind, a, b, payload
+
+    def _obey(self, kind: int, a: int, b: int, payload: Any) -> None:
+        self._launched.wait()
+        if self._execution is None:
+            return
+        if kind == frames.CANCEL:
+            self._execution.cancel(a / 1000)
+        elif kind == frames.DRAIN:
+            self._execution.drain()
+        else:
+            self._execution.send(Frame(kind, 0, a, b, payload))
+
+    def _write_status(self, **changes: Any) -> None:
+        self._status |= changes
+        new = self._directory / "status.json.new"
+        new.write_text(json.dumps(self._status))
+        new.rename(self._directory / "status.json")
+
+
+def _attached(call: Any) -> Any:
+    import attrs
+
+    return attrs.evolve(call, lifetime="attached")
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def supervise(directory: str) -> None:
+    """
+    Run the detached call whose directory is *directory*.
+    """
+    Supervisor(Path(directory)).run()
