@@ -235,8 +235,12 @@ class Batcher:
 
     def _finish(self, batch: Batch, exited: Exited) -> None:
         self.running.discard(batch)
+        # Without a cycle its items, and memory they share, go with the last view.
+        batch.execution = None
         if len(batch.items) == 1:
-            self._settle(batch.items, batch.tags, [self._single(batch, exited)])
+            outcome = self._single(batch, exited)
+            batch.outcome = None
+            self._settle(batch.items, batch.tags, [outcome])
             self._adapt(batch, 1)
             return
         self._adapt(batch, batch.done)

@@ -253,6 +253,8 @@ class Waiter(Driver):
             execution.cancel(policy.grace)
             self._drive(execution, policy.grace + 5)
             raise Timeout(policy.timeout)
+        # Without a cycle the outcome, and memory it shares, goes with the last view.
+        self.execution = None
 
     def result(self) -> Any:
         """
