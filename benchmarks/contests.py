@@ -56,6 +56,8 @@ class Entry:
             "PYTHONPATH": str(ROOT),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
+        # Whoever is measured keeps the modules it has compiled, as programs do.
+        variables.pop("PYTHONDONTWRITEBYTECODE", None)
         self._process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
