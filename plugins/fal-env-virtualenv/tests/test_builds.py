@@ -14,10 +14,10 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
-from fal_env_virtualenv import Virtualenv, records
 
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError, UnknownNameError
+from fal_env_virtualenv import Virtualenv, records
 
 if TYPE_CHECKING:
     from conftest import Builder, Project

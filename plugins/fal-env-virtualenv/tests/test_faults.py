@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fal_env_virtualenv import Virtualenv, records
 
 from fal_core.environments import Interpreter
 from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
+from fal_env_virtualenv import Virtualenv, records
 
 if TYPE_CHECKING:
     from conftest import Builder, Project

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from fal_env_virtualenv import fal_health_checks, records, tools
 from fal_env_virtualenv.credentials import mask, without
 from fal_env_virtualenv.indexes import PUBLIC_INDEX, find_indexes
 from fal_env_virtualenv.pythons import Python
 from fal_env_virtualenv.records import Record
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 
 @pytest.fixture

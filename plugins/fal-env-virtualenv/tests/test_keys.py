@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from fal_env_virtualenv import Virtualenv
 
 if TYPE_CHECKING:

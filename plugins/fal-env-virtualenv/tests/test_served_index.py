@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from fal_env_virtualenv import Virtualenv
 
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError
+from fal_env_virtualenv import Virtualenv
 
 if TYPE_CHECKING:
     from conftest import Builder

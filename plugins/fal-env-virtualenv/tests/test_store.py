@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 from click.testing import CliRunner, Result
-from fal_env_virtualenv import Virtualenv, fal_register_commands, records, store
 
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import OptionError
+from fal_env_virtualenv import Virtualenv, fal_register_commands, records, store
 
 if TYPE_CHECKING:
     from conftest import Builder
