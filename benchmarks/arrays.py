@@ -7,15 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.calls import Measure, _ray
+from benchmarks.calls import Measure, peer, ray_cluster
 from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal
 
-if TYPE_CHECKING:
-    from numpy import ndarray
-
-Array = Any if not TYPE_CHECKING else "ndarray[Any, Any]"
+#: A NumPy array; NumPy itself is imported by who takes part.
+Array = Any
 
 
 class Exchange:
@@ -103,7 +101,7 @@ def arrays_ray(size: int, warm: bool) -> Iterator[Measure]:
     """
     The same with an actor of a Ray that runs already.
     """
-    with _ray() as ray:
+    with ray_cluster() as ray:
         actor = ray.remote(Exchange).remote()
 
         def call(array: Array) -> Array:
@@ -117,9 +115,9 @@ def arrays_fal(size: int, warm: bool) -> Iterator[Measure]:
     """
     The same with fal's ``LocalHost``, environment built; each call is a process.
     """
-    import fal
     import numpy
-    from fal.api import LocalHost
+
+    fal = peer("fal")
 
     def exchange(array: Array) -> Array:
         import numpy
@@ -127,8 +125,8 @@ def arrays_fal(size: int, warm: bool) -> Iterator[Measure]:
         return numpy.full_like(array, array[-1] + 1)
 
     requirements = [f"numpy=={numpy.__version__}"]
-    options = {"resolver": "uv", "requirements": requirements}
-    function = fal.function("virtualenv", host=LocalHost(), **options)(exchange)
+    options: Any = {"resolver": "uv", "requirements": requirements}
+    function: Any = fal.function("virtualenv", host=fal.api.LocalHost(), **options)(exchange)
     function(numpy.arange(2.0))
     yield _warmed(_measure(function, size), warm=warm)
 

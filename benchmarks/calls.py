@@ -4,6 +4,7 @@ Calls: one at a time, many at once, and a map.
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import selectors
@@ -27,6 +28,13 @@ def increment(x: int) -> int:
     The function that is called.
     """
     return x + 1
+
+
+def peer(module: str) -> Any:
+    """
+    Import a peer, which not everyone has.
+    """
+    return importlib.import_module(module)
 
 
 def isolated(**options: Any) -> Any:
@@ -119,18 +127,18 @@ def warm_loky(count: int) -> Iterator[Measure]:
     """
     Submit to a loky executor of one worker and wait.
     """
-    from loky import get_reusable_executor
-
-    pool = get_reusable_executor(max_workers=1, timeout=600)
+    pool = peer("loky").get_reusable_executor(max_workers=1, timeout=600)
     pool.submit(increment, 1).result()
     yield lambda: _median_call(lambda x: pool.submit(increment, x).result(), count)
     pool.shutdown(kill_workers=True)
 
 
 @contextmanager
-def _ray() -> Iterator[Any]:
-    import ray
-
+def ray_cluster() -> Iterator[Any]:
+    """
+    Start a Ray of two processors, and end it.
+    """
+    ray = peer("ray")
     ray.init(
         num_cpus=2,
         include_dashboard=False,
@@ -154,7 +162,7 @@ def warm_ray(count: int) -> Iterator[Measure]:
         def increment(self, x: int) -> int:
             return x + 1
 
-    with _ray() as ray:
+    with ray_cluster() as ray:
         actor = ray.remote(Actor).remote()
 
         def call(number: int) -> int:
@@ -170,13 +178,13 @@ def warm_fal(count: int) -> Iterator[Measure]:
     """
     Call a function of fal on its ``LocalHost``, environment built.
     """
-    import fal
-    from fal.api import LocalHost
+    fal = peer("fal")
 
     def increment(x: int) -> int:
         return x + 1
 
-    function = fal.function("virtualenv", host=LocalHost(), requirements=[])(increment)
+    options: Any = {"requirements": []}
+    function: Any = fal.function("virtualenv", host=fal.api.LocalHost(), **options)(increment)
     function(1)
     yield lambda: _median_call(function, count)
 
@@ -215,9 +223,7 @@ def submit_loky(count: int) -> Iterator[Measure]:
     """
     The same with loky.
     """
-    from loky import get_reusable_executor
-
-    pool = get_reusable_executor(max_workers=2, timeout=600)
+    pool = peer("loky").get_reusable_executor(max_workers=2, timeout=600)
     yield from _submit(pool.submit, count)
     pool.shutdown(kill_workers=True)
 
@@ -227,13 +233,11 @@ def submit_dask(count: int) -> Iterator[Measure]:
     """
     The same with two Dask workers of one thread each.
     """
-    from distributed import Client, LocalCluster
-
+    distributed = peer("distributed")
+    options: Any = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with (
-        LocalCluster(
-            2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        Client(cluster) as client,
+        distributed.LocalCluster(2, **options) as cluster,
+        distributed.Client(cluster) as client,
     ):
 
         def submit(function: Callable[[int], int], number: int) -> Any:
@@ -247,7 +251,7 @@ def submit_ray(count: int) -> Iterator[Measure]:
     """
     The same with Ray tasks on two processors.
     """
-    with _ray() as ray:
+    with ray_cluster() as ray:
         task = ray.remote(increment)
 
         def run(count: int) -> int:
@@ -289,7 +293,8 @@ def _call_over(ends: list[socket.socket], count: int) -> int:
             _send(ends[number & 1], (number,))
             number += 1
         for key, _ in selector.select():
-            for answer in _receive(ends[ends.index(key.fileobj)], key.data):  # type: ignore[arg-type]
+            readable: Any = key.fileobj
+            for answer in _receive(readable, key.data):
                 total += answer
                 answered += 1
     selector.close()
@@ -366,13 +371,13 @@ def figures(*, quick: bool) -> list[Figure]:
     here = "benchmarks.calls:"
     many, some = (200, 50) if quick else (2000, 400)
     calls, items = (500, 10_000) if quick else (5000, 100_000)
-    ray = {"needs": ("ray",), "private": True}
+    ray: dict[str, Any] = {"needs": ("ray",), "private": True}
     return [
         Figure(
             name="warm-call",
             title="a warm call of x + 1, median",
             unit="µs",
-            note=f"{many:,} calls a round; Ray {some:,}, fal 3, which starts a process for each",
+            note=f"{many:,} calls a round; Ray {some:,}; fal 3, each a new process",
             contestants=(
                 Contestant(
                     name=FAL_CORE,

@@ -45,7 +45,7 @@ class Entry:
     """
 
     def __init__(self, contestant: Contestant) -> None:
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
         argv = [sys.executable, "-m", "benchmarks.contests", _order(contestant)]
         if contestant.private and _can_unshare():
             argv = [*_PRIVATE, *argv]
@@ -116,8 +116,10 @@ class Entry:
 
     def _reason(self, otherwise: str) -> str:
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else otherwise
+        lines = self._errors.read().decode(errors="replace").splitlines()
+        # The last line of a traceback that is no place in a file says what happened.
+        said = [line for line in lines if line.strip() and line[0] not in " \t"]
+        return said[-1] if said else otherwise
 
 
 def hold(figure: Figure, *, rounds: int, peers: bool = True) -> Result:

@@ -14,6 +14,8 @@ FAL_CORE = "fal-core"
 #: The peer of a goal that is set against whichever does best.
 BEST = "the best peer"
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
 Role = Literal["fal-core", "peer", "reference"]
 
 _UNITS = {
@@ -60,7 +62,7 @@ class Contestant:
 @attrs.frozen(kw_only=True)
 class Goal:
     """
-    A bound on what fal-core shows: at most *factor* × a peer, plus *plus*.
+    A bound on what fal-core shows: at most *factor* times a peer, plus *plus*.
 
     Attributes:
         against: The name of a contestant, BEST, or None for a bound by itself.
@@ -95,7 +97,7 @@ class Goal:
             return f"{sign} {show(self.plus, unit)}"
         if self.plus:
             return f"{sign} peer + {show(self.plus, unit)}"
-        return f"{sign} {self.factor:g} ×"
+        return f"{sign} {self.factor:g} {TIMES}"
 
 
 @attrs.frozen(kw_only=True)

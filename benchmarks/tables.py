@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks.figures import FAL_CORE, Goal, Result, show
+from benchmarks.figures import FAL_CORE, TIMES, Goal, Result, show
 
 _ROW = "  {own:>15}  {peer:<34} {value:>15}  {ratio:>8}  {goal:<14} {met}"
 
@@ -39,8 +39,8 @@ def render(result: Result) -> str:
             reason = result.missing.get(name, "no samples")
             lines.append(f"  {name} took no part: {reason}")
             continue
-        its = [goal for goal, peer in goals.items() if peer == name] or [None]
-        lines += [_row(result, own, name, goal) for goal in its]
+        its = [goal for goal, peer in goals.items() if peer == name]
+        lines += [_row(result, own, name, goal) for goal in its or (None,)]
     return "\n".join(lines)
 
 
@@ -70,10 +70,10 @@ def _row(result: Result, own: float | None, name: str | None, goal: Goal | None)
     if goal is not None and own is not None:
         met = "met" if goal.is_met(own, value) else "missed"
     return _ROW.format(
-        own="–" if own is None else show(own, unit),
+        own="-" if own is None else show(own, unit),
         peer=name or "",
         value="" if value is None else show(value, unit),
-        ratio=f"{own / value:.2f} ×" if own is not None and value else "",
+        ratio=f"{own / value:.2f} {TIMES}" if own is not None and value else "",
         goal="" if goal is None else goal.describe(unit),
         met=met,
     ).rstrip()
