@@ -7,7 +7,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from fal_core.launches import Policy
+from fal_core.policies import Policy
 from fal_core.spawning import SpawnFuture, SpawnSink
 from fal_core.spawns import SpawnInfo
 

@@ -238,7 +238,8 @@ class Batcher:
         # An execution refers to its sink: nothing waits for the collector.
         batch.execution = None
         if len(batch.items) == 1:
-            self._settle(batch.items, batch.tags, [self._single(batch, exited)])
+            outcome = self._single(batch, exited)
+            self._settle(batch.items, batch.tags, [outcome])
             self._adapt(batch, 1)
             return
         self._adapt(batch, batch.done)

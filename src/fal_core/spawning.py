@@ -87,6 +87,7 @@ class SpawnSink:
         else:
             if not future.done():
                 future.set_result(value)
+        self._outcome = self._items = None
         # Whoever waits for a url learns that there will be none.
         self.info._url_ready.set()
 
