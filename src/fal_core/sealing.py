@@ -13,13 +13,7 @@ import attrs
 
 from fal_core.calls import SealedFunction, SourceArchive
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
-from fal_core_worker.raised import (
-    MissingModule,
-    Record,
-    RemoteTraceback,
-    SealingError,
-    stand_in,
-)
+from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed, dump_plain
 
 if TYPE_CHECKING:
@@ -29,6 +23,12 @@ if TYPE_CHECKING:
 stub_reducers: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
 
 _ABSENT = object()
+
+#: What the worker, which has no fal_core, calls by other names.
+_OWN = {
+    "FalSerializationError": FalSerializationError,
+    "FalMissingDependencyError": FalMissingDependencyError,
+}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -102,23 +102,43 @@ def seal_function(
     name = getattr(func, "__qualname__", None) or type(func).__name__
     modules = local_modules(func, local_python_modules)
     by_value = ByValue(func, modules)
-    pickler = Pickler(by_value=by_value)
     needs = {module: tuple(names) for module, names in used_modules(func).items()}
-    pickler.file.write(pickle.dumps((name, needs), 5))
+    head = pickle.dumps((name, needs), 5)
+    pickler = Pickler(by_value=by_value)
+    pickler.file.write(head)
     try:
         native = dump(pickler, func)
     except Exception as error:
         raise FalSerializationError(
             f"Function {name!r} cannot travel{_culprit(pickler.functions)}: {error}"
         ) from error
+    other, refusal = _seal_portable(func, head, by_value) if portable else (None, "")
     return FunctionSeal(
         name=name,
-        sealed=SealedFunction(digest=_digest(native), native=native),
+        sealed=SealedFunction(
+            digest=_digest(native), native=native, portable=other, refusal=refusal
+        ),
         sources=archives(modules, local_python_modules),
         by_value=by_value,
         classes=frozenset(pickler.classes),
         **_captured(pickler.functions),
     )
+
+
+def _seal_portable(
+    func: Callable[..., Any], head: bytes, by_value: Callable[[str], bool]
+) -> tuple[Sealed | None, str]:
+    from fal_core.portability import NotPortable, PortablePickler
+    from fal_core_worker.pickling import dump
+
+    pickler = PortablePickler(by_value=by_value)
+    pickler.file.write(head)
+    try:
+        return dump(pickler, func), ""
+    except NotPortable as error:
+        return None, str(error)
+    except Exception as error:
+        return None, f"It cannot be written as source: {error}"
 
 
 class ByValue:
@@ -154,9 +174,11 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
         return Sealed(data)
     from fal_core_worker import pickling
 
-    what = f"An argument of {seal.name!r}"
+    what = f"an argument of {seal.name!r}"
     try:
-        return pickling.seal(value, what, by_value=seal.by_value, known=seal.classes)
+        return pickling.seal(
+            value, what, ("args", "kwargs"), by_value=seal.by_value, known=seal.classes
+        )
     except SealingError as error:
         raise FalSerializationError(str(error)) from error.__cause__
 
@@ -177,7 +199,7 @@ def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
     from fal_core_worker.pickling import open_sealed
 
     try:
-        return open_sealed(sealed, f"The result of {seal.name!r}")
+        return open_sealed(sealed, f"the result of {seal.name!r}")
     except MissingModule as error:
         raise FalMissingDependencyError(str(error)) from error.__cause__
     except SealingError as error:
@@ -191,39 +213,9 @@ def open_error(sealed: Sealed, seal: FunctionSeal) -> BaseException:
     It is the exception itself wherever it can be; otherwise a stand-in whose class
     has the same name and bases.
     """
-    return _rebuild(pickle.loads(memoryview(sealed.data)[PREFIX_SIZE:]))
+    from fal_core_worker import rebuilding
 
-
-def _rebuild(record: Record) -> BaseException:
-    own = record.get("own")
-    error: BaseException
-    if own == "FalMissingDependencyError":
-        error = FalMissingDependencyError(record["message"])
-    elif own == "FalSerializationError":
-        error = FalSerializationError(record["message"])
-    else:
-        error = _open_whole(record) or stand_in(record)
-    # What the exception had as its cause or context stays visible behind ours.
-    remote = RemoteTraceback(record["traceback"])
-    if "cause" in record:
-        remote.__cause__ = _rebuild(record["cause"])
-    elif "context" in record:
-        remote.__context__ = _rebuild(record["context"])
-    error.__cause__ = remote
-    return error
-
-
-def _open_whole(record: Record) -> BaseException | None:
-    from fal_core_worker.pickling import open_sealed
-
-    data = record.get("sealed")
-    if data is None:
-        return None
-    try:
-        opened = open_sealed(Sealed(data), "The exception")
-    except SealingError:
-        return None
-    return opened if isinstance(opened, BaseException) else None
+    return rebuilding.open_error(sealed, _OWN)
 
 
 def _digest(sealed: Sealed) -> str:

@@ -36,7 +36,9 @@ def open_portable(
     if portable is None:
         if native is None:
             raise SealingError("There is no function to open.")
-        raise SealingError(f"{refuse(native, 'The function')} {refusal}".rstrip())
+        name, _ = pickle.loads(native.data[PREFIX_SIZE:])
+        sentence = refuse(native, f"function {name!r}")
+        raise SealingError(f"{sentence} {refusal}".rstrip())
     return _open(portable, ForeignUnpickler)
 
 
@@ -51,9 +53,8 @@ def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
         raise MissingModule(_missing(name, str(error.name), ())) from error
     except Exception as error:
         raise SealingError(
-            f"Function {name!r}, sealed by Python {version_text(sealed.python)}, cannot be "
-            f"opened by Python {version_text(sys.version_info[:2])}: "
-            f"{type(error).__name__}: {error}"
+            f"Python {version_text(sys.version_info[:2])} cannot open function {name!r}, "
+            f"sealed by Python {version_text(sealed.python)}: {type(error).__name__}: {error}"
         ) from error
     return function
 

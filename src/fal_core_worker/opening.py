@@ -62,7 +62,7 @@ def open_arguments(sealed: Sealed, function: Callable[..., Any] | None) -> Any:
             pass  # It fails again below, where the error is made.
     from fal_core_worker.pickling import open_sealed
 
-    return open_sealed(sealed, f"The arguments of {_name(function)}")
+    return open_sealed(sealed, f"an argument of {_name(function)}")
 
 
 def seal_value(value: Any, function: Callable[..., Any] | None) -> Sealed:
@@ -77,7 +77,7 @@ def seal_value(value: Any, function: Callable[..., Any] | None) -> Sealed:
         return Sealed(data)
     from fal_core_worker.pickling import seal
 
-    return seal(value, f"The result of {_name(function)}", known=_classes(function))
+    return seal(value, f"the result of {_name(function)}", known=_classes(function))
 
 
 def seal_error(error: BaseException, function: Callable[..., Any] | None) -> Sealed:

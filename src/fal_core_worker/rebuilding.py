@@ -45,7 +45,7 @@ def _open_whole(record: Record) -> BaseException | None:
     if data is None:
         return None
     try:
-        opened = open_sealed(Sealed(data), "The exception")
+        opened = open_sealed(Sealed(data), "the exception")
     except SealingError:
         return None
     return opened if isinstance(opened, BaseException) else None
