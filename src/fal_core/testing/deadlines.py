@@ -6,25 +6,12 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 #: Between two reminders, for code that waits again while it cleans up.
 _AGAIN = 5.0
-
-
-def wait_until(condition: Callable[[], bool], timeout: float, every: float = 0.02) -> bool:
-    """
-    Wait until *condition* is true; tell whether it came true within *timeout* seconds.
-    """
-    until = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() >= until:
-            return False
-        time.sleep(every)
-    return True
 
 
 @contextmanager

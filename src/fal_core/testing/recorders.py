@@ -37,6 +37,7 @@ class Recorder:
         self.execution: Execution | None = None
         self.events: list[Event] = []
         self.overlapped = False
+        self._owed = 0
         self._changed = threading.Condition()
         self._taking = threading.Lock()
 
@@ -54,8 +55,17 @@ class Recorder:
             self._taking.release()
         if isinstance(event, HomeCall):
             answer_home_call(self, event)
-        elif isinstance(event, Item) and self.execution is not None:
-            self.execution.send(Frame(frames.CREDIT, 0, event.count, 0, b""))
+        elif isinstance(event, Item):
+            with self._changed:
+                self._owed += event.count
+            self._give_credit()
+
+    def _give_credit(self) -> None:
+        if self.execution is not None:
+            with self._changed:
+                owed, self._owed = self._owed, 0
+            if owed:
+                self.execution.send(Frame(frames.CREDIT, 0, owed, 0, b""))
 
     def launch(self, *args: Any, **kwargs: Any) -> None:
         """
@@ -63,7 +73,14 @@ class Recorder:
         """
         stream = self.launcher.function.flavour.endswith("generator")
         self.call = self.launcher.call((args, kwargs), stream=stream)
-        self.execution = self.launcher.host.launch(self.call, self)
+        self.follow(self.launcher.host.launch(self.call, self))
+
+    def follow(self, execution: Execution) -> None:
+        """
+        Learn what *execution* the events are of; some may have come before.
+        """
+        self.execution = execution
+        self._give_credit()
 
     def cancel(self, grace: float) -> None:
         """

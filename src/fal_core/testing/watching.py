@@ -13,7 +13,7 @@ from fal_core.calls import Call
 from fal_core.events import Event, Exited, Sink
 from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
 from fal_core.options import HostOptions
-from fal_core.testing.deadlines import wait_until
+from fal_core.testing.processes import wait_until
 
 
 @attrs.define(eq=False, slots=False)

@@ -11,7 +11,7 @@ import pytest
 from fal_core.errors import Cancelled
 from fal_core.events import Log
 from fal_core.testing.capabilities import requires
-from fal_core.testing.deadlines import wait_until
+from fal_core.testing.processes import wait_until
 from fal_core.testing.fixtures import Follow
 from fal_core.testing.marks import Isolated, Marks, make_living
 from fal_core.testing.recorders import Recorder
@@ -132,12 +132,12 @@ def test_children_of_a_cancelled_call_end(
 
     recorder = follow(start, 3 * law_timeout)
     _await_line(recorder, law_timeout)
-    wait_until(lambda: len(marks.read()) == 3, law_timeout / 4, every=0.1)
+    wait_until(lambda: len(marks.read()) == 3, law_timeout / 4)
     recorder.cancel(0.3)
     recorder.wait(law_timeout)
     pids = [int(line) for line in marks.read()]
     living = isolated()(make_living())
-    assert wait_until(lambda: not living(pids), law_timeout / 4, every=0.2), living(pids)
+    assert wait_until(lambda: not living(pids), law_timeout / 4), living(pids)
 
 
 @requires("cancel")

@@ -10,7 +10,7 @@ import pytest
 
 from fal_core.errors import HostError, WorkerLost
 from fal_core.testing.capabilities import requires
-from fal_core.testing.deadlines import wait_until
+from fal_core.testing.processes import wait_until
 from fal_core.testing.fixtures import Follow
 from fal_core.testing.marks import Isolated, Marks, make_living
 
@@ -148,7 +148,7 @@ def test_children_of_a_lost_worker_end(
         start(3 * law_timeout)
     pids = [int(line) for line in marks.read()]
     living = isolated()(make_living())
-    assert wait_until(lambda: not living(pids), law_timeout / 4, every=0.2), living(pids)
+    assert wait_until(lambda: not living(pids), law_timeout / 4), living(pids)
 
 
 @requires("crash")

@@ -128,7 +128,7 @@ def test_lines_of_a_batch_name_their_item(
     launcher = speak.make_launcher()
     recorder = Recorder(launcher)
     call = launcher.call([((number,), {}) for number in range(4)], batch=4)
-    recorder.execution = speak.host.launch(call, recorder)
+    recorder.follow(speak.host.launch(call, recorder))
     recorder.wait(law_timeout)
     printed = {log.message: log.call_id for log in recorder.printed}
     assert printed == {f"item {number}": f"{call.id}/{number}" for number in range(4)}

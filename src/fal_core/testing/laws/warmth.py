@@ -5,7 +5,7 @@ Laws of warm workers: they are kept between calls, and not for ever.
 from __future__ import annotations
 
 from fal_core.testing.capabilities import requires
-from fal_core.testing.deadlines import wait_until
+from fal_core.testing.processes import wait_until
 from fal_core.testing.marks import Isolated, make_living
 
 
@@ -63,7 +63,7 @@ def test_an_idle_worker_ends(isolated: Isolated, law_timeout: float) -> None:
 
     pid = tell()
     living = isolated()(make_living())
-    assert wait_until(lambda: not living([pid]), law_timeout / 4, every=0.2)
+    assert wait_until(lambda: not living([pid]), law_timeout / 4)
 
 
 @requires("keep_alive", "option max_concurrency")
