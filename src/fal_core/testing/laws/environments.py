@@ -22,7 +22,7 @@ def requirement() -> tuple[str, str]:
     """
     A requirement that is small and not installed here, and the module it brings.
     """
-    return "iso4217parse==0.6.0", "iso4217parse"
+    return "cowsay==6.1", "cowsay"
 
 
 @pytest.fixture
