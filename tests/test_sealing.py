@@ -255,6 +255,38 @@ def test_classes_travel_once() -> None:
     assert seal_arguments(((Point(1),), {}), seal_function(echo)).contains_code
 
 
+def typed(value: Point | None) -> Size:
+    return Size(2)
+
+
+def test_classes_of_annotations_travel_with_the_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A class that only the text of an annotation names travels once too.
+    """
+    seal = seal_function(typed)
+
+    assert not seal_arguments(((Point(1),), {}), seal).contains_code
+    monkeypatch.setitem(globals(), "Point", Counter)
+    assert not seal.is_fresh()
+
+
+class Unsealable:
+    lock = threading.Lock()
+
+
+def names_unsealable(value: Unsealable | None) -> int:
+    return 3
+
+
+def test_class_of_an_annotation_that_cannot_travel(worker: Any) -> None:
+    """
+    It does not keep the function from travelling.
+    """
+    assert worker(names_unsealable, (None,)) == [3]
+
+
 def test_other_users_of_cloudpickle_see_nothing() -> None:
     """
     Sealing registers no module with cloudpickle.
@@ -436,6 +468,8 @@ def fail(which: str) -> None:
         raise Doubling("ab")
     if which == "slotted":
         raise Slotted(3)
+    if which == "frozen":
+        raise Frozen(9)
     if which == "holding":
         raise Holding(threading.Lock())
     if which == "chained":
@@ -464,10 +498,16 @@ def fail(which: str) -> None:
         import nonexistent_module  # noqa: F401
 
 
+@attrs.frozen
+class Frozen(Exception):
+    code: int
+
+
 EXPECTED: dict[str, tuple[type[BaseException], str, dict[str, Any]]] = {
     "odd": (Odd, "code 4", {"code": 4}),
     "doubling": (Doubling, "abab", {}),
     "slotted": (Slotted, "(3, 't')", {"code": 3, "text": "t"}),
+    "frozen": (Frozen, "9", {"code": 9}),
     "noted": (ValueError, "v", {"__notes__": ["a note"]}),
     "unicode": (UnicodeDecodeError, "'utf-8' codec can't decode", {"start": 0}),
     "file": (FileNotFoundError, "/nonexistent/file", {"errno": 2}),
@@ -514,6 +554,69 @@ def test_exception_that_holds_what_cannot_travel(worker: Any) -> None:
     assert type(error) is Holding
     assert "lock" in error.held
     assert error.args[0] == "held"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="There are no groups before 3.11.")
+def test_group_of_exceptions(worker: Any) -> None:
+    """
+    A group comes with its members as themselves, each with its traceback.
+    """
+
+    def fail_together() -> None:
+        members = []
+        for which in ("odd", "holding"):
+            try:
+                fail(which)
+            except Exception as error:
+                members.append(error)
+        raise ExceptionGroup("both", members)  # noqa: F821
+
+    (group,) = worker(fail_together, ())
+
+    assert type(group).__name__ == "ExceptionGroup"
+    assert [type(member) for member in group.exceptions] == [Odd, Holding]
+    assert all("in fail" in str(member.__cause__) for member in group.exceptions)
+    assert "in fail_together" in str(group.__cause__)
+
+
+def test_module_that_declares_isolated_functions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    It is imported in a worker without fal-core, and its functions run there.
+    """
+    (tmp_path / "declares.py").write_text(
+        "from fal_core import FalCoreError, Options, cached, function\n"
+        "class Own(FalCoreError): pass\n"
+        "@function('virtualenv', requirements=['numpy'])\n"
+        "def inner(x): return x + 1\n"
+        "@cached\n"
+        "def kept(): return 5\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "only"
+    package.mkdir()
+    (package / "fal_core_worker").symlink_to(ROOT / "src" / "fal_core_worker")
+    (package / "cloudpickle").symlink_to(Path(cloudpickle.__file__).parent)
+    worker = home.Worker(sys.executable, [str(package)], ("-I", "-S"))
+
+    def use() -> Any:
+        import declares
+
+        return declares.inner.run_local(1), declares.kept()
+
+    def call() -> Any:
+        import declares
+
+        return declares.inner(1)
+
+    try:
+        assert worker(use, ()) == [(2, 5)]
+        (error,) = worker(call, ())
+        assert isinstance(error, RuntimeError)
+        assert "'inner' was declared in a worker" in str(error)
+    finally:
+        worker.close()
 
 
 def test_class_that_is_not_here(worker: Any) -> None:
@@ -566,6 +669,18 @@ def test_sealing_an_error_never_fails() -> None:
     opened = open_error(seal_error(error, echo), seal)
     assert type(opened).__name__ == "Broken"
     assert isinstance(opened.__cause__, RemoteTraceback)
+
+
+def test_long_chains_of_exceptions_are_cut() -> None:
+    """
+    A chain of thousands of exceptions is told in part.
+    """
+    error = first = ValueError("last")
+    for _ in range(5000):
+        first.__cause__ = ValueError("earlier")
+        first = first.__cause__
+
+    assert str(open_error(seal_error(error, None), seal_function(echo))) == "last"
 
 
 # -- What is missing ---------------------------------------------------------------

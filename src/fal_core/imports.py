@@ -10,6 +10,9 @@ import sys
 from collections.abc import Sequence
 from types import CodeType
 
+#: Names of the module that a script is.
+MAIN = ("__main__", "__mp_main__")
+
 #: Never local, even in a checkout: the worker brings its own part of it.
 _OURS = ("fal_core", "fal_core_worker", "cloudpickle")
 

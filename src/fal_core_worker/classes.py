@@ -8,7 +8,6 @@ it already keeps it as it is: opening never changes a class that exists.
 from __future__ import annotations
 
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +16,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 
-# Held while code is opened, so that no thread sees a class half made.
-OPENING = threading.RLock()
+from fal_core_worker.loading import OPENING
 
 _unfinished: set[str] = set()
 _collected: list[set[type]] = []
@@ -57,9 +55,12 @@ def find_class(name: str, module: str, qualname: str) -> type:
     """
     cls = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(name)
     if cls is None:
-        cls = sys.modules.get(module) or __import__(module, fromlist=["_"])
-        for part in qualname.split("."):
-            cls = getattr(cls, part)
+        try:
+            cls = sys.modules.get(module) or __import__(module, fromlist=["_"])
+            for part in qualname.split("."):
+                cls = getattr(cls, part)
+        except (ImportError, AttributeError):
+            raise LookupError(f"class {qualname!r} of {module!r} is not here") from None
     found: type = cls
     return found
 

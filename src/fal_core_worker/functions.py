@@ -11,8 +11,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-from fal_core_worker.foreign import ForeignUnpickler
-from fal_core_worker.pickling import refuse, version_text
+from fal_core_worker import absent
+from fal_core_worker.loading import ForeignUnpickler, refuse, version_text
 from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PREFIX_SIZE, Sealed
 
@@ -46,9 +46,12 @@ def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
     file = io.BytesIO(sealed.data)
     file.seek(PREFIX_SIZE)
     name, modules = pickle.load(file)
+    absent.install()
     _check_modules(name, modules)
     try:
-        function: Callable[..., Any] = unpickler(file, buffers=sealed.buffers).load()
+        # Classes that the function names in annotations come after it.
+        function: Callable[..., Any]
+        function, *_ = unpickler(file, buffers=sealed.buffers).load()
     except ModuleNotFoundError as error:
         raise MissingModule(_missing(name, str(error.name), ())) from error
     except Exception as error:

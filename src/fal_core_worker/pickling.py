@@ -15,14 +15,11 @@ from typing import Any, ClassVar
 
 from cloudpickle import cloudpickle
 
-from fal_core_worker.classes import OPENING, reduce_to_identity, reduce_to_value
-from fal_core_worker.foreign import load_foreign
-from fal_core_worker.raised import MissingModule, SealingError, reduce_error
+from fal_core_worker.classes import reduce_to_identity, reduce_to_value
+from fal_core_worker.raised import SealingError, reduce_error
 from fal_core_worker.seals import (
     CODE_PREFIX,
     PLAIN_PREFIX,
-    PREFIX_SIZE,
-    PYTHON,
     Sealed,
     dump_plain,
 )
@@ -252,57 +249,3 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, (list, tuple)):
         return [(f"[{index}]", part) for index, part in enumerate(value[:100])]
     return [(f".{name}", part) for name, part in getattr(value, "__dict__", {}).items()]
-
-
-def open_sealed(sealed: Sealed, what: str) -> Any:
-    """
-    Open what was sealed; *what* it is stands in the error.
-
-    Raises:
-        SealingError: It cannot be opened here.
-    """
-    data = sealed.data
-    if data[2:4] == PYTHON:
-        if not sealed.contains_code:
-            return _load(sealed, what, pickle.loads)
-        with OPENING:
-            return _load(sealed, what, pickle.loads)
-    if sealed.contains_code:
-        raise SealingError(refuse(sealed, what))
-    with OPENING:
-        return _load(sealed, what, load_foreign)
-
-
-def refuse(sealed: Sealed, what: str) -> str:
-    """
-    Say why *sealed*, which contains code, is not opened here.
-    """
-    sender, here = version_text(sealed.python), version_text(sys.version_info[:2])
-    return (
-        f"Python {here} cannot open {what}: it holds code of Python {sender}. Send plain "
-        f"values, or use one Python at both ends: python_version={sender!r} or {here!r}."
-    )
-
-
-def version_text(version: tuple[int, ...]) -> str:
-    """
-    Return a version as people write it.
-    """
-    return f"{version[0]}.{version[1]}"
-
-
-def _load(sealed: Sealed, what: str, loads: Callable[..., Any]) -> Any:
-    data: Any = sealed.data
-    data = data[PREFIX_SIZE:] if len(data) < 4096 else memoryview(data)[PREFIX_SIZE:]
-    try:
-        return loads(data, buffers=sealed.buffers)
-    except ModuleNotFoundError as error:
-        raise MissingModule(
-            f"Python cannot open {what}: module {error.name!r} is not found in "
-            f"{sys.prefix!r}. Add what provides it to requirements."
-        ) from error
-    except Exception as error:
-        raise SealingError(
-            f"Python {version_text(sys.version_info[:2])} cannot open {what}, sealed by Python "
-            f"{version_text(sealed.python)}: {type(error).__name__}: {error}"
-        ) from error

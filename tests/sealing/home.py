@@ -6,6 +6,7 @@ Run as a script it prints, for each shape and value, "right", or how it went.
 
 import io
 import json
+import linecache
 import os
 import pickle
 import shutil
@@ -34,11 +35,11 @@ class Worker:
     A process that opens and calls, kept for many functions.
     """
 
-    def __init__(self, python, paths):
+    def __init__(self, python, paths, flags=("-I",)):
         self.folder = tempfile.mkdtemp()
         script = os.path.join(HERE, "worker.py")
         self.process = subprocess.Popen(
-            [python, "-I", script, *paths, self.folder],
+            [python, *flags, script, *paths, self.folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -137,9 +138,16 @@ def run(python, paths):
     results["main: dataclass argument"] = judge(got, Local(4), shapes.same)
     got = attempt(lambda: worker(echo, (Local(3),), portable=True))
     results["main: dataclass the function does not name"] = judge(got, Local(3), shapes.same)
-    space = {}
-    exec("def made(x):\n    return x + 1", space)
-    got = attempt(lambda: worker(space["made"], (1,), portable=True))
+    cell = "import math\ndef root(x):\n    return math.sqrt(x)\nmore = lambda x: root(x) + 1\n"
+    place = "<ipython-input-3-abc>"
+    linecache.cache[place] = (len(cell), None, cell.splitlines(True), place)
+    space = {"__name__": "__main__"}
+    exec(compile(cell, place, "exec"), space)
+    got = attempt(lambda: worker(space["more"], (16.0,), portable=True))
+    results["notebook cell"] = judge(got, 5.0, shapes.same)
+    bare = {}
+    exec("def made(x):\n    return x + 1", bare)
+    got = attempt(lambda: worker(bare["made"], (1,), portable=True))
     results["no source"] = judge(got, 2, shapes.same)
     results["worker exits"] = str(worker.close())
     return results

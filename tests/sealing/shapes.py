@@ -628,6 +628,11 @@ def with_descriptor(x):
     return Account(x).amount
 
 
+@shape(Item("n"), gives=Item("n"))
+def annotated_by_text(value: Item | None) -> Item:
+    return value
+
+
 def echo(value):
     """
     Return the value.
