@@ -191,6 +191,7 @@ class LocalHost(Host[..., Any]):
             kill=lambda: keeper.kill(number),
             log=_print_build_log,
             idle=pool.worker_idle,
+            away=pool.call_away,
             ready=lambda: pool.worker_ready(worker, time.monotonic() - began),
             settings=settings,
             arenas=arenas,
