@@ -96,7 +96,8 @@ class Worker:
         away: Called with 1 when a call waits for the launching process to call a
             function for it, and with -1 when it has its answer.
 
-        settings: ``multiplex``: how many calls run at once. ``arenas`` and
+        settings: ``multiplex``: how many calls run at once. ``kept``: the host
+            itself ends what a lost worker leaves behind. ``arenas`` and
             ``page``: descriptors, where *arenas* is given.
     """
 

@@ -167,7 +167,7 @@ class LocalHost(Host[..., Any]):
         variables = worker_variables(secrets, command.variables)
         keeper = self._find_keeper()
         ours, theirs = socket.socketpair()
-        settings: dict[str, Any] = {"multiplex": pool.multiplex}
+        settings: dict[str, Any] = {"multiplex": pool.multiplex, "kept": True}
         descriptors = [theirs.fileno()]
         arenas = None
         if interpreter.passes_fds and hasattr(os, "memfd_create"):
