@@ -51,9 +51,7 @@ def law_timeout() -> float:
 
 
 @pytest.fixture
-def isolated(
-    host: Host[..., Any], kind: str, kind_options: dict[str, Any]
-) -> Isolated:
+def isolated(host: Host[..., Any], kind: str, kind_options: dict[str, Any]) -> Isolated:
     """
     The decorator, with the host and the kind of environment filled in.
     """

@@ -21,9 +21,7 @@ BEAT = 0.05
 
 
 @requires("cancel")
-def test_a_cancelled_call_ends(
-    isolated: Isolated, follow: Follow, law_timeout: float
-) -> None:
+def test_a_cancelled_call_ends(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
     """
     Cancelling a call that runs ends it, with ``Cancelled`` as the reason.
     """

@@ -33,9 +33,7 @@ def test_nothing_follows_the_end(
     assert ends == [len(recorder.events) - 1]
 
 
-def test_there_is_one_outcome(
-    isolated: Isolated, follow: Follow, law_timeout: float
-) -> None:
+def test_there_is_one_outcome(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
     """
     A call that ends well has one outcome, before its end, and no reason there.
     """
@@ -52,9 +50,7 @@ def test_there_is_one_outcome(
     assert exited.reason is None
 
 
-def test_an_error_is_an_outcome(
-    isolated: Isolated, follow: Follow, law_timeout: float
-) -> None:
+def test_an_error_is_an_outcome(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
     """
     A function that raises has an outcome that says so; its host has not failed.
     """

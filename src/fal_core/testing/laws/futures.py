@@ -25,9 +25,7 @@ def test_every_future_has_its_own_result(isolated: Isolated, law_timeout: float)
     assert [future.result(0) for future in futures] == [2 * number for number in range(60)]
 
 
-def test_a_future_raises_what_its_call_raised(
-    isolated: Isolated, law_timeout: float
-) -> None:
+def test_a_future_raises_what_its_call_raised(isolated: Isolated, law_timeout: float) -> None:
     """
     The error of one submitted call is raised by its future, and by no other.
     """
@@ -66,9 +64,7 @@ def test_a_spawned_call_can_be_followed(isolated: Isolated, law_timeout: float) 
     assert "spawned" in [line.message for line in lines]
 
 
-def test_a_spawned_call_raises_what_it_raised(
-    isolated: Isolated, law_timeout: float
-) -> None:
+def test_a_spawned_call_raises_what_it_raised(isolated: Isolated, law_timeout: float) -> None:
     """
     The future of a spawned call raises what the function raised.
     """

@@ -145,9 +145,7 @@ def test_many_lines_arrive(isolated: Isolated, follow: Follow, law_timeout: floa
     assert messages(recorder) == [str(number) for number in range(2000)]
 
 
-def test_lines_name_their_call(
-    isolated: Isolated, follow: Follow, law_timeout: float
-) -> None:
+def test_lines_name_their_call(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
     """
     A line carries the id of the call that printed it, and the user as its source.
     """
@@ -165,9 +163,7 @@ def test_lines_name_their_call(
         assert log.source == "USER"
 
 
-def test_lines_name_their_time(
-    isolated: Isolated, follow: Follow, law_timeout: float
-) -> None:
+def test_lines_name_their_time(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
     """
     A line carries when it was printed, in seconds since the epoch, rising.
 

@@ -112,9 +112,7 @@ def test_a_map_over_endless_items_can_be_left(
 
 
 @requires("batch")
-def test_lines_of_a_batch_name_their_item(
-    isolated: Isolated, law_timeout: float
-) -> None:
+def test_lines_of_a_batch_name_their_item(isolated: Isolated, law_timeout: float) -> None:
     """
     A line printed by an item of a batch carries the call's id and the item's number.
     """

@@ -62,9 +62,7 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
     assert _comes_to_rest(marks, law_timeout / 4)
 
 
-def test_a_call_within_its_time_is_left_alone(
-    isolated: Isolated, law_timeout: float
-) -> None:
+def test_a_call_within_its_time_is_left_alone(isolated: Isolated, law_timeout: float) -> None:
     """
     A timeout that is not reached changes nothing.
     """
