@@ -70,18 +70,6 @@ def marks(isolated: Isolated) -> Iterator[Marks]:
 
 
 @pytest.fixture
-def free_port() -> int:
-    """
-    A port that nothing listens on.
-    """
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("", 0))
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture
 def watched(host: Host[..., Any]) -> WatchedHost:
     """
     The host, with a count of the calls that have not ended.

@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-Isolated = Callable[..., Any]
+#: The decorator as the fixture ``isolated`` gives it.
+Isolated = Callable[..., Callable[[Callable[..., Any]], Any]]
 
 
 class Marks:

@@ -128,8 +128,8 @@ def test_functions_of_one_name_are_told_apart(isolated: Isolated) -> None:
 
         return tell
 
-    first, second = make("first"), make("second")
-    assert [first(), second(), first()] == ["first", "second", "first"]  # type: ignore[operator]
+    first, second = make("left"), make("right")
+    assert [first(), second(), first()] == ["left", "right", "left"]  # type: ignore[operator]
 
 
 def test_a_call_runs_once(isolated: Isolated, marks: Marks) -> None:

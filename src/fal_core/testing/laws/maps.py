@@ -102,10 +102,15 @@ def test_a_map_over_endless_items_can_be_left(
     """
 
     @isolated()
-    def same(number: int) -> int:
+    def same(number: int, seconds: float) -> int:
+        import time
+
+        if number >= 60:
+            time.sleep(seconds)
         return number
 
-    results = same.on(watched).map(itertools.count())
+    seconds = itertools.repeat(10 * law_timeout)
+    results = same.on(watched).map(itertools.count(), seconds)
     assert list(itertools.islice(results, 40)) == list(range(40))
     results.close()
     assert watched.all_ended(law_timeout)

@@ -62,19 +62,6 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
     assert _comes_to_rest(marks, law_timeout / 4)
 
 
-def test_a_call_within_its_time_is_left_alone(isolated: Isolated, law_timeout: float) -> None:
-    """
-    A timeout that is not reached changes nothing.
-    """
-
-    @isolated(timeout=10 * law_timeout)
-    def give() -> int:
-        return 1
-
-    assert give() == 1
-    assert give.submit().result(law_timeout) == 1
-
-
 def _comes_to_rest(marks: Marks, timeout: float) -> bool:
     def quiet() -> bool:
         before = len(marks.read())
