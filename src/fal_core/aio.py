@@ -64,9 +64,23 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
             yield item
 
     async def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ReturnT:
-        future: Future[ReturnT] = await asyncio.to_thread(
-            self._function.submit, *args, **kwargs
-        )
+        made: list[Future[ReturnT]] = []
+        is_left = False
+
+        def submit() -> Future[ReturnT]:
+            made.append(self._function.submit(*args, **kwargs))
+            if is_left:
+                made[0].cancel()
+            return made[0]
+
+        try:
+            future = await asyncio.to_thread(submit)
+        except asyncio.CancelledError:
+            # The thread submits all the same; what it has submitted is ended.
+            is_left = True
+            for future in made:
+                future.cancel()
+            raise
         return await asyncio.wrap_future(future)
 
 
