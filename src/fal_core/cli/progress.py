@@ -93,7 +93,9 @@ class Progress:
                 if not self._words or waited < _PATIENCE or self._over.is_set():
                     continue
                 self._drawn = True
-                self._stream.write("\r\033[K" + self._line(frames[number % len(frames)], waited))
+                self._stream.write(
+                    "\r\033[K" + self._line(frames[number % len(frames)], waited)
+                )
                 self._stream.flush()
 
     def _line(self, frame: str, waited: float) -> str:

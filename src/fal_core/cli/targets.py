@@ -162,5 +162,3 @@ def _show_traceback(error: Exception) -> None:
         trace = trace.tb_next
     lines = traceback.format_exception(type(error), error, trace)
     click.echo("".join(lines).rstrip(), err=True)
-
-
