@@ -229,7 +229,10 @@ def listing(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "asked": {
                 name: attempt(find_host, name) for name in ("good", "shared", "exits", "odd")
             },
-            "kinds": {name: attempt(find_environment, name) for name in ("left", "greedy")},
+            "kinds": {
+                name: attempt(find_environment, name)
+                for name in ("left", "unreadable", "nowhere")
+            },
             "hooks": sorted(
                 implementation.plugin_name
                 for implementation in plugins.hook.fal_register_hosts.get_hookimpls()
@@ -284,8 +287,13 @@ def test_name_that_two_plugins_claim_is_refused_with_both(listing: Any) -> None:
             "exits",
             "'exits (plugin-exits 1.0)': it could not be loaded: SystemExit: 3.",
         ),
-        ("asked", "odd", "odd_options (plugin-odd-options 1.0)"),
-        ("kinds", "greedy", "option_of_a_host (plugin-option-of-a-host 1.0)"),
+        ("asked", "odd", "Plugin 'odd_options (plugin-odd-options 1.0)': The options of Place"),
+        ("kinds", "unreadable", "Plugin 'unreadable_annotation (plugin-unreadable-annotation"),
+        (
+            "kinds",
+            "nowhere",
+            "These plugins do not work, and 'fal-core plugins list' says why:",
+        ),
     ],
 )
 def test_error_for_a_name_mentions_the_broken_plugin(
@@ -514,6 +522,21 @@ def test_registered_plugin_is_gone_after_the_context() -> None:
     assert plugins.load_plugins() is before
     with pytest.raises(UnknownNameError, match="No host is called 'placed'"):
         plugins.find_host("placed")
+
+
+def test_registered_plugins_nest() -> None:
+    """
+    Contexts nest; a name that is taken is refused, and its first bearer stays.
+    """
+    with plugins.registered(plugin([Placed])):
+        with plugins.registered(plugin()):
+            assert plugins.find_host("placed") is plugins.find_host("placed")
+        with (
+            pytest.raises(PluginError, match=r"'registered-1'.*is loaded already"),
+            plugins.registered(plugin(), "registered-1"),
+        ):
+            pytest.fail("the context was entered")
+        assert plugins.load_plugins().hosts["placed"] is Placed
 
 
 def test_registered_broken_plugin_is_refused_at_once() -> None:

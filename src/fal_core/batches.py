@@ -243,6 +243,8 @@ class Batcher:
         if batch.done >= batch.end:
             return
         error: BaseException = exited.reason or WorkerLost(detail="It sent no outcome.")
+        if isinstance(error, WorkerLost) and not error.detail:
+            error.detail = "This item may have run, so it was not run again."
         if batch.outcome is not None and batch.outcome.raised:
             error = self._single(batch, exited)[1]
             batch.started = batch.end

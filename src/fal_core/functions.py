@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -314,6 +315,14 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         name = getattr(self.raw_func, "__qualname__", None) or self.app_name
         kind = self.options.environment.get("kind", "virtualenv")
         return f"<isolated function {name} ({kind}) on {self.host.name}>"
+
+    def __reduce__(self) -> Any:
+        # Where the function's own name leads to, another process finds it too.
+        found: Any = sys.modules.get(getattr(self.raw_func, "__module__", None) or "")
+        name: str = getattr(self.raw_func, "__qualname__", "")
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else super().__reduce_ex__(2)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

@@ -94,11 +94,11 @@ class Submitter:
         with self._lock:
             self._batcher.handle(batch, event)
             kind = type(event)
-            if kind is Exited:
+            if kind is Exited or kind is Returned:
                 before = set(self._batcher.running) if self._launcher.policy.timeout else set()
                 self._batcher.launch_waiting()
                 self._limit_time(before)
-            elif self._unwanted and (kind is Returned or kind is Item):
+            if self._unwanted and (kind is Returned or kind is Item):
                 self._cancel_alone(batch)
         self._settle()
 

@@ -10,8 +10,11 @@ import sys
 from collections.abc import Sequence
 from types import CodeType
 
+#: Names of the module that a script is.
+MAIN = ("__main__", "__mp_main__")
+
 #: Never local, even in a checkout: the worker brings its own part of it.
-_OURS = ("fal_core", "fal_core_worker")
+_OURS = ("fal_core", "fal_core_worker", "cloudpickle")
 
 
 @functools.cache
@@ -42,6 +45,23 @@ def is_installed(name: str) -> bool:
     top = name.partition(".")[0]
     path = find_module(top) or find_module(name)
     return path is not None and _is_installed_path(path)
+
+
+@functools.lru_cache(maxsize=4096)
+def is_standard_path(path: str) -> bool:
+    """
+    Tell whether the file at *path* belongs to Python itself.
+    """
+    if path.startswith("<frozen "):
+        return True
+    if "site-packages" in path or "dist-packages" in path:
+        return False
+    import sysconfig
+
+    roots = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    return os.path.realpath(path).startswith(
+        tuple(os.path.realpath(root) + os.sep for root in roots)
+    )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ Loaders: each plugin is imported, checked and registered in its own try.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -20,6 +20,14 @@ Role = Literal["host", "kind of environment"]
 
 #: A name and the role it is a name in.
 Claim = tuple[Role, str]
+
+
+# What a plugin may provide: the hook that returns the classes, how a class names
+# itself, and what it must keep to.
+_PROVIDED: tuple[tuple[Role, str, str, Callable[[object], str | None]], ...] = (
+    ("host", "fal_register_hosts", "name", contracts.check_host),
+    ("kind of environment", "fal_register_environments", "kind", contracts.check_environment),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -75,20 +83,20 @@ class Loader:
         Load the plugin of *entry*, which is *plugin* where it is given.
         """
         claims: dict[Claim, type] = {}
+        is_new = not self.manager.has_plugin(str(entry))
         try:
+            _raise_for(entry, None if is_new else "a plugin of this name is loaded already.")
             loaded = entry.load() if plugin is None else plugin
             _raise_for(entry, contracts.check_version(loaded))
             self._register(entry, loaded)
-            for claim, cls in self._provided(entry, loaded):
-                _raise_for(
-                    entry, f"it provides {claim[1]!r} twice." if claim in claims else None
-                )
-                claims[claim] = cls
+            self._claim(entry, loaded, claims)
             self._check(entry, claims)
         except KeyboardInterrupt:
             raise
         # A plugin may end its import in any way, SystemExit among them.
         except BaseException as error:
+            if is_new and self.manager.has_plugin(str(entry)):
+                self.manager.unregister(name=str(entry))
             self._discard(entry, claims, error)
         else:
             self._keep(entry, claims)
@@ -114,13 +122,18 @@ class Loader:
             if not getattr(self.manager.hook, name).has_spec():
                 _raise_for(entry, f"it answers {name!r}, which is no hook of fal-core.")
 
-    def _provided(self, entry: EntryPoint, plugin: object) -> Iterator[tuple[Claim, type]]:
-        for cls in self._answers("fal_register_hosts", plugin):
-            _raise_for(entry, contracts.check_host(cls))
-            yield ("host", cls.name), cls
-        for cls in self._answers("fal_register_environments", plugin):
-            _raise_for(entry, contracts.check_environment(cls))
-            yield ("kind of environment", cls.kind), cls
+    def _claim(self, entry: EntryPoint, plugin: object, claims: dict[Claim, type]) -> None:
+        """
+        Add to *claims* what *plugin* provides, also that which breaks the contract.
+        """
+        for role, hook, label, check in _PROVIDED:
+            for cls in self._answers(hook, plugin):
+                claim = role, str(getattr(cls, label, cls))
+                _raise_for(
+                    entry, f"it provides {claim[1]!r} twice." if claim in claims else None
+                )
+                claims[claim] = cls
+                _raise_for(entry, check(cls))
 
     def _answers(self, hook: str, plugin: object) -> Iterator[Any]:
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
@@ -139,8 +152,6 @@ class Loader:
     def _discard(
         self, entry: EntryPoint, claims: Mapping[Claim, type], error: BaseException
     ) -> None:
-        if self.manager.has_plugin(str(entry)):
-            self.manager.unregister(name=str(entry))
         if not isinstance(error, PluginError):
             cause, words = error, str(error) or "no reason was given"
             error = PluginError(

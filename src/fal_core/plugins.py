@@ -95,7 +95,7 @@ def describe_plugins() -> tuple[PluginDescription, ...]:
 
 
 @contextmanager
-def registered(plugin: object, name: str = "registered") -> Iterator[Plugins]:
+def registered(plugin: object, name: str | None = None) -> Iterator[Plugins]:
     """
     Have *plugin* among the plugins of this process for as long as the context lasts.
 
@@ -106,6 +106,7 @@ def registered(plugin: object, name: str = "registered") -> Iterator[Plugins]:
     """
     global _plugins, _extras, _shared_hosts
     with _lock:
+        name = name or f"registered-{len(_extras) + 1}"
         before = (_plugins, _extras, _shared_hosts)
         _extras = (*_extras, (EntryPoint(name, ""), plugin))
         _plugins, _shared_hosts = None, dict(_shared_hosts)

@@ -6,29 +6,28 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fal_core.calls import SealedFunction, SourceArchive
+from fal_core.captures import Captures, Name, annotated_classes
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
-from fal_core_worker.raised import (
-    MissingModule,
-    Record,
-    RemoteTraceback,
-    SealingError,
-    stand_in,
-)
+from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed, dump_plain
 
 if TYPE_CHECKING:
-    from types import CellType, FunctionType
+    from fal_core_worker.pickling import Pickler
 
 #: How instances of a type travel where a function refers to them.
 stub_reducers: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
 
-_ABSENT = object()
+#: What the worker, which has no fal_core, calls by other names.
+_OWN = {
+    "FalSerializationError": FalSerializationError,
+    "FalMissingDependencyError": FalMissingDependencyError,
+}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -44,6 +43,8 @@ class FunctionSeal:
         by_value: Tells of a module's name whether its objects travel by value.
 
         classes: The classes that travelled with the function.
+
+        captures: What the function referred to, as it was then.
     """
 
     name: str
@@ -51,28 +52,13 @@ class FunctionSeal:
     sources: tuple[SourceArchive, ...]
     by_value: Callable[[str], bool]
     classes: frozenset[type]
-    _globals: tuple[tuple[Mapping[str, Any], str, Any], ...]
-    _cells: tuple[tuple[CellType, Any], ...]
-    _functions: tuple[tuple[FunctionType, Any, Any, Any], ...]
+    captures: Captures
 
     def is_fresh(self) -> bool:
         """
         Tell whether every captured global, cell and default is the same object.
         """
-        for space, name, value in self._globals:
-            if space.get(name, _ABSENT) is not value:
-                return False
-        for cell, value in self._cells:
-            if _content(cell) is not value:
-                return False
-        for function, code, defaults, keyword_defaults in self._functions:
-            if (
-                function.__code__ is not code
-                or function.__defaults__ is not defaults
-                or function.__kwdefaults__ is not keyword_defaults
-            ):
-                return False
-        return True
+        return self.captures.are_unchanged()
 
 
 def seal_function(
@@ -96,29 +82,85 @@ def seal_function(
     """
     from fal_core.dependencies import used_modules
     from fal_core.sources import archives, local_modules
-    from fal_core_worker.pickling import Pickler, dump, reducers
+    from fal_core_worker.pickling import reducers
 
     reducers.update(stub_reducers)
     name = getattr(func, "__qualname__", None) or type(func).__name__
     modules = local_modules(func, local_python_modules)
     by_value = ByValue(func, modules)
-    pickler = Pickler(by_value=by_value)
     needs = {module: tuple(names) for module, names in used_modules(func).items()}
-    pickler.file.write(pickle.dumps((name, needs), 5))
+    head = pickle.dumps((name, needs), 5)
+    named = annotated_classes(func, by_value)
+    other, refusal, named = _seal_portable(func, named, head, by_value, wanted=portable)
     try:
-        native = dump(pickler, func)
-    except Exception as error:
-        raise FalSerializationError(
-            f"Function {name!r} cannot travel{_culprit(pickler.functions)}: {error}"
-        ) from error
+        native, pickler = _seal_native(func, named, head, by_value)
+    except FalSerializationError:
+        if not named:
+            raise
+        # A class that is only named must not keep the function from travelling.
+        named = []
+        native, pickler = _seal_native(func, named, head, by_value)
     return FunctionSeal(
         name=name,
-        sealed=SealedFunction(digest=_digest(native), native=native),
+        sealed=SealedFunction(
+            digest=_digest(native), native=native, portable=other, refusal=refusal
+        ),
         sources=archives(modules, local_python_modules),
         by_value=by_value,
         classes=frozenset(pickler.classes),
-        **_captured(pickler.functions),
+        captures=Captures.of(pickler.functions, named),
     )
+
+
+def _seal_native(
+    func: Callable[..., Any],
+    named: list[Name],
+    head: bytes,
+    by_value: Callable[[str], bool],
+) -> tuple[Sealed, Pickler]:
+    from fal_core_worker.pickling import Pickler
+
+    pickler = Pickler(by_value=by_value)
+    try:
+        return _dump(pickler, head, func, named), pickler
+    except Exception as error:
+        culprit = Captures.of(pickler.functions).find_culprit()
+        name = getattr(func, "__qualname__", None) or type(func).__name__
+        raise FalSerializationError(
+            f"Function {name!r} cannot travel{culprit}: {error}"
+        ) from error
+
+
+def _dump(pickler: Pickler, head: bytes, func: Any, named: list[Name]) -> Sealed:
+    from fal_core_worker.pickling import dump
+
+    pickler.file.write(head)
+    return dump(pickler, (func, *(value for _, _, value in named)))
+
+
+def _seal_portable(
+    func: Callable[..., Any],
+    named: list[Name],
+    head: bytes,
+    by_value: Callable[[str], bool],
+    *,
+    wanted: bool,
+) -> tuple[Sealed | None, str, list[Name]]:
+    if not wanted:
+        return None, "", named
+    from fal_core.portability import NotPortable, PortablePickler
+
+    try:
+        return _dump(PortablePickler(by_value=by_value), head, func, named), "", named
+    except NotPortable as error:
+        refusal = str(error)
+    except Exception as error:
+        refusal = f"It cannot be written as source: {error}"
+    if not named:
+        return None, refusal, named
+    # The function may travel without classes that it only names in annotations.
+    found, again, _ = _seal_portable(func, [], head, by_value, wanted=True)
+    return found, again, named if found is None else []
 
 
 class ByValue:
@@ -154,9 +196,11 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
         return Sealed(data)
     from fal_core_worker import pickling
 
-    what = f"An argument of {seal.name!r}"
+    what = f"an argument of {seal.name!r}"
     try:
-        return pickling.seal(value, what, by_value=seal.by_value, known=seal.classes)
+        return pickling.seal(
+            value, what, ("args", "kwargs"), by_value=seal.by_value, known=seal.classes
+        )
     except SealingError as error:
         raise FalSerializationError(str(error)) from error.__cause__
 
@@ -174,10 +218,11 @@ def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
             return pickle.loads(data[PREFIX_SIZE:])
         except Exception:
             pass  # It fails again below, where the error is made.
-    from fal_core_worker.pickling import open_sealed
+    from fal_core_worker.loading import open_sealed
 
     try:
-        return open_sealed(sealed, f"The result of {seal.name!r}")
+        remedy = "Install what provides it here too, or return plain values."
+        return open_sealed(sealed, f"the result of {seal.name!r}", remedy)
     except MissingModule as error:
         raise FalMissingDependencyError(str(error)) from error.__cause__
     except SealingError as error:
@@ -191,39 +236,9 @@ def open_error(sealed: Sealed, seal: FunctionSeal) -> BaseException:
     It is the exception itself wherever it can be; otherwise a stand-in whose class
     has the same name and bases.
     """
-    return _rebuild(pickle.loads(memoryview(sealed.data)[PREFIX_SIZE:]))
+    from fal_core_worker import rebuilding
 
-
-def _rebuild(record: Record) -> BaseException:
-    own = record.get("own")
-    error: BaseException
-    if own == "FalMissingDependencyError":
-        error = FalMissingDependencyError(record["message"])
-    elif own == "FalSerializationError":
-        error = FalSerializationError(record["message"])
-    else:
-        error = _open_whole(record) or stand_in(record)
-    # What the exception had as its cause or context stays visible behind ours.
-    remote = RemoteTraceback(record["traceback"])
-    if "cause" in record:
-        remote.__cause__ = _rebuild(record["cause"])
-    elif "context" in record:
-        remote.__context__ = _rebuild(record["context"])
-    error.__cause__ = remote
-    return error
-
-
-def _open_whole(record: Record) -> BaseException | None:
-    from fal_core_worker.pickling import open_sealed
-
-    data = record.get("sealed")
-    if data is None:
-        return None
-    try:
-        opened = open_sealed(Sealed(data), "The exception")
-    except SealingError:
-        return None
-    return opened if isinstance(opened, BaseException) else None
+    return rebuilding.open_error(sealed, _OWN)
 
 
 def _digest(sealed: Sealed) -> str:
@@ -231,48 +246,3 @@ def _digest(sealed: Sealed) -> str:
     for buffer in sealed.buffers:
         digest.update(buffer)
     return digest.hexdigest()
-
-
-def _content(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return _ABSENT
-
-
-def _captured(functions: Iterable[FunctionType]) -> dict[str, Any]:
-    from cloudpickle import cloudpickle
-
-    spaces: list[tuple[Mapping[str, Any], str, Any]] = []
-    cells: list[tuple[CellType, Any]] = []
-    states: list[tuple[FunctionType, Any, Any, Any]] = []
-    for function in functions:
-        space = function.__globals__
-        for name in cloudpickle._extract_code_globals(function.__code__):
-            spaces.append((space, name, space.get(name, _ABSENT)))
-        cells += [(cell, _content(cell)) for cell in function.__closure__ or ()]
-        states.append(
-            (function, function.__code__, function.__defaults__, function.__kwdefaults__)
-        )
-    unique = {(id(space), name): (space, name, value) for space, name, value in spaces}
-    return {
-        "globals": tuple(unique.values()),
-        "cells": tuple(cells),
-        "functions": tuple(states),
-    }
-
-
-def _culprit(functions: Iterable[FunctionType]) -> str:
-    from fal_core_worker.pickling import Pickler, dump
-
-    captured = _captured(functions)
-    named = [(f"global {name!r}", value) for _, name, value in captured["globals"]]
-    named += [("a variable of an enclosing function", value) for _, value in captured["cells"]]
-    for what, value in named:
-        if value is _ABSENT or type(value).__name__ == "function":
-            continue
-        try:
-            dump(Pickler(), value)
-        except Exception:
-            return f" because of {what}"
-    return ""

@@ -162,6 +162,8 @@ def travel_report(
     for name in sorted(tops - {name.partition(".")[0] for name in local} - {"fal_core"}):
         if name in sys.stdlib_module_names:
             why = "It belongs to Python."
+        elif find_module(name) is None:
+            why = "It is not found here; the environment must have it."
         else:
             why = "It is installed; the environment must have it too."
         report.append(Travel(module=name, how="reference", why=why))

@@ -8,7 +8,7 @@ it already keeps it as it is: opening never changes a class that exists.
 from __future__ import annotations
 
 import sys
-import threading
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -16,8 +16,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 
-# Held while code is opened, so that no thread sees a class half made.
-OPENING = threading.RLock()
+from fal_core_worker.loading import OPENING
 
 _unfinished: set[str] = set()
 _collected: list[set[type]] = []
@@ -56,9 +55,12 @@ def find_class(name: str, module: str, qualname: str) -> type:
     """
     cls = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(name)
     if cls is None:
-        cls = sys.modules.get(module) or __import__(module, fromlist=["_"])
-        for part in qualname.split("."):
-            cls = getattr(cls, part)
+        try:
+            cls = sys.modules.get(module) or __import__(module, fromlist=["_"])
+            for part in qualname.split("."):
+                cls = getattr(cls, part)
+        except (ImportError, AttributeError):
+            raise LookupError(f"class {qualname!r} of {module!r} is not here") from None
     found: type = cls
     return found
 
@@ -76,8 +78,22 @@ def reduce_to_value(cls: type) -> Reduced:
     """
     if issubclass(cls, Enum):
         return _reduce_enum(cls)
-    reduced = cloudpickle._dynamic_class_reduce(cls)
-    return make_class, (reduced[0], reduced[1]), reduced[2], None, None, finish_class
+    constructor, arguments, (content, slots), *_ = cloudpickle._dynamic_class_reduce(cls)
+    content = {
+        name: value
+        for name, value in content.items()
+        if not isinstance(value, types.MemberDescriptorType) or value.__objclass__ is not cls
+    }
+    if "__pydantic_parent_namespace__" in content:
+        # It holds all that was around the class; the schema is built without it.
+        content["__pydantic_parent_namespace__"] = None
+    if "__slots__" in content and not issubclass(cls, tuple):
+        # Slots are made with the class, or else its instances have none.
+        names = content.pop("__slots__")
+        given = {**arguments[3], "__slots__": names if isinstance(names, str) else tuple(names)}
+        arguments = (*arguments[:3], given, *arguments[4:])
+    state = (content, slots)
+    return make_class, (constructor, arguments), state, None, None, fill_class
 
 
 def _reduce_enum(cls: type[Enum]) -> Reduced:
@@ -87,11 +103,14 @@ def _reduce_enum(cls: type[Enum]) -> Reduced:
     values = {name: member.value for name, member in members.items()}
     for name in members:
         state.pop(name, None)
-    carried = {name: dict(vars(member)) for name, member in members.items()}
+    carried = {
+        name: {key: value for key, value in vars(member).items() if not key.endswith("_")}
+        for name, member in members.items()
+    }
     slots = {**slots, "members": carried}
     arguments = (*arguments[:3], values, *arguments[4:])
     constructor = cloudpickle._make_skeleton_enum
-    return make_class, (constructor, arguments), (state, slots), None, None, finish_class
+    return make_class, (constructor, arguments), (state, slots), None, None, fill_class
 
 
 def make_class(constructor: Callable[..., type], arguments: tuple[Any, ...]) -> type:
@@ -108,16 +127,17 @@ def make_class(constructor: Callable[..., type], arguments: tuple[Any, ...]) -> 
     return cls
 
 
-def finish_class(cls: type, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def fill_class(cls: type, state: tuple[dict[str, Any], dict[str, Any]]) -> bool:
     """
-    Fill *cls* if :func:`make_class` has just made it.
+    Fill *cls* if :func:`make_class` has just made it, and tell whether it did.
     """
     name = identity(cls)
     if name not in _unfinished:
-        return
-    _unfinished.discard(name)
+        return False
     content, slots = state
     members = slots.pop("members", {})
     cloudpickle._class_setstate(cls, (content, slots))
     for member, carried in members.items():
         vars(getattr(cls, member)).update(carried)
+    _unfinished.discard(name)
+    return True

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-from fal_core_worker.foreign import ForeignUnpickler
-from fal_core_worker.pickling import refuse, version_text
+from fal_core_worker import absent
+from fal_core_worker.loading import ForeignUnpickler, refuse, version_text
 from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PREFIX_SIZE, Sealed
 
@@ -36,7 +36,9 @@ def open_portable(
     if portable is None:
         if native is None:
             raise SealingError("There is no function to open.")
-        raise SealingError(f"{refuse(native, 'The function')} {refusal}".rstrip())
+        name, _ = pickle.loads(native.data[PREFIX_SIZE:])
+        sentence = refuse(native, f"function {name!r}")
+        raise SealingError(f"{sentence} {refusal}".rstrip())
     return _open(portable, ForeignUnpickler)
 
 
@@ -44,16 +46,18 @@ def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
     file = io.BytesIO(sealed.data)
     file.seek(PREFIX_SIZE)
     name, modules = pickle.load(file)
+    absent.install()
     _check_modules(name, modules)
     try:
-        function: Callable[..., Any] = unpickler(file, buffers=sealed.buffers).load()
+        # Classes that the function names in annotations come after it.
+        function: Callable[..., Any]
+        function, *_ = unpickler(file, buffers=sealed.buffers).load()
     except ModuleNotFoundError as error:
         raise MissingModule(_missing(name, str(error.name), ())) from error
     except Exception as error:
         raise SealingError(
-            f"Function {name!r}, sealed by Python {version_text(sealed.python)}, cannot be "
-            f"opened by Python {version_text(sys.version_info[:2])}: "
-            f"{type(error).__name__}: {error}"
+            f"Python {version_text(sys.version_info[:2])} cannot open function {name!r}, "
+            f"sealed by Python {version_text(sealed.python)}: {type(error).__name__}: {error}"
         ) from error
     return function
 

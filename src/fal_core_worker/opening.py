@@ -10,8 +10,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from fal_core_worker.raised import MissingModule, Record, SealingError, describe
+from fal_core_worker.raised import MissingModule, Record, SealingError, bare_record, describe
 from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed, dump_plain
+
+_LONGEST_CHAIN = 50
 
 # The classes that came with a function: its caller has them.
 _known: dict[int, tuple[Any, frozenset[type]]] = {}
@@ -60,9 +62,9 @@ def open_arguments(sealed: Sealed, function: Callable[..., Any] | None) -> Any:
             return pickle.loads(data[PREFIX_SIZE:])
         except Exception:
             pass  # It fails again below, where the error is made.
-    from fal_core_worker.pickling import open_sealed
+    from fal_core_worker.loading import open_sealed
 
-    return open_sealed(sealed, f"The arguments of {_name(function)}")
+    return open_sealed(sealed, f"an argument of {_name(function)}")
 
 
 def seal_value(value: Any, function: Callable[..., Any] | None) -> Sealed:
@@ -77,14 +79,18 @@ def seal_value(value: Any, function: Callable[..., Any] | None) -> Sealed:
         return Sealed(data)
     from fal_core_worker.pickling import seal
 
-    return seal(value, f"The result of {_name(function)}", known=_classes(function))
+    return seal(value, f"the result of {_name(function)}", known=_classes(function))
 
 
 def seal_error(error: BaseException, function: Callable[..., Any] | None) -> Sealed:
     """
     Seal what *function* raised. It never fails.
     """
-    return Sealed(PLAIN_PREFIX + pickle.dumps(_record(error, _classes(function), set()), 5))
+    try:
+        record = _record(error, _classes(function), set())
+    except Exception:
+        record = bare_record(error)
+    return Sealed(PLAIN_PREFIX + pickle.dumps(record, 5))
 
 
 def _record(error: BaseException, known: frozenset[type], seen: set[int]) -> Record:
@@ -94,12 +100,15 @@ def _record(error: BaseException, known: frozenset[type], seen: set[int]) -> Rec
         record["own"] = "FalMissingDependencyError"
     elif isinstance(error, SealingError):
         record["own"] = "FalSerializationError"
+    elif hasattr(error, "exceptions") and isinstance(error.exceptions, tuple):
+        record["members"] = [_record(member, known, seen) for member in error.exceptions]
     else:
         record["sealed"] = _seal_whole(error, known)
     for name in ("cause", "context"):
         other = getattr(error, f"__{name}__")
         hidden = name == "context" and (error.__suppress_context__ or error.__cause__)
-        if other is not None and not hidden and id(other) not in seen:
+        told = id(other) in seen or len(seen) >= _LONGEST_CHAIN
+        if other is not None and not hidden and not told:
             record[name] = _record(other, known, seen)
     return record
 

@@ -41,7 +41,7 @@ class Output:
         self._block: list[tuple[int, float, int, int, str]] = []
         self._size = 0
         self._partial: dict[tuple[int, int, int], str] = {}
-        self._pipes: list[tuple[int, int]] = []
+        self._pipes: dict[int, int] = {}
         self._raw: dict[int, bytes] = {}
         self._poll = select.poll()
         self._fflush: Any = None
@@ -57,29 +57,40 @@ class Output:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-        for level, descriptor in ((0, 1), (1, 2)):
-            reader, writer = os.pipe()
-            try:
-                fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_SIZE)
-            except OSError:
-                pass
-            os.dup2(writer, descriptor)
-            os.close(writer)
-            os.set_blocking(reader, False)
-            self._pipes.append((level, reader))
-            self._poll.register(reader, select.POLLIN)
+        for level in (0, 1):
+            self._catch(level)
         sys.stdin = open(0, closefd=False)
         printed: Any = (PrintedText(self, 0), PrintedText(self, 1))
         sys.stdout, sys.stderr = printed
         # What programs fall back to is caught as well.
         sys.__dict__.update(__stdout__=printed[0], __stderr__=printed[1])
 
+    def _catch(self, level: int) -> None:
+        """
+        Make a pipe of the descriptor that *level* is printed to below Python.
+        """
+        reader, writer = os.pipe()
+        try:
+            fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_SIZE)
+        except OSError:
+            pass
+        if writer != level + 1:
+            os.dup2(writer, level + 1)
+            os.close(writer)
+        else:
+            os.set_inheritable(writer, True)
+        high = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 64)
+        os.close(reader)
+        os.set_blocking(high, False)
+        self._pipes[level] = high
+        self._poll.register(high, select.POLLIN)
+
     @property
     def descriptors(self) -> list[int]:
         """
         The descriptors that become readable when something was printed below Python.
         """
-        return [reader for _, reader in self._pipes]
+        return list(self._pipes.values())
 
     @property
     def is_writing(self) -> bool:
@@ -136,13 +147,17 @@ class Output:
 
     def _read_pipes(self, final: bool) -> None:
         with self._lock:
-            for level, reader in self._pipes:
+            for level, reader in list(self._pipes.items()):
                 while True:
                     try:
                         data = os.read(reader, _BLOCK)
                     except BlockingIOError:
                         break
                     if not data:
+                        # The function has closed it; the next one may need it.
+                        self._poll.unregister(reader)
+                        os.close(reader)
+                        self._catch(level)
                         break
                     self._add_raw(level, data)
                 if final and level in self._raw:

@@ -4,27 +4,26 @@ The pickler of both ends: what travels by value, what by reference.
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import sys
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 
 from cloudpickle import cloudpickle
 
-from fal_core_worker.classes import OPENING, reduce_to_identity, reduce_to_value
-from fal_core_worker.foreign import load_foreign
-from fal_core_worker.raised import MissingModule, SealingError, reduce_error
+from fal_core_worker.classes import reduce_to_identity, reduce_to_value
+from fal_core_worker.raised import SealingError, reduce_error
 from fal_core_worker.seals import (
     CODE_PREFIX,
     PLAIN_PREFIX,
-    PREFIX_SIZE,
-    PYTHON,
     Sealed,
     dump_plain,
 )
+from fal_core_worker.wrappers import reduce_cached, reduce_cached_property, reduce_wrapper
 
 Reduced = tuple[Any, ...]
 
@@ -117,7 +116,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if not self.travels_by_value(value):
                 return NotImplemented
             self.functions.append(value)
-            return self.reduce_function(value)
+            return reduce_wrapper(value) or self.reduce_function(value)
         if issubclass(kind, BaseException):
             return reduce_error(value)
         special = self.special.get(kind)
@@ -163,6 +162,16 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return NotImplemented
         return typing.NewType, (new_type.__name__, new_type.__supertype__)
 
+    def _reduce_forward(self, value: Any) -> Any:
+        # It may hold the code of its text, which is of one Python.
+        return typing.ForwardRef, (value.__forward_arg__, value.__forward_is_argument__)
+
+    def _reduce_cached(self, cached: Any) -> Any:
+        return reduce_cached(cached) if self.travels_by_value(cached) else NotImplemented
+
+    def _reduce_cached_property(self, value: Any) -> Any:
+        return reduce_cached_property(value)
+
     def _reduce_file(self, file: io.TextIOWrapper) -> Any:
         # cloudpickle would send what the file holds in place of the file.
         if file is sys.stdout or file is sys.stderr:
@@ -173,8 +182,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         types.CodeType: reduce_code,
         typing.TypeVar: _reduce_type_variable,
         typing.ParamSpec: _reduce_type_variable,
+        typing.ForwardRef: _reduce_forward,
         typing.NewType: _reduce_new_type,
         io.TextIOWrapper: _reduce_file,
+        type(functools.lru_cache(len)): _reduce_cached,
+        functools.cached_property: _reduce_cached_property,
     }
 
 
@@ -190,9 +202,12 @@ def dump(pickler: Pickler, value: Any) -> Sealed:
     return Sealed(file.getvalue(), tuple(pickler.buffers))
 
 
-def seal(value: Any, what: str, **options: Any) -> Sealed:
+def seal(value: Any, what: str, names: Sequence[str] = (), **options: Any) -> Sealed:
     """
-    Seal *value*; *what* it is stands in the error, as in ``The result of 'f'``.
+    Seal *value*; *what* it is stands in the error, as in ``the result of 'f'``.
+
+    Arguments:
+        names: What the parts of *value* are called in the error, if it is a tuple.
 
     Raises:
         SealingError: It cannot be pickled.
@@ -203,14 +218,21 @@ def seal(value: Any, what: str, **options: Any) -> Sealed:
     try:
         return dump(Pickler(**options), value)
     except Exception as error:
-        where = _find_culprit(value, options)
-        raise SealingError(f"{what} cannot travel{where}: {error}") from error
+        where = _find_culprit(value, options, names)
+        raise SealingError(f"{_sentence(what)} cannot travel{where}: {error}") from error
 
 
-def _find_culprit(value: Any, options: dict[str, Any], depth: int = 4) -> str:
+def _sentence(what: str) -> str:
+    return what[:1].upper() + what[1:]
+
+
+def _find_culprit(value: Any, options: dict[str, Any], names: Sequence[str]) -> str:
     path = ""
-    for _ in range(depth):
-        for step, part in _parts(value):
+    for depth in range(8):
+        parts = _parts(value)
+        if depth == 0 and isinstance(value, tuple) and len(names) == len(parts):
+            parts = [(name, part) for name, (_, part) in zip(names, parts, strict=True)]
+        for step, part in parts:
             try:
                 dump(Pickler(**options), part)
             except Exception:
@@ -227,58 +249,3 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, (list, tuple)):
         return [(f"[{index}]", part) for index, part in enumerate(value[:100])]
     return [(f".{name}", part) for name, part in getattr(value, "__dict__", {}).items()]
-
-
-def open_sealed(sealed: Sealed, what: str) -> Any:
-    """
-    Open what was sealed; *what* it is stands in the error.
-
-    Raises:
-        SealingError: It cannot be opened here.
-    """
-    data = sealed.data
-    if data[2:4] == PYTHON:
-        if not sealed.contains_code:
-            return _load(sealed, what, pickle.loads)
-        with OPENING:
-            return _load(sealed, what, pickle.loads)
-    if sealed.contains_code:
-        raise SealingError(refuse(sealed, what))
-    with OPENING:
-        return _load(sealed, what, load_foreign)
-
-
-def refuse(sealed: Sealed, what: str) -> str:
-    """
-    Say why *sealed*, which contains code, is not opened here.
-    """
-    sender, here = version_text(sealed.python), version_text(sys.version_info[:2])
-    return (
-        f"{what} contains code of Python {sender}, which Python {here} cannot open. "
-        f"Send plain values, or use one Python at both ends: python_version={sender!r} "
-        f"or {here!r}."
-    )
-
-
-def version_text(version: tuple[int, ...]) -> str:
-    """
-    Return a version as people write it.
-    """
-    return f"{version[0]}.{version[1]}"
-
-
-def _load(sealed: Sealed, what: str, loads: Callable[..., Any]) -> Any:
-    data: Any = sealed.data
-    data = data[PREFIX_SIZE:] if len(data) < 4096 else memoryview(data)[PREFIX_SIZE:]
-    try:
-        return loads(data, buffers=sealed.buffers)
-    except ModuleNotFoundError as error:
-        raise MissingModule(
-            f"{what} uses module {error.name!r}, which cannot be imported in Python "
-            f"{sys.prefix!r}. Add what provides it to requirements."
-        ) from error
-    except Exception as error:
-        raise SealingError(
-            f"{what}, sealed by Python {version_text(sealed.python)}, cannot be opened by "
-            f"Python {version_text(sys.version_info[:2])}: {type(error).__name__}: {error}"
-        ) from error

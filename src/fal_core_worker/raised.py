@@ -60,6 +60,21 @@ def describe(error: BaseException) -> Record:
     }
 
 
+def bare_record(error: BaseException) -> Record:
+    """
+    Return a record of *error* that asks nothing of the error itself.
+    """
+    name = type(error).__name__
+    return {
+        "class": ("builtins", "Exception", ()),
+        "message": name,
+        "arguments": (f"{name}, of which nothing more can be told",),
+        "attributes": {},
+        "traceback": f"{name}\n",
+        "suppressed": False,
+    }
+
+
 def attributes(error: BaseException) -> dict[str, Any]:
     """
     Return what *error* holds beside its arguments, in its dictionary and slots.
@@ -170,8 +185,14 @@ def stand_in(record: Record) -> BaseException:
     of the same name and bases.
     """
     tree = record["class"]
-    cls = _find_class(tree) or _stand_in_class(tree)
-    error = make_error(cls, record["arguments"])
+    cls = _find_class(tree)
+    if cls is None or not issubclass(cls, BaseException):
+        cls = _stand_in_class(tree)
+    try:
+        error = make_error(cls, record["arguments"])
+    except Exception:
+        cls = _stand_in_class((*tree[:2], (("builtins", "Exception", ()),)))
+        error = make_error(cls, record["arguments"])
     fill_error(error, record["attributes"])
     if getattr(cls, "stands_in", False):
         error.__dict__["_message"] = record["message"]

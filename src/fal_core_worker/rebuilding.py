@@ -27,25 +27,41 @@ def _rebuild(
     record: Record, own: Mapping[str, Callable[[str], BaseException]]
 ) -> BaseException:
     make = own.get(record.get("own") or "")
-    error = make(record["message"]) if make else _open_whole(record) or stand_in(record)
+    if make:
+        # Where it was raised is of no use to the user; what made it is.
+        error = make(record["message"])
+        if "cause" in record:
+            error.__cause__ = _rebuild(record["cause"], own)
+        return error
+    if "members" in record:
+        error = _rebuild_group(record, [_rebuild(member, own) for member in record["members"]])
+    else:
+        error = _open_whole(record) or stand_in(record)
     # What the exception had as its cause or context stays visible behind ours.
     remote = RemoteTraceback(record["traceback"])
     if "cause" in record:
         remote.__cause__ = _rebuild(record["cause"], own)
     elif "context" in record:
         remote.__context__ = _rebuild(record["context"], own)
-    error.__cause__ = remote
+    # A frozen exception would refuse it.
+    object.__setattr__(error, "__cause__", remote)
+    return error
+
+
+def _rebuild_group(record: Record, members: list[BaseException]) -> BaseException:
+    # Its members are made first, so each has its own traceback.
+    error = stand_in({**record, "arguments": (record["arguments"][0], members)})
     return error
 
 
 def _open_whole(record: Record) -> BaseException | None:
-    from fal_core_worker.pickling import open_sealed
+    from fal_core_worker.loading import open_sealed
 
     data = record.get("sealed")
     if data is None:
         return None
     try:
-        opened = open_sealed(Sealed(data), "The exception")
+        opened = open_sealed(Sealed(data), "the exception")
     except SealingError:
         return None
     return opened if isinstance(opened, BaseException) else None

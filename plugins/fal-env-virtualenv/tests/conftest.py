@@ -17,10 +17,17 @@ from threading import Event
 
 import attrs
 import pytest
-from fal_env_virtualenv import Virtualenv, records
 
 from fal_core.environments import LocalInterpreter
 from fal_core.events import Log
+from fal_env_virtualenv import Virtualenv, records
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """
+    Let these tests be run apart from the repository's settings.
+    """
+    config.addinivalue_line("markers", "faults: a fault is caused on purpose")
 
 
 def write_wheel(

@@ -5,6 +5,7 @@ Environments that uv builds.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,10 +14,10 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
-from fal_env_virtualenv import Virtualenv, records
 
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError, UnknownNameError
+from fal_env_virtualenv import Virtualenv, records
 
 if TYPE_CHECKING:
     from conftest import Builder, Project
@@ -186,6 +187,20 @@ def test_local_project(build: Builder, evaluate: Evaluate, project: Project) -> 
     assert evaluate(build(environment), "demo.value", "demo") == "2000"
 
 
+def test_local_project_in_a_file(
+    build: Builder, evaluate: Evaluate, project: Project, tmp_path: Path
+) -> None:
+    """
+    A project that a requirements file names is as fresh as one that is declared.
+    """
+    path = tmp_path / "requirements.txt"
+    path.write_text("./demo\n")
+    environment = Virtualenv(requirements=[str(path)])
+    assert evaluate(build(environment), "demo.value", "demo") == "1"
+    project.write("value = 2\n")
+    assert evaluate(build(environment), "demo.value", "demo") == "2"
+
+
 def test_editable_project(build: Builder, evaluate: Evaluate, project: Project) -> None:
     """
     The sources of an editable project are read in place.
@@ -296,6 +311,34 @@ def test_lost_environment_is_built_from_its_pins(
         assert build(environment) == interpreter
         assert evaluate(interpreter, "delta.version", "delta") == "1.0"
         assert any("must be built again" in message for message in build.messages)
+
+
+def test_pins_that_are_gone(
+    build: Builder,
+    evaluate: Evaluate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_wheel: Callable[..., Path],
+) -> None:
+    """
+    Where what was resolved cannot be had any more, ``force`` is the way on.
+    """
+    links = tmp_path / "links"
+    links.mkdir()
+    monkeypatch.setenv("UV_FIND_LINKS", str(links))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    wheel = make_wheel(links, "delta", "1.0")
+    environment = Virtualenv(requirements=["delta"])
+    Path(build(environment).executable).unlink()
+    wheel.unlink()
+    shutil.rmtree(tmp_path / "uv")
+    make_wheel(links, "delta", "2.0")
+    with pytest.raises(EnvironmentBuildError, match="force=True resolves anew") as caught:
+        build(environment)
+    assert caught.value.requirement == "delta==1.0"
+    forced = Virtualenv(requirements=["delta"], force=True)
+    assert evaluate(build(forced), "delta.version", "delta") == "2.0"
+    assert environment.is_built()
 
 
 def test_constraints_and_tags(build: Builder, evaluate: Evaluate, tmp_path: Path) -> None:

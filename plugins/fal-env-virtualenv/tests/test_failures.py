@@ -100,6 +100,7 @@ def test_no_output() -> None:
     Where uv says nothing, how it ended is the reason.
     """
     assert (
-        translate([], [parse("six")], -9).reason == "uv ended with signal 9 and gave no reason."
+        translate([], [parse("six")], 137).reason
+        == "uv ended with signal 9 and gave no reason."
     )
     assert translate([], [], 3).requirement is None

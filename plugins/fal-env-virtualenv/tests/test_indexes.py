@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from fal_env_virtualenv import fal_health_checks, records, tools
 from fal_env_virtualenv.credentials import mask, without
 from fal_env_virtualenv.indexes import PUBLIC_INDEX, find_indexes
 from fal_env_virtualenv.pythons import Python
 from fal_env_virtualenv.records import Record
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 
 @pytest.fixture
@@ -132,6 +133,7 @@ texts = st.lists(st.text(max_size=20), max_size=4).map(tuple)
     packages=texts,
     created=st.floats(0, 1e10),
     compiled=st.booleans(),
+    indexes=texts,
 )
 def test_record_is_read_as_it_was_written(
     cache: Path,
@@ -140,6 +142,7 @@ def test_record_is_read_as_it_was_written(
     packages: tuple[str, ...],
     created: float,
     compiled: bool,
+    indexes: tuple[str, ...],
 ) -> None:
     """
     A record that is read again is equal, and so names the same directory.
@@ -153,6 +156,7 @@ def test_record_is_read_as_it_was_written(
         packages=packages,
         created=created,
         compile_bytecode=compiled,
+        extra_index_urls=indexes,
     )
     records.write_record(record)
     again = records.read_record("k")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from fal_env_virtualenv import Virtualenv
 
 if TYPE_CHECKING:
@@ -132,13 +133,14 @@ def test_key_starts_no_process_and_imports_little() -> None:
     What a new process needs to find a built environment is light.
     """
     script = (
-        "import sys\n"
+        "import sys, attrs, fal_core.environments\n"
+        "before = set(sys.modules)\n"
         "from fal_env_virtualenv import Virtualenv\n"
         "environment = Virtualenv(requirements=['six'])\n"
         "environment.key, environment.is_built()\n"
         "heavy = {'subprocess', 'shutil', 'tempfile', 'click', 'asyncio', 'selectors',"
         " 'importlib.metadata', 'pathlib', 'urllib', 'uv', 'cattrs'}\n"
-        "print(sorted(heavy & set(sys.modules)))\n"
+        "print(sorted(heavy & set(sys.modules) - before))\n"
     )
     answer = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True

@@ -7,10 +7,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.requirements import parse
 
 from fal_core.errors import OptionError, OptionTypeError
+from fal_env_virtualenv import Virtualenv
+from fal_env_virtualenv.requirements import parse
 
 
 @pytest.mark.parametrize(

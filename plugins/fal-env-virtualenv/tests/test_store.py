@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 from click.testing import CliRunner, Result
-from fal_env_virtualenv import Virtualenv, fal_register_commands, records, store
 
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import OptionError
+from fal_env_virtualenv import Virtualenv, fal_register_commands, records, store
 
 if TYPE_CHECKING:
     from conftest import Builder
@@ -249,13 +249,13 @@ def test_list_prints_a_table(command: Callable[..., Result], three: list[Built])
     """
     The table has a line for each environment, and JSON has all that is known.
     """
-    lines = command("list").stdout.splitlines()
+    lines = command("list").output.splitlines()
     assert lines[0].split()[:3] == ["KEY", "PYTHON", "SIZE"]
     assert [line.split()[0] for line in lines[1:]] == [
         environment.key[:12] for environment, _ in three[::-1]
     ]
     assert lines[1].split()[-2:] == ["ready", "beta"]
-    listed = json.loads(command("list", "--json").stdout)
+    listed = json.loads(command("list", "--json").output)
     assert [entry["requirements"] for entry in listed] == [
         [["beta"]],
         [["alpha-one"]],
@@ -267,8 +267,8 @@ def test_list_without_environments(command: Callable[..., Result]) -> None:
     """
     An empty cache is said in words, and is an empty list in JSON.
     """
-    assert command("list").stdout == "No environment has been built yet.\n"
-    assert json.loads(command("list", "--json").stdout) == []
+    assert command("list").output == "No environment has been built yet.\n"
+    assert json.loads(command("list", "--json").output) == []
 
 
 def test_gc_keeps_to_the_size(command: Callable[..., Result], three: list[Built]) -> None:
@@ -276,11 +276,11 @@ def test_gc_keeps_to_the_size(command: Callable[..., Result], three: list[Built]
     A dry run says what a run does.
     """
     dry = command("gc", "--max-size", "0", "--dry-run")
-    assert dry.stdout.count("Would remove") == 3
+    assert dry.output.count("Would remove") == 3
     assert len(store.entries()) == 3
-    assert command("gc", "--max-size", "2GB").stdout.startswith("Freed 0 B")
+    assert command("gc", "--max-size", "2GB").output.startswith("Freed 0 B")
     wet = command("gc", "--max-size", "0 kB", "--json")
-    assert [entry["requirements"] for entry in json.loads(wet.stdout)["entries"]] == [
+    assert [entry["requirements"] for entry in json.loads(wet.output)["entries"]] == [
         [["gamma"]],
         [["alpha-one"]],
         [["beta"]],
@@ -295,7 +295,7 @@ def test_gc_refuses_what_is_no_size(command: Callable[..., Result], size: str) -
     """
     result = command("gc", "--max-size", size)
     assert result.exit_code == 2
-    assert "500MB" in result.stderr
+    assert "500MB" in result.output
 
 
 def test_verify_and_rebuild(command: Callable[..., Result], three: list[Built]) -> None:
@@ -307,9 +307,9 @@ def test_verify_and_rebuild(command: Callable[..., Result], three: list[Built]) 
     os.unlink(three[1][1].executable)
     result = command("verify")
     assert result.exit_code == 1
-    assert f"fal-core env rebuild {key[:12]}" in result.stdout
-    assert result.stdout.count("ok") == 2
-    assert json.loads(command("verify", "--json", key).stdout)[key] != []
+    assert f"fal-core env rebuild {key[:12]}" in result.output
+    assert result.output.count("ok") == 2
+    assert json.loads(command("verify", "--json", key).output)[key] != []
     assert command("rebuild", key[:12]).exit_code == 0
     assert command("verify", key).exit_code == 0
 
@@ -322,10 +322,10 @@ def test_errors_are_one_sentence(
     """
     result = command("rebuild", "nothing")
     assert result.exit_code == 1
-    assert result.stderr.startswith(
+    assert result.output.startswith(
         "Error: No environment has a key that begins with 'nothing'."
     )
     build(three[0][0])
     result = command("rebuild", three[0][0].key)
     assert result.exit_code == 1
-    assert "is in use" in result.stderr
+    assert "is in use" in result.output

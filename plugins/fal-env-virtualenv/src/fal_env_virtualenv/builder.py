@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,7 @@ def rebuild(record: Record, log: LogSink, cancelled: Event) -> None:
         _make_directories()
         with files.locked(records.lock_path(record.key), cancelled, lambda: say(_WAITING)):
             sweep(record.key)
-            _build_from_pins(record, find_indexes(), say, cancelled)
+            _build_from_pins(record, find_indexes(record.extra_index_urls), say, cancelled)
     except OSError as error:
         raise EnvironmentBuildError(failures.KIND, files.describe_failure(error)) from error
 
@@ -85,7 +85,7 @@ def _make_directories() -> None:
 def _speaker(log: LogSink) -> Callable[[str], None]:
     def say(line: str) -> None:
         level: Level = "INFO"
-        if line.startswith("error:"):
+        if failures.is_error(line):
             level = "ERROR"
         elif line.startswith("warning:"):
             level = "WARNING"
@@ -100,41 +100,51 @@ def _build_alone(
     """
     Build for *key*, whose lock is held, from its record or anew.
     """
-    indexes = find_indexes(environment.extra_index_urls)
     record = None if environment.force else records.read_record(key)
+    indexes = find_indexes(environment.extra_index_urls)
     if record is not None:
-        say(f"The environment must be built again: {records.fault(record)}.")
+        why = records.fault(record) or "it was being removed"
+        say(f"The environment must be built again: {why}.")
         _build_from_pins(record, indexes, say, cancelled)
         return
     python = find_python(environment.python_version, records.store_root())
     wanted = ", ".join(entry for layer in environment.layers for entry in layer) or "nothing"
     say(f"Building a virtual environment of Python {python.version} with {wanted}")
-    with_constraints = (environment.constraints_file,) if environment.constraints_file else ()
+    constraints = environment.constraints_file
     with Workplace.made(key, python, indexes, say, cancelled) as place:
         for layer in environment.layers:
             place.install(
                 [parse(entry) for entry in layer],
-                constraints=[str(path) for path in with_constraints],
+                constraints=[] if constraints is None else [os.fspath(constraints)],
                 compile_bytecode=environment.compile_bytecode,
                 refresh=environment.force,
             )
-        record = Record(
-            key=key,
-            requirements=tuple(
-                tuple(credentials.without(entry) for entry in layer)
-                for layer in environment.layers
-            ),
-            python=python,
-            platform=platform_name(),
-            pins=place.pins(),
-            packages=place.packages(),
-            created=time.time(),
-            compile_bytecode=environment.compile_bytecode,
-        )
+        record = _record(environment, key, place)
         records.write_record(record)
         place.finish(record)
     if environment.force:
         records.forced.add(key)
+
+
+def _record(environment: Virtualenv, key: str, place: Workplace) -> Record:
+    """
+    Return what is kept of the environment that was built in *place*.
+    """
+
+    def told(entries: Iterable[str]) -> tuple[str, ...]:
+        return tuple(credentials.without(entry) for entry in entries)
+
+    return Record(
+        key=key,
+        requirements=tuple(told(layer) for layer in environment.layers),
+        extra_index_urls=told(environment.extra_index_urls),
+        python=place.python,
+        platform=platform_name(),
+        pins=place.pins(),
+        packages=place.packages(),
+        created=time.time(),
+        compile_bytecode=environment.compile_bytecode,
+    )
 
 
 def _build_from_pins(

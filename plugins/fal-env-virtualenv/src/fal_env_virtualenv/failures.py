@@ -50,6 +50,13 @@ def translate(
     )
 
 
+def is_error(line: str) -> bool:
+    """
+    Tell whether *line* begins what uv says of its failure.
+    """
+    return _ERROR.fullmatch(line) is not None
+
+
 def is_unsolved(lines: Sequence[str]) -> bool:
     """
     Tell whether uv found no versions that fit, which newer answers may change.
@@ -89,7 +96,8 @@ def _reason(chain: Sequence[str], code: int) -> str:
         sentence = _CONCLUSION.sub("", because.removeprefix("Because ")).rstrip(".,")
         return f"{sentence}."
     if not chain:
-        how = f"signal {-code}" if code < 0 else f"code {code}"
+        # A shell tells a signal by what it adds to 128.
+        how = f"signal {code - 128}" if code > 128 else f"code {code}"
         return f"uv ended with {how} and gave no reason."
     return ": ".join(part.rstrip(".:") for part in chain) + "."
 

@@ -160,11 +160,10 @@ def _search(version: str, root: str) -> Python:
 
     code, output = ask([*uv_command(), "python", "find", "--system", "--no-project", version])
     if code != 0:
-        installed = tuple(python for python in _installed() if python)
         raise UnknownNameError(
             "Python version",
             version,
-            installed,
+            tuple(_installed()),
             f"Install it where it is found, or run 'uv python install {version}'.",
         )
     python = probe(output.strip().splitlines()[-1])
@@ -202,14 +201,9 @@ def _installed() -> list[str]:
     """
     List the versions of the Pythons that uv finds.
     """
-    import json
-
     from fal_env_virtualenv.tools import ask, uv_command
 
-    command = [*uv_command(), "python", "list", "--only-installed", "--output-format", "json"]
-    code, output = ask(command)
-    if code != 0:
-        return [running_python().version]
-    versions = {entry["version"] for entry in json.loads(output)} | {running_python().version}
-    numeric = [version for version in versions if re.fullmatch(r"[\d.]+", version)]
-    return sorted(numeric, key=lambda version: [int(part) for part in version.split(".")])
+    _, output = ask([*uv_command(), "python", "list", "--only-installed"])
+    found = re.findall(r"^cpython-(\d+\.\d+\.\d+)-", output, re.MULTILINE)
+    versions = {*found, running_python().version}
+    return sorted(versions, key=lambda version: [int(part) for part in version.split(".")])

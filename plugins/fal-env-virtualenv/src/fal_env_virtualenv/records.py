@@ -64,6 +64,7 @@ class Record:
     packages: tuple[str, ...]
     created: float
     compile_bytecode: bool = False
+    extra_index_urls: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -129,6 +130,7 @@ def _structure(loaded: dict[str, Any]) -> Record | None:
         requirements=layers,
         pins=tuple(loaded.pop("pins")),
         packages=tuple(loaded.pop("packages")),
+        extra_index_urls=tuple(loaded.pop("extra_index_urls")),
         **loaded,
     )
 

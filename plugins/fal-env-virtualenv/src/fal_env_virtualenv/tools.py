@@ -32,13 +32,16 @@ _DROPPED = (
 )
 _PATIENCE = 0.05
 
-# Reads its input to the end, which comes when the process that started it ends,
-# however it does; then it ends all that the command has started. No signal of
-# the system reaches that far.
+# A shell between us and the command: beside it, it reads our end of a pipe, which
+# closes when this process ends, however it does, and then ends all that the
+# command has started. No signal of the system reaches that far.
 _WATCH = """\
 exec 3<&0 </dev/null
 { read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 &
-exec "$@" 3<&-
+"$@" 3<&-
+code=$?
+{ kill $!; wait $!; } 2>/dev/null
+exit $code
 """
 
 

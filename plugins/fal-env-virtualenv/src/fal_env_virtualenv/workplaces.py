@@ -16,7 +16,7 @@ from threading import Event
 import attrs
 
 from fal_core.errors import Cancelled
-from fal_env_virtualenv import credentials, failures, files, records, tools
+from fal_env_virtualenv import contents, credentials, failures, files, records, tools
 from fal_env_virtualenv.indexes import Indexes
 from fal_env_virtualenv.pythons import Python
 from fal_env_virtualenv.records import Record
@@ -105,10 +105,16 @@ class Workplace:
             constraints = (*constraints, self._write("earlier.txt", earlier))
         arguments += [part for path in constraints for part in ("-c", path)]
         arguments += ["--compile-bytecode"] if compile_bytecode else []
-        lines, code = self._uv([*arguments, *(["--refresh"] if refresh else [])])
+        # uv looks at few files of a project to tell whether it has changed.
+        for name in contents.project_names(requirements):
+            arguments += ["--refresh-package", name]
+        # Paths in a file count from where uv runs, and are meant to from the file.
+        listed = [entry.path for entry in requirements if entry.form == "file" and entry.path]
+        directory = os.path.dirname(listed[0]) if listed else self.directory
+        lines, code = self._uv(arguments, directory=directory, refresh=refresh)
         if code != 0 and not refresh and self.indexes.config and failures.is_unsolved(lines):
             self.say("Trying once more with what the index has now")
-            lines, code = self._uv([*arguments, "--refresh"])
+            lines, code = self._uv(arguments, directory=directory, refresh=True)
         if code != 0:
             raise failures.translate(lines, requirements, code)
 
@@ -147,15 +153,18 @@ class Workplace:
             stream.writelines(f"{line}\n" for line in lines)
         return path
 
-    def _uv(self, arguments: Sequence[str], *, quiet: bool = False) -> tuple[list[str], int]:
+    def _uv(
+        self,
+        arguments: Sequence[str],
+        *,
+        directory: str | None = None,
+        refresh: bool = False,
+        quiet: bool = False,
+    ) -> tuple[list[str], int]:
         """
         Run ``uv pip install``; return what it printed, and its exit code.
         """
-        variables = dict(self.indexes.variables)
-        options = ["--python", os.path.join(self.environment, "bin", "python"), "--no-progress"]
-        if self.indexes.config is not None:
-            options += ["--config-file", self._write("uv.toml", [self.indexes.config])]
-            variables |= dict.fromkeys(("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_NO_CONFIG"))
+        options, variables = self._settings(refresh)
         lines: list[str] = []
 
         def heard(line: str) -> None:
@@ -168,11 +177,29 @@ class Workplace:
         code = tools.run(
             [*tools.uv_command(), "pip", "install", *options, *arguments],
             variables=tools.uv_variables(variables),
-            directory=self.directory,
+            directory=directory or self.directory,
             heard=heard,
             cancelled=self.cancelled,
         )
         return lines, code
+
+    def _settings(self, refresh: bool) -> tuple[list[str], dict[str, str | None]]:
+        """
+        Return the options that uv is given, and the variables that are changed for it.
+        """
+        variables = dict(self.indexes.variables)
+        options = ["--python", os.path.join(self.environment, "bin", "python"), "--no-progress"]
+        if refresh:
+            options.append("--refresh")
+        if self.indexes.config is not None:
+            variables["UV_NO_CONFIG"] = None
+            if refresh:
+                # What uv may keep of an index, it does not refresh either.
+                options.append("--no-config")
+            else:
+                options += ["--config-file", self._write("uv.toml", [self.indexes.config])]
+                variables |= dict.fromkeys(("UV_DEFAULT_INDEX", "UV_INDEX_URL"))
+        return options, variables
 
     def packages(self) -> tuple[str, ...]:
         """

@@ -92,13 +92,17 @@ def launch_detached(call: Call, sink: Sink) -> DetachedExecution:
         ) from error
     source = _SUPERVISE.format(path=[entry or os.getcwd() for entry in sys.path])
     argv = [sys.executable, "-I", "-S", "-c", _SOURCE, source, str(directory)]
+    # Nothing of the caller's stays open in what outlives it.
     null = os.open(os.devnull, os.O_RDWR)
+    errors = os.open(directory / "errors", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
-        actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1)]
+        targets = ((null, 0), (null, 1), (errors, 2))
+        actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for descriptor, number in targets]
         pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
         os.waitpid(pid, 0)
     finally:
         os.close(null)
+        os.close(errors)
     return DetachedExecution(call.id, directory, sink)
 
 

@@ -45,8 +45,19 @@ class LocalHost(Host[..., Any]):
         keep_alive=True,
         multiplex=True,
         secrets=True,
-        serve=True,
         detach=True,
+        options=frozenset(
+            (
+                "keep_alive",
+                "max_concurrency",
+                "max_multiplexing",
+                "min_concurrency",
+                "scaling_delay",
+                "secrets",
+                "setup_function",
+                "startup_timeout",
+            )
+        ),
     )
 
     _keeper: Keeper | None = attrs.field(init=False, default=None, repr=False)
@@ -91,6 +102,13 @@ class LocalHost(Host[..., Any]):
         How many workers there are at the moment.
         """
         return sum(pool.worker_count for pool in self._pools.values())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_AGENT_ENVIRONMENT": self._AGENT_ENVIRONMENT}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__attrs_post_init__()
 
     # -- pools and workers ---------------------------------------------------------
 

@@ -61,7 +61,7 @@ class Pool:
         self._waiting: deque[PendingExecution] = deque()
         self._starts: deque[float] = deque(maxlen=15)
         self._interpreter: Interpreter | None = None
-        self._building = False
+        self._starting = 0
         self._reaping = False
         self._closed = False
         self._log = log
@@ -185,16 +185,22 @@ class Pool:
         Start a worker for the calls that wait, now or after some patience.
         """
         with self._lock:
-            if not self._waiting or self._closed:
+            if not self._may_start():
                 return
-            full = len(self._workers) >= self._most + self._away
-            patience = bool(self._workers) and len(self._workers) > self._away
-        if full:
-            return
+            patience = len(self._workers) + self._starting > self._away
+            if not patience:
+                self._starting += 1
         if patience:
             get_reader().after(self._wait_before_start(), self._grow_if_waiting)
         else:
             self._start_one()
+
+    def _may_start(self) -> bool:
+        """
+        Tell whether calls wait and there may be one more worker; under the lock.
+        """
+        count = len(self._workers) + self._starting
+        return bool(self._waiting) and not self._closed and count < self._most + self._away
 
     def _wait_before_start(self) -> float:
         if self._patience is not None:
@@ -204,26 +210,22 @@ class Pool:
     def _grow_if_waiting(self) -> None:
         patience = self._wait_before_start()
         with self._lock:
-            if not self._waiting or self._closed or self._building:
-                return
-            if len(self._workers) >= self._most + self._away:
+            if not self._may_start():
                 return
             waited = time.monotonic() - self._waiting[0].since
-            due = waited >= patience - 0.001
+            building = self._interpreter is None and self._starting
+            due = waited >= patience - 0.001 and not building
+            if due:
+                self._starting += 1
         if due:
             self._start_one()
-        with self._lock:
-            again = bool(self._waiting) and len(self._workers) < self._most + self._away
-        if again:
-            get_reader().after(patience, self._grow_if_waiting)
+        get_reader().after(patience, self._grow_if_waiting)
 
     def _start_one(self) -> None:
-        with self._lock:
-            interpreter = self._interpreter
-            if interpreter is None:
-                if self._building:
-                    return
-                self._building = True
+        """
+        Start one worker, for which the caller has counted up *starting*.
+        """
+        interpreter = self._interpreter
         if interpreter is not None:
             self._start_with(interpreter)
         elif self.environment.is_built() and not get_reader().is_current_thread():
@@ -238,15 +240,9 @@ class Pool:
         try:
             interpreter = self.environment.build(self._report, cancelled)
         except BaseException as error:
-            with self._lock:
-                self._building = False
-                waiting, self._waiting = list(self._waiting), deque()
-            for pending in waiting:
-                pending.refuse(as_host_error(error))
+            self._refuse_waiting(as_host_error(error))
             return
-        with self._lock:
-            self._interpreter = interpreter
-            self._building = False
+        self._interpreter = interpreter
         self._start_with(interpreter)
 
     def _start_with(self, interpreter: Interpreter) -> None:
@@ -254,15 +250,23 @@ class Pool:
         try:
             worker = self._start(self, interpreter)
         except (OSError, HostError) as error:
-            with self._lock:
-                waiting, self._waiting = list(self._waiting), deque()
-            for pending in waiting:
-                pending.refuse(as_host_error(error))
+            self._refuse_waiting(as_host_error(error))
             return
         with self._lock:
+            self._starting -= 1
             self._workers[worker] = time.monotonic()
         for _ in range(self.multiplex):
             self.worker_idle(worker)
+
+    def _refuse_waiting(self, reason: HostError) -> None:
+        """
+        End the calls that wait for a worker that cannot be had.
+        """
+        with self._lock:
+            self._starting -= 1
+            waiting, self._waiting = list(self._waiting), deque()
+        for pending in waiting:
+            pending.refuse(reason)
 
     def _report(self, event: Event) -> None:
         """

@@ -1,0 +1,51 @@
+"""
+The code blocks of the documentation are tests; those of one page are one program.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+try:
+    from sybil import Sybil
+    from sybil.example import SybilFailure
+    from sybil.integration.pytest import SybilItem
+    from sybil.parsers.markdown import PythonCodeBlockParser
+except ModuleNotFoundError:
+    # A distribution is also tested alone, where the documentation is not.
+    pass
+else:
+
+    def name_program(namespace: dict[str, Any]) -> None:
+        """
+        Give the page's code the name of a program, as it has where a reader runs it.
+        """
+        namespace["__name__"] = "__main__"
+
+    pytest_collect_file = Sybil(
+        parsers=[PythonCodeBlockParser()],
+        patterns=["docs/*.md", "README.md", "CONTRIBUTING.md", "plugins/*/README.md"],
+        setup=name_program,
+    ).pytest()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+        """
+        Show what a code block raises as Python does.
+
+        Sybil cuts tracebacks at its own frames, which the exceptions of threads and
+        finalizers, reported as a group after the block, do not have.
+        """
+        try:
+            return (yield)
+        except SybilFailure:
+            raise
+        except Exception as error:
+            if not isinstance(item, SybilItem):
+                raise
+            text = "".join(traceback.format_exception(error))
+            raise SybilFailure(item.example, text) from None

@@ -1,0 +1,294 @@
+"""
+Directives that write the reference from the code: fields, hooks, errors, commands.
+
+Each makes Markdown of what it finds in the running package, so that the
+reference cannot say anything that the code does not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+SECTIONS = ("Attributes:", "Arguments:", "Raises:")
+
+
+class Markdown(SphinxDirective):
+    """
+    A directive whose content is Markdown that :meth:`lines` yields.
+    """
+
+    has_content = False
+
+    def lines(self) -> Iterator[str]:
+        raise LookupError(f"{type(self).__name__} has nothing to say.")
+
+    def run(self) -> list[nodes.Node]:
+        text = "\n".join(self.lines())
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+def find(path: str) -> Any:
+    """
+    Return the object at the dotted *path*.
+    """
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def prose(text: str) -> str:
+    """
+    Return docstring text as Markdown: roles become code.
+    """
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
+    return text.replace("``", "`")
+
+
+def split(docstring: str | None) -> tuple[str, dict[str, dict[str, str]]]:
+    """
+    Split a docstring into its text, and its sections as name and description.
+    """
+    text: list[str] = []
+    sections: dict[str, list[str]] = {}
+    current = text
+    for line in inspect.cleandoc(docstring or "").splitlines():
+        if line in SECTIONS:
+            current = sections.setdefault(line, [])
+        else:
+            current.append(line)
+    return (
+        prose("\n".join(text).strip()),
+        {title: dict(entries(lines)) for title, lines in sections.items()},
+    )
+
+
+def entries(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """
+    Yield the entries of one section: what stands before the colon, and after it.
+    """
+    body = textwrap.dedent("\n".join(lines)).strip()
+    for entry in re.split(r"\n(?=\S)", body):
+        name, _, description = entry.partition(":")
+        yield name, prose(" ".join(description.split()))
+
+
+def code(annotation: Any) -> str:
+    """
+    Return an annotation as it is written, fit for a table's cell.
+    """
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return "`" + text.replace("|", "\\|") + "`"
+
+
+def default_of(field: attrs.Attribute[Any]) -> str:
+    """
+    Return the default of *field* as it is written; empty where there is none.
+    """
+    if field.default is attrs.NOTHING:
+        return ""
+    if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
+        factory = field.default.factory
+        return f"`{getattr(factory, '__name__', 'made')}()`"
+    return f"`{field.default!r}`".replace("|", "\\|")
+
+
+class Fields(Markdown):
+    """
+    ``fal-fields:: module.Class``: an attrs class with its text and fields.
+    """
+
+    required_arguments = 1
+
+    def lines(self) -> Iterator[str]:
+        cls = find(self.arguments[0])
+        text, sections = split(cls.__doc__)
+        described = sections.get("Attributes:", {})
+        yield f"## {cls.__name__}\n"
+        yield text + "\n"
+        fields = attrs.fields(cls)
+        if not fields:
+            return
+        yield "| field | type | default | meaning |"
+        yield "|---|---|---|---|"
+        for field in fields:
+            meaning = described.get(field.name, "").replace("|", "\\|")
+            yield f"| `{field.alias}` | {code(field.type)} | {default_of(field)} | {meaning} |"
+        yield ""
+
+
+class Contract(Markdown):
+    """
+    ``fal-contract:: module.Class``: an abstract class with its methods.
+    """
+
+    required_arguments = 1
+
+    def lines(self) -> Iterator[str]:
+        cls = find(self.arguments[0])
+        text, sections = split(cls.__doc__)
+        yield f"## {cls.__name__}\n"
+        yield text + "\n"
+        for name, description in sections.get("Attributes:", {}).items():
+            yield f"- `{name}`: {description}"
+        yield ""
+        for name, member in vars(cls).items():
+            described = getattr(member, "__func__", getattr(member, "fget", member))
+            if not name.startswith("_") and inspect.isfunction(described):
+                yield from self.member(name, member, described)
+
+    def member(self, name: str, member: Any, function: Any) -> Iterator[str]:
+        """
+        Yield one method or property.
+        """
+        text, sections = split(function.__doc__)
+        if not text:
+            return
+        marks = [
+            mark
+            for mark, holds in (
+                ("class method", isinstance(member, classmethod)),
+                ("property", isinstance(member, property)),
+                ("abstract", getattr(member, "__isabstractmethod__", False)),
+            )
+            if holds
+        ]
+        call = "" if isinstance(member, property) else signature_of(function)
+        yield f"### {name}\n"
+        yield f"```python\n{name}{call}\n```\n"
+        yield (f"*{', '.join(marks)}.* " if marks else "") + text + "\n"
+        for title in ("Arguments:", "Raises:"):
+            for entry, description in sections.get(title, {}).items():
+                label = "raises " if title == "Raises:" else ""
+                yield f"- {label}`{entry}`: {description}"
+        yield ""
+
+
+def signature_of(function: Any) -> str:
+    """
+    Return the signature of *function* as it is written, without self or cls.
+    """
+    signature = inspect.signature(function)
+    parameters = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.name not in {"self", "cls"}
+    ]
+    text = str(signature.replace(parameters=parameters))
+    # Annotations are strings in the code, and are shown without their quotes.
+    return re.sub(r"'([^']*)'", r"\1", text)
+
+
+class Hooks(Markdown):
+    """
+    ``fal-hooks::``: the table of hooks, from their specifications.
+    """
+
+    def lines(self) -> Iterator[str]:
+        from fal_core import hooks
+
+        yield "| hook | answers | what it is for |"
+        yield "|---|---|---|"
+        for name, hook in vars(hooks).items():
+            options = getattr(hook, "fal_core_spec", None)
+            if options is None:
+                continue
+            text, _ = split(hook.__doc__)
+            if options["firstresult"]:
+                answers = "the first that is not None"
+            elif inspect.signature(hook).return_annotation in {"None", None}:
+                answers = "none"
+            else:
+                answers = "all"
+            call = f"{name}{signature_of(hook)}"
+            yield f"| {code(call)} | {answers} | {' '.join(text.split())} |"
+        yield ""
+
+
+class Errors(Markdown):
+    """
+    ``fal-errors::``: the tree of errors, and each with its facts.
+    """
+
+    def lines(self) -> Iterator[str]:
+        from fal_core import errors
+
+        tree = inspect.cleandoc(errors.__doc__ or "")
+        start = tree.index("    FalCoreError")
+        drawn, _, _ = tree[start:].partition("\n\n")
+        yield f"```text\n{textwrap.dedent(drawn)}\n```\n"
+        yield "| error | facts | meaning |"
+        yield "|---|---|---|"
+        for name, error in vars(errors).items():
+            if not (isinstance(error, type) and issubclass(error, errors.FalCoreError)):
+                continue
+            text, _ = split(error.__doc__)
+            facts = [f"`{field.alias}`" for field in getattr(error, "__attrs_attrs__", ())]
+            yield f"| `{name}` | {', '.join(facts)} | {' '.join(text.split())} |"
+        yield ""
+
+
+class Commands(Markdown):
+    """
+    ``fal-commands::``: the help of each command of ``fal-core``.
+    """
+
+    def lines(self) -> Iterator[str]:
+        import click
+
+        from fal_core.cli import main
+
+        yield from self.command(click.Context(main, info_name="fal-core"))
+
+    def command(self, context: Any) -> Iterator[str]:
+        """
+        Yield the help of one command, and of those under it.
+        """
+        yield f"## {context.command_path}\n"
+        yield f"```text\n{context.get_help()}\n```\n"
+        for name, command in sorted(getattr(context.command, "commands", {}).items()):
+            yield from self.command(type(context)(command, info_name=name, parent=context))
+
+
+class Names(Markdown):
+    """
+    ``fal-names::``: where the documented names live.
+    """
+
+    def lines(self) -> Iterator[str]:
+        import csv
+
+        docs = Path(self.env.srcdir)
+        self.env.note_dependency(str(docs / "documented-names.csv"))
+        yield "| documented | here | distribution |"
+        yield "|---|---|---|"
+        with (docs / "documented-names.csv").open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                name = row["distribution"]
+                here = name == "fal-core" or (docs.parent / "plugins" / name).is_dir()
+                where = f"`{name}`" if here else f"`{name}`, not there yet"
+                yield f"| `{row['documented']}` | `{row['here']}` | {where} |"
+        yield ""
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """
+    Add the directives.
+    """
+    app.add_directive("fal-fields", Fields)
+    app.add_directive("fal-contract", Contract)
+    app.add_directive("fal-hooks", Hooks)
+    app.add_directive("fal-errors", Errors)
+    app.add_directive("fal-commands", Commands)
+    app.add_directive("fal-names", Names)
+    return {"parallel_read_safe": True}

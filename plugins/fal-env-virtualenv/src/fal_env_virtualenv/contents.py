@@ -1,0 +1,138 @@
+"""
+What requirements refer to on this machine: files, and projects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+
+from fal_env_virtualenv.requirements import Form, Requirement, normalise_name
+
+#: What is beside the sources of a project without being one.
+_NO_SOURCES = ("__pycache__", "node_modules")
+_NO_SOURCES_AT_TOP = ("build", "dist", "target", "venv", "env")
+#: What says how an editable project is installed; its sources are read in place.
+_METADATA = (".toml", ".cfg", "setup.py", ".txt")
+
+_digests: dict[str, tuple[tuple[int, int, int], str]] = {}
+
+
+def local(requirements: Iterable[Requirement]) -> Iterator[Requirement]:
+    """
+    Yield those of *requirements* that have a path, and those that their files name.
+    """
+    seen: set[str] = set()
+    left = list(requirements)
+    while left:
+        requirement = left.pop(0)
+        path = requirement.path
+        if path is None or path in seen:
+            continue
+        seen.add(path)
+        yield requirement
+        if requirement.form == "file" and path.endswith(".txt"):
+            left += _included(path)
+
+
+def digest(requirement: Requirement) -> str:
+    """
+    Return what changes when what the local *requirement* refers to has changed.
+    """
+    path = requirement.path
+    assert path is not None
+    if requirement.form == "editable":
+        return _directory_digest(path, _metadata_files(path))
+    if os.path.isdir(path):
+        return _directory_digest(path, _source_files(path))
+    return file_digest(path)
+
+
+def project_names(requirements: Iterable[Requirement]) -> Iterator[str]:
+    """
+    Yield the names of the local projects among *requirements*, where they say them.
+    """
+    for requirement in local(requirements):
+        if requirement.path is None or not os.path.isdir(requirement.path):
+            continue
+        try:
+            path = os.path.join(requirement.path, "pyproject.toml")
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                found = re.search(r"""^name\s*=\s*["']([^"']+)["']""", stream.read(), re.M)
+        except OSError:
+            continue
+        if found is not None:
+            yield normalise_name(found[1])
+
+
+def _included(path: str) -> Iterator[Requirement]:
+    """
+    Yield the local files and projects that the requirements file *path* refers to.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            lines = [line.split(" #")[0].strip() for line in stream]
+    except OSError:
+        return  # The file has no digest either, and uv says what is wrong with it.
+    for line in lines:
+        flag, _, rest = line.replace("=", " ", 1).partition(" ")
+        editable = flag in ("-e", "--editable")
+        if flag in ("-r", "-c", "--requirement", "--constraint") or editable:
+            line = rest.strip()
+        name = os.path.join(os.path.dirname(path), line.partition("[")[0])
+        if line and not line.startswith(("-", "#")) and os.path.exists(name):
+            form = _form(name, editable=editable)
+            yield Requirement(text=line, form=form, path=os.path.abspath(name))
+
+
+def _form(path: str, *, editable: bool) -> Form:
+    if os.path.isdir(path):
+        return "editable" if editable else "path"
+    return "file" if path.endswith((".txt", ".in")) else "path"
+
+
+def file_digest(path: str) -> str:
+    """
+    Return the digest of the file *path*, read again only when it has changed.
+    """
+    try:
+        status = os.stat(path)
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        known = _digests.get(path)
+        if known is None or known[0] != stamp:
+            with open(path, "rb") as stream:
+                known = (stamp, hashlib.sha256(stream.read()).hexdigest())
+            _digests[path] = known
+    except OSError:
+        return "unreadable"
+    return known[1]
+
+
+def _directory_digest(path: str, names: Iterable[str]) -> str:
+    listed = sorted((name, file_digest(os.path.join(path, name))) for name in names)
+    return hashlib.sha256(repr(listed).encode()).hexdigest()
+
+
+def _metadata_files(path: str) -> Iterator[str]:
+    return (name for name in os.listdir(path) if name.endswith(_METADATA))
+
+
+def _source_files(path: str) -> Iterator[str]:
+    """
+    Yield the paths, from *path*, of the files that a build of the project may read.
+    """
+    for directory, subdirectories, names in os.walk(path):
+        top = os.path.samefile(directory, path)
+        subdirectories[:] = [
+            name
+            for name in subdirectories
+            if not name.startswith(".")
+            and not name.endswith(".egg-info")
+            and name not in _NO_SOURCES
+            and not (top and name in _NO_SOURCES_AT_TOP)
+        ]
+        for name in names:
+            if not name.endswith((".pyc", ".pyo")):
+                yield os.path.relpath(os.path.join(directory, name), path)

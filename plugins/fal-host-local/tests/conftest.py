@@ -1,0 +1,46 @@
+"""
+What the tests of the local host share.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fal_core.plugins import find_host
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """
+    Run source as a program of its own and return how it ended.
+    """
+
+    def run(
+        source: str, *arguments: str, **options: object
+    ) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "program.py"
+        path.write_text(textwrap.dedent(source))
+        return subprocess.run(
+            [sys.executable, str(path), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            **options,  # type: ignore[call-overload]
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def close_local_host() -> Iterator[None]:
+    """
+    Leave no worker behind.
+    """
+    yield
+    find_host("local").close()

@@ -1,0 +1,441 @@
+"""
+What the local host survives.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fal_core import HostError, WorkerLost, function
+from fal_core.testing.processes import is_alive, wait_until
+
+
+def inc(x: int) -> int:
+    return x + 1
+
+
+def test_worker_killed_mid_call_is_named_and_the_next_call_works():
+    """
+    A worker that SIGKILL ends is a host error that names the signal.
+    """
+
+    @function("current")
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(WorkerLost, match="SIGKILL") as caught:
+        kill()
+
+    assert caught.value.signal == signal.SIGKILL
+    assert function("current")(inc)(1) == 2
+
+
+def test_exit_in_the_function_is_told_with_its_code():
+    """
+    ``os._exit`` in the function is a host error that names the code.
+    """
+
+    @function("current")
+    def leave() -> None:
+        os._exit(7)
+
+    with pytest.raises(WorkerLost, match="code 7") as caught:
+        leave()
+
+    assert caught.value.code == 7
+
+
+def test_segfault_is_told():
+    """
+    A crash below Python is a host error that names SIGSEGV.
+    """
+
+    @function("current")
+    def crash() -> None:
+        import ctypes
+
+        ctypes.string_at(0)
+
+    with pytest.raises(WorkerLost, match="SIGSEGV"):
+        crash()
+
+
+def test_memory_limit_is_an_error_of_the_function():
+    """
+    A worker that may take no more memory raises, and lives on.
+    """
+
+    @function("current")
+    def fill() -> None:
+        import resource
+
+        limit = 600 << 20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+        try:
+            bytearray(1 << 30)
+        finally:
+            resource.setrlimit(
+                resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            )
+
+    with pytest.raises(MemoryError):
+        fill()
+    assert function("current")(inc)(1) == 2
+
+
+DAEMON = """
+def start_daemons(path):
+    import os, subprocess, sys, time
+    code = "import os,time; open(%r, 'a').write(str(os.getpid()) + '\\\\n'); time.sleep(60)" % path
+    subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execv(sys.executable, [sys.executable, "-c", code])
+        os._exit(0)
+    while count(path) < 2:
+        time.sleep(0.01)
+
+def count(path):
+    try:
+        with open(path) as file:
+            return len(file.read().split())
+    except FileNotFoundError:
+        return 0
+"""
+
+
+@pytest.mark.parametrize("end", ["exit", "kill", "cancel"])
+def test_children_end_with_their_worker(tmp_path: Path, end: str):
+    """
+    Children that were double-forked or called setsid do not outlive their work.
+    """
+    path = str(tmp_path / "pids")
+    space: dict[str, object] = {}
+    exec(DAEMON, space)
+    start_daemons, count = space["start_daemons"], space["count"]
+
+    @function("current")
+    def work(path: str, end: str) -> None:
+        start_daemons(path)  # type: ignore[operator]
+        if end == "exit":
+            os._exit(1)
+        if end == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+    info = work.spawn(path, end)
+    assert info.future is not None
+    if end == "cancel":
+        assert wait_until(lambda: count(path) == 2, 10)  # type: ignore[operator]
+        info.cancel()
+    with pytest.raises(BaseException):  # noqa: B017, PT011
+        info.future.result(timeout=20)
+
+    pids = [int(pid) for pid in Path(path).read_text().split()]
+    assert len(pids) == 2
+    assert wait_until(lambda: not any(map(is_alive, pids)), 3)
+
+
+def test_closing_stdout_harms_nobody():
+    """
+    A function may close its standard streams and descriptors 0, 1 and 2.
+    """
+
+    @function("current")
+    def close() -> int:
+        sys.stdout.close()
+        for descriptor in (0, 1, 2):
+            os.close(descriptor)
+        return 1
+
+    assert close() == 1
+    assert function("current")(inc)(1) == 2
+
+
+def test_much_output_arrives_whole():
+    """
+    100 MB of output all arrive, before the result.
+    """
+
+    @function("current")
+    def shout() -> str:
+        line = "x" * 999_999
+        for _ in range(100):
+            print(line)
+        return "done"
+
+    info = shout.spawn()
+    assert info.future is not None
+    assert info.future.result(timeout=60) == "done"
+    size = 0
+    while not info.logs.empty():
+        size += len(info.logs.get().message)
+    assert size == 99_999_900
+
+
+def test_output_that_is_no_text_arrives():
+    """
+    Bytes that are not UTF-8 arrive as escapes, from Python and below it.
+    """
+
+    @function("current")
+    def print_bytes() -> None:
+        os.write(1, b"below \xff\n")
+        sys.stdout.buffer.write(b"above \xfe\n")
+
+    info = print_bytes.spawn()
+    info.return_value
+    lines = sorted(info.logs.get().message for _ in range(2))
+    assert lines == [r"above \xfe", r"below \xff"]
+
+
+CLIENT = """
+import os, sys, time
+from fal_core import function
+
+@function("current")
+def work(path):
+    import os, subprocess, sys, time
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with open(path, "w") as file:
+        file.write(f"{os.getpid()} {child.pid}")
+    time.sleep(60)
+
+@function("current")
+def idle():
+    import os
+    return os.getpid()
+
+@function("current")
+def hold(path):
+    # Holds the GIL below Python, so that nothing of ours can run in the worker.
+    import ctypes, os
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    ctypes.PyDLL(None).sleep(60)
+
+print(idle(), flush=True)
+work.spawn(sys.argv[1])
+hold.spawn(sys.argv[2])
+time.sleep(60)
+"""
+
+
+def test_nothing_is_left_of_a_client_that_was_killed(tmp_path: Path):
+    """
+    SIGKILL on the client ends its workers, their children and the keeper in 2 s.
+    """
+    paths = [tmp_path / "work", tmp_path / "hold"]
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, *map(str, paths)], stdout=subprocess.PIPE, text=True
+    )
+    assert client.stdout is not None
+    pids = [int(client.stdout.readline())]
+    assert wait_until(lambda: all(path.exists() and path.read_text() for path in paths), 20)
+    time.sleep(0.1)
+    pids += [int(pid) for path in paths for pid in path.read_text().split()]
+    keeper = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
+    assert keeper != client.pid
+    pids.append(keeper)
+
+    client.kill()
+    client.wait()
+    client.stdout.close()
+
+    assert wait_until(lambda: not any(map(is_alive, pids)), 2), pids
+
+
+def test_a_forked_client_calls_from_both_sides(run_script):
+    """
+    A child that was forked starts workers of its own; the parent's go on.
+    """
+    result = run_script(
+        """
+        import os, sys
+        from fal_core import function
+
+        @function("current")
+        def pid(): 
+            import os
+            return os.getpid()
+
+        first = pid()
+        child = os.fork()
+        if not child:
+            mine = pid()
+            assert mine != first and pid() == mine
+            assert [f.result() for f in [pid.submit() for _ in range(3)]]
+            os._exit(0)
+        assert pid() == first
+        assert os.waitpid(child, 0)[1] == 0
+        assert pid() == first
+
+        import multiprocessing
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            pids = pool.map(pid, range(0)) or pool.starmap(pid, [(), ()])
+        assert first not in pids
+        print("fine")
+        """
+    )
+    assert (result.stdout, result.returncode) == ("fine\n", 0), result.stderr
+
+
+def test_what_prints_before_the_worker_becomes_a_log(tmp_path: Path):
+    """
+    A banner printed by a ``.pth`` file does not disturb the stream.
+    """
+    from fal_core.environments import CurrentEnvironment, LocalInterpreter
+
+    path = tmp_path / "python"
+    path.write_text(f'#!/bin/sh\necho "a banner"\nexec {sys.executable} "$@"\n')
+    path.chmod(0o755)
+
+    class Banner(CurrentEnvironment):
+        key = "banner"
+
+        def build(self, log, cancelled):
+            return LocalInterpreter(str(path), None)
+
+    import attrs
+
+    isolated = function("current")(inc)
+    launcher = isolated.make_launcher()
+    logs: list[object] = []
+    ended = threading.Event()
+
+    def sink(event: object) -> None:
+        logs.append(event)
+        if type(event).__name__ == "Exited":
+            ended.set()
+
+    call = attrs.evolve(launcher.call(((1,), {})), environment=Banner())
+    isolated.host.launch(call, sink)
+    assert ended.wait(20)
+    messages = [event.message for event in logs if type(event).__name__ == "Log"]
+    assert messages == ["a banner"]
+
+
+def test_an_interpreter_that_cannot_start_is_told(tmp_path: Path):
+    """
+    A worker that does not start is a host error, not a hang.
+    """
+    import attrs
+
+    from fal_core.environments import CurrentEnvironment, LocalInterpreter
+    from fal_core.launches import Waiter
+
+    class Broken(CurrentEnvironment):
+        key = "broken"
+
+        def build(self, log, cancelled):
+            return LocalInterpreter(str(tmp_path / "nothing"), None)
+
+    isolated = function("current")(inc)
+    launcher = isolated.make_launcher()
+    call = attrs.evolve(launcher.call(((1,), {})), environment=Broken())
+    waiter = Waiter(launcher)
+    waiter.wait(launcher.launch(call, waiter))
+    with pytest.raises(HostError, match="127"):
+        waiter.result()
+
+
+def test_many_calls_leave_nothing_open():
+    """
+    10,000 calls do not let open files, threads or memory files grow.
+    """
+    isolated = function("current")(inc)
+    isolated(1)
+    count = 10_000
+
+    def held() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    [isolated(number) for number in range(100)]
+    [future.result() for future in [isolated.submit(number) for number in range(100)]]
+    before = held()
+    for number in range(count // 2):
+        assert isolated(number) == number + 1
+    futures = [isolated.submit(number) for number in range(count // 2)]
+    assert sum(future.result() for future in futures) == sum(range(1, count // 2 + 1))
+    files, threads = held()
+    # Another worker may have been started for the futures: it has a stream and
+    # two arenas.
+    assert files <= before[0] + 4 * (os.cpu_count() or 1)
+    assert threads <= before[1]
+
+
+def test_recursion_needs_one_worker():
+    """
+    A function that calls itself needs no second worker.
+    """
+
+    @function("current", max_concurrency=1)
+    def factorial(n: int) -> int:
+        return 1 if n < 2 else n * factorial(n - 1)
+
+    assert factorial(5) == 120
+
+
+def test_a_call_to_another_place_goes_home():
+    """
+    A function of another environment is called by the process that launched.
+    """
+
+    @function("current", max_concurrency=1, keep_alive=5)
+    def outer(x: int) -> int:
+        return other(x) * 10
+
+    @function("virtualenv", max_concurrency=1)
+    def other(x: int) -> int:
+        return x + 1
+
+    assert outer(1) == 20
+
+
+def test_the_fork_of_a_worker_does_not_answer_twice():
+    """
+    A function that forks and returns on both sides answers once.
+    """
+
+    @function("current")
+    def fork() -> int:
+        return 1 if os.fork() else 2
+
+    assert fork() == 1
+    assert function("current")(inc)(1) == 2
+
+
+def test_a_source_cache_that_cannot_be_written_is_done_without(tmp_path: Path):
+    """
+    Workers start from memory where their sources cannot be kept.
+    """
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    source = textwrap.dedent(
+        """
+        from fal_core import function
+        @function("current")
+        def inc(x): return x + 1
+        print(inc(1))
+        """
+    )
+    path = tmp_path / "program.py"
+    path.write_text(source)
+    result = subprocess.run(
+        [sys.executable, str(path)],
+        env={**os.environ, "FAL_CORE_CACHE": str(blocked / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (result.stdout, result.stderr) == ("2\n", "")

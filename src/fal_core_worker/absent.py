@@ -1,0 +1,98 @@
+"""
+A stand-in for ``fal_core`` where the environment does not have it.
+
+The function's own module travels by value, without its imports. But a module that
+travels as source may declare isolated functions too, and must still import.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+
+class Declared:
+    """
+    An isolated function that a module declared while it was imported in a worker.
+    """
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.func = self.raw_func = func
+        self.__name__ = getattr(func, "__name__", type(func).__name__)
+        self.__doc__ = func.__doc__
+
+    def __repr__(self) -> str:
+        return f"<isolated function {self.__name__} declared in a worker>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            f"Isolated function {self.__name__!r} was declared in a worker, which has no home "
+            "for it. Import it where the calling function is defined, not inside it, or call "
+            "its run_local()."
+        )
+
+    def on(self, *args: Any, **kwargs: Any) -> Declared:
+        """
+        Return the function: it has no place here.
+        """
+        return self
+
+    def run_local(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Call the function here.
+        """
+        return self.func(*args, **kwargs)
+
+
+def _function(*args: Any, **config: Any) -> Callable[[Callable[..., Any]], Declared]:
+    return Declared
+
+
+def _unchanged(func: Callable[..., Any]) -> Callable[..., Any]:
+    return func
+
+
+def _make(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError(
+            f"fal_core.{name} is not there in a worker whose environment has no fal-core. "
+            "Add fal-core to requirements to use it inside a function."
+        )
+
+    # A class, so that modules can catch it, derive from it and annotate with it.
+    return type(name, (Exception,), {"__init__": refuse, "__module__": "fal_core"})
+
+
+class _Finder:
+    # It is asked last, so an installed fal_core is found before it.
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: Any = None
+    ) -> ModuleSpec | None:
+        if name == "fal_core":
+            return ModuleSpec(name, self)  # type: ignore[arg-type]
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType:
+        module = types.ModuleType(spec.name, __doc__)
+        module.__dict__.update(function=_function, cached=_unchanged, __getattr__=_make)
+        return module
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        pass
+
+
+_finder = _Finder()
+
+
+def install() -> None:
+    """
+    Have ``import fal_core`` give the stand-in where there is nothing better.
+    """
+    if _finder not in sys.meta_path:
+        sys.meta_path.append(_finder)

@@ -1,0 +1,102 @@
+"""
+Opening what was sealed, by this Python or by another minor.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fal_core_worker.raised import MissingModule, SealingError
+from fal_core_worker.seals import PREFIX_SIZE, PYTHON, Sealed
+
+# Held while code is opened, so that no thread sees a class half made.
+OPENING = threading.RLock()
+
+
+class ForeignUnpickler(pickle.Unpickler):
+    """
+    Finds classes that moved inside the standard library between Pythons.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return super().find_class(module, name)
+        except (ModuleNotFoundError, AttributeError):
+            # As ``pathlib._local.PosixPath``, which others have in ``pathlib``.
+            parent, _, private = module.rpartition(".")
+            if not parent or not private.startswith("_"):
+                raise
+            return super().find_class(parent, name)
+
+
+def load_foreign(data: Any, *, buffers: Iterable[Any]) -> Any:
+    """
+    Open a pickle that another Python minor made.
+    """
+    return ForeignUnpickler(io.BytesIO(data), buffers=buffers).load()
+
+
+#: What to do about a module that the worker lacks.
+REQUIRE = "Add what provides it to requirements."
+
+
+def open_sealed(sealed: Sealed, what: str, remedy: str = REQUIRE) -> Any:
+    """
+    Open what was sealed; *what* it is stands in the error.
+
+    Arguments:
+        remedy: What to do where a module is missing, as a sentence.
+
+    Raises:
+        SealingError: It cannot be opened here.
+    """
+    data = sealed.data
+    if data[2:4] == PYTHON:
+        if not sealed.contains_code:
+            return _load(sealed, what, remedy, pickle.loads)
+        with OPENING:
+            return _load(sealed, what, remedy, pickle.loads)
+    if sealed.contains_code:
+        raise SealingError(refuse(sealed, what))
+    with OPENING:
+        return _load(sealed, what, remedy, load_foreign)
+
+
+def refuse(sealed: Sealed, what: str) -> str:
+    """
+    Say why *sealed*, which contains code, is not opened here.
+    """
+    sender, here = version_text(sealed.python), version_text(sys.version_info[:2])
+    return (
+        f"Python {here} cannot open {what}: it holds code of Python {sender}. Send plain "
+        f"values, or use one Python at both ends: python_version={sender!r} or {here!r}."
+    )
+
+
+def version_text(version: tuple[int, ...]) -> str:
+    """
+    Return a version as people write it.
+    """
+    return f"{version[0]}.{version[1]}"
+
+
+def _load(sealed: Sealed, what: str, remedy: str, loads: Callable[..., Any]) -> Any:
+    data: Any = sealed.data
+    data = data[PREFIX_SIZE:] if len(data) < 4096 else memoryview(data)[PREFIX_SIZE:]
+    try:
+        return loads(data, buffers=sealed.buffers)
+    except ModuleNotFoundError as error:
+        raise MissingModule(
+            f"Python cannot open {what}: module {error.name!r} is not found in "
+            f"{sys.prefix!r}. {remedy}"
+        ) from error
+    except Exception as error:
+        raise SealingError(
+            f"Python {version_text(sys.version_info[:2])} cannot open {what}, sealed by Python "
+            f"{version_text(sealed.python)}: {type(error).__name__}: {error}"
+        ) from error

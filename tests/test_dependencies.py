@@ -1,0 +1,114 @@
+"""
+What a function needs from its environment.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import attrs
+import attrs as at
+import cattrs
+import pytest
+
+from fal_core.dependencies import find_missing_dependencies, imports_needed
+
+
+@attrs.frozen
+class Size:
+    width: int
+
+
+def helper() -> Any:
+    return cattrs.structure
+
+
+def uses_many(value: attrs.Attribute[int]) -> Any:
+    return at, helper(), json
+
+
+def annotated(value: cattrs.Converter) -> None:
+    return None
+
+
+annotated.__annotations__["value"] = cattrs.Converter
+
+
+def imports_inside() -> Any:
+    import json
+
+    import click as cl
+    from pluggy import PluginManager
+
+    return json, cl, PluginManager
+
+
+def imports_perhaps() -> Any:
+    try:
+        import click
+    except ImportError:
+        return None
+    return click
+
+
+def imports_late(flag: bool) -> Any:
+    if not flag:
+        return None
+    import click
+
+    return click
+
+
+@pytest.mark.parametrize(
+    ("function", "needed"),
+    [
+        (uses_many, {"attrs", "cattrs"}),
+        (annotated, {"cattrs"}),
+        (imports_inside, {"click", "pluggy"}),
+        (imports_perhaps, set()),
+        (imports_late, set()),
+        (functools.partial(helper), {"cattrs"}),
+        (Size, {"attr"}),
+        (lambda: at.fields, {"attrs"}),
+    ],
+)
+def test_imports_needed(function: Any, needed: set[str]) -> None:
+    """
+    Installed modules count that a call will surely need, through helpers too.
+    """
+    assert set(imports_needed(function)) == needed
+
+
+def test_missing_packages_are_named_with_their_uses() -> None:
+    """
+    A package that no requirement names comes with the names it has in the function.
+    """
+    env = {"kind": "virtualenv", "requirements": ["Cattrs>=24"]}
+
+    assert list(find_missing_dependencies(uses_many, env)) == [("attrs", ["at"])]
+
+
+@pytest.mark.parametrize(
+    "requirements",
+    [
+        ["attrs", "cattrs[toml]==24.1"],
+        [["attrs"], ["CATTRS ; python_version > '3'"]],
+        ["attrs @ https://example.org/attrs.whl", "git+https://example.org/c#egg=cattrs"],
+    ],
+)
+def test_requirements_may_be_written_in_any_way(requirements: Any) -> None:
+    """
+    Layers, extras, versions, markers and addresses name their package.
+    """
+    env = {"kind": "virtualenv", "requirements": requirements}
+
+    assert list(find_missing_dependencies(uses_many, env)) == []
+
+
+def test_other_kinds_are_not_looked_at() -> None:
+    """
+    Nothing is known to be missing from another kind of environment.
+    """
+    assert list(find_missing_dependencies(uses_many, {"kind": "conda"})) == []

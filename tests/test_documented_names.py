@@ -1,0 +1,144 @@
+"""
+The table "Where the documented names live" is true.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import importlib.metadata
+import inspect
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """
+    One documented name, as ``docs/documented-names.csv`` has it.
+
+    Attributes:
+        documented: Where the API's documentation has it.
+
+        here: Where it is imported from.
+
+        parameters: As documented, in parentheses; empty for what is not called.
+    """
+
+    documented: str
+    here: str
+    distribution: str
+    parameters: str
+
+
+def read_table() -> list[Row]:
+    """
+    Return the rows of the table.
+    """
+    with (ROOT / "docs/documented-names.csv").open(newline="", encoding="utf-8") as file:
+        return [Row(**row) for row in csv.DictReader(file)]
+
+
+def is_in_repository(row: Row) -> bool:
+    """
+    Tell whether the sources of the row's distribution are here.
+    """
+    return row.distribution == "fal-core" or (ROOT / "plugins" / row.distribution).is_dir()
+
+
+TABLE = read_table()
+HERE = [row for row in TABLE if is_in_repository(row)]
+
+
+def find(row: Row) -> Any:
+    """
+    Import what the row names.
+    """
+    if row.distribution != "fal-core":
+        try:
+            importlib.metadata.distribution(row.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip(f"{row.distribution} is not installed")
+    *parents, last = row.here.split(".")
+    for index in range(len(parents), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parents[:index]))
+        except ModuleNotFoundError:
+            continue
+        for name in (*parents[index:], last):
+            # What a class holds is looked at unbound; a module may make its names lazily.
+            look = inspect.getattr_static if isinstance(found, type) else getattr
+            found = look(found, name)
+        return found
+    raise LookupError(f"Nothing can be imported for {row.here}.")
+
+
+def signature_of(found: Any) -> inspect.Signature:
+    """
+    Return how *found* is called, without the instance or class it is bound to.
+    """
+    bound = isinstance(found, classmethod)
+    function = found.__func__ if isinstance(found, classmethod | staticmethod) else found
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
+    if bound or (parameters and parameters[0].name in {"self", "cls"}):
+        parameters = parameters[1:]
+    return signature.replace(parameters=parameters)
+
+
+def documented_signature(row: Row) -> inspect.Signature:
+    """
+    Return the signature that the documentation gives.
+    """
+    text = row.parameters.replace("<factory>", "...")
+    function = eval(f"lambda {text[1:-1]}: None")
+    assert callable(function)
+    return inspect.signature(function)
+
+
+def test_table_has_no_row_twice():
+    """
+    Each documented name stands in the table once.
+    """
+    documented = [row.documented for row in TABLE]
+    assert len(documented) == len(set(documented))
+
+
+@pytest.mark.parametrize("row", HERE, ids=lambda row: row.documented)
+def test_name_is_where_the_table_says(row: Row):
+    """
+    Every row of a distribution that is here can be imported.
+    """
+    assert find(row) is not None
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in HERE if row.parameters], ids=lambda row: row.documented
+)
+def test_call_as_documented_is_understood(row: Row):
+    """
+    Documented parameters keep their order, names and defaults; new ones only follow them.
+    """
+    actual = signature_of(find(row)).parameters
+    positional = [
+        parameter.name
+        for parameter in actual.values()
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    for index, documented in enumerate(documented_signature(row).parameters.values()):
+        if documented.kind in {documented.VAR_KEYWORD, documented.VAR_POSITIONAL}:
+            assert documented.kind in {parameter.kind for parameter in actual.values()}
+            continue
+        assert documented.name in actual
+        if documented.kind is documented.POSITIONAL_OR_KEYWORD:
+            assert positional[index] == documented.name
+        default = actual[documented.name].default
+        if documented.default is ...:
+            assert default is not inspect.Parameter.empty
+        elif documented.default is not documented.empty:
+            assert default == documented.default

@@ -1,0 +1,134 @@
+"""
+Calls as bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fal_core.calls import ENVELOPE_VERSION, Call, SealedFunction, SourceArchive
+from fal_core.envelopes import decode_call, encode_call
+from fal_core.environments import CurrentEnvironment
+from fal_core.errors import FalSerializationError
+from fal_core.options import Gateway, HostOptions
+from fal_core_worker.seals import Sealed
+
+sealed = st.builds(
+    Sealed, st.binary(min_size=4), st.lists(st.binary(max_size=50), max_size=3).map(tuple)
+)
+functions = st.builds(
+    SealedFunction,
+    digest=st.text(),
+    native=sealed,
+    portable=st.none() | sealed,
+    refusal=st.text(),
+)
+calls = st.builds(
+    Call,
+    id=st.text(),
+    name=st.text(),
+    function=functions,
+    setup=st.none() | functions,
+    arguments=sealed,
+    environment=st.just(CurrentEnvironment()),
+    host_options=st.builds(
+        HostOptions,
+        machine_type=st.none() | st.just("GPU") | st.just(("CPU", "GPU")),
+        keep_alive=st.none() | st.floats(0, 1e6),
+        secrets=st.none() | st.just(("TOKEN",)),
+        metadata=st.none() | st.just({"a": [1, {"b": None}]}),
+    ),
+    gateway=st.builds(Gateway, serve=st.booleans(), exposed_port=st.none() | st.integers(1, 9)),
+    batch=st.integers(0, 1000),
+    stream=st.booleans(),
+    sources=st.lists(st.builds(SourceArchive, st.text(), st.binary()), max_size=2).map(tuple),
+    application_name=st.none() | st.text(),
+    application_auth_mode=st.sampled_from([None, "public", "private", "shared"]),
+    lifetime=st.sampled_from(["attached", "detached"]),
+    traceparent=st.none() | st.text(),
+)
+
+
+def plain(value: Any) -> Any:
+    """
+    Return a call's field with its buffers as bytes, which compare.
+    """
+    if isinstance(value, Sealed):
+        return value.data, [bytes(buffer) for buffer in value.buffers]
+    if isinstance(value, SealedFunction):
+        return [plain(getattr(value, field.name)) for field in attrs.fields(SealedFunction)]
+    return value
+
+
+@given(calls)
+def test_calls_round_trip(call: Call) -> None:
+    """
+    A decoded call equals the one that was encoded, field by field.
+    """
+    decoded = decode_call(encode_call(call))
+
+    for field in attrs.fields(Call):
+        assert plain(getattr(decoded, field.name)) == plain(getattr(call, field.name))
+
+
+def one_call() -> Call:
+    """
+    Return a call with a little of everything.
+    """
+    one = Sealed(b"\x01\x00\x03\x0bN.", (b"buffer",))
+    return Call(
+        id="1",
+        name="f",
+        function=SealedFunction(digest="d", native=one),
+        arguments=one,
+        environment=CurrentEnvironment(),
+        host_options=HostOptions(keep_alive=5),
+        gateway=Gateway(),
+        sources=(SourceArchive("s", b"zip"),),
+    )
+
+
+def test_newer_version_is_refused() -> None:
+    """
+    A version that is not known is told, with those that are.
+    """
+    data = bytearray(encode_call(one_call()))
+    struct.pack_into("<I", data, 4, ENVELOPE_VERSION + 1)
+
+    with pytest.raises(FalSerializationError, match=f"version {ENVELOPE_VERSION + 1}"):
+        decode_call(data)
+
+
+def test_bytes_that_are_no_whole_call_are_refused() -> None:
+    """
+    Wherever a call is cut short it is refused in one sentence.
+    """
+    data = encode_call(one_call())
+
+    for size in range(len(data)):
+        with pytest.raises(FalSerializationError, match="not a whole call"):
+            decode_call(data[:size])
+    with pytest.raises(FalSerializationError, match="not a whole call"):
+        decode_call(b"HTTP/1.1 200 OK\r\n\r\n" * 2)
+
+
+def test_options_that_the_host_does_not_have_are_left_out() -> None:
+    """
+    A call that was made for a host with more options is read all the same.
+    """
+
+    @attrs.frozen(kw_only=True)
+    class More(HostOptions):
+        colour: str | None = None
+
+    call = attrs.evolve(one_call(), host_options=More(colour="red", keep_alive=3))
+    data = encode_call(call)
+
+    assert decode_call(data).host_options == HostOptions(keep_alive=3)
+    assert decode_call(data, options=More).host_options == More(colour="red", keep_alive=3)

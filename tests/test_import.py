@@ -1,0 +1,92 @@
+"""
+Importing fal-core is light.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+#: What is imported by the function that needs it, when it is called.
+HEAVY = (
+    "asyncio",
+    "cattrs",
+    "click",
+    "cloudpickle",
+    "concurrent.futures.process",
+    "ctypes",
+    "email",
+    "hypothesis",
+    "importlib.metadata",
+    "json",
+    "logging.config",
+    "multiprocessing",
+    "packaging",
+    "pytest",
+    "socket",
+    "sqlite3",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "tomllib",
+    "typing_extensions",
+    "urllib.request",
+    "uuid",
+    "zipfile",
+)
+
+
+def modules_after(statement: str) -> set[str]:
+    """
+    Return what a new Python has imported once it has run *statement*.
+    """
+    program = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+    )
+    return set(done.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def unavoidable() -> set[str]:
+    """
+    What attrs, pluggy and the start of this Python import of their own.
+    """
+    return modules_after("import attrs, pluggy")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import fal_core",
+        "import fal_core.hooks, fal_core.environments",
+        "import fal_core.hosts, fal_core.options, fal_core.events, fal_core.calls",
+    ],
+)
+def test_import_is_light(statement: str, unavoidable: set[str]):
+    """
+    What is heavy stays out until something needs it, also for whoever writes a plugin.
+    """
+    loaded = modules_after(statement) - unavoidable
+    assert not loaded.intersection(HEAVY)
+
+
+def test_import_loads_no_plugin():
+    """
+    Plugins are loaded by the first declaration, not by the import.
+    """
+    loaded = modules_after("import fal_core")
+    assert not {name for name in loaded if name.startswith(("fal_host_", "fal_env_"))}
+
+
+def test_worker_import_is_light():
+    """
+    A worker that has not opened code yet has imported no package but itself.
+    """
+    statement = "import fal_core_worker.main"
+    loaded = modules_after(statement) - modules_after("pass")
+    packages = {name.partition(".")[0] for name in loaded}
+    assert packages <= {"fal_core_worker", *sys.stdlib_module_names}
+    assert not loaded.intersection(HEAVY)

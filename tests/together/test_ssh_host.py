@@ -1,0 +1,118 @@
+"""
+The host of the tutorial runs on a real sshd.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from fal_core import errors, function
+from fal_core.hosts import Host
+
+
+@pytest.fixture(scope="module")
+def host(ssh_server: Any, ssh_example: ModuleType) -> Iterator[Host[..., Any]]:
+    host = ssh_example.SshHost(
+        ssh_server.address, python=sys.executable, arguments=ssh_server.arguments
+    )
+    yield host
+    host.close()
+
+
+def test_call_runs_behind_ssh(host: Host[..., Any], capfd: pytest.CaptureFixture[str]):
+    """
+    The function runs in a session of ssh, and what it prints arrives before its result.
+    """
+
+    @function("current", host=host)
+    def look(number: int) -> tuple[int, bool]:
+        print("over there")
+        return number + 1, "SSH_CONNECTION" in os.environ
+
+    assert look(1) == (2, True)
+    assert capfd.readouterr().out == "over there\n"
+
+
+def test_stream_and_map(host: Host[..., Any]):
+    """
+    What a host gets by writing launch alone: streams and maps.
+    """
+
+    @function("current", host=host)
+    def count(limit: int) -> Iterator[int]:
+        yield from range(limit)
+
+    @function("current", host=host)
+    def double(number: int) -> int:
+        return number * 2
+
+    assert list(count(3)) == [0, 1, 2]
+    assert list(double.map(range(20))) == [number * 2 for number in range(20)]
+
+
+def test_exception_arrives_as_itself(host: Host[..., Any]):
+    """
+    The caller sees the exception that the function raised on the other machine.
+    """
+
+    @function("current", host=host)
+    def fail() -> None:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        fail()
+
+
+def test_lost_worker_is_told_from_a_lost_connection(
+    host: Host[..., Any], ssh_example: ModuleType
+):
+    """
+    A worker that exits is WorkerLost with its code; a machine that is not there, HostClosed.
+    """
+
+    @function("current", host=host)
+    def leave() -> None:
+        os._exit(3)
+
+    with pytest.raises(errors.WorkerLost) as lost:
+        leave()
+    assert lost.value.code == 3
+    nowhere = ssh_example.SshHost("root@127.0.0.1", arguments=("-p", "1", "-F", "none"))
+    with pytest.raises(errors.HostClosed, match="refused"):
+        leave.on(nowhere)()
+
+
+def test_timeout_ends_the_process_there(host: Host[..., Any], tmp_path: Any):
+    """
+    A call that is ended leaves nothing behind on the other machine.
+    """
+    trace = tmp_path / "pid"
+
+    @function("current", host=host, timeout=2)
+    def sleep(path: str) -> None:
+        with open(path, "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(60)
+
+    with pytest.raises(TimeoutError):
+        sleep(str(trace))
+    deadline = time.monotonic() + 5
+    while os.path.exists(f"/proc/{trace.read_text()}"):
+        assert time.monotonic() < deadline, "the worker is still there"
+        time.sleep(0.05)
+
+
+def test_url_names_the_machine(ssh_example: ModuleType):
+    """
+    A URL without a machine is refused with what to write.
+    """
+    assert ssh_example.SshHost.from_url("ssh://me@there").address == "me@there"
+    with pytest.raises(errors.OptionError, match="Write 'ssh://user@machine'"):
+        ssh_example.SshHost.from_url("ssh://")

@@ -1,0 +1,86 @@
+"""
+What type checkers infer of decorated functions; mypy and pyright read it, nothing runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+
+from typing_extensions import assert_type
+
+from fal_core import SpawnInfo, function
+
+
+@function("virtualenv", requirements=["numpy"], machine_type="GPU-H100")
+def embed(texts: list[str], *, size: int = 3) -> list[float]:
+    return [float(size)] * len(texts)
+
+
+@function("current")
+def numbers(limit: int) -> Iterator[int]:
+    yield from range(limit)
+
+
+@function("current")
+async def shout(text: str) -> str:
+    return text.upper()
+
+
+@function("current")
+async def letters(text: str) -> AsyncIterator[str]:
+    for letter in text:
+        yield letter
+
+
+def plain() -> None:
+    """
+    A function keeps its parameters and its result.
+    """
+    assert_type(embed(["a"], size=2), list[float])
+    assert_type(embed.submit(["a"]), Future[list[float]])
+    assert_type(embed.run_local(["a"]), list[float])
+    assert_type(list(embed.map([["a"], ["b"]])), list[list[float]])
+    assert_type(embed.on("local")(["a"]), list[float])
+    assert_type(embed.on(keep_alive=5)(["a"], size=1), list[float])
+    assert_type(embed.spawn(["a"]), SpawnInfo)
+
+
+def wrong() -> None:
+    """
+    A call that does not fit is an error of the type checker.
+    """
+    embed(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    embed(["a"], length=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    embed.submit()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def streams() -> None:
+    """
+    A generator is an iterator of its items.
+    """
+    assert_type(numbers(3), Iterator[int])
+    for number in numbers.stream(3):
+        assert_type(number, int)
+
+
+def coroutines() -> None:
+    """
+    Called from ordinary code, an ``async def`` gives its result.
+    """
+    assert_type(shout("a"), str)
+    assert_type(shout.submit("a"), Future[str])
+    for letter in letters("abc"):
+        assert_type(letter, str)
+
+
+async def from_coroutines() -> None:
+    """
+    ``aio`` gives what can be awaited, or an asynchronous iterator.
+    """
+    assert_type(await embed.aio(["a"]), list[float])
+    assert_type(await shout.aio("a"), str)
+    async for number in numbers.aio(3):
+        assert_type(number, int)
+    async for letter in letters.aio("abc"):
+        assert_type(letter, str)
