@@ -132,10 +132,10 @@ def _environment_uses(
     function: IsolatedFunction[..., Any], environment: Environment
 ) -> Iterator[OptionUse]:
     yield OptionUse(name="kind", value=repr(environment.kind), part="environment")
-    written = {name: value for name, value in function.options.environment.items()}
-    fields = {field.alias: field for field in attrs.fields(type(environment))}
-    for name in option_names(type(environment)):
-        if name in written:
+    cls: Any = type(environment)
+    fields = {field.alias: field for field in attrs.fields(cls)}
+    for name in option_names(cls):
+        if name in function.options.environment:
             field = fields[name]
             value = getattr(environment, field.name)
             # A field that may hold credentials has a representation of its own.

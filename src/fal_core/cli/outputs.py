@@ -80,16 +80,14 @@ def _fields(value: Any) -> Any:
 
     import attrs
 
-    if isinstance(value, type):
-        pass
-    elif dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
-    elif attrs.has(type(value)):
+    if attrs.has(type(value)):
         return attrs.asdict(value)
-    elif callable(getattr(value, "model_dump", None)):
+    if callable(getattr(value, "model_dump", None)):
         return value.model_dump(mode="json")
-    elif isinstance(value, set | frozenset):
+    if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
-    elif isinstance(value, os.PathLike):
+    if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(f"there is none for {type(value).__name__}")

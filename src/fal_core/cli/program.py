@@ -73,9 +73,9 @@ class LazyGroup(click.Group):
             try:
                 implementation.function(cli=self)
             except Exception as error:
+                name = implementation.plugin_name
                 complain(
-                    f"Plugin {implementation.plugin_name!r} could not add its commands: {error}",
-                    title="Warning",
+                    f"Plugin {name!r} could not add its commands: {error}", title="Warning"
                 )
 
 

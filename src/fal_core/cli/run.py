@@ -15,7 +15,7 @@ import click
 from fal_core.cli import arguments, targets
 from fal_core.cli.outputs import complain, to_json
 from fal_core.cli.progress import make_progress, watched
-from fal_core.functions import IsolatedFunction, to_host
+from fal_core.functions import IsolatedFunction
 from fal_core_worker.raised import RemoteTraceback
 
 
