@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
@@ -52,9 +53,23 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
             yield item
 
     async def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ReturnT:
-        future: Future[ReturnT] = await asyncio.to_thread(
-            self._function.submit, *args, **kwargs
-        )
+        made: list[Future[ReturnT]] = []
+        abandoned = threading.Event()
+
+        def submit() -> Future[ReturnT]:
+            made.append(self._function.submit(*args, **kwargs))
+            if abandoned.is_set():
+                made[0].cancel()
+            return made[0]
+
+        try:
+            future = await asyncio.to_thread(submit)
+        except asyncio.CancelledError:
+            # The thread goes on, and ends what it launches; or it has launched already.
+            abandoned.set()
+            for future in made:
+                future.cancel()
+            raise
         return await asyncio.wrap_future(future)
 
 
