@@ -109,9 +109,14 @@ class Printer:
         Print *value*; as text, None is nothing to print.
         """
         if self.output == "json":
-            print(to_json(value), file=self.stream, flush=True)
+            self._write(to_json(value))
         elif value is not None:
-            print(repr(value), file=self.stream, flush=True)
+            self._write(repr(value))
+
+    def _write(self, line: str) -> None:
+        # In one piece: lines of the function are printed by another thread.
+        self.stream.write(f"{line}\n")
+        self.stream.flush()
 
 
 def call(
