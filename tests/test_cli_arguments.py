@@ -145,7 +145,7 @@ def test_unknown_names_and_surplus_words_are_refused() -> None:
     """
     A name that the function does not have is refused with those it has; so is a surplus.
     """
-    with pytest.raises(ArgumentError, match="string has no argument 'nope'.*: text"):
+    with pytest.raises(ArgumentError, match=r"string has no argument 'nope'.*: text"):
         words(string, "--nope", "3")
     with pytest.raises(ArgumentError, match="takes 1 arguments by position"):
         words(string, "a", "b")

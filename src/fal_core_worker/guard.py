@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
 def _become(argv: Sequence[str]) -> None:
     trees.prepare_child()
     try:
-        os.execvp(argv[0], argv)
+        os.execvp(argv[0], list(argv))
     except OSError as error:
         os.write(2, f"{argv[0]} cannot be started: {error.strerror}\n".encode())
     finally:

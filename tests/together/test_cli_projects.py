@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,11 @@ def create(program: Any, name: str, role: str) -> Path:
     done = program("plugins", "new", name, f"--{role}", "--path", "project")
     assert done.returncode == 0, done.stderr
     project: Path = program.folder / "project"
-    declared = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    information = project / "src" / f"{declared['name']}-0.1.0.dist-info"
+    declared = (project / "pyproject.toml").read_text()
+    information = project / "src" / "created-0.1.0.dist-info"
     information.mkdir()
-    lines = [f"{key} = {value}" for key, value in declared["entry-points"]["fal_core"].items()]
-    (information / "entry_points.txt").write_text("\n".join(["[fal_core]", *lines, ""]))
+    plugins = declared.partition("[project.entry-points.fal_core]\n")[2].partition("\n\n")[0]
+    (information / "entry_points.txt").write_text(f"[fal_core]\n{plugins}\n".replace('"', ""))
     program.variables["PYTHONPATH"] = str(project / "src")
     return project
 
