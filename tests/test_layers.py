@@ -19,7 +19,7 @@ WORKER = ROOT / "src" / "fal_core_worker"
 LAYERS: tuple[tuple[str, ...], ...] = (
     # Values and small tools that stand alone.
     ("errors", "machines", "checks", "routes", "annotations", "caches", "caching", "logs"),
-    ("aio", "entry_points", "imports", "mismatches", "readers", "shortcuts"),
+    ("aio", "entry_points", "imports", "mismatches", "readers", "refusals", "shortcuts"),
     # The contracts that plugins are written against.
     ("events", "options", "environments", "hooks"),
     ("calls", "hosts", "builtin"),
@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("known_options", "plugins"),
     ("vocabulary", "observers"),
     # What travels, and the launching end of a worker.
+    ("captures", "models"),
     ("dependencies", "envelopes", "journals", "portability", "sources", "spawns"),
     ("sealing", "workers"),
     ("nesting",),

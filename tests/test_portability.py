@@ -107,3 +107,73 @@ def test_two_pythons(paths: list[str], direction: str) -> None:
     for name, reason in REFUSED.items():
         assert reason in refused[name]
         assert f"python_version={HERE!r}" in refused[name] or f"or {HERE!r}" in refused[name]
+
+
+MODELS = '''
+from __future__ import annotations
+import sys
+from typing import Literal, Optional
+from pydantic import BaseModel, Field, field_validator
+
+LIMIT = 10
+
+class Part(BaseModel):
+    """A part."""
+    size: int = Field(default=1, gt=0)
+
+class Whole(BaseModel):
+    name: str
+    parts: list[Part] = []
+    inner: Optional[Whole] = None
+    mode: Literal["fast", "slow"] = "fast"
+
+    @field_validator("name")
+    @classmethod
+    def check_name(cls, name):
+        if len(name) > LIMIT:
+            raise ValueError("too long")
+        return name
+
+    def grown(self):
+        return Whole(name=self.name + "!", parts=[Part(size=2)], inner=self)
+
+size = Whole(name="field name")
+
+def grow(whole: Whole):
+    return whole.grown(), sys.version_info[1]
+
+def fail():
+    Whole(name="x" * (LIMIT + 1))
+
+sys.path.insert(0, sys.argv[1])
+from home import Worker
+worker = Worker(sys.argv[2], sys.argv[3:])
+(grown, minor), = worker(grow, (Whole(name="w"),), portable=True)
+assert type(grown) is Whole and grown.inner == Whole(name="w"), grown
+assert grown.parts == [Part(size=2)]
+assert minor != sys.version_info[1]
+error, = worker(fail, (), portable=True)
+assert "too long" in str(error), repr(error)
+'''
+
+
+def test_pydantic_models_are_made_anew(paths: list[str], tmp_path: Path) -> None:
+    """
+    A pydantic model travels as the statement that defines it.
+    """
+    pydantic = pytest.importorskip("pydantic")
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv is None:
+        pytest.skip("There is no uv to give the other Python a pydantic.")
+    other = str(tmp_path / "other" / "bin" / "python")
+    subprocess.run(
+        [uv, "venv", "-q", "--python", other_python(), tmp_path / "other"], check=True
+    )
+    wanted = f"pydantic=={pydantic.VERSION}"
+    subprocess.run([uv, "pip", "install", "-q", "--python", other, wanted], check=True)
+    script = tmp_path / "models.py"
+    script.write_text(MODELS)
+    command = [sys.executable, str(script), str(HOME.parent), other, *paths]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

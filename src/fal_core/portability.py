@@ -19,6 +19,8 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from fal_core.imports import is_standard_path
+from fal_core.models import is_model, reduce_model
+from fal_core.refusals import NotPortable
 from fal_core_worker import classes, portable
 from fal_core_worker.pickling import Pickler
 from fal_core_worker.portable import (
@@ -56,12 +58,6 @@ _OF_PROTOCOL = {
 State = tuple[dict[str, Any], dict[str, Any]]
 
 
-class NotPortable(Exception):
-    """
-    There is no sound portable form; the text is a sentence that says why.
-    """
-
-
 class PortablePickler(Pickler):
     """
     Pickles functions and classes as source.
@@ -89,10 +85,8 @@ class PortablePickler(Pickler):
 def _reduce_class(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     make, arguments, (content, slots), *_ = reduced
     content = {name: value for name, value in content.items() if name not in _OF_THIS_PYTHON}
-    if hasattr(cls, "__pydantic_core_schema__"):
-        raise NotPortable(
-            f"Class {cls.__qualname__!r} is a pydantic model: it holds a schema of its Python."
-        )
+    if is_model(cls):
+        return reduce_model(cls, locate)
     fill: Any = classes.fill_class
     if issubclass(cls, enum.Enum):
         content = {name: value for name, value in content.items() if _is_written(name, value)}

@@ -8,6 +8,7 @@ import heapq
 import itertools
 import os
 import selectors
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -107,9 +108,21 @@ class Reader:
                         os.read(self._wake_reader, 4096)
                     except BlockingIOError:
                         pass
-                elif not key.data.read_ready():
-                    self.unfollow(key.data)
+                else:
+                    self._read(key.data)
             self._run_due()
+
+    def _read(self, source: Readable) -> None:
+        try:
+            more = source.read_ready()
+        except Exception:
+            # One source that fails is told and left; the others are read on.
+            threading.excepthook(
+                threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+            )
+            more = False
+        if not more:
+            self.unfollow(source)
 
     def _timeout(self) -> float | None:
         with self._lock:

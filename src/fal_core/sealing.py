@@ -148,7 +148,8 @@ def _seal_portable(
 ) -> tuple[Sealed | None, str, list[Name]]:
     if not wanted:
         return None, "", named
-    from fal_core.portability import NotPortable, PortablePickler
+    from fal_core.portability import PortablePickler
+    from fal_core.refusals import NotPortable
 
     try:
         return _dump(PortablePickler(by_value=by_value), head, func, named), "", named

@@ -84,6 +84,18 @@ class OutboundArena:
             self.resized = True
             return True
 
+    def close(self) -> None:
+        """
+        Let go of the memory; nothing can be stored any more.
+        """
+        with self._lock:
+            self.capacity = 0
+            self._free.clear()
+            self._map = None
+            if self.descriptor >= 0:
+                os.close(self.descriptor)
+                self.descriptor = -1
+
     def _allocate(self, size: int) -> int | None:
         for index, (offset, room) in enumerate(self._free):
             if room >= size:
@@ -155,6 +167,15 @@ class InboundArena:
         block: Any = (ctypes.c_ubyte * length).from_buffer(self._map, offset)
         weakref.finalize(block, self.freed.append, offset).atexit = False
         return memoryview(block).cast("B").toreadonly()
+
+    def close(self) -> None:
+        """
+        Let go of the memory; views that are held keep it until they die.
+        """
+        self._map = None
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
     def take_freed(self) -> bytes:
         """

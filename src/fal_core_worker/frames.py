@@ -251,12 +251,15 @@ class Stream:
 
     def close(self) -> None:
         """
-        Close both descriptors; it may be called again.
+        Close both descriptors and the arenas; it may be called again.
         """
         for descriptor in {self.reader, self.writer}:
             if descriptor >= 0:
                 os.close(descriptor)
         self.reader = self.writer = -1
+        for arena in (self.inbound, self.outbound):
+            if arena is not None:
+                arena.close()
 
     def _add(
         self,

@@ -195,11 +195,17 @@ def dump(pickler: Pickler, value: Any) -> Sealed:
     Seal *value* with *pickler*, which takes notes meanwhile.
     """
     file = pickler.file
-    pickler.dump(value)
+    try:
+        pickler.dump(value)
+        buffers = tuple(pickler.buffers)
+    finally:
+        # The pickler is part of a cycle: nothing large waits with it for the collector.
+        pickler.clear_memo()
+        pickler.buffers.clear()
     if pickler.contains_code:
         file.seek(0)
         file.write(CODE_PREFIX)
-    return Sealed(file.getvalue(), tuple(pickler.buffers))
+    return Sealed(file.getvalue(), buffers)
 
 
 def seal(value: Any, what: str, names: Sequence[str] = (), **options: Any) -> Sealed:

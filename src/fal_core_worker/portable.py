@@ -16,7 +16,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 
-from fal_core_worker.classes import fill_class
+from fal_core_worker.classes import fill_class, identity
 
 #: The text of a top-level statement, the number of its first line, its file, and
 #: the names of the ``__future__`` features that hold in it.
@@ -95,7 +95,7 @@ def make_named_tuple(
     defaults: tuple[Any, ...],
     module: str,
     qualname: str,
-    identity: str,
+    tracker: str,
     extra: None,
 ) -> type:
     """
@@ -103,7 +103,7 @@ def make_named_tuple(
     """
     made: Any = namedtuple(name, fields, defaults=defaults, module=module)  # type: ignore[misc]
     made.__qualname__ = qualname
-    tracked: type = cloudpickle._lookup_class_or_track(identity, made)
+    tracked: type = cloudpickle._lookup_class_or_track(tracker, made)
     return tracked
 
 
@@ -152,3 +152,32 @@ def fill_protocol(cls: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> Non
         cls.__protocol_attrs__ = find_members(cls)
     if runtime:
         typing.runtime_checkable(cls)
+
+
+# The namespaces of models that are not filled yet, by their identity.
+_spaces: dict[str, dict[str, Any]] = {}
+
+
+def make_by_statement(
+    unit: Unit, name: str, module: str, used: dict[str, Any], tracker: str, extra: None
+) -> type:
+    """
+    Make a pydantic model by running the statement that defines it.
+    """
+    space: dict[str, Any] = {"__name__": module, "__builtins__": __builtins__, **used}
+    exec(compile_unit(unit), space)
+    made: Any = space[name]
+    _spaces[tracker] = space
+    # There may be no module here in which it could look up annotations.
+    made.model_rebuild(raise_errors=False, _types_namespace=dict(space))
+    tracked: type = cloudpickle._lookup_class_or_track(tracker, made)
+    return tracked
+
+
+def fill_model(cls: type, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """
+    Give the methods of a model what they refer to.
+    """
+    later = state[1].pop("space")
+    if fill_class(cls, state):
+        _spaces.pop(identity(cls)).update(later)

@@ -274,6 +274,8 @@ class SerialRunner(Runner):
                 os._exit(0)
             self.output.flush_call()
             send_value(self.stream, channel, value, raw)
+        # What is large is not held until the next call.
+        arguments = value = sealed = None
         self.channel = 0
 
     def _run_many(self, function: Any, raw: Any, arguments: Any, count: int) -> Any:

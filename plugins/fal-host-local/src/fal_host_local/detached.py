@@ -242,15 +242,16 @@ class DetachedExecution:
             )
 
     def _follow_supervisor(self) -> bool:
-        try:
-            self._connection = self._wait_for_supervisor()
-        finally:
-            self._connected.set()
-        if self._connection is None:
+        connection = self._wait_for_supervisor()
+        if connection is not None:
+            # It comes first: what others send follows it.
+            connection.sendall(self._after.to_bytes(8, "little"))
+        self._connection = connection
+        self._connected.set()
+        if connection is None:
             return False
         records = Records()
-        with self._connection as connection:
-            connection.sendall(self._after.to_bytes(8, "little"))
+        with connection:
             while chunk := _receive(connection):
                 for event in records.feed(chunk):
                     self._after += 1

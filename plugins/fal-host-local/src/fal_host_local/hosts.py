@@ -128,6 +128,7 @@ class LocalHost(Host[..., Any]):
         key = (
             call.environment.kind,
             call.environment.key,
+            getattr(call.environment, "force", None),
             options.max_concurrency,
             options.min_concurrency,
             options.max_multiplexing,
@@ -176,6 +177,9 @@ class LocalHost(Host[..., Any]):
             settings |= {"arenas": (3, 4, _capacity()), "page": 5}
         number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
         theirs.close()
+        if arenas is not None:
+            # The mappings stay; only the arenas that may grow are needed here.
+            os.close(descriptors[3])
         began = time.monotonic()
 
         def lost() -> HostError:
@@ -213,7 +217,6 @@ def _make_arenas() -> tuple[Arenas, list[int]]:
         OutboundArena(to_worker, _capacity()),
         mmap.mmap(page, mmap.PAGESIZE),
     )
-    # The mapping keeps a descriptor of its own; this one goes with the worker.
     return arenas, [to_worker, from_worker, page]
 
 

@@ -89,6 +89,8 @@ class Keeper:
         Wait for the end of a worker and return its wait status, or None.
         """
         until = time.monotonic() + timeout
+        if self._control.fileno() < 0:
+            return None
         poll = select.poll()
         poll.register(self._control.fileno(), select.POLLIN)
         while number not in self._exits:

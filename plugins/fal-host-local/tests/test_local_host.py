@@ -1,0 +1,353 @@
+"""
+Warm workers on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fal_core import Cancelled, HostClosed, OptionError, Timeout, function
+from fal_core.testing.processes import is_alive, wait_until
+from fal_host_local import LocalHost
+
+
+@pytest.fixture
+def host():
+    """
+    A local host of the test's own.
+    """
+    host = LocalHost()
+    yield host
+    host.close()
+
+
+def get_pid() -> int:
+    return os.getpid()
+
+
+def sleep(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def test_a_worker_is_kept_for_the_next_call(host):
+    """
+    Calls of one environment and set of options share a warm worker.
+    """
+    first = function("current", host=host)(get_pid)
+    second = function("current", host=host)(sleep)
+
+    assert first() == first() == second(0)
+    assert host.worker_count == 1
+
+
+def test_other_options_have_other_workers(host):
+    """
+    Functions with different options of the host share no worker.
+    """
+    plain = function("current", host=host)(get_pid)
+
+    assert plain() != plain.on(keep_alive=5)()
+
+
+def test_an_idle_worker_ends_after_keep_alive(host):
+    """
+    ``keep_alive`` is how long a worker stays warm without a call.
+    """
+    isolated = function("current", host=host, keep_alive=0.2)(get_pid)
+
+    pid = isolated()
+
+    assert wait_until(lambda: not is_alive(pid), 5)
+    assert wait_until(lambda: host.worker_count == 0, 5)
+    assert isolated() != pid
+
+
+def test_min_concurrency_outlives_keep_alive(host):
+    """
+    ``min_concurrency`` workers stay warm however long they are idle.
+    """
+    isolated = function("current", host=host, keep_alive=0.1, min_concurrency=1)(get_pid)
+
+    pid = isolated()
+    time.sleep(0.5)
+
+    assert isolated() == pid
+
+
+def test_no_more_workers_than_max_concurrency(host):
+    """
+    Calls beyond ``max_concurrency`` wait for a worker.
+    """
+    isolated = function("current", host=host, max_concurrency=2)(sleep)
+
+    futures = [isolated.submit(0.1) for _ in range(6)]
+    pids = {future.result() for future in futures}
+
+    assert len(pids) <= 2
+    assert host.worker_count <= 2
+
+
+def test_a_second_worker_starts_while_the_first_is_busy(host):
+    """
+    A call that has waited for long gets a worker of its own.
+    """
+    isolated = function("current", host=host, max_concurrency=2)(sleep)
+    isolated(0)
+
+    long = isolated.submit(3.0)
+    short = isolated.submit(0)
+
+    short.result(timeout=2.5)
+    assert not long.done()
+    assert long.cancel()
+
+
+def test_many_threads_share_the_workers(host):
+    """
+    Any thread may call at any time.
+    """
+    isolated = function("current", host=host)(lambda x: x + 1)
+    wrong: list[int] = []
+
+    def work() -> None:
+        for number in range(100):
+            if isolated(number) != number + 1:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+    assert host.worker_count <= host.capabilities.concurrency
+
+
+def test_multiplexed_calls_share_a_worker(host):
+    """
+    ``max_multiplexing`` calls run at once in one worker, threads and tasks alike.
+    """
+
+    async def wait(seconds: float) -> int:
+        import asyncio
+
+        await asyncio.sleep(seconds)
+        return os.getpid()
+
+    options = {"max_multiplexing": 8, "max_concurrency": 1}
+    blocking = function("current", host=host, **options)(sleep)
+    awaiting = function("current", host=host, **options)(wait)
+    blocking(0)
+
+    began = time.monotonic()
+    futures = [isolated.submit(0.5) for isolated in (blocking, awaiting) for _ in range(4)]
+    pids = {future.result() for future in futures}
+
+    assert len(pids) == 1
+    # One after another they would take 4 s.
+    assert time.monotonic() - began < 3
+
+
+def test_cancelling_a_multiplexed_call_leaves_its_neighbours(host):
+    """
+    A cancelled thread is abandoned; its worker is replaced once it has drained.
+    """
+    isolated = function("current", host=host, max_multiplexing=4, max_concurrency=1)(sleep)
+    pid = isolated(0)
+
+    neighbour = isolated.submit(0.5)
+    stuck = isolated.spawn(30)
+    time.sleep(0.2)
+    stuck.cancel()
+
+    with pytest.raises(Cancelled):
+        stuck.future.result(timeout=5)
+    assert neighbour.result(timeout=5) == pid
+    assert isolated(0) != pid
+    assert wait_until(lambda: not is_alive(pid), 5)
+
+
+def test_setup_runs_once_in_a_worker(host, tmp_path: Path):
+    """
+    ``setup_function`` runs once per worker; its result is the first argument.
+    """
+    log = tmp_path / "log"
+
+    def load() -> dict[str, int]:
+        with open(log, "a") as file:
+            file.write("loaded\n")
+        return {"calls": 0}
+
+    @function("current", host=host, setup_function=load)
+    def count(state: dict[str, int], step: int) -> int:
+        state["calls"] += step
+        return state["calls"]
+
+    assert [count(1), count(2), count(3)] == [1, 3, 6]
+    assert log.read_text() == "loaded\n"
+
+
+def test_a_setup_that_raises_is_the_error_of_the_call(host):
+    """
+    What ``setup_function`` raises arrives as itself.
+    """
+
+    def load() -> None:
+        raise LookupError("no model")
+
+    isolated = function("current", host=host, setup_function=load)(lambda state: 1)
+
+    with pytest.raises(LookupError, match="no model"):
+        isolated()
+
+
+def test_secrets_come_from_the_environment_and_the_project(
+    host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Only the secrets that are named are seen, under their names.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAL_TEST_TOKEN", "from-environment")
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / ".env").write_text(
+        "# comment\nexport FAL_TEST_FILE='from file'\nFAL_TEST_OTHER=unseen\n"
+    )
+    isolated = function("current", host=host, secrets=["FAL_TEST_TOKEN", "FAL_TEST_FILE"])(
+        lambda: {name: value for name, value in os.environ.items() if "FAL_TEST" in name}
+    )
+
+    assert isolated() == {
+        "FAL_TEST_TOKEN": "from-environment",
+        "FAL_TEST_FILE": "from file",
+    }
+
+
+def test_a_secret_is_nowhere_to_be_read(host, monkeypatch: pytest.MonkeyPatch):
+    """
+    The value of a secret is not in the worker's argv or initial environment.
+    """
+    monkeypatch.setenv("FAL_TEST_TOKEN", "the-secret-value")
+    isolated = function("current", host=host, secrets=["FAL_TEST_TOKEN"])(get_pid)
+
+    pid = isolated()
+
+    for name in ("cmdline", "environ"):
+        assert b"the-secret-value" not in Path(f"/proc/{pid}/{name}").read_bytes()
+    assert "the-secret-value" not in repr(isolated)
+
+
+def test_a_missing_secret_is_named(host):
+    """
+    A secret that is set nowhere is an error that says where to set it.
+    """
+    isolated = function("current", host=host, secrets=["FAL_TEST_NOWHERE"])(get_pid)
+
+    with pytest.raises(Exception, match=r"FAL_TEST_NOWHERE.*\.env"):
+        isolated()
+
+
+def test_a_closed_host_takes_no_calls(host):
+    """
+    Closing a host ends its workers and refuses calls.
+    """
+    isolated = function("current", host=host)(get_pid)
+    pid = isolated()
+
+    host.close()
+
+    assert wait_until(lambda: not is_alive(pid), 5)
+    with pytest.raises(HostClosed):
+        isolated()
+
+
+def test_a_call_that_takes_too_long_is_ended(host):
+    """
+    A timeout ends the call, and its worker serves the next one.
+    """
+    isolated = function("current", host=host, timeout=0.3)(sleep)
+    isolated(0)
+
+    with pytest.raises(Timeout, match=r"0\.3 s"):
+        isolated(30)
+    with pytest.raises(Timeout):
+        isolated.submit(30).result(timeout=10)
+    assert isolated(0)
+
+
+def test_a_function_that_does_not_listen_is_killed(host):
+    """
+    What an interrupt does not end is killed after the grace.
+    """
+
+    def stubborn() -> None:
+        while True:
+            try:
+                time.sleep(30)
+            except BaseException:
+                pass
+
+    isolated = function("current", host=host)(stubborn).with_policy(grace=0.2)
+    info = isolated.spawn()
+    time.sleep(0.3)
+    info.cancel(grace=0.2)
+
+    with pytest.raises(Cancelled):
+        info.future.result(timeout=10)
+
+
+def test_large_arrays_are_read_in_place(host):
+    """
+    Large buffers come through shared memory, read-only, and hold their values
+    for as long as they are held, whatever comes after them.
+    """
+    numpy = pytest.importorskip("numpy")
+    double = function("current", host=host)(lambda array: array * 2)
+
+    results = [double(numpy.full(200_000, number)) for number in range(40)]
+
+    assert [int(result[-1]) for result in results] == [2 * number for number in range(40)]
+    assert not results[0].flags.writeable
+
+
+def test_shared_memory_is_used_again(host):
+    """
+    Blocks whose views have died are used again: arenas do not grow.
+    """
+    numpy = pytest.importorskip("numpy")
+    same = function("current", host=host)(lambda array: array)
+    array = numpy.ones(1 << 20)
+
+    def sizes() -> list[int]:
+        found = []
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                if "memfd:fal-core" in os.readlink(f"/proc/self/fd/{name}"):
+                    found.append(os.stat(f"/proc/self/fd/{name}").st_size)
+            except FileNotFoundError:
+                pass
+        return found
+
+    for _ in range(3):
+        same(array)
+    before = sizes()
+    for _ in range(100):
+        same(array)
+
+    assert before
+    assert sizes() == before
+
+
+def test_a_local_host_takes_no_address():
+    """
+    ``local://somewhere`` is refused where it is written.
+    """
+    with pytest.raises(OptionError, match="takes no address"):
+        function("current", host="local://elsewhere")
