@@ -91,7 +91,8 @@ class Stream(Iterator[Any]):
 
     def _launch(self) -> None:
         call = self.launcher.call(self._arguments, stream=True)
-        self.execution = self.launcher.launch(call, _StreamSink(self.launcher, self._events))
+        sink = _StreamSink(self.launcher, self._events)
+        self.execution = sink.execution = self.launcher.launch(call, sink)
 
     def _end(self, exited: Exited) -> None:
         from fal_core.launches import is_retried, open_outcome

@@ -118,10 +118,7 @@ def watched(host: Host[..., Any], progress: Progress) -> Iterator[None]:
             if not progress(event):
                 sink(event)
 
-        execution = plain_launch(call, tell)
-        if hasattr(sink, "execution"):
-            sink.execution = execution
-        return execution
+        return plain_launch(call, tell)
 
     # The host itself is watched, and not one around it: functions that are called by
     # the function share its host, and go on sharing it.
