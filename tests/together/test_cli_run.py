@@ -276,7 +276,7 @@ def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert said.endswith("Cancelled: It was interrupted.\n")
+    assert said.endswith("Interrupted: Ctrl-C ended the command.\n")
     assert "Traceback" not in said
     wait_for(lambda: not is_alive(int(pid_file.read_text())))
 

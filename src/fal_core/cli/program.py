@@ -122,7 +122,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _show(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        complain("It was interrupted.", title="Cancelled")
+        complain("Ctrl-C ended the command.", title="Interrupted")
         return INTERRUPTED
     except FalCoreError as error:
         complain(str(error))
