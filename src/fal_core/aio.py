@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
@@ -65,19 +66,19 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
 
     async def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ReturnT:
         made: list[Future[ReturnT]] = []
-        is_left = False
+        abandoned = threading.Event()
 
         def submit() -> Future[ReturnT]:
             made.append(self._function.submit(*args, **kwargs))
-            if is_left:
+            if abandoned.is_set():
                 made[0].cancel()
             return made[0]
 
         try:
             future = await asyncio.to_thread(submit)
         except asyncio.CancelledError:
-            # The thread submits all the same; what it has submitted is ended.
-            is_left = True
+            # The thread goes on, and ends what it launches; or it has launched already.
+            abandoned.set()
             for future in made:
                 future.cancel()
             raise
