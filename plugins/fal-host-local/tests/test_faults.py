@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_core import HostError, WorkerLost, function
+from fal_core import HostError, OutOfMemory, WorkerLost, function
 from fal_core.testing.processes import is_alive, wait_until
 
 
@@ -90,6 +90,34 @@ def test_memory_limit_is_an_error_of_the_function():
     with pytest.raises(MemoryError):
         fill()
     assert function("current")(inc)(1) == 2
+
+
+def test_a_worker_killed_for_want_of_memory_is_named(tmp_path: Path):
+    """
+    A worker that the system ends for the memory it uses is an ``OutOfMemory``.
+    """
+    group = Path("/sys/fs/cgroup/memory") / f"fal-core-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"A memory cgroup cannot be made here: {error.strerror}.")
+
+    @function("current", keep_alive=0)
+    def fill(group: str) -> None:
+        with open(f"{group}/memory.limit_in_bytes", "w") as file:
+            file.write(str(64 << 20))
+        with open(f"{group}/cgroup.procs", "w") as file:
+            file.write(str(os.getpid()))
+        held = []
+        while True:
+            held.append(os.urandom(1 << 20))
+
+    try:
+        with pytest.raises(OutOfMemory, match="out of memory"):
+            fill(str(group))
+    finally:
+        assert wait_until(lambda: not (group / "cgroup.procs").read_text(), 5)
+        group.rmdir()
 
 
 DAEMON = """
