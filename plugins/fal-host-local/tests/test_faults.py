@@ -18,6 +18,8 @@ import pytest
 from fal_core import HostError, OutOfMemory, WorkerLost, function
 from fal_core.testing.processes import is_alive, wait_until
 
+pytestmark = pytest.mark.faults
+
 
 def inc(x: int) -> int:
     return x + 1
@@ -469,3 +471,29 @@ def test_a_source_cache_that_cannot_be_written_is_done_without(tmp_path: Path):
         timeout=60,
     )
     assert (result.stdout, result.stderr) == ("2\n", "")
+
+
+def test_a_lost_batch_runs_no_item_twice(tmp_path: Path):
+    """
+    When a worker is lost in a map, each item has run once, or is told as lost.
+    """
+    ran = tmp_path / "ran"
+
+    @function("current", max_concurrency=1)
+    def work(item: int) -> int:
+        with open(ran, "a") as file:
+            file.write(f"{item}\n")
+        if item == 137:
+            os._exit(1)
+        return item
+
+    results = list(work.map(range(300), return_exceptions=True))
+
+    items = [int(line) for line in ran.read_text().split()]
+    assert sorted(items) == list(range(300))
+    lost = [index for index, value in enumerate(results) if isinstance(value, WorkerLost)]
+    assert lost
+    assert lost[-1] == 137
+    assert [value for value in results if isinstance(value, int)] == [
+        item for item in range(300) if item not in lost
+    ]
