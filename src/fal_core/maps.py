@@ -42,7 +42,7 @@ class Mapping(Iterator[Any]):
     ) -> None:
         self._events: SimpleQueue[tuple[Batch, Event]] = SimpleQueue()
         self._batcher = Batcher(launcher, self._put, self._deliver)
-        arguments = zip(zip(*iterables), repeat({}))  # noqa: B905
+        arguments: Iterator[Any] = zip(zip(*iterables), repeat({}))  # noqa: B905
         self._inputs: Iterator[Any] | None = zip(arguments, count())
         self._stride = 1
         self._input_error: BaseException | None = None
