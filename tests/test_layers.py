@@ -50,6 +50,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("futures", "maps"),
     ("functions",),
     ("attaching",),
+    # What is told to people.
+    ("explanations", "health"),
+    ("cli",),
     # What ships for those who test a host.
     ("testing",),
 )

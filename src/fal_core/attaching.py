@@ -43,7 +43,8 @@ def attach(
     info = SpawnInfo(SpawnFuture())
     sink = SpawnSink(launcher, info)
     execution = place.attach(reference, sink, after)
-    sink.execution = info.stream = execution
+    info.stream = execution
+    sink.follow(execution)
     assert isinstance(info.future, SpawnFuture)
     info.future.execution = execution
     return info

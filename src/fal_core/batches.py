@@ -247,11 +247,10 @@ class Batcher:
 
     def _finish(self, batch: Batch, exited: Exited) -> None:
         self.running.discard(batch)
-        # Without a cycle its items, and memory they share, go with the last view.
+        # An execution refers to its sink: nothing waits for the collector.
         batch.execution = None
         if len(batch.items) == 1:
             outcome = self._single(batch, exited)
-            batch.outcome = None
             self._settle(batch.items, batch.tags, [outcome])
             self._adapt(batch, 1)
             return
@@ -279,8 +278,9 @@ class Batcher:
     def _single(self, batch: Batch, exited: Exited) -> ItemOutcome:
         from fal_core.launches import open_outcome
 
+        outcome, batch.outcome = batch.outcome, None
         try:
-            return VALUE, open_outcome(batch.launcher, batch.outcome, exited)
+            return VALUE, open_outcome(batch.launcher, outcome, exited)
         except BaseException as error:
             return RAISED, error
 

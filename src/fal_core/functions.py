@@ -145,12 +145,12 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             from fal_core.streams import Stream
 
             return Stream(launcher, args, kwargs)  # type: ignore[return-value]
+        if launcher.policy.retries:
+            from fal_core.retries import call_again
+
+            return call_again(launcher, (args, kwargs))  # type: ignore[no-any-return]
         waiter = launcher.waiter()
         waiter.wait(launcher.launch(launcher.call((args, kwargs)), waiter))
-        if launcher.policy.retries:
-            from fal_core.retries import repeat
-
-            waiter = repeat(launcher, waiter, (args, kwargs))
         result: ReturnT = waiter.result()
         return result
 
@@ -218,7 +218,11 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             window=window,
         )
 
-    def stream(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Iterator[Any]:
+    def stream(
+        self: IsolatedFunction[ArgsT, Iterator[ItemT]],
+        *args: ArgsT.args,
+        **kwargs: ArgsT.kwargs,
+    ) -> Iterator[ItemT]:
         """
         Run a generator function and iterate over what it yields, as it does.
         """

@@ -8,6 +8,7 @@ import itertools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -234,16 +235,21 @@ class Waiter(Driver):
         """
         Return what the function returned, or raise what it raised.
         """
-        return open_outcome(self.launcher, self.outcome, self.exited)
+        outcome = self.outcome
+        # The execution refers to its sink: nothing large waits for the collector.
+        self.outcome = self.execution = None
+        return open_outcome(self.launcher, outcome, self.exited)
 
     def _drive(self, execution: Execution, timeout: float | None) -> None:
+        until = None if timeout is None else time.monotonic() + timeout
         if isinstance(execution, Driven):
             execution.drive(timeout)
-            if self.exited is not None or timeout is not None:
+            if self.exited is not None:
                 return
+        # Another thread delivers the events, or the time is up.
         self._event = threading.Event()
         if self.exited is None:
-            self._event.wait(timeout)
+            self._event.wait(None if until is None else max(0.0, until - time.monotonic()))
 
 
 def open_outcome(launcher: Launcher, outcome: Outcome | None, exited: Exited | None) -> Any:
@@ -306,7 +312,7 @@ def _traceparent() -> str | None:
     return current_traceparent()
 
 
-def is_retried(policy: Policy, error: BaseException) -> bool:
+def is_retried(policy: Policy, error: BaseException | None) -> bool:
     """
     Tell whether a call that ended with *error* may be made again.
     """

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from fal_core.errors import HostError
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome
 from fal_core.hosts import Execution
 from fal_core_worker import frames
@@ -91,18 +90,19 @@ class Stream(Iterator[Any]):
 
     def _launch(self) -> None:
         call = self.launcher.call(self._arguments, stream=True)
-        self.execution = self.launcher.launch(call, _StreamSink(self.launcher, self._events))
+        sink = _StreamSink(self.launcher, self._events)
+        self.execution = sink.execution = self.launcher.launch(call, sink)
 
     def _end(self, exited: Exited) -> None:
         from fal_core.launches import is_retried, open_outcome
 
         reason = exited.reason
         policy = self.launcher.policy
-        if isinstance(reason, HostError) and not self._taken and self._outcome is None:
-            if self._attempts < policy.retries and is_retried(policy, reason):
-                self._attempts += 1
-                self._launch()
-                return
+        unheard = reason is not None and not self._taken and self._outcome is None
+        if unheard and self._attempts < policy.retries and is_retried(policy, reason):
+            self._attempts += 1
+            self._launch()
+            return
         self._ended = True
         open_outcome(self.launcher, self._outcome, exited)
 

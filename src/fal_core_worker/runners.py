@@ -317,11 +317,12 @@ class SerialRunner(Runner):
             if self._busy:
                 raise SystemExit(143)
             self.stopping = True
-        elif self._cancelled == self.channel and self.interruptible:
-            # Where a frame or a line is half written the watcher asks again.
-            if not (self.stream.is_sending or self.output.is_writing):
-                self.interruptible = False
-                raise CallCancelled
+            return
+        # Where a frame or a line is half written the watcher asks again.
+        busy = self.stream.is_sending or self.output.is_writing
+        if self._cancelled == self.channel and self.interruptible and not busy:
+            self.interruptible = False
+            raise CallCancelled
 
     def cancel(self, channel: int) -> None:
         self._cancelled = channel

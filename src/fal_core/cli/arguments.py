@@ -1,0 +1,245 @@
+"""
+Arguments: words of a command line, made into those that a function takes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from fal_core.annotations import plain
+from fal_core.errors import OptionTypeError
+from fal_core.functions import IsolatedFunction
+from fal_core.texts import parse_json, parse_text
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+_EMPTY = inspect.Parameter.empty
+_BY_POSITION = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
+
+
+class ArgumentError(ValueError):
+    """
+    The words of the command line do not fit the function.
+    """
+
+
+@attrs.frozen
+class Parameters:
+    """
+    What a function takes from whoever calls it.
+
+    Attributes:
+        name: Of the function.
+
+        positional: Those that may be given by position.
+
+        named: Those that may be given by name.
+
+        rest: The annotation of further positional arguments. None where there are none.
+
+        others: The annotation of further named arguments. None where there are none.
+    """
+
+    name: str
+    signature: inspect.Signature
+    positional: tuple[inspect.Parameter, ...]
+    named: Mapping[str, inspect.Parameter]
+    rest: inspect.Parameter | None
+    others: inspect.Parameter | None
+
+    @classmethod
+    def of(cls, function: IsolatedFunction[..., Any]) -> Parameters:
+        """
+        Return the parameters of *function*, that of its ``setup_function`` left out.
+        """
+        name = getattr(function.raw_func, "__name__", "function")
+        signature = _signature(function.raw_func)
+        every = list(signature.parameters.values())
+        if function.options.host.get("setup_function") is not None:
+            every = every[1:]
+        signature = signature.replace(parameters=every)
+
+        def first(kind: Any) -> inspect.Parameter | None:
+            return next((each for each in every if each.kind is kind), None)
+
+        return cls(
+            name,
+            signature,
+            tuple(each for each in every if each.kind in _BY_POSITION),
+            {
+                each.name: each
+                for each in every
+                if each.kind is each.KEYWORD_ONLY or each.kind is each.POSITIONAL_OR_KEYWORD
+            },
+            first(inspect.Parameter.VAR_POSITIONAL),
+            first(inspect.Parameter.VAR_KEYWORD),
+        )
+
+    def check(self, arguments: Arguments) -> Arguments:
+        """
+        Return *arguments*, which fit.
+
+        Raises:
+            ArgumentError: They do not.
+        """
+        args, kwargs = arguments
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"{self.name}{self.signature}: {error}.") from None
+        return arguments
+
+    def find(self, name: str) -> inspect.Parameter:
+        """
+        Return the parameter that is given as *name*.
+        """
+        found = self.named.get(name) or self.others
+        if found is None:
+            known = ", ".join(self.named) or "none"
+            raise ArgumentError(
+                f"{self.name} has no argument {name!r}. Its named arguments: {known}."
+            )
+        return found
+
+    def at(self, index: int) -> inspect.Parameter:
+        """
+        Return the parameter that is given as number *index*.
+        """
+        if index < len(self.positional):
+            return self.positional[index]
+        if self.rest is None:
+            raise ArgumentError(
+                f"{self.name}{self.signature} takes {len(self.positional)} arguments by "
+                "position, and was given more."
+            )
+        return self.rest
+
+
+def parse_words(function: IsolatedFunction[..., Any], words: Sequence[str]) -> Arguments:
+    """
+    Return the arguments that *words* stand for, each as its annotation has it.
+
+    Words are taken by position; ``--name value`` and ``--name=value`` by name, and
+    ``--name`` and ``--no-name`` alone for what is true or false.
+
+    Raises:
+        ArgumentError: They do not fit the function.
+    """
+    parameters = Parameters.of(function)
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if not word.startswith("--") or word == "--":
+            parameter = parameters.at(len(args))
+            args.append(_convert(parse_text, word, parameter, parameter.name))
+            continue
+        name, text = _named(parameters, word, waiting)
+        if name in kwargs:
+            raise ArgumentError(f"Argument {name!r} is given twice.")
+        kwargs[name] = _convert(parse_text, text, parameters.find(name), name)
+    return parameters.check((tuple(args), kwargs))
+
+
+def parse_json_arguments(function: IsolatedFunction[..., Any], text: str) -> Arguments:
+    """
+    Return the arguments that a JSON object gives by name, or an array by position.
+
+    Arguments:
+        text: The JSON; ``-`` reads it from the standard input.
+
+    Raises:
+        ArgumentError: They do not fit the function.
+    """
+    try:
+        value = json.loads(sys.stdin.read() if text == "-" else text)
+    except ValueError as error:
+        raise ArgumentError(f"The arguments are not JSON: {error}.") from None
+    parameters = Parameters.of(function)
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    if isinstance(value, dict):
+        for name, given in value.items():
+            kwargs[name] = _convert(parse_json, given, parameters.find(name), name)
+    elif isinstance(value, list):
+        for index, given in enumerate(value):
+            parameter = parameters.at(index)
+            args.append(_convert(parse_json, given, parameter, parameter.name))
+    else:
+        raise ArgumentError("The arguments must be a JSON object or array.")
+    return parameters.check((tuple(args), kwargs))
+
+
+def _named(parameters: Parameters, word: str, waiting: list[str]) -> tuple[str, str]:
+    """
+    Return the name and the text of an argument that is given by name.
+    """
+    written, equals, text = word[2:].partition("=")
+    name = written.replace("-", "_")
+    if equals:
+        return name, text
+    if name.startswith("no_") and _is_flag(parameters.named.get(name[3:])):
+        return name[3:], "false"
+    following = waiting[0].lower() if waiting else ""
+    if _is_flag(parameters.named.get(name)) and following not in ("true", "false"):
+        return name, "true"
+    parameters.find(name)
+    if not waiting:
+        raise ArgumentError(f"Argument {name!r} has no value. Write '--{written} value'.")
+    return name, waiting.pop(0)
+
+
+def _is_flag(parameter: inspect.Parameter | None) -> bool:
+    return parameter is not None and plain(parameter.annotation) is bool
+
+
+def _convert(
+    parse: Callable[[Any, Any, str], Any],
+    given: Any,
+    parameter: inspect.Parameter,
+    name: str,
+) -> Any:
+    try:
+        return parse(given, parameter.annotation, name)
+    except OptionTypeError as error:
+        raise ArgumentError(
+            f"Argument {error.option!r} must be {error.expected}, not {error.got}."
+        ) from None
+
+
+def _signature(func: Any) -> inspect.Signature:
+    """
+    Return the signature of *func*, its annotations as types where they can be found.
+    """
+    try:
+        signature = inspect.signature(func)
+    except (TypeError, ValueError):
+        return inspect.Signature(
+            [
+                inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+                inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+            ]
+        )
+    try:
+        hints = typing.get_type_hints(inspect.unwrap(func), include_extras=True)
+    except Exception:
+        # It names what only the environment has; such arguments are taken as JSON.
+        hints = {}
+    found = []
+    for parameter in signature.parameters.values():
+        annotation = hints.get(parameter.name, parameter.annotation)
+        if isinstance(annotation, str):
+            annotation = _EMPTY
+        found.append(parameter.replace(annotation=annotation))
+    return signature.replace(parameters=found)

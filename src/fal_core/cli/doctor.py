@@ -1,0 +1,35 @@
+"""
+``fal-core doctor``: what is wrong with this machine.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from fal_core.cli.outputs import print_json, styled
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+def doctor(as_json: bool) -> None:
+    """
+    Check that fal-core and its plugins work on this machine.
+
+    The exit code is 1 where a check fails.
+    """
+    from fal_core import health
+
+    findings = []
+    for check in health.all_checks():
+        finding = health.find(check)
+        findings.append({"name": check.name, "ok": finding.ok, "message": finding.message})
+        if not as_json:
+            colour = "green" if finding.ok else "red"
+            word = styled(f"{'ok' if finding.ok else 'fails':5}", sys.stdout, fg=colour)
+            click.echo(f"{word}  {check.name}: {finding.message}")
+    if as_json:
+        print_json(findings)
+    if not all(finding["ok"] for finding in findings):
+        raise click.exceptions.Exit(1)

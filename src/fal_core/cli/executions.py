@@ -1,0 +1,137 @@
+"""
+``fal-core executions``: work that outlives the process that launched it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from fal_core.cli.outputs import print_json, print_table
+from fal_core.cli.run import Printer, show_remote_traceback
+
+if TYPE_CHECKING:
+    from fal_core.spawns import SpawnInfo
+
+_host = click.option(
+    "--host",
+    default="local",
+    show_default=True,
+    metavar="HOST",
+    help="The host that has it: a name or a URL.",
+)
+
+
+@click.group()
+def executions() -> None:
+    """
+    Look after detached work.
+
+    A function is detached by 'fal-core run --detach'.
+    """
+
+
+@executions.command("list")
+@_host
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+def list_(host: str, as_json: bool) -> None:
+    """
+    List the detached work of a host, the oldest first.
+    """
+    from fal_core.plugins import find_host
+
+    found = sorted(find_host(host).executions(), key=lambda status: status.started)
+    if as_json:
+        print_json([attrs.asdict(status) for status in found])
+    elif not found:
+        click.echo(f"Host {host!r} has no detached work.")
+    else:
+        rows = [
+            (
+                status.reference,
+                status.name,
+                "ended" if status.ended else status.phase,
+                time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started)),
+            )
+            for status in found
+        ]
+        print_table(("REFERENCE", "FUNCTION", "STATE", "STARTED"), rows)
+
+
+@executions.command()
+@click.argument("reference")
+@_host
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the result is printed.",
+)
+def attach(reference: str, host: str, output: str) -> None:
+    """
+    Follow detached work: its lines, and in the end its result.
+
+    Ctrl-C leaves the work as it is.
+    """
+    from fal_core.attaching import attach as follow
+
+    info = follow(host, reference)
+    stream = sys.stderr if output == "json" else sys.stdout
+    try:
+        _print_lines(info, stream)
+        Printer(sys.stdout, output)(info.return_value)
+    except Exception as error:
+        if not show_remote_traceback(error):
+            raise
+        raise click.exceptions.Exit(1) from error
+
+
+@executions.command()
+@click.argument("reference")
+@_host
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    help="Seconds it has to end of its own accord.",
+)
+def cancel(reference: str, host: str, grace: float) -> None:
+    """
+    End detached work, and wait until it has ended.
+    """
+    from threading import Event
+
+    from fal_core.events import Exited
+    from fal_core.plugins import find_host
+
+    ended = Event()
+    execution = find_host(host).attach(
+        reference, lambda event: ended.set() if isinstance(event, Exited) else None
+    )
+    execution.cancel(grace)
+    if not ended.wait(grace + 10):
+        raise click.ClickException(f"{reference} has not ended within {grace + 10:g} s.")
+    click.echo(f"{reference} has ended.")
+
+
+def _print_lines(info: SpawnInfo, stream: Any) -> None:
+    """
+    Print the lines of detached work as they come, until it has ended.
+    """
+    assert info.future is not None
+    end = object()
+
+    def finish(_: Future[Any]) -> None:
+        info.logs.put(end)
+
+    info.future.add_done_callback(finish)
+    while (log := info.logs.get()) is not end:
+        plain = log.level == "STDOUT"
+        print(log.message, file=stream if plain else sys.stderr, flush=True)

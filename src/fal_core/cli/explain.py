@@ -1,0 +1,89 @@
+"""
+``fal-core explain``: what a host would do with a function.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from fal_core.cli import targets
+from fal_core.cli.outputs import print_json, styled
+
+if TYPE_CHECKING:
+    from fal_core.explanations import Explanation
+
+
+@click.command()
+@click.argument("target", metavar="FILE.PY::NAME")
+@click.option(
+    "--on",
+    "host",
+    metavar="HOST|all",
+    help="Ask this host, a name or a URL, or all that are installed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+def explain(target: str, host: str | None, as_json: bool) -> None:
+    """
+    Tell what a host would do with a function.
+
+    It tells whether the host runs it and why not, which of its options apply, are
+    kept for other hosts or are ignored, what travels, and whether the environment is
+    built. Nothing is run or built.
+    """
+    from fal_core import explanations
+
+    function = targets.load_target(target)
+    if host == "all":
+        found = explanations.explain_everywhere(function)
+    else:
+        found = (explanations.explain(function, host),)
+    if as_json:
+        print_json([attrs.asdict(explanation) for explanation in found])
+        return
+    for number, explanation in enumerate(found):
+        if number:
+            click.echo()
+        for line in render(explanation):
+            click.echo(line)
+
+
+def render(explanation: Explanation) -> Iterable[str]:
+    """
+    Yield the lines that say *explanation* to a person.
+    """
+    runs = explanation.runs
+    verdict = styled(
+        "runs" if runs else "does not run", sys.stdout, fg="green" if runs else "red", bold=True
+    )
+    yield f"{explanation.function} on {explanation.host}: {verdict}"
+    yield from (f"  {reason}" for reason in explanation.reasons)
+    if explanation.kind is not None:
+        built = "built" if explanation.built else "not built yet"
+        key = f"key {explanation.key[:12]}, " if explanation.key else ""
+        yield f"  environment  {explanation.kind} ({key}{built})"
+    yield from _section(
+        "options",
+        [
+            (option.use, f"{option.name} = {option.value}", option.why)
+            for option in explanation.options
+            if option.name != "kind"
+        ],
+    )
+    yield from _section(
+        "travels", [(travel.how, travel.module, travel.why) for travel in explanation.travels]
+    )
+    yield from (f"  note: {note}" for note in explanation.notes)
+
+
+def _section(title: str, rows: list[tuple[str, str, str]]) -> Iterable[str]:
+    if not rows:
+        return
+    yield f"  {title}"
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for first, second, third in rows:
+        yield f"    {first:{widths[0]}}  {second:{widths[1]}}  {third}".rstrip()

@@ -1,0 +1,148 @@
+"""
+``fal-core hosts``: the places where functions can run.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from fal_core.cli.outputs import print_json, print_table
+
+if TYPE_CHECKING:
+    from fal_core.hosts import Capabilities, Host
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
+@click.group()
+def hosts() -> None:
+    """
+    Look at the hosts that are installed, and check them.
+    """
+
+
+@hosts.command("list")
+@_json
+def list_(as_json: bool) -> None:
+    """
+    List the installed hosts.
+    """
+    from fal_core.plugins import load_plugins
+
+    found = [
+        {
+            "name": name,
+            "summary": _summary(cls),
+            "class": f"{cls.__module__}.{cls.__qualname__}",
+        }
+        for name, cls in sorted(load_plugins().hosts.items())
+    ]
+    if as_json:
+        print_json(found)
+    elif not found:
+        click.echo("No host is installed. Install the extra 'local' of fal-core.")
+    else:
+        print_table(("NAME", "SUMMARY"), [(each["name"], each["summary"]) for each in found])
+
+
+@hosts.command()
+@click.argument("host", metavar="NAME_OR_URL")
+@_json
+def describe(host: str, as_json: bool) -> None:
+    """
+    Tell what a host can do, and which options it understands.
+    """
+    from fal_core.plugins import find_host
+
+    place = find_host(host)
+    abilities, options = _abilities(place.capabilities), _options(place)
+    if as_json:
+        print_json(
+            {
+                "name": place.name,
+                "summary": _summary(type(place)),
+                "capabilities": abilities,
+                "options": options,
+            }
+        )
+        return
+    click.echo(f"{place.name}: {_summary(type(place))}\n")
+    print_table(
+        ("CAPABILITY", "VALUE"),
+        [(name.replace("_", " "), _shown(value)) for name, value in abilities.items()],
+    )
+    click.echo()
+    print_table(
+        ("OPTION", "TYPE", "DEFAULT", "USED"),
+        [
+            (each["name"], each["type"], each["default"], _shown(each["used"]))
+            for each in options
+        ],
+    )
+
+
+@hosts.command(context_settings={"ignore_unknown_options": True})
+@click.argument("host", metavar="NAME_OR_URL")
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def check(host: str, pytest_arguments: tuple[str, ...]) -> None:
+    """
+    Check a host against the conformance laws for what it declares.
+
+    Further arguments are for pytest, as in -k cancel. The exit code is 1 where a law
+    is broken.
+    """
+    from fal_core.cli.conformance import check_host
+    from fal_core.plugins import find_host
+
+    find_host(host)
+    raise click.exceptions.Exit(check_host(host, pytest_arguments))
+
+
+def _summary(cls: type[Host[..., Any]]) -> str:
+    """
+    Return the first sentence of the documentation of *cls*, without its end.
+    """
+    text = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
+    return " ".join(text.split()).removesuffix(".")
+
+
+def _abilities(capabilities: Capabilities) -> dict[str, Any]:
+    found = attrs.asdict(capabilities)
+    # Which options it acts on is told of each option.
+    del found["options"]
+    return {
+        name: sorted(value) if isinstance(value, frozenset) else value
+        for name, value in found.items()
+    }
+
+
+def _options(host: Host[..., Any]) -> list[dict[str, Any]]:
+    from fal_core.annotations import describe as in_words
+    from fal_core.annotations import option_names, option_types
+    from fal_core.options import HostOptions
+
+    documented = set(option_names(HostOptions))
+    acted_on = host.capabilities.options
+    fields = {field.alias: field for field in attrs.fields(host.options)}
+    return [
+        {
+            "name": name,
+            "type": in_words(annotation),
+            "default": repr(fields[name].default),
+            "used": acted_on is None or name in acted_on or name not in documented,
+        }
+        for name, annotation in sorted(option_types(host.options).items())
+        if not name.startswith("_")
+    ]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "any"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

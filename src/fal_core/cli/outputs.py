@@ -1,0 +1,93 @@
+"""
+What the command line prints: sentences, tables, JSON and values.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import IO, Any
+
+import click
+
+
+def is_terminal(stream: IO[str]) -> bool:
+    """
+    Tell whether *stream* is a terminal that a line can be drawn anew on.
+    """
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def styled(text: str, stream: IO[str], **style: Any) -> str:
+    """
+    Return *text* in the *style* of ``click.style``, where *stream* shows colours.
+
+    Colours are for terminals, and for those of users that have not set ``NO_COLOR``.
+    """
+    if os.environ.get("NO_COLOR") or not is_terminal(stream):
+        return text
+    return click.style(text, **style)
+
+
+def complain(sentence: str, *, title: str = "Error") -> None:
+    """
+    Print what is wrong on the standard error.
+    """
+    colour = "red" if title == "Error" else "yellow"
+    click.echo(f"{styled(f'{title}:', sys.stderr, fg=colour, bold=True)} {sentence}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """
+    Print *value* as JSON, for machines.
+    """
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """
+    Print *rows* in columns under *headings*.
+    """
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for number, row in enumerate((headings, *rows)):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        line = "  ".join(cells).rstrip()
+        click.echo(styled(line, sys.stdout, bold=True) if number == 0 else line)
+
+
+def to_json(value: Any) -> str:
+    """
+    Return what a function returned as one line of JSON.
+
+    Dataclasses and attrs classes become objects.
+
+    Raises:
+        ClickException: It has no JSON form.
+    """
+    try:
+        return json.dumps(value, default=_fields, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise click.ClickException(
+            f"The result cannot be written as JSON: {error}. Use '--output text', "
+            "or return numbers, strings, lists and dictionaries."
+        ) from error
+
+
+def _fields(value: Any) -> Any:
+    import dataclasses
+
+    import attrs
+
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if attrs.has(type(value)):
+        return attrs.asdict(value)
+    if callable(getattr(value, "model_dump", None)):
+        return value.model_dump(mode="json")
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"there is none for {type(value).__name__}")

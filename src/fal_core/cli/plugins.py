@@ -1,0 +1,91 @@
+"""
+``fal-core plugins``: what is installed, and the beginning of a new one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from fal_core.cli.outputs import print_json, styled
+
+if TYPE_CHECKING:
+    from fal_core.plugins import PluginDescription
+
+
+@click.group()
+def plugins() -> None:
+    """
+    Look at the plugins that are installed, or begin one.
+    """
+
+
+@plugins.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+def list_(as_json: bool) -> None:
+    """
+    List the plugins: what each provides, and what is wrong with those that are broken.
+    """
+    from fal_core.plugins import describe_plugins
+
+    found = describe_plugins()
+    if as_json:
+        print_json([attrs.asdict(plugin) for plugin in found])
+        return
+    for plugin in found:
+        state = styled("broken", sys.stdout, fg="red") if plugin.problem else "loaded"
+        click.echo(f"{plugin.entry}: {state}")
+        for line in _details(plugin):
+            click.echo(f"  {line}")
+
+
+@plugins.command()
+@click.argument("name")
+@click.option("--host", "role", flag_value="host", default=True, help="A host. The default.")
+@click.option("--environment", "role", flag_value="environment", help="A kind of environment.")
+@click.option(
+    "--path",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to; a new directory here otherwise.",
+)
+def new(name: str, role: str, path: Path | None) -> None:
+    """
+    Create the project of a plugin that passes its tests at once.
+
+    NAME is what users will write: the name of the host, or the kind of environment.
+    """
+    from fal_core.cli.projects import Project, create
+
+    try:
+        project = Project.named(name, role)
+    except ValueError as error:
+        raise click.UsageError(str(error), click.get_current_context()) from None
+    folder = path or Path(project.distribution)
+    for written in create(project, folder):
+        click.echo(f"  {written}")
+    click.echo(
+        f"Created {project.distribution} in {folder}. Install and test it:\n"
+        f"  pip install -e {folder} && pytest {folder}"
+    )
+
+
+def _details(plugin: PluginDescription) -> Iterator[str]:
+    if plugin.problem:
+        yield plugin.problem
+    if plugin.hosts:
+        yield f"hosts: {', '.join(plugin.hosts)}"
+    if plugin.environments:
+        yield f"environments: {', '.join(plugin.environments)}"
+    # What registers those two is told by them already.
+    others = [
+        hook
+        for hook in plugin.hooks
+        if hook not in ("fal_register_hosts", "fal_register_environments")
+    ]
+    if others:
+        yield f"hooks: {', '.join(others)}"

@@ -1,0 +1,145 @@
+"""
+The program ``fal-core``: its commands, and how it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+import click
+
+from fal_core.cli.outputs import complain
+from fal_core.errors import FalCoreError
+
+#: What the shell reports of a program that was ended by Ctrl-C.
+INTERRUPTED = 130
+
+#: The commands of the core, and where they are.
+COMMANDS: Mapping[str, str] = {
+    "run": "fal_core.cli.run:run",
+    "explain": "fal_core.cli.explain:explain",
+    "executions": "fal_core.cli.executions:executions",
+    "hosts": "fal_core.cli.hosts:hosts",
+    "plugins": "fal_core.cli.plugins:plugins",
+    "doctor": "fal_core.cli.doctor:doctor",
+}
+
+
+class LazyGroup(click.Group):
+    """
+    The commands of the core, imported where they are used, and those of plugins.
+    """
+
+    _asked = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self._ask_plugins()
+        return [*COMMANDS, *sorted(self.commands)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        where = COMMANDS.get(cmd_name)
+        if where is not None:
+            module, _, name = where.partition(":")
+            command: click.Command = getattr(import_module(module), name)
+            return command
+        self._ask_plugins()
+        return self.commands.get(cmd_name)
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """
+        Add a plugin's command.
+
+        Raises:
+            ValueError: There is a command of that name already.
+        """
+        name = name or cmd.name
+        if name in COMMANDS or name in self.commands:
+            raise ValueError(f"there is a command {name!r} already.")
+        super().add_command(cmd, name)
+
+    def _ask_plugins(self) -> None:
+        """
+        Let plugins add commands; one that fails is reported and breaks nothing else.
+        """
+        if self._asked:
+            return
+        self._asked = True
+        from fal_core.plugins import load_plugins
+
+        for implementation in load_plugins().hook.fal_register_commands.get_hookimpls():
+            try:
+                implementation.function(cli=self)
+            except Exception as error:
+                name = implementation.plugin_name
+                complain(
+                    f"Plugin {name!r} could not add its commands: {error}", title="Warning"
+                )
+
+
+def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """
+    Print the version, and end.
+    """
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"fal-core {version('fal-core')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Print the version and exit.",
+)
+def cli() -> None:
+    """
+    Run Python functions anywhere.
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the command line and return its exit code.
+
+    It is 1 for an error, which is told in one sentence, 2 for a command line that is
+    wrong, and 130 where Ctrl-C ended it.
+    """
+    try:
+        result = cli.main(arguments, prog_name="fal-core", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        _show(error)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        complain("Ctrl-C ended the command.", title="Interrupted")
+        return INTERRUPTED
+    except FalCoreError as error:
+        complain(str(error))
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has enough; Python must not try to flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _show(error: click.ClickException) -> None:
+    if not isinstance(error, click.UsageError):
+        complain(error.format_message())
+        return
+    if error.ctx is not None and not isinstance(error, click.NoSuchOption):
+        click.echo(error.ctx.get_usage(), err=True)
+    complain(error.format_message())
+    if error.ctx is not None:
+        click.echo(f"Run '{error.ctx.command_path} --help' to see how it is used.", err=True)

@@ -1,0 +1,146 @@
+"""
+Progress: what a call does before it runs, shown while it does it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from fal_core.cli.outputs import is_terminal, styled
+from fal_core.events import Event, Log, State
+from fal_core.hosts import Host
+from fal_core.launches import print_log
+
+_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_PLAIN_FRAMES = "|/-\\"
+_WORDS = {"building": "Building the environment", "queued": "Waiting for the host"}
+
+#: Seconds for which nothing is shown: most waits are over by then.
+_PATIENCE = 0.3
+_INTERVAL = 0.1
+
+
+class Progress:
+    """
+    A line with a spinner on a terminal; elsewhere the builder's lines as they come.
+
+    Arguments:
+        stream: Where it is shown.
+
+        show: Shows the lines that the function prints.
+    """
+
+    def __init__(self, stream: IO[str], show: Callable[[Log], None]) -> None:
+        self._stream = stream
+        self._show = show
+        self._drawn = False
+        self._words = ""
+        self._detail = ""
+        self._since = 0.0
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._drawing = is_terminal(stream)
+        if self._drawing:
+            threading.Thread(target=self._draw, name="fal-core progress", daemon=True).start()
+
+    def __call__(self, event: Event) -> bool:
+        """
+        Show *event*; return whether it is for nobody else.
+        """
+        with self._lock:
+            if isinstance(event, State):
+                self._enter(_WORDS.get(event.name, ""))
+            elif isinstance(event, Log) and event.source == "BUILDER" and self._drawing:
+                self._detail = event.message.strip()
+            elif isinstance(event, Log):
+                self._clear()
+                self._show(event)
+            else:
+                self._enter("")
+        return isinstance(event, Log)
+
+    def close(self) -> None:
+        """
+        Take the line away for good.
+        """
+        self._over.set()
+        with self._lock:
+            self._enter("")
+
+    def _enter(self, words: str) -> None:
+        if words != self._words:
+            self._clear()
+            self._words, self._detail, self._since = words, "", time.monotonic()
+
+    def _clear(self) -> None:
+        if self._drawn:
+            self._drawn = False
+            self._stream.write("\r\033[K")
+            self._stream.flush()
+
+    def _draw(self) -> None:
+        frames = _FRAMES if _can_print(self._stream, _FRAMES) else _PLAIN_FRAMES
+        number = 0
+        while not self._over.wait(_INTERVAL):
+            number += 1
+            with self._lock:
+                waited = time.monotonic() - self._since
+                if not self._words or waited < _PATIENCE or self._over.is_set():
+                    continue
+                self._drawn = True
+                self._stream.write(
+                    "\r\033[K" + self._line(frames[number % len(frames)], waited)
+                )
+                self._stream.flush()
+
+    def _line(self, frame: str, waited: float) -> str:
+        import shutil
+
+        words = f"{self._words} ({waited:.0f} s)"
+        left = shutil.get_terminal_size().columns - len(words) - 6
+        detail = f": {self._detail[:left]}" if self._detail and left > 10 else ""
+        return f"{styled(frame, self._stream, fg='cyan')} {words}{detail}"
+
+
+@contextmanager
+def watched(host: Host[..., Any], progress: Progress) -> Iterator[None]:
+    """
+    Show to *progress* what happens to the calls of *host*, for as long as it lasts.
+    """
+
+    def launch(call: Any, sink: Callable[[Event], None]) -> Any:
+        def tell(event: Event) -> None:
+            if not progress(event):
+                sink(event)
+
+        return plain_launch(call, tell)
+
+    # The host itself is watched, and not one around it: functions that are called by
+    # the function share its host, and go on sharing it.
+    plain_launch = host.launch
+    vars(host)["launch"] = launch
+    try:
+        yield
+    finally:
+        vars(host).pop("launch", None)
+        progress.close()
+
+
+def make_progress() -> Progress:
+    """
+    Return the progress of this terminal.
+    """
+    return Progress(sys.stderr, print_log)
+
+
+def _can_print(stream: IO[str], text: str) -> bool:
+    try:
+        text.encode(getattr(stream, "encoding", None) or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,97 @@
+"""
+Projects: the files that a new plugin begins with.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+from typing import Literal
+
+import attrs
+import click
+
+from fal_core.hooks import API_VERSION
+
+Role = Literal["host", "environment"]
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_SUFFIX = ".template"
+_TEMPLATES = Path(__file__).with_name("templates")
+_PREFIXES = {"host": "fal-host-", "environment": "fal-env-"}
+
+
+@attrs.frozen
+class Project:
+    """
+    The project of a plugin.
+
+    Attributes:
+        name: What users write: the name of the host, or the kind of environment.
+    """
+
+    name: str
+    role: str
+
+    @classmethod
+    def named(cls, name: str, role: str) -> Project:
+        """
+        Return the project of a plugin; *name* may be that of its distribution.
+
+        Raises:
+            ValueError: *name* is no name of a plugin.
+        """
+        short = name.removeprefix(_PREFIXES[role])
+        if not _NAME.fullmatch(short) or keyword.iskeyword(short):
+            raise ValueError(
+                f"{name!r} is no name of a plugin. Use small letters, digits and hyphens, "
+                "as in 'slurm'."
+            )
+        return cls(short, role)
+
+    @property
+    def distribution(self) -> str:
+        """
+        The name under which it is installed.
+        """
+        return _PREFIXES[self.role] + self.name
+
+    def fill(self, text: str) -> str:
+        """
+        Return *text* with the names of this project in it.
+        """
+        return Template(text).substitute(
+            name=self.name,
+            distribution=self.distribution,
+            package=self.distribution.replace("-", "_"),
+            module=self.name.replace("-", "_"),
+            class_name="".join(part.capitalize() for part in self.name.split("-")),
+            api=API_VERSION,
+        )
+
+
+def create(project: Project, folder: Path) -> Iterator[Path]:
+    """
+    Write the files of *project* to *folder*; yield the path of each.
+
+    Raises:
+        ClickException: *folder* is not empty, or cannot be written.
+    """
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise click.ClickException(
+                f"{folder} is not empty. Name another directory with --path."
+            )
+        for source in sorted((_TEMPLATES / project.role).rglob(f"*{_SUFFIX}")):
+            name = source.relative_to(_TEMPLATES / project.role).as_posix()
+            target = folder / project.fill(name.removesuffix(_SUFFIX))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(project.fill(source.read_text(encoding="utf-8")), "utf-8")
+            yield target
+    except OSError as error:
+        raise click.ClickException(
+            f"{error.filename or folder} cannot be written: {error.strerror}."
+        ) from error

@@ -1,0 +1,168 @@
+"""
+``fal-core run``: call a function, and print what it returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import IO, Any
+
+import attrs
+import click
+
+from fal_core.cli import arguments, targets
+from fal_core.cli.outputs import complain, to_json
+from fal_core.cli.progress import make_progress, watched
+from fal_core.functions import IsolatedFunction
+from fal_core_worker.raised import RemoteTraceback
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("target", metavar="FILE.PY::NAME")
+@click.argument("words", nargs=-1, metavar="[ARGUMENTS]...", type=click.UNPROCESSED)
+@click.option("--on", "host", metavar="HOST", help="Run it on this host: a name or a URL.")
+@click.option(
+    "--json",
+    "json_text",
+    metavar="JSON",
+    help="All arguments: an object gives them by name, an array by position; - reads it.",
+)
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the result is printed. With json nothing else is, on the standard output.",
+)
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Start it, print its reference and leave; it goes on without this process.",
+)
+def run(
+    target: str,
+    words: tuple[str, ...],
+    host: str | None,
+    json_text: str | None,
+    output: str,
+    detach: bool,
+) -> None:
+    """
+    Run an isolated function and print what it returns.
+
+    Arguments are given by position, or by name as in --count 3, and are read as the
+    function's annotations say: numbers, true and false as they are written, lists and
+    mappings as JSON. What a generator yields is printed as it comes.
+
+    Arguments behind -- are the function's alone, also where this command has an
+    option of the same name.
+    """
+    with _standard_output(json=output == "json") as stream:
+        function = targets.load_target(target)
+        given = parse(function, words, json_text)
+        if host is not None:
+            function = function.on(host)
+        if detach:
+            print(start(function, given), file=stream)
+            return
+        progress = make_progress()
+        try:
+            with watched(function.host, progress):
+                call(function, given, Printer(stream, output))
+        except BaseException as error:
+            if not show_remote_traceback(error):
+                raise
+            sys.stdout.flush()
+            raise click.exceptions.Exit(1) from error
+
+
+def parse(
+    function: IsolatedFunction[..., Any], words: tuple[str, ...], json_text: str | None
+) -> arguments.Arguments:
+    """
+    Return the arguments that the command line gives.
+    """
+    context = click.get_current_context()
+    if words and json_text is not None:
+        raise click.UsageError("Give arguments as words or by --json, not both.", context)
+    try:
+        if json_text is not None:
+            return arguments.parse_json_arguments(function, json_text)
+        return arguments.parse_words(function, words)
+    except arguments.ArgumentError as error:
+        raise click.UsageError(str(error), context) from None
+
+
+@attrs.frozen
+class Printer:
+    """
+    Prints results in one of the two ways.
+    """
+
+    stream: IO[str]
+    output: str
+
+    def __call__(self, value: Any) -> None:
+        """
+        Print *value*; as text, None is nothing to print.
+        """
+        if self.output == "json":
+            self._write(to_json(value))
+        elif value is not None:
+            self._write(repr(value))
+
+    def _write(self, line: str) -> None:
+        # In one piece: lines of the function are printed by another thread.
+        self.stream.write(f"{line}\n")
+        self.stream.flush()
+
+
+def call(
+    function: IsolatedFunction[..., Any], given: arguments.Arguments, show: Printer
+) -> None:
+    """
+    Call *function* and show its result, or its items as they come.
+    """
+    args, kwargs = given
+    if function.flavour.endswith("generator"):
+        for item in function.stream(*args, **kwargs):
+            show(item)
+    else:
+        show(function(*args, **kwargs))
+
+
+def start(function: IsolatedFunction[..., Any], given: arguments.Arguments) -> str:
+    """
+    Start *function* so that it outlives this process, and return its reference.
+    """
+    args, kwargs = given
+    return function.with_policy(lifetime="detached").spawn(*args, **kwargs).reference
+
+
+def show_remote_traceback(error: BaseException) -> bool:
+    """
+    Print the traceback of the other side, where *error* was raised there.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, RemoteTraceback):
+        cause = cause.__cause__
+    if cause is None:
+        return False
+    click.echo(cause.text.rstrip(), err=True)
+    complain(f"The function raised {type(error).__name__}.")
+    return True
+
+
+@contextlib.contextmanager
+def _standard_output(*, json: bool) -> Iterator[IO[str]]:
+    """
+    Give the stream for results, which for machines nothing else is printed to.
+    """
+    results = sys.stdout
+    if not json:
+        yield results
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield results

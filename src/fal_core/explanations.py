@@ -1,0 +1,263 @@
+"""
+Explanations: what a host would do with a function, before it does it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import attrs
+
+from fal_core.annotations import option_names
+from fal_core.environments import Environment
+from fal_core.errors import FalCoreError
+from fal_core.functions import IsolatedFunction, to_host
+from fal_core.hosts import Host
+from fal_core.launches import Policy
+from fal_core.options import HostOptions
+from fal_core.plugins import load_plugins
+from fal_core.sources import Travel, travel_report
+from fal_core.vocabulary import structure_environment, unusable_options
+
+Part = Literal["environment", "host", "gateway", "core"]
+Use = Literal["applies", "kept", "ignored"]
+
+
+@attrs.frozen(kw_only=True)
+class OptionUse:
+    """
+    What becomes of one option on a host.
+
+    Attributes:
+        value: As ``repr`` shows it, with no credentials.
+
+        part: What the option is of; ``core`` keeps its own on every host.
+
+        use: ``applies``: it is acted on. ``kept``: another installed host acts on
+            it. ``ignored``: no installed one does; it stays in the function.
+    """
+
+    name: str
+    value: str
+    part: Part
+    use: Use = "applies"
+    why: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Explanation:
+    """
+    What a host would do with a function.
+
+    Attributes:
+        runs: Whether a call would be launched.
+
+        reasons: Why not, a sentence each.
+
+        notes: What may go wrong later, a sentence each.
+
+        kind: Of the environment. None where its declaration is wrong.
+
+        key: Of the environment. None where it has none yet.
+
+        built: Whether a call would find the environment built.
+
+        travels: How each module that the function uses reaches the worker.
+    """
+
+    function: str
+    host: str
+    runs: bool
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    options: tuple[OptionUse, ...] = ()
+    kind: str | None = None
+    key: str | None = None
+    built: bool = False
+    travels: tuple[Travel, ...] = ()
+
+
+def explain(
+    function: IsolatedFunction[..., Any], host: Host[Any, Any] | str | None = None
+) -> Explanation:
+    """
+    Tell what *host* would do with *function*; nothing is launched or built.
+
+    Arguments:
+        host: The function's own where None.
+    """
+    name = _name(function)
+    shown = host if isinstance(host, str) else (host or function.host).name
+    try:
+        there = function if host is None else function.on(to_host(host))
+        environment = structure_environment(there.options)
+        options = (*_environment_uses(there, environment), *_other_uses(there))
+    except FalCoreError as error:
+        return Explanation(function=name, host=shown, runs=False, reasons=(str(error),))
+    reasons = list(_refusals(there, environment))
+    notes = list(_missing(there))
+    notes += _try_to_seal(there, reasons)
+    key, built = _find_built(environment, reasons)
+    return Explanation(
+        function=name,
+        host=shown,
+        runs=not reasons,
+        reasons=tuple(dict.fromkeys(reasons)),
+        notes=tuple(notes),
+        options=options,
+        kind=environment.kind,
+        key=key,
+        built=built,
+        travels=_travels(there),
+    )
+
+
+def explain_everywhere(function: IsolatedFunction[..., Any]) -> tuple[Explanation, ...]:
+    """
+    Tell what each installed host would do with *function*.
+    """
+    return tuple(explain(function, name) for name in sorted(load_plugins().hosts))
+
+
+def _name(function: IsolatedFunction[..., Any]) -> str:
+    return getattr(function.raw_func, "__qualname__", None) or function.app_name or "function"
+
+
+# -- options -------------------------------------------------------------------------
+
+
+def _environment_uses(
+    function: IsolatedFunction[..., Any], environment: Environment
+) -> Iterator[OptionUse]:
+    yield OptionUse(name="kind", value=repr(environment.kind), part="environment")
+    cls: Any = type(environment)
+    fields = {field.alias: field for field in attrs.fields(cls)}
+    for name in option_names(cls):
+        if name in function.options.environment:
+            field = fields[name]
+            value = getattr(environment, field.name)
+            # A field that may hold credentials has a representation of its own.
+            shown = field.repr(value) if callable(field.repr) else repr(value)
+            yield OptionUse(name=name, value=shown, part="environment")
+
+
+def _other_uses(function: IsolatedFunction[..., Any]) -> Iterator[OptionUse]:
+    unusable = unusable_options(function.options, function.host)
+    for name, value in function.options.host.items():
+        if value is None:
+            continue
+        shown = getattr(value, "__qualname__", None) or repr(value)
+        if name not in unusable:
+            yield OptionUse(name=name, value=shown, part="host")
+            continue
+        others = sorted(_users_of(name))
+        use: Use = "kept" if others else "ignored"
+        why = f"for {', '.join(others)}." if others else "no installed host acts on it."
+        yield OptionUse(name=name, value=shown, part="host", use=use, why=why)
+    for name, value in function.options.gateway.items():
+        if function.host.capabilities.serve or not value:
+            yield OptionUse(name=name, value=repr(value), part="gateway")
+        else:
+            yield OptionUse(
+                name=name,
+                value=repr(value),
+                part="gateway",
+                use="kept",
+                why="for hosts that serve.",
+            )
+    for field in attrs.fields(Policy):
+        value = getattr(function.policy, field.name)
+        if value != field.default:
+            yield OptionUse(name=field.name, value=repr(value), part="core")
+
+
+def _users_of(option: str) -> Iterator[str]:
+    """
+    Yield the names of the installed hosts that act on *option*.
+    """
+    for name, cls in load_plugins().hosts.items():
+        # A host around a host computes both; what it acts on only it can tell.
+        options, capabilities = cls.options, cls.capabilities
+        if not isinstance(options, type) or isinstance(capabilities, property):
+            continue
+        acted_on = capabilities.options
+        if option not in option_names(options):
+            continue
+        if acted_on is None or option in acted_on or option not in option_names(HostOptions):
+            yield name
+
+
+# -- whether it runs -----------------------------------------------------------------
+
+
+def _refusals(function: IsolatedFunction[..., Any], environment: Environment) -> Iterator[str]:
+    """
+    Yield what the host says of itself that it cannot do.
+    """
+    host, options = function.host, function.options
+    can = host.capabilities
+    python = getattr(environment, "python_version", None) or _this_python()
+    if can.python_versions is not None and not any(
+        python == version or python.startswith(f"{version}.") for version in can.python_versions
+    ):
+        listed = ", ".join(can.python_versions)
+        yield f"Host {host.name!r} cannot run Python {python}. It runs {listed}."
+    if function.flavour.endswith("generator") and not can.stream:
+        yield f"Host {host.name!r} cannot stream what a generator yields."
+    if (options.gateway.get("serve") or options.gateway.get("exposed_port")) and not can.serve:
+        yield f"Host {host.name!r} cannot serve functions."
+    if options.host.get("secrets") and not can.secrets:
+        yield f"Host {host.name!r} cannot resolve secrets."
+    unusable = unusable_options(options, host)
+    if unusable and function.policy.on_unsupported == "error":
+        listed = ", ".join(map(repr, unusable))
+        yield f"Host {host.name!r} cannot use option {listed}, and the function insists on it."
+
+
+def _try_to_seal(function: IsolatedFunction[..., Any], reasons: list[str]) -> list[str]:
+    """
+    Seal *function* as a call would; return what is to note of the seal.
+    """
+    try:
+        launcher = function.with_policy(on_unsupported="ignore").make_launcher()
+    except FalCoreError as error:
+        reasons.append(str(error))
+        return []
+    refusal = launcher.seal.sealed.refusal
+    return [f"On another Python than {_this_python()}: {refusal}"] if refusal else []
+
+
+def _missing(function: IsolatedFunction[..., Any]) -> Iterator[str]:
+    from fal_core.dependencies import find_missing_dependencies
+
+    if function.raw_func is None:
+        return
+    for package, names in find_missing_dependencies(
+        function.raw_func, function.options.environment
+    ):
+        listed = ", ".join(dict.fromkeys(names))
+        yield f"It uses {listed}, and no requirement names the package {package!r}."
+
+
+def _find_built(environment: Environment, reasons: list[str]) -> tuple[str | None, bool]:
+    try:
+        return environment.key, environment.is_built()
+    except FalCoreError as error:
+        reasons.append(str(error))
+        return None, False
+
+
+def _travels(function: IsolatedFunction[..., Any]) -> tuple[Travel, ...]:
+    if function.raw_func is None:
+        return ()
+    try:
+        return travel_report(function.raw_func, function.local_python_modules or ())
+    except FalCoreError:
+        # A named module that does not exist is among the reasons already.
+        return ()
+
+
+def _this_python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -1,0 +1,88 @@
+"""
+What the tests of the command line share: the program itself, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import pytest
+
+#: Seconds that a command may take; most take a fraction of one.
+PATIENCE = 60
+
+
+@attrs.frozen
+class CommandLine:
+    """
+    The program ``fal-core``, run in a directory of its own.
+
+    Attributes:
+        folder: Where it runs, and where the files that it is given lie.
+
+        variables: Its environment variables.
+    """
+
+    folder: Path
+    variables: dict[str, str]
+
+    @property
+    def argv(self) -> list[str]:
+        """
+        The program, to which arguments are added.
+        """
+        return [sys.executable, "-W", "error", "-m", "fal_core.cli"]
+
+    def __call__(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """
+        Run the program with *arguments*, and with *text* as its standard input.
+        """
+        return subprocess.run(
+            [*self.argv, *arguments],
+            cwd=self.folder,
+            env=self.variables,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+
+    def write(self, name: str, text: str) -> Path:
+        """
+        Write a file that the program is to be given.
+        """
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), "utf-8")
+        return path
+
+    def install(self, name: str, source: str, distribution: str = "") -> None:
+        """
+        Install a plugin of one module for the program alone.
+        """
+        site = self.folder / "site"
+        self.write(f"site/{name}.py", source)
+        folder = site / f"{distribution or name}-1.0.dist-info"
+        self.write(f"{folder}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        self.write(f"{folder}/entry_points.txt", f"[fal_core]\n{name} = {name}\n")
+        self.variables["PYTHONPATH"] = str(site)
+
+
+@pytest.fixture
+def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """
+    The program, in an empty directory, with a cache and settings of its own.
+    """
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("FAL_CORE_", "COLUMNS", "NO_COLOR", "PYTHONPATH"))
+    }
+    variables |= {"FAL_CORE_CACHE": str(tmp_path / "cache"), "COLUMNS": "80"}
+    return CommandLine(tmp_path, variables)

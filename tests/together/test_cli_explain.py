@@ -1,0 +1,263 @@
+"""
+``fal-core explain`` and ``fal-core hosts``: what hosts would do, and what they are.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+FUNCTIONS = """
+import json
+import sibling
+from fal_core import function
+
+
+@function("virtualenv", requirements=["six"], keep_alive=30, regions=["eu"], retries=2)
+def ready(text: str) -> str:
+    return sibling.shout(json.dumps(text))
+
+
+@function("current", min_words=3)
+def wordy() -> None: ...
+
+
+@function("current", on_unsupported="error", min_words=3)
+def insisting() -> None: ...
+
+
+@function("virtualenv", requirements=["https://user:secret@index.test/six.whl"])
+def private() -> None: ...
+
+
+@function("current")
+def count():
+    yield 1
+
+
+lock = __import__("threading").Lock()
+
+
+@function("current")
+def holds_a_lock() -> bool:
+    return lock.locked()
+"""
+
+#: A host that can do little, and one with options of its own.
+HOSTS = """
+from typing import ClassVar
+
+import attrs
+from fal_core import Capabilities, Host, HostOptions, hookimpl
+
+fal_core_api = 1
+
+
+@attrs.frozen(kw_only=True)
+class WordyOptions(HostOptions):
+    min_words: int = 1
+
+
+@attrs.define(eq=False, slots=False)
+class Little(Host):
+    \"\"\"
+    A host that can do little.
+    \"\"\"
+
+    name: ClassVar[str] = "little"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        kinds=frozenset({"current"}),
+        python_versions=("2.7",),
+        options=frozenset({"keep_alive"}),
+        stream=False,
+    )
+
+    def launch(self, call, sink):
+        raise AssertionError("nothing is launched")
+
+
+@attrs.define(eq=False, slots=False)
+class Wordy(Little):
+    name: ClassVar[str] = "wordy"
+    options: ClassVar = WordyOptions
+    capabilities: ClassVar[Capabilities] = Capabilities(options=frozenset())
+
+
+@hookimpl
+def fal_register_hosts():
+    return [Little, Wordy]
+"""
+
+
+@pytest.fixture
+def program(command_line: Any) -> Any:
+    """
+    The program, beside a file of functions, with two more hosts.
+    """
+    command_line.write("functions.py", FUNCTIONS)
+    command_line.write("sibling.py", "def shout(text): return text.upper()\n")
+    command_line.install("more_hosts", HOSTS)
+    return command_line
+
+
+def explain(program: Any, name: str, *arguments: str) -> list[dict[str, Any]]:
+    """
+    Return what the program explains of a function.
+    """
+    done = program("explain", f"functions.py::{name}", "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def uses(explanation: dict[str, Any]) -> dict[str, str]:
+    """
+    Return what becomes of each option.
+    """
+    return {option["name"]: option["use"] for option in explanation["options"]}
+
+
+def test_options_apply_are_kept_or_ignored(program: Any) -> None:
+    """
+    An option applies, is kept for an installed host, or is ignored by all of them.
+    """
+    (on_little,) = explain(program, "wordy", "--on", "little")
+    assert uses(on_little) == {"kind": "applies", "min_words": "kept"}
+    assert on_little["options"][1]["why"] == "for wordy."
+    (on_wordy,) = explain(program, "wordy", "--on", "wordy")
+    assert uses(on_wordy) == {"kind": "applies", "min_words": "applies"}
+    (on_wordy,) = explain(program, "ready", "--on", "wordy")
+    assert uses(on_wordy)["keep_alive"] == "kept"
+    assert uses(on_wordy)["retries"] == uses(on_wordy)["requirements"] == "applies"
+
+
+def test_option_that_no_host_acts_on_is_ignored(program: Any) -> None:
+    """
+    An option that is known, and that no installed host acts on, is said to be ignored.
+    """
+    program.variables["FAL_CORE_PLUGINS_DENY"] = "local"
+    program.write(
+        "alone.py",
+        """
+        from fal_core import function
+
+        @function("current", host="little", regions=["eu"])
+        def f(): ...
+        """,
+    )
+    done = program("explain", "alone.py", "--json")
+    assert done.returncode == 0, done.stderr
+    assert uses(json.loads(done.stdout)[0]) == {"kind": "applies", "regions": "ignored"}
+
+
+def test_what_travels(program: Any) -> None:
+    """
+    Of each module it is told whether it travels by value, as source or by reference.
+    """
+    (explanation,) = explain(program, "ready")
+    travels = {each["module"]: each["how"] for each in explanation["travels"]}
+    assert travels == {"functions": "value", "sibling": "source", "json": "reference"}
+
+
+def test_reasons_why_it_does_not_run(program: Any) -> None:
+    """
+    Each reason why a host would not run the function is a sentence.
+    """
+    (explanation,) = explain(program, "count", "--on", "little")
+    assert not explanation["runs"]
+    stream, python = sorted(explanation["reasons"], key=lambda reason: "Python" in reason)
+    assert stream == "Host 'little' cannot stream what a generator yields."
+    assert python.endswith("It runs 2.7.")
+    (explanation,) = explain(program, "ready", "--on", "little")
+    assert (
+        "Host 'little' cannot run kind 'virtualenv'. It runs current."
+        in (explanation["reasons"])
+    )
+    (explanation,) = explain(program, "insisting", "--on", "local")
+    assert any("'min_words'" in reason for reason in explanation["reasons"])
+    (explanation,) = explain(program, "holds_a_lock")
+    assert not explanation["runs"]
+    assert "lock" in " ".join(explanation["reasons"])
+
+
+def test_environment_is_built_once_it_was_used(program: Any) -> None:
+    """
+    The key names the environment, and the explanation tells when it is built.
+    """
+    (before,) = explain(program, "ready")
+    assert (before["runs"], before["built"]) == (True, False)
+    assert before["key"]
+    done = program("run", "functions.py::ready", "hi")
+    assert done.returncode == 0, done.stderr
+    (after,) = explain(program, "ready")
+    assert (after["key"], after["built"]) == (before["key"], True)
+
+
+def test_credentials_are_not_shown(program: Any) -> None:
+    """
+    What a plugin hides of its options is hidden here too.
+    """
+    done = program("explain", "functions.py::private")
+    assert "index.test" in done.stdout
+    assert "secret" not in done.stdout + done.stderr
+
+
+def test_all_hosts_are_asked(program: Any) -> None:
+    """
+    ``--on all`` tells of every installed host, for people and for machines.
+    """
+    hosts = [each["host"] for each in explain(program, "wordy", "--on", "all")]
+    assert hosts == ["little", "local", "wordy"]
+    done = program("explain", "functions.py::wordy", "--on", "all")
+    assert "wordy on little: does not run\n  Host 'little' cannot run Python " in done.stdout
+    assert "wordy on wordy: runs\n" in done.stdout
+    assert "    applies  min_words = 3\n" in done.stdout
+
+
+def test_unknown_host_runs_nothing(program: Any) -> None:
+    """
+    A host that is not installed does not run the function, and the reason says so.
+    """
+    (explanation,) = explain(program, "wordy", "--on", "mars")
+    assert not explanation["runs"]
+    assert explanation["reasons"][0].startswith("No host is called 'mars'. Installed: ")
+
+
+def test_hosts_are_listed(program: Any) -> None:
+    """
+    Each installed host is listed with the first sentence of its documentation.
+    """
+    listed = json.loads(program("hosts", "list", "--json").stdout)
+    summaries = {each["name"]: each["summary"] for each in listed}
+    assert summaries["little"] == "A host that can do little"
+    assert set(summaries) == {"little", "local", "wordy"}
+    assert "little  A host that can do little\n" in program("hosts", "list").stdout
+
+
+def test_host_is_described(program: Any) -> None:
+    """
+    A description tells the capabilities, and of each option whether it is used.
+    """
+    told = json.loads(program("hosts", "describe", "wordy", "--json").stdout)
+    assert told["capabilities"]["detach"] is False
+    options = {option["name"]: option for option in told["options"]}
+    assert options["min_words"] == {
+        "name": "min_words",
+        "type": "an integer",
+        "default": "1",
+        "used": True,
+    }
+    assert not options["keep_alive"]["used"]
+    assert "min_words" in program("hosts", "describe", "wordy").stdout
+
+
+def test_doctor_calls_on_this_machine(program: Any) -> None:
+    """
+    Where all is well the exit code is 0, and the call on this machine was timed.
+    """
+    done = program("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok     call: A call on this machine took 0." in done.stdout
+    assert "fails" not in done.stdout

@@ -1,0 +1,125 @@
+"""
+``fal-core plugins new``: projects that work from the first moment.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def create(program: Any, name: str, role: str) -> Path:
+    """
+    Create a project, and make it installed for the program.
+    """
+    done = program("plugins", "new", name, f"--{role}", "--path", "project")
+    assert done.returncode == 0, done.stderr
+    project: Path = program.folder / "project"
+    declared = (project / "pyproject.toml").read_text()
+    information = project / "src" / "created-0.1.0.dist-info"
+    information.mkdir()
+    plugins = declared.partition("[project.entry-points.fal_core]\n")[2].partition("\n\n")[0]
+    (information / "entry_points.txt").write_text(f"[fal_core]\n{plugins}\n".replace('"', ""))
+    program.variables["PYTHONPATH"] = str(project / "src")
+    return project
+
+
+def pytest_in(program: Any, project: Path, *arguments: str) -> str:
+    """
+    Run the tests of *project*, which pass, and return what pytest says.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=project,
+        env=program.variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("role", ["host", "environment"])
+def test_project_is_typed_and_tidy(command_line: Any, role: str) -> None:
+    """
+    What was created compiles, says no name of a template, and has a README.
+    """
+    project = create(command_line, "deep-blue", role)
+    files = [path for path in project.rglob("*") if path.is_file()]
+    assert not [path for path in files if "$" in str(path) or path.suffix == ".template"]
+    for path in files:
+        assert "$" not in path.read_text()
+        if path.suffix == ".py":
+            compile(path.read_text(), str(path), "exec")
+    assert "deep-blue" in (project / "README.md").read_text()
+
+
+def test_environment_project_passes_its_tests(command_line: Any) -> None:
+    """
+    The project of a kind of environment passes its own tests as it was created.
+    """
+    project = create(command_line, "deep-blue", "environment")
+    assert "5 passed" in pytest_in(command_line, project)
+    assert "environments: deep-blue" in command_line("plugins", "list").stdout
+
+
+def test_host_project_passes_its_tests(command_line: Any) -> None:
+    """
+    The project of a host runs calls by its name as it was created.
+    """
+    project = create(command_line, "deep-blue", "host")
+    assert "1 passed" in pytest_in(command_line, project, "tests/test_plugin.py")
+    command_line.write(
+        "functions.py",
+        """
+        from fal_core import function
+
+        @function("current")
+        def count(up_to: int):
+            for number in range(up_to):
+                print("at", number)
+                yield number
+        """,
+    )
+    done = command_line("run", "functions.py", "2", "--on", "deep-blue")
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["0", "1", "at 0", "at 1"]
+
+
+def test_distribution_names_its_plugin(command_line: Any) -> None:
+    """
+    The name of the distribution is as good as that of the plugin in it.
+    """
+    done = command_line("plugins", "new", "fal-host-slurm")
+    assert done.returncode == 0, done.stderr
+    assert (command_line.folder / "fal-host-slurm/src/fal_host_slurm/hosts.py").is_file()
+    assert (
+        "class SlurmHost"
+        in (command_line.folder / "fal-host-slurm/src/fal_host_slurm/hosts.py").read_text()
+    )
+
+
+def test_nothing_is_overwritten(command_line: Any) -> None:
+    """
+    A directory that is not empty is left as it is.
+    """
+    command_line.write("taken/file", "mine")
+    done = command_line("plugins", "new", "slurm", "--path", "taken")
+    assert done.returncode == 1
+    assert "taken is not empty." in done.stderr
+    assert [path.name for path in (command_line.folder / "taken").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["Slurm", "my_host", "2fast", "class", "", "a--b"])
+def test_odd_names_are_usage_errors(command_line: Any, name: str) -> None:
+    """
+    A name that cannot be that of a module and of a URL is refused.
+    """
+    done = command_line("plugins", "new", name)
+    assert done.returncode == 2
+    assert "is no name of a plugin" in done.stderr

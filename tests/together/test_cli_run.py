@@ -1,0 +1,515 @@
+"""
+``fal-core run`` and ``fal-core executions``, with functions that really run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FUNCTIONS = """
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+from fal_core import function
+from sibling import FACTOR
+
+
+@dataclass
+class Point:
+    x: int
+
+
+@function("current")
+def add(a: int, b: int = 2) -> int:
+    print("adding")
+    return a + b
+
+
+@function("current")
+def outer(a: int) -> int:
+    return add(a) * FACTOR
+
+
+@function("current")
+def nothing() -> None:
+    print("done", file=sys.stderr)
+
+
+@function("current")
+def point(x: int) -> Point:
+    return Point(x)
+
+
+@function("current")
+def opaque():
+    return object()
+
+
+@function("current")
+def count(up_to: int, pause: float = 0.0):
+    for number in range(up_to):
+        yield number
+        time.sleep(pause)
+
+
+@function("current")
+async def later(text: str) -> str:
+    return text.upper()
+
+
+@function("current")
+def fail() -> None:
+    raise LookupError("gone")
+
+
+@function("current")
+def leave() -> None:
+    sys.exit("I leave")
+
+
+@function("current")
+def crash() -> None:
+    os._exit(3)
+
+
+@function("current")
+def sleep(pid_file: str) -> None:
+    with open(pid_file + ".part", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(pid_file + ".part", pid_file)
+    time.sleep(60)
+
+
+def plain():
+    return 1
+"""
+
+SLOW_KIND = """
+import time
+from typing import ClassVar
+
+import attrs
+from fal_core import hookimpl
+from fal_core.environments import CurrentEnvironment
+from fal_core.events import Log
+
+fal_core_api = 1
+built = False
+
+@attrs.frozen(kw_only=True)
+class Slow(CurrentEnvironment):
+    kind: ClassVar[str] = "slow"
+
+    def build(self, log, cancelled):
+        global built
+        log(Log("fetching the parts", "INFO", "BUILDER", time.time()))
+        time.sleep(1)
+        built = True
+        return super().build(log, cancelled)
+
+    def is_built(self):
+        return built
+
+@hookimpl
+def fal_register_environments():
+    return [Slow]
+"""
+
+SLOW_FUNCTION = """
+from fal_core import function
+
+@function("slow")
+def answer() -> int:
+    print("asking")
+    return 42
+"""
+
+
+@pytest.fixture
+def program(command_line: Any) -> Any:
+    """
+    The program, beside a file of functions.
+    """
+    command_line.write("functions.py", FUNCTIONS)
+    command_line.write("sibling.py", "FACTOR = 10\n")
+    return command_line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["functions.py::add", "1"], "adding\n3\n"),
+        (["functions.py::add", "1", "--b", "-5"], "adding\n-4\n"),
+        (["functions.py::add", "--json", '{"a": 1, "b": 1}'], "adding\n2\n"),
+        (["functions.py::add", "1", "--on", "local"], "adding\n3\n"),
+        (["functions::add", "1"], "adding\n3\n"),
+        (["./functions.py::later", "--", "--text", "hi"], "'HI'\n"),
+        (["functions.py::outer", "1"], "adding\n30\n"),
+        (["functions.py::count", "3"], "0\n1\n2\n"),
+        (["functions.py::point", "1"], "Point(x=1)\n"),
+        (["functions.py::nothing"], ""),
+    ],
+)
+def test_result_is_printed(program: Any, arguments: list[str], printed: str) -> None:
+    """
+    What the function prints and returns is on the standard output; None is not printed.
+    """
+    done = program("run", *arguments)
+    assert (done.returncode, done.stdout) == (0, printed), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["functions.py::outer", "1"], ["30"]),
+        (["functions.py::count", "3"], ["0", "1", "2"]),
+        (["functions.py::point", "1"], ['{"x": 1}']),
+        (["functions.py::nothing"], ["null"]),
+    ],
+)
+def test_json_has_the_output_alone(
+    program: Any, arguments: list[str], printed: list[str]
+) -> None:
+    """
+    With ``--output json`` the standard output has the result, and nothing of the function.
+    """
+    done = program("run", *arguments, "--output", "json")
+    assert (done.returncode, done.stdout.splitlines()) == (0, printed), done.stderr
+    assert ("adding" in done.stderr) == (arguments[0] == "functions.py::outer")
+
+
+def test_arguments_from_standard_input(program: Any) -> None:
+    """
+    ``--json -`` reads the arguments from the standard input.
+    """
+    done = program("run", "functions.py::add", "--json", "-", text='{"a": 4}')
+    assert done.stdout == "adding\n6\n"
+
+
+def test_result_without_json_is_one_sentence(program: Any) -> None:
+    """
+    A result that JSON cannot say is an error of one sentence.
+    """
+    program.write(
+        "odd.py",
+        """
+        from fal_core import function
+
+        @function("current")
+        def odd():
+            return 1j
+        """,
+    )
+    done = program("run", "odd.py", "--output", "json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: The result cannot be written as JSON: ")
+
+
+def test_items_are_printed_as_they_come(program: Any) -> None:
+    """
+    An item is printed when it has been yielded, not when all have.
+    """
+    argv = [*program.argv, "run", "functions.py::count", "3", "--pause", "30"]
+    with subprocess.Popen(
+        argv, cwd=program.folder, env=program.variables, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], 20)
+        assert ready
+        assert os.read(process.stdout.fileno(), 1) == b"0"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+
+
+def test_exception_of_the_function_shows_where(program: Any) -> None:
+    """
+    What the function raises is told by the traceback of its side, with exit code 1.
+    """
+    done = program("run", "functions.py::fail")
+    assert done.returncode == 1
+    assert "functions.py" in done.stderr
+    assert "in fail" in done.stderr
+    assert "LookupError: gone\nError: The function raised LookupError.\n" in done.stderr
+    assert "fal_core" not in done.stderr
+
+
+def test_exit_of_the_function_is_its_exception(program: Any) -> None:
+    """
+    A function that exits raises; it does not end the program as it pleases.
+    """
+    done = program("run", "functions.py::leave")
+    assert done.returncode == 1
+    assert "SystemExit" in done.stderr
+
+
+def test_failure_of_the_host_is_one_sentence(program: Any) -> None:
+    """
+    What the host fails at is told in one sentence, with exit code 1.
+    """
+    done = program("run", "functions.py::crash")
+    assert done.returncode == 1
+    assert done.stderr == "Error: The worker exited with code 3 before it answered.\n"
+
+
+def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
+    """
+    Ctrl-C ends the call and what runs it, with exit code 130.
+    """
+    pid_file = tmp_path / "pid"
+    argv = [*program.argv, "run", "functions.py::sleep", str(pid_file)]
+    with subprocess.Popen(
+        argv, cwd=program.folder, env=program.variables, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(pid_file.exists)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.endswith("Interrupted: Ctrl-C ended the command.\n")
+    assert "Traceback" not in said
+    wait_for(lambda: not is_alive(int(pid_file.read_text())))
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("missing.py::add", "There is no file missing.py."),
+        ("functions.py::nope", "There is no 'nope' in functions.py. functions.py has "),
+        ("functions.py::plain", "'plain' in functions.py is no isolated function. "),
+        ("functions.py", "functions.py has these isolated functions: add, count, crash, "),
+        ("sibling.py", "sibling.py has no isolated function. "),
+        ("no.such.module::f", "no.such.module could not be imported: ModuleNotFoundError: "),
+        ("json.py::f", "json.py has the name of a module that is in use, 'json'. "),
+        ("exits.py::f", "exits.py exits where it is imported. "),
+        ("raises.py::f", "raises.py could not be imported: ZeroDivisionError: "),
+        ("typo.py::f", "typo.py:4: Unknown option 'machine_tipe'. Did you mean "),
+        ("kind.py::f", "inner.py:5: Option 'requirements' must be "),
+    ],
+)
+def test_what_cannot_be_found_is_named(program: Any, target: str, sentence: str) -> None:
+    """
+    A target that cannot be had is one sentence; a wrong declaration names its line.
+    """
+    program.write("json.py", "")
+    program.write("exits.py", "raise SystemExit(3)\n")
+    program.write("raises.py", "1 / 0\n")
+    program.write(
+        "typo.py",
+        """\
+        from fal_core import function
+
+
+        @function("current", machine_tipe="GPU")
+        def f(): ...
+        """,
+    )
+    program.write("kind.py", "import inner\n")
+    program.write(
+        "inner.py",
+        """\
+        from fal_core import function
+
+
+        # The declaration that is wrong need not be in the file that is named.
+        @function("virtualenv", requirements=3)
+        def f(): ...
+        """,
+    )
+    done = program("run", target)
+    assert done.returncode == 1, done.stderr
+    *_, last = done.stderr.splitlines()
+    assert last.startswith(f"Error: {sentence}")
+    assert ("Traceback" in done.stderr) == ("could not be imported" in sentence)
+
+
+def test_only_function_needs_no_name(program: Any) -> None:
+    """
+    Where a file has one isolated function of its own, it is the one that is meant.
+    """
+    program.write(
+        "single.py",
+        """
+        from fal_core import function
+        from functions import add
+
+        @function("current")
+        def answer() -> int:
+            return add.run_local(40)
+        """,
+    )
+    assert program("run", "single.py").stdout.endswith("42\n")
+
+
+def test_file_of_a_package_may_import_relatively(program: Any) -> None:
+    """
+    A file that lies in a package is imported as part of it.
+    """
+    program.write("parcel/__init__.py", "")
+    program.write("parcel/numbers_.py", "ANSWER = 42\n")
+    program.write(
+        "parcel/tasks.py",
+        """
+        from fal_core import function
+        from .numbers_ import ANSWER
+
+        @function("current")
+        def answer() -> int:
+            return ANSWER
+        """,
+    )
+    done = program("run", "parcel/tasks.py::answer")
+    assert done.stdout == "42\n", done.stderr
+
+
+def test_wrong_arguments_are_usage_errors(program: Any) -> None:
+    """
+    Arguments that do not fit the function are told with exit code 2, and nothing is run.
+    """
+    for arguments in (["x"], ["1", "--nope", "3"], [], ["1", "--json", "{}"]):
+        done = program("run", "functions.py::add", *arguments)
+        assert done.returncode == 2, arguments
+        assert "Error: " in done.stderr
+        assert "adding" not in done.stdout
+
+
+def test_builder_is_heard_off_terminals(program: Any) -> None:
+    """
+    Where there is no terminal, lines of the builder go to the standard error as they are.
+    """
+    program.install("slow", SLOW_KIND)
+    program.write("slowly.py", SLOW_FUNCTION)
+    done = program("run", "slowly.py")
+    assert done.stdout == "asking\n42\n"
+    assert done.stderr == "fetching the parts\n"
+
+
+@pytest.mark.parametrize("colourless", [False, True])
+def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
+    """
+    On a terminal a line shows that the environment is built, and is gone at the end.
+
+    ``NO_COLOR`` leaves the line, and takes the colour from it.
+    """
+    program.install("slow", SLOW_KIND)
+    program.write("slowly.py", SLOW_FUNCTION)
+    program.variables["TERM"] = "xterm"
+    if colourless:
+        program.variables["NO_COLOR"] = "1"
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*program.argv, "run", "slowly.py"],
+        cwd=program.folder,
+        env=program.variables,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    ) as process:
+        os.close(theirs)
+        shown = read_all(ours)
+        assert process.communicate(timeout=20)[0] == "asking\n42\n"
+    assert "Building the environment" in shown
+    assert "fetching the parts" in shown
+    assert shown.endswith("\r\033[K")
+    assert ("\033[36m" in shown) != colourless
+
+
+def test_detached_work_is_listed_followed_and_forgotten(program: Any) -> None:
+    """
+    Detached work goes on without the program, and is found by its reference.
+    """
+    done = program("run", "functions.py::add", "1", "--detach")
+    assert done.returncode == 0, done.stderr
+    reference = done.stdout.strip()
+    listed = json.loads(program("executions", "list", "--json").stdout)
+    assert [(each["reference"], each["name"]) for each in listed] == [(reference, "add")]
+    assert reference in program("executions", "list").stdout
+    assert program("executions", "attach", reference).stdout == "adding\n3\n"
+    attached = program("executions", "attach", reference, "--output", "json")
+    assert attached.stdout == "3\n"
+    assert "adding" in attached.stderr
+
+
+def test_detached_work_fails_as_any_other(program: Any) -> None:
+    """
+    Who attaches sees the traceback of what the function raised, and exit code 1.
+    """
+    reference = program("run", "functions.py::fail", "--detach").stdout.strip()
+    done = program("executions", "attach", reference)
+    assert done.returncode == 1
+    assert "LookupError: gone" in done.stderr
+
+
+def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
+    """
+    Cancelling detached work ends what runs it.
+    """
+    pid_file = tmp_path / "pid"
+    done = program("run", "functions.py::sleep", str(pid_file), "--detach")
+    reference = done.stdout.strip()
+    wait_for(pid_file.exists)
+    done = program("executions", "cancel", reference)
+    assert (done.returncode, done.stdout) == (0, f"{reference} has ended.\n"), done.stderr
+    assert not is_alive(int(pid_file.read_text()))
+    listed = json.loads(program("executions", "list", "--json").stdout)
+    assert [each["ended"] for each in listed] == [True]
+
+
+def test_unknown_references_are_one_sentence(program: Any) -> None:
+    """
+    A reference that names nothing is an error that says how to see what there is.
+    """
+    for command in ("attach", "cancel"):
+        done = program("executions", command, "nothing")
+        assert done.returncode == 1
+        assert "'fal-core executions list'" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert program("executions", "list").stdout == "Host 'local' has no detached work.\n"
+
+
+def wait_for(condition: Any, seconds: float = 20) -> None:
+    """
+    Wait until *condition* holds.
+    """
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """
+    Tell whether process *pid* runs.
+    """
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def read_all(descriptor: int) -> str:
+    """
+    Return what a terminal is sent until its other end is closed.
+    """
+    data = b""
+    while True:
+        try:
+            part = os.read(descriptor, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        data += part
+    os.close(descriptor)
+    return data.decode()
