@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from fal_core.errors import HostError, WorkerLost
@@ -105,6 +106,11 @@ class Batcher:
             and leads to :meth:`handle`.
 
         deliver: Called with the tags and the outcomes of items that ended.
+
+    Attributes:
+        waiting: Items with their tags, not launched yet.
+
+        more: Whether its owner has more of them, to be put there soon.
     """
 
     def __init__(
@@ -128,6 +134,7 @@ class Batcher:
             self.limit = self.limit * multiplexing
         self._alone = self._alone or launcher.policy.timeout is not None
         self.size = 1.0
+        self.more = False
 
     @property
     def room(self) -> int:
@@ -146,6 +153,9 @@ class Batcher:
         waiting = self.waiting
         while waiting and len(self.running) < self.limit:
             count = 1 if self._alone else min(len(waiting), int(self.size), self._share())
+            part = not self._alone and count < int(self.size)
+            if part and self.more and len(self.running) >= self.limit // 2:
+                return  # Every worker is busy; what comes meanwhile goes along.
             pairs = [waiting.popleft() for _ in range(count)]
             self._launch([item for item, _ in pairs], [tag for _, tag in pairs])
 
@@ -171,6 +181,8 @@ class Batcher:
         """
         Leave items for the other workers when few are left.
         """
+        if self.more:
+            return LARGEST
         return max(1, -(-len(self.waiting) // max(1, self.limit // 2)))
 
     def _launch(
@@ -288,7 +300,7 @@ def open_items(launcher: Launcher, sealed: Sealed) -> list[ItemOutcome]:
     from fal_core.sealing import open_value
 
     outcomes: list[ItemOutcome] = open_value(sealed, launcher.seal)
-    if any(kind for kind, _ in outcomes):
+    if any(map(itemgetter(0), outcomes)):
         return [_open_item(launcher, kind, value) for kind, value in outcomes]
     return outcomes
 

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
+from itertools import count, islice, repeat
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,10 @@ from fal_core_worker.slots import RAISED
 if TYPE_CHECKING:
     from fal_core.launches import Launcher
 
-_MISSING = object()
+#: How many items are taken at once, at most.
+STRIDE = 64
+#: Seconds for so many, above which they are launched as they come.
+SLOW = 0.001
 
 
 class Mapping(Iterator[Any]):
@@ -37,7 +42,9 @@ class Mapping(Iterator[Any]):
     ) -> None:
         self._events: SimpleQueue[tuple[Batch, Event]] = SimpleQueue()
         self._batcher = Batcher(launcher, self._put, self._deliver)
-        self._inputs: Iterator[tuple[Any, ...]] | None = zip(*iterables)  # noqa: B905
+        arguments: Iterator[Any] = zip(zip(*iterables), repeat({}))  # noqa: B905
+        self._inputs: Iterator[Any] | None = zip(arguments, count())
+        self._stride = 1
         self._input_error: BaseException | None = None
         self._ordered = ordered
         self._return_exceptions = return_exceptions
@@ -52,11 +59,13 @@ class Mapping(Iterator[Any]):
 
     def __next__(self) -> Any:
         while not self._closed:
-            outcome = self._pop()
+            if self._ordered:
+                outcome = self._ready.pop(self._next, None)
+            else:
+                outcome = self._ready.popitem()[1] if self._ready else None
             if outcome is not None:
-                if outcome[0] != RAISED:
-                    return outcome[1]
-                if self._return_exceptions:
+                self._next += 1
+                if outcome[0] != RAISED or self._return_exceptions:
                     return outcome[1]
                 self.close()
                 raise outcome[1]
@@ -89,21 +98,15 @@ class Mapping(Iterator[Any]):
     def _deliver(self, tags: list[Any], outcomes: list[ItemOutcome]) -> None:
         self._ready.update(zip(tags, outcomes, strict=True))
 
-    def _pop(self) -> ItemOutcome | None:
-        if self._ordered:
-            outcome = self._ready.pop(self._next, None)
-        else:
-            outcome = self._ready.popitem()[1] if self._ready else None
-        if outcome is not None:
-            self._next += 1
-        return outcome
-
     def _advance(self) -> None:
         """
         Take items, launch them, and wait for an event if nothing else can be done.
         """
         self._take_inputs()
+        self._batcher.more = self._inputs is not None
         self._batcher.launch_waiting()
+        # Let the thread that reads go first: what it has read lets workers go on.
+        time.sleep(0)
         if self._handle_events(block=False) or self._is_next_ready():
             return
         if self._batcher.running:
@@ -136,18 +139,24 @@ class Mapping(Iterator[Any]):
         else:
             # Results that nobody has taken yet count as well.
             room = min(room, 16 * 4096 - len(self._ready))
+        waiting = self._batcher.waiting
         while room > 0 and self._inputs is not None:
+            wanted = min(room, self._stride)
+            before = len(waiting)
+            began = time.monotonic()
             try:
-                args = next(self._inputs, None)
+                waiting.extend(islice(self._inputs, wanted))
             except Exception as error:
                 # What was taken before is finished first.
                 self._input_error = error
-                args = None
-            if args is None:
                 self._inputs = None
+            taken = len(waiting) - before
+            if taken < wanted:
+                self._inputs = None
+            self._taken += taken
+            room -= taken
+            if time.monotonic() - began > SLOW:
+                # They come slowly: those there are need not wait for the others.
+                self._stride = 1
                 return
-            self._batcher.waiting.append(((args, {}), self._taken))
-            self._taken += 1
-            room -= 1
-            if self._is_next_ready():
-                return
+            self._stride = min(2 * self._stride, STRIDE)
