@@ -1,8 +1,7 @@
 """
 A host that runs calls on another machine, over ``ssh``.
 
-It needs nothing there but a Python: the worker travels over the stream, and so
-does the function. ``docs/write-a-host.md`` goes through it line by line.
+It needs nothing there but a Python: the worker and the function travel to it.
 """
 
 from __future__ import annotations
@@ -72,7 +71,8 @@ class SshHost(Host[..., Any]):
             code, said = ended.result()
             if code == SSH_FAILED:
                 return HostClosed(self.name, said or "The connection broke.")
-            return WorkerLost(code=code, detail=said)
+            # As a shell, a worker's guard tells a signal by 128 and its number.
+            return WorkerLost(code, code - 128 if code > 128 else None, said)
 
         try:
             worker = Worker(reader, writer, lost=lost, kill=process.kill, idle=Worker.stop)

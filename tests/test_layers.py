@@ -19,7 +19,16 @@ WORKER = ROOT / "src" / "fal_core_worker"
 LAYERS: tuple[tuple[str, ...], ...] = (
     # Values and small tools that stand alone.
     ("errors", "machines", "checks", "routes", "annotations", "caches", "caching", "logs"),
-    ("aio", "entry_points", "imports", "mismatches", "readers", "refusals", "shortcuts"),
+    (
+        "aio",
+        "entry_points",
+        "imports",
+        "mismatches",
+        "policies",
+        "readers",
+        "refusals",
+        "shortcuts",
+    ),
     # The contracts that plugins are written against.
     ("events", "options", "environments", "hooks"),
     ("calls", "hosts", "builtin"),

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
     from fal_core.functions import IsolatedFunction
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
+ItemT = TypeVar("ItemT")
 
 
 class AsyncCalls(Generic[ArgsT, ReturnT]):
@@ -27,6 +28,14 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
     def __init__(self, function: IsolatedFunction[ArgsT, ReturnT]) -> None:
         self._function = function
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self: AsyncCalls[ArgsT, Iterator[ItemT]], *args: ArgsT.args, **kwargs: ArgsT.kwargs
+    ) -> AsyncIterator[ItemT]: ...
+
+    @overload
+    def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Awaitable[ReturnT]: ...
+
     def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Any:
         """
         Run the function; await the result.
@@ -34,7 +43,8 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
         A generator function gives an asynchronous iterator of what it yields.
         """
         if self._function.flavour.endswith("generator"):
-            return self.stream(*args, **kwargs)
+            calls: Any = self
+            return calls.stream(*args, **kwargs)
         return self._result(args, kwargs)
 
     async def map(self, *iterables: Iterable[Any], **options: Any) -> AsyncIterator[ReturnT]:
@@ -45,7 +55,9 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
         async for result in _iterate(results):
             yield result
 
-    async def stream(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> AsyncIterator[Any]:
+    async def stream(
+        self: AsyncCalls[ArgsT, Iterator[ItemT]], *args: ArgsT.args, **kwargs: ArgsT.kwargs
+    ) -> AsyncIterator[ItemT]:
         """
         Iterate over what a generator function yields.
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from fal_core.launches import Policy
+from fal_core.policies import Policy
 from fal_core.spawning import SpawnFuture, SpawnSink
 from fal_core.spawns import SpawnInfo
 
@@ -43,7 +43,8 @@ def attach(
     info = SpawnInfo(SpawnFuture())
     sink = SpawnSink(launcher, info)
     execution = place.attach(reference, sink, after)
-    sink.execution = info.stream = execution
+    info.stream = execution
+    sink.follow(execution)
     assert isinstance(info.future, SpawnFuture)
     info.future.execution = execution
     return info

@@ -235,8 +235,11 @@ class Batcher:
 
     def _finish(self, batch: Batch, exited: Exited) -> None:
         self.running.discard(batch)
+        # An execution refers to its sink: nothing waits for the collector.
+        batch.execution = None
         if len(batch.items) == 1:
-            self._settle(batch.items, batch.tags, [self._single(batch, exited)])
+            outcome = self._single(batch, exited)
+            self._settle(batch.items, batch.tags, [outcome])
             self._adapt(batch, 1)
             return
         self._adapt(batch, batch.done)
@@ -263,8 +266,9 @@ class Batcher:
     def _single(self, batch: Batch, exited: Exited) -> ItemOutcome:
         from fal_core.launches import open_outcome
 
+        outcome, batch.outcome = batch.outcome, None
         try:
-            return VALUE, open_outcome(batch.launcher, batch.outcome, exited)
+            return VALUE, open_outcome(batch.launcher, outcome, exited)
         except BaseException as error:
             return RAISED, error
 

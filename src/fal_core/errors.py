@@ -50,7 +50,7 @@ class OptionError(FalCoreError, ValueError):
     """
 
 
-@attrs.define
+@attrs.define(repr=False)
 class UnknownOptionError(OptionError):
     """
     No installed plugin knows the option.
@@ -81,7 +81,7 @@ class UnknownOptionError(OptionError):
         )
 
 
-@attrs.define
+@attrs.define(repr=False)
 class WrongKindError(OptionError):
     """
     The option exists, but for other kinds of environment.
@@ -101,7 +101,7 @@ class WrongKindError(OptionError):
         return sentence
 
 
-@attrs.define
+@attrs.define(repr=False)
 class OptionTypeError(OptionError):
     """
     The value of an option or an argument has the wrong type.
@@ -122,7 +122,7 @@ class OptionTypeError(OptionError):
         return f"Option {self.option!r} must be {self.expected}, not {self.got}."
 
 
-@attrs.define
+@attrs.define(repr=False)
 class UnknownNameError(OptionError):
     """
     No installed plugin provides a host or an environment of that name.
@@ -139,7 +139,7 @@ class UnknownNameError(OptionError):
         return f"No {self.role} is called {self.name!r}. Installed: {known}.{hint}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class PluginError(FalCoreError):
     """
     A plugin breaks its side of the contract.
@@ -161,7 +161,7 @@ class HostError(FalCoreError):
     """
 
 
-@attrs.define
+@attrs.define(repr=False)
 class WorkerLost(HostError):
     """
     The process that ran the call ended before it answered.
@@ -202,7 +202,7 @@ class OutOfMemory(WorkerLost):
         return f"The worker was ended because it ran out of memory.{detail}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class Timeout(HostError, TimeoutError):
     """
     The call took longer than it may, and was ended.
@@ -214,7 +214,7 @@ class Timeout(HostError, TimeoutError):
         return f"The call took longer than {self.seconds:g} s and was ended."
 
 
-@attrs.define
+@attrs.define(repr=False)
 class Cancelled(HostError):
     """
     The call was cancelled, and has ended.
@@ -226,7 +226,7 @@ class Cancelled(HostError):
         return self.detail or "The call was cancelled."
 
 
-@attrs.define
+@attrs.define(repr=False)
 class HostClosed(HostError):
     """
     The host was closed, or cannot be reached.
@@ -239,7 +239,7 @@ class HostClosed(HostError):
         return f"Host {self.host!r} cannot take calls. {self.detail or 'It was closed.'}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class UnsupportedError(HostError):
     """
     The host cannot do what the call asks of it.
@@ -254,7 +254,7 @@ class UnsupportedError(HostError):
         return f"Host {self.host!r} cannot {self.what}.{remedy}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class EnvironmentBuildError(HostError):
     """
     The environment could not be built.
@@ -289,7 +289,7 @@ class FalServerlessException(FalCoreError):
     """
 
 
-@attrs.define
+@attrs.define(repr=False)
 class FalServerlessError(FalServerlessException):
     """
     A run or a declaration failed; *message* says how.
@@ -301,7 +301,7 @@ class FalServerlessError(FalServerlessException):
         return self.message
 
 
-@attrs.define
+@attrs.define(repr=False)
 class InternalFalServerlessError(FalServerlessException):
     """
     The service failed, not the caller; *message* says how.
@@ -313,7 +313,7 @@ class InternalFalServerlessError(FalServerlessException):
         return self.message
 
 
-@attrs.define
+@attrs.define(repr=False)
 class FalSerializationError(FalServerlessException):
     """
     A function, an argument, a result or an exception cannot travel.
@@ -325,7 +325,7 @@ class FalSerializationError(FalServerlessException):
         return self.message
 
 
-@attrs.define
+@attrs.define(repr=False)
 class FalMissingDependencyError(FalSerializationError):
     """
     The function needs a module that its environment does not have.

@@ -9,24 +9,22 @@ import inspect
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 import attrs
 
-from fal_core import plugins
 from fal_core.errors import FalServerlessError, OptionError, UnsupportedError
 from fal_core.hosts import Host
-from fal_core.launches import Launcher, Policy, Waiter
-from fal_core.nesting import reduce_function
 from fal_core.options import OnUnsupported, Options
+from fal_core.policies import Policy
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from fal_core.aio import AsyncCalls
     from fal_core.calls import AuthMode
     from fal_core.futures import Submitter
+    from fal_core.launches import Launcher
     from fal_core.spawns import SpawnInfo
 
 ArgsT = ParamSpec("ArgsT")
@@ -147,12 +145,12 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             from fal_core.streams import Stream
 
             return Stream(launcher, args, kwargs)  # type: ignore[return-value]
-        waiter = Waiter(launcher)
-        waiter.wait(launcher.launch(launcher.call((args, kwargs)), waiter))
         if launcher.policy.retries:
-            from fal_core.retries import repeat
+            from fal_core.retries import call_again
 
-            waiter = repeat(launcher, waiter, (args, kwargs))
+            return call_again(launcher, (args, kwargs))  # type: ignore[no-any-return]
+        waiter = launcher.waiter()
+        waiter.wait(launcher.launch(launcher.call((args, kwargs)), waiter))
         result: ReturnT = waiter.result()
         return result
 
@@ -220,7 +218,11 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             window=window,
         )
 
-    def stream(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Iterator[Any]:
+    def stream(
+        self: IsolatedFunction[ArgsT, Iterator[ItemT]],
+        *args: ArgsT.args,
+        **kwargs: ArgsT.kwargs,
+    ) -> Iterator[ItemT]:
         """
         Run a generator function and iterate over what it yields, as it does.
         """
@@ -294,6 +296,11 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         launcher = self._launcher
         if launcher is not None and launcher.is_current():
             return launcher
+        from fal_core.launches import Launcher
+        from fal_core.nesting import reduce_function, stub_types
+
+        for kind in (IsolatedFunction, ServedIsolatedFunction):
+            stub_types[kind] = reduce_function
         with self._lock:
             launcher = self._launcher = Launcher(self)
             self._submitter = None
@@ -351,12 +358,13 @@ def make_server(function: IsolatedFunction[ArgsT, ReturnT]) -> Callable[ArgsT, R
     Raises:
         UnsupportedError: No installed plugin serves functions.
     """
+    from fal_core.plugins import load_plugins
     from fal_core.routes import RouteSignature
     from fal_core.vocabulary import structure_gateway
 
     raw = function.raw_func
     assert raw is not None
-    server = plugins.load_plugins().hook.fal_create_server(
+    server = load_plugins().hook.fal_create_server(
         routes={RouteSignature("/"): raw},
         gateway=structure_gateway(function.options),
         options=function.options,
@@ -375,7 +383,9 @@ def to_host(host: Host[Any, Any] | str) -> Host[Any, Any]:
     if isinstance(host, Host):
         return host
     if isinstance(host, str):
-        return plugins.find_host(host)
+        from fal_core.plugins import find_host
+
+        return find_host(host)
     raise OptionError(
         f"Option 'host' must be a host, its name or its URL, not {host!r} "
         f"({type(host).__name__})."
@@ -515,7 +525,7 @@ def default_host() -> Host[Any, Any]:
     """
     import os
 
-    return plugins.find_host(os.environ.get("FAL_CORE_HOST") or "local")
+    return to_host(os.environ.get("FAL_CORE_HOST") or "local")
 
 
 def _with_kind(kind: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -573,13 +583,3 @@ if TYPE_CHECKING:
 
         @overload
         def __call__(self, func: Callable[ArgsT, ItemT]) -> IsolatedFunction[ArgsT, ItemT]: ...
-
-
-def _register_stubs() -> None:
-    from fal_core import nesting
-
-    for kind in (IsolatedFunction, ServedIsolatedFunction):
-        nesting.stub_types[kind] = reduce_function
-
-
-_register_stubs()

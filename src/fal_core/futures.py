@@ -76,7 +76,7 @@ class Submitter:
             if future.done():
                 return future.cancelled()
             self._unwanted.add(future)
-            for batch in tuple(self._batcher.running):
+            for batch in list(self._batcher.running):
                 if future in batch.tags[batch.done : batch.end]:
                     self._cancel_alone(batch)
         Future.cancel(future)

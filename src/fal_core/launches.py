@@ -8,8 +8,9 @@ import itertools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -25,6 +26,7 @@ from fal_core.errors import (
 from fal_core.events import Event, Exited, HomeCall, Log, Outcome
 from fal_core.hosts import Driven, Driver, Execution, Host
 from fal_core.nesting import answer, sealing, stub_types
+from fal_core.policies import Policy
 from fal_core_worker.seals import Sealed
 
 if TYPE_CHECKING:
@@ -41,39 +43,6 @@ def _renew_identity() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_identity)
-
-
-@attrs.frozen(kw_only=True)
-class Policy:
-    """
-    How the core makes calls of a function; hosts do not see it.
-
-    Attributes:
-        timeout: Seconds a call may take, waiting included. None for ever.
-
-        retries: How often a call is made again after its host has failed.
-
-        retry_on: Exceptions of the function that are retried as well.
-
-        grace: Seconds an interrupted call has to end of its own accord.
-
-        seal: ``"every call"`` seals the function anew for each call, so that
-            changes inside captured objects are seen.
-
-        on_unsupported: What happens at the first call with options that its
-            host cannot use.
-
-        lifetime: ``"detached"`` lets spawned calls outlive this process, on
-            hosts that can.
-    """
-
-    timeout: float | None = None
-    retries: int = 0
-    retry_on: tuple[type[Exception], ...] = ()
-    grace: float = 2.0
-    seal: Literal["once", "every call"] = "once"
-    on_unsupported: Literal["warn", "error", "ignore"] = "warn"
-    lifetime: Lifetime = "attached"
 
 
 class Launcher:
@@ -171,6 +140,12 @@ class Launcher:
             )
         return call
 
+    def waiter(self) -> Waiter:
+        """
+        Return the sink of a call that this thread waits for.
+        """
+        return Waiter(self)
+
     def launch(self, call: Call, sink: Callable[[Event], None]) -> Execution:
         """
         Launch *call*, and tell the plugins that observe.
@@ -253,21 +228,28 @@ class Waiter(Driver):
             execution.cancel(policy.grace)
             self._drive(execution, policy.grace + 5)
             raise Timeout(policy.timeout)
+        # Without a cycle the outcome, and memory it shares, goes with the last view.
+        self.execution = None
 
     def result(self) -> Any:
         """
         Return what the function returned, or raise what it raised.
         """
-        return open_outcome(self.launcher, self.outcome, self.exited)
+        outcome = self.outcome
+        # The execution refers to its sink: nothing large waits for the collector.
+        self.outcome = self.execution = None
+        return open_outcome(self.launcher, outcome, self.exited)
 
     def _drive(self, execution: Execution, timeout: float | None) -> None:
+        until = None if timeout is None else time.monotonic() + timeout
         if isinstance(execution, Driven):
             execution.drive(timeout)
-            if self.exited is not None or timeout is not None:
+            if self.exited is not None:
                 return
+        # Another thread delivers the events, or the time is up.
         self._event = threading.Event()
         if self.exited is None:
-            self._event.wait(timeout)
+            self._event.wait(None if until is None else max(0.0, until - time.monotonic()))
 
 
 def open_outcome(launcher: Launcher, outcome: Outcome | None, exited: Exited | None) -> Any:
@@ -330,7 +312,7 @@ def _traceparent() -> str | None:
     return current_traceparent()
 
 
-def is_retried(policy: Policy, error: BaseException) -> bool:
+def is_retried(policy: Policy, error: BaseException | None) -> bool:
     """
     Tell whether a call that ended with *error* may be made again.
     """

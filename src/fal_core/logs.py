@@ -36,7 +36,8 @@ class LogQueue(Queue[Any]):
             self._size += size
             return
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="fal-core-logs-")
+            # It is closed once everything in it was read.
+            self._file = tempfile.TemporaryFile(prefix="fal-core-logs-")  # noqa: SIM115
         self._file.seek(0, 2)
         pickle.dump(item, self._file)
         self._spooled += 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from fal_core.events import HomeCall
     from fal_core.functions import IsolatedFunction
     from fal_core.launches import Launcher
+
+#: Seconds that ``launch`` may take to return after the first event.
+_PATIENCE = 30.0
 
 _numbers = itertools.count(1)
 _functions: weakref.WeakValueDictionary[int, IsolatedFunction[..., Any]] = (
@@ -95,9 +99,12 @@ def answer(launcher: Launcher, event: HomeCall, sink: Any) -> None:
         sealed = opening.seal_error(error, None)
     payload = (sealed.data, sealed.buffers) if sealed.buffers else sealed.data
     frame = Frame(frames.HOME_RESULT, 0, event.number, raised, payload)
-    execution = sink.execution
-    if execution is not None:
-        execution.send(frame)
+    # The thread that launches the call may not have got the execution yet.
+    until = time.monotonic() + _PATIENCE
+    while sink.execution is None and time.monotonic() < until:
+        time.sleep(0.001)
+    if sink.execution is not None:
+        sink.execution.send(frame)
 
 
 def _place(function: IsolatedFunction[..., Any]) -> tuple[Any, ...]:

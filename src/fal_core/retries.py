@@ -12,17 +12,16 @@ if TYPE_CHECKING:
     from fal_core.launches import Launcher
 
 
-def repeat(launcher: Launcher, waiter: Waiter, arguments: Any) -> Waiter:
+def call_again(launcher: Launcher, arguments: Any) -> Any:
     """
-    Make the call of *waiter* again while its policy says so; return the last.
+    Make a call as often as its policy says, and return its result.
     """
-    for _ in range(launcher.policy.retries):
-        try:
-            waiter.result()
-            return waiter
-        except BaseException as error:
-            if not is_retried(launcher.policy, error):
-                return waiter
+    for left in range(launcher.policy.retries, -1, -1):
         waiter = Waiter(launcher)
-        waiter.wait(launcher.launch(launcher.call(arguments), waiter))
-    return waiter
+        try:
+            waiter.wait(launcher.launch(launcher.call(arguments), waiter))
+            return waiter.result()
+        except Exception as error:
+            if not left or not is_retried(launcher.policy, error):
+                raise
+    raise AssertionError("The last attempt returns or raises.")

@@ -4,6 +4,7 @@ Starting a call that nobody waits for at once.
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,15 @@ class SpawnSink:
         self.execution: Execution | None = None
         self._outcome: Outcome | None = None
         self._items: list[Any] | None = None
+        self._owed = 0
+        self._lock = threading.Lock()
+
+    def follow(self, execution: Execution) -> None:
+        """
+        Learn what *execution* the events are of; some may have come before.
+        """
+        self.execution = execution
+        self._give_credit()
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Log):
@@ -64,20 +74,31 @@ class SpawnSink:
 
     def _add(self, event: Item) -> None:
         from fal_core.sealing import open_value
-        from fal_core_worker import frames
-        from fal_core_worker.frames import Frame
 
         if self._items is None:
             self._items = []
         self._items.append(open_value(event.sealed, self.launcher.seal))
-        if self.execution is not None:
-            self.execution.send(Frame(frames.CREDIT, 0, 1, 0, b""))
+        with self._lock:
+            self._owed += 1
+        self._give_credit()
+
+    def _give_credit(self) -> None:
+        from fal_core_worker import frames
+        from fal_core_worker.frames import Frame
+
+        if self.execution is None:
+            return
+        with self._lock:
+            owed, self._owed = self._owed, 0
+        if owed:
+            self.execution.send(Frame(frames.CREDIT, 0, owed, 0, b""))
 
     def _end(self, exited: Exited) -> None:
         future = self.info.future
         assert future is not None
         try:
-            value = open_outcome(self.launcher, self._outcome, exited)
+            outcome, self._outcome = self._outcome, None
+            value = open_outcome(self.launcher, outcome, exited)
             if self._items is not None:
                 value = self._items
         except BaseException as error:
@@ -86,6 +107,7 @@ class SpawnSink:
         else:
             if not future.done():
                 future.set_result(value)
+        self._outcome = self._items = None
         # Whoever waits for a url learns that there will be none.
         self.info._url_ready.set()
 
@@ -107,5 +129,6 @@ def spawn(
     sink = SpawnSink(launcher, info)
     stream = launcher.function.flavour.endswith("generator")
     call = launcher.call((args, kwargs), stream=stream, lifetime=lifetime)
-    future.execution = sink.execution = info.stream = launcher.launch(call, sink)
+    future.execution = info.stream = launcher.launch(call, sink)
+    sink.follow(future.execution)
     return info

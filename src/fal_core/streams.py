@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from fal_core.errors import HostError
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome
 from fal_core.hosts import Execution
 from fal_core_worker import frames
@@ -99,11 +98,11 @@ class Stream(Iterator[Any]):
 
         reason = exited.reason
         policy = self.launcher.policy
-        if isinstance(reason, HostError) and not self._taken and self._outcome is None:
-            if self._attempts < policy.retries and is_retried(policy, reason):
-                self._attempts += 1
-                self._launch()
-                return
+        unheard = reason is not None and not self._taken and self._outcome is None
+        if unheard and self._attempts < policy.retries and is_retried(policy, reason):
+            self._attempts += 1
+            self._launch()
+            return
         self._ended = True
         open_outcome(self.launcher, self._outcome, exited)
 

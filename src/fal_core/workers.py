@@ -93,7 +93,11 @@ class Worker:
 
         ready: Called when the worker has said hello.
 
-        settings: ``multiplex``: how many calls run at once. ``arenas`` and
+        away: Called with 1 when a call waits for the launching process to call a
+            function for it, and with -1 when it has its answer.
+
+        settings: ``multiplex``: how many calls run at once. ``kept``: the host
+            itself ends what a lost worker leaves behind. ``arenas`` and
             ``page``: descriptors, where *arenas* is given.
     """
 
@@ -107,6 +111,7 @@ class Worker:
         log: LogSink | None = None,
         idle: Callable[[Worker], None] | None = None,
         ready: Callable[[], None] | None = None,
+        away: Callable[[int], None] | None = None,
         settings: Mapping[str, Any] | None = None,
         arenas: Arenas | None = None,
     ) -> None:
@@ -128,6 +133,8 @@ class Worker:
         self._log = log
         self._idle = idle
         self._ready = ready
+        self._away = away
+        self._calls_home = 0
         self._reading = threading.Lock()
         self._calling = threading.Lock()
         self._state = threading.Lock()
@@ -282,10 +289,7 @@ class Worker:
         """
         if self.gone:
             return False
-        if self._magic:
-            got = self._stream.read()
-        else:
-            got = self._read_before_magic()
+        got = self._stream.read() if self._magic else self._read_before_magic()
         if got is None:
             self._end()
             return False
@@ -336,6 +340,7 @@ class Worker:
         elif kind == frames.RETURNED:
             execution.sink(Returned(a))
         elif kind == frames.HOME_CALL:
+            self._count_home(1)
             execution.sink(HomeCall(a, _sealed(payload)))
         elif kind == frames.READY:
             execution.sink(Ready(marshal.loads(payload)))
@@ -390,6 +395,7 @@ class Worker:
                 self._followed = False
                 get_reader().unfollow(self)
             executions, self.executions = self.executions, {}
+        self._count_home(-self._calls_home)
         reason = self._lost()
         self._stream.close()
         for execution in executions.values():
@@ -409,11 +415,21 @@ class Worker:
         Send *frame* for the call of *channel*; nothing happens if the worker is gone.
         """
         payload = frame.payload
+        if kind == frames.HOME_RESULT:
+            self._count_home(-1)
         data, buffers = payload if isinstance(payload, tuple) else (payload, ())
         try:
             self._stream.send(kind, channel, frame.a, frame.b, data, buffers)
         except (OSError, ValueError):
             pass
+
+    def _count_home(self, change: int) -> None:
+        with self._state:
+            # A late answer to a worker that is gone has been counted already.
+            change = max(change, -self._calls_home)
+            self._calls_home += change
+        if self._away is not None and change:
+            self._away(change)
 
     def _send_function(self, call: Call) -> int:
         for source in call.sources:

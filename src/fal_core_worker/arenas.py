@@ -13,11 +13,66 @@ import os
 import struct
 import threading
 import weakref
+from bisect import bisect_right
 from typing import Any
 
 _PAGE = 4096
 _OFFSET = struct.Struct("<Q")
 _GROWTH = 32 << 20
+#: Not named by ``mmap`` yet: maps pages at once, several times as fast as one by one.
+_POPULATE_WRITE = 23
+
+
+class _Maps:
+    """
+    The mappings of an arena: one for each time it has grown.
+
+    What is mapped stays where it is, as views of it and the pages that the system
+    has found for it do.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.size = 0
+        self._descriptor = descriptor
+        self._starts: list[int] = []
+        self._maps: list[mmap.mmap] = []
+
+    def grow(self, size: int) -> None:
+        """
+        Map what lies between the size until now and *size*.
+        """
+        new = mmap.mmap(self._descriptor, size - self.size, offset=self.size)
+        self._starts.append(self.size)
+        self._maps.append(new)
+        self.size = size
+
+    def find(self, offset: int) -> tuple[mmap.mmap, int]:
+        """
+        Return the mapping that a block is in, and where it begins in there.
+        """
+        index = bisect_right(self._starts, offset) - 1
+        return self._maps[index], offset - self._starts[index]
+
+    def join(self) -> None:
+        """
+        Map everything anew, as one.
+        """
+        size = self.size
+        self.clear()
+        self.grow(size)
+
+    def begins(self, offset: int) -> bool:
+        """
+        Tell whether a mapping begins at *offset*; no block reaches across.
+        """
+        return offset in self._starts
+
+    def clear(self) -> None:
+        """
+        Let go of everything.
+        """
+        self.size = 0
+        self._starts, self._maps = [], []
 
 
 class OutboundArena:
@@ -34,8 +89,8 @@ class OutboundArena:
         self.descriptor = descriptor
         self.capacity = capacity
         self.resized = False
-        self._size = 0
-        self._map: mmap.mmap | None = None
+        self._maps = _Maps(descriptor)
+        self._populated = 0
         self._used: dict[int, int] = {}
         self._free: list[tuple[int, int]] = []
         self._lock = threading.Lock()
@@ -47,10 +102,14 @@ class OutboundArena:
         size = -(-len(view) // _PAGE) * _PAGE
         with self._lock:
             offset = self._allocate(size)
-            mapped = self._map
-        if offset is None or mapped is None:
-            return None
-        memoryview(mapped)[offset : offset + len(view)] = view
+            if offset is None:
+                return None
+            mapped, start = self._maps.find(offset)
+            fresh = max(offset, self._populated)
+            self._populated = max(self._populated, offset + size)
+        if fresh < offset + size:
+            _populate(mapped, start + fresh - offset, offset + size - fresh)
+        memoryview(mapped)[start : start + len(view)] = view
         return offset
 
     def release(self, payload: bytes) -> None:
@@ -68,18 +127,18 @@ class OutboundArena:
         Return the size to tell the other end, in bytes.
         """
         self.resized = False
-        return self._size
+        return self._maps.size
 
     def trim(self) -> bool:
         """
         Give all memory back to the system if no block is in use.
         """
         with self._lock:
-            if self._used or not self._size:
+            if self._used or not self._maps.size:
                 return False
             self._free.clear()
-            self._map = None
-            self._size = 0
+            self._maps.clear()
+            self._populated = 0
             os.ftruncate(self.descriptor, 0)
             self.resized = True
             return True
@@ -105,34 +164,42 @@ class OutboundArena:
                     self._free[index] = (offset + size, room - size)
                 self._used[offset] = size
                 return offset
-        tail = self._free[-1] if self._free else (self._size, 0)
-        have = tail[1] if tail[0] + tail[1] == self._size else 0
-        grown = self._size + -(-(size - have) // _GROWTH) * _GROWTH
+        start = self._maps.size
+        grown = start + -(-size // _GROWTH) * _GROWTH
         if grown > self.capacity:
             return None
         try:
             os.ftruncate(self.descriptor, grown)
-            self._map = mmap.mmap(self.descriptor, grown)
+            self._maps.grow(grown)
         except (OSError, ValueError):
             return None
-        start, self._size = self._size, grown
         self.resized = True
         self._give(start, grown - start)
         return self._allocate(size)
 
     def _give(self, offset: int, size: int) -> None:
         """
-        Add a free block and join it with its neighbours.
+        Add a free block and join it with its neighbours of the same mapping.
         """
         blocks = sorted([*self._free, (offset, size)])
         joined = [blocks[0]]
         for start, room in blocks[1:]:
             before, length = joined[-1]
-            if before + length == start:
+            if before + length == start and not self._maps.begins(start):
                 joined[-1] = (before, length + room)
             else:
                 joined.append((start, room))
         self._free = joined
+
+
+def _populate(mapped: mmap.mmap, start: int, size: int) -> None:
+    """
+    Have the system find memory for all of a block at once, where it can.
+    """
+    try:
+        mapped.madvise(_POPULATE_WRITE, start, size)
+    except (AttributeError, OSError):
+        pass  # It is found page by page, as the block is written.
 
 
 class InboundArena:
@@ -147,13 +214,16 @@ class InboundArena:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.freed: list[int] = []
-        self._map: mmap.mmap | None = None
+        self._maps = _Maps(descriptor)
 
     def resize(self, size: int) -> None:
         """
         Follow the other end, which says that the arena has *size* bytes.
         """
-        self._map = mmap.mmap(self.descriptor, size) if size else None
+        if size > self._maps.size:
+            self._maps.grow(size)
+        elif not size:
+            self._maps.clear()
 
     def view(self, offset: int, length: int) -> memoryview:
         """
@@ -163,8 +233,12 @@ class InboundArena:
         # any view of a view of it, and its end can be seen.
         import ctypes
 
-        assert self._map is not None
-        block: Any = (ctypes.c_ubyte * length).from_buffer(self._map, offset)
+        mapped, start = self._maps.find(offset)
+        if start + length > len(mapped):
+            # The other end has begun anew and grown in other steps.
+            self._maps.join()
+            mapped, start = self._maps.find(offset)
+        block: Any = (ctypes.c_ubyte * length).from_buffer(mapped, start)
         weakref.finalize(block, self.freed.append, offset).atexit = False
         return memoryview(block).cast("B").toreadonly()
 

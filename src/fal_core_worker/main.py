@@ -30,6 +30,10 @@ def main(path: str, configuration: bytes) -> None:
     Run this process as a worker until its stream ends.
     """
     settings: dict[str, Any] = marshal.loads(configuration)
+    if not settings.get("kept"):
+        from fal_core_worker.guards import become_guarded
+
+        become_guarded()
     stream = _take_stream(settings)
     stream.write(frames.MAGIC)
     output = Output(lambda block: stream.send(frames.LOG, data=block))

@@ -75,7 +75,7 @@ class Stub:
         """
         Call the function once for each item, in order.
         """
-        for args in zip(*iterables):
+        for args in zip(*iterables, strict=False):
             yield self(*args)
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:

@@ -59,7 +59,7 @@ class Output:
         os.close(null)
         for level in (0, 1):
             self._catch(level)
-        sys.stdin = open(0, closefd=False)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
         printed: Any = (PrintedText(self, 0), PrintedText(self, 1))
         sys.stdout, sys.stderr = printed
         # What programs fall back to is caught as well.
@@ -140,8 +140,15 @@ class Output:
             self._fflush = sys.modules["ctypes"].CDLL(None).fflush
         if self._fflush is not None:
             self._fflush(None)
-        if self._block or self._partial or self._raw or self._poll.poll(0):
+        if self._block or self._partial or self._raw or self._is_printed_below():
             self.flush(final=True)
+
+    def _is_printed_below(self) -> bool:
+        try:
+            return bool(self._poll.poll(0))
+        except RuntimeError:
+            # Another thread asks at the same time, which it may not.
+            return True
 
     # -- below Python ----------------------------------------------------------
 

@@ -226,11 +226,11 @@ class SerialRunner(Runner):
         inbox = self.inbox
         while True:
             if inbox:
-                kind, channel, a, b, payload = inbox.popleft()
-                if kind == frames.FUNCTION:
-                    self.functions.put(a, payload)
+                if inbox[0][0] == frames.FUNCTION:
+                    _, _, slot, _, payload = inbox.popleft()
+                    self.functions.put(slot, payload)
                 else:
-                    self._run(channel, a, b, payload)
+                    self._run()
             elif self.stopping:
                 self.output.flush_call()
                 return 0
@@ -240,7 +240,14 @@ class SerialRunner(Runner):
                         trees.kill_descendants(os.getpid())
                         return 0
 
-    def _run(self, channel: int, slot: int, count: int, payload: Any) -> None:
+    def _run(self) -> None:
+        """
+        Run the next call of the inbox.
+
+        Its arguments are let go before its end is told, so that memory they
+        share is free again when the caller sends the next.
+        """
+        _, channel, slot, count, payload = self.inbox.popleft()
         self.channel = channel
         self._slot = slot
         self._began = time.time()
@@ -249,7 +256,7 @@ class SerialRunner(Runner):
         if self._resting:
             self._resting = False
             self._wake.release()
-        sealed = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
+        sealed: Any = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
         try:
             try:
                 self.interruptible = True
@@ -257,11 +264,14 @@ class SerialRunner(Runner):
                     raise CallCancelled
                 function, raw = self.functions.get(slot)
                 arguments = opening.open_arguments(sealed, raw)
+                payload = sealed = None
                 if count:
                     value = self._run_many(function, raw, arguments, count)
+                    arguments = None
                 else:
                     args, kwargs = arguments
                     value = function(*args, **kwargs)
+                    arguments = args = kwargs = None
                     if type(value) in LAZY:
                         value = self._finish(value, raw, False)
             finally:
@@ -307,11 +317,12 @@ class SerialRunner(Runner):
             if self._busy:
                 raise SystemExit(143)
             self.stopping = True
-        elif self._cancelled == self.channel and self.interruptible:
-            # Where a frame or a line is half written the watcher asks again.
-            if not (self.stream.is_sending or self.output.is_writing):
-                self.interruptible = False
-                raise CallCancelled
+            return
+        # Where a frame or a line is half written the watcher asks again.
+        busy = self.stream.is_sending or self.output.is_writing
+        if self._cancelled == self.channel and self.interruptible and not busy:
+            self.interruptible = False
+            raise CallCancelled
 
     def cancel(self, channel: int) -> None:
         self._cancelled = channel

@@ -94,7 +94,7 @@ def test_events_that_were_seen_can_be_left_out(launch):
     ``after`` leaves out that many events.
     """
     reference, _ = launch(2)
-    attach("local", reference).return_value
+    assert attach("local", reference).return_value == {"steps": 2}
 
     info = attach("local", reference, after=4)
 

@@ -95,7 +95,9 @@ def test_memory_limit_is_an_error_of_the_function():
 DAEMON = """
 def start_daemons(path):
     import os, subprocess, sys, time
-    code = "import os,time; open(%r, 'a').write(str(os.getpid()) + '\\\\n'); time.sleep(60)" % path
+    code = "import os, sys, time\\n"
+    code += "file = os.open(%r, os.O_APPEND | os.O_CREAT | os.O_WRONLY)\\n" % path
+    code += "os.write(file, b'%d ' % os.getpid()); time.sleep(60)"
     subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     if os.fork() == 0:
         os.setsid()
@@ -194,7 +196,7 @@ def test_output_that_is_no_text_arrives():
         sys.stdout.buffer.write(b"above \xfe\n")
 
     info = print_bytes.spawn()
-    info.return_value
+    assert info.return_value is None
     lines = sorted(info.logs.get().message for _ in range(2))
     assert lines == [r"above \xfe", r"below \xff"]
 

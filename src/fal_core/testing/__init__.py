@@ -1,0 +1,21 @@
+"""
+The conformance suite: what every host keeps, as tests that ship with fal-core.
+
+A host's whole test file imports :mod:`fal_core.testing.suite` and writes one
+fixture::
+
+    from fal_core.testing.suite import *
+
+
+    @pytest.fixture(scope="session")
+    def host():
+        return SlurmHost("slurm://login1")
+
+The laws that run are those which the host's capabilities call for.
+"""
+
+from fal_core.testing.hosts import InProcessHost
+from fal_core.testing.recorders import Recorder
+from fal_core.testing.watching import WatchedHost
+
+__all__ = ["InProcessHost", "Recorder", "WatchedHost"]

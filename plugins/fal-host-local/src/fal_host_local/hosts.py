@@ -168,7 +168,7 @@ class LocalHost(Host[..., Any]):
         variables = worker_variables(secrets, command.variables)
         keeper = self._find_keeper()
         ours, theirs = socket.socketpair()
-        settings: dict[str, Any] = {"multiplex": pool.multiplex}
+        settings: dict[str, Any] = {"multiplex": pool.multiplex, "kept": True}
         descriptors = [theirs.fileno()]
         arenas = None
         if interpreter.passes_fds and hasattr(os, "memfd_create"):
@@ -195,6 +195,7 @@ class LocalHost(Host[..., Any]):
             kill=lambda: keeper.kill(number),
             log=_print_build_log,
             idle=pool.worker_idle,
+            away=pool.call_away,
             ready=lambda: pool.worker_ready(worker, time.monotonic() - began),
             settings=settings,
             arenas=arenas,

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fal_core.errors import OptionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Variables that change what Python imports; a worker's environment is its own.
 _OF_PYTHON = frozenset(
@@ -71,6 +74,8 @@ def find_dotenv() -> Path | None:
     """
     Return the ``.env`` of the working directory or the project around it.
     """
+    from pathlib import Path
+
     directory = Path.cwd()
     for folder in (directory, *directory.parents):
         if (folder / ".env").is_file():

@@ -1,0 +1,45 @@
+"""
+Policies: what the core itself keeps to as it makes the calls of a function.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from fal_core.calls import Lifetime
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """
+    How the core makes calls of a function; hosts do not see it.
+
+    Attributes:
+        timeout: Seconds a call may take, waiting included. None for ever.
+
+        retries: How often a call is made again after its host has failed.
+
+        retry_on: Exceptions of the function that are retried as well.
+
+        grace: Seconds an interrupted call has to end of its own accord.
+
+        seal: ``"every call"`` seals the function anew for each call, so that
+            changes inside captured objects are seen.
+
+        on_unsupported: What happens at the first call with options that its
+            host cannot use.
+
+        lifetime: ``"detached"`` lets spawned calls outlive this process, on
+            hosts that can.
+    """
+
+    timeout: float | None = None
+    retries: int = 0
+    retry_on: tuple[type[Exception], ...] = ()
+    grace: float = 2.0
+    seal: Literal["once", "every call"] = "once"
+    on_unsupported: Literal["warn", "error", "ignore"] = "warn"
+    lifetime: Lifetime = "attached"

@@ -1,0 +1,115 @@
+"""
+The fixtures of the conformance suite. A host's test file writes ``host``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+
+from fal_core.functions import function
+from fal_core.hosts import Host
+from fal_core.testing.capabilities import missing_capabilities
+from fal_core.testing.deadlines import deadline
+from fal_core.testing.marks import Isolated, Marks
+from fal_core.testing.recorders import Recorder
+from fal_core.testing.watching import WatchedHost
+
+#: Seconds that a law may take in all, in units of ``law_timeout``.
+_LAW = 2.0
+
+Follow = Callable[..., Recorder]
+
+
+@pytest.fixture(scope="session")
+def kind(host: Host[..., Any]) -> str:
+    """
+    The kind of environment that functions of the laws have.
+    """
+    kinds = host.capabilities.kinds
+    return "current" if kinds is None or "current" in kinds else min(kinds)
+
+
+@pytest.fixture(scope="session")
+def kind_options() -> dict[str, Any]:
+    """
+    The options that *kind* needs, such as the image of a container.
+    """
+    return {}
+
+
+@pytest.fixture(scope="session")
+def law_timeout() -> float:
+    """
+    Seconds after which what has not happened is taken not to happen.
+    """
+    return 60.0
+
+
+@pytest.fixture
+def isolated(host: Host[..., Any], kind: str, kind_options: dict[str, Any]) -> Isolated:
+    """
+    The decorator, with the host and the kind of environment filled in.
+    """
+    return partial(function, kind, host=host, on_unsupported="ignore", **kind_options)
+
+
+@pytest.fixture
+def marks(isolated: Isolated) -> Iterator[Marks]:
+    """
+    Lines that functions leave on the machine of the host.
+    """
+    marks = Marks(isolated)
+    yield marks
+    with suppress(Exception):
+        marks.remove()
+
+
+@pytest.fixture
+def watched(host: Host[..., Any]) -> WatchedHost:
+    """
+    The host, with a count of the calls that have not ended.
+    """
+    return WatchedHost(host)
+
+
+@pytest.fixture
+def follow(law_timeout: float) -> Iterator[Follow]:
+    """
+    Launch a call of an isolated function and return the recorder of its events.
+    """
+    recorders: list[Recorder] = []
+
+    def follow(isolated: Any, *args: Any, **kwargs: Any) -> Recorder:
+        recorder = Recorder(isolated.make_launcher())
+        recorders.append(recorder)
+        recorder.launch(*args, **kwargs)
+        return recorder
+
+    yield follow
+    for recorder in recorders:
+        if recorder.execution is not None and not recorder.ended:
+            recorder.execution.cancel(0.1)
+
+
+@pytest.fixture(autouse=True)
+def _only_for_capable_hosts(request: pytest.FixtureRequest) -> None:
+    law = getattr(request, "function", None)
+    if not getattr(law, "requires", ()):
+        return
+    host: Host[..., Any] = request.getfixturevalue("host")
+    missing = missing_capabilities(law, host)
+    if missing:
+        listed = ", ".join(missing)
+        pytest.skip(f"Host {host.name!r} does not declare: {listed}.")
+
+
+@pytest.fixture(autouse=True)
+def _ends_by_itself(request: pytest.FixtureRequest) -> Iterator[None]:
+    seconds = _LAW * float(request.getfixturevalue("law_timeout"))
+    with deadline(seconds, f"Law {request.node.name!r}"):
+        yield

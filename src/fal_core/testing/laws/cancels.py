@@ -1,0 +1,294 @@
+"""
+Laws of cancelling: a call that is cancelled ends, with all that it started.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from fal_core.errors import Cancelled
+from fal_core.events import Log
+from fal_core.testing.capabilities import requires
+from fal_core.testing.processes import wait_until
+from fal_core.testing.fixtures import Follow
+from fal_core.testing.marks import Isolated, Marks, make_living
+from fal_core.testing.recorders import Recorder
+
+#: Seconds in which a function that is not interrupted would have left a mark.
+BEAT = 0.05
+
+
+@requires("cancel")
+def test_a_cancelled_call_ends(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
+    """
+    Cancelling a call that runs ends it, with ``Cancelled`` as the reason.
+    """
+
+    @isolated()
+    def wait(seconds: float) -> None:
+        import time
+
+        print("waiting")
+        time.sleep(seconds)
+
+    recorder = follow(wait, 10 * law_timeout)
+    _await_line(recorder, law_timeout)
+    recorder.cancel(1.0)
+    exited = recorder.wait(law_timeout)
+    assert recorder.outcome is None
+    assert isinstance(exited.reason, Cancelled)
+
+
+@requires("cancel")
+def test_a_cancelled_function_runs_no_more(
+    isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
+) -> None:
+    """
+    When the end of a cancelled call is told, the function does nothing any more.
+    """
+    add = marks.add
+
+    @isolated()
+    def beat(seconds: float, pause: float) -> None:
+        import time
+
+        until = time.monotonic() + seconds
+        print("beating")
+        while time.monotonic() < until:
+            add("beat")
+            time.sleep(pause)
+
+    recorder = follow(beat, law_timeout, BEAT)
+    _await_line(recorder, law_timeout)
+    recorder.cancel(1.0)
+    recorder.wait(law_timeout)
+    before = len(marks.read())
+    time.sleep(10 * BEAT)
+    assert len(marks.read()) == before
+
+
+@requires("cancel")
+def test_a_function_that_will_not_end_is_ended(
+    isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
+) -> None:
+    """
+    A function that takes no notice of being interrupted is ended after the grace.
+    """
+    add = marks.add
+
+    @isolated()
+    def resist(seconds: float, pause: float) -> None:
+        import time
+
+        until = time.monotonic() + seconds
+        print("resisting")
+        while time.monotonic() < until:
+            try:
+                add("beat")
+                time.sleep(pause)
+            except BaseException:
+                pass
+
+    recorder = follow(resist, law_timeout, BEAT)
+    _await_line(recorder, law_timeout)
+    recorder.cancel(0.3)
+    exited = recorder.wait(law_timeout / 2)
+    assert isinstance(exited.reason, Cancelled)
+    before = len(marks.read())
+    time.sleep(10 * BEAT)
+    assert len(marks.read()) == before
+
+
+@requires("cancel", "crash")
+def test_children_of_a_cancelled_call_end(
+    isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
+) -> None:
+    """
+    What the function has started ends with it, sessions of their own and orphans too.
+    """
+    add = marks.add
+
+    @isolated()
+    def start(seconds: float) -> None:
+        import os
+        import time
+
+        # A child, one with a session of its own, and the child of one that has ended.
+        for session, twice in ((False, False), (True, False), (True, True)):
+            if not os.fork():
+                if session:
+                    os.setsid()
+                if twice and os.fork():
+                    os._exit(0)
+                add(os.getpid())
+                time.sleep(seconds)
+                os._exit(0)
+        print("started")
+        time.sleep(seconds)
+
+    recorder = follow(start, 3 * law_timeout)
+    _await_line(recorder, law_timeout)
+    wait_until(lambda: len(marks.read()) == 3, law_timeout / 4)
+    recorder.cancel(0.3)
+    recorder.wait(law_timeout)
+    pids = [int(line) for line in marks.read()]
+    living = isolated()(make_living())
+    assert wait_until(lambda: not living(pids), law_timeout / 4), living(pids)
+
+
+@requires("cancel")
+def test_a_call_after_a_cancelled_one_works(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    A host takes calls after one was cancelled.
+    """
+
+    @isolated()
+    def wait(seconds: float) -> str:
+        import time
+
+        print("waiting")
+        time.sleep(seconds)
+        return "done"
+
+    recorder = follow(wait, 10 * law_timeout)
+    _await_line(recorder, law_timeout)
+    recorder.cancel(1.0)
+    recorder.wait(law_timeout)
+    assert wait(0) == "done"
+
+
+@requires("cancel")
+def test_cancelling_what_has_ended_does_nothing(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    Cancelling a call after its end, or twice, is no error and changes nothing.
+    """
+
+    @isolated()
+    def give() -> int:
+        return 1
+
+    recorder = follow(give)
+    recorder.wait(law_timeout)
+    recorder.cancel(0.1)
+    recorder.cancel(0.1)
+    time.sleep(0.4)
+    assert recorder.result(law_timeout) == 1
+    kinds = [type(event).__name__ for event in recorder.events]
+    assert kinds.count("Exited") == 1
+    assert give() == 1
+
+
+@requires("cancel", "option max_concurrency")
+def test_a_call_that_waits_can_be_cancelled(
+    isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
+) -> None:
+    """
+    A call that is cancelled while it waits for its turn ends at once, and never runs.
+    """
+    add = marks.add
+
+    @isolated(max_concurrency=1)
+    def wait(name: str, seconds: float) -> None:
+        import time
+
+        add(name)
+        print("waiting")
+        time.sleep(seconds)
+
+    first = follow(wait, "first", 10 * law_timeout)
+    _await_line(first, law_timeout)
+    second = follow(wait, "second", 0)
+    second.cancel(1.0)
+    exited = second.wait(law_timeout)
+    assert isinstance(exited.reason, Cancelled)
+    assert not first.ended
+    assert "second" not in marks.read()
+
+
+@requires("cancel")
+def test_a_future_that_is_cancelled_ends_its_call(
+    isolated: Isolated, marks: Marks, law_timeout: float
+) -> None:
+    """
+    Cancelling the future of a submitted call ends the call, also while it runs.
+    """
+    add = marks.add
+
+    @isolated()
+    def beat(seconds: float, pause: float) -> None:
+        import time
+
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            add("beat")
+            time.sleep(pause)
+
+    future = beat.submit(law_timeout, BEAT)
+    wait_until(lambda: bool(marks.read()), law_timeout / 4)
+    assert future.cancel()
+    assert future.cancelled()
+
+    def quiet() -> bool:
+        before = len(marks.read())
+        time.sleep(6 * BEAT)
+        return len(marks.read()) == before
+
+    assert wait_until(quiet, law_timeout / 4)
+
+
+@requires("cancel")
+def test_an_async_function_is_cancelled_as_its_task(
+    isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
+) -> None:
+    """
+    Cancelling an ``async def`` function cancels its task: it can clean up.
+    """
+    add = marks.add
+
+    @isolated()
+    async def wait(seconds: float) -> None:
+        import asyncio
+
+        print("waiting")
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            add("cleaned up")
+            print("cleaned up")
+
+    recorder = follow(wait, 10 * law_timeout)
+    _await_line(recorder, law_timeout)
+    recorder.cancel(law_timeout / 4)
+    exited = recorder.wait(law_timeout)
+    assert isinstance(exited.reason, Cancelled)
+    assert "cleaned up" in [log.message for log in recorder.printed]
+
+
+@requires("cancel")
+def test_a_cancelled_result_is_an_error(isolated: Isolated, law_timeout: float) -> None:
+    """
+    Whoever waits for a spawned call that is cancelled is told so.
+    """
+    from concurrent.futures import CancelledError
+
+    @isolated()
+    def wait(seconds: float) -> None:
+        import time
+
+        time.sleep(seconds)
+
+    info = wait.spawn(10 * law_timeout)
+    info.cancel(0.5)
+    assert info.future is not None
+    with pytest.raises((Cancelled, CancelledError)):
+        info.future.result(law_timeout)
+
+
+def _await_line(recorder: Recorder, timeout: float) -> None:
+    recorder.wait_for(Log, timeout)

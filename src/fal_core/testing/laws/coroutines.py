@@ -1,0 +1,101 @@
+"""
+Laws of asynchronous code, in the function and around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from fal_core.testing.capabilities import requires
+from fal_core.testing.marks import Isolated
+from fal_core.testing.watching import WatchedHost
+
+
+def test_an_async_function_is_awaited(isolated: Isolated) -> None:
+    """
+    Calling an ``async def`` function gives what it returns, not a coroutine.
+    """
+
+    @isolated()
+    async def add(first: int, second: int) -> int:
+        import asyncio
+
+        await asyncio.sleep(0)
+        return first + second
+
+    assert add(1, 2) == 3
+    assert list(add.map([1, 2, 3], [1, 1, 1])) == [2, 3, 4]
+
+
+def test_an_async_function_raises_what_it_raised(isolated: Isolated) -> None:
+    """
+    The error of an ``async def`` function arrives as itself.
+    """
+
+    @isolated()
+    async def fail() -> None:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        fail()
+
+
+def test_calls_can_be_awaited(isolated: Isolated) -> None:
+    """
+    ``aio`` gives awaitable results, several at once.
+    """
+
+    @isolated()
+    def double(number: int) -> int:
+        return 2 * number
+
+    async def main() -> list[int]:
+        return await asyncio.gather(*(double.aio(number) for number in range(5)))
+
+    assert asyncio.run(main()) == [0, 2, 4, 6, 8]
+
+
+@requires("stream")
+def test_streams_can_be_iterated_over_asynchronously(isolated: Isolated) -> None:
+    """
+    ``aio`` gives an asynchronous iterator of what a generator yields.
+    """
+
+    @isolated()
+    async def count() -> AsyncIterator[int]:
+        for number in range(10):
+            yield number
+
+    async def main() -> list[int]:
+        return [item async for item in count.aio()]
+
+    assert asyncio.run(main()) == list(range(10))
+
+
+@requires("cancel")
+def test_cancelling_the_task_ends_the_call(
+    isolated: Isolated, watched: WatchedHost, law_timeout: float
+) -> None:
+    """
+    Cancelling the task that awaits a call ends the call.
+    """
+
+    @isolated()
+    def wait(seconds: float) -> None:
+        import time
+
+        time.sleep(seconds)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(wait.on(watched).aio(10 * law_timeout))
+        while not watched.running:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert watched.all_ended(law_timeout)

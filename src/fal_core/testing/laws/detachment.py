@@ -1,0 +1,178 @@
+"""
+Laws of detached work: it outlives the process that launched it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from fal_core.errors import Cancelled, HostError
+from fal_core.hosts import Host
+from fal_core.spawning import spawn
+from fal_core.testing.capabilities import requires
+from fal_core.testing.processes import wait_until
+from fal_core.testing.marks import Isolated
+from fal_core.testing.recorders import Recorder
+
+_OTHER_PROCESS = """\
+import sys, threading
+from fal_core.events import Exited, Log
+from fal_core.plugins import find_host
+ended = threading.Event()
+def sink(event):
+    if isinstance(event, Log):
+        print(event.message, flush=True)
+    if isinstance(event, Exited):
+        print(type(event.reason).__name__, flush=True)
+        ended.set()
+execution = find_host(sys.argv[1]).attach(sys.argv[2], sink, 0)
+if sys.argv[3] == "cancel":
+    execution.cancel(1.0)
+sys.exit(0 if ended.wait(float(sys.argv[4])) else 3)
+"""
+
+
+@pytest.fixture(scope="session")
+def host_url(host: Host[..., Any]) -> str:
+    """
+    What another process finds the host by.
+    """
+    return host.name
+
+
+@requires("detach")
+def test_detached_work_gives_its_result(isolated: Isolated, law_timeout: float) -> None:
+    """
+    Detached work is followed, while its client lives, like any other.
+    """
+
+    @isolated()
+    def speak() -> str:
+        print("detached")
+        return "done"
+
+    info = spawn(speak.make_launcher(), (), {}, lifetime="detached")
+    assert info.future is not None
+    assert info.future.result(law_timeout) == "done"
+    assert "detached" in [line.message for line in list(info.logs.queue)]
+
+
+@requires("detach")
+def test_detached_work_is_listed_until_it_ends(
+    host: Host[..., Any], isolated: Isolated, law_timeout: float
+) -> None:
+    """
+    Work that runs detached is listed under its reference, and as ended when it has.
+    """
+
+    @isolated()
+    def wait(seconds: float) -> None:
+        import time
+
+        time.sleep(seconds)
+
+    info = spawn(wait.make_launcher(), (10 * law_timeout,), {}, lifetime="detached")
+
+    def listed() -> list[bool]:
+        return [
+            status.ended
+            for status in host.executions()
+            if status.reference == info.reference and status.name == "wait"
+        ]
+
+    assert wait_until(lambda: listed() == [False], law_timeout)
+    info.cancel(0.5)
+    assert wait_until(lambda: listed() in ([True], []), law_timeout)
+
+
+@requires("detach")
+def test_detached_work_is_attached_to_again(
+    host: Host[..., Any], isolated: Isolated, law_timeout: float
+) -> None:
+    """
+    Whoever attaches is told everything from the event on that it asks for.
+    """
+
+    @isolated()
+    def speak() -> str:
+        for number in range(3):
+            print("line", number)
+        return "done"
+
+    info = spawn(speak.make_launcher(), (), {}, lifetime="detached")
+    assert info.future is not None
+    info.future.result(law_timeout)
+    whole, part = Recorder(speak.make_launcher()), Recorder(speak.make_launcher())
+    host.attach(info.reference, whole, 0)
+    assert whole.result(law_timeout) == "done"
+    assert [log.message for log in whole.printed] == ["line 0", "line 1", "line 2"]
+    after = whole.events.index(whole.printed[1])
+    host.attach(info.reference, part, after)
+    part.wait(law_timeout)
+    assert part.events == whole.events[after:]
+
+
+@requires("detach")
+def test_detached_work_is_attached_to_from_another_process(
+    host_url: str, isolated: Isolated, law_timeout: float
+) -> None:
+    """
+    Another process attaches by the reference, and sees lines and the end.
+    """
+
+    @isolated()
+    def speak() -> None:
+        print("seen elsewhere")
+
+    info = spawn(speak.make_launcher(), (), {}, lifetime="detached")
+    lines = _in_another_process(host_url, info.reference, "follow", law_timeout)
+    assert lines == ["seen elsewhere", "NoneType"]
+
+
+@requires("detach", "cancel")
+def test_detached_work_is_cancelled_from_another_process(
+    host_url: str, isolated: Isolated, law_timeout: float
+) -> None:
+    """
+    Another process ends detached work by its reference.
+    """
+
+    @isolated()
+    def wait(seconds: float) -> None:
+        import time
+
+        print("waiting")
+        time.sleep(seconds)
+
+    info = spawn(wait.make_launcher(), (10 * law_timeout,), {}, lifetime="detached")
+    assert info.logs.get(timeout=law_timeout).message == "waiting"
+    lines = _in_another_process(host_url, info.reference, "cancel", law_timeout)
+    assert lines[-1] == "Cancelled"
+    assert info.future is not None
+    with pytest.raises(Cancelled):
+        info.future.result(law_timeout)
+
+
+@requires("detach")
+def test_attaching_to_no_work_is_an_error(host: Host[..., Any], isolated: Isolated) -> None:
+    """
+    A reference that nothing has is an error that names it.
+    """
+
+    @isolated()
+    def give() -> int:
+        return 1
+
+    with pytest.raises(HostError, match="no-such-reference"):
+        host.attach("no-such-reference", Recorder(give.make_launcher()), 0)
+
+
+def _in_another_process(url: str, reference: str, what: str, timeout: float) -> list[str]:
+    argv = [sys.executable, "-c", _OTHER_PROCESS, url, reference, what, str(timeout)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=2 * timeout)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

@@ -1,0 +1,116 @@
+"""
+Laws of environments: a function has what it declares, and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fal_core.errors import EnvironmentBuildError
+from fal_core.functions import function
+from fal_core.hosts import Host
+from fal_core.testing.capabilities import requires
+
+Virtual = Callable[..., Any]
+
+
+@pytest.fixture
+def requirement() -> tuple[str, str]:
+    """
+    A requirement that is small and not installed here, and the module it brings.
+    """
+    return "cowsay==6.1", "cowsay"
+
+
+@pytest.fixture
+def virtual(host: Host[..., Any]) -> Virtual:
+    """
+    The decorator for functions with requirements, where an environment builds them.
+    """
+    from fal_core.plugins import load_plugins
+
+    if "virtualenv" not in load_plugins().environments:
+        pytest.skip("No installed plugin provides kind 'virtualenv'.")
+
+    def decorate(**options: Any) -> Any:
+        return function("virtualenv", host=host, on_unsupported="ignore", **options)
+
+    return decorate
+
+
+@requires("kind virtualenv")
+def test_a_function_has_its_requirements(
+    virtual: Virtual, requirement: tuple[str, str]
+) -> None:
+    """
+    A function imports what it requires, whether or not the caller has it.
+    """
+    name, module = requirement
+
+    @virtual(requirements=[name])
+    def find(module: str) -> str:
+        import importlib
+
+        return importlib.import_module(module).__name__
+
+    assert find(module) == module
+
+
+@requires("kind virtualenv")
+def test_functions_do_not_share_their_requirements(
+    virtual: Virtual, requirement: tuple[str, str]
+) -> None:
+    """
+    A function does not see what only another one requires.
+    """
+    name, module = requirement
+
+    def look(module: str) -> bool:
+        import importlib.util
+
+        return importlib.util.find_spec(module) is not None
+
+    with_it = virtual(requirements=[name])(look)
+    without = virtual()(look)
+    assert [with_it(module), without(module)] == [True, False]
+
+
+@requires("kind virtualenv")
+def test_an_environment_that_cannot_be_built_is_an_error(virtual: Virtual) -> None:
+    """
+    A requirement that does not exist is an ``EnvironmentBuildError`` that names it.
+    """
+
+    @virtual(requirements=["fal-core-no-such-project==1.0"])
+    def give() -> int:
+        return 1
+
+    with pytest.raises(EnvironmentBuildError, match="fal-core-no-such-project"):
+        give()
+
+
+@requires("kind virtualenv")
+def test_values_travel_between_environments(
+    virtual: Virtual, requirement: tuple[str, str]
+) -> None:
+    """
+    Classes of the caller travel to an environment that has none of its packages.
+    """
+    from dataclasses import dataclass
+
+    @dataclass
+    class Point:
+        x: int
+
+    name, _ = requirement
+
+    @virtual(requirements=[name])
+    def move(point: Point) -> Point:
+        return Point(point.x + 1)
+
+    moved = move(Point(1))
+    assert type(moved) is Point
+    assert moved.x == 2

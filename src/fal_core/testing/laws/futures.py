@@ -1,0 +1,93 @@
+"""
+Laws of futures: submitted and spawned calls.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import wait
+
+import pytest
+
+from fal_core.testing.marks import Isolated
+
+
+def test_every_future_has_its_own_result(isolated: Isolated, law_timeout: float) -> None:
+    """
+    Many submitted calls each give the result of their own arguments.
+    """
+
+    @isolated()
+    def double(number: int) -> int:
+        return 2 * number
+
+    futures = [double.submit(number) for number in range(60)]
+    wait(futures, law_timeout)
+    assert [future.result(0) for future in futures] == [2 * number for number in range(60)]
+
+
+def test_a_future_raises_what_its_call_raised(isolated: Isolated, law_timeout: float) -> None:
+    """
+    The error of one submitted call is raised by its future, and by no other.
+    """
+
+    @isolated()
+    def check(number: int) -> int:
+        if number % 7 == 3:
+            raise LookupError(number)
+        return number
+
+    futures = [check.submit(number) for number in range(30)]
+    wait(futures, law_timeout)
+    for number, future in enumerate(futures):
+        error = future.exception(0)
+        if number % 7 == 3:
+            assert type(error) is LookupError
+            assert error.args == (number,)
+        else:
+            assert future.result(0) == number
+
+
+def test_a_spawned_call_can_be_followed(isolated: Isolated, law_timeout: float) -> None:
+    """
+    ``spawn`` gives the result as a future, and the lines in a queue.
+    """
+
+    @isolated()
+    def speak() -> str:
+        print("spawned")
+        return "done"
+
+    info = speak.spawn()
+    assert info.future is not None
+    assert info.future.result(law_timeout) == "done"
+    lines = [info.logs.get_nowait() for _ in range(info.logs.qsize())]
+    assert "spawned" in [line.message for line in lines]
+
+
+def test_a_spawned_call_raises_what_it_raised(isolated: Isolated, law_timeout: float) -> None:
+    """
+    The future of a spawned call raises what the function raised.
+    """
+
+    @isolated()
+    def fail() -> None:
+        raise LookupError("gone")
+
+    info = fail.spawn()
+    assert info.future is not None
+    with pytest.raises(LookupError, match="gone"):
+        info.future.result(law_timeout)
+
+
+def test_a_spawned_call_that_serves_nothing_has_no_url(isolated: Isolated) -> None:
+    """
+    Whoever waits for the url of a call that ends without one learns so.
+    """
+
+    @isolated()
+    def give() -> int:
+        return 1
+
+    info = give.spawn()
+    with pytest.raises(ValueError, match="url"):
+        _ = info.url

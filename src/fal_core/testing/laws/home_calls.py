@@ -1,0 +1,107 @@
+"""
+Laws of calls to home: isolated functions that call others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from fal_core.functions import function
+from fal_core.testing.capabilities import requires
+from fal_core.testing.hosts import InProcessHost
+from fal_core.testing.marks import Isolated
+
+
+@requires("home_calls")
+def test_a_function_of_another_place_is_called_at_home(isolated: Isolated) -> None:
+    """
+    A function calls one that runs elsewhere, and the launching process runs it.
+    """
+
+    @function("current", host=InProcessHost())
+    def at_home(number: int) -> tuple[int, int]:
+        import os
+
+        return os.getpid(), number + 1
+
+    @isolated()
+    def outer(number: int) -> tuple[int, int]:
+        return at_home(number)
+
+    assert outer(1) == (os.getpid(), 2)
+
+
+@requires("home_calls")
+def test_an_error_at_home_arrives_as_itself(isolated: Isolated) -> None:
+    """
+    What a function that was called at home raises is caught where it was called.
+    """
+
+    @function("current", host=InProcessHost())
+    def at_home() -> None:
+        raise LookupError("gone")
+
+    @isolated()
+    def outer() -> str:
+        try:
+            at_home()
+        except LookupError as error:
+            return str(error)
+        return "nothing"
+
+    assert outer() == "gone"
+
+
+@requires("home_calls")
+def test_a_call_to_home_leaves_room_for_others(isolated: Isolated) -> None:
+    """
+    A function that waits for a call at home does not count: recursion ends well.
+
+    It does with ``max_concurrency=1``, where the call comes back to the same place.
+    """
+
+    @isolated(max_concurrency=1)
+    def outer(number: int) -> int:
+        return number + between(number - 1) if number else 0
+
+    @function("current", host=InProcessHost())
+    def between(number: int) -> int:
+        return outer(number)
+
+    assert outer(2) == 3
+
+
+@requires("home_calls", "stream")
+def test_a_generator_calls_home(isolated: Isolated) -> None:
+    """
+    A generator calls a function at home between two items.
+    """
+
+    @function("current", host=InProcessHost())
+    def at_home(number: int) -> int:
+        return number * 10
+
+    @isolated()
+    def outer() -> Iterator[int]:
+        for number in range(3):
+            yield at_home(number)
+
+    assert list(outer()) == [0, 10, 20]
+
+
+@requires("home_calls", "batch")
+def test_items_of_a_batch_call_home(isolated: Isolated) -> None:
+    """
+    Each item of a batch can call a function at home.
+    """
+
+    @function("current", host=InProcessHost())
+    def at_home(number: int) -> int:
+        return number * 10
+
+    @isolated()
+    def outer(number: int) -> int:
+        return at_home(number) + 1
+
+    assert list(outer.map(range(12))) == [number * 10 + 1 for number in range(12)]

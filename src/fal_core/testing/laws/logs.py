@@ -1,0 +1,267 @@
+"""
+Laws of logs: all that is printed arrives, before the result.
+"""
+
+from __future__ import annotations
+
+import time
+
+from fal_core.events import Log, Outcome
+from fal_core.testing.capabilities import requires
+from fal_core.testing.fixtures import Follow
+from fal_core.testing.marks import Isolated
+from fal_core.testing.recorders import Recorder
+
+
+def messages(recorder: Recorder, level: str = "STDOUT") -> list[str]:
+    """
+    Return what was printed before the outcome.
+    """
+    at = next(
+        index for index, event in enumerate(recorder.events) if isinstance(event, Outcome)
+    )
+    return [
+        event.message
+        for event in recorder.events[:at]
+        if isinstance(event, Log) and event.level == level and event.source == "USER"
+    ]
+
+
+def test_lines_arrive_before_the_result(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    Every line that was printed arrives before the outcome, in its order.
+    """
+
+    @isolated()
+    def count() -> None:
+        for number in range(50):
+            print("line", number)
+
+    recorder = follow(count)
+    recorder.result(law_timeout)
+    assert messages(recorder) == [f"line {number}" for number in range(50)]
+
+
+def test_the_last_line_needs_no_end(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    A last line without a line end arrives as well.
+    """
+
+    @isolated()
+    def prompt() -> None:
+        print("first")
+        print("> ", end="")
+
+    recorder = follow(prompt)
+    recorder.result(law_timeout)
+    assert messages(recorder) == ["first", "> "]
+
+
+def test_lines_before_an_error_arrive(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    What was printed before the function raised arrives before the error.
+    """
+
+    @isolated()
+    def fail() -> None:
+        print("before")
+        raise LookupError("gone")
+
+    recorder = follow(fail)
+    recorder.wait(law_timeout)
+    assert messages(recorder) == ["before"]
+
+
+def test_errors_are_printed_as_such(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    What was printed to the standard error has the level of it.
+    """
+
+    @isolated()
+    def warn() -> None:
+        import sys
+
+        print("plain")
+        print("careful", file=sys.stderr)
+
+    recorder = follow(warn)
+    recorder.result(law_timeout)
+    assert messages(recorder) == ["plain"]
+    assert messages(recorder, "STDERR") == ["careful"]
+
+
+def test_lines_arrive_as_they_were_printed(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    Empty lines, blanks, tabs and letters of any script are kept.
+    """
+    lines = ["", "  indented\t", "", "日本語 ä 🙂", "a\rb", "end  "]
+
+    @isolated()
+    def show(lines: list[str]) -> None:
+        print("\n".join(lines))
+
+    recorder = follow(show, lines)
+    recorder.result(law_timeout)
+    assert messages(recorder) == lines
+
+
+def test_a_long_line_arrives_whole(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    A line of 60,000 characters is one line.
+    """
+
+    @isolated()
+    def show() -> None:
+        print("0123456789" * 6000)
+
+    recorder = follow(show)
+    recorder.result(law_timeout)
+    assert messages(recorder) == ["0123456789" * 6000]
+
+
+def test_many_lines_arrive(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
+    """
+    Printing much at once loses nothing.
+    """
+
+    @isolated()
+    def flood() -> None:
+        print("\n".join(str(number) for number in range(2000)))
+
+    recorder = follow(flood)
+    recorder.result(law_timeout)
+    assert messages(recorder) == [str(number) for number in range(2000)]
+
+
+def test_lines_name_their_call(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
+    """
+    A line carries the id of the call that printed it, and the user as its source.
+    """
+
+    @isolated()
+    def speak() -> None:
+        print("here")
+
+    first, second = follow(speak), follow(speak)
+    for recorder in (first, second):
+        recorder.result(law_timeout)
+        (log,) = (log for log in recorder.logs if log.message == "here")
+        assert recorder.call is not None
+        assert log.call_id == recorder.call.id
+        assert log.source == "USER"
+
+
+def test_lines_name_their_time(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
+    """
+    A line carries when it was printed, in seconds since the epoch, rising.
+
+    Clocks of other machines may be an hour off, not more.
+    """
+
+    @isolated()
+    def speak() -> None:
+        for number in range(3):
+            print("line", number)
+
+    recorder = follow(speak)
+    recorder.result(law_timeout)
+    times = [log.time for log in recorder.logs if log.message.startswith("line")]
+    assert len(times) == 3
+    assert times == sorted(times)
+    assert all(abs(at - time.time()) < 3600 for at in times)
+
+
+@requires("cancel")
+def test_a_line_arrives_while_the_function_runs(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    Lines are not kept back until the function has ended.
+    """
+
+    @isolated()
+    def wait(seconds: float) -> None:
+        import time
+
+        print("waiting")
+        time.sleep(seconds)
+
+    recorder = follow(wait, 10 * law_timeout)
+    log = recorder.wait_for(Log, law_timeout)
+    assert log.message == "waiting"
+    assert not recorder.ended
+
+
+@requires("crash")
+def test_lines_printed_below_python_arrive(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    What libraries write to the descriptors arrives like what Python prints.
+    """
+
+    @isolated()
+    def write() -> None:
+        import os
+
+        os.write(1, b"below\n")
+        os.write(2, b"careful\n")
+
+    recorder = follow(write)
+    recorder.result(law_timeout)
+    assert messages(recorder) == ["below"]
+    assert messages(recorder, "STDERR") == ["careful"]
+
+
+@requires("crash")
+def test_lines_of_child_processes_arrive(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    What a child of the function prints arrives before the result.
+    """
+
+    @isolated()
+    def start() -> int:
+        import subprocess
+        import sys
+
+        return subprocess.run([sys.executable, "-c", "print('from the child')"]).returncode
+
+    recorder = follow(start)
+    assert recorder.result(law_timeout) == 0
+    assert "from the child" in messages(recorder)
+
+
+@requires("crash")
+def test_bytes_that_are_no_text_arrive_readable(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    Bytes that are not UTF-8 arrive escaped, and hold up nothing.
+    """
+
+    @isolated()
+    def write() -> None:
+        import os
+
+        os.write(1, b"caf\xe9\nnext\n")
+
+    recorder = follow(write)
+    recorder.result(law_timeout)
+    first, second = messages(recorder)
+    assert first.startswith("caf")
+    assert "xe9" in first
+    assert second == "next"

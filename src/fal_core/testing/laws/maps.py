@@ -1,0 +1,137 @@
+"""
+Laws of maps: a function over many items.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from fal_core.testing.capabilities import requires
+from fal_core.testing.marks import Isolated
+from fal_core.testing.watching import WatchedHost
+
+
+def test_results_come_in_the_order_of_the_items(isolated: Isolated) -> None:
+    """
+    An ordered map gives results in order, also where later items are quicker.
+    """
+
+    @isolated()
+    def wait(number: int) -> int:
+        import time
+
+        time.sleep(0.02 if number % 8 == 0 else 0)
+        return number
+
+    assert list(wait.map(range(50))) == list(range(50))
+
+
+def test_an_unordered_map_gives_every_result_once(isolated: Isolated) -> None:
+    """
+    An unordered map gives each result once, in any order.
+    """
+
+    @isolated()
+    def same(number: int) -> int:
+        return number
+
+    assert sorted(same.map(range(80), ordered=False)) == list(range(80))
+
+
+def test_a_map_gives_errors_where_they_are_wanted(isolated: Isolated) -> None:
+    """
+    With ``return_exceptions`` an error takes the place of a result.
+    """
+
+    @isolated()
+    def check(number: int) -> int:
+        if number == 5:
+            raise LookupError(number)
+        return number
+
+    results = list(check.map(range(10), return_exceptions=True))
+    assert type(results[5]) is LookupError
+    assert [*results[:5], *results[6:]] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+
+
+def test_a_map_raises_the_error_of_an_item(isolated: Isolated) -> None:
+    """
+    Results before the item that raised are given; then the map raises its error.
+    """
+
+    @isolated()
+    def check(number: int) -> int:
+        if number == 3:
+            raise LookupError("three")
+        return number
+
+    results = check.map(range(10))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(LookupError, match="three"):
+        next(results)
+
+
+def test_results_before_an_input_that_raises_are_given(isolated: Isolated) -> None:
+    """
+    Where the input iterator raises, what it gave before is finished first.
+    """
+
+    def numbers() -> Iterator[int]:
+        yield from range(20)
+        raise LookupError("no more")
+
+    @isolated()
+    def same(number: int) -> int:
+        return number
+
+    results = same.map(numbers())
+    assert [next(results) for _ in range(20)] == list(range(20))
+    with pytest.raises(LookupError, match="no more"):
+        next(results)
+
+
+@requires("cancel")
+def test_a_map_over_endless_items_can_be_left(
+    isolated: Isolated, watched: WatchedHost, law_timeout: float
+) -> None:
+    """
+    Items are taken as results are; closing the map ends what still runs.
+    """
+
+    @isolated()
+    def same(number: int, seconds: float) -> int:
+        import time
+
+        if number >= 60:
+            time.sleep(seconds)
+        return number
+
+    seconds = itertools.repeat(10 * law_timeout)
+    results = same.on(watched).map(itertools.count(), seconds)
+    assert list(itertools.islice(results, 40)) == list(range(40))
+    results.close()
+    assert watched.all_ended(law_timeout)
+
+
+@requires("batch")
+def test_lines_of_a_batch_name_their_item(isolated: Isolated, law_timeout: float) -> None:
+    """
+    A line printed by an item of a batch carries the call's id and the item's number.
+    """
+    from fal_core.testing.recorders import Recorder
+
+    @isolated()
+    def speak(number: int) -> int:
+        print("item", number)
+        return number
+
+    launcher = speak.make_launcher()
+    recorder = Recorder(launcher)
+    call = launcher.call([((number,), {}) for number in range(4)], batch=4)
+    recorder.follow(speak.host.launch(call, recorder))
+    recorder.wait(law_timeout)
+    printed = {log.message: log.call_id for log in recorder.printed}
+    assert printed == {f"item {number}": f"{call.id}/{number}" for number in range(4)}

@@ -1,0 +1,115 @@
+"""
+Laws of workers that run several calls at once.
+"""
+
+from __future__ import annotations
+
+from fal_core.errors import Cancelled
+from fal_core.events import Log
+from fal_core.testing.capabilities import requires
+from fal_core.testing.fixtures import Follow
+from fal_core.testing.marks import Isolated
+
+SHARED = {"max_multiplexing": 2, "max_concurrency": 1}
+
+
+@requires("multiplex")
+def test_calls_of_one_worker_run_at_once(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    With ``max_multiplexing`` two calls meet in one worker.
+    """
+
+    @isolated(**SHARED)
+    def meet(timeout: float) -> int:
+        import os
+        import sys
+        import threading
+
+        # Setting a default is atomic: both get one barrier.
+        module = sys.modules.setdefault("meeting", type(sys)("meeting"))
+        barrier = module.__dict__.setdefault("barrier", threading.Barrier(2))
+        barrier.wait(timeout)
+        return os.getpid()
+
+    recorders = [follow(meet, law_timeout) for _ in range(2)]
+    first, second = (recorder.result(law_timeout) for recorder in recorders)
+    assert first == second
+
+
+@requires("multiplex")
+def test_async_calls_of_one_worker_run_at_once(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    With ``max_multiplexing`` two ``async def`` calls are tasks of one worker.
+    """
+
+    @isolated(**SHARED)
+    async def meet(name: str, timeout: float) -> int:
+        import asyncio
+        import os
+        import sys
+        import time
+
+        module = sys.modules.setdefault("meeting", type(sys)("meeting"))
+        here = module.__dict__.setdefault("here", set())
+        here.add(name)
+        until = time.monotonic() + timeout
+        while len(here) < 2 and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+        if len(here) < 2:
+            raise TimeoutError("The other one did not come.")
+        return os.getpid()
+
+    recorders = [follow(meet, name, law_timeout / 2) for name in ("first", "second")]
+    first, second = (recorder.result(law_timeout) for recorder in recorders)
+    assert first == second
+
+
+@requires("multiplex")
+def test_lines_of_calls_at_once_do_not_mix(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    What calls of one worker print goes to the call that printed it.
+    """
+
+    @isolated(**SHARED)
+    def speak(name: str) -> None:
+        import time
+
+        for number in range(20):
+            print(name, number)
+            time.sleep(0.002)
+
+    recorders = {name: follow(speak, name) for name in ("first", "second")}
+    for name, recorder in recorders.items():
+        recorder.result(law_timeout)
+        expected = [f"{name} {number}" for number in range(20)]
+        assert [log.message for log in recorder.printed] == expected
+
+
+@requires("multiplex", "cancel")
+def test_cancelling_one_leaves_its_neighbour_alone(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    Cancelling one call of a worker does not touch the others.
+    """
+
+    @isolated(**SHARED)
+    async def wait(seconds: float) -> str:
+        import asyncio
+
+        print("waiting")
+        await asyncio.sleep(seconds)
+        return "done"
+
+    first, second = follow(wait, 10 * law_timeout), follow(wait, 1.5)
+    first.wait_for(Log, law_timeout)
+    second.wait_for(Log, law_timeout)
+    first.cancel(1.0)
+    assert isinstance(first.wait(law_timeout).reason, Cancelled)
+    assert second.result(law_timeout) == "done"

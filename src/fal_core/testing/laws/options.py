@@ -1,0 +1,85 @@
+"""
+Laws of options: those that a host cannot use are kept, and stop nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fal_core.errors import OptionTypeError, UnknownOptionError
+from fal_core.functions import function
+from fal_core.hosts import Host
+from fal_core.testing.hosts import InProcessHost
+from fal_core.testing.marks import Isolated
+
+#: Options of other hosts, which do no harm where they are acted on.
+OTHERS: dict[str, Any] = {
+    "metadata": {"law": ["kept"]},
+    "private_logs": True,
+    "request_timeout": 3600,
+    "exposed_port": 8123,
+}
+
+
+def test_options_are_kept_on_the_way(host: Host[..., Any]) -> None:
+    """
+    A function that is moved to this host and on has the options that it was given.
+    """
+
+    @function("current", host=InProcessHost(), machine_type="GPU-H100", **OTHERS)
+    def give() -> int:
+        return 1
+
+    here = give.on(host)
+    assert here.host is host
+    assert here.options == give.options
+    assert here.on(InProcessHost()).options == give.options
+
+
+def test_options_that_are_of_no_use_stop_nothing(isolated: Isolated) -> None:
+    """
+    A function runs whatever options of other hosts it has.
+    """
+
+    @isolated(**OTHERS)
+    def give() -> int:
+        return 1
+
+    assert give() == 1
+
+
+def test_an_unknown_option_is_refused_where_it_is_written(host: Host[..., Any]) -> None:
+    """
+    A misspelt option is an error with a suggestion, before anything is launched.
+    """
+    with pytest.raises(UnknownOptionError, match="keep_alive"):
+        function("current", host=host, keep_alife=3)
+
+
+def test_an_option_of_a_wrong_type_is_refused_where_it_is_written(
+    host: Host[..., Any],
+) -> None:
+    """
+    An option of a wrong type is an error that names it, before anything is launched.
+    """
+    with pytest.raises(OptionTypeError, match="keep_alive"):
+        function("current", host=host, keep_alive="long")
+
+
+def test_the_documented_ways_of_a_host_run_functions(
+    host: Host[..., Any], kind: str, kind_options: dict[str, Any], law_timeout: float
+) -> None:
+    """
+    ``parse_options``, ``run`` and ``spawn`` of the host itself run a plain function.
+    """
+
+    def add(first: int, second: int = 0) -> int:
+        return first + second
+
+    options = host.parse_options(kind=kind, **kind_options)
+    assert host.run(add, options, (1,), {"second": 2}) == 3
+    info = host.spawn(add, options, (3,), {"second": 4})
+    assert info.future is not None
+    assert info.future.result(law_timeout) == 7

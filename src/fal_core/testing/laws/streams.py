@@ -1,0 +1,167 @@
+"""
+Laws of streams: what a generator yields, as it yields it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from fal_core.events import Item, Log
+from fal_core.testing.capabilities import requires
+from fal_core.testing.fixtures import Follow
+from fal_core.testing.marks import Isolated
+from fal_core.testing.watching import WatchedHost
+
+
+@requires("stream")
+def test_every_item_of_a_stream_arrives_in_order(isolated: Isolated) -> None:
+    """
+    A stream gives all that the generator yields, in order, and ends.
+    """
+
+    @isolated()
+    def count(most: int) -> Iterator[int]:
+        yield from range(most)
+
+    assert list(count(100)) == list(range(100))
+    assert list(count(0)) == []
+
+
+@requires("stream")
+def test_an_async_generator_is_a_stream(isolated: Isolated) -> None:
+    """
+    An asynchronous generator gives a stream as any other does.
+    """
+
+    @isolated()
+    async def count(most: int) -> AsyncIterator[int]:
+        import asyncio
+
+        for number in range(most):
+            await asyncio.sleep(0)
+            yield number
+
+    assert list(count(50)) == list(range(50))
+
+
+@requires("stream", "cancel")
+def test_an_item_arrives_while_the_generator_runs(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    Items are not kept back until the generator has ended.
+    """
+
+    @isolated()
+    def wait(seconds: float) -> Iterator[int]:
+        import time
+
+        yield 1
+        time.sleep(seconds)
+
+    recorder = follow(wait, 10 * law_timeout)
+    recorder.wait_for(Item, law_timeout)
+    assert not recorder.ended
+
+
+@requires("stream")
+def test_a_generator_is_held_back(isolated: Isolated) -> None:
+    """
+    A generator whose items are not taken waits until they are.
+    """
+
+    @isolated()
+    def clock() -> Iterator[float]:
+        import time
+
+        for _ in range(64):
+            yield time.monotonic()
+
+    items = clock()
+    times = [next(items)]
+    time.sleep(0.8)
+    times += list(items)
+    assert len(times) == 64
+    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    assert max(pauses) > 0.4
+
+
+@requires("stream")
+def test_items_before_an_error_arrive(isolated: Isolated) -> None:
+    """
+    What was yielded before the generator raised arrives before its error.
+    """
+
+    @isolated()
+    def fail() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise LookupError("gone")
+
+    items = fail()
+    assert [next(items), next(items)] == [1, 2]
+    with pytest.raises(LookupError, match="gone"):
+        next(items)
+
+
+@requires("stream")
+def test_lines_and_items_arrive_in_order(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    A line that was printed before an item was yielded arrives before the item.
+    """
+
+    @isolated()
+    def speak() -> Iterator[int]:
+        for number in range(5):
+            print("before", number)
+            yield number
+
+    recorder = follow(speak)
+    recorder.wait(law_timeout)
+    order = [
+        "line" if isinstance(event, Log) else "item"
+        for event in recorder.events
+        if isinstance(event, Log | Item)
+    ]
+    assert order == ["line", "item"] * 5
+
+
+@requires("stream", "cancel")
+def test_a_closed_stream_ends(
+    isolated: Isolated, watched: WatchedHost, law_timeout: float
+) -> None:
+    """
+    Closing a stream ends the generator, endless ones too.
+    """
+
+    @isolated()
+    def count() -> Iterator[int]:
+        number = 0
+        while True:
+            yield number
+            number += 1
+
+    items = count.on(watched)()
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    items.close()
+    assert watched.all_ended(law_timeout)
+
+
+@requires("stream")
+def test_a_spawned_generator_gives_a_list(isolated: Isolated, law_timeout: float) -> None:
+    """
+    The result of a spawned generator is the list of what it yields.
+    """
+
+    @isolated()
+    def count() -> Iterator[int]:
+        yield from range(40)
+
+    info = count.spawn()
+    assert info.future is not None
+    assert info.future.result(law_timeout) == list(range(40))

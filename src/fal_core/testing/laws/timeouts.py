@@ -1,0 +1,71 @@
+"""
+Laws of timeouts: a call that takes too long is ended.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from fal_core.errors import Timeout
+from fal_core.testing.capabilities import requires
+from fal_core.testing.processes import wait_until
+from fal_core.testing.marks import Isolated, Marks
+
+
+@requires("cancel")
+def test_a_call_that_takes_too_long_is_ended(
+    isolated: Isolated, marks: Marks, law_timeout: float
+) -> None:
+    """
+    A call beyond its ``timeout`` raises ``Timeout``, and its function runs no more.
+    """
+    add = marks.add
+
+    @isolated(timeout=1.0)
+    def beat(seconds: float) -> None:
+        import time
+
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            add("beat")
+            time.sleep(0.05)
+
+    with pytest.raises(Timeout) as caught:
+        beat(law_timeout)
+    assert caught.value.seconds == 1.0
+    assert isinstance(caught.value, TimeoutError)
+    assert _comes_to_rest(marks, law_timeout / 4)
+
+
+@requires("cancel")
+def test_a_submitted_call_that_takes_too_long_is_ended(
+    isolated: Isolated, marks: Marks, law_timeout: float
+) -> None:
+    """
+    The future of a submitted call beyond its ``timeout`` raises ``Timeout``.
+    """
+    add = marks.add
+
+    @isolated(timeout=1.0)
+    def beat(seconds: float) -> None:
+        import time
+
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            add("beat")
+            time.sleep(0.05)
+
+    with pytest.raises(Timeout):
+        beat.submit(law_timeout).result(law_timeout)
+    assert _comes_to_rest(marks, law_timeout / 4)
+
+
+def _comes_to_rest(marks: Marks, timeout: float) -> bool:
+    def quiet() -> bool:
+        before = len(marks.read())
+        time.sleep(0.3)
+        return len(marks.read()) == before
+
+    return wait_until(quiet, timeout)

@@ -1,0 +1,92 @@
+"""
+Laws of warm workers: they are kept between calls, and not for ever.
+"""
+
+from __future__ import annotations
+
+from fal_core.testing.capabilities import requires
+from fal_core.testing.processes import wait_until
+from fal_core.testing.marks import Isolated, make_living
+
+
+@requires("keep_alive", "option max_concurrency")
+def test_a_warm_worker_is_used_again(isolated: Isolated) -> None:
+    """
+    Calls one after another run in one worker, which keeps what they have loaded.
+    """
+
+    @isolated(max_concurrency=1, keep_alive=60)
+    def count() -> tuple[int, int]:
+        import os
+        import sys
+
+        module = sys.modules.setdefault("counted", type(sys)("counted"))
+        module.number = getattr(module, "number", 0) + 1  # type: ignore[attr-defined]
+        return os.getpid(), module.number  # type: ignore[attr-defined]
+
+    (first, one), (second, two), (third, three) = count(), count(), count()
+    assert first == second == third
+    assert (one, two, three) == (1, 2, 3)
+
+
+@requires("keep_alive", "option max_concurrency", "option setup_function")
+def test_the_setup_runs_once_in_each_worker(isolated: Isolated) -> None:
+    """
+    ``setup_function`` runs once in each worker, not for each call.
+    """
+
+    def load() -> str:
+        import uuid
+
+        return uuid.uuid4().hex
+
+    @isolated(max_concurrency=1, keep_alive=60, setup_function=load)
+    def tell(loaded: str) -> tuple[int, str]:
+        import os
+
+        return os.getpid(), loaded
+
+    assert len({tell() for _ in range(3)}) == 1
+
+
+@requires("keep_alive", "option keep_alive", "crash")
+def test_an_idle_worker_ends(isolated: Isolated, law_timeout: float) -> None:
+    """
+    A worker that has been idle for ``keep_alive`` seconds ends.
+    """
+
+    @isolated(keep_alive=0.3)
+    def tell() -> int:
+        import os
+
+        return os.getpid()
+
+    pid = tell()
+    living = isolated()(make_living())
+    assert wait_until(lambda: not living([pid]), law_timeout / 4)
+
+
+@requires("keep_alive", "option max_concurrency")
+def test_functions_of_other_options_do_not_share_a_worker(isolated: Isolated) -> None:
+    """
+    A setup of one function is not seen by another that shares nothing with it.
+    """
+
+    def load() -> str:
+        import builtins
+
+        builtins.fal_core_law = "loaded"  # type: ignore[attr-defined]
+        return "loaded"
+
+    @isolated(max_concurrency=1, setup_function=load)
+    def use(loaded: str) -> str:
+        return loaded
+
+    @isolated(max_concurrency=1)
+    def look() -> bool:
+        import builtins
+
+        return hasattr(builtins, "fal_core_law")
+
+    assert use() == "loaded"
+    assert look() is False

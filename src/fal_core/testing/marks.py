@@ -1,0 +1,104 @@
+"""
+Marks: what functions leave on the machine that ran them, for later calls to read.
+
+Where a host runs later calls on another machine the marks are not found there;
+a law then sees none, and must hold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+#: The decorator as the fixture ``isolated`` gives it.
+Isolated = Callable[..., Callable[[Callable[..., Any]], Any]]
+
+
+class Marks:
+    """
+    Lines that functions add to one file beside them.
+
+    Attributes:
+        add: What a function calls with a line. It is made to travel with it.
+    """
+
+    def __init__(self, isolated: Isolated) -> None:
+        name = f"fal-core-marks-{os.urandom(8).hex()}"
+        self.add = _make_add(name)
+        self._read = isolated()(_make_read(name))
+        self._remove = isolated()(_make_remove(name))
+
+    def read(self) -> list[str]:
+        """
+        Return the lines that were left so far.
+        """
+        lines: list[str] = self._read()
+        return lines
+
+    def remove(self) -> None:
+        """
+        Remove the file.
+        """
+        self._remove()
+
+
+def _make_add(name: str) -> Callable[[object], None]:
+    # Functions made here travel by value: the worker needs nothing of ours.
+    def add(line: object) -> None:
+        import os
+        import tempfile
+
+        path = os.path.join(tempfile.gettempdir(), name)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(descriptor, f"{line}\n".encode())
+        os.close(descriptor)
+
+    return add
+
+
+def _make_read(name: str) -> Callable[[], list[str]]:
+    def read_marks() -> list[str]:
+        import os
+        import tempfile
+
+        try:
+            with open(os.path.join(tempfile.gettempdir(), name)) as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+    return read_marks
+
+
+def _make_remove(name: str) -> Callable[[], None]:
+    def remove_marks() -> None:
+        import os
+        import tempfile
+
+        try:
+            os.unlink(os.path.join(tempfile.gettempdir(), name))
+        except FileNotFoundError:
+            pass
+
+    return remove_marks
+
+
+def make_living() -> Callable[[list[int]], list[int]]:
+    """
+    Return a function that tells which of some processes are alive where it runs.
+    """
+
+    def living(pids: list[int]) -> list[int]:
+        alive = []
+        for pid in pids:
+            try:
+                with open(f"/proc/{pid}/stat", "rb") as file:
+                    state = file.read().rpartition(b")")[2].split()[0]
+            except OSError:
+                continue
+            if state not in (b"Z", b"X"):
+                alive.append(pid)
+        return alive
+
+    return living

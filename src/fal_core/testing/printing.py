@@ -1,0 +1,117 @@
+"""
+What threads of this process print, told apart by the call that they run.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from fal_core.calls import Call
+from fal_core.events import Level, Log
+
+
+class Printer:
+    """
+    Makes events of the lines that one call prints.
+
+    Attributes:
+        index: The item of a batch that runs.
+    """
+
+    def __init__(self, call: Call, deliver: Callable[[Log], None]) -> None:
+        self.index = 0
+        self._call = call
+        self._deliver = deliver
+        self._lock = threading.RLock()
+        self._partial: dict[Level, str] = {}
+
+    def write(self, level: Level, text: str) -> None:
+        """
+        Take *text*, and deliver the lines that it ends.
+        """
+        with self._lock:
+            *lines, rest = (self._partial.get(level, "") + text).split("\n")
+            self._partial[level] = rest
+            for line in lines:
+                self._deliver(self._log(level, line))
+
+    def flush(self) -> None:
+        """
+        Deliver lines that have no end yet.
+        """
+        with self._lock:
+            partial, self._partial = self._partial, {}
+            for level, text in partial.items():
+                if text:
+                    self._deliver(self._log(level, text))
+
+    def _log(self, level: Level, line: str) -> Log:
+        name = f"{self._call.id}/{self.index}" if self._call.batch else self._call.id
+        return Log(line, level, "USER", time.time(), name)
+
+
+class PrintedText(io.TextIOBase):
+    """
+    A standard stream that gives each call its own lines, and passes on the rest.
+    """
+
+    def __init__(self, level: Level, beneath: Any) -> None:
+        self.beneath = beneath
+        self._level: Level = level
+
+    def write(self, text: str) -> int:
+        printer = current.get()
+        if printer is None:
+            return int(self.beneath.write(text))
+        printer.write(self._level, text)
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        self.beneath.flush()
+
+
+#: The printer of the call that this thread, or this task, runs.
+current: ContextVar[Printer | None] = ContextVar("current", default=None)
+
+_lock = threading.Lock()
+_users = 0
+
+
+@contextmanager
+def printed_by(printer: Printer | None) -> Iterator[None]:
+    """
+    Have what this thread prints go to *printer*; None leaves it alone.
+    """
+    _install(1)
+    token = current.set(printer)
+    try:
+        yield
+    finally:
+        current.reset(token)
+        _install(-1)
+
+
+def _install(change: int) -> None:
+    """
+    Put the streams in place, anew where others have replaced them.
+    """
+    global _users
+    levels: tuple[tuple[str, Level], ...] = (("stdout", "STDOUT"), ("stderr", "STDERR"))
+    with _lock:
+        _users += change
+        for name, level in levels:
+            stream = getattr(sys, name)
+            if _users and not isinstance(stream, PrintedText):
+                setattr(sys, name, PrintedText(level, stream))
+            elif not _users and isinstance(stream, PrintedText):
+                setattr(sys, name, stream.beneath)

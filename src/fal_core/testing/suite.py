@@ -1,0 +1,83 @@
+"""
+Every law, for a host's own test file to import.
+
+The file writes the fixture ``host``, of the scope ``session``, and may write
+others: ``kind`` and ``kind_options``, the environment of the laws' functions;
+``law_timeout``, for a slow host; ``requirement``, ``secret`` and ``host_url``.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite("fal_core.testing.laws")
+
+from fal_core.testing import fixtures  # noqa: E402
+from fal_core.testing.laws import (  # noqa: E402
+    calls,
+    cancels,
+    coroutines,
+    crashes,
+    detachment,
+    environments,
+    events,
+    futures,
+    home_calls,
+    logs,
+    maps,
+    multiplexing,
+    options,
+    raised,
+    secret_values,
+    streams,
+    timeouts,
+    warmth,
+)
+
+#: The laws, by group.
+GROUPS = {
+    "call": calls,
+    "errors": raised,
+    "logs": logs,
+    "events": events,
+    "futures": futures,
+    "map": maps,
+    "stream": streams,
+    "async": coroutines,
+    "cancel": cancels,
+    "timeout": timeouts,
+    "keep-alive": warmth,
+    "multiplex": multiplexing,
+    "crash": crashes,
+    "environment": environments,
+    "options": options,
+    "secrets": secret_values,
+    "home calls": home_calls,
+    "detach": detachment,
+}
+
+_FIXTURES = (
+    "_ends_by_itself",
+    "_only_for_capable_hosts",
+    "follow",
+    "isolated",
+    "kind",
+    "kind_options",
+    "law_timeout",
+    "marks",
+    "watched",
+)
+_exported = {name: getattr(fixtures, name) for name in _FIXTURES}
+for _group in GROUPS.values():
+    _exported |= {
+        name: value for name, value in vars(_group).items() if name.startswith("test_")
+    }
+_exported |= {
+    "requirement": environments.requirement,
+    "virtual": environments.virtual,
+    "secret": secret_values.secret,
+    "host_url": detachment.host_url,
+}
+globals().update(_exported)
+
+__all__ = list(_exported)  # noqa: PLE0605

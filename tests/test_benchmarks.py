@@ -1,0 +1,129 @@
+"""
+The benchmarks run, count what they should, and say so.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.figures import BEST, FAL_CORE, Contestant, Figure, Goal, Result  # noqa: E402
+from benchmarks.tables import render, summary  # noqa: E402
+
+sys.path.remove(str(ROOT))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """
+    Run the benchmarks as a user does.
+    """
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def result_of(**numbers: tuple[float, ...]) -> Result:
+    """
+    Return a result in which *numbers* were shown, by names with underscores for blanks.
+    """
+    samples = {name.replace("_", "-"): shown for name, shown in numbers.items()}
+    roles = {FAL_CORE: "fal-core", "floor": "reference"}
+    figure = Figure(
+        name="example",
+        title="an example",
+        unit="ms",
+        contestants=tuple(
+            Contestant(name=name, target="", role=roles.get(name, "peer"))  # type: ignore[arg-type]
+            for name in samples
+        ),
+        goals=(Goal(against=BEST, factor=0.5), Goal(against="floor", plus=0.002), Goal(plus=1)),
+    )
+    return Result(figure=figure, samples=samples)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("fal_host_local") is None, reason="needs the local host"
+)
+def test_a_figure_is_measured(tmp_path: Path):
+    """
+    One round of a figure has a number of each contestant, in the table and the file.
+    """
+    path = tmp_path / "figures.json"
+    done = run(
+        *("--quick", "--rounds", "1", "--only", "warm-call", "--no-peers"),
+        *("--json", str(path)),
+    )
+    assert done.returncode == 0, done.stderr
+    (figure,) = json.loads(path.read_text(encoding="utf-8"))
+    assert figure["figure"] == "warm-call"
+    assert set(figure["samples"]) == {FAL_CORE, "multiprocessing.Pipe, an echo"}
+    assert all(len(samples) == 1 for samples in figure["samples"].values())
+    assert all(0 < value < 60 for value in figure["medians"].values())
+    assert figure["missing"]["ProcessPoolExecutor"] == "peers were left out"
+    assert "warm-call" in done.stdout
+    assert "µs" in done.stdout
+
+
+def test_unknown_figure_is_refused():
+    """
+    A name that no figure has is an error that lists those there are.
+    """
+    done = run("--only", "warm-cal")
+    assert done.returncode == 2
+    assert "No figure is called 'warm-cal'." in done.stderr
+    assert "warm-call" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
+def test_contestant_that_fails_is_told():
+    """
+    A contestant that cannot start takes no part, and the table says what it said.
+    """
+    from benchmarks.contests import hold
+
+    broken = Contestant(name="broken", target="benchmarks.calls:no_such_contestant")
+    figure = Figure(name="example", title="an example", unit="s", contestants=(broken,))
+    result = hold(figure, rounds=2)
+    assert result.value("broken") is None
+    assert "no_such_contestant" in result.missing["broken"]
+    assert "broken took no part" in render(result)
+
+
+def test_goals_compare_medians():
+    """
+    A goal holds fal-core's median against its peer's, and a reference is no peer.
+    """
+    result = result_of(
+        fal_core=(0.004, 0.005, 9.0), slow=(0.5,), quick=(0.011,), floor=(0.0025, 0.0025)
+    )
+    assert result.best_peer(at_least=False) == "quick"
+    goals = result.as_json()["goals"]
+    assert [goal["met"] for goal in goals] == [True, False, True]
+    assert [goal["against"] for goal in goals] == ["quick", "floor", None]
+    table = render(result)
+    assert "0.45 \N{MULTIPLICATION SIGN}" in table
+    assert "missed" in table
+    assert summary([result]) == "2 goals met; 1 missed: example."
+
+
+def test_goal_without_its_peer_is_open():
+    """
+    Where the peer of a goal took no part the goal is neither met nor missed.
+    """
+    result = result_of(fal_core=(0.004,), floor=(0.001,))
+    assert [goal["met"] for goal in result.as_json()["goals"]] == [None, False, True]
+    assert "1 not measured" in summary([result])

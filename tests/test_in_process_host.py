@@ -1,0 +1,20 @@
+"""
+The conformance suite on the reference host.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fal_core.testing import InProcessHost
+from fal_core.testing.suite import *  # noqa: F403
+
+
+@pytest.fixture(scope="session")
+def host() -> InProcessHost:
+    return InProcessHost()
+
+
+@pytest.fixture(scope="session")
+def law_timeout() -> float:
+    return 20.0
