@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from fal_core import HostError, WorkerLost, function
+from fal_core import HostError, OutOfMemory, WorkerLost, function
 from fal_core.testing.processes import is_alive, wait_until
+
+pytestmark = pytest.mark.faults
 
 
 def inc(x: int) -> int:
@@ -90,6 +92,34 @@ def test_memory_limit_is_an_error_of_the_function():
     with pytest.raises(MemoryError):
         fill()
     assert function("current")(inc)(1) == 2
+
+
+def test_a_worker_killed_for_want_of_memory_is_named(tmp_path: Path):
+    """
+    A worker that the system ends for the memory it uses is an ``OutOfMemory``.
+    """
+    group = Path("/sys/fs/cgroup/memory") / f"fal-core-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"A memory cgroup cannot be made here: {error.strerror}.")
+
+    @function("current", keep_alive=0)
+    def fill(group: str) -> None:
+        with open(f"{group}/memory.limit_in_bytes", "w") as file:
+            file.write(str(64 << 20))
+        with open(f"{group}/cgroup.procs", "w") as file:
+            file.write(str(os.getpid()))
+        held = []
+        while True:
+            held.append(os.urandom(1 << 20))
+
+    try:
+        with pytest.raises(OutOfMemory, match="out of memory"):
+            fill(str(group))
+    finally:
+        assert wait_until(lambda: not (group / "cgroup.procs").read_text(), 5)
+        group.rmdir()
 
 
 DAEMON = """
@@ -441,3 +471,29 @@ def test_a_source_cache_that_cannot_be_written_is_done_without(tmp_path: Path):
         timeout=60,
     )
     assert (result.stdout, result.stderr) == ("2\n", "")
+
+
+def test_a_lost_batch_runs_no_item_twice(tmp_path: Path):
+    """
+    When a worker is lost in a map, each item has run once, or is told as lost.
+    """
+    ran = tmp_path / "ran"
+
+    @function("current", max_concurrency=1)
+    def work(item: int) -> int:
+        with open(ran, "a") as file:
+            file.write(f"{item}\n")
+        if item == 137:
+            os._exit(1)
+        return item
+
+    results = list(work.map(range(300), return_exceptions=True))
+
+    items = [int(line) for line in ran.read_text().split()]
+    assert sorted(items) == list(range(300))
+    lost = [index for index, value in enumerate(results) if isinstance(value, WorkerLost)]
+    assert lost
+    assert lost[-1] == 137
+    assert [value for value in results if isinstance(value, int)] == [
+        item for item in range(300) if item not in lost
+    ]

@@ -23,7 +23,7 @@ from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
 from fal_core.launches import print_log
 from fal_core.workers import ARGUMENTS, Arenas, Worker
 from fal_core_worker.arenas import InboundArena, OutboundArena
-from fal_host_local.keepers import Keeper
+from fal_host_local.keepers import Keeper, memory_kills
 from fal_host_local.pools import Pool, processors
 from fal_host_local.variables import resolve_secrets, worker_variables
 
@@ -175,6 +175,7 @@ class LocalHost(Host[..., Any]):
             arenas, shared = _make_arenas()
             descriptors += shared
             settings |= {"arenas": (3, 4, _capacity()), "page": 5}
+        kills = memory_kills()
         number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
         theirs.close()
         if arenas is not None:
@@ -183,7 +184,7 @@ class LocalHost(Host[..., Any]):
         began = time.monotonic()
 
         def lost() -> HostError:
-            error = keeper.how_it_ended(number)
+            error = keeper.how_it_ended(number, kills)
             pool.worker_ended(worker)
             return error
 

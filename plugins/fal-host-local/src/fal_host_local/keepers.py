@@ -8,6 +8,7 @@ import array
 import marshal
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fal_core_worker
-from fal_core.errors import HostError, WorkerLost
+from fal_core.errors import HostError, OutOfMemory, WorkerLost
 from fal_core_worker.keeper import ANSWER, EXITED, KILL, LENGTH, START
 
 _SOURCE = (
@@ -73,15 +74,21 @@ class Keeper:
         with self._lock:
             self._send((KILL, number), ())
 
-    def how_it_ended(self, number: int, timeout: float = 2.0) -> HostError:
+    def how_it_ended(self, number: int, kills: int, timeout: float = 2.0) -> HostError:
         """
         Wait for the end of a worker and return it as an error.
+
+        Arguments:
+            kills: What :func:`memory_kills` returned when the worker was started.
         """
         status = self.wait(number, timeout)
         if status is None:
             return WorkerLost(detail="Its stream was closed.")
         if os.WIFSIGNALED(status):
-            return WorkerLost(signal=os.WTERMSIG(status))
+            number = os.WTERMSIG(status)
+            if number == signal.SIGKILL and memory_kills() > kills:
+                return OutOfMemory(signal=number)
+            return WorkerLost(signal=number)
         return WorkerLost(os.waitstatus_to_exitcode(status))
 
     def wait(self, number: int, timeout: float) -> int | None:
@@ -150,3 +157,20 @@ class Keeper:
             else:
                 self._pids[number] = value
         return True
+
+
+def memory_kills() -> int:
+    """
+    Return how many processes the system has killed for want of memory.
+
+    The kernel counts them for the whole machine, as ``oom_kill`` in
+    ``/proc/vmstat``. Where it does not, it is 0.
+    """
+    try:
+        with open("/proc/vmstat", "rb") as file:
+            for line in file:
+                if line.startswith(b"oom_kill "):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
