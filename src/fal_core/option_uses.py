@@ -12,9 +12,9 @@ import attrs
 from fal_core.annotations import option_names
 from fal_core.environments import Environment
 from fal_core.functions import IsolatedFunction
-from fal_core.launches import Policy
 from fal_core.options import HostOptions
 from fal_core.plugins import load_plugins
+from fal_core.policies import Policy
 from fal_core.vocabulary import unusable_options
 
 Part = Literal["environment", "host", "gateway", "core"]
