@@ -51,7 +51,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("functions",),
     ("attaching",),
     # What is told to people.
-    ("explanations", "health"),
+    ("option_uses", "health"),
+    ("explanations",),
     ("cli",),
     # What ships for those who test a host.
     ("testing",),

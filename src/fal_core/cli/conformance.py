@@ -53,18 +53,8 @@ def check_host(host: str, arguments: Sequence[str] = ()) -> int:
         # Laws may carry marks of the suite, which any project's own file would refuse.
         with open(configuration, "w", encoding="utf-8") as file:
             file.write("[pytest]\n")
-        code = pytest.main(
-            [
-                path,
-                "-c",
-                configuration,
-                f"--rootdir={folder}",
-                "-p",
-                "no:cacheprovider",
-                "--import-mode=importlib",
-                *arguments,
-            ]
-        )
+        own = [path, "-c", configuration, f"--rootdir={folder}", "-p", "no:cacheprovider"]
+        code = pytest.main([*own, "--import-mode=importlib", *arguments])
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         raise click.ClickException("No law was chosen by the arguments that pytest was given.")
     return 0 if code == pytest.ExitCode.OK else 1
