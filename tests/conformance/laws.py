@@ -1,0 +1,24 @@
+"""
+Every law, on the host that the runner hands in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fal_core.hosts import Host
+from fal_core.testing.suite import *  # noqa: F403
+
+
+@pytest.fixture(scope="session")
+def host(request: pytest.FixtureRequest) -> Host[..., Any]:
+    runner: Any = request.config.pluginmanager.get_plugin("law runner")
+    broken: Host[..., Any] = runner.host
+    return broken
+
+
+@pytest.fixture(scope="session")
+def law_timeout() -> float:
+    return 5.0

@@ -1,0 +1,72 @@
+"""
+Running laws on a host, and learning which of them it breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core.hosts import Host
+
+LAWS = Path(__file__).with_name("laws.py")
+
+#: What broken hosts do in other threads is no matter of the test that runs them.
+_OPTIONS = (
+    "-q",
+    *("-p", "no:cacheprovider", "-p", "no:threadexception", "-p", "no:unraisableexception"),
+    *("--tb=line", "--no-header", "--no-summary"),
+)
+
+
+class LawRunner:
+    """
+    A pytest plugin that hands a host to the laws, and keeps how each of them ended.
+    """
+
+    def __init__(self, host: Host[..., Any]) -> None:
+        self.host = host
+        self.outcomes: dict[str, str] = {}
+        self.collected: list[str] = []
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        self.collected = [item.name for item in items]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        name = report.nodeid.rpartition("::")[2]
+        if report.outcome != "passed" or report.when == "call":
+            self.outcomes.setdefault(name, report.outcome)
+            if report.failed:
+                self.outcomes[name] = "failed"
+
+
+def run_laws(host: Host[..., Any], laws: Iterable[str] | None = None) -> dict[str, str]:
+    """
+    Return how each of *laws*, or of all, ends on *host*: passed, failed or skipped.
+    """
+    runner = LawRunner(host)
+    nodes = [str(LAWS)] if laws is None else [f"{LAWS}::{law}" for law in laws]
+    pytest.main([*_OPTIONS, *nodes], plugins=[_named(runner)])
+    return runner.outcomes
+
+
+def collect_laws() -> list[str]:
+    """
+    Return the names of all laws.
+    """
+    from fal_core.testing import InProcessHost
+
+    runner = LawRunner(InProcessHost())
+    pytest.main([*_OPTIONS, "--collect-only", str(LAWS)], plugins=[_named(runner)])
+    return runner.collected
+
+
+def _named(runner: LawRunner) -> Any:
+    class Registers:
+        def pytest_configure(self, config: pytest.Config) -> None:
+            config.pluginmanager.register(runner, "law runner")
+
+    return Registers()

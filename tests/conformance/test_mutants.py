@@ -1,0 +1,57 @@
+"""
+The conformance suite is tested itself: broken hosts break the laws they should.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from runner import collect_laws, run_laws
+from table import MUTANTS, Mutant
+
+EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
+
+#: How many other laws each broken host is tried on where not all are.
+SAMPLE = 3
+
+
+def test_every_law_is_broken_by_a_host() -> None:
+    """
+    For each law there is a host that breaks it, and each such host is of a known law.
+    """
+    broken = {law for mutant in MUTANTS for law in mutant.breaks}
+    assert broken == set(collect_laws())
+
+
+def test_names_of_broken_hosts_differ() -> None:
+    """
+    A broken host is listed once.
+    """
+    names = [mutant.name for mutant in MUTANTS]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_broken_host_breaks_its_laws_and_no_other(mutant: Mutant) -> None:
+    """
+    A broken host fails the laws it is there for, and those that it cannot help.
+
+    Of all others it breaks none; a seeded sample of them is tried, or all.
+    """
+    declared = {*mutant.breaks, *mutant.also}
+    others = [law for law in collect_laws() if law not in declared]
+    if not EVERY:
+        others = random.Random(mutant.name).sample(others, SAMPLE)
+    host = mutant.make()
+    try:
+        outcomes = run_laws(host, [*mutant.breaks, *others])
+    finally:
+        host.close()
+    assert {law: outcomes.get(law) for law in mutant.breaks} == dict.fromkeys(
+        mutant.breaks, "failed"
+    )
+    assert not [law for law in others if outcomes[law] == "failed"]

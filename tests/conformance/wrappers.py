@@ -1,0 +1,165 @@
+"""
+What broken hosts are made of: hosts around a host that change what passes.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+
+from fal_core.calls import Call
+from fal_core.events import Event, Exited, Item, Outcome, Sink
+from fal_core.hosts import Execution, ExecutionStatus, Host
+from fal_core_worker import opening
+from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed
+
+
+@attrs.define(eq=False, slots=False)
+class Broken(Host[..., Any]):
+    """
+    A host that passes everything on. A subclass changes one thing.
+    """
+
+    inner: Host[..., Any]
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.inner.name
+
+    @property
+    def options(self) -> Any:  # type: ignore[override]
+        return self.inner.options
+
+    @property
+    def capabilities(self) -> Any:  # type: ignore[override]
+        return self.inner.capabilities
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        passing = Passing(self, call, sink)
+        passing.inner = self.inner.launch(self.change(call), passing.take)
+        return passing
+
+    def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
+        return self.inner.attach(reference, sink, after)
+
+    def executions(self) -> Iterable[ExecutionStatus]:
+        return self.inner.executions()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    # -- what a subclass changes ---------------------------------------------------
+
+    def change(self, call: Call) -> Call:
+        """
+        Return the call to launch in place of *call*.
+        """
+        return call
+
+    def take(self, event: Event, passing: Passing) -> None:
+        """
+        Pass an event on, or another, or none.
+        """
+        passing.send_on(event)
+
+    def cancel(self, grace: float, passing: Passing) -> None:
+        """
+        Cancel a call.
+        """
+        passing.cancel_inner(grace)
+
+
+class Passing:
+    """
+    An execution of a broken host, and what it knows of its call.
+    """
+
+    inner: Any = None
+
+    def __init__(self, host: Broken, call: Call, sink: Sink) -> None:
+        self.host = host
+        self.call = call
+        self.sink = sink
+        self.held: list[Event] = []
+        self.count = 0
+        self.ended = False
+
+    @property
+    def reference(self) -> str:
+        return str(self.inner.reference)
+
+    def take(self, event: Event) -> None:
+        self.host.take(event, self)
+        self.ended = self.ended or isinstance(event, Exited)
+
+    def send_on(self, event: Event) -> None:
+        self.sink(event)
+
+    def send(self, frame: Any) -> None:
+        self.inner.send(frame)
+
+    def drain(self) -> None:
+        self.inner.drain()
+
+    def cancel(self, grace: float) -> None:
+        self.host.cancel(grace, self)
+
+    def cancel_inner(self, grace: float) -> None:
+        self.inner.cancel(grace)
+
+
+def open_value(sealed: Sealed) -> Any:
+    """
+    Open a result, as no host should.
+    """
+    return opening.open_arguments(sealed, None)
+
+
+def with_value(outcome: Outcome, value: Any) -> Outcome:
+    """
+    Return an outcome that holds *value*.
+    """
+    return Outcome(opening.seal_value(value, None), False)
+
+
+def record_of(outcome: Outcome) -> dict[str, Any]:
+    """
+    Return the record of the error that an outcome holds.
+    """
+    record: dict[str, Any] = pickle.loads(bytes(outcome.sealed.data)[PREFIX_SIZE:])
+    return record
+
+
+def with_record(record: dict[str, Any]) -> Outcome:
+    """
+    Return an outcome that holds the error of *record*.
+    """
+    return Outcome(Sealed(PLAIN_PREFIX + pickle.dumps(record, 5)), True)
+
+
+def with_outcomes(item: Item, change: Callable[[list[Any]], list[Any]]) -> Item:
+    """
+    Return the outcomes of a batch, changed.
+    """
+    outcomes = change(list(open_value(item.sealed)))
+    return Item(opening.seal_value(outcomes, None), item.first, len(outcomes))
+
+
+def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Call:
+    """
+    Return a call whose function runs inside what *make* makes of it, in the worker.
+    """
+    from fal_core.sealing import seal_function
+
+    data = call.function.native.data
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        from fal_core_worker.opening import open_function
+        from fal_core_worker.seals import Sealed
+
+        return make(open_function(Sealed(data), None, ""))(*args, **kwargs)
+
+    return attrs.evolve(call, function=seal_function(run, portable=False).sealed)
