@@ -15,9 +15,9 @@ from fal_core.environments import Environment
 from fal_core.errors import FalCoreError
 from fal_core.functions import IsolatedFunction, to_host
 from fal_core.hosts import Host
-from fal_core.launches import Policy
 from fal_core.options import HostOptions
 from fal_core.plugins import load_plugins
+from fal_core.policies import Policy
 from fal_core.sources import Travel, travel_report
 from fal_core.vocabulary import structure_environment, unusable_options
 
