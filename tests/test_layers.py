@@ -49,6 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("batches", "streams", "retries", "spawning"),
     ("futures", "maps"),
     ("functions",),
+    ("declarations",),
     ("attaching",),
     # What is told to people.
     ("option_uses", "health"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fal_core.declarations import function
 from fal_core.errors import (
     Cancelled,
     EnvironmentBuildError,
@@ -29,7 +30,7 @@ from fal_core.errors import (
     WorkerLost,
     WrongKindError,
 )
-from fal_core.functions import IsolatedFunction, ServedIsolatedFunction, function
+from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hooks import API_VERSION, hookimpl
 from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
 from fal_core.options import Gateway, HostOptions, Options, merge_basic_config

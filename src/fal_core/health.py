@@ -108,7 +108,7 @@ def check_call() -> Finding:
     """
     Call a function on this machine.
     """
-    from fal_core.functions import function
+    from fal_core.declarations import function
 
     began = time.perf_counter()
     try:

@@ -1,10 +1,5 @@
 """
 The worker: opens functions, runs calls, and tells what happens.
-
-One call at a time runs on the main thread, which also reads the stream while
-it is idle: a warm call switches no thread. A watcher takes the stream over once
-a call has run for some milliseconds, so that it can be cancelled, and so that
-its output is seen while it runs.
 """
 
 from __future__ import annotations
@@ -20,7 +15,8 @@ from typing import Any
 from fal_core_worker import frames, nested
 from fal_core_worker.arenas import InboundArena, OutboundArena
 from fal_core_worker.outputs import Output
-from fal_core_worker.runners import Runner, SerialRunner
+from fal_core_worker.runners import Runner
+from fal_core_worker.serial import SerialRunner
 
 _FIRST_DESCRIPTOR = 64
 

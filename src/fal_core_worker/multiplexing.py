@@ -24,10 +24,8 @@ from fal_core_worker.slots import (
     LAZY,
     RAISED,
     VALUE,
-    WINDOW,
     CallCancelled,
     send_error,
-    send_item,
     send_items,
     send_value,
 )
@@ -136,7 +134,8 @@ class ParallelRunner(Runner):
                 args, kwargs = arguments
                 value = function(*args, **kwargs)
                 if type(value) in LAZY:
-                    value = self._finish(value, raw, channel, count == frames.STREAM)
+                    stream = count == frames.STREAM
+                    value = self.finish(value, raw, channel, stream=stream)
         except BaseException as error:
             self._end(channel, error=error, raw=raw)
         else:
@@ -149,7 +148,7 @@ class ParallelRunner(Runner):
             try:
                 value = function(*args, **kwargs)
                 if type(value) in LAZY:
-                    value = self._finish(value, raw, channel, False)
+                    value = self.finish(value, raw, channel, stream=False)
                 outcome = (VALUE, value)
             except CallCancelled:
                 raise
@@ -184,31 +183,7 @@ class ParallelRunner(Runner):
 
     # -- coroutines and generators -------------------------------------------------
 
-    def _finish(self, value: Any, raw: Any, channel: int, stream: bool) -> Any:
-        if hasattr(value, "__await__"):
-            return self._complete(value, channel)
-        if not stream:
-            raise TypeError(
-                "The function returned a generator, which cannot travel. "
-                "Make the isolated function itself a generator function."
-            )
-        self.credits[channel] = WINDOW
-        try:
-            if hasattr(value, "__anext__"):
-                self._complete(self._send_async(value, raw, channel), channel)
-            else:
-                try:
-                    for index, item in enumerate(value):
-                        self._await_credit(channel)
-                        self.output.flush_call()
-                        send_item(self.stream, channel, item, index, raw)
-                finally:
-                    value.close()
-        finally:
-            del self.credits[channel]
-        return None
-
-    def _await_credit(self, channel: int) -> None:
+    def await_credit(self, channel: int) -> None:
         with self._credit:
             while self.credits[channel] <= 0 and channel not in self._cancelled:
                 self._credit.wait()
@@ -216,22 +191,7 @@ class ParallelRunner(Runner):
                 raise CallCancelled
             self.credits[channel] -= 1
 
-    async def _send_async(self, items: Any, raw: Any, channel: int) -> None:
-        import asyncio
-
-        index = 0
-        try:
-            async for item in items:
-                while self.credits[channel] <= 0:
-                    await asyncio.sleep(0.002)
-                self.credits[channel] -= 1
-                self.output.flush_call()
-                send_item(self.stream, channel, item, index, raw)
-                index += 1
-        finally:
-            await items.aclose()
-
-    def _complete(self, coroutine: Any, channel: int) -> Any:
+    def complete(self, coroutine: Any, channel: int) -> Any:
         """
         Run *coroutine* as a task of the loop that all calls share, and wait.
         """

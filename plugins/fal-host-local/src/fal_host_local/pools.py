@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 from fal_core.calls import Call
 from fal_core.environments import Interpreter
-from fal_core.errors import Cancelled, HostClosed, HostError
-from fal_core.events import Event, Exited, Log, Sink, State
-from fal_core.hosts import Driven, Execution
+from fal_core.errors import HostClosed, HostError
+from fal_core.events import Event, Log, Sink, State
+from fal_core.hosts import Execution
 from fal_core.readers import get_reader
-from fal_core.workers import Worker, WorkerExecution
-from fal_core_worker.frames import Frame
+from fal_core.workers import Worker
+from fal_host_local.pending import PendingExecution
 
 #: Seconds that a worker is taken to need before one has been started.
 _FIRST_GUESS = 0.05
@@ -136,6 +136,14 @@ class Pool:
             self._away += change
         if change > 0:
             self._grow()
+
+    def put_back(self, pending: PendingExecution, worker: Worker) -> None:
+        """
+        Queue a call again, first of all, whose worker was gone.
+        """
+        with self._lock:
+            self._waiting.appendleft(pending)
+        self.worker_ended(worker)
 
     def withdraw(self, pending: PendingExecution) -> bool:
         """
@@ -334,73 +342,6 @@ class _AllWithdrawn(threading.Event):
                 return False
             time.sleep(0.02)
         return True
-
-
-class PendingExecution(Driven):
-    """
-    A call that waits for a worker, and then is the worker's.
-    """
-
-    def __init__(self, pool: Pool, call: Call, sink: Sink) -> None:
-        self.call = call
-        self.sink = sink
-        self.since = time.monotonic()
-        self._pool = pool
-        self._inner: WorkerExecution | None = None
-        self._ended = False
-        self._changed = threading.Event()
-        self._cancelling: float | None = None
-
-    @property
-    def reference(self) -> str:
-        return self.call.id
-
-    def assign(self, worker: Worker) -> bool:
-        """
-        Run the call in *worker*; return False if the worker can take another.
-        """
-        try:
-            self._inner = worker.launch(self.call, self.sink)
-        except ConnectionError:
-            with self._pool._lock:
-                self._pool._waiting.appendleft(self)
-            self._pool.worker_ended(worker)
-            return True
-        self._changed.set()
-        if self._cancelling is not None:
-            self._inner.cancel(self._cancelling)
-        return True
-
-    def refuse(self, reason: HostError) -> None:
-        """
-        End the call before it had a worker.
-        """
-        self.sink(Exited(reason=reason))
-        self._ended = True
-        self._changed.set()
-
-    def send(self, frame: Frame) -> None:
-        if self._inner is not None:
-            self._inner.send(frame)
-
-    def drain(self) -> None:
-        if self._inner is not None:
-            self._inner.drain()
-
-    def cancel(self, grace: float) -> None:
-        self._cancelling = grace
-        if self._inner is not None:
-            self._inner.cancel(grace)
-        elif self._pool.withdraw(self):
-            self.refuse(Cancelled())
-
-    def drive(self, timeout: float | None) -> None:
-        until = None if timeout is None else time.monotonic() + timeout
-        if not self._changed.wait(timeout):
-            return
-        if self._inner is not None:
-            left = None if until is None else max(0.0, until - time.monotonic())
-            self._inner.drive(left)
 
 
 def as_host_error(error: BaseException) -> HostError:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from fal_core.declarations import function
 from fal_core.errors import EnvironmentBuildError
-from fal_core.functions import function
 from fal_core.hosts import Host
 from fal_core.testing.capabilities import requires
 

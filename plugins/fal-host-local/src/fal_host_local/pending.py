@@ -1,0 +1,84 @@
+"""
+Calls that wait for a worker.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from fal_core.calls import Call
+from fal_core.errors import Cancelled, HostError
+from fal_core.events import Exited, Sink
+from fal_core.hosts import Driven
+from fal_core.workers import Worker, WorkerExecution
+from fal_core_worker.frames import Frame
+
+if TYPE_CHECKING:
+    from fal_host_local.pools import Pool
+
+
+class PendingExecution(Driven):
+    """
+    A call that waits for a worker, and then is the worker's.
+    """
+
+    def __init__(self, pool: Pool, call: Call, sink: Sink) -> None:
+        self.call = call
+        self.sink = sink
+        self.since = time.monotonic()
+        self._pool = pool
+        self._inner: WorkerExecution | None = None
+        self._ended = False
+        self._changed = threading.Event()
+        self._cancelling: float | None = None
+
+    @property
+    def reference(self) -> str:
+        return self.call.id
+
+    def assign(self, worker: Worker) -> bool:
+        """
+        Run the call in *worker*; return False if the worker can take another.
+        """
+        try:
+            self._inner = worker.launch(self.call, self.sink)
+        except ConnectionError:
+            self._pool.put_back(self, worker)
+            return True
+        self._changed.set()
+        if self._cancelling is not None:
+            self._inner.cancel(self._cancelling)
+        return True
+
+    def refuse(self, reason: HostError) -> None:
+        """
+        End the call before it had a worker.
+        """
+        self.sink(Exited(reason=reason))
+        self._ended = True
+        self._changed.set()
+
+    def send(self, frame: Frame) -> None:
+        if self._inner is not None:
+            self._inner.send(frame)
+
+    def drain(self) -> None:
+        if self._inner is not None:
+            self._inner.drain()
+
+    def cancel(self, grace: float) -> None:
+        self._cancelling = grace
+        if self._inner is not None:
+            self._inner.cancel(grace)
+        elif self._pool.withdraw(self):
+            self.refuse(Cancelled())
+
+    def drive(self, timeout: float | None) -> None:
+        until = None if timeout is None else time.monotonic() + timeout
+        if not self._changed.wait(timeout):
+            return
+        if self._inner is not None:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            self._inner.drive(left)

@@ -1,0 +1,194 @@
+"""
+The declaration of an isolated function.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+
+from fal_core.errors import OptionError
+from fal_core.functions import (
+    IsolatedFunction,
+    ServedIsolatedFunction,
+    check_policy,
+    to_host,
+)
+from fal_core.hosts import Host
+from fal_core.options import OnUnsupported
+
+ArgsT = ParamSpec("ArgsT")
+ReturnT = TypeVar("ReturnT", covariant=True)
+ItemT = TypeVar("ItemT")
+
+
+@overload
+def function(
+    kind: str = "virtualenv",
+    *,
+    serve: Literal[True],
+    host: Host[Any, Any] | str | None = None,
+    local_python_modules: list[str] | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: Iterable[type[Exception]] = (),
+    seal: Literal["once", "every call"] = "once",
+    on_unsupported: OnUnsupported = "warn",
+    **config: Any,
+) -> Callable[[Callable[ArgsT, ReturnT]], ServedIsolatedFunction[ArgsT, ReturnT]]: ...
+
+
+@overload
+def function(
+    kind: str = "virtualenv",
+    *,
+    host: Host[Any, Any] | str | None = None,
+    local_python_modules: list[str] | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: Iterable[type[Exception]] = (),
+    seal: Literal["once", "every call"] = "once",
+    on_unsupported: OnUnsupported = "warn",
+    **config: Any,
+) -> _Decorator: ...
+
+
+def function(
+    kind: str = "virtualenv",
+    *,
+    host: Host[Any, Any] | str | None = None,
+    local_python_modules: list[str] | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: Iterable[type[Exception]] = (),
+    seal: Literal["once", "every call"] = "once",
+    on_unsupported: OnUnsupported = "warn",
+    **config: Any,
+) -> Any:
+    """
+    Make a function isolated: it runs on *host*, in an environment of its own.
+
+    Arguments:
+        kind: Of the environment, as in ``virtualenv``.
+
+        host: Where it runs: a host, its name or its URL. The default is this
+            machine, or what ``FAL_CORE_HOST`` names.
+
+        local_python_modules: Modules to take along as source, beside those
+            that are found.
+
+        timeout: Seconds that a call may take, waiting included.
+
+        retries: How often a call is made again after its host has failed.
+
+        retry_on: Exceptions of the function after which it is called again.
+
+        seal: ``"every call"`` sees changes inside captured objects.
+
+        on_unsupported: What to do at the first call about options that the
+            host cannot use.
+
+        config: Options of the environment, the host and the gateway.
+
+    Raises:
+        OptionError: The declaration is wrong.
+    """
+    if callable(kind):
+        raise OptionError(
+            "The decorator takes its options in parentheses: write @function(), "
+            "or @function('virtualenv', …)."
+        )
+    policy = check_policy(
+        {
+            "timeout": timeout,
+            "retries": retries,
+            "retry_on": tuple(retry_on),
+            "seal": seal,
+            "on_unsupported": on_unsupported,
+        }
+    )
+    place = to_host(host) if host is not None else default_host()
+    options = place.parse_options(**_with_kind(kind, config))
+    modules = _check_modules(local_python_modules)
+
+    def decorate(func: Callable[ArgsT, ReturnT]) -> IsolatedFunction[ArgsT, ReturnT]:
+        if not callable(func):
+            raise OptionError(f"Only a function can be isolated, not {func!r}.")
+        served = bool(options.gateway.get("serve"))
+        isolated = (ServedIsolatedFunction if served else IsolatedFunction)(
+            place,
+            func,
+            options,
+            app_name=getattr(func, "__name__", None),
+            local_python_modules=modules,
+            policy=policy,
+        )
+        return functools.update_wrapper(isolated, func, updated=())  # type: ignore[return-value]
+
+    return decorate
+
+
+def default_host() -> Host[Any, Any]:
+    """
+    Return the host of functions that name none.
+    """
+    return to_host(os.environ.get("FAL_CORE_HOST") or "local")
+
+
+def _with_kind(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    # The documented spelling: an image alone says that the kind is a container.
+    if kind == "virtualenv" and config.get("image") is not None:
+        return config
+    return {"kind": kind, **config}
+
+
+def _check_modules(modules: Any) -> tuple[str, ...] | None:
+    if modules is None:
+        return None
+    if not isinstance(modules, list | tuple):
+        raise OptionError(
+            f"Option 'local_python_modules' must be a list of module names, not {modules!r}."
+        )
+    for index, name in enumerate(modules):
+        if not isinstance(name, str):
+            raise OptionError(
+                f"Option 'local_python_modules[{index}]' must be the name of a module, "
+                f"not {name!r}."
+            )
+    return tuple(modules)
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Generator
+    from typing import Protocol
+
+    class _Decorator(Protocol):
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, Coroutine[Any, Any, ItemT]]
+        ) -> IsolatedFunction[ArgsT, ItemT]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, Generator[ItemT, Any, Any]]
+        ) -> IsolatedFunction[ArgsT, Iterator[ItemT]]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, AsyncGenerator[ItemT, Any]]
+        ) -> IsolatedFunction[ArgsT, Iterator[ItemT]]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, AsyncIterator[ItemT]]
+        ) -> IsolatedFunction[ArgsT, Iterator[ItemT]]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, Awaitable[ItemT]]
+        ) -> IsolatedFunction[ArgsT, ItemT]: ...
+
+        @overload
+        def __call__(self, func: Callable[ArgsT, ItemT]) -> IsolatedFunction[ArgsT, ItemT]: ...

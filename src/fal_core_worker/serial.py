@@ -1,0 +1,333 @@
+"""
+The runner of one call at a time, on the main thread.
+
+The main thread also reads the stream while it is idle, so that a warm call
+switches no thread. A watcher takes the stream over once a call has run for some
+milliseconds, so that it can be cancelled, and its output is seen while it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import struct
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from fal_core_worker import frames, opening, trees
+from fal_core_worker.outputs import Output
+from fal_core_worker.runners import Runner
+from fal_core_worker.seals import Sealed
+from fal_core_worker.slots import (
+    LAZY,
+    RAISED,
+    VALUE,
+    CallCancelled,
+    send_error,
+    send_items,
+    send_value,
+)
+
+#: Seconds after which the watcher looks at a running call.
+_TICK = 0.005
+#: Ticks without a call after which the watcher rests until the next one.
+_RESTING = 200
+_NUMBER = struct.Struct("<I")
+
+
+class SerialRunner(Runner):
+    """
+    Runs one call at a time on the main thread.
+    """
+
+    def __init__(self, stream: frames.Stream, output: Output) -> None:
+        super().__init__(stream, output)
+        self.channel = 0
+        self.index = 0
+        self._busy = False
+        self._turn = 0
+        self._cancelled = 0
+        self._slot = -1
+        self._began = 0.0
+        self._task: Any = None
+        self._end = 0
+        self._done: list[tuple[int, Any]] = []
+        self._first = 0
+        self._items = threading.Lock()
+        self._resting = False
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        output.current = output.current_below = lambda: (self.channel, self.index)
+
+    def function_of(self, channel: int) -> Any:
+        return self.functions.raw(self._slot)
+
+    # -- the main thread -------------------------------------------------------
+
+    def serve(self) -> int:
+        threading.Thread(target=self._watch, name="fal-core watcher", daemon=True).start()
+        inbox = self.inbox
+        while True:
+            if inbox:
+                if inbox[0][0] == frames.FUNCTION:
+                    _, _, slot, _, payload = inbox.popleft()
+                    self.functions.put(slot, payload)
+                else:
+                    self._run()
+            elif self.stopping:
+                self.output.flush_call()
+                return 0
+            else:
+                with self._reading:
+                    if not inbox and not self.pump():
+                        trees.kill_descendants(os.getpid())
+                        return 0
+
+    def _run(self) -> None:
+        """
+        Run the next call of the inbox.
+
+        Its arguments are let go before its end is told, so that memory they
+        share is free again when the caller sends the next.
+        """
+        _, channel, slot, count, payload = self.inbox.popleft()
+        self.channel = channel
+        self._slot = slot
+        self._began = time.time()
+        self._turn += 1
+        self._busy = True
+        if self._resting:
+            self._resting = False
+            self._wake.release()
+        sealed: Any = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
+        try:
+            try:
+                self.interruptible = True
+                if self._cancelled == channel:
+                    raise CallCancelled
+                function, raw = self.functions.get(slot)
+                arguments = opening.open_arguments(sealed, raw)
+                payload = sealed = None
+                if count:
+                    value = self._run_many(function, raw, arguments, count)
+                    arguments = None
+                else:
+                    args, kwargs = arguments
+                    value = function(*args, **kwargs)
+                    arguments = args = kwargs = None
+                    if type(value) in LAZY:
+                        value = self.finish(value, raw, self.channel, stream=False)
+            finally:
+                self.interruptible = False
+        except BaseException as error:
+            self._end_raised(channel, error)
+        else:
+            self._busy = False
+            if self.forked:
+                os._exit(0)
+            self.output.flush_call()
+            send_value(self.stream, channel, value, raw)
+        # What is large is not held until the next call.
+        arguments = value = sealed = None
+        self.channel = 0
+
+    def _run_many(self, function: Any, raw: Any, arguments: Any, count: int) -> Any:
+        """
+        Run a batch of calls, or a call whose items are wanted one by one.
+        """
+        if count != frames.STREAM:
+            return self._run_batch(function, raw, arguments)
+        args, kwargs = arguments
+        value = function(*args, **kwargs)
+        if type(value) in LAZY:
+            return self.finish(value, raw, self.channel, stream=True)
+        return value
+
+    def _end_raised(self, channel: int, error: BaseException) -> None:
+        self._busy = False
+        if self.forked:
+            os._exit(0)
+        self.output.flush_call()
+        if isinstance(error, CallCancelled) and self._cancelled == channel:
+            trees.kill_descendants(os.getpid(), since=self._began)
+            self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED)
+        else:
+            send_error(self.stream, channel, error, self.functions.raw(self._slot))
+
+    def is_cancelled(self) -> bool:
+        return self._cancelled == self.channel and self._busy
+
+    def interrupted(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            if self._busy:
+                raise SystemExit(143)
+            self.stopping = True
+            return
+        # Where a frame or a line is half written the watcher asks again.
+        busy = self.stream.is_sending or self.output.is_writing
+        if self._cancelled == self.channel and self.interruptible and not busy:
+            self.interruptible = False
+            raise CallCancelled
+
+    def cancel(self, channel: int) -> None:
+        self._cancelled = channel
+        if not self._busy or channel != self.channel:
+            return
+        if self._task is not None:
+            loop, task = self._task
+            loop.call_soon_threadsafe(task.cancel)
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    # -- batches -----------------------------------------------------------------
+
+    def _run_batch(self, function: Any, raw: Any, items: Any) -> None:
+        channel = self.channel
+        lock, page = self._items, self.page
+        self._first, self._done, self._end = 0, [], len(items)
+        index = 0
+        outcome: tuple[int, Any] | None = None
+        try:
+            while True:
+                self.interruptible = False
+                with lock:
+                    if outcome is not None:
+                        self._done.append(outcome)
+                    if index >= self._end:
+                        break
+                    self.index = index
+                if page is not None:
+                    _NUMBER.pack_into(page, 0, index + 1)
+                else:
+                    self.stream.send(frames.STARTED, channel, index + 1)
+                args, kwargs = items[index]
+                items[index] = None
+                index += 1
+                try:
+                    self.interruptible = True
+                    if self._cancelled == channel:
+                        raise CallCancelled
+                    value = function(*args, **kwargs)
+                    if type(value) in LAZY:
+                        value = self.finish(value, raw, self.channel, stream=False)
+                    outcome = (VALUE, value)
+                except CallCancelled:
+                    raise
+                except BaseException as error:
+                    self.interruptible = False
+                    outcome = (RAISED, opening.seal_error(error, raw).data)
+        finally:
+            self.interruptible = False
+            with lock:
+                done, first, self._done = self._done, self._first, []
+                self._first += len(done)
+                self._end = 0
+            self.output.flush_call()
+            send_items(self.stream, channel, done, first, raw)
+            self.index = 0
+
+    def _return_rest(self, channel: int) -> None:
+        """
+        Hand items back that wait behind a long one, and send those done.
+        """
+        with self._items:
+            first, count = self.index + 1, self._end
+            self._end = min(self._end, first)
+            done, start, self._done = self._done, self._first, []
+            self._first += len(done)
+        raw = self.functions.raw(self._slot)
+        send_items(self.stream, channel, done, start, raw)
+        if first < count:
+            self.stream.send(frames.RETURNED, channel, first)
+
+    # -- coroutines and generators -------------------------------------------------
+
+    def credited(self, channel: int) -> None:
+        """
+        Do nothing: whoever waits for credit reads the stream itself.
+        """
+
+    def await_credit(self, channel: int) -> None:
+        if self.credits[channel] <= 0:
+            self.wait_for(lambda: self.credits[channel] > 0)
+        self.credits[channel] -= 1
+
+    def complete(self, coroutine: Any, channel: int) -> Any:
+        import asyncio
+
+        if self._async_loop is None:
+            self._async_loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._async_loop)
+        loop = self._async_loop
+        task = loop.create_task(coroutine)
+        self._task = (loop, task)
+        if self._cancelled == self.channel:
+            task.cancel()
+        try:
+            return loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            if self._cancelled == self.channel:
+                raise CallCancelled from None
+            raise
+        finally:
+            self._task = None
+
+    # -- the watcher -------------------------------------------------------------
+
+    def _watch(self) -> None:
+        seen = idle = 0
+        while True:
+            time.sleep(_TICK)
+            if not self._busy:
+                idle += 1
+                if idle > _RESTING:
+                    self._rest()
+                    idle = 0
+                continue
+            idle = 0
+            if self._turn == seen:
+                self._take_over(seen)
+            seen = self._turn
+
+    def _rest(self) -> None:
+        self.output.flush()
+        self._resting = True
+        if self._busy:
+            self._resting = False
+        else:
+            self._wake.acquire()
+
+    def _take_over(self, turn: int) -> None:
+        """
+        Read the stream and the output until the call of *turn* has ended.
+        """
+        poll = select.poll()
+        for descriptor in (self.stream.reader, *self.output.descriptors):
+            poll.register(descriptor, select.POLLIN)
+        self._began = time.time() - 2 * _TICK
+        index = -1
+        while self._busy and self._turn == turn:
+            ready = poll.poll(10 if index < 0 else 50)
+            if not (self._busy and self._turn == turn):
+                return
+            if any(descriptor == self.stream.reader for descriptor, _ in ready):
+                self._read_beside(turn)
+            self.output.flush()
+            if self._cancelled == self.channel and self.interruptible:
+                self.cancel(self.channel)
+            if self._end and self.index == index:
+                self._return_rest(self.channel)
+            index = self.index
+
+    def _read_beside(self, turn: int) -> None:
+        if not self._reading.acquire(blocking=False):
+            time.sleep(_TICK)
+            return
+        try:
+            if self._busy and self._turn == turn and not self.pump():
+                self.lost()
+        finally:
+            self._reading.release()
