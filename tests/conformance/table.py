@@ -145,7 +145,7 @@ MUTANTS = (
         m.reverses,
     ),
     _around(
-        m.ChangesBatches,
+        m.HidesErrorsOfItems,
         "test_a_future_raises_what_its_call_raised "
         "test_a_map_gives_errors_where_they_are_wanted test_a_map_raises_the_error_of_an_item",
         m.hides_errors,
