@@ -13,6 +13,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
+from wrappers import (
+    Broken,
+    Passing,
+    open_value,
+    record_of,
+    with_outcomes,
+    with_record,
+    with_value,
+    wrapped,
+)
 
 from fal_core.calls import Call
 from fal_core.environments import CurrentEnvironment
@@ -39,16 +49,6 @@ from fal_core_worker.rebuilding import open_error
 from fal_core_worker.seals import PLAIN_PREFIX, Sealed
 from fal_core_worker.slots import RAISED, VALUE
 from fal_host_local import LocalHost
-from wrappers import (
-    Broken,
-    Passing,
-    open_value,
-    record_of,
-    with_outcomes,
-    with_record,
-    with_value,
-    wrapped,
-)
 
 # -- calls -----------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-
 import mutants as m
+
 from fal_core.hosts import Host
 from fal_core.testing import InProcessHost
 from fal_host_local import LocalHost
@@ -111,7 +111,7 @@ MUTANTS = (
     _mutant(
         around_threads(m.ForgetsLogsOfErrors),
         "test_lines_before_an_error_arrive",
-        "ForgetsLogsOfErrors",
+        "ForgetsLogsOfErrors-threads",
     ),
     _around(m.ForgetsLogsOfErrors, "test_lines_before_a_crash_arrive"),
     _around(m.ChangesLogs, "test_errors_are_printed_as_such", m.prints_all_alike),
@@ -172,8 +172,7 @@ MUTANTS = (
     ),
     _mutant(
         m.AsyncGeneratorsAsLists,
-        "test_an_async_generator_is_a_stream "
-        "test_streams_can_be_iterated_over_asynchronously",
+        "test_an_async_generator_is_a_stream test_streams_can_be_iterated_over_asynchronously",
         "AsyncGeneratorsAsLists",
     ),
     _around(m.HoldsItemsBack, "test_an_item_arrives_while_the_generator_runs"),
@@ -218,8 +217,7 @@ MUTANTS = (
     ),
     _around(
         m.GivesUpOn,
-        "test_a_call_after_a_crash_works "
-        "test_a_lost_call_is_run_again_where_it_is_asked_for",
+        "test_a_call_after_a_crash_works test_a_lost_call_is_run_again_where_it_is_asked_for",
         m.is_crash,
     ),
     _around(m.RunsLostCallsAgain, "test_a_lost_call_is_not_run_again_unasked"),

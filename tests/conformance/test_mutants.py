@@ -8,7 +8,6 @@ import os
 import random
 
 import pytest
-
 from runner import collect_laws, run_laws
 from table import MUTANTS, Mutant
 

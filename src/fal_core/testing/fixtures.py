@@ -98,7 +98,7 @@ def follow(law_timeout: float) -> Iterator[Follow]:
 
 @pytest.fixture(autouse=True)
 def _only_for_capable_hosts(request: pytest.FixtureRequest) -> None:
-    law = getattr(request, "function", None)
+    law: Any = getattr(request, "function", None)
     if not getattr(law, "requires", ()):
         return
     host: Host[..., Any] = request.getfixturevalue("host")

@@ -17,7 +17,7 @@ import attrs
 
 from fal_core.calls import Call
 from fal_core.errors import Cancelled
-from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Sink, Started, State
+from fal_core.events import Event, Exited, HomeCall, Item, Outcome, Sink, Started, State
 from fal_core.hosts import Capabilities, Host
 from fal_core.testing.printing import Printer, printed_by
 from fal_core_worker import frames, nested, opening

@@ -80,4 +80,4 @@ _exported |= {
 }
 globals().update(_exported)
 
-__all__ = list(_exported)  # noqa: PLE0605
+__all__ = list(_exported)

@@ -11,9 +11,9 @@ import pytest
 from fal_core.errors import Cancelled
 from fal_core.events import Log
 from fal_core.testing.capabilities import requires
-from fal_core.testing.processes import wait_until
 from fal_core.testing.fixtures import Follow
 from fal_core.testing.marks import Isolated, Marks, make_living
+from fal_core.testing.processes import wait_until
 from fal_core.testing.recorders import Recorder
 
 #: Seconds in which a function that is not interrupted would have left a mark.

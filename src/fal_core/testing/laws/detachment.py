@@ -14,8 +14,8 @@ from fal_core.errors import Cancelled, HostError
 from fal_core.hosts import Host
 from fal_core.spawning import spawn
 from fal_core.testing.capabilities import requires
-from fal_core.testing.processes import wait_until
 from fal_core.testing.marks import Isolated
+from fal_core.testing.processes import wait_until
 from fal_core.testing.recorders import Recorder
 
 _OTHER_PROCESS = """\

@@ -10,8 +10,8 @@ import pytest
 
 from fal_core.errors import Timeout
 from fal_core.testing.capabilities import requires
-from fal_core.testing.processes import wait_until
 from fal_core.testing.marks import Isolated, Marks
+from fal_core.testing.processes import wait_until
 
 
 @requires("cancel")

@@ -5,8 +5,8 @@ Laws of warm workers: they are kept between calls, and not for ever.
 from __future__ import annotations
 
 from fal_core.testing.capabilities import requires
-from fal_core.testing.processes import wait_until
 from fal_core.testing.marks import Isolated, make_living
+from fal_core.testing.processes import wait_until
 
 
 @requires("keep_alive", "option max_concurrency")
@@ -22,7 +22,7 @@ def test_a_warm_worker_is_used_again(isolated: Isolated) -> None:
 
         module = sys.modules.setdefault("counted", type(sys)("counted"))
         module.number = getattr(module, "number", 0) + 1  # type: ignore[attr-defined]
-        return os.getpid(), module.number  # type: ignore[attr-defined]
+        return os.getpid(), module.number
 
     (first, one), (second, two), (third, three) = count(), count(), count()
     assert first == second == third
