@@ -1016,7 +1016,7 @@ class MixesLines(Broken):
             passing.send_on(event)
 
 
-# -- home, options, environments, secrets, detached work ------------------------------------------
+# -- home, options, environments, secrets, detached work ---------------------------
 
 
 class RefusesHome(Broken):
@@ -1109,7 +1109,8 @@ class SharesSecrets(Broken):
 
     def change(self, call: Call) -> Call:
         self.names = tuple({*self.names, *(call.host_options.secrets or ())})
-        options = attrs.evolve(call.host_options, secrets=self.names or None)
+        names = tuple(name for name in self.names if name in os.environ)
+        options = attrs.evolve(call.host_options, secrets=names or None)
         return attrs.evolve(call, host_options=options)
 
 
