@@ -1103,13 +1103,13 @@ class IgnoresEnvironments(Broken):
 
 @attrs.define(eq=False, slots=False)
 class SharesSecrets(Broken):
-    """Gives every function the secrets of all."""
+    """Leaves the secrets of a function to the next one."""
 
     names: tuple[str, ...] = ()
 
     def change(self, call: Call) -> Call:
-        self.names = tuple({*self.names, *(call.host_options.secrets or ())})
-        names = tuple(name for name in self.names if name in os.environ)
+        own = call.host_options.secrets or ()
+        names, self.names = tuple({*self.names, *own}), own
         options = attrs.evolve(call.host_options, secrets=names or None)
         return attrs.evolve(call, host_options=options)
 
