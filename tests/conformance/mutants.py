@@ -634,6 +634,15 @@ def hides_errors(outcomes: list[Any]) -> list[Any]:
     return [(VALUE, None) if kind == RAISED else (kind, value) for kind, value in outcomes]
 
 
+class HidesErrorsOfItems(ChangesBatches):
+    """Takes errors of submitted calls for results that are None."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if is_error(event) and type(passing.sink).__name__ == "Batch":
+            event = Outcome(Sealed(PLAIN_PREFIX + b"N."), False)
+        super().take(event, passing)
+
+
 class HidesErrorsOfSpawns(Broken):
     """Takes errors of calls that nobody waits for to interest nobody."""
 
@@ -721,11 +730,11 @@ class ForgetsItemsOfErrors(Broken):
 class NeverHoldsBack(Broken):
     """Lets generators run as fast as they can."""
 
-    def launch(self, call: Call, sink: Sink) -> Execution:
-        passing = super().launch(call, sink)
-        if call.stream:
+    def take(self, event: Event, passing: Passing) -> None:
+        if isinstance(event, Item) and not passing.count:
+            passing.count = 1
             passing.send(frames.Frame(frames.CREDIT, 0, 100_000, 0, b""))
-        return passing
+        passing.send_on(event)
 
 
 class LogsAfterItems(Broken):
@@ -1007,7 +1016,7 @@ class MixesLines(Broken):
             passing.send_on(event)
 
 
-# -- home, options, environments, secrets, detached work ------------------------------
+# -- home, options, environments, secrets, detached work ---------------------------
 
 
 class RefusesHome(Broken):
@@ -1094,13 +1103,14 @@ class IgnoresEnvironments(Broken):
 
 @attrs.define(eq=False, slots=False)
 class SharesSecrets(Broken):
-    """Gives every function the secrets of all."""
+    """Leaves the secrets of a function to the next one."""
 
     names: tuple[str, ...] = ()
 
     def change(self, call: Call) -> Call:
-        self.names = tuple({*self.names, *(call.host_options.secrets or ())})
-        options = attrs.evolve(call.host_options, secrets=self.names or None)
+        own = call.host_options.secrets or ()
+        names, self.names = tuple({*self.names, *own}), own
+        options = attrs.evolve(call.host_options, secrets=names or None)
         return attrs.evolve(call, host_options=options)
 
 

@@ -39,7 +39,7 @@ class Broken(Host[..., Any]):
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         passing = Passing(self, call, sink)
-        passing.inner = self.inner.launch(self.change(call), passing.take)
+        passing.follow(self.inner.launch(self.change(call), passing.take))
         return passing
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
@@ -80,6 +80,7 @@ class Passing:
     inner: Any = None
 
     def __init__(self, host: Broken, call: Call, sink: Sink) -> None:
+        self.owed: list[Any] = []
         self.host = host
         self.call = call
         self.sink = sink
@@ -98,8 +99,16 @@ class Passing:
     def send_on(self, event: Event) -> None:
         self.sink(event)
 
+    def follow(self, inner: Execution) -> None:
+        self.inner = inner
+        for frame in self.owed:
+            inner.send(frame)
+
     def send(self, frame: Any) -> None:
-        self.inner.send(frame)
+        if self.inner is None:
+            self.owed.append(frame)
+        else:
+            self.inner.send(frame)
 
     def drain(self) -> None:
         self.inner.drain()

@@ -53,7 +53,7 @@ def test_calls_can_be_awaited(isolated: Isolated) -> None:
         return 2 * number
 
     async def main() -> list[int]:
-        return await asyncio.gather(*(double.aio(number) for number in range(5)))
+        return [*await asyncio.gather(*(double.aio(number) for number in range(5)))]
 
     assert asyncio.run(main()) == [0, 2, 4, 6, 8]
 

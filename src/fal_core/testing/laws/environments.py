@@ -14,7 +14,7 @@ from fal_core.errors import EnvironmentBuildError
 from fal_core.hosts import Host
 from fal_core.testing.capabilities import requires
 
-Virtual = Callable[..., Any]
+Virtual = Callable[..., Callable[[Callable[..., Any]], Any]]
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_a_call_to_home_leaves_room_for_others(isolated: Isolated) -> None:
 
     @function("current", host=InProcessHost())
     def between(number: int) -> int:
-        return outer(number)
+        return int(outer(number))
 
     assert outer(2) == 3
 

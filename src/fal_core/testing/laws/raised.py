@@ -88,7 +88,7 @@ def test_what_caused_an_error_is_kept(isolated: Isolated) -> None:
     @isolated()
     def fail() -> None:
         try:
-            dict[str, int]()["missing"]
+            raise KeyError("missing")
         except KeyError as error:
             raise RuntimeError("wrapped") from error
 

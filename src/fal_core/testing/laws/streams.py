@@ -4,9 +4,9 @@ Laws of streams: what a generator yields, as it yields it.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
-from itertools import pairwise
 
 import pytest
 
@@ -86,7 +86,7 @@ def test_a_generator_is_held_back(isolated: Isolated) -> None:
     time.sleep(0.8)
     times += list(items)
     assert len(times) == 64
-    pauses = [later - earlier for earlier, later in pairwise(times)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert max(pauses) > 0.4
 
 
