@@ -280,16 +280,19 @@ class Worker:
                         poll.register(self._stream.reader, select.POLLIN)
                     if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
                         return
-                if not self._pump():
+                if not self._pump(soon=until is None):
                     return
 
-    def _pump(self) -> bool:
+    def _pump(self, *, soon: bool = False) -> bool:
         """
         Read once and deliver; the caller holds the read lock.
         """
         if self.gone:
             return False
-        got = self._stream.read() if self._magic else self._read_before_magic()
+        if not self._magic:
+            got = self._read_before_magic()
+        else:
+            got = self._stream.read_soon() if soon else self._stream.read()
         if got is None:
             self._end()
             return False

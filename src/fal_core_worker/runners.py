@@ -78,13 +78,13 @@ class Runner(ABC):
         trees.kill_descendants(os.getpid())
         os._exit(1)
 
-    def pump(self) -> bool:
+    def pump(self, *, soon: bool = False) -> bool:
         """
         Read the stream once, act on what came, and keep calls for later.
 
         The caller holds the read lock. It returns False at the end of the stream.
         """
-        got = self.stream.read()
+        got = self.stream.read_soon() if soon else self.stream.read()
         if got is None:
             return False
         for frame in got:

@@ -82,7 +82,7 @@ class SerialRunner(Runner):
                 return 0
             else:
                 with self._reading:
-                    if not inbox and not self.pump():
+                    if not inbox and not self.pump(soon=True):
                         trees.kill_descendants(os.getpid())
                         return 0
 
