@@ -17,6 +17,7 @@ import pytest
 
 from fal_core import HostError, OutOfMemory, WorkerLost, function
 from fal_core.testing.processes import is_alive, wait_until
+from fal_host_local import LocalHost
 
 pytestmark = pytest.mark.faults
 
@@ -420,18 +421,24 @@ def test_recursion_needs_one_worker():
 
 def test_a_call_to_another_place_goes_home():
     """
-    A function of another environment is called by the process that launched.
+    A function of another place is called by the process that launched.
     """
+    elsewhere = LocalHost()
 
-    @function("current", max_concurrency=1, keep_alive=5)
-    def outer(x: int) -> int:
-        return other(x) * 10
+    @function("current", max_concurrency=1)
+    def outer(x: int) -> tuple[int, int]:
+        return other(x), os.getpid()
 
-    @function("virtualenv", max_concurrency=1)
+    @function("current", max_concurrency=1, host=elsewhere)
     def other(x: int) -> int:
-        return x + 1
+        return x + os.getpid()
 
-    assert outer(1) == 20
+    try:
+        first, second = outer(0)
+        assert first != second
+        assert first == other(0)
+    finally:
+        elsewhere.close()
 
 
 def test_the_fork_of_a_worker_does_not_answer_twice():
