@@ -119,6 +119,7 @@ class Worker:
 
         self.hello: Mapping[str, Any] | None = None
         self.gone = False
+        self.reason: HostError | None = None
         self.stopped = False
         self.executions: dict[int, WorkerExecution] = {}
         self._stream = frames.Stream(reader, writer)
@@ -219,16 +220,29 @@ class Worker:
         self.gone = self.stopped = True
         self._stream.close()
 
-    def trim(self) -> None:
+    def trim(self) -> bool:
         """
-        Give shared memory back that no buffer uses.
+        Give shared memory back, at both ends, while the worker is idle.
+
+        It returns whether some is left, which a later call may find free.
         """
-        outbound = self._stream.outbound
-        if outbound is not None and outbound.trim():
+        if self.gone or self.executions or not self._stream.shared_size:
+            return False
+        poll = select.poll()
+        poll.register(self._stream.reader, select.POLLIN)
+        if self._reading.acquire(blocking=False):
             try:
-                self._stream.send(frames.ARENA, a=outbound.take_resized() >> 20)
-            except OSError:
-                pass
+                # What the worker has let go of it says in frames that wait here.
+                while not self.gone and poll.poll(0):
+                    self._pump()
+            finally:
+                self._reading.release()
+        try:
+            self._stream.trim()
+            self._stream.send(frames.TRIM)
+        except (OSError, ValueError):
+            return False
+        return self._stream.shared_size > 0
 
     # -- reading ----------------------------------------------------------------
 
@@ -399,7 +413,7 @@ class Worker:
                 get_reader().unfollow(self)
             executions, self.executions = self.executions, {}
         self._count_home(-self._calls_home)
-        reason = self._lost()
+        self.reason = reason = self._lost()
         self._stream.close()
         for execution in executions.values():
             if self._page is not None and execution.call.batch:

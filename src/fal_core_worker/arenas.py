@@ -129,6 +129,13 @@ class OutboundArena:
         self.resized = False
         return self._maps.size
 
+    @property
+    def size(self) -> int:
+        """
+        Bytes of the arena.
+        """
+        return self._maps.size
+
     def trim(self) -> bool:
         """
         Give all memory back to the system if no block is in use.
@@ -215,6 +222,13 @@ class InboundArena:
         self.descriptor = descriptor
         self.freed: list[int] = []
         self._maps = _Maps(descriptor)
+
+    @property
+    def size(self) -> int:
+        """
+        Bytes of the arena, as this end knows it.
+        """
+        return self._maps.size
 
     def resize(self, size: int) -> None:
         """

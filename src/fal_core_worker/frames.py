@@ -46,6 +46,7 @@ HOME_RESULT = 6  #: a sealed answer                number          1 if it raise
 DRAIN = 7  #: end the service of this channel
 STOP = 8  #: end once idle
 SOURCES = 9  #: a source archive, digest first
+TRIM = 10  #: give shared memory back that is not used
 
 # From the worker.
 HELLO = 32  #: a marshalled mapping of what it is
@@ -207,6 +208,24 @@ class Stream:
             return
         with self._lock:
             self._write([message, data])
+
+    @property
+    def shared_size(self) -> int:
+        """
+        Bytes of shared memory that this end has mapped.
+        """
+        arenas = (self.inbound, self.outbound)
+        return sum(arena.size for arena in arenas if arena is not None)
+
+    def trim(self) -> None:
+        """
+        Give shared memory back that no buffer uses; for an end that is idle.
+        """
+        if self.inbound is not None and self.inbound.freed:
+            self._send_releases()
+        if self.outbound is not None and self.outbound.trim():
+            with self._lock:
+                self._write([pack_frame(ARENA, a=self.outbound.take_resized() >> 20)])
 
     def write(self, data: bytes) -> None:
         """

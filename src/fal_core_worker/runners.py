@@ -67,6 +67,8 @@ class Runner(ABC):
             add_source(payload)
         elif kind == frames.DRAIN:
             self.drain(channel)
+        elif kind == frames.TRIM:
+            self.stream.trim()
         elif kind == frames.STOP:
             self.stopping = True
         return True

@@ -80,6 +80,41 @@ def test_min_concurrency_outlives_keep_alive(host):
     assert isolated() == pid
 
 
+def test_min_concurrency_workers_are_started(host):
+    """
+    The first call starts ``min_concurrency`` workers.
+    """
+    isolated = function("current", host=host, min_concurrency=2, max_concurrency=2)(get_pid)
+
+    isolated()
+
+    assert wait_until(lambda: host.worker_count == 2, 5)
+
+
+def test_shared_memory_of_idle_workers_is_given_back(host):
+    """
+    A worker that is idle for some seconds keeps no shared memory.
+    """
+    numpy = pytest.importorskip("numpy")
+    same = function("current", host=host)(lambda array: array)
+    total = float(same(numpy.ones(1 << 20)).sum())
+
+    def held() -> int:
+        sizes = 0
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                if "memfd:fal-core" in os.readlink(f"/proc/self/fd/{name}"):
+                    sizes += os.stat(f"/proc/self/fd/{name}").st_blocks * 512
+            except FileNotFoundError:
+                pass
+        return sizes
+
+    assert total == 1 << 20
+    assert held() > 1 << 20
+    assert wait_until(lambda: held() < 1 << 20, 8)
+    assert float(same(numpy.ones(1 << 20)).sum()) == total
+
+
 def test_no_more_workers_than_max_concurrency(host):
     """
     Calls beyond ``max_concurrency`` wait for a worker.

@@ -24,6 +24,9 @@ _FIRST_GUESS = 0.05
 
 KEEP_ALIVE = 10.0
 
+#: Seconds after which an idle worker's shared memory is given back.
+_TRIM_AFTER = 2.0
+
 
 class Pool:
     """
@@ -112,6 +115,7 @@ class Pool:
                 return
         if reap:
             get_reader().after(self._keep_alive, self._reap)
+            get_reader().after(_TRIM_AFTER, self._trim)
         if replaced:
             self._grow()
 
@@ -140,7 +144,13 @@ class Pool:
     def put_back(self, pending: PendingExecution, worker: Worker) -> None:
         """
         Queue a call again, first of all, whose worker was gone.
+
+        One that never started has no better successor: the call ends.
         """
+        worker.close()
+        if worker.hello is None:
+            pending.refuse(worker.reason or HostClosed("local"))
+            return
         with self._lock:
             self._waiting.appendleft(pending)
         self.worker_ended(worker)
@@ -207,7 +217,8 @@ class Pool:
         Tell whether calls wait and there may be one more worker; under the lock.
         """
         count = len(self._workers) + self._starting
-        return bool(self._waiting) and not self._closed and count < self._most + self._away
+        wanted = bool(self._waiting) or count < self._least
+        return wanted and not self._closed and count < self._most + self._away
 
     def _wait_before_start(self) -> float:
         if self._patience is not None:
@@ -221,9 +232,9 @@ class Pool:
         with self._lock:
             if not self._may_start():
                 return
-            waited = time.monotonic() - self._waiting[0].since
             building = self._interpreter is None and self._starting
-            due = waited >= patience - 0.001 and not building
+            since = self._waiting[0].since if self._waiting else 0.0
+            due = time.monotonic() - since >= patience - 0.001 and not building
             if due:
                 self._starting += 1
         if due:
@@ -264,8 +275,12 @@ class Pool:
         with self._lock:
             self._starting -= 1
             self._workers[worker] = time.monotonic()
+            again = len(self._workers) + self._starting < self._least and not self._closed
+            self._starting += again
         for _ in range(self.multiplex):
             self.worker_idle(worker)
+        if again:
+            self._start_one()
 
     def _refuse_waiting(self, reason: HostError) -> None:
         """
@@ -298,6 +313,18 @@ class Pool:
         with self._lock:
             self._workers.pop(worker, None)
             self._idle = [other for other in self._idle if other is not worker]
+
+    def _trim(self) -> None:
+        """
+        Give back the shared memory of workers that are idle.
+        """
+        until = time.monotonic() - _TRIM_AFTER + 0.001
+        with self._lock:
+            idle = [worker for worker in dict.fromkeys(self._idle) if not worker.executions]
+            resting = [worker for worker in idle if self._workers[worker] <= until]
+        left = [worker for worker in resting if worker.trim()]
+        if left or len(resting) < len(self._workers):
+            get_reader().after(_TRIM_AFTER, self._trim)
 
     def _reap(self) -> None:
         """
