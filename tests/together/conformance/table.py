@@ -77,8 +77,12 @@ ALSO: dict[str, tuple[str, ...]] = {
     # Laws that wait for a line before they go on.
     "LosesTheLastLine": ("test_children_of_a_cancelled_call_end",),
     "ForgetsLogsOfErrors": (
+        "test_a_cancelled_call_ends",
+        "test_a_cancelled_function_runs_no_more",
+        "test_a_function_that_will_not_end_is_ended",
         "test_children_of_a_cancelled_call_end",
         "test_a_call_after_a_cancelled_one_works",
+        "test_a_call_that_waits_can_be_cancelled",
         "test_an_async_function_is_cancelled_as_its_task",
     ),
     "ForgetsWhatWasStarted": ("test_a_map_over_endless_items_can_be_left",),
