@@ -889,12 +889,16 @@ class LeavesChildren(Host[..., Any]):
     name = "local"
     capabilities = Capabilities(options=frozenset(), concurrency=2)
 
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+
     def launch(self, call: Call, sink: Sink) -> Execution:
         stdin, writer = os.pipe()
         reader, stdout = os.pipe()
         import sys
 
         process = subprocess.Popen([sys.executable, *ARGUMENTS], stdin=stdin, stdout=stdout)
+        self.processes.append(process)
         os.close(stdin)
         os.close(stdout)
         worker = Worker(
@@ -906,6 +910,13 @@ class LeavesChildren(Host[..., Any]):
             settings={"kept": True},
         )
         return worker.launch(call, sink)
+
+    def close(self) -> None:
+        # Nobody else waits for a worker that ended well, and a Popen that is dropped
+        # before that warns in whichever test runs then.
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
 
 def _how(process: subprocess.Popen[bytes]) -> WorkerLost:
