@@ -40,12 +40,12 @@ class Keeper:
                 sys.executable, argv, os.environ, file_actions=actions, setsid=True
             )
         except NotImplementedError:
+            # The C library is too old to start a session this way.
             self._pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
         theirs.close()
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._exits: dict[int, int] = {}
-        self._pids: dict[int, int] = {}
         self._rest = b""
         self._numbers = 0
 
@@ -154,8 +154,6 @@ class Keeper:
         for what, number, value in ANSWER.iter_unpack(data[:whole]):
             if what == EXITED:
                 self._exits[number] = value
-            else:
-                self._pids[number] = value
         return True
 
 
