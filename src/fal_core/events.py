@@ -47,6 +47,8 @@ class Log:
 
         call_id: The call that printed it. None where that cannot be known: the
             output below Python of a worker that several calls share.
+
+        request_id: Of the request that a service answered when it was printed.
     """
 
     message: str
@@ -54,6 +56,7 @@ class Log:
     source: Source = "USER"
     time: float = 0.0
     call_id: str | None = None
+    request_id: str | None = None
 
 
 @attrs.frozen

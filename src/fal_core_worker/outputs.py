@@ -30,7 +30,8 @@ class Output:
     All that is printed in this process.
 
     Attributes:
-        current: Returns the (channel, index) of the call that this code runs in.
+        current: Returns the (channel, index) of the call that this code runs in. In
+            a service the index is the id of the request, as text.
 
         current_below: The same for output below Python.
     """
@@ -38,15 +39,15 @@ class Output:
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
         self._lock = threading.RLock()
-        self._block: list[tuple[int, float, int, int, str]] = []
+        self._block: list[tuple[int, float, int, int | str, str]] = []
         self._size = 0
-        self._partial: dict[tuple[int, int, int], str] = {}
+        self._partial: dict[tuple[int, int, int | str], str] = {}
         self._pipes: dict[int, int] = {}
         self._raw: dict[int, bytes] = {}
         self._poll = select.poll()
         self._fflush: Any = None
-        self.current: Callable[[], tuple[int, int]] = lambda: (0, 0)
-        self.current_below: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.current: Callable[[], tuple[int, int | str]] = lambda: (0, 0)
+        self.current_below: Callable[[], tuple[int, int | str]] = lambda: (0, 0)
 
     # -- catching ------------------------------------------------------------
 
@@ -118,6 +119,17 @@ class Output:
                 return
         self.flush()
 
+    def write(self, level: str, line: str) -> None:
+        """
+        Take a whole line that was not printed, but written to the log.
+        """
+        channel, index = self.current()
+        with self._lock:
+            self._append(LEVELS.index(level), channel, index, line)
+            if self._size < _BLOCK:
+                return
+        self.flush()
+
     def flush(self, final: bool = False) -> None:
         """
         Send what was printed; *final* also sends lines that have no end yet.
@@ -184,7 +196,7 @@ class Output:
         channel, index = self.current_below()
         self._append(level, channel, index, data.decode("utf-8", "backslashreplace"))
 
-    def _append(self, level: int, channel: int, index: int, lines: str) -> None:
+    def _append(self, level: int, channel: int, index: int | str, lines: str) -> None:
         self._block.append((level, time.time(), channel, index, lines))
         self._size += len(lines)
 

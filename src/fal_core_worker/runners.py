@@ -10,6 +10,7 @@ import signal
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, FrameType
 from typing import Any
 
@@ -232,6 +233,23 @@ class Runner(ABC):
         """
         Notice that the stream of *channel* may go on.
         """
+
+    # -- services ----------------------------------------------------------------
+
+    @property
+    def current_channel(self) -> int:
+        """
+        The channel of the call that this code runs in.
+        """
+        return self.output.current()[0]
+
+    def run_service(
+        self, service: CoroutineType[Any, Any, None], loop: Any, drain: Callable[[], None]
+    ) -> None:
+        """
+        Run the coroutine of a service in *loop* until it ends.
+        """
+        raise RuntimeError("A service needs a worker of its own, and this one is shared.")
 
     def drain(self, channel: int) -> None:
         """

@@ -14,7 +14,8 @@ import signal
 import struct
 import threading
 import time
-from types import FrameType
+from collections.abc import Callable
+from types import CoroutineType, FrameType
 from typing import Any
 
 from fal_core_worker import frames, opening, trees
@@ -274,6 +275,30 @@ class SerialRunner(Runner):
             raise
         finally:
             self._task = None
+
+    # -- services ----------------------------------------------------------------
+
+    def run_service(
+        self, service: CoroutineType[Any, Any, None], loop: Any, drain: Callable[[], None]
+    ) -> None:
+        import asyncio
+
+        from fal_core_worker.services import request_id
+
+        before, output = self._async_loop, self.output
+        current, output.current = output.current, lambda: (self.channel, request_id.get())
+        self._async_loop = loop
+        asyncio.set_event_loop(loop)
+        loop.add_signal_handler(signal.SIGTERM, drain)
+        try:
+            self.complete(service, self.channel)
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, self.interrupted)
+            self._async_loop = before
+            asyncio.set_event_loop(before)
+            loop.close()
+            output.current = current
 
     # -- the watcher -------------------------------------------------------------
 

@@ -44,6 +44,7 @@ class LocalHost(Host[..., Any]):
         concurrency=processors(),
         keep_alive=True,
         multiplex=True,
+        serve=True,
         secrets=True,
         detach=True,
         options=frozenset(
@@ -52,10 +53,12 @@ class LocalHost(Host[..., Any]):
                 "max_concurrency",
                 "max_multiplexing",
                 "min_concurrency",
+                "request_timeout",
                 "scaling_delay",
                 "secrets",
                 "setup_function",
                 "startup_timeout",
+                "termination_grace_period_seconds",
             )
         ),
     )
@@ -72,6 +75,8 @@ class LocalHost(Host[..., Any]):
             from fal_host_local.detached import launch_detached
 
             return launch_detached(call, sink)
+        if call.gateway.serve:
+            return self._launch_service(call, sink)
         return self._find_pool(call).launch(call, sink)
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
@@ -152,6 +157,36 @@ class LocalHost(Host[..., Any]):
             ids = (id(call.environment), id(call.host_options))
             self._recent[ids] = (call.environment, call.host_options, pool)
         return pool
+
+    def _launch_service(self, call: Call, sink: Sink) -> Execution:
+        """
+        Run a service in a worker of its own, which ends with it.
+        """
+        from fal_host_local.services import ServiceExecution
+
+        options = attrs.evolve(
+            call.host_options,
+            max_concurrency=1,
+            min_concurrency=None,
+            max_multiplexing=None,
+            keep_alive=0,
+        )
+        pool = Pool(
+            attrs.evolve(call, host_options=options), self._start_worker, 1, _print_build_log
+        )
+        key = ("service", call.id)
+
+        def ended() -> None:
+            self._pools.pop(key, None)
+            pool.close()
+
+        with self._lock:
+            if self._closed:
+                raise HostClosed(self.name)
+            self._pools[key] = pool
+        execution = ServiceExecution(call, sink, ended)
+        execution.start(pool.launch)
+        return execution
 
     def _find_keeper(self) -> Keeper:
         with self._lock:

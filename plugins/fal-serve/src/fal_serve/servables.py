@@ -1,0 +1,73 @@
+"""
+Servables: what can be served, by its routes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fal_core_worker.routes import RouteSignature
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from fal_serve.applications import FalFastAPI
+
+
+class BaseServable(ABC):
+    """
+    Something with routes that can be served over HTTP.
+
+    Attributes:
+        version: What ``/health`` and the metrics tell.
+    """
+
+    version: ClassVar[str] = "unknown"
+
+    @abstractmethod
+    def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
+        """
+        Return the handlers by their routes.
+        """
+
+    def openapi(self) -> dict[str, Any]:
+        """
+        Return the OpenAPI document, with what fal adds to it.
+        """
+        return self.build_application().openapi()
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """
+        Surround the time in which requests are served.
+        """
+        yield
+
+    def handle_exit(self) -> None:
+        """
+        Learn that the service was asked to end; running requests still finish.
+        """
+
+    def build_application(self) -> FalFastAPI:
+        """
+        Return the ASGI application of the routes.
+        """
+        from fal_serve.applications import build_application
+
+        return build_application(self)
+
+    async def serve(self, *, limit_max_requests: int | None = None) -> None:
+        """
+        Serve in the running loop until this process is asked to end.
+
+        Arguments:
+            limit_max_requests: End after so many requests.
+        """
+        from fal_serve.servers import Service
+        from fal_serve.settings import METRICS_PORT, PORT, Settings
+
+        service = Service(self, Settings(), port=PORT, metrics_port=METRICS_PORT)
+        await service.run(limit_max_requests=limit_max_requests)

@@ -1,0 +1,42 @@
+"""
+Settings: what the options of a function say to the server that serves it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: The ports of a service in a network of its own.
+PORT = 8080
+METRICS_PORT = 9090
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    What a server is told beside what it serves. Times are in seconds.
+
+    Attributes:
+        request_timeout: How long one request may take until it is answered with 504.
+
+        startup_timeout: How long ``setup`` may take.
+
+        termination_grace: How long running requests may take to finish once the
+            service drains. None waits for all.
+
+        max_multiplexing: How many requests are worked on at once; others wait.
+
+        max_body_size: How many bytes a request may have; more is answered with 413.
+
+        metrics_port: Where metrics and probes are, if the host does not say.
+
+        host: The address to listen on.
+    """
+
+    request_timeout: float | None = None
+    startup_timeout: float | None = None
+    termination_grace: float | None = None
+    max_multiplexing: int | None = None
+    max_body_size: int = 1 << 30
+    metrics_port: int | None = None
+    host: str = "127.0.0.1"
