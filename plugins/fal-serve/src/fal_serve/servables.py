@@ -46,7 +46,7 @@ class BaseServable(ABC):
         """
         yield
 
-    def handle_exit(self) -> None:
+    def handle_exit(self) -> None:  # noqa: B027
         """
         Learn that the service was asked to end; running requests still finish.
         """
