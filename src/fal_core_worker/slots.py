@@ -98,7 +98,7 @@ class _Prepared:
         return self._function(self._value, *args, **kwargs)
 
 
-def add_source(payload: bytes) -> None:
+def add_source(payload: bytes | memoryview) -> None:
     """
     Unpack a source archive beside its digest and put it on ``sys.path``.
     """
@@ -106,7 +106,8 @@ def add_source(payload: bytes) -> None:
     import tempfile
     import zipfile
 
-    digest, archive = payload[:64].decode().strip(), payload[64:]
+    # A large payload is a view of memory that is shared.
+    digest, archive = bytes(payload[:64]).decode().strip(), payload[64:]
     root = os.environ.get("FAL_CORE_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "fal-core"
     )
