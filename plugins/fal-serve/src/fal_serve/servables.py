@@ -27,6 +27,13 @@ class BaseServable(ABC):
 
     version: ClassVar[str] = "unknown"
 
+    @property
+    def title(self) -> str:
+        """
+        What is served, by its name.
+        """
+        return type(self).__name__
+
     @abstractmethod
     def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
         """
@@ -51,6 +58,17 @@ class BaseServable(ABC):
         Learn that the service was asked to end; running requests still finish.
         """
 
+    def hints(self) -> Any:
+        """
+        Return texts by which a host may prefer this runner, or None.
+        """
+        return None
+
+    def add_routes(self, application: FalFastAPI) -> None:  # noqa: B027
+        """
+        Add routes that are no endpoints of the user's.
+        """
+
     def build_application(self) -> FalFastAPI:
         """
         Return the ASGI application of the routes.
@@ -71,3 +89,14 @@ class BaseServable(ABC):
 
         service = Service(self, Settings(), port=PORT, metrics_port=METRICS_PORT)
         await service.run(limit_max_requests=limit_max_requests)
+
+
+def make_servable(served: Any) -> BaseServable:
+    """
+    Return the servable of *served*: a function, or the class of a servable.
+    """
+    if isinstance(served, type) and issubclass(served, BaseServable):
+        return served()
+    from fal_serve.wrappers import ServeWrapper
+
+    return ServeWrapper(served)
