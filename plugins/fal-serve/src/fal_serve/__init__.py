@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fal_serve.applications import FalFastAPI
+    from fal_serve.requests import RequestContext
     from fal_serve.servables import BaseServable
     from fal_serve.servers import FalServer
     from fal_serve.wrappers import ServeWrapper
 
-__all__ = ["BaseServable", "FalFastAPI", "FalServer", "ServeWrapper"]
+__all__ = ["BaseServable", "FalFastAPI", "FalServer", "RequestContext", "ServeWrapper"]
 
 _MODULES = {
     "BaseServable": "servables",
     "FalFastAPI": "applications",
     "FalServer": "servers",
+    "RequestContext": "requests",
     "ServeWrapper": "wrappers",
 }
 

@@ -51,6 +51,12 @@ class BaseServable(ABC):
         Learn that the service was asked to end; running requests still finish.
         """
 
+    def hints(self) -> list[str] | None:
+        """
+        Return what a gateway should know of this runner; None tells it nothing.
+        """
+        return None
+
     def build_application(self) -> FalFastAPI:
         """
         Return the ASGI application of the routes.
@@ -70,4 +76,4 @@ class BaseServable(ABC):
         from fal_serve.settings import METRICS_PORT, PORT, Settings
 
         service = Service(self, Settings(), port=PORT, metrics_port=METRICS_PORT)
-        await service.run(limit_max_requests=limit_max_requests)
+        await service.run(limit_max_requests=limit_max_requests, signals=True)
