@@ -65,7 +65,8 @@ class Runner(ABC):
 
             os.environ.update(marshal.loads(payload))
         elif kind == frames.SOURCES:
-            add_source(payload)
+            # A large archive lies in memory that is shared, and is given back.
+            add_source(bytes(payload))
         elif kind == frames.DRAIN:
             self.drain(channel)
         elif kind == frames.TRIM:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         catch_gpu_exceptions,
     )
     from fal_serve.health import HealthCheck
+    from fal_serve.requests import RequestContext
     from fal_serve.servables import BaseServable
     from fal_serve.servers import FalServer
     from fal_serve.wrappers import ServeWrapper
@@ -42,6 +43,7 @@ __all__ = [
     "GPUOutOfMemoryException",
     "HealthCheck",
     "RequestCancelledException",
+    "RequestContext",
     "ServeWrapper",
     "cancel_on_disconnect",
     "catch_gpu_exceptions",
@@ -62,6 +64,7 @@ _MODULES = {
     "GPUOutOfMemoryException": "exceptions",
     "HealthCheck": "health",
     "RequestCancelledException": "exceptions",
+    "RequestContext": "requests",
     "ServeWrapper": "wrappers",
     "cancel_on_disconnect": "cancellation",
     "catch_gpu_exceptions": "exceptions",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from fal_core_worker.routes import RouteSignature
 from fal_serve.adapters import adapt, is_generator
 from fal_serve.cancellation import connection
 from fal_serve.events import EventStream
-from fal_serve.failures import answer_all, install, report
+from fal_serve.failures import answer_all, install
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -41,9 +42,11 @@ class FalFastAPI(FastAPI):
         connection.set((receive, asyncio.get_running_loop()))
         try:
             await super().__call__(scope, receive, send)
-        except Exception as error:
-            # It came too late to be answered: the server breaks the answer off.
-            report(error.__cause__ or error, scope)  # type: ignore[arg-type]
+        except RuntimeError as error:
+            # Starlette hides what came too late to be answered in an error of its own.
+            if error.__cause__ is None or not _is_starlettes(error):
+                raise
+            raise error.__cause__ from None
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
@@ -91,6 +94,11 @@ class FalFastAPI(FastAPI):
             complete(super().openapi(), self)
         assert self.openapi_schema is not None
         return self.openapi_schema
+
+
+def _is_starlettes(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].f_globals.get("__name__") == "starlette._exception_handler"
 
 
 def build_application(servable: BaseServable) -> FalFastAPI:

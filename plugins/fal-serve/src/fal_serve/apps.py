@@ -99,6 +99,11 @@ class App(BaseServable):
                 "call with arguments. Write 'def setup(self)', which is called once, where "
                 "the application is served."
             )
+        if inspect.iscoroutinefunction(cls.provide_hints):
+            raise declaration_error(
+                f"Class {cls.__name__!r}: provide_hints cannot be 'async def', since its "
+                "hints go with each answer. Keep them in an attribute, and return that."
+            )
         check_routes(cls)
         if nested.runner is None:
             _check_options(cls)
@@ -110,7 +115,7 @@ class App(BaseServable):
         Prepare what endpoints need; it ends before the first request is taken.
 
         A plain method runs on the main thread; ``async def`` in the loop of the
-        service. So do the methods below.
+        service. So do ``teardown`` and ``handle_exit``.
         """
 
     def teardown(self) -> Any:
@@ -118,12 +123,14 @@ class App(BaseServable):
         Clean up, once the last request has been answered.
         """
 
-    def provide_hints(self) -> Any:
+    def provide_hints(self) -> list[str] | None:
         """
         Return texts by which a host may prefer this runner, such as loaded models.
 
+        They go with each answer, so that it is not ``async def`` and takes no time.
         None says that the application gives no hints at all.
         """
+        return None
 
     def health(self) -> Any:
         """
@@ -160,7 +167,7 @@ class App(BaseServable):
     def title(self) -> str:
         return self.app_name or type(self).__name__
 
-    def hints(self) -> Any:
+    def hints(self) -> list[str] | None:
         return self.provide_hints()
 
     def add_routes(self, application: FalFastAPI) -> None:

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from fal_serve.cancellation import wait_for_disconnect
+from fal_serve.failures import detail_of
+from fal_serve.logs import Aborted, log_error
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -76,11 +78,10 @@ class EventStream(Response):
         except Exception as error:
             if not started:
                 raise
-            from fal_serve.failures import detail_of
-
+            log_error(error, "The stream failed.")
             event = b"event: error\ndata: " + encode({"detail": detail_of(error)}) + b"\n\n"
             await send({"type": "http.response.body", "body": event, "more_body": True})
-            raise
+            raise Aborted from error
         finally:
             await self._items.aclose()  # type: ignore[attr-defined]
 

@@ -5,10 +5,8 @@ Failures: what the client is told when a request cannot be answered, and what th
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Mapping
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI, HTTPException
 from fastapi.encoders import jsonable_encoder
@@ -18,22 +16,16 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from fal_core_worker import services
 from fal_serve.exceptions import (
     AppException,
     FieldException,
     RequestCancelledException,
     find_gpu_error,
 )
-
-if TYPE_CHECKING:
-    from starlette.types import Scope
+from fal_serve.logs import log_error
 
 BILLABLE_UNITS = "x-fal-billable-units"
 _NOTHING = {BILLABLE_UNITS: "0"}
-
-#: Whose frames are between the server and the handler.
-_OURS = ("anyio", "fal_serve", "fastapi", "starlette", "uvicorn")
 
 #: How deep what a request held is looked into before it is echoed.
 _DEPTH = 64
@@ -112,7 +104,7 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
 
 
 async def _unexpected(connection: HTTPConnection, error: Exception) -> Response | None:
-    report(error, connection.scope)
+    log_error(error, "The handler failed.")
     gpu = find_gpu_error(error)
     if isinstance(connection, WebSocket):
         await _close(connection, "Internal Server Error" if gpu is None else gpu.message)
@@ -140,41 +132,6 @@ def detail_of(error: Exception) -> Any:
         return error.detail
     gpu = find_gpu_error(error)
     return "Internal Server Error" if gpu is None else gpu.message
-
-
-def report(error: Exception, scope: Scope) -> None:
-    """
-    Write the traceback of *error* to the log; once, however often it is reported.
-    """
-    if getattr(error, "__fal_reported__", False):
-        return
-    try:
-        error.__fal_reported__ = True  # type: ignore[attr-defined]
-    except AttributeError:
-        pass
-    services.log(
-        "ERROR",
-        {
-            "error": f"{type(error).__name__}: {printable(str(error))}",
-            "path": printable(scope.get("path", "")),
-            "traceback": printable(format_traceback(error)),
-        },
-    )
-
-
-def format_traceback(error: BaseException) -> str:
-    """
-    Return the traceback of *error* as text, from the user's first frame on.
-    """
-    trace = error.__traceback__
-    while trace is not None and _is_ours(trace.tb_frame):
-        trace = trace.tb_next
-    found = error.__traceback__ if trace is None else trace
-    return "".join(traceback.TracebackException(type(error), error, found).format())
-
-
-def _is_ours(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).partition(".")[0] in _OURS
 
 
 def printable(text: str) -> str:

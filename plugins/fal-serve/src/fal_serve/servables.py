@@ -53,14 +53,14 @@ class BaseServable(ABC):
         """
         yield
 
-    def handle_exit(self) -> None:  # noqa: B027
+    def handle_exit(self) -> Any:  # noqa: B027
         """
         Learn that the service was asked to end; running requests still finish.
         """
 
-    def hints(self) -> Any:
+    def hints(self) -> list[str] | None:
         """
-        Return texts by which a host may prefer this runner, or None.
+        Return what a gateway should know of this runner; None tells it nothing.
         """
         return None
 
@@ -88,7 +88,7 @@ class BaseServable(ABC):
         from fal_serve.settings import METRICS_PORT, PORT, Settings
 
         service = Service(self, Settings(), port=PORT, metrics_port=METRICS_PORT)
-        await service.run(limit_max_requests=limit_max_requests)
+        await service.run(limit_max_requests=limit_max_requests, signals=True)
 
 
 def make_servable(served: Any) -> BaseServable:

@@ -31,6 +31,13 @@ class Settings:
         metrics_port: Where metrics and probes are, if the host does not say.
 
         host: The address to listen on.
+
+        access_log: Whether each request is told in the log.
+
+        blocked_after: How long the event loop may be blocked until the log says by
+            what.
+
+        dead_after: How long it may be blocked until the service counts as dead.
     """
 
     request_timeout: float | None = None
@@ -40,3 +47,6 @@ class Settings:
     max_body_size: int = 1 << 30
     metrics_port: int | None = None
     host: str = "127.0.0.1"
+    access_log: bool = True
+    blocked_after: float = 1.0
+    dead_after: float = 60.0
