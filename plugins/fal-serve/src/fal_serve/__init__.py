@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         catch_gpu_exceptions,
     )
     from fal_serve.health import HealthCheck
+    from fal_serve.realtime_endpoints import realtime
     from fal_serve.requests import RequestContext
     from fal_serve.servables import BaseServable
     from fal_serve.servers import FalServer
@@ -50,6 +51,7 @@ __all__ = [
     "cancel_on_disconnect",
     "catch_gpu_exceptions",
     "endpoint",
+    "realtime",
     "request_cancelled",
 ]
 
@@ -72,6 +74,7 @@ _MODULES = {
     "cancel_on_disconnect": "cancellation",
     "catch_gpu_exceptions": "exceptions",
     "endpoint": "endpoints",
+    "realtime": "realtime_endpoints",
     "request_cancelled": "cancellation",
 }
 

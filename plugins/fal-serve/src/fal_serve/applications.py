@@ -59,7 +59,14 @@ class FalFastAPI(FastAPI):
         """
         Add a websocket route that the OpenAPI document describes.
         """
-        self.add_api_websocket_route(signature.path, endpoint, name=endpoint.__name__)
+        conversations = getattr(endpoint, "conversations", None)
+        if conversations is None:
+            self.add_api_websocket_route(signature.path, endpoint, name=endpoint.__name__)
+        else:
+            # A realtime endpoint serves its websockets itself, with nothing between.
+            self.router.add_websocket_route(
+                signature.path, conversations, name=endpoint.__name__
+            )
         self.websocket_routes.append((signature, endpoint))
 
     def add_endpoint(self, signature: RouteSignature, handler: Callable[..., Any]) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT")
 
+_DISCONNECTS = ("http.disconnect", "websocket.disconnect")
+
 #: What tells of the client of the request that this code works for, and in which loop.
 connection: ContextVar[tuple[Receive, asyncio.AbstractEventLoop] | None] = ContextVar(
     "connection", default=None
@@ -38,7 +40,7 @@ async def wait_for_disconnect(receive: Receive) -> None:
     """
     Return once the client has gone. What is left of the request's body is lost.
     """
-    while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
+    while (await receive())["type"] not in _DISCONNECTS:
         pass
 
 
@@ -149,6 +151,6 @@ async def _has_gone(receive: Receive) -> bool:
         # Nothing is waited for: what has happened is told at once.
         scope.cancel()
         while True:
-            if (await receive())["type"] == "http.disconnect":
+            if (await receive())["type"] in _DISCONNECTS:
                 return True
     return False
