@@ -74,7 +74,7 @@ def test_application_ends_in_order():
         async def run() -> httpx.Response:
             async with httpx.AsyncClient(base_url=url, timeout=30) as client:
                 asked = asyncio.create_task(client.post("/"))
-                while (await asyncio.to_thread(info.logs.get)).message != "waiting":
+                while (await asyncio.to_thread(info.logs.get, timeout=20)).message != "waiting":
                     pass
                 info.drain()
                 return await asked

@@ -102,7 +102,7 @@ class ServiceServer(FalServer):
 
     async def main_loop(self) -> None:
         # Requests are counted ten times as often as the date is set.
-        interval, every = (0.1, 10) if self.limit_max_requests is not None else (1.0, 1)
+        interval, every = (0.1, 10) if self.config.limit_max_requests is not None else (1.0, 1)
         count = 0
         while not await self.on_tick(0 if count % every == 0 else 1):
             count += 1

@@ -5,7 +5,7 @@ Serving: the picklable callable that a host runs, and its life.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fal_core_worker import services
@@ -28,6 +28,21 @@ REQUIREMENTS = (
 )
 
 
+def with_own_pydantic(requirements: Sequence[str]) -> tuple[str, ...]:
+    """
+    Return *requirements* with the pydantic of this process.
+
+    Models that travel by value hold what no other release of pydantic reads.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        own = f"pydantic=={version('pydantic')}"
+    except PackageNotFoundError:
+        return tuple(requirements)
+    return tuple(own if each.startswith("pydantic>") else each for each in requirements)
+
+
 class ServableServer(services.Server):
     """
     Serves what *make* makes of a function or a class.
@@ -47,6 +62,7 @@ class ServableServer(services.Server):
         # It is taken for the user's function: by its module, its name and its imports.
         functools.update_wrapper(self, func, updated=())
         self.func = func
+        self.requirements = with_own_pydantic(REQUIREMENTS)
         self._make = make
         self._annotations = textual_annotations(func)
         self._settings = settings
