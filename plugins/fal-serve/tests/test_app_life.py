@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from typing import Any
 
 import httpx
@@ -49,6 +50,15 @@ class Unwell(App, kind="current"):
 
 class Refusing(Unwell):
     state = 401
+
+
+class Meeting(App, kind="current", max_multiplexing=50):
+    def setup(self) -> None:
+        self.barrier = threading.Barrier(50)
+
+    @endpoint("/")
+    def meet(self) -> int:
+        return self.barrier.wait(30)
 
 
 def lines_of(info: AppSpawnInfo) -> list[str]:
@@ -129,3 +139,18 @@ def test_wait_ends_at_a_refusal():
         info.cancel()
         assert info.future is not None
         info.future.exception(30)
+
+
+def test_plain_handlers_run_at_once(serve):
+    """
+    As many handlers have a thread of their own as requests may be worked on at once.
+    """
+    served = serve(Meeting)
+
+    async def run() -> list[int]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(limits=limits, timeout=60) as client:
+            asked = [client.post(served.url) for _ in range(50)]
+            return [answer.json() for answer in await asyncio.gather(*asked)]
+
+    assert sorted(asyncio.run(run())) == list(range(50))

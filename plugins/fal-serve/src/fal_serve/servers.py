@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from anyio import to_thread
 from uvicorn.config import HTTP_PROTOCOLS
 
 from fal_core_worker import services
@@ -260,6 +261,7 @@ class Service:
             if signals:
                 stack.enter_context(draining(self.drain))
             application = servable.build_application()
+            give_threads(settings.max_multiplexing)
             operations = Operations(
                 application,
                 servable,
@@ -352,6 +354,14 @@ class Service:
             except Exception as error:
                 log_error(error, "The teardown failed.")
                 raise
+
+
+def give_threads(count: int | None) -> None:
+    """
+    Let *count* handlers that are no coroutines run at once, each on a thread.
+    """
+    limiter = to_thread.current_default_thread_limiter()
+    limiter.total_tokens = max(limiter.total_tokens, count or 0)
 
 
 def has_httptools() -> bool:

@@ -53,7 +53,7 @@ class ServableServer(services.Server):
         make: Makes the servable, where it is served.
     """
 
-    requirements = REQUIREMENTS
+    requirements: Sequence[str] = REQUIREMENTS
     packages = ("fal_serve",)
 
     def __init__(
