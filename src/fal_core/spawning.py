@@ -62,6 +62,7 @@ class SpawnSink:
         if isinstance(event, Log):
             self.info.logs.put(event)
         elif isinstance(event, Ready):
+            self.info.urls = event.urls
             self.info.url = event.urls.get("run") or next(iter(event.urls.values()), None)
         elif isinstance(event, Outcome):
             self._outcome = event
