@@ -21,6 +21,7 @@ from fal_core.calls import Call
 from fal_core.errors import WorkerLost
 from fal_core.events import Sink
 from fal_core.hosts import Capabilities, Execution, Host
+from fal_core.testing.processes import is_alive, wait_until
 from fal_core.workers import ARGUMENTS, Worker
 
 #: Seconds that processes have to end.
@@ -95,36 +96,19 @@ def leave_a_child(told: Path, how: str) -> None:
     exec(how)
 
 
-def is_alive(pid: int) -> bool:
-    """
-    Tell whether process *pid* runs.
-    """
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
-
-
 def read_when_there(told: Path) -> list[int]:
     """
     Return the processes that a function tells, once it has.
     """
-    until = time.monotonic() + PATIENCE
-    while not told.exists():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    assert wait_until(told.exists, PATIENCE)
     return [int(word) for word in told.read_text().split()]
 
 
-def wait_until_gone(*processes: int) -> None:
+def are_gone(*processes: int) -> bool:
     """
-    Return once none of *processes* runs.
+    Tell whether *processes* have ended, or do while it waits.
     """
-    until = time.monotonic() + PATIENCE
-    while any(map(is_alive, processes)):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    return wait_until(lambda: not any(map(is_alive, processes)), PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +145,7 @@ def test_terminating_it_ends_all(host: PipeHost, told: Path, number: signal.Sign
     with pytest.raises(WorkerLost) as caught:
         running.result(PATIENCE)
     assert caught.value.code == 128 + number
-    wait_until_gone(*processes)
+    assert are_gone(*processes)
 
 
 def test_worker_dies_with_a_killed_guard(host: PipeHost, told: Path) -> None:
@@ -174,7 +158,7 @@ def test_worker_dies_with_a_killed_guard(host: PipeHost, told: Path) -> None:
     host.process.kill()
     with pytest.raises(WorkerLost):
         running.result(PATIENCE)
-    wait_until_gone(worker)
+    assert are_gone(worker)
     os.kill(orphan, signal.SIGKILL)
 
 
@@ -189,7 +173,7 @@ def test_end_of_the_stream_ends_a_worker_that_cannot_see_it(host: PipeHost, told
     with pytest.raises(WorkerLost) as caught:
         running.result(PATIENCE)
     assert caught.value.code == 128 + signal.SIGKILL
-    wait_until_gone(*processes)
+    assert are_gone(*processes)
 
 
 def test_worker_may_end_of_itself(host: PipeHost, told: Path) -> None:

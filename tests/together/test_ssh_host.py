@@ -18,6 +18,7 @@ import pytest
 
 from fal_core import errors, function
 from fal_core.hosts import Host
+from fal_core.testing.processes import is_alive, wait_until
 from fal_core_worker import trees
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,18 +161,11 @@ def test_lost_client_ends_what_it_started_there(ssh_server: Any, tmp_path: Any, 
         stderr=subprocess.PIPE,
     )
     try:
-        deadline = time.monotonic() + 30
-        while not trace.exists():
-            assert time.monotonic() < deadline
-            assert program.poll() is None
-            time.sleep(0.02)
+        assert wait_until(trace.exists, 30)
         there = [int(word) for word in trace.read_text().split()]
         (client,) = trees.children(program.pid)
         os.kill(program.pid if broken == "program" else client, signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while any(os.path.exists(f"/proc/{pid}") for pid in there):
-            assert time.monotonic() < deadline, "something is still there"
-            time.sleep(0.05)
+        assert wait_until(lambda: not any(map(is_alive, there)), 20)
     finally:
         program.kill()
         program.communicate()
