@@ -178,3 +178,23 @@ def test_password_of_the_index_reaches_only_the_index(
     assert "hunter2" not in "\n".join((str(caught.value), *build.messages))
     for path in cache.rglob("*"):
         assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
+
+
+def test_configuration_of_a_project_does_not_count(
+    build: Builder,
+    index: Index,
+    tmp_path: Path,
+    make_wheel: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A ``uv.toml`` beside a requirements file changes nothing, whatever the index is.
+    """
+    make_wheel(index.directory, "delta", "1.0")
+    (tmp_path / "uv.toml").write_text('no-build = "not a truth value"\n')
+    (tmp_path / "requirements.txt").write_text("delta\n")
+    environment = Virtualenv(requirements=[str(tmp_path / "requirements.txt")])
+    build(environment)
+    index.password = "hunter2"
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index.url.replace("//", "//me:hunter2@"))
+    build(attrs.evolve(environment, tags=("another",)))

@@ -191,14 +191,13 @@ class Workplace:
         options = ["--python", os.path.join(self.environment, "bin", "python"), "--no-progress"]
         if refresh:
             options.append("--refresh")
-        if self.indexes.config is not None:
-            variables["UV_NO_CONFIG"] = None
-            if refresh:
-                # What uv may keep of an index, it does not refresh either.
-                options.append("--no-config")
-            else:
-                options += ["--config-file", self._write("uv.toml", [self.indexes.config])]
-                variables |= dict.fromkeys(("UV_DEFAULT_INDEX", "UV_INDEX_URL"))
+        # What uv may keep of an index, it does not refresh either.
+        config = None if refresh else self.indexes.config
+        if config is not None:
+            variables |= dict.fromkeys(("UV_NO_CONFIG", "UV_DEFAULT_INDEX", "UV_INDEX_URL"))
+            options += ["--config-file", self._write("uv.toml", [config])]
+        elif not self.indexes.configuration:
+            options.append("--no-config")
         return options, variables
 
     def packages(self) -> tuple[str, ...]:
