@@ -144,7 +144,7 @@ def _record(environment: Virtualenv, key: str, place: Workplace) -> Record:
         extra_index_urls=told(environment.extra_index_urls),
         python=place.python,
         platform=platform_name(),
-        pins=place.pins(),
+        pins=place.hashed_pins(),
         packages=place.packages(),
         created=time.time(),
         compile_bytecode=environment.compile_bytecode,

@@ -50,7 +50,8 @@ class Record:
 
         requirements: As declared, in layers, without credentials.
 
-        pins: What was installed, as lines of a requirements file.
+        pins: What was installed, as lines of a requirements file, with the hashes
+            that the index told.
 
         packages: The names of the directories that describe what is installed.
 
