@@ -133,6 +133,7 @@ def test_it_ends_as_its_worker_and_leaves_nothing(
     assert not is_alive(orphan)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_terminating_it_ends_all(host: PipeHost, told: Path, number: signal.Signals) -> None:
     """
@@ -148,6 +149,7 @@ def test_terminating_it_ends_all(host: PipeHost, told: Path, number: signal.Sign
     assert are_gone(*processes)
 
 
+@pytest.mark.faults
 def test_worker_dies_with_a_killed_guard(host: PipeHost, told: Path) -> None:
     """
     A guard that is killed takes its worker with it.
@@ -162,6 +164,7 @@ def test_worker_dies_with_a_killed_guard(host: PipeHost, told: Path) -> None:
     os.kill(orphan, signal.SIGKILL)
 
 
+@pytest.mark.faults
 def test_end_of_the_stream_ends_a_worker_that_cannot_see_it(host: PipeHost, told: Path) -> None:
     """
     Code that no Python thread runs beside ends with the stream, as all does it started.

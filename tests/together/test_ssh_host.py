@@ -145,6 +145,7 @@ hold(path)
 """
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("broken", ["program", "connection"])
 def test_lost_client_ends_what_it_started_there(ssh_server: Any, tmp_path: Any, broken: str):
     """

@@ -241,6 +241,7 @@ def test_pins_have_the_hashes_that_the_index_tells(
     assert index.requests.count("/simple/delta-four/") == 1
 
 
+@pytest.mark.faults
 def test_another_file_of_a_version_is_refused(
     build: Builder,
     index: Index,
