@@ -413,8 +413,9 @@ class Worker:
                 get_reader().unfollow(self)
             executions, self.executions = self.executions, {}
         self._count_home(-self._calls_home)
-        self.reason = reason = self._lost()
+        # Closed first: a reason may be how the worker ended, which waits for that.
         self._stream.close()
+        self.reason = reason = self._lost()
         for execution in executions.values():
             if self._page is not None and execution.call.batch:
                 execution.sink(Started(int.from_bytes(self._page[:4], "little")))
