@@ -19,6 +19,7 @@ WORKER = ROOT / "src" / "fal_core_worker"
 LAYERS: tuple[tuple[str, ...], ...] = (
     # Values and small tools that stand alone.
     ("errors", "machines", "checks", "routes", "annotations", "caches", "caching", "logs"),
+    ("bounds",),
     (
         "aio",
         "entry_points",

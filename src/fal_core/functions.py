@@ -410,9 +410,4 @@ def check_policy(values: Mapping[str, Any]) -> Policy:
         name: structure(value, hints[name], name) if name in hints else value
         for name, value in values.items()
     }
-    for name in ("timeout", "retries", "grace"):
-        value = checked.get(name)
-        if value is not None and (value < 0 or (name == "timeout" and value == 0)):
-            least = "more than 0" if name == "timeout" else "at least 0"
-            raise OptionError(f"Option {name!r} must be {least}, not {value!r}.")
     return Policy(**checked)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from fal_core.bounds import at_least, more_than
+
 if TYPE_CHECKING:
     from fal_core.calls import Lifetime
 
@@ -36,10 +38,10 @@ class Policy:
             hosts that can.
     """
 
-    timeout: float | None = None
-    retries: int = 0
+    timeout: float | None = attrs.field(default=None, validator=more_than(0))
+    retries: int = attrs.field(default=0, validator=at_least(0))
     retry_on: tuple[type[Exception], ...] = ()
-    grace: float = 2.0
+    grace: float = attrs.field(default=2.0, validator=at_least(0))
     seal: Literal["once", "every call"] = "once"
     on_unsupported: Literal["warn", "error", "ignore"] = "warn"
     lifetime: Lifetime = "attached"
