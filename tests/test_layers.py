@@ -44,9 +44,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("captures", "models"),
     ("dependencies", "envelopes", "journals", "portability", "sources", "spawns"),
     ("sealing", "workers"),
-    ("nesting",),
+    ("nesting", "outcomes"),
     # Ways to call.
-    ("launches",),
+    ("launches", "paces"),
     ("batches", "streams", "retries", "spawning"),
     ("futures", "maps"),
     ("functions",),

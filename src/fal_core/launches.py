@@ -16,17 +16,11 @@ import attrs
 
 from fal_core import plugins, vocabulary
 from fal_core.calls import Call, Lifetime
-from fal_core.errors import (
-    HostError,
-    Timeout,
-    UnsupportedError,
-    UserFunctionException,
-    WorkerLost,
-)
+from fal_core.errors import Timeout, UnsupportedError
 from fal_core.events import Event, Exited, HomeCall, Log, Outcome
 from fal_core.hosts import Driven, Driver, Execution, Host
 from fal_core.nesting import answer, sealing, stub_types
-from fal_core.policies import Policy
+from fal_core.outcomes import open_outcome
 from fal_core_worker.seals import Sealed
 
 if TYPE_CHECKING:
@@ -252,30 +246,6 @@ class Waiter(Driver):
             self._event.wait(None if until is None else max(0.0, until - time.monotonic()))
 
 
-def open_outcome(launcher: Launcher, outcome: Outcome | None, exited: Exited | None) -> Any:
-    """
-    Return what the function returned, or raise what it or its host raised.
-    """
-    if outcome is None:
-        raise (exited and exited.reason) or WorkerLost()
-    if not outcome.raised:
-        return launcher.open_value(outcome.sealed, launcher.seal)
-    from fal_core.sealing import open_error
-
-    raise reraised(launcher, open_error(outcome.sealed, launcher.seal))
-
-
-def reraised(launcher: Launcher, error: BaseException) -> BaseException:
-    """
-    Return *error*, or the documented wrapper around it where that is wanted.
-    """
-    if launcher.function.reraise:
-        return error
-    wrapper = UserFunctionException(f"The function raised {type(error).__name__}: {error}")
-    wrapper.__cause__ = error
-    return wrapper
-
-
 def answer_home_call(sink: Any, event: HomeCall) -> None:
     """
     Run what the function calls at home, on a thread, and send the answer back.
@@ -310,14 +280,3 @@ def _traceparent() -> str | None:
     from fal_core.observers import current_traceparent
 
     return current_traceparent()
-
-
-def is_retried(policy: Policy, error: BaseException | None) -> bool:
-    """
-    Tell whether a call that ended with *error* may be made again.
-    """
-    if isinstance(error, HostError):
-        from fal_core.errors import Cancelled, EnvironmentBuildError
-
-        return not isinstance(error, Cancelled | EnvironmentBuildError | Timeout)
-    return isinstance(error, policy.retry_on)
