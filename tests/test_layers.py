@@ -43,7 +43,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # What travels, and the launching end of a worker.
     ("captures", "models"),
     ("dependencies", "envelopes", "journals", "portability", "sources", "spawns"),
-    ("sealing", "workers"),
+    ("banners", "deliveries", "executions", "sealing"),
+    ("arrivals",),
+    ("workers",),
     ("nesting", "outcomes"),
     # Ways to call.
     ("launches", "paces"),
