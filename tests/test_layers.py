@@ -25,7 +25,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "entry_points",
         "imports",
         "mismatches",
-        "policies",
         "readers",
         "refusals",
         "shortcuts",
@@ -39,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("converters", "loaders"),
     ("catalogs", "records", "texts"),
     ("known_options", "plugins"),
-    ("vocabulary", "observers"),
+    ("vocabulary", "observers", "places", "policies"),
     # What travels, and the launching end of a worker.
     ("captures", "models"),
     ("dependencies", "envelopes", "journals", "portability", "sources", "spawns"),
@@ -48,7 +47,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("workers",),
     ("nesting", "outcomes"),
     # Ways to call.
-    ("launches", "paces"),
+    ("paces", "waiters"),
+    ("launches",),
     ("batches", "streams", "retries", "spawning"),
     ("futures", "maps"),
     ("functions",),

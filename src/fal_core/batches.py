@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Returned, Started
 from fal_core.hosts import Execution
-from fal_core.launches import answer_home_call, print_log
 from fal_core.outcomes import ItemOutcome, is_retried, open_items, open_outcome
 from fal_core.paces import LARGEST, Pace
+from fal_core.waiters import answer_home_call, print_log
 from fal_core_worker.slots import RAISED, VALUE
 
 if TYPE_CHECKING:

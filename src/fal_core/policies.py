@@ -4,11 +4,13 @@ Policies: what the core itself keeps to as it makes the calls of a function.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from fal_core.bounds import at_least, more_than
+from fal_core.options import OnUnsupported
 
 if TYPE_CHECKING:
     from fal_core.calls import Lifetime
@@ -43,5 +45,26 @@ class Policy:
     retry_on: tuple[type[Exception], ...] = ()
     grace: float = attrs.field(default=2.0, validator=at_least(0))
     seal: Literal["once", "every call"] = "once"
-    on_unsupported: Literal["warn", "error", "ignore"] = "warn"
+    on_unsupported: OnUnsupported = "warn"
     lifetime: Lifetime = "attached"
+
+
+def check_policy(values: Mapping[str, Any]) -> Policy:
+    """
+    Return the policy of *values*, checked as options are.
+    """
+    from fal_core.converters import structure
+
+    hints = {
+        "timeout": float | None,
+        "retries": int,
+        "grace": float,
+        "seal": Literal["once", "every call"],
+        "on_unsupported": OnUnsupported,
+        "lifetime": Literal["attached", "detached"],
+    }
+    checked = {
+        name: structure(value, hints[name], name) if name in hints else value
+        for name, value in values.items()
+    }
+    return Policy(**checked)

@@ -118,7 +118,7 @@ class _StreamSink:
         self._events = events
 
     def __call__(self, event: Event) -> None:
-        from fal_core.launches import answer_home_call, print_log
+        from fal_core.waiters import answer_home_call, print_log
 
         if isinstance(event, Log):
             print_log(event)

@@ -14,7 +14,7 @@ from typing import IO, Any
 from fal_core.cli.outputs import is_terminal, styled
 from fal_core.events import Event, Log, State
 from fal_core.hosts import Host
-from fal_core.launches import print_log
+from fal_core.waiters import print_log
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PLAIN_FRAMES = "|/-\\"
