@@ -43,6 +43,16 @@ def outer(a: int) -> int:
 
 
 @function("current")
+def pid() -> int:
+    return os.getpid()
+
+
+@function("current")
+def pids() -> bool:
+    return pid() == os.getpid()
+
+
+@function("current")
 def nothing() -> None:
     print("done", file=sys.stderr)
 
@@ -161,6 +171,8 @@ def program(command_line: Any) -> Any:
         (["functions.py::count", "3"], "0\n1\n2\n"),
         (["functions.py::point", "1"], "Point(x=1)\n"),
         (["functions.py::nothing"], ""),
+        # What a function calls of its own place runs where it runs.
+        (["functions.py::pids"], "True\n"),
     ],
 )
 def test_result_is_printed(program: Any, arguments: list[str], printed: str) -> None:

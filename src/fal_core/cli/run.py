@@ -14,7 +14,7 @@ import click
 
 from fal_core.cli import arguments, targets
 from fal_core.cli.outputs import complain, to_json
-from fal_core.cli.progress import make_progress, watched
+from fal_core.cli.progress import make_progress, shown
 from fal_core.functions import IsolatedFunction
 from fal_core_worker.raised import RemoteTraceback
 
@@ -71,8 +71,8 @@ def run(
             return
         progress = make_progress()
         try:
-            with watched(function.host, progress):
-                call(function, given, Printer(stream, output))
+            with shown(function, progress) as called:
+                call(called, given, Printer(stream, output))
         except SystemExit as error:
             raise leave(error) from error
         except BaseException as error:
