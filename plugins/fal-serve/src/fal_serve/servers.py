@@ -251,6 +251,14 @@ class Service:
         Arguments:
             signals: Whether SIGTERM and SIGINT drain; who calls ``drain`` leaves it.
         """
+        try:
+            await self._run(limit_max_requests, signals=signals)
+        except asyncio.CancelledError:
+            # A setup that was asked to end has done so.
+            if not self._drained or self._phase.started:
+                raise
+
+    async def _run(self, limit_max_requests: int | None, *, signals: bool) -> None:
         servable, settings = self._servable, self._settings
         metrics = Metrics(servable.version)
         with contextlib.ExitStack() as stack:

@@ -22,6 +22,7 @@ REQUIREMENTS = (
     "msgpack>=1.1",
     "prometheus-client>=0.21",
     "pydantic>=2.8",
+    "python-multipart>=0.0.18",
     "uvicorn>=0.40",
     "uvloop>=0.21; sys_platform != 'win32'",
     "websockets>=14",
