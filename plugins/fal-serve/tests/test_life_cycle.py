@@ -3,6 +3,7 @@ The life of a service: setup, requests, drain, teardown.
 """
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
