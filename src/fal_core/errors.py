@@ -6,6 +6,7 @@ Every error fal-core raises of its own accord.
     │   ├── UnknownOptionError
     │   ├── WrongKindError
     │   ├── OptionTypeError
+    │   ├── OptionValueError
     │   └── UnknownNameError
     ├── PluginError                         a plugin breaks its side of the contract
     ├── HostError                           the host failed, not the function
@@ -112,6 +113,25 @@ class OptionTypeError(OptionError):
         got: The value as ``repr`` shows it, shortened, and its type.
 
         expected: What would have been right, in words.
+    """
+
+    option: str
+    got: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"Option {self.option!r} must be {self.expected}, not {self.got}."
+
+
+@attrs.define(repr=False)
+class OptionValueError(OptionError):
+    """
+    The value of an option has the right type, and is out of its bounds.
+
+    Attributes:
+        got: The value as ``repr`` shows it.
+
+        expected: The bounds in words, as in ``at least 1``.
     """
 
     option: str

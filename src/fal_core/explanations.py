@@ -12,9 +12,10 @@ import attrs
 
 from fal_core.environments import Environment
 from fal_core.errors import FalCoreError
-from fal_core.functions import IsolatedFunction, to_host
+from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
 from fal_core.option_uses import OptionUse, environment_uses, other_uses
+from fal_core.places import to_host
 from fal_core.plugins import load_plugins
 from fal_core.sources import Travel, travel_report
 from fal_core.vocabulary import structure_environment, unusable_options

@@ -112,4 +112,4 @@ def _place(function: IsolatedFunction[..., Any]) -> tuple[Any, ...]:
     machine = {
         key: options.host.get(key) for key in ("machine_type", "machine_types", "num_gpus")
     }
-    return id(function.host), options.environment, machine
+    return id(function.host.place), options.environment, machine

@@ -9,8 +9,9 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Ready
-from fal_core.launches import answer_home_call, open_outcome
+from fal_core.outcomes import open_outcome
 from fal_core.spawns import SpawnInfo
+from fal_core.waiters import answer_home_call
 
 if TYPE_CHECKING:
     from fal_core.calls import Lifetime

@@ -15,10 +15,11 @@ from types import AsyncGeneratorType, CoroutineType, FrameType
 from typing import Any
 
 from fal_core_worker import frames, opening, trees
+from fal_core_worker.archives import add_source
 from fal_core_worker.outputs import Output
 from fal_core_worker.rebuilding import open_error
 from fal_core_worker.seals import Sealed
-from fal_core_worker.slots import WINDOW, CallCancelled, Functions, add_source, send_item
+from fal_core_worker.slots import WINDOW, CallCancelled, Functions, send_item
 
 
 class Runner(ABC):

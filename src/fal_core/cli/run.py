@@ -14,7 +14,7 @@ import click
 
 from fal_core.cli import arguments, targets
 from fal_core.cli.outputs import complain, to_json
-from fal_core.cli.progress import make_progress, watched
+from fal_core.cli.progress import make_progress, shown
 from fal_core.functions import IsolatedFunction
 from fal_core_worker.raised import RemoteTraceback
 
@@ -58,6 +58,8 @@ def run(
 
     Arguments behind -- are the function's alone, also where this command has an
     option of the same name.
+
+    A function that exits, as by sys.exit(4), gives this command its exit code.
     """
     with _standard_output(json=output == "json") as stream:
         function = targets.load_target(target)
@@ -69,8 +71,10 @@ def run(
             return
         progress = make_progress()
         try:
-            with watched(function.host, progress):
-                call(function, given, Printer(stream, output))
+            with shown(function, progress) as called:
+                call(called, given, Printer(stream, output))
+        except SystemExit as error:
+            raise leave(error) from error
         except BaseException as error:
             if not show_remote_traceback(error):
                 raise
@@ -139,6 +143,16 @@ def start(function: IsolatedFunction[..., Any], given: arguments.Arguments) -> s
     """
     args, kwargs = given
     return function.with_policy(lifetime="detached").spawn(*args, **kwargs).reference
+
+
+def leave(error: SystemExit) -> click.exceptions.Exit:
+    """
+    Return what ends this program as Python ends one whose code raised *error*.
+    """
+    if error.code is None or isinstance(error.code, int):
+        return click.exceptions.Exit(error.code or 0)
+    click.echo(str(error.code), err=True)
+    return click.exceptions.Exit(1)
 
 
 def show_remote_traceback(error: BaseException) -> bool:

@@ -11,19 +11,71 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fal_serve.applications import FalFastAPI
+    from fal_serve.apps import App
+    from fal_serve.cancellation import cancel_on_disconnect, request_cancelled
+    from fal_serve.endpoints import endpoint
+    from fal_serve.exceptions import (
+        AppClientError,
+        AppException,
+        CUDAOutOfMemoryException,
+        FieldException,
+        GPUException,
+        GPUOutOfMemoryException,
+        RequestCancelledException,
+        catch_gpu_exceptions,
+    )
+    from fal_serve.health import HealthCheck
+    from fal_serve.realtime_endpoints import realtime
     from fal_serve.requests import RequestContext
     from fal_serve.servables import BaseServable
     from fal_serve.servers import FalServer
+    from fal_serve.spawns import AppSpawnInfo
     from fal_serve.wrappers import ServeWrapper
 
-__all__ = ["BaseServable", "FalFastAPI", "FalServer", "RequestContext", "ServeWrapper"]
+__all__ = [
+    "App",
+    "AppClientError",
+    "AppException",
+    "AppSpawnInfo",
+    "BaseServable",
+    "CUDAOutOfMemoryException",
+    "FalFastAPI",
+    "FalServer",
+    "FieldException",
+    "GPUException",
+    "GPUOutOfMemoryException",
+    "HealthCheck",
+    "RequestCancelledException",
+    "RequestContext",
+    "ServeWrapper",
+    "cancel_on_disconnect",
+    "catch_gpu_exceptions",
+    "endpoint",
+    "realtime",
+    "request_cancelled",
+]
 
 _MODULES = {
+    "App": "apps",
+    "AppClientError": "exceptions",
+    "AppException": "exceptions",
+    "AppSpawnInfo": "spawns",
     "BaseServable": "servables",
+    "CUDAOutOfMemoryException": "exceptions",
     "FalFastAPI": "applications",
     "FalServer": "servers",
+    "FieldException": "exceptions",
+    "GPUException": "exceptions",
+    "GPUOutOfMemoryException": "exceptions",
+    "HealthCheck": "health",
+    "RequestCancelledException": "exceptions",
     "RequestContext": "requests",
     "ServeWrapper": "wrappers",
+    "cancel_on_disconnect": "cancellation",
+    "catch_gpu_exceptions": "exceptions",
+    "endpoint": "endpoints",
+    "realtime": "realtime_endpoints",
+    "request_cancelled": "cancellation",
 }
 
 

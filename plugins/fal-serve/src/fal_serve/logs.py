@@ -8,6 +8,7 @@ import logging
 import time
 import traceback
 from json.encoder import encode_basestring_ascii as quoted
+from types import FrameType
 from typing import Any
 
 from fal_core_worker import services
@@ -17,6 +18,10 @@ _LEVELS = {
     logging.ERROR: "ERROR",
     logging.CRITICAL: "ERROR",
 }
+
+
+#: Packages whose frames are between the server and a handler.
+_BETWEEN = ("anyio", "fal_serve", "fastapi", "starlette", "uvicorn")
 
 
 class Aborted(Exception):
@@ -35,11 +40,26 @@ def log_error(error: BaseException, message: str) -> None:
         error._fal_logged = True  # type: ignore[attr-defined]
     except AttributeError:
         pass
-    facts = {"message": message, "traceback": "".join(traceback.format_exception(error))}
+    facts = {"message": message, "traceback": format_traceback(error)}
     request_id = services.request_id.get()
     if request_id:
         facts["request_id"] = request_id
     services.log("ERROR", facts)
+
+
+def format_traceback(error: BaseException) -> str:
+    """
+    Return the traceback of *error* as text, from the user's first frame on.
+    """
+    trace = error.__traceback__
+    while trace is not None and _is_between(trace.tb_frame):
+        trace = trace.tb_next
+    found = error.__traceback__ if trace is None else trace
+    return "".join(traceback.TracebackException(type(error), error, found).format())
+
+
+def _is_between(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN
 
 
 class AccessLog:

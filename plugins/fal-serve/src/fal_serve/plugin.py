@@ -22,11 +22,11 @@ def fal_create_server(
     routes: Mapping[RouteSignature, Callable[..., Any]], options: HostOptions
 ) -> Server:
     """
-    Serve functions.
+    Serve functions, and classes that are servables.
     """
     from fal_serve.launching import settings_of
+    from fal_serve.servables import make_servable
     from fal_serve.serving import ServableServer
-    from fal_serve.wrappers import ServeWrapper
 
     (func,) = routes.values()
-    return ServableServer(func, ServeWrapper, settings_of(options))
+    return ServableServer(func, make_servable, settings_of(options))

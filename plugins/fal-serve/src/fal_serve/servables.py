@@ -27,6 +27,13 @@ class BaseServable(ABC):
 
     version: ClassVar[str] = "unknown"
 
+    @property
+    def title(self) -> str:
+        """
+        What is served, by its name.
+        """
+        return type(self).__name__
+
     @abstractmethod
     def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
         """
@@ -46,7 +53,7 @@ class BaseServable(ABC):
         """
         yield
 
-    def handle_exit(self) -> None:  # noqa: B027
+    def handle_exit(self) -> Any:  # noqa: B027
         """
         Learn that the service was asked to end; running requests still finish.
         """
@@ -56,6 +63,11 @@ class BaseServable(ABC):
         Return what a gateway should know of this runner; None tells it nothing.
         """
         return None
+
+    def add_routes(self, application: FalFastAPI) -> None:  # noqa: B027
+        """
+        Add routes that are no endpoints of the user's.
+        """
 
     def build_application(self) -> FalFastAPI:
         """
@@ -77,3 +89,14 @@ class BaseServable(ABC):
 
         service = Service(self, Settings(), port=PORT, metrics_port=METRICS_PORT)
         await service.run(limit_max_requests=limit_max_requests, signals=True)
+
+
+def make_servable(served: Any) -> BaseServable:
+    """
+    Return the servable of *served*: a function, or the class of a servable.
+    """
+    if isinstance(served, type) and issubclass(served, BaseServable):
+        return served()
+    from fal_serve.wrappers import ServeWrapper
+
+    return ServeWrapper(served)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import inspect
 import logging
 import signal
 import socket
@@ -42,11 +43,14 @@ class FalServer(uvicorn.Server):
     A server that tells a function of yours when it is asked to end.
     """
 
-    _handle_exit: Callable[[], None] | None = None
+    _handle_exit: Callable[[], Any] | None = None
+    _told: asyncio.Future[Any] | None = None
 
-    def set_handle_exit(self, handle_exit: Callable[[], None]) -> None:
+    def set_handle_exit(self, handle_exit: Callable[[], Any]) -> None:
         """
         Have *handle_exit* called, once, when the server is asked to end.
+
+        What a coroutine function does then goes on beside the last requests.
         """
         self._handle_exit = handle_exit
 
@@ -55,7 +59,9 @@ class FalServer(uvicorn.Server):
         handle_exit, self._handle_exit = self._handle_exit, None
         if handle_exit is not None:
             try:
-                handle_exit()
+                told = handle_exit()
+                if inspect.isawaitable(told):
+                    self._told = asyncio.ensure_future(told)
             except Exception:
                 logger.exception("handle_exit failed.")
 

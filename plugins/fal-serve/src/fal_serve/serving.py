@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fal_core_worker import services
+from fal_serve.annotations import textual_annotations
 from fal_serve.settings import METRICS_PORT, PORT, Settings
 
 if TYPE_CHECKING:
@@ -47,14 +48,17 @@ class ServableServer(services.Server):
         functools.update_wrapper(self, func, updated=())
         self.func = func
         self._make = make
+        self._annotations = textual_annotations(func)
         self._settings = settings
 
     def __call__(
         self, *, exposed_port: int | None = None, exposed_metrics_port: int | None = None
     ) -> None:
+        from fal_serve.annotations import restore
         from fal_serve.loops import new_loop
         from fal_serve.servers import Service
 
+        restore(self._annotations)
         declared = self._settings.metrics_port
         service = Service(
             self._make(self.func),

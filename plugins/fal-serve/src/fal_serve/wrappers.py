@@ -19,5 +19,9 @@ class ServeWrapper(BaseServable):
     def __init__(self, func: Callable[..., Any]) -> None:
         self._func = func
 
+    @property
+    def title(self) -> str:
+        return getattr(self._func, "__name__", "function")
+
     def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
         return {RouteSignature("/"): self._func}
