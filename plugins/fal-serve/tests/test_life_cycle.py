@@ -3,6 +3,7 @@ The life of a service: setup, requests, drain, teardown.
 """
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -249,6 +250,22 @@ def test_service_that_drains_in_its_setup_ends(serve_with):
     wait_for_print(service, "waits")
     service.stream.drain()
     assert service.future.result(PATIENCE) is None
+
+
+def test_service_lives_the_same_in_an_environment_of_its_own(serve_with, wait_for_line):
+    """
+    What a service needs beside its own requirements is installed, and all of it works.
+    """
+    service = serve_with(set_up, Living, kind="virtualenv")
+    answer = httpx.post(service.url + "/sleep", headers={"x-fal-request-id": "mine"})
+    assert (answer.json(), answer.headers["x-fal-request-id"]) == ("slept", "mine")
+    assert wait_for_line(service, request_id="mine")["status"] == 200
+    metrics = service.urls["metrics"]
+    assert httpx.get(metrics + "/ready").json() == {"ready": True}
+    assert 'path="/sleep"' in httpx.get(metrics + "/metrics").text
+    service.stream.drain()
+    assert service.future.result(PATIENCE) is None
+    assert printed(service) == ["handle_exit", "teardown"]
 
 
 # -- outside a worker --------------------------------------------------------------

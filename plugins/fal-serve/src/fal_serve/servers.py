@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import logging
 import signal
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from anyio import to_thread
-from uvicorn.config import HTTP_PROTOCOLS
 
 from fal_core_worker import services
 from fal_serve.logs import ServerLog, log_error
@@ -316,7 +316,7 @@ class Service:
     def _configure(self, operations: Operations, limit: int | None) -> uvicorn.Config:
         config = uvicorn.Config(
             operations,
-            http="httptools" if has_httptools() else "auto",
+            http=http_protocol(self._settings),
             ws=websocket_protocol,  # type: ignore[arg-type]
             interface="asgi3",
             lifespan="off",
@@ -372,15 +372,15 @@ def give_threads(count: int | None) -> None:
     limiter.total_tokens = max(limiter.total_tokens, count or 0)
 
 
-def has_httptools() -> bool:
+def http_protocol(settings: Settings) -> Any:
     """
-    Tell whether the fast parser is installed; it is compiled.
+    Return what makes the protocol of a connection; the fast one, where it installs.
     """
     try:
-        import httptools  # noqa: F401
+        from fal_serve.protocols import ServiceProtocol
     except ImportError:
-        return False
-    return "httptools" in HTTP_PROTOCOLS
+        return "auto"
+    return functools.partial(ServiceProtocol, head_timeout=settings.head_timeout)
 
 
 @contextlib.contextmanager
