@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from fal_serve.requests import RequestContext
     from fal_serve.servables import BaseServable
     from fal_serve.servers import FalServer
+    from fal_serve.spawns import AppSpawnInfo
     from fal_serve.wrappers import ServeWrapper
 
 __all__ = [
     "App",
     "AppClientError",
     "AppException",
+    "AppSpawnInfo",
     "BaseServable",
     "CUDAOutOfMemoryException",
     "FalFastAPI",
@@ -57,6 +59,7 @@ _MODULES = {
     "App": "apps",
     "AppClientError": "exceptions",
     "AppException": "exceptions",
+    "AppSpawnInfo": "spawns",
     "BaseServable": "servables",
     "CUDAOutOfMemoryException": "exceptions",
     "FalFastAPI": "applications",

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from typing import Any, get_args, get_origin
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from fastapi import Body
 from starlette.concurrency import run_in_threadpool
@@ -120,12 +121,21 @@ def adapt_batch(
 def _output_type(annotation: Any) -> Any:
     """
     Return the type of one output of a batch handler that returns *annotation*.
+
+    An exception in it is no output, but the error of its request.
     """
-    if get_origin(annotation) in (list, tuple):
-        arguments = [each for each in get_args(annotation) if each is not Ellipsis]
-        if len(arguments) == 1:
-            return arguments[0]
-    return inspect.Signature.empty
+    if get_origin(annotation) not in (list, tuple, Sequence):
+        return inspect.Signature.empty
+    (item, *others) = [each for each in get_args(annotation) if each is not Ellipsis]
+    if others:
+        return inspect.Signature.empty
+    arms = get_args(item) if get_origin(item) in (Union, UnionType) else (item,)
+    kept = [each for each in arms if not _is_error(each)]
+    return Union[tuple(kept)] if kept else inspect.Signature.empty  # noqa: UP007
+
+
+def _is_error(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseException)
 
 
 def dress(adapter: Handler, handler: Handler, shown: inspect.Signature) -> Handler:

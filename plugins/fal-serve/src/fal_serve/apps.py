@@ -90,9 +90,6 @@ class App(BaseServable):
         cls._written = written.attributes
         cls.app_name = written.name if written.name is not None else make_name(cls.__name__)
         cls.host_kwargs = merge(cls)
-        config = find_config(route.signature for route in routes_of(cls))
-        if config is not None:
-            cls.host_kwargs["health_check_config"] = config
         if cls.__init__ is not App.__init__:
             raise declaration_error(
                 f"Class {cls.__name__!r} has an __init__ of its own, which nobody would "
@@ -105,6 +102,9 @@ class App(BaseServable):
                 "hints go with each answer. Keep them in an attribute, and return that."
             )
         check_routes(cls)
+        config = find_config(route.signature for route in routes_of(cls))
+        if config is not None:
+            cls.host_kwargs["health_check_config"] = config
         if nested.runner is None:
             _check_options(cls)
 
@@ -174,7 +174,7 @@ class App(BaseServable):
         async def health() -> Any:
             return await call(self.health)
 
-        application.add_api_route("/health", health, methods=["GET"])
+        application.add_api_route("/health", health, methods=["GET"], response_model=None)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__.copy()

@@ -199,11 +199,10 @@ def _handlers(routes: list[Route]) -> Iterator[str]:
 
 
 def _batch(name: str, function: Callable[..., Any], batch: inspect.Parameter) -> Iterator[str]:
-    own = parameters_of(function)[1:]
-    if own != [batch]:
-        others = ", ".join(each.name for each in own if each is not batch)
+    others = [each.name for each in parameters_of(function)[1:] if each.name != batch.name]
+    if others:
         yield (
-            f"{name!r} takes batches, and cannot have other parameters ({others}): "
+            f"{name!r} takes batches, and cannot have other parameters ({', '.join(others)}): "
             f"they would be of one request. Put them into the item."
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):

@@ -39,11 +39,15 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, items: AsyncIterator[Any] | None = None, *, given: Response | None = None
+        self,
+        items: AsyncIterator[Any] | None = None,
+        status_code: int = 200,
+        *,
+        given: Response | None = None,
     ) -> None:
         self._items = items
         self._given = given
-        self.status_code = 200
+        self.status_code = status_code
         self.background = None
         self.body = b""
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
