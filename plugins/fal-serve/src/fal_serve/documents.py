@@ -5,7 +5,7 @@ OpenAPI documents: what fal adds to those of FastAPI.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -74,10 +74,11 @@ def _describe_websocket(
     document: Document, signature: RouteSignature, handler: Callable[..., Any]
 ) -> None:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    names = [
-        _add_model(schemas, each) for each in (signature.input_modal, signature.output_modal)
-    ]
     shown = getattr(handler, "original_func", handler)
+    names = [
+        _add_model(schemas, signature.input_modal, f"{shown.__name__}_input"),
+        _add_model(schemas, signature.output_modal, f"{shown.__name__}_output"),
+    ]
     path = document.setdefault("paths", {}).setdefault(signature.path, {})
     path["x-fal-protocol"] = _protocol(signature, shown)
     if "post" not in path and any(names):
@@ -87,14 +88,22 @@ def _describe_websocket(
         order.append(signature.path)
 
 
-def _add_model(schemas: Document, model: type | None) -> str | None:
+def _add_model(schemas: Document, model: Any, otherwise: str) -> str | None:
+    """
+    Add the schema of *model*, and return its name: *otherwise* where it is no class.
+    """
     if model is None:
         return None
     template = "#/components/schemas/{model}"
-    schema = TypeAdapter(model).json_schema(ref_template=template)
+    try:
+        schema = TypeAdapter(model).json_schema(ref_template=template)
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        # A class that only its own codec knows, such as an array.
+        return None
     schemas.update(schema.pop("$defs", {}))
-    schemas[model.__name__] = schema
-    return model.__name__
+    name = model.__name__ if isinstance(model, type) and not get_args(model) else otherwise
+    schemas[name] = schema
+    return name
 
 
 def _protocol(signature: RouteSignature, handler: Callable[..., Any]) -> Document:
