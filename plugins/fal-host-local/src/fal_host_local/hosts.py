@@ -52,6 +52,7 @@ class LocalHost(Host[..., Any]):
         detach=True,
         options=frozenset(
             (
+                "health_check_config",
                 "keep_alive",
                 "max_concurrency",
                 "max_multiplexing",

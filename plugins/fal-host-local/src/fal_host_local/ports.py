@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from fal_core.caches import cache_root
@@ -170,14 +171,19 @@ def _listening(port: int, folder: str) -> set[str]:
 
 def _processes_with(inodes: set[str]) -> list[int]:
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    found = []
-    for name in os.listdir("/proc") if wanted else ():
-        if not name.isdigit():
-            continue
-        try:
-            links = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{name}/fd")]
-        except OSError:
-            continue
-        if wanted.intersection(links):
-            found.append(int(name))
+    names = os.listdir("/proc") if wanted else []
+    return [int(name) for name in names if name.isdigit() and wanted & _open_files(name)]
+
+
+def _open_files(pid: str) -> set[str]:
+    """
+    Return what the descriptors of a process lead to, as far as one may know.
+    """
+    found = set()
+    try:
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(FileNotFoundError):
+                found.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+    except OSError:
+        pass
     return found
