@@ -149,7 +149,7 @@ class InProcessExecution:
         if self._ended or self._cancelled:
             return
         self._cancelled = True
-        if self.service.cancel():
+        if self.service.cancel(grace):
             # It can be ended, and its end is told once it has.
             return
         # What waits for the caller ends by itself; anything else is abandoned.

@@ -48,11 +48,18 @@ class Service:
         """
         self._call(self._drain)
 
-    def cancel(self) -> bool:
+    def cancel(self, grace: float) -> bool:
         """
-        End it; return False if there is nothing to end.
+        End it, and what it still does after *grace* seconds; return False if there is
+        nothing to end.
         """
-        return self._task is not None and self._call(self._task.cancel)
+
+        def end() -> None:
+            assert self._loop is not None and self._task is not None
+            self._drain()
+            self._loop.call_later(grace, self._task.cancel)
+
+        return self._call(end)
 
     def _call(self, action: Callable[[], object]) -> bool:
         loop = self._loop
