@@ -55,7 +55,8 @@ class Service:
         """
 
         def end() -> None:
-            assert self._loop is not None and self._task is not None
+            assert self._loop is not None
+            assert self._task is not None
             self._drain()
             self._loop.call_later(grace, self._task.cancel)
 

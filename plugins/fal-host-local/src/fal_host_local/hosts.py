@@ -261,6 +261,8 @@ def _await_end(worker: Worker, keeper: Keeper, number: int) -> None:
         if keeper.wait(number, _PATIENCE) is None:
             worker.kill()
             keeper.wait(number, _PATIENCE)
+        # Nobody reads its stream any more, and would notice that it has ended.
+        worker.abandon()
 
 
 def _make_arenas() -> tuple[Arenas, list[int]]:
