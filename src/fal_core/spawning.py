@@ -50,6 +50,7 @@ class SpawnSink:
         self._outcome: Outcome | None = None
         self._items: list[Any] | None = None
         self._owed = 0
+        self._exited = False
         self._lock = threading.Lock()
 
     def follow(self, execution: Execution) -> None:
@@ -58,6 +59,13 @@ class SpawnSink:
         """
         self.execution = execution
         self._give_credit()
+
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the call has ended.
+        """
+        return self._exited
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Log):
@@ -96,6 +104,7 @@ class SpawnSink:
             self.execution.send(Frame(frames.CREDIT, 0, owed, 0, b""))
 
     def _end(self, exited: Exited) -> None:
+        self._exited = True
         future = self.info.future
         assert future is not None
         try:
