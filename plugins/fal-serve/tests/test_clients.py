@@ -123,9 +123,9 @@ def test_methods_have_the_signature_of_their_handlers(client):
     """
     assert str(inspect.signature(client.mixed)).startswith("(prompt: ")
     assert {"model", "talk", "count"} <= set(dir(client))
-    with pytest.raises(AttributeError, match="'modle'.*It has: .*model"):
+    with pytest.raises(AttributeError, match=r"'modle'.*It has: .*model"):
         _ = client.modle
-    with pytest.raises(TypeError, match="model.*missing"):
+    with pytest.raises(TypeError, match=r"model.*missing"):
         client.model()
 
 
