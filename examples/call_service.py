@@ -4,8 +4,9 @@ Start the service of ``examples/service.py``, call all it has, and end it.
 
 from __future__ import annotations
 
-from fal_serve import AppClient
 from service import Reader, Text
+
+from fal_serve import AppClient
 
 
 def main() -> None:
