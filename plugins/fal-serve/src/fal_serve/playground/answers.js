@@ -42,14 +42,11 @@ class AnswerPanel {
   }
 
   tell(kind, text) {
-    const { response } = this;
-    const id = response?.headers.get("x-fal-request-id");
     this.time = make("span", { class: "time" }, this.elapsed());
     this.status.replaceChildren(
       make("span", { class: `badge ${kind}` }, text),
       this.time,
       ...(this.count ? [make("span", { class: "size" }, inBytes(this.count))] : []),
-      ...(id ? [make("span", { class: "request-id", title: "Request id" }, id, copyButton("Copy the request id", () => id))] : []),
     );
   }
 
@@ -57,8 +54,11 @@ class AnswerPanel {
   begin(response) {
     this.response = response;
     const lines = [...response.headers].map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
-    this.headers.replaceChildren(make("details", {},
-      make("summary", {}, `${lines.length} headers`), make("dl", {}, lines)));
+    const id = response.headers.get("x-fal-request-id");
+    this.headers.replaceChildren(
+      ...(id ? [make("div", { class: "request-id" }, "request id ", make("code", {}, id), copyButton("Copy the request id", () => id))] : []),
+      make("details", {}, make("summary", {}, `${lines.length} headers`), make("dl", {}, lines)),
+    );
     this.tell(response.ok ? "running" : "failed", `${response.status} ${response.statusText}`.trim());
   }
 

@@ -30,7 +30,7 @@ const ICONS = {
   menu: "M4 7h16M4 12h16M4 17h16",
   plus: "M12 5v14M5 12h14",
   run: "M7 4.5v15l12-7.5z",
-  theme: "M12 3a9 9 0 1 0 0 18zM12 3a9 9 0 0 1 0 18",
+  theme: "M12 3a9 9 0 1 0 0 18a9 9 0 1 0 0-18zM12 5.4a6.6 6.6 0 0 1 0 13.2z",
   file: "M14 3H6v18h12V7zM14 3v4h4",
 };
 

@@ -57,6 +57,7 @@ class UnionField extends Compound {
     this.variants = schema.anyOf;
     const names = this.variants.map((variant) => {
       const found = resolveSchema(options.document, variant).schema;
+      if (found.enum) return found.enum.slice(0, 4).join(", ") + (found.enum.length > 4 ? ", …" : "");
       return kindOf(found) === "object" && found.title ? found.title : describeType(options.document, found);
     });
     this.select = make(

@@ -186,10 +186,11 @@ function describeBounds(schema) {
   if (least !== undefined) said.push(`${schema.minimum === undefined ? ">" : "≥"} ${least}`);
   if (most !== undefined) said.push(`${schema.maximum === undefined ? "<" : "≤"} ${most}`);
   if (schema.multipleOf) said.push(`in steps of ${schema.multipleOf}`);
-  if (schema.minLength) said.push(`at least ${schema.minLength} characters`);
-  if (schema.maxLength !== undefined) said.push(`at most ${schema.maxLength} characters`);
+  const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+  if (schema.minLength) said.push(`at least ${counted(schema.minLength, "character")}`);
+  if (schema.maxLength !== undefined) said.push(`at most ${counted(schema.maxLength, "character")}`);
   if (schema.pattern) said.push(`matches ${schema.pattern}`);
-  if (schema.minItems) said.push(`at least ${schema.minItems} items`);
-  if (schema.maxItems !== undefined) said.push(`at most ${schema.maxItems} items`);
+  if (schema.minItems) said.push(`at least ${counted(schema.minItems, "item")}`);
+  if (schema.maxItems !== undefined) said.push(`at most ${counted(schema.maxItems, "item")}`);
   return said.join(", ");
 }

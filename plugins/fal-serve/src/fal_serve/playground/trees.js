@@ -2,6 +2,7 @@
 
 const SHOWN_PARTS = 100;
 const SHOWN_TEXT = 2000;
+const SHOWN_DATA = 64;
 
 /**
  * Show a value of JSON or MessagePack. Parts are made once they are unfolded.
@@ -56,9 +57,10 @@ function showLeaf(value) {
     const kind = value === null ? "null" : typeof value;
     return make("span", { class: kind }, isObject(value) && !(value instanceof Date) ? "{}" : toText(value));
   }
-  const text = make("span", { class: "string" }, JSON.stringify(value.slice(0, SHOWN_TEXT)));
+  const most = value.startsWith("data:") ? SHOWN_DATA : SHOWN_TEXT;
+  const text = make("span", { class: "string" }, JSON.stringify(value.slice(0, most)));
   const copy = copyButton("Copy the text", () => value);
-  if (value.length <= SHOWN_TEXT) return make("span", {}, text, copy);
+  if (value.length <= most) return make("span", {}, text, copy);
   const more = button(`… ${inBytes(value.length)}, show all`, () => {
     text.textContent = JSON.stringify(value);
     more.remove();
