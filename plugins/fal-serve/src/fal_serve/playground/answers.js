@@ -77,7 +77,22 @@ class AnswerPanel {
       this.streamed = make("pre", { class: "streamed", tabindex: "0", "aria-label": "Text of the answer" });
       this.content.append(make("div", { class: "tools" }, copyButton("Copy the text", () => this.streamed.textContent)), this.streamed);
     }
-    this.streamed.append(text);
+    this.streamed.append(make("span", {}, text));
+  }
+
+  /** Show an event that is text: after the others, or in a line of its own. */
+  appendEvent(text) {
+    this.append(text);
+    const parts = this.streamed.children;
+    if (parts.length !== 2) return;
+    const lines = button("Lines", () => setLines(lines.getAttribute("aria-pressed") === "false"), { class: "small" });
+    const setLines = (isOn) => {
+      lines.setAttribute("aria-pressed", String(isOn));
+      this.streamed.classList.toggle("lines", isOn);
+    };
+    // Whole words without a space between are items, not pieces of a text.
+    setLines([...parts].every((part) => /^\w+$/.test(part.textContent)));
+    this.streamed.previousSibling.prepend(lines);
   }
 
   addEvents(events, length) {
@@ -86,7 +101,7 @@ class AnswerPanel {
       this.events += 1;
       const value = parsedOr(data);
       if (kind === "error") this.showFailure(value);
-      else if (typeof value === "string" && kind === "message") this.append(value);
+      else if (typeof value === "string" && kind === "message") this.appendEvent(value);
       else this.addRow(kind, value);
     }
     if (events.length) this.tell("running", `${this.events} event${this.events === 1 ? "" : "s"}`);

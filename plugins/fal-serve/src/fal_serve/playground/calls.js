@@ -34,13 +34,13 @@ class CallView {
     this.cancelButton = button("Cancel", () => this.cancel(), { picture: "cancel", shown: "Cancel", disabled: true });
     this.problem = make("p", { class: "error", role: "alert", hidden: true });
     const actions = make("div", { class: "actions" }, this.problem, this.runButton, this.cancelButton,
-      make("span", { class: "shortcut", "aria-hidden": "true" }, SHORTCUT),
-      makeSnippets(base, endpoint, () => this.editor.value));
+      make("span", { class: "shortcut", "aria-hidden": "true" }, SHORTCUT));
+    const snippets = makeSnippets(base, endpoint, () => this.editor.value);
     this.element = make("div", { class: "view", on: { keydown: (event) => this.press(event) } },
       makeHead(base, endpoint),
       make("div", { class: "panels" },
         make("section", { class: "panel input", "aria-label": "Input" },
-          make("div", { class: "panel-head" }, make("h2", {}, "Input")), this.editor.element, actions),
+          make("div", { class: "panel-head" }, make("h2", {}, "Input"), snippets), this.editor.element, actions),
         this.answer.element));
   }
 
@@ -68,6 +68,8 @@ class CallView {
     this.running = controller;
     this.setRunning(true);
     this.answer.start();
+    // On a narrow screen it is below the input.
+    if (matchMedia("(max-width: 1100px)").matches) this.answer.element.scrollIntoView({ block: "nearest" });
     try {
       await perform(toRequest(this.base, this.endpoint, this.editor.value), this.answer, controller.signal);
       this.showErrors();

@@ -26,10 +26,10 @@ class SocketView {
   inputPanel() {
     const actions = make("div", { class: "actions" }, this.problem, this.sendButton, this.connectButton,
       make("span", { class: "codec" }, make("label", { for: this.codec.id }, "as"), this.codec),
-      make("span", { class: "shortcut", "aria-hidden": "true" }, SHORTCUT),
-      makeSnippets(this.base, this.endpoint, () => ({ ...this.editor.value, codec: this.codec.value })));
+      make("span", { class: "shortcut", "aria-hidden": "true" }, SHORTCUT));
+    const snippets = makeSnippets(this.base, this.endpoint, () => ({ ...this.editor.value, codec: this.codec.value }));
     return make("section", { class: "panel input", "aria-label": "Message" },
-      make("div", { class: "panel-head" }, make("h2", {}, "Message")), this.editor.element, actions);
+      make("div", { class: "panel-head" }, make("h2", {}, "Message"), snippets), this.editor.element, actions);
   }
 
   messagePanel() {
