@@ -10,14 +10,20 @@ class AnswerPanel {
     this.status = make("div", { class: "status" });
     this.headers = make("div", { class: "headers" });
     this.content = make("div", { class: "content" });
-    this.element = make("section", { class: "panel answer", "aria-label": "Answer" },
+    this.element = make(
+      "section",
+      { class: "panel answer", "aria-label": "Answer" },
       make("div", { class: "panel-head" }, make("h2", {}, "Answer"), this.status),
-      this.headers, this.content);
+      this.headers,
+      this.content,
+    );
     this.rest();
   }
 
   rest() {
-    this.content.replaceChildren(make("p", { class: "empty" }, "Run the endpoint, and its answer comes here."));
+    this.content.replaceChildren(
+      make("p", { class: "empty" }, "Run the endpoint, and its answer comes here."),
+    );
   }
 
   /** Begin anew: a request was sent. */
@@ -33,7 +39,12 @@ class AnswerPanel {
     this.element.setAttribute("aria-busy", "true");
     this.tell("running", "Running");
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.clock = setInterval(() => { this.time.textContent = this.elapsed(); }, still ? 1000 : 100);
+    this.clock = setInterval(
+      () => {
+        this.time.textContent = this.elapsed();
+      },
+      still ? 1000 : 100,
+    );
     announce("Running.");
   }
 
@@ -53,13 +64,29 @@ class AnswerPanel {
   /** The head of the answer has come. */
   begin(response) {
     this.response = response;
-    const lines = [...response.headers].map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
+    const lines = [...response.headers].map(([name, value]) => [
+      make("dt", {}, name),
+      make("dd", {}, value),
+    ]);
     const id = response.headers.get("x-fal-request-id");
     this.headers.replaceChildren(
-      ...(id ? [make("div", { class: "request-id" }, "request id ", make("code", {}, id), copyButton("Copy the request id", () => id))] : []),
+      ...(id
+        ? [
+            make(
+              "div",
+              { class: "request-id" },
+              "request id ",
+              make("code", {}, id),
+              copyButton("Copy the request id", () => id),
+            ),
+          ]
+        : []),
       make("details", {}, make("summary", {}, `${lines.length} headers`), make("dl", {}, lines)),
     );
-    this.tell(response.ok ? "running" : "failed", `${response.status} ${response.statusText}`.trim());
+    this.tell(
+      response.ok ? "running" : "failed",
+      `${response.status} ${response.statusText}`.trim(),
+    );
   }
 
   addBytes(bytes, text) {
@@ -74,8 +101,19 @@ class AnswerPanel {
   /** Show text as it comes. */
   append(text) {
     if (!this.streamed) {
-      this.streamed = make("pre", { class: "streamed", tabindex: "0", "aria-label": "Text of the answer" });
-      this.content.append(make("div", { class: "tools" }, copyButton("Copy the text", () => this.streamed.textContent)), this.streamed);
+      this.streamed = make("pre", {
+        class: "streamed",
+        tabindex: "0",
+        "aria-label": "Text of the answer",
+      });
+      this.content.append(
+        make(
+          "div",
+          { class: "tools" },
+          copyButton("Copy the text", () => this.streamed.textContent),
+        ),
+        this.streamed,
+      );
     }
     this.streamed.append(make("span", {}, text));
   }
@@ -85,7 +123,9 @@ class AnswerPanel {
     this.append(text);
     const parts = this.streamed.children;
     if (parts.length !== 2) return;
-    const lines = button("Lines", () => setLines(lines.getAttribute("aria-pressed") === "false"), { class: "small" });
+    const lines = button("Lines", () => setLines(lines.getAttribute("aria-pressed") === "false"), {
+      class: "small",
+    });
     const setLines = (isOn) => {
       lines.setAttribute("aria-pressed", String(isOn));
       this.streamed.classList.toggle("lines", isOn);
@@ -115,10 +155,13 @@ class AnswerPanel {
     }
     const gallery = makeGallery(value);
     if (gallery) this.latest.replaceChildren(gallery);
-    const row = make("li", {},
+    const row = make(
+      "li",
+      {},
       make("span", { class: "when" }, this.elapsed()),
       kind === "message" ? null : make("span", { class: "type" }, kind),
-      makeTree(value, { open: 1 }));
+      makeTree(value, { open: 1 }),
+    );
     this.rows.append(row);
     if (this.rows.childElementCount > MOST_EVENTS) this.rows.firstElementChild.remove();
   }
@@ -126,12 +169,16 @@ class AnswerPanel {
   /** The answer is complete. */
   end() {
     const { response } = this;
-    this.finish(response.ok ? "good" : "failed", `${response.status} ${response.statusText}`.trim());
+    this.finish(
+      response.ok ? "good" : "failed",
+      `${response.status} ${response.statusText}`.trim(),
+    );
     if (this.events || this.streamed) return this.celebrate();
     const type = response.headers.get("content-type") ?? "";
     if (/[/+]json\b/.test(type)) this.showJson();
     else if (this.count) this.showFile(type);
-    else if (response.ok) this.content.append(make("p", { class: "empty" }, "The answer is empty."));
+    else if (response.ok)
+      this.content.append(make("p", { class: "empty" }, "The answer is empty."));
     return this.celebrate();
   }
 
@@ -146,11 +193,20 @@ class AnswerPanel {
     const value = parsedOr(this.text);
     this.value = value;
     const gallery = makeGallery(value);
-    const save = button("Download", () => download(new Blob([this.text], { type: "application/json" }), "answer.json"), { picture: "down", class: "quiet" });
+    const save = button(
+      "Download",
+      () => download(new Blob([this.text], { type: "application/json" }), "answer.json"),
+      { picture: "down", class: "quiet" },
+    );
     save.setAttribute("aria-label", "Download the answer");
     this.content.append(
       ...(gallery ? [gallery] : []),
-      make("div", { class: "tools" }, copyButton("Copy the answer", () => toText(value)), save),
+      make(
+        "div",
+        { class: "tools" },
+        copyButton("Copy the answer", () => toText(value)),
+        save,
+      ),
       make("div", { class: "tree" }, makeTree(value, { open: 3 })),
     );
   }
@@ -160,11 +216,19 @@ class AnswerPanel {
     const blob = new Blob(this.chunks, { type: plain });
     const kind = /^(image|video|audio)\//.exec(plain)?.[1];
     // An SVG is shown as an image only, where its scripts do nothing.
-    if (kind) this.content.append(make("div", { class: "gallery" }, showMedia({ kind, url: URL.createObjectURL(blob) })));
+    if (kind)
+      this.content.append(
+        make("div", { class: "gallery" }, showMedia({ kind, url: URL.createObjectURL(blob) })),
+      );
     const ending = plain.split("/")[1]?.replace(/^x-|\+.*$/g, "") || "bin";
     const name = { "octet-stream": "bin", jpeg: "jpg", plain: "txt" }[ending] ?? ending;
-    this.content.append(button("Download", () => download(blob, `answer.${name}`),
-      { picture: "down", shown: `Download ${inBytes(this.count)} of ${plain || "bytes"}`, class: "download" }));
+    this.content.append(
+      button("Download", () => download(blob, `answer.${name}`), {
+        picture: "down",
+        shown: `Download ${inBytes(this.count)} of ${plain || "bytes"}`,
+        class: "download",
+      }),
+    );
   }
 
   finish(kind, text) {
@@ -183,22 +247,38 @@ class AnswerPanel {
   failed(error) {
     const begun = this.response !== null;
     this.finish("failed", begun ? "Broken off" : "No answer");
-    this.showFailure(begun
-      ? "The service has broken the answer off. What came before stands here."
-      : `The service could not be reached, or has refused the connection. (${error.message})`);
+    this.showFailure(
+      begun
+        ? "The service has broken the answer off. What came before stands here."
+        : `The service could not be reached, or has refused the connection. (${error.message})`,
+    );
     announce(begun ? "The answer was broken off." : "There was no answer.");
   }
 
   showFailure(value) {
     const text = typeof value === "string" ? value : value?.detail;
-    this.content.append(make("div", { class: "failure", role: "alert" }, typeof text === "string" ? text : makeTree(value)));
+    this.content.append(
+      make(
+        "div",
+        { class: "failure", role: "alert" },
+        typeof text === "string" ? text : makeTree(value),
+      ),
+    );
   }
 
   /** Say what is wrong with which fields, with a way to each. */
   showErrors(errors) {
-    const items = errors.map(({ place, text, go }) => make("li", {},
-      go ? button(place, go, { class: "link" }) : make("code", {}, place), ` ${text}`));
-    this.content.prepend(make("div", { class: "failure" }, make("ul", { "aria-label": "Wrong fields" }, items)));
+    const items = errors.map(({ place, text, go }) =>
+      make(
+        "li",
+        {},
+        go ? button(place, go, { class: "link" }) : make("code", {}, place),
+        ` ${text}`,
+      ),
+    );
+    this.content.prepend(
+      make("div", { class: "failure" }, make("ul", { "aria-label": "Wrong fields" }, items)),
+    );
   }
 }
 

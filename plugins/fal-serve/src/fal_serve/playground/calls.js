@@ -4,12 +4,18 @@
  * The head of an endpoint: its name, how it is reached, and what it says of itself.
  */
 function makeHead(base, endpoint) {
-  return make("header", { class: "endpoint-head" },
+  return make(
+    "header",
+    { class: "endpoint-head" },
     make("h1", {}, endpoint.title),
-    make("p", { class: "address" },
+    make(
+      "p",
+      { class: "address" },
       make("span", { class: `method ${endpoint.method.toLowerCase()}` }, endpoint.method),
-      make("code", {}, endpoint.path)),
-    endpoint.description ? make("p", { class: "description" }, endpoint.description) : null);
+      make("code", {}, endpoint.path),
+    ),
+    endpoint.description ? make("p", { class: "description" }, endpoint.description) : null,
+  );
 }
 
 /**
@@ -17,11 +23,22 @@ function makeHead(base, endpoint) {
  */
 function makeSnippets(base, endpoint, read) {
   const languages = endpoint.protocol ? ["Python"] : ["curl", "Python"];
-  const buttons = languages.map((language) => button(`Copy as ${language}`, async () => {
-    await copyText(snippetsOf(base, endpoint, read())[language]);
-    announce(`Copied as ${language}.`);
-  }, { picture: "copy", shown: language, class: "small", "aria-label": `Copy as ${language}` }));
-  return make("div", { class: "snippets", role: "group", "aria-label": "Copy as" }, make("span", {}, "Copy as"), buttons);
+  const buttons = languages.map((language) =>
+    button(
+      `Copy as ${language}`,
+      async () => {
+        await copyText(snippetsOf(base, endpoint, read())[language]);
+        announce(`Copied as ${language}.`);
+      },
+      { picture: "copy", shown: language, class: "small", "aria-label": `Copy as ${language}` },
+    ),
+  );
+  return make(
+    "div",
+    { class: "snippets", role: "group", "aria-label": "Copy as" },
+    make("span", {}, "Copy as"),
+    buttons,
+  );
 }
 
 class CallView {
@@ -30,18 +47,44 @@ class CallView {
     this.endpoint = endpoint;
     this.editor = new InputEditor(document, endpoint, changed);
     this.answer = new AnswerPanel();
-    this.runButton = button("Run", () => this.run(), { picture: "run", shown: "Run", class: "primary", "aria-keyshortcuts": "Control+Enter Meta+Enter" });
-    this.cancelButton = button("Cancel", () => this.cancel(), { picture: "cancel", shown: "Cancel", disabled: true });
+    this.runButton = button("Run", () => this.run(), {
+      picture: "run",
+      shown: "Run",
+      class: "primary",
+      "aria-keyshortcuts": "Control+Enter Meta+Enter",
+    });
+    this.cancelButton = button("Cancel", () => this.cancel(), {
+      picture: "cancel",
+      shown: "Cancel",
+      disabled: true,
+    });
     this.problem = make("p", { class: "error", role: "alert", hidden: true });
-    const actions = make("div", { class: "actions" }, this.problem, this.runButton, this.cancelButton,
-      make("span", { class: "shortcut", "aria-hidden": "true" }, SHORTCUT));
+    const actions = make(
+      "div",
+      { class: "actions" },
+      this.problem,
+      this.runButton,
+      this.cancelButton,
+      make("span", { class: "shortcut", "aria-hidden": "true" }, SHORTCUT),
+    );
     const snippets = makeSnippets(base, endpoint, () => this.editor.value);
-    this.element = make("div", { class: "view", on: { keydown: (event) => this.press(event) } },
+    this.element = make(
+      "div",
+      { class: "view", on: { keydown: (event) => this.press(event) } },
       makeHead(base, endpoint),
-      make("div", { class: "panels" },
-        make("section", { class: "panel input", "aria-label": "Input" },
-          make("div", { class: "panel-head" }, make("h2", {}, "Input"), snippets), this.editor.element, actions),
-        this.answer.element));
+      make(
+        "div",
+        { class: "panels" },
+        make(
+          "section",
+          { class: "panel input", "aria-label": "Input" },
+          make("div", { class: "panel-head" }, make("h2", {}, "Input"), snippets),
+          this.editor.element,
+          actions,
+        ),
+        this.answer.element,
+      ),
+    );
   }
 
   press(event) {
@@ -69,9 +112,14 @@ class CallView {
     this.setRunning(true);
     this.answer.start();
     // On a narrow screen it is below the input.
-    if (matchMedia("(max-width: 1100px)").matches) this.answer.element.scrollIntoView({ block: "nearest" });
+    if (matchMedia("(max-width: 1100px)").matches)
+      this.answer.element.scrollIntoView({ block: "nearest" });
     try {
-      await perform(toRequest(this.base, this.endpoint, this.editor.value), this.answer, controller.signal);
+      await perform(
+        toRequest(this.base, this.endpoint, this.editor.value),
+        this.answer,
+        controller.signal,
+      );
       this.showErrors();
     } catch (error) {
       if (controller.signal.aborted) this.answer.cancelled();
@@ -84,7 +132,9 @@ class CallView {
 
   setRunning(isRunning) {
     // The focus goes with the button that can be pressed.
-    const [off, on] = isRunning ? [this.runButton, this.cancelButton] : [this.cancelButton, this.runButton];
+    const [off, on] = isRunning
+      ? [this.runButton, this.cancelButton]
+      : [this.cancelButton, this.runButton];
     const moves = document.activeElement === off;
     on.disabled = false;
     if (moves) on.focus();

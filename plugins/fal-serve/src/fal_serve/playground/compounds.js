@@ -12,7 +12,18 @@ class Compound extends Field {
   /** Make a field of something in this one. */
   inner(schema, name, { label = name, required = true, ...more } = {}) {
     const { document, changed, depth = 0 } = this.options;
-    return makeField(schema, { document, changed: () => { this.loosen(); changed(); }, name, label, required, depth: depth + 1, ...more });
+    return makeField(schema, {
+      document,
+      changed: () => {
+        this.loosen();
+        changed();
+      },
+      name,
+      label,
+      required,
+      depth: depth + 1,
+      ...more,
+    });
   }
 
   loosen() {
@@ -37,7 +48,9 @@ class Compound extends Field {
   group(...beside) {
     const { label, document, depth, plain, required } = this.options;
     if (!depth) return make("div", { class: "group root" }, this.error, this.body, beside);
-    this.note.textContent = [this.schema.description, describeBounds(this.schema)].filter(Boolean).join(" · ");
+    this.note.textContent = [this.schema.description, describeBounds(this.schema)]
+      .filter(Boolean)
+      .join(" · ");
     const heading = make(
       "legend",
       { class: plain ? "heading visually-hidden" : "heading" },
@@ -45,7 +58,15 @@ class Compound extends Field {
       required ? make("span", { class: "required", "aria-hidden": "true" }, "required") : null,
       make("span", { class: "type" }, describeType(document, this.schema)),
     );
-    return make("fieldset", { class: "group" }, heading, this.note.textContent ? this.note : null, this.error, this.body, beside);
+    return make(
+      "fieldset",
+      { class: "group" },
+      heading,
+      this.note.textContent ? this.note : null,
+      this.error,
+      this.body,
+      beside,
+    );
   }
 }
 
@@ -57,9 +78,16 @@ class ObjectField extends Compound {
     super(schema, options);
     this.fields = new Map();
     for (const [name, property] of orderedProperties(schema)) {
-      this.fields.set(name, this.inner(property, name, { required: (schema.required ?? []).includes(name) }));
+      this.fields.set(
+        name,
+        this.inner(property, name, { required: (schema.required ?? []).includes(name) }),
+      );
     }
-    this.others = this.inner({ type: "object", description: "Not among the properties that are described." }, "other fields", { required: false });
+    this.others = this.inner(
+      { type: "object", description: "Not among the properties that are described." },
+      "other fields",
+      { required: false },
+    );
     this.body.append(...[...this.fields.values(), this.others].map((field) => field.element));
     this.element = this.group();
   }
@@ -79,7 +107,8 @@ class ObjectField extends Compound {
   }
 
   show(value = {}) {
-    for (const [name, field] of this.fields) field.value = Object.hasOwn(value, name) ? value[name] : undefined;
+    for (const [name, field] of this.fields)
+      field.value = Object.hasOwn(value, name) ? value[name] : undefined;
     const others = Object.entries(value).filter(([name]) => !this.fields.has(name));
     this.others.value = others.length ? Object.fromEntries(others) : undefined;
     this.others.element.hidden = !others.length;
@@ -97,7 +126,11 @@ class ArrayField extends Compound {
   constructor(schema, options) {
     super(schema, options);
     this.items = [];
-    this.add = button("Add an item", () => this.append(), { picture: "plus", shown: "Add", class: "small" });
+    this.add = button("Add an item", () => this.append(), {
+      picture: "plus",
+      shown: "Add",
+      class: "small",
+    });
     this.add.setAttribute("aria-label", `Add an item to ${options.label}`);
     this.element = this.group(this.add);
   }
@@ -122,9 +155,15 @@ class ArrayField extends Compound {
 
   put(value) {
     const name = this.options.name.replace(/s$/, "");
-    const field = this.inner(this.schema.items ?? {}, name, { label: `${this.options.label} ${this.items.length + 1}`, plain: true });
+    const field = this.inner(this.schema.items ?? {}, name, {
+      label: `${this.options.label} ${this.items.length + 1}`,
+      plain: true,
+    });
     field.value = value;
-    const remove = button("Remove this item", () => this.remove(item), { picture: "cancel", class: "quiet" });
+    const remove = button("Remove this item", () => this.remove(item), {
+      picture: "cancel",
+      class: "quiet",
+    });
     const item = { field, remove, row: make("div", { class: "item" }, field.element, remove) };
     this.items.push(item);
     this.body.append(item.row);
@@ -161,7 +200,9 @@ class ArrayField extends Compound {
 
   show(value = []) {
     // What is there already keeps its place, and with it the focus.
-    value.slice(0, this.items.length).forEach((each, index) => { this.items[index].field.value = each; });
+    value.slice(0, this.items.length).forEach((each, index) => {
+      this.items[index].field.value = each;
+    });
     for (const item of this.items.splice(value.length)) item.row.remove();
     for (const each of value.slice(this.items.length)) this.put(each);
     this.renumber();
@@ -179,11 +220,15 @@ class MapField extends Compound {
   constructor(schema, options) {
     super(schema, options);
     this.entries = [];
-    this.add = button("Add an entry", () => {
-      this.put("", initialValue(options.document, schema.additionalProperties, true));
-      this.entries.at(-1).key.focus();
-      this.changedEntries();
-    }, { picture: "plus", shown: "Add", class: "small" });
+    this.add = button(
+      "Add an entry",
+      () => {
+        this.put("", initialValue(options.document, schema.additionalProperties, true));
+        this.entries.at(-1).key.focus();
+        this.changedEntries();
+      },
+      { picture: "plus", shown: "Add", class: "small" },
+    );
     this.add.setAttribute("aria-label", `Add an entry to ${options.label}`);
     this.element = this.group(this.add);
   }
@@ -197,15 +242,29 @@ class MapField extends Compound {
   }
 
   put(name, value) {
-    const field = this.inner(this.schema.additionalProperties, name || "value", { label: "value", plain: true });
+    const field = this.inner(this.schema.additionalProperties, name || "value", {
+      label: "value",
+      plain: true,
+    });
     field.value = value;
-    const key = make("input", { type: "text", class: "key", value: name, placeholder: "key", "aria-label": "key", on: { input: () => this.changedEntries() } });
-    const remove = button("Remove this entry", () => {
-      this.entries = this.entries.filter((each) => each !== entry);
-      entry.row.remove();
-      this.add.focus();
-      this.changedEntries();
-    }, { picture: "cancel", class: "quiet" });
+    const key = make("input", {
+      type: "text",
+      class: "key",
+      value: name,
+      placeholder: "key",
+      "aria-label": "key",
+      on: { input: () => this.changedEntries() },
+    });
+    const remove = button(
+      "Remove this entry",
+      () => {
+        this.entries = this.entries.filter((each) => each !== entry);
+        entry.row.remove();
+        this.add.focus();
+        this.changedEntries();
+      },
+      { picture: "cancel", class: "quiet" },
+    );
     const entry = { key, field, row: make("div", { class: "item" }, key, field.element, remove) };
     this.entries.push(entry);
     this.body.append(entry.row);
@@ -217,7 +276,9 @@ class MapField extends Compound {
   }
 
   read() {
-    return Object.fromEntries(this.entries.map(({ key, field }) => [key.value, field.value ?? null]));
+    return Object.fromEntries(
+      this.entries.map(({ key, field }) => [key.value, field.value ?? null]),
+    );
   }
 
   show(value = {}) {

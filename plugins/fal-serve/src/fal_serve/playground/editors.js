@@ -11,7 +11,11 @@ class InputEditor {
       changed();
     };
     const options = { document, changed: this.changed, depth: 0, required: true, certain: true };
-    this.parameters = makeField(parameterSchema(endpoint), { ...options, name: "parameters", label: "Parameters" });
+    this.parameters = makeField(parameterSchema(endpoint), {
+      ...options,
+      name: "parameters",
+      label: "Parameters",
+    });
     this.element = make("div", { class: "editor" });
     if (endpoint.parameters.length) this.element.append(this.parameters.element);
     if (endpoint.body) {
@@ -29,13 +33,24 @@ class InputEditor {
 
   addViews() {
     this.json = make("textarea", {
-      class: "code raw", spellcheck: "false", "aria-label": "Input as JSON", "aria-describedby": newId(), rows: 12,
+      class: "code raw",
+      spellcheck: "false",
+      "aria-label": "Input as JSON",
+      "aria-describedby": newId(),
+      rows: 12,
       on: { input: () => this.readJson() },
     });
-    this.jsonError = make("p", { class: "error", id: this.json.getAttribute("aria-describedby"), hidden: true });
+    this.jsonError = make("p", {
+      class: "error",
+      id: this.json.getAttribute("aria-describedby"),
+      hidden: true,
+    });
     const form = make("div", { class: "form" }, this.body.element);
     const raw = make("div", { class: "form" }, this.json, this.jsonError);
-    this.tabs = makeTabs("How the input is shown", [["Form", form], ["JSON", raw]]);
+    this.tabs = makeTabs("How the input is shown", [
+      ["Form", form],
+      ["JSON", raw],
+    ]);
     this.element.append(this.tabs.list, form, raw);
   }
 
@@ -52,8 +67,10 @@ class InputEditor {
   /** What keeps the input from being sent. */
   get problem() {
     if (this.jsonError && !this.jsonError.hidden) return this.jsonError.textContent;
-    const missing = this.endpoint.parameters.find(({ name, in: place }) => place === "path"
-      && [undefined, ""].includes(this.parameters.value[name]));
+    const missing = this.endpoint.parameters.find(
+      ({ name, in: place }) =>
+        place === "path" && [undefined, ""].includes(this.parameters.value[name]),
+    );
     if (missing) return `The path needs a value for ${missing.name}.`;
     return this.parameters.problem || this.body?.problem || "";
   }
@@ -112,8 +129,12 @@ class InputEditor {
 function parameterSchema(endpoint) {
   return {
     type: "object",
-    properties: Object.fromEntries(endpoint.parameters.map(({ name, schema = {}, description, in: place }) => [
-      name, { description: description ?? `In the ${place}.`, ...schema }])),
+    properties: Object.fromEntries(
+      endpoint.parameters.map(({ name, schema = {}, description, in: place }) => [
+        name,
+        { description: description ?? `In the ${place}.`, ...schema },
+      ]),
+    ),
     required: endpoint.parameters.filter((each) => each.required).map((each) => each.name),
     additionalProperties: false,
   };

@@ -19,7 +19,7 @@ function make(tag, attributes = {}, ...children) {
       element.setAttribute(name, value === true ? "" : value);
     }
   }
-  element.append(...children.flat().filter((each) => each !== null && each !== undefined));
+  element.append(...children.flat(Infinity).filter((each) => each !== null && each !== undefined));
   return element;
 }
 
@@ -88,12 +88,16 @@ function announce(text) {
  * Make a button that copies the text which `read` returns.
  */
 function copyButton(label, read) {
-  const copy = button(label, async () => {
-    await copyText(read());
-    announce("Copied.");
-    copy.classList.add("done");
-    setTimeout(() => copy.classList.remove("done"), 1200);
-  }, { picture: "copy", class: "quiet" });
+  const copy = button(
+    label,
+    async () => {
+      await copyText(read());
+      announce("Copied.");
+      copy.classList.add("done");
+      setTimeout(() => copy.classList.remove("done"), 1200);
+    },
+    { picture: "copy", class: "quiet" },
+  );
   return copy;
 }
 
@@ -144,7 +148,11 @@ function makeTabs(label, panels, chosen = () => {}) {
   const tabs = panels.map(([name, panel]) => {
     panel.id ||= newId();
     panel.setAttribute("role", "tabpanel");
-    const tab = button(name, () => choose(name), { role: "tab", "aria-controls": panel.id, id: newId() });
+    const tab = button(name, () => choose(name), {
+      role: "tab",
+      "aria-controls": panel.id,
+      id: newId(),
+    });
     panel.setAttribute("aria-labelledby", tab.id);
     return tab;
   });
@@ -164,7 +172,11 @@ function makeTabs(label, panels, chosen = () => {}) {
     tabs[next].click();
     event.preventDefault();
   };
-  const list = make("div", { role: "tablist", "aria-label": label, class: "tabs", on: { keydown: move } }, tabs);
+  const list = make(
+    "div",
+    { role: "tablist", "aria-label": label, class: "tabs", on: { keydown: move } },
+    tabs,
+  );
   choose(panels[0][0]);
   return { list, choose };
 }

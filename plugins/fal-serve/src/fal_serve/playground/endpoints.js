@@ -37,7 +37,7 @@ function readPath(document, path, item) {
 
 function readOperation(document, path, method, operation, shared = []) {
   const parameters = [...shared, ...(operation.parameters ?? [])]
-    .map((each) => each.$ref ? lookUp(document, each.$ref) : each)
+    .map((each) => (each.$ref ? lookUp(document, each.$ref) : each))
     .filter((each) => each.in !== "cookie");
   return {
     id: `${method.toUpperCase()} ${path}`,
@@ -58,12 +58,20 @@ function readBody(requestBody) {
   const type = types.find((each) => /json/.test(each)) ?? types[0];
   const { schema = {}, example, examples } = content[type];
   const given = example ?? Object.values(examples ?? {})[0]?.value;
-  return { type, required: requestBody.required === true, schema: given === undefined ? schema : { ...schema, examples: [given] } };
+  return {
+    type,
+    required: requestBody.required === true,
+    schema: given === undefined ? schema : { ...schema, examples: [given] },
+  };
 }
 
 function pathParameters(path) {
-  return [...path.matchAll(/\{([^}:]+)(?::\w+)?\}/g)]
-    .map(([, name]) => ({ name, in: "path", required: true, schema: { type: "string" } }));
+  return [...path.matchAll(/\{([^}:]+)(?::\w+)?\}/g)].map(([, name]) => ({
+    name,
+    in: "path",
+    required: true,
+    schema: { type: "string" },
+  }));
 }
 
 function spaced(name) {

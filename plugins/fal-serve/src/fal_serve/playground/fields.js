@@ -29,7 +29,10 @@ class Field {
     this.clearErrors();
     this.odd = this.accepts(value) ? null : { value };
     this.show(this.odd ? undefined : value);
-    if (this.odd) this.showError(`The JSON has ${JSON.stringify(value).slice(0, 80)} here, which this field cannot show.`);
+    if (this.odd)
+      this.showError(
+        `The JSON has ${JSON.stringify(value).slice(0, 80)} here, which this field cannot show.`,
+      );
   }
 
   /** What is wrong with what was typed, if it is no value at all. */
@@ -83,7 +86,9 @@ class Field {
     const { label, required, plain, document } = this.options;
     const hints = [this.schema.description, describeBounds(this.schema)].filter(Boolean);
     this.note.textContent = hints.join(" · ");
-    const main = control.matches("input, textarea, select") ? control : control.querySelector("input, textarea, select");
+    const main = control.matches("input, textarea, select")
+      ? control
+      : control.querySelector("input, textarea, select");
     main.id = this.id;
     main.setAttribute("aria-describedby", `${this.note.id} ${this.error.id}`);
     if (plain) main.setAttribute("aria-label", label);
@@ -93,7 +98,11 @@ class Field {
       { class: "heading" },
       make("label", { for: this.id }, label),
       required ? make("span", { class: "required", "aria-hidden": "true" }, "required") : null,
-      make("span", { class: "type" }, describeType(document, { ...this.schema }) + (this.options.nullable ? " or null" : "")),
+      make(
+        "span",
+        { class: "type" },
+        describeType(document, { ...this.schema }) + (this.options.nullable ? " or null" : ""),
+      ),
     );
     return make(
       "div",
@@ -114,12 +123,20 @@ class Field {
     const buttons = given.map((example) => {
       const text = typeof example === "string" ? example : JSON.stringify(example);
       const shown = text.length > 48 ? `${text.slice(0, 47)}…` : text;
-      return button(shown, () => {
-        this.value = structuredClone(example);
-        this.options.changed();
-      }, { class: "chip", title: text.slice(0, 400) });
+      return button(
+        shown,
+        () => {
+          this.value = structuredClone(example);
+          this.options.changed();
+        },
+        { class: "chip", title: text.slice(0, 400) },
+      );
     });
-    return make("div", { class: "chips", role: "group", "aria-label": `Examples of ${this.options.label}` }, buttons);
+    return make(
+      "div",
+      { class: "chips", role: "group", "aria-label": `Examples of ${this.options.label}` },
+      buttons,
+    );
   }
 }
 
@@ -129,7 +146,12 @@ class Field {
 class JsonField extends Field {
   constructor(schema, options) {
     super(schema, options);
-    this.area = make("textarea", { class: "code", rows: 3, spellcheck: "false", on: { input: () => this.touched() } });
+    this.area = make("textarea", {
+      class: "code",
+      rows: 3,
+      spellcheck: "false",
+      on: { input: () => this.touched() },
+    });
     this.element = this.dress(this.area);
   }
 

@@ -6,7 +6,11 @@
 class OptionalField extends Compound {
   constructor(schema, options) {
     super(schema, options);
-    this.box = make("input", { type: "checkbox", role: "switch", on: { change: () => this.toggle() } });
+    this.box = make("input", {
+      type: "checkbox",
+      role: "switch",
+      on: { change: () => this.toggle() },
+    });
     const row = this.dress(this.box);
     row.classList.add("switch");
     this.element = make("div", { class: "optional" }, row, this.body);
@@ -18,7 +22,9 @@ class OptionalField extends Compound {
 
   toggle() {
     const { default: _, ...schema } = this.schema;
-    this.show(this.box.checked ? initialValue(this.options.document, schema, true) ?? {} : this.blank);
+    this.show(
+      this.box.checked ? (initialValue(this.options.document, schema, true) ?? {}) : this.blank,
+    );
     this.loosen();
     this.options.changed();
   }
@@ -37,7 +43,11 @@ class OptionalField extends Compound {
       return;
     }
     if (!this.field) {
-      this.field = this.inner(this.schema, this.options.name, { label: this.options.label, certain: true, plain: true });
+      this.field = this.inner(this.schema, this.options.name, {
+        label: this.options.label,
+        certain: true,
+        plain: true,
+      });
       this.body.replaceChildren(this.field.element);
     }
     this.field.value = value;
@@ -57,8 +67,11 @@ class UnionField extends Compound {
     this.variants = schema.anyOf;
     const names = this.variants.map((variant) => {
       const found = resolveSchema(options.document, variant).schema;
-      if (found.enum) return found.enum.slice(0, 4).join(", ") + (found.enum.length > 4 ? ", …" : "");
-      return kindOf(found) === "object" && found.title ? found.title : describeType(options.document, found);
+      if (found.enum)
+        return found.enum.slice(0, 4).join(", ") + (found.enum.length > 4 ? ", …" : "");
+      return kindOf(found) === "object" && found.title
+        ? found.title
+        : describeType(options.document, found);
     });
     this.select = make(
       "select",
@@ -78,7 +91,11 @@ class UnionField extends Compound {
     this.select.value = String(index);
     if (this.index === index) return;
     this.index = index;
-    this.field = this.inner(this.variants[index], this.options.name, { label: this.options.label, plain: true, certain: true });
+    this.field = this.inner(this.variants[index], this.options.name, {
+      label: `${this.options.label} value`,
+      plain: true,
+      certain: true,
+    });
     this.body.replaceChildren(this.field.element);
   }
 
@@ -137,7 +154,8 @@ function makeField(given, options) {
   const kind = kindOf(schema);
   const isUnset = !options.certain && (nullable || (!options.required && !("default" in schema)));
   const all = { ...options, nullable: nullable && !options.certain };
-  if (isUnset && ["array", "map", "object", "union"].includes(kind)) return new OptionalField(schema, all);
+  if (isUnset && ["array", "map", "object", "union"].includes(kind))
+    return new OptionalField(schema, all);
   if (isUnset && kind === "boolean") return new ChoiceField(schema, all);
   if (kind === "text" && namesFile(schema, options.name)) return new FileField(schema, all);
   return new FIELD_KINDS[kind](schema, all);

@@ -2,7 +2,8 @@
 
 const LONG_NAMES = /prompt|text|description|content|message|body|instruction|script|lyrics|story/i;
 const FILE_NAMES = /(^|_)(url|uri|image|picture|photo|mask|video|audio|file)s?(_|$)/i;
-const FILE_WORDS = /\b(ur[li]s?|(image|video|audio) (file|to|of)|(the|an?|input) (image|picture|video))\b/i;
+const FILE_WORDS =
+  /\b(ur[li]s?|(image|video|audio) (file|to|of)|(the|an?|input) (image|picture|video))\b/i;
 const FILE_FORMATS = ["uri", "url", "data-url", "binary", "byte", "base64"];
 
 /**
@@ -11,8 +12,10 @@ const FILE_FORMATS = ["uri", "url", "data-url", "binary", "byte", "base64"];
 class TextField extends Field {
   constructor(schema, options) {
     super(schema, options);
-    const isLong = LONG_NAMES.test(options.name) || schema.maxLength > 200
-      || /\n|.{60}/.test(String(schema.default ?? ""));
+    const isLong =
+      LONG_NAMES.test(options.name) ||
+      schema.maxLength > 200 ||
+      /\n|.{60}/.test(String(schema.default ?? ""));
     const kinds = { date: "date", time: "time", password: "password", email: "email" };
     const listeners = { input: () => this.type(this.input.value) };
     this.input = isLong
@@ -39,7 +42,9 @@ class TextField extends Field {
   }
 
   accepts(value) {
-    return value === undefined || typeof value === "string" || (value === null && this.options.nullable);
+    return (
+      value === undefined || typeof value === "string" || (value === null && this.options.nullable)
+    );
   }
 
   read() {
@@ -58,8 +63,9 @@ class TextField extends Field {
 class FileField extends TextField {
   frame() {
     const { label } = this.options;
-    const kind = /(video|audio)/i.exec(label)?.[1].toLowerCase()
-      ?? (/image|picture|photo|mask/i.test(label + (this.schema.description ?? "")) ? "image" : null);
+    const kind =
+      /(video|audio)/i.exec(label)?.[1].toLowerCase() ??
+      (/image|picture|photo|mask/i.test(label + (this.schema.description ?? "")) ? "image" : null);
     this.picker = make("input", {
       type: "file",
       class: "hidden",
@@ -68,7 +74,11 @@ class FileField extends TextField {
       accept: kind ? `${kind}/*` : undefined,
       on: { change: () => this.pick(this.picker.files[0]) },
     });
-    const open = button(`Choose a file for ${label}`, () => this.picker.click(), { picture: "file", shown: "File", class: "small" });
+    const open = button(`Choose a file for ${label}`, () => this.picker.click(), {
+      picture: "file",
+      shown: "File",
+      class: "small",
+    });
     open.setAttribute("aria-label", `Choose a file for ${label}`);
     const frame = make("div", { class: "file" }, this.input, open, this.picker);
     frame.addEventListener("dragover", (event) => event.preventDefault());
@@ -122,15 +132,31 @@ class NumberField extends Field {
   constructor(schema, options) {
     super(schema, options);
     const step = schema.multipleOf ?? (schema.type === "integer" ? 1 : "any");
-    const bounds = { min: schema.minimum ?? schema.exclusiveMinimum, max: schema.maximum ?? schema.exclusiveMaximum };
-    this.input = make("input", { type: "number", step, ...bounds, on: { input: () => this.type(this.input) } });
+    const bounds = {
+      min: schema.minimum ?? schema.exclusiveMinimum,
+      max: schema.maximum ?? schema.exclusiveMaximum,
+    };
+    this.input = make("input", {
+      type: "number",
+      step,
+      ...bounds,
+      on: { input: () => this.type(this.input) },
+    });
     const span = bounds.max - bounds.min;
     let frame = this.input;
     if (span > 0 && span <= 1e6) {
       const fine = step === "any" ? 10 ** Math.floor(Math.log10(span / 100) + 1e-9) : step;
       this.slider = make("input", {
-        type: "range", ...bounds, step: fine, "aria-label": `${options.label}, slider`,
-        on: { input: () => { this.input.value = this.slider.value; this.type(this.input); } },
+        type: "range",
+        ...bounds,
+        step: fine,
+        "aria-label": `${options.label}, slider`,
+        on: {
+          input: () => {
+            this.input.value = this.slider.value;
+            this.type(this.input);
+          },
+        },
       });
       frame = make("div", { class: "slider" }, this.input, this.slider);
     }
@@ -152,7 +178,9 @@ class NumberField extends Field {
   }
 
   accepts(value) {
-    return value === undefined || typeof value === "number" || (value === null && this.options.nullable);
+    return (
+      value === undefined || typeof value === "number" || (value === null && this.options.nullable)
+    );
   }
 
   read() {
@@ -172,9 +200,12 @@ class NumberField extends Field {
 class ChoiceField extends Field {
   constructor(schema, options) {
     super(schema, options);
-    this.values = "const" in schema ? [schema.const] : schema.type === "boolean" ? [true, false] : schema.enum;
+    this.values =
+      "const" in schema ? [schema.const] : schema.type === "boolean" ? [true, false] : schema.enum;
     const mayBeBlank = options.nullable || (!options.required && !("default" in schema));
-    const shown = this.values.map((value, index) => make("option", { value: String(index) }, String(value)));
+    const shown = this.values.map((value, index) =>
+      make("option", { value: String(index) }, String(value)),
+    );
     this.select = make(
       "select",
       { on: { change: () => this.choose() } },
@@ -190,7 +221,11 @@ class ChoiceField extends Field {
   }
 
   accepts(value) {
-    return value === undefined || (value === null && this.options.nullable) || this.values.some((each) => isSame(each, value));
+    return (
+      value === undefined ||
+      (value === null && this.options.nullable) ||
+      this.values.some((each) => isSame(each, value))
+    );
   }
 
   read() {
@@ -210,7 +245,16 @@ class ChoiceField extends Field {
 class BooleanField extends Field {
   constructor(schema, options) {
     super(schema, options);
-    this.box = make("input", { type: "checkbox", role: "switch", on: { change: () => { this.kept = this.box.checked; this.touched(); } } });
+    this.box = make("input", {
+      type: "checkbox",
+      role: "switch",
+      on: {
+        change: () => {
+          this.kept = this.box.checked;
+          this.touched();
+        },
+      },
+    });
     this.element = this.dress(this.box);
     this.element.classList.add("switch");
   }
@@ -233,6 +277,10 @@ class BooleanField extends Field {
  * Tell whether a text is the place of a file.
  */
 function namesFile(schema, name) {
-  return FILE_FORMATS.includes(schema.format) || Boolean(schema.contentMediaType)
-    || FILE_NAMES.test(name) || FILE_WORDS.test(schema.description ?? "");
+  return (
+    FILE_FORMATS.includes(schema.format) ||
+    Boolean(schema.contentMediaType) ||
+    FILE_NAMES.test(name) ||
+    FILE_WORDS.test(schema.description ?? "")
+  );
 }

@@ -48,7 +48,8 @@ function typeOfBytes(bytes) {
   if (head.startsWith("\x89PNG")) return "image/png";
   if (head.startsWith("\xff\xd8\xff")) return "image/jpeg";
   if (head.startsWith("GIF8")) return "image/gif";
-  if (head.startsWith("RIFF")) return { WEBP: "image/webp", WAVE: "audio/wav" }[head.slice(8)] ?? null;
+  if (head.startsWith("RIFF"))
+    return { WEBP: "image/webp", WAVE: "audio/wav" }[head.slice(8)] ?? null;
   return head.slice(4, 8) === "ftyp" ? "video/mp4" : null;
 }
 
@@ -59,10 +60,19 @@ function showMedia({ kind, url, isOurs }) {
   const label = { image: "Image", video: "Video", audio: "Sound" }[kind];
   const free = () => isOurs && URL.revokeObjectURL(url);
   if (kind !== "image") return make(kind, { src: url, controls: true, "aria-label": label });
-  const image = make("img", { src: url, alt: "Image of the answer", loading: "lazy", on: { load: free } });
+  const image = make("img", {
+    src: url,
+    alt: "Image of the answer",
+    loading: "lazy",
+    on: { load: free },
+  });
   const size = make("figcaption", {});
-  image.addEventListener("load", () => { size.textContent = `${image.naturalWidth} × ${image.naturalHeight}`; });
-  image.addEventListener("error", () => { size.textContent = "This image cannot be shown."; });
+  image.addEventListener("load", () => {
+    size.textContent = `${image.naturalWidth} × ${image.naturalHeight}`;
+  });
+  image.addEventListener("error", () => {
+    size.textContent = "This image cannot be shown.";
+  });
   return make("figure", {}, image, size);
 }
 

@@ -20,11 +20,18 @@ function writeMsgpack(parts, value) {
   if (value === false || value === true) return parts.push([value ? 0xc3 : 0xc2]);
   if (typeof value === "bigint") return parts.push(bigBytes(value));
   if (typeof value === "number") {
-    return parts.push(Number.isSafeInteger(value) && !Object.is(value, -0) ? integerBytes(value) : headed(0xcb, 8, "setFloat64", value));
+    return parts.push(
+      Number.isSafeInteger(value) && !Object.is(value, -0)
+        ? integerBytes(value)
+        : headed(0xcb, 8, "setFloat64", value),
+    );
   }
   if (typeof value === "string") {
     const text = new TextEncoder().encode(value);
-    return parts.push(lengthBytes(text.length, { fix: 0xa0, most: 31, codes: [0xd9, 0xda, 0xdb] }), text);
+    return parts.push(
+      lengthBytes(text.length, { fix: 0xa0, most: 31, codes: [0xd9, 0xda, 0xdb] }),
+      text,
+    );
   }
   if (value instanceof Uint8Array) {
     return parts.push(lengthBytes(value.length, { codes: [0xc4, 0xc5, 0xc6] }), value);
@@ -71,7 +78,9 @@ function bigBytes(value) {
   if (value >= 0n ? value > 0xffffffffffffffffn : value < -0x8000000000000000n) {
     throw new RangeError("A number is too large for a message.");
   }
-  return value >= 0n ? headed(0xcf, 8, "setBigUint64", value) : headed(0xd3, 8, "setBigInt64", value);
+  return value >= 0n
+    ? headed(0xcf, 8, "setBigUint64", value)
+    : headed(0xd3, 8, "setBigInt64", value);
 }
 
 function lengthBytes(length, { fix, most = -1, codes }) {
@@ -121,26 +130,58 @@ class MsgpackReader {
     if (code < 0xc0) return this.text(code & 31);
     if (code >= 0xe0) return code - 0x100;
     switch (code) {
-      case 0xc0: return null;
-      case 0xc2: return false;
-      case 0xc3: return true;
-      case 0xc4: case 0xc5: case 0xc6: return this.take(this.length(code - 0xc4)).slice();
-      case 0xc7: case 0xc8: case 0xc9: return this.extension(this.length(code - 0xc7));
-      case 0xca: return this.number(4, "getFloat32");
-      case 0xcb: return this.number(8, "getFloat64");
-      case 0xcc: return this.number(1, "getUint8");
-      case 0xcd: return this.number(2, "getUint16");
-      case 0xce: return this.number(4, "getUint32");
-      case 0xcf: return this.big("getBigUint64");
-      case 0xd0: return this.number(1, "getInt8");
-      case 0xd1: return this.number(2, "getInt16");
-      case 0xd2: return this.number(4, "getInt32");
-      case 0xd3: return this.big("getBigInt64");
-      case 0xd4: case 0xd5: case 0xd6: case 0xd7: case 0xd8: return this.extension(1 << (code - 0xd4));
-      case 0xd9: case 0xda: case 0xdb: return this.text(this.length(code - 0xd9));
-      case 0xdc: case 0xdd: return this.array(this.length(code - 0xdb), depth);
-      case 0xde: case 0xdf: return this.map(this.length(code - 0xdd), depth);
-      default: throw new Error(`No message has the byte 0x${code.toString(16)} there.`);
+      case 0xc0:
+        return null;
+      case 0xc2:
+        return false;
+      case 0xc3:
+        return true;
+      case 0xc4:
+      case 0xc5:
+      case 0xc6:
+        return this.take(this.length(code - 0xc4)).slice();
+      case 0xc7:
+      case 0xc8:
+      case 0xc9:
+        return this.extension(this.length(code - 0xc7));
+      case 0xca:
+        return this.number(4, "getFloat32");
+      case 0xcb:
+        return this.number(8, "getFloat64");
+      case 0xcc:
+        return this.number(1, "getUint8");
+      case 0xcd:
+        return this.number(2, "getUint16");
+      case 0xce:
+        return this.number(4, "getUint32");
+      case 0xcf:
+        return this.big("getBigUint64");
+      case 0xd0:
+        return this.number(1, "getInt8");
+      case 0xd1:
+        return this.number(2, "getInt16");
+      case 0xd2:
+        return this.number(4, "getInt32");
+      case 0xd3:
+        return this.big("getBigInt64");
+      case 0xd4:
+      case 0xd5:
+      case 0xd6:
+      case 0xd7:
+      case 0xd8:
+        return this.extension(1 << (code - 0xd4));
+      case 0xd9:
+      case 0xda:
+      case 0xdb:
+        return this.text(this.length(code - 0xd9));
+      case 0xdc:
+      case 0xdd:
+        return this.array(this.length(code - 0xdb), depth);
+      case 0xde:
+      case 0xdf:
+        return this.map(this.length(code - 0xdd), depth);
+      default:
+        throw new Error(`No message has the byte 0x${code.toString(16)} there.`);
     }
   }
 
@@ -165,7 +206,7 @@ class MsgpackReader {
   }
 
   text(length) {
-    return new TextDecoder().decode(this.take(length));
+    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(this.take(length));
   }
 
   array(length, depth) {
@@ -187,11 +228,16 @@ class MsgpackReader {
     const type = this.number(1, "getInt8");
     const start = this.place;
     const data = this.take(length).slice();
-    if (type !== -1) return new Map([["extension", type], ["data", data]]);
+    if (type !== -1)
+      return new Map([
+        ["extension", type],
+        ["data", data],
+      ]);
     const at = (offset) => this.view.getUint32(start + offset);
     if (length === 4) return new Date(at(0) * 1000);
     if (length === 8) return new Date(((at(0) & 3) * 2 ** 32 + at(4)) * 1000 + (at(0) >>> 2) / 1e6);
-    if (length === 12) return new Date(Number(this.view.getBigInt64(start + 4)) * 1000 + at(0) / 1e6);
+    if (length === 12)
+      return new Date(Number(this.view.getBigInt64(start + 4)) * 1000 + at(0) / 1e6);
     throw new Error(`A time cannot have ${length} bytes.`);
   }
 }

@@ -19,7 +19,9 @@ class Page {
     this.find("theme").append(icon("theme"));
     this.find("menu").append(icon("menu"));
     this.find("theme").addEventListener("click", () => this.changeTheme());
-    this.find("menu").addEventListener("click", () => this.showMenu(!document.body.classList.contains("with-menu")));
+    this.find("menu").addEventListener("click", () =>
+      this.showMenu(!document.body.classList.contains("with-menu")),
+    );
     this.find("search").addEventListener("input", () => this.filter());
     this.find("search").addEventListener("keydown", (event) => this.searched(event));
     this.find("endpoints").addEventListener("keydown", (event) => this.moveInList(event));
@@ -39,9 +41,11 @@ class Page {
     const turn = (this.turn = (this.turn ?? 0) + 1);
     const isThere = await this.askOnce().catch(() => false);
     if (turn !== this.turn) return;
-    if (!isThere) this.tellState("gone", this.text ? "Gone; waiting for it" : "Not there; waiting for it");
+    if (!isThere)
+      this.tellState("gone", this.text ? "Gone; waiting for it" : "Not there; waiting for it");
     // A page that nobody sees asks nothing.
-    if (!document.hidden) this.timer = setTimeout(() => this.ask(), isThere ? ASK_EVERY : ASK_WHILE_GONE);
+    if (!document.hidden)
+      this.timer = setTimeout(() => this.ask(), isThere ? ASK_EVERY : ASK_WHILE_GONE);
   }
 
   async askOnce() {
@@ -69,7 +73,8 @@ class Page {
   tellState(kind, text) {
     const state = this.find("state");
     if (state.textContent === text) return;
-    if (state.textContent && state.className.includes("gone") && kind === "well") announce("The service is back.");
+    if (state.textContent && state.className.includes("gone") && kind === "well")
+      announce("The service is back.");
     else if (kind !== "well") announce(`The service: ${text}.`);
     state.className = `state ${kind}`;
     state.textContent = text;
@@ -91,14 +96,20 @@ class Page {
   build() {
     const { info = {} } = this.document;
     this.find("name").textContent = info.title ?? "Service";
-    this.find("version").textContent = info.version && info.version !== "unknown" ? info.version : "";
+    this.find("version").textContent =
+      info.version && info.version !== "unknown" ? info.version : "";
     document.title = `${info.title ?? "Service"} · playground`;
     this.endpoints = readEndpoints(this.document);
     this.older = new Map([...(this.older ?? []), ...this.views]);
     this.views.clear();
-    this.links = this.endpoints.map((endpoint) => make("a", { href: `#${encodeURIComponent(endpoint.id)}`, title: endpoint.description || null },
-      make("span", { class: `method ${endpoint.method.toLowerCase()}` }, endpoint.method),
-      make("span", { class: "path" }, endpoint.path)));
+    this.links = this.endpoints.map((endpoint) =>
+      make(
+        "a",
+        { href: `#${encodeURIComponent(endpoint.id)}`, title: endpoint.description || null },
+        make("span", { class: `method ${endpoint.method.toLowerCase()}` }, endpoint.method),
+        make("span", { class: "path" }, endpoint.path),
+      ),
+    );
     this.find("endpoints").replaceChildren(...this.links.map((link) => make("li", {}, link)));
     this.filter();
     this.choose();
@@ -116,14 +127,22 @@ class Page {
     });
     this.showMenu(false);
     const main = this.find("main");
-    if (!endpoint) return main.replaceChildren(make("p", { class: "empty" }, "The service has no endpoint that can be called here."));
+    if (!endpoint)
+      return main.replaceChildren(
+        make("p", { class: "empty" }, "The service has no endpoint that can be called here."),
+      );
     const view = this.views.get(endpoint.id) ?? this.makeView(endpoint);
     if (main.firstElementChild !== view.element) main.replaceChildren(view.element);
   }
 
   makeView(endpoint) {
     const key = `fal-input ${this.base} ${endpoint.id}`;
-    const changed = () => writeStored(sessionStorage, key, JSON.stringify({ begun: view.editor.begun, value: view.editor.value }));
+    const changed = () =>
+      writeStored(
+        sessionStorage,
+        key,
+        JSON.stringify({ begun: view.editor.begun, value: view.editor.value }),
+      );
     const options = { document: this.document, base: this.base, endpoint, changed };
     const view = endpoint.protocol ? new SocketView(options) : new CallView(options);
     const older = this.older.get(endpoint.id);
@@ -141,7 +160,12 @@ class Page {
 
   /** Leave the answer where it was; what still runs is of the service as it was. */
   keepAnswer(older, view) {
-    if (view instanceof CallView && older instanceof CallView && !older.running && older.answer.response) {
+    if (
+      view instanceof CallView &&
+      older instanceof CallView &&
+      !older.running &&
+      older.answer.response
+    ) {
       view.answer.element.replaceWith(older.answer.element);
       view.answer = older.answer;
     }
@@ -170,8 +194,10 @@ class Page {
     const [first] = this.shownLinks();
     if (event.key === "ArrowDown") first?.focus();
     else if (event.key === "Enter") first?.click();
-    else if (event.key === "Escape") { event.target.value = ""; this.filter(); }
-    else return;
+    else if (event.key === "Escape") {
+      event.target.value = "";
+      this.filter();
+    } else return;
     event.preventDefault();
   }
 
@@ -185,7 +211,9 @@ class Page {
   }
 
   press(event) {
-    const isTyping = event.target.closest?.("input:not([type=checkbox], [type=range]), textarea, select");
+    const isTyping = event.target.closest?.(
+      "input:not([type=checkbox], [type=range]), textarea, select",
+    );
     if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
       event.preventDefault();
       this.showMenu(true);

@@ -33,7 +33,8 @@ function toRequest(base, endpoint, { parameters, body }) {
   }
   const request = { url: urlOf(base, endpoint, parameters), method: endpoint.method, headers };
   if (!endpoint.body || body === undefined) return request;
-  if (endpoint.body.type === "multipart/form-data") return { ...request, body: toForm(body, new FormData()) };
+  if (endpoint.body.type === "multipart/form-data")
+    return { ...request, body: toForm(body, new FormData()) };
   if (endpoint.body.type === "application/x-www-form-urlencoded") {
     return { ...request, body: toForm(body, new URLSearchParams()) };
   }
@@ -44,7 +45,8 @@ function toRequest(base, endpoint, { parameters, body }) {
 function toForm(body, form) {
   for (const [name, value] of Object.entries(body ?? {})) {
     for (const each of Array.isArray(value) ? value : [value]) {
-      const isFile = form instanceof FormData && typeof each === "string" && each.startsWith("data:");
+      const isFile =
+        form instanceof FormData && typeof each === "string" && each.startsWith("data:");
       if (isFile) form.append(name, toBlob(each), name);
       else if (each !== null) form.append(name, asText(each));
     }
@@ -56,7 +58,9 @@ function toForm(body, form) {
  * Return the content of a data: url.
  */
 function toBlob(url) {
-  const [, type, isBase64, data] = /^data:([^;,]*)(?:;(?!base64)[^;,]*)*(;base64)?,(.*)$/s.exec(url) ?? [null, "", "", ""];
+  const [, type, isBase64, data] = /^data:([^;,]*)(?:;(?!base64)[^;,]*)*(;base64)?,(.*)$/s.exec(
+    url,
+  ) ?? [null, "", "", ""];
   const text = isBase64 ? atob(data) : decodeURIComponent(data);
   const bytes = isBase64 ? Uint8Array.from(text, (each) => each.charCodeAt(0)) : text;
   return new Blob([bytes], { type });
@@ -96,17 +100,27 @@ class EventParser {
  */
 async function perform(request, answer, signal) {
   const { url, ...options } = request;
-  const response = await fetch(url, { ...options, signal, cache: "no-store", credentials: "same-origin", referrerPolicy: "no-referrer" });
+  const response = await fetch(url, {
+    ...options,
+    signal,
+    cache: "no-store",
+    credentials: "same-origin",
+    referrerPolicy: "no-referrer",
+  });
   answer.begin(response);
   const type = response.headers.get("content-type") ?? "";
   const events = type.startsWith("text/event-stream") ? new EventParser() : null;
-  const isText = /^text\/|[/+](json|xml)|json(l|lines)?\b|javascript|ndjson/.test(type) && !/\bhtml\b/.test(type) || !type;
+  const isText =
+    (/^text\/|[/+](json|xml)|json(l|lines)?\b|javascript|ndjson/.test(type) &&
+      !/\bhtml\b/.test(type)) ||
+    !type;
   const decoder = new TextDecoder();
   const reader = response.body?.getReader();
   while (reader) {
     const { done, value } = await reader.read();
     if (done) break;
-    if (events) answer.addEvents(events.feed(decoder.decode(value, { stream: true })), value.length);
+    if (events)
+      answer.addEvents(events.feed(decoder.decode(value, { stream: true })), value.length);
     else answer.addBytes(value, isText ? decoder.decode(value, { stream: true }) : null);
   }
   answer.end();

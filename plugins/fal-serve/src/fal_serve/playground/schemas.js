@@ -19,7 +19,9 @@ function resolveSchema(document, schema) {
 
 function lookUp(document, reference) {
   const names = reference.replace(/^#\//, "").split("/");
-  const plain = names.map((name) => decodeURIComponent(name).replace(/~1/g, "/").replace(/~0/g, "~"));
+  const plain = names.map((name) =>
+    decodeURIComponent(name).replace(/~1/g, "/").replace(/~0/g, "~"),
+  );
   return plain.reduce((node, name) => node?.[name], document);
 }
 
@@ -63,7 +65,9 @@ function withoutNull(document, schema) {
 function orderedProperties(schema) {
   const properties = schema.properties ?? {};
   const order = schema["x-fal-order-properties"] ?? [];
-  const names = [...order, ...Object.keys(properties)].filter((name) => Object.hasOwn(properties, name));
+  const names = [...order, ...Object.keys(properties)].filter((name) =>
+    Object.hasOwn(properties, name),
+  );
   return [...new Set(names)].map((name) => [name, properties[name]]);
 }
 
@@ -79,12 +83,19 @@ function kindOf(schema) {
   if ("const" in schema || schema.enum) return "choice";
   if (schema.anyOf) return "union";
   switch (schema.type) {
-    case "string": return "text";
-    case "integer": case "number": return "number";
-    case "boolean": return "boolean";
-    case "array": return schema.prefixItems ? "json" : "array";
-    case "object": break;
-    default: if (!schema.properties) return "json";
+    case "string":
+      return "text";
+    case "integer":
+    case "number":
+      return "number";
+    case "boolean":
+      return "boolean";
+    case "array":
+      return schema.prefixItems ? "json" : "array";
+    case "object":
+      break;
+    default:
+      if (!schema.properties) return "json";
   }
   if (schema.properties && Object.keys(schema.properties).length) return "object";
   return typeof schema.additionalProperties === "object" ? "map" : "json";
@@ -110,17 +121,26 @@ function initialValue(document, given, required, depth = 0) {
   if (example !== undefined) return structuredClone(example);
   if (nullable) return null;
   switch (kind) {
-    case "choice": return "const" in schema ? schema.const : schema.enum[0];
-    case "union": return initialValue(document, schema.anyOf[0], true, depth + 1);
-    case "text": return "";
-    case "boolean": return false;
+    case "choice":
+      return "const" in schema ? schema.const : schema.enum[0];
+    case "union":
+      return initialValue(document, schema.anyOf[0], true, depth + 1);
+    case "text":
+      return "";
+    case "boolean":
+      return false;
     case "array": {
       const count = depth < 8 ? Math.min(schema.minItems ?? 0, 16) : 0;
-      return Array.from({ length: count }, () => initialValue(document, schema.items, true, depth + 1));
+      return Array.from({ length: count }, () =>
+        initialValue(document, schema.items, true, depth + 1),
+      );
     }
-    case "map": return {};
-    case "json": return schema.type === "object" ? {} : schema.type === "array" ? [] : null;
-    default: return undefined;
+    case "map":
+      return {};
+    case "json":
+      return schema.type === "object" ? {} : schema.type === "array" ? [] : null;
+    default:
+      return undefined;
   }
 }
 
@@ -131,18 +151,33 @@ function fits(document, given, value) {
   const { schema, nullable } = resolveSchema(document, given);
   if (value === null) return nullable;
   switch (kindOf(schema)) {
-    case "choice": return ("const" in schema ? [schema.const] : schema.enum).some((each) => isSame(each, value));
-    case "union": return schema.anyOf.some((each) => fits(document, each, value));
-    case "text": return typeof value === "string";
-    case "number": return typeof value === "number" && (schema.type === "number" || Number.isInteger(value));
-    case "boolean": return typeof value === "boolean";
-    case "array": return Array.isArray(value) && value.slice(0, 1).every((each) => fits(document, schema.items, each));
-    case "object": return isObject(value)
-      && (schema.required ?? []).every((name) => Object.hasOwn(value, name))
-      && Object.entries(value).every(([name, each]) => schema.properties[name]
-        ? fits(document, schema.properties[name], each)
-        : schema.additionalProperties !== false);
-    case "map": return isObject(value);
+    case "choice":
+      return ("const" in schema ? [schema.const] : schema.enum).some((each) => isSame(each, value));
+    case "union":
+      return schema.anyOf.some((each) => fits(document, each, value));
+    case "text":
+      return typeof value === "string";
+    case "number":
+      return typeof value === "number" && (schema.type === "number" || Number.isInteger(value));
+    case "boolean":
+      return typeof value === "boolean";
+    case "array":
+      return (
+        Array.isArray(value) &&
+        value.slice(0, 1).every((each) => fits(document, schema.items, each))
+      );
+    case "object":
+      return (
+        isObject(value) &&
+        (schema.required ?? []).every((name) => Object.hasOwn(value, name)) &&
+        Object.entries(value).every(([name, each]) =>
+          schema.properties[name]
+            ? fits(document, schema.properties[name], each)
+            : schema.additionalProperties !== false,
+        )
+      );
+    case "map":
+      return isObject(value);
     default:
       if (schema.type === "object") return isObject(value);
       return schema.type !== "array" || Array.isArray(value);
@@ -161,8 +196,10 @@ function isSame(one, other) {
   if (typeof one !== "object" || typeof other !== "object" || !one || !other) return false;
   if (Array.isArray(one) !== Array.isArray(other)) return false;
   const names = Object.keys(one);
-  return names.length === Object.keys(other).length
-    && names.every((name) => Object.hasOwn(other, name) && isSame(one[name], other[name]));
+  return (
+    names.length === Object.keys(other).length &&
+    names.every((name) => Object.hasOwn(other, name) && isSame(one[name], other[name]))
+  );
 }
 
 /**
@@ -188,7 +225,8 @@ function describeBounds(schema) {
   if (schema.multipleOf) said.push(`in steps of ${schema.multipleOf}`);
   const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
   if (schema.minLength) said.push(`at least ${counted(schema.minLength, "character")}`);
-  if (schema.maxLength !== undefined) said.push(`at most ${counted(schema.maxLength, "character")}`);
+  if (schema.maxLength !== undefined)
+    said.push(`at most ${counted(schema.maxLength, "character")}`);
   if (schema.pattern) said.push(`matches ${schema.pattern}`);
   if (schema.minItems) said.push(`at least ${counted(schema.minItems, "item")}`);
   if (schema.maxItems !== undefined) said.push(`at most ${counted(schema.maxItems, "item")}`);

@@ -16,14 +16,18 @@ function quoteShell(text) {
 
 function headersOf(endpoint, parameters) {
   return endpoint.parameters
-    .filter(({ name, in: place }) => place === "header" && parameters[name] !== undefined && parameters[name] !== null)
+    .filter(
+      ({ name, in: place }) =>
+        place === "header" && parameters[name] !== undefined && parameters[name] !== null,
+    )
     .map(({ name }) => [name, asText(parameters[name])]);
 }
 
 function curlSnippet(base, endpoint, { parameters, body }) {
   const parts = ["curl", quoteShell(urlOf(base, endpoint, parameters))];
   if (endpoint.method !== "GET") parts.push(`-X ${endpoint.method}`);
-  for (const [name, value] of headersOf(endpoint, parameters)) parts.push(`-H ${quoteShell(`${name}: ${value}`)}`);
+  for (const [name, value] of headersOf(endpoint, parameters))
+    parts.push(`-H ${quoteShell(`${name}: ${value}`)}`);
   if (endpoint.body && body !== undefined) {
     if (/form/.test(endpoint.body.type)) parts.push(...formParts(endpoint, body));
     else {
@@ -38,9 +42,13 @@ function curlSnippet(base, endpoint, { parameters, body }) {
 
 function formParts(endpoint, body) {
   const flag = endpoint.body.type === "multipart/form-data" ? "-F" : "--data-urlencode";
-  return Object.entries(body ?? {}).flatMap(([name, value]) => (Array.isArray(value) ? value : [value])
-    .filter((each) => each !== null)
-    .map((each) => `${flag} ${quoteShell(`${name}=${isFileUrl(each) ? "@file" : asText(each)}`)}`));
+  return Object.entries(body ?? {}).flatMap(([name, value]) =>
+    (Array.isArray(value) ? value : [value])
+      .filter((each) => each !== null)
+      .map(
+        (each) => `${flag} ${quoteShell(`${name}=${isFileUrl(each) ? "@file" : asText(each)}`)}`,
+      ),
+  );
 }
 
 function isFileUrl(value) {
@@ -59,14 +67,19 @@ function toPython(value, indent = "") {
   const isList = Array.isArray(value);
   const lines = isList
     ? value.map((each) => `${inner}${toPython(each, inner)},\n`)
-    : Object.entries(value).map(([name, each]) => `${inner}${pythonText(name)}: ${toPython(each, inner)},\n`);
+    : Object.entries(value).map(
+        ([name, each]) => `${inner}${pythonText(name)}: ${toPython(each, inner)},\n`,
+      );
   const [open, close] = isList ? "[]" : "{}";
   return lines.length ? `${open}\n${lines.join("")}${indent}${close}` : open + close;
 }
 
 function pythonText(text) {
   // JSON writes text as Python does, but for what is half of a pair.
-  return JSON.stringify(text).replace(/\u007f|\u2028|\u2029/g, (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return JSON.stringify(text).replace(
+    /\u007f|\u2028|\u2029/g,
+    (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 function httpxSnippet(base, endpoint, { parameters, body }) {
@@ -82,28 +95,57 @@ function httpxSnippet(base, endpoint, { parameters, body }) {
   const lines = call.map((each) => `    ${each},\n`).join("");
   const method = endpoint.method.toLowerCase();
   if (endpoint.streams) {
-    const [url, ...rest] = call;
-    const arguments_ = [pythonText(endpoint.method), url, ...rest].map((each) => `    ${each},\n`).join("");
-    return `import httpx\n\nwith httpx.stream(\n${arguments_}) as response:\n    response.raise_for_status()\n    for line in response.iter_lines():\n        print(line)\n`;
+    const streamed = [pythonText(endpoint.method), ...call].map((each) => `    ${each},\n`).join("");
+    return [
+      "import httpx\n",
+      `with httpx.stream(\n${streamed}) as response:`,
+      "    response.raise_for_status()",
+      "    for line in response.iter_lines():",
+      "        print(line)\n",
+    ].join("\n");
   }
-  return `import httpx\n\nresponse = httpx.${method}(\n${lines})\nresponse.raise_for_status()\nprint(response.json())\n`;
+  return [
+    "import httpx\n",
+    `response = httpx.${method}(\n${lines})`,
+    "response.raise_for_status()",
+    "print(response.json())\n",
+  ].join("\n");
 }
 
 function multipartInputs(body) {
   const entries = Object.entries(body ?? {});
   const files = entries.filter(([, value]) => isFileUrl(value));
   const data = Object.fromEntries(entries.filter(([, value]) => !isFileUrl(value)));
-  const opened = files.map(([name]) => `        ${pythonText(name)}: open("file", "rb"),\n`).join("");
-  return [...(Object.keys(data).length ? [`data=${toPython(data, "    ")}`] : []),
-    ...(opened ? [`files={\n${opened}    }`] : [])];
+  const opened = files
+    .map(([name]) => `        ${pythonText(name)}: open("file", "rb"),\n`)
+    .join("");
+  return [
+    ...(Object.keys(data).length ? [`data=${toPython(data, "    ")}`] : []),
+    ...(opened ? [`files={\n${opened}    }`] : []),
+  ];
 }
 
 function socketSnippet(base, endpoint, { parameters, body, codec }) {
   const url = urlOf(base, endpoint, parameters).replace(/^http/, "ws");
-  const isPacked = codec === "msgpack";
-  const sent = codec === "text" && typeof body === "string" ? pythonText(body)
-    : `${isPacked ? "msgpack.packb" : "json.dumps"}(${toPython(body, "    ")})`;
-  const read = isPacked ? "msgpack.unpackb(answer) if isinstance(answer, bytes) else answer" : "answer";
-  return `${isPacked ? "import msgpack" : codec === "text" ? "" : "import json"}\nfrom websockets.sync.client import connect\n\n`.replace(/^\n/, "")
-    + `with connect(${pythonText(url)}) as socket:\n    socket.send(${sent})\n    for answer in socket:\n        print(${read})\n`;
+  const value = toPython(body, "    ");
+  const isText = codec === "text" && typeof body === "string";
+  const [library, sent, read] = {
+    msgpack: [
+      "import msgpack",
+      `msgpack.packb(${value})`,
+      "msgpack.unpackb(answer) if isinstance(answer, bytes) else answer",
+    ],
+    json: ["import json", `json.dumps(${value})`, "answer"],
+    text: ["", value, "answer"],
+  }[codec === "msgpack" || isText ? codec : "json"];
+  return [
+    ...(library ? [library] : []),
+    "from websockets.sync.client import connect",
+    "",
+    `with connect(${pythonText(url)}) as socket:`,
+    `    socket.send(${sent})`,
+    "    for answer in socket:",
+    `        print(${read})`,
+    "",
+  ].join("\n");
 }

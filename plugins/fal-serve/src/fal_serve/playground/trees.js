@@ -22,7 +22,13 @@ function makeTree(value, { open = 2, name = null } = {}) {
   const details = make(
     "details",
     { class: "branch", open: open > 0, on: { toggle: fill } },
-    make("summary", {}, label, make("span", { class: "size" }, isList ? `[${size}]` : `{${size}}`), copy),
+    make(
+      "summary",
+      {},
+      label,
+      make("span", { class: "size" }, isList ? `[${size}]` : `{${size}}`),
+      copy,
+    ),
     parts,
   );
   if (open > 0) fill();
@@ -34,10 +40,14 @@ function addParts(parts, entries, from, open) {
   parts.append(...shown.map(([name, value]) => makeTree(value, { open, name })));
   const left = entries.length - from - shown.length;
   if (left <= 0) return;
-  const more = button(`Show more of ${left}`, () => {
-    more.remove();
-    addParts(parts, entries, from + SHOWN_PARTS, open);
-  }, { class: "small" });
+  const more = button(
+    `Show more of ${left}`,
+    () => {
+      more.remove();
+      addParts(parts, entries, from + SHOWN_PARTS, open);
+    },
+    { class: "small" },
+  );
   parts.append(more);
 }
 
@@ -50,21 +60,33 @@ function entriesOf(value) {
 
 function showLeaf(value) {
   if (value instanceof Uint8Array) {
-    const save = button(`${inBytes(value.length)} of bytes`, () => download(new Blob([value]), "value.bin"), { class: "small" });
+    const save = button(
+      `${inBytes(value.length)} of bytes`,
+      () => download(new Blob([value]), "value.bin"),
+      { class: "small" },
+    );
     return make("span", { class: "bytes" }, save);
   }
   if (typeof value !== "string") {
     const kind = value === null ? "null" : typeof value;
-    return make("span", { class: kind }, isObject(value) && !(value instanceof Date) ? "{}" : toText(value));
+    return make(
+      "span",
+      { class: kind },
+      isObject(value) && !(value instanceof Date) ? "{}" : toText(value),
+    );
   }
   const most = value.startsWith("data:") ? SHOWN_DATA : SHOWN_TEXT;
   const text = make("span", { class: "string" }, JSON.stringify(value.slice(0, most)));
   const copy = copyButton("Copy the text", () => value);
   if (value.length <= most) return make("span", {}, text, copy);
-  const more = button(`… ${inBytes(value.length)}, show all`, () => {
-    text.textContent = JSON.stringify(value);
-    more.remove();
-  }, { class: "small" });
+  const more = button(
+    `… ${inBytes(value.length)}, show all`,
+    () => {
+      text.textContent = JSON.stringify(value);
+      more.remove();
+    },
+    { class: "small" },
+  );
   return make("span", {}, text, more, copy);
 }
 
@@ -75,7 +97,8 @@ function toText(value) {
   const plain = (key, each) => {
     if (typeof each === "bigint") return String(each);
     if (each instanceof Uint8Array) return `<${each.length} bytes>`;
-    if (each instanceof Map) return Object.fromEntries([...each].map(([name, part]) => [String(name), part]));
+    if (each instanceof Map)
+      return Object.fromEntries([...each].map(([name, part]) => [String(name), part]));
     return each;
   };
   return JSON.stringify(value, plain, 2) ?? String(value);

@@ -23,8 +23,10 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="There is no chromium h
 #: Reads and writes a message; large integers and bytes are told by text.
 PROGRAM = """(texts) => {
   %s
-  const toBytes = (text) => Uint8Array.from(text.match(/../g) ?? [], (each) => parseInt(each, 16));
-  const toHex = (bytes) => [...bytes].map((each) => each.toString(16).padStart(2, "0")).join("");
+  const toByte = (hex) => parseInt(hex, 16);
+  const toBytes = (text) => Uint8Array.from(text.match(/../g) ?? "", toByte);
+  const toText = (byte) => (byte + 256).toString(16).slice(1);
+  const toHex = (bytes) => [...bytes].map(toText).join("");
   return texts.map((text) => {
     try {
       const value = decodeMsgpack(toBytes(text));
@@ -100,8 +102,10 @@ def test_lengths_of_all_sizes(read_and_write, length):
 
 @pytest.mark.parametrize(
     "value",
-    [0, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**53, 2**63, 2**64 - 1]
-    + [-1, -32, -33, -128, -129, -32768, -32769, -(2**31), -(2**31) - 1, -(2**63)],
+    [
+        *(0, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**53, 2**63, 2**64 - 1),
+        *(-1, -32, -33, -128, -129, -32768, -32769, -(2**31), -(2**31) - 1, -(2**63)),
+    ],
 )
 def test_integers_take_as_few_bytes_as_can_be(read_and_write, value):
     """
@@ -117,7 +121,11 @@ def test_times_are_read(read_and_write):
     """
     A time of each length is the same instant.
     """
-    times = [msgpack.Timestamp(1), msgpack.Timestamp(1, 5_000_000), msgpack.Timestamp(-1, 5_000_000)]
+    times = [
+        msgpack.Timestamp(1),
+        msgpack.Timestamp(1, 5_000_000),
+        msgpack.Timestamp(-1, 5_000_000),
+    ]
     shown = [json.loads(text) for _, text in read_and_write([msgpack.packb(t) for t in times])]
 
     assert shown == [
@@ -129,8 +137,10 @@ def test_times_are_read(read_and_write):
 
 @pytest.mark.parametrize(
     "message",
-    [b"", b"\xc1", b"\xa5ab", b"\x92\x01", b"\x81\xa1a", b"\xcf\x00", b"\x01\x02"]
-    + [b"\xdd\xff\xff\xff\xff", b"\x91" * 5000, b"\xc7\x02\xff\x00\x00"],
+    [
+        *(b"", b"\xc1", b"\xa5ab", b"\x92\x01", b"\x81\xa1a", b"\xcf\x00", b"\x01\x02"),
+        *(b"\xdd\xff\xff\xff\xff", b"\x91" * 5000, b"\xc7\x02\xff\x00\x00"),
+    ],
 )
 def test_what_is_no_message_is_an_error(read_and_write, message):
     """
