@@ -20,9 +20,14 @@ Frame = dict[str, Any]
 
 #: Seconds that a handler may work until its client is looked after.
 _TICK = 0.02
-#: What is read ahead at most, in messages and in bytes.
-_AHEAD_MESSAGES = 64
-_AHEAD_BYTES = 1 << 20
+#: Bytes that are read ahead, beside what the server and the system hold back.
+_AHEAD = 1 << 20
+#: Bytes that a message takes beside its own.
+_OVERHEAD = 64
+#: Once that is full nobody would learn that the client has gone. So as much again is
+#: read after some seconds, so many times, each after twice the time of the last.
+_LOOK = 2.0
+_LOOKS = 8
 
 _GONE = "websocket.disconnect"
 
@@ -79,13 +84,14 @@ class Channel:
         self.working = 0
         self.interruptible = True
         self._ahead: deque[Frame] = deque()
-        self._ahead_bytes = 0
+        self._ahead_bytes = self._looks = 0
         self._pump: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[Frame] | None = None
         self._reader: asyncio.Task[Any] | None = None
         self._reads = 0
         self._reads_at_tick = 0
         self._ticker: asyncio.TimerHandle | None = None
+        self._looker: asyncio.TimerHandle | None = None
         self._idler: asyncio.TimerHandle | None = None
         self._active = 0.0
         self._interrupted: set[asyncio.Task[Any]] = set()
@@ -154,10 +160,9 @@ class Channel:
         """
         Close the connection; tell of an *error* first.
         """
-        if self._ticker is not None:
-            self._ticker.cancel()
-        if self._idler is not None:
-            self._idler.cancel()
+        for timer in (self._ticker, self._looker, self._idler):
+            if timer is not None:
+                timer.cancel()
         try:
             if error is not None and not self.gone:
                 await self.tell({"type": "x-fal-error", "error": error, "reason": reason})
@@ -210,6 +215,8 @@ class Channel:
         if self._ahead:
             frame = self._ahead.popleft()
             self._ahead_bytes -= _size(frame)
+            if not self._ahead:
+                self._looks = 0
             return frame
         if self.gone:
             return {"type": _GONE}
@@ -252,15 +259,21 @@ class Channel:
         self._ticker = self._loop.call_later(_TICK, self._tick)
 
     def _read_ahead(self) -> None:
-        if self._pump is None and self._reader is None and not self._is_full():
+        if self._pump is None and self._reader is None and self._has_room():
             self._pump = self._loop.create_task(self._fetch())
 
-    def _is_full(self) -> bool:
-        return len(self._ahead) >= _AHEAD_MESSAGES or self._ahead_bytes >= _AHEAD_BYTES
+    def _has_room(self) -> bool:
+        return self._ahead_bytes < _AHEAD * (1 + self._looks)
+
+    def _look(self) -> None:
+        self._looker = None
+        if self._pump is None and self._reader is None and not self._has_room():
+            self._looks += 1
+            self._read_ahead()
 
     async def _fetch(self) -> None:
         try:
-            while not self._is_full():
+            while self._has_room():
                 try:
                     frame = await self._receive()
                 except Exception:
@@ -275,6 +288,9 @@ class Channel:
                     self._note_gone()
                     self._interrupt()
                     return
+            if self._looker is None and self._looks < _LOOKS:
+                delay = _LOOK * 2**self._looks
+                self._looker = self._loop.call_later(delay, self._look)
         finally:
             self._pump = None
 
@@ -303,4 +319,4 @@ class Channel:
 
 
 def _size(frame: Frame) -> int:
-    return len(frame.get("bytes") or frame.get("text") or b"")
+    return len(frame.get("bytes") or frame.get("text") or b"") + _OVERHEAD
