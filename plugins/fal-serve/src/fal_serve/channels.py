@@ -87,6 +87,7 @@ class Channel:
         self._ahead_bytes = self._looks = 0
         self._pump: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[Frame] | None = None
+        self._reading = False
         self._reader: asyncio.Task[Any] | None = None
         self._reads = 0
         self._reads_at_tick = 0
@@ -125,7 +126,15 @@ class Channel:
 
             Refused: It is not one.
         """
-        frame = await self._next()
+        if self._pump is None and not self._ahead and self._timeout is None and not self.gone:
+            # As it is for most messages: nothing else is to be thought of.
+            self._reading = True
+            try:
+                frame = await self._receive()
+            finally:
+                self._reading = False
+        else:
+            frame = await self._next()
         self._reads += 1
         if self._ticker is None:
             self._reads_at_tick = self._reads
@@ -144,10 +153,8 @@ class Channel:
             ClientGone: Nobody takes it.
         """
         message = self._encode(output)
-        if isinstance(message, str):
-            await self._put({"type": "websocket.send", "text": message})
-        else:
-            await self._put({"type": "websocket.send", "bytes": message})
+        kind = "text" if isinstance(message, str) else "bytes"
+        await self._put({"type": "websocket.send", kind: message})
 
     async def tell(self, facts: dict[str, Any]) -> None:
         """
@@ -220,8 +227,9 @@ class Channel:
             return frame
         if self.gone:
             return {"type": _GONE}
-        self._reader = asyncio.current_task()
+        self._reading = True
         if self._timeout is not None:
+            self._reader = asyncio.current_task()
             self.rest()
         try:
             if self._pump is None:
@@ -233,6 +241,7 @@ class Channel:
                 raise Idle from None
             raise
         finally:
+            self._reading = False
             self._reader = self._waiter = None
 
     async def _put(self, frame: Frame) -> None:
@@ -250,7 +259,7 @@ class Channel:
         Look after the client if the handler is where it was the last time.
         """
         self._ticker = None
-        if self.gone or self._reader is not None:
+        if self.gone or self._reading:
             return
         if self._reads == self._reads_at_tick:
             self._read_ahead()
@@ -259,7 +268,7 @@ class Channel:
         self._ticker = self._loop.call_later(_TICK, self._tick)
 
     def _read_ahead(self) -> None:
-        if self._pump is None and self._reader is None and self._has_room():
+        if self._pump is None and not self._reading and self._has_room():
             self._pump = self._loop.create_task(self._fetch())
 
     def _has_room(self) -> bool:
@@ -267,7 +276,7 @@ class Channel:
 
     def _look(self) -> None:
         self._looker = None
-        if self._pump is None and self._reader is None and not self._has_room():
+        if self._pump is None and not self._reading and not self._has_room():
             self._looks += 1
             self._read_ahead()
 
