@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,28 @@ def shout():
 def fal_register_commands(cli):
     cli.add_command(shout)
 """
+
+PLACED = """
+import attrs
+from fal_core import hookimpl
+from fal_core.testing.hosts import InProcessHost
+
+fal_core_api = 1
+
+@attrs.define(eq=False, slots=False)
+class Placed(InProcessHost):
+    name = "placed"
+
+@hookimpl
+def fal_register_hosts():
+    return [Placed]
+"""
+
+#: All that the core needs.
+NEEDED = (
+    *("fal_core", "fal_core_worker", "attr", "attrs", "cattr", "cattrs", "click"),
+    *("cloudpickle", "exceptiongroup", "pluggy", "typing_extensions"),
+)
 
 TAKES_A_NAME = ADDS_COMMANDS.replace("def shout", "def doctor").replace("(shout)", "(doctor)")
 
@@ -189,6 +213,31 @@ def test_doctor_survives_a_check_that_raises(command_line: Any) -> None:
     assert done.returncode == 1
     assert "fails  division: The check failed: ZeroDivisionError: division by zero." in (
         done.stdout
+    )
+
+
+def test_check_names_the_extra_that_it_needs(command_line: Any) -> None:
+    """
+    Without pytest the laws cannot be run, and one sentence says how to have it.
+    """
+    command_line.install("placed", PLACED)
+    for spec in filter(None, map(find_spec, NEEDED)):
+        assert spec.origin is not None
+        source = Path(spec.origin)
+        source = source.parent if source.name == "__init__.py" else source
+        (command_line.folder / "site" / source.name).symlink_to(source)
+    # -S leaves out what is installed, and so pytest.
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "fal_core.cli", "hosts", "check", "placed"],
+        env=command_line.variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: The conformance laws are run by pytest, which is not installed: add the extra "
+        "'testing' of fal-core. In a clone of it: uv pip install -e '.[testing]'\n"
     )
 
 

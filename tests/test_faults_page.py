@@ -16,7 +16,7 @@ FOLDERS = {
     "laws": "src/fal_core/testing/laws",
     "tests": "tests",
 }
-ROWS = re.findall(r"`(\w+)/(\w+\.py)::(\w+)`", (ROOT / "docs/faults.md").read_text())
+ROWS = re.findall(r"`(\w+)/([\w/]+\.py)::(\w+)`", (ROOT / "docs/faults.md").read_text())
 
 
 def test_each_fault_names_a_test():

@@ -19,12 +19,12 @@ WORKER = ROOT / "src" / "fal_core_worker"
 LAYERS: tuple[tuple[str, ...], ...] = (
     # Values and small tools that stand alone.
     ("errors", "machines", "checks", "routes", "annotations", "caches", "caching", "logs"),
+    ("bounds",),
     (
         "aio",
         "entry_points",
         "imports",
         "mismatches",
-        "policies",
         "readers",
         "refusals",
         "shortcuts",
@@ -38,13 +38,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("converters", "loaders"),
     ("catalogs", "records", "texts"),
     ("known_options", "plugins"),
-    ("vocabulary", "observers"),
+    ("vocabulary", "observers", "places", "policies"),
     # What travels, and the launching end of a worker.
     ("captures", "models"),
     ("dependencies", "envelopes", "journals", "portability", "sources", "spawns"),
-    ("sealing", "servers", "workers"),
-    ("nesting",),
+    ("banners", "deliveries", "executions", "sealing", "servers"),
+    ("arrivals",),
+    ("workers",),
+    ("nesting", "outcomes"),
     # Ways to call.
+    ("paces", "waiters"),
     ("launches",),
     ("batches", "streams", "retries", "spawning"),
     ("futures", "maps"),

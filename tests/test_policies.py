@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fal_core.errors import OptionError
-from fal_core.functions import check_policy
+from fal_core.policies import check_policy
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fal_core import vocabulary
+from fal_core.bounds import at_least
+from fal_core.declarations import function
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import (
     OptionError,
     OptionTypeError,
+    OptionValueError,
     UnknownNameError,
     UnknownOptionError,
     WrongKindError,
@@ -101,6 +104,7 @@ class QueueOptions(HostOptions):
     """
 
     queue: str | None = None
+    queue_length: int | None = attrs.field(default=None, validator=at_least(1))
 
 
 class Place(Host[..., Any]):
@@ -292,6 +296,58 @@ def test_wrong_declaration_fails_where_it_is_written(
         parse_options({"kind": "layered", **config})
     assert type(caught.value) is error
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "refused", "least", "words"),
+    [
+        ("num_gpus", -1, 0, "at least 0"),
+        ("keep_alive", -5, 0, "at least 0"),
+        ("min_concurrency", -1, 0, "at least 0"),
+        ("max_concurrency", 0, 1, "at least 1"),
+        ("concurrency_buffer", -1, 0, "at least 0"),
+        ("concurrency_buffer_perc", -1, 0, "at least 0"),
+        ("max_multiplexing", 0, 1, "at least 1"),
+        ("scaling_delay", -0.5, 0, "at least 0"),
+        ("request_timeout", 0, 0.1, "more than 0"),
+        ("request_start_timeout", -1, 0, "at least 0"),
+        ("startup_timeout", 0, 0.1, "more than 0"),
+        ("termination_grace_period_seconds", -1, 0, "at least 0"),
+        ("metrics_port", 65536, 65535, "from 0 to 65535"),
+        ("exposed_port", -1, 0, "from 0 to 65535"),
+        ("exposed_port", 65536, 65535, "from 0 to 65535"),
+        ("queue_length", 0, 1, "at least 1"),
+    ],
+)
+def test_numbers_have_bounds(option: str, refused: float, least: float, words: str) -> None:
+    """
+    A number that makes no sense is refused where it is written; the last that does is not.
+
+    A plugin's option has its bounds as the core's have theirs.
+    """
+    declare = function("current", host=Plain(), **{option: least})
+    isolated = declare(answer)
+    with pytest.raises(OptionValueError) as declared:
+        function("current", host=Plain(), **{option: refused})
+    with pytest.raises(OptionValueError) as moved:
+        isolated.on(**{option: refused})
+    assert str(declared.value) == f"Option {option!r} must be {words}, not {refused}."
+    assert str(moved.value) == str(declared.value)
+
+
+def answer() -> int:
+    """
+    Return a number; it is not run.
+    """
+    return 42
+
+
+def test_what_is_no_number_at_all_is_out_of_bounds() -> None:
+    """
+    A float that compares with nothing is refused as well.
+    """
+    with pytest.raises(OptionValueError, match="at least 0, not nan"):
+        parse_options({"kind": "current", "keep_alive": float("nan")})
 
 
 def test_option_of_a_missing_kind_is_not_unknown() -> None:
@@ -561,7 +617,7 @@ host_options = st.fixed_dictionaries(
     optional={
         "machine_type": words | st.lists(words, max_size=2),
         "keep_alive": st.none() | st.integers(0, 99) | st.floats(0, 1e9),
-        "max_concurrency": st.integers(0, 99),
+        "max_concurrency": st.integers(1, 99),
         "regions": st.lists(words, max_size=2),
         "metadata": st.dictionaries(
             words, st.recursive(st.none() | words, st.lists), max_size=2

@@ -36,7 +36,7 @@ def attach(
     Raises:
         HostError: There is no such work, or the host detaches none.
     """
-    from fal_core.functions import to_host
+    from fal_core.places import to_host
 
     place = to_host(host)
     launcher: Any = _Follower() if function is None else function.make_launcher()

@@ -12,26 +12,18 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Returned, Started
 from fal_core.hosts import Execution
-from fal_core_worker.seals import Sealed
-from fal_core_worker.slots import RAISED, SEALED, VALUE
+from fal_core.outcomes import ItemOutcome, is_retried, open_items, open_outcome
+from fal_core.paces import LARGEST, Pace
+from fal_core.waiters import answer_home_call, print_log
+from fal_core_worker.slots import RAISED, VALUE
 
 if TYPE_CHECKING:
     from fal_core.launches import Launcher
-
-#: Seconds that a batch is meant to take.
-TARGET = 0.006
-LARGEST = 4096
-#: How much larger than the last a batch may be.
-GROWTH = 8
-
-#: The outcome of an item: (VALUE, value) or (RAISED, error).
-ItemOutcome = tuple[int, Any]
 
 
 class Batch:
@@ -46,16 +38,26 @@ class Batch:
         done: How many of them have an outcome.
 
         started: How many may have been started.
+
+        alone: Whether it is one item, launched as a call of its own.
+
+        launched: When it was launched, by ``time.monotonic``.
+
+        began: When its first item was started; 0 if the host has not told.
+
+        ended: When it ended.
     """
 
     __slots__ = (
         "_take",
+        "alone",
         "began",
         "done",
         "end",
+        "ended",
         "execution",
-        "exited",
         "items",
+        "launched",
         "launcher",
         "outcome",
         "started",
@@ -68,6 +70,8 @@ class Batch:
         items: list[tuple[tuple[Any, ...], dict[str, Any]]],
         tags: list[Any],
         take: Callable[[Batch, Event], None],
+        *,
+        alone: bool,
     ) -> None:
         self.launcher = launcher
         self.items = items
@@ -76,22 +80,23 @@ class Batch:
         self.started = 0
         self.end = len(items)
         self.execution: Execution | None = None
-        self.exited: Exited | None = None
         self.outcome: Outcome | None = None
-        self.began = 0.0
+        self.alone = alone
+        self.launched = self.began = self.ended = 0.0
         self._take = take
 
     def __call__(self, event: Event) -> None:
         kind = type(event)
         if kind is Log:
-            from fal_core.launches import print_log
-
             print_log(event)  # type: ignore[arg-type]
         elif kind is HomeCall:
-            from fal_core.launches import answer_home_call
-
             answer_home_call(self, event)  # type: ignore[arg-type]
         else:
+            # Its owner may take the event later than it came.
+            if kind is Exited:
+                self.ended = time.monotonic()
+            elif kind is Started and not self.began:
+                self.began = time.monotonic()
             self._take(self, event)
 
 
@@ -133,7 +138,7 @@ class Batcher:
         if multiplexing > 1:
             self.limit = self.limit * multiplexing
         self._alone = self._alone or launcher.policy.timeout is not None
-        self.size = 1.0
+        self.pace = Pace(self.limit // 2)
         self.more = False
 
     @property
@@ -144,7 +149,7 @@ class Batcher:
         if self._alone:
             return self.limit - len(self.running) - len(self.waiting)
         running = sum(batch.end - batch.done for batch in self.running)
-        return int(self.size) * self.limit - running - len(self.waiting)
+        return int(self.pace.size) * self.limit - running - len(self.waiting)
 
     def launch_waiting(self) -> None:
         """
@@ -152,8 +157,9 @@ class Batcher:
         """
         waiting = self.waiting
         while waiting and len(self.running) < self.limit:
-            count = 1 if self._alone else min(len(waiting), int(self.size), self._share())
-            part = not self._alone and count < int(self.size)
+            size = int(self.pace.size)
+            count = 1 if self._alone else min(len(waiting), size, self._share())
+            part = not self._alone and count < size
             if part and self.more and len(self.running) >= self.limit // 2:
                 return  # Every worker is busy; what comes meanwhile goes along.
             pairs = [waiting.popleft() for _ in range(count)]
@@ -188,14 +194,16 @@ class Batcher:
     def _launch(
         self, items: list[tuple[tuple[Any, ...], dict[str, Any]]], tags: list[Any]
     ) -> None:
-        batch = Batch(self.launcher, items, tags, self._take)
+        # A call of its own costs less, and nothing tells when it starts.
+        alone = len(items) == 1 and (self._alone or not self.pace.tells_starts)
+        batch = Batch(self.launcher, items, tags, self._take, alone=alone)
         self.running.add(batch)
         try:
-            if len(items) == 1:
+            if alone:
                 call = self.launcher.call(items[0])
             else:
                 call = self.launcher.call(items, batch=len(items))
-            batch.began = time.monotonic()
+            batch.launched = time.monotonic()
             batch.execution = self.launcher.launch(call, batch)
         except Exception as error:
             self.running.discard(batch)
@@ -227,8 +235,6 @@ class Batcher:
                 self._deliver([tag], [outcome])
 
     def _may_retry(self, tag: Any, error: BaseException) -> bool:
-        from fal_core.launches import is_retried
-
         policy = self.launcher.policy
         attempts = self._attempts.get(id(tag), 0)
         if attempts >= policy.retries or not is_retried(policy, error):
@@ -243,22 +249,22 @@ class Batcher:
         pairs = zip(batch.items[first : batch.end], batch.tags[first : batch.end], strict=True)
         self.waiting.extendleft(reversed(list(pairs)))
         batch.end = min(batch.end, first)
-        self.size = max(1.0, min(self.size, float(first)))
+        self.pace.slow_down(float(first))
 
     def _finish(self, batch: Batch, exited: Exited) -> None:
         self.running.discard(batch)
         # An execution refers to its sink: nothing waits for the collector.
         batch.execution = None
-        if len(batch.items) == 1:
+        if batch.alone:
             outcome = self._single(batch, exited)
             self._settle(batch.items, batch.tags, [outcome])
-            self._adapt(batch, 1)
+            self._learn(batch, 1, exited)
             return
-        self._adapt(batch, batch.done)
+        self._learn(batch, batch.done, exited)
         if batch.done >= batch.end:
             return
         error: BaseException = exited.reason or WorkerLost(detail="It sent no outcome.")
-        if isinstance(error, WorkerLost) and not error.detail:
+        if isinstance(error, WorkerLost) and not error.detail and len(batch.items) > 1:
             error.detail = "This item may have run, so it was not run again."
         if batch.outcome is not None and batch.outcome.raised:
             error = self._single(batch, exited)[1]
@@ -276,44 +282,19 @@ class Batcher:
         )
 
     def _single(self, batch: Batch, exited: Exited) -> ItemOutcome:
-        from fal_core.launches import open_outcome
-
         outcome, batch.outcome = batch.outcome, None
         try:
             return VALUE, open_outcome(batch.launcher, outcome, exited)
         except BaseException as error:
             return RAISED, error
 
-    def _adapt(self, batch: Batch, count: int) -> None:
+    def _learn(self, batch: Batch, count: int, exited: Exited) -> None:
+        running = len(self.running)
         if not count:
-            self.size = 1.0
-            return
-        each = max(1e-7, (time.monotonic() - batch.began) / count / max(1, len(self.running)))
-        wanted = TARGET / each
-        self.size = max(1.0, min(wanted, self.size * GROWTH, LARGEST))
-
-
-def open_items(launcher: Launcher, sealed: Sealed) -> list[ItemOutcome]:
-    """
-    Open the outcomes that an event of a batch carries.
-    """
-    from fal_core.sealing import open_value
-
-    outcomes: list[ItemOutcome] = open_value(sealed, launcher.seal)
-    if any(map(itemgetter(0), outcomes)):
-        return [_open_item(launcher, kind, value) for kind, value in outcomes]
-    return outcomes
-
-
-def _open_item(launcher: Launcher, kind: int, value: Any) -> ItemOutcome:
-    from fal_core.launches import reraised
-    from fal_core.sealing import open_error, open_value
-
-    try:
-        if kind == RAISED:
-            return RAISED, reraised(launcher, open_error(Sealed(value), launcher.seal))
-        if kind == SEALED:
-            return VALUE, open_value(Sealed(*value), launcher.seal)
-    except Exception as error:
-        return RAISED, error
-    return kind, value
+            self.pace.slow_down()
+        elif not batch.began:
+            self.pace.learn(count, batch.launched, batch.ended, running=running)
+        elif exited.reason is None:
+            self.pace.learn_started(
+                count, batch.launched, batch.began, batch.ended, running=running
+            )

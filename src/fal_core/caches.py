@@ -1,24 +1,11 @@
 """
 Where fal-core keeps what it has built.
+
+Workers keep there too, without a core, so this is theirs.
 """
 
 from __future__ import annotations
 
-import os
+from fal_core_worker.archives import CACHE_VARIABLE, cache_root
 
-#: The variable that names another directory.
-CACHE_VARIABLE = "FAL_CORE_CACHE"
-
-
-def cache_root() -> str:
-    """
-    Return the directory under which plugins keep what they have built.
-
-    It is an absolute path, and it need not exist. Each plugin has a directory
-    of its own in it, as in ``virtualenvs``.
-    """
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return os.path.abspath(os.path.expanduser(named))
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(os.path.abspath(home), "fal-core")
+__all__ = ["CACHE_VARIABLE", "cache_root"]

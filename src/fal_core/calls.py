@@ -110,8 +110,14 @@ class Call:
     def at_ports(self, exposed_port: int, exposed_metrics_port: int) -> Call:
         """
         Return the call of a server with the ports it is to take; 0 is a free one.
+
+        A port that the function declares itself goes before that of the host.
         """
-        ports = {"exposed_port": exposed_port, "exposed_metrics_port": exposed_metrics_port}
+        declared = (self.gateway.exposed_port, self.host_options.metrics_port)
+        ports = {
+            "exposed_port": declared[0] or exposed_port,
+            "exposed_metrics_port": declared[1] or exposed_metrics_port,
+        }
         data = dump_plain(((), ports))
         assert data is not None
         return self.again(self.id, Sealed(data))

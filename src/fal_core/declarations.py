@@ -5,19 +5,15 @@ The declaration of an isolated function.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from fal_core.errors import OptionError
-from fal_core.functions import (
-    IsolatedFunction,
-    ServedIsolatedFunction,
-    check_policy,
-    to_host,
-)
+from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported
+from fal_core.places import default_host, to_host
+from fal_core.policies import check_policy
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
@@ -128,13 +124,6 @@ def function(
         return functools.update_wrapper(isolated, func, updated=())  # type: ignore[return-value]
 
     return decorate
-
-
-def default_host() -> Host[Any, Any]:
-    """
-    Return the host of functions that name none.
-    """
-    return to_host(os.environ.get("FAL_CORE_HOST") or "local")
 
 
 def _with_kind(kind: str, config: dict[str, Any]) -> dict[str, Any]:

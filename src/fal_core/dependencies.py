@@ -36,6 +36,9 @@ def find_missing_dependencies(
     for entry in env.get("requirements") or ():
         for requirement in (entry,) if isinstance(entry, str) else entry:
             asked.add(requirement_name(requirement))
+    if isinstance(func, Server):
+        # The environment is given what serving needs.
+        asked.update(requirement_name(each) for each in func.requirements)
     missing: Uses = {}
     for module, names in used_modules(func).items():
         packages = _packages(module)
@@ -59,14 +62,18 @@ def used_modules(func: Callable[..., Any]) -> Uses:
     value, are not among them.
     """
     uses: Uses = {}
-    # What is served is what matters of a server.
-    func = func.func if isinstance(func, Server) else func
+    travelling: tuple[str, ...] = ()
+    if isinstance(func, Server):
+        # What is served is what matters of a server; its packages travel with it.
+        travelling, func = tuple(func.packages), func.func
     own = getattr(func, "__module__", None)
     waiting: list[tuple[str, Any]] = [("", func)]
     seen: set[int] = set()
     while waiting:
         name, value = waiting.pop()
         module = _module_of(value)
+        if module is not None and module.partition(".")[0] in travelling:
+            continue
         if name and module is not None and module != own and is_installed(module):
             _note(uses, module, name)
             continue

@@ -6,14 +6,17 @@ Every error fal-core raises of its own accord.
     │   ├── UnknownOptionError
     │   ├── WrongKindError
     │   ├── OptionTypeError
+    │   ├── OptionValueError
     │   └── UnknownNameError
     ├── PluginError                         a plugin breaks its side of the contract
     ├── HostError                           the host failed, not the function
     │   ├── WorkerLost
     │   │   └── OutOfMemory
     │   ├── Timeout (also a TimeoutError)
+    │   │   └── StartupTimeout
     │   ├── Cancelled
     │   ├── HostClosed
+    │   ├── PortTaken
     │   ├── UnsupportedError
     │   └── EnvironmentBuildError
     └── FalServerlessException              the documented errors
@@ -123,6 +126,25 @@ class OptionTypeError(OptionError):
 
 
 @attrs.define(repr=False)
+class OptionValueError(OptionError):
+    """
+    The value of an option has the right type, and is out of its bounds.
+
+    Attributes:
+        got: The value as ``repr`` shows it.
+
+        expected: The bounds in words, as in ``at least 1``.
+    """
+
+    option: str
+    got: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"Option {self.option!r} must be {self.expected}, not {self.got}."
+
+
+@attrs.define(repr=False)
 class UnknownNameError(OptionError):
     """
     No installed plugin provides a host or an environment of that name.
@@ -212,6 +234,41 @@ class Timeout(HostError, TimeoutError):
 
     def __str__(self) -> str:
         return f"The call took longer than {self.seconds:g} s and was ended."
+
+
+class StartupTimeout(Timeout):
+    """
+    A service was not ready in time, and was ended.
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"The service was not ready within its startup_timeout of {self.seconds:g} s, "
+            "and was ended. Let it do less before it is ready, or give it more time."
+        )
+
+
+@attrs.define(repr=False)
+class PortTaken(HostError):
+    """
+    A function brings its own server, whose port somebody else has.
+
+    Attributes:
+        holder: Who has it, in words.
+
+        remedy: What else can be done than to wait for it, as a sentence.
+    """
+
+    port: int
+    holder: str = "another process"
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        remedy = f" {self.remedy}" if self.remedy else ""
+        return (
+            f"Port {self.port} is taken by {self.holder}. "
+            f"End that first, or declare another exposed_port.{remedy}"
+        )
 
 
 @attrs.define(repr=False)

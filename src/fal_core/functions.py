@@ -8,7 +8,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 import attrs
@@ -16,7 +16,8 @@ import attrs
 from fal_core.errors import FalServerlessError, OptionError, UnsupportedError
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
-from fal_core.policies import Policy
+from fal_core.places import to_host
+from fal_core.policies import Policy, check_policy
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -351,45 +352,3 @@ class ServedIsolatedFunction(IsolatedFunction[ArgsT, ReturnT]):
     """
     An isolated function that is served over HTTP once it is spawned.
     """
-
-
-def to_host(host: Host[Any, Any] | str) -> Host[Any, Any]:
-    """
-    Return the host that *host* is or names.
-    """
-    if isinstance(host, Host):
-        return host
-    if isinstance(host, str):
-        from fal_core.plugins import find_host
-
-        return find_host(host)
-    raise OptionError(
-        f"Option 'host' must be a host, its name or its URL, not {host!r} "
-        f"({type(host).__name__})."
-    )
-
-
-def check_policy(values: Mapping[str, Any]) -> Policy:
-    """
-    Return the policy of *values*, checked as options are.
-    """
-    from fal_core.converters import structure
-
-    hints = {
-        "timeout": float | None,
-        "retries": int,
-        "grace": float,
-        "seal": Literal["once", "every call"],
-        "on_unsupported": OnUnsupported,
-        "lifetime": Literal["attached", "detached"],
-    }
-    checked = {
-        name: structure(value, hints[name], name) if name in hints else value
-        for name, value in values.items()
-    }
-    for name in ("timeout", "retries", "grace"):
-        value = checked.get(name)
-        if value is not None and (value < 0 or (name == "timeout" and value == 0)):
-            least = "more than 0" if name == "timeout" else "at least 0"
-            raise OptionError(f"Option {name!r} must be {least}, not {value!r}.")
-    return Policy(**checked)

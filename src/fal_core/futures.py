@@ -9,9 +9,10 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fal_core.batches import Batch, Batcher, ItemOutcome
+from fal_core.batches import Batch, Batcher
 from fal_core.errors import Timeout
 from fal_core.events import Event, Exited, Item, Returned
+from fal_core.outcomes import ItemOutcome
 from fal_core_worker.slots import RAISED
 
 if TYPE_CHECKING:

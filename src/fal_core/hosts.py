@@ -193,6 +193,15 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
             )
         return cls()
 
+    @property
+    def place(self) -> Host[Any, Any]:
+        """
+        The host that runs the calls; in a host around a host, that of the inner one.
+
+        A function that calls another one of its own place runs it where it is.
+        """
+        return self
+
     # -- documented, written once --------------------------------------------
 
     @classmethod

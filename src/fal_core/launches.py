@@ -1,5 +1,5 @@
 """
-Launching: what the calls of one function have in common, and waiting for one.
+Launching: what the calls of one function have in common.
 """
 
 from __future__ import annotations
@@ -7,8 +7,6 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +14,18 @@ import attrs
 
 from fal_core import plugins, vocabulary
 from fal_core.calls import Call, Lifetime
-from fal_core.errors import (
-    HostError,
-    Timeout,
-    UnsupportedError,
-    UserFunctionException,
-    WorkerLost,
-)
-from fal_core.events import Event, Exited, HomeCall, Log, Outcome
-from fal_core.hosts import Driven, Driver, Execution, Host
-from fal_core.nesting import answer, sealing, stub_types
-from fal_core.policies import Policy
+from fal_core.errors import UnsupportedError
+from fal_core.events import Event, Log
+from fal_core.hosts import Execution, Host
+from fal_core.nesting import sealing, stub_types
+from fal_core.waiters import Waiter, answer_home_call, print_log
 from fal_core_worker.seals import Sealed
 
 if TYPE_CHECKING:
     from fal_core.functions import IsolatedFunction
     from fal_core.sealing import FunctionSeal
+
+__all__ = ["Launcher", "Waiter", "answer_home_call", "print_log"]
 
 _numbers = itertools.count(1)
 _process = os.urandom(6).hex()
@@ -190,124 +184,6 @@ class Launcher:
         )
 
 
-class Waiter(Driver):
-    """
-    The sink of a call that a thread waits for.
-    """
-
-    __slots__ = ("_event", "execution", "exited", "launcher", "outcome")
-
-    def __init__(self, launcher: Launcher) -> None:
-        self.launcher = launcher
-        self.outcome: Outcome | None = None
-        self.exited: Exited | None = None
-        self.execution: Execution | None = None
-        self._event: threading.Event | None = None
-
-    def __call__(self, event: Event) -> None:
-        kind = type(event)
-        if kind is Outcome:
-            self.outcome = event  # type: ignore[assignment]
-        elif kind is Exited:
-            self.exited = event  # type: ignore[assignment]
-            if self._event is not None:
-                self._event.set()
-        elif kind is Log:
-            print_log(event)  # type: ignore[arg-type]
-        elif kind is HomeCall:
-            answer_home_call(self, event)  # type: ignore[arg-type]
-
-    def wait(self, execution: Execution) -> None:
-        """
-        Wait for the end, and end the call if it takes too long or is interrupted.
-        """
-        policy = self.launcher.policy
-        self.execution = execution
-        try:
-            self._drive(execution, policy.timeout)
-        except BaseException:
-            # The caller was interrupted: nothing is left running behind.
-            execution.cancel(policy.grace)
-            self._drive(execution, policy.grace + 5)
-            raise
-        if self.exited is None:
-            assert policy.timeout is not None
-            execution.cancel(policy.grace)
-            self._drive(execution, policy.grace + 5)
-            raise Timeout(policy.timeout)
-        # Without a cycle the outcome, and memory it shares, goes with the last view.
-        self.execution = None
-
-    def result(self) -> Any:
-        """
-        Return what the function returned, or raise what it raised.
-        """
-        outcome = self.outcome
-        # The execution refers to its sink: nothing large waits for the collector.
-        self.outcome = self.execution = None
-        return open_outcome(self.launcher, outcome, self.exited)
-
-    def _drive(self, execution: Execution, timeout: float | None) -> None:
-        until = None if timeout is None else time.monotonic() + timeout
-        if isinstance(execution, Driven):
-            execution.drive(timeout)
-            if self.exited is not None:
-                return
-        # Another thread delivers the events, or the time is up.
-        self._event = threading.Event()
-        if self.exited is None:
-            self._event.wait(None if until is None else max(0.0, until - time.monotonic()))
-
-
-def open_outcome(launcher: Launcher, outcome: Outcome | None, exited: Exited | None) -> Any:
-    """
-    Return what the function returned, or raise what it or its host raised.
-    """
-    if outcome is None:
-        raise (exited and exited.reason) or WorkerLost()
-    if not outcome.raised:
-        return launcher.open_value(outcome.sealed, launcher.seal)
-    from fal_core.sealing import open_error
-
-    raise reraised(launcher, open_error(outcome.sealed, launcher.seal))
-
-
-def reraised(launcher: Launcher, error: BaseException) -> BaseException:
-    """
-    Return *error*, or the documented wrapper around it where that is wanted.
-    """
-    if launcher.function.reraise:
-        return error
-    wrapper = UserFunctionException(f"The function raised {type(error).__name__}: {error}")
-    wrapper.__cause__ = error
-    return wrapper
-
-
-def answer_home_call(sink: Any, event: HomeCall) -> None:
-    """
-    Run what the function calls at home, on a thread, and send the answer back.
-    """
-    launcher = sink.launcher
-    threading.Thread(
-        target=answer, args=(launcher, event, sink), name="fal-core home call", daemon=True
-    ).start()
-
-
-def print_log(log: Log) -> None:
-    """
-    Print a line where the caller prints.
-    """
-    plain = log.level == "STDOUT" or (log.source == "USER" and log.level in ("DEBUG", "INFO"))
-    stream = sys.stdout if plain else sys.stderr
-    if stream is not None:
-        try:
-            stream.write(f"{log.message}\n")
-            stream.flush() if stream is sys.stderr else None
-        except UnicodeEncodeError:
-            text = log.message.encode("ascii", "backslashreplace").decode()
-            stream.write(f"{text}\n")
-
-
 def _traceparent() -> str | None:
     """
     Return the W3C trace context of the caller, where OpenTelemetry is in use.
@@ -317,14 +193,3 @@ def _traceparent() -> str | None:
     from fal_core.observers import current_traceparent
 
     return current_traceparent()
-
-
-def is_retried(policy: Policy, error: BaseException | None) -> bool:
-    """
-    Tell whether a call that ended with *error* may be made again.
-    """
-    if isinstance(error, HostError):
-        from fal_core.errors import Cancelled, EnvironmentBuildError
-
-        return not isinstance(error, Cancelled | EnvironmentBuildError | Timeout)
-    return isinstance(error, policy.retry_on)

@@ -10,8 +10,9 @@ from itertools import count, islice, repeat
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from fal_core.batches import Batch, Batcher, ItemOutcome
+from fal_core.batches import Batch, Batcher
 from fal_core.events import Event
+from fal_core.outcomes import ItemOutcome
 from fal_core_worker.slots import RAISED
 
 if TYPE_CHECKING:

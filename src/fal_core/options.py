@@ -10,8 +10,11 @@ from typing import Any, Literal
 
 import attrs
 
+from fal_core.bounds import at_least, between, more_than
+
 #: The port of a served function inside its own network.
 SERVE_PORT = 8080
+LAST_PORT = 65535
 
 OnUnsupported = Literal["warn", "error", "ignore"]
 
@@ -21,7 +24,8 @@ class HostOptions:
     """
     Every documented option of a host, with its one type and default.
 
-    Times are in seconds. A plugin adds options in a subclass; it redefines none.
+    Times are in seconds. A plugin adds options in a subclass; it redefines none, and
+    says by the validators of :mod:`fal_core.bounds` which numbers it takes.
 
     Attributes:
         machine_type: The machine to run on; of several the first that is free.
@@ -48,7 +52,8 @@ class HostOptions:
 
         request_timeout: How long one request may take.
 
-        request_start_timeout: How long one request may wait to be started.
+        request_start_timeout: How long one request may wait to be started; 0 clears
+            what was set before.
 
         startup_timeout: How long a worker may take to become ready.
 
@@ -84,19 +89,21 @@ class HostOptions:
 
     machine_type: str | tuple[str, ...] | None = None
     machine_types: tuple[str, ...] | None = None
-    num_gpus: int | None = None
+    num_gpus: int | None = attrs.field(default=None, validator=at_least(0))
     regions: tuple[str, ...] | None = None
-    keep_alive: float | None = None
-    min_concurrency: int | None = None
-    max_concurrency: int | None = None
-    concurrency_buffer: int | None = None
-    concurrency_buffer_perc: int | None = None
-    max_multiplexing: int | None = None
-    scaling_delay: float | None = None
-    request_timeout: float | None = None
-    request_start_timeout: float | None = None
-    startup_timeout: float | None = None
-    termination_grace_period_seconds: float | None = None
+    keep_alive: float | None = attrs.field(default=None, validator=at_least(0))
+    min_concurrency: int | None = attrs.field(default=None, validator=at_least(0))
+    max_concurrency: int | None = attrs.field(default=None, validator=at_least(1))
+    concurrency_buffer: int | None = attrs.field(default=None, validator=at_least(0))
+    concurrency_buffer_perc: int | None = attrs.field(default=None, validator=at_least(0))
+    max_multiplexing: int | None = attrs.field(default=None, validator=at_least(1))
+    scaling_delay: float | None = attrs.field(default=None, validator=at_least(0))
+    request_timeout: float | None = attrs.field(default=None, validator=more_than(0))
+    request_start_timeout: float | None = attrs.field(default=None, validator=at_least(0))
+    startup_timeout: float | None = attrs.field(default=None, validator=more_than(0))
+    termination_grace_period_seconds: float | None = attrs.field(
+        default=None, validator=at_least(0)
+    )
     setup_function: Callable[[], Any] | None = None
     secrets: tuple[str, ...] | None = None
     data_mounts: tuple[str, ...] | None = None
@@ -105,7 +112,7 @@ class HostOptions:
     app_files_ignore: tuple[str, ...] | None = None
     app_files_context_dir: str | os.PathLike[str] | None = None
     requirements_context_dir: str | os.PathLike[str] | None = None
-    metrics_port: int | None = None
+    metrics_port: int | None = attrs.field(default=None, validator=between(0, LAST_PORT))
     private_logs: bool | None = None
     health_check_config: Any | None = None
     skip_retry_conditions: tuple[str, ...] | None = None
@@ -129,7 +136,7 @@ class Gateway:
     """
 
     serve: bool = False
-    exposed_port: int | None = None
+    exposed_port: int | None = attrs.field(default=None, validator=between(0, LAST_PORT))
 
 
 @attrs.define

@@ -4,9 +4,13 @@ Policies: what the core itself keeps to as it makes the calls of a function.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+
+from fal_core.bounds import at_least, more_than
+from fal_core.options import OnUnsupported
 
 if TYPE_CHECKING:
     from fal_core.calls import Lifetime
@@ -36,10 +40,31 @@ class Policy:
             hosts that can.
     """
 
-    timeout: float | None = None
-    retries: int = 0
+    timeout: float | None = attrs.field(default=None, validator=more_than(0))
+    retries: int = attrs.field(default=0, validator=at_least(0))
     retry_on: tuple[type[Exception], ...] = ()
-    grace: float = 2.0
+    grace: float = attrs.field(default=2.0, validator=at_least(0))
     seal: Literal["once", "every call"] = "once"
-    on_unsupported: Literal["warn", "error", "ignore"] = "warn"
+    on_unsupported: OnUnsupported = "warn"
     lifetime: Lifetime = "attached"
+
+
+def check_policy(values: Mapping[str, Any]) -> Policy:
+    """
+    Return the policy of *values*, checked as options are.
+    """
+    from fal_core.converters import structure
+
+    hints = {
+        "timeout": float | None,
+        "retries": int,
+        "grace": float,
+        "seal": Literal["once", "every call"],
+        "on_unsupported": OnUnsupported,
+        "lifetime": Literal["attached", "detached"],
+    }
+    checked = {
+        name: structure(value, hints[name], name) if name in hints else value
+        for name, value in values.items()
+    }
+    return Policy(**checked)

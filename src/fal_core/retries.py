@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fal_core.launches import Waiter, is_retried
+from fal_core.outcomes import is_retried
+from fal_core.waiters import Waiter
 
 if TYPE_CHECKING:
     from fal_core.launches import Launcher

@@ -9,8 +9,9 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Ready
-from fal_core.launches import answer_home_call, open_outcome
+from fal_core.outcomes import open_outcome
 from fal_core.spawns import SpawnInfo
+from fal_core.waiters import answer_home_call
 
 if TYPE_CHECKING:
     from fal_core.calls import Lifetime
@@ -49,6 +50,7 @@ class SpawnSink:
         self._outcome: Outcome | None = None
         self._items: list[Any] | None = None
         self._owed = 0
+        self._exited = False
         self._lock = threading.Lock()
 
     def follow(self, execution: Execution) -> None:
@@ -58,10 +60,18 @@ class SpawnSink:
         self.execution = execution
         self._give_credit()
 
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the call has ended.
+        """
+        return self._exited
+
     def __call__(self, event: Event) -> None:
         if isinstance(event, Log):
             self.info.logs.put(event)
         elif isinstance(event, Ready):
+            self.info.urls = event.urls
             self.info.url = event.urls.get("run") or next(iter(event.urls.values()), None)
         elif isinstance(event, Outcome):
             self._outcome = event
@@ -94,6 +104,7 @@ class SpawnSink:
             self.execution.send(Frame(frames.CREDIT, 0, owed, 0, b""))
 
     def _end(self, exited: Exited) -> None:
+        self._exited = True
         future = self.info.future
         assert future is not None
         try:

@@ -94,7 +94,7 @@ class Stream(Iterator[Any]):
         self.execution = sink.execution = self.launcher.launch(call, sink)
 
     def _end(self, exited: Exited) -> None:
-        from fal_core.launches import is_retried, open_outcome
+        from fal_core.outcomes import is_retried, open_outcome
 
         reason = exited.reason
         policy = self.launcher.policy
@@ -115,14 +115,16 @@ class _StreamSink:
     def __init__(self, launcher: Launcher, events: SimpleQueue[Event]) -> None:
         self.launcher = launcher
         self.execution: Execution | None = None
+        self.ended = False
         self._events = events
 
     def __call__(self, event: Event) -> None:
-        from fal_core.launches import answer_home_call, print_log
+        from fal_core.waiters import answer_home_call, print_log
 
         if isinstance(event, Log):
             print_log(event)
         elif isinstance(event, HomeCall):
             answer_home_call(self, event)
         else:
+            self.ended = isinstance(event, Exited)
             self._events.put(event)

@@ -9,48 +9,30 @@ the protocol that a host has to know.
 from __future__ import annotations
 
 import marshal
-import os
 import select
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
-from fal_core.calls import Call, SealedFunction
-from fal_core.errors import Cancelled, HostError, WorkerLost
-from fal_core.events import (
-    Exited,
-    HomeCall,
-    Item,
-    Level,
-    Log,
-    LogSink,
-    Outcome,
-    Ready,
-    Returned,
-    Sink,
-    Started,
-    State,
-)
-from fal_core.hosts import Driven, Driver
+from fal_core.arrivals import Arrivals, finish, lose
+from fal_core.banners import Banner
+from fal_core.calls import Call
+from fal_core.deliveries import Deliveries
+from fal_core.errors import HostError, WorkerLost
+from fal_core.events import LogSink, Sink, State
+from fal_core.executions import WorkerExecution
+from fal_core.hosts import Driver
 from fal_core.readers import get_reader
 from fal_core_worker import frames
 from fal_core_worker.bootstrap import ARGUMENTS, preamble
 from fal_core_worker.frames import Frame
-from fal_core_worker.outputs import LEVELS
-from fal_core_worker.seals import Sealed
 
-__all__ = ["ARGUMENTS", "Worker", "WorkerExecution"]
+__all__ = ["ARGUMENTS", "Arenas", "Worker", "WorkerExecution"]
 
-#: How many functions a worker keeps open.
-FUNCTION_SLOTS = 64
-
-ENDED = Exited()
 RUNNING = State("running")
-_LEVELS: tuple[Level, ...] = LEVELS  # type: ignore[assignment]
 
 
 @attrs.frozen
@@ -121,7 +103,6 @@ class Worker:
         self.gone = False
         self.reason: HostError | None = None
         self.stopped = False
-        self.executions: dict[int, WorkerExecution] = {}
         self._stream = frames.Stream(reader, writer)
         self._page = None
         if arenas is not None:
@@ -131,23 +112,26 @@ class Worker:
         self._shared = (settings or {}).get("multiplex", 1) > 1
         self._lost = lost
         self._kill = kill
-        self._log = log
         self._idle = idle
         self._ready = ready
-        self._away = away
-        self._calls_home = 0
+        self._arrivals = Arrivals(log=log, away=away)
+        self._deliveries = Deliveries(self._stream)
+        self._banner = Banner()
         self._reading = threading.Lock()
         self._calling = threading.Lock()
         self._state = threading.Lock()
         self._followed = False
-        self._before = b""
-        self._magic = False
         self._channels = 0
-        self._slots: OrderedDict[str, int] = OrderedDict()
-        self._sources: set[str] = set()
         archive = worker_archive()
         configuration = marshal.dumps(dict(settings or {}), 2)
         self._stream.write(preamble(archive.digest, archive.data, configuration))
+
+    @property
+    def executions(self) -> Mapping[int, WorkerExecution]:
+        """
+        The calls that run, by their channels.
+        """
+        return self._arrivals.executions
 
     # -- what a host asks for ---------------------------------------------------
 
@@ -158,23 +142,17 @@ class Worker:
         Raises:
             ConnectionError: The worker is gone, and the call has not started.
         """
-        data, buffers = call.arguments
-        count = call.batch or (frames.STREAM if call.stream else 0)
         sink(RUNNING)
-        # A slot stands for one function from its FUNCTION frame to the CALL.
         with self._calling:
             if self.gone:
                 raise ConnectionError("The worker is gone.")
             self._channels = channel = self._channels + 1
             execution = WorkerExecution(self, channel, call, sink)
-            self.executions[channel] = execution
+            self._arrivals.executions[channel] = execution
             try:
-                slot = self._slots.get(call.function.digest)
-                if slot is None or call.setup is not None or call.sources:
-                    slot = self._send_function(call)
-                self._stream.send(frames.CALL, channel, slot, count, data, buffers)
+                self._deliveries.send(channel, call)
             except (OSError, ValueError) as error:
-                self.executions.pop(channel, None)
+                self._arrivals.executions.pop(channel, None)
                 raise ConnectionError("The worker is gone.") from error
         if self._shared or not isinstance(sink, Driver):
             self.follow()
@@ -303,104 +281,45 @@ class Worker:
         """
         if self.gone:
             return False
-        if not self._magic:
-            got = self._read_before_magic()
-        else:
+        got: list[frames.Received] | None
+        if self._banner.ended:
             got = self._stream.read_soon() if soon else self._stream.read()
+        else:
+            rest = self._banner.read(self._stream.reader, self._arrivals.report)
+            got = None if rest is None else self._stream.parse(rest)
         if got is None:
             self._end()
             return False
         for frame in got:
-            self._deliver(frame)
+            if frame[0] == frames.OUTCOME:
+                self._finish(frame)
+            elif frame[0] == frames.HELLO:
+                self._greet(frame)
+            else:
+                self._arrivals.deliver(frame)
         return True
 
-    def _read_before_magic(self) -> list[frames.Received] | None:
-        """
-        Read what a banner or a ``.pth`` file prints before the worker speaks.
-        """
-        try:
-            chunk = os.read(self._stream.reader, 65536)
-        except ConnectionError:
-            chunk = b""
-        data = self._before + chunk
-        output, magic, rest = data.partition(frames.MAGIC)
-        if not (magic or not chunk):
-            self._before = data
-            return []
-        for line in output.decode("utf-8", "backslashreplace").splitlines():
-            self._report(Log(line, "STDERR", "BRIDGE", time.time()))
-        self._before = b""
-        self._magic = True
-        return self._stream.parse(rest) if chunk else None
+    def _greet(self, frame: frames.Received) -> None:
+        self.hello = marshal.loads(frame[4])
+        if self._ready is not None:
+            self._ready()
 
-    # -- delivering ---------------------------------------------------------------
-
-    def _deliver(self, frame: frames.Received) -> None:
-        kind, channel, a, b, payload = frame
-        execution = self.executions.get(channel)
-        if kind == frames.OUTCOME:
-            if execution is not None:
-                self.stopped = self.stopped or b == frames.REPLACE
-                self._deliver_outcome(execution, a, payload)
-        elif kind == frames.LOG:
-            self._deliver_log(payload)
-        elif kind == frames.HELLO:
-            self.hello = marshal.loads(payload)
-            if self._ready is not None:
-                self._ready()
-        elif execution is None:
+    def _finish(self, frame: frames.Received) -> None:
+        """
+        Take another call, or end, and then tell the call that has ended.
+        """
+        executions = self._arrivals.executions
+        execution = executions.pop(frame[1], None)
+        if execution is None:
             return
-        elif kind == frames.ITEM:
-            execution.sink(Item(_sealed(payload), a, b))
-        elif kind == frames.STARTED:
-            execution.sink(Started(a))
-        elif kind == frames.RETURNED:
-            execution.sink(Returned(a))
-        elif kind == frames.HOME_CALL:
-            self._count_home(1)
-            execution.sink(HomeCall(a, _sealed(payload)))
-        elif kind == frames.READY:
-            execution.sink(Ready(marshal.loads(payload)))
-
-    def _deliver_outcome(self, execution: WorkerExecution, a: int, payload: Any) -> None:
-        del self.executions[execution.channel]
-        if self._followed and not self.executions:
+        self.stopped = self.stopped or frame[3] == frames.REPLACE
+        if self._followed and not executions:
             self.unfollow()
         if self._idle is not None:
             self._idle(self)
-        if self.stopped and not self.executions:
+        if self.stopped and not executions:
             self.stop()
-        if a == frames.ENDED_CANCELLED:
-            execution.finish(Exited(reason=Cancelled()))
-        else:
-            execution.sink(Outcome(_sealed(payload), a == frames.ENDED_RAISED))
-            execution.finish(ENDED)
-
-    def _deliver_log(self, payload: bytes) -> None:
-        for level, when, channel, index, lines in marshal.loads(payload):
-            execution = self.executions.get(channel)
-            name = request = None
-            if execution is not None:
-                name = execution.call.id
-                if isinstance(index, str):
-                    request = index or None
-                elif execution.call.batch:
-                    name = f"{name}/{index}"
-            for line in lines.split("\n"):
-                log = Log(line, _LEVELS[level], "USER", when, name, request)
-                if execution is not None:
-                    execution.sink(log)
-                else:
-                    self._report(log)
-
-    def _report(self, log: Log) -> None:
-        """
-        Give a line that no call printed to the calls that run, or to the host.
-        """
-        for execution in list(self.executions.values()):
-            execution.sink(log)
-        if not self.executions and self._log is not None:
-            self._log(log)
+        finish(execution, frame)
 
     def _end(self) -> None:
         """
@@ -413,19 +332,15 @@ class Worker:
             if self._followed:
                 self._followed = False
                 get_reader().unfollow(self)
-            executions, self.executions = self.executions, {}
-        self._count_home(-self._calls_home)
-        self.reason = reason = self._lost()
+            executions = self._arrivals.take_all()
+        self._arrivals.forget_home()
+        # Closed first: a reason may be how the worker ended, which waits for that.
         self._stream.close()
-        for execution in executions.values():
-            if self._page is not None and execution.call.batch:
-                execution.sink(Started(int.from_bytes(self._page[:4], "little")))
-            if execution.cancelling:
-                execution.finish(Exited(reason=Cancelled()))
-            else:
-                code = getattr(reason, "code", None)
-                signal = getattr(reason, "signal", None)
-                execution.finish(Exited(code, signal, reason))
+        self.reason = reason = self._lost()
+        page = self._page
+        started = None if page is None else int.from_bytes(page[:4], "little")
+        for execution in executions:
+            lose(execution, reason, started)
 
     # -- sending ------------------------------------------------------------------
 
@@ -435,111 +350,9 @@ class Worker:
         """
         payload = frame.payload
         if kind == frames.HOME_RESULT:
-            self._count_home(-1)
+            self._arrivals.count_home(-1)
         data, buffers = payload if isinstance(payload, tuple) else (payload, ())
         try:
             self._stream.send(kind, channel, frame.a, frame.b, data, buffers)
         except (OSError, ValueError):
             pass
-
-    def _count_home(self, change: int) -> None:
-        with self._state:
-            # A late answer to a worker that is gone has been counted already.
-            change = max(change, -self._calls_home)
-            self._calls_home += change
-        if self._away is not None and change:
-            self._away(change)
-
-    def _send_function(self, call: Call) -> int:
-        for source in call.sources:
-            if source.digest not in self._sources:
-                self._sources.add(source.digest)
-                data = source.digest.encode().ljust(64) + source.data
-                self._stream.send(frames.SOURCES, data=data)
-        key = call.function.digest
-        if call.setup is not None:
-            key += call.setup.digest
-        slot = self._slots.get(key)
-        if slot is not None:
-            self._slots.move_to_end(key)
-            return slot
-        if len(self._slots) < FUNCTION_SLOTS:
-            slot = len(self._slots)
-        else:
-            slot = self._slots.popitem(last=False)[1]
-        packed = _pack_function(call.function)
-        setup = None if call.setup is None else _pack_function(call.setup)
-        self._stream.send(frames.FUNCTION, 0, slot, data=marshal.dumps((*packed, setup), 2))
-        self._slots[key] = slot
-        return slot
-
-
-class WorkerExecution(Driven):
-    """
-    A call that runs in a worker.
-    """
-
-    __slots__ = ("_event", "call", "cancelling", "channel", "ended", "sink", "worker")
-
-    def __init__(self, worker: Worker, channel: int, call: Call, sink: Sink) -> None:
-        self.worker = worker
-        self.channel = channel
-        self.call = call
-        self.sink = sink
-        self.ended = False
-        self.cancelling = False
-        self._event: threading.Event | None = None
-
-    @property
-    def reference(self) -> str:
-        return self.call.id
-
-    def send(self, frame: Frame) -> None:
-        self.worker.send(frame.kind, self.channel, frame)
-
-    def drain(self) -> None:
-        self.worker.send(frames.DRAIN, self.channel, Frame(frames.DRAIN, 0, 0, 0, b""))
-
-    def cancel(self, grace: float) -> None:
-        if self.ended:
-            return
-        self.cancelling = True
-        self.worker.send(frames.CANCEL, self.channel, Frame(frames.CANCEL, 0, 0, 0, b""))
-        get_reader().after(grace, self._kill)
-
-    def drive(self, timeout: float | None) -> None:
-        self.worker.drive(self, timeout)
-
-    def wait(self, timeout: float | None) -> None:
-        """
-        Wait until another thread has delivered the end.
-        """
-        event = self._event
-        if event is None:
-            event = self._event = threading.Event()
-        if not self.ended:
-            event.wait(timeout)
-
-    def finish(self, exited: Exited) -> None:
-        """
-        Deliver the last event.
-        """
-        self.sink(exited)
-        self.ended = True
-        if self._event is not None:
-            self._event.set()
-
-    def _kill(self) -> None:
-        if not self.ended:
-            self.worker.kill()
-
-
-def _sealed(payload: Any) -> Sealed:
-    if type(payload) is tuple:
-        return Sealed(*payload)
-    return Sealed(payload)
-
-
-def _pack_function(function: SealedFunction) -> tuple[Any, ...]:
-    portable = None if function.portable is None else function.portable.data
-    return (function.digest, function.native.data, portable, function.refusal)

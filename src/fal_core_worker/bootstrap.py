@@ -2,12 +2,16 @@
 The first lines a worker runs: they read the worker itself from its stream.
 
 :data:`SOURCE` is given to the interpreter as ``-c``. It reads a line with the
-digest of the archive, its length and the length of the configuration, then
-both. The archive is unpacked once per machine, beside its digest, so that the
-compiled modules are kept; where nothing can be written it stays in memory.
+digest of the worker's archive and three sizes, then what has these sizes: the
+module :mod:`fal_core_worker.archives`, which unpacks the archive, the archive,
+and the configuration.
 """
 
 from __future__ import annotations
+
+import functools
+
+from fal_core_worker import archives
 
 SOURCE = """\
 import os, sys
@@ -22,28 +26,11 @@ def read(size):
 line = b""
 while not line.endswith(b"\\n"):
     line += read(1)
-digest, size, rest = line.split()
-archive, configuration = read(int(size)), read(int(rest))
-root = os.environ.get("FAL_CORE_CACHE") or os.path.join(
-    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "fal-core")
-path = os.path.join(root, "sources", digest.decode())
-if not os.path.isdir(path):
-    try:
-        import io, tempfile, zipfile
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        new = tempfile.mkdtemp(dir=os.path.dirname(path))
-        zipfile.ZipFile(io.BytesIO(archive)).extractall(new)
-        try:
-            os.rename(new, path)
-        except OSError:
-            import shutil
-            shutil.rmtree(new, ignore_errors=True)
-            if not os.path.isdir(path):
-                raise
-    except OSError:
-        file = os.memfd_create("fal-core")
-        os.write(file, archive)
-        path = "/proc/self/fd/%d" % file
+digest, *sizes = line.decode().split()
+module, archive, configuration = [read(int(size)) for size in sizes]
+archives = {}
+exec(module, archives)
+path = archives["unpack"](digest, archive)
 sys.path.insert(0, path)
 from fal_core_worker.main import main
 main(path, configuration)
@@ -56,5 +43,12 @@ def preamble(digest: str, archive: bytes, configuration: bytes) -> bytes:
     """
     Return what the bootstrap reads before the first frame.
     """
-    line = f"{digest} {len(archive)} {len(configuration)}\n".encode()
-    return line + archive + configuration
+    parts = (_module(), archive, configuration)
+    line = " ".join((digest, *(str(len(part)) for part in parts)))
+    return b"".join((line.encode(), b"\n", *parts))
+
+
+@functools.cache
+def _module() -> bytes:
+    with open(archives.__file__, "rb") as file:
+        return file.read()

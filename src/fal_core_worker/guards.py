@@ -1,18 +1,27 @@
 """
 The guard: the process above a worker where no keeper started it.
 
-A worker that is lost cannot end what it has started. The guard waits for its
-end, ends what is left, and then ends as the worker did: with its exit code, or
-with 128 and the number of the signal, as a shell tells it.
+A worker that is lost cannot end what it has started, and one that native code
+holds up does not see its stream end. The guard waits for either, ends what is
+left, and then ends as the worker did: with its exit code, or with 128 and the
+number of the signal, as a shell tells it.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
+import time
 from types import FrameType
 
 from fal_core_worker import trees
+
+#: Seconds that a worker has to end of its own accord when its stream has ended.
+_GRACE = 0.5
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+#: A hang-up of both directions is told unasked.
+_HANG_UP = getattr(select, "POLLRDHUP", 0)
 
 
 def become_guarded() -> None:
@@ -20,28 +29,79 @@ def become_guarded() -> None:
     Go on in a child of this process, and guard it from here.
     """
     trees.become_subreaper()
+    # A guard that ends before it has handlers would end the worker alone.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    guard = os.getpid()
     worker = os.fork()
     if not worker:
         trees.prepare_child()
+        if os.getppid() != guard:
+            os._exit(1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
-    _let_go_of_stream()
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    status = 0
-    pid = 0
-    while pid != worker:
-        # Orphans are inherited, and reaped as they end.
-        pid, status = os.waitpid(-1, 0)
+    wake = _prepare_guard()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    code = _wait(worker, wake)
     trees.kill_descendants(os.getpid())
-    code = os.waitstatus_to_exitcode(status)
-    os._exit(code if code >= 0 else 128 - code)
+    os._exit(code)
 
 
-def _let_go_of_stream() -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1):
-        os.dup2(null, descriptor)
+def _prepare_guard() -> int:
+    """
+    Take signals from now on; return the descriptor that tells of ended children.
+    """
+    # The other end sees the end of the worker, not that of its guard.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
     os.close(null)
+    wake, writer = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in _ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return wake
+
+
+def _wait(worker: int, wake: int) -> int:
+    """
+    Return the exit code of *worker* once it has ended, or had the time to.
+    """
+    poll = select.poll()
+    poll.register(wake, select.POLLIN)
+    # The end of the stream is told without reading from it.
+    poll.register(0, _HANG_UP)
+    left: float | None = None
+    until = 0.0
+    while (code := _reap(worker)) is None:
+        if left is not None:
+            left = until - time.monotonic()
+            if left <= 0:
+                return 128 + signal.SIGKILL
+        for descriptor, _ in poll.poll(None if left is None else left * 1000):
+            if descriptor == wake:
+                os.read(wake, 4096)
+            else:
+                poll.unregister(0)
+                left = _GRACE
+                until = time.monotonic() + _GRACE
+    return code
+
+
+def _reap(worker: int) -> int | None:
+    """
+    Reap what has ended, inherited orphans too; return the code of *worker* if it has.
+    """
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == worker:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+        if not pid:
+            return None
 
 
 def _end(number: int, frame: FrameType | None) -> None:

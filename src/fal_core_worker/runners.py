@@ -4,6 +4,7 @@ What runs calls in a worker: the stream, the functions, and calls to home.
 
 from __future__ import annotations
 
+import marshal
 import mmap
 import os
 import signal
@@ -15,10 +16,11 @@ from types import AsyncGeneratorType, CoroutineType, FrameType
 from typing import Any
 
 from fal_core_worker import frames, opening, trees
+from fal_core_worker.archives import add_source
 from fal_core_worker.outputs import Output
 from fal_core_worker.rebuilding import open_error
 from fal_core_worker.seals import Sealed
-from fal_core_worker.slots import WINDOW, CallCancelled, Functions, add_source, send_item
+from fal_core_worker.slots import WINDOW, CallCancelled, Functions, send_item
 
 
 class Runner(ABC):
@@ -251,6 +253,12 @@ class Runner(ABC):
         Run the coroutine of a service in *loop* until it ends.
         """
         raise RuntimeError("A service needs a worker of its own, and this one is shared.")
+
+    def announce(self, urls: dict[str, str]) -> None:
+        """
+        Tell that the service which this code runs in answers at *urls*.
+        """
+        self.stream.send(frames.READY, self.current_channel, data=marshal.dumps(urls, 2))
 
     def drain(self, channel: int) -> None:
         """

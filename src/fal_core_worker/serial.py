@@ -51,6 +51,7 @@ class SerialRunner(Runner):
         self._busy = False
         self._turn = 0
         self._cancelled = 0
+        self._drained = 0
         self._slot = -1
         self._began = 0.0
         self._task: Any = None
@@ -155,6 +156,9 @@ class SerialRunner(Runner):
         if isinstance(error, CallCancelled) and self._cancelled == channel:
             trees.kill_descendants(os.getpid(), since=self._began)
             self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED)
+        elif isinstance(error, SystemExit) and self._drained == channel:
+            # It was asked to end, and did: a server that knows SIGTERM, or none.
+            send_value(self.stream, channel, None, self.functions.raw(self._slot))
         else:
             send_error(self.stream, channel, error, self.functions.raw(self._slot))
 
@@ -172,6 +176,10 @@ class SerialRunner(Runner):
         if self._cancelled == self.channel and self.interruptible and not busy:
             self.interruptible = False
             raise CallCancelled
+
+    def drain(self, channel: int) -> None:
+        self._drained = channel
+        super().drain(channel)
 
     def cancel(self, channel: int) -> None:
         self._cancelled = channel

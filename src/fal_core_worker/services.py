@@ -7,7 +7,6 @@ is printed, and an interrupt drains.
 
 from __future__ import annotations
 
-import marshal
 import signal
 import sys
 from abc import ABC, abstractmethod
@@ -15,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from fal_core_worker import frames, nested
+from fal_core_worker import nested
 
 if TYPE_CHECKING:
     import asyncio
@@ -96,7 +95,7 @@ def announce(urls: Mapping[str, str]) -> None:
         for name, url in urls.items():
             print(f"{name}: {url}", file=sys.stderr)
         return
-    runner.stream.send(frames.READY, runner.current_channel, data=marshal.dumps(dict(urls), 2))
+    runner.announce(dict(urls))
 
 
 def log(level: str, facts: Mapping[str, Any]) -> None:

@@ -5,8 +5,6 @@ The functions that a worker has open, and how their ends are told.
 from __future__ import annotations
 
 import marshal
-import os
-import sys
 from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
@@ -96,38 +94,6 @@ class _Prepared:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._function(self._value, *args, **kwargs)
-
-
-def add_source(payload: bytes | memoryview) -> None:
-    """
-    Unpack a source archive beside its digest and put it on ``sys.path``.
-    """
-    import io
-    import tempfile
-    import zipfile
-
-    # A large payload is a view of memory that is shared.
-    digest, archive = bytes(payload[:64]).decode().strip(), payload[64:]
-    root = os.environ.get("FAL_CORE_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "fal-core"
-    )
-    parent = os.path.join(root, "sources")
-    path = os.path.join(parent, digest)
-    if not os.path.isdir(path):
-        try:
-            os.makedirs(parent, mode=0o700, exist_ok=True)
-            new = tempfile.mkdtemp(dir=parent)
-        except OSError:
-            parent = tempfile.gettempdir()
-            new = path = tempfile.mkdtemp(prefix="fal-core-")
-        zipfile.ZipFile(io.BytesIO(archive)).extractall(new)
-        if new != path:
-            try:
-                os.rename(new, path)
-            except OSError:
-                path = path if os.path.isdir(path) else new
-    if path not in sys.path:
-        sys.path.append(path)
 
 
 def send_value(stream: frames.Stream, channel: int, value: Any, function: Any) -> None:

@@ -18,6 +18,7 @@ def create(program: Any, name: str, role: str) -> Path:
     """
     done = program("plugins", "new", name, f"--{role}", "--path", "project")
     assert done.returncode == 0, done.stderr
+    assert " in project. Install and test it:\n" in done.stdout
     project: Path = program.folder / "project"
     declared = (project / "pyproject.toml").read_text()
     information = project / "src" / "created-0.1.0.dist-info"
@@ -97,6 +98,7 @@ def test_distribution_names_its_plugin(command_line: Any) -> None:
     """
     done = command_line("plugins", "new", "fal-host-slurm")
     assert done.returncode == 0, done.stderr
+    assert "Created fal-host-slurm. Install and test it:\n" in done.stdout
     assert (command_line.folder / "fal-host-slurm/src/fal_host_slurm/hosts.py").is_file()
     assert (
         "class SlurmHost"
@@ -122,4 +124,4 @@ def test_odd_names_are_usage_errors(command_line: Any, name: str) -> None:
     """
     done = command_line("plugins", "new", name)
     assert done.returncode == 2
-    assert "is no name of a plugin" in done.stderr
+    assert f"{name!r} cannot be the name of a plugin. A name begins with" in done.stderr

@@ -43,6 +43,16 @@ def outer(a: int) -> int:
 
 
 @function("current")
+def pid() -> int:
+    return os.getpid()
+
+
+@function("current")
+def pids() -> bool:
+    return pid() == os.getpid()
+
+
+@function("current")
 def nothing() -> None:
     print("done", file=sys.stderr)
 
@@ -75,8 +85,9 @@ def fail() -> None:
 
 
 @function("current")
-def leave() -> None:
-    sys.exit("I leave")
+def leave(status: int | str | None) -> None:
+    print("leaving")
+    sys.exit(status)
 
 
 @function("current")
@@ -160,6 +171,8 @@ def program(command_line: Any) -> Any:
         (["functions.py::count", "3"], "0\n1\n2\n"),
         (["functions.py::point", "1"], "Point(x=1)\n"),
         (["functions.py::nothing"], ""),
+        # What a function calls of its own place runs where it runs.
+        (["functions.py::pids"], "True\n"),
     ],
 )
 def test_result_is_printed(program: Any, arguments: list[str], printed: str) -> None:
@@ -245,13 +258,17 @@ def test_exception_of_the_function_shows_where(program: Any) -> None:
     assert "fal_core" not in done.stderr
 
 
-def test_exit_of_the_function_is_its_exception(program: Any) -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "said"), [("4", 4, ""), ("null", 0, ""), ('"I leave"', 1, "I leave\n")]
+)
+def test_exit_code_of_the_function_is_that_of_the_program(
+    program: Any, status: str, code: int, said: str
+) -> None:
     """
-    A function that exits raises; it does not end the program as it pleases.
+    A function that exits ends the program as it would end one of its own.
     """
-    done = program("run", "functions.py::leave")
-    assert done.returncode == 1
-    assert "SystemExit" in done.stderr
+    done = program("run", "functions.py::leave", "--json", f"[{status}]")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "leaving\n", said)
 
 
 def test_failure_of_the_host_is_one_sentence(program: Any) -> None:
@@ -289,7 +306,28 @@ def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
         ("functions.py::plain", "'plain' in functions.py is no isolated function. "),
         ("functions.py", "functions.py has these isolated functions: add, count, crash, "),
         ("sibling.py", "sibling.py has no isolated function. "),
-        ("no.such.module::f", "no.such.module could not be imported: ModuleNotFoundError: "),
+        ("no.such.module::f", "There is no module no.such.module."),
+        ("json.such::f", "There is no module json.such."),
+    ],
+)
+def test_what_is_not_there_is_a_wrong_command_line(
+    program: Any, target: str, sentence: str
+) -> None:
+    """
+    A target that there is not is one sentence, with exit code 2.
+    """
+    for command in ("run", "explain"):
+        done = program(command, target)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"Error: {sentence}")
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("needs.py::f", "needs.py could not be imported: ModuleNotFoundError: "),
+        ("needs::f", "needs could not be imported: ModuleNotFoundError: "),
         ("json.py::f", "json.py has the name of a module that is in use, 'json'. "),
         ("exits.py::f", "exits.py exits where it is imported. "),
         ("raises.py::f", "raises.py could not be imported: ZeroDivisionError: "),
@@ -297,10 +335,11 @@ def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
         ("kind.py::f", "inner.py:5: Option 'requirements' must be "),
     ],
 )
-def test_what_cannot_be_found_is_named(program: Any, target: str, sentence: str) -> None:
+def test_what_cannot_be_imported_is_named(program: Any, target: str, sentence: str) -> None:
     """
     A target that cannot be had is one sentence; a wrong declaration names its line.
     """
+    program.write("needs.py", "import needs_other\n")
     program.write("json.py", "")
     program.write("exits.py", "raise SystemExit(3)\n")
     program.write("raises.py", "1 / 0\n")
@@ -448,6 +487,15 @@ def test_detached_work_fails_as_any_other(program: Any) -> None:
     done = program("executions", "attach", reference)
     assert done.returncode == 1
     assert "LookupError: gone" in done.stderr
+
+
+def test_exit_code_of_detached_work_reaches_who_attaches(program: Any) -> None:
+    """
+    Who attaches to work that exits leaves with its exit code, and sees no traceback.
+    """
+    reference = program("run", "functions.py::leave", "4", "--detach").stdout.strip()
+    done = program("executions", "attach", reference)
+    assert (done.returncode, done.stdout, done.stderr) == (4, "leaving\n", "")
 
 
 def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ The host of the tutorial runs on a real sshd.
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +18,10 @@ import pytest
 
 from fal_core import errors, function
 from fal_core.hosts import Host
+from fal_core.testing.processes import is_alive, wait_until
+from fal_core_worker import trees
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +114,62 @@ def test_timeout_ends_the_process_there(host: Host[..., Any], tmp_path: Any):
     while os.path.exists(f"/proc/{trace.read_text()}"):
         assert time.monotonic() < deadline, "the worker is still there"
         time.sleep(0.05)
+
+
+PROGRAM = """
+import ctypes
+import subprocess
+import sys
+
+from ssh_host import SshHost
+
+from fal_core import function
+
+path, address, python, *arguments = sys.argv[1:]
+host = SshHost(address, python=python, arguments=tuple(arguments))
+
+
+@function("current", host=host)
+def hold(path: str) -> None:
+    import os
+
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    with open(path + ".new", "w") as file:
+        file.write(f"{child.pid} {os.getpid()}")
+    os.rename(path + ".new", path)
+    # No other thread runs meanwhile, the one that reads the stream included.
+    ctypes.PyDLL(None).sleep(60)
+
+
+hold(path)
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("broken", ["program", "connection"])
+def test_lost_client_ends_what_it_started_there(ssh_server: Any, tmp_path: Any, broken: str):
+    """
+    A client that is killed, or cut off, leaves nothing on the other machine, not even
+    native code that keeps the worker from noticing.
+    """
+    trace = tmp_path / "processes"
+    program = subprocess.Popen(
+        [
+            *(sys.executable, "-c", PROGRAM, str(trace), ssh_server.address),
+            *(sys.executable, *ssh_server.arguments),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "examples")},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert wait_until(trace.exists, 30)
+        there = [int(word) for word in trace.read_text().split()]
+        (client,) = trees.children(program.pid)
+        os.kill(program.pid if broken == "program" else client, signal.SIGKILL)
+        assert wait_until(lambda: not any(map(is_alive, there)), 20)
+    finally:
+        program.kill()
+        program.communicate()
 
 
 def test_url_names_the_machine(ssh_example: ModuleType):

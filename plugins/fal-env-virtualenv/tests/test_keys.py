@@ -79,7 +79,7 @@ class TestKeys:
         plain = environment.key
         monkeypatch.setenv("PIP_INDEX_URL", "https://host/simple")
         by_pip = environment.key
-        monkeypatch.setenv("UV_DEFAULT_INDEX", "https://pypi.org/simple")
+        monkeypatch.setenv("UV_DEFAULT_INDEX", "https://other/simple")
         assert len({plain, by_pip, environment.key}) == 3
 
     def test_changed_local_project_changes_the_key(self, project: Project) -> None:

@@ -5,6 +5,8 @@ Environments from an index that is served over HTTP, and says nothing of caching
 from __future__ import annotations
 
 import base64
+import hashlib
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,10 +18,10 @@ import pytest
 
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError
-from fal_env_virtualenv import Virtualenv
+from fal_env_virtualenv import Virtualenv, records
 
 if TYPE_CHECKING:
-    from conftest import Builder
+    from conftest import Builder, Project
 
 
 @attrs.define
@@ -31,11 +33,14 @@ class Index:
         requests: The paths that were asked for.
 
         password: What a client must know. Empty for an open index.
+
+        hashes: Whether it tells the hashes of its files.
     """
 
     directory: Path
     requests: list[str] = attrs.field(factory=list)
     password: str = ""
+    hashes: bool = False
     port: int = 0
 
     @property
@@ -49,8 +54,19 @@ class Index:
         names = sorted(self.directory.glob(f"{name.replace('-', '_')}-*.whl"))
         if not names:
             return None
-        links = (f'<a href="/files/{wheel.name}">{wheel.name}</a>' for wheel in names)
+        links = (self.link(wheel) for wheel in names)
         return f"<html><body>{''.join(links)}</body></html>".encode()
+
+    def link(self, wheel: Path) -> str:
+        fragment = f"#sha256={digest(wheel)}" if self.hashes else ""
+        return f'<a href="/files/{wheel.name}{fragment}">{wheel.name}</a>'
+
+
+def digest(wheel: Path) -> str:
+    """
+    Return the hash of a file as an index tells it.
+    """
+    return hashlib.sha256(wheel.read_bytes()).hexdigest()
 
 
 @pytest.fixture
@@ -178,3 +194,97 @@ def test_password_of_the_index_reaches_only_the_index(
     assert "hunter2" not in "\n".join((str(caught.value), *build.messages))
     for path in cache.rglob("*"):
         assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
+
+
+def test_configuration_of_a_project_does_not_count(
+    build: Builder,
+    index: Index,
+    tmp_path: Path,
+    make_wheel: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A ``uv.toml`` beside a requirements file changes nothing, whatever the index is.
+    """
+    make_wheel(index.directory, "delta", "1.0")
+    (tmp_path / "uv.toml").write_text('no-build = "not a truth value"\n')
+    (tmp_path / "requirements.txt").write_text("delta\n")
+    environment = Virtualenv(requirements=[str(tmp_path / "requirements.txt")])
+    build(environment)
+    index.password = "hunter2"
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index.url.replace("//", "//me:hunter2@"))
+    build(attrs.evolve(environment, tags=("another",)))
+
+
+def pins_of(environment: Virtualenv) -> tuple[str, ...]:
+    """
+    Return what was recorded of *environment* to build it again.
+    """
+    record = records.read_record(environment.key)
+    assert record is not None
+    return record.pins
+
+
+@pytest.mark.parametrize("hashes", [True, False])
+def test_pins_have_the_hashes_that_the_index_tells(
+    build: Builder, index: Index, make_wheel: Callable[..., Path], hashes: bool
+) -> None:
+    """
+    Hashes are recorded where the index tells them, which is not asked for them again.
+    """
+    index.hashes = hashes
+    wheel = make_wheel(index.directory, "delta-four", "1.0")
+    environment = Virtualenv(requirements=["delta-four"])
+    build(environment)
+    hashed = f" --hash=sha256:{digest(wheel)}" if hashes else ""
+    assert pins_of(environment) == (f"delta-four==1.0{hashed}",)
+    assert index.requests.count("/simple/delta-four/") == 1
+
+
+@pytest.mark.faults
+def test_another_file_of_a_version_is_refused(
+    build: Builder,
+    index: Index,
+    tmp_path: Path,
+    make_wheel: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A lost environment is not built again from other files than at first, unless forced.
+    """
+    index.hashes = True
+    make_wheel(index.directory, "delta", "1.0")
+    make_wheel(index.directory, "gamma", "1.0")
+    environment = Virtualenv(requirements=["delta", "gamma"])
+    Path(build(environment).executable).unlink()
+    make_wheel(index.directory, "delta", "1.0", data=b"changed since")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "another"))
+    with pytest.raises(EnvironmentBuildError, match="Hash mismatch") as caught:
+        build(environment)
+    assert caught.value.requirement == "delta==1.0"
+    assert "force=True" in caught.value.reason
+    build(attrs.evolve(environment, force=True))
+
+
+def test_projects_beside_pins_with_hashes(
+    build: Builder,
+    index: Index,
+    tmp_path: Path,
+    project: Project,
+    make_wheel: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    What comes from this machine has no hash, and is built again beside what has.
+    """
+    index.hashes = True
+    other = make_wheel(tmp_path, "epsilon", "1.0")
+    make_wheel(index.directory, "gamma", "1.0")
+    for requirement in (f"-e {project.path}", str(project.path)):
+        environment = Virtualenv(requirements=[requirement, str(other)])
+        interpreter = build(environment)
+        hashed = [" --hash=" in pin for pin in pins_of(environment)]
+        assert hashed == [False, False, True]
+        Path(interpreter.executable).unlink()
+        shutil.rmtree(tmp_path / "uv")
+        assert build(environment) == interpreter

@@ -8,9 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -454,30 +454,42 @@ def test_the_fork_of_a_worker_does_not_answer_twice():
     assert function("current")(inc)(1) == 2
 
 
-def test_a_source_cache_that_cannot_be_written_is_done_without(tmp_path: Path):
+INCREMENTS = """
+from fal_core import function
+@function("current")
+def inc(x):
+    import fal_core_worker
+    print(fal_core_worker.__file__)
+    return x + 1
+print(inc(1))
+"""
+
+
+def test_a_source_cache_that_cannot_be_written_is_done_without(
+    run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+):
     """
     Workers start from memory where their sources cannot be kept.
     """
     blocked = tmp_path / "file"
     blocked.write_text("")
-    source = textwrap.dedent(
-        """
-        from fal_core import function
-        @function("current")
-        def inc(x): return x + 1
-        print(inc(1))
-        """
-    )
-    path = tmp_path / "program.py"
-    path.write_text(source)
-    result = subprocess.run(
-        [sys.executable, str(path)],
-        env={**os.environ, "FAL_CORE_CACHE": str(blocked / "cache")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (result.stdout, result.stderr) == ("2\n", "")
+    cache = {"FAL_CORE_CACHE": str(blocked / "cache"), "TMPDIR": str(blocked)}
+    result = run_script(INCREMENTS, env={**os.environ, **cache})
+    path, number = result.stdout.splitlines()
+    assert (path.startswith("/proc/self/fd/"), number, result.stderr) == (True, "2", "")
+
+
+def test_workers_keep_their_sources_where_the_core_keeps_things(
+    run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+):
+    """
+    A tilde in the variable that names the cache is the home directory for workers too.
+    """
+    cache = {"FAL_CORE_CACHE": "~/kept", "HOME": str(tmp_path)}
+    result = run_script(INCREMENTS, env={**os.environ, **cache}, cwd=tmp_path)
+    path, number = result.stdout.splitlines()
+    assert (number, result.stderr) == ("2", "")
+    assert Path(path).is_relative_to(tmp_path / "kept" / "sources")
 
 
 def test_a_lost_batch_runs_no_item_twice(tmp_path: Path):

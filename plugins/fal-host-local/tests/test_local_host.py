@@ -111,7 +111,7 @@ def test_shared_memory_of_idle_workers_is_given_back(host):
 
     assert total == 1 << 20
     assert held() > 1 << 20
-    assert wait_until(lambda: held() < 1 << 20, 8)
+    assert wait_until(lambda: held() < 1 << 20, 30)
     assert float(same(numpy.ones(1 << 20)).sum()) == total
 
 
@@ -377,7 +377,8 @@ def test_shared_memory_is_used_again(host):
         same(array)
 
     assert before
-    assert sizes() == before
+    # Workers of other hosts may end meanwhile, and theirs go with them.
+    assert sum(sizes()) <= sum(before)
 
 
 def test_a_local_host_takes_no_address():

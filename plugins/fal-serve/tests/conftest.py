@@ -4,13 +4,22 @@ What the tests of serving share.
 
 from __future__ import annotations
 
+import json
+import queue
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from fal_core import function
 from fal_core.plugins import find_host
+from fal_serve.serving import ServableServer
+from fal_serve.settings import Settings
+from fal_serve.wrappers import ServeWrapper
+
+#: Seconds that anything may take; most takes a fraction of one.
+PATIENCE = 30
 
 
 class Served:
@@ -80,3 +89,51 @@ def close_local_host() -> Iterator[None]:
     """
     yield
     find_host("local").close()
+
+
+@pytest.fixture
+def serve_with() -> Iterator[Callable[..., Any]]:
+    """
+    Spawn a service of a function, by what makes a servable of it, with settings.
+    """
+    spawned: list[Any] = []
+
+    def start(
+        func: Any, make: Any = ServeWrapper, *, kind: str = "current", **settings: Any
+    ) -> Any:
+        startup = settings.get("startup_timeout")
+        options: dict[str, Any] = {} if startup is None else {"startup_timeout": startup}
+        server = ServableServer(func, make, Settings(**settings))
+        info = function(kind, serve=True, **options)(server).spawn()
+        spawned.append(info)
+        return info
+
+    yield start
+    for info in spawned:
+        info.cancel()
+    for info in spawned:
+        info.future.exception(PATIENCE)
+
+
+@pytest.fixture
+def wait_for_line() -> Callable[..., dict[str, Any]]:
+    """
+    Wait for a line of JSON in the log that says as much as is asked, and return it.
+    """
+
+    def wait(info: Any, **facts: Any) -> dict[str, Any]:
+        seen = []
+        while True:
+            try:
+                message = info.logs.get(timeout=PATIENCE).message
+            except queue.Empty:
+                raise AssertionError(f"No line says {facts}, but these: {seen}") from None
+            seen.append(message)
+            try:
+                line = json.loads(message)
+            except ValueError:
+                continue
+            if isinstance(line, dict) and facts.items() <= line.items():
+                return line
+
+    return wait

@@ -358,10 +358,13 @@ def test_explanation_of_an_application():
     """
     What a host would do with an application is told as of any function.
     """
-    explanation = explain(Derived.to_function())
+    explanation = explain(Derived.to_function(kind="virtualenv"))
     assert explanation.function == "Derived"
     assert explanation.runs, explanation.reasons
-    assert not [note for note in explanation.notes if "fal_serve" in note or "fastapi" in note]
+    # The environment is given what serving needs, and what serves travels along.
+    assert not [note for note in explanation.notes if "no requirement names" in note]
+    rows = [each for each in explanation.travels if each.module.startswith("fal_serve")]
+    assert [(each.module, each.how) for each in rows] == [("fal_serve", "source")]
 
 
 class Stateful(App, kind="current"):

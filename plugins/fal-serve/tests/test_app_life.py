@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from typing import Any
 
 import httpx
@@ -51,6 +52,15 @@ class Refusing(Unwell):
     state = 401
 
 
+class Meeting(App, kind="current", max_multiplexing=50):
+    def setup(self) -> None:
+        self.barrier = threading.Barrier(50)
+
+    @endpoint("/")
+    def meet(self) -> int:
+        return self.barrier.wait(30)
+
+
 def lines_of(info: AppSpawnInfo) -> list[str]:
     """
     Return what the application printed, without its access log.
@@ -74,7 +84,7 @@ def test_application_ends_in_order():
         async def run() -> httpx.Response:
             async with httpx.AsyncClient(base_url=url, timeout=30) as client:
                 asked = asyncio.create_task(client.post("/"))
-                while (await asyncio.to_thread(info.logs.get)).message != "waiting":
+                while (await asyncio.to_thread(info.logs.get, timeout=20)).message != "waiting":
                     pass
                 info.drain()
                 return await asked
@@ -129,3 +139,18 @@ def test_wait_ends_at_a_refusal():
         info.cancel()
         assert info.future is not None
         info.future.exception(30)
+
+
+def test_plain_handlers_run_at_once(serve):
+    """
+    As many handlers have a thread of their own as requests may be worked on at once.
+    """
+    served = serve(Meeting)
+
+    async def run() -> list[int]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(limits=limits, timeout=60) as client:
+            asked = [client.post(served.url) for _ in range(50)]
+            return [answer.json() for answer in await asyncio.gather(*asked)]
+
+    assert sorted(asyncio.run(run())) == list(range(50))

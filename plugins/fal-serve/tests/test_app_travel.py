@@ -239,7 +239,7 @@ def test_run_local_serves_in_this_process(tmp_path: Path):
         served = subprocess.Popen(
             [sys.executable, "-c", "from app import Asking; Asking.run_local("
              "exposed_port=0, exposed_metrics_port=0)"],
-            stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )
         try:
             import httpx

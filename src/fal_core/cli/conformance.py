@@ -40,8 +40,9 @@ def check_host(host: str, arguments: Sequence[str] = ()) -> int:
     """
     if importlib.util.find_spec("pytest") is None:
         raise click.ClickException(
-            "The conformance laws are run by pytest, which is not installed. "
-            "Install the extra 'testing' of fal-core."
+            "The conformance laws are run by pytest, which is not installed: add the "
+            "extra 'testing' of fal-core. In a clone of it: "
+            "uv pip install -e '.[testing]'"
         )
     import pytest
 

@@ -13,7 +13,7 @@ import attrs
 import click
 
 from fal_core.cli.outputs import print_json, print_table
-from fal_core.cli.run import Printer, show_remote_traceback
+from fal_core.cli.run import Printer, leave, show_remote_traceback
 
 if TYPE_CHECKING:
     from fal_core.spawns import SpawnInfo
@@ -86,6 +86,8 @@ def attach(reference: str, host: str, output: str) -> None:
     try:
         _print_lines(info, stream)
         Printer(sys.stdout, output)(info.return_value)
+    except SystemExit as error:
+        raise leave(error) from error
     except Exception as error:
         if not show_remote_traceback(error):
             raise

@@ -68,8 +68,9 @@ def new(name: str, role: str, path: Path | None) -> None:
     folder = path or Path(project.distribution)
     for written in create(project, folder):
         click.echo(f"  {written}")
+    where = f" in {path}" if path else ""
     click.echo(
-        f"Created {project.distribution} in {folder}. Install and test it:\n"
+        f"Created {project.distribution}{where}. Install and test it:\n"
         f"  pip install -e {folder} && pytest {folder}"
     )
 

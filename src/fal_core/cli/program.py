@@ -113,7 +113,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Run the command line and return its exit code.
 
     It is 1 for an error, which is told in one sentence, 2 for a command line that is
-    wrong, and 130 where Ctrl-C ended it.
+    wrong, and 130 where Ctrl-C ended it. A function that exits has the code it gives.
     """
     try:
         result = cli.main(arguments, prog_name="fal-core", standalone_mode=False)

@@ -4,6 +4,7 @@ Progress: what a call does before it runs, shown while it does it.
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import time
@@ -11,10 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+import attrs
+
+from fal_core.calls import Call
 from fal_core.cli.outputs import is_terminal, styled
-from fal_core.events import Event, Log, State
-from fal_core.hosts import Host
-from fal_core.launches import print_log
+from fal_core.events import Event, Log, Sink, State
+from fal_core.functions import IsolatedFunction
+from fal_core.hosts import Capabilities, Execution, Host
+from fal_core.options import HostOptions
+from fal_core.waiters import print_log
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PLAIN_FRAMES = "|/-\\"
@@ -107,27 +113,52 @@ class Progress:
         return f"{styled(frame, self._stream, fg='cyan')} {words}{detail}"
 
 
-@contextmanager
-def watched(host: Host[..., Any], progress: Progress) -> Iterator[None]:
+@attrs.define(eq=False, slots=False)
+class ShownHost(Host[..., Any]):
     """
-    Show to *progress* what happens to the calls of *host*, for as long as it lasts.
+    Passes everything to *inner*, and shows what happens to the calls on the way.
     """
 
-    def launch(call: Any, sink: Callable[[Event], None]) -> Any:
+    inner: Host[..., Any]
+    progress: Progress
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.inner.name
+
+    @property
+    def options(self) -> type[HostOptions]:  # type: ignore[override]
+        return self.inner.options
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        return self.inner.capabilities
+
+    @property
+    def place(self) -> Host[Any, Any]:
+        return self.inner.place
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
         def tell(event: Event) -> None:
-            if not progress(event):
+            if not self.progress(event):
                 sink(event)
 
-        return plain_launch(call, tell)
+        return self.inner.launch(call, tell)
 
-    # The host itself is watched, and not one around it: functions that are called by
-    # the function share its host, and go on sharing it.
-    plain_launch = host.launch
-    vars(host)["launch"] = launch
+
+@contextmanager
+def shown(
+    function: IsolatedFunction[..., Any], progress: Progress
+) -> Iterator[IsolatedFunction[..., Any]]:
+    """
+    Give *function* as one whose calls *progress* shows, for as long as it lasts.
+    """
+    other = attrs.evolve(function, host=ShownHost(function.host, progress))
+    if function.raw_func is not None:
+        functools.update_wrapper(other, function.raw_func, updated=())
     try:
-        yield
+        yield other
     finally:
-        vars(host).pop("launch", None)
         progress.close()
 
 

@@ -47,8 +47,9 @@ class Project:
         short = name.removeprefix(_PREFIXES[role])
         if not _NAME.fullmatch(short) or keyword.iskeyword(short):
             raise ValueError(
-                f"{name!r} is no name of a plugin. Use small letters, digits and hyphens, "
-                "as in 'slurm'."
+                f"{name!r} cannot be the name of a plugin. A name begins with a small "
+                "letter, goes on with small letters, digits and single hyphens, as in "
+                "'slurm' or 'deep-blue', and is no keyword of Python."
             )
         return cls(short, role)
 

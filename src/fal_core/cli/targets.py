@@ -22,6 +22,14 @@ from fal_core.functions import IsolatedFunction
 _OURS = os.path.dirname(os.path.abspath(fal_core.__file__)) + os.sep
 
 
+class TargetError(click.ClickException):
+    """
+    The command line names a function that there is not.
+    """
+
+    exit_code = 2
+
+
 def load_target(target: str) -> IsolatedFunction[..., Any]:
     """
     Return the isolated function that *target* names, as in ``file.py::name``.
@@ -30,7 +38,9 @@ def load_target(target: str) -> IsolatedFunction[..., Any]:
     name may be left out where there is but one isolated function.
 
     Raises:
-        ClickException: There is none, or its module cannot be loaded.
+        TargetError: There is none.
+
+        ClickException: Its module cannot be loaded.
     """
     place, separator, name = target.partition("::")
     if not place or (separator and not name):
@@ -43,22 +53,23 @@ def load_target(target: str) -> IsolatedFunction[..., Any]:
     if not name:
         if len(found) == 1:
             return next(iter(found.values()))
-        raise click.ClickException(_choices(place, found))
+        raise TargetError(_choices(place, found))
     value: Any = module
     for part in name.split("."):
         value = getattr(value, part, None)
-    if isinstance(value, IsolatedFunction):
-        return value
+    function = as_function(value)
+    if function is not None:
+        return function
     if value is not None:
-        raise click.ClickException(
+        raise TargetError(
             f"{name!r} in {place} is no isolated function. Decorate it with @function(…)."
         )
-    raise click.ClickException(f"There is no {name!r} in {place}. {_choices(place, found)}")
+    raise TargetError(f"There is no {name!r} in {place}. {_choices(place, found)}")
 
 
 def functions_of(module: ModuleType) -> dict[str, IsolatedFunction[..., Any]]:
     """
-    Return the isolated functions that *module* itself defines.
+    Return the isolated functions that *module* itself defines, applications included.
     """
     found = {
         name: value
@@ -70,7 +81,28 @@ def functions_of(module: ModuleType) -> dict[str, IsolatedFunction[..., Any]]:
         for name, value in found.items()
         if getattr(value.raw_func, "__module__", None) == module.__name__
     }
-    return own or found
+    applications = {
+        name: value.to_function()
+        for name, value in vars(module).items()
+        if is_application(value) and value.__module__ == module.__name__ and name[0] != "_"
+    }
+    return {**own, **applications} or found
+
+
+def as_function(value: Any) -> IsolatedFunction[..., Any] | None:
+    """
+    Return *value* if it is an isolated function, or what an application is as one.
+    """
+    if is_application(value):
+        value = value.to_function()
+    return value if isinstance(value, IsolatedFunction) else None
+
+
+def is_application(value: Any) -> bool:
+    """
+    Tell whether *value* is a class that can be served: it has ``to_function``.
+    """
+    return isinstance(value, type) and callable(getattr(value, "to_function", None))
 
 
 def load_module(place: str) -> ModuleType:
@@ -78,6 +110,8 @@ def load_module(place: str) -> ModuleType:
     Import the file or the module *place*, with what lies beside it importable.
 
     Raises:
+        TargetError: There is no such file or module.
+
         ClickException: It cannot be imported.
     """
     try:
@@ -95,6 +129,8 @@ def load_module(place: str) -> ModuleType:
             "if __name__ == '__main__'."
         ) from error
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and _is_missing(place, error.name):
+            raise TargetError(f"There is no module {place}.") from error
         _show_traceback(error)
         said = error if isinstance(error, FalCoreError) else f"{type(error).__name__}: {error}"
         raise click.ClickException(f"{place} could not be imported: {said}") from error
@@ -103,7 +139,7 @@ def load_module(place: str) -> ModuleType:
 def _load_file(place: str) -> ModuleType:
     path = os.path.abspath(place)
     if not os.path.isfile(path):
-        raise click.ClickException(f"There is no file {place}.")
+        raise TargetError(f"There is no file {place}.")
     folder, name = os.path.split(path)
     names = [os.path.splitext(name)[0]]
     # A file of a package is imported as part of it, so that its relative imports work.
@@ -132,6 +168,13 @@ def _execute(name: str, path: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _is_missing(place: str, name: str | None) -> bool:
+    """
+    Tell whether the module that is not there, *name*, is *place* or holds it.
+    """
+    return name is not None and f"{place}.".startswith(f"{name}.")
 
 
 def _choices(place: str, found: dict[str, IsolatedFunction[..., Any]]) -> str:

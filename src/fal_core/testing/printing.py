@@ -15,6 +15,7 @@ from typing import Any
 
 from fal_core.calls import Call
 from fal_core.events import Level, Log
+from fal_core_worker.services import request_id
 
 
 class Printer:
@@ -54,7 +55,7 @@ class Printer:
 
     def _log(self, level: Level, line: str) -> Log:
         name = f"{self._call.id}/{self.index}" if self._call.batch else self._call.id
-        return Log(line, level, "USER", time.time(), name)
+        return Log(line, level, "USER", time.time(), name, request_id.get() or None)
 
 
 class PrintedText(io.TextIOBase):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, State
 from fal_core.hosts import Execution
-from fal_core.launches import answer_home_call, open_outcome
+from fal_core.outcomes import open_outcome
+from fal_core.waiters import answer_home_call
 from fal_core_worker import frames
 from fal_core_worker.frames import Frame
 

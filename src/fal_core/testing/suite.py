@@ -29,6 +29,7 @@ from fal_core.testing.laws import (  # noqa: E402
     options,
     raised,
     secret_values,
+    serving,
     streams,
     timeouts,
     warmth,
@@ -54,6 +55,7 @@ GROUPS = {
     "secrets": secret_values,
     "home calls": home_calls,
     "detach": detachment,
+    "serve": serving,
 }
 
 _FIXTURES = (
@@ -65,6 +67,7 @@ _FIXTURES = (
     "kind_options",
     "law_timeout",
     "marks",
+    "served",
     "watched",
 )
 _exported = {name: getattr(fixtures, name) for name in _FIXTURES}

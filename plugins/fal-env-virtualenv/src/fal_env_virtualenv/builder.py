@@ -72,7 +72,7 @@ def rebuild(record: Record, log: LogSink, cancelled: Event) -> None:
         _make_directories()
         with files.locked(records.lock_path(record.key), cancelled, lambda: say(_WAITING)):
             sweep(record.key)
-            _build_from_pins(record, find_indexes(record.extra_index_urls), say, cancelled)
+            _build_from_pins(record, _indexes(record.extra_index_urls), say, cancelled)
     except OSError as error:
         raise EnvironmentBuildError(failures.KIND, files.describe_failure(error)) from error
 
@@ -80,6 +80,10 @@ def rebuild(record: Record, log: LogSink, cancelled: Event) -> None:
 def _make_directories() -> None:
     for name in ("keys", "locks", "building", "trash"):
         os.makedirs(os.path.join(records.store_root(), name), exist_ok=True)
+
+
+def _indexes(extra: Iterable[str]) -> Indexes:
+    return find_indexes(extra).with_default(records.store_root())
 
 
 def _speaker(log: LogSink) -> Callable[[str], None]:
@@ -101,7 +105,7 @@ def _build_alone(
     Build for *key*, whose lock is held, from its record or anew.
     """
     record = None if environment.force else records.read_record(key)
-    indexes = find_indexes(environment.extra_index_urls)
+    indexes = _indexes(environment.extra_index_urls)
     if record is not None:
         why = records.fault(record) or "it was being removed"
         say(f"The environment must be built again: {why}.")
@@ -140,7 +144,7 @@ def _record(environment: Virtualenv, key: str, place: Workplace) -> Record:
         extra_index_urls=told(environment.extra_index_urls),
         python=place.python,
         platform=platform_name(),
-        pins=place.pins(),
+        pins=place.hashed_pins(),
         packages=place.packages(),
         created=time.time(),
         compile_bytecode=environment.compile_bytecode,

@@ -8,6 +8,7 @@ no variable of uv names an index, those of pip do.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 
@@ -33,10 +34,11 @@ _CHOICES = (
     "UV_NO_BUILD",
     "UV_NO_CONFIG",
 )
-PUBLIC_INDEX = "https://pypi.org/simple"
+_TOLD = re.compile(r"^--index-url (\S+)$", re.MULTILINE)
 
-# What the public index itself says of its answers. Indexes that say nothing
-# would be asked, and their files fetched, again for each environment.
+# What well-kept indexes say of their answers. Those that say nothing would be
+# asked, and their files fetched, again for each environment; and uv takes rules
+# for an index only beside its address.
 _CONFIG = """\
 [[index]]
 url = "{url}"
@@ -51,14 +53,15 @@ class Indexes:
     The indexes that an environment is built from.
 
     Attributes:
-        default: The address of the first, credentials included.
+        default: The address of the first, credentials included. None for the
+            one that uv has without being told, see :meth:`with_default`.
 
         variables: Those to set for uv; None takes one out.
 
         configuration: The user's and the system's ``uv.toml``, those there are.
     """
 
-    default: str
+    default: str | None
     variables: dict[str, str | None] = attrs.field(repr=False)
     configuration: tuple[str, ...]
 
@@ -67,9 +70,12 @@ class Indexes:
         """
         A configuration for uv that lets it keep what it fetched.
 
-        None where the user has one, or the address may not be written down.
+        None where the user has one, or the address is not known, or may not be
+        written down.
         """
-        if self.configuration or credentials.without(self.default) != self.default:
+        if self.configuration or self.default is None:
+            return None
+        if credentials.without(self.default) != self.default:
             return None
         if '"' in self.default or "\\" in self.default:
             return None
@@ -82,10 +88,20 @@ class Indexes:
         chosen = [(name, os.environ[name]) for name in _CHOICES if name in os.environ]
         named = [(name, value) for name, value in self.variables.items() if value is not None]
         return (
-            credentials.without(self.default),
+            self.default and credentials.without(self.default),
             [(name, credentials.without(value)) for name, value in sorted({*named, *chosen})],
             [credentials.without(_text(path)) for path in self.configuration],
         )
+
+    def with_default(self, root: str) -> Indexes:
+        """
+        Return these indexes with the address of the first, where uv tells its own.
+
+        What it told is kept under *root*, so that it is asked once.
+        """
+        if self.default is not None or self.configuration or os.environ.get("UV_NO_INDEX"):
+            return self
+        return attrs.evolve(self, default=_default_of_uv(root))
 
 
 def find_indexes(extra: Iterable[str] = ()) -> Indexes:
@@ -108,10 +124,41 @@ def find_indexes(extra: Iterable[str] = ()) -> Indexes:
         changes["UV_DEFAULT_INDEX"] = default
         changes["UV_INDEX_URL"] = None
     return Indexes(
-        default=default or PUBLIC_INDEX,
+        default=default,
         variables=changes,
         configuration=tuple(_configuration()),
     )
+
+
+def _default_of_uv(root: str) -> str | None:
+    """
+    Return the address of the index that uv asks where nothing names one.
+    """
+    import json
+
+    from fal_env_virtualenv.files import write_atomically
+    from fal_env_virtualenv.tools import ask, uv_command
+
+    path = os.path.join(root, "uv.json")
+    (executable,) = uv_command()
+    status = os.stat(executable)
+    stamp = [executable, status.st_mtime_ns, status.st_size]
+    try:
+        with open(path, encoding="utf-8") as stream:
+            known = json.load(stream)
+        if known["stamp"] == stamp:
+            return str(known["default"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    # Of no requirements, uv writes nothing but the options it would use.
+    arguments = ("--emit-index-url", "--no-header", "--offline", "--no-config", "--quiet")
+    python = ("--python", sys.executable)
+    code, output = ask([executable, "pip", "compile", *arguments, *python, "-"])
+    told = _TOLD.search(output)
+    if code != 0 or told is None:
+        return None
+    write_atomically(path, json.dumps({"stamp": stamp, "default": told[1]}))
+    return told[1]
 
 
 def _links() -> str:

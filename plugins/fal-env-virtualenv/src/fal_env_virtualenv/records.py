@@ -9,6 +9,7 @@ Below the cache root, in ``virtualenvs``::
     building/           environments that are not finished
     trash/              environments that are being removed
     pythons.json        the interpreters that searches have found
+    uv.json             the index that uv asks where nothing names one
 
 A record outlives its directory: what is lost is built again from its pins.
 """
@@ -49,7 +50,8 @@ class Record:
 
         requirements: As declared, in layers, without credentials.
 
-        pins: What was installed, as lines of a requirements file.
+        pins: What was installed, as lines of a requirements file, with the hashes
+            that the index told.
 
         packages: The names of the directories that describe what is installed.
 

@@ -87,12 +87,20 @@ def uv_variables(more: Mapping[str, str | None] = {}) -> dict[str, str]:
     return variables
 
 
-def ask(command: Sequence[str], *, errors: bool = False) -> tuple[int, str]:
+def ask(
+    command: Sequence[str],
+    *,
+    errors: bool = False,
+    variables: Mapping[str, str | None] = {},
+    directory: str | None = None,
+) -> tuple[int, str]:
     """
     Run a short *command* and return its exit code and what it printed.
 
     Arguments:
         errors: Whether what it printed to its standard error counts too.
+
+        variables: Those to set for it; None takes one out.
     """
     try:
         answer = subprocess.run(
@@ -100,7 +108,8 @@ def ask(command: Sequence[str], *, errors: bool = False) -> tuple[int, str]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
-            env=uv_variables(),
+            env=uv_variables(variables),
+            cwd=directory,
             timeout=60,
             check=False,
         )

@@ -20,7 +20,7 @@ from fal_env_virtualenv import contents, credentials, failures, files, records, 
 from fal_env_virtualenv.indexes import Indexes
 from fal_env_virtualenv.pythons import Python
 from fal_env_virtualenv.records import Record
-from fal_env_virtualenv.requirements import Requirement
+from fal_env_virtualenv.requirements import Requirement, normalise_name
 
 #: What ends the name of a directory that describes an installed package.
 DESCRIPTION = ".dist-info"
@@ -99,7 +99,7 @@ class Workplace:
         """
         if not requirements:
             return
-        earlier = [pin for pin in self.pins() if "==" in pin and " @ " not in pin]
+        earlier = [pin for pin in self.pins() if _version(pin) is not None]
         arguments = [*self._arguments(requirements)]
         if earlier:
             constraints = (*constraints, self._write("earlier.txt", earlier))
@@ -144,7 +144,8 @@ class Workplace:
         if code != 0:
             lines, code = self._uv(arguments)
         if code != 0:
-            raise failures.translate(lines, [_pinned(pin) for pin in record.pins], code)
+            pins = [pin.partition(" --hash=")[0] for pin in record.pins]
+            raise failures.translate(lines, [_pinned(pin) for pin in pins], code)
 
     def _write(self, name: str, lines: Sequence[str]) -> str:
         path = os.path.join(self.directory, name)
@@ -191,14 +192,13 @@ class Workplace:
         options = ["--python", os.path.join(self.environment, "bin", "python"), "--no-progress"]
         if refresh:
             options.append("--refresh")
-        if self.indexes.config is not None:
-            variables["UV_NO_CONFIG"] = None
-            if refresh:
-                # What uv may keep of an index, it does not refresh either.
-                options.append("--no-config")
-            else:
-                options += ["--config-file", self._write("uv.toml", [self.indexes.config])]
-                variables |= dict.fromkeys(("UV_DEFAULT_INDEX", "UV_INDEX_URL"))
+        # What uv may keep of an index, it does not refresh either.
+        config = None if refresh else self.indexes.config
+        if config is not None:
+            variables |= dict.fromkeys(("UV_NO_CONFIG", "UV_DEFAULT_INDEX", "UV_INDEX_URL"))
+            options += ["--config-file", self._write("uv.toml", [config])]
+        elif not self.indexes.configuration:
+            options.append("--no-config")
         return options, variables
 
     def packages(self) -> tuple[str, ...]:
@@ -214,6 +214,28 @@ class Workplace:
         What is installed, as lines of a requirements file.
         """
         return tuple(_pin(os.path.join(self.library, name)) for name in self.packages())
+
+    def hashed_pins(self) -> tuple[str, ...]:
+        """
+        Return :meth:`pins`, with the hashes of the files that the index has for each.
+
+        They are taken from what uv has kept of the index, and the index is not asked
+        again. Where it tells none, and for what comes from elsewhere, there are none.
+        """
+        pins = self.pins()
+        named = [pin for pin in pins if _version(pin) is not None]
+        if not named:
+            return pins
+        options, variables = self._settings(refresh=False)
+        options += ["--generate-hashes", "--no-deps", "--no-header", "--no-annotate"]
+        options += ["--offline", "--quiet", self._write("named.txt", named)]
+        _, output = tools.ask(
+            [*tools.uv_command(), "pip", "compile", *options],
+            variables=variables,
+            directory=self.directory,
+        )
+        hashes = _hashes(output)
+        return tuple(" ".join((pin, *hashes.get(_version(pin), ()))) for pin in pins)
 
     def finish(self, record: Record) -> None:
         """
@@ -300,6 +322,26 @@ def _pin(description: str) -> str:
     if (subdirectory := origin.get("subdirectory")) is not None:
         url = f"{url}#subdirectory={subdirectory}"
     return f"{name.replace('_', '-')} @ {url}"
+
+
+def _version(pin: str) -> tuple[str, str] | None:
+    """
+    Return the name and the version of a *pin*; None for one of an address.
+    """
+    name, equal, version = pin.partition("==")
+    return (normalise_name(name), version) if equal and " @ " not in pin else None
+
+
+def _hashes(written: str) -> dict[tuple[str, str] | None, list[str]]:
+    """
+    Return the options that name hashes, by the pins they follow in what uv has written.
+    """
+    lines = (line.split() for line in written.replace("\\\n", " ").splitlines())
+    return {
+        version: [word for word in words if word.startswith("--hash=")]
+        for pin, *words in filter(None, lines)
+        if (version := _version(pin)) is not None
+    }
 
 
 def _pinned(pin: str) -> Requirement:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fal_serve.applications import FalFastAPI
     from fal_serve.apps import App
     from fal_serve.cancellation import cancel_on_disconnect, request_cancelled
+    from fal_serve.clients import AppClient, AsyncAppClient
     from fal_serve.endpoints import endpoint
     from fal_serve.exceptions import (
         AppClientError,
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "App",
+    "AppClient",
     "AppClientError",
     "AppException",
     "AppSpawnInfo",
+    "AsyncAppClient",
     "BaseServable",
     "CUDAOutOfMemoryException",
     "FalFastAPI",
@@ -57,9 +60,11 @@ __all__ = [
 
 _MODULES = {
     "App": "apps",
+    "AppClient": "clients",
     "AppClientError": "exceptions",
     "AppException": "exceptions",
     "AppSpawnInfo": "spawns",
+    "AsyncAppClient": "clients",
     "BaseServable": "servables",
     "CUDAOutOfMemoryException": "exceptions",
     "FalFastAPI": "applications",

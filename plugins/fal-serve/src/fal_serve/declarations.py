@@ -85,7 +85,6 @@ def read_class(cls: type, keywords: dict[str, Any]) -> Written:
             f"not {extra!r}."
         )
     attributes = Declared(extra)
-    name = keywords.pop("name", None)
     for keyword, value in keywords.items():
         if keyword in space:
             raise declaration_error(
@@ -101,7 +100,7 @@ def read_class(cls: type, keywords: dict[str, Any]) -> Written:
             value = attributes[each] = vars(cls)[each]
             if not _is_plain(value):
                 setattr(cls, each, Here(value))
-    return Written(attributes, name if name is not None else space.get("app_name"))
+    return Written(attributes, vars(cls).get("app_name"))
 
 
 def merge(cls: type) -> Declared:

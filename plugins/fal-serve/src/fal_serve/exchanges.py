@@ -19,6 +19,9 @@ logger = logging.getLogger("fal_serve")
 
 #: What the log says of a request whose client has gone before it was answered.
 CLIENT_GONE = 499
+#: After so many parts of a stream other requests have their turn. Sending waits for
+#: nothing where the client reads fast, or is no longer there.
+_PARTS = 16
 
 
 async def _nothing() -> None:
@@ -68,6 +71,7 @@ class Exchange:
     __slots__ = (
         "_hints",
         "_limit",
+        "_parts",
         "_raw_id",
         "_receive",
         "_received",
@@ -95,7 +99,7 @@ class Exchange:
         self._raw_id = raw_id
         self._request = request
         self._hints = hints
-        self._limit = self._received = 0
+        self._limit = self._received = self._parts = 0
         self.started = self.ended = self.silent = self.disconnected = False
         self.answering: asyncio.Task[None] | None = None
         self.size = 0
@@ -133,12 +137,20 @@ class Exchange:
             self.size += len(message.get("body") or b"")
             if not message.get("more_body"):
                 self.ended = True
+            else:
+                self._parts += 1
+                if not self._parts % _PARTS:
+                    return self._send_and_rest(message)
         elif message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
             # The application may send the same list again: it is not added to.
             message = {**message, "headers": self._headers(message.get("headers") or ())}
         return self._send(message)
+
+    async def _send_and_rest(self, message: Any) -> None:
+        await self._send(message)
+        await asyncio.sleep(0)
 
     def _headers(self, given: Any) -> list[tuple[bytes, bytes]]:
         headers = [*given, (b"x-fal-request-id", self._raw_id)]

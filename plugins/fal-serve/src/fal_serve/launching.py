@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from fal_core import Host, ServedIsolatedFunction
 from fal_core.calls import AuthMode
 from fal_core.converters import structure
-from fal_core.declarations import default_host
-from fal_core.functions import to_host
 from fal_core.options import HostOptions
+from fal_core.places import default_host, to_host
 from fal_core.sources import check_local_modules
 from fal_core.vocabulary import parse_options
 from fal_serve.settings import Settings

@@ -19,7 +19,7 @@ from fal_serve.logs import Aborted, AccessLog, log_error
 from fal_serve.metrics import UNMATCHED, Labels, Metrics
 from fal_serve.requests import IncomingRequest, current
 from fal_serve.settings import Settings
-from fal_serve.tracing import TracedApplication, find_tracer, trace_id
+from fal_serve.tracing import TracedApplication, find_request_tracer, trace_id
 from fal_serve.turns import Turns
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Operations:
         """
         Make a span of each request from now on, if this process has a tracer.
         """
-        tracer = find_tracer()
+        tracer = find_request_tracer()
         if tracer is not None:
             self._application = TracedApplication(self._application, tracer, self._label)
 

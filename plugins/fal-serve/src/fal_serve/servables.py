@@ -4,7 +4,7 @@ Servables: what can be served, by its routes.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +17,22 @@ if TYPE_CHECKING:
     from fal_serve.applications import FalFastAPI
 
 
-class BaseServable(ABC):
+class ServableMeta(ABCMeta):
+    """
+    The class of servables: a keyword ``name`` says what one is called.
+
+    The one of abstract classes takes no such keyword in Python 3.10.
+    """
+
+    def __new__(
+        meta, name: str, bases: tuple[type, ...], space: dict[str, Any], /, **keywords: Any
+    ) -> ServableMeta:
+        if "name" in keywords:
+            keywords["app_name"] = keywords.pop("name")
+        return super().__new__(meta, name, bases, space, **keywords)
+
+
+class BaseServable(metaclass=ServableMeta):
     """
     Something with routes that can be served over HTTP.
 
@@ -53,7 +68,7 @@ class BaseServable(ABC):
         """
         yield
 
-    def handle_exit(self) -> Any:  # noqa: B027
+    def handle_exit(self) -> Any:
         """
         Learn that the service was asked to end; running requests still finish.
         """
@@ -64,7 +79,7 @@ class BaseServable(ABC):
         """
         return None
 
-    def add_routes(self, application: FalFastAPI) -> None:  # noqa: B027
+    def add_routes(self, application: FalFastAPI) -> None:
         """
         Add routes that are no endpoints of the user's.
         """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import logging
 import signal
@@ -15,9 +16,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.config import HTTP_PROTOCOLS
+from anyio import to_thread
 
 from fal_core_worker import services
+from fal_serve.listeners import bind, url_of
 from fal_serve.logs import ServerLog, log_error
 from fal_serve.metrics import Metrics
 from fal_serve.middlewares import Operations
@@ -102,7 +104,7 @@ class ServiceServer(FalServer):
 
     async def main_loop(self) -> None:
         # Requests are counted ten times as often as the date is set.
-        interval, every = (0.1, 10) if self.limit_max_requests is not None else (1.0, 1)
+        interval, every = (0.1, 10) if self.config.limit_max_requests is not None else (1.0, 1)
         count = 0
         while not await self.on_tick(0 if count % every == 0 else 1):
             count += 1
@@ -179,36 +181,6 @@ class StateLifespan:
         """
 
 
-def bind(host: str, port: int, what: str = "service") -> socket.socket:
-    """
-    Return a socket that has an address, and does not listen yet.
-
-    Who connects too early is refused: an open port says that the service is ready.
-
-    Raises:
-        OSError: The port is taken.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise OSError(
-            error.errno, f"The {what} cannot listen on {host}:{port}: {error.strerror}."
-        ) from error
-    return listener
-
-
-def url_of(listener: socket.socket) -> str:
-    """
-    Return the url that *listener* is reached at.
-    """
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def websocket_protocol(**arguments: Any) -> asyncio.Protocol:
     """
     Return the protocol of one websocket; the first one imports what it needs.
@@ -250,6 +222,14 @@ class Service:
         Arguments:
             signals: Whether SIGTERM and SIGINT drain; who calls ``drain`` leaves it.
         """
+        try:
+            await self._run(limit_max_requests, signals=signals)
+        except asyncio.CancelledError:
+            # A setup that was asked to end has done so.
+            if not self._drained or self._phase.started:
+                raise
+
+    async def _run(self, limit_max_requests: int | None, *, signals: bool) -> None:
         servable, settings = self._servable, self._settings
         metrics = Metrics(servable.version)
         with contextlib.ExitStack() as stack:
@@ -260,6 +240,7 @@ class Service:
             if signals:
                 stack.enter_context(draining(self.drain))
             application = servable.build_application()
+            give_threads(settings.max_multiplexing)
             operations = Operations(
                 application,
                 servable,
@@ -306,7 +287,7 @@ class Service:
     def _configure(self, operations: Operations, limit: int | None) -> uvicorn.Config:
         config = uvicorn.Config(
             operations,
-            http="httptools" if has_httptools() else "auto",
+            http=http_protocol(self._settings),
             ws=websocket_protocol,  # type: ignore[arg-type]
             interface="asgi3",
             lifespan="off",
@@ -354,15 +335,23 @@ class Service:
                 raise
 
 
-def has_httptools() -> bool:
+def give_threads(count: int | None) -> None:
     """
-    Tell whether the fast parser is installed; it is compiled.
+    Let *count* handlers that are no coroutines run at once, each on a thread.
+    """
+    limiter = to_thread.current_default_thread_limiter()
+    limiter.total_tokens = max(limiter.total_tokens, count or 0)
+
+
+def http_protocol(settings: Settings) -> Any:
+    """
+    Return what makes the protocol of a connection; the fast one, where it installs.
     """
     try:
-        import httptools  # noqa: F401
+        from fal_serve.protocols import ServiceProtocol
     except ImportError:
-        return False
-    return "httptools" in HTTP_PROTOCOLS
+        return "auto"
+    return functools.partial(ServiceProtocol, head_timeout=settings.head_timeout)
 
 
 @contextlib.contextmanager

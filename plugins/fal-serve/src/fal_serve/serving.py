@@ -5,7 +5,7 @@ Serving: the picklable callable that a host runs, and its life.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fal_core_worker import services
@@ -22,10 +22,26 @@ REQUIREMENTS = (
     "msgpack>=1.1",
     "prometheus-client>=0.21",
     "pydantic>=2.8",
+    "python-multipart>=0.0.18",
     "uvicorn>=0.40",
     "uvloop>=0.21; sys_platform != 'win32'",
     "websockets>=14",
 )
+
+
+def with_own_pydantic(requirements: Sequence[str]) -> tuple[str, ...]:
+    """
+    Return *requirements* with the pydantic of this process.
+
+    Models that travel by value hold what no other release of pydantic reads.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        own = f"pydantic=={version('pydantic')}"
+    except PackageNotFoundError:
+        return tuple(requirements)
+    return tuple(own if each.startswith("pydantic>") else each for each in requirements)
 
 
 class ServableServer(services.Server):
@@ -38,7 +54,7 @@ class ServableServer(services.Server):
         make: Makes the servable, where it is served.
     """
 
-    requirements = REQUIREMENTS
+    requirements: Sequence[str] = REQUIREMENTS
     packages = ("fal_serve",)
 
     def __init__(
@@ -47,6 +63,7 @@ class ServableServer(services.Server):
         # It is taken for the user's function: by its module, its name and its imports.
         functools.update_wrapper(self, func, updated=())
         self.func = func
+        self.requirements = with_own_pydantic(REQUIREMENTS)
         self._make = make
         self._annotations = textual_annotations(func)
         self._settings = settings

@@ -28,6 +28,8 @@ class Settings:
 
         max_body_size: How many bytes a request may have; more is answered with 413.
 
+        head_timeout: How long the head of a request may take to come.
+
         metrics_port: Where metrics and probes are, if the host does not say.
 
         host: The address to listen on.
@@ -45,6 +47,7 @@ class Settings:
     termination_grace: float | None = None
     max_multiplexing: int | None = None
     max_body_size: int = 1 << 30
+    head_timeout: float = 60.0
     metrics_port: int | None = None
     host: str = "127.0.0.1"
     access_log: bool = True

@@ -51,6 +51,15 @@ def find_tracer() -> Any:
     return trace.get_tracer("fal_serve")
 
 
+def find_request_tracer() -> Any:
+    """
+    Return the tracer to make a span of each request with, if nobody else does.
+
+    FastAPI makes them itself since it has a telemetry of its own.
+    """
+    return None if "fastapi.telemetry" in sys.modules else find_tracer()
+
+
 class TracedApplication:
     """
     An ASGI application each of whose requests is a span.

@@ -1,0 +1,75 @@
+"""
+Deliveries: what a worker is sent so that it can run a call.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections import OrderedDict
+from typing import Any
+
+from fal_core.calls import Call, SealedFunction
+from fal_core_worker import frames
+
+#: How many functions a worker keeps open.
+FUNCTION_SLOTS = 64
+
+
+class Deliveries:
+    """
+    Calls on their way to a worker, which has each source and function sent once.
+
+    The worker knows functions by slots. A slot stands for one function from its
+    FUNCTION frame to the CALL, so the owner sends one call at a time.
+    """
+
+    __slots__ = ("_slots", "_sources", "_stream")
+
+    def __init__(self, stream: frames.Stream) -> None:
+        self._stream = stream
+        self._slots: OrderedDict[str, int] = OrderedDict()
+        self._sources: set[str] = set()
+
+    def send(self, channel: int, call: Call) -> None:
+        """
+        Send *call*, after what the worker does not have of it.
+
+        Raises:
+            OSError: The worker is gone.
+
+            ValueError: The stream is closed.
+        """
+        slot = self._slots.get(call.function.digest)
+        if slot is None or call.setup is not None or call.sources:
+            slot = self._send_function(call)
+        count = call.batch or (frames.STREAM if call.stream else 0)
+        data, buffers = call.arguments
+        self._stream.send(frames.CALL, channel, slot, count, data, buffers)
+
+    def _send_function(self, call: Call) -> int:
+        for source in call.sources:
+            if source.digest not in self._sources:
+                self._sources.add(source.digest)
+                data = source.digest.encode().ljust(64) + source.data
+                self._stream.send(frames.SOURCES, data=data)
+        key = call.function.digest
+        if call.setup is not None:
+            key += call.setup.digest
+        slot = self._slots.get(key)
+        if slot is not None:
+            self._slots.move_to_end(key)
+            return slot
+        if len(self._slots) < FUNCTION_SLOTS:
+            slot = len(self._slots)
+        else:
+            slot = self._slots.popitem(last=False)[1]
+        packed = _pack(call.function)
+        setup = None if call.setup is None else _pack(call.setup)
+        self._stream.send(frames.FUNCTION, 0, slot, data=marshal.dumps((*packed, setup), 2))
+        self._slots[key] = slot
+        return slot
+
+
+def _pack(function: SealedFunction) -> tuple[Any, ...]:
+    portable = None if function.portable is None else function.portable.data
+    return (function.digest, function.native.data, portable, function.refusal)

@@ -1,0 +1,90 @@
+"""
+Where source archives are unpacked: once on each machine, beside their digest.
+
+The worker itself comes as such an archive, so the bootstrap runs this module
+alone, before there is anything to import from.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+#: The variable that names another cache directory.
+CACHE_VARIABLE = "FAL_CORE_CACHE"
+
+
+def cache_root() -> str:
+    """
+    Return the directory under which what was built is kept, plugins' things too.
+
+    It is an absolute path, and it need not exist. Each plugin has a directory
+    of its own in it, as in ``virtualenvs``.
+    """
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return os.path.abspath(os.path.expanduser(named))
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(os.path.abspath(home), "fal-core")
+
+
+def unpack(digest: str, archive: bytes | memoryview) -> str:
+    """
+    Return where the modules of *archive* are found, unpacked unless they have been.
+
+    They are kept in the cache, so that what Python compiles of them is kept too,
+    or else beside other temporary files. Where nothing can be written, they stay
+    in memory.
+    """
+    for find_root in (cache_root, _temporary_root):
+        try:
+            path = os.path.join(find_root(), "sources", digest)
+            if not os.path.isdir(path):
+                _extract(archive, path)
+            return path
+        except OSError:
+            pass
+    file = os.memfd_create("fal-core")
+    os.write(file, archive)
+    return f"/proc/self/fd/{file}"
+
+
+def add_source(payload: bytes | memoryview) -> None:
+    """
+    Make the modules of a SOURCES frame importable, after all that is so already.
+    """
+    # A large payload is a view of memory that is shared.
+    path = unpack(bytes(payload[:64]).decode().strip(), payload[64:])
+    if path not in sys.path:
+        sys.path.append(path)
+
+
+def _temporary_root() -> str:
+    parent = os.path.abspath(os.environ.get("TMPDIR") or "/tmp")
+    root = os.path.join(parent, f"fal-core-{os.getuid()}")
+    os.makedirs(root, mode=0o700, exist_ok=True)
+    status = os.lstat(root)
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise PermissionError(f"Others may write to {root}.")
+    return root
+
+
+def _extract(archive: bytes | memoryview, path: str) -> None:
+    """
+    Unpack *archive* to *path*, which is there in whole or not at all.
+    """
+    import io
+    import zipfile
+
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    new = f"{path}.{os.urandom(8).hex()}"
+    try:
+        os.mkdir(new, 0o700)
+        zipfile.ZipFile(io.BytesIO(archive)).extractall(new)
+        os.rename(new, path)
+    except OSError:
+        import shutil
+
+        shutil.rmtree(new, ignore_errors=True)
+        if not os.path.isdir(path):
+            raise

@@ -1,0 +1,200 @@
+"""
+The guard of a worker: it ends as the worker has, once nothing of that is left.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import pytest
+
+from fal_core import function
+from fal_core.calls import Call
+from fal_core.errors import WorkerLost
+from fal_core.events import Sink
+from fal_core.hosts import Capabilities, Execution, Host
+from fal_core.testing.processes import is_alive, wait_until
+from fal_core.workers import ARGUMENTS, Worker
+
+#: Seconds that processes have to end.
+PATIENCE = 20
+
+
+@attrs.define(eq=False, slots=False)
+class PipeHost(Host[..., Any]):
+    """
+    Starts a worker by its command alone, at the end of two pipes.
+    """
+
+    name: ClassVar[str] = "pipe"
+    capabilities: ClassVar[Capabilities] = Capabilities(concurrency=1)
+
+    worker: Worker | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        stdin, writer = os.pipe()
+        reader, stdout = os.pipe()
+        process = subprocess.Popen([sys.executable, *ARGUMENTS], stdin=stdin, stdout=stdout)
+        os.close(stdin)
+        os.close(stdout)
+        self.process = process
+
+        def lost() -> WorkerLost:
+            return WorkerLost(process.wait(PATIENCE))
+
+        self.worker = Worker(reader, writer, lost=lost)
+        return self.worker.launch(call, sink)
+
+
+@pytest.fixture
+def host() -> Iterator[PipeHost]:
+    host = PipeHost()
+    yield host
+    if host.process is not None:
+        host.process.kill()
+        host.process.wait()
+    if host.worker is not None:
+        host.worker.close()
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Path:
+    """
+    Where a function tells the processes that it has started, and its own.
+    """
+    return tmp_path / "told"
+
+
+def leave_a_child(told: Path, how: str) -> None:
+    """
+    Start a process of its own session that belongs to no one; go on as *how* says.
+    """
+    import ctypes
+
+    reader, writer = os.pipe()
+    if not os.fork():
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.write(writer, str(os.getpid()).encode())
+        time.sleep(60)
+        os._exit(0)
+    told.with_suffix(".new").write_text(f"{os.read(reader, 20).decode()} {os.getpid()}")
+    told.with_suffix(".new").rename(told)
+    if how == "hold":
+        # No other thread runs, the one that reads the stream included.
+        ctypes.PyDLL(None).sleep(60)
+    exec(how)
+
+
+def read_when_there(told: Path) -> list[int]:
+    """
+    Return the processes that a function tells, once it has.
+    """
+    assert wait_until(told.exists, PATIENCE)
+    return [int(word) for word in told.read_text().split()]
+
+
+def are_gone(*processes: int) -> bool:
+    """
+    Tell whether *processes* have ended, or do while it waits.
+    """
+    return wait_until(lambda: not any(map(is_alive, processes)), PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("os._exit(0)", 0),
+        ("os._exit(3)", 3),
+        ("os.kill(os.getpid(), 9)", 128 + signal.SIGKILL),
+        ("os.kill(os.getpid(), 11)", 128 + signal.SIGSEGV),
+    ],
+)
+def test_it_ends_as_its_worker_and_leaves_nothing(
+    host: PipeHost, told: Path, how: str, code: int
+) -> None:
+    """
+    The guard tells how the worker has ended; orphans of the worker are gone by then.
+    """
+    with pytest.raises(WorkerLost) as caught:
+        function("current", host=host)(leave_a_child)(told, how)
+    assert caught.value.code == code
+    orphan, _ = read_when_there(told)
+    assert not is_alive(orphan)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_terminating_it_ends_all(host: PipeHost, told: Path, number: signal.Signals) -> None:
+    """
+    A signal that asks the guard to end ends the worker, and what that has started.
+    """
+    running = function("current", host=host)(leave_a_child).submit(told, "hold")
+    processes = read_when_there(told)
+    assert host.process is not None
+    host.process.send_signal(number)
+    with pytest.raises(WorkerLost) as caught:
+        running.result(PATIENCE)
+    assert caught.value.code == 128 + number
+    assert are_gone(*processes)
+
+
+@pytest.mark.faults
+def test_worker_dies_with_a_killed_guard(host: PipeHost, told: Path) -> None:
+    """
+    A guard that is killed takes its worker with it.
+    """
+    running = function("current", host=host)(leave_a_child).submit(told, "hold")
+    orphan, worker = read_when_there(told)
+    assert host.process is not None
+    host.process.kill()
+    with pytest.raises(WorkerLost):
+        running.result(PATIENCE)
+    assert are_gone(worker)
+    os.kill(orphan, signal.SIGKILL)
+
+
+@pytest.mark.faults
+def test_end_of_the_stream_ends_a_worker_that_cannot_see_it(host: PipeHost, told: Path) -> None:
+    """
+    Code that no Python thread runs beside ends with the stream, as all does it started.
+    """
+    running = function("current", host=host)(leave_a_child).submit(told, "hold")
+    processes = read_when_there(told)
+    assert host.worker is not None
+    host.worker.close()
+    with pytest.raises(WorkerLost) as caught:
+        running.result(PATIENCE)
+    assert caught.value.code == 128 + signal.SIGKILL
+    assert are_gone(*processes)
+
+
+def test_worker_may_end_of_itself(host: PipeHost, told: Path) -> None:
+    """
+    A worker that sees its stream end runs its exit handlers; the guard waits for that.
+    """
+
+    @function("current", host=host)
+    def prepare() -> int:
+        import atexit
+
+        atexit.register(told.write_text, "ended")
+        return os.getpid()
+
+    worker = prepare()
+    assert host.worker is not None
+    assert host.process is not None
+    host.worker.close()
+    assert host.process.wait(PATIENCE) == 0
+    assert told.read_text() == "ended"
+    assert not is_alive(worker)
