@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import mutants as m
+from serving_mutants import SERVING
 
 from fal_core.hosts import Host
 from fal_core.testing import InProcessHost
@@ -296,4 +297,10 @@ MUTANTS = (
         "test_detached_work_is_cancelled_from_another_process",
     ),
     _around(m.AttachesToNothing, "test_attaching_to_no_work_is_an_error"),
+)
+
+#: Those of services are declared where they are written.
+MUTANTS += tuple(
+    Mutant(_name(cls, *args), around(cls, *args), tuple(breaks.split()), tuple(also.split()))
+    for cls, args, breaks, also in SERVING
 )
