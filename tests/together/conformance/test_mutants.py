@@ -8,8 +8,9 @@ import os
 import random
 
 import pytest
+from declarations import Mutant
 from runner import collect_laws, run_laws
-from table import MUTANTS, Mutant
+from table import MUTANTS
 
 EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 

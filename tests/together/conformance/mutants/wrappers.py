@@ -5,6 +5,7 @@ What broken hosts are made of: hosts around a host that change what passes.
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -85,6 +86,7 @@ class Passing:
         self.call = call
         self.sink = sink
         self.held: list[Event] = []
+        self.threads: list[threading.Thread] = []
         self.count = 0
         self.ended = False
 
@@ -172,3 +174,34 @@ def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]
         return make(open_function(Sealed(data), None, ""))(*args, **kwargs)
 
     return attrs.evolve(call, function=seal_function(run, portable=False).sealed)
+
+
+@attrs.define(eq=False, slots=False)
+class Wraps(Broken):
+    """
+    Runs functions inside another one, in the worker.
+
+    It leaves those alone whose arguments need the classes that travel with them:
+    the function around them brings none.
+    """
+
+    make: Callable[[Callable[..., Any]], Callable[..., Any]]
+
+    def change(self, call: Call) -> Call:
+        if call.stream or call.lifetime == "detached" or _needs_classes(call.arguments):
+            return call
+        return wrapped(call, self.make)
+
+
+def _needs_classes(arguments: Sealed) -> bool:
+    try:
+        pickle.loads(bytes(arguments.data)[PREFIX_SIZE:], buffers=arguments.buffers)
+    except pickle.UnpicklingError:
+        return True
+    return False
+
+
+def drop(event: Event) -> None:
+    """
+    Take an event, and do nothing.
+    """
