@@ -214,8 +214,7 @@ MUTANTS = (
     around(
         coroutines.RefusesEventLoops,
         "test_calls_can_be_awaited",
-        also="test_streams_can_be_iterated_over_asynchronously "
-        "test_cancelling_the_task_ends_the_call",
+        also="test_cancelling_the_task_ends_the_call",
     ),
     alone(
         coroutines.NeverAwaits,

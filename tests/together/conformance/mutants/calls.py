@@ -137,7 +137,7 @@ class CopiesClasses(Broken):
                     if name not in ("__dict__", "__weakref__")
                 }
                 copy = type(kind.__name__, kind.__bases__, fields)
-                other = object.__new__(copy)
+                other: Any = object.__new__(copy)
                 other.__dict__.update(vars(value))
                 event = with_value(event, other)
         passing.send_on(event)

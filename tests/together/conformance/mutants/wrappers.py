@@ -15,6 +15,7 @@ from fal_core.calls import Call
 from fal_core.events import Event, Exited, Item, Outcome, Sink
 from fal_core.hosts import Execution, ExecutionStatus, Host
 from fal_core_worker import opening
+from fal_core_worker.classes import find_class
 from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed
 
 
@@ -188,17 +189,10 @@ class Wraps(Broken):
     make: Callable[[Callable[..., Any]], Callable[..., Any]]
 
     def change(self, call: Call) -> Call:
-        if call.stream or call.lifetime == "detached" or _needs_classes(call.arguments):
+        needs_classes = find_class.__name__.encode() in bytes(call.arguments.data)
+        if call.stream or call.lifetime == "detached" or needs_classes:
             return call
         return wrapped(call, self.make)
-
-
-def _needs_classes(arguments: Sealed) -> bool:
-    try:
-        pickle.loads(bytes(arguments.data)[PREFIX_SIZE:], buffers=arguments.buffers)
-    except pickle.UnpicklingError:
-        return True
-    return False
 
 
 def drop(event: Event) -> None:
