@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
 
 from fal_core.calls import Call
 from fal_core.events import Event, Log, State
-from mutants.wrappers import Broken, Passing
+from mutants.wrappers import Broken, Passing, wrapped
 
 
 def hides_secrets(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,13 +32,28 @@ def hides_secrets(function: Callable[..., Any]) -> Callable[..., Any]:
 class SharesSecrets(Broken):
     """Leaves the secrets of a function to the next one."""
 
-    names: tuple[str, ...] = ()
+    left: dict[str, str] = attrs.field(factory=dict)
 
     def change(self, call: Call) -> Call:
-        own = call.host_options.secrets or ()
-        names, self.names = tuple({*self.names, *own}), own
-        options = attrs.evolve(call.host_options, secrets=names or None)
-        return attrs.evolve(call, host_options=options)
+        names = call.host_options.secrets or ()
+        left, self.left = self.left, {name: os.environ.get(name, "") for name in names}
+        return call if names or not left else wrapped(call, partial(finds, left))
+
+
+def finds(secrets: dict[str, str], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a function the secrets of another."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        import os
+
+        os.environ.update(secrets)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            for name in secrets:
+                os.environ.pop(name)
+
+    return run
 
 
 class TellsSecrets(Broken):

@@ -13,22 +13,23 @@ import attrs
 from fal_core.calls import Call
 from fal_core.errors import HostClosed
 from fal_core.events import Event, Log, Sink, State
-from fal_core.hosts import Execution
+from fal_core.hosts import Driver, Execution
 from fal_host_local import LocalHost
 from mutants.conditions import is_submitted
 from mutants.wrappers import Broken, Passing
 
-_numbers = itertools.count(1)
+_moments = itertools.count(0.05, 1e-6)
 
 
 class StartsAnewEachTime(Broken):
-    """Keeps no worker for a second call."""
+    """Keeps no worker for the second of the calls that are waited for."""
 
-    def change(self, call: Call) -> Call:
-        keep_alive = (call.host_options.keep_alive or 10) + next(_numbers) / 1000
-        return attrs.evolve(
-            call, host_options=attrs.evolve(call.host_options, keep_alive=keep_alive)
-        )
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        if isinstance(sink, Driver):
+            # No other call has these options, and so none has this worker.
+            options = attrs.evolve(call.host_options, keep_alive=next(_moments))
+            call = attrs.evolve(call, host_options=options)
+        return super().launch(call, sink)
 
 
 class LeaksWorkers(Broken):

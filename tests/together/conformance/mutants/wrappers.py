@@ -163,9 +163,15 @@ def with_outcomes(item: Item, change: Callable[[list[Any]], list[Any]]) -> Item:
 def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Call:
     """
     Return a call whose function runs inside what *make* makes of it, in the worker.
+
+    Streams and detached work are left alone. So are functions whose arguments look
+    up the classes that travel with them: the function around them brings none.
     """
     from fal_core.sealing import seal_function
 
+    needs_classes = find_class.__name__.encode() in bytes(call.arguments.data)
+    if call.stream or call.lifetime == "detached" or needs_classes:
+        return call
     data = call.function.native.data
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -179,19 +185,11 @@ def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @attrs.define(eq=False, slots=False)
 class Wraps(Broken):
-    """
-    Runs functions inside another one, in the worker.
-
-    It leaves those alone whose arguments need the classes that travel with them:
-    the function around them brings none.
-    """
+    """Runs functions inside another one, in the worker."""
 
     make: Callable[[Callable[..., Any]], Callable[..., Any]]
 
     def change(self, call: Call) -> Call:
-        needs_classes = find_class.__name__.encode() in bytes(call.arguments.data)
-        if call.stream or call.lifetime == "detached" or needs_classes:
-            return call
         return wrapped(call, self.make)
 
 
