@@ -12,7 +12,7 @@ import attrs
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Outcome, State
 from fal_core_worker.seals import PLAIN_PREFIX, Sealed
-from mutants.conditions import is_cancelled
+from mutants.conditions import is_cancelled, is_submitted, is_waited_for
 from mutants.wrappers import Broken, Passing, drop
 
 
@@ -42,14 +42,16 @@ class NeverKills(Broken):
 
 
 class ForgesCancel(Broken):
-    """Says that a call was cancelled, and lets it run for a while."""
+    """Says that a call was cancelled that nobody waits for, and lets it run for a while."""
 
     def cancel(self, grace: float, passing: Passing) -> None:
-        if not passing.ended:
+        if is_waited_for(passing) or is_submitted(passing):
+            passing.cancel_inner(grace)
+        elif not passing.ended:
             passing.ended = True
             passing.send_on(Exited(reason=Cancelled()))
             passing.send_on = drop  # type: ignore[method-assign]
-            threading.Timer(0.8, passing.cancel_inner, [grace]).start()
+            threading.Timer(2.0, passing.cancel_inner, [grace]).start()
 
 
 class TakesCancelForCrash(Broken):

@@ -66,28 +66,32 @@ class LeavesChildren(Host[..., Any]):
 
     name = "local"
     capabilities = Capabilities(
-        kinds=frozenset({"current"}), options=frozenset(), concurrency=2, batch=False
+        kinds=frozenset({"current"}), options=frozenset(), concurrency=2
     )
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.idle: list[Worker] = []
 
     def launch(self, call: Call, sink: Sink) -> Execution:
+        worker = self.idle.pop() if self.idle else self._start_worker()
+        return worker.launch(call, sink)
+
+    def _start_worker(self) -> Worker:
         stdin, writer = os.pipe()
         reader, stdout = os.pipe()
         process = subprocess.Popen([sys.executable, *ARGUMENTS], stdin=stdin, stdout=stdout)
         self.processes.append(process)
         os.close(stdin)
         os.close(stdout)
-        worker = Worker(
+        return Worker(
             reader,
             writer,
             lost=lambda: _how(process),
             kill=process.kill,
-            idle=Worker.stop,
+            idle=self.idle.append,
             settings={"kept": True},
         )
-        return worker.launch(call, sink)
 
     def close(self) -> None:
         # Nobody else waits for a worker that ended well, and a Popen that is dropped
