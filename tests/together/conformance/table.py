@@ -303,13 +303,18 @@ MUTANTS = (
         workers.RunsOneAtATime,
         "test_calls_of_one_worker_run_at_once test_async_calls_of_one_worker_run_at_once",
     ),
-    around(workers.MixesLines, "test_lines_of_calls_at_once_do_not_mix"),
+    around(
+        workers.MixesLines,
+        "test_lines_of_calls_at_once_do_not_mix",
+        also="test_cancelling_one_leaves_its_neighbour_alone",
+    ),
     around(workers.CancelsNeighbours, "test_cancelling_one_leaves_its_neighbour_alone"),
     # Calls to home.
     around(
         home_calls.RefusesHome,
         "test_a_function_of_another_place_is_called_at_home test_a_generator_calls_home "
         "test_items_of_a_batch_call_home",
+        also="test_an_error_at_home_arrives_as_itself test_a_call_to_home_leaves_room_for_others",
     ),
     around(home_calls.HidesErrorsAtHome, "test_an_error_at_home_arrives_as_itself"),
     alone(home_calls.LeavesNoRoom, "test_a_call_to_home_leaves_room_for_others"),
@@ -329,7 +334,12 @@ MUTANTS = (
         "test_an_environment_that_cannot_be_built_is_an_error",
     ),
     # Secrets.
-    around(Wraps, "test_a_function_has_the_secrets_it_names", secret_values.hides_secrets),
+    around(
+        Wraps,
+        "test_a_function_has_the_secrets_it_names",
+        secret_values.hides_secrets,
+        also="test_a_function_has_no_secrets_that_it_does_not_name",
+    ),
     around(secret_values.SharesSecrets, "test_a_function_has_no_secrets_that_it_does_not_name"),
     around(secret_values.TellsSecrets, "test_a_secret_is_not_seen_from_outside"),
     around(secret_values.ForgivesSecrets, "test_a_secret_that_is_not_set_is_an_error"),
