@@ -314,7 +314,8 @@ MUTANTS = (
         home_calls.RefusesHome,
         "test_a_function_of_another_place_is_called_at_home test_a_generator_calls_home "
         "test_items_of_a_batch_call_home",
-        also="test_an_error_at_home_arrives_as_itself test_a_call_to_home_leaves_room_for_others",
+        also="test_an_error_at_home_arrives_as_itself "
+        "test_a_call_to_home_leaves_room_for_others",
     ),
     around(home_calls.HidesErrorsAtHome, "test_an_error_at_home_arrives_as_itself"),
     alone(home_calls.LeavesNoRoom, "test_a_call_to_home_leaves_room_for_others"),
@@ -350,6 +351,8 @@ MUTANTS = (
         detachment.DetachesNothing,
         "test_detached_work_is_attached_to_from_another_process "
         "test_detached_work_is_cancelled_from_another_process",
+        also="test_detached_work_is_listed_until_it_ends "
+        "test_detached_work_is_attached_to_again",
     ),
     around(detachment.AttachesToNothing, "test_attaching_to_no_work_is_an_error"),
 )
