@@ -45,6 +45,7 @@ MUTANTS = (
     around(
         calls.Memoizes,
         "test_every_call_gets_its_own_result",
+        # Their functions answer anew each time; or elsewhere, in another environment.
         also="test_calls_of_many_threads_do_not_mix "
         "test_the_result_of_the_setup_is_the_first_argument test_a_warm_worker_is_used_again "
         "test_functions_do_not_share_their_requirements test_an_idle_worker_ends "
@@ -53,6 +54,7 @@ MUTANTS = (
     around(
         calls.MixesCallsAtOnce,
         "test_calls_of_many_threads_do_not_mix",
+        # Calls that wait for each other run at once.
         also="test_a_call_to_home_leaves_room_for_others",
     ),
     around(calls.KnowsFunctionsByName, "test_functions_of_one_name_are_told_apart"),
@@ -105,6 +107,7 @@ MUTANTS = (
     around(
         logs.LosesTheLastLine,
         "test_lines_arrive_before_the_result",
+        # They print more than ten lines too.
         also="test_many_lines_arrive test_lines_of_calls_at_once_do_not_mix",
     ),
     around(
@@ -145,6 +148,7 @@ MUTANTS = (
         Wraps,
         "test_lines_printed_below_python_arrive test_lines_of_child_processes_arrive",
         logs.closes_descriptors,
+        # Bytes that are no text can only be printed below Python.
         also="test_bytes_that_are_no_text_arrive_readable",
     ),
     around(
@@ -185,6 +189,7 @@ MUTANTS = (
         logs.ChangesLogs,
         "test_a_spawned_call_can_be_followed test_detached_work_gives_its_result",
         logs.drops_where_nobody_waits,
+        # It waits for a line of spawned work.
         also="test_detached_work_is_cancelled_from_another_process",
     ),
     around(futures.HidesErrorsOfSpawns, "test_a_spawned_call_raises_what_it_raised"),
@@ -195,6 +200,7 @@ MUTANTS = (
         "test_every_item_of_a_stream_arrives_in_order test_an_async_generator_is_a_stream "
         "test_a_spawned_generator_gives_a_list",
         30,
+        # It counts its items, which are more than 30.
         also="test_a_generator_is_held_back",
     ),
     alone(
@@ -205,6 +211,7 @@ MUTANTS = (
     around(
         streams.ForgetsItemsOfErrors,
         "test_items_before_an_error_arrive",
+        # The last item is held until what comes next is no error.
         also="test_an_item_arrives_while_the_generator_runs",
     ),
     around(streams.NeverHoldsBack, "test_a_generator_is_held_back"),
@@ -229,6 +236,7 @@ MUTANTS = (
     around(
         cancels.ForgesCancel,
         "test_a_cancelled_function_runs_no_more",
+        # They look at what the function still does when its end is told.
         also="test_a_function_that_will_not_end_is_ended "
         "test_children_of_a_cancelled_call_end "
         "test_an_async_function_is_cancelled_as_its_task",
@@ -245,6 +253,7 @@ MUTANTS = (
     around(
         cancels.CannotCancelWhatWaits,
         "test_a_call_that_waits_can_be_cancelled",
+        # It cancels what is listed, which may not run yet.
         also="test_detached_work_is_listed_until_it_ends",
     ),
     around(
@@ -258,6 +267,7 @@ MUTANTS = (
     around(
         cancels.CancelsAtOnce,
         "test_an_async_function_is_cancelled_as_its_task",
+        # Without grace the worker that the two share is ended.
         also="test_cancelling_one_leaves_its_neighbour_alone",
     ),
     around(
@@ -306,6 +316,7 @@ MUTANTS = (
     around(
         workers.MixesLines,
         "test_lines_of_calls_at_once_do_not_mix",
+        # It waits for a line of each call.
         also="test_cancelling_one_leaves_its_neighbour_alone",
     ),
     around(workers.CancelsNeighbours, "test_cancelling_one_leaves_its_neighbour_alone"),
