@@ -253,8 +253,6 @@ MUTANTS = (
     around(
         cancels.CannotCancelWhatWaits,
         "test_a_call_that_waits_can_be_cancelled",
-        # It cancels what is listed, which may not run yet.
-        also="test_detached_work_is_listed_until_it_ends",
     ),
     around(
         cancels.IgnoresCancel,
@@ -312,6 +310,8 @@ MUTANTS = (
     around(
         workers.RunsOneAtATime,
         "test_calls_of_one_worker_run_at_once test_async_calls_of_one_worker_run_at_once",
+        # The neighbour has to run beside the one that is cancelled.
+        also="test_cancelling_one_leaves_its_neighbour_alone",
     ),
     around(
         workers.MixesLines,
