@@ -307,7 +307,6 @@ class SerialRunner(Runner):
         poll = select.poll()
         for descriptor in (self.stream.reader, *self.output.descriptors):
             poll.register(descriptor, select.POLLIN)
-        self._began = time.time() - 2 * _TICK
         index = -1
         while self._busy and self._turn == turn:
             ready = poll.poll(10 if index < 0 else 50)

@@ -179,6 +179,39 @@ def test_children_end_with_their_worker(tmp_path: Path, end: str):
     assert wait_until(lambda: not any(map(is_alive, pids)), 3)
 
 
+def test_a_child_of_a_call_that_kept_its_worker_busy_ends_with_it(tmp_path: Path):
+    """
+    A cancelled call's child ends also where no other thread ran for long after its start.
+    """
+    pid, ready = tmp_path / "pid", tmp_path / "ready"
+
+    @function("current")
+    def work(pid: str, ready: str) -> None:
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(60)
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            pass
+        sys.setswitchinterval(interval)
+        Path(pid).write_text(str(child))
+        # The thread that hears of the cancel takes over now.
+        time.sleep(0.3)
+        Path(ready).touch()
+        time.sleep(60)
+
+    info = work.spawn(str(pid), str(ready))
+    assert info.future is not None
+    assert wait_until(ready.exists, 10)
+    info.cancel()
+    with pytest.raises(BaseException):  # noqa: B017, PT011
+        info.future.result(timeout=20)
+    assert wait_until(lambda: not is_alive(int(pid.read_text())), 3)
+
+
 def test_closing_stdout_harms_nobody():
     """
     A function may close its standard streams and descriptors 0, 1 and 2.
