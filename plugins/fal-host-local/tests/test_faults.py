@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -413,6 +414,24 @@ def test_an_interpreter_that_cannot_start_is_told(tmp_path: Path):
     waiter.wait(launcher.launch(call, waiter))
     with pytest.raises(HostError, match="127"):
         waiter.result()
+
+
+def test_a_worker_that_ended_before_it_was_spoken_to_is_told_by_a_call():
+    """
+    What cannot be written to a process that is gone is no error until a call is made.
+    """
+    from fal_core.workers import Worker
+
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    descriptor = ours.detach()
+    worker = Worker(descriptor, descriptor)
+    worker.send_secrets({"TOKEN": "1"})
+
+    launcher = function("current")(inc).make_launcher()
+    with pytest.raises(ConnectionError):
+        worker.launch(launcher.call(((1,), {})), lambda event: None)
+    worker.close()
 
 
 def test_many_calls_leave_nothing_open():
