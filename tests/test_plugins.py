@@ -20,7 +20,8 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
-from fal_core import function, plugins
+from fal_core import function as isolated
+from fal_core import plugins
 from fal_core.catalogs import DOCUMENTED
 from fal_core.entry_points import EntryPoint, find_entry_points, is_allowed
 from fal_core.environments import CurrentEnvironment, Environment
@@ -616,11 +617,11 @@ def test_an_image_without_a_kind_for_it_says_what_it_implies(
     with plugins.registered(plugin()):
         for kind in ((), ("virtualenv",)):
             with pytest.raises(UnknownNameError) as caught:
-                function(*kind, image="python:3.11")
+                isolated(*kind, image="python:3.11")
             assert "'container'" in str(caught.value)
             assert "Option 'image' implies this kind. " in str(caught.value)
         with pytest.raises(UnknownNameError) as caught:
-            function("container", image="python:3.11")
+            isolated("container", image="python:3.11")
         assert "implies" not in str(caught.value)
 
 

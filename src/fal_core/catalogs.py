@@ -108,7 +108,7 @@ class Plugins:
         near = [error for error in self.broken if name in re.split(r"\W+", error.plugin)]
         if near:
             return " ".join(map(str, near))
-        hints = []
+        hints: list[str] = []
         extra = DOCUMENTED[role].get(name)
         if extra is None:
             hints.extend(self._suggestions(role, name))
