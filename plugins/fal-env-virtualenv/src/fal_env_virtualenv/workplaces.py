@@ -167,12 +167,15 @@ class Workplace:
         """
         options, variables = self._settings(refresh)
         lines: list[str] = []
+        failed: list[str] = []
 
         def heard(line: str) -> None:
             # Where the environment is built is of no use to anyone.
             if line.strip() and not line.startswith("Using Python "):
                 lines.append(credentials.mask(line))
-                if not quiet:
+                if failed or failures.is_error(line):
+                    failed.append(line)
+                elif not quiet:
                     self.say(line)
 
         code = tools.run(
@@ -182,6 +185,9 @@ class Workplace:
             heard=heard,
             cancelled=self.cancelled,
         )
+        # The reason is the error's to tell; here it would be told twice.
+        for line in () if quiet else failures.beside_reason(failed):
+            self.say(line)
         return lines, code
 
     def _settings(self, refresh: bool) -> tuple[list[str], dict[str, str | None]]:
