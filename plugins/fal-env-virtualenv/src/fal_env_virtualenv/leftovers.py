@@ -29,7 +29,7 @@ def uv_cache() -> str:
 
 def places_of(session: int) -> set[str]:
     """
-    Return the places where the processes of *session* build, as far as they tell.
+    Return the places that the processes of *session* name: those with anything in them.
     """
     found: set[str] = set()
     for number in _processes():
