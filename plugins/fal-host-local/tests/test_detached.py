@@ -166,7 +166,7 @@ def exit_at_once() -> None:
             give,
             {
                 "kind": "virtualenv",
-                "requirements": ["demo @ file:///nowhere/demo-1-py3-none-any.whl"],
+                "requirements": ["absent-thing"],
             },
             "failed",
             "EnvironmentBuildError: ",
@@ -187,6 +187,7 @@ def test_the_listing_says_how_work_has_ended(
     What the function did is told apart from what happened to its host.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
     isolated = function(**{"kind": "current", **options})(work)
     info = isolated.with_policy(lifetime="detached").spawn()
     assert info.future is not None
