@@ -13,6 +13,7 @@ Every error fal-core raises of its own accord.
     │   ├── WorkerLost
     │   │   └── OutOfMemory
     │   ├── Timeout (also a TimeoutError)
+    │   │   └── StartupTimeout
     │   ├── Cancelled
     │   ├── HostClosed
     │   ├── UnsupportedError
@@ -232,6 +233,18 @@ class Timeout(HostError, TimeoutError):
 
     def __str__(self) -> str:
         return f"The call took longer than {self.seconds:g} s and was ended."
+
+
+class StartupTimeout(Timeout):
+    """
+    A worker was not ready in time, and was ended.
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"The worker was not ready within its startup_timeout of {self.seconds:g} s, "
+            "and was ended. Let it do less before it is ready, or give it more time."
+        )
 
 
 @attrs.define(repr=False)

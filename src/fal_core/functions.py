@@ -372,6 +372,6 @@ def make_server(function: IsolatedFunction[ArgsT, ReturnT]) -> Callable[ArgsT, R
     )
     if server is None:
         raise UnsupportedError(
-            function.host.name, "serve functions", "Add the extra 'serve' of fal-core."
+            function.host.name, "serve functions", "No installed plugin serves them."
         )
     return server  # type: ignore[no-any-return]

@@ -25,7 +25,8 @@ class SpawnInfo:
 
         logs: The lines that the call printed, as they come.
 
-        stream: The execution, to cancel or drain the call by.
+        stream: The execution, to cancel or drain the call by. The items of a
+            generator are not there: they are its result, as a list.
     """
 
     future: Future[Any] | None = None

@@ -136,6 +136,13 @@ class Worker:
         """
         return self._arrivals.executions
 
+    @property
+    def prepared(self) -> bool:
+        """
+        Whether it has run a ``setup_function``.
+        """
+        return self._arrivals.prepared
+
     # -- what a host asks for ---------------------------------------------------
 
     def launch(self, call: Call, sink: Sink) -> WorkerExecution:

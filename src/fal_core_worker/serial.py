@@ -108,7 +108,7 @@ class SerialRunner(Runner):
                 self.interruptible = True
                 if self._cancelled == channel:
                     raise CallCancelled
-                function, raw = self.functions.get(slot)
+                function, raw = self.open_function(slot, channel)
                 arguments = opening.open_arguments(sealed, raw)
                 payload = sealed = None
                 if count:

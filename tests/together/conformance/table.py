@@ -14,6 +14,7 @@ from declarations import (
 from mutants import (
     calls,
     cancels,
+    claims,
     conditions,
     coroutines,
     crashes,
@@ -55,7 +56,8 @@ MUTANTS = (
         calls.MixesCallsAtOnce,
         "test_calls_of_many_threads_do_not_mix",
         # Calls that wait for each other run at once.
-        also="test_a_call_to_home_leaves_room_for_others",
+        also="test_a_call_to_home_leaves_room_for_others "
+        "test_no_more_calls_run_at_once_than_may",
     ),
     around(calls.KnowsFunctionsByName, "test_functions_of_one_name_are_told_apart"),
     around(
@@ -73,7 +75,8 @@ MUTANTS = (
         calls.IgnoresSetup,
         "test_the_result_of_the_setup_is_the_first_argument",
         also="test_the_setup_runs_once_in_each_worker "
-        "test_functions_of_other_options_do_not_share_a_worker",
+        "test_functions_of_other_options_do_not_share_a_worker "
+        "test_a_worker_that_is_not_ready_in_time_ends_its_call",
     ),
     # Errors.
     around(errors.JoinsErrorArguments, "test_an_error_arrives_as_itself"),
@@ -309,9 +312,14 @@ MUTANTS = (
     around(
         workers.StartsAnewEachTime,
         "test_a_warm_worker_is_used_again test_the_setup_runs_once_in_each_worker",
+        also="test_no_more_calls_run_at_once_than_may",
     ),
     around(workers.LeaksWorkers, "test_an_idle_worker_ends"),
-    alone(workers.SharesWorkers, "test_functions_of_other_options_do_not_share_a_worker"),
+    alone(
+        workers.SharesWorkers,
+        "test_functions_of_other_options_do_not_share_a_worker",
+        also="test_a_worker_that_is_not_ready_in_time_ends_its_call",
+    ),
     around(
         workers.RunsOneAtATime,
         "test_calls_of_one_worker_run_at_once test_async_calls_of_one_worker_run_at_once",
@@ -344,6 +352,22 @@ MUTANTS = (
         "test_an_option_of_a_wrong_type_is_refused_where_it_is_written",
     ),
     around(options.RunsItself, "test_the_documented_ways_of_a_host_run_functions"),
+    # Claims.
+    around(claims.ClaimsUnknownOptions, "test_the_options_it_acts_on_are_documented"),
+    around(claims.ClaimsSecretsByName, "test_options_and_capabilities_agree"),
+    around(claims.SharesNoOption, "test_options_and_capabilities_agree"),
+    around(
+        claims.IgnoresStartupTimeout, "test_a_worker_that_is_not_ready_in_time_ends_its_call"
+    ),
+    around(
+        claims.RunsMoreThanItMay,
+        "test_no_more_calls_run_at_once_than_may",
+        # Their calls wait for the only worker.
+        also="test_a_call_that_waits_can_be_cancelled "
+        "test_a_call_to_home_leaves_room_for_others test_a_warm_worker_is_used_again "
+        "test_the_setup_runs_once_in_each_worker "
+        "test_functions_of_other_options_do_not_share_a_worker",
+    ),
     # Environments.
     around(
         options.IgnoresEnvironments,
