@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bounds",),
     (
         "aio",
+        "bindings",
         "entry_points",
         "imports",
         "mismatches",
