@@ -22,7 +22,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bounds",),
     (
         "aio",
-        "bindings",
         "entry_points",
         "imports",
         "mismatches",
@@ -51,7 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("paces", "waiters"),
     ("launches",),
     ("batches", "streams", "retries", "spawning"),
-    ("futures", "maps"),
+    ("bindings", "futures", "maps"),
     ("functions",),
     ("declarations",),
     ("attaching",),
