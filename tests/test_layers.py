@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     # The contracts that plugins are written against.
     ("events", "options", "environments", "hooks"),
-    ("calls", "hosts", "builtin"),
+    ("calls", "hosts", "builtin", "printing"),
     # What users write, sorted and checked.
     ("scalars",),
     ("contracts", "structuring"),

@@ -19,7 +19,8 @@ from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Returne
 from fal_core.hosts import Execution
 from fal_core.outcomes import ItemOutcome, is_retried, open_items, open_outcome
 from fal_core.paces import LARGEST, Pace
-from fal_core.waiters import answer_home_call, print_log
+from fal_core.printing import print_log
+from fal_core.waiters import answer_home_call
 from fal_core_worker.slots import RAISED, VALUE
 
 if TYPE_CHECKING:

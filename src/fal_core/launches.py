@@ -19,7 +19,8 @@ from fal_core.errors import UnsupportedError
 from fal_core.events import Event, Log
 from fal_core.hosts import Execution, Host
 from fal_core.nesting import sealing, stub_types
-from fal_core.waiters import Waiter, answer_home_call, print_log
+from fal_core.printing import print_log
+from fal_core.waiters import Waiter, answer_home_call
 from fal_core_worker.seals import Sealed
 
 if TYPE_CHECKING:

@@ -61,7 +61,9 @@ class SpawnSink:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Log):
-            self.info.logs.put(event)
+            # The queue holds whole lines.
+            if not event.partial:
+                self.info.logs.put(event)
         elif isinstance(event, Ready):
             self.info.url = event.urls.get("run") or next(iter(event.urls.values()), None)
         elif isinstance(event, Outcome):

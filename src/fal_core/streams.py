@@ -118,7 +118,8 @@ class _StreamSink:
         self._events = events
 
     def __call__(self, event: Event) -> None:
-        from fal_core.waiters import answer_home_call, print_log
+        from fal_core.printing import print_log
+        from fal_core.waiters import answer_home_call
 
         if isinstance(event, Log):
             print_log(event)

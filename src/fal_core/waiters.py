@@ -4,7 +4,6 @@ Waiters: the sinks of calls that threads wait for, and what every sink does.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from fal_core.events import Event, Exited, HomeCall, Log, Outcome
 from fal_core.hosts import Driven, Driver, Execution
 from fal_core.nesting import answer
 from fal_core.outcomes import open_outcome
+from fal_core.printing import print_log
 
 if TYPE_CHECKING:
     from fal_core.launches import Launcher
@@ -96,18 +96,3 @@ def answer_home_call(sink: Any, event: HomeCall) -> None:
     threading.Thread(
         target=answer, args=(launcher, event, sink), name="fal-core home call", daemon=True
     ).start()
-
-
-def print_log(log: Log) -> None:
-    """
-    Print a line where the caller prints.
-    """
-    plain = log.level == "STDOUT" or (log.source == "USER" and log.level in ("DEBUG", "INFO"))
-    stream = sys.stdout if plain else sys.stderr
-    if stream is not None:
-        try:
-            stream.write(f"{log.message}\n")
-            stream.flush() if stream is sys.stderr else None
-        except UnicodeEncodeError:
-            text = log.message.encode("ascii", "backslashreplace").decode()
-            stream.write(f"{text}\n")

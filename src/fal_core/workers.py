@@ -166,6 +166,8 @@ class Worker:
                 raise ConnectionError("The worker is gone.") from error
         if self._shared or not isinstance(sink, Driver):
             self.follow()
+        elif self._followed:
+            self.unfollow()
         return execution
 
     def send_secrets(self, values: Mapping[str, str]) -> None:
@@ -217,12 +219,10 @@ class Worker:
         """
         if self.gone or self.executions or not self._stream.shared_size:
             return False
-        poll = select.poll()
-        poll.register(self._stream.reader, select.POLLIN)
         if self._reading.acquire(blocking=False):
             try:
                 # What the worker has let go of it says in frames that wait here.
-                while not self.gone and poll.poll(0):
+                while not self.gone and self._is_readable():
                     self._pump()
             finally:
                 self._reading.release()
@@ -260,9 +260,18 @@ class Worker:
         if not self._reading.acquire(timeout=0.01):
             return True
         try:
+            idle = not (self.executions and self._followed)
+            if idle and not self._is_readable():
+                # A call was driven meanwhile, which has read what there was.
+                return True
             return self._pump()
         finally:
             self._reading.release()
+
+    def _is_readable(self) -> bool:
+        poll = select.poll()
+        poll.register(self._stream.reader, select.POLLIN)
+        return bool(poll.poll(0))
 
     def drive(self, execution: WorkerExecution, timeout: float | None) -> None:
         """

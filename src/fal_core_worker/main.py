@@ -63,7 +63,7 @@ def main(path: str, configuration: bytes) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, runner.interrupted)
     code = runner.serve()
-    _end(code)
+    _end(code, output)
 
 
 def _take_stream(settings: dict[str, Any]) -> frames.Stream:
@@ -89,10 +89,11 @@ def _leave_stream(runner: Runner) -> None:
     """
     nested.runner = None
     runner.forked = True
+    runner.output.leave()
     runner.stream.close()
 
 
-def _end(code: int) -> None:
+def _end(code: int, output: Output) -> None:
     """
     End this process as a program ends, but never wait for its threads.
     """
@@ -100,6 +101,7 @@ def _end(code: int) -> None:
 
     try:
         atexit._run_exitfuncs()
+        output.flush_call()
     except BaseException:
         code = code or 1
     os._exit(code)

@@ -13,7 +13,7 @@ from typing import Any
 
 from fal_core.envelopes import decode_call
 from fal_core.errors import Cancelled, HostError, WorkerLost
-from fal_core.events import Event, Exited, Outcome, State
+from fal_core.events import Event, Exited, Log, Outcome, State
 from fal_core.hosts import Execution
 from fal_core.journals import Journal
 from fal_core_worker import frames
@@ -67,6 +67,9 @@ class Supervisor:
         return server
 
     def _take(self, event: Event) -> None:
+        if isinstance(event, Log) and event.partial:
+            # A journal would grow with each step of a progress bar.
+            return
         if isinstance(event, State):
             self._write_status(phase=event.name)
         if isinstance(event, Outcome):
