@@ -55,6 +55,7 @@ class Output:
         # When lines that have not ended may be sent; those below Python by level.
         self._due: dict[Any, float] = {}
         self._not_before: dict[Any, float] = {}
+        self._flushed: set[Any] = set()
         self._looked = 0.0
         self._bell: tuple[int, int] | None = None
         self._resting = self._rung = False
@@ -156,7 +157,11 @@ class Output:
             text = self._partial.pop(key, "") + text
             lines, end, rest = text.rpartition("\n")
             if end:
-                self._due.pop(key, None)
+                if key in self._flushed:
+                    first, line_end, others = lines.partition("\n")
+                    lines = last_written(first) + line_end + others
+                if self._due or self._not_before:
+                    self._forget(key)
                 self._append(level, channel, index, lines)
             if rest:
                 self._add_partial(key, rest)
@@ -182,15 +187,19 @@ class Output:
         Have what was printed of a line that has not ended be sent soon.
         """
         key = (level, *self.current())
-        if key in self._due:
+        if key in self._due and key in self._flushed:
             return
         with self._lock:
-            text = self._partial.get(key)
-            if text is not None:
+            if key in self._partial:
                 self._show_soon(key)
-                self._partial[key] = last_written(text)
+                self._flushed.add(key)
                 if self._resting:
                     self._ring()
+
+    def _forget(self, key: Any) -> None:
+        self._due.pop(key, None)
+        self._not_before.pop(key, None)
+        self._flushed.discard(key)
 
     def _show_soon(self, key: Any) -> None:
         if key not in self._due:
@@ -208,11 +217,10 @@ class Output:
                 os.read(self._bell[0], 1)
             self._resting = False
             if final:
-                for (level, channel, index), text in self._partial.items():
-                    self._append(level, channel, index, text)
-                self._partial.clear()
-                self._due.clear()
-                self._not_before.clear()
+                for key, text in self._partial.items():
+                    self._append(*key, last_written(text) if key in self._flushed else text)
+                for left in (self._partial, self._due, self._not_before, self._flushed):
+                    left.clear()
             elif self._due:
                 self._append_due()
             if self._block:
@@ -224,6 +232,7 @@ class Output:
         for key in [key for key, due in self._due.items() if due <= now]:
             del self._due[key]
             self._not_before[key] = now + _AGAIN
+            self._flushed.add(key)
             if isinstance(key, int):
                 # A letter that has not come whole is not shown.
                 text = self._raw.get(key, b"").decode("utf-8", "ignore")
@@ -298,14 +307,17 @@ class Output:
                         break
                     self._add_raw(level, data)
                 if final and level in self._raw:
-                    self._due.pop(level, None)
+                    self._forget(level)
                     self._append_raw(level, self._raw.pop(level))
 
     def _add_raw(self, level: int, data: bytes) -> None:
         data = self._raw.pop(level, b"") + data
         lines, end, rest = data.rpartition(b"\n")
         if end:
-            self._due.pop(level, None)
+            if level in self._flushed:
+                first, line_end, others = lines.partition(b"\n")
+                lines = first[first.rstrip(b"\r").rfind(b"\r") + 1 :] + line_end + others
+            self._forget(level)
             self._append_raw(level, lines)
         if len(rest) > _BLOCK:
             self._append_raw(level, rest)
