@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("workers",),
     ("nesting", "outcomes"),
     # Ways to call.
-    ("paces", "waiters"),
+    ("paces", "timeouts", "waiters"),
     ("launches",),
     ("batches", "streams", "retries", "spawning"),
     ("bindings", "futures", "maps"),

@@ -132,9 +132,18 @@ class Launcher:
                 batch=batch,
                 stream=stream,
                 lifetime=lifetime,
+                # Its keeper goes on when this process, and its timers, are gone.
+                timeout=self.policy.timeout if lifetime == "detached" else None,
+                retries=self.policy.retries if lifetime == "detached" else 0,
                 traceparent=_traceparent(),
             )
         return call
+
+    def renew(self, call: Call) -> Call:
+        """
+        Return *call* under another id, to be launched again.
+        """
+        return call.again(f"{_process}-{next(_numbers)}", call.arguments)
 
     def waiter(self) -> Waiter:
         """

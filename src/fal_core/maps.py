@@ -45,7 +45,8 @@ class Mapping(Iterator[Any]):
         # First of all: whoever forgets a map that could not be made asks for it.
         self._closed = True
         self._events: SimpleQueue[tuple[Batch, Event]] = SimpleQueue()
-        self._batcher = Batcher(launcher, self._put, self._deliver)
+        timeout = launcher.policy.timeout
+        self._batcher = Batcher(launcher, self._put, self._deliver, timeout=timeout)
         arguments: Iterator[Any] = zip(zip(*iterables), repeat({}))  # noqa: B905
         self._inputs: Iterator[Any] | None = zip(arguments, count())
         self._stride = 1

@@ -46,14 +46,17 @@ class Waiter(Driver):
         elif kind is HomeCall:
             answer_home_call(self, event)  # type: ignore[arg-type]
 
-    def wait(self, execution: Execution) -> None:
+    def wait(self, execution: Execution, seconds: float | None = None) -> None:
         """
         Wait for the end, and end the call if it takes too long or is interrupted.
+
+        Arguments:
+            seconds: Those left of the timeout; all of it if they are not given.
         """
         policy = self.launcher.policy
         self.execution = execution
         try:
-            self._drive(execution, policy.timeout)
+            self._drive(execution, policy.timeout if seconds is None else seconds)
         except BaseException:
             # The caller was interrupted: nothing is left running behind.
             execution.cancel(policy.grace)

@@ -290,8 +290,12 @@ class Worker:
                     if poll is None:
                         poll = select.poll()
                         poll.register(self._stream.reader, select.POLLIN)
-                    if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-                        return
+                    left = max(0.0, until - time.monotonic())
+                    # The system counts milliseconds, and not very far.
+                    if not poll.poll(min(left, 86400.0) * 1000):
+                        if left <= 86400.0:
+                            return
+                        continue
                 if not self._pump(soon=until is None):
                     return
 
