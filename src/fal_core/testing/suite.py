@@ -26,7 +26,6 @@ from fal_core.testing.laws import (  # noqa: E402
     home_calls,
     logs,
     maps,
-    methods,
     multiplexing,
     options,
     raised,
@@ -39,7 +38,6 @@ from fal_core.testing.laws import (  # noqa: E402
 #: The laws, by group.
 GROUPS = {
     "call": calls,
-    "methods": methods,
     "errors": raised,
     "logs": logs,
     "events": events,
@@ -79,7 +77,6 @@ for _group in GROUPS.values():
 _exported |= {
     "requirement": environments.requirement,
     "virtual": environments.virtual,
-    "scale": methods.scale,
     "secret": secret_values.secret,
     "host_url": detachment.host_url,
 }
