@@ -298,8 +298,11 @@ class SerialRunner(Runner):
         """
         Wait for a call, and send what is printed meanwhile.
         """
-        self._resting = True
-        while not self._busy:
+        while True:
+            # Each time anew: a call that has ended since has ended the rest as well.
+            self._resting = True
+            if self._busy:
+                break
             poll = select.poll()
             for descriptor in (self._wake[0], self.output.rest(), *self.output.descriptors):
                 poll.register(descriptor, select.POLLIN)

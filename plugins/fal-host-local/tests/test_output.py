@@ -4,6 +4,7 @@ What functions print, while they run and after it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,27 @@ def test_what_a_thread_prints_after_its_call_arrives(
 
     function("current", host=host, max_multiplexing=multiplexing, keep_alive=60)(leave)()
     assert wait_until(is_heard, 30)
+
+
+def test_a_call_after_a_short_one_after_a_rest_is_watched(host: LocalHost):
+    """
+    A worker that has rested watches the calls that follow: their lines are seen while
+    they run, and they can be ended, however short the first of them was.
+    """
+
+    def wait(seconds: float) -> None:
+        import time
+
+        if seconds:
+            print("waiting")
+            time.sleep(seconds)
+
+    isolated = function("current", host=host, max_concurrency=1, keep_alive=60)(wait)
+    for _ in range(5):
+        isolated(0)
+        time.sleep(1.5)
+        isolated(0)
+        recorder = record(isolated, 60)
+        assert recorder.wait_for(Log, 10).message == "waiting"
+        recorder.cancel(5)
+        recorder.wait(30)
