@@ -47,6 +47,11 @@ class Log:
 
         call_id: The call that printed it. None where that cannot be known: the
             output below Python of a worker that several calls share.
+
+        partial: The line has not ended: *message* is what is seen of it so far,
+            as of a progress bar. The line comes whole as it ends, whatever was
+            shown of it before, so whoever wants lines leaves these out, and a
+            host may as well.
     """
 
     message: str
@@ -54,6 +59,7 @@ class Log:
     source: Source = "USER"
     time: float = 0.0
     call_id: str | None = None
+    partial: bool = False
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ from collections import deque
 from types import AsyncGeneratorType, CoroutineType, FrameType
 from typing import Any
 
-from fal_core_worker import frames, opening, trees
+from fal_core_worker import frames, opening, origins, trees
 from fal_core_worker.archives import add_source
 from fal_core_worker.outputs import Output
 from fal_core_worker.rebuilding import open_error
@@ -66,6 +66,7 @@ class Runner(ABC):
             os.environ.update(marshal.loads(payload))
         elif kind == frames.SOURCES:
             add_source(payload)
+            origins.give_way()
         elif kind == frames.DRAIN:
             self.drain(channel)
         elif kind == frames.TRIM:
