@@ -19,6 +19,7 @@ import uvicorn
 from anyio import to_thread
 
 from fal_core_worker import services
+from fal_serve.listeners import bind, url_of
 from fal_serve.logs import ServerLog, log_error
 from fal_serve.metrics import Metrics
 from fal_serve.middlewares import Operations
@@ -178,36 +179,6 @@ class StateLifespan:
         """
         Do nothing: the teardown follows.
         """
-
-
-def bind(host: str, port: int, what: str = "service") -> socket.socket:
-    """
-    Return a socket that has an address, and does not listen yet.
-
-    Who connects too early is refused: an open port says that the service is ready.
-
-    Raises:
-        OSError: The port is taken.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise OSError(
-            error.errno, f"The {what} cannot listen on {host}:{port}: {error.strerror}."
-        ) from error
-    return listener
-
-
-def url_of(listener: socket.socket) -> str:
-    """
-    Return the url that *listener* is reached at.
-    """
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def websocket_protocol(**arguments: Any) -> asyncio.Protocol:

@@ -28,7 +28,6 @@ from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import Batched, is_async
 from fal_serve.cancellation import connection
 from fal_serve.channels import Channel, ClientGone, Idle
-from fal_serve.codecs import dump
 from fal_serve.logs import log_error
 from fal_serve.pipelines import Buffered, Together
 from fal_serve.refusals import Refused, refusal_of
@@ -149,7 +148,7 @@ class Session:
         """
         Send the output of one input.
         """
-        await self._channel.write(dump(output))
+        await self._channel.write(output)
         if self._signature.emit_timings:
             await self._tell_timing(seconds)
 
@@ -166,7 +165,7 @@ class Session:
                 output = await call(input)
                 await self.answer(output, time.perf_counter() - began)
             else:
-                await write(dump(await call(input)))
+                await write(await call(input))
 
     async def _stream_outputs(self, input: Any) -> None:
         began = time.perf_counter()
@@ -182,7 +181,7 @@ class Session:
 
     async def _collect_inputs(self) -> None:
         inputs = Inputs(self._channel)
-        await self._channel.write(dump(await self._handler(inputs)))
+        await self._channel.write(await self._handler(inputs))
         inputs.check()
 
     async def _write_all(self, produced: Any) -> None:
@@ -195,7 +194,7 @@ class Session:
         outputs = iterate(produced)
         try:
             async for output in outputs:
-                await self._channel.write(dump(output))
+                await self._channel.write(output)
         finally:
             await outputs.aclose()
 
