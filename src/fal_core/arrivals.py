@@ -43,12 +43,15 @@ class Arrivals:
 
     Attributes:
         executions: The calls that run, by their channels.
+
+        prepared: Whether the setup of a function has run.
     """
 
-    __slots__ = ("_away", "_calls_home", "_counting", "_log", "executions")
+    __slots__ = ("_away", "_calls_home", "_counting", "_log", "executions", "prepared")
 
     def __init__(self, *, log: LogSink | None, away: Callable[[int], None] | None) -> None:
         self.executions: dict[int, WorkerExecution] = {}
+        self.prepared = False
         self._log = log
         self._away = away
         self._calls_home = 0
@@ -66,6 +69,8 @@ class Arrivals:
             return
         elif kind == frames.ITEM:
             execution.sink(Item(_sealed(payload), a, b))
+        elif kind == frames.PREPARED:
+            self.prepared = True
         elif kind == frames.STARTED:
             execution.sink(Started(a))
         elif kind == frames.RETURNED:

@@ -81,10 +81,12 @@ def function(
 
         retry_on: Exceptions of the function after which it is called again.
 
-        seal: ``"every call"`` sees changes inside captured objects.
+        seal: ``"once"`` seals the function at its first call: what changes later
+            inside the objects that it refers to is not seen. ``"every call"``
+            seals it anew each time, and sees that.
 
-        on_unsupported: What to do at the first call about options that the
-            host cannot use.
+        on_unsupported: What to do about options that the host cannot use:
+            ``"warn"`` once for each, ``"error"`` at the call, or ``"ignore"``.
 
         config: Options of the environment, the host and the gateway.
 

@@ -13,6 +13,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -124,7 +125,9 @@ class Worker:
         self._channels = 0
         archive = worker_archive()
         configuration = marshal.dumps(dict(settings or {}), 2)
-        self._stream.write(preamble(archive.digest, archive.data, configuration))
+        # A process that has ended already is told of by the first call.
+        with suppress(OSError):
+            self._stream.write(preamble(archive.digest, archive.data, configuration))
 
     @property
     def executions(self) -> Mapping[int, WorkerExecution]:
@@ -132,6 +135,13 @@ class Worker:
         The calls that run, by their channels.
         """
         return self._arrivals.executions
+
+    @property
+    def prepared(self) -> bool:
+        """
+        Whether it has run a ``setup_function``.
+        """
+        return self._arrivals.prepared
 
     # -- what a host asks for ---------------------------------------------------
 
@@ -162,7 +172,8 @@ class Worker:
         """
         Set environment variables in the worker, before a function is opened.
         """
-        self._stream.send(frames.SECRETS, data=marshal.dumps(dict(values), 2))
+        with suppress(OSError):
+            self._stream.send(frames.SECRETS, data=marshal.dumps(dict(values), 2))
 
     def stop(self) -> None:
         """

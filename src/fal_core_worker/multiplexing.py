@@ -124,7 +124,7 @@ class ParallelRunner(Runner):
         raw: Any = None
         try:
             with self._lock:
-                function, raw = self.functions.get(slot)
+                function, raw = self.open_function(slot, channel)
             self._active[channel] = raw
             arguments = opening.open_arguments(sealed, raw)
             if count and count != frames.STREAM:

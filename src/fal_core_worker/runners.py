@@ -115,6 +115,16 @@ class Runner(ABC):
         if self.is_cancelled():
             raise CallCancelled
 
+    def open_function(self, slot: int, channel: int) -> tuple[Any, Any]:
+        """
+        Return what to call, and the function; the setup is run first, and its end told.
+        """
+        if not self.functions.awaits_setup(slot):
+            return self.functions.get(slot)
+        opened = self.functions.get(slot)
+        self.stream.send(frames.PREPARED, channel)
+        return opened
+
     # -- calls to home ---------------------------------------------------------
 
     def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -110,7 +110,7 @@ class SerialRunner(Runner):
                 self.interruptible = True
                 if self._cancelled == channel:
                     raise CallCancelled
-                function, raw = self.functions.get(slot)
+                function, raw = self.open_function(slot, channel)
                 arguments = opening.open_arguments(sealed, raw)
                 payload = sealed = None
                 if count:
@@ -340,7 +340,6 @@ class SerialRunner(Runner):
         poll = select.poll()
         for descriptor in (self.stream.reader, *self.output.descriptors):
             poll.register(descriptor, select.POLLIN)
-        self._began = time.time() - 2 * _TICK
         index = -1
         while self._busy and self._turn == turn:
             ready = poll.poll(10 if index < 0 else 50)

@@ -237,7 +237,7 @@ class LocalHost(Host[..., Any]):
         def lost() -> HostError:
             error = keeper.how_it_ended(number, kills)
             pool.worker_ended(worker)
-            return error
+            return pool.startups.error(worker) or error
 
         descriptor = ours.detach()
         worker = Worker(

@@ -19,6 +19,7 @@ from fal_core.hosts import Execution
 from fal_core.readers import get_reader
 from fal_core.workers import Worker
 from fal_host_local.pending import PendingExecution
+from fal_host_local.startups import Startups
 
 if TYPE_CHECKING:
     from fal_host_local.ports import Place
@@ -74,6 +75,7 @@ class Pool:
         self._keep_alive = KEEP_ALIVE if options.keep_alive is None else options.keep_alive
         self._patience = options.scaling_delay
         self._lock = threading.Lock()
+        self.startups = Startups(options.startup_timeout, has_setup=call.setup is not None)
         self._idle: list[Worker] = []
         self._workers: dict[Worker, float] = {}
         self._away = 0
@@ -99,9 +101,12 @@ class Pool:
                     break
                 worker = self._idle.pop()
             try:
-                return worker.launch(call, sink)
+                execution = worker.launch(call, sink)
             except ConnectionError:
                 self._forget(worker)
+            else:
+                self.startups.called(worker)
+                return execution
         sink(State("queued"))
         self._grow()
         return pending
@@ -141,6 +146,7 @@ class Pool:
         Learn how long a worker took to start.
         """
         self._starts.append(seconds)
+        self.startups.started(worker, seconds)
 
     def worker_ended(self, worker: Worker) -> None:
         """
@@ -303,6 +309,7 @@ class Pool:
             self._workers[worker] = time.monotonic()
             again = len(self._workers) + self._starting < self._least and not self._closed
             self._starting += again
+        self.startups.begin(worker)
         for _ in range(self.multiplex):
             self.worker_idle(worker)
         if again:

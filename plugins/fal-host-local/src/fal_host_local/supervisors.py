@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fal_core.envelopes import decode_call
-from fal_core.errors import HostError
-from fal_core.events import Event, Exited, State
+from fal_core.errors import Cancelled, HostError, WorkerLost
+from fal_core.events import Event, Exited, Outcome, State
 from fal_core.hosts import Execution
 from fal_core.journals import Journal
 from fal_core_worker import frames
@@ -34,6 +34,7 @@ class Supervisor:
         self._followers: list[socket.socket] = []
         self._ended = threading.Event()
         self._execution: Execution | None = None
+        self._outcome: Outcome | None = None
         self._launched = threading.Event()
 
     def run(self) -> None:
@@ -68,8 +69,10 @@ class Supervisor:
     def _take(self, event: Event) -> None:
         if isinstance(event, State):
             self._write_status(phase=event.name)
+        if isinstance(event, Outcome):
+            self._outcome = event
         if isinstance(event, Exited):
-            self._write_status(ended=True)
+            self._write_status(ended=True, **_how(self._outcome, event))
         with self._lock:
             record = self._journal.append(event)
             for follower in list(self._followers):
@@ -139,6 +142,18 @@ class Supervisor:
         new = self._directory / "status.json.new"
         new.write_text(json.dumps(self._status))
         new.rename(self._directory / "status.json")
+
+
+def _how(outcome: Outcome | None, exited: Exited) -> dict[str, str]:
+    """
+    Return how a call has ended, as the record of it has that.
+    """
+    if isinstance(exited.reason, Cancelled):
+        return {"end": "cancelled"}
+    if outcome is not None:
+        return {"end": "raised" if outcome.raised else "returned"}
+    error = exited.reason or WorkerLost(exited.code, exited.signal)
+    return {"end": "failed", "error": f"{type(error).__name__}: {error}"}
 
 
 def _attached(call: Any) -> Any:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-from wrappers import Broken, Passing, with_value, wrapped
 
 from fal_core.calls import Call
 from fal_core.errors import Cancelled
 from fal_core.events import Event, Exited, Log, Outcome, Ready, Sink, State
 from fal_core.hosts import Execution
+from mutants.wrappers import Broken, Passing, with_value, wrapped
 
 
 def is_service(call: Call) -> bool:
