@@ -84,7 +84,7 @@ def test_the_call_of_a_service_keeps_its_ports() -> None:
     """
     call = attrs.evolve(
         one_call(),
-        gateway=Gateway(serve=True, exposed_port=8080),
+        gateway=Gateway(serve=True),
         host_options=HostOptions(health_check_config={"path": "/up"}, startup_timeout=3),
     )
     decoded = decode_call(encode_call(call.at_ports(4000, 4001)))
