@@ -24,7 +24,7 @@ from fal_core.events import (
 )
 from fal_core.executions import WorkerExecution
 from fal_core_worker import frames
-from fal_core_worker.outputs import LEVELS
+from fal_core_worker.outputs import LEVELS, PARTIAL
 from fal_core_worker.seals import Sealed
 
 ENDED = Exited()
@@ -125,7 +125,8 @@ class Arrivals:
                 elif execution.call.batch:
                     name = f"{name}/{index}"
             for line in lines.split("\n"):
-                log = Log(line, _LEVELS[level], "USER", when, name, request)
+                partial = level >= PARTIAL
+                log = Log(line, _LEVELS[level % PARTIAL], "USER", when, name, request, partial)
                 if execution is not None:
                     execution.sink(log)
                 else:

@@ -19,7 +19,8 @@ from fal_core.errors import UnsupportedError
 from fal_core.events import Event, Log
 from fal_core.hosts import Execution, Host
 from fal_core.nesting import sealing, stub_types
-from fal_core.waiters import Waiter, answer_home_call, print_log
+from fal_core.printing import print_log
+from fal_core.waiters import Waiter, answer_home_call
 from fal_core_worker.seals import Sealed
 
 if TYPE_CHECKING:
@@ -138,9 +139,18 @@ class Launcher:
                 batch=batch,
                 stream=stream,
                 lifetime=lifetime,
+                # Its keeper goes on when this process, and its timers, are gone.
+                timeout=self.policy.timeout if lifetime == "detached" else None,
+                retries=self.policy.retries if lifetime == "detached" else 0,
                 traceparent=_traceparent(),
             )
         return call
+
+    def renew(self, call: Call) -> Call:
+        """
+        Return *call* under another id, to be launched again.
+        """
+        return call.again(f"{_process}-{next(_numbers)}", call.arguments)
 
     def waiter(self) -> Waiter:
         """

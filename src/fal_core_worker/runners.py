@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, FrameType
 from typing import Any
 
-from fal_core_worker import frames, opening, trees
+from fal_core_worker import frames, opening, origins, trees
 from fal_core_worker.archives import add_source
 from fal_core_worker.outputs import Output
 from fal_core_worker.rebuilding import open_error
@@ -69,6 +69,7 @@ class Runner(ABC):
         elif kind == frames.SOURCES:
             # A large archive lies in memory that is shared, and is given back.
             add_source(bytes(payload))
+            origins.give_way()
         elif kind == frames.DRAIN:
             self.drain(channel)
         elif kind == frames.TRIM:

@@ -20,7 +20,7 @@ from fal_core.environments import Interpreter
 from fal_core.errors import HostClosed, HostError
 from fal_core.events import Log, Sink
 from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
-from fal_core.launches import print_log
+from fal_core.printing import print_log
 from fal_core.workers import ARGUMENTS, Arenas, Worker
 from fal_core_worker.arenas import InboundArena, OutboundArena
 from fal_host_local.keepers import Keeper, memory_kills

@@ -32,6 +32,9 @@ KEEP_ALIVE = 10.0
 #: Seconds after which an idle worker's shared memory is given back.
 _TRIM_AFTER = 2.0
 
+#: Seconds after which what an idle worker still prints is listened for.
+_LISTEN_AFTER = 0.5
+
 
 class Pool:
     """
@@ -84,6 +87,7 @@ class Pool:
         self._interpreter: Interpreter | None = None
         self._starting = 0
         self._reaping = False
+        self._listening = False
         self._closed = False
         self._log = log
 
@@ -115,7 +119,7 @@ class Pool:
         """
         Give *worker* the next call, or let it wait for one.
         """
-        reap = replaced = False
+        reap = replaced = listen = False
         while True:
             with self._lock:
                 if worker not in self._workers:
@@ -131,6 +135,8 @@ class Pool:
                     self._workers[worker] = time.monotonic()
                     reap = not self._reaping
                     self._reaping = True
+                    listen = not self._listening
+                    self._listening = True
                     break
                 pending = self._waiting.popleft()
             if pending.assign(worker):
@@ -138,6 +144,8 @@ class Pool:
         if reap:
             get_reader().after(self._keep_alive, self._reap)
             get_reader().after(_TRIM_AFTER, self._trim)
+        if listen:
+            get_reader().after(_LISTEN_AFTER, self._listen)
         if replaced:
             self._grow()
 
@@ -358,6 +366,23 @@ class Pool:
         left = [worker for worker in resting if worker.trim()]
         if left or len(resting) < len(self._workers):
             get_reader().after(_TRIM_AFTER, self._trim)
+
+    def _listen(self) -> None:
+        """
+        Hear what idle workers print, as threads that a function has left behind do.
+
+        The next call of a worker ends it: until then nobody reads its stream.
+        """
+        until = time.monotonic() - _LISTEN_AFTER + 0.001
+        with self._lock:
+            idle = [worker for worker in dict.fromkeys(self._idle) if not worker.executions]
+            resting = [worker for worker in idle if self._workers[worker] <= until]
+            self._listening = len(resting) < len(self._workers)
+            again = self._listening
+            for worker in resting:
+                worker.follow()
+        if again:
+            get_reader().after(_LISTEN_AFTER, self._listen)
 
     def _reap(self) -> None:
         """
