@@ -221,8 +221,14 @@ class LocalHost(Host[..., Any]):
             descriptors += shared
             settings |= {"arenas": (3, 4, _capacity()), "page": 5}
         kills = memory_kills()
-        number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
-        theirs.close()
+        try:
+            number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
+        except OSError:
+            # The host was closed meanwhile.
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         if arenas is not None:
             # The mappings stay; only the arenas that may grow are needed here.
             os.close(descriptors[3])

@@ -1,5 +1,5 @@
 """
-Hosts that break what is promised of services, and the laws that each of them breaks.
+Hosts that break what is promised of services.
 """
 
 from __future__ import annotations
@@ -154,59 +154,3 @@ class WaitsForEver(Broken):
     def change(self, call: Call) -> Call:
         options = attrs.evolve(call.host_options, startup_timeout=None)
         return attrs.evolve(call, host_options=options)
-
-
-#: The broken hosts: what makes one, what it is given, the laws that it is there to
-#: break, and those that cannot hold on it.
-SERVING: tuple[tuple[Any, tuple[Any, ...], str, str], ...] = (
-    (
-        TellsAnotherUrl,
-        (),
-        "test_a_served_function_answers_at_its_url",
-        # They ask at the url.
-        "test_services_at_once_have_urls_of_their_own test_lines_of_a_request_name_it "
-        "test_a_drained_service_finishes_what_it_does "
-        "test_requests_run_at_once_as_far_as_they_may "
-        "test_a_request_that_takes_too_long_is_answered "
-        "test_a_function_may_bring_its_own_server "
-        "test_a_server_may_say_itself_when_it_is_ready",
-    ),
-    (NeverSaysReady, (), "test_a_service_says_when_it_is_ready", ""),
-    (TellsOneUrl, (), "test_services_at_once_have_urls_of_their_own", ""),
-    (ForgetsRequests, (), "test_lines_of_a_request_name_it", ""),
-    (
-        LeavesThePort,
-        (),
-        "test_a_cancelled_service_ends_and_is_reached_no_more",
-        "test_a_function_may_bring_its_own_server",
-    ),
-    (DrainsByForce, (), "test_a_drained_service_finishes_what_it_does", ""),
-    (
-        ForgetsSettings,
-        ("max_multiplexing",),
-        "test_requests_run_at_once_as_far_as_they_may",
-        "",
-    ),
-    (
-        ForgetsSettings,
-        ("request_timeout",),
-        "test_a_request_that_takes_too_long_is_answered",
-        "",
-    ),
-    (
-        TellsUrlsEarly,
-        (),
-        "test_a_function_may_bring_its_own_server",
-        # It is asked before it listens.
-        "test_a_server_may_say_itself_when_it_is_ready "
-        "test_a_service_that_fails_to_start_raises_what_it_raised",
-    ),
-    (NeverAsksForHealth, (), "test_a_server_may_say_itself_when_it_is_ready", ""),
-    (
-        HidesWhyItNeverServed,
-        (),
-        "test_a_service_that_fails_to_start_raises_what_it_raised",
-        "",
-    ),
-    (WaitsForEver, (), "test_a_service_that_never_starts_is_ended", ""),
-)
