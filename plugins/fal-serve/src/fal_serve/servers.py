@@ -23,8 +23,9 @@ from fal_serve.listeners import bind, url_of
 from fal_serve.logs import ServerLog, log_error
 from fal_serve.metrics import Metrics
 from fal_serve.middlewares import Operations
+from fal_serve.playground import PATH, STATE_PATH, add_playground
 from fal_serve.probes import Phase, ProbeServer
-from fal_serve.settings import Settings
+from fal_serve.settings import Settings, wants_playground
 from fal_serve.startups import SetupGuard
 from fal_serve.watching import Watchdog
 
@@ -240,6 +241,9 @@ class Service:
             if signals:
                 stack.enter_context(draining(self.drain))
             application = servable.build_application()
+            playground = settings.playground and wants_playground()
+            if playground:
+                add_playground(application)
             give_threads(settings.max_multiplexing)
             operations = Operations(
                 application,
@@ -252,9 +256,12 @@ class Service:
                 labels=[
                     path for each in application.routes if (path := getattr(each, "path", ""))
                 ],
+                unlogged=[STATE_PATH] if playground else [],
             )
             config = self._configure(operations, limit_max_requests)
             urls = {"run": url_of(listener), "metrics": url_of(probed)}
+            if playground:
+                urls["playground"] = urls["run"] + PATH
             async with self._life(application) as state:
                 operations.trace()
                 config.lifespan_class = lambda _: StateLifespan(state)
