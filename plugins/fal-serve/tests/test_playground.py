@@ -420,7 +420,11 @@ def test_a_stream_that_breaks_is_told_from_one_that_ends(page):
 
 def is_loaded(image: Any) -> bool:
     image.scroll_into_view_if_needed()
-    return bool(image.evaluate("async (image) => { await image.decode(); return image.naturalWidth > 0; }"))
+    return bool(
+        image.evaluate(
+            "async (image) => { await image.decode(); return image.naturalWidth > 0; }"
+        )
+    )
 
 
 def test_images_of_an_answer_are_shown(page):
@@ -529,13 +533,17 @@ def test_a_copied_call_does_the_same_elsewhere(page, tmp_path):
     """
     What is copied runs as it stands, whatever was typed.
     """
-    words = "it's \"two\"\n\\lines é 😀 $HOME `x`"
+    words = 'it\'s "two"\n\\lines é 😀 $HOME `x`'
     tab = page()
     field(tab, "words").fill(words)
     field(tab, "quick").check()
     program = copied(tab, "Python")
     done = subprocess.run(
-        [sys.executable, "-c", program.replace("print(response.json())", "print(response.text)")],
+        [
+            sys.executable,
+            "-c",
+            program.replace("print(response.json())", "print(response.text)"),
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -545,9 +553,7 @@ def test_a_copied_call_does_the_same_elsewhere(page, tmp_path):
 
     command = copied(tab, "curl")
     if shutil.which("curl") is not None:
-        done = subprocess.run(
-            ["sh", "-c", command], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
         assert json.loads(done.stdout)["words"] == words
 
 
@@ -585,9 +591,7 @@ def test_all_can_be_done_by_keyboard(page):
     reached = []
     while "words" not in reached:
         tab.keyboard.press("Tab")
-        reached.append(
-            tab.evaluate("document.activeElement.labels?.[0]?.innerText ?? ''")
-        )
+        reached.append(tab.evaluate("document.activeElement.labels?.[0]?.innerText ?? ''"))
         outline = tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none"
         assert len(reached) < 20

@@ -117,7 +117,11 @@ def test_times_are_read(read_and_write):
     """
     A time of each length is the same instant.
     """
-    times = [msgpack.Timestamp(1), msgpack.Timestamp(1, 5_000_000), msgpack.Timestamp(-1, 5_000_000)]
+    times = [
+        msgpack.Timestamp(1),
+        msgpack.Timestamp(1, 5_000_000),
+        msgpack.Timestamp(-1, 5_000_000),
+    ]
     shown = [json.loads(text) for _, text in read_and_write([msgpack.packb(t) for t in times])]
 
     assert shown == [
