@@ -12,8 +12,9 @@ import signal
 import sys
 from typing import Any
 
-from fal_core_worker import frames, nested
+from fal_core_worker import frames, nested, origins
 from fal_core_worker.arenas import InboundArena, OutboundArena
+from fal_core_worker.handovers import Main
 from fal_core_worker.outputs import Output
 from fal_core_worker.runners import Runner
 from fal_core_worker.serial import SerialRunner
@@ -34,12 +35,13 @@ def main(path: str, configuration: bytes) -> None:
     stream.write(frames.MAGIC)
     output = Output(lambda block: stream.send(frames.LOG, data=block))
     output.install()
+    origins.install()
+    sys.modules["__main__"] = Main("__main__")
     # The sealer's own cloudpickle opens, whatever the environment has.
     import cloudpickle  # noqa: F401
 
     sys.path.remove(path)
     sys.path.append(path)
-    # A package of the working directory is found as by a script, after all else.
     hello = {
         "pid": os.getpid(),
         "python": tuple(sys.version_info[:3]),
@@ -69,7 +71,7 @@ def main(path: str, configuration: bytes) -> None:
         output.write("ERROR", traceback.format_exc())
         output.flush()
         code = 1
-    _end(code)
+    _end(code, output)
 
 
 def _take_stream(settings: dict[str, Any]) -> frames.Stream:
@@ -95,10 +97,11 @@ def _leave_stream(runner: Runner) -> None:
     """
     nested.runner = None
     runner.forked = True
+    runner.output.leave()
     runner.stream.close()
 
 
-def _end(code: int) -> None:
+def _end(code: int, output: Output) -> None:
     """
     End this process as a program ends, but never wait for its threads.
     """
@@ -106,6 +109,7 @@ def _end(code: int) -> None:
 
     try:
         atexit._run_exitfuncs()
+        output.flush_call()
     except BaseException:
         code = code or 1
     os._exit(code)

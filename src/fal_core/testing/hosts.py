@@ -64,7 +64,7 @@ class InProcessHost(Host[..., Any]):
     capabilities: ClassVar[Capabilities] = Capabilities(
         kinds=frozenset({"current"}),
         # What concerns requests is done by the plugin that serves.
-        options=frozenset({"max_multiplexing", "request_timeout", "setup_function"}),
+        options=frozenset({"request_timeout", "setup_function"}),
         concurrency=4,
         serve=True,
         cancel=False,
