@@ -14,6 +14,7 @@ import cattrs
 import pytest
 
 from fal_core.dependencies import find_missing_dependencies, imports_needed
+from fal_core_worker.services import Server
 
 
 @attrs.frozen
@@ -112,3 +113,34 @@ def test_other_kinds_are_not_looked_at() -> None:
     Nothing is known to be missing from another kind of environment.
     """
     assert list(find_missing_dependencies(uses_many, {"kind": "conda"})) == []
+
+
+class Serving(Server):
+    """
+    Serves a function, with a package that travels and one that it requires.
+    """
+
+    packages = ("attr", "attrs")
+    requirements = ("cattrs>=1",)
+
+    def __init__(self, func: Any) -> None:
+        self.func = func
+
+    def __call__(
+        self, *, exposed_port: int | None = None, exposed_metrics_port: int | None = None
+    ) -> None:
+        self.func()
+
+
+def test_what_a_server_brings_is_not_missing() -> None:
+    """
+    Packages that travel with a server, and those that it requires, need no requirement.
+    """
+
+    def served() -> None:
+        attrs.define()
+        cattrs.Converter()
+        pytest.raises(KeyError)
+
+    assert [name for name, _ in find_missing_dependencies(served, {})] != ["pytest"]
+    assert [name for name, _ in find_missing_dependencies(Serving(served), {})] == ["pytest"]

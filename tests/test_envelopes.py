@@ -17,6 +17,7 @@ from fal_core.envelopes import decode_call, encode_call
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import FalSerializationError
 from fal_core.options import Gateway, HostOptions
+from fal_core_worker.opening import open_arguments
 from fal_core_worker.seals import Sealed
 
 sealed = st.builds(
@@ -75,6 +76,32 @@ def test_calls_round_trip(call: Call) -> None:
 
     for field in attrs.fields(Call):
         assert plain(getattr(decoded, field.name)) == plain(getattr(call, field.name))
+
+
+def test_the_call_of_a_service_keeps_its_ports() -> None:
+    """
+    A service whose ports the host has chosen travels with them, and with its gateway.
+
+    A port that the function declares goes before that of the host.
+    """
+    call = attrs.evolve(
+        one_call(),
+        gateway=Gateway(serve=True),
+        host_options=HostOptions(health_check_config={"path": "/up"}, startup_timeout=3),
+    )
+    decoded = decode_call(encode_call(call.at_ports(4000, 4001)))
+
+    assert decoded.gateway == call.gateway
+    assert decoded.host_options == call.host_options
+    assert open_arguments(decoded.arguments, None) == (
+        (),
+        {"exposed_port": 4000, "exposed_metrics_port": 4001},
+    )
+    declared = attrs.evolve(call, gateway=Gateway(serve=True, exposed_port=8080))
+    assert open_arguments(declared.at_ports(4000, 4001).arguments, None) == (
+        (),
+        {"exposed_port": 8080, "exposed_metrics_port": 4001},
+    )
 
 
 def one_call() -> Call:

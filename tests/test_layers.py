@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # What travels, and the launching end of a worker.
     ("captures", "models"),
     ("dependencies", "envelopes", "journals", "portability", "sources", "spawns"),
-    ("banners", "deliveries", "executions", "sealing"),
+    ("banners", "deliveries", "executions", "sealing", "servers"),
     ("arrivals",),
     ("workers",),
     ("nesting", "outcomes"),

@@ -117,14 +117,16 @@ class Arrivals:
     def _deliver_log(self, payload: bytes) -> None:
         for level, when, channel, index, lines in marshal.loads(payload):
             execution = self.executions.get(channel)
-            name = None
+            name = request = None
             if execution is not None:
                 name = execution.call.id
-                if execution.call.batch:
+                if isinstance(index, str):
+                    request = index or None
+                elif execution.call.batch:
                     name = f"{name}/{index}"
             for line in lines.split("\n"):
                 partial = level >= PARTIAL
-                log = Log(line, _LEVELS[level % PARTIAL], "USER", when, name, partial)
+                log = Log(line, _LEVELS[level % PARTIAL], "USER", when, name, request, partial)
                 if execution is not None:
                     execution.sink(log)
                 else:

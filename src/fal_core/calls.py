@@ -10,7 +10,7 @@ import attrs
 
 from fal_core.environments import Environment
 from fal_core.options import Gateway, HostOptions
-from fal_core_worker.seals import Sealed
+from fal_core_worker.seals import Sealed, dump_plain
 
 ENVELOPE_VERSION = 1
 
@@ -113,3 +113,18 @@ class Call:
         other = object.__new__(Call)
         other.__dict__.update(self.__dict__, id=identity, arguments=arguments)
         return other
+
+    def at_ports(self, exposed_port: int, exposed_metrics_port: int) -> Call:
+        """
+        Return the call of a server with the ports it is to take; 0 is a free one.
+
+        A port that the function declares itself goes before that of the host.
+        """
+        declared = (self.gateway.exposed_port, self.host_options.metrics_port)
+        ports = {
+            "exposed_port": declared[0] or exposed_port,
+            "exposed_metrics_port": declared[1] or exposed_metrics_port,
+        }
+        data = dump_plain(((), ports))
+        assert data is not None
+        return self.again(self.id, Sealed(data))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fal_core.imports import find_module, is_installed, is_standard, leading_imports
+from fal_core_worker.services import Server
 
 #: The modules a function uses, and the names under which it uses each.
 Uses = dict[str, list[str]]
@@ -34,7 +35,10 @@ def find_missing_dependencies(
     asked = set()
     for entry in env.get("requirements") or ():
         for requirement in (entry,) if isinstance(entry, str) else entry:
-            asked.add(_requirement_name(requirement))
+            asked.add(requirement_name(requirement))
+    if isinstance(func, Server):
+        # The environment is given what serving needs.
+        asked.update(requirement_name(each) for each in func.requirements)
     missing: Uses = {}
     for module, names in used_modules(func).items():
         packages = _packages(module)
@@ -58,12 +62,18 @@ def used_modules(func: Callable[..., Any]) -> Uses:
     value, are not among them.
     """
     uses: Uses = {}
+    travelling: tuple[str, ...] = ()
+    if isinstance(func, Server):
+        # What is served is what matters of a server; its packages travel with it.
+        travelling, func = tuple(func.packages), func.func
     own = getattr(func, "__module__", None)
     waiting: list[tuple[str, Any]] = [("", func)]
     seen: set[int] = set()
     while waiting:
         name, value = waiting.pop()
         module = _module_of(value)
+        if module is not None and module.partition(".")[0] in travelling:
+            continue
         if name and module is not None and module != own and is_installed(module):
             _note(uses, module, name)
             continue
@@ -151,7 +161,10 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _requirement_name(requirement: str) -> str:
+def requirement_name(requirement: str) -> str:
+    """
+    Return the name of the package that *requirement* asks for; empty if it has none.
+    """
     egg = re.search(r"#(?:.*&)?egg=([A-Za-z0-9._-]+)", requirement)
     named = egg or re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?![A-Za-z0-9+:/])", requirement)
     return _canonical(named[1]) if named else ""

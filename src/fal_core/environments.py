@@ -170,7 +170,10 @@ class CurrentEnvironment(Environment):
     def extend(self, requirements: Iterable[str]) -> CurrentEnvironment:
         from fal_core.errors import OptionError
 
-        names = ", ".join(repr(requirement) for requirement in requirements)
+        missing = [each for each in requirements if not _is_installed(each)]
+        if not missing:
+            return self
+        names = ", ".join(repr(requirement) for requirement in missing)
         raise OptionError(
             f"Kind 'current' takes no requirements, and was asked for {names}. "
             "Install them where this Python finds them, or use kind 'virtualenv'."
@@ -178,3 +181,14 @@ class CurrentEnvironment(Environment):
 
     def is_built(self) -> bool:
         return True
+
+
+def _is_installed(requirement: str) -> bool:
+    import re
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    name = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
+    try:
+        return name is not None and bool(distribution(name[1]).version)
+    except PackageNotFoundError:
+        return False

@@ -16,6 +16,7 @@ Every error fal-core raises of its own accord.
     │   │   └── StartupTimeout
     │   ├── Cancelled
     │   ├── HostClosed
+    │   ├── PortTaken
     │   ├── UnsupportedError
     │   └── EnvironmentBuildError
     └── FalServerlessException              the documented errors
@@ -237,13 +238,36 @@ class Timeout(HostError, TimeoutError):
 
 class StartupTimeout(Timeout):
     """
-    A worker was not ready in time, and was ended.
+    A worker or a service was not ready in time, and was ended.
     """
 
     def __str__(self) -> str:
         return (
             f"The worker was not ready within its startup_timeout of {self.seconds:g} s, "
             "and was ended. Let it do less before it is ready, or give it more time."
+        )
+
+
+@attrs.define(repr=False)
+class PortTaken(HostError):
+    """
+    A function brings its own server, whose port somebody else has.
+
+    Attributes:
+        holder: Who has it, in words.
+
+        remedy: What else can be done than to wait for it, as a sentence.
+    """
+
+    port: int
+    holder: str = "another process"
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        remedy = f" {self.remedy}" if self.remedy else ""
+        return (
+            f"Port {self.port} is taken by {self.holder}. "
+            f"End that first, or declare another exposed_port.{remedy}"
         )
 
 

@@ -48,6 +48,8 @@ class Log:
         call_id: The call that printed it. None where that cannot be known: the
             output below Python of a worker that several calls share.
 
+        request_id: Of the request that a service answered when it was printed.
+
         partial: The line has not ended: *message* is what is seen of it so far,
             as of a progress bar. The line comes whole as it ends, whatever was
             shown of it before, so whoever wants lines leaves these out, and a
@@ -59,6 +61,7 @@ class Log:
     source: Source = "USER"
     time: float = 0.0
     call_id: str | None = None
+    request_id: str | None = None
     partial: bool = False
 
 

@@ -5,7 +5,7 @@ Explanations: what a host would do with a function, before it does it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -17,6 +17,7 @@ from fal_core.hosts import Host
 from fal_core.option_uses import OptionUse, environment_uses, other_uses
 from fal_core.places import to_host
 from fal_core.plugins import load_plugins
+from fal_core.servers import Server, missing_requirements
 from fal_core.sources import Travel, travel_report
 from fal_core.vocabulary import structure_environment, unusable_options
 
@@ -73,6 +74,10 @@ def explain(
         return Explanation(function=name, host=shown, runs=False, reasons=(str(error),))
     reasons = list(_refusals(there, environment))
     notes = list(_missing(there))
+    added = _serving_needs(there, environment)
+    if added:
+        environment = environment.extend(added)
+        notes.append(f"Serving adds to its environment: {', '.join(added)}.")
     notes += _try_to_seal(there, reasons)
     key, built = _find_built(environment, reasons)
     return Explanation(
@@ -143,10 +148,39 @@ def _missing(function: IsolatedFunction[..., Any]) -> Iterator[str]:
     if function.raw_func is None:
         return
     for package, names in find_missing_dependencies(
-        function.raw_func, function.options.environment
+        _served(function), function.options.environment
     ):
         listed = ", ".join(dict.fromkeys(names))
         yield f"It uses {listed}, and no requirement names the package {package!r}."
+
+
+def _served(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:
+    """
+    Return what a call runs; where nothing serves it, the function itself.
+    """
+    try:
+        return function.func
+    except FalCoreError:
+        assert function.raw_func is not None
+        return function.raw_func
+
+
+def _serving_needs(
+    function: IsolatedFunction[..., Any], environment: Environment
+) -> tuple[str, ...]:
+    """
+    Return what a call adds to *environment* so that the function can be served.
+
+    An environment that takes nothing is among the reasons of the seal.
+    """
+    server = _served(function) if function.raw_func is not None else None
+    if not isinstance(server, Server):
+        return ()
+    added = missing_requirements(environment, server)
+    try:
+        return added if environment.extend(added) != environment else ()
+    except FalCoreError:
+        return ()
 
 
 def _find_built(environment: Environment, reasons: list[str]) -> tuple[str | None, bool]:
@@ -160,11 +194,20 @@ def _find_built(environment: Environment, reasons: list[str]) -> tuple[str | Non
 def _travels(function: IsolatedFunction[..., Any]) -> tuple[Travel, ...]:
     if function.raw_func is None:
         return ()
+    func = _served(function)
     try:
-        return travel_report(function.raw_func, function.local_python_modules or ())
+        report = travel_report(func, function.local_python_modules or ())
     except FalCoreError:
         # A named module that does not exist is among the reasons already.
         return ()
+    if not isinstance(func, Server):
+        return report
+    others = (each for each in report if each.module.partition(".")[0] not in func.packages)
+    own = (
+        Travel(module=name, how="source", why="It serves the function.")
+        for name in func.packages
+    )
+    return (*others, *own)
 
 
 def _this_python() -> str:

@@ -95,6 +95,8 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         if self.raw_func is None:
             raise FalServerlessError("This isolated function has no code of its own.")
         if self.options.gateway.get("serve"):
+            from fal_core.servers import make_server
+
             return make_server(self)
         return self.raw_func
 
@@ -372,28 +374,3 @@ class ServedIsolatedFunction(IsolatedFunction[ArgsT, ReturnT]):
     """
     An isolated function that is served over HTTP once it is spawned.
     """
-
-
-def make_server(function: IsolatedFunction[ArgsT, ReturnT]) -> Callable[ArgsT, ReturnT]:
-    """
-    Return a callable that serves *function* until it is drained.
-
-    Raises:
-        UnsupportedError: No installed plugin serves functions.
-    """
-    from fal_core.plugins import load_plugins
-    from fal_core.routes import RouteSignature
-    from fal_core.vocabulary import structure_gateway
-
-    raw = function.raw_func
-    assert raw is not None
-    server = load_plugins().hook.fal_create_server(
-        routes={RouteSignature("/"): raw},
-        gateway=structure_gateway(function.options),
-        options=function.options,
-    )
-    if server is None:
-        raise UnsupportedError(
-            function.host.name, "serve functions", "No installed plugin serves them."
-        )
-    return server  # type: ignore[no-any-return]

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from fal_core.errors import HostError
     from fal_core.hosts import Host
     from fal_core.machines import Device, Machine
-    from fal_core.options import Gateway, Options
+    from fal_core.options import Gateway, HostOptions
     from fal_core.routes import RouteSignature
+    from fal_core_worker.services import Server
 
 #: The integer that a plugin states as ``fal_core_api`` in its entry module.
 API_VERSION = 1
@@ -83,10 +84,13 @@ def fal_resolve_machine(machine_type: str) -> Machine | None:
 def fal_create_server(
     routes: Mapping[RouteSignature, Callable[..., Any]],
     gateway: Gateway,
-    options: Options,
-) -> Callable[..., None] | None:
+    options: HostOptions,
+) -> Server | None:
     """
-    Return a picklable callable that serves *routes* until it is drained.
+    Return what serves *routes* until it is drained.
+
+    It travels to where the function runs, and its packages with it; it imports
+    nothing of fal_core there.
     """
 
 

@@ -114,9 +114,18 @@ def _encode(value: Any) -> Any:
     if isinstance(value, Sealed):
         return (_SEALED, bytes(value.data), [bytes(buffer) for buffer in value.buffers])
     if isinstance(value, HostError):
-        facts = value.args if all(_is_plain(fact) for fact in value.args) else (str(value),)
-        return (_ERROR, type(value).__name__, facts)
+        return (_ERROR, *_encode_error(value))
     return dict(value) if isinstance(value, os._Environ) else value
+
+
+def _encode_error(error: HostError) -> tuple[str, tuple[Any, ...]]:
+    """
+    Return the class of *error* and its facts; another's class is told as a sentence.
+    """
+    kind = type(error)
+    if getattr(errors, kind.__name__, None) is kind and all(map(_is_plain, error.args)):
+        return kind.__name__, error.args
+    return HostError.__name__, (str(error),)
 
 
 def _decode(value: Any) -> Any:

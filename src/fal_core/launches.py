@@ -70,11 +70,18 @@ class Launcher:
         if function.raw_func is None:
             raise UnsupportedError(self.host.name, "run a function without code")
         modules = function.local_python_modules or ()
+        func: Callable[..., Any] = function.func
+        if self.gateway.serve:
+            from fal_core.servers import Server, extend_environment
+
+            if isinstance(func, Server):
+                modules = (*modules, *func.packages)
+                self.environment = extend_environment(self.environment, func)
         portable = self._may_be_other_python()
         setup = self.host_options.setup_function
         with sealing(function):
             self.seal: FunctionSeal = seal_function(
-                function.func, local_python_modules=modules, portable=portable
+                func, local_python_modules=modules, portable=portable
             )
             self.setup_seal = None
             if setup is not None:

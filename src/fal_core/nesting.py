@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: Seconds that ``launch`` may take to return after the first event.
 _PATIENCE = 30.0
 
+#: Seconds between two looks at who waits for a service.
+_TICK = 0.1
+
 _numbers = itertools.count(1)
 _functions: weakref.WeakValueDictionary[int, IsolatedFunction[..., Any]] = (
     weakref.WeakValueDictionary()
@@ -71,7 +74,8 @@ def reduce_function(
     Reduce *inner*, which the function being sealed has captured, to a stub.
     """
     outer: IsolatedFunction[..., Any] | None = getattr(_sealing, "outer", None)
-    in_place = outer is not None and _place(inner) == _place(outer)
+    # What is reached from outside has a worker of its own, wherever it is called.
+    in_place = outer is not None and not is_service(inner) and _place(inner) == _place(outer)
     state = {"function": inner.raw_func if in_place else None}
     name = getattr(inner.raw_func, "__name__", "function")
     return make_stub, (number_of(inner), name), state
@@ -90,7 +94,10 @@ def answer(launcher: Launcher, event: HomeCall, sink: Any) -> None:
         function = _functions.get(number)
         if function is None:
             raise LookupError("The isolated function that was called at home is gone.")
-        result = function(*args, **kwargs)
+        if is_service(function):
+            result = _serve(function, args, kwargs, sink)
+        else:
+            result = function(*args, **kwargs)
         if function.flavour.endswith("generator"):
             result = list(result)
         sealed = seal_arguments(result, seal)
@@ -105,6 +112,28 @@ def answer(launcher: Launcher, event: HomeCall, sink: Any) -> None:
         time.sleep(0.001)
     if sink.execution is not None:
         sink.execution.send(frame)
+
+
+def is_service(function: IsolatedFunction[..., Any]) -> bool:
+    """
+    Tell whether *function* is reached from outside.
+    """
+    gateway = function.options.gateway
+    return bool(gateway.get("serve")) or gateway.get("exposed_port") is not None
+
+
+def _serve(function: IsolatedFunction[..., Any], args: Any, kwargs: Any, sink: Any) -> Any:
+    """
+    Run a service until it ends, or the call ends that asked for it.
+    """
+    launcher = function.make_launcher()
+    waiter = launcher.waiter()
+    execution = launcher.launch(launcher.call((args, kwargs)), waiter)
+    while not waiter.drive(execution, _TICK):
+        if sink.ended:
+            execution.cancel(function.policy.grace)
+            waiter.drive(execution, function.policy.grace + _TICK)
+    return waiter.result()
 
 
 def _place(function: IsolatedFunction[..., Any]) -> tuple[Any, ...]:

@@ -173,6 +173,8 @@ def travel_report(
 def _first_imports(func: Callable[..., Any]) -> list[str]:
     target = _underlying(func)
     space = getattr(target, "__globals__", {})
+    if isinstance(target, type):
+        space = vars(sys.modules.get(target.__module__, target))
     package = space.get("__package__") or ""
     path = space.get("__file__")
     names = code_imports(target.__code__, package) if hasattr(target, "__code__") else []
@@ -187,7 +189,7 @@ def _first_imports(func: Callable[..., Any]) -> list[str]:
 
 
 def _underlying(func: Any) -> Any:
-    while not hasattr(func, "__code__"):
+    while not (hasattr(func, "__code__") or isinstance(func, type)):
         inner = getattr(func, "func", None) or getattr(func, "__func__", None)
         if inner is None:
             return vars(type(func)).get("__call__", func)

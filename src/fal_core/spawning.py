@@ -53,6 +53,7 @@ class SpawnSink:
         self._outcome: Outcome | None = None
         self._items: list[Any] | None = None
         self._owed = 0
+        self._exited = False
         self._lock = threading.Lock()
         #: Begins the call again, if it may be; set where its policy has retries.
         self.again: Callable[[BaseException], bool] | None = None
@@ -64,12 +65,20 @@ class SpawnSink:
         self.execution = execution
         self._give_credit()
 
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the call has ended.
+        """
+        return self._exited
+
     def __call__(self, event: Event) -> None:
         if isinstance(event, Log):
             # The queue holds whole lines.
             if not event.partial:
                 self.info.logs.put(event)
         elif isinstance(event, Ready):
+            self.info.urls = event.urls
             self.info.url = event.urls.get("run") or next(iter(event.urls.values()), None)
         elif isinstance(event, Outcome):
             self._outcome = event
@@ -102,6 +111,7 @@ class SpawnSink:
             self.execution.send(Frame(frames.CREDIT, 0, owed, 0, b""))
 
     def _end(self, exited: Exited) -> None:
+        self._exited = True
         future = self.info.future
         assert future is not None
         try:

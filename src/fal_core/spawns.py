@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from queue import Queue
 from typing import Any
@@ -27,6 +28,9 @@ class SpawnInfo:
 
         stream: The execution, to cancel or drain the call by. The items of a
             generator are not there: they are its result, as a list.
+
+        urls: All that the service can be reached at, by what it is for: ``run`` for
+            requests, ``metrics`` for metrics and probes. Empty until ``url`` is known.
     """
 
     future: Future[Any] | None = None
@@ -34,6 +38,7 @@ class SpawnInfo:
     _url_ready: threading.Event = attrs.field(factory=threading.Event, alias="_url_ready")
     _url: str | None = attrs.field(default=None, alias="_url")
     stream: Any = None
+    urls: Mapping[str, str] = attrs.field(factory=dict, init=False)
 
     @property
     def return_value(self) -> Any:

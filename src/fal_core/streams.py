@@ -118,6 +118,7 @@ class _StreamSink:
     def __init__(self, launcher: Launcher, events: SimpleQueue[Event]) -> None:
         self.launcher = launcher
         self.execution: Execution | None = None
+        self.ended = False
         self._events = events
 
     def __call__(self, event: Event) -> None:
@@ -129,4 +130,5 @@ class _StreamSink:
         elif isinstance(event, HomeCall):
             answer_home_call(self, event)
         else:
+            self.ended = isinstance(event, Exited)
             self._events.put(event)

@@ -56,16 +56,16 @@ class Waiter(Driver):
         policy = self.launcher.policy
         self.execution = execution
         try:
-            self._drive(execution, policy.timeout if seconds is None else seconds)
+            self.drive(execution, policy.timeout if seconds is None else seconds)
         except BaseException:
             # The caller was interrupted: nothing is left running behind.
             execution.cancel(policy.grace)
-            self._drive(execution, policy.grace + 5)
+            self.drive(execution, policy.grace + 5)
             raise
         if self.exited is None:
             assert policy.timeout is not None
             execution.cancel(policy.grace)
-            self._drive(execution, policy.grace + 5)
+            self.drive(execution, policy.grace + 5)
             raise Timeout(policy.timeout)
         # Without a cycle the outcome, and memory it shares, goes with the last view.
         self.execution = None
@@ -79,16 +79,27 @@ class Waiter(Driver):
         self.outcome = self.execution = None
         return open_outcome(self.launcher, outcome, self.exited)
 
-    def _drive(self, execution: Execution, timeout: float | None) -> None:
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the call has ended.
+        """
+        return self.exited is not None
+
+    def drive(self, execution: Execution, timeout: float | None) -> bool:
+        """
+        Wait for the end, for *timeout* seconds at most; return whether it has come.
+        """
         until = None if timeout is None else time.monotonic() + timeout
         if isinstance(execution, Driven):
             execution.drive(timeout)
             if self.exited is not None:
-                return
+                return True
         # Another thread delivers the events, or the time is up.
         self._event = threading.Event()
         if self.exited is None:
             self._event.wait(None if until is None else max(0.0, until - time.monotonic()))
+        return self.exited is not None
 
 
 def answer_home_call(sink: Any, event: HomeCall) -> None:

@@ -28,7 +28,7 @@ def cache_root() -> str:
     return os.path.join(os.path.abspath(home), "fal-core")
 
 
-def unpack(digest: str, archive: bytes) -> str:
+def unpack(digest: str, archive: bytes | memoryview) -> str:
     """
     Return where the modules of *archive* are found, unpacked unless they have been.
 
@@ -49,11 +49,12 @@ def unpack(digest: str, archive: bytes) -> str:
     return f"/proc/self/fd/{file}"
 
 
-def add_source(payload: bytes) -> None:
+def add_source(payload: bytes | memoryview) -> None:
     """
     Make the modules of a SOURCES frame importable, after all that is so already.
     """
-    path = unpack(payload[:64].decode().strip(), payload[64:])
+    # A large payload is a view of memory that is shared.
+    path = unpack(bytes(payload[:64]).decode().strip(), payload[64:])
     if path not in sys.path:
         sys.path.append(path)
 
@@ -68,7 +69,7 @@ def _temporary_root() -> str:
     return root
 
 
-def _extract(archive: bytes, path: str) -> None:
+def _extract(archive: bytes | memoryview, path: str) -> None:
     """
     Unpack *archive* to *path*, which is there in whole or not at all.
     """

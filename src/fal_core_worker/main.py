@@ -62,7 +62,15 @@ def main(path: str, configuration: bytes) -> None:
     os.register_at_fork(after_in_child=lambda: _leave_stream(runner))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, runner.interrupted)
-    code = runner.serve()
+    try:
+        code = runner.serve()
+    except Exception:
+        # What of ours has failed is told to whoever waits for the worker.
+        import traceback
+
+        output.write("ERROR", traceback.format_exc())
+        output.flush()
+        code = 1
     _end(code, output)
 
 

@@ -39,7 +39,8 @@ class Output:
     All that is printed in this process.
 
     Attributes:
-        current: Returns the (channel, index) of the call that this code runs in.
+        current: Returns the (channel, index) of the call that this code runs in. In
+            a service the index is the id of the request, as text.
 
         current_below: The same for output below Python.
     """
@@ -47,9 +48,9 @@ class Output:
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
         self._lock = threading.RLock()
-        self._block: list[tuple[int, float, int, int, str]] = []
+        self._block: list[tuple[int, float, int, int | str, str]] = []
         self._size = 0
-        self._partial: dict[tuple[int, int, int], str] = {}
+        self._partial: dict[tuple[int, int, int | str], str] = {}
         self._pipes: dict[int, int] = {}
         self._raw: dict[int, bytes] = {}
         # When lines that have not ended may be sent; those below Python by level.
@@ -61,8 +62,8 @@ class Output:
         self._resting = self._rung = False
         self._poll = select.poll()
         self._fflush: Any = None
-        self.current: Callable[[], tuple[int, int]] = lambda: (0, 0)
-        self.current_below: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.current: Callable[[], tuple[int, int | str]] = lambda: (0, 0)
+        self.current_below: Callable[[], tuple[int, int | str]] = lambda: (0, 0)
 
     # -- catching ------------------------------------------------------------
 
@@ -171,7 +172,18 @@ class Output:
                 return
         self.flush()
 
-    def _add_partial(self, key: tuple[int, int, int], text: str) -> None:
+    def write(self, level: str, line: str) -> None:
+        """
+        Take a whole line that was not printed, but written to the log.
+        """
+        channel, index = self.current()
+        with self._lock:
+            self._append(LEVELS.index(level), channel, index, line)
+            if self._size < _BLOCK:
+                return
+        self.flush()
+
+    def _add_partial(self, key: tuple[int, int, int | str], text: str) -> None:
         if "\r" in text:
             # As a progress bar, which is seen wherever it is not flushed as well.
             self._show_soon(key)
@@ -329,7 +341,7 @@ class Output:
         channel, index = self.current_below()
         self._append(level, channel, index, data.decode("utf-8", "backslashreplace"))
 
-    def _append(self, level: int, channel: int, index: int, lines: str) -> None:
+    def _append(self, level: int, channel: int, index: int | str, lines: str) -> None:
         self._block.append((level, time.time(), channel, index, lines))
         self._size += len(lines)
 

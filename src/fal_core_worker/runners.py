@@ -4,12 +4,14 @@ What runs calls in a worker: the stream, the functions, and calls to home.
 
 from __future__ import annotations
 
+import marshal
 import mmap
 import os
 import signal
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, FrameType
 from typing import Any
 
@@ -65,7 +67,8 @@ class Runner(ABC):
 
             os.environ.update(marshal.loads(payload))
         elif kind == frames.SOURCES:
-            add_source(payload)
+            # A large archive lies in memory that is shared, and is given back.
+            add_source(bytes(payload))
             origins.give_way()
         elif kind == frames.DRAIN:
             self.drain(channel)
@@ -244,6 +247,29 @@ class Runner(ABC):
         """
         Notice that the stream of *channel* may go on.
         """
+
+    # -- services ----------------------------------------------------------------
+
+    @property
+    def current_channel(self) -> int:
+        """
+        The channel of the call that this code runs in.
+        """
+        return self.output.current()[0]
+
+    def run_service(
+        self, service: CoroutineType[Any, Any, None], loop: Any, drain: Callable[[], None]
+    ) -> None:
+        """
+        Run the coroutine of a service in *loop* until it ends.
+        """
+        raise RuntimeError("A service needs a worker of its own, and this one is shared.")
+
+    def announce(self, urls: dict[str, str]) -> None:
+        """
+        Tell that the service which this code runs in answers at *urls*.
+        """
+        self.stream.send(frames.READY, self.current_channel, data=marshal.dumps(urls, 2))
 
     def drain(self, channel: int) -> None:
         """

@@ -14,7 +14,8 @@ import signal
 import struct
 import threading
 import time
-from types import FrameType
+from collections.abc import Callable
+from types import CoroutineType, FrameType
 from typing import Any
 
 from fal_core_worker import frames, opening, trees
@@ -50,6 +51,7 @@ class SerialRunner(Runner):
         self._busy = False
         self._turn = 0
         self._cancelled = 0
+        self._drained = 0
         self._slot = -1
         self._began = 0.0
         self._task: Any = None
@@ -153,6 +155,9 @@ class SerialRunner(Runner):
         if isinstance(error, CallCancelled) and self._cancelled == channel:
             trees.kill_descendants(os.getpid(), since=self._began)
             self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED)
+        elif isinstance(error, SystemExit) and self._drained == channel:
+            # It was asked to end, and did: a server that knows SIGTERM, or none.
+            send_value(self.stream, channel, None, self.functions.raw(self._slot))
         else:
             send_error(self.stream, channel, error, self.functions.raw(self._slot))
 
@@ -170,6 +175,10 @@ class SerialRunner(Runner):
         if self._cancelled == self.channel and self.interruptible and not busy:
             self.interruptible = False
             raise CallCancelled
+
+    def drain(self, channel: int) -> None:
+        self._drained = channel
+        super().drain(channel)
 
     def cancel(self, channel: int) -> None:
         self._cancelled = channel
@@ -273,6 +282,30 @@ class SerialRunner(Runner):
             raise
         finally:
             self._task = None
+
+    # -- services ----------------------------------------------------------------
+
+    def run_service(
+        self, service: CoroutineType[Any, Any, None], loop: Any, drain: Callable[[], None]
+    ) -> None:
+        import asyncio
+
+        from fal_core_worker.services import request_id
+
+        before, output = self._async_loop, self.output
+        current, output.current = output.current, lambda: (self.channel, request_id.get())
+        self._async_loop = loop
+        asyncio.set_event_loop(loop)
+        loop.add_signal_handler(signal.SIGTERM, drain)
+        try:
+            self.complete(service, self.channel)
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, self.interrupted)
+            self._async_loop = before
+            asyncio.set_event_loop(before)
+            loop.close()
+            output.current = current
 
     # -- the watcher -------------------------------------------------------------
 

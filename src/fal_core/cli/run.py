@@ -12,7 +12,7 @@ from typing import IO, Any
 import attrs
 import click
 
-from fal_core.cli import arguments, targets
+from fal_core.cli import arguments, serving, targets
 from fal_core.cli.outputs import complain, to_json
 from fal_core.cli.progress import make_progress, shown
 from fal_core.functions import IsolatedFunction
@@ -41,6 +41,17 @@ from fal_core_worker.raised import RemoteTraceback
     is_flag=True,
     help="Start it, print its reference and leave; it goes on without this process.",
 )
+@click.option(
+    "--reload",
+    is_flag=True,
+    help="Start a service again when a file of it is saved.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Where a service takes requests; a free port where this is left out.",
+)
 def run(
     target: str,
     words: tuple[str, ...],
@@ -48,9 +59,11 @@ def run(
     json_text: str | None,
     output: str,
     detach: bool,
+    reload: bool,
+    port: int | None,
 ) -> None:
     """
-    Run an isolated function and print what it returns.
+    Run an isolated function and print what it returns, or serve an application.
 
     Arguments are given by position, or by name as in --count 3, and are read as the
     function's annotations say: numbers, true and false as they are written, lists and
@@ -60,14 +73,25 @@ def run(
     option of the same name.
 
     A function that exits, as by sys.exit(4), gives this command its exit code.
+
+    A service prints where it is reached, and its log, until Ctrl-C: once lets running
+    requests finish, twice ends it at once.
     """
+    if reload:
+        serving.serve_again(target, host, port)
+        return
     with _standard_output(json=output == "json") as stream:
         function = targets.load_target(target)
         given = parse(function, words, json_text)
         if host is not None:
             function = function.on(host)
+        if port is not None:
+            function = serving.at_port(function, port)
         if detach:
             print(start(function, given), file=stream)
+            return
+        if serving.is_service(function):
+            serving.serve(function)
             return
         progress = make_progress()
         try:

@@ -57,8 +57,9 @@ def load_target(target: str) -> IsolatedFunction[..., Any]:
     value: Any = module
     for part in name.split("."):
         value = getattr(value, part, None)
-    if isinstance(value, IsolatedFunction):
-        return value
+    function = as_function(value)
+    if function is not None:
+        return function
     if value is not None:
         raise TargetError(
             f"{name!r} in {place} is no isolated function. Decorate it with @function(…)."
@@ -68,7 +69,7 @@ def load_target(target: str) -> IsolatedFunction[..., Any]:
 
 def functions_of(module: ModuleType) -> dict[str, IsolatedFunction[..., Any]]:
     """
-    Return the isolated functions that *module* itself defines.
+    Return the isolated functions that *module* itself defines, applications included.
     """
     found = {
         name: value
@@ -80,7 +81,28 @@ def functions_of(module: ModuleType) -> dict[str, IsolatedFunction[..., Any]]:
         for name, value in found.items()
         if getattr(value.raw_func, "__module__", None) == module.__name__
     }
-    return own or found
+    applications = {
+        name: value.to_function()
+        for name, value in vars(module).items()
+        if is_application(value) and value.__module__ == module.__name__ and name[0] != "_"
+    }
+    return {**own, **applications} or found
+
+
+def as_function(value: Any) -> IsolatedFunction[..., Any] | None:
+    """
+    Return *value* if it is an isolated function, or what an application is as one.
+    """
+    if is_application(value):
+        value = value.to_function()
+    return value if isinstance(value, IsolatedFunction) else None
+
+
+def is_application(value: Any) -> bool:
+    """
+    Tell whether *value* is a class that can be served: it has ``to_function``.
+    """
+    return isinstance(value, type) and callable(getattr(value, "to_function", None))
 
 
 def load_module(place: str) -> ModuleType:

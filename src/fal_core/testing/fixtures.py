@@ -59,6 +59,17 @@ def isolated(host: Host[..., Any], kind: str, kind_options: dict[str, Any]) -> I
 
 
 @pytest.fixture
+def served(isolated: Isolated) -> Isolated:
+    """
+    The decorator of functions that are served by the plugin for it.
+    """
+    pytest.importorskip(
+        "fal_serve", reason="No plugin that serves functions is installed: fal-serve."
+    )
+    return partial(isolated, serve=True)
+
+
+@pytest.fixture
 def marks(isolated: Isolated) -> Iterator[Marks]:
     """
     Lines that functions leave on the machine of the host.

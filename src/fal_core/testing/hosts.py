@@ -17,9 +17,21 @@ import attrs
 
 from fal_core.calls import Call
 from fal_core.errors import Cancelled
-from fal_core.events import Event, Exited, HomeCall, Item, Outcome, Sink, Started, State
+from fal_core.events import (
+    Event,
+    Exited,
+    HomeCall,
+    Item,
+    Level,
+    Outcome,
+    Ready,
+    Sink,
+    Started,
+    State,
+)
 from fal_core.hosts import Capabilities, Host
 from fal_core.testing.printing import Printer, printed_by
+from fal_core.testing.services import Service, tell_when_reachable
 from fal_core_worker import frames, nested, opening
 from fal_core_worker.frames import Frame
 from fal_core_worker.rebuilding import open_error
@@ -51,8 +63,10 @@ class InProcessHost(Host[..., Any]):
     name: ClassVar[str] = "in-process"
     capabilities: ClassVar[Capabilities] = Capabilities(
         kinds=frozenset({"current"}),
-        options=frozenset({"setup_function"}),
+        # What concerns requests is done by the plugin that serves.
+        options=frozenset({"request_timeout", "setup_function"}),
         concurrency=4,
+        serve=True,
         cancel=False,
         crash=False,
     )
@@ -63,6 +77,8 @@ class InProcessHost(Host[..., Any]):
         self.lock = threading.RLock()
 
     def launch(self, call: Call, sink: Sink) -> InProcessExecution:
+        if call.gateway.serve:
+            call = call.at_ports(0, 0)
         execution = InProcessExecution(self, call, sink)
         threading.Thread(target=execution.run, name=f"call {call.id}", daemon=True).start()
         return execution
@@ -106,6 +122,8 @@ class InProcessExecution:
         self._printer = Printer(call, self.deliver)
         self._frames: Any = _Frames(self.deliver)
         self._raw: Any = None
+        self._exited = threading.Event()
+        self.service = Service()
 
     # -- the execution -----------------------------------------------------------
 
@@ -124,14 +142,16 @@ class InProcessExecution:
                 self._answered.notify_all()
 
     def drain(self) -> None:
-        """
-        Do nothing: this host serves nothing.
-        """
+        self.deliver(State("draining"))
+        self.service.drain()
 
     def cancel(self, grace: float) -> None:
         if self._ended or self._cancelled:
             return
         self._cancelled = True
+        if self.service.cancel(grace):
+            # It can be ended, and its end is told once it has.
+            return
         # What waits for the caller ends by itself; anything else is abandoned.
         self._credit.release()
         with self._answered:
@@ -149,13 +169,19 @@ class InProcessExecution:
         _current.set(self)
         nested.runner = nested.runner or _Home()
         self.deliver(State("running"))
+        port = self._call.gateway.exposed_port
+        if port is not None and not self._call.gateway.serve:
+            urls = {"run": f"http://127.0.0.1:{port}"}
+            tell_when_reachable(urls["run"], lambda: self.announce(urls), self._exited)
         try:
             with printed_by(self._printer):
                 self._run()
         except BaseException as error:
             self._printer.flush()
-            send_error(self._frames, 0, error, self._raw)
-        self.deliver(Exited())
+            if not self._cancelled:
+                send_error(self._frames, 0, error, self._raw)
+        self._exited.set()
+        self.deliver(Exited(reason=Cancelled() if self._cancelled else None))
 
     def _run(self) -> None:
         call = self._call
@@ -239,6 +265,19 @@ class InProcessExecution:
                 self._ended = type(event) is Exited
                 self._sink(event)
 
+    def announce(self, urls: dict[str, str]) -> None:
+        """
+        Tell that a service answers at *urls*.
+        """
+        self.deliver(State("ready"))
+        self.deliver(Ready(urls))
+
+    def write(self, level: Level, line: str) -> None:
+        """
+        Deliver a whole line that was written to the log.
+        """
+        self._printer.write(level, f"{line}\n")
+
     def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """
         Have the launching side call its function *number*, and wait.
@@ -284,11 +323,25 @@ class _Frames:
 
 class _Home:
     """
-    Takes calls of isolated functions to the side that launched the caller.
+    What code of a call finds of the host that it runs on.
     """
 
     def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        execution = _current.get()
-        if execution is None:
-            raise RuntimeError("This thread runs no call, so there is no home to call.")
-        return execution.call_home(number, args, kwargs)
+        return _running("no home to call").call_home(number, args, kwargs)
+
+    def run_service(self, service: Any, loop: Any, drain: Any) -> None:
+        _running("nothing to serve for").service.run(service, loop, drain)
+
+    def announce(self, urls: dict[str, str]) -> None:
+        _running("nobody to tell").announce(urls)
+
+    @property
+    def output(self) -> InProcessExecution:
+        return _running("no log to write")
+
+
+def _running(missing: str) -> InProcessExecution:
+    execution = _current.get()
+    if execution is None:
+        raise RuntimeError(f"This thread runs no call, so there is {missing}.")
+    return execution

@@ -18,6 +18,7 @@ import attrs
 from fal_core.calls import Call
 from fal_core.events import Level, Log
 from fal_core_worker.outputs import last_written
+from fal_core_worker.services import request_id
 
 #: Seconds after which a line that has not ended is shown again.
 _AGAIN = 0.1
@@ -71,7 +72,7 @@ class Printer:
 
     def _log(self, level: Level, line: str) -> Log:
         name = f"{self._call.id}/{self.index}" if self._call.batch else self._call.id
-        return Log(line, level, "USER", time.time(), name)
+        return Log(line, level, "USER", time.time(), name, request_id.get() or None)
 
 
 class PrintedText(io.TextIOBase):

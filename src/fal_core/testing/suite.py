@@ -30,6 +30,7 @@ from fal_core.testing.laws import (  # noqa: E402
     options,
     raised,
     secret_values,
+    serving,
     streams,
     timeouts,
     warmth,
@@ -56,6 +57,7 @@ GROUPS = {
     "secrets": secret_values,
     "home calls": home_calls,
     "detach": detachment,
+    "serve": serving,
 }
 
 _FIXTURES = (
@@ -67,6 +69,7 @@ _FIXTURES = (
     "kind_options",
     "law_timeout",
     "marks",
+    "served",
     "watched",
 )
 _exported = {name: getattr(fixtures, name) for name in _FIXTURES}

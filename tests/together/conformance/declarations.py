@@ -73,6 +73,21 @@ AWAIT_A_LINE = """
     test_an_async_function_is_cancelled_as_its_task
     test_cancelling_one_leaves_its_neighbour_alone
     test_detached_work_is_cancelled_from_another_process
+    test_lines_of_a_request_name_it
+    test_a_server_may_say_itself_when_it_is_ready
+"""
+
+#: Laws that ask at the url of a service.
+REACH_A_SERVICE = """
+    test_a_served_function_answers_at_its_url
+    test_services_at_once_have_urls_of_their_own
+    test_lines_of_a_request_name_it
+    test_a_drained_service_finishes_what_it_does
+    test_requests_run_at_once_as_far_as_they_may
+    test_a_request_that_takes_too_long_is_answered
+    test_a_function_may_bring_its_own_server
+    test_a_server_may_say_itself_when_it_is_ready
+    test_a_service_that_fails_to_start_raises_what_it_raised
 """
 
 #: Laws that look at the reason why a cancelled call ended.

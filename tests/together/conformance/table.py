@@ -7,7 +7,9 @@ from __future__ import annotations
 from declarations import (
     AWAIT_A_LINE,
     OUTCOMES_OF_BATCHES,
+    REACH_A_SERVICE,
     REASONS_OF_CANCELLED_CALLS,
+    Mutant,
     alone,
     around,
 )
@@ -26,6 +28,7 @@ from mutants import (
     logs,
     options,
     secret_values,
+    serving,
     streams,
     workers,
 )
@@ -33,7 +36,7 @@ from mutants.wrappers import Wraps
 
 from fal_core.testing import InProcessHost
 
-MUTANTS = (
+MUTANTS: tuple[Mutant, ...] = (
     # Calls.
     around(calls.TurnsBytesIntoText, "test_a_result_comes_back"),
     around(
@@ -59,7 +62,13 @@ MUTANTS = (
         also="test_a_call_to_home_leaves_room_for_others "
         "test_no_more_calls_run_at_once_than_may",
     ),
-    around(calls.KnowsFunctionsByName, "test_functions_of_one_name_are_told_apart"),
+    around(
+        calls.KnowsFunctionsByName,
+        "test_functions_of_one_name_are_told_apart",
+        # Each reads marks of its own, by functions of one name.
+        also="test_a_function_may_bring_its_own_server "
+        "test_a_drained_service_finishes_what_it_does",
+    ),
     around(
         calls.RunsTwice,
         "test_a_call_runs_once",
@@ -119,7 +128,13 @@ MUTANTS = (
         also="test_many_lines_arrive",
     ),
     alone(logs.NeedsLineEnds, "test_the_last_line_needs_no_end"),
-    around(logs.ForgetsLogsOfErrors, "test_lines_before_an_error_arrive", inner=InProcessHost),
+    around(
+        logs.ForgetsLogsOfErrors,
+        "test_lines_before_an_error_arrive",
+        # It waits for lines of a service that runs.
+        also="test_lines_of_a_request_name_it",
+        inner=InProcessHost,
+    ),
     around(
         logs.ForgetsLogsOfErrors,
         "test_lines_before_a_crash_arrive",
@@ -138,7 +153,7 @@ MUTANTS = (
         logs.ChangesLogs,
         "test_lines_name_their_call",
         logs.forgets_the_call,
-        also="test_lines_of_a_batch_name_their_item",
+        also="test_lines_of_a_batch_name_their_item test_lines_of_a_request_name_it",
     ),
     around(logs.ChangesLogs, "test_lines_of_a_batch_name_their_item", logs.forgets_the_item),
     around(logs.ChangesLogs, "test_lines_name_their_time", logs.forgets_the_time),
@@ -164,7 +179,11 @@ MUTANTS = (
     around(events.ReportsOutcomesTwice, "test_there_is_one_outcome"),
     around(events.TakesErrorsForItsOwn, "test_an_error_is_an_outcome"),
     around(events.DeliversAtOnce, "test_events_come_one_at_a_time"),
-    around(events.SaysNoPhases, "test_a_call_says_when_it_runs"),
+    around(
+        events.SaysNoPhases,
+        "test_a_call_says_when_it_runs",
+        also="test_a_service_says_when_it_is_ready",
+    ),
     around(events.LaunchWaits, "test_launching_does_not_wait"),
     around(events.NamesAllAlike, "test_executions_have_names_of_their_own"),
     # Futures and maps.
@@ -195,8 +214,17 @@ MUTANTS = (
         # It waits for a line of spawned work.
         also="test_detached_work_is_cancelled_from_another_process",
     ),
-    around(futures.HidesErrorsOfSpawns, "test_a_spawned_call_raises_what_it_raised"),
-    around(futures.SaysAllAreReady, "test_a_spawned_call_that_serves_nothing_has_no_url"),
+    around(
+        futures.HidesErrorsOfSpawns,
+        "test_a_spawned_call_raises_what_it_raised",
+        also="test_a_service_that_fails_to_start_raises_what_it_raised",
+    ),
+    around(
+        futures.SaysAllAreReady,
+        "test_a_spawned_call_that_serves_nothing_has_no_url",
+        # They ask where the service is not.
+        also=REACH_A_SERVICE + "test_a_service_says_when_it_is_ready",
+    ),
     # Streams.
     around(
         streams.LosesAnItem,
@@ -395,4 +423,48 @@ MUTANTS = (
         "test_detached_work_is_attached_to_again",
     ),
     around(detachment.AttachesToNothing, "test_attaching_to_no_work_is_an_error"),
+    # Services.
+    around(
+        serving.TellsAnotherUrl,
+        "test_a_served_function_answers_at_its_url",
+        # They ask at the url.
+        also="test_services_at_once_have_urls_of_their_own test_lines_of_a_request_name_it "
+        "test_a_drained_service_finishes_what_it_does "
+        "test_requests_run_at_once_as_far_as_they_may "
+        "test_a_request_that_takes_too_long_is_answered "
+        "test_a_function_may_bring_its_own_server "
+        "test_a_server_may_say_itself_when_it_is_ready",
+    ),
+    around(serving.NeverSaysReady, "test_a_service_says_when_it_is_ready"),
+    around(serving.TellsOneUrl, "test_services_at_once_have_urls_of_their_own"),
+    around(serving.ForgetsRequests, "test_lines_of_a_request_name_it"),
+    around(
+        serving.LeavesThePort,
+        "test_a_cancelled_service_ends_and_is_reached_no_more",
+        also="test_a_function_may_bring_its_own_server",
+    ),
+    around(serving.DrainsByForce, "test_a_drained_service_finishes_what_it_does"),
+    around(
+        serving.ForgetsSettings,
+        "test_requests_run_at_once_as_far_as_they_may",
+        "max_multiplexing",
+    ),
+    around(
+        serving.ForgetsSettings,
+        "test_a_request_that_takes_too_long_is_answered",
+        "request_timeout",
+    ),
+    around(
+        serving.TellsUrlsEarly,
+        "test_a_function_may_bring_its_own_server",
+        # It is asked before it listens.
+        also="test_a_server_may_say_itself_when_it_is_ready "
+        "test_a_service_that_fails_to_start_raises_what_it_raised",
+    ),
+    around(serving.NeverAsksForHealth, "test_a_server_may_say_itself_when_it_is_ready"),
+    around(
+        serving.HidesWhyItNeverServed,
+        "test_a_service_that_fails_to_start_raises_what_it_raised",
+    ),
+    around(serving.WaitsForEver, "test_a_service_that_never_starts_is_ended"),
 )

@@ -27,6 +27,9 @@ from fal_host_local.keepers import Keeper, memory_kills
 from fal_host_local.pools import Pool, processors
 from fal_host_local.variables import resolve_secrets, worker_variables
 
+#: Seconds that a worker may take to end when it is told to.
+_PATIENCE = 2.0
+
 _hosts: weakref.WeakSet[LocalHost] = weakref.WeakSet()
 
 
@@ -44,18 +47,22 @@ class LocalHost(Host[..., Any]):
         concurrency=processors(),
         keep_alive=True,
         multiplex=True,
+        serve=True,
         secrets=True,
         detach=True,
         options=frozenset(
             (
+                "health_check_config",
                 "keep_alive",
                 "max_concurrency",
                 "max_multiplexing",
                 "min_concurrency",
+                "request_timeout",
                 "scaling_delay",
                 "secrets",
                 "setup_function",
                 "startup_timeout",
+                "termination_grace_period_seconds",
             )
         ),
     )
@@ -72,6 +79,8 @@ class LocalHost(Host[..., Any]):
             from fal_host_local.detached import launch_detached
 
             return launch_detached(call, sink)
+        if call.gateway.serve or call.gateway.exposed_port is not None:
+            return self._launch_service(call, sink)
         return self._find_pool(call).launch(call, sink)
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
@@ -153,6 +162,37 @@ class LocalHost(Host[..., Any]):
             self._recent[ids] = (call.environment, call.host_options, pool)
         return pool
 
+    def _launch_service(self, call: Call, sink: Sink) -> Execution:
+        """
+        Run a service in a worker of its own, which ends with it.
+        """
+        from fal_host_local.services import ServiceExecution, find_place_of
+
+        options = attrs.evolve(
+            call.host_options,
+            max_concurrency=1,
+            min_concurrency=None,
+            max_multiplexing=None,
+            keep_alive=0,
+        )
+        pool = Pool(
+            attrs.evolve(call, host_options=options), self._start_worker, 1, _print_build_log
+        )
+        pool.shares_memory = False
+        key = ("service", call.id)
+        execution = ServiceExecution(call, sink, pool, lambda: self._pools.pop(key, None))
+        with self._lock:
+            if self._closed:
+                raise HostClosed(self.name)
+            self._pools[key] = pool
+        try:
+            pool.place = find_place_of(call)
+        except HostError:
+            self._pools.pop(key, None)
+            raise
+        execution.start()
+        return execution
+
     def _find_keeper(self) -> Keeper:
         with self._lock:
             if self._closed:
@@ -165,19 +205,30 @@ class LocalHost(Host[..., Any]):
         secrets = pool.options.secrets or ()
         values = resolve_secrets(secrets)
         command = interpreter.command(ARGUMENTS, name=None)
+        if pool.place is not None and pool.place.is_apart:
+            from fal_host_local.namespaces import isolated
+
+            command = isolated(command, outer=pool.place.port, inner=pool.place.inner)
         variables = worker_variables(secrets, command.variables)
         keeper = self._find_keeper()
         ours, theirs = socket.socketpair()
         settings: dict[str, Any] = {"multiplex": pool.multiplex, "kept": True}
         descriptors = [theirs.fileno()]
         arenas = None
-        if interpreter.passes_fds and hasattr(os, "memfd_create"):
+        shares = pool.shares_memory and interpreter.passes_fds
+        if shares and hasattr(os, "memfd_create"):
             arenas, shared = _make_arenas()
             descriptors += shared
             settings |= {"arenas": (3, 4, _capacity()), "page": 5}
         kills = memory_kills()
-        number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
-        theirs.close()
+        try:
+            number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
+        except OSError:
+            # The host was closed meanwhile.
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         if arenas is not None:
             # The mappings stay; only the arenas that may grow are needed here.
             os.close(descriptors[3])
@@ -201,9 +252,23 @@ class LocalHost(Host[..., Any]):
             settings=settings,
             arenas=arenas,
         )
+        pool.await_end = lambda: _await_end(worker, keeper, number)
         if values:
             worker.send_secrets(values)
         return worker
+
+
+def _await_end(worker: Worker, keeper: Keeper, number: int) -> None:
+    """
+    End a worker that is idle, and wait until nothing is left of it.
+    """
+    if not worker.gone:
+        worker.stop()
+        if keeper.wait(number, _PATIENCE) is None:
+            worker.kill()
+            keeper.wait(number, _PATIENCE)
+        # Nobody reads its stream any more, and would notice that it has ended.
+        worker.abandon()
 
 
 def _make_arenas() -> tuple[Arenas, list[int]]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fal_core.calls import Call
 from fal_core.environments import Interpreter
@@ -19,6 +20,9 @@ from fal_core.readers import get_reader
 from fal_core.workers import Worker
 from fal_host_local.pending import PendingExecution
 from fal_host_local.startups import Startups
+
+if TYPE_CHECKING:
+    from fal_host_local.ports import Place
 
 #: Seconds that a worker is taken to need before one has been started.
 _FIRST_GUESS = 0.05
@@ -42,7 +46,20 @@ class Pool:
         start: Starts a worker with an interpreter.
 
         count: How many workers there may be where no option says.
+
+    Attributes:
+        shares_memory: Whether workers are started with memory that large values
+            go through.
+
+        place: Where a service is reached that brings its own server.
+
+        await_end: Ends the last worker that was started, once it is idle, and
+            waits until nothing is left of it.
     """
+
+    shares_memory = True
+    place: Place | None = None
+    await_end: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -201,6 +218,8 @@ class Pool:
         """
         for worker in self._workers:
             worker.abandon()
+        if self.place is not None:
+            self.place.leave()
 
     @property
     def worker_count(self) -> int:
@@ -208,6 +227,13 @@ class Pool:
         How many workers there are.
         """
         return len(self._workers)
+
+    @property
+    def pids(self) -> list[int]:
+        """
+        The processes of workers that have said hello.
+        """
+        return [worker.hello["pid"] for worker in list(self._workers) if worker.hello]
 
     # -- workers -----------------------------------------------------------------
 

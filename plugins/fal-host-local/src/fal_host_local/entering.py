@@ -1,0 +1,102 @@
+"""
+Entering a network of one's own: what stands before the command of a service.
+
+It is run by its path, as a program of the standard library alone, and becomes
+the command it is given. ``pasta`` joins the two networks: what is asked of a port
+of this machine is answered inside, and what is asked inside goes out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+
+_CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """
+    Become ``sys.argv[4:]`` in a network of its own.
+
+    The arguments before it: the path of ``pasta``, the port of this machine, and
+    the port inside that it leads to.
+    """
+    pasta, outer, inner, *argv = sys.argv[1:]
+    parent = os.getpid()
+    apart, go = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(go)
+        # It begins when the network is there, and ends with whoever waits for it.
+        os._exit(_join(pasta, parent, outer, inner) if os.read(apart, 1) else 1)
+    os.close(apart)
+    try:
+        _leave()
+    except OSError as error:
+        sys.exit(f"A network namespace cannot be made: {error.strerror}.")
+    os.write(go, b"\0")
+    os.close(go)
+    if os.waitpid(child, 0)[1]:
+        sys.exit("A network namespace was made, and pasta does not connect it.")
+    os.execvp(argv[0], argv)
+
+
+def _leave() -> None:
+    """
+    Leave the network of this machine, which takes a user namespace.
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    # Other credentials may have undone it.
+    library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _keep_user(pid: int) -> None:
+    """
+    Have *pid* be the same user in its namespace; root is everybody there as well.
+    """
+    user, group = os.getuid(), os.getgid()
+    if user:
+        with open(f"/proc/{pid}/setgroups", "w") as file:
+            file.write("deny")
+    for name, number in (("uid_map", user), ("gid_map", group)):
+        with open(f"/proc/{pid}/{name}", "w") as file:
+            file.write(f"{number} {number} 1" if user else "0 0 4294967295")
+
+
+def _join(pasta: str, pid: int, outer: str, inner: str) -> int:
+    """
+    Start ``pasta`` for the network of *pid*, and return when it is ready.
+
+    It goes on in the background, as an orphan: whoever ends *pid* ends it, and it
+    ends by itself when the network is gone.
+    """
+    _keep_user(pid)
+    argv = [pasta, "--config-net", "--quiet", "--runas", str(os.getuid())]
+    argv += ["--userns", f"/proc/{pid}/ns/user", "--netns", f"/proc/{pid}/ns/net"]
+    argv += ["-t", f"127.0.0.1/{outer}:{inner}", "-u", "none", "-T", "none", "-U", "none"]
+    # Who listens on the loopback alone is reached as well; old ones do not know the
+    # option, for they do that anyway.
+    return _run([*argv, "--host-lo-to-ns-lo"], tell=False) and _run(argv, tell=True)
+
+
+def _run(argv: list[str], *, tell: bool) -> int:
+    with tempfile.TemporaryFile() as said:
+        null = subprocess.DEVNULL
+        code = subprocess.call(argv, stdin=null, stdout=null, stderr=said)
+        if code and tell:
+            said.seek(0)
+            os.write(2, said.read())
+    return 1 if code else 0
+
+
+if __name__ == "__main__":
+    main()

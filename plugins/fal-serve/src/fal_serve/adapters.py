@@ -1,0 +1,177 @@
+"""
+Adapters: what FastAPI is given for the handlers of an application.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from fastapi import Body
+from starlette.responses import Response
+
+from fal_core_worker.routes import RouteSignature
+from fal_serve.annotations import signature_of
+from fal_serve.endpoints import batch_parameter
+from fal_serve.events import EventStream
+from fal_serve.threads import run_on_thread
+
+Handler = Callable[..., Any]
+
+
+def adapt(signature: RouteSignature, handler: Handler) -> Handler:
+    """
+    Return what answers the requests of *handler*: often the handler itself.
+    """
+    batch = batch_parameter(handler)
+    if batch is not None:
+        return adapt_batch(signature, handler, batch)
+    if is_generator(handler):
+        return adapt_generator(handler)
+    if is_plain(handler):
+        return adapt_plain(handler)
+    return handler
+
+
+def is_plain(handler: Handler) -> bool:
+    """
+    Tell whether *handler* is a function that would block the loop.
+    """
+    is_async = inspect.iscoroutinefunction
+    return inspect.isroutine(handler) and not (
+        is_async(handler) or is_async(inspect.unwrap(handler))
+    )
+
+
+def is_generator(handler: Handler) -> bool:
+    """
+    Tell whether *handler* yields what it answers.
+    """
+    plain = inspect.unwrap(handler)
+    return inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
+
+
+def item_type(handler: Handler) -> Any:
+    """
+    Return the type of what a generator yields, Any where it is not said.
+    """
+    annotation = signature_of(handler).return_annotation
+    if isinstance(get_origin(annotation), type) and issubclass(
+        get_origin(annotation), Iterable | AsyncIterable
+    ):
+        return (*get_args(annotation), Any)[0]
+    return Any
+
+
+def adapt_plain(handler: Handler) -> Handler:
+    """
+    Return what calls a handler that is no coroutine on a thread.
+
+    FastAPI would as well, and validate what it returns on another.
+    """
+
+    async def answer(**values: Any) -> Any:
+        return await run_on_thread(handler, **values)
+
+    adapted = dress(answer, handler, signature_of(handler))
+    # It is of the same kind, and what its annotations mean its module says.
+    adapted.__wrapped__ = handler  # type: ignore[attr-defined]
+    return adapted
+
+
+def adapt_generator(handler: Handler) -> Handler:
+    """
+    Return what streams the items of *handler* as events.
+    """
+
+    async def stream(**values: Any) -> Response:
+        produced = handler(**values)
+        if inspect.isawaitable(produced):
+            produced = await produced
+        given = [value for value in values.values() if isinstance(value, Response)]
+        return EventStream(iterate(produced), given=given[0] if given else None)
+
+    shown = signature_of(handler).replace(return_annotation=Response)
+    return dress(stream, handler, shown)
+
+
+async def iterate(produced: Any) -> AsyncIterator[Any]:
+    """
+    Iterate over what a generator of either kind yields, and close it.
+    """
+    if hasattr(produced, "__aiter__"):
+        try:
+            async for item in produced:
+                yield item
+        finally:
+            await produced.aclose()
+        return
+    end = object()
+    try:
+        while (item := await run_on_thread(next, produced, end)) is not end:
+            yield item
+    finally:
+        await run_on_thread(produced.close)
+
+
+def adapt_batch(
+    signature: RouteSignature, handler: Handler, batch: inspect.Parameter
+) -> Handler:
+    """
+    Return what puts the bodies of requests together, and gives each its own output.
+    """
+    from fal_serve.batches import batched
+
+    together = batched(
+        handler,
+        max_batch_size=signature.max_batch_size,
+        wait=getattr(handler, "batch_wait", 0.0),
+    )
+    shown = signature_of(handler)
+    (annotation,) = (each.annotation for each in shown.parameters.values())
+    item = inspect.Parameter(
+        "item",
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=Body(),
+        annotation=Any if annotation is inspect.Parameter.empty else annotation,
+    )
+
+    async def answer(item: Any) -> Any:
+        return await together(item)
+
+    output = _output_type(shown.return_annotation)
+    return dress(answer, handler, shown.replace(parameters=[item], return_annotation=output))
+
+
+def _output_type(annotation: Any) -> Any:
+    """
+    Return the type of one output of a batch handler that returns *annotation*.
+
+    An exception in it is no output, but the error of its request.
+    """
+    if get_origin(annotation) not in (list, tuple, Sequence):
+        return inspect.Signature.empty
+    (item, *others) = [each for each in get_args(annotation) if each is not Ellipsis]
+    if others:
+        return inspect.Signature.empty
+    arms = get_args(item) if get_origin(item) in (Union, UnionType) else (item,)
+    kept = [each for each in arms if not _is_error(each)]
+    return Union[tuple(kept)] if kept else inspect.Signature.empty  # noqa: UP007
+
+
+def _is_error(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseException)
+
+
+def dress(adapter: Handler, handler: Handler, shown: inspect.Signature) -> Handler:
+    """
+    Give *adapter* the name and the words of *handler*, and the signature that is shown.
+    """
+    functools.update_wrapper(adapter, handler, updated=())
+    # Whoever unwraps it would take it for the handler's own kind.
+    del adapter.__wrapped__  # type: ignore[attr-defined]
+    adapter.__signature__ = shown  # type: ignore[attr-defined]
+    return adapter

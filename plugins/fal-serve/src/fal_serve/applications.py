@@ -1,0 +1,155 @@
+"""
+The ASGI application of a servable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.errors import ServerErrorMiddleware
+
+from fal_core_worker.routes import RouteSignature
+from fal_serve.adapters import adapt, is_generator
+from fal_serve.cancellation import connection
+from fal_serve.events import EventStream
+from fal_serve.failures import answer_all, install
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from fal_serve.servables import BaseServable
+
+
+class FalFastAPI(FastAPI):
+    """
+    A FastAPI application that knows its websocket routes and describes them.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.websocket_routes: list[tuple[RouteSignature, Callable[..., Any]]] = []
+        self.streams: dict[str, Callable[..., Any]] = {}
+        install(self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await super().__call__(scope, receive, send)
+            return
+        connection.set((receive, asyncio.get_running_loop()))
+        try:
+            await super().__call__(scope, receive, send)
+        except RuntimeError as error:
+            # Starlette hides what came too late to be answered in an error of its own.
+            if error.__cause__ is None or not _is_starlettes(error):
+                raise
+            raise error.__cause__ from None
+
+    def build_middleware_stack(self) -> ASGIApp:
+        stack = super().build_middleware_stack()
+        answer_all(stack)
+        if not self.user_middleware and isinstance(stack, ServerErrorMiddleware):
+            # The inner place answers everything, and nothing is between them.
+            return stack.app
+        return stack
+
+    def add_websocket_route_with_metadata(
+        self, signature: RouteSignature, endpoint: Callable[..., Any]
+    ) -> None:
+        """
+        Add a websocket route that the OpenAPI document describes.
+        """
+        conversations = getattr(endpoint, "conversations", None)
+        if conversations is None:
+            self.add_api_websocket_route(signature.path, endpoint, name=endpoint.__name__)
+        else:
+            # A realtime endpoint serves its websockets itself, with nothing between.
+            self.router.add_websocket_route(
+                signature.path, conversations, name=endpoint.__name__
+            )
+        self.websocket_routes.append((signature, endpoint))
+
+    def add_endpoint(self, signature: RouteSignature, handler: Callable[..., Any]) -> None:
+        """
+        Add a route that answers POST.
+        """
+        options: dict[str, Any] = {}
+        if is_generator(handler):
+            options["response_class"] = EventStream
+            self.streams[signature.path] = handler
+        adapted = adapt(signature, handler)
+        name = getattr(handler, "__name__", "endpoint")
+        self.add_api_route(signature.path, adapted, name=name, methods=["POST"], **options)
+        method = getattr(signature.health_check, "method", None)
+        if method is not None and method.upper() != "POST":
+            self.add_api_route(
+                signature.path,
+                adapted,
+                name=name,
+                methods=[method.upper()],
+                include_in_schema=False,
+                **options,
+            )
+
+    def openapi(self) -> dict[str, Any]:
+        """
+        Return the OpenAPI document, with what fal adds to it.
+        """
+        if self.openapi_schema is None:
+            from fal_serve.documents import complete
+
+            complete(super().openapi(), self)
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
+def _is_starlettes(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].f_globals.get("__name__") == "starlette._exception_handler"
+
+
+def build_application(servable: BaseServable) -> FalFastAPI:
+    """
+    Return the application of *servable*.
+
+    Raises:
+        ValueError: It has no route.
+    """
+    application = FalFastAPI(
+        lifespan=servable.lifespan,
+        root_path=os.environ.get("FAL_APP_ROOT_PATH", ""),
+        title=servable.title,
+        version=servable.version,
+    )
+    routes = servable.collect_routes()
+    if not routes:
+        raise ValueError(
+            f"{servable.title!r} has no endpoint, so there is nothing to serve. Mark a "
+            "method with @endpoint('/')."
+        )
+    for signature, handler in routes.items():
+        if signature.is_websocket:
+            application.add_websocket_route_with_metadata(signature, handler)
+        else:
+            application.add_endpoint(signature, handler)
+    servable.add_routes(application)
+    find_fixed_paths_first(application)
+    return application
+
+
+def find_fixed_paths_first(application: FalFastAPI) -> None:
+    """
+    Have endpoints looked for before documents, which few ask for.
+
+    What takes many paths stays behind: it takes no document's.
+    """
+    order = application.router.routes
+    endpoints = [
+        route for route in order if isinstance(route, APIRoute) and "{" not in route.path
+    ]
+    order[:] = endpoints + [route for route in order if route not in endpoints]

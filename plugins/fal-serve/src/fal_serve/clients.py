@@ -1,0 +1,285 @@
+"""
+Clients of applications: a method for each endpoint, with its own types.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from fal_core_worker.routes import RouteSignature
+from fal_serve.connections import AsyncRealtimeConnection, RealtimeConnection
+from fal_serve.endpoint_calls import EndpointCall, EventReader, check, endpoint_calls, items
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from fal_serve.apps import App
+    from fal_serve.spawns import AppSpawnInfo
+
+
+class _Client:
+    """
+    What both clients have in common.
+    """
+
+    def __init__(self, cls: type[App], url: str, headers: dict[str, str] | None) -> None:
+        self.cls = cls
+        self.url = url.rstrip("/")
+        self.headers = credentials(url) if headers is None else headers
+        self._calls, self._sockets = endpoint_calls(cls)
+
+    def _find(self, name: str) -> EndpointCall | RouteSignature:
+        found = self._calls.get(name) or self._sockets.get(name)
+        if found is None:
+            known = ", ".join(sorted((*self._calls, *self._sockets)))
+            raise AttributeError(
+                f"{self.cls.__name__} has no endpoint {name!r}. It has: {known}."
+            )
+        return found
+
+    def _socket_url(self, signature: RouteSignature) -> str:
+        return f"ws{self.url.removeprefix('http')}{signature.path}"
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._calls, *self._sockets]
+
+
+class AppClient(_Client):
+    """
+    A client of an application, with a method for each endpoint.
+
+    A method takes what the handler takes and returns what it returns; it iterates
+    over what a generator yields. That of a realtime endpoint gives a session.
+
+    Arguments:
+        cls: The application; its handlers say what the methods take.
+
+        timeout: Seconds that a request may take. None waits for ever.
+
+        headers: Of each request. If they are not given, the key in ``FAL_KEY`` goes
+            along where the connection is encrypted.
+    """
+
+    def __init__(
+        self,
+        cls: type[App],
+        url: str,
+        timeout: float | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(cls, url, headers)
+        self._client = httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout)
+
+    @classmethod
+    @contextlib.contextmanager
+    def connect(
+        cls,
+        app_cls: type[App],
+        *,
+        timeout: float | None = None,
+        health_request_timeout: float = 30,
+        startup_timeout: float = 60,
+        health_check_interval: float = 0.5,
+    ) -> Iterator[Self]:
+        """
+        Spawn an application, give a client of it, and end it at last.
+
+        What the application prints is printed here.
+        """
+        info = app_cls.spawn()
+        with printed(info):
+            try:
+                info.wait(
+                    health_request_timeout=health_request_timeout,
+                    startup_timeout=startup_timeout,
+                    health_check_interval=health_check_interval,
+                )
+                assert info.url is not None
+                with cls(app_cls, info.url, timeout) as client:
+                    yield client
+            finally:
+                info.cancel()
+
+    def health(self) -> Any:
+        """
+        Return what the application says of its health.
+        """
+        answer = self._client.get("/health")
+        check(answer)
+        return answer.json()
+
+    def close(self) -> None:
+        """
+        Close the connections.
+        """
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        found = self._find(name)
+        if isinstance(found, RouteSignature):
+            return lambda: RealtimeConnection(self._socket_url(found), found, self.headers)
+        return self._method(found)
+
+    def _method(self, call: EndpointCall) -> Callable[..., Any]:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            request = call.request(args, kwargs)
+            return self._stream(call, request) if call.streams else self._ask(call, request)
+
+        ask.__name__ = ask.__qualname__ = call.name
+        ask.__signature__ = call.signature  # type: ignore[attr-defined]
+        return ask
+
+    def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
+        return call.read(self._client.request(**request))
+
+    def _stream(self, call: EndpointCall, request: dict[str, Any]) -> Iterator[Any]:
+        with self._client.stream(**request) as answer:
+            if not answer.is_success:
+                answer.read()
+            check(answer)
+            yield from items(call, answer.iter_lines())
+
+
+class AsyncAppClient(_Client):
+    """
+    A client of an application for code that runs in an event loop.
+
+    Its methods are coroutines, or async iterators where the endpoint is a generator.
+
+    Arguments:
+        As for :class:`AppClient`.
+    """
+
+    def __init__(
+        self,
+        cls: type[App],
+        url: str,
+        timeout: float | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(cls, url, headers)
+        self._client = httpx.AsyncClient(
+            base_url=self.url, headers=self.headers, timeout=timeout
+        )
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connect(
+        cls, app_cls: type[App], *, timeout: float | None = None, startup_timeout: float = 60
+    ) -> AsyncIterator[Self]:
+        """
+        Spawn an application, give a client of it, and end it at last.
+        """
+        import asyncio
+
+        info = app_cls.spawn()
+        with printed(info):
+            try:
+                await asyncio.to_thread(info.wait, startup_timeout=startup_timeout)
+                assert info.url is not None
+                async with cls(app_cls, info.url, timeout) as client:
+                    yield client
+            finally:
+                info.cancel()
+
+    async def health(self) -> Any:
+        """
+        Return what the application says of its health.
+        """
+        answer = await self._client.get("/health")
+        check(answer)
+        return answer.json()
+
+    async def close(self) -> None:
+        """
+        Close the connections.
+        """
+        await self._client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        found = self._find(name)
+        if isinstance(found, RouteSignature):
+            return lambda: AsyncRealtimeConnection(self._socket_url(found), found, self.headers)
+        return self._method(found)
+
+    def _method(self, call: EndpointCall) -> Callable[..., Any]:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            request = call.request(args, kwargs)
+            return self._stream(call, request) if call.streams else self._ask(call, request)
+
+        ask.__name__ = ask.__qualname__ = call.name
+        ask.__signature__ = call.signature  # type: ignore[attr-defined]
+        return ask
+
+    async def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
+        return call.read(await self._client.request(**request))
+
+    async def _stream(self, call: EndpointCall, request: dict[str, Any]) -> AsyncIterator[Any]:
+        async with self._client.stream(**request) as answer:
+            if not answer.is_success:
+                await answer.aread()
+            check(answer)
+            reader = EventReader(call)
+            async for line in answer.aiter_lines():
+                for item in reader.read(line):
+                    yield item
+
+
+def credentials(url: str) -> dict[str, str]:
+    """
+    Return the headers that the key in ``FAL_KEY`` asks for.
+
+    It is sent over encrypted connections alone.
+    """
+    key = os.environ.get("FAL_KEY")
+    return {"authorization": f"Key {key}"} if key and url.startswith("https://") else {}
+
+
+@contextlib.contextmanager
+def printed(info: AppSpawnInfo) -> Iterator[None]:
+    """
+    Print what an application prints, as long as this lasts.
+    """
+    from fal_core.printing import print_log
+
+    over = threading.Event()
+
+    def follow() -> None:
+        while not (over.is_set() and info.logs.empty()):
+            try:
+                print_log(info.logs.get(timeout=0.1))
+            except queue.Empty:
+                continue
+
+    thread = threading.Thread(target=follow, name="fal-serve log", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

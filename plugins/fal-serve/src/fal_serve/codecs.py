@@ -1,0 +1,137 @@
+"""
+Codecs: how realtime messages are bytes; msgpack unless the route says otherwise.
+
+What msgpack has no form for travels as what a JSON answer would have: a model or a
+dataclass as a map, a set as a list, a time as its ISO text. Bytes stay bytes. A NumPy
+array is a map that any client can read: ``__ndarray__`` (the type of its elements, as
+in ``<f4``), ``shape``, and ``data`` (its elements in C order).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from typing import Any
+
+import msgpack
+from pydantic import BaseModel
+
+#: The key by which the map of an array is known, and how it looks in a message.
+_ARRAY = "__ndarray__"
+_ARRAY_MARK = _ARRAY.encode()
+
+#: Kinds of elements that an array may have: booleans, numbers, times and their spans.
+_KINDS = "?biufcmM"
+
+#: Dimensions that an array may have; what NumPy itself allows.
+_DIMENSIONS = 32
+
+
+class MessageError(ValueError):
+    """
+    Bytes that are no message. The text says what is wrong with them.
+    """
+
+
+def encode(message: Any) -> bytes:
+    """
+    Return *message* as msgpack.
+
+    Raises:
+        TypeError: It holds something that has no form there.
+
+        ValueError: A number is too large, or text has no UTF-8 form.
+    """
+    return msgpack.packb(message, default=_plain)  # type: ignore[no-any-return]
+
+
+def decode(data: bytes) -> Any:
+    """
+    Return the message that *data* is.
+
+    Raises:
+        MessageError: It is none.
+    """
+    hook = _array if _ARRAY_MARK in data else None
+    try:
+        return msgpack.unpackb(data, object_hook=hook, strict_map_key=False)
+    except MessageError:
+        raise
+    except Exception as error:
+        # The parser has exceptions of many kinds for what is malformed.
+        reason = str(error) or type(error).__name__
+        raise MessageError(f"The message is not msgpack: {reason}") from error
+
+
+def dump(output: Any) -> Any:
+    """
+    Return *output* as an encoder takes it: a model as a dictionary, all else unchanged.
+    """
+    return output.model_dump() if isinstance(output, BaseModel) else output
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        if isinstance(value, numpy.ndarray):
+            return _array_map(value)
+        if isinstance(value, numpy.generic):
+            plain = value.item()
+            return plain if not isinstance(plain, numpy.generic) else str(plain)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if isinstance(value, set | frozenset):
+        return list(value)
+    return _as_json(value)
+
+
+def _as_json(value: Any) -> Any:
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        return to_jsonable_python(value)
+    except PydanticSerializationError:
+        raise TypeError(
+            f"A message cannot hold a value of type {type(value).__name__!r}. Give plain "
+            "values, models, dataclasses or arrays, or the route an encode_message."
+        ) from None
+
+
+def _array_map(array: Any) -> dict[str, Any]:
+    if array.dtype.kind not in _KINDS:
+        raise TypeError(
+            f"A message cannot hold an array of {array.dtype}; use booleans, numbers or times."
+        )
+    return {
+        _ARRAY: array.dtype.str,
+        "shape": list(array.shape),
+        "data": array.tobytes(),
+    }
+
+
+def _array(fields: dict[Any, Any]) -> Any:
+    if _ARRAY not in fields:
+        return fields
+    try:
+        import numpy
+    except ImportError:
+        return fields
+    name, shape, data = fields[_ARRAY], fields.get("shape"), fields.get("data")
+    if not (isinstance(name, str) and isinstance(shape, list) and isinstance(data, bytes)):
+        raise MessageError("An array must have '__ndarray__', 'shape' and 'data'.")
+    if len(shape) > _DIMENSIONS or not all(type(each) is int and each >= 0 for each in shape):
+        raise MessageError(f"An array cannot have the shape {shape!r:.100}.")
+    try:
+        dtype = numpy.dtype(name)
+    except Exception:
+        raise MessageError(f"An array cannot have elements of type {name!r:.100}.") from None
+    if dtype.kind not in _KINDS or dtype.shape or not dtype.itemsize:
+        raise MessageError(f"An array cannot have elements of type {name!r:.100}.")
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise MessageError(
+            f"An array of shape {shape!r} and type {name!r} does not have {len(data)} bytes."
+        )
+    return numpy.frombuffer(data, dtype=dtype).reshape(shape).copy()

@@ -1,0 +1,110 @@
+"""
+Server-sent events: a stream of items as a client reads it, one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from fastapi.encoders import jsonable_encoder
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from fal_serve.cancellation import wait_for_disconnect
+from fal_serve.failures import detail_of
+from fal_serve.logs import Aborted, log_error
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+_KEPT = (b"content-length", b"content-type")
+
+
+class EventStream(Response):
+    """
+    Sends each item as an event, and stops the generator when the client goes.
+
+    What is raised before the first item is answered as if nothing had been streamed.
+    Later an event ``error`` tells of it, and the answer is broken off, so that
+    nobody takes it for whole.
+
+    Arguments:
+        given: The response that the handler put headers in, if it asked for one.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        items: AsyncIterator[Any] | None = None,
+        status_code: int = 200,
+        *,
+        given: Response | None = None,
+    ) -> None:
+        self._items = items
+        self._given = given
+        self.status_code = status_code
+        self.background = None
+        self.body = b""
+        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pump = asyncio.create_task(self._pump(send))
+        watch = asyncio.create_task(wait_for_disconnect(receive))
+        try:
+            await asyncio.wait((pump, watch), return_when=asyncio.FIRST_COMPLETED)
+            if pump.done():
+                await pump
+        finally:
+            for task in (watch, pump):
+                task.cancel()
+                with contextlib.suppress(BaseException):
+                    await task
+
+    async def _pump(self, send: Send) -> None:
+        assert self._items is not None
+        started = False
+        try:
+            async for item in self._items:
+                event = b"data: " + encode(item) + b"\n\n"
+                if not started:
+                    await self._start(send)
+                    started = True
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+            if not started:
+                await self._start(send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except Exception as error:
+            if not started:
+                raise
+            log_error(error, "The stream failed.")
+            event = b"event: error\ndata: " + encode({"detail": detail_of(error)}) + b"\n\n"
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+            raise Aborted from error
+        finally:
+            await self._items.aclose()  # type: ignore[attr-defined]
+
+    async def _start(self, send: Send) -> None:
+        headers = self.raw_headers
+        status = self.status_code
+        if self._given is not None:
+            headers = [*headers, *(e for e in self._given.raw_headers if e[0] not in _KEPT)]
+            status = self._given.status_code or status
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+def encode(item: Any) -> bytes:
+    """
+    Return *item* as one line of JSON.
+    """
+    if isinstance(item, BaseModel):
+        return item.model_dump_json(by_alias=True).encode()
+    plain = jsonable_encoder(item)
+    text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # What is no text, such as half of a pair, stands in JSON as its escape.
+    return text.encode("utf-8", "backslashreplace")

@@ -1,0 +1,167 @@
+"""
+Failures: what the client is told when a request cannot be answered, and what the log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.websockets import WebSocket, WebSocketState
+
+from fal_serve.exceptions import (
+    AppException,
+    FieldException,
+    RequestCancelledException,
+    find_gpu_error,
+)
+from fal_serve.logs import log_error
+
+BILLABLE_UNITS = "x-fal-billable-units"
+_NOTHING = {BILLABLE_UNITS: "0"}
+
+#: How deep what a request held is looked into before it is echoed.
+_DEPTH = 64
+
+
+def install(application: FastAPI) -> None:
+    """
+    Have *application* answer failures.
+    """
+    handlers: dict[Any, Any] = {
+        404: _not_found,
+        AppException: _app_exception,
+        FieldException: _field_exception,
+        RequestCancelledException: _cancelled,
+        RequestValidationError: _invalid,
+        Exception: _unexpected,
+    }
+    for kind, handler in handlers.items():
+        application.add_exception_handler(kind, handler)
+
+
+def answer_all(stack: Any) -> None:
+    """
+    Have the inner of the two places in *stack* where Starlette answers answer everything.
+
+    The outer one raises what is not expected once more when it has answered.
+    """
+    while stack is not None:
+        if isinstance(stack, ExceptionMiddleware):
+            handler: Any = _unexpected
+            stack.add_exception_handler(Exception, handler)
+            return
+        stack = getattr(stack, "app", None)
+
+
+async def _not_found(request: Request, error: HTTPException) -> Response:
+    if "endpoint" in request.scope:
+        # The endpoint said so itself.
+        return JSONResponse({"detail": error.detail}, 404, headers=error.headers)
+    path = printable(request.url.path)
+    return JSONResponse({"detail": f"Path {path} does not exist."}, 404, headers=_NOTHING)
+
+
+async def _app_exception(connection: HTTPConnection, error: AppException) -> Response | None:
+    if isinstance(connection, WebSocket):
+        await _close(connection, error.message)
+        return None
+    return JSONResponse({"detail": error.message}, error.status_code)
+
+
+async def _field_exception(
+    connection: HTTPConnection, error: FieldException
+) -> Response | None:
+    if isinstance(connection, WebSocket):
+        await _close(connection, str(error))
+        return None
+    units, headers = error.billable_units, {}
+    if units is not None:
+        number = float(units)
+        whole = isinstance(units, int) or number.is_integer()
+        headers[BILLABLE_UNITS] = format(number, ".0f" if whole else ".8f")
+    return JSONResponse(error.to_pydantic_format(), error.status_code, headers=headers)
+
+
+async def _cancelled(
+    connection: HTTPConnection, error: RequestCancelledException
+) -> Response | None:
+    if isinstance(connection, WebSocket):
+        await _close(connection, str(error))
+        return None
+    return JSONResponse({"detail": str(error)}, 499)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    return JSONResponse({"detail": safe(error.errors())}, 422, headers=_NOTHING)
+
+
+async def _unexpected(connection: HTTPConnection, error: Exception) -> Response | None:
+    log_error(error, "The handler failed.")
+    gpu = find_gpu_error(error)
+    if isinstance(connection, WebSocket):
+        await _close(connection, "Internal Server Error" if gpu is None else gpu.message)
+        return None
+    if gpu is not None:
+        return JSONResponse({"detail": gpu.message}, gpu.status_code)
+    return JSONResponse({"detail": "Internal Server Error"}, 500)
+
+
+async def _close(connection: WebSocket, reason: str) -> None:
+    if connection.application_state is not WebSocketState.DISCONNECTED:
+        # A reason has room for 123 bytes.
+        await connection.close(1011, reason.encode()[:123].decode("utf-8", "ignore"))
+
+
+def detail_of(error: Exception) -> Any:
+    """
+    Return what a client may know of *error*.
+    """
+    if isinstance(error, FieldException):
+        return error.to_pydantic_format()["detail"]
+    if isinstance(error, AppException | RequestCancelledException):
+        return error.message
+    if isinstance(error, HTTPException):
+        return error.detail
+    gpu = find_gpu_error(error)
+    return "Internal Server Error" if gpu is None else gpu.message
+
+
+def printable(text: str) -> str:
+    """
+    Return *text* without what no encoding has, such as half of a surrogate pair.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def safe(value: Any, depth: int = _DEPTH) -> Any:
+    """
+    Return *value*, which a request held, as JSON can have it.
+    """
+    if isinstance(value, str):
+        return printable(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    if not depth:
+        return "…"
+    if isinstance(value, Mapping):
+        return {printable(str(key)): safe(each, depth - 1) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [safe(each, depth - 1) for each in value]
+    if isinstance(value, BaseException):
+        return printable(str(value))
+    try:
+        return safe(jsonable_encoder(value), depth - 1)
+    except Exception:
+        return printable(repr(value))

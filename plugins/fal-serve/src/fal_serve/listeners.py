@@ -1,0 +1,37 @@
+"""
+Listeners: sockets that services take connections at.
+"""
+
+from __future__ import annotations
+
+import socket
+
+
+def bind(host: str, port: int, what: str = "service") -> socket.socket:
+    """
+    Return a socket that has an address, and does not listen yet.
+
+    Who connects too early is refused: an open port says that the service is ready.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(
+            error.errno, f"The {what} cannot listen on {host}:{port}: {error.strerror}."
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """
+    Return the url that *listener* is reached at.
+    """
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,142 @@
+"""
+Logs: lines of JSON for requests, errors and what the server itself has to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from json.encoder import encode_basestring_ascii as quoted
+from types import FrameType
+from typing import Any
+
+from fal_core_worker import services
+
+_LEVELS = {
+    logging.WARNING: "WARNING",
+    logging.ERROR: "ERROR",
+    logging.CRITICAL: "ERROR",
+}
+
+
+#: Packages whose frames are between the server and a handler.
+_BETWEEN = ("anyio", "fal_serve", "fastapi", "starlette", "uvicorn")
+
+
+class Aborted(Exception):
+    """
+    Ends a request whose connection is to be closed; its cause has been told.
+    """
+
+
+def log_error(error: BaseException, message: str) -> None:
+    """
+    Write *error* with its traceback to the log, once however often it passes.
+    """
+    if getattr(error, "_fal_logged", False):
+        return
+    try:
+        error._fal_logged = True  # type: ignore[attr-defined]
+    except AttributeError:
+        pass
+    facts = {"message": message, "traceback": format_traceback(error)}
+    request_id = services.request_id.get()
+    if request_id:
+        facts["request_id"] = request_id
+    services.log("ERROR", facts)
+
+
+def format_traceback(error: BaseException) -> str:
+    """
+    Return the traceback of *error* as text, from the user's first frame on.
+    """
+    trace = error.__traceback__
+    while trace is not None and _is_between(trace.tb_frame):
+        trace = trace.tb_next
+    found = error.__traceback__ if trace is None else trace
+    return "".join(traceback.TracebackException(type(error), error, found).format())
+
+
+def _is_between(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN
+
+
+class AccessLog:
+    """
+    One line for each request.
+
+    The line is put together by hand, which takes a fraction of what an encoder does.
+    """
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = ""
+
+    def write(
+        self,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        size: int,
+        client: Any,
+        endpoint: bytes | None,
+        trace: str | None,
+    ) -> None:
+        """
+        Tell of one request.
+        """
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        more = ""
+        if endpoint is not None:
+            more = f',"endpoint":{quoted(endpoint.decode("latin-1"))}'
+        if trace is not None:
+            more += f',"trace_id":"{trace}"'
+        host = quoted(client[0]) if client else "null"
+        services.write(
+            "INFO",
+            f'{{"time":"{self._text}.{int((now - second) * 1000):03d}Z",'
+            f'"request_id":{quoted(request_id)},"method":{quoted(method)},'
+            f'"path":{quoted(path)},"status":{status},"milliseconds":{seconds * 1000:.2f},'
+            f'"bytes":{size},"client":{host}{more}}}',
+        )
+
+
+class ServerLog(logging.Handler):
+    """
+    What uvicorn and this package warn of, as lines of the log.
+    """
+
+    _names = ("uvicorn.error", "fal_serve")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, Aborted):
+            return
+        message = record.getMessage().strip()
+        if error is not None:
+            log_error(error, message)
+            return
+        level = _LEVELS.get(record.levelno, "WARNING")
+        services.log(level, {"message": message, "logger": record.name})
+
+    def __enter__(self) -> ServerLog:
+        self.setLevel(logging.WARNING)
+        self._before = [
+            (logger, logger.propagate) for logger in map(logging.getLogger, self._names)
+        ]
+        for logger, _ in self._before:
+            logger.addHandler(self)
+            logger.propagate = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for logger, propagate in self._before:
+            logger.removeHandler(self)
+            logger.propagate = propagate

@@ -1,0 +1,95 @@
+"""
+Messages: from frames to inputs, and from outputs to frames, as a route has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+from fal_core_worker.routes import RouteSignature
+from fal_serve.batches import batched
+from fal_serve.codecs import MessageError, decode, dump, encode
+from fal_serve.endpoints import batch_parameter
+from fal_serve.refusals import Refused, invalid
+from fal_serve.sessions import Conversation
+
+Decoder = Callable[["bytes | str"], Any]
+
+
+def converse(
+    handler: Callable[..., Any], signature: RouteSignature, batch_wait: float
+) -> Conversation:
+    """
+    Return what the sessions of a route share.
+    """
+    together = None
+    if batch_parameter(handler) is not None:
+        together = batched(handler, max_batch_size=signature.max_batch_size, wait=batch_wait)
+    own = signature.decode_message
+    read = _read_msgpack if own is None else _reader(own)
+    return Conversation(
+        signature,
+        handler,
+        together,
+        decode=_checked(read, signature.input_modal),
+        encode=encode
+        if signature.encode_message is None
+        else _writer(signature.encode_message),
+    )
+
+
+def _read_msgpack(data: bytes | str) -> Any:
+    if isinstance(data, str):
+        raise Refused(
+            "INVALID_MESSAGE", "A text frame came; messages are msgpack, in binary frames."
+        )
+    try:
+        return decode(data)
+    except MessageError as error:
+        raise Refused("INVALID_MESSAGE", str(error)) from error
+
+
+def _writer(own: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    return lambda output: own(dump(output))
+
+
+def _reader(own: Callable[[bytes], Any]) -> Decoder:
+    def read(data: bytes | str) -> Any:
+        try:
+            # A client may well send text for a codec that makes text, such as JSON.
+            return own(data.encode() if isinstance(data, str) else data)
+        except ValidationError as error:
+            raise invalid(error) from error
+        except ValueError as error:
+            raise Refused("INVALID_MESSAGE", f"The message cannot be read: {error}") from error
+
+    return read
+
+
+def _checked(read: Decoder, modal: Any) -> Decoder:
+    """
+    Return *read* with a check of the input against *modal*.
+    """
+    if modal is None:
+        return read
+    check = _adapter(modal).validator.validate_python
+
+    def read_checked(data: bytes | str) -> Any:
+        try:
+            return check(read(data))
+        except ValidationError as error:
+            raise invalid(error) from error
+
+    return read_checked
+
+
+def _adapter(modal: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(modal)
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        # A class that pydantic does not know, such as an array: its instances pass.
+        return TypeAdapter(modal, config=ConfigDict(arbitrary_types_allowed=True))

@@ -1,0 +1,32 @@
+"""
+The plugin: how fal-core finds what serves functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fal_core.hooks import API_VERSION, hookimpl
+
+if TYPE_CHECKING:
+    from fal_core import RouteSignature
+    from fal_core.options import HostOptions
+    from fal_core.servers import Server
+
+fal_core_api = API_VERSION
+
+
+@hookimpl
+def fal_create_server(
+    routes: Mapping[RouteSignature, Callable[..., Any]], options: HostOptions
+) -> Server:
+    """
+    Serve functions, and classes that are servables.
+    """
+    from fal_serve.launching import settings_of
+    from fal_serve.servables import make_servable
+    from fal_serve.serving import ServableServer
+
+    (func,) = routes.values()
+    return ServableServer(func, make_servable, settings_of(options))

@@ -1,0 +1,275 @@
+"""
+Sessions: what happens between a client and a realtime handler over one websocket.
+
+How a handler is used is its route's mode:
+
+    unary               an output for each input, in the order of the inputs
+    server_streaming    one input, and outputs as the handler yields them
+    client_streaming    the handler iterates over the inputs, and returns one output
+    bidi                it iterates over the inputs, and yields outputs as it likes
+
+A client that goes away cancels a handler that is ``async def``, ends the iteration of
+one that waits for its inputs, and closes a generator. A handler on a thread ends by
+itself; it can ask ``request_cancelled()``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from fal_core_worker.routes import RouteSignature
+from fal_serve.batches import Batched, is_async
+from fal_serve.cancellation import connection
+from fal_serve.channels import Channel, ClientGone, Idle
+from fal_serve.logs import log_error
+from fal_serve.pipelines import Buffered, Together
+from fal_serve.refusals import Refused, refusal_of
+from fal_serve.threads import run_on_thread
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """
+    What all sessions of one route share.
+
+    Arguments:
+        handler: Takes inputs as the mode has it.
+
+        together: The handler as one that takes a single input, where it takes batches.
+
+        decode: Makes an input of what the client sent; raises Refused.
+
+        encode: Makes bytes or text of an output.
+    """
+
+    signature: RouteSignature
+    handler: Callable[..., Any]
+    together: Batched | None
+    decode: Callable[[bytes | str], Any]
+    encode: Callable[[Any], bytes | str]
+
+
+class Session:
+    """
+    One connection of a client.
+    """
+
+    def __init__(self, conversation: Conversation, receive: Any, send: Any) -> None:
+        self._conversation = conversation
+        self._signature = conversation.signature
+        self._handler = conversation.handler
+        self._channel = Channel(
+            receive,
+            send,
+            decode=conversation.decode,
+            encode=conversation.encode,
+            timeout=conversation.signature.session_timeout,
+        )
+
+    async def run(self) -> None:
+        """
+        Serve the client until one of the two ends the session.
+        """
+        channel = self._channel
+        connection.set((channel.listen, asyncio.get_running_loop()))
+        try:
+            await channel.open()
+            await self._converse()
+        except ClientGone:
+            await channel.close()
+        except Idle:
+            seconds = self._signature.session_timeout
+            await channel.close("TIMEOUT", f"There was no input for {seconds:g} s.")
+        except asyncio.CancelledError as error:
+            if channel.absorb():
+                await channel.close()
+            elif _is_own(error):
+                await self._fail(error)
+            else:
+                await channel.close()
+                raise
+        except BaseException as error:
+            await self._fail(error)
+        else:
+            await channel.close()
+
+    async def _fail(self, error: BaseException) -> None:
+        refusal = error if isinstance(error, Refused) else refusal_of(error)
+        if refusal is None:
+            log_error(error, "The realtime handler failed.")
+            refusal = Refused("INTERNAL_ERROR", "Internal Server Error")
+        await self._channel.close(refusal.error, refusal.reason)
+
+    async def _converse(self) -> None:
+        signature, mode = self._signature, self._signature.realtime_mode
+        if mode == "server_streaming":
+            await self._stream_outputs(await self._channel.read())
+        elif mode == "client_streaming":
+            await self._collect_inputs()
+        elif mode == "bidi":
+            inputs = Inputs(self._channel)
+            await self._write_all(self._handler(inputs))
+            inputs.check()
+        elif self._conversation.together is not None:
+            await Together(self, signature, self._conversation.together.batcher).run()
+        elif signature.buffering is not None:
+            await Buffered(self, signature.buffering).run()
+        else:
+            await self._answer_each()
+
+    @property
+    def channel(self) -> Channel:
+        """
+        The connection, as messages.
+        """
+        return self._channel
+
+    @property
+    def call(self) -> Callable[[Any], Coroutine[Any, Any, Any]]:
+        """
+        The handler as a coroutine function.
+        """
+        if is_async(self._handler):
+            return self._handler
+        self._channel.interruptible = False
+        return self._call_on_thread
+
+    async def _call_on_thread(self, input: Any) -> Any:
+        output = await run_on_thread(self._handler, input)
+        return await output if inspect.isawaitable(output) else output
+
+    async def answer(self, output: Any, seconds: float) -> None:
+        """
+        Send the output of one input.
+        """
+        await self._channel.write(output)
+        if self._signature.emit_timings:
+            await self._tell_timing(seconds)
+
+    async def _answer_each(self) -> None:
+        """
+        Answer one input after the other, with nothing between.
+        """
+        call, read, write = self.call, self._channel.read, self._channel.write
+        timed = self._signature.emit_timings
+        while True:
+            input = await read()
+            if timed:
+                began = time.perf_counter()
+                output = await call(input)
+                await self.answer(output, time.perf_counter() - began)
+            else:
+                await write(await call(input))
+
+    async def _stream_outputs(self, input: Any) -> None:
+        began = time.perf_counter()
+        handler = self._handler
+        if is_async(handler) or is_generator(handler):
+            produced = handler(input)
+        else:
+            self._channel.interruptible = False
+            produced = await run_on_thread(handler, input)
+        await self._write_all(produced)
+        if self._signature.emit_timings:
+            await self._tell_timing(time.perf_counter() - began)
+
+    async def _collect_inputs(self) -> None:
+        inputs = Inputs(self._channel)
+        await self._channel.write(await self._handler(inputs))
+        inputs.check()
+
+    async def _write_all(self, produced: Any) -> None:
+        """
+        Send what is *produced*, as it comes.
+        """
+        if inspect.isawaitable(produced):
+            produced = await produced
+        self._channel.interruptible = hasattr(produced, "__aiter__")
+        outputs = iterate(produced)
+        try:
+            async for output in outputs:
+                await self._channel.write(output)
+        finally:
+            await outputs.aclose()
+
+    async def _tell_timing(self, seconds: float) -> None:
+        facts = {"type": "x-fal-message", "action": "timings", "timing": seconds}
+        await self._channel.tell(facts)
+
+
+class Inputs:
+    """
+    The inputs of a session, which a handler iterates over.
+
+    The iteration ends when the client goes, or sends nothing for too long.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._end: ClientGone | Idle | None = None
+
+    def __aiter__(self) -> Inputs:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._end is None:
+            try:
+                return await self._channel.read()
+            except (ClientGone, Idle) as error:
+                self._end = error
+        raise StopAsyncIteration
+
+    def check(self) -> None:
+        """
+        Raise what ended the inputs, once the handler has ended as well.
+        """
+        if self._end is not None:
+            raise self._end
+
+
+def is_generator(handler: Callable[..., Any]) -> bool:
+    """
+    Tell whether a call of *handler* gives a generator, of either kind, at once.
+    """
+    return inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler)
+
+
+async def iterate(produced: Any) -> AsyncGenerator[Any, None]:
+    """
+    Iterate over what a handler produces, sync or async, and close it.
+    """
+    if hasattr(produced, "__aiter__"):
+        items = produced.__aiter__()
+        try:
+            async for item in items:
+                yield item
+        finally:
+            if hasattr(items, "aclose"):
+                await items.aclose()
+    elif hasattr(produced, "__iter__"):
+        end = object()
+        iterator = iter(produced)
+        try:
+            while (item := await run_on_thread(next, iterator, end)) is not end:
+                yield item
+        finally:
+            if hasattr(iterator, "close"):
+                await run_on_thread(iterator.close)
+    else:
+        raise TypeError(
+            "A streaming handler must yield, or return an iterator; it returned a value of "
+            f"type {type(produced).__name__!r}."
+        )
+
+
+def _is_own(error: asyncio.CancelledError) -> bool:
+    """
+    Tell whether a cancellation came from the handler, and is no wish to end this task.
+    """
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)  # Python 3.11
+    return cancelling is not None and not cancelling()

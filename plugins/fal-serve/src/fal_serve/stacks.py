@@ -1,0 +1,76 @@
+"""
+Stacks: where a thread is, told to people.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import threading
+import traceback
+from collections.abc import Iterator
+from types import CodeType, FrameType
+
+_OURS = tuple(
+    os.path.dirname(os.path.abspath(__file__)).replace("fal_serve", name) + os.sep
+    for name in ("fal_serve", "fal_core_worker")
+)
+_INSTALLED = tuple(
+    sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+
+
+def is_users(code: CodeType) -> bool:
+    """
+    Tell whether *code* is the user's own, and not of a package or of Python.
+    """
+    name = code.co_filename
+    if name.startswith("<") or "site-packages" in name:
+        return False
+    return not (name.startswith(_INSTALLED) or _is_ours(name))
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(_OURS) or "/fal_core_worker/" in name
+
+
+def frames_of(ident: int) -> list[FrameType]:
+    """
+    Return the frames of a thread, the outermost first.
+    """
+    frames = []
+    frame = sys._current_frames().get(ident)
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames[::-1]
+
+
+def describe(frames: list[FrameType]) -> str:
+    """
+    Return *frames* as a traceback shows them.
+    """
+    summary = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
+    return "".join(summary.format())
+
+
+def name_of(frames: list[FrameType]) -> str:
+    """
+    Return the function of the user's that *frames* are in, or else the innermost.
+    """
+    users = [frame for frame in frames if is_users(frame.f_code)]
+    frame = users[0] if users else frames[-1]
+    return getattr(frame.f_code, "co_qualname", frame.f_code.co_name)
+
+
+def other_threads(*idents: int) -> Iterator[tuple[str, list[FrameType]]]:
+    """
+    Yield the names and frames of threads that run code of the user's, but for *idents*.
+    """
+    for thread in threading.enumerate():
+        if thread.ident is None or thread.ident in idents:
+            continue
+        frames = frames_of(thread.ident)
+        if any(is_users(frame.f_code) for frame in frames):
+            yield thread.name, frames

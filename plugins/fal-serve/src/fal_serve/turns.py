@@ -1,0 +1,132 @@
+"""
+Turns: how many requests are worked on at once, and who is next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+#: How much of a body is taken in while its request waits.
+_WAITING_BODY = 1 << 20
+
+
+class Turns:
+    """
+    Lets *limit* requests be worked on at once; others wait in the order they came.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    def waiting(self) -> int:
+        """
+        Return how many requests wait.
+        """
+        return sum(not turn.done() for turn in self._queue)
+
+    def take(self) -> bool:
+        """
+        Take a turn if there is one at once.
+        """
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    def give_back(self) -> None:
+        """
+        End a turn, and let the next request have it.
+        """
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    async def wait(self, receive: Callable[[], Awaitable[Any]]) -> Received | None:
+        """
+        Wait for a turn and return what came meanwhile, or None if the client has gone.
+        """
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        came = Received(receive)
+        try:
+            while not turn.done():
+                listener = came.listen()
+                await asyncio.wait(
+                    [turn] if listener is None else [turn, listener],
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if came.has_gone():
+                    break
+            if not came.gone:
+                return came
+        except BaseException:
+            self._leave(turn, came)
+            raise
+        self._leave(turn, came)
+        return None
+
+    def _leave(self, turn: asyncio.Future[None], came: Received) -> None:
+        came.close()
+        if turn.done():
+            self.give_back()
+        else:
+            turn.cancel()
+            self._queue.remove(turn)
+
+
+class Received:
+    """
+    What a client sends while its request waits; later it is received from here.
+    """
+
+    def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
+        self._receive = receive
+        self._messages: deque[Any] = deque()
+        self._listener: asyncio.Task[Any] | None = None
+        self._size = 0
+        self.gone = False
+
+    def listen(self) -> asyncio.Task[Any] | None:
+        """
+        Return a task that ends with the next message; None where no more is taken in.
+        """
+        if self._listener is None and self._size < _WAITING_BODY:
+            self._listener = asyncio.ensure_future(self._receive())
+        return self._listener
+
+    def has_gone(self) -> bool:
+        """
+        Keep the message that came, and tell whether it was the client's last.
+        """
+        if self._listener is not None and self._listener.done():
+            message = self._listener.result()
+            self._listener = None
+            self._messages.append(message)
+            self._size += len(message.get("body") or b"")
+            self.gone = message["type"].endswith(".disconnect")
+        return self.gone
+
+    async def receive(self) -> Any:
+        """
+        Receive the next message, in the order in which they came.
+        """
+        if self._messages:
+            return self._messages.popleft()
+        if self._listener is not None:
+            listener, self._listener = self._listener, None
+            return await listener
+        return await self._receive()
+
+    def close(self) -> None:
+        """
+        Listen no longer.
+        """
+        if self._listener is not None:
+            self._listener.cancel()

@@ -1,0 +1,27 @@
+"""
+A function as a servable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fal_core_worker.routes import RouteSignature
+from fal_serve.servables import BaseServable
+
+
+class ServeWrapper(BaseServable):
+    """
+    Serves one function at ``/``.
+    """
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self._func = func
+
+    @property
+    def title(self) -> str:
+        return getattr(self._func, "__name__", "function")
+
+    def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
+        return {RouteSignature("/"): self._func}

@@ -1,0 +1,139 @@
+"""
+What the tests of serving share.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from fal_core import function
+from fal_core.plugins import find_host
+from fal_serve.serving import ServableServer
+from fal_serve.settings import Settings
+from fal_serve.wrappers import ServeWrapper
+
+#: Seconds that anything may take; most takes a fraction of one.
+PATIENCE = 30
+
+
+class Served:
+    """
+    A service that runs, and a client of it.
+    """
+
+    def __init__(self, info: Any) -> None:
+        self.info = info
+        self.url: str = info.url
+        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.lines: list[Any] = []
+
+    def post(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
+        """
+        Send *json* to *path*.
+        """
+        return self.client.post(path, json=json, **options)
+
+    def find_line(self, text: str) -> Any:
+        """
+        Return the first line of the log that has *text*, waiting for it.
+        """
+        for line in self.lines:
+            if text in line.message:
+                return line
+        while True:
+            line = self.info.logs.get(timeout=20)
+            self.lines.append(line)
+            if text in line.message:
+                return line
+
+    def end(self) -> None:
+        """
+        End the service and wait until it has.
+        """
+        self.client.close()
+        self.info.cancel()
+        assert self.info.future.exception(30) is not None
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[[Any], Served]]:
+    """
+    Spawn an application or a served function, and end it with the module.
+    """
+    served: list[Served] = []
+
+    def start(what: Any) -> Served:
+        info = what.spawn()
+        try:
+            served.append(Served(info))
+        except BaseException:
+            info.cancel()
+            raise
+        return served[-1]
+
+    yield start
+    for each in served:
+        each.end()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def close_local_host() -> Iterator[None]:
+    """
+    Leave no worker behind.
+    """
+    yield
+    find_host("local").close()
+
+
+@pytest.fixture
+def serve_with() -> Iterator[Callable[..., Any]]:
+    """
+    Spawn a service of a function, by what makes a servable of it, with settings.
+    """
+    spawned: list[Any] = []
+
+    def start(
+        func: Any, make: Any = ServeWrapper, *, kind: str = "current", **settings: Any
+    ) -> Any:
+        startup = settings.get("startup_timeout")
+        options: dict[str, Any] = {} if startup is None else {"startup_timeout": startup}
+        server = ServableServer(func, make, Settings(**settings))
+        info = function(kind, serve=True, **options)(server).spawn()
+        spawned.append(info)
+        return info
+
+    yield start
+    for info in spawned:
+        info.cancel()
+    for info in spawned:
+        info.future.exception(PATIENCE)
+
+
+@pytest.fixture
+def wait_for_line() -> Callable[..., dict[str, Any]]:
+    """
+    Wait for a line of JSON in the log that says as much as is asked, and return it.
+    """
+
+    def wait(info: Any, **facts: Any) -> dict[str, Any]:
+        seen = []
+        while True:
+            try:
+                message = info.logs.get(timeout=PATIENCE).message
+            except queue.Empty:
+                raise AssertionError(f"No line says {facts}, but these: {seen}") from None
+            seen.append(message)
+            try:
+                line = json.loads(message)
+            except ValueError:
+                continue
+            if isinstance(line, dict) and facts.items() <= line.items():
+                return line
+
+    return wait

@@ -1,0 +1,223 @@
+"""
+Clients of applications.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from fastapi import Body, Header, Response, UploadFile
+from pydantic import BaseModel, Field
+
+from fal_serve import App, AppClient, AppClientError, AppException, AsyncAppClient, endpoint
+from fal_serve import realtime as realtime_endpoint
+from fal_serve.clients import credentials
+
+
+class Prompt(BaseModel):
+    text: str = Field(min_length=1)
+    times: int = 1
+
+
+class Answer(BaseModel):
+    text: str
+    upper: bool = False
+
+
+class Everything(App, kind="current"):
+    version = "7"
+
+    @endpoint("/model")
+    def model(self, prompt: Prompt) -> Answer:
+        return Answer(text=prompt.text * prompt.times)
+
+    @endpoint("/mixed")
+    async def mixed(
+        self, prompt: Prompt, upper: bool = False, note: str = Header("none")
+    ) -> Answer:
+        text = f"{prompt.text} {note}"
+        return Answer(text=text.upper() if upper else text, upper=upper)
+
+    @endpoint("/two")
+    def two(self, first: Prompt, second: int = Body(2)) -> dict[str, int]:
+        return {first.text: second}
+
+    @endpoint("/upload")
+    def upload(self, file: UploadFile) -> int:
+        return len(file.file.read())
+
+    @endpoint("/raw")
+    def raw(self) -> Response:
+        return Response(b"\x00\x01", media_type="application/octet-stream")
+
+    @endpoint("/together", max_batch_size=4)
+    def together(self, *inputs: Prompt) -> list[Answer]:
+        return [Answer(text=each.text) for each in inputs]
+
+    @endpoint("/count")
+    def count(self, to: int) -> Iterator[Answer]:
+        for number in range(to):
+            yield Answer(text=str(number))
+
+    @endpoint("/broken")
+    async def broken(self) -> AsyncIterator[int]:
+        yield 1
+        raise LookupError("in the middle")
+
+    @endpoint("/refused")
+    def refused(self) -> None:
+        raise AppException("not today", 418)
+
+    @realtime_endpoint("/talk")
+    def talk(self, prompt: Prompt) -> Answer:
+        return Answer(text=prompt.text[::-1])
+
+
+@pytest.fixture(scope="module")
+def client():
+    """
+    A client of a service that runs.
+    """
+    with AppClient.connect(Everything) as client:
+        yield client
+
+
+def test_models_go_in_and_come_out(client):
+    """
+    A method takes what its handler takes, by position or name, and returns its type.
+    """
+    assert client.model(Prompt(text="a", times=3)) == Answer(text="aaa")
+    assert client.model(prompt={"text": "b"}) == Answer(text="b")
+    assert client.two(Prompt(text="k"), 5) == {"k": 5}
+    assert client.two(Prompt(text="k")) == {"k": 2}
+    assert client.together(Prompt(text="one of many")) == Answer(text="one of many")
+
+
+def test_arguments_stand_where_the_handler_has_them(client):
+    """
+    Queries, headers, files and bodies are sent as what they are declared to be.
+    """
+    assert client.mixed(Prompt(text="a"), upper=True, note="b") == Answer(
+        text="A B", upper=True
+    )
+    assert client.mixed(Prompt(text="a")) == Answer(text="a none")
+    assert client.upload(b"12345") == 5
+    assert client.raw() == b"\x00\x01"
+
+
+def test_a_file_is_uploaded_by_its_path(client, tmp_path):
+    """
+    A path stands for the file there.
+    """
+    (tmp_path / "file").write_bytes(b"abc")
+
+    assert client.upload(tmp_path / "file") == 3
+
+
+def test_methods_have_the_signature_of_their_handlers(client):
+    """
+    Tools that show signatures show what an endpoint takes, and ``dir`` what there is.
+    """
+    assert str(inspect.signature(client.mixed)).startswith("(prompt: ")
+    assert {"model", "talk", "count"} <= set(dir(client))
+    with pytest.raises(AttributeError, match=r"'modle'.*It has: .*model"):
+        _ = client.modle
+    with pytest.raises(TypeError, match=r"model.*missing"):
+        client.model()
+
+
+def test_items_of_a_stream_have_their_type(client):
+    """
+    What a generator yields is iterated over as it comes.
+    """
+    assert list(client.count(3)) == [Answer(text=text) for text in "012"]
+
+
+def test_failures_are_errors_with_their_status(client):
+    """
+    An answer that is none of success is an error with its status and its words.
+    """
+    with pytest.raises(AppClientError, match="not today") as caught:
+        client.refused()
+    assert caught.value.status_code == 418
+
+    with pytest.raises(AppClientError, match="text: String should") as caught:
+        client.model({"text": ""})
+    assert caught.value.status_code == 422
+
+
+def test_a_stream_that_fails_raises_after_its_items(client):
+    """
+    What was yielded before an error arrives, and then the error.
+    """
+    stream = client.broken()
+
+    assert next(stream) == 1
+    with pytest.raises(AppClientError):
+        next(stream)
+
+
+def test_a_session_sends_and_receives(client):
+    """
+    A realtime endpoint gives a session, whose answers have their type.
+    """
+    with client.talk() as session:
+        assert session(Prompt(text="abc")) == Answer(text="cba")
+        session.send(Prompt(text="de"))
+        session.send({"text": "fg"})
+        assert [session.receive().text, session.receive().text] == ["ed", "gf"]
+
+
+def test_health_is_asked_for(client):
+    """
+    ``health`` returns what the application says.
+    """
+    assert client.health() == {"version": "7"}
+
+
+def test_the_same_without_waiting(client):
+    """
+    The asynchronous client does the same in an event loop.
+    """
+
+    async def use() -> list[object]:
+        async with AsyncAppClient(Everything, client.url) as asynchronous:
+            answers = await asyncio.gather(
+                *(asynchronous.together(Prompt(text=str(number))) for number in range(8))
+            )
+            found: list[object] = [[answer.text for answer in answers]]
+            found.append([item.text async for item in asynchronous.count(2)])
+            async with asynchronous.talk() as session:
+                found.append((await session(Prompt(text="xy"))).text)
+            with pytest.raises(AppClientError):
+                await asynchronous.refused()
+            found.append(await asynchronous.health())
+        return found
+
+    assert asyncio.run(use()) == [list("01234567"), ["0", "1"], "yx", {"version": "7"}]
+
+
+def test_an_asynchronous_client_spawns_too():
+    """
+    ``connect`` of the asynchronous client spawns the application and ends it.
+    """
+
+    async def use() -> Answer:
+        async with AsyncAppClient.connect(Everything) as asynchronous:
+            answer: Answer = await asynchronous.model(Prompt(text="spawned"))
+            return answer
+
+    assert asyncio.run(use()) == Answer(text="spawned")
+
+
+def test_a_key_is_sent_over_encrypted_connections_alone(monkeypatch):
+    """
+    The key of the environment does not travel where others can read it.
+    """
+    monkeypatch.setenv("FAL_KEY", "id:secret")
+
+    assert credentials("https://example.org/app") == {"authorization": "Key id:secret"}
+    assert credentials("http://127.0.0.1:1234") == {}

@@ -1,0 +1,243 @@
+"""
+What clients are told when a request cannot be answered.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fastapi import Body, HTTPException
+from pydantic import BaseModel
+from starlette.responses import StreamingResponse
+
+from fal_serve import (
+    App,
+    AppException,
+    CUDAOutOfMemoryException,
+    FieldException,
+    RequestCancelledException,
+    catch_gpu_exceptions,
+    endpoint,
+)
+
+UNITS = "x-fal-billable-units"
+
+
+class Sized(BaseModel):
+    size: float
+    name: str = ""
+
+
+class NVMLError(Exception):
+    __module__ = "pynvml"
+
+
+def raise_it(what: str) -> Any:
+    errors = {
+        "app": AppException("not like this", 418),
+        "field": FieldException("size", "too large"),
+        "field-more": FieldException("size", "no", 409, "conflict", 1.5),
+        "field-unbilled": FieldException("size", "no", billable_units=None),
+        "cancelled": RequestCancelledException(),
+        "cuda": RuntimeError("CUDA error: an illegal memory access was encountered"),
+        "memory": RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        "cudnn": RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED."),
+        "nvml": NVMLError("driver not loaded"),
+        "own": CUDAOutOfMemoryException(),
+        "value": ValueError("cuda is no valid choice"),
+        "http": HTTPException(403, "go away", {"x-why": "because"}),
+        "missing": HTTPException(404, "no such picture", {UNITS: "3"}),
+        "missing-plain": HTTPException(404),
+        "surrogate": KeyError("\ud800"),
+        "traced": OverflowError("raised once"),
+    }
+    raise errors[what]
+
+
+class Failing(App, kind="current"):
+    @endpoint("/raise/{what}")
+    def fail(self, what: str) -> None:
+        raise_it(what)
+
+    @endpoint("/raise-async/{what}")
+    async def fail_async(self, what: str) -> None:
+        raise_it(what)
+
+    @endpoint("/caught")
+    @catch_gpu_exceptions()
+    async def caught(self) -> None:
+        raise RuntimeError("NCCL error in: unhandled system error")
+
+    @endpoint("/size")
+    def size(self, sized: Sized) -> float:
+        return sized.size
+
+    @endpoint("/any")
+    def any(self, sized: int = Body()) -> int:
+        return sized
+
+    @endpoint("/late")
+    def late(self) -> Any:
+        def pieces():
+            yield b"first"
+            raise LookupError("late secret")
+
+        return StreamingResponse(pieces())
+
+    @endpoint("/wrong-type")
+    def wrong_type(self) -> int:
+        return "no number"  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def served(serve):
+    return serve(Failing)
+
+
+@pytest.mark.parametrize("path", ["raise", "raise-async"])
+@pytest.mark.parametrize(
+    ("what", "status", "detail", "units"),
+    [
+        ("app", 418, "not like this", None),
+        (
+            "field",
+            422,
+            [{"loc": ["body", "size"], "msg": "too large", "type": "value_error"}],
+            "0",
+        ),
+        (
+            "field-more",
+            409,
+            [{"loc": ["body", "size"], "msg": "no", "type": "conflict"}],
+            "1.50000000",
+        ),
+        (
+            "field-unbilled",
+            422,
+            [{"loc": ["body", "size"], "msg": "no", "type": "value_error"}],
+            None,
+        ),
+        ("cancelled", 499, "The request was cancelled by the client.", None),
+        ("cuda", 503, "GPU error", None),
+        ("memory", 503, "CUDA error: out of memory", None),
+        ("cudnn", 503, "CUDA error: out of memory", None),
+        ("nvml", 503, "GPU error", None),
+        ("own", 503, "CUDA error: out of memory", None),
+        ("value", 500, "Internal Server Error", None),
+        ("http", 403, "go away", None),
+        ("missing", 404, "no such picture", "3"),
+        ("missing-plain", 404, "Not Found", None),
+        ("surrogate", 500, "Internal Server Error", None),
+    ],
+)
+def test_exception_has_its_answer(served, path, what, status, detail, units):
+    """
+    Each exception is answered with its status and its detail, from handlers of any kind.
+    """
+    answer = served.post(f"/{path}/{what}")
+    assert answer.status_code == status
+    assert answer.json() == {"detail": detail}
+    assert answer.headers.get(UNITS) == units
+
+
+def test_headers_of_an_http_exception_are_kept(served):
+    """
+    What the handler says of its own failure reaches the client.
+    """
+    assert served.post("/raise/http").headers["x-why"] == "because"
+
+
+def test_gpu_errors_that_are_caught(served):
+    """
+    catch_gpu_exceptions answers 503 as well, from within a coroutine.
+    """
+    answer = served.post("/caught")
+    assert (answer.status_code, answer.json()) == (503, {"detail": "GPU error"})
+
+
+def test_unknown_path_is_named_and_free(served):
+    """
+    Who asks for what there is not is told which path, and pays nothing.
+    """
+    answer = served.post("/not/there")
+    assert answer.status_code == 404
+    assert "/not/there" in answer.json()["detail"]
+    assert answer.headers[UNITS] == "0"
+
+
+def test_traceback_goes_to_the_log_alone(served):
+    """
+    An unexpected error is one line of JSON in the log, from the user's frame on, with
+    the request's id; the client learns nothing of it.
+    """
+    answer = served.post("/raise/traced", headers={"x-fal-request-id": "traced"})
+    assert answer.json() == {"detail": "Internal Server Error"}
+    line = served.find_line("OverflowError: raised once")
+    assert (line.level, line.request_id) == ("ERROR", "traced")
+    text = json.loads(line.message)["traceback"]
+    first = text.splitlines()[1]
+    assert first.endswith("in fail")
+    assert text.rstrip().endswith("OverflowError: raised once")
+
+
+def test_error_after_the_first_byte(served):
+    """
+    An answer that fails when it has begun is broken off, and its error is logged once.
+    """
+    with pytest.raises(Exception, match="incomplete"):
+        served.post("/late")
+    line = served.find_line("late secret")
+    assert json.loads(line.message)["traceback"].count("LookupError: late secret") == 1
+    served.post("/raise/http")
+    served.find_line('"status":403')
+    assert sum("late secret" in each.message for each in served.lines) == 1
+
+
+def test_output_of_a_wrong_type_is_the_services_fault(served):
+    """
+    What the handler must not return is a failure of the service, told in the log.
+    """
+    assert served.post("/wrong-type").status_code == 500
+    assert "ResponseValidationError" in served.find_line("ResponseValidationError").message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"size": NaN, "name": 3}',
+        b'{"size": Infinity, "name": -Infinity}',
+        b'{"size": "\\ud800"}',
+        b'{"size": {"\\ud800": [1e999]}}',
+        b"\xff\xfe",
+        b"{",
+        b"",
+        b"[" * 100_000,
+        b"[" * 200 + b"]" * 200,
+    ],
+)
+@pytest.mark.parametrize("path", ["/size", "/any"])
+def test_what_validation_echoes_is_safe(served, path: str, body: bytes):
+    """
+    A request that is wrong is answered as such, whatever is in it, and costs nothing.
+    """
+    answer = served.client.post(
+        path, content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code in (400, 422), answer.text
+    if answer.status_code == 422:
+        assert answer.headers[UNITS] == "0"
+        json.loads(answer.text, parse_constant=lambda name: pytest.fail(name))
+        assert answer.json()["detail"]
+
+
+def test_bytes_are_not_echoed(served):
+    """
+    A body that is no JSON is counted, not sent back.
+    """
+    answer = served.client.post(
+        "/size", content=b"\xff\x00" * 8, headers={"content-type": "application/octet-stream"}
+    )
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["input"] == "<16 bytes>"

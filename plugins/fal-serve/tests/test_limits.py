@@ -1,0 +1,292 @@
+"""
+The limits of a request: its time, its turn, and its size.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+
+from fal_core_worker.routes import RouteSignature
+from fal_serve.servables import BaseServable
+from fal_serve.turns import Turns
+
+PATIENCE = 30
+
+
+class Limited(BaseServable):
+    """
+    Handlers that go beyond a limit.
+    """
+
+    def __init__(self, func: Any) -> None:
+        self._go_on = asyncio.Event()
+        self._order: list[str] = []
+
+    def collect_routes(self) -> dict[RouteSignature, Any]:
+        return {
+            RouteSignature("/sleep"): self.sleep,
+            RouteSignature("/block"): self.block,
+            RouteSignature("/stubborn"): self.stubborn,
+            RouteSignature("/stream"): self.stream,
+            RouteSignature("/hold"): self.hold,
+            RouteSignature("/items/{name}"): self.item,
+            RouteSignature("/size"): self.size,
+            RouteSignature("/healthy", health_check=True): self.healthy,
+            RouteSignature("/release", health_check=True): self.release,
+        }
+
+    async def sleep(self, seconds: float) -> str:
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            print("cancelled")
+            raise
+        return "slept"
+
+    def block(self, seconds: float) -> str:
+        time.sleep(seconds)
+        return "slept"
+
+    async def stubborn(self) -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            print("goes on")
+            await asyncio.sleep(0.3)
+        return "late"
+
+    async def stream(self) -> StreamingResponse:
+        async def items() -> AsyncIterator[bytes]:
+            yield b"first"
+            await asyncio.sleep(60)
+            yield b"second"
+
+        return StreamingResponse(items())
+
+    async def hold(self, name: str) -> list[str]:
+        print(f"holds {name}")
+        await self._go_on.wait()
+        self._order.append(name)
+        return self._order
+
+    async def item(self, name: str) -> str:
+        return name
+
+    async def size(self, request: Request) -> int:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+        return size
+
+    async def healthy(self) -> str:
+        return "healthy"
+
+    async def release(self) -> None:
+        self._go_on.set()
+
+
+def nothing() -> None: ...
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    with httpx.Client(timeout=PATIENCE) as client:
+        yield client
+
+
+def hold(service: Any) -> threading.Thread:
+    """
+    Have a request take the one turn that there is, until it is released.
+    """
+    url = service.url + "/hold?name=a"
+    thread = threading.Thread(target=lambda: httpx.post(url, timeout=PATIENCE))
+    thread.start()
+    wait_for_print(service, "holds a")
+    return thread
+
+
+def wait_for_print(info: Any, text: str) -> None:
+    while info.logs.get(timeout=PATIENCE).message != text:
+        pass
+
+
+def test_request_that_takes_too_long_is_cancelled(serve_with, wait_for_line, client):
+    """
+    The handler is cancelled and the client is told with 504; one in time is not.
+    """
+    service = serve_with(nothing, Limited, request_timeout=0.5)
+    late = client.post(service.url + "/sleep?seconds=60", headers={"x-fal-request-id": "l"})
+    assert late.status_code == 504
+    assert "request_timeout of 0.5 s" in late.json()["detail"]
+    assert late.headers["x-fal-request-id"] == "l"
+    wait_for_print(service, "cancelled")
+    assert wait_for_line(service, request_id="l")["status"] == 504
+    assert client.post(service.url + "/sleep?seconds=0").json() == "slept"
+
+
+def test_handler_on_a_thread_is_not_waited_for(serve_with, client):
+    """
+    A thread cannot be interrupted, but its client is told in time.
+    """
+    service = serve_with(nothing, Limited, request_timeout=0.5)
+    assert client.post(service.url + "/block?seconds=5").status_code == 504
+
+
+def test_client_is_told_though_the_handler_goes_on(serve_with, client):
+    """
+    What a handler says once its time is over is dropped, and disturbs nothing.
+    """
+    service = serve_with(nothing, Limited, request_timeout=0.5)
+    assert client.post(service.url + "/stubborn").status_code == 504
+    wait_for_print(service, "goes on")
+    for _ in range(5):
+        assert client.post(service.url + "/sleep?seconds=0.1").json() == "slept"
+
+
+def test_stream_that_takes_too_long_is_cut_off(serve_with, wait_for_line, client):
+    """
+    A client that was answered in part sees by the connection that this is not all.
+    """
+    service = serve_with(nothing, Limited, request_timeout=0.5)
+    headers = {"x-fal-request-id": "s"}
+    with client.stream("POST", service.url + "/stream", headers=headers) as answer:
+        assert answer.status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            answer.read()
+    assert wait_for_line(service, request_id="s")["bytes"] == 5
+
+
+def test_requests_beyond_the_limit_wait_their_turn(serve_with, client):
+    """
+    Requests are worked on in the order they came, one after the other; health and what
+    no route takes are answered meanwhile.
+    """
+    service = serve_with(nothing, Limited, max_multiplexing=1)
+    answers: queue.Queue[Any] = queue.Queue()
+
+    def post(name: str) -> None:
+        answers.put(httpx.post(f"{service.url}/hold?name={name}", timeout=PATIENCE).json())
+
+    threads = []
+    for index, name in enumerate("abcd"):
+        threads.append(threading.Thread(target=post, args=(name,)))
+        threads[-1].start()
+        if index == 0:
+            wait_for_print(service, "holds a")
+        wait_for_metric(service, "http_requests_waiting", index)
+    assert client.post(service.url + "/healthy").json() == "healthy"
+    assert client.post(service.url + "/nowhere").status_code == 404
+    client.post(service.url + "/release")
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert max(answers.queue, key=len) == ["a", "b", "c", "d"]
+    assert sorted(map(len, answers.queue)) == [1, 2, 3, 4]
+
+
+def wait_for_metric(service: Any, name: str, value: float) -> None:
+    end = time.monotonic() + PATIENCE
+    while (
+        f"\n{name} {float(value)}\n" not in httpx.get(service.urls["metrics"] + "/metrics").text
+    ):
+        assert time.monotonic() < end, f"{name} is never {value}"
+        time.sleep(0.02)
+
+
+def test_request_whose_client_goes_away_leaves_the_queue(serve_with, wait_for_line, client):
+    """
+    Nobody is waited for that has gone, also where a part of its body has come.
+    """
+    service = serve_with(nothing, Limited, max_multiplexing=1)
+    holder = hold(service)
+    for body in (b"", b"x" * 5000):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(
+                service.url + "/items/gone",
+                content=body,
+                headers={"x-fal-request-id": "gone"},
+                timeout=httpx.Timeout(PATIENCE, read=0.3),
+            )
+        assert wait_for_line(service, request_id="gone")["status"] == 499
+    wait_for_metric(service, "http_requests_waiting", 0)
+    client.post(service.url + "/release")
+    holder.join(PATIENCE)
+    assert client.post(service.url + "/items/next").json() == "next"
+
+
+def test_body_that_came_while_waiting_is_whole(serve_with, client):
+    """
+    What a client sends while its request waits is given to the handler.
+    """
+    service = serve_with(nothing, Limited, max_multiplexing=1)
+    sizes: queue.Queue[Any] = queue.Queue()
+
+    def post() -> None:
+        body = (b"x" * 10_000 for _ in range(500))
+        sizes.put(httpx.post(service.url + "/size", content=body, timeout=PATIENCE).json())
+
+    threads = [hold(service)]
+    threads += [threading.Thread(target=post) for _ in range(3)]
+    for thread in threads[1:]:
+        thread.start()
+    wait_for_metric(service, "http_requests_waiting", 3)
+    client.post(service.url + "/release")
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert [sizes.get(timeout=PATIENCE) for _ in range(3)] == [5_000_000] * 3
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_body_beyond_the_limit_is_refused(serve_with, client, chunked):
+    """
+    A body of the limit is taken, and one byte more is answered with 413.
+    """
+
+    def body(size: int) -> Any:
+        if not chunked:
+            return b"x" * size
+        return (b"x" * min(65536, size - at) for at in range(0, size, 65536))
+
+    limit = 1_000_000
+    service = serve_with(nothing, Limited, max_body_size=limit)
+    assert client.post(service.url + "/size", content=body(limit)).json() == limit
+    refused = client.post(service.url + "/size", content=body(limit + 1))
+    assert refused.status_code == 413
+    assert str(limit) in refused.json()["detail"]
+    assert refused.headers["x-fal-billable-units"] == "0"
+    assert client.post(service.url + "/size", content=body(limit)).json() == limit
+
+
+def test_turn_is_not_lost_with_who_was_to_have_it():
+    """
+    A request that goes away in the moment when it is its turn passes the turn on.
+    """
+
+    async def play() -> None:
+        turns = Turns(1)
+        assert turns.take()
+
+        async def receive() -> Any:
+            await asyncio.sleep(60)
+
+        first = asyncio.ensure_future(turns.wait(receive))
+        second = asyncio.ensure_future(turns.wait(receive))
+        await asyncio.sleep(0)
+        assert turns.waiting() == 2
+        turns.give_back()
+        first.cancel()
+        came = await asyncio.wait_for(second, PATIENCE)
+        assert came is not None
+        came.close()
+        turns.give_back()
+        assert turns.take()
+        assert not turns.take()
+
+    asyncio.run(play())

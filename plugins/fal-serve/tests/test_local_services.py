@@ -1,0 +1,306 @@
+"""
+Served functions on this machine: their life, and that of who launched them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core import Cancelled, HostError, attach, function
+from fal_core.testing.processes import is_alive, wait_until
+from fal_core.testing.requests import Answer, ask, is_reachable
+from fal_host_local import LocalHost
+
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def host() -> Iterator[LocalHost]:
+    """
+    A host of this test alone.
+    """
+    host = LocalHost()
+    yield host
+    host.close()
+
+
+def make_served(host: Any = "local", kind: str = "current") -> Any:
+    """
+    Return a served function that tells which process answers.
+    """
+
+    @function(kind, host=host, serve=True)
+    def tell() -> dict[str, Any]:
+        import os
+
+        return {"pid": os.getpid(), "files": len(os.listdir("/proc/self/fd"))}
+
+    return tell
+
+
+def pid_at(url: str | None) -> int:
+    assert url is not None
+    answer = ask(url, PATIENCE)
+    assert answer.status == 200, answer
+    return int(answer.body["pid"])
+
+
+def test_a_closed_host_ends_its_services(host: LocalHost):
+    """
+    Closing the host ends what it serves and frees the ports.
+    """
+    served = make_served(host)
+    infos = [served.spawn() for _ in range(2)]
+    urls = [info.url for info in infos]
+    pids = {pid_at(url) for url in urls}
+    assert len(pids) == len({*urls}) == 2
+
+    host.close()
+
+    for info in infos:
+        with pytest.raises(HostError):
+            info.future.result(PATIENCE)
+    assert wait_until(lambda: not any(map(is_alive, pids)), 5)
+    assert wait_until(lambda: not any(is_reachable(str(url)) for url in urls), 5)
+
+
+def test_a_service_has_no_shared_memory(host: LocalHost):
+    """
+    A service moves no values through memory that it shares with its client.
+    """
+    maps = Path(f"/proc/{pid_at(make_served(host).spawn().url)}/maps").read_text()
+
+    assert "memfd:fal-core" not in maps
+
+
+def test_services_that_ended_leave_nothing_open(host: LocalHost):
+    """
+    After many services no descriptor of theirs is left in this process.
+    """
+    served = make_served(host)
+
+    def serve_once() -> None:
+        info = served.spawn()
+        assert is_reachable(str(info.url))
+        info.cancel()
+        with pytest.raises(Cancelled):
+            info.future.result(PATIENCE)
+
+    serve_once()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        serve_once()
+    assert len(os.listdir("/proc/self/fd")) <= before
+    assert host.worker_count == 0
+
+
+def test_a_service_in_a_virtualenv_brings_what_serving_needs(host: LocalHost):
+    """
+    What serving needs is installed in the environment, unasked.
+    """
+    pytest.importorskip("fal_env_virtualenv", reason="fal-env-virtualenv is not installed")
+
+    info = make_served(host, "virtualenv").spawn()
+
+    assert pid_at(info.url) != os.getpid()
+    info.cancel()
+    with pytest.raises(Cancelled):
+        info.future.result(PATIENCE)
+
+
+def test_a_function_has_another_served_at_home(host: LocalHost):
+    """
+    A function that calls a served one has it served at home, in a worker of its own,
+    waits for it, and ends it with itself.
+    """
+    served = make_served(host)
+
+    @function("current", host=host, keep_alive=0)
+    def start() -> None:
+        served()
+
+    info = start.spawn()
+    assert wait_until(lambda: host.worker_count == 2, PATIENCE)
+    info.cancel()
+    assert info.future is not None
+    with pytest.raises(Cancelled):
+        info.future.result(PATIENCE)
+    assert wait_until(lambda: host.worker_count == 0, PATIENCE)
+
+
+CLIENT = """
+import os, sys, time
+from fal_core import function
+
+@function("current", serve=True)
+def tell():
+    import os
+    return {"pid": os.getpid()}
+
+def show(info):
+    print(info.url, info.reference, flush=True)
+
+what = sys.argv[1]
+if what == "call":
+    print("calling", flush=True)
+    tell()
+elif what == "detach":
+    show(tell.with_policy(lifetime="detached").spawn())
+    os.kill(os.getpid(), 9)
+show(tell.spawn())
+if what == "fork":
+    child = os.fork()
+    if not child:
+        # A child has services of its own, and ends with them alone.
+        show(tell.spawn())
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("forked", flush=True)
+time.sleep(600)
+"""
+
+Start = Callable[[str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """
+    Start a program that serves a function.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    started: list[subprocess.Popen[str]] = []
+
+    def start(what: str) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", CLIENT, what],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def read_line(client: subprocess.Popen[str]) -> list[str]:
+    assert client.stdout is not None
+    words = client.stdout.readline().split()
+    if not words:
+        raise AssertionError(client.communicate()[1])
+    return words
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_service_ends_with_its_client(start_client: Start, number: int):
+    """
+    However the client ends, its services end with it.
+    """
+    client = start_client("spawn")
+    url, _ = read_line(client)
+    pid = pid_at(url)
+
+    client.send_signal(number)
+
+    client.wait(PATIENCE)
+    assert wait_until(lambda: not (is_alive(pid) or is_reachable(url)), 5)
+
+
+def test_an_interrupt_ends_a_service_that_is_waited_for(start_client: Start):
+    """
+    Ctrl-C where a served function is called ends it, and the call.
+    """
+    client = start_client("call")
+    assert read_line(client) == ["calling"]
+    assert wait_until(lambda: len(_python_children(client.pid)) > 0, PATIENCE)
+    assert client.poll() is None
+
+    client.send_signal(signal.SIGINT)
+
+    assert "KeyboardInterrupt" in client.communicate(timeout=PATIENCE)[1]
+
+
+def test_a_forked_client_has_services_of_its_own(start_client: Start):
+    """
+    A child that a client has forked serves by itself; its end is not the parent's.
+    """
+    client = start_client("fork")
+    (url, _), (other, _) = read_line(client), read_line(client)
+    assert url != other
+    assert read_line(client) == ["forked"]
+    assert pid_at(url)
+    assert wait_until(lambda: not is_reachable(other), 5)
+
+
+def test_a_detached_service_outlives_its_client(start_client: Start, tmp_path: Path):
+    """
+    A detached service answers when its client is gone; whoever attaches gets its url,
+    sees that it is ready, and ends it by its reference.
+    """
+    client = start_client("detach")
+    url, reference = read_line(client)
+    assert client.wait(PATIENCE) == -signal.SIGKILL
+    pid = pid_at(url)
+
+    info = attach("local", reference)
+    assert info.url == url
+    (status,) = LocalHost().executions()
+    assert (status.reference, status.phase, status.ended) == (reference, "ready", False)
+
+    info.cancel()
+
+    assert info.future is not None
+    with pytest.raises(Cancelled):
+        info.future.result(PATIENCE)
+    assert not is_reachable(url)
+    path = tmp_path / "cache" / "executions" / reference / "status.json"
+    supervisor = int(json.loads(path.read_text())["pid"])
+    assert wait_until(lambda: not (is_alive(pid) or is_alive(supervisor)), 5)
+
+
+def test_a_detached_service_is_drained(start_client: Start):
+    """
+    Whoever attaches to a detached service can have it finish in order.
+    """
+    client = start_client("detach")
+    url, reference = read_line(client)
+    client.wait(PATIENCE)
+
+    info = attach("local", reference)
+    assert info.url == url
+    info.stream.drain()
+
+    assert info.future is not None
+    assert info.future.result(PATIENCE) is None
+    assert not is_reachable(url)
+
+
+def test_a_service_answers_who_asks_again(host: LocalHost):
+    """
+    A service goes on after a request, and is one process for all of them.
+    """
+    info = make_served(host).spawn()
+    pids = {pid_at(info.url) for _ in range(20)}
+
+    assert len(pids) == 1
+    assert ask(f"{info.url}/nowhere", PATIENCE) != Answer(200, None)
+
+
+def _python_children(pid: int) -> list[int]:
+    from fal_core_worker.trees import descendants
+
+    return descendants(pid)

@@ -1,0 +1,227 @@
+"""
+Metrics and probes: answered on a port of their own, whatever the service does.
+"""
+
+import os
+import threading
+import time
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fal_core_worker.routes import RouteSignature
+from fal_serve.listeners import bind, url_of
+from fal_serve.metrics import BOUNDS, UNMATCHED, Labels, Metrics
+from fal_serve.probes import Phase, ProbeServer
+from fal_serve.servables import BaseServable
+
+PATIENCE = 30
+
+
+class Probed(BaseServable):
+    """
+    A servable that can block its event loop, or its drain.
+    """
+
+    version = "4.5.6"
+
+    def __init__(self, func: Any) -> None:
+        pass
+
+    def collect_routes(self) -> dict[RouteSignature, Any]:
+        return {
+            RouteSignature("/block"): self.block,
+            RouteSignature("/items/{name}"): self.item,
+            RouteSignature("/fail"): self.fail,
+            RouteSignature("/count"): self.count,
+        }
+
+    async def block(self, until: str) -> None:
+        print("blocks")
+        while not os.path.exists(until):
+            time.sleep(0.01)
+
+    def item(self, name: str, until: str = "/") -> str:
+        print("works")
+        while not os.path.exists(until):
+            time.sleep(0.01)
+        return name
+
+    def fail(self) -> None:
+        raise LookupError("gone")
+
+    def count(self) -> None:
+        from prometheus_client import Counter
+
+        Counter("my_own", "What the user counts.").inc(3)
+
+
+def nothing() -> None: ...
+
+
+def sample(url: str, name: str, **labels: str) -> float | None:
+    """
+    Return the value of one sample, or None where there is none.
+    """
+    for family in text_string_to_metric_families(httpx.get(url + "/metrics").text):
+        for each in family.samples:
+            if each.name == name and each.labels == labels:
+                return each.value
+    return None
+
+
+def wait_for(tell: Any, value: Any) -> None:
+    end = time.monotonic() + PATIENCE
+    while (got := tell()) != value:
+        assert time.monotonic() < end, f"It is {got!r} and never {value!r}"
+        time.sleep(0.02)
+
+
+def test_requests_are_counted_by_route_and_status(serve_with):
+    """
+    Paths are told by the route that takes them, and those of no route together.
+    """
+    service = serve_with(nothing, Probed)
+    for name in "abc":
+        httpx.post(f"{service.url}/items/{name}")
+        httpx.post(f"{service.url}/nowhere/{name}")
+    httpx.post(service.url + "/fail")
+    httpx.request("BREW", service.url + "/fail")
+    metrics = service.urls["metrics"]
+    fal = {"app_name": "fal", "method": "POST"}
+    failed = {**fal, "path": "/fail", "status_code": "500"}
+    wait_for(lambda: sample(metrics, "http_requests_total", **failed), 1)
+    items = {**fal, "path": "/items/{name}", "status_code": "200"}
+    assert sample(metrics, "http_requests_total", **items) == 3
+    unmatched = {**fal, "path": UNMATCHED, "status_code": "404"}
+    assert sample(metrics, "http_requests_total", **unmatched) == 3
+    assert sample(metrics, "http_request_duration_seconds_bucket", **items, le="+Inf") == 3
+    assert sample(metrics, "http_request_duration_seconds_count", **items) == 3
+    taken = sample(metrics, "http_request_duration_seconds_sum", **items)
+    assert taken is not None
+    assert taken > 0
+    assert sample(metrics, "fal_app_info", version="4.5.6") == 1
+    assert sample(metrics, "http_requests_in_progress") == 0
+    assert (sample(metrics, "process_open_fds") or 0) > 3
+    assert "BREW" not in httpx.get(metrics + "/metrics").text
+
+
+def test_metrics_of_the_user_are_told_too(serve_with):
+    """
+    What a handler counts with the client library is among the metrics.
+    """
+    service = serve_with(nothing, Probed)
+    httpx.post(service.url + "/count")
+    assert sample(service.urls["metrics"], "my_own_total") == 3
+
+
+def test_probes_are_answered_while_a_handler_blocks(serve_with, tmp_path):
+    """
+    A blocked loop is alive and in progress, until it has been blocked for long.
+    """
+    service = serve_with(nothing, Probed, blocked_after=0.1, dead_after=0.5)
+    assert service.url
+    metrics = service.urls["metrics"]
+    for probe in ("live", "ready", "startup"):
+        assert httpx.get(f"{metrics}/{probe}").json() == {probe: True}
+    end = tmp_path / "end"
+    url = f"{service.url}/block?until={end}"
+    caller = threading.Thread(target=lambda: httpx.post(url, timeout=PATIENCE))
+    caller.start()
+    while service.logs.get(timeout=PATIENCE).message != "blocks":
+        pass
+    assert sample(metrics, "http_requests_in_progress") == 1
+    wait_for(lambda: httpx.get(metrics + "/live").status_code, 503)
+    assert "blocked" in httpx.get(metrics + "/live").json()["reason"]
+    end.touch()
+    caller.join(PATIENCE)
+    wait_for(lambda: httpx.get(metrics + "/live").json(), {"live": True})
+
+
+def test_draining_service_is_not_ready(serve_with, tmp_path):
+    """
+    A service that drains finishes what runs, is alive, and is not to be sent more.
+    """
+    service = serve_with(nothing, Probed)
+    answers: list[Any] = []
+    end = tmp_path / "end"
+    url = f"{service.url}/items/last?until={end}"
+    caller = threading.Thread(target=lambda: answers.append(httpx.post(url, timeout=PATIENCE)))
+    caller.start()
+    while service.logs.get(timeout=PATIENCE).message != "works":
+        pass
+    metrics = service.urls["metrics"]
+    service.stream.drain()
+    wait_for(lambda: httpx.get(metrics + "/ready").status_code, 503)
+    assert "drain" in httpx.get(metrics + "/ready").json()["reason"]
+    assert httpx.get(metrics + "/live").json() == {"live": True}
+    assert httpx.get(metrics + "/startup").json() == {"startup": True}
+    with pytest.raises(httpx.ConnectError):
+        httpx.post(service.url + "/items/more")
+    end.touch()
+    caller.join(PATIENCE)
+    assert [answer.json() for answer in answers] == ["last"]
+    assert service.future.result(PATIENCE) is None
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(metrics + "/ready")
+
+
+def test_service_is_not_ready_before_its_setup_has_ended(serve_with):
+    """
+    Until then it is alive, and neither started nor ready; the reason is told.
+    """
+    phase = Phase()
+    listener = bind("127.0.0.1", 0)
+    url = url_of(listener)
+    with ProbeServer(listener, Metrics("1"), phase):
+        assert httpx.get(url + "/live").json() == {"live": True}
+        for probe in ("startup", "ready"):
+            answer = httpx.get(f"{url}/{probe}")
+            assert answer.status_code == 503
+            assert answer.json() == {probe: False, "reason": "The setup has not ended."}
+        phase.begin()
+        assert httpx.get(url + "/startup").json() == {"startup": True}
+        assert httpx.get(url + "/ready").json() == {"ready": True}
+        assert httpx.head(url + "/ready").content == b""
+        assert httpx.get(url + "/other").status_code == 404
+        assert httpx.post(url + "/ready").status_code == 501
+
+
+def test_two_services_can_follow_each_other_in_a_process():
+    """
+    The metrics of one service end with it.
+    """
+    for _ in range(2):
+        metrics = Metrics("1")
+        metrics.count("/", "POST", 200, 0.1)
+        listener = bind("127.0.0.1", 0)
+        url = url_of(listener)
+        with ProbeServer(listener, metrics, Phase()):
+            labels = {"method": "POST", "path": "/", "status_code": "200", "app_name": "fal"}
+            assert sample(url, "http_requests_total", **labels) == 1
+
+
+@pytest.mark.parametrize("seconds", [0, *BOUNDS, 1e6])
+def test_time_is_counted_under_its_bound(seconds):
+    """
+    A bound counts what took as long as itself, as Prometheus has it.
+    """
+    metrics = Metrics("1")
+    metrics.count("/", "POST", 200, seconds)
+    families = {family.name: family for family in metrics.collect()}
+    for sample in families["http_request_duration_seconds"].samples:
+        if sample.name.endswith("_bucket"):
+            assert sample.value == (seconds <= float(sample.labels["le"]))
+
+
+def test_labels_know_routes_with_parameters():
+    """
+    A path is told by its route, whatever its parameters.
+    """
+    label = Labels(["/", "/items/{name}", "/files/{path:path}"])
+    assert label("/") == "/"
+    assert label("/items/x") == "/items/{name}"
+    assert label("/files/a/b") == "/files/{path:path}"
+    assert label("/items/x/y") == UNMATCHED

@@ -1,0 +1,207 @@
+"""
+Services on the command line.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+#: Seconds that anything may take; most takes a fraction of one.
+PATIENCE = 60
+
+SOURCE = """\
+from fal_serve import App, endpoint
+from beside import FACTOR
+
+
+class Times(App, kind="current"):
+    @endpoint("/times")
+    def times(self, number: int) -> int:
+        print("asked for", number)
+        return number * FACTOR
+"""
+
+
+class Program:
+    """
+    ``fal-core run`` in a directory, and what it has printed.
+    """
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        self.printed = directory / "printed"
+        with self.printed.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fal_core.cli", "run", *arguments],
+                cwd=directory,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+
+    def wait_for(self, text: str) -> str:
+        """
+        Wait until it has printed *text*, and return all it has printed.
+        """
+        until = time.monotonic() + PATIENCE
+        while text not in self.printed.read_text():
+            assert self.process.poll() is None or text in self.printed.read_text(), (
+                self.printed.read_text()
+            )
+            assert time.monotonic() < until, self.printed.read_text()
+            time.sleep(0.02)
+        return self.printed.read_text()
+
+    def end(self) -> None:
+        """
+        End it, if it has not ended.
+        """
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """
+    Run ``fal-core run`` on an application and a module beside it.
+    """
+    (tmp_path / "service.py").write_text(SOURCE)
+    (tmp_path / "beside.py").write_text("FACTOR = 2\n")
+    programs: list[Program] = []
+
+    def begin(*arguments: str) -> Program:
+        programs.append(Program(tmp_path, *arguments))
+        return programs[-1]
+
+    yield begin
+    for program in programs:
+        program.end()
+
+
+@pytest.fixture
+def port() -> int:
+    """
+    A port that is free.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        found: int = free.getsockname()[1]
+        return found
+
+
+def ask(port: int, number: int) -> Any:
+    """
+    Return what the service at *port* answers, or None if it does not.
+    """
+    try:
+        return httpx.post(
+            f"http://127.0.0.1:{port}/times", params={"number": number}, timeout=10
+        ).json()
+    except (httpx.TransportError, ValueError):
+        return None
+
+
+def wait_for_answer(port: int, number: int, expected: int) -> None:
+    """
+    Wait until the service at *port* answers as *expected*.
+    """
+    until = time.monotonic() + PATIENCE
+    while ask(port, number) != expected:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_service_is_run_and_ended_by_an_interrupt(start, port):
+    """
+    ``run`` prints the url and the log of a service, and Ctrl-C ends it in good order.
+    """
+    program = start("service.py::Times", "--port", str(port))
+    program.wait_for(f"http://127.0.0.1:{port}")
+
+    assert ask(port, 4) == 8
+    program.wait_for("asked for 4")
+    assert '"path":"/times"' in program.wait_for('"status":200')
+    program.process.send_signal(signal.SIGINT)
+
+    assert program.process.wait(PATIENCE) == 0
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
+
+
+def test_the_only_application_of_a_file_needs_no_name(start, port):
+    """
+    The name is left out where a file has but one application.
+    """
+    start("service.py", "--port", str(port)).wait_for(f"http://127.0.0.1:{port}")
+
+    assert ask(port, 1) == 2
+
+
+def test_a_saved_file_starts_the_service_again(start, port, tmp_path):
+    """
+    ``--reload`` serves what was saved, at the same port, modules beside it included.
+    """
+    program = start("service.py::Times", "--reload", "--port", str(port))
+    wait_for_answer(port, 3, 6)
+
+    (tmp_path / "beside.py").write_text("FACTOR = 55\n")
+    wait_for_answer(port, 3, 165)
+    (tmp_path / "service.py").write_text(SOURCE.replace("number * FACTOR", "number + FACTOR"))
+    wait_for_answer(port, 3, 58)
+
+    program.process.send_signal(signal.SIGINT)
+    assert program.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (SOURCE + "\nwrong = (\n", "SyntaxError"),
+        (SOURCE.replace('kind="current"', 'kind="curent"'), "curent"),
+        (
+            SOURCE + "\n    def setup(self):\n        raise LookupError('no model')\n",
+            "no model",
+        ),
+    ],
+)
+def test_a_file_that_is_broken_is_waited_for(start, port, tmp_path, broken, said):
+    """
+    ``--reload`` says what is wrong with a version, and serves the next that is right.
+    """
+    program = start("service.py::Times", "--reload", "--port", str(port))
+    wait_for_answer(port, 3, 6)
+
+    (tmp_path / "service.py").write_text(broken)
+    assert said in program.wait_for("Waiting for a change.")
+    (tmp_path / "service.py").write_text(SOURCE.replace("FACTOR\n\n", "FACTOR\n\n# mended\n"))
+
+    wait_for_answer(port, 3, 6)
+
+
+def test_options_of_services_are_for_services(start, tmp_path):
+    """
+    ``--port`` and ``--reload`` are refused for a function that is not served.
+    """
+    (tmp_path / "plain.py").write_text(
+        "from fal_core import function\n\n\n@function('current')\ndef one():\n    return 1\n"
+    )
+
+    for options in (("--port", "1234"), ("--reload",)):
+        program = start("plain.py::one", *options)
+        assert program.process.wait(PATIENCE) == 2
+        assert options[0] in program.printed.read_text()

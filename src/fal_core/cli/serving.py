@@ -1,0 +1,190 @@
+"""
+Services on the command line: where they are reached, their log, and reloading.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from fal_core.cli import targets
+from fal_core.cli.access import show_line
+from fal_core.cli.outputs import complain, styled
+from fal_core.cli.progress import Progress, shown
+from fal_core.cli.watching import Watched
+from fal_core.errors import Cancelled, FalCoreError
+from fal_core.functions import IsolatedFunction
+from fal_core.spawns import SpawnInfo
+from fal_core_worker.raised import RemoteTraceback
+
+#: Seconds between two looks at the files and at the service.
+_INTERVAL = 0.1
+
+#: Seconds that running requests have once a new version is there.
+_PATIENCE = 0.5
+
+#: Seconds that a service has to end once it is told to at once.
+_GRACE = 2.0
+
+
+def is_service(function: IsolatedFunction[..., Any]) -> bool:
+    """
+    Tell whether *function* is reached from outside once it runs.
+    """
+    return function.options.get_exposed_port() is not None
+
+
+def at_port(function: IsolatedFunction[..., Any], port: int) -> IsolatedFunction[..., Any]:
+    """
+    Return *function* as a service that takes requests at *port*.
+
+    Raises:
+        UsageError: It is no service.
+    """
+    if not is_service(function):
+        raise click.UsageError(
+            "Option '--port' is for services, and this function is none. "
+            "Declare it with serve=True."
+        )
+    return function.on(exposed_port=port or None)
+
+
+def serve(function: IsolatedFunction[..., Any], watched: Watched | None = None) -> bool:
+    """
+    Serve *function* until it ends or Ctrl-C, and show where it is and its log.
+
+    It returns whether a file of *watched* has changed, after which it has ended.
+
+    Raises:
+        Exception: What the service raised.
+    """
+    progress = Progress(sys.stderr, show_line)
+    with shown(function, progress) as there:
+        info = there.spawn()
+        try:
+            return _follow(info, watched)
+        except KeyboardInterrupt:
+            _end_gently(info)
+        finally:
+            _end_at_once(info)
+    return False
+
+
+def _follow(info: SpawnInfo, watched: Watched | None) -> bool:
+    future = info.future
+    assert future is not None
+    told = False
+    while not future.done():
+        if not told and info._url_ready.wait(_INTERVAL) and info.urls:
+            told = True
+            show_urls(info.urls)
+        if told:
+            _wait(future, _INTERVAL)
+        if watched is not None and watched.has_changed():
+            click.echo(f"Changed: {watched.changed}. Starting again.", err=True)
+            info.stream.drain()
+            _wait(future, _PATIENCE)
+            return True
+    future.result()
+    return False
+
+
+def _end_gently(info: SpawnInfo) -> None:
+    click.echo("Ending; requests that run may finish. Ctrl-C again ends it at once.", err=True)
+    info.stream.drain()
+    try:
+        assert info.future is not None
+        info.future.exception()
+    except KeyboardInterrupt:
+        pass
+
+
+def _end_at_once(info: SpawnInfo) -> None:
+    future = info.future
+    assert future is not None
+    if not future.done():
+        info.stream.cancel(_GRACE)
+        _wait(future, _GRACE + 3)
+
+
+def _wait(future: Any, seconds: float) -> None:
+    from concurrent.futures import wait
+
+    wait([future], timeout=seconds)
+
+
+def show_urls(urls: Mapping[str, str]) -> None:
+    """
+    Print where a service is reached, the url to call first.
+    """
+    width = max(map(len, urls))
+    for name in sorted(urls, key=lambda name: name != "run"):
+        heading = styled(name.ljust(width), sys.stdout, bold=True)
+        click.echo(f"{heading}  {styled(urls[name], sys.stdout, fg='cyan')}")
+
+
+def serve_again(target: str, host: str | None, port: int | None) -> None:
+    """
+    Serve what *target* names, and start again whenever a file of it is saved.
+
+    This process becomes a new one for that, so that nothing of the old version is
+    left; the port and the environment stay.
+    """
+    try:
+        function = targets.load_target(target)
+    except click.ClickException as error:
+        error.show()
+        _await_change(Watched.beside(target))
+    else:
+        if not is_service(function):
+            raise click.UsageError("Option '--reload' is for services, and this is none.")
+        port = port or _free_port()
+        function = at_port(function if host is None else function.on(host), port)
+        watched = Watched.of(function)
+        try:
+            changed = serve(function, watched)
+        except Exception as error:
+            _show(error)
+            _await_change(watched)
+        else:
+            if not changed:
+                return
+        function.host.close()
+    _become(target, host, port)
+
+
+def _await_change(watched: Watched) -> None:
+    click.echo("Waiting for a change.", err=True)
+    watched.wait(_INTERVAL)
+
+
+def _show(error: Exception) -> None:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, RemoteTraceback):
+        cause = cause.__cause__
+    if cause is not None:
+        click.echo(cause.text.rstrip(), err=True)
+    if not isinstance(error, Cancelled):
+        said = error if isinstance(error, FalCoreError) else f"{type(error).__name__}: {error}"
+        complain(f"The service has ended: {said}")
+
+
+def _become(target: str, host: str | None, port: int | None) -> None:
+    arguments = [sys.executable, "-m", "fal_core.cli", "run", target, "--reload"]
+    arguments += [] if host is None else ["--on", host]
+    arguments += [] if port is None else ["--port", str(port)]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, arguments)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port

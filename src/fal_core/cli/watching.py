@@ -1,0 +1,89 @@
+"""
+Watching the files of a function for changes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fal_core.functions import IsolatedFunction
+from fal_core.sources import local_modules
+
+#: Folders that no source of a function lies in.
+_PASSED = {"__pycache__", "node_modules", "site-packages"}
+_MOST = 5000
+
+
+class Watched:
+    """
+    Files, as they were when this was made.
+
+    Attributes:
+        changed: The file that was found changed, relative to the working directory.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._states = {path: _state(path) for path in paths}
+        self.changed = ""
+
+    @classmethod
+    def of(cls, function: IsolatedFunction[..., Any]) -> Watched:
+        """
+        Watch the local modules that *function* needs, its own first.
+        """
+        raw = function.raw_func
+        assert raw is not None
+        paths = set(local_modules(raw, function.local_python_modules or ()).values())
+        own = getattr(sys.modules.get(raw.__module__), "__file__", None)
+        return cls(paths | ({own} if own else set()))
+
+    @classmethod
+    def beside(cls, target: str) -> Watched:
+        """
+        Watch the Python files beside that which *target* names.
+        """
+        place = target.partition("::")[0]
+        folder = os.path.dirname(os.path.abspath(place)) if os.sep in place else os.getcwd()
+        paths = {os.path.abspath(place)} if place.endswith(".py") else set()
+        return cls(paths.union(_python_files(folder)))
+
+    def has_changed(self) -> bool:
+        """
+        Tell whether a file is another than it was, or gone, or there again.
+        """
+        for path, state in self._states.items():
+            if _state(path) != state:
+                self.changed = os.path.relpath(path)
+                return True
+        return False
+
+    def wait(self, interval: float) -> None:
+        """
+        Wait for a change, looking every *interval* seconds.
+        """
+        while not self.has_changed():
+            time.sleep(interval)
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _python_files(folder: str) -> Iterator[str]:
+    count = 0
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and name not in _PASSED]
+        for name in names:
+            if name.endswith(".py"):
+                yield os.path.join(root, name)
+                count += 1
+        if count > _MOST:
+            return

@@ -1,0 +1,368 @@
+"""
+Laws of services: functions that are reached from outside.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from fal_core.errors import Cancelled, Timeout
+from fal_core.events import Exited, Log, Ready, State
+from fal_core.testing.capabilities import requires
+from fal_core.testing.fixtures import Follow
+from fal_core.testing.marks import Isolated, Marks
+from fal_core.testing.processes import wait_until
+from fal_core.testing.recorders import Recorder
+from fal_core.testing.requests import Answer, ask, is_reachable
+
+
+@requires("serve")
+def test_a_served_function_answers_at_its_url(
+    served: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    A served function answers at the url that its host tells, from when it is told.
+    """
+
+    @served()
+    def greet() -> dict[str, str]:
+        return {"hello": "there"}
+
+    url = _url(follow(greet), law_timeout)
+    assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
+    assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
+
+
+@requires("serve")
+def test_a_service_says_when_it_is_ready(
+    served: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    A service is running before it is ready, and enters the phase once.
+    """
+
+    @served()
+    def greet() -> str:
+        return "hello"
+
+    recorder = follow(greet)
+    _url(recorder, law_timeout)
+    # The phase and the url are one event after the other, in any order.
+    assert wait_until(lambda: "ready" in recorder.phases, law_timeout)
+    assert [name for name in recorder.phases if name in ("running", "ready")] == [
+        "running",
+        "ready",
+    ]
+    assert len([event for event in recorder.events if isinstance(event, Ready)]) == 1
+
+
+@requires("serve")
+def test_services_at_once_have_urls_of_their_own(
+    served: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    Two services of one function run side by side, each at a url of its own.
+    """
+
+    def make(name: str) -> Any:
+        @served()
+        def tell() -> str:
+            return name
+
+        return tell
+
+    names = ("first", "second")
+    urls = [_url(follow(make(name)), law_timeout) for name in names]
+    assert urls[0] != urls[1]
+    assert [ask(url, law_timeout).body for url in urls] == list(names)
+
+
+@requires("serve")
+def test_lines_of_a_request_name_it(
+    served: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    What is printed for a request names it, and the call, and arrives meanwhile.
+    """
+
+    @served()
+    def speak() -> None:
+        print("asked")
+
+    recorder = follow(speak)
+    url = _url(recorder, law_timeout)
+    for name in ("first", "second"):
+        ask(url, law_timeout, {"x-fal-request-id": name})
+
+    def printed() -> list[Log]:
+        return [log for log in recorder.printed if log.message == "asked"]
+
+    assert wait_until(lambda: len(printed()) == 2, law_timeout)
+    assert recorder.call is not None
+    assert {log.call_id for log in printed()} == {recorder.call.id}
+    assert [log.request_id for log in printed()] == ["first", "second"]
+
+
+@requires("serve", "cancel")
+def test_a_cancelled_service_ends_and_is_reached_no_more(
+    served: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    A service that is cancelled ends as cancelled, and by then its port is free.
+    """
+
+    @served()
+    def greet() -> str:
+        return "hello"
+
+    recorder = follow(greet)
+    url = _url(recorder, law_timeout)
+    recorder.cancel(2.0)
+    exited = recorder.wait(law_timeout)
+    assert not is_reachable(url)
+    assert isinstance(exited.reason, Cancelled)
+
+
+@requires("serve")
+def test_a_drained_service_finishes_what_it_does(
+    served: Isolated, follow: Follow, marks: Marks, law_timeout: float
+) -> None:
+    """
+    A request that runs while its service is drained is answered; then the service
+    ends, without an error, and is reached no more.
+    """
+    add = marks.add
+
+    @served()
+    def work() -> str:
+        import time
+
+        add("begun")
+        time.sleep(1.0)
+        return "done"
+
+    recorder = follow(work)
+    url = _url(recorder, law_timeout)
+    answer = _ask_beside(url, law_timeout)
+    assert wait_until(lambda: "begun" in marks.read(), law_timeout)
+    assert recorder.execution is not None
+    recorder.execution.drain()
+    assert answer.result(law_timeout) == Answer(200, "done")
+    assert recorder.result(law_timeout) is None
+    assert not is_reachable(url)
+
+
+@requires("serve", "option max_multiplexing")
+def test_requests_run_at_once_as_far_as_they_may(
+    served: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    So many requests as ``max_multiplexing`` says are worked on at once, and no more.
+    """
+
+    @served(max_multiplexing=2)
+    def meet() -> int:
+        import sys
+        import threading
+        import time
+
+        # Setting a default is atomic: all get one list.
+        here = sys.modules.setdefault("meeting", type(sys)("meeting")).__dict__
+        inside = here.setdefault("inside", [])
+        lock = here.setdefault("lock", threading.Lock())
+        most = 0
+        with lock:
+            inside.append(None)
+        for _ in range(20):
+            most = max(most, len(inside))
+            time.sleep(0.01)
+        with lock:
+            inside.pop()
+        return most
+
+    url = _url(follow(meet), law_timeout)
+    answers = [_ask_beside(url, law_timeout) for _ in range(6)]
+    assert max(answer.result(law_timeout).body for answer in answers) == 2
+
+
+@requires("serve", "option request_timeout")
+def test_a_request_that_takes_too_long_is_answered(
+    served: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    A request that takes longer than ``request_timeout`` is answered with 504, and the
+    service goes on.
+    """
+
+    @served(request_timeout=0.5)
+    async def wait() -> None:
+        import asyncio
+        import sys
+
+        # Only the first one waits.
+        if sys.modules.setdefault("waited", sys) is sys:
+            sys.modules["waited"] = asyncio
+            await asyncio.sleep(600)
+
+    url = _url(follow(wait), law_timeout)
+    assert ask(url, law_timeout).status == 504
+    assert ask(url, law_timeout).status == 200
+
+
+# -- functions that bring their own server ---------------------------------------
+
+
+@requires("serve", "cancel")
+def test_a_function_may_bring_its_own_server(
+    isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
+) -> None:
+    """
+    A function with ``exposed_port`` is reached when its own server listens, and not
+    before, and is gone when it is cancelled.
+    """
+    make, add = _make_serve(), marks.add
+
+    @isolated(exposed_port=_free_port())
+    def serve(port: int) -> None:
+        import time
+
+        time.sleep(0.5)
+        add("set up")
+        make(port)
+
+    recorder = follow(serve, serve.options.gateway["exposed_port"])
+    url = _url(recorder, law_timeout)
+    assert ask(url, law_timeout) == Answer(200, "POST /")
+    assert marks.read() == ["set up"]
+    recorder.cancel(2.0)
+    assert isinstance(recorder.wait(law_timeout).reason, Cancelled)
+    assert not is_reachable(url)
+
+
+@requires("serve", "cancel", "option health_check_config")
+def test_a_server_may_say_itself_when_it_is_ready(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    With ``health_check_config`` the url is told after its first answer of 2xx.
+    """
+    make = _make_serve()
+
+    @isolated(exposed_port=_free_port(), health_check_config={"path": "/up", "method": "POST"})
+    def serve(port: int) -> None:
+        make(port, refuse=3)
+
+    recorder = follow(serve, serve.options.gateway["exposed_port"])
+    assert ask(_url(recorder, law_timeout), law_timeout) == Answer(200, "POST /")
+    assert wait_until(lambda: len(recorder.printed) >= 4, law_timeout)
+    asked = [log.message for log in recorder.printed]
+    assert asked[:4] == ["POST /up 503", "POST /up 503", "POST /up 503", "POST /up 200"]
+
+
+@requires("serve")
+def test_a_service_that_fails_to_start_raises_what_it_raised(
+    isolated: Isolated, law_timeout: float
+) -> None:
+    """
+    Whoever waits for the url of a service gets the error that it failed to start with.
+    """
+
+    @isolated(exposed_port=_free_port())
+    def serve() -> None:
+        raise LookupError("no model")
+
+    info = serve.spawn()
+    waiting: Future[Any] = Future()
+    threading.Thread(target=_wait_for_url, args=(info, waiting), daemon=True).start()
+    with pytest.raises(LookupError, match="no model"):
+        waiting.result(law_timeout)
+
+
+@requires("serve", "cancel", "option startup_timeout")
+def test_a_service_that_never_starts_is_ended(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    A service that is not ready within ``startup_timeout`` ends with an error that says
+    so, after the lines that it has printed.
+    """
+    seconds = max(2.0, law_timeout / 10)
+
+    @isolated(exposed_port=_free_port(), startup_timeout=seconds)
+    def serve() -> None:
+        import time
+
+        print("loading")
+        time.sleep(600)
+
+    recorder = follow(serve)
+    exited: Exited = recorder.wait(law_timeout + seconds)
+    assert isinstance(exited.reason, Timeout)
+    assert exited.reason.seconds == seconds
+    assert [log.message for log in recorder.printed] == ["loading"]
+    assert State("ready") not in recorder.events
+
+
+def _url(recorder: Recorder, timeout: float) -> str:
+    ready: Ready = recorder.wait_for(Ready, timeout)
+    return ready.urls["run"]
+
+
+def _ask_beside(url: str, timeout: float) -> Future[Answer]:
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(ask, url, timeout)
+    pool.shutdown(wait=False)
+    return answer
+
+
+def _wait_for_url(info: Any, waiting: Future[Any]) -> None:
+    try:
+        waiting.set_result(info.url)
+    except BaseException as error:
+        waiting.set_exception(error)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _make_serve() -> Any:
+    # A function made here travels by value: the worker needs nothing of ours.
+    def serve(port: int, refuse: int = 0) -> None:
+        import http.server
+
+        left = [503] * refuse
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status = left.pop() if left and self.path == "/up" else 200
+                body = f'"{self.command} {self.path}"'.encode()
+                if self.path == "/up":
+                    print(self.command, self.path, status)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        # Not the class for HTTP: it asks for the name of this machine.
+        import socketserver
+
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address = daemon_threads = True
+
+        with Server(("0.0.0.0", port), Handler) as server:
+            server.serve_forever()
+
+    return serve
