@@ -30,7 +30,8 @@ wrk.body = [==[{body}]==]
 done = function(summary, latency, requests)
   local wrong = summary.errors
   io.write(string.format("result %d %d %f %d\\n", summary.requests, summary.duration,
-    latency:percentile(99), wrong.connect + wrong.read + wrong.write + wrong.status + wrong.timeout))
+    latency:percentile(99),
+    wrong.connect + wrong.read + wrong.write + wrong.status + wrong.timeout))
 end
 """
 
