@@ -45,6 +45,8 @@ class Faults(App, kind="current"):
             "tasks": sorted(
                 name
                 for each in asyncio.all_tasks()
+                # Threads that have nothing to do are kept for the next call.
+                if "Threads._host" not in repr(each)
                 # The server looks after itself now and then.
                 if (name := each.get_coro().__qualname__) not in ("Event.wait", "wait_for")
             ),

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.errors import ServerErrorMiddleware
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.adapters import adapt, is_generator
@@ -51,6 +53,9 @@ class FalFastAPI(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
         answer_all(stack)
+        if not self.user_middleware and isinstance(stack, ServerErrorMiddleware):
+            # The inner place answers everything, and nothing is between them.
+            return stack.app
         return stack
 
     def add_websocket_route_with_metadata(
@@ -133,4 +138,18 @@ def build_application(servable: BaseServable) -> FalFastAPI:
         else:
             application.add_endpoint(signature, handler)
     servable.add_routes(application)
+    find_fixed_paths_first(application)
     return application
+
+
+def find_fixed_paths_first(application: FalFastAPI) -> None:
+    """
+    Have endpoints looked for before documents, which few ask for.
+
+    What takes many paths stays behind: it takes no document's.
+    """
+    order = application.router.routes
+    endpoints = [
+        route for route in order if isinstance(route, APIRoute) and "{" not in route.path
+    ]
+    order[:] = endpoints + [route for route in order if route not in endpoints]

@@ -22,8 +22,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-
 from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import Batched, is_async
 from fal_serve.cancellation import connection
@@ -31,6 +29,7 @@ from fal_serve.channels import Channel, ClientGone, Idle
 from fal_serve.logs import log_error
 from fal_serve.pipelines import Buffered, Together
 from fal_serve.refusals import Refused, refusal_of
+from fal_serve.threads import run_on_thread
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ class Session:
         return self._call_on_thread
 
     async def _call_on_thread(self, input: Any) -> Any:
-        output = await run_in_threadpool(self._handler, input)
+        output = await run_on_thread(self._handler, input)
         return await output if inspect.isawaitable(output) else output
 
     async def answer(self, output: Any, seconds: float) -> None:
@@ -174,7 +173,7 @@ class Session:
             produced = handler(input)
         else:
             self._channel.interruptible = False
-            produced = await run_in_threadpool(handler, input)
+            produced = await run_on_thread(handler, input)
         await self._write_all(produced)
         if self._signature.emit_timings:
             await self._tell_timing(time.perf_counter() - began)
@@ -256,11 +255,11 @@ async def iterate(produced: Any) -> AsyncGenerator[Any, None]:
         end = object()
         iterator = iter(produced)
         try:
-            while (item := await run_in_threadpool(next, iterator, end)) is not end:
+            while (item := await run_on_thread(next, iterator, end)) is not end:
                 yield item
         finally:
             if hasattr(iterator, "close"):
-                await run_in_threadpool(iterator.close)
+                await run_on_thread(iterator.close)
     else:
         raise TypeError(
             "A streaming handler must yield, or return an iterator; it returned a value of "

@@ -17,11 +17,11 @@ from fal_core.testing.capabilities import requires
 from fal_core.testing.fixtures import Follow
 from fal_core.testing.marks import Isolated
 
-#: Options that mean nothing without a capability, and its name.
+#: Options that mean nothing without one of some capabilities, and their names.
 _NEEDS = {
-    "keep_alive": "keep_alive",
-    "max_multiplexing": "multiplex",
-    "secrets": "secrets",
+    "keep_alive": ("keep_alive",),
+    "max_multiplexing": ("multiplex", "serve"),
+    "secrets": ("secrets",),
 }
 #: Capabilities that nobody can use without an option, and its name.
 _USED_BY = {"multiplex": "max_multiplexing", "secrets": "secrets"}
@@ -43,9 +43,10 @@ def test_options_and_capabilities_agree(host: Host[..., Any]) -> None:
     capabilities = host.capabilities
     if capabilities.options is None:
         return  # It claims no option by name.
-    for option, capability in _NEEDS.items():
-        assert option not in capabilities.options or getattr(capabilities, capability), (
-            f"Option {option!r} is claimed without the capability {capability!r}."
+    for option, needed in _NEEDS.items():
+        can = any(getattr(capabilities, capability) for capability in needed)
+        assert can or option not in capabilities.options, (
+            f"Option {option!r} is claimed without the capability {' or '.join(needed)}."
         )
     for capability, option in _USED_BY.items():
         assert not getattr(capabilities, capability) or option in capabilities.options, (
