@@ -226,11 +226,12 @@ def _archive(files: Mapping[str, str]) -> SourceArchive:
 
     # The same files give the same bytes, so that what was sent is not sent again.
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name in sorted(files):
             with open(files[name], "rb") as file:
                 entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
                 entry.external_attr = 0o644 << 16
-                archive.writestr(entry, file.read())
+                # Compressed, a worker fits into a socket that nobody reads yet.
+                archive.writestr(entry, file.read(), zipfile.ZIP_DEFLATED, 1)
     data = buffer.getvalue()
     return SourceArchive(hashlib.blake2b(data, digest_size=20).hexdigest(), data)

@@ -99,6 +99,8 @@ REASONS_OF_CANCELLED_CALLS = """
     test_a_cancelled_result_is_an_error
     test_cancelling_one_leaves_its_neighbour_alone
     test_detached_work_is_cancelled_from_another_process
+    test_a_cancelled_service_ends_and_is_reached_no_more
+    test_a_function_may_bring_its_own_server
 """
 
 #: Laws that look at the outcomes of items, which may have gone in batches.

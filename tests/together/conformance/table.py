@@ -270,6 +270,8 @@ MUTANTS: tuple[Mutant, ...] = (
         # They look at what the function still does when its end is told.
         also="test_a_function_that_will_not_end_is_ended "
         "test_children_of_a_cancelled_call_end "
+        "test_a_cancelled_service_ends_and_is_reached_no_more "
+        "test_a_function_may_bring_its_own_server "
         "test_an_async_function_is_cancelled_as_its_task",
     ),
     around(cancels.NeverKills, "test_a_function_that_will_not_end_is_ended"),
