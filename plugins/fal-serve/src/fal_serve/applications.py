@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.middleware.errors import ServerErrorMiddleware
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.adapters import adapt, is_generator
@@ -53,9 +52,6 @@ class FalFastAPI(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
         answer_all(stack)
-        if not self.user_middleware and isinstance(stack, ServerErrorMiddleware):
-            # The inner place answers everything, and nothing is between them.
-            return stack.app
         return stack
 
     def add_websocket_route_with_metadata(
