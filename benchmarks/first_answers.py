@@ -11,7 +11,7 @@ import threading
 import time
 from time import perf_counter
 
-from benchmarks.peers.models import BODY
+from benchmarks.peers.bodies import BODY
 from benchmarks.services import end_session, free_ports, post
 
 _FAL = """

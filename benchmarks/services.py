@@ -19,7 +19,7 @@ from typing import Any
 
 import attrs
 
-from benchmarks.peers.models import BODY
+from benchmarks.peers.bodies import BODY
 
 #: Seconds that a service has until it answers.
 _PATIENCE = 90.0

@@ -14,7 +14,7 @@ from benchmarks.calls import Measure
 from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Role
 from benchmarks.footprints import memory
 from benchmarks.loads import ask, describe_client
-from benchmarks.peers.models import BODY
+from benchmarks.peers.bodies import BODY
 from benchmarks.services import Served, post, serve_fal_core, serve_peer
 
 BARE = "bare FastAPI and uvicorn"

@@ -29,6 +29,7 @@ from fal_core.errors import OptionError, PluginError, UnknownNameError
 from fal_core.events import Sink
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Execution, Host
+from fal_core.testing import InProcessHost
 
 SOURCE = Path(plugins.__file__).parents[1]
 
@@ -617,11 +618,11 @@ def test_an_image_without_a_kind_for_it_says_what_it_implies(
     with plugins.registered(plugin()):
         for kind in ((), ("virtualenv",)):
             with pytest.raises(UnknownNameError) as caught:
-                isolated(*kind, image="python:3.11")
+                isolated(*kind, host=InProcessHost(), image="python:3.11")
             assert "'container'" in str(caught.value)
             assert "Option 'image' implies this kind. " in str(caught.value)
         with pytest.raises(UnknownNameError) as caught:
-            isolated("container", image="python:3.11")
+            isolated("container", host=InProcessHost(), image="python:3.11")
         assert "implies" not in str(caught.value)
 
 

@@ -8,13 +8,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-BODY = {
-    "prompt": "a cat on a bench, oil on canvas",
-    "seed": 42,
-    "strength": 0.8,
-    "tags": ["cat", "bench", "oil"],
-}
-
 
 class Order(BaseModel):
     prompt: str
