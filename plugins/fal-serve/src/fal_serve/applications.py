@@ -134,18 +134,17 @@ def build_application(servable: BaseServable) -> FalFastAPI:
         else:
             application.add_endpoint(signature, handler)
     servable.add_routes(application)
-    find_fixed_paths_first(application)
+    find_endpoints_first(application)
     return application
 
 
-def find_fixed_paths_first(application: FalFastAPI) -> None:
+def find_endpoints_first(application: FalFastAPI) -> None:
     """
     Have endpoints looked for before documents, which few ask for.
 
-    What takes many paths stays behind: it takes no document's.
+    An endpoint that takes many paths might take a document's; then all stay in order.
     """
     order = application.router.routes
-    endpoints = [
-        route for route in order if isinstance(route, APIRoute) and "{" not in route.path
-    ]
-    order[:] = endpoints + [route for route in order if route not in endpoints]
+    endpoints = [route for route in order if isinstance(route, APIRoute)]
+    if not any("{" in route.path for route in endpoints):
+        order[:] = endpoints + [route for route in order if route not in endpoints]
