@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import pty
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -45,7 +46,11 @@ def screen(stream: IO[str]) -> list[str]:
     Return what is to be seen on the terminal, by its rows.
     """
     stream.flush()
-    text = os.read(stream.screen.fileno(), 65536).decode()  # type: ignore[attr-defined]
+    descriptor = stream.screen.fileno()  # type: ignore[attr-defined]
+    text = ""
+    # A terminal gives what was written in pieces.
+    while select.select([descriptor], [], [], 1.0 if not text else 0.2)[0]:
+        text += os.read(descriptor, 65536).decode()
     rows = []
     for row in text.replace("\r\n", "\n").split("\n"):
         rows.append(row.rpartition("\r\033[K")[2])

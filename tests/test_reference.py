@@ -80,9 +80,9 @@ def test_every_field_of_an_option_says_what_it_means() -> None:
     environments = load_plugins().environments.values()
     hosts = [host.options for host in load_plugins().hosts.values()]
     for cls in (*environments, *hosts, HostOptions, Gateway, Policy):
-        text = "".join(base.__doc__ or "" for base in cls.__mro__)
+        text = "".join(inspect.cleandoc(base.__doc__ or "") for base in cls.__mro__)
         public = [f.name for f in attrs.fields(cls) if f.init and not f.name.startswith("_")]
-        assert [name for name in public if f"\n        {name}: " not in text] == []
+        assert [name for name in public if f"\n    {name}: " not in text] == []
 
 
 def test_what_programs_call_is_there(pages: dict[str, str]) -> None:
