@@ -5,6 +5,7 @@ The ASGI application of a servable.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import traceback
 from collections.abc import Callable
@@ -142,10 +143,10 @@ def find_fixed_paths_first(application: FalFastAPI) -> None:
     """
     Have endpoints looked for before documents, which few ask for.
 
-    What takes many paths stays behind: it takes no document's.
+    What takes many paths stays behind, and all that follows it: it takes no
+    document's, and endpoints keep their order, which is that of the document too.
     """
     order = application.router.routes
-    endpoints = [
-        route for route in order if isinstance(route, APIRoute) and "{" not in route.path
-    ]
-    order[:] = endpoints + [route for route in order if route not in endpoints]
+    endpoints = (route for route in order if isinstance(route, APIRoute))
+    first = list(itertools.takewhile(lambda route: "{" not in route.path, endpoints))
+    order[:] = first + [route for route in order if route not in first]
