@@ -29,9 +29,9 @@ wrk.headers["Content-Type"] = "application/json"
 wrk.body = [==[{body}]==]
 done = function(summary, latency, requests)
   local wrong = summary.errors
-  io.write(string.format("result %d %d %f %d\\n", summary.requests, summary.duration,
-    latency:percentile(99),
-    wrong.connect + wrong.read + wrong.write + wrong.status + wrong.timeout))
+  local failed = wrong.connect + wrong.read + wrong.write + wrong.status + wrong.timeout
+  io.write(string.format("result %d %d %f %d\\n",
+    summary.requests, summary.duration, latency:percentile(99), failed))
 end
 """
 

@@ -5,6 +5,7 @@ The ASGI application of a servable.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import traceback
 from collections.abc import Callable
@@ -134,17 +135,18 @@ def build_application(servable: BaseServable) -> FalFastAPI:
         else:
             application.add_endpoint(signature, handler)
     servable.add_routes(application)
-    find_endpoints_first(application)
+    find_fixed_paths_first(application)
     return application
 
 
-def find_endpoints_first(application: FalFastAPI) -> None:
+def find_fixed_paths_first(application: FalFastAPI) -> None:
     """
     Have endpoints looked for before documents, which few ask for.
 
-    An endpoint that takes many paths might take a document's; then all stay in order.
+    What takes many paths stays behind, and all that follows it: it takes no
+    document's, and endpoints keep their order, which is that of the document too.
     """
     order = application.router.routes
-    endpoints = [route for route in order if isinstance(route, APIRoute)]
-    if not any("{" in route.path for route in endpoints):
-        order[:] = endpoints + [route for route in order if route not in endpoints]
+    endpoints = (route for route in order if isinstance(route, APIRoute))
+    first = list(itertools.takewhile(lambda route: "{" not in route.path, endpoints))
+    order[:] = first + [route for route in order if route not in first]
