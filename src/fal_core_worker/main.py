@@ -10,6 +10,7 @@ import mmap
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 from fal_core_worker import frames, nested, origins
@@ -59,7 +60,10 @@ def main(path: str, configuration: bytes) -> None:
         runner.page = mmap.mmap(page, mmap.PAGESIZE)
         os.close(page)
     nested.runner = runner
-    os.register_at_fork(after_in_child=lambda: _leave_stream(runner))
+    forks = _Forks(runner)
+    os.register_at_fork(
+        before=forks.hold, after_in_parent=forks.let_go, after_in_child=forks.leave
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, runner.interrupted)
     try:
@@ -91,14 +95,37 @@ def _take_stream(settings: dict[str, Any]) -> frames.Stream:
     return stream
 
 
-def _leave_stream(runner: Runner) -> None:
+class _Forks:
     """
-    Let go of the stream in a forked child: it is not the worker.
+    What becomes of the worker in a forked child, which is not the worker.
+
+    Python forgets signals that reach a child while it begins, and pools of processes
+    end theirs by one. So they are held back until the child handles them as a
+    program does.
     """
-    nested.runner = None
-    runner.forked = True
-    runner.output.leave()
-    runner.stream.close()
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._masks = threading.local()
+
+    def hold(self) -> None:
+        self._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+
+    def let_go(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
+
+    def leave(self) -> None:
+        runner = self._runner
+        nested.runner = None
+        runner.forked = True
+        # What the function has set itself stays.
+        plain = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
+        for number, handler in plain:
+            if signal.getsignal(number) == runner.interrupted:
+                signal.signal(number, handler)
+        runner.output.leave()
+        runner.stream.close()
+        self.let_go()
 
 
 def _end(code: int, output: Output) -> None:

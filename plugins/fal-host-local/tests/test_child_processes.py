@@ -4,12 +4,17 @@ Processes that functions start, and what they find of the function's module.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from fal_core import function
 
 MODULE = """
 import functools, multiprocessing, pickle, sys
@@ -216,3 +221,23 @@ def test_what_did_not_travel_is_told(run_project: Callable[..., str]):
     )
     assert "did not travel" in printed
     assert "beside" in printed
+
+
+def test_a_child_is_ended_by_a_signal_as_soon_as_it_was_forked():
+    """
+    A signal that ends a forked child is not lost, however early it comes.
+    """
+
+    @function("current")
+    def fork() -> list[int]:
+        endings = []
+        for _ in range(300):
+            child = os.fork()
+            if not child:
+                time.sleep(30)
+                os._exit(0)
+            os.kill(child, signal.SIGTERM)
+            endings.append(os.waitpid(child, 0)[1])
+        return endings
+
+    assert set(fork()) == {signal.SIGTERM}

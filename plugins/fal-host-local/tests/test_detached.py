@@ -188,6 +188,8 @@ def test_the_listing_says_how_work_has_ended(
     """
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("UV_NO_INDEX", "1")
+    if options.get("kind") == "virtualenv":
+        pytest.importorskip("fal_env_virtualenv")
     isolated = function(**{"kind": "current", **options})(work)
     info = isolated.with_policy(lifetime="detached").spawn()
     assert info.future is not None
