@@ -198,6 +198,8 @@ def answer_to(url: str, data: bytes, *, end: bool) -> bytes:
         b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200_000,
         b"GET / HTTP/1.1\r\na: " + b"x" * 1_000_000,
     ],
+    # The name of a test is in the environment of what it starts, and has to be short.
+    ids=lambda data: repr(data[:24]),
 )
 def test_malformed_requests_are_refused(serve_with, data):
     """

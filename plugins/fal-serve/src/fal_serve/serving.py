@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 #: What serving needs of an environment.
 REQUIREMENTS = (
-    "fastapi>=0.115",
+    "fastapi>=0.130",
     "httptools>=0.6.3",
     "msgpack>=1.1",
     "prometheus-client>=0.21",
-    "pydantic>=2.8",
+    "pydantic>=2.12",
     "python-multipart>=0.0.18",
-    "uvicorn>=0.40",
+    "uvicorn>=0.54",
     "uvloop>=0.21; sys_platform != 'win32'",
-    "websockets>=14",
+    "websockets>=16",
 )
 
 
