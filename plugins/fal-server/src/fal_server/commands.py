@@ -131,4 +131,5 @@ def _tell(plane: ControlPlane) -> None:
         )
     shown = plane.first_key.text if plane.first_key else ""
     click.echo(to_shell(variables_of(plane.directory, tls=False, key=shown)))
+    click.echo("# Ready. Ctrl-C ends it.")
     sys.stdout.flush()

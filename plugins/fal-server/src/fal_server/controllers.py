@@ -31,7 +31,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 ANNOUNCEMENT = "fal-core-server"
 
 #: Procedures that answer with one message; the others with a stream.
-_STREAMS = frozenset(
+STREAMS = frozenset(
     {"Run", "InteractiveRun", "Map", "RegisterApplication", "BuildEnvironment", "ShellRunner"}
 )
 
@@ -54,7 +54,7 @@ class Controller(IsolateControllerServicer):
         for name in PROCEDURES:
             found = [getattr(each, name) for each in answering if hasattr(each, name)]
             answer = found[0] if found else None
-            guard = self._stream if name in _STREAMS else self._answer
+            guard = self._stream if name in STREAMS else self._answer
             setattr(self, name, guard(name, answer))
 
     def _answer(
