@@ -216,6 +216,14 @@ class Program:
 FAL_CORE = (sys.executable, "-m", "fal_core.cli")
 
 
+@pytest.fixture(scope="session")
+def launch_program() -> type[Program]:
+    """
+    Return what starts the program, for a test that ends it itself.
+    """
+    return Program
+
+
 @pytest.fixture
 def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     """

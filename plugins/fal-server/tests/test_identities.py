@@ -19,14 +19,11 @@ from isolate_proto import (
     SetSecretRequest,
     ShellRunnerInput,
 )
-from isolate_proto.controller_pb2 import DESCRIPTOR
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-from fal_server.controllers import STREAMS
+from fal_server.controllers import SERVICE
 from fal_server.identities import LOGIN
 from fal_server.permissions import PERMISSIONS, PRESETS, PROCEDURES
-
-SERVICE = DESCRIPTOR.services_by_name["IsolateController"]
 
 
 def code_of(plane, name, request, key) -> grpc.StatusCode:
@@ -54,13 +51,6 @@ def test_every_procedure_asks_for_a_permission():
     assert set(PROCEDURES) == {method.name for method in SERVICE.methods}
     assert set(PROCEDURES.values()) <= set(PERMISSIONS)
     assert set().union(*PRESETS.values()) <= set(PERMISSIONS)
-
-
-def test_streams_are_those_of_the_protocol():
-    """
-    What answers with a stream is what the protocol says.
-    """
-    assert {method.name for method in SERVICE.methods if method.server_streaming} == STREAMS
 
 
 @pytest.mark.parametrize("name", sorted(PROCEDURES))
@@ -203,6 +193,22 @@ def test_what_is_not_there_says_so(plane):
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+def test_message_that_is_none_is_refused(plane):
+    """
+    What cannot be read is refused once it is known who sends it.
+    """
+    with grpc.insecure_channel(plane.address) as channel:
+        call = channel.unary_unary("/controller.IsolateController/ListSecrets")
+        for key, code in [
+            (plane.key, grpc.StatusCode.INVALID_ARGUMENT),
+            ("a:b", grpc.StatusCode.UNAUTHENTICATED),
+        ]:
+            id, _, secret = key.partition(":")
+            with pytest.raises(grpc.RpcError) as caught:
+                call(b"\xff" * 100, metadata=(("auth-key-id", id), ("auth-key", secret)))
+            assert caught.value.code() is code
+
+
 def test_refusals_are_logged_without_secrets(plane, caplog):
     """
     The log says who was refused and why, and never shows a secret.
@@ -215,7 +221,7 @@ def test_refusals_are_logged_without_secrets(plane, caplog):
     assert answer.status_code == 401
     told = caplog.text + answer.text
     assert "ListUserKeys refused: Unauthenticated" in caplog.text
-    assert "/users/current refused: Unauthenticated" in caplog.text
+    assert "GET /users/current refused: Unauthenticated" in caplog.text
     assert "very-wrong-secret" not in told
     assert plane.key.partition(":")[2] not in told
 
