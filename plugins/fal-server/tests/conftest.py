@@ -257,10 +257,10 @@ class Clients:
 
     def python(self, code: str, *, variables: Mapping[str, str]) -> Any:
         """
-        Run *code*, and return what it prints as JSON.
+        Run *code*, and return what its last line prints as JSON.
         """
         command = [str(self.folder / "bin" / "python"), "-c", code]
-        return json.loads(self._run(command, variables, check=True))
+        return json.loads(self._run(command, variables, check=True).splitlines()[-1])
 
     def _run(self, command: list[str], variables: Mapping[str, str], check: bool) -> str:
         home = self.folder / "home"
