@@ -17,8 +17,12 @@ from typing import Any
 
 #: Says that what the agent returns is an outcome of this version.
 OUTCOME = "fal-core outcome 1"
-#: Begins a line that says whose the following lines are; people do not type it.
-MARK = "\x1efal-core "
+#: Stands between a line and what it is: level, flags and owner. Nobody prints it.
+MARK = "\x1ffal-core:"
+#: Characters of a line that are written at once, so that no reader sees a part.
+PIECE = 3000
+#: Words by which the agent's parent guesses a level.
+GUESSED = ("trace", "debug", "info", "warn", "error", "critical", "fatal", "std")
 #: Keeps what was opened for the calls that follow in the same agent.
 KEPT = "fal_core_arrival_kept"
 #: How many functions an agent keeps open.
@@ -76,49 +80,86 @@ class Frames:
             self.items.append((a, b, bytes(data), copies))
 
 
-class Output:
+class Printed:
     """
-    A standard stream that says whose its lines are, and knows how its last one ends.
+    What the call prints, caught by the worker's own means and told line by line.
+
+    The agent's parent reads what comes, takes it apart at anything that ends a line
+    for Python, and cannot tell the two streams apart. So a line that would suffer says
+    at its end what it is, and what is left of it there is in whole.
     """
 
-    def __init__(self, stream: Any, owner: Any) -> None:
-        self.stream = stream
-        self.owner = owner
-        self.told = ""
-        self.open = False
-        self.lock = threading.RLock()
+    def __init__(self, owner: Any, below: Any) -> None:
+        from fal_core_worker.outputs import Output
 
-    def write(self, text: str) -> int:
-        with self.lock:
-            owner = self.owner()
-            if text and owner != self.told:
-                if self.open:
-                    self.stream.write("\n")
-                self.stream.write(f"{MARK}{owner}\n")
-                self.told, self.open = owner, False
-            self.stream.write(text)
-            if text:
-                self.open = not text.endswith("\n")
-            if not self.open:
-                self.stream.flush()
-        return len(text)
+        self.saved = [os.dup(number) for number in range(3)]
+        names = ("stdin", "stdout", "stderr", "__stdout__", "__stderr__")
+        self.streams = {name: getattr(sys, name) for name in names}
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        self.over = threading.Event()
+        self.output = Output(self.tell)
+        self.output.current = lambda: (0, owner())
+        self.output.current_below = lambda: (0, below())
+        self.output.install()
+        self.thread = threading.Thread(target=self.watch, name="output", daemon=True)
+        self.thread.start()
 
-    def writelines(self, lines: Any) -> None:
-        for line in lines:
-            self.write(line)
+    def watch(self) -> None:
+        """
+        Tell what was printed, while the call runs.
+        """
+        while not self.over.wait(0.02):
+            self.output.flush()
+
+    def tell(self, block: bytes) -> None:
+        """
+        Write the lines of *block* to the agent's own streams.
+        """
+        import marshal
+
+        for level, _, _, owner, lines in marshal.loads(block):
+            for line in lines.split("\n"):
+                for piece in encode(line, level, owner):
+                    os.write(self.saved[1], piece)
 
     def finish(self) -> None:
         """
-        End the last line.
+        Tell what is left, and put everything back.
         """
-        with self.lock:
-            if self.open:
-                self.stream.write("\n")
-                self.open = False
-            self.stream.flush()
+        self.over.set()
+        self.thread.join()
+        self.output.flush_call()
+        for number, descriptor in enumerate(self.saved):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        sys.__dict__.update(self.streams)
+        for descriptor in self.output.descriptors:
+            os.close(descriptor)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
+
+def encode(line: str, level: int, owner: str) -> Any:
+    """
+    Yield the bytes of *line*, in pieces that a pipe takes at once.
+    """
+    import json
+
+    plain = line.isprintable() or all(each.isprintable() or each == "\t" for each in line)
+    short = len(line) <= PIECE and (line.isascii() or len(line) <= PIECE // 4)
+    lowered = line.lower()
+    clear = not line.startswith("{") and not any(word in lowered for word in GUESSED)
+    if not level and not owner and plain and short and clear:
+        yield f"{line}\n".encode("utf-8", "backslashreplace")
+        return
+    if plain and short:
+        text = line.encode("utf-8", "backslashreplace").decode()
+        yield f"{text}{MARK}{level}::{owner}\n".encode()
+        return
+    size = PIECE if line.isascii() and plain else PIECE // 12
+    for start in range(0, len(line) or 1, size):
+        more = "+" if start + size < len(line) else ""
+        text = json.dumps(line[start : start + size])
+        yield f"{text}{MARK}{level}:e{more}:{owner}\n".encode()
 
 
 class Runner:
@@ -129,10 +170,9 @@ class Runner:
     def __init__(self, parts: dict[str, Any]) -> None:
         self.index = ""
         self.batch = parts["batch"]
-        self.marked = parts["marked"]
         self.drain: Any = None
         self.draining = False
-        self.output = self
+        self.output: Any = self
         #: Services answer to whoever reaches the machine, not to it alone.
         self.address = parts["address"]
 
@@ -140,13 +180,17 @@ class Runner:
         """
         Return whose the line is that this code prints.
         """
-        if not self.marked:
-            return ""
         if self.batch:
             return self.index
         services = sys.modules.get("fal_core_worker.services")
         request = services.request_id.get() if services is not None else ""
         return f"request {request}" if request else ""
+
+    def below(self) -> str:
+        """
+        Return whose a line below Python is.
+        """
+        return self.index
 
     def write(self, level: str, line: str) -> None:
         stream = sys.stderr if level in ("WARNING", "ERROR", "STDERR") else sys.stdout
@@ -285,18 +329,17 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner | None = None) -> Any:
 
     runner = runner or Runner(parts)
     before, nested.runner = nested.runner, runner
-    streams = sys.stdout, sys.stderr
-    outputs = [Output(stream, runner.owner) for stream in streams]
-    sys.stdout, sys.stderr = outputs  # type: ignore[assignment]
+    printed = Printed(runner.owner, runner.below) if parts["marked"] else None
+    if printed is not None:
+        runner.output = printed.output
     frames = Frames()
     try:
         _run(parts, ports, frames, runner)
     finally:
-        for output in outputs:
-            output.finish()
-        sys.stdout, sys.stderr = streams
         nested.runner = before
-        wait_until_read()
+        if printed is not None:
+            printed.finish()
+            wait_until_read()
     return OUTCOME, frames.outcome, frames.items
 
 

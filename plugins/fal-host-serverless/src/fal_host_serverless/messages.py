@@ -4,12 +4,14 @@ Messages: what the service says of a run, as events.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fal_core.calls import Call
 from fal_core.events import Level, Log, Source
 from fal_host_serverless import settings
+from fal_core_worker.outputs import LEVELS
 from fal_host_serverless.arrival import MARK
 
 #: The states of a run.
@@ -20,30 +22,35 @@ _QUIET = ("TRACE", "DEBUG")
 
 class Lines:
     """
-    Whose the lines of each standard stream are, as lines among them say.
+    Reads the lines of a call, some of which say what they are.
     """
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._owners: dict[str, str] = {}
+        self._parts: dict[str, str] = {}
 
-    def is_mark(self, level: str, line: str) -> bool:
+    def read(self, line: str, level: Level, time: float) -> Log | None:
         """
-        Take *line* if it says whose the following ones are.
+        Return the line as it was printed; None for a part of one.
         """
-        if not line.startswith(MARK):
-            return False
-        self._owners[level] = line.removeprefix(MARK)
-        return True
-
-    def owner(self, level: str) -> tuple[str, str | None]:
-        """
-        Return the ids of the call, and of the request, of a line.
-        """
-        kind, _, identity = self._owners.get(level, "").partition(" ")
+        text, mark, rest = line.rpartition(MARK)
+        number, _, rest = rest.partition(":")
+        flags, separator, owner = rest.partition(":")
+        if not (mark and separator and number.isdigit() and int(number) < len(LEVELS)):
+            # What guesses levels has one for what it cannot guess.
+            level = "STDOUT" if level == "INFO" else level
+            return Log(line, level, "USER", time, self._call.id)
+        if "e" in flags:
+            text = self._parts.pop(owner, "") + json.loads(text)
+        if "+" in flags:
+            self._parts[owner] = text
+            return None
+        kind, _, identity = owner.partition(" ")
+        known: Level = LEVELS[int(number)]  # type: ignore[assignment]
         if kind == "item":
-            return f"{self._call.id}/{identity}", None
-        return self._call.id, identity if kind == "request" else None
+            return Log(text, known, "USER", time, f"{self._call.id}/{identity}")
+        request = identity if kind == "request" else None
+        return Log(text, known, "USER", time, self._call.id, request)
 
 
 def read_logs(logs: Iterable[Any], lines: Lines | None = None) -> Iterator[Log]:
@@ -56,16 +63,17 @@ def read_logs(logs: Iterable[Any], lines: Lines | None = None) -> Iterator[Log]:
     import isolate_proto
 
     for log in logs:
-        level: Level = isolate_proto.LogLevel.Name(log.level)  # type: ignore[assignment]
-        source: Source = isolate_proto.LogSource.Name(log.source)  # type: ignore[assignment]
+        level: Level = isolate_proto.LogLevel.Name(log.level)
+        source: Source = isolate_proto.LogSource.Name(log.source)
         time = log.timestamp.seconds + log.timestamp.nanos / 1e9
         if source != "USER":
             yield Log(log.message, level, source, time)
             continue
-        if lines is not None and lines.is_mark(level, log.message):
-            continue
-        owner, request = (None, None) if lines is None else lines.owner(level)
-        yield Log(log.message, level, source, time, owner, request)
+        read = None if lines is None else lines.read(log.message, level, time)
+        if lines is None:
+            yield Log(log.message, level, source, time)
+        elif read is not None:
+            yield read
 
 
 def read_urls(urls: Any) -> Mapping[str, str]:
