@@ -35,7 +35,13 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
     folder = tmp_path_factory.mktemp("settings")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("FAL_KEY_ID", "FAL_KEY_SECRET", "FAL_HOST", "FAL_REST_HOST", "FAL_PROFILE"):
+        for name in (
+            "FAL_KEY_ID",
+            "FAL_KEY_SECRET",
+            "FAL_HOST",
+            "FAL_REST_HOST",
+            "FAL_PROFILE",
+        ):
             patch.delenv(name, raising=False)
         patch.setenv("FAL_CONFIG_PATH", str(folder / "config.toml"))
         patch.setenv("FAL_KEY", "kid:ksecret")
@@ -49,7 +55,9 @@ def agent_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     A Python of this minor that has isolate and nothing of fal-core.
     """
-    return relays.make_agent_environment(tmp_path_factory.mktemp("agent") / "venv", sys.executable)  # type: ignore[no-any-return]
+    return relays.make_agent_environment(
+        tmp_path_factory.mktemp("agent") / "venv", sys.executable
+    )  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session")

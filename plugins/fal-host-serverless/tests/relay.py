@@ -47,6 +47,7 @@ server.wait()
 end()
 """
 
+_AGENT_NEEDS = ("isolate[build]", "cloudpickle", "tblib")
 _SERVER_VARIABLES = {
     "ISOLATE_INHERIT_FROM_LOCAL": "1",
     "ISOLATE_GRPC_CALL_MAX_SEND_MESSAGE_LENGTH": "-1",
@@ -67,8 +68,7 @@ def make_agent_environment(folder: Path, python: str) -> Path:
     subprocess.run([uv, "venv", "-q", "--python", python, folder], check=True, env=variables)
     executable = folder / "bin/python"
     subprocess.run(
-        [uv, "pip", "install", "-q", "--python", executable]
-        + ["isolate[build]", "cloudpickle", "tblib"],
+        [uv, "pip", "install", "-q", "--python", executable, *_AGENT_NEEDS],
         check=True,
         env=variables,
     )
@@ -105,7 +105,10 @@ class IsolateServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        options = [
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+        ]
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", options=options)
         try:
             grpc.channel_ready_future(self.channel).result(PATIENCE)
@@ -248,11 +251,9 @@ class Relay(isolate_proto.IsolateControllerServicer):
         names = {name: self.secrets[name] for name in request.secrets.names}
         ports = {}
         if machine.HasField("exposed_port"):
-            own = getattr(request, "_own_ports", False)
             port = free_port() if machine.exposed_port == 8080 else machine.exposed_port
             ports = {"exposed_port": port, "exposed_metrics_port": free_port()}
             url = f"http://127.0.0.1:{port}"
-            del own
         if names or ports:
             composed = Composed(_WITH, data=data, secrets=names, ports=ports)
             data = pickle.dumps(composed)

@@ -258,7 +258,8 @@ def prepare(parts: dict[str, Any]) -> Any:
     state = kept()
     space: dict[str, Any] = {"__name__": "fal_core_archives"}
     exec(parts["archives"], space)
-    path = unpack(*parts["worker"], space["unpack"])
+    digest, packed = parts["worker"]
+    path = unpack(digest, packed, space["unpack"])
     loaded = sys.modules.get("fal_core_worker")
     if loaded is None or not str(loaded.__file__).startswith(path):
         # Another version may have come with an earlier call.
@@ -292,6 +293,7 @@ def _import_first(path: str, version: str) -> None:
     sys.path.insert(0, path)
     try:
         import cloudpickle  # noqa: F401
+
         import fal_core_worker.main  # noqa: F401
     finally:
         sys.path.remove(path)
@@ -357,7 +359,7 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None
             run_batch(function, raw, arguments, frames, runner)
         else:
             args, kwargs = arguments
-            for name, port in zip(("exposed_port", "exposed_metrics_port"), ports):
+            for name, port in zip(("exposed_port", "exposed_metrics_port"), ports, strict=True):
                 if port is not None:
                     kwargs[name] = port
             value = finish(function(*args, **kwargs))
@@ -409,8 +411,6 @@ def serve(parts: dict[str, Any], ports: Any) -> Any:
     """
     import asyncio
     import signal
-
-    ends: asyncio.Future[Any]
 
     async def wait() -> Any:
         loop = asyncio.get_running_loop()

@@ -61,13 +61,13 @@ def stub(host: str) -> Any:
     Return the RPCs of the service at *host*.
     """
     import grpc
-    import isolate_proto
+    from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
     key = (host, settings.test_mode())
     with _lock:
         if key not in _channels:
             _channels[key] = grpc.secure_channel(host, security(), options=options())
-        return isolate_proto.IsolateControllerStub(_channels[key])
+        return IsolateControllerStub(_channels[key])  # type: ignore[no-untyped-call]
 
 
 def close() -> None:

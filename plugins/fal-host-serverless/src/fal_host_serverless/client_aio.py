@@ -221,14 +221,14 @@ class AsyncServerlessClient(Connection):
             FalServerlessError: It does not do what is asked.
         """
         import grpc
-        import isolate_proto
+        from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
         address = self.address
         if self._channel is None:
             self._channel = grpc.aio.secure_channel(
                 address, channels.security(), options=channels.options()
             )
-        stub: Any = isolate_proto.controller_pb2_grpc.IsolateControllerStub(self._channel)
+        stub: Any = IsolateControllerStub(self._channel)  # type: ignore[no-untyped-call]
         metadata = self.credentials.metadata()
         with translated(address):
             method = getattr(stub, operation.rpc)

@@ -17,7 +17,7 @@ from fal_core.errors import FalServerlessError, OptionError
 from fal_core.events import Log
 from fal_core.functions import IsolatedFunction
 from fal_core.waiters import print_log
-from fal_host_serverless import files, preparations, projects, registering, requests, settings
+from fal_host_serverless import files, preparations, projects, registering, settings
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -70,7 +70,9 @@ class Deployment:
         """
         Return the files of this machine that travel.
         """
-        return preparations.local_files(self.host, self.call.environment, self.call.host_options)
+        return preparations.local_files(
+            self.host, self.call.environment, self.call.host_options
+        )
 
     @property
     def endpoints(self) -> list[str]:
@@ -260,7 +262,9 @@ def resolve(app_ref: str | tuple[str, str | None] | None) -> projects.Declared:
         )
     known = projects.names(path)
     if app_ref is None and len(known) != 1:
-        raise OptionError(f"{path} declares several applications. Name one: {', '.join(known)}.")
+        raise OptionError(
+            f"{path} declares several applications. Name one: {', '.join(known)}."
+        )
     return projects.read_app(path, app_ref or known[0])
 
 
@@ -295,5 +299,5 @@ def get_user(client: SyncServerlessClient) -> User:
 
 
 def _name_of(function: IsolatedFunction[..., Any]) -> str:
-    name = function.app_name or getattr(function.raw_func, "__name__", "application")
-    return requests.plain_name(name, None).replace("_", "-")
+    name = function.app_name or getattr(function.raw_func, "__name__", None)
+    return (name or "application").replace("_", "-")

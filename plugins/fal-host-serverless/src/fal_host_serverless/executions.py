@@ -20,7 +20,7 @@ from fal_core.errors import (
     HostError,
     StartupTimeout,
 )
-from fal_core.events import Event, Exited, Log, Outcome, Phase, Ready, Sink, Started, State
+from fal_core.events import Event, Exited, Log, Phase, Ready, Sink, Started, State
 from fal_core_worker.frames import Frame
 from fal_host_serverless import channels, envelopes, messages, probes
 from fal_host_serverless.failures import RunFailed, RunFailedInside, translate_run
@@ -225,5 +225,3 @@ class ServerlessExecution:
         except grpc.RpcError:
             # What cannot be drained is ended.
             self.cancel(0.0)
-
-

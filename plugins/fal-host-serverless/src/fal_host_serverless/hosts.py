@@ -67,7 +67,9 @@ class FalServerlessHost(Host[..., Any]):
         Return the host at *url*, as in ``serverless://localhost:6001``.
         """
         address = url.removeprefix(cls.name).removeprefix("://").rstrip("/")
-        if "/" in address or (not address and url.rstrip("/") not in (cls.name, f"{cls.name}:")):
+        if "/" in address or (
+            not address and url.rstrip("/") not in (cls.name, f"{cls.name}:")
+        ):
             raise OptionError(
                 f"{url!r} is no address of a service. Write as in 'serverless://host:port', "
                 "or 'serverless' for the usual one."

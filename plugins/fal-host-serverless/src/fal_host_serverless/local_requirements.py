@@ -92,8 +92,8 @@ def read_listing(path: Path) -> Iterator[str]:
     Yield the requirements that a file lists, one a line or those of a project.
     """
     if path.suffix == ".toml":
-        yield from tomllib.loads(path.read_text("utf-8")).get("project", {}).get(
-            "dependencies", ()
+        yield from (
+            tomllib.loads(path.read_text("utf-8")).get("project", {}).get("dependencies", ())
         )
         return
     for line in path.read_text("utf-8").splitlines():

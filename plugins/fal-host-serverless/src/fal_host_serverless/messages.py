@@ -10,8 +10,8 @@ from typing import Any
 
 from fal_core.calls import Call
 from fal_core.events import Level, Log, Source
-from fal_host_serverless import settings
 from fal_core_worker.outputs import LEVELS
+from fal_host_serverless import settings
 from fal_host_serverless.arrival import MARK
 
 #: The states of a run.

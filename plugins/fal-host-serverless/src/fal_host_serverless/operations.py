@@ -176,7 +176,9 @@ def kill_runner(runner_id: str) -> Operation[None]:
     """
     import isolate_proto
 
-    return Operation("KillRunner", isolate_proto.KillRunnerRequest(runner_id=runner_id), _nothing)
+    return Operation(
+        "KillRunner", isolate_proto.KillRunnerRequest(runner_id=runner_id), _nothing
+    )
 
 
 # -- keys --------------------------------------------------------------------------
@@ -200,7 +202,9 @@ def create_key(
     message = _set(
         isolate_proto.CreateUserKeyRequest(policy_preset=_PRESETS[known]), alias=description
     )
-    return Operation("CreateUserKey", message, lambda answer: (answer.key_id, answer.key_secret))
+    return Operation(
+        "CreateUserKey", message, lambda answer: (answer.key_id, answer.key_secret)
+    )
 
 
 def list_keys() -> Operation[list[values.UserKeyInfo]]:
@@ -222,7 +226,9 @@ def revoke_key(key_id: str) -> Operation[None]:
     """
     import isolate_proto
 
-    return Operation("RevokeUserKey", isolate_proto.RevokeUserKeyRequest(key_id=key_id), _nothing)
+    return Operation(
+        "RevokeUserKey", isolate_proto.RevokeUserKeyRequest(key_id=key_id), _nothing
+    )
 
 
 # -- secrets -----------------------------------------------------------------------
@@ -278,9 +284,7 @@ def list_environments() -> Operation[list[values.EnvironmentInfo]]:
     )
 
 
-def create_environment(
-    name: str, description: str | None
-) -> Operation[values.EnvironmentInfo]:
+def create_environment(name: str, description: str | None) -> Operation[values.EnvironmentInfo]:
     """
     Create an environment of the service.
     """

@@ -140,8 +140,8 @@ def _lines(table: Mapping[str, Any], where: tuple[str, ...]) -> list[str]:
         lines.insert(0, f"[{'.'.join(map(_key, where))}]")
     for key, value in table.items():
         if isinstance(value, Mapping):
-            lines += ["", *_lines(value, (*where, key))] if lines else _lines(
-                value, (*where, key)
+            lines += (
+                ["", *_lines(value, (*where, key))] if lines else _lines(value, (*where, key))
             )
     return lines
 
@@ -156,7 +156,11 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items())
+            + "}"
+        )
     if isinstance(value, str | bool | int | float):
         # What JSON makes of them is TOML too.
         return json.dumps(value, ensure_ascii=False)

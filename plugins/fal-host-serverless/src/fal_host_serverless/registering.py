@@ -71,7 +71,9 @@ def register(
     with translated(host.address):
         stream = stub.RegisterApplication(request, metadata=host.credentials.metadata())
         for message in stream:
-            logs = [each for each in messages.read_logs(message.logs) if messages.is_wanted(each)]
+            logs = [
+                each for each in messages.read_logs(message.logs) if messages.is_wanted(each)
+            ]
             for each in logs:
                 tell(each)
             if message.HasField("result"):
@@ -100,7 +102,7 @@ def register_request(
     options = call.host_options
     prepared = preparations.prepare(host, call.environment, options, log)
     strategy = registration.strategy.upper()
-    if strategy not in isolate_proto.DeploymentStrategy.keys():
+    if strategy not in ("RECREATE", "ROLLING"):
         raise FalServerlessError(
             f"A deployment is 'recreate' or 'rolling', not {registration.strategy!r}."
         )

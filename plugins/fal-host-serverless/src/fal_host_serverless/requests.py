@@ -195,7 +195,9 @@ def files(sent: Iterable[SentFile]) -> list[isolate_proto.File]:
     """
     import isolate_proto
 
-    return [isolate_proto.File(hash=each.hash, relative_path=each.relative_path) for each in sent]
+    return [
+        isolate_proto.File(hash=each.hash, relative_path=each.relative_path) for each in sent
+    ]
 
 
 def health_check(config: Any) -> isolate_proto.ApplicationHealthCheckConfig | None:
@@ -209,9 +211,14 @@ def health_check(config: Any) -> isolate_proto.ApplicationHealthCheckConfig | No
 
     if config is None:
         return None
-    names = ("path", "start_period_seconds", "timeout_seconds", "failure_threshold")
-    read = config.get if isinstance(config, Mapping) else lambda name: getattr(config, name, None)
-    values = {name: read(name) for name in (*names, "call_regularly", "method")}
+    names = (
+        *("path", "start_period_seconds", "timeout_seconds", "failure_threshold"),
+        *("call_regularly", "method"),
+    )
+    if isinstance(config, Mapping):
+        values = {name: config.get(name) for name in names}
+    else:
+        values = {name: getattr(config, name, None) for name in names}
     if not values["path"]:
         raise OptionError(
             "Option 'health_check_config' has no path. Write as in {'path': '/health'}."
