@@ -88,3 +88,32 @@ def host(address: str) -> Any:
     from fal_host_serverless import FalServerlessHost
 
     return FalServerlessHost(address)
+
+
+recorders = _load("recorder")
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """
+    A service that writes down what it is asked; it is where the environment says.
+    """
+    from fal_host_serverless import channels
+
+    recorder = recorders.Recorder()
+    with relays.serving(recorder) as address:
+        monkeypatch.setenv("FAL_GRPC_HOST", address)
+        recorder.address = address
+        yield recorder
+        channels.close()
+
+
+@pytest.fixture
+def rest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """
+    The REST service beside it.
+    """
+    rest = recorders.RestRecorder()
+    with recorders.serving_rest(rest) as address:
+        monkeypatch.setenv("FAL_REST_HOST", address)
+        yield rest

@@ -9,6 +9,7 @@ that it started are ended together, as the machine of a runner would be.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
 import signal
@@ -175,7 +176,9 @@ class Relay(isolate_proto.IsolateControllerServicer):
         self._idle: list[IsolateServer] = []
         self._running: dict[str, IsolateServer] = {}
         self._lock = threading.Lock()
-        self._turns = threading.Semaphore(RUNS)
+        # Who came first has the first turn.
+        self._queue: list[object] = []
+        self._turn = threading.Condition()
         self._numbers = iter(range(1, 1 << 30))
 
     # -- servers -----------------------------------------------------------------
@@ -213,14 +216,21 @@ class Relay(isolate_proto.IsolateControllerServicer):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"There is no Python {version}")
         over = threading.Event()
         context.add_callback(over.set)
-        while not self._turns.acquire(timeout=0.05):
-            if over.is_set():
-                return
+        turn = object()
+        with self._turn:
+            self._queue.append(turn)
         try:
+            with self._turn:
+                while turn not in [*itertools.islice(self._queue, RUNS)]:
+                    self._turn.wait(0.05)
+                    if over.is_set():
+                        return
             server = self._take(python)
             yield from self._run(request, context, server, over)
         finally:
-            self._turns.release()
+            with self._turn:
+                self._queue.remove(turn)
+                self._turn.notify_all()
 
     def _run(self, request: Any, context: Any, server: IsolateServer, over: Any) -> Any:
         number = str(next(self._numbers))

@@ -30,7 +30,8 @@ SLOTS = 64
 #: Seconds to wait until the agent has read what was printed.
 PATIENCE = 1.0
 
-_STARTED, _ITEM, _OUTCOME = 33, 35, 38
+#: The kind of the one frame that is taken: the end of the call.
+_OUTCOME = 38
 
 
 class Arrival:
@@ -61,8 +62,7 @@ class Frames:
     """
 
     def __init__(self) -> None:
-        self.outcome: tuple[int, Any, list[bytes]] | None = None
-        self.items: list[tuple[int, int, Any, list[bytes]]] = []
+        self.outcome: tuple[int, bytes, list[bytes]] = (0, b"", [])
 
     def send(
         self,
@@ -76,8 +76,6 @@ class Frames:
         copies = [bytes(buffer) for buffer in buffers]
         if kind == _OUTCOME:
             self.outcome = (a, bytes(data), copies)
-        elif kind == _ITEM:
-            self.items.append((a, b, bytes(data), copies))
 
 
 class Printed:
@@ -89,7 +87,7 @@ class Printed:
     at its end what it is, and what is left of it there is in whole.
     """
 
-    def __init__(self, owner: Any, below: Any) -> None:
+    def __init__(self, owner: Any) -> None:
         from fal_core_worker.outputs import Output
 
         self.saved = [os.dup(number) for number in range(3)]
@@ -100,7 +98,7 @@ class Printed:
         self.over = threading.Event()
         self.output = Output(self.tell)
         self.output.current = lambda: (0, owner())
-        self.output.current_below = lambda: (0, below())
+        self.output.current_below = lambda: (0, "")
         self.output.install()
         self.thread = threading.Thread(target=self.watch, name="output", daemon=True)
         self.thread.start()
@@ -168,8 +166,6 @@ class Runner:
     """
 
     def __init__(self, parts: dict[str, Any]) -> None:
-        self.index = ""
-        self.batch = parts["batch"]
         self.drain: Any = None
         self.draining = False
         self.output: Any = self
@@ -180,17 +176,9 @@ class Runner:
         """
         Return whose the line is that this code prints.
         """
-        if self.batch:
-            return self.index
         services = sys.modules.get("fal_core_worker.services")
         request = services.request_id.get() if services is not None else ""
         return f"request {request}" if request else ""
-
-    def below(self) -> str:
-        """
-        Return whose a line below Python is.
-        """
-        return self.index
 
     def write(self, level: str, line: str) -> None:
         stream = sys.stderr if level in ("WARNING", "ERROR", "STDERR") else sys.stdout
@@ -331,7 +319,7 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner | None = None) -> Any:
 
     runner = runner or Runner(parts)
     before, nested.runner = nested.runner, runner
-    printed = Printed(runner.owner, runner.below) if parts["marked"] else None
+    printed = Printed(runner.owner) if parts["marked"] else None
     if printed is not None:
         runner.output = printed.output
     frames = Frames()
@@ -342,7 +330,7 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner | None = None) -> Any:
         if printed is not None:
             printed.finish()
             wait_until_read()
-    return OUTCOME, frames.outcome, frames.items
+    return OUTCOME, *frames.outcome
 
 
 def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None:
@@ -354,15 +342,11 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None
     try:
         function, raw = find_function(parts)
         arguments = opening.open_arguments(Sealed(*parts["arguments"]), raw)
-        value = None
-        if parts["batch"]:
-            run_batch(function, raw, arguments, frames, runner)
-        else:
-            args, kwargs = arguments
-            for name, port in zip(("exposed_port", "exposed_metrics_port"), ports, strict=True):
-                if port is not None:
-                    kwargs[name] = port
-            value = finish(function(*args, **kwargs))
+        args, kwargs = arguments
+        for name, port in zip(("exposed_port", "exposed_metrics_port"), ports, strict=True):
+            if port is not None:
+                kwargs[name] = port
+        value = finish(function(*args, **kwargs))
     except BaseException as error:
         if isinstance(error, SystemExit) and runner.draining:
             send_value(frames, 0, None, raw)
@@ -370,23 +354,6 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None
             send_error(frames, 0, error, raw)
     else:
         send_value(frames, 0, value, raw)
-
-
-def run_batch(function: Any, raw: Any, calls: Any, frames: Any, runner: Runner) -> None:
-    """
-    Run the items of a batch one after the other.
-    """
-    from fal_core_worker import opening
-    from fal_core_worker.slots import RAISED, VALUE, send_items
-
-    outcomes: list[tuple[int, Any]] = []
-    for index, (args, kwargs) in enumerate(calls):
-        runner.index = f"item {index}"
-        try:
-            outcomes.append((VALUE, finish(function(*args, **kwargs))))
-        except BaseException as error:
-            outcomes.append((RAISED, opening.seal_error(error, raw).data))
-    send_items(frames, 0, outcomes, 0, raw)
 
 
 def finish(value: Any) -> Any:

@@ -12,13 +12,12 @@ import functools
 import io
 import pickle
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fal_core.calls import Call, SealedFunction, SourceArchive
 from fal_core.errors import HostError
-from fal_core.events import Event, Item, Outcome
+from fal_core.events import Outcome
 from fal_core.sources import worker_archive
 from fal_core_worker import archives, frames
 from fal_core_worker.seals import Sealed
@@ -58,7 +57,7 @@ def seal(
 
         current_folder: Whether modules of the working directory are importable.
 
-        marked: Whether lines of an item, or of a request, are told apart.
+        marked: Whether lines say whose they are, and arrive as they were printed.
     """
     import cloudpickle
 
@@ -72,7 +71,6 @@ def seal(
         "function": _pack_function(call.function),
         "setup": None if call.setup is None else _pack_function(call.setup),
         "arguments": (bytes(arguments.data), [bytes(each) for each in arguments.buffers]),
-        "batch": call.batch,
         "serve": call.gateway.serve,
         "marked": marked,
         "folder": folder,
@@ -82,23 +80,20 @@ def seal(
     return pickle.dumps(_Arriving(parts), 4)
 
 
-def open_outcome(definition: bytes) -> Iterator[Event]:
+def open_outcome(definition: bytes) -> Outcome:
     """
-    Yield the items and the outcome in what the agent returned.
+    Return the outcome in what the agent returned.
 
     Raises:
         RunFailedInside: It is something else.
     """
     try:
-        word, outcome, items = _PlainUnpickler(io.BytesIO(definition)).load()
+        word, ended, data, buffers = _PlainUnpickler(io.BytesIO(definition)).load()
         if word != arrival.OUTCOME:
             raise ValueError("it is of another version")
-        ended, data, buffers = outcome
     except Exception as error:
         raise RunFailedInside(f"What the run returned is no outcome: {error}") from error
-    for first, count, sealed, beside in items:
-        yield Item(Sealed(sealed, beside), first, count)
-    yield Outcome(Sealed(data, buffers), ended == frames.ENDED_RAISED)
+    return Outcome(Sealed(data, buffers), ended == frames.ENDED_RAISED)
 
 
 def failure_of(value: Any) -> HostError:

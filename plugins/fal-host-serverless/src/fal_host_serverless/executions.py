@@ -20,7 +20,7 @@ from fal_core.errors import (
     HostError,
     StartupTimeout,
 )
-from fal_core.events import Event, Exited, Log, Phase, Ready, Sink, Started, State
+from fal_core.events import Exited, Log, Outcome, Phase, Ready, Sink, State
 from fal_core_worker.frames import Frame
 from fal_host_serverless import channels, envelopes, messages, probes
 from fal_host_serverless.failures import RunFailed, RunFailedInside, translate_run
@@ -49,7 +49,7 @@ class ServerlessExecution:
         self._grace = 0.0
         self._phase: Phase = "queued"
         self._answered = False
-        self._outcome: list[Event] = []
+        self._outcome: Outcome | None = None
         self._failure: HostError | None = None
         self._url: str | None = None
         self._built: deque[str] = deque(maxlen=_LINES)
@@ -92,22 +92,22 @@ class ServerlessExecution:
         try:
             self._run()
         except grpc.RpcError as error:
-            if not self._outcome and self._failure is None:
+            if self._outcome is None and self._failure is None:
                 reason = self._explain(error)
         except FalCoreError as error:
             reason = error if isinstance(error, HostError) else RunFailed(str(error))
         except Exception as error:
             reason = RunFailed(f"The call could not be sent: {error}")
             reason.__cause__ = error
-        if self._cancelled and not self._outcome:
+        if self._cancelled and self._outcome is None:
             reason = Cancelled()
             self._await_end()
         reason = reason or self._failure
-        if not self._outcome and reason is None:
+        if self._outcome is None and reason is None:
             reason = RunFailedInside("The run ended without a result.")
-        for event in self._outcome:
-            self._sink(event)
-        self._sink(Exited(reason=None if self._outcome else reason))
+        if self._outcome is not None:
+            self._sink(self._outcome)
+        self._sink(Exited(reason=reason if self._outcome is None else None))
 
     def _run(self) -> None:
         from fal_host_serverless.running import run_request
@@ -123,7 +123,7 @@ class ServerlessExecution:
         try:
             for message in self._stream:
                 self._take(message)
-                if self._outcome and ending is None:
+                if self._outcome is not None and ending is None:
                     ending = threading.Timer(_ENDING, self._stream.cancel)
                     ending.daemon = True
                     ending.start()
@@ -144,15 +144,10 @@ class ServerlessExecution:
             if value.was_it_raised:
                 self._failure = envelopes.failure_of(value)
             else:
-                self._keep([*envelopes.open_outcome(value.definition)])
+                # What was printed may still follow it.
+                self._outcome = envelopes.open_outcome(value.definition)
         if message.status.state == messages.FAILED:
             self._failure = RunFailedInside("The service failed while it ran the call.")
-
-    def _keep(self, outcome: list[Event]) -> None:
-        # What was printed may still follow the result.
-        if self.call.batch:
-            self._sink(Started(self.call.batch))
-        self._outcome = outcome
 
     def _note(self, log: Log) -> None:
         if log.source == "BUILDER":
@@ -180,11 +175,9 @@ class ServerlessExecution:
 
     def _explain(self, error: grpc.RpcError) -> HostError:
         """
-        Return why the run ended, and note what of a batch may have run.
+        Return why the run ended.
         """
         phase = "running" if self._answered else self._phase
-        if phase == "running" and self.call.batch:
-            self._sink(Started(self.call.batch))
         timeout = self.call.host_options.startup_timeout
         code = error.code() if hasattr(error, "code") else None
         if code == grpc.StatusCode.DEADLINE_EXCEEDED and timeout and self._url is None:

@@ -50,7 +50,9 @@ class FalServerlessHost(Host[..., Any]):
     capabilities: ClassVar[Capabilities] = Capabilities(
         kinds=frozenset({"conda", "container", "virtualenv"}),
         concurrency=16,
+        # A call gives what it returned once it has ended: nothing of it comes before.
         stream=False,
+        batch=False,
         home_calls=False,
         secrets=True,
         serve=True,

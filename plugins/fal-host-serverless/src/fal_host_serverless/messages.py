@@ -47,8 +47,6 @@ class Lines:
             return None
         kind, _, identity = owner.partition(" ")
         known: Level = LEVELS[int(number)]  # type: ignore[assignment]
-        if kind == "item":
-            return Log(text, known, "USER", time, f"{self._call.id}/{identity}")
         request = identity if kind == "request" else None
         return Log(text, known, "USER", time, self._call.id, request)
 
