@@ -124,7 +124,9 @@ def plain(name: str, request: Any, *, served: bool) -> dict[str, Any]:
         # Each side's server needs other things.
         configuration = told["environments"][0]["configuration"]
         listed = configuration.pop("requirements")
-        entries = [each for layer in listed for each in ([layer] if isinstance(layer, str) else layer)]
+        entries = [
+            each for layer in listed for each in ([layer] if isinstance(layer, str) else layer)
+        ]
         configuration["wanted"] = [each for each in entries if each == "cowsay"]
         told.pop("metadata", None)
     return {"rpc": name, **told}
@@ -164,9 +166,7 @@ def test_requests_are_those_of_the_sdk(
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    subprocess.run(
-        [sdk, script], input=json.dumps(work), text=True, check=True, env=variables
-    )
+    subprocess.run([sdk, script], input=json.dumps(work), text=True, check=True, env=variables)
     theirs, recorder.asked = recorder.asked, []
     assert len(theirs) == len(DECLARATIONS) + len(REGISTRATIONS)
 
@@ -182,5 +182,7 @@ def test_requests_are_those_of_the_sdk(
     for index, (one, other) in enumerate(zip(theirs, ours, strict=True)):
         served = index < len(DECLARATIONS) and bool(DECLARATIONS[index].get("serve"))
         assert plain(*other, served=served) == plain(*one, served=served), index
-    metadata = [{key: each[key] for key in ("auth-key", "auth-key-id")} for each in recorder.metadata]
+    metadata = [
+        {key: each[key] for key in ("auth-key", "auth-key-id")} for each in recorder.metadata
+    ]
     assert metadata == [{"auth-key": "ksecret", "auth-key-id": "kid"}] * len(metadata)

@@ -5,6 +5,7 @@ Deploying: an application of a file, or of a project, becomes a revision that se
 from __future__ import annotations
 
 import os
+import sys
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -279,10 +280,21 @@ def load(ref: str) -> IsolatedFunction[..., Any]:
 
     from fal_core.cli.targets import load_target
 
+    _forget(ref.partition("::")[0])
     try:
         return load_target(ref)
     except click.ClickException as error:
         raise OptionError(error.format_message()) from error
+
+
+def _forget(place: str) -> None:
+    """
+    Have the file *place* read anew, where this process has deployed it before.
+    """
+    name = Path(place).stem
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if place.endswith(".py") and loaded == os.path.abspath(place) and name != "__main__":
+        del sys.modules[name]
 
 
 def get_user(client: SyncServerlessClient) -> User:

@@ -39,7 +39,7 @@ def listing_of(entry: str, base: Path) -> Path | None:
     """
     Return the file of a requirement that is a list of them.
     """
-    path = (base / Path(entry).expanduser()).resolve()
+    path = (base / Path(entry.removeprefix("-r ").strip()).expanduser()).resolve()
     return path if path.suffix in (".txt", ".toml") and path.is_file() else None
 
 
