@@ -206,7 +206,8 @@ class Relay(isolate_proto.IsolateControllerServicer):
     def Run(self, request: Any, context: Any) -> Iterator[Any]:
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
-        yield isolate_proto.HostedRunResult(run_id="run")
+        number = str(next(self._numbers))
+        yield isolate_proto.HostedRunResult(run_id=number)
         missing = [name for name in request.secrets.names if name not in self.secrets]
         if missing:
             context.abort(grpc.StatusCode.NOT_FOUND, f"Secret {missing[0]!r} is not set")
@@ -226,14 +227,15 @@ class Relay(isolate_proto.IsolateControllerServicer):
                     if over.is_set():
                         return
             server = self._take(python)
-            yield from self._run(request, context, server, over)
+            yield from self._run(request, context, server, over, number)
         finally:
             with self._turn:
                 self._queue.remove(turn)
                 self._turn.notify_all()
 
-    def _run(self, request: Any, context: Any, server: IsolateServer, over: Any) -> Any:
-        number = str(next(self._numbers))
+    def _run(
+        self, request: Any, context: Any, server: IsolateServer, over: Any, number: str
+    ) -> Any:
         self._running[number] = server
         done = threading.Event()
 
@@ -319,10 +321,6 @@ class Relay(isolate_proto.IsolateControllerServicer):
 
     # -- runners -----------------------------------------------------------------
 
-    def ListAliasRunners(self, request: Any, context: Any) -> Any:
-        runners = [isolate_proto.RunnerInfo(runner_id=each) for each in [*self._running]]
-        return isolate_proto.ListAliasRunnersResponse(runners=runners)
-
     def StopRunner(self, request: Any, context: Any) -> Any:
         server = self._running.get(request.runner_id)
         if server is None:
@@ -333,7 +331,7 @@ class Relay(isolate_proto.IsolateControllerServicer):
 
 def _translate(partial: Any) -> Any:
     state = isolate_proto.HostedRunStatus.State
-    result = isolate_proto.HostedRunResult(run_id="run", logs=partial.logs)
+    result = isolate_proto.HostedRunResult(logs=partial.logs)
     result.status.state = state.SUCCESS if partial.is_complete else state.IN_PROGRESS
     if partial.HasField("result"):
         result.return_value.CopyFrom(partial.result)

@@ -409,9 +409,11 @@ def test_commands(arguments: str, printed: str, asking: SyncServerlessClient, ca
 
 @pytest.mark.parametrize(
     "arguments",
-    ["apps list", "apps runners app", "apps scale app --keep-alive 1", "runners list"]
-    + ["keys list", "keys create --scope api", "secrets list", "environments list"]
-    + ["queue size app"],
+    [
+        *("apps list", "apps runners app", "apps scale app --keep-alive 1", "runners list"),
+        *("keys list", "keys create --scope api", "secrets list", "environments list"),
+        "queue size app",
+    ],
 )
 def test_commands_print_json(arguments: str, asking: SyncServerlessClient, capsys: Any):
     """

@@ -30,6 +30,8 @@ SLOTS = 64
 #: Seconds to wait until the agent has read what was printed.
 PATIENCE = 1.0
 
+#: How a call ended that was interrupted.
+INTERRUPTED = 2
 #: The kind of the one frame that is taken: the end of the call.
 _OUTCOME = 38
 
@@ -38,22 +40,29 @@ class Arrival:
     """
     A call that has arrived. Calling it runs the function.
 
-    The agent awaits what a service returns on its main thread, where it can be told
-    to end; any other call has a thread.
+    The agent awaits it on its main thread, where the call can be told to end; the
+    function itself has a thread of its own.
     """
+
+    _run_on_main_thread = True
 
     def __init__(self, parts: dict[str, Any]) -> None:
         self.parts = parts
         self.__name__ = parts["name"]
-        self._run_on_main_thread = parts["serve"]
 
     def __call__(
         self, exposed_port: int | None = None, exposed_metrics_port: int | None = None
     ) -> Any:
+        import asyncio
+
         ports = (exposed_port, exposed_metrics_port)
-        if self.parts["serve"]:
-            return serve(self.parts, ports)
-        return run(self.parts, ports)
+        runner = Runner(self.parts)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            # An agent that knows of no main thread.
+            return run(self.parts, ports, runner)
+        return attend(runner, lambda: run(self.parts, ports, runner))
 
 
 class Frames:
@@ -162,15 +171,35 @@ def encode(line: str, level: int, owner: str) -> Any:
 
 class Runner:
     """
-    What code of a call finds of the host that it runs on.
+    What code of a call finds of the host that it runs on, and how the call is ended.
     """
 
     def __init__(self, parts: dict[str, Any]) -> None:
-        self.drain: Any = None
-        self.draining = False
-        self.output: Any = self
+        self.serves = parts["serve"]
         #: Services answer to whoever reaches the machine, not to it alone.
         self.address = parts["address"]
+        self.output: Any = self
+        self.ended = False
+        self.drain: Any = None
+        self.task: Any = None
+        self.thread: int | None = None
+
+    def end(self) -> None:
+        """
+        Have a service finish what it does, and anything else be interrupted.
+        """
+        self.ended = True
+        if self.serves:
+            if self.drain is not None:
+                self.drain()
+        elif self.task is not None:
+            loop, task = self.task
+            loop.call_soon_threadsafe(task.cancel)
+        elif self.thread is not None:
+            import ctypes
+
+            raised = ctypes.py_object(KeyboardInterrupt)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), raised)
 
     def owner(self) -> str:
         """
@@ -204,7 +233,7 @@ class Runner:
 
         asyncio.set_event_loop(loop)
         self.drain = lambda: loop.call_soon_threadsafe(drain)
-        if self.draining:
+        if self.ended:
             loop.call_soon(drain)
         try:
             loop.run_until_complete(service)
@@ -309,7 +338,7 @@ def find_function(parts: dict[str, Any]) -> tuple[Any, Any]:
     return found
 
 
-def run(parts: dict[str, Any], ports: Any, runner: Runner | None = None) -> Any:
+def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
     """
     Run the call, and return how it ended.
     """
@@ -317,7 +346,6 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner | None = None) -> Any:
     prepare(parts)
     from fal_core_worker import nested
 
-    runner = runner or Runner(parts)
     before, nested.runner = nested.runner, runner
     printed = Printed(runner.owner) if parts["marked"] else None
     if printed is not None:
@@ -341,29 +369,48 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None
     raw = None
     try:
         function, raw = find_function(parts)
-        arguments = opening.open_arguments(Sealed(*parts["arguments"]), raw)
-        args, kwargs = arguments
+        args, kwargs = opening.open_arguments(Sealed(*parts["arguments"]), raw)
         for name, port in zip(("exposed_port", "exposed_metrics_port"), ports, strict=True):
-            if port is not None:
+            if port is not None and runner.serves:
                 kwargs[name] = port
-        value = finish(function(*args, **kwargs))
+        try:
+            runner.thread = threading.get_ident()
+            value = finish(function(*args, **kwargs), runner)
+        finally:
+            runner.thread = None
     except BaseException as error:
-        if isinstance(error, SystemExit) and runner.draining:
+        if not (runner.ended and isinstance(error, (KeyboardInterrupt, SystemExit))):
+            send_error(frames, 0, error, raw)
+        elif runner.serves:
             send_value(frames, 0, None, raw)
         else:
-            send_error(frames, 0, error, raw)
+            frames.outcome = (INTERRUPTED, b"", [])
     else:
         send_value(frames, 0, value, raw)
 
 
-def finish(value: Any) -> Any:
+def finish(value: Any, runner: Runner) -> Any:
     """
     Run what a function left to be run.
     """
-    if isinstance(value, types.CoroutineType):
-        import asyncio
+    import asyncio
 
-        return asyncio.run(value)
+    if isinstance(value, types.CoroutineType):
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(value)
+        runner.task = loop, task
+        if runner.ended:
+            task.cancel()
+        try:
+            return loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            if runner.ended:
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            runner.task = None
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
     if isinstance(value, (types.GeneratorType, types.AsyncGeneratorType)):
         raise TypeError(
             "A serverless host gives a call's result once it has ended, so a function "
@@ -372,47 +419,38 @@ def finish(value: Any) -> Any:
     return value
 
 
-def serve(parts: dict[str, Any], ports: Any) -> Any:
+async def attend(runner: Runner, work: Any) -> Any:
     """
-    Return a coroutine that serves until it is done, or the agent is told to end.
+    Do *work* on a thread, and end it when the agent is told to end.
     """
     import asyncio
     import signal
 
-    async def wait() -> Any:
-        loop = asyncio.get_running_loop()
-        runner = Runner(parts)
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    before = signal.signal(signal.SIGTERM, lambda *_: runner.end())
 
-        def drain(number: int, frame: Any) -> None:
-            runner.draining = True
-            if runner.drain is not None:
-                runner.drain()
+    def tell(value: Any, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(value)
+        else:
+            done.set_exception(error)
 
-        before = signal.signal(signal.SIGTERM, drain)
-        done = loop.create_future()
-
-        def work() -> None:
-            try:
-                value, error = run(parts, ports, runner), None
-            except BaseException as raised:
-                value, error = None, raised
-            loop.call_soon_threadsafe(tell, value, error)
-
-        def tell(value: Any, error: BaseException | None) -> None:
-            if done.cancelled():
-                return
-            if error is None:
-                done.set_result(value)
-            else:
-                done.set_exception(error)
-
-        threading.Thread(target=work, name="service", daemon=True).start()
+    def follow() -> None:
+        value, error = None, None
         try:
-            return await done
-        finally:
-            signal.signal(signal.SIGTERM, before)
+            value = work()
+        except BaseException as raised:
+            error = raised
+        loop.call_soon_threadsafe(tell, value, error)
 
-    return wait()
+    threading.Thread(target=follow, name="call", daemon=True).start()
+    try:
+        return await done
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def enter(folder: str | None, current: bool) -> None:

@@ -80,9 +80,9 @@ def seal(
     return pickle.dumps(_Arriving(parts), 4)
 
 
-def open_outcome(definition: bytes) -> Outcome:
+def open_outcome(definition: bytes) -> Outcome | None:
     """
-    Return the outcome in what the agent returned.
+    Return the outcome in what the agent returned; None for a call that was interrupted.
 
     Raises:
         RunFailedInside: It is something else.
@@ -93,6 +93,8 @@ def open_outcome(definition: bytes) -> Outcome:
             raise ValueError("it is of another version")
     except Exception as error:
         raise RunFailedInside(f"What the run returned is no outcome: {error}") from error
+    if ended == frames.ENDED_CANCELLED:
+        return None
     return Outcome(Sealed(data, buffers), ended == frames.ENDED_RAISED)
 
 

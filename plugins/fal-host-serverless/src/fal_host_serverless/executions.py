@@ -22,7 +22,7 @@ from fal_core.errors import (
 )
 from fal_core.events import Exited, Log, Outcome, Phase, Ready, Sink, State
 from fal_core_worker.frames import Frame
-from fal_host_serverless import channels, envelopes, messages, probes
+from fal_host_serverless import channels, envelopes, messages, probes, requests
 from fal_host_serverless.failures import RunFailed, RunFailedInside, translate_run
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the service may take to end a run that has its result.
 _ENDING = 10.0
+#: Seconds that the service may take to stop a runner.
+_STOPPING = 5.0
 #: How many of the builder's lines an error shows.
 _LINES = 10
 
@@ -52,6 +54,8 @@ class ServerlessExecution:
         self._outcome: Outcome | None = None
         self._failure: HostError | None = None
         self._url: str | None = None
+        self._run_id = ""
+        self._over = threading.Event()
         self._built: deque[str] = deque(maxlen=_LINES)
         self._lines = messages.Lines(call)
 
@@ -71,11 +75,15 @@ class ServerlessExecution:
 
     def cancel(self, grace: float) -> None:
         with self._lock:
-            self._cancelled = True
+            again, self._cancelled = self._cancelled, True
             self._grace = grace
             stream = self._stream
-        if stream is not None:
+        if stream is None:
+            return
+        if grace <= 0 or again or self._is_service():
             stream.cancel()
+        else:
+            threading.Thread(target=self._interrupt, name="cancel", daemon=True).start()
 
     def start(self) -> None:
         """
@@ -100,7 +108,7 @@ class ServerlessExecution:
             reason = RunFailed(f"The call could not be sent: {error}")
             reason.__cause__ = error
         if self._cancelled and self._outcome is None:
-            reason = Cancelled()
+            reason = self._failure = Cancelled()
             self._await_end()
         reason = reason or self._failure
         if self._outcome is None and reason is None:
@@ -128,10 +136,12 @@ class ServerlessExecution:
                     ending.daemon = True
                     ending.start()
         finally:
+            self._over.set()
             if ending is not None:
                 ending.cancel()
 
     def _take(self, message: Any) -> None:
+        self._run_id = message.run_id or self._run_id
         for log in messages.read_logs(message.logs, self._lines):
             self._note(log)
             if messages.is_wanted(log):
@@ -146,6 +156,8 @@ class ServerlessExecution:
             else:
                 # What was printed may still follow it.
                 self._outcome = envelopes.open_outcome(value.definition)
+                if self._outcome is None:
+                    self._failure = Cancelled()
         if message.status.state == messages.FAILED:
             self._failure = RunFailedInside("The service failed while it ran the call.")
 
@@ -198,23 +210,45 @@ class ServerlessExecution:
         while self._url and probes.is_open(self._url) and time.monotonic() < until:
             time.sleep(0.02)
 
+    def _is_service(self) -> bool:
+        return requests.exposed_port(self.call.gateway) is not None
+
     def _drain(self) -> None:
         """
-        Have the service stop the runners of this run, which finish what they do.
+        Have the service stop the runner of this run, which finishes what it does.
+        """
+        self._sink(State("draining"))
+        if not self._stop():
+            # What cannot be drained is ended.
+            self.cancel(0.0)
+
+    def _interrupt(self) -> None:
+        """
+        Have the runner of this run interrupt it, and end what goes on after that.
+        """
+        until = time.monotonic() + self._grace
+        if self._stop():
+            while not self._over.wait(0.02) and time.monotonic() < until:
+                pass
+        self._stream.cancel()
+
+    def _stop(self) -> bool:
+        """
+        Stop the runner of this run, and tell whether the service can.
+
+        It can where it calls the runner what it calls the run; elsewhere there is no
+        way to tell which of an application's runners it is.
         """
         import isolate_proto
 
-        from fal_host_serverless.running import application_name
-
-        self._sink(State("draining"))
-        stub = channels.stub(self.host.address)
+        if not self._run_id:
+            return False
+        stop = isolate_proto.StopRunnerRequest(runner_id=self._run_id)
         metadata = self.host.credentials.metadata()
         try:
-            alias = application_name(self.host, self.call)
-            listing = isolate_proto.ListAliasRunnersRequest(alias=alias, list_pending=True)
-            for runner in stub.ListAliasRunners(listing, metadata=metadata).runners:
-                stop = isolate_proto.StopRunnerRequest(runner_id=runner.runner_id)
-                stub.StopRunner(stop, metadata=metadata)
+            channels.stub(self.host.address).StopRunner(
+                stop, metadata=metadata, timeout=_STOPPING
+            )
         except grpc.RpcError:
-            # What cannot be drained is ended.
-            self.cancel(0.0)
+            return False
+        return True
