@@ -54,6 +54,8 @@ _SERVER_VARIABLES = {
     "ISOLATE_GRPC_CALL_MAX_SEND_MESSAGE_LENGTH": "-1",
     "ISOLATE_GRPC_CALL_MAX_RECEIVE_MESSAGE_LENGTH": "-1",
     "ISOLATE_SHUTDOWN_GRACE_PERIOD": "1",
+    # With it gRPC blocks a process of the agent that is forked twice.
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
 }
 
@@ -290,7 +292,7 @@ class Relay(isolate_proto.IsolateControllerServicer):
         """
         machine = request.machine_requirements
         limit = machine.startup_timeout if machine.HasField("startup_timeout") else None
-        path = request.health_check_config.path
+        check = request.health_check_config
         taken: list[Any] = []
         ended = threading.Event()
 
@@ -311,7 +313,7 @@ class Relay(isolate_proto.IsolateControllerServicer):
                 if isinstance(partial, grpc.RpcError):
                     context.abort(partial.code(), partial.details())
                 yield _translate(partial)
-            if not told and _answers(url, path):
+            if not told and _answers(url, check):
                 told = True
                 urls = isolate_proto.ServiceURLs(run=url, queue=url, playground=url)
                 yield isolate_proto.HostedRunResult(service_urls=urls)
@@ -338,13 +340,15 @@ def _translate(partial: Any) -> Any:
     return result
 
 
-def _answers(url: str, path: str) -> bool:
+def _answers(url: str, check: Any) -> bool:
     import urllib.error
     import urllib.request
 
     try:
-        if path:
-            urllib.request.urlopen(f"{url}{path}", timeout=1).close()
+        if check.path:
+            method = check.Method.Name(check.method)
+            asked = urllib.request.Request(f"{url}{check.path}", method=method)
+            urllib.request.urlopen(asked, timeout=1).close()
             return True
         host, _, port = url.removeprefix("http://").partition(":")
         socket.create_connection((host, int(port)), 0.2).close()
