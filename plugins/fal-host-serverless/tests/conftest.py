@@ -117,3 +117,11 @@ def rest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with recorders.serving_rest(rest) as address:
         monkeypatch.setenv("FAL_REST_HOST", address)
         yield rest
+
+
+@pytest.fixture(scope="session", name="relays")
+def _relays() -> ModuleType:
+    """
+    The module of the relay.
+    """
+    return relays
