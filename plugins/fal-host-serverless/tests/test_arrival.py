@@ -20,7 +20,7 @@ from fal_core import function
 from fal_core.calls import Call
 from fal_core.errors import FalCoreError, FalSerializationError
 from fal_core.events import Log
-from fal_host_serverless import FalServerlessHost, arrival, envelopes
+from fal_host_serverless import FalServerlessHost, arrival, envelopes, printing
 from fal_host_serverless.failures import RunFailedInside
 from fal_host_serverless.messages import Lines
 
@@ -177,7 +177,7 @@ def test_lines_survive_what_isolate_does_to_them(line: str, level: str, times: i
     owner = "request a:b" if times else ""
     read = Lines(CALL)
     found: list[Log] = []
-    for piece in arrival.encode(line, LEVELS.index(level), owner):
+    for piece in printing.encode(line, LEVELS.index(level), owner):
         assert len(piece) <= 4096
         parts = piece.decode("utf-8", "backslashreplace").splitlines()
         assert len(parts) == 1

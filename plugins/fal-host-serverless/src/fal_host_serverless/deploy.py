@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import sys
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -282,9 +283,24 @@ def load(ref: str) -> IsolatedFunction[..., Any]:
 
     _forget(ref.partition("::")[0])
     try:
-        return load_target(ref)
+        with _serverless_by_default():
+            return load_target(ref)
     except click.ClickException as error:
         raise OptionError(error.format_message()) from error
+
+
+@contextmanager
+def _serverless_by_default() -> Iterator[None]:
+    """
+    Have functions that name no host be of this one, while their file is read.
+    """
+    written = os.environ.get("FAL_CORE_HOST")
+    os.environ["FAL_CORE_HOST"] = written or "serverless"
+    try:
+        yield
+    finally:
+        if written is None:
+            del os.environ["FAL_CORE_HOST"]
 
 
 def _forget(place: str) -> None:

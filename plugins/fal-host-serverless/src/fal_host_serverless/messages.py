@@ -12,7 +12,7 @@ from fal_core.calls import Call
 from fal_core.events import Level, Log, Source
 from fal_core_worker.outputs import LEVELS
 from fal_host_serverless import settings
-from fal_host_serverless.arrival import MARK
+from fal_host_serverless.printing import MARK
 
 #: The states of a run.
 IN_PROGRESS, SUCCEEDED, FAILED = 0, 1, 2
