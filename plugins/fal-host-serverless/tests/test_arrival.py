@@ -224,3 +224,36 @@ def test_service_that_is_not_there_is_an_error_of_the_host():
 
     with pytest.raises(FalCoreError, match=r"127\.0\.0\.1:1"):
         nothing()
+
+
+# -- what is deployed ------------------------------------------------------------------
+
+
+def test_deployed_function_serves_in_a_stock_agent(host: Any, recorder: Any, address: str):
+    """
+    What a deployment registers is run by an agent as it stands, and answers requests.
+    """
+    import httpx
+    import isolate_proto
+
+    from fal_host_serverless import channels
+
+    @function("virtualenv", host=FalServerlessHost(recorder.address), serve=True)
+    def double(number: int) -> int:
+        print("doubling")
+        return 2 * number
+
+    deploying = FalServerlessHost(recorder.address)
+    deploying.register(double, double.options, deployment_strategy="rolling")
+    registered = recorder.last("RegisterApplication")
+    request = isolate_proto.HostedRun(
+        environments=registered.environments,
+        machine_requirements=registered.machine_requirements,
+        function=registered.function,
+    )
+    run = channels.stub(address).Run(request)
+    try:
+        url = next(each.service_urls.run for each in run if each.HasField("service_urls"))
+        assert httpx.post(url, params={"number": 4}, timeout=30).json() == 8
+    finally:
+        run.cancel()
