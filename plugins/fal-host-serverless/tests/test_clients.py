@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from fal_core import function
 from fal_core.errors import (
     Cancelled,
     FalServerlessError,
@@ -20,6 +21,7 @@ from fal_core.errors import (
 )
 from fal_host_serverless import (
     AsyncServerlessClient,
+    FalServerlessHost,
     KeyScope,
     SyncServerlessClient,
     client,
@@ -183,6 +185,26 @@ def test_errors_are_told_by_their_status(
     with pytest.raises(kind, match=words) as caught:
         asking.runners.kill("r")
     assert isinstance(caught.value.__cause__, grpc.RpcError)
+
+
+def test_what_runs_code_is_sent_once(asking: SyncServerlessClient, recorder: Any):
+    """
+    A question is asked again where the service is away; a run is not, since it may
+    have begun.
+    """
+    recorder.failure = (grpc.StatusCode.UNAVAILABLE, "away")
+    with pytest.raises(FalServerlessError, match="cannot be reached"):
+        asking.keys.list()
+    assert len(recorder.asked) > 1
+    recorder.asked.clear()
+
+    @function("virtualenv", host=FalServerlessHost(recorder.address))
+    def nothing() -> None:
+        return None
+
+    with pytest.raises(FalServerlessError, match="cannot be reached"):
+        nothing()
+    assert len(recorder.asked) == 1
 
 
 def test_service_that_is_not_there_is_told():

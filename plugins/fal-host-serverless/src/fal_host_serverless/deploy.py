@@ -18,7 +18,7 @@ from fal_core.calls import AuthMode, Call
 from fal_core.errors import FalServerlessError, OptionError
 from fal_core.events import Log
 from fal_core.functions import IsolatedFunction
-from fal_core.waiters import print_log
+from fal_core.printing import print_log
 from fal_host_serverless import files, preparations, projects, registering, settings
 
 if TYPE_CHECKING:

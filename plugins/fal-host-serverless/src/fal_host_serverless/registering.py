@@ -14,7 +14,7 @@ from fal_core.errors import FalServerlessError, InternalFalServerlessError
 from fal_core.events import Log
 from fal_core.functions import IsolatedFunction
 from fal_core.options import Options
-from fal_core.waiters import print_log
+from fal_core.printing import print_log
 from fal_host_serverless import channels, envelopes, messages, preparations, requests, values
 from fal_host_serverless.failures import translated
 from fal_host_serverless.running import with_ports

@@ -69,7 +69,7 @@ def deploy(
 
     def log(line: Any) -> None:
         if not progress(line):
-            from fal_core.waiters import print_log
+            from fal_core.printing import print_log
 
             print_log(line)
 
