@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from anyio import to_thread
 
-from fal_core_worker import services
+from fal_core_worker import nested, services
 from fal_serve.listeners import bind, url_of
 from fal_serve.logs import ServerLog, log_error
 from fal_serve.metrics import Metrics
@@ -236,8 +236,10 @@ class Service:
         metrics = Metrics(servable.version)
         with contextlib.ExitStack() as stack:
             stack.enter_context(ServerLog())
-            listener = stack.enter_context(bind(settings.host, self._port))
-            probed = bind(settings.host, self._metrics_port, "port of its metrics")
+            # A host that leads requests here from another machine says so.
+            address = getattr(nested.runner, "address", None) or settings.host
+            listener = stack.enter_context(bind(address, self._port))
+            probed = bind(address, self._metrics_port, "port of its metrics")
             stack.enter_context(ProbeServer(probed, metrics, self._phase))
             if signals:
                 stack.enter_context(draining(self.drain))

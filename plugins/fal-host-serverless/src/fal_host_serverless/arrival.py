@@ -1,0 +1,389 @@
+"""
+The far end: what a stock isolate agent runs for a call.
+
+The source of this module travels inside the pickle and is executed there, so it needs
+nothing but the standard library. It unpacks the worker's source, opens the function
+with it, and returns plain values: how the call ended, and what the worker sealed.
+The agent may be of any Python, since nothing in the pickle is compiled.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import types
+from typing import Any
+
+#: Says that what the agent returns is an outcome of this version.
+OUTCOME = "fal-core outcome 1"
+#: Keeps what was opened for the calls that follow in the same agent.
+KEPT = "fal_core_arrival_kept"
+#: How many functions an agent keeps open.
+SLOTS = 64
+#: How a call ended that was interrupted.
+INTERRUPTED = 2
+#: The kind of the one frame that is taken: the end of the call.
+_OUTCOME = 38
+
+
+class Arrival:
+    """
+    A call that has arrived. Calling it runs the function.
+
+    The agent awaits it on its main thread, where the call can be told to end; the
+    function itself has a thread of its own.
+    """
+
+    _run_on_main_thread = True
+
+    def __init__(self, parts: dict[str, Any]) -> None:
+        self.parts = parts
+        self.__name__ = parts["name"]
+
+    def __call__(
+        self, exposed_port: int | None = None, exposed_metrics_port: int | None = None
+    ) -> Any:
+        import asyncio
+
+        ports = (exposed_port, exposed_metrics_port)
+        runner = Runner(self.parts)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            # An agent that knows of no main thread.
+            return run(self.parts, ports, runner)
+        return attend(runner, lambda: run(self.parts, ports, runner))
+
+
+class Frames:
+    """
+    Takes what the worker would write to its stream.
+    """
+
+    def __init__(self) -> None:
+        self.outcome: tuple[int, bytes, list[bytes]] = (0, b"", [])
+
+    def send(
+        self,
+        kind: int,
+        channel: int = 0,
+        a: int = 0,
+        b: int = 0,
+        data: Any = b"",
+        buffers: Any = (),
+    ) -> None:
+        copies = [bytes(buffer) for buffer in buffers]
+        if kind == _OUTCOME:
+            self.outcome = (a, bytes(data), copies)
+
+
+class Runner:
+    """
+    What code of a call finds of the host that it runs on, and how the call is ended.
+    """
+
+    def __init__(self, parts: dict[str, Any]) -> None:
+        self.serves = parts["serve"]
+        #: Services answer to whoever reaches the machine, not to it alone.
+        self.address = parts["address"]
+        self.output: Any = self
+        self.ended = False
+        self.drain: Any = None
+        self.task: Any = None
+        self.thread: int | None = None
+
+    def end(self) -> None:
+        """
+        Have a service finish what it does, and anything else be interrupted.
+        """
+        self.ended = True
+        if self.serves:
+            if self.drain is not None:
+                self.drain()
+        elif self.task is not None:
+            loop, task = self.task
+            loop.call_soon_threadsafe(task.cancel)
+        elif self.thread is not None:
+            import ctypes
+
+            raised = ctypes.py_object(KeyboardInterrupt)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), raised)
+
+    def owner(self) -> str:
+        """
+        Return whose the line is that this code prints.
+        """
+        services = sys.modules.get("fal_core_worker.services")
+        request = services.request_id.get() if services is not None else ""
+        return f"request {request}" if request else ""
+
+    def write(self, level: str, line: str) -> None:
+        stream = sys.stderr if level in ("WARNING", "ERROR", "STDERR") else sys.stdout
+        stream.write(f"{line}\n")
+
+    def call_home(self, number: int, args: Any, kwargs: Any) -> Any:
+        raise RuntimeError(
+            "A function on a serverless host cannot call home: nothing leads back to the "
+            "process that launched it. Call functions of the same options, which run in "
+            "place, or call the other one where this one was called."
+        )
+
+    def announce(self, urls: dict[str, str]) -> None:
+        """
+        Do nothing: the service knows by the port where it answers.
+        """
+
+    def run_service(self, service: Any, loop: Any, drain: Any) -> None:
+        """
+        Run a service in *loop*, on the thread of the call.
+        """
+        import asyncio
+
+        asyncio.set_event_loop(loop)
+        self.drain = lambda: loop.call_soon_threadsafe(drain)
+        if self.ended:
+            loop.call_soon(drain)
+        try:
+            loop.run_until_complete(service)
+        finally:
+            self.drain = None
+            asyncio.set_event_loop(None)
+            loop.close()
+
+
+def kept() -> Any:
+    """
+    Return what is kept between calls.
+    """
+    module = sys.modules.get(KEPT)
+    if module is None:
+        module = types.ModuleType(KEPT)
+        module.__dict__.update(slots={}, functions=None, paths={}, guarded=False)
+        module = sys.modules.setdefault(KEPT, module)
+    return module
+
+
+def unpack(digest: str, packed: bytes, find: Any) -> str:
+    """
+    Return where the archive *digest* is unpacked.
+    """
+    import zlib
+
+    paths = kept().paths
+    if digest not in paths:
+        paths[digest] = find(digest, zlib.decompress(packed))
+    found: str = paths[digest]
+    return found
+
+
+def prepare(parts: dict[str, Any]) -> Any:
+    """
+    Make the worker's modules importable, and return the functions that are open.
+    """
+    state = kept()
+    space: dict[str, Any] = {"__name__": "fal_core_archives"}
+    exec(parts["archives"], space)
+    if not state.guarded:
+        state.guarded = True
+        own: dict[str, Any] = {"__name__": "fal_core_descriptors"}
+        exec(parts["descriptors"], own)
+        own["keep_connections"]()
+    digest, packed = parts["worker"]
+    path = unpack(digest, packed, space["unpack"])
+    loaded = sys.modules.get("fal_core_worker")
+    if loaded is None or not str(loaded.__file__).startswith(path):
+        # Another version may have come with an earlier call.
+        _forget("fal_core_worker")
+        state.slots, state.functions = {}, None
+        _import_first(path, parts["cloudpickle"])
+    for digest, packed in parts["sources"]:
+        source = unpack(digest, packed, space["unpack"])
+        if source not in sys.path:
+            sys.path.append(source)
+    if state.functions is None:
+        from fal_core_worker.slots import Functions
+
+        state.functions = Functions()
+    return state
+
+
+def _forget(package: str) -> None:
+    for name in [*sys.modules]:
+        if name == package or name.startswith(f"{package}."):
+            del sys.modules[name]
+
+
+def _import_first(path: str, version: str) -> None:
+    """
+    Import the worker from *path*, with the sealer's cloudpickle, and what follows last.
+    """
+    other = sys.modules.get("cloudpickle")
+    if other is not None and getattr(other, "__version__", "") != version:
+        _forget("cloudpickle")
+    sys.path.insert(0, path)
+    try:
+        import cloudpickle  # noqa: F401
+
+        import fal_core_worker.main  # noqa: F401
+    finally:
+        sys.path.remove(path)
+        sys.path.append(path)
+
+
+def find_function(parts: dict[str, Any]) -> tuple[Any, Any]:
+    """
+    Return what to call, with its setup done, and the function itself.
+    """
+    import marshal
+
+    state = kept()
+    function, setup = parts["function"], parts["setup"]
+    key = (function[0], setup and setup[0])
+    if key not in state.slots:
+        if len(state.slots) >= SLOTS:
+            oldest = next(iter(state.slots))
+            slot = state.slots.pop(oldest)
+        else:
+            slot = len(state.slots)
+        state.functions.put(slot, marshal.dumps((*function, setup), 2))
+        state.slots[key] = slot
+    found: tuple[Any, Any] = state.functions.get(state.slots[key])
+    return found
+
+
+def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
+    """
+    Run the call, and return how it ended.
+    """
+    enter(parts["folder"], parts["current_folder"])
+    prepare(parts)
+    from fal_core_worker import nested
+
+    before, nested.runner = nested.runner, runner
+    space: dict[str, Any] = {"__name__": "fal_core_printing"}
+    exec(parts["printing"], space)
+    printed = space["Printed"](runner.owner) if parts["marked"] else None
+    if printed is not None:
+        runner.output = printed.output
+    frames = Frames()
+    try:
+        _run(parts, ports, frames, runner)
+    finally:
+        nested.runner = before
+        if printed is not None:
+            printed.finish()
+    return OUTCOME, *frames.outcome
+
+
+def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None:
+    from fal_core_worker import opening
+    from fal_core_worker.seals import Sealed
+    from fal_core_worker.slots import send_error, send_value
+
+    raw = None
+    try:
+        function, raw = find_function(parts)
+        args, kwargs = opening.open_arguments(Sealed(*parts["arguments"]), raw)
+        for name, port in zip(("exposed_port", "exposed_metrics_port"), ports, strict=True):
+            if port is not None and runner.serves:
+                kwargs[name] = port
+        try:
+            runner.thread = threading.get_ident()
+            value = finish(function(*args, **kwargs), runner)
+        finally:
+            runner.thread = None
+    except BaseException as error:
+        if not (runner.ended and isinstance(error, (KeyboardInterrupt, SystemExit))):
+            send_error(frames, 0, error, raw)
+        elif runner.serves:
+            send_value(frames, 0, None, raw)
+        else:
+            frames.outcome = (INTERRUPTED, b"", [])
+    else:
+        send_value(frames, 0, value, raw)
+
+
+def finish(value: Any, runner: Runner) -> Any:
+    """
+    Run what a function left to be run.
+    """
+    import asyncio
+
+    if isinstance(value, types.CoroutineType):
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(value)
+        runner.task = loop, task
+        if runner.ended:
+            task.cancel()
+        try:
+            return loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            if runner.ended:
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            runner.task = None
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+    if isinstance(value, (types.GeneratorType, types.AsyncGeneratorType)):
+        raise TypeError(
+            "A serverless host gives a call's result once it has ended, so a function "
+            "that yields cannot run there. Return a list, or serve the function."
+        )
+    return value
+
+
+async def attend(runner: Runner, work: Any) -> Any:
+    """
+    Do *work* on a thread, and end it when the agent is told to end.
+    """
+    import asyncio
+    import signal
+
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    before = signal.signal(signal.SIGTERM, lambda *_: runner.end())
+
+    def tell(value: Any, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(value)
+        else:
+            done.set_exception(error)
+
+    def follow() -> None:
+        value, error = None, None
+        try:
+            value = work()
+        except BaseException as raised:
+            error = raised
+        loop.call_soon_threadsafe(tell, value, error)
+
+    threading.Thread(target=follow, name="call", daemon=True).start()
+    try:
+        return await done
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def enter(folder: str | None, current: bool) -> None:
+    """
+    Let the files that came with the function be found.
+
+    Arguments:
+        folder: Where in ``/app`` the function's own file is. None without files.
+
+        current: Whether modules of the working directory are importable.
+    """
+    if current and "" not in sys.path:
+        sys.path.insert(0, "")
+    if folder is None or not os.path.isdir("/app"):
+        return
+    path = os.path.normpath(os.path.join("/app", folder))
+    os.makedirs(path, exist_ok=True)
+    for each in (path, "/app"):
+        if each not in sys.path:
+            sys.path.append(each)
+    os.chdir(path)

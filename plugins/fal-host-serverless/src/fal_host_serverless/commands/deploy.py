@@ -1,0 +1,122 @@
+"""
+``fal-core deploy``: put an application on the service.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fal_core.cli.outputs import print_json
+from fal_core.cli.progress import make_progress
+from fal_host_serverless.commands.options import (
+    client_options,
+    environment_option,
+    json_option,
+    make_client,
+    to_plain,
+)
+
+if TYPE_CHECKING:
+    from fal_host_serverless.deploy import Deployment, DeploymentResult
+
+
+@click.command()
+@click.argument("app", metavar="[FILE.PY::APP]", required=False)
+@click.option("--app-name", metavar="NAME", help="What the application is called.")
+@click.option(
+    "--auth",
+    type=click.Choice(["public", "private", "shared"]),
+    help="Who may reach it: anybody, its owner, or whoever has a key.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["rolling", "recreate"]),
+    help="Whether the runners before it end once new ones are ready, or at once.",
+)
+@click.option(
+    "--reset-scale/--no-reset-scale",
+    default=None,
+    help="Take the scaling of the declaration, in place of what is set.",
+)
+@click.option("--force-env-build", is_flag=True, help="Build the environment anew.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be deployed.")
+@environment_option
+@client_options
+@json_option
+def deploy(
+    app: str | None,
+    host: str | None,
+    profile: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """
+    Deploy an application of a file, or of pyproject.toml.
+
+    Without a file it is one of those under [tool.fal.apps], by its name there where
+    there are several.
+    """
+    from fal_host_serverless import deploy as deploying
+
+    deployment = deploying.prepare(make_client(host, profile), app, **options)
+    if dry_run:
+        _tell_plan(deployment, as_json=as_json)
+        return
+    progress = make_progress()
+
+    def log(line: Any) -> None:
+        if not progress(line):
+            from fal_core.printing import print_log
+
+            print_log(line)
+
+    from fal_core.events import State
+
+    progress(State("building"))
+    try:
+        result = deploying.execute(deployment, log=log)
+    finally:
+        progress.close()
+    _tell_result(result, as_json=as_json)
+
+
+def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
+    files = [(file.relative_path, file.size) for file in deployment.files]
+    total = sum(size for _, size in files)
+    plan = {
+        "app_name": deployment.app_name,
+        "auth": deployment.auth,
+        "strategy": deployment.strategy,
+        "reset_scale": deployment.reset_scale,
+        "environment_name": deployment.environment_name,
+        "kind": deployment.call.environment.kind,
+        "endpoints": deployment.endpoints,
+        "files": [{"path": path, "size": size} for path, size in files],
+        "size": total,
+    }
+    if as_json:
+        print_json(plan)
+        return
+    click.echo(f"Would deploy {deployment.app_name}, {deployment.strategy}.")
+    click.echo(f"Auth: {deployment.auth or 'as it is, or private'}")
+    click.echo(f"Environment: {deployment.call.environment.kind}")
+    click.echo(f"Endpoints: {', '.join(deployment.endpoints)}")
+    click.echo(f"Files: {len(files)}, {total} bytes")
+    for path, size in files:
+        click.echo(f"  {path}  {size}")
+
+
+def _tell_result(result: DeploymentResult, *, as_json: bool) -> None:
+    if as_json:
+        print_json(to_plain(result))
+        return
+    click.echo(f"Deployed {result.app_name}, revision {result.revision}.")
+    click.echo(f"Auth: {result.auth_mode}")
+    for use, urls in result.urls.items():
+        for url in urls.values():
+            click.echo(f"{use.capitalize()}: {url}")
+    if result.log_url:
+        click.echo(f"Logs: {result.log_url}")

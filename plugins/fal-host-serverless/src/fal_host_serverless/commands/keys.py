@@ -1,0 +1,75 @@
+"""
+``fal-core keys``: who may ask the service.
+"""
+
+from __future__ import annotations
+
+import click
+
+from fal_core.cli.outputs import print_json
+from fal_host_serverless.commands.options import (
+    client_options,
+    json_option,
+    make_client,
+    show,
+)
+
+
+@click.group()
+def keys() -> None:
+    """
+    Look at the keys of your account, create and revoke them.
+    """
+
+
+@keys.command()
+@click.option(
+    "--scope",
+    type=click.Choice(["admin", "api"], case_sensitive=False),
+    required=True,
+    help="Whether it may do everything, or call applications.",
+)
+@click.option("--description", metavar="TEXT", help="What it is for.")
+@client_options
+@json_option
+def create(
+    scope: str, description: str | None, host: str | None, profile: str | None, as_json: bool
+) -> None:
+    """
+    Create a key. Its secret is told this once.
+    """
+    from fal_host_serverless.values import KeyScope
+
+    client = make_client(host, profile)
+    key_id, secret = client.keys.create(scope=KeyScope(scope.upper()), description=description)
+    if as_json:
+        print_json({"key_id": key_id, "key_secret": secret})
+    else:
+        click.echo(f"FAL_KEY={key_id}:{secret}")
+
+
+@keys.command("list")
+@client_options
+@json_option
+def list_(host: str | None, profile: str | None, as_json: bool) -> None:
+    """
+    List the keys, without their secrets.
+    """
+    show(
+        make_client(host, profile).keys.list(),
+        ("KEY", "SCOPE", "CREATED", "DESCRIPTION"),
+        lambda key: (key.key_id, key.scope and key.scope.value, key.created_at, key.alias),
+        as_json=as_json,
+        none="There is no key.",
+    )
+
+
+@keys.command()
+@click.argument("key_id")
+@client_options
+def revoke(key_id: str, host: str | None, profile: str | None) -> None:
+    """
+    Have a key accepted no more.
+    """
+    make_client(host, profile).keys.revoke(key_id)
+    click.echo(f"Key {key_id} is accepted no more.")

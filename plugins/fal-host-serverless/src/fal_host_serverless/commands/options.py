@@ -1,0 +1,125 @@
+"""
+Options that several commands have, and how values are shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from fal_core.cli.outputs import print_json, print_table
+
+if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+environment_option = click.option(
+    "--env",
+    "environment_name",
+    metavar="NAME",
+    envvar="FAL_ENV",
+    help="The environment of the service; the main one where this is left out.",
+)
+
+_AGE = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Add the options that say whom to ask.
+    """
+    host = click.option(
+        "--host", metavar="ADDRESS", help="The address of the service, as in host:port."
+    )
+    profile = click.option("--profile", metavar="NAME", help="The profile to take settings of.")
+    return host(profile(command))
+
+
+def make_client(host: str | None, profile: str | None) -> SyncServerlessClient:
+    """
+    Return the client of a command.
+    """
+    from fal_host_serverless.client import SyncServerlessClient
+
+    return SyncServerlessClient(host=host, profile=profile)
+
+
+class Since(click.ParamType):  # type: ignore[type-arg]
+    """
+    A time in the past: ISO 8601, or how long ago as in ``10m``, ``2h`` or ``1d``.
+    """
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        ago = _AGE.fullmatch(value)
+        if ago is not None:
+            return datetime.now(timezone.utc) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time. Write as in 10m, 2h, 1d or 2031-01-30T12:00.")
+        return moment if moment.tzinfo else moment.astimezone()
+
+
+def show(
+    found: Sequence[Any],
+    headings: Sequence[str],
+    row: Callable[[Any], Sequence[Any]],
+    *,
+    as_json: bool,
+    none: str,
+) -> None:
+    """
+    Print values as a table, or as JSON.
+
+    Arguments:
+        row: Returns what stands under *headings*.
+
+        none: What is printed where there is nothing.
+    """
+    if as_json:
+        print_json([to_plain(each) for each in found])
+    elif not found:
+        click.echo(none)
+    else:
+        print_table(headings, [[_cell(value) for value in row(each)] for each in found])
+
+
+def to_plain(value: Any) -> Any:
+    """
+    Return *value* as JSON has it.
+    """
+    return attrs.asdict(value, value_serializer=_serialize)
+
+
+def _serialize(_: Any, __: Any, value: Any) -> Any:
+    import enum
+
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, timedelta):
+        return str(timedelta(seconds=round(value.total_seconds())))
+    return str(value)

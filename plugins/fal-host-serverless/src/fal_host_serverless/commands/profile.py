@@ -1,0 +1,120 @@
+"""
+``fal-core profile``: named settings, shared with fal's own tools.
+"""
+
+from __future__ import annotations
+
+import click
+
+from fal_core.cli.outputs import print_json, print_table
+from fal_core.errors import FalServerlessError
+from fal_host_serverless import profiles
+from fal_host_serverless.commands.options import json_option
+from fal_host_serverless.credentials import KeyCredentials
+
+
+@click.group()
+def profile() -> None:
+    """
+    Keep a key and an address under a name.
+    """
+
+
+@profile.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """
+    List the profiles, without their keys.
+    """
+    known = profiles.read()
+    found = [
+        {
+            "name": name,
+            "current": name == known.current,
+            "host": known.value("host", name),
+            "has_key": known.value("key", name) is not None,
+        }
+        for name in known.names
+    ]
+    if as_json:
+        print_json(found)
+    elif not found:
+        click.echo("There is no profile. Make one with 'fal-core profile set NAME'.")
+    else:
+        rows = [
+            [
+                f"{each['name']}{' *' if each['current'] else ''}",
+                str(each["host"] or "-"),
+                "yes" if each["has_key"] else "no",
+            ]
+            for each in found
+        ]
+        print_table(("NAME", "HOST", "KEY"), rows)
+
+
+@profile.command("set")
+@click.argument("name")
+def set_(name: str) -> None:
+    """
+    Use a profile from now on; it is made where it is not there.
+    """
+    known = profiles.read()
+    known.tables.setdefault(name, {})
+    known.choose(name)
+    known.write()
+    click.echo(f"Profile {name} is in use.")
+
+
+@profile.command()
+def unset() -> None:
+    """
+    Use no profile.
+    """
+    known = profiles.read()
+    known.choose(None)
+    known.write()
+    click.echo("No profile is in use.")
+
+
+@profile.command()
+@click.argument("address")
+def host(address: str) -> None:
+    """
+    Keep the address of the service in the profile.
+    """
+    _keep("host", address)
+    click.echo(f"The address is {address}.")
+
+
+@profile.command()
+def key() -> None:
+    """
+    Keep a key in the profile; it is asked for, so that no history has it.
+    """
+    written = click.prompt("Key, as ID:SECRET", hide_input=True, err=True)
+    KeyCredentials.of(written, "the prompt")
+    _keep("key", written)
+    click.echo("The key is kept.")
+
+
+@profile.command()
+@click.argument("name")
+def delete(name: str) -> None:
+    """
+    Remove a profile and its key.
+    """
+    known = profiles.read()
+    known.check(name)
+    if known.current == name:
+        known.choose(None)
+    del known.tables[name]
+    known.write()
+    click.echo(f"Profile {name} is removed.")
+
+
+def _keep(setting: str, value: str) -> None:
+    known = profiles.read()
+    if known.current is None:
+        raise FalServerlessError("No profile is in use. Make one: 'fal-core profile set NAME'.")
+    known.tables[known.current][setting] = value
+    known.write()

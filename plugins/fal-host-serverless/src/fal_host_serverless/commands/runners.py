@@ -1,0 +1,80 @@
+"""
+``fal-core runners``: the processes that serve applications.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from fal_host_serverless.commands.options import (
+    Since,
+    client_options,
+    json_option,
+    make_client,
+    show,
+)
+
+if TYPE_CHECKING:
+    from fal_host_serverless.values import RunnerInfo
+
+
+@click.group()
+def runners() -> None:
+    """
+    Look at the runners of the service, and end them.
+    """
+
+
+@runners.command("list")
+@click.option("--since", type=Since(), help="Also those that have ended after this time.")
+@client_options
+@json_option
+def list_(since: datetime | None, host: str | None, profile: str | None, as_json: bool) -> None:
+    """
+    List the runners of all applications.
+    """
+    tell_runners(make_client(host, profile).runners.list(since=since), as_json=as_json)
+
+
+@runners.command()
+@click.argument("runner_id")
+@click.option("--replace", is_flag=True, help="Start another one before.")
+@client_options
+def stop(runner_id: str, replace: bool, host: str | None, profile: str | None) -> None:
+    """
+    Have a runner end once it has finished its requests.
+    """
+    make_client(host, profile).runners.stop(runner_id, replace)
+    click.echo(f"Runner {runner_id} finishes its requests and ends.")
+
+
+@runners.command()
+@click.argument("runner_id")
+@client_options
+def kill(runner_id: str, host: str | None, profile: str | None) -> None:
+    """
+    End a runner at once.
+    """
+    make_client(host, profile).runners.kill(runner_id)
+    click.echo(f"Runner {runner_id} is ended.")
+
+
+def tell_runners(found: Sequence[RunnerInfo], *, as_json: bool) -> None:
+    """
+    Print runners.
+    """
+    show(
+        found,
+        ("RUNNER", "APPLICATION", "STATE", "REQUESTS", "UPTIME", "EXPIRES IN", "MACHINE"),
+        lambda runner: (
+            *(runner.runner_id, runner.alias, runner.state.value.lower()),
+            *(runner.in_flight_requests, runner.uptime, runner.expiration_countdown),
+            runner.machine_type,
+        ),
+        as_json=as_json,
+        none="No runner is there.",
+    )

@@ -1,0 +1,77 @@
+"""
+``fal-core secrets``: values that functions see as variables.
+"""
+
+from __future__ import annotations
+
+import click
+
+from fal_host_serverless.commands.options import (
+    client_options,
+    environment_option,
+    json_option,
+    make_client,
+    show,
+)
+
+
+@click.group()
+def secrets() -> None:
+    """
+    Look at the secrets of the service, set and remove them.
+    """
+
+
+@secrets.command("list")
+@environment_option
+@client_options
+@json_option
+def list_(
+    environment_name: str | None, host: str | None, profile: str | None, as_json: bool
+) -> None:
+    """
+    List the secrets, without their values.
+    """
+    show(
+        make_client(host, profile).secrets.list(environment_name),
+        ("NAME", "CREATED", "ENVIRONMENT"),
+        lambda secret: (secret.name, secret.created_at, secret.environment_name),
+        as_json=as_json,
+        none="There is no secret.",
+    )
+
+
+@secrets.command("set")
+@click.argument("assignments", nargs=-1, required=True, metavar="NAME=VALUE...")
+@environment_option
+@client_options
+def set_(
+    assignments: tuple[str, ...],
+    environment_name: str | None,
+    host: str | None,
+    profile: str | None,
+) -> None:
+    """
+    Set secrets. A name without a value asks for it, and keeps it out of the history.
+    """
+    client = make_client(host, profile)
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        if not separator:
+            value = click.prompt(f"Value of {name}", hide_input=True, err=True)
+        client.secrets.set(name, value, environment_name)
+        click.echo(f"Secret {name} is set.")
+
+
+@secrets.command()
+@click.argument("name")
+@environment_option
+@client_options
+def unset(
+    name: str, environment_name: str | None, host: str | None, profile: str | None
+) -> None:
+    """
+    Remove a secret.
+    """
+    make_client(host, profile).secrets.unset(name, environment_name)
+    click.echo(f"Secret {name} is removed.")

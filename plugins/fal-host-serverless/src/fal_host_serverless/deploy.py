@@ -1,0 +1,331 @@
+"""
+Deploying: an application of a file, or of a project, becomes a revision that serves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from fal_core.calls import AuthMode, Call
+from fal_core.errors import FalServerlessError, OptionError
+from fal_core.events import Log
+from fal_core.functions import IsolatedFunction
+from fal_core.printing import print_log
+from fal_host_serverless import files, preparations, projects, registering, settings
+
+if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
+    from fal_host_serverless.hosts import FalServerlessHost
+
+#: Whose applications a client deploys.
+User = namedtuple("User", ["user_id", "username"])
+
+_SUFFIXES = (".py",)
+
+
+@attrs.define
+class DeploymentResult:
+    """
+    A revision that was deployed, and where it is reached.
+
+    Attributes:
+        urls: By what they are for (``playground``, ``sync``, ``async``), and by path.
+
+        log_url: Where people see its logs.
+    """
+
+    revision: str
+    app_name: str
+    urls: dict[str, dict[str, str]]
+    log_url: str
+    auth_mode: str
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Deployment:
+    """
+    A deployment before the service is asked.
+
+    Attributes:
+        files: What of this machine travels, with its sizes.
+    """
+
+    app_name: str
+    auth: AuthMode | None
+    strategy: str
+    reset_scale: bool
+    environment_name: str | None
+    host: FalServerlessHost
+    function: IsolatedFunction[..., Any]
+    call: Call
+
+    @property
+    def files(self) -> list[files.LocalFile]:
+        """
+        Return the files of this machine that travel.
+        """
+        return preparations.local_files(
+            self.host, self.call.environment, self.call.host_options
+        )
+
+    @property
+    def endpoints(self) -> list[str]:
+        """
+        Return the paths that requests are answered at.
+        """
+        served = self.function.raw_func
+        find = getattr(served, "get_endpoints", None)
+        return list(find()) if callable(find) else ["/"]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """
+        Return what the revision carries beside its code.
+        """
+        served: Any = self.function.raw_func
+        if callable(getattr(served, "build_metadata", None)):
+            return dict(served.build_metadata())
+        if self.call.gateway.serve:
+            from fal_serve.servables import make_servable
+
+            return {"openapi": make_servable(served).openapi()}
+        return {}
+
+    @property
+    def source_code(self) -> str | None:
+        """
+        Return the text of the file that was deployed.
+        """
+        path = Path(self.host.local_file_path)
+        return path.read_text("utf-8") if path.is_file() else None
+
+
+def prepare(
+    client: SyncServerlessClient,
+    app_ref: str | tuple[str, str | None] | None = None,
+    *,
+    app_name: str | None = None,
+    auth: AuthMode | None = None,
+    strategy: str | None = None,
+    reset_scale: bool | None = None,
+    force_env_build: bool = False,
+    environment_name: str | None = None,
+) -> Deployment:
+    """
+    Return what a deployment would do; the service is not asked.
+
+    Raises:
+        OptionError: There is no such application, or its declaration is wrong.
+    """
+    declared = resolve(app_ref)
+    options: dict[str, Any] = dict(declared.options)
+    if force_env_build:
+        options["force"] = True
+    place, _, _ = declared.ref.partition("::")
+    environment_name = settings.environment_name(environment_name)
+    host = client.make_host(
+        local_file_path=os.path.abspath(place) if place.endswith(".py") else "",
+        environment_name=environment_name,
+    )
+    function = load(declared.ref).on(host, **options)
+    call = registering.sealed(host, function, function.options)
+    return Deployment(
+        app_name=app_name or declared.name or _name_of(function),
+        auth=auth or declared.auth or function.app_auth,  # type: ignore[arg-type]
+        strategy=strategy or declared.strategy or "rolling",
+        reset_scale=bool(declared.reset_scale if reset_scale is None else reset_scale),
+        environment_name=environment_name,
+        host=host,
+        function=function,
+        call=call,
+    )
+
+
+def execute(
+    deployment: Deployment, *, log: Callable[[Log], None] = print_log
+) -> DeploymentResult:
+    """
+    Build the environment, and deploy.
+
+    Raises:
+        FalServerlessError: The service does not do it.
+    """
+    registering.build(
+        deployment.host,
+        deployment.call,
+        application_name=deployment.app_name,
+        environment_name=deployment.environment_name,
+        log=log,
+    )
+    result = deployment.host.register(
+        deployment.function,
+        deployment.function.options,
+        application_name=deployment.app_name,
+        application_auth_mode=deployment.auth,
+        source_code=deployment.source_code,
+        metadata=deployment.metadata,
+        deployment_strategy=deployment.strategy,  # type: ignore[arg-type]
+        scale=deployment.reset_scale,
+        environment_name=deployment.environment_name,
+        build_environment=False,
+        log=log,
+    )
+    if result is None or result.result is None or result.service_urls is None:
+        raise FalServerlessError(
+            "The service did not confirm the deployment. Its log says more; a name of small "
+            "letters, digits and hyphens is always allowed."
+        )
+    urls, paths = result.service_urls, deployment.endpoints
+    bases = {"playground": urls.playground, "sync": urls.run, "async": urls.queue}
+    return DeploymentResult(
+        revision=result.result.application_id,
+        app_name=deployment.app_name,
+        urls={use: {path: f"{base}{path}" for path in paths} for use, base in bases.items()},
+        log_url=urls.log,
+        auth_mode=deployment.auth or "private",
+    )
+
+
+def deploy(
+    client: SyncServerlessClient,
+    app_ref: str | tuple[str, str | None] | None = None,
+    *,
+    app_name: str | None = None,
+    auth: AuthMode | None = None,
+    strategy: Literal["recreate", "rolling"] = "rolling",
+    reset_scale: bool = False,
+    force_env_build: bool = False,
+    environment_name: str | None = None,
+) -> DeploymentResult:
+    """
+    Deploy an application.
+
+    Arguments:
+        app_ref: ``file.py::App``, ``file.py`` where it has but one, or the name of an
+            application in ``pyproject.toml``; None for the only one there.
+
+        app_name: What it is called; otherwise what the declaration says.
+
+        auth: Who may reach it.
+
+        strategy: ``recreate`` ends the runners of the revision before at once.
+
+        reset_scale: Take the scaling of the declaration, in place of what is set.
+
+        force_env_build: Build the environment anew.
+
+        environment_name: The environment of the service.
+
+    Raises:
+        OptionError: There is no such application, or its declaration is wrong.
+
+        FalServerlessError: The service does not do it.
+    """
+    return execute(
+        prepare(
+            client,
+            app_ref,
+            app_name=app_name,
+            auth=auth,
+            strategy=None if strategy == "rolling" else strategy,
+            reset_scale=reset_scale or None,
+            force_env_build=force_env_build,
+            environment_name=environment_name,
+        )
+    )
+
+
+def resolve(app_ref: str | tuple[str, str | None] | None) -> projects.Declared:
+    """
+    Return the application that *app_ref* stands for.
+
+    Raises:
+        OptionError: It stands for none.
+    """
+    if isinstance(app_ref, tuple):
+        file, name = app_ref
+        app_ref = f"{file}::{name}" if name else file
+    if app_ref and ("::" in app_ref or app_ref.endswith(_SUFFIXES)):
+        return projects.Declared(name="", ref=app_ref)
+    path = projects.find_project()
+    if path is None:
+        what = "names no file, and no" if app_ref else "is not given, and no"
+        raise OptionError(
+            f"The application {what} pyproject.toml declares any under [tool.fal.apps]. "
+            "Write as in 'file.py::App'."
+        )
+    known = projects.names(path)
+    if app_ref is None and len(known) != 1:
+        raise OptionError(
+            f"{path} declares several applications. Name one: {', '.join(known)}."
+        )
+    return projects.read_app(path, app_ref or known[0])
+
+
+def load(ref: str) -> IsolatedFunction[..., Any]:
+    """
+    Return the application at *ref* as an isolated function.
+
+    Raises:
+        OptionError: There is none.
+    """
+    import click
+
+    from fal_core.cli.targets import load_target
+
+    _forget(ref.partition("::")[0])
+    try:
+        with _serverless_by_default():
+            return load_target(ref)
+    except click.ClickException as error:
+        raise OptionError(error.format_message()) from error
+
+
+@contextmanager
+def _serverless_by_default() -> Iterator[None]:
+    """
+    Have functions that name no host be of this one, while their file is read.
+    """
+    written = os.environ.get("FAL_CORE_HOST")
+    os.environ["FAL_CORE_HOST"] = written or "serverless"
+    try:
+        yield
+    finally:
+        if written is None:
+            del os.environ["FAL_CORE_HOST"]
+
+
+def _forget(place: str) -> None:
+    """
+    Have the file *place* read anew, where this process has deployed it before.
+    """
+    name = Path(place).stem
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if place.endswith(".py") and loaded == os.path.abspath(place) and name != "__main__":
+        del sys.modules[name]
+
+
+def get_user(client: SyncServerlessClient) -> User:
+    """
+    Return whose applications *client* deploys.
+
+    Raises:
+        FalServerlessError: The service does not tell.
+    """
+    with client.rest() as rest:
+        answer: Mapping[str, Any] = rest.send("GET", "/users/current").json()
+    identity = str(answer["user_id"])
+    return User(identity.partition("|")[2] or identity, answer["nickname"])
+
+
+def _name_of(function: IsolatedFunction[..., Any]) -> str:
+    name = function.app_name or getattr(function.raw_func, "__name__", None)
+    return (name or "application").replace("_", "-")

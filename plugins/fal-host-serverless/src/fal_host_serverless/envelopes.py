@@ -1,0 +1,137 @@
+"""
+Envelopes: a call as the one pickle that a stock isolate agent runs.
+
+Nothing of ours is installed there. The pickle holds the source of
+:mod:`fal_host_serverless.arrival`, the worker's source, and what the core sealed, which
+is not opened here: a host moves bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import zlib
+from pathlib import Path
+from typing import Any
+
+from fal_core.calls import Call, SealedFunction, SourceArchive
+from fal_core.errors import HostError
+from fal_core.events import Outcome
+from fal_core.sources import worker_archive
+from fal_core_worker import archives, frames
+from fal_core_worker.seals import Sealed
+from fal_host_serverless import arrival, descriptors, printing
+from fal_host_serverless.failures import RunFailedInside
+
+#: Makes the callable of its source; it is all that the pickle calls.
+_MAKE = "(exec(source, space), space['Arrival'](parts))[1]"
+
+
+class _Arriving:
+    """
+    Becomes an ``Arrival`` where it is unpickled.
+    """
+
+    def __init__(self, parts: dict[str, Any]) -> None:
+        self._parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        space = {"__name__": "fal_core_arrival"}
+        names = {"source": _source(arrival.__file__), "space": space, "parts": self._parts}
+        return eval, (_MAKE, names)
+
+
+def seal(
+    call: Call,
+    *,
+    folder: str | None = None,
+    current_folder: bool = False,
+    marked: bool = True,
+) -> bytes:
+    """
+    Return *call* as a pickle of a callable that takes no arguments.
+
+    Arguments:
+        folder: Where the function's own file is among those that travel with it.
+
+        current_folder: Whether modules of the working directory are importable.
+
+        marked: Whether lines say whose they are, and arrive as they were printed.
+    """
+    import cloudpickle
+
+    arguments = call.arguments
+    parts = {
+        "name": call.name,
+        "archives": _source(archives.__file__),
+        "printing": _source(printing.__file__),
+        "descriptors": _source(descriptors.__file__),
+        "worker": _pack_archive(worker_archive()),
+        "cloudpickle": cloudpickle.__version__,
+        "sources": [_pack_archive(source) for source in call.sources],
+        "function": _pack_function(call.function),
+        "setup": None if call.setup is None else _pack_function(call.setup),
+        "arguments": (bytes(arguments.data), [bytes(each) for each in arguments.buffers]),
+        "serve": call.gateway.serve,
+        "marked": marked,
+        "folder": folder,
+        "current_folder": current_folder,
+        "address": "0.0.0.0",
+    }
+    return pickle.dumps(_Arriving(parts), 4)
+
+
+def open_outcome(definition: bytes) -> Outcome | None:
+    """
+    Return the outcome in what the agent returned; None for a call that was interrupted.
+
+    Raises:
+        RunFailedInside: It is something else.
+    """
+    try:
+        word, ended, data, buffers = _PlainUnpickler(io.BytesIO(definition)).load()
+        if word != arrival.OUTCOME:
+            raise ValueError("it is of another version")
+    except Exception as error:
+        raise RunFailedInside(f"What the run returned is no outcome: {error}") from error
+    if ended == frames.ENDED_CANCELLED:
+        return None
+    return Outcome(Sealed(data, buffers), ended == frames.ENDED_RAISED)
+
+
+def failure_of(value: Any) -> HostError:
+    """
+    Return the error of an agent that raised *value* before the function's worker ran.
+    """
+    text = value.exception_message or value.stringized_traceback or "It says no more."
+    name = value.exception_type_name or "an exception"
+    return RunFailedInside(f"The agent could not run the call: {name}: {text}")
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """
+    Opens built-in values and nothing else.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
+
+
+@functools.cache
+def _source(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+@functools.lru_cache(maxsize=64)
+def _compressed(digest: str, data: bytes) -> bytes:
+    return zlib.compress(data, 6)
+
+
+def _pack_archive(source: SourceArchive) -> tuple[str, bytes]:
+    return source.digest, _compressed(source.digest, source.data)
+
+
+def _pack_function(function: SealedFunction) -> tuple[Any, ...]:
+    portable = None if function.portable is None else function.portable.data
+    return function.digest, function.native.data, portable, function.refusal

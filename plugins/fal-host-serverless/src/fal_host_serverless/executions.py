@@ -1,0 +1,254 @@
+"""
+Executions: one ``Run`` of the service for each call, followed on a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import grpc
+
+from fal_core.calls import Call
+from fal_core.errors import (
+    Cancelled,
+    EnvironmentBuildError,
+    FalCoreError,
+    HostError,
+    StartupTimeout,
+)
+from fal_core.events import Exited, Log, Outcome, Phase, Ready, Sink, State
+from fal_core_worker.frames import Frame
+from fal_host_serverless import channels, envelopes, messages, probes, requests
+from fal_host_serverless.failures import RunFailed, RunFailedInside, translate_run
+
+if TYPE_CHECKING:
+    from fal_host_serverless.hosts import FalServerlessHost
+
+#: Seconds that the service may take to end a run that has its result.
+_ENDING = 10.0
+#: Seconds that the service may take to stop a runner.
+_STOPPING = 5.0
+#: How many of the builder's lines an error shows.
+_LINES = 10
+
+
+class ServerlessExecution:
+    """
+    A call that the service runs.
+    """
+
+    def __init__(self, host: FalServerlessHost, call: Call, sink: Sink) -> None:
+        self.host = host
+        self.call = call
+        self._sink = sink
+        self._lock = threading.Lock()
+        self._stream: Any = None
+        self._cancelled = False
+        self._grace = 0.0
+        self._phase: Phase = "queued"
+        self._answered = False
+        self._outcome: Outcome | None = None
+        self._failure: HostError | None = None
+        self._url: str | None = None
+        self._run_id = ""
+        self._over = threading.Event()
+        self._built: deque[str] = deque(maxlen=_LINES)
+        self._lines = messages.Lines(call)
+
+    # -- the execution -----------------------------------------------------------
+
+    @property
+    def reference(self) -> str:
+        return self.call.id
+
+    def send(self, frame: Frame) -> None:
+        """
+        Do nothing: there is no stream that could be held back, and no call to home.
+        """
+
+    def drain(self) -> None:
+        threading.Thread(target=self._drain, name="drain", daemon=True).start()
+
+    def cancel(self, grace: float) -> None:
+        with self._lock:
+            again, self._cancelled = self._cancelled, True
+            self._grace = grace
+            stream = self._stream
+        if stream is None:
+            return
+        if grace <= 0 or again or self._is_service():
+            stream.cancel()
+        else:
+            threading.Thread(target=self._interrupt, name="cancel", daemon=True).start()
+
+    def start(self) -> None:
+        """
+        Follow the run on a thread of its own.
+        """
+        name = f"call {self.call.id}"
+        threading.Thread(target=self._follow, name=name, daemon=True).start()
+
+    # -- the thread ----------------------------------------------------------------
+
+    def _follow(self) -> None:
+        reason: HostError | None = None
+        self._sink(State("queued"))
+        try:
+            self._run()
+        except grpc.RpcError as error:
+            if self._outcome is None and self._failure is None:
+                reason = self._explain(error)
+        except FalCoreError as error:
+            reason = error if isinstance(error, HostError) else RunFailed(str(error))
+        except Exception as error:
+            reason = RunFailed(f"The call could not be sent: {error}")
+            reason.__cause__ = error
+        if self._cancelled and self._outcome is None:
+            reason = self._failure = Cancelled()
+            self._await_end()
+        reason = reason or self._failure
+        if self._outcome is None and reason is None:
+            reason = RunFailedInside("The run ended without a result.")
+        if self._outcome is not None:
+            self._sink(self._outcome)
+        self._sink(Exited(reason=reason if self._outcome is None else None))
+
+    def _run(self) -> None:
+        from fal_host_serverless.running import run_request
+
+        request = run_request(self.host, self.call, self._sink)
+        metadata = self.host.credentials.metadata()
+        with self._lock:
+            if self._cancelled:
+                return
+            stub = channels.stub(self.host.address)
+            self._stream = stub.Run(request, metadata=metadata)
+        ending: threading.Timer | None = None
+        try:
+            for message in self._stream:
+                self._take(message)
+                if self._outcome is not None and ending is None:
+                    ending = threading.Timer(_ENDING, self._stream.cancel)
+                    ending.daemon = True
+                    ending.start()
+        finally:
+            self._over.set()
+            if ending is not None:
+                ending.cancel()
+
+    def _take(self, message: Any) -> None:
+        self._run_id = message.run_id or self._run_id
+        for log in messages.read_logs(message.logs, self._lines):
+            self._note(log)
+            if messages.is_wanted(log):
+                self._sink(log)
+        if message.HasField("service_urls"):
+            self._announce(message.service_urls)
+        value = message.return_value
+        if message.HasField("return_value") and value.definition:
+            self._enter("running")
+            if value.was_it_raised:
+                self._failure = envelopes.failure_of(value)
+            else:
+                # What was printed may still follow it.
+                self._outcome = envelopes.open_outcome(value.definition)
+                if self._outcome is None:
+                    self._failure = Cancelled()
+        if message.status.state == messages.FAILED:
+            self._failure = RunFailedInside("The service failed while it ran the call.")
+
+    def _note(self, log: Log) -> None:
+        if log.source == "BUILDER":
+            self._enter("building")
+            self._built.append(log.message)
+            return
+        self._answered = True
+        if log.source == "USER":
+            self._enter("running")
+
+    def _announce(self, urls: Any) -> None:
+        if self._url is not None:
+            return
+        self._enter("running")
+        self._url = urls.run
+        self._sink(State("ready"))
+        self._sink(Ready(messages.read_urls(urls)))
+
+    def _enter(self, phase: Phase) -> None:
+        if self._phase != phase and self._phase != "running":
+            self._phase = phase
+            self._sink(State(phase))
+
+    # -- how it ends ---------------------------------------------------------------
+
+    def _explain(self, error: grpc.RpcError) -> HostError:
+        """
+        Return why the run ended.
+        """
+        phase = "running" if self._answered else self._phase
+        timeout = self.call.host_options.startup_timeout
+        code = error.code() if hasattr(error, "code") else None
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED and timeout and self._url is None:
+            reason: HostError = StartupTimeout(timeout)
+        else:
+            reason = translate_run(error, self.host.address, phase)
+        if isinstance(reason, EnvironmentBuildError):
+            kind = self.call.environment.kind
+            reason = attrs.evolve(reason, kind=kind, lines=tuple(self._built))
+        reason.__cause__ = error
+        return reason
+
+    def _await_end(self) -> None:
+        """
+        Wait until a service that is reached without a gateway is reached no more.
+        """
+        until = time.monotonic() + max(self._grace, 1.0)
+        while self._url and probes.is_open(self._url) and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def _is_service(self) -> bool:
+        return requests.exposed_port(self.call.gateway) is not None
+
+    def _drain(self) -> None:
+        """
+        Have the service stop the runner of this run, which finishes what it does.
+        """
+        self._sink(State("draining"))
+        if not self._stop():
+            # What cannot be drained is ended.
+            self.cancel(0.0)
+
+    def _interrupt(self) -> None:
+        """
+        Have the runner of this run interrupt it, and end what goes on after that.
+        """
+        until = time.monotonic() + self._grace
+        if self._stop():
+            while not self._over.wait(0.02) and time.monotonic() < until:
+                pass
+        self._stream.cancel()
+
+    def _stop(self) -> bool:
+        """
+        Stop the runner of this run, and tell whether the service can.
+
+        It can where it calls the runner what it calls the run; elsewhere there is no
+        way to tell which of an application's runners it is.
+        """
+        import isolate_proto
+
+        if not self._run_id:
+            return False
+        stop = isolate_proto.StopRunnerRequest(runner_id=self._run_id)
+        metadata = self.host.credentials.metadata()
+        try:
+            channels.stub(self.host.address).StopRunner(
+                stop, metadata=metadata, timeout=_STOPPING
+            )
+        except grpc.RpcError:
+            return False
+        return True

@@ -1,0 +1,146 @@
+"""
+Local requirements: projects of this machine, built and uploaded for the service.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fal_core.errors import EnvironmentBuildError, OptionError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_EXTRAS = re.compile(r"^(?P<path>[^\[]+)(?P<extras>\[[^\]]+\])?$")
+
+
+def project_of(entry: str, base: Path) -> tuple[Path, str] | None:
+    """
+    Return the folder and the extras of a requirement that is a local project.
+    """
+    matched = _EXTRAS.match(entry.removeprefix("-e ").strip())
+    if matched is None:
+        return None
+    path = (base / Path(matched["path"].strip()).expanduser()).resolve()
+    return (path, matched["extras"] or "") if path.is_dir() else None
+
+
+def listing_of(entry: str, base: Path) -> Path | None:
+    """
+    Return the file of a requirement that is a list of them.
+    """
+    path = (base / Path(entry.removeprefix("-r ").strip()).expanduser()).resolve()
+    return path if path.suffix in (".txt", ".toml") and path.is_file() else None
+
+
+def has_local(requirements: Any, base: Path) -> bool:
+    """
+    Tell whether *requirements*, which may be layers, name something of this machine.
+    """
+    return any(
+        has_local(entry, base)
+        if not isinstance(entry, str)
+        else bool(project_of(entry, base) or listing_of(entry, base))
+        for entry in requirements
+    )
+
+
+def replace_local(requirements: Sequence[Any], base: Path, send: Callable[[Path], str]) -> Any:
+    """
+    Return *requirements* with what is local replaced by what the service can install.
+
+    Arguments:
+        send: Uploads a source distribution and returns its address.
+
+    Raises:
+        OptionError: A folder is no project.
+
+        EnvironmentBuildError: One cannot be built.
+    """
+    sent: dict[Path, str] = {}
+    replaced: list[Any] = []
+    for entry in requirements:
+        if not isinstance(entry, str):
+            replaced.append(replace_local(entry, base, send))
+            continue
+        listing, project = listing_of(entry, base), project_of(entry, base)
+        if listing is not None:
+            replaced += replace_local([*read_listing(listing)], listing.parent, send)
+        elif project is not None:
+            folder, extras = project
+            if folder not in sent:
+                with built(folder) as archive:
+                    sent[folder] = send(archive)
+            replaced.append(f"{name_of(folder)}{extras} @ {sent[folder]}")
+        else:
+            replaced.append(entry)
+    return replaced
+
+
+def read_listing(path: Path) -> Iterator[str]:
+    """
+    Yield the requirements that a file lists, one a line or those of a project.
+    """
+    if path.suffix == ".toml":
+        yield from (
+            tomllib.loads(path.read_text("utf-8")).get("project", {}).get("dependencies", ())
+        )
+        return
+    for line in path.read_text("utf-8").splitlines():
+        entry = re.sub(r"(^|\s)#.*", "", line).strip()
+        if entry:
+            yield entry
+
+
+def name_of(folder: Path) -> str:
+    """
+    Return the name of the project in *folder*.
+
+    Raises:
+        OptionError: It is none, or has no name.
+    """
+    try:
+        name = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]["name"]
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        raise OptionError(
+            f"Requirement {str(folder)!r} is no project: its pyproject.toml has no "
+            "[project] with a name."
+        ) from error
+    return str(name)
+
+
+@contextmanager
+def built(folder: Path) -> Iterator[Path]:
+    """
+    Build the source distribution of a project, which is there until the end.
+
+    Raises:
+        EnvironmentBuildError: It cannot be built.
+    """
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    command = [uv, "build"] if uv else [sys.executable, "-m", "build"]
+    with tempfile.TemporaryDirectory(prefix="fal-core-") as target:
+        where = "--out-dir" if uv else "--outdir"
+        done = subprocess.run(
+            [*command, "--sdist", where, target, str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        archives = [*Path(target).glob("*.tar.gz")]
+        if done.returncode or len(archives) != 1:
+            lines = tuple(done.stdout.splitlines()[-10:])
+            raise EnvironmentBuildError(
+                "remote", "a source distribution could not be made.", str(folder), lines
+            )
+        yield archives[0]

@@ -1,0 +1,309 @@
+"""
+Operations: what the service is asked, apart from how the question travels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from fal_core.errors import OptionError
+from fal_host_serverless import requests, values
+
+ValueT = TypeVar("ValueT")
+
+_PRESETS = {values.KeyScope.ADMIN: "FULL", values.KeyScope.API: "API"}
+
+
+@attrs.frozen
+class Operation(Generic[ValueT]):
+    """
+    One RPC.
+
+    Attributes:
+        rpc: Its name.
+
+        message: The request.
+
+        read: Makes the value of the answer.
+    """
+
+    rpc: str
+    message: Any
+    read: Callable[[Any], ValueT]
+
+
+def _nothing(answer: Any) -> None:
+    return None
+
+
+def _set(message: Any, **fields: Any) -> Any:
+    """
+    Set those *fields* that are not None.
+    """
+    for name, value in fields.items():
+        if value is None:
+            continue
+        if isinstance(value, datetime):
+            getattr(message, name).FromDatetime(value)
+        elif isinstance(value, list):
+            getattr(message, name).extend(value)
+        else:
+            setattr(message, name, value)
+    return message
+
+
+# -- applications ------------------------------------------------------------------
+
+
+def list_apps(
+    filter: str | None, environment_name: str | None
+) -> Operation[list[values.AliasInfo]]:
+    """
+    List the applications whose name has *filter* in it.
+    """
+    import isolate_proto
+
+    def read(answer: Any) -> list[values.AliasInfo]:
+        found = [values.read_alias(alias) for alias in answer.aliases]
+        return [each for each in found if not filter or filter in each.alias]
+
+    message = _set(isolate_proto.ListAliasesRequest(), environment_name=environment_name)
+    return Operation("ListAliases", message, read)
+
+
+def app_runners(
+    app_name: str,
+    since: datetime | None,
+    state: Iterable[str] | None,
+    environment_name: str | None,
+) -> Operation[list[values.RunnerInfo]]:
+    """
+    List the runners of an application that are in one of the states.
+    """
+    import isolate_proto
+
+    wanted = None if state is None else {each.lower() for each in state}
+    if wanted is not None and "terminated" in wanted:
+        wanted.add("dead")
+
+    def read(answer: Any) -> list[values.RunnerInfo]:
+        found = [values.read_runner(runner) for runner in answer.runners]
+        return [
+            each
+            for each in found
+            if not wanted or "all" in wanted or each.state.value.lower() in wanted
+        ]
+
+    message = _set(
+        isolate_proto.ListAliasRunnersRequest(list_pending=True),
+        alias=requests.full_name(app_name, environment_name),
+        start_time=since,
+        environment_name=environment_name,
+    )
+    return Operation("ListAliasRunners", message, read)
+
+
+def scale(
+    app_name: str, environment_name: str | None, **changes: Any
+) -> Operation[values.AliasInfo]:
+    """
+    Change how an application scales; None leaves what is set.
+    """
+    import isolate_proto
+
+    names = {"scaling_delay": "scaling_delay_seconds", "regions": "valid_regions"}
+    fields = {names.get(name, name): value for name, value in changes.items()}
+    message = _set(
+        isolate_proto.UpdateApplicationRequest(),
+        application_name=requests.full_name(app_name, environment_name),
+        environment_name=environment_name,
+        **fields,
+    )
+    return Operation(
+        "UpdateApplication", message, lambda answer: values.read_alias(answer.alias_info)
+    )
+
+
+def rollout(app_name: str, force: bool, environment_name: str | None) -> Operation[None]:
+    """
+    Replace the runners of an application.
+    """
+    import isolate_proto
+
+    message = _set(
+        isolate_proto.RolloutApplicationRequest(),
+        application_name=requests.full_name(app_name, environment_name),
+        force=force,
+        environment_name=environment_name,
+    )
+    return Operation("RolloutApplication", message, _nothing)
+
+
+# -- runners -----------------------------------------------------------------------
+
+
+def list_runners(since: datetime | None) -> Operation[list[values.RunnerInfo]]:
+    """
+    List the runners of all applications.
+    """
+    import isolate_proto
+
+    message = _set(isolate_proto.ListRunnersRequest(list_pending=True), start_time=since)
+    return Operation(
+        "ListRunners",
+        message,
+        lambda answer: [values.read_runner(runner) for runner in answer.runners],
+    )
+
+
+def stop_runner(runner_id: str, replace_first: bool) -> Operation[None]:
+    """
+    Have a runner end once it has finished its requests.
+    """
+    import isolate_proto
+
+    message = isolate_proto.StopRunnerRequest(runner_id=runner_id, replace_first=replace_first)
+    return Operation("StopRunner", message, _nothing)
+
+
+def kill_runner(runner_id: str) -> Operation[None]:
+    """
+    End a runner at once.
+    """
+    import isolate_proto
+
+    return Operation(
+        "KillRunner", isolate_proto.KillRunnerRequest(runner_id=runner_id), _nothing
+    )
+
+
+# -- keys --------------------------------------------------------------------------
+
+
+def create_key(
+    scope: values.KeyScope | str, description: str | None
+) -> Operation[tuple[str, str]]:
+    """
+    Create a key.
+
+    Raises:
+        OptionError: There is no such scope.
+    """
+    import isolate_proto
+
+    try:
+        known = values.KeyScope(scope.upper()) if isinstance(scope, str) else scope
+    except ValueError:
+        raise OptionError(f"The scope of a key is 'admin' or 'api', not {scope!r}.") from None
+    message = _set(
+        isolate_proto.CreateUserKeyRequest(policy_preset=_PRESETS[known]), alias=description
+    )
+    return Operation(
+        "CreateUserKey", message, lambda answer: (answer.key_id, answer.key_secret)
+    )
+
+
+def list_keys() -> Operation[list[values.UserKeyInfo]]:
+    """
+    List the keys.
+    """
+    import isolate_proto
+
+    return Operation(
+        "ListUserKeys",
+        isolate_proto.ListUserKeysRequest(),
+        lambda answer: [values.read_key(key) for key in answer.user_keys],
+    )
+
+
+def revoke_key(key_id: str) -> Operation[None]:
+    """
+    Have a key accepted no more.
+    """
+    import isolate_proto
+
+    return Operation(
+        "RevokeUserKey", isolate_proto.RevokeUserKeyRequest(key_id=key_id), _nothing
+    )
+
+
+# -- secrets -----------------------------------------------------------------------
+
+
+def set_secret(
+    name: str,
+    value: str | None,
+    environment_name: str | None,
+    default_exposed: bool | None = None,
+) -> Operation[None]:
+    """
+    Set a secret; without a value remove it.
+    """
+    import isolate_proto
+
+    message = _set(
+        isolate_proto.SetSecretRequest(name=name),
+        value=value,
+        environment_name=environment_name,
+        default_exposed=default_exposed,
+    )
+    return Operation("SetSecret", message, _nothing)
+
+
+def list_secrets(environment_name: str | None) -> Operation[list[values.ServerlessSecret]]:
+    """
+    List the secrets, without their values.
+    """
+    import isolate_proto
+
+    message = _set(isolate_proto.ListSecretsRequest(), environment_name=environment_name)
+    return Operation(
+        "ListSecrets",
+        message,
+        lambda answer: [values.read_secret(secret) for secret in answer.secrets],
+    )
+
+
+# -- environments ------------------------------------------------------------------
+
+
+def list_environments() -> Operation[list[values.EnvironmentInfo]]:
+    """
+    List the environments of the service.
+    """
+    import isolate_proto
+
+    return Operation(
+        "ListEnvironments",
+        isolate_proto.ListEnvironmentsRequest(),
+        lambda answer: [values.read_environment(each) for each in answer.environments],
+    )
+
+
+def create_environment(name: str, description: str | None) -> Operation[values.EnvironmentInfo]:
+    """
+    Create an environment of the service.
+    """
+    import isolate_proto
+
+    message = _set(isolate_proto.CreateEnvironmentRequest(name=name), description=description)
+    return Operation(
+        "CreateEnvironment",
+        message,
+        lambda answer: values.read_environment(answer.environment),
+    )
+
+
+def delete_environment(name: str) -> Operation[None]:
+    """
+    Remove an environment of the service.
+    """
+    import isolate_proto
+
+    return Operation(
+        "DeleteEnvironment", isolate_proto.DeleteEnvironmentRequest(name=name), _nothing
+    )

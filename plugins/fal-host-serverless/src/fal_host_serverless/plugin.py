@@ -1,0 +1,37 @@
+"""
+The plugin: how fal-core finds the host and its commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from fal_core.hooks import API_VERSION, hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+    from fal_core.hosts import Host
+
+fal_core_api = API_VERSION
+
+
+@hookimpl
+def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
+    """
+    Register the host ``serverless``.
+    """
+    from fal_host_serverless.hosts import FalServerlessHost
+
+    return [FalServerlessHost]
+
+
+@hookimpl
+def fal_register_commands(cli: click.Group) -> None:
+    """
+    Add the commands of fal's own command line.
+    """
+    from fal_host_serverless.commands import register
+
+    register(cli)

@@ -1,0 +1,125 @@
+"""
+Preparations: what is uploaded before a function can run, or be deployed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from fal_core.environments import Environment
+from fal_core.events import Log, LogSink
+from fal_core.options import HostOptions
+from fal_host_serverless import local_requirements, uploads
+from fal_host_serverless.files import LocalFile, Selection, base_folder, inside
+from fal_host_serverless.requests import SentFile
+from fal_host_serverless.rest import RestClient
+
+if TYPE_CHECKING:
+    from fal_host_serverless.hosts import FalServerlessHost
+
+
+@attrs.frozen(kw_only=True)
+class Preparation:
+    """
+    What a request says of things that were uploaded.
+
+    Attributes:
+        files: Those that travel with the function.
+
+        requirements: With local ones replaced. None where none is local.
+
+        folder: Where the function's own folder is, as seen from that of the files.
+    """
+
+    files: tuple[SentFile, ...] = ()
+    requirements: Any = None
+    folder: str | None = None
+
+
+def prepare(
+    host: FalServerlessHost, environment: Environment, options: HostOptions, log: LogSink
+) -> Preparation:
+    """
+    Upload what *environment* and *options* name of this machine.
+
+    Raises:
+        OptionError: Something is named that is not there.
+
+        FalServerlessError: The service does not take it.
+    """
+    base = base_folder(host.local_file_path)
+    found = local_files(host, environment, options)
+    written = getattr(environment, "requirements", None) or ()
+    project = inside(base, options.requirements_context_dir)
+    local = local_requirements.has_local(written, project)
+    if not found and not local:
+        return Preparation(folder=app_folder(base, options))
+    with RestClient(host.address, host.credentials) as rest:
+        sent = uploads.send_files(rest, found)
+        if not local:
+            return Preparation(files=tuple(sent), folder=app_folder(base, options))
+
+        def send(archive: Path) -> str:
+            size = archive.stat().st_size
+            log(Log(f"Uploading {archive.name}, {size} bytes", "INFO", "BUILDER"))
+            return uploads.send_source(rest, archive)
+
+        replaced = local_requirements.replace_local(written, project, send)
+    return Preparation(
+        files=tuple(sent), requirements=replaced, folder=app_folder(base, options)
+    )
+
+
+def local_files(
+    host: FalServerlessHost, environment: Environment, options: HostOptions
+) -> list[LocalFile]:
+    """
+    Return the files of this machine that travel; nothing is uploaded.
+
+    Raises:
+        OptionError: Something is named that is not there.
+    """
+    return selection(host, environment, options).collect()
+
+
+def selection(
+    host: FalServerlessHost, environment: Environment, options: HostOptions
+) -> Selection:
+    """
+    Return which files travel: for an image those it is built of.
+    """
+    base = base_folder(host.local_file_path)
+    image = getattr(environment, "image", None)
+    if isinstance(image, dict):
+        return Selection(
+            paths=tuple(image.get("docker_files_list") or ()),
+            ignored=tuple(image.get("docker_ignore") or ()),
+            folder=inside(base, image.get("docker_context_dir")),
+        )
+    folder = inside(base, options.app_files_context_dir)
+    ignored = tuple(options.app_files_ignore or ())
+    if host.local_file_path and options.app_files:
+        # The function's own file travels sealed.
+        own = os.path.relpath(Path(host.local_file_path).resolve(), folder)
+        ignored = (*ignored, f"^{_escape(Path(own).as_posix())}$")
+    return Selection(paths=tuple(options.app_files or ()), ignored=ignored, folder=folder)
+
+
+def app_folder(base: Path, options: HostOptions) -> str | None:
+    """
+    Return where *base* is among the files that travel; None where none do.
+    """
+    if not options.app_files:
+        return None
+    folder = inside(base, options.app_files_context_dir)
+    return Path(os.path.relpath(base, folder)).as_posix()
+
+
+def _escape(text: str) -> str:
+    import re
+
+    return re.escape(text)

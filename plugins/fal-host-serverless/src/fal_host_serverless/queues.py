@@ -1,0 +1,41 @@
+"""
+Queues: requests that wait for an application.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_host_serverless.deploy import get_user
+from fal_host_serverless.rest import RestClient
+
+if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
+
+
+def queue_size(client: SyncServerlessClient, app_name: str) -> int:
+    """
+    Return how many requests wait for an application.
+
+    Arguments:
+        app_name: Its name, or ``owner/name`` for another owner's.
+    """
+    with client.rest() as rest:
+        answer = rest.send("GET", _path(client, app_name)).json()
+    return int(answer.get("size", answer.get("queue_size", 0)))
+
+
+def flush_queue(client: SyncServerlessClient, app_name: str) -> None:
+    """
+    Take the requests that wait out of the queue of an application.
+    """
+    rest: RestClient
+    with client.rest() as rest:
+        rest.send("DELETE", _path(client, app_name))
+
+
+def _path(client: SyncServerlessClient, app_name: str) -> str:
+    owner, separator, name = app_name.rpartition("/")
+    if not separator:
+        owner = get_user(client).username
+    return f"/applications/{owner}/{name}/queue"

@@ -1,0 +1,196 @@
+"""
+Registering: a function becomes a revision of an application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from fal_core.calls import AuthMode, Call
+from fal_core.errors import FalServerlessError, InternalFalServerlessError
+from fal_core.events import Log
+from fal_core.functions import IsolatedFunction
+from fal_core.options import Options
+from fal_core.printing import print_log
+from fal_host_serverless import channels, envelopes, messages, preparations, requests, values
+from fal_host_serverless.failures import translated
+from fal_host_serverless.running import with_ports
+
+if TYPE_CHECKING:
+    import isolate_proto
+
+    from fal_host_serverless.hosts import FalServerlessHost
+
+
+@attrs.frozen(kw_only=True)
+class Registration:
+    """
+    What a deployment says beside what is deployed.
+    """
+
+    application_name: str | None = None
+    auth_mode: AuthMode | None = None
+    source_code: str | None = None
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    strategy: str = "rolling"
+    scale: bool = True
+    environment_name: str | None = None
+    build_environment: bool | None = None
+
+
+def sealed(host: FalServerlessHost, func: Callable[..., Any], options: Options) -> Call:
+    """
+    Return *func* as the call that a runner makes.
+    """
+    function = func if isinstance(func, IsolatedFunction) else None
+    if function is None:
+        function = IsolatedFunction(host, func, options)
+    return with_ports(function.make_launcher().call(((), {})))
+
+
+def register(
+    host: FalServerlessHost,
+    func: Callable[..., Any],
+    options: Options,
+    registration: Registration,
+    log: Callable[[Log], None] | None,
+) -> values.RegisterApplicationResult | None:
+    """
+    Deploy *func*.
+
+    Raises:
+        FalServerlessError: The service does not do it.
+    """
+    tell = log or print_log
+    call = sealed(host, func, options)
+    request = register_request(host, call, registration, tell)
+    stub = channels.stub(host.address)
+    with translated(host.address):
+        stream = stub.RegisterApplication(request, metadata=host.credentials.metadata())
+        for message in stream:
+            logs = [
+                each for each in messages.read_logs(message.logs) if messages.is_wanted(each)
+            ]
+            for each in logs:
+                tell(each)
+            if message.HasField("result"):
+                urls = message.service_urls if message.HasField("service_urls") else None
+                stream.cancel()
+                return values.RegisterApplicationResult(
+                    values.Revision(message.result.application_id),
+                    logs,
+                    None if urls is None else values.read_urls(urls),
+                )
+    return None
+
+
+def register_request(
+    host: FalServerlessHost,
+    call: Call,
+    registration: Registration,
+    log: Callable[[Log], None],
+) -> isolate_proto.RegisterApplicationRequest:
+    """
+    Return the request that deploys *call*; what travels beside it is uploaded.
+    """
+    import isolate_proto
+    from google.protobuf.struct_pb2 import Struct
+
+    options = call.host_options
+    prepared = preparations.prepare(host, call.environment, options, log)
+    strategy = registration.strategy.upper()
+    if strategy not in ("RECREATE", "ROLLING"):
+        raise FalServerlessError(
+            f"A deployment is 'recreate' or 'rolling', not {registration.strategy!r}."
+        )
+    message = isolate_proto.RegisterApplicationRequest(
+        environments=[
+            requests.environment(
+                call.environment,
+                requirements=prepared.requirements,
+                forced=registration.build_environment is not False,
+            )
+        ],
+        machine_requirements=requests.machine_requirements(options, call.gateway),
+        files=requests.files(prepared.files),
+        auth_mode=requests.auth_mode(registration.auth_mode),  # type: ignore[arg-type]
+        deployment_strategy=isolate_proto.DeploymentStrategy.Value(strategy),
+        scale=registration.scale,
+        secrets=requests.secrets(options.secrets),
+        data_mounts=options.data_mounts or (),
+        health_check_config=requests.health_check(options.health_check_config),
+        skip_retry_conditions=requests.retry_conditions(options.skip_retry_conditions),  # type: ignore[arg-type]
+        retry_config=requests.retry_config(options.retry_config),
+        source_code=registration.source_code,
+        environment_name=registration.environment_name,
+        private_logs=options.private_logs,
+        build_environment=registration.build_environment,
+    )
+    if registration.application_name:
+        message.application_name = requests.full_name(
+            registration.application_name, registration.environment_name
+        )
+    if options.termination_grace_period_seconds is not None:
+        grace = requests.whole(options.termination_grace_period_seconds)
+        message.termination_grace_period_seconds = grace
+    metadata = {**registration.metadata, **(options.metadata or {})}
+    if metadata:
+        struct = Struct()
+        struct.update(metadata)
+        message.metadata.CopyFrom(struct)
+    message.function.method = "cloudpickle"
+    message.function.definition = envelopes.seal(
+        call,
+        folder=prepared.folder,
+        current_folder=call.environment.kind == "container",
+        marked=False,
+    )
+    return message
+
+
+def build(
+    host: FalServerlessHost,
+    call: Call,
+    *,
+    application_name: str | None = None,
+    environment_name: str | None = None,
+    log: Callable[[Log], None] = print_log,
+) -> None:
+    """
+    Have the service build the environment of *call*, and wait until it has.
+
+    Raises:
+        FalServerlessError: It cannot be built.
+    """
+    import isolate_proto
+
+    options = call.host_options
+    prepared = preparations.prepare(host, call.environment, options, log)
+    request = isolate_proto.BuildEnvironmentRequest(
+        environments=[
+            requests.environment(call.environment, requirements=prepared.requirements)
+        ],
+        machine_requirements=requests.build_requirements(options),
+        files=requests.files(prepared.files),
+        environment_name=environment_name,
+        secrets=requests.secrets(options.secrets),
+    )
+    if application_name:
+        request.application_name = requests.full_name(application_name, environment_name)
+    stub = channels.stub(host.address)
+    with translated(host.address):
+        for message in stub.BuildEnvironment(request, metadata=host.credentials.metadata()):
+            for each in messages.read_logs(message.logs):
+                if messages.is_wanted(each):
+                    log(each)
+            state = message.status.state if message.HasField("status") else 0
+            if state == messages.SUCCEEDED:
+                return
+            if state == messages.FAILED:
+                raise InternalFalServerlessError(
+                    "The service failed while it built the environment."
+                )
+    raise InternalFalServerlessError("The service did not say that it built the environment.")

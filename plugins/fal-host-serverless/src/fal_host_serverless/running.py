@@ -1,0 +1,65 @@
+"""
+Running: the request that a call becomes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_core.calls import Call
+from fal_core.events import LogSink
+from fal_core.options import SERVE_PORT
+from fal_host_serverless import envelopes, preparations, requests
+
+if TYPE_CHECKING:
+    import isolate_proto
+
+    from fal_host_serverless.hosts import FalServerlessHost
+
+
+def application_name(host: FalServerlessHost, call: Call) -> str:
+    """
+    Return what the service calls the application that *call* is for a while.
+    """
+    return requests.full_name(call.application_name or call.name, host.environment)
+
+
+def with_ports(call: Call) -> Call:
+    """
+    Return *call* with the ports that its service takes, if it is one.
+    """
+    return call.at_ports(SERVE_PORT, requests.METRICS_PORT) if call.gateway.serve else call
+
+
+def run_request(host: FalServerlessHost, call: Call, log: LogSink) -> isolate_proto.HostedRun:
+    """
+    Return the request that runs *call*; what travels beside it is uploaded.
+
+    Raises:
+        FalServerlessError: Something cannot be uploaded.
+    """
+    import isolate_proto
+
+    options = call.host_options
+    prepared = preparations.prepare(host, call.environment, options, log)
+    message = isolate_proto.HostedRun(
+        environments=[
+            requests.environment(call.environment, requirements=prepared.requirements)
+        ],
+        machine_requirements=requests.machine_requirements(options, call.gateway),
+        files=requests.files(prepared.files),
+        application_name=application_name(host, call),
+        auth_mode=requests.auth_mode(call.application_auth_mode or "public"),  # type: ignore[arg-type]
+        secrets=requests.secrets(options.secrets),
+        data_mounts=options.data_mounts or (),
+        health_check_config=requests.health_check(options.health_check_config),
+    )
+    if host.environment is not None:
+        message.environment_name = host.environment
+    message.function.method = "cloudpickle"
+    message.function.definition = envelopes.seal(
+        with_ports(call),
+        folder=prepared.folder,
+        current_folder=call.environment.kind == "container",
+    )
+    return message

@@ -1,0 +1,47 @@
+"""
+Secrets: values that the service keeps, and functions see as variables.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_host_serverless import operations
+from fal_host_serverless.values import ServerlessSecret
+
+if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
+
+
+def list_secrets(
+    client: SyncServerlessClient, environment_name: str | None = None
+) -> list[ServerlessSecret]:
+    """
+    List the secrets, without their values.
+    """
+    return client.perform(operations.list_secrets(environment_name))
+
+
+def set_secret(
+    client: SyncServerlessClient,
+    name: str,
+    value: str,
+    environment_name: str | None = None,
+    default_exposed: bool | None = None,
+) -> None:
+    """
+    Set a secret.
+
+    Arguments:
+        default_exposed: Whether functions that name no secrets see it.
+    """
+    client.perform(operations.set_secret(name, value, environment_name, default_exposed))
+
+
+def unset_secret(
+    client: SyncServerlessClient, name: str, environment_name: str | None = None
+) -> None:
+    """
+    Remove a secret.
+    """
+    client.perform(operations.set_secret(name, None, environment_name))

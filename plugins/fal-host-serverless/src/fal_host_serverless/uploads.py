@@ -1,0 +1,104 @@
+"""
+Uploads: files go to the service once, known by their content.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fal_core.errors import FalServerlessError
+from fal_host_serverless.files import LocalFile
+from fal_host_serverless.requests import SentFile
+from fal_host_serverless.rest import RestClient
+
+if TYPE_CHECKING:
+    import httpx
+
+#: Bytes of a part.
+PART_SIZE = 10 << 20
+#: How many files, and parts of a file, are under way at once.
+_AT_ONCE = 4
+#: How often a part is tried.
+_TRIES = 3
+#: Seconds that the source of a local requirement is kept.
+_KEPT = 3600
+
+
+def send_files(rest: RestClient, files: Iterable[LocalFile]) -> list[SentFile]:
+    """
+    Upload those of *files* that the service does not have, and name all.
+
+    Raises:
+        FalServerlessError: The service does not take them.
+    """
+    chosen = list(files)
+    if not chosen:
+        return []
+    by_hash = {file.hash: file for file in chosen}
+    missing = rest.send("POST", "/files/missing_hashes", json={"hashes": [*by_hash]}).json()
+    wanted = [by_hash[each] for each in missing if each in by_hash]
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(lambda file: _send_parts(rest, file), wanted))
+    return [SentFile(file.hash, file.relative_path) for file in chosen]
+
+
+def _send_parts(rest: RestClient, file: LocalFile) -> None:
+    base = f"/files/app/multipart/{file.hash}"
+    upload = rest.send("POST", f"{base}/initiate", json=file.facts).json()["upload_id"]
+    parts: list[dict[str, Any]] = []
+    try:
+        for number in range(1, max(1, math.ceil(file.size / PART_SIZE)) + 1):
+            answer = _send_part(rest, f"{base}/{upload}/{number}", file, number)
+            parts.append({"part_number": answer["part_number"], "etag": answer["etag"]})
+        rest.send(
+            "POST", f"{base}/{upload}/complete", json={"parts": parts, "metadata": file.facts}
+        )
+    except Exception as error:
+        try:
+            rest.send("POST", f"{base}/{upload}/cancel")
+        except FalServerlessError:
+            pass
+        if isinstance(error, FalServerlessError):
+            raise FalServerlessError(f"{file.path} was not uploaded: {error}") from error
+        raise
+
+
+def _send_part(rest: RestClient, path: str, file: LocalFile, number: int) -> Any:
+    with file.path.open("rb") as stream:
+        stream.seek((number - 1) * PART_SIZE)
+        part = stream.read(PART_SIZE)
+    name = file.path.name
+    return rest.send("PUT", path, tries=_TRIES, files={"file_upload": (name, part)}).json()
+
+
+def send_source(rest: RestClient, archive: Path) -> str:
+    """
+    Upload a source distribution, and return where an installer finds it for a while.
+
+    Raises:
+        FalServerlessError: The service does not take it.
+    """
+    import json
+
+    kind = {"file_name": archive.name, "content_type": "application/gzip"}
+    lifecycle = json.dumps({"expiration_duration_seconds": _KEPT})
+    answer = rest.send(
+        "POST",
+        "/storage/upload/initiate?storage_type=fal-cdn-v3",
+        json=kind,
+        headers={
+            "X-Fal-Object-Lifecycle": lifecycle,
+            "X-Fal-Object-Lifecycle-Preference": lifecycle,
+        },
+    ).json()
+    content: httpx.Response = rest.put(answer["upload_url"], archive.read_bytes(), kind)
+    if content.is_error:
+        raise FalServerlessError(
+            f"{archive.name} was not uploaded: the storage answers {content.status_code}."
+        )
+    url: str = answer["file_url"]
+    return url

@@ -1,0 +1,259 @@
+"""
+The far end: what a stock isolate agent does with a call.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fal_core import function
+from fal_core.calls import Call
+from fal_core.errors import FalCoreError, FalSerializationError
+from fal_core.events import Log
+from fal_host_serverless import FalServerlessHost, arrival, envelopes, printing
+from fal_host_serverless.failures import RunFailedInside
+from fal_host_serverless.messages import Lines
+
+FOREIGN = "3.13"
+
+
+def test_agent_has_nothing_of_ours(host: Any, agent_python: Path):
+    """
+    The function runs in an agent that cannot import fal_core, and says so itself.
+    """
+    done = subprocess.run([agent_python, "-c", "import fal_core"], capture_output=True)
+    assert b"ModuleNotFoundError" in done.stderr
+
+    @function("virtualenv", host=host)
+    def look() -> tuple[bool, str | None, bool]:
+        import os
+        import sys
+
+        # What this module imports travels beside, from a checkout; it is not used.
+        agent = os.environ.get("IS_ISOLATE_AGENT")
+        return "fal_core" not in sys.modules, agent, "isolate" in sys.modules
+
+    assert look() == (True, "1", True)
+
+
+def test_function_is_opened_once_in_an_agent(host: Any):
+    """
+    Calls that follow in one agent find the function and the setup of the first.
+    """
+
+    def prepare() -> list[int]:
+        return []
+
+    @function("virtualenv", host=host, setup_function=prepare)
+    def count(seen: list[int]) -> tuple[int, int]:
+        import os
+
+        seen.append(1)
+        return os.getpid(), len(seen)
+
+    first, second = count(), count()
+    assert first[0] == second[0]
+    assert (first[1], second[1]) == (1, 2)
+
+
+def test_call_to_home_says_that_there_is_none(host: Any):
+    """
+    A function that would have to be called at home is told that it cannot be.
+    """
+
+    @function("virtualenv", host=host, machine_type="L")
+    def other() -> int:
+        return 1
+
+    @function("virtualenv", host=host)
+    def outer() -> int:
+        return other()
+
+    with pytest.raises(RuntimeError, match="cannot call home"):
+        outer()
+
+
+def test_generator_is_refused_with_what_to_do(host: Any):
+    """
+    A function that yields cannot run there, and the error says what can.
+    """
+
+    @function("virtualenv", host=host)
+    def count() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match="Return a list, or serve"):
+        list(count())
+
+
+# -- other Pythons -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def foreign(relay: Any, tmp_path_factory: pytest.TempPathFactory, relays: Any) -> str:
+    """
+    A Python of another minor that runs functions.
+    """
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    version = FOREIGN if here != FOREIGN else "3.11"
+    if shutil.which(f"python{version}") is None:
+        pytest.skip(f"There is no Python {version} here.")
+    folder = tmp_path_factory.mktemp("foreign") / "venv"
+    try:
+        relay.pythons[version] = relays.make_agent_environment(folder, version)
+    except subprocess.CalledProcessError:
+        pytest.skip(f"Python {version} cannot have an environment here.")
+    return version
+
+
+def test_function_runs_on_another_python(host: Any, foreign: str):
+    """
+    A function travels as source to another minor, and what it raises comes back.
+    """
+
+    @function("virtualenv", host=host, python_version=foreign)
+    def divide(one: int, other: int) -> tuple[str, float]:
+        import sys
+
+        print("dividing")
+        return f"{sys.version_info.major}.{sys.version_info.minor}", one / other
+
+    assert divide(1, 2) == (foreign, 0.5)
+    with pytest.raises(ZeroDivisionError):
+        divide(1, 0)
+
+
+def test_code_of_another_python_is_refused(host: Any, foreign: str):
+    """
+    An argument that holds code of this Python is refused with both versions.
+    """
+
+    @function("virtualenv", host=host, python_version=foreign)
+    def call(what: Any) -> Any:
+        return what()
+
+    with pytest.raises(FalSerializationError, match=foreign):
+        call(lambda: 1)
+
+
+# -- what comes back -----------------------------------------------------------------
+
+
+def make_call() -> Call:
+    """
+    Return a call, to read the lines of.
+    """
+
+    @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"))
+    def nothing() -> None:
+        return None
+
+    return nothing.make_launcher().call(((), {}))
+
+
+CALL = make_call()
+LINES = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))
+
+
+@given(LINES, st.sampled_from(["STDOUT", "STDERR", "INFO", "ERROR"]), st.integers(0, 2))
+def test_lines_survive_what_isolate_does_to_them(line: str, level: str, times: int):
+    """
+    A line comes back whole, at its level and with its owner, however the agent's
+    parent takes apart what it reads.
+    """
+    from fal_core_worker.outputs import LEVELS
+
+    line = line * 4000 if times == 2 else line
+    owner = "request a:b" if times else ""
+    read = Lines(CALL)
+    found: list[Log] = []
+    for piece in printing.encode(line, LEVELS.index(level), owner):
+        assert len(piece) <= 4096
+        parts = piece.decode("utf-8", "backslashreplace").splitlines()
+        assert len(parts) == 1
+        log = read.read(parts[0], "INFO", 1.0)
+        found += [] if log is None else [log]
+    (log,) = found
+    assert (log.message, log.level) == (line, level)
+    assert log.request_id == ("a:b" if times else None)
+
+
+@pytest.mark.parametrize("line", ["plain", "\x1f", "a\x1ffal-core:", "\x1ffal-core:9::", ""])
+def test_lines_of_others_are_left_alone(line: str):
+    """
+    A line that says nothing of itself is a line of the call.
+    """
+    log = Lines(CALL).read(line, "INFO", 1.0)
+    assert log == Log(line, "STDOUT", "USER", 1.0, CALL.id)
+
+
+def test_outcome_that_is_code_is_not_opened(tmp_path: Path):
+    """
+    What a service answers runs nothing here, whatever it is.
+    """
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    for value in (Evil(), (arrival.OUTCOME, 0, Evil(), []), "word", None):
+        with pytest.raises(RunFailedInside, match="no outcome"):
+            envelopes.open_outcome(pickle.dumps(value))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_service_that_is_not_there_is_an_error_of_the_host():
+    """
+    A call to nowhere raises an error that names the address.
+    """
+
+    @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"))
+    def nothing() -> None:
+        return None
+
+    with pytest.raises(FalCoreError, match=r"127\.0\.0\.1:1"):
+        nothing()
+
+
+# -- what is deployed ------------------------------------------------------------------
+
+
+def test_deployed_function_serves_in_a_stock_agent(host: Any, recorder: Any, address: str):
+    """
+    What a deployment registers is run by an agent as it stands, and answers requests.
+    """
+    import httpx
+    import isolate_proto
+
+    from fal_host_serverless import channels
+
+    @function("virtualenv", host=FalServerlessHost(recorder.address), serve=True)
+    def double(number: int) -> int:
+        print("doubling")
+        return 2 * number
+
+    deploying = FalServerlessHost(recorder.address)
+    deploying.register(double, double.options, deployment_strategy="rolling")
+    registered = recorder.last("RegisterApplication")
+    request = isolate_proto.HostedRun(
+        environments=registered.environments,
+        machine_requirements=registered.machine_requirements,
+        function=registered.function,
+    )
+    run = channels.stub(address).Run(request)
+    try:
+        url = next(each.service_urls.run for each in run if each.HasField("service_urls"))
+        assert httpx.post(url, params={"number": 4}, timeout=30).json() == 8
+    finally:
+        run.cancel()

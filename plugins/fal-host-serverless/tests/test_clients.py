@@ -1,0 +1,292 @@
+"""
+The client: what it asks, what it tells, and which errors it raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import grpc
+import pytest
+
+from fal_core import function
+from fal_core.errors import (
+    Cancelled,
+    FalServerlessError,
+    InternalFalServerlessError,
+    OptionError,
+)
+from fal_host_serverless import (
+    AsyncServerlessClient,
+    FalServerlessHost,
+    KeyScope,
+    SyncServerlessClient,
+    client,
+    client_aio,
+)
+from fal_host_serverless.values import RunnerState
+
+MOMENT = datetime(2031, 2, 3, 4, 5, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def asking(recorder: Any) -> SyncServerlessClient:
+    """
+    A client of the recorder.
+    """
+    return SyncServerlessClient(host=recorder.address)
+
+
+def test_applications_are_listed(asking: SyncServerlessClient, recorder: Any):
+    """
+    Applications come with all that is documented, and can be filtered.
+    """
+    first, second = asking.apps.list(environment_name="staging")
+    assert recorder.last("ListAliases").environment_name == "staging"
+    assert (first.alias, first.auth_mode, first.scaling_delay) == ("app", "shared", 3)
+    assert (first.machine_types, first.valid_regions) == (["S"], ["eu"])
+    assert first.request_start_timeout is None
+    assert second.request_start_timeout == 7
+    assert [app.alias for app in asking.apps.list(filter="oth")] == ["other"]
+
+
+def test_scaling_sends_what_changes(asking: SyncServerlessClient, recorder: Any):
+    """
+    What is not named is not sent, so that it stays as it is.
+    """
+    asking.apps.scale("app", max_concurrency=10, scaling_delay=5, regions=["eu", "us"])
+    request = recorder.last("UpdateApplication")
+    assert request.application_name == "app"
+    assert request.max_concurrency == 10
+    assert request.scaling_delay_seconds == 5
+    assert list(request.valid_regions) == ["eu", "us"]
+    assert not request.HasField("keep_alive")
+    asking.apps.scale("app", request_start_timeout=0, environment_name="staging")
+    request = recorder.last("UpdateApplication")
+    assert request.HasField("request_start_timeout")
+    assert request.application_name == "app--staging"
+
+
+def test_runners_are_listed_by_state(asking: SyncServerlessClient, recorder: Any):
+    """
+    Runners can be asked for by their state; those that are gone by either of its names.
+    """
+    found = asking.apps.runners("app", since=MOMENT)
+    assert [runner.state for runner in found] == [
+        RunnerState.RUNNING,
+        RunnerState.CRASH_BACKOFF,
+        RunnerState.DEAD,
+    ]
+    assert found[0].uptime == timedelta(seconds=90)
+    assert found[0].expiration_countdown == 5
+    assert found[0].external_metadata == {"present_in_group": True}
+    request = recorder.last("ListAliasRunners")
+    assert request.list_pending
+    assert request.start_time.ToDatetime(tzinfo=timezone.utc) == MOMENT
+    assert [each.state.value for each in asking.apps.runners("app", state=["running"])] == [
+        "RUNNING"
+    ]
+    assert [each.state.value for each in asking.apps.runners("app", state=["terminated"])] == [
+        "DEAD"
+    ]
+    assert len(asking.apps.runners("app", state=["all"])) == 3
+
+
+def test_runners_are_ended(asking: SyncServerlessClient, recorder: Any):
+    """
+    A runner is stopped, with another one before it if that is wanted, or killed.
+    """
+    (runner,) = asking.runners.list()
+    assert runner.state is RunnerState.IDLE
+    asking.runners.stop(runner.runner_id, replace_first=True)
+    assert recorder.last("StopRunner").replace_first
+    asking.runners.kill("r-2")
+    assert recorder.last("KillRunner").runner_id == "r-2"
+    asking.apps.rollout("app", force=True)
+    assert recorder.last("RolloutApplication").force
+
+
+def test_keys(asking: SyncServerlessClient, recorder: Any):
+    """
+    A key is created with the preset that its scope stands for.
+    """
+    assert asking.keys.create(scope=KeyScope.ADMIN, description="mine") == ("k", "s3cret")
+    request = recorder.last("CreateUserKey")
+    assert (request.policy_preset, request.alias) == ("FULL", "mine")
+    assert not request.HasField("scope")
+    asking.keys.create(scope="api")  # type: ignore[arg-type]
+    assert recorder.last("CreateUserKey").policy_preset == "API"
+    with pytest.raises(OptionError, match="'admin' or 'api'"):
+        asking.keys.create(scope="all")  # type: ignore[arg-type]
+    (key,) = asking.keys.list()
+    assert (key.key_id, key.scope, key.created_at) == ("k", KeyScope.API, MOMENT)
+    asking.keys.revoke("k")
+    assert recorder.last("RevokeUserKey").key_id == "k"
+
+
+def test_secrets(asking: SyncServerlessClient, recorder: Any):
+    """
+    A secret without a value is removed.
+    """
+    asking.secrets.set("TOKEN", "value", "staging", default_exposed=False)
+    request = recorder.last("SetSecret")
+    assert (request.name, request.value, request.environment_name) == (
+        "TOKEN",
+        "value",
+        "staging",
+    )
+    assert request.HasField("default_exposed")
+    asking.secrets.unset("TOKEN")
+    assert not recorder.last("SetSecret").HasField("value")
+    (secret,) = asking.secrets.list()
+    assert (secret.name, secret.created_at, secret.default_exposed) == ("TOKEN", MOMENT, None)
+
+
+def test_environments(asking: SyncServerlessClient, recorder: Any):
+    """
+    Environments of the service are listed, created and removed.
+    """
+    made = asking.environments.create("staging", "for tests")
+    assert (made.name, made.description, made.is_default) == ("staging", "for tests", False)
+    (main,) = asking.environments.list()
+    assert (main.name, main.description, main.is_default) == ("main", None, True)
+    asking.environments.delete("staging")
+    assert recorder.last("DeleteEnvironment").name == "staging"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        ("UNAUTHENTICATED", FalServerlessError, "credentials are not accepted: why"),
+        ("PERMISSION_DENIED", FalServerlessError, "do not allow it: why"),
+        ("NOT_FOUND", FalServerlessError, "not found: why"),
+        ("ALREADY_EXISTS", FalServerlessError, "there already: why"),
+        ("UNIMPLEMENTED", FalServerlessError, "does not offer it: why"),
+        ("INVALID_ARGUMENT", FalServerlessError, "^why$"),
+        ("INTERNAL", InternalFalServerlessError, "^why$"),
+        ("UNKNOWN", InternalFalServerlessError, "^why$"),
+        ("CANCELLED", Cancelled, "cancelled"),
+    ],
+)
+def test_errors_are_told_by_their_status(
+    status: str,
+    kind: type[Exception],
+    words: str,
+    asking: SyncServerlessClient,
+    recorder: Any,
+):
+    """
+    What the service answers instead is a documented error, caused by the answer.
+    """
+    recorder.failure = (grpc.StatusCode[status], "why")
+    with pytest.raises(kind, match=words) as caught:
+        asking.runners.kill("r")
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
+
+
+def test_what_runs_code_is_sent_once(asking: SyncServerlessClient, recorder: Any):
+    """
+    A question is asked again where the service is away; a run is not, since it may
+    have begun.
+    """
+    recorder.failure = (grpc.StatusCode.UNAVAILABLE, "away")
+    with pytest.raises(FalServerlessError, match="cannot be reached"):
+        asking.keys.list()
+    assert len(recorder.asked) > 1
+    recorder.asked.clear()
+
+    @function("virtualenv", host=FalServerlessHost(recorder.address))
+    def nothing() -> None:
+        return None
+
+    with pytest.raises(FalServerlessError, match="cannot be reached"):
+        nothing()
+    assert len(recorder.asked) == 1
+
+
+def test_service_that_is_not_there_is_told():
+    """
+    An address that nothing listens at is named in the error.
+    """
+    with pytest.raises(FalServerlessError, match=r"127\.0\.0\.1:1 cannot be reached"):
+        SyncServerlessClient(host="127.0.0.1:1").runners.kill("r")
+
+
+def test_asynchronous_client_asks_the_same(asking: SyncServerlessClient, recorder: Any):
+    """
+    Both clients send the same requests and give the same values.
+    """
+
+    async def ask() -> list[Any]:
+        async with AsyncServerlessClient(host=recorder.address) as other:
+            return [
+                await other.apps.list(filter="app"),
+                await other.apps.runners("app", state=["running"]),
+                await other.apps.scale("app", keep_alive=5),
+                await other.apps.rollout("app"),
+                await other.runners.list(),
+                await other.runners.stop("r"),
+                await other.runners.kill("r"),
+                await other.keys.create(scope=KeyScope.API),
+                await other.keys.list(),
+                await other.keys.revoke("k"),
+                await other.secrets.set("a", "b"),
+                await other.secrets.list(),
+                await other.secrets.unset("a"),
+                await other.environments.create("e"),
+                await other.environments.list(),
+                await other.environments.delete("e"),
+            ]
+
+    told = asyncio.run(ask())
+    theirs, recorder.asked = recorder.asked, []
+    assert told == [
+        asking.apps.list(filter="app"),
+        asking.apps.runners("app", state=["running"]),
+        asking.apps.scale("app", keep_alive=5),
+        asking.apps.rollout("app"),
+        asking.runners.list(),
+        asking.runners.stop("r"),
+        asking.runners.kill("r"),
+        asking.keys.create(scope=KeyScope.API),
+        asking.keys.list(),
+        asking.keys.revoke("k"),
+        asking.secrets.set("a", "b"),
+        asking.secrets.list(),
+        asking.secrets.unset("a"),
+        asking.environments.create("e"),
+        asking.environments.list(),
+        asking.environments.delete("e"),
+    ]
+    assert theirs == recorder.asked
+
+
+def test_asynchronous_client_raises_the_same(recorder: Any):
+    """
+    Errors of the service are translated for the asynchronous client too.
+    """
+    recorder.failure = (grpc.StatusCode.NOT_FOUND, "why")
+
+    async def ask() -> None:
+        async with AsyncServerlessClient(host=recorder.address) as other:
+            await other.runners.kill("r")
+
+    with pytest.raises(FalServerlessError, match="not found: why"):
+        asyncio.run(ask())
+
+
+@pytest.mark.parametrize("name", ["Apps", "Runners", "Keys", "Secrets", "Environments"])
+def test_clients_have_the_same_methods(name: str):
+    """
+    What one client can be asked, the other can.
+    """
+
+    def methods(cls: type) -> set[str]:
+        found = inspect.getmembers(cls, inspect.isfunction)
+        return {method for method, _ in found if not method.startswith("_")}
+
+    one = getattr(client, f"{name}Namespace")
+    assert methods(one) == methods(getattr(client_aio, f"Async{name}"))

@@ -1,0 +1,477 @@
+"""
+Deployments: what is uploaded and asked, and what is told of it.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from fal_core.errors import FalServerlessError, OptionError
+from fal_host_serverless import SyncServerlessClient
+from fal_host_serverless import deploy as deploying
+from fal_host_serverless.files import LocalFile, Selection
+from fal_host_serverless.rest import RestClient
+from fal_host_serverless.uploads import PART_SIZE, send_files
+
+APPLICATION = """
+from fal_core import function
+from fal_serve import App, endpoint
+
+
+class Search(App, keep_alive=120, max_concurrency=4, app_files=["data"]):
+    app_auth = "shared"
+
+    @endpoint("/find")
+    def find(self, word: str) -> str:
+        return word
+
+    @endpoint("/")
+    def all(self) -> list[str]:
+        return []
+
+
+@function("virtualenv", serve=True)
+def double(number: int) -> int:
+    return 2 * number
+"""
+
+PROJECT = """
+[tool.fal.apps.search]
+ref = "searching.py::Search"
+auth = "public"
+deployment_strategy = "recreate"
+keep_alive = 30
+
+[tool.fal.apps.double]
+ref = "searching.py::double"
+no_scale = true
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """
+    A project of two applications, as the working directory.
+    """
+    import sys
+
+    (tmp_path / "searching.py").write_text(APPLICATION)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "words.txt").write_text("one two")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    sys.modules.pop("searching", None)
+
+
+@pytest.fixture
+def asking(recorder: Any, rest: Any) -> SyncServerlessClient:
+    """
+    A client of the recorders.
+    """
+    return SyncServerlessClient(host=recorder.address)
+
+
+def test_application_of_a_file_is_deployed(
+    asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path
+):
+    """
+    Its environment is built, its files are uploaded, and it is registered.
+    """
+    result = asking.deploy("searching.py::Search", environment_name="staging")
+    assert [name for name, _ in recorder.asked] == ["BuildEnvironment", "RegisterApplication"]
+    request = recorder.last("RegisterApplication")
+    assert request.application_name == "search--staging"
+    assert request.environment_name == "staging"
+    assert request.auth_mode == 2
+    assert request.deployment_strategy == 1
+    assert not request.scale
+    assert request.HasField("build_environment")
+    assert not request.build_environment
+    assert request.machine_requirements.keep_alive == 120
+    assert request.machine_requirements.exposed_port == 8080
+    assert request.machine_requirements.metrics_port == 9090
+    assert request.source_code == APPLICATION
+    assert "/find" in MessageToDict(request.metadata)["openapi"]["paths"]
+    (file,) = request.files
+    assert file.relative_path == "data/words.txt"
+    assert rest.files[file.hash] == b"one two"
+    assert result == deploying.DeploymentResult(
+        revision="rev-1",
+        app_name="search",
+        urls={
+            "playground": {
+                "/": "https://fal.test/models/me/app/",
+                "/find": "https://fal.test/models/me/app/find",
+            },
+            "sync": {
+                "/": "https://run.fal.test/me/app/",
+                "/find": "https://run.fal.test/me/app/find",
+            },
+            "async": {
+                "/": "https://queue.fal.test/me/app/",
+                "/find": "https://queue.fal.test/me/app/find",
+            },
+        },
+        log_url="https://fal.test/logs/rev-1",
+        auth_mode="shared",
+    )
+
+
+def test_function_of_a_file_is_deployed(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    A served function is an application of one endpoint, private unless it says else.
+    """
+    result = asking.deploy(
+        "searching.py::double", app_name="twice", strategy="recreate", reset_scale=True
+    )
+    request = recorder.last("RegisterApplication")
+    assert request.application_name == "twice"
+    assert not request.HasField("auth_mode")
+    assert request.deployment_strategy == 0
+    assert request.scale
+    assert "/" in MessageToDict(request.metadata)["openapi"]["paths"]
+    assert result.auth_mode == "private"
+
+
+def test_applications_of_a_project_are_deployed(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    A name is one of pyproject.toml, whose options go over those of the class.
+    """
+    (project / "pyproject.toml").write_text(PROJECT)
+    asking.deploy("search")
+    request = recorder.last("RegisterApplication")
+    assert (request.auth_mode, request.deployment_strategy) == (1, 0)
+    assert request.machine_requirements.keep_alive == 30
+    asking.deploy("double")
+    assert not recorder.last("RegisterApplication").scale
+    with pytest.raises(OptionError, match="Name one: search, double"):
+        asking.deploy()
+    with pytest.raises(OptionError, match="declares no application 'other'"):
+        asking.deploy("other")
+
+
+@pytest.mark.parametrize(
+    ("ref", "words"),
+    [
+        ("nothing.py::App", "no file nothing.py"),
+        ("searching.py", "these isolated functions: Search, double"),
+        ("searching.py::Missing", "no 'Missing'"),
+        ("search", "no pyproject.toml"),
+        (None, "no pyproject.toml"),
+    ],
+)
+def test_application_that_is_not_there_is_told(
+    ref: str | None, words: str, asking: SyncServerlessClient, project: Path
+):
+    """
+    A reference that leads nowhere is an error before the service is asked.
+    """
+    with pytest.raises(OptionError, match=words):
+        asking.deploy(ref)
+
+
+def test_deployed_pickle_needs_nothing_of_ours(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    What is registered is a pickle of built-in names, whatever Python opens it.
+    """
+    asking.deploy("searching.py::double")
+    definition = recorder.last("RegisterApplication").function.definition
+
+    class Naming(pickle.Unpickler):
+        names: list[str] = []
+
+        def find_class(self, module: str, name: str) -> Any:
+            self.names.append(f"{module}.{name}")
+            return super().find_class(module, name)
+
+    import io
+
+    opened = Naming(io.BytesIO(definition)).load()
+    assert Naming.names == ["builtins.eval"]
+    assert opened._run_on_main_thread is True
+
+
+# -- files -------------------------------------------------------------------------
+
+
+def test_files_are_uploaded_once(rest: Any, asking: SyncServerlessClient, tmp_path: Path):
+    """
+    The service keeps files by their content, and is sent what it lacks, in parts.
+    """
+    (tmp_path / "large").write_bytes(b"x" * (PART_SIZE + 5))
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "copy").write_bytes(b"")
+    (tmp_path / "copy").chmod(0o644)
+    (tmp_path / "empty").chmod(0o644)
+    files = Selection(paths=(".",), folder=tmp_path).collect()
+    with asking.rest() as client:
+        sent = send_files(client, files)
+        assert [each.relative_path for each in sent] == ["copy", "empty", "large"]
+        assert sent[0].hash == sent[1].hash
+        assert {len(content) for content in rest.files.values()} == {0, PART_SIZE + 5}
+        assert [len(part) for part in rest.parts[sent[2].hash].values()] == [PART_SIZE, 5]
+        assert rest.facts[sent[2].hash]["size"] == str(PART_SIZE + 5)
+        asked = len(rest.asked)
+        assert send_files(client, files) == sent
+    assert rest.asked[asked:] == [("POST", "/files/missing_hashes")]
+    assert rest.headers[-1]["Authorization"] == "Key kid:ksecret"
+
+
+def test_upload_that_fails_is_cancelled(
+    rest: Any, asking: SyncServerlessClient, tmp_path: Path
+):
+    """
+    A part that is refused ends the upload, and the error names the file.
+    """
+    path = tmp_path / "file"
+    path.write_text("content")
+    file = LocalFile.read(path, "file")
+    rest.failing.add(f"/files/app/multipart/{file.hash}/u/1")
+    with asking.rest() as client, pytest.raises(FalServerlessError, match=str(path)):
+        send_files(client, [file])
+    assert rest.asked[-1] == ("POST", f"/files/app/multipart/{file.hash}/u/cancel")
+
+
+def test_hash_is_of_content_and_mode(tmp_path: Path):
+    """
+    The same content with another mode is another file.
+    """
+    path = tmp_path / "file"
+    path.write_text("content")
+    path.chmod(0o644)
+    first = LocalFile.read(path, "file")
+    path.chmod(0o755)
+    second = LocalFile.read(path, "file")
+    assert first.hash != second.hash
+    import hashlib
+
+    assert first.hash == hashlib.sha256(b"content" + str(first.mode).encode()).hexdigest()
+
+
+def test_ignored_files_stay(tmp_path: Path):
+    """
+    A pattern is looked for in paths relative to the folder, and takes what it finds.
+    """
+    for name in ("a.py", "b.tmp", "deep/c.py", "deep/d.tmp", "deep/skip/e.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    selection = Selection(
+        paths=(".", "deep/c.py"), ignored=(r"\.tmp$", "^deep/skip/"), folder=tmp_path
+    )
+    assert [file.relative_path for file in selection.collect()] == ["a.py", "deep/c.py"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "ignored", "words"),
+    [
+        (("missing",), (), "'missing', and there is no"),
+        (("../",), (), "outside of"),
+        ((".",), ("[",), "no regular expression"),
+    ],
+)
+def test_wrong_files_are_told(
+    paths: tuple[str, ...], ignored: tuple[str, ...], words: str, tmp_path: Path
+):
+    """
+    What is not there, lies outside, or is no pattern is an error of the declaration.
+    """
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    (folder / "file").write_text("")
+    (tmp_path / "outside").write_text("")
+    with pytest.raises(OptionError, match=words):
+        Selection(paths=paths, ignored=ignored, folder=folder).collect()
+
+
+def test_local_requirement_is_uploaded(
+    asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path
+):
+    """
+    A project of this machine is built, uploaded, and installed from where it lies.
+    """
+    local = project / "own"
+    (local / "src" / "own").mkdir(parents=True)
+    (local / "src" / "own" / "__init__.py").write_text("")
+    (local / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "own"\nversion = "1"\n'
+    )
+    (project / "needs.txt").write_text("cowsay==6.1  # a comment\n\n")
+    (project / "plain.py").write_text(
+        "from fal_core import function\n"
+        '@function(requirements=["./own[fast]", "needs.txt"])\n'
+        "def answer() -> int:\n    return 1\n"
+    )
+    asking.deploy("plain.py")
+    configuration = MessageToDict(recorder.last("BuildEnvironment").environments[0])
+    (archive,) = rest.stored
+    assert configuration["configuration"]["requirements"] == [
+        f"own[fast] @ http://{rest.address}/stored/{archive}",
+        "cowsay==6.1",
+    ]
+    assert archive == "own-1.tar.gz"
+
+
+# -- the command line ----------------------------------------------------------------
+
+
+def run(*arguments: str) -> int:
+    """
+    Run the command line.
+    """
+    from fal_core.cli.program import run
+
+    return run(arguments)
+
+
+def test_deploy_command_tells_where_it_is(
+    asking: SyncServerlessClient, recorder: Any, project: Path, capsys: Any
+):
+    """
+    The revision and the addresses are printed; the service's own lines beside them.
+    """
+    assert run("deploy", "searching.py::Search", "--auth", "public", "--reset-scale") == 0
+    printed = capsys.readouterr()
+    assert "Deployed search, revision rev-1." in printed.out
+    assert "Sync: https://run.fal.test/me/app/find" in printed.out
+    assert "Installing" in printed.err
+    request = recorder.last("RegisterApplication")
+    assert request.scale
+    assert request.auth_mode == 1
+    assert run("deploy", "searching.py::Search", "--json", "--app-name", "mine") == 0
+    assert json.loads(capsys.readouterr().out)["app_name"] == "mine"
+
+
+def test_dry_run_asks_nothing(
+    asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path, capsys: Any
+):
+    """
+    A dry run tells what would travel, with its size, and neither asks nor uploads.
+    """
+    assert run("deploy", "searching.py::Search", "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert "data/words.txt  7" in printed
+    assert "Files: 1, 7 bytes" in printed
+    assert run("deploy", "searching.py::Search", "--dry-run", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["files"] == [{"path": "data/words.txt", "size": 7}]
+    assert plan["endpoints"] == ["/", "/find"]
+    assert recorder.asked == []
+    assert rest.asked == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        ("apps list", "app    shared  1"),
+        ("apps list --filter other", "other"),
+        ("apps rollout app", "being replaced"),
+        ("apps runners app --state running", "running"),
+        ("apps scale app --max-concurrency 3", "scales from 0 to 4"),
+        ("runners list --since 10m", "idle"),
+        ("runners stop r", "finishes its requests"),
+        ("runners kill r", "is ended"),
+        ("keys create --scope api", "FAL_KEY=k:s3cret"),
+        ("keys list", "API"),
+        ("keys revoke k", "accepted no more"),
+        ("secrets set A=b", "Secret A is set."),
+        ("secrets list", "TOKEN"),
+        ("secrets unset A", "is removed"),
+        ("environments list", "main"),
+        ("environments create staging", "is there"),
+        ("environments delete staging", "is removed"),
+        ("queue size app", "3"),
+        ("queue flush app", "is empty"),
+    ],
+)
+def test_commands(arguments: str, printed: str, asking: SyncServerlessClient, capsys: Any):
+    """
+    Each command asks the service, and prints what it says.
+    """
+    assert run(*arguments.split()) == 0
+    assert printed in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("apps list", "apps runners app", "apps scale app --keep-alive 1", "runners list"),
+        *("keys list", "keys create --scope api", "secrets list", "environments list"),
+        "queue size app",
+    ],
+)
+def test_commands_print_json(arguments: str, asking: SyncServerlessClient, capsys: Any):
+    """
+    What is printed for people is there for machines too.
+    """
+    assert run(*arguments.split(), "--json") == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_queue_is_that_of_its_owner(asking: SyncServerlessClient, rest: Any):
+    """
+    A name alone is one of the caller's applications; another owner's has its name before.
+    """
+    rest.queues["you/app"] = 9
+    from fal_host_serverless.queues import flush_queue, queue_size
+
+    assert queue_size(asking, "app") == 3
+    assert queue_size(asking, "you/app") == 9
+    flush_queue(asking, "you/app")
+    assert rest.queues == {"me/app": 3, "you/app": 0}
+    assert deploying.get_user(asking) == deploying.User("7", "me")
+
+
+def test_profiles_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    """
+    A profile keeps an address and a key, which no command prints.
+    """
+    monkeypatch.setenv("FAL_CONFIG_PATH", str(tmp_path / "config.toml"))
+    monkeypatch.setattr("click.prompt", lambda *_, **__: "id:very-secret")
+    assert run("profile", "key") == 1
+    assert run("profile", "set", "work") == 0
+    assert run("profile", "host", "api.work.test") == 0
+    assert run("profile", "key") == 0
+    assert run("profile", "list", "--json") == 0
+    printed = capsys.readouterr()
+    assert "very-secret" not in printed.out + printed.err
+    assert '"has_key": true' in printed.out
+    assert '"current": true' in printed.out
+    assert 'key = "id:very-secret"' in (tmp_path / "config.toml").read_text()
+    assert run("profile", "list") == 0
+    assert "work *" in capsys.readouterr().out
+    assert run("profile", "unset") == 0
+    assert run("profile", "delete", "work") == 0
+    assert run("profile", "delete", "work") == 1
+    assert "no profile 'work'" in capsys.readouterr().err
+
+
+def test_errors_of_the_rest_service_are_told(rest: Any, asking: SyncServerlessClient):
+    """
+    An answer that says no is an error with its words; one from nowhere names the place.
+    """
+    rest.failing.add("/users")
+    with pytest.raises(FalServerlessError, match="answers 422 at /users/current: no"):
+        deploying.get_user(asking)
+
+
+def test_rest_client_has_no_key_in_its_repr(asking: SyncServerlessClient):
+    """
+    A client shows where it asks, and not as whom.
+    """
+    assert repr(RestClient("h", asking.credentials)) == "RestClient('h')"

@@ -1,0 +1,188 @@
+"""
+What the host sends is, field for field, what the released SDK sends.
+
+Both are recorded by one service. Left out are the pickles, and of a served function
+the requirements that either side adds for its own server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from fal_core import function
+from fal_host_serverless import FalServerlessHost
+
+#: The release that is compared with.
+SDK = "fal==1.83.0"
+
+DECLARATIONS: list[dict[str, Any]] = [
+    {},
+    {"requirements": ["cowsay==6.1"]},
+    {"requirements": [["numpy"], ["cowsay==6.1"]]},
+    {"resolver": "uv", "requirements": ["cowsay"]},
+    {"compile_bytecode": True, "resolver": "uv"},
+    {"force_env_build": True, "requirements": ["cowsay"]},
+    {"machine_type": "GPU-H100"},
+    {"machine_type": ["GPU-H100", "GPU-A100"], "num_gpus": 2},
+    {"keep_alive": 300, "max_concurrency": 8, "min_concurrency": 1},
+    {"concurrency_buffer": 2, "concurrency_buffer_perc": 10, "scaling_delay": 30},
+    {"max_multiplexing": 4, "request_timeout": 60, "request_start_timeout": 5},
+    {"startup_timeout": 600, "regions": ["us-east", "eu-west"]},
+    {"serve": True},
+    {"serve": True, "metrics_port": 9191, "requirements": ["cowsay"]},
+    {"exposed_port": 8765},
+    {"exposed_port": 8765, "health_check_config": {"path": "/up", "timeout_seconds": 3}},
+    {"secrets": ["TOKEN"], "data_mounts": ["/data", "/data/cache"]},
+    {"secrets": []},
+    {"_base_image": "img", "_scheduler": "nomad", "_scheduler_options": {"storage": "eu"}},
+    {"app_files": ["data"], "app_files_ignore": ["\\.tmp$"]},
+]
+
+REGISTRATIONS: list[dict[str, Any]] = [
+    {"deployment_strategy": "rolling"},
+    {
+        "deployment_strategy": "recreate",
+        "application_name": "mine",
+        "application_auth_mode": "shared",
+        "source_code": "print()",
+        "metadata": {"message": "first"},
+        "scale": False,
+        "environment_name": "staging",
+    },
+]
+
+REGISTERED: dict[str, Any] = {
+    "exposed_port": 8765,
+    "private_logs": True,
+    "skip_retry_conditions": ["timeout", "server_error"],
+    "retry_config": {"timeout": {"retries": 2}},
+    "termination_grace_period_seconds": 20,
+    "keep_alive": 60,
+    "secrets": ["TOKEN"],
+}
+
+#: Does in the SDK's own environment what the test does in this one.
+SCRIPT = """
+import json, sys
+import fal
+from fal.api import FalServerlessHost
+from fal.sdk import ApplicationHealthCheckConfig
+work = json.load(sys.stdin)
+def answer():
+    return 1
+def prepared(options):
+    check = options.get("health_check_config")
+    if check:
+        options["health_check_config"] = ApplicationHealthCheckConfig(
+            path=check["path"], start_period_seconds=None, failure_threshold=None,
+            timeout_seconds=check["timeout_seconds"], call_regularly=None)
+    return options
+host = FalServerlessHost(work["address"], local_file_path=work["file"])
+for options in work["declarations"]:
+    try:
+        fal.function(host=host, **prepared(options))(answer)()
+    except fal.api.InternalFalServerlessError:
+        pass
+for registration in work["registrations"]:
+    made = fal.function(host=host, **work["registered"])(answer)
+    host.register(made.func, made.options, **registration)
+"""
+
+
+@pytest.fixture(scope="session")
+def sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    A Python that has the released SDK.
+    """
+    from uv import find_uv_bin
+
+    folder = tmp_path_factory.mktemp("sdk") / "venv"
+    variables = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    uv, python = find_uv_bin(), folder / "bin/python"
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=True)
+    install = [uv, "pip", "install", "-q", "--python", python, SDK, "setuptools"]
+    subprocess.run(install, check=True, env=variables)
+    return python
+
+
+def plain(name: str, request: Any, *, served: bool) -> dict[str, Any]:
+    """
+    Return *request* without its pickles.
+    """
+    told: dict[str, Any] = MessageToDict(request, preserving_proto_field_name=True)
+    told.pop("function", None)
+    told.pop("setup_func", None)
+    if served:
+        # Each side's server needs other things.
+        configuration = told["environments"][0]["configuration"]
+        listed = configuration.pop("requirements")
+        entries = [
+            each for layer in listed for each in ([layer] if isinstance(layer, str) else layer)
+        ]
+        configuration["wanted"] = [each for each in entries if each == "cowsay"]
+        told.pop("metadata", None)
+    return {"rpc": name, **told}
+
+
+def declare(host: FalServerlessHost, options: dict[str, Any]) -> Any:
+    """
+    Return a function of these options.
+    """
+
+    @function(host=host, **options)
+    def answer() -> int:
+        return 1
+
+    return answer
+
+
+def test_requests_are_those_of_the_sdk(
+    recorder: Any, rest: Any, sdk: Path, tmp_path: Path
+) -> None:
+    """
+    The SDK and this host ask the same of the service for the same declarations.
+    """
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "kept.txt").write_text("kept")
+    (data / "left.tmp").write_text("left")
+    file = tmp_path / "app.py"
+    file.write_text("")
+    work = {
+        "address": recorder.address,
+        "file": str(file),
+        "declarations": DECLARATIONS,
+        "registrations": REGISTRATIONS,
+        "registered": REGISTERED,
+    }
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    subprocess.run([sdk, script], input=json.dumps(work), text=True, check=True, env=variables)
+    theirs, recorder.asked = recorder.asked, []
+    assert len(theirs) == len(DECLARATIONS) + len(REGISTRATIONS)
+
+    host = FalServerlessHost(recorder.address, local_file_path=str(file))
+    for options in DECLARATIONS:
+        with pytest.raises(Exception, match="failed while it ran the call"):
+            declare(host, options)()
+    for registration in REGISTRATIONS:
+        made = declare(host, REGISTERED)
+        host.register(made.func, made.options, **registration)
+    ours = recorder.asked
+
+    for index, (one, other) in enumerate(zip(theirs, ours, strict=True)):
+        served = index < len(DECLARATIONS) and bool(DECLARATIONS[index].get("serve"))
+        assert plain(*other, served=served) == plain(*one, served=served), index
+    metadata = [
+        {key: each[key] for key in ("auth-key", "auth-key-id")} for each in recorder.metadata
+    ]
+    assert metadata == [{"auth-key": "ksecret", "auth-key-id": "kid"}] * len(metadata)
