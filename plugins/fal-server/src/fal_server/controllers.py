@@ -12,7 +12,7 @@ import functools
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -29,7 +29,7 @@ from fal_server.permissions import PROCEDURES
 
 logger = logging.getLogger(__name__)
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 #: What a server of ours says of itself to every caller, before anything else.
 ANNOUNCEMENT = "fal-core-server"
@@ -186,4 +186,5 @@ async def _read_all(
 
 
 def _write(message: Message) -> bytes:
-    return message.SerializeToString()
+    content: bytes = message.SerializeToString()
+    return content
