@@ -92,6 +92,7 @@ class Runner:
         self.drain: Any = None
         self.task: Any = None
         self.thread: int | None = None
+        self.mark: Any = lambda flag: None
 
     def end(self) -> None:
         """
@@ -266,6 +267,7 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
     printed = space["Printed"](runner.owner) if parts["marked"] else None
     if printed is not None:
         runner.output = printed.output
+        runner.mark = printed.mark
     frames = Frames()
     try:
         _run(parts, ports, frames, runner)
@@ -283,7 +285,9 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None
 
     raw = None
     try:
+        runner.mark("o")
         function, raw = find_function(parts)
+        runner.mark("s")
         args, kwargs = opening.open_arguments(Sealed(*parts["arguments"]), raw)
         for name, port in zip(("exposed_port", "exposed_metrics_port"), ports, strict=True):
             if port is not None and runner.serves:

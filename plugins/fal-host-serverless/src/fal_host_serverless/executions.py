@@ -55,6 +55,7 @@ class ServerlessExecution:
         self._failure: HostError | None = None
         self._url: str | None = None
         self._run_id = ""
+        self._limited = False
         self._over = threading.Event()
         self._built: deque[str] = deque(maxlen=_LINES)
         self._lines = messages.Lines(call)
@@ -118,6 +119,14 @@ class ServerlessExecution:
         self._sink(Exited(reason=reason if self._outcome is None else None))
 
     def _run(self) -> None:
+        with self.host.turns.taken(self.call, self._may_wait):
+            if not self._cancelled:
+                self._send()
+
+    def _may_wait(self) -> bool:
+        return not self._cancelled
+
+    def _send(self) -> None:
         from fal_host_serverless.running import run_request
 
         request = run_request(self.host, self.call, self._sink)
@@ -146,6 +155,11 @@ class ServerlessExecution:
             self._note(log)
             if messages.is_wanted(log):
                 self._sink(log)
+        if self._lines.begun:
+            self._answered = True
+            self._limit_start()
+        if self._lines.begun == "s":
+            self._enter("running")
         if message.HasField("service_urls"):
             self._announce(message.service_urls)
         value = message.return_value
@@ -169,6 +183,25 @@ class ServerlessExecution:
         self._answered = True
         if log.source == "USER":
             self._enter("running")
+
+    def _limit_start(self) -> None:
+        """
+        End the call where what it begins with takes longer than it may.
+        """
+        seconds = self.call.host_options.startup_timeout
+        if seconds is None or self._limited:
+            return
+        self._limited = True
+
+        def end() -> None:
+            begun = self._url if self._is_service() else self._lines.begun == "s"
+            if not begun:
+                self._failure = StartupTimeout(seconds)
+                self._stream.cancel()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
 
     def _announce(self, urls: Any) -> None:
         if self._url is not None:

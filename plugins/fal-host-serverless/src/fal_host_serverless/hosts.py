@@ -17,6 +17,7 @@ from fal_core.options import Options
 from fal_host_serverless import settings
 from fal_host_serverless.credentials import Credentials, find_credentials
 from fal_host_serverless.settings import DEFAULT_URL
+from fal_host_serverless.turns import Turns
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,6 +63,9 @@ class FalServerlessHost(Host[..., Any]):
     local_file_path: str = ""
     credentials: Credentials = attrs.field(factory=find_credentials)
     environment_name: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.turns = Turns()
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -154,7 +158,8 @@ class FalServerlessHost(Host[..., Any]):
         """
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "credentials": None}
+        kept = {name: value for name, value in self.__dict__.items() if name != "turns"}
+        return {**kept, "credentials": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, credentials=find_credentials())
+        self.__dict__.update(state, credentials=find_credentials(), turns=Turns())

@@ -28,6 +28,8 @@ class Lines:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._parts: dict[str, str] = {}
+        #: What the call has begun with: ``o`` is opening it, ``s`` running it.
+        self.begun = ""
 
     def read(self, line: str, level: Level, time: float) -> Log | None:
         """
@@ -40,6 +42,9 @@ class Lines:
             # What guesses levels has one for what it cannot guess.
             level = "STDOUT" if level == "INFO" else level
             return Log(line, level, "USER", time, self._call.id)
+        if flags in ("o", "s") and not text:
+            self.begun = flags
+            return None
         if "e" in flags:
             text = self._parts.pop(owner, "") + json.loads(text)
         if "+" in flags:

@@ -47,6 +47,12 @@ class Printed:
         self.thread = threading.Thread(target=self.watch, name="output", daemon=True)
         self.thread.start()
 
+    def mark(self, flag: str) -> None:
+        """
+        Tell what the call begins with: ``o``, it is opened; ``s``, it is started.
+        """
+        os.write(self.saved[1], f"{MARK}0:{flag}:\n".encode())
+
     def watch(self) -> None:
         """
         Tell what was printed, while the call runs.
