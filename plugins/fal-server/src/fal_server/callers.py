@@ -1,0 +1,37 @@
+"""
+Callers: who asks, and what they may.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from fal_server.permissions import require
+
+
+@attrs.frozen(kw_only=True)
+class Caller:
+    """
+    Who asks.
+
+    Attributes:
+        user_id: The account that is acted for: a user, or a team of theirs.
+
+        nickname: Its nickname, as it stands in urls.
+
+        key_id: The key that was shown. Empty where it was a token.
+    """
+
+    user_id: str
+    nickname: str
+    permissions: frozenset[str] = attrs.field(repr=False)
+    key_id: str = ""
+
+    def require(self, permission: str) -> None:
+        """
+        See that the caller has *permission*.
+
+        Raises:
+            Forbidden: They do not.
+        """
+        require(self.permissions, permission)

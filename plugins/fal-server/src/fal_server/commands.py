@@ -1,0 +1,130 @@
+"""
+``fal-core server``: start a control plane, and look after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fal_core.cli.outputs import print_json
+from fal_server.settings import PORT, ServerSettings, default_data
+
+if TYPE_CHECKING:
+    from fal_server.server import ControlPlane
+
+_data = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The data directory [default: fal-core/server where programs keep their data].",
+)
+
+
+@click.group()
+def server() -> None:
+    """
+    Run a control plane of your own.
+    """
+
+
+@server.command()
+@_data
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65531),
+    default=PORT,
+    show_default=True,
+    help="The port of the API; the gateways have the next ones. 0 takes free ones.",
+)
+@click.option("--machine", default="local", show_default=True, help="The host for runners.")
+@click.option(
+    "--database",
+    metavar="URL",
+    help="The URL of another database than a file in the directory.",
+)
+@click.option("--name", "names", multiple=True, help="What clients call this machine.")
+@click.option("--owner", default="owner", show_default=True, help="The first user.")
+@click.option("--verbose", is_flag=True, help="Log every refusal too.")
+def start(data: Path | None, verbose: bool, **settings: Any) -> None:
+    """
+    Start a control plane; Ctrl-C ends it.
+
+    It prints the variables that point the fal SDK, CLI and fal_client at it.
+    """
+    from fal_server.directories import DataDirectory
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    chosen = ServerSettings(data=(data or default_data()).absolute(), **settings)
+    with DataDirectory(chosen.data).locked():
+        _run(chosen)
+
+
+@server.command()
+@_data
+@click.option("--tls", is_flag=True, help="Encrypt all, also on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+def env(data: Path | None, tls: bool, as_json: bool) -> None:
+    """
+    Print the variables that point the clients at the server.
+    """
+    from fal_server.directories import DataDirectory
+    from fal_server.variables import to_shell, variables_of
+
+    directory = DataDirectory((data or default_data()).absolute())
+    variables = variables_of(directory, tls=tls)
+    if as_json:
+        print_json(variables)
+    else:
+        click.echo(to_shell(variables))
+
+
+def _run(settings: ServerSettings) -> None:
+    """
+    Run a server until a signal ends it.
+    """
+    from fal_server.loops import make_loop
+    from fal_server.server import serve
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await serve(settings, stop, _tell)
+
+    loop = make_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(main())
+    except OSError as error:
+        raise click.ClickException(f"The server cannot listen: {error}.") from error
+    finally:
+        loop.close()
+
+
+def _tell(plane: ControlPlane) -> None:
+    """
+    Print how the server is reached.
+    """
+    from fal_server.server import describe_ports
+    from fal_server.variables import to_shell, variables_of
+
+    where = plane.settings.host
+    click.echo(f"# A control plane runs at {where}: {describe_ports(plane.ports)}.")
+    if plane.first_key is not None:
+        click.echo(
+            "# Its first key is shown once, and kept in " + str(plane.directory.key_file)
+        )
+    shown = plane.first_key.text if plane.first_key else ""
+    click.echo(to_shell(variables_of(plane.directory, tls=False, key=shown)))
+    sys.stdout.flush()

@@ -1,0 +1,149 @@
+"""
+What the server refuses, and how it fails.
+
+    FalCoreError
+    └── ServerError                  the server cannot start, or cannot go on
+        ├── DataInUse
+        └── DataTooNew
+
+    Refusal                          one request is refused, the server goes on
+    ├── Unauthenticated
+    ├── Forbidden
+    ├── NotFound
+    ├── AlreadyExists
+    ├── Invalid
+    ├── TooLarge
+    ├── NotNow
+    └── Unavailable
+
+A refusal is told to the client as its sentence, with the code of its class.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+import grpc
+
+from fal_core.errors import FalCoreError
+
+
+class ServerError(FalCoreError):
+    """
+    The server cannot start, or cannot go on.
+    """
+
+
+@attrs.define(repr=False)
+class DataInUse(ServerError):
+    """
+    Another server uses the data directory.
+    """
+
+    directory: str
+    pid: int | None
+
+    def __str__(self) -> str:
+        who = f"process {self.pid}" if self.pid else "another process"
+        return (
+            f"A server runs on {self.directory} already ({who}). End it first, or start "
+            "this one with '--data' and another directory."
+        )
+
+
+@attrs.define(repr=False)
+class DataTooNew(ServerError):
+    """
+    A newer version has written the state.
+    """
+
+    found: int
+    known: int
+
+    def __str__(self) -> str:
+        return (
+            f"The state was written by a newer version (layout {self.found}; this one "
+            f"knows {self.known}). Install that version, or use another data directory."
+        )
+
+
+class Refusal(Exception):
+    """
+    One request is refused. The argument is the sentence that the client is told.
+    """
+
+    status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    http: ClassVar[int] = 500
+
+
+class Unauthenticated(Refusal):
+    """
+    Nobody known asks.
+    """
+
+    status = grpc.StatusCode.UNAUTHENTICATED
+    http = 401
+
+
+class Forbidden(Refusal):
+    """
+    Who asks may not.
+    """
+
+    status = grpc.StatusCode.PERMISSION_DENIED
+    http = 403
+
+
+class NotFound(Refusal):
+    """
+    There is no such thing, or none that the caller may know of.
+    """
+
+    status = grpc.StatusCode.NOT_FOUND
+    http = 404
+
+
+class AlreadyExists(Refusal):
+    """
+    There is one of that name.
+    """
+
+    status = grpc.StatusCode.ALREADY_EXISTS
+    http = 409
+
+
+class Invalid(Refusal):
+    """
+    What is asked for makes no sense.
+    """
+
+    status = grpc.StatusCode.INVALID_ARGUMENT
+    http = 422
+
+
+class TooLarge(Refusal):
+    """
+    More was sent than is taken.
+    """
+
+    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    http = 413
+
+
+class NotNow(Refusal):
+    """
+    It cannot be done in the present state.
+    """
+
+    status = grpc.StatusCode.FAILED_PRECONDITION
+    http = 409
+
+
+class Unavailable(Refusal):
+    """
+    The server cannot answer for a while; the client may ask again.
+    """
+
+    status = grpc.StatusCode.UNAVAILABLE
+    http = 503

@@ -1,0 +1,133 @@
+"""
+Identities: from what a request shows to who asks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import attrs
+import sqlalchemy as sa
+
+from fal_server.accounts import Account, find_account
+from fal_server.callers import Caller
+from fal_server.errors import Unauthenticated
+from fal_server.keys import Key, NewKey, find_key, make_key, revoke_key
+from fal_server.permissions import permissions_of
+from fal_server.state import Store
+
+#: Seconds that a key is remembered. The command line revokes keys from another
+#: process, which is noticed after this time; the server notices at once.
+REMEMBERED = 2.0
+
+#: How many keys are remembered at once.
+_MANY = 4096
+
+
+@attrs.frozen
+class Shown:
+    """
+    A key as a request shows it.
+    """
+
+    id: str
+    secret: str = attrs.field(repr=False)
+
+
+class Identity:
+    """
+    Knows who asks.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, tuple[float, Key, Account]] = {}
+        self._revoked = 0
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Caller:
+        """
+        Return who sends *headers*: those of HTTP, or the metadata of gRPC, by names in
+        lower case.
+
+        Raises:
+            Unauthenticated: They show no key, or none that is valid.
+        """
+        shown = _shown_key(headers)
+        if shown is None:
+            raise Unauthenticated("This needs a key. Set FAL_KEY to 'ID:SECRET'.")
+        key, account = await self._find(shown.id)
+        if key is None or account is None or not key.opens_with(shown.secret):
+            raise Unauthenticated("The key is not valid.")
+        if key.revoked_at is not None:
+            raise Unauthenticated("The key was revoked.")
+        return Caller(
+            user_id=account.id,
+            nickname=account.nickname,
+            permissions=key.permissions,
+            key_id=key.id,
+        )
+
+    async def create_key(
+        self,
+        account_id: str,
+        *,
+        preset: str = "",
+        permissions: frozenset[str] = frozenset(),
+        alias: str = "",
+    ) -> NewKey:
+        """
+        Make a key of an account, with a *preset* or with *permissions*.
+
+        Raises:
+            Invalid: There is no such preset or permission.
+        """
+        granted = permissions_of(preset, permissions)
+
+        def make(connection: sa.Connection) -> NewKey:
+            return make_key(connection, account_id, granted, preset=preset, alias=alias)
+
+        return await self._store.write(make)
+
+    async def revoke_key(self, account_id: str, id: str) -> None:
+        """
+        Revoke a key of an account, at once.
+
+        Raises:
+            NotFound: The account has no such key.
+        """
+        await self._store.write(lambda connection: revoke_key(connection, account_id, id))
+        # What is being read now may be from before.
+        self._revoked += 1
+        self._known.pop(id, None)
+
+    async def _find(self, id: str) -> tuple[Key | None, Account | None]:
+        known = self._known.get(id)
+        now, revoked = time.monotonic(), self._revoked
+        if known is not None and now - known[0] < REMEMBERED:
+            return known[1:]
+
+        def find(connection: sa.Connection) -> tuple[Key | None, Account | None]:
+            key = find_key(connection, id)
+            return key, None if key is None else find_account(connection, id=key.account_id)
+
+        key, account = await self._store.read(find)
+        if key is not None and account is not None and revoked == self._revoked:
+            if len(self._known) >= _MANY:
+                self._known.clear()
+            self._known[id] = (now, key, account)
+        return key, account
+
+
+def _shown_key(headers: Mapping[str, str]) -> Shown | None:
+    """
+    Return the key that *headers* show, None where they show none.
+    """
+    id, secret = headers.get("auth-key-id"), headers.get("auth-key")
+    if id and secret:
+        return Shown(id, secret)
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "key":
+        return None
+    id, _, secret = value.strip().partition(":")
+    return Shown(id, secret) if id and secret else None

@@ -1,0 +1,104 @@
+"""
+The HTTP side of the API: what each route asks for, and how it is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+import attrs
+from aiohttp import web
+
+from fal_server.callers import Caller
+from fal_server.errors import Refusal
+from fal_server.identities import Identity
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
+OpenAnswer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+#: The largest body that is taken where a route says nothing else.
+LARGEST_BODY = 1 << 20
+
+
+@attrs.frozen
+class Route:
+    """
+    What answers a method and a path.
+
+    Attributes:
+        permission: What the caller must have for it.
+    """
+
+    method: str
+    path: str
+    permission: str
+    answer: Answer
+
+
+@attrs.frozen
+class OpenRoute:
+    """
+    What answers a method and a path for anybody.
+    """
+
+    method: str
+    path: str
+    answer: OpenAnswer
+
+
+def make_application(
+    identity: Identity, routes: Iterable[Route | OpenRoute]
+) -> web.Application:
+    """
+    Make the application that answers *routes*.
+
+    What a route raises as a :class:`Refusal` is told with its status, as ``{"detail":
+    …}``; anything else is logged, and told as 500 without its text.
+    """
+    application = web.Application(middlewares=[_refusals], client_max_size=LARGEST_BODY)
+    for route in routes:
+        if isinstance(route, OpenRoute):
+            application.router.add_route(route.method, route.path, route.answer)
+        else:
+            application.router.add_route(route.method, route.path, _guard(identity, route))
+    return application
+
+
+def _guard(identity: Identity, route: Route) -> OpenAnswer:
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        caller = await identity.authenticate(
+            {name.lower(): value for name, value in request.headers.items()}
+        )
+        caller.require(route.permission)
+        return await route.answer(request, caller)
+
+    return guarded
+
+
+@web.middleware
+async def _refusals(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        logger.info(
+            "%s %s refused: %s: %s",
+            request.method,
+            request.path,
+            type(refusal).__name__,
+            refusal,
+        )
+        return web.json_response({"detail": str(refusal)}, status=refusal.http)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return web.json_response({"detail": error.reason}, status=error.status)
+    except ConnectionError:
+        raise
+    except Exception:
+        logger.exception("%s %s failed", request.method, request.path)
+        return web.json_response({"detail": "An internal error occurred."}, status=500)
