@@ -154,7 +154,9 @@ class Runner:
         events: How many of its events have been seen, which is where a plane that is
             started again goes on.
 
-        wants_rest: Whether it is to end once it has no more requests.
+        sick: Whether it has failed its health checks.
+
+        wants_end: Whether it was told to end at once.
     """
 
     id: str
@@ -173,11 +175,10 @@ class Runner:
     ended_at: float | None = None
     in_flight: int = 0
     served: int = 0
-    failures: int = 0
     idle_since: float = attrs.field(factory=time.monotonic)
     running_since: float | None = None
     events: int = 0
-    wants_rest: bool = False
+    sick: bool = False
     wants_end: bool = False
     replaces: str = ""
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
@@ -200,6 +201,18 @@ class Runner:
         Whether it has not ended.
         """
         return self.phase != "terminated"
+
+    @property
+    def failure(self) -> str:
+        """
+        What its function has told instead of serving. Empty where nothing.
+        """
+        if not self.outcome.done():
+            return ""
+        outcome = self.outcome.result()
+        if outcome.raised:
+            return f"{outcome.type_name}: {outcome.text}"
+        return outcome.failure
 
     # -- events of the host ----------------------------------------------------------
 
