@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fal_core.cli.outputs import print_json
+from fal_server.account_commands import (
+    data_option,
+    json_option,
+    keys,
+    login,
+    teams,
+    users,
+)
 from fal_server.settings import PORT, ServerSettings, default_data
 
 if TYPE_CHECKING:
     from fal_server.server import ControlPlane
-
-_data = click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The data directory [default: fal-core/server where programs keep their data].",
-)
 
 
 @click.group()
@@ -33,8 +35,12 @@ def server() -> None:
     """
 
 
+for _command in (users, teams, keys, login):
+    server.add_command(_command)
+
+
 @server.command()
-@_data
+@data_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address.")
 @click.option(
     "--port",
@@ -70,9 +76,9 @@ def start(data: Path | None, verbose: bool, **settings: Any) -> None:
 
 
 @server.command()
-@_data
+@data_option
 @click.option("--tls", is_flag=True, help="Encrypt all, also on this machine.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+@json_option
 def env(data: Path | None, tls: bool, as_json: bool) -> None:
     """
     Print the variables that point the clients at the server.
@@ -106,8 +112,6 @@ def _run(settings: ServerSettings) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(main())
-    except OSError as error:
-        raise click.ClickException(f"The server cannot listen: {error}.") from error
     finally:
         loop.close()
 

@@ -7,8 +7,9 @@ procedure that nobody answers is UNIMPLEMENTED.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -17,8 +18,9 @@ import grpc.aio
 from isolate_proto.controller_pb2_grpc import IsolateControllerServicer
 
 from fal_server.callers import Caller
-from fal_server.errors import Refusal
+from fal_server.errors import Refusal, Unanswered
 from fal_server.identities import Identity
+from fal_server.metrics import Metrics
 from fal_server.permissions import PROCEDURES
 
 logger = logging.getLogger(__name__)
@@ -45,8 +47,9 @@ class Controller(IsolateControllerServicer):
     whatever else it raises is logged, and told as an internal error without its text.
     """
 
-    def __init__(self, identity: Identity, *answering: object) -> None:
+    def __init__(self, identity: Identity, metrics: Metrics, *answering: object) -> None:
         self._identity = identity
+        self._metrics = metrics
         self._greeting = ((ANNOUNCEMENT, version("fal-server")),)
         for name in PROCEDURES:
             found = [getattr(each, name) for each in answering if hasattr(each, name)]
@@ -60,27 +63,32 @@ class Controller(IsolateControllerServicer):
         async def guarded(request: Any, context: Context) -> Any:
             try:
                 caller = await self._admit(name, context)
-                if answer is not None:
-                    return await answer(request, caller)
+                if answer is None:
+                    raise Unanswered(name)
+                message = await answer(request, caller)
             except Exception as error:
-                await _refuse(name, context, error)
-            await _decline(name, context)
+                await self._refuse(name, context, error)
+            else:
+                self._count(name, grpc.StatusCode.OK)
+                return message
 
         return guarded
 
     def _stream(
-        self, name: str, answer: Callable[[Any, Caller], AsyncIterator[Any]] | None
+        self, name: str, answer: Callable[[Any, Caller], AsyncGenerator[Any, None]] | None
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
                 caller = await self._admit(name, context)
-                if answer is not None:
-                    async for message in answer(request, caller):
-                        yield message
-                    return
+                if answer is None:
+                    raise Unanswered(name)
+                with self._metrics.streams.track_inprogress():
+                    async with contextlib.aclosing(answer(request, caller)) as messages:
+                        async for message in messages:
+                            yield message
+                self._count(name, grpc.StatusCode.OK)
             except Exception as error:
-                await _refuse(name, context, error)
-            await _decline(name, context)
+                await self._refuse(name, context, error)
 
         return guarded
 
@@ -101,19 +109,20 @@ class Controller(IsolateControllerServicer):
         caller.require(PROCEDURES[name])
         return caller
 
+    async def _refuse(self, name: str, context: Context, error: Exception) -> None:
+        """
+        End the call with what *error* says, if it is for the caller.
+        """
+        if isinstance(error, Refusal):
+            logger.info("%s refused: %s: %s", name, type(error).__name__, error)
+            status, sentence = error.status, str(error)
+        else:
+            logger.error("%s failed", name, exc_info=error)
+            status, sentence = grpc.StatusCode.INTERNAL, "An internal error occurred."
+        self._count(name, status)
+        await context.abort(status, sentence)
 
-async def _refuse(name: str, context: Context, error: Exception) -> None:
-    """
-    End the call with what *error* says, if it is for the caller.
-    """
-    if isinstance(error, Refusal):
-        logger.info("%s refused: %s: %s", name, type(error).__name__, error)
-        await context.abort(error.status, str(error))
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    logger.error("%s failed", name, exc_info=error)
-    await context.abort(grpc.StatusCode.INTERNAL, "An internal error occurred.")
-
-
-async def _decline(name: str, context: Context) -> None:
-    await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"This server does not have {name}.")
+    def _count(self, name: str, status: grpc.StatusCode) -> None:
+        self._metrics.procedures.labels(name, status.name).inc()
+        if status is grpc.StatusCode.UNAUTHENTICATED:
+            self._metrics.refused_keys.inc()

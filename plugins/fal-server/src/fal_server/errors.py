@@ -14,6 +14,8 @@ What the server refuses, and how it fails.
     ├── Invalid
     ├── TooLarge
     ├── NotNow
+    ├── StorageFull
+    ├── Unanswered
     └── Unavailable
 
 A refusal is told to the client as its sentence, with the code of its class.
@@ -138,6 +140,27 @@ class NotNow(Refusal):
 
     status = grpc.StatusCode.FAILED_PRECONDITION
     http = 409
+
+
+class StorageFull(Refusal):
+    """
+    There is no room for what was sent.
+    """
+
+    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    http = 507
+
+
+class Unanswered(Refusal):
+    """
+    The server does not have the procedure whose name is the argument.
+    """
+
+    status = grpc.StatusCode.UNIMPLEMENTED
+    http = 501
+
+    def __str__(self) -> str:
+        return f"This server does not have {self.args[0]}."
 
 
 class Unavailable(Refusal):

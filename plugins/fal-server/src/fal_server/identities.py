@@ -10,16 +10,20 @@ from collections.abc import Mapping
 import attrs
 import sqlalchemy as sa
 
-from fal_server.accounts import Account, find_account
+from fal_server.accounts import Account, find_account, is_member
 from fal_server.callers import Caller
-from fal_server.errors import Unauthenticated
+from fal_server.errors import Forbidden, Unauthenticated
 from fal_server.keys import Key, NewKey, find_key, make_key, revoke_key
-from fal_server.permissions import permissions_of
+from fal_server.permissions import PRESETS, permissions_of
 from fal_server.state import Store
+from fal_server.tokens import Tokens
 
 #: Seconds that a key is remembered. The command line revokes keys from another
 #: process, which is noticed after this time; the server notices at once.
 REMEMBERED = 2.0
+
+#: The purpose of tokens that stand for a user who has logged in.
+LOGIN = "login"
 
 #: How many keys are remembered at once.
 _MANY = 4096
@@ -38,10 +42,14 @@ class Shown:
 class Identity:
     """
     Knows who asks.
+
+    Attributes:
+        tokens: Makes and opens tokens, which stand for an account for a while.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, tokens: Tokens) -> None:
         self._store = store
+        self.tokens = tokens
         self._known: dict[str, tuple[float, Key, Account]] = {}
         self._revoked = 0
 
@@ -51,8 +59,14 @@ class Identity:
         lower case.
 
         Raises:
-            Unauthenticated: They show no key, or none that is valid.
+            Unauthenticated: They show no key or token, or none that is valid.
+
+            Forbidden: A token is shown for a team that its user is no member of.
         """
+        token = _shown_token(headers)
+        if token is not None:
+            team = headers.get("fal-user-id") or headers.get("x-fal-user-id")
+            return await self._authenticate_user(token, team)
         shown = _shown_key(headers)
         if shown is None:
             raise Unauthenticated("This needs a key. Set FAL_KEY to 'ID:SECRET'.")
@@ -66,6 +80,25 @@ class Identity:
             nickname=account.nickname,
             permissions=key.permissions,
             key_id=key.id,
+        )
+
+    async def _authenticate_user(self, token: str, team_id: str | None) -> Caller:
+        user_id = str(self.tokens.open(LOGIN, token)["sub"])
+
+        def find(connection: sa.Connection) -> Account:
+            user = find_account(connection, id=user_id)
+            if user is None:
+                raise Unauthenticated("The token is of no user.")
+            if team_id is None or team_id == user_id:
+                return user
+            team = find_account(connection, id=team_id)
+            if team is None or not is_member(connection, team_id, user_id):
+                raise Forbidden("The user is no member of this team.")
+            return team
+
+        account = await self._store.read(find)
+        return Caller(
+            user_id=account.id, nickname=account.nickname, permissions=PRESETS["FULL"]
         )
 
     async def create_key(
@@ -131,3 +164,11 @@ def _shown_key(headers: Mapping[str, str]) -> Shown | None:
         return None
     id, _, secret = value.strip().partition(":")
     return Shown(id, secret) if id and secret else None
+
+
+def _shown_token(headers: Mapping[str, str]) -> str | None:
+    """
+    Return the token of a user that *headers* show, None where they show none.
+    """
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else None

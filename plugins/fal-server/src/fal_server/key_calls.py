@@ -5,7 +5,6 @@ The procedures for keys.
 from __future__ import annotations
 
 import sqlalchemy as sa
-from google.protobuf.timestamp_pb2 import Timestamp
 from isolate_proto import (
     CreateUserKeyRequest,
     CreateUserKeyResponse,
@@ -20,6 +19,7 @@ from fal_server.callers import Caller
 from fal_server.errors import Forbidden, Invalid
 from fal_server.identities import Identity
 from fal_server.keys import Key, list_keys
+from fal_server.messages import to_timestamp
 from fal_server.permissions import PRESETS, permissions_of
 from fal_server.state import Store
 
@@ -94,8 +94,7 @@ def _wanted(request: CreateUserKeyRequest) -> tuple[str, frozenset[str]]:
 
 
 def _describe(key: Key) -> UserKeyInfo:
-    created = Timestamp()
-    created.FromNanoseconds(int(key.created_at * 1e9))
     everything = key.permissions >= PRESETS["FULL"]
     scope = CreateUserKeyRequest.Scope.ADMIN if everything else CreateUserKeyRequest.Scope.API
+    created = to_timestamp(key.created_at)
     return UserKeyInfo(key_id=key.id, created_at=created, scope=scope, alias=key.alias)

@@ -10,6 +10,7 @@ import logging
 import shutil
 import ssl
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,20 +22,36 @@ from aiohttp import web
 from isolate_proto.configuration import GRPC_OPTIONS
 from isolate_proto.controller_pb2_grpc import add_IsolateControllerServicer_to_server
 
+from fal_server.account_routes import AccountRoutes
 from fal_server.accounts import list_accounts, make_account
+from fal_server.blobs import Blobs
 from fal_server.certificates import server_context
 from fal_server.controllers import Controller
 from fal_server.directories import DataDirectory
-from fal_server.doors import Door
+from fal_server.doors import Door, ProtocolFactory
+from fal_server.environments import Environments
+from fal_server.errors import Refusal, ServerError
 from fal_server.identities import Identity
 from fal_server.key_calls import KeyCalls
 from fal_server.keys import NewKey, make_key
+from fal_server.log_routes import LogRoutes
+from fal_server.logs import KEPT, Logs
+from fal_server.metrics import Metrics
 from fal_server.permissions import PRESETS
-from fal_server.rest import make_application
+from fal_server.rest import OpenRoute, make_application
 from fal_server.settings import ServerSettings
+from fal_server.stage_calls import StageCalls
 from fal_server.state import Store
+from fal_server.tokens import Tokens, read_key
+from fal_server.upload_routes import AppFileRoutes, Base, StorageRoutes
+from fal_server.uploads import AppFiles, StoredFiles
+from fal_server.vaults import Vault, remove_secrets
 
 logger = logging.getLogger(__name__)
+
+
+#: Seconds between two rounds of dropping what has expired.
+_ROUND = 3600.0
 
 
 @attrs.define(eq=False)
@@ -42,9 +59,13 @@ class ControlPlane:
     """
     A control plane: one process, one data directory.
 
-    Made by :meth:`create`, it is started and closed in one event loop.
+    Made by :meth:`create` in the event loop that it is started and closed in.
 
     Attributes:
+        directory: The data directory, which the caller holds.
+
+        files: The files that come with applications.
+
         first_key: The key that this start has made. None where there was one.
 
         ports: The port of each door, once it has started.
@@ -52,12 +73,24 @@ class ControlPlane:
 
     settings: ServerSettings
     directory: DataDirectory
+    metrics: Metrics
     store: Store
     identity: Identity
+    environments: Environments
+    vault: Vault
+    logs: Logs
+    blobs: Blobs
+    files: AppFiles
+    stored_files: StoredFiles
     first_key: NewKey | None = None
     ports: dict[str, int] = attrs.field(factory=dict)
+    _base: Base = attrs.field(init=False)
     _tls: ssl.SSLContext | None = None
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
+
+    def __attrs_post_init__(self) -> None:
+        local = self.settings.host in {"127.0.0.1", "::1"}
+        self._base = Base(self.settings.host, local=local)
 
     @classmethod
     def create(cls, settings: ServerSettings) -> ControlPlane:
@@ -65,10 +98,27 @@ class ControlPlane:
         Open the state of the data directory, which the caller holds.
         """
         directory = DataDirectory(settings.data)
-        store = Store(settings.database_url)
+        store, metrics = Store(settings.database_url), Metrics()
         try:
+            store.observe = metrics.observe_write
             key = _make_owner(store, directory, settings.owner)
-            return cls(settings, directory, store, Identity(store), key)
+            environments = Environments(store)
+            environments.removals.append(remove_secrets)
+            blobs = Blobs(directory.path / "blobs")
+            return cls(
+                settings=settings,
+                directory=directory,
+                metrics=metrics,
+                store=store,
+                identity=Identity(store, Tokens(read_key(directory, "signing.key"))),
+                environments=environments,
+                vault=Vault(store, read_key(directory, "secrets.key")),
+                logs=Logs(store, metrics.log_lines.inc),
+                blobs=blobs,
+                files=AppFiles(store, blobs),
+                stored_files=StoredFiles(store, blobs),
+                first_key=key,
+            )
         except BaseException:
             store.close()
             raise
@@ -78,19 +128,24 @@ class ControlPlane:
         Open the doors.
 
         Raises:
-            OSError: A port is taken.
+            ServerError: A port is taken, or the address is none of this machine.
         """
         self._ends.callback(self.store.close)
+        self._ends.push_async_callback(self.logs.flush)
         try:
             names = [*self.settings.names, *self._own_names()]
             self._tls = server_context(self.directory, names)
             socket_path = await self._start_grpc()
-            http = await self._start_http()
+            http = await self._start_http(self._make_api())
             await self._open_door("api", http, grpc_socket=socket_path)
-            await self._open_more_doors()
+            self._base.port = self.ports["api"]
+            await self._open_gateways()
+            metrics = await self._start_http(self.metrics.make_application())
+            await self._open_door("metrics", metrics)
         except BaseException:
             await self.close()
             raise
+        self._start_rounds()
         self.directory.write_addresses(self.ports, self.settings.host)
 
     async def close(self) -> None:
@@ -99,7 +154,44 @@ class ControlPlane:
         """
         await self._ends.aclose()
 
+    def _make_controller(self) -> Controller:
+        """
+        Make the service: each procedure is a method of one of these objects.
+        """
+        return Controller(
+            self.identity,
+            self.metrics,
+            KeyCalls(self.store, self.identity),
+            StageCalls(self.environments, self.vault),
+        )
+
+    def _make_api(self) -> web.Application:
+        """
+        Make the HTTP side of the API.
+        """
+        tokens = self.identity.tokens
+        storage = StorageRoutes(self.stored_files, self.blobs, tokens, self._base)
+        return make_application(
+            self.identity,
+            self.metrics,
+            [
+                OpenRoute("GET", "/health", _healthy),
+                *AccountRoutes(self.store).routes(),
+                *LogRoutes(self.logs).routes(),
+                *AppFileRoutes(self.files, self.blobs).routes(),
+                *storage.routes(),
+            ],
+        )
+
+    async def _open_gateways(self) -> None:
+        """
+        Open the doors of the gateways.
+        """
+
     async def _start_grpc(self) -> str:
+        """
+        Start the gRPC server, and return the socket it listens on.
+        """
         server = grpc.aio.server(options=GRPC_OPTIONS)
         add_IsolateControllerServicer_to_server(self._make_controller(), server)
         # The data directory may be too deep for the path of a socket.
@@ -111,36 +203,70 @@ class ControlPlane:
         self._ends.push_async_callback(server.stop, self.settings.drain)
         return path
 
-    async def _start_http(self) -> web.Server:
+    async def _start_http(self, application: web.Application) -> web.Server:
+        """
+        Start an application, and return what makes the protocols of its connections.
+        """
+        application.on_shutdown.append(self._end_streams)
         runner = web.AppRunner(
-            make_application(self.identity, ()),
+            application,
             access_log=None,
             shutdown_timeout=self.settings.drain,
+            max_line_size=16_384,
         )
         await runner.setup()
         self._ends.push_async_callback(runner.cleanup)
         assert runner.server is not None
         return runner.server
 
-    def _make_controller(self) -> Controller:
-        return Controller(self.identity, KeyCalls(self.store, self.identity))
-
-    async def _open_more_doors(self) -> None:
-        """
-        Open the doors of the gateways.
-        """
-
-    async def _open_door(self, name: str, http: Any, *, grpc_socket: str | None = None) -> None:
+    async def _open_door(
+        self, name: str, http: ProtocolFactory, *, grpc_socket: str | None = None
+    ) -> None:
         """
         Open a door at its port; it closes before what stands behind it.
         """
+        host, port = self.settings.host, self.settings.port_of(name)
         door = Door(name, http, grpc_socket, self._tls)
-        self.ports[name] = await door.open(self.settings.host, self.settings.port_of(name))
+        try:
+            self.ports[name] = await door.open(host, port)
+        except OSError as error:
+            raise ServerError(
+                f"The server cannot listen at {host}, port {port}: {error.strerror}."
+            ) from error
         self._ends.push_async_callback(door.close)
+
+    async def _end_streams(self, _: web.Application) -> None:
+        self.logs.end_following()
+
+    def _start_rounds(self) -> None:
+        rounds = asyncio.create_task(self._drop_expired())
+        self._ends.push_async_callback(_end_task, rounds)
+
+    async def _drop_expired(self) -> None:
+        """
+        Drop what nobody wants any more, again and again.
+        """
+        while True:
+            try:
+                await asyncio.to_thread(self.blobs.drop_abandoned)
+                await self.stored_files.drop_expired()
+                await self.logs.forget(before=time.time() - KEPT)
+            except (OSError, Refusal):
+                logger.exception("What has expired could not be dropped")
+            await asyncio.sleep(_ROUND)
 
     def _own_names(self) -> list[str]:
         host = self.settings.host
         return [] if host in {"0.0.0.0", "::", ""} else [host]
+
+
+async def _healthy(_: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+async def _end_task(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _make_owner(store: Store, directory: DataDirectory, nickname: str) -> NewKey | None:

@@ -69,6 +69,10 @@ class Store:
     """
     A database, with one thread that writes and *readers* that read.
 
+    Attributes:
+        observe: Told of each transaction: how many writes were in it, and how many
+            seconds it took.
+
     Raises:
         DataTooNew: A newer version has written it.
     """
@@ -76,6 +80,7 @@ class Store:
     def __init__(self, url: str, *, readers: int = 4, patience: float = PATIENCE) -> None:
         self.url = url
         self.patience = patience
+        self.observe: Callable[[int, float], None] = _ignore
         self._writing = _make_engine(url, begin="BEGIN IMMEDIATE", pool=1)
         self._reading = _make_engine(url, begin="BEGIN", pool=readers)
         self._readers = ThreadPoolExecutor(readers, "state-reader")
@@ -175,7 +180,9 @@ class Store:
                 except queue.Empty:
                     break
             if group:
+                started = time.monotonic()
                 self._write_group(group)
+                self.observe(len(group), time.monotonic() - started)
 
     def _write_group(self, group: list[Pending]) -> None:
         """
@@ -221,6 +228,12 @@ class Store:
                     raise Unavailable("The state cannot be read or written now.") from error
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
+
+
+def _ignore(count: int, seconds: float) -> None:
+    """
+    Observe nothing.
+    """
 
 
 def _passes(error: OperationalError) -> bool:

@@ -1,0 +1,73 @@
+"""
+Metrics: what the control plane does, as Prometheus reads it.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+
+class Metrics:
+    """
+    The metrics of one control plane.
+
+    Attributes:
+        registry: Where parts add metrics of their own.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.procedures = Counter(
+            "fal_server_procedures",
+            "Remote procedures that ended, by how.",
+            ("procedure", "code"),
+            registry=self.registry,
+        )
+        self.requests = Counter(
+            "fal_server_http_requests",
+            "HTTP requests to the API that were answered.",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self.refused_keys = Counter(
+            "fal_server_refused_callers",
+            "Calls and requests whose key or token was not taken.",
+            registry=self.registry,
+        )
+        self.log_lines = Counter(
+            "fal_server_log_lines", "Lines of logs that were kept.", registry=self.registry
+        )
+        self.streams = Gauge(
+            "fal_server_streams", "Streams of procedures that are open.", registry=self.registry
+        )
+        self.writes = Histogram(
+            "fal_server_write_seconds",
+            "How long transactions of the state took.",
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+            registry=self.registry,
+        )
+
+    def observe_write(self, count: int, seconds: float) -> None:
+        """
+        Count a transaction of *count* writes.
+        """
+        self.writes.observe(seconds)
+
+    def make_application(self) -> web.Application:
+        """
+        Make the application that shows the metrics.
+        """
+        application = web.Application()
+        application.router.add_get("/metrics", self._show)
+        return application
+
+    async def _show(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )

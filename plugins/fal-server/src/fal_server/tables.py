@@ -1,0 +1,19 @@
+"""
+All tables: whoever opens the state without the whole server asks for them here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from fal_server import accounts, environments, keys, logs, uploads, vaults
+
+#: The modules that declare tables.
+MODULES = (accounts, environments, keys, logs, uploads, vaults)
+
+
+def declared() -> Collection[str]:
+    """
+    Return the names of all tables.
+    """
+    return frozenset(MODULES[0].metadata.tables)
