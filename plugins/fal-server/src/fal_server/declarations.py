@@ -34,7 +34,9 @@ def read_environment(definitions: Sequence[Any]) -> Environment:
     if len(definitions) != 1:
         raise Invalid(f"One environment is needed, and {len(definitions)} were sent.")
     definition = definitions[0]
-    sent = MessageToDict(definition.configuration) if definition.HasField("configuration") else {}
+    sent = (
+        MessageToDict(definition.configuration) if definition.HasField("configuration") else {}
+    )
     written = {_SPELLINGS.get(name, name): whole(value) for name, value in sent.items()}
     for name in _LOCAL:
         if written.pop(name, None):
@@ -92,5 +94,3 @@ def read_health_check(message: Any) -> dict[str, Any] | None:
     if config.HasField("method"):
         check["method"] = type(config).Method.Name(config.method)
     return check if check["path"] else None
-
-

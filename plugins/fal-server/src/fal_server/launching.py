@@ -8,6 +8,7 @@ import asyncio
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +23,7 @@ from fal_core.events import Exited, Log
 from fal_core.hosts import Host
 from fal_core.options import Gateway
 from fal_core.plugins import find_environment, find_host
-from fal_server.logs import Logs
+from fal_server.logs import LogLine, Logs
 from fal_server.runners import AGENT_REQUIREMENTS, Runner, RunnerSpec, make_runner_id
 
 #: Launches that may be prepared at once, building included.
@@ -45,6 +46,8 @@ class Launchpad:
         self._lock = threading.Lock()
         self._paths: dict[str, tuple[str, ...]] = {}
         self._session: aiohttp.ClientSession | None = None
+        #: Who is told of lines at once, see :class:`Runner`.
+        self.echoes: dict[str, Callable[[LogLine], None]] = {}
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -101,7 +104,7 @@ class Launchpad:
         spec: RunnerSpec,
         token: str,
         reference: str,
-        events: int,
+        started_at: float,
         changed: Callable[[Runner], None],
     ) -> Runner:
         """
@@ -111,8 +114,10 @@ class Launchpad:
             FalCoreError: It is gone.
         """
         runner = self._make_runner(id, spec, token, changed)
-        runner.reference, runner.events = reference, events
-        runner.execution = self.host.attach(reference, runner.take, events)
+        runner.reference, runner.started_at = reference, started_at
+        # Lines from before are kept already; where it serves is told again.
+        runner.lines_since = time.time()
+        runner.execution = self.host.attach(reference, runner.take, 0)
         return runner
 
     async def build(
@@ -146,6 +151,7 @@ class Launchpad:
             loop=asyncio.get_running_loop(),
             session=self.session,
             changed=changed,
+            echoes=self.echoes,
         )
 
     # -- in a thread -----------------------------------------------------------------
@@ -167,9 +173,10 @@ class Launchpad:
         runner.take(Exited())
 
     def _make_call(self, runner: Runner, lifetime: Lifetime) -> Call:
+        from fal_server_agent.agents import Agent
+
         from fal_core.sealing import seal_function
         from fal_core_worker.seals import Sealed
-        from fal_server_agent.agents import Agent
 
         spec = runner.spec
         # It tells of what cannot be built before anything is started.
@@ -217,5 +224,3 @@ def site_packages(executable: str) -> str:
     root = Path(os.path.abspath(executable)).parent.parent
     (found,) = root.glob("lib/python3*/site-packages")
     return str(found)
-
-

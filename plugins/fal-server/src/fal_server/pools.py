@@ -114,9 +114,9 @@ class Pool:
         except asyncio.TimeoutError:
             raise StartTimeout("No runner could take the request in time.") from None
         except asyncio.CancelledError:
-            if waiter.future.done() and not waiter.future.cancelled():
-                if waiter.future.exception() is None:
-                    self.release(waiter.future.result())
+            given = waiter.future.done() and not waiter.future.cancelled()
+            if given and waiter.future.exception() is None:
+                self.release(waiter.future.result())
             raise
         finally:
             if waiter in self._waiting:
@@ -195,6 +195,14 @@ class Pool:
             runner.kill()
         self._fail_waiting("The application was removed.")
         self.adjust()
+
+    def let_go(self) -> None:
+        """
+        Do nothing more; the runners go on.
+        """
+        self.closed = self._adjusting = True
+        self._wake_at(None)
+        self._fail_waiting("The server is ending.")
 
     def adjust(self) -> None:
         """

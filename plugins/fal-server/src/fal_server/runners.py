@@ -8,21 +8,24 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 import aiohttp
 import attrs
+from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
 
 from fal_core.environments import Environment
 from fal_core.events import Event, Exited, Log, Ready, State
 from fal_core.hosts import Execution
+from fal_server.errors import Refusal
 from fal_server.logs import LogLine, Logs
-from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
 
 logger = logging.getLogger(__name__)
 
 Phase = Literal["pending", "building", "setup", "running", "draining", "terminated"]
+
+Message = tuple[dict[str, Any], list[bytes]]
 
 #: The environment that an agent needs beside the user's: what opens the pickles of
 #: released clients, and what those pickles import.
@@ -143,6 +146,9 @@ class Runner:
     One agent, from its launch to its end.
 
     Attributes:
+        echoes: Who is told of lines at once, by the id of a request, or by the account
+            and the name of an application.
+
         phase: How far it is.
 
         url: Where it serves. None until it does.
@@ -151,8 +157,7 @@ class Runner:
 
         in_flight: How many requests it has.
 
-        events: How many of its events have been seen, which is where a plane that is
-            started again goes on.
+        lines_since: What it printed before this time is known already.
 
         sick: Whether it has failed its health checks.
 
@@ -166,6 +171,7 @@ class Runner:
     loop: asyncio.AbstractEventLoop = attrs.field(repr=False)
     session: aiohttp.ClientSession = attrs.field(repr=False)
     changed: Callable[[Runner], None] = attrs.field(repr=False)
+    echoes: Mapping[str, Callable[[LogLine], None]] = attrs.field(repr=False)
     phase: Phase = "pending"
     control: str | None = None
     url: str | None = None
@@ -177,8 +183,10 @@ class Runner:
     served: int = 0
     idle_since: float = attrs.field(factory=time.monotonic)
     running_since: float | None = None
-    events: int = 0
+    lines_since: float = 0.0
     sick: bool = False
+    unhealthy: int = 0
+    revision: str = ""
     wants_end: bool = False
     replaces: str = ""
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
@@ -227,7 +235,6 @@ class Runner:
             pass
 
     def _take(self, event: Event) -> None:
-        self.events += 1
         if isinstance(event, Log):
             self._take_log(event)
         elif isinstance(event, State):
@@ -241,23 +248,27 @@ class Runner:
 
     def _take_log(self, event: Log) -> None:
         request = event.request_id or ""
+        if event.time and event.time < self.lines_since:
+            return
         if event.message == END_OF_LOGS:
             done = self._ended_logs.get(request)
             if done is not None:
                 done.set()
             return
-        self.logs.add(
-            LogLine(
-                owner=self.spec.owner,
-                application=self.spec.application,
-                runner=self.id,
-                request=request or self.starting_request,
-                level=event.level,
-                source=event.source,
-                message=event.message,
-                time=event.time or time.time(),
-            )
+        line = LogLine(
+            account_id=self.spec.owner,
+            application=self.spec.application or self.spec.name,
+            runner_id=self.id,
+            request_id=request or self.starting_request or None,
+            level=event.level,
+            source=event.source,
+            message=event.message,
+            time=event.time or time.time(),
         )
+        self.logs.add(line)
+        for name in (line.request_id or "", f"{line.account_id}\0{line.application}"):
+            if name in self.echoes:
+                self.echoes[name](line)
 
     def _take_urls(self, urls: Mapping[str, str]) -> None:
         if "control" in urls:
@@ -337,17 +348,17 @@ class Runner:
             self.kill()
         self.changed(self)
 
-    def serve(self) -> None:
+    def serve(self, load: Callable[[], Awaitable[Message]]) -> None:
         """
-        Have it serve; :attr:`ready` is set once it does, and :attr:`outcome` has how
-        it ended.
+        Have it serve what *load* returns; :attr:`ready` is set once it does, and
+        :attr:`outcome` has how it ended.
         """
-        self._task = self.loop.create_task(self._serve())
+        self._task = self.loop.create_task(self._serve(load))
 
-    async def _serve(self) -> None:
+    async def _serve(self, load: Callable[[], Awaitable[Message]]) -> None:
         try:
             await self.wait_for_control()
-            header, parts = self.spec.message
+            header, parts = await load()
             async with self.session.post(
                 f"{self.control}/serve",
                 data=pack({**header, "call": self.id}, *parts),
@@ -366,6 +377,9 @@ class Runner:
         except (RunnerLost, aiohttp.ClientError, asyncio.IncompleteReadError):
             # Its end is told by its host.
             return
+        except Refusal as refusal:
+            self.reason = str(refusal)
+            self.kill()
 
     async def _post(self, path: str, body: bytes) -> bytes:
         request = asyncio.ensure_future(self._exchange(path, body))
@@ -391,6 +405,23 @@ class Runner:
             f"{self.control}{path}", data=body, headers={TOKEN_HEADER: self.token}
         ) as response:
             return await response.read()
+
+    async def is_healthy(self, check: Mapping[str, Any]) -> bool:
+        """
+        Ask it for its health.
+        """
+        path = "/" + str(check["path"]).lstrip("/")
+        timeout = aiohttp.ClientTimeout(total=float(check.get("timeout_seconds") or 5))
+        try:
+            async with self.session.request(
+                check.get("method") or "GET",
+                f"{self.url}{path}",
+                headers={"x-fal-runner-health-check": "true"},
+                timeout=timeout,
+            ) as response:
+                return response.status < 300
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
+            return False
 
     def drain(self) -> None:
         """
@@ -423,4 +454,3 @@ def make_runner_id() -> str:
     Return the id of a new runner.
     """
     return secrets.token_hex(8)
-

@@ -10,12 +10,11 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import attrs
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from isolate_proto import (
     BuildEnvironmentRequest,
     BuildEnvironmentResult,
@@ -27,19 +26,22 @@ from isolate_proto import controller_pb2 as messages
 
 from fal_core.errors import FalCoreError
 from fal_core.events import Log
-from fal_server.applications import Application, Catalog
+from fal_server.applications import Application, Catalog, lines_of
 from fal_server.callers import Caller
 from fal_server.declarations import read_environment
 from fal_server.errors import Invalid, Refusal
 from fal_server.launching import Launchpad
-from fal_server.logs import LogLine, Logs
+from fal_server.logs import LogLine
+from fal_server.messages import to_timestamp
 from fal_server.pools import Pool
-from fal_server.runners import CallOutcome, Runner, RunnerLost, RunnerSpec
+from fal_server.runners import CallOutcome, Message, Runner, RunnerLost, RunnerSpec
 from fal_server.scaling import Scaling
-from fal_server.specs import read_spec, variables_for
+from fal_server.specs import read_spec
 
 _Log = HostedRunResult.DESCRIPTOR.fields_by_name["logs"].message_type._concrete_class
-_Serialized = HostedRunResult.DESCRIPTOR.fields_by_name["return_value"].message_type._concrete_class
+_Serialized = HostedRunResult.DESCRIPTOR.fields_by_name[
+    "return_value"
+].message_type._concrete_class
 
 #: Most functions whose runners are kept apart.
 _MOST = 1000
@@ -50,11 +52,11 @@ class RunCalls:
     Answers the procedures that run functions.
     """
 
-    def __init__(self, launchpad: Launchpad, logs: Logs, catalog: Catalog) -> None:
+    def __init__(self, launchpad: Launchpad, catalog: Catalog) -> None:
         self._launchpad = launchpad
-        self._logs = logs
         self._catalog = catalog
         self._pools: dict[str, Pool] = {}
+        self._tasks: set[asyncio.Future[None]] = set()
 
     async def Run(self, request: HostedRun, caller: Caller) -> AsyncIterator[HostedRunResult]:
         """
@@ -63,10 +65,10 @@ class RunCalls:
         A function that has a port is reached through the gateways meanwhile.
         """
         run_id = os.urandom(12).hex()
-        spec = await self._read(request, caller)
+        spec = read_spec(request, caller)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
         if spec.port is None:
-            results = self._call(run_id, spec, scaling)
+            results = self._call(run_id, request, spec, scaling)
         else:
             results = self._serve(run_id, request, spec, scaling, caller)
         async for result in results:
@@ -91,7 +93,7 @@ class RunCalls:
         try:
             while (line := await lines.get()) is not None:
                 yield BuildEnvironmentResult(
-                    env_id=environment.key, logs=[to_log(_line_of(line))]
+                    env_id=environment.key, logs=[to_log(line_of(line))]
                 )
             state = HostedRunStatus.SUCCESS
             logs = []
@@ -99,46 +101,42 @@ class RunCalls:
                 await task
             except FalCoreError as error:
                 state = HostedRunStatus.INTERNAL_FAILURE
-                logs = [to_log(_line_of(Log(str(error), "ERROR", "BUILDER", time.time())))]
+                logs = [to_log(line_of(Log(str(error), "ERROR", "BUILDER", time.time())))]
             yield BuildEnvironmentResult(
                 env_id=environment.key, logs=logs, status=HostedRunStatus(state=state)
             )
         finally:
             cancelled.set()
 
-    async def _read(self, request: HostedRun, caller: Caller) -> RunnerSpec:
-        spec = read_spec(request, caller)
-        variables = await variables_for(self._catalog, request, caller)
-        return attrs.evolve(spec, variables=variables)
-
     # -- functions -----------------------------------------------------------------
 
     async def _call(
-        self, run_id: str, spec: RunnerSpec, scaling: Scaling
+        self, run_id: str, request: HostedRun, spec: RunnerSpec, scaling: Scaling
     ) -> AsyncIterator[HostedRunResult]:
-        header, parts = spec.message
         yield HostedRunResult(status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS))
         pool = self._find_pool(spec, scaling)
         lines: asyncio.Queue[LogLine | None] = asyncio.Queue()
-        with self._logs.following_request(run_id, lines.put_nowait):
-            task = asyncio.ensure_future(self._call_in(pool, run_id, header, parts))
-            task.add_done_callback(lambda _: lines.put_nowait(None))
-            try:
-                async for result in _logs_until_end(lines):
-                    yield result
-                yield finish(task.result())
-            finally:
-                task.cancel()
+        self._launchpad.echoes[run_id] = lines.put_nowait
+        task = asyncio.ensure_future(self._call_in(pool, run_id, request, spec))
+        task.add_done_callback(lambda _: lines.put_nowait(None))
+        try:
+            async for result in _logs_until_end(lines):
+                yield result
+            yield finish(task.result())
+        finally:
+            del self._launchpad.echoes[run_id]
+            task.cancel()
 
     async def _call_in(
-        self, pool: Pool, run_id: str, header: Mapping[str, Any], parts: list[bytes]
+        self, pool: Pool, run_id: str, request: HostedRun, spec: RunnerSpec
     ) -> CallOutcome:
         """
         Call a function in a runner of *pool*; a call that is given up ends its runner.
         """
-        self._starting = run_id
+        _starting.set(run_id)
         runner = await pool.acquire()
         try:
+            header, parts = await self._catalog.load(request, spec, runner)
             return await runner.call(run_id, header, parts)
         except RunnerLost as error:
             return CallOutcome(failure=str(error))
@@ -154,8 +152,7 @@ class RunCalls:
         Return the runners of a function: what is called is the same in all but values.
         """
         setup = hashlib.sha256(spec.setup_definition).hexdigest()
-        variables = sorted(spec.variables.items())
-        kept = (spec.owner, spec.name, spec.environment, setup, variables, scaling)
+        kept = (spec.owner, spec.name, spec.environment, spec.machine_type, setup, scaling)
         key = hashlib.sha256(repr(kept).encode()).hexdigest()
         pool = self._pools.get(key)
         if pool is None or pool.closed:
@@ -169,10 +166,9 @@ class RunCalls:
         bare = attrs.evolve(spec, definition=b"", setup_definition=b"")
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
-            runner = self._launchpad.launch(
-                bare, changed, starting_request=getattr(self, "_starting", "")
-            )
-            asyncio.ensure_future(_be_ready_with_control(runner))
+            runner = self._launchpad.launch(bare, changed, starting_request=_starting.get())
+            self._tasks.add(task := asyncio.ensure_future(_be_ready_with_control(runner)))
+            task.add_done_callback(self._tasks.discard)
             return runner
 
         # One call at a time: a runner is ended to end its call.
@@ -190,13 +186,17 @@ class RunCalls:
         caller: Caller,
     ) -> AsyncIterator[HostedRunResult]:
         alias = f"{spec.name}-{run_id[:8]}"
-        spec = attrs.evolve(spec, application=alias)
+        spec = attrs.evolve(spec, application=alias, definition=b"", setup_definition=b"")
         lines: asyncio.Queue[LogLine | None] = asyncio.Queue()
         first: list[Runner] = []
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
             runner = self._launchpad.launch(spec, changed, starting_request=run_id)
-            runner.serve()
+
+            async def load() -> Message:
+                return await self._catalog.load(request, spec, runner)
+
+            runner.serve(load)
             if not first:
                 first.append(runner)
             return runner
@@ -214,24 +214,22 @@ class RunCalls:
         )
         self._catalog.add_ephemeral(application)
 
-        def tell(line: LogLine) -> None:
-            if line.application == alias and line.owner == spec.owner:
-                lines.put_nowait(line)
-
-        with self._logs.following(tell):
-            try:
-                pool.adjust()
-                yield HostedRunResult(
-                    status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS),
-                    service_urls=self._catalog.urls.service_urls(caller.nickname, alias),
-                )
-                first[0].outcome.add_done_callback(lambda _: lines.put_nowait(None))
-                async for result in _logs_until_end(lines):
-                    yield result
-                yield finish(first[0].outcome.result())
-            finally:
-                self._catalog.remove_ephemeral(application)
-                pool.kill()
+        name = lines_of(spec.owner, alias)
+        self._launchpad.echoes[name] = lines.put_nowait
+        try:
+            pool.adjust()
+            yield HostedRunResult(
+                status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS),
+                service_urls=self._catalog.urls.service_urls(caller.nickname, alias),
+            )
+            first[0].outcome.add_done_callback(lambda _: lines.put_nowait(None))
+            async for result in _logs_until_end(lines):
+                yield result
+            yield finish(first[0].outcome.result())
+        finally:
+            del self._launchpad.echoes[name]
+            self._catalog.remove_ephemeral(application)
+            pool.kill()
 
     def close(self) -> None:
         """
@@ -307,13 +305,11 @@ def to_log(line: LogLine) -> Any:
     """
     Return *line* as it travels.
     """
-    at = Timestamp()
-    at.FromNanoseconds(int(line.time * 1e9))
     return _Log(
         message=line.message,
         source=_source(line.source),
         level=_level(line.level),
-        timestamp=at,
+        timestamp=to_timestamp(line.time),
     )
 
 
@@ -325,15 +321,16 @@ def _level(name: str) -> int:
     return int(_Log.DESCRIPTOR.fields_by_name["level"].enum_type.values_by_name[name].number)
 
 
-def _line_of(log: Log) -> LogLine:
+def line_of(log: Log) -> LogLine:
+    """
+    Return what a builder printed as a line.
+    """
     return LogLine(
-        owner="",
+        account_id="",
         application="",
-        runner="",
-        request="",
+        runner_id="",
         level=log.level,
         source=log.source,
         message=log.message,
         time=log.time or time.time(),
     )
-

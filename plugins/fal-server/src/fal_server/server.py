@@ -24,6 +24,8 @@ from isolate_proto.controller_pb2_grpc import add_IsolateControllerServicer_to_s
 
 from fal_server.account_routes import AccountRoutes
 from fal_server.accounts import list_accounts, make_account
+from fal_server.application_calls import ApplicationCalls
+from fal_server.applications import Catalog
 from fal_server.blobs import Blobs
 from fal_server.certificates import server_context
 from fal_server.controllers import Controller
@@ -34,17 +36,20 @@ from fal_server.errors import Refusal, ServerError
 from fal_server.identities import Identity
 from fal_server.key_calls import KeyCalls
 from fal_server.keys import NewKey, make_key
+from fal_server.launching import Launchpad
 from fal_server.log_routes import LogRoutes
 from fal_server.logs import KEPT, Logs
 from fal_server.metrics import Metrics
 from fal_server.permissions import PRESETS
 from fal_server.rest import OpenRoute, make_application
+from fal_server.runs import RunCalls
 from fal_server.settings import ServerSettings
 from fal_server.stage_calls import StageCalls
 from fal_server.state import Store
 from fal_server.tokens import Tokens, read_key
 from fal_server.upload_routes import AppFileRoutes, Base, StorageRoutes
 from fal_server.uploads import AppFiles, StoredFiles
+from fal_server.urls import Urls
 from fal_server.vaults import Vault, remove_secrets
 
 logger = logging.getLogger(__name__)
@@ -84,6 +89,9 @@ class ControlPlane:
     stored_files: StoredFiles
     first_key: NewKey | None = None
     ports: dict[str, int] = attrs.field(factory=dict)
+    launchpad: Launchpad = attrs.field(init=False)
+    catalog: Catalog = attrs.field(init=False)
+    runs: RunCalls = attrs.field(init=False)
     _base: Base = attrs.field(init=False)
     _tls: ssl.SSLContext | None = None
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
@@ -91,6 +99,16 @@ class ControlPlane:
     def __attrs_post_init__(self) -> None:
         local = self.settings.host in {"127.0.0.1", "::1"}
         self._base = Base(self.settings.host, local=local)
+        self.launchpad = Launchpad(self.settings.machine, self.logs)
+        self.catalog = Catalog(
+            store=self.store,
+            vault=self.vault,
+            files=self.files,
+            launchpad=self.launchpad,
+            urls=Urls(host=self.settings.host, ports=self.ports),
+            folder=self.directory.path / "runners",
+        )
+        self.runs = RunCalls(self.launchpad, self.catalog)
 
     @classmethod
     def create(cls, settings: ServerSettings) -> ControlPlane:
@@ -132,6 +150,9 @@ class ControlPlane:
         """
         self._ends.callback(self.store.close)
         self._ends.push_async_callback(self.logs.flush)
+        self._ends.push_async_callback(self.launchpad.close)
+        self._ends.push_async_callback(self.catalog.close)
+        self._ends.callback(self.runs.close)
         try:
             names = [*self.settings.names, *self._own_names()]
             self._tls = server_context(self.directory, names)
@@ -140,6 +161,7 @@ class ControlPlane:
             await self._open_door("api", http, grpc_socket=socket_path)
             self._base.port = self.ports["api"]
             await self._open_gateways()
+            await self.catalog.start()
             metrics = await self._start_http(self.metrics.make_application())
             await self._open_door("metrics", metrics)
         except BaseException:
@@ -163,6 +185,8 @@ class ControlPlane:
             self.metrics,
             KeyCalls(self.store, self.identity),
             StageCalls(self.environments, self.vault),
+            self.runs,
+            ApplicationCalls(self.launchpad, self.catalog),
         )
 
     def _make_api(self) -> web.Application:

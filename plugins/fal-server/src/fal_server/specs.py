@@ -4,15 +4,14 @@ Specs: what a request asks to run.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from fal_server.callers import Caller
 from fal_server.declarations import read_environment, read_health_check
 from fal_server.errors import Invalid
 from fal_server.runners import RunnerSpec
-
-if TYPE_CHECKING:
-    from fal_server.applications import Catalog
+from fal_server.urls import Urls
 
 #: Seconds that a runner may take to end, where nothing is said.
 GRACE = 5.0
@@ -35,10 +34,9 @@ def read_spec(request: Any, caller: Caller) -> RunnerSpec:
     has_setup = request.HasField("setup_func")
     if kind == "entrypoint" and has_setup:
         raise Invalid("A setup function goes with a function, not with an entry point.")
-    grace = GRACE
-    if "termination_grace_period_seconds" in request.DESCRIPTOR.fields_by_name:
-        if request.HasField("termination_grace_period_seconds"):
-            grace = float(request.termination_grace_period_seconds)
+    grace, name = GRACE, "termination_grace_period_seconds"
+    if name in request.DESCRIPTOR.fields_by_name and request.HasField(name):
+        grace = float(request.termination_grace_period_seconds)
     types = list(machine.machine_types) or [machine.machine_type]
     return RunnerSpec(
         name=check_name(request.application_name or "function"),
@@ -54,10 +52,16 @@ def read_spec(request: Any, caller: Caller) -> RunnerSpec:
         ),
         port=machine.exposed_port if machine.HasField("exposed_port") else None,
         health_check=read_health_check(request),
-        startup_timeout=machine.startup_timeout if machine.HasField("startup_timeout") else None,
+        startup_timeout=machine.startup_timeout
+        if machine.HasField("startup_timeout")
+        else None,
         grace=grace,
         machine_type=types[0],
     )
+
+
+def _said(message: Any, name: str) -> Any:
+    return getattr(message, name) if message.HasField(name) else None
 
 
 def check_name(name: str) -> str:
@@ -72,11 +76,12 @@ def check_name(name: str) -> str:
     return name
 
 
-async def variables_for(catalog: Catalog, request: Any, caller: Caller) -> dict[str, str]:
+def variables_of_runner(
+    spec: RunnerSpec, secrets: Mapping[str, str], urls: Urls
+) -> dict[str, str]:
     """
-    Return what a runner finds in its environment variables, secrets included.
+    Return what a runner finds in its environment variables.
     """
-    names = list(request.secrets.names) if request.HasField("secrets") else None
-    environment = request.environment_name or "main"
-    values = await catalog.secrets_of(caller.user_id, environment, names)
-    return {"IS_ISOLATE_AGENT": "1", **values}
+    host = urls.base("api").partition("://")[2]
+    own = {"IS_ISOLATE_AGENT": "1", "FAL_HOST": host, "FAL_APP_NAME": spec.application}
+    return {**own, **secrets}

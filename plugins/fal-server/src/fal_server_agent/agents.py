@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import hmac
 import os
 import sys
@@ -118,7 +119,7 @@ class Desk:
 
     async def _call(self, body: bytes) -> bytes:
         header, parts = unpack(body)
-        os.environ.update(header.get("variables") or {})
+        _settle(header)
         services.request_id.set(header["call"])
         try:
             answer = await self._run(header, parts, {})
@@ -152,12 +153,14 @@ class Desk:
             function = (
                 outcomes.resolve(entrypoint) if entrypoint else outcomes.load(method, parts[0])
             )
-            taken = {name: it for name, it in keywords.items() if outcomes.wants(function, name)}
+            taken = {
+                name: it for name, it in keywords.items() if outcomes.wants(function, name)
+            }
             value = await self._apply(function, arguments, taken, main)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 raise
-            return _answer(lambda: outcomes.raised(method, error, depth=2))
+            return _answer(functools.partial(outcomes.raised, method, error, depth=2))
         return _answer(lambda: outcomes.returned(method, value))
 
     async def _apply(
@@ -190,7 +193,7 @@ class Desk:
             _respond(writer, outcomes.failed("This agent serves already."))
             return
         header, parts = unpack(body)
-        os.environ.update(header.get("variables") or {})
+        _settle(header)
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
         task = self._served = asyncio.create_task(self._serve_now(header, parts, writer))
         outcome = await asyncio.shield(task)
@@ -242,6 +245,18 @@ class Desk:
         }
         services.announce(urls)
         _tell(writer, pack({"urls": urls}))
+
+
+def _settle(header: dict[str, Any]) -> None:
+    """
+    Set the variables and go to the directory that were sent.
+    """
+    os.environ.update(header.get("variables") or {})
+    directory = header.get("directory")
+    if directory:
+        os.chdir(directory)
+        if directory not in sys.path:
+            sys.path.append(directory)
 
 
 def _answer(make: Any) -> bytes:

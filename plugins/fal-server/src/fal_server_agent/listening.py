@@ -52,5 +52,3 @@ async def _ask(port: int, check: dict[str, Any] | None) -> bool:
         return len(line) > 1 and line[1].startswith(b"2")
     finally:
         writer.close()
-
-
