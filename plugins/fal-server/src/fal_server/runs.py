@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import attrs
@@ -38,10 +39,12 @@ from fal_server.runners import CallOutcome, Message, Runner, RunnerLost, RunnerS
 from fal_server.scaling import Scaling
 from fal_server.specs import read_spec
 
-_Log = HostedRunResult.DESCRIPTOR.fields_by_name["logs"].message_type._concrete_class
-_Serialized = HostedRunResult.DESCRIPTOR.fields_by_name[
-    "return_value"
-].message_type._concrete_class
+_FIELDS: Any = HostedRunResult.DESCRIPTOR.fields_by_name
+_Log = _FIELDS["logs"].message_type._concrete_class
+_Serialized = _FIELDS["return_value"].message_type._concrete_class
+
+#: The run that a runner is started for.
+_starting: ContextVar[str] = ContextVar("starting", default="")
 
 #: Most functions whose runners are kept apart.
 _MOST = 1000
