@@ -116,21 +116,12 @@ class Pool:
         except asyncio.CancelledError:
             given = waiter.future.done() and not waiter.future.cancelled()
             if given and waiter.future.exception() is None:
-                self.release(waiter.future.result())
+                waiter.future.result().release()
             raise
         finally:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
                 heapq.heapify(self._waiting)
-
-    def release(self, runner: Runner) -> None:
-        """
-        Give a place back.
-        """
-        runner.in_flight -= 1
-        if not runner.in_flight:
-            runner.idle_since = time.monotonic()
-        self.adjust()
 
     @property
     def waiting(self) -> int:
@@ -159,6 +150,7 @@ class Pool:
         """
         Take a runner that was found again.
         """
+        runner.released = self.adjust
         self.runners.append(runner)
 
     def start_one(self) -> Runner:
@@ -167,6 +159,7 @@ class Pool:
         """
         self.empty.clear()
         runner = self.launch(self._changed)
+        runner.released = self.adjust
         self.runners.append(runner)
         return runner
 

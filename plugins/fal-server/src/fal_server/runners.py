@@ -159,6 +159,8 @@ class Runner:
 
         lines_since: What it printed before this time is known already.
 
+        released: Called when a place was given back.
+
         sick: Whether it has failed its health checks.
 
         wants_end: Whether it was told to end at once.
@@ -185,6 +187,7 @@ class Runner:
     running_since: float | None = None
     lines_since: float = 0.0
     sick: bool = False
+    released: Callable[[], None] | None = attrs.field(default=None, repr=False)
     unhealthy: int = 0
     revision: str = ""
     wants_end: bool = False
@@ -422,6 +425,16 @@ class Runner:
                 return response.status < 300
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
             return False
+
+    def release(self) -> None:
+        """
+        Give a place back.
+        """
+        self.in_flight -= 1
+        if not self.in_flight:
+            self.idle_since = time.monotonic()
+        if self.released is not None:
+            self.released()
 
     def drain(self) -> None:
         """

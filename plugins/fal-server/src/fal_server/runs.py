@@ -148,7 +148,7 @@ class RunCalls:
             runner.kill()
             raise
         finally:
-            pool.release(runner)
+            runner.release()
 
     def _find_pool(self, spec: RunnerSpec, scaling: Scaling) -> Pool:
         """

@@ -33,6 +33,8 @@ from fal_server.directories import DataDirectory
 from fal_server.doors import Door, ProtocolFactory
 from fal_server.environments import Environments
 from fal_server.errors import Refusal, ServerError
+from fal_server.forwarding import Forwarder
+from fal_server.gateways import RunGateway, SocketGateway, serve_gateway
 from fal_server.identities import Identity
 from fal_server.key_calls import KeyCalls
 from fal_server.keys import NewKey, make_key
@@ -211,6 +213,16 @@ class ControlPlane:
         """
         Open the doors of the gateways.
         """
+        forwarder = Forwarder(self.catalog, self.identity)
+        for name, gateway in (
+            ("run", RunGateway(forwarder)),
+            ("queue", None),
+            ("ws", SocketGateway(forwarder)),
+        ):
+            if gateway is not None:
+                http = serve_gateway(gateway.answer)
+                self._ends.push_async_callback(http.shutdown, self.settings.drain)
+                await self._open_door(name, http)
 
     async def _start_grpc(self) -> str:
         """

@@ -18,6 +18,7 @@ from fal_core_worker import nested, services
 from fal_server_agent import outcomes
 from fal_server_agent.listening import answers, free_port
 from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
+from fal_server_agent.tracing import mark_requests
 
 #: The port that a server takes which was not told another.
 _USUAL_PORT = 8080
@@ -207,6 +208,7 @@ class Desk:
         port, metrics = free_port(), free_port()
         found = {"port": port}
         watch = asyncio.create_task(self._watch(found, metrics, header, writer))
+        mark_requests()
         keywords = {"exposed_port": port, "exposed_metrics_port": metrics}
         try:
             try:
