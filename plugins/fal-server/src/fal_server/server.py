@@ -12,6 +12,7 @@ import ssl
 import tempfile
 import time
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ from fal_server.log_routes import LogRoutes
 from fal_server.logs import KEPT, Logs
 from fal_server.metrics import Metrics
 from fal_server.permissions import PRESETS
+from fal_server.queue_gateway import QueueGateway
+from fal_server.queues import Queue
+from fal_server.requests import Requests
 from fal_server.rest import OpenRoute, make_application
 from fal_server.runs import RunCalls
 from fal_server.settings import ServerSettings
@@ -53,6 +57,7 @@ from fal_server.upload_routes import AppFileRoutes, Base, StorageRoutes
 from fal_server.uploads import AppFiles, StoredFiles
 from fal_server.urls import Urls
 from fal_server.vaults import Vault, remove_secrets
+from fal_server.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +99,7 @@ class ControlPlane:
     launchpad: Launchpad = attrs.field(init=False)
     catalog: Catalog = attrs.field(init=False)
     runs: RunCalls = attrs.field(init=False)
+    queue: Queue = attrs.field(init=False)
     _base: Base = attrs.field(init=False)
     _tls: ssl.SSLContext | None = None
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
@@ -111,6 +117,12 @@ class ControlPlane:
             folder=self.directory.path / "runners",
         )
         self.runs = RunCalls(self.launchpad, self.catalog)
+        requests = Requests(self.store)
+        networks = [ip_network(each) for each in self.settings.webhook_networks]
+        key = read_key(self.directory, "webhooks.key")
+        self.queue = Queue(
+            Forwarder(self.catalog, self.identity), requests, Webhooks(requests, key, networks)
+        )
 
     @classmethod
     def create(cls, settings: ServerSettings) -> ControlPlane:
@@ -155,6 +167,7 @@ class ControlPlane:
         self._ends.push_async_callback(self.launchpad.close)
         self._ends.push_async_callback(self.catalog.close)
         self._ends.callback(self.runs.close)
+        self._ends.push_async_callback(self.queue.close)
         try:
             names = [*self.settings.names, *self._own_names()]
             self._tls = server_context(self.directory, names)
@@ -164,6 +177,7 @@ class ControlPlane:
             self._base.port = self.ports["api"]
             await self._open_gateways()
             await self.catalog.start()
+            await self.queue.start()
             metrics = await self._start_http(self.metrics.make_application())
             await self._open_door("metrics", metrics)
         except BaseException:
@@ -213,16 +227,15 @@ class ControlPlane:
         """
         Open the doors of the gateways.
         """
-        forwarder = Forwarder(self.catalog, self.identity)
+        forwarder = self.queue.forwarder
         for name, gateway in (
             ("run", RunGateway(forwarder)),
-            ("queue", None),
+            ("queue", QueueGateway(forwarder, self.queue, self.logs, self.catalog.urls)),
             ("ws", SocketGateway(forwarder)),
         ):
-            if gateway is not None:
-                http = serve_gateway(gateway.answer)
-                self._ends.push_async_callback(http.shutdown, self.settings.drain)
-                await self._open_door(name, http)
+            http = serve_gateway(gateway.answer)
+            self._ends.push_async_callback(http.shutdown, self.settings.drain)
+            await self._open_door(name, http)
 
     async def _start_grpc(self) -> str:
         """
@@ -286,6 +299,7 @@ class ControlPlane:
             try:
                 await asyncio.to_thread(self.blobs.drop_abandoned)
                 await self.stored_files.drop_expired()
+                await self.queue.requests.forget()
                 await self.logs.forget(before=time.time() - KEPT)
             except (OSError, Refusal):
                 logger.exception("What has expired could not be dropped")
