@@ -23,6 +23,7 @@ _UNITS = {
     "ms": (1e3, "{:,.1f} ms"),
     "µs": (1e6, "{:,.1f} µs"),
     "calls/s": (1.0, "{:,.0f} calls/s"),
+    "requests/s": (1.0, "{:,.0f} requests/s"),
     "messages/s": (1.0, "{:,.0f} messages/s"),
     "MiB": (1 / (1 << 20), "{:,.1f} MiB"),
 }

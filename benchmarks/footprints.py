@@ -24,10 +24,11 @@ _MEASURES = {
 }
 
 
-def _memory(pid: int, fields: tuple[str, ...]) -> float:
+def memory(pid: int, measure: str) -> float:
     """
     Return bytes of the process *pid*, as the system counts them.
     """
+    fields = _MEASURES[measure][1]
     total = 0
     with open(f"/proc/{pid}/smaps_rollup") as file:
         for line in file:
@@ -56,7 +57,6 @@ def footprint_fal_core(measure: str, keeper: bool) -> Iterator[Measure]:
     """
     from fal_core import function
 
-    fields = _MEASURES[measure][1]
     isolated = function("current", host="local", max_concurrency=1, keep_alive=600)
     call, find = isolated(increment), isolated(process_number)
     for number in range(100):
@@ -67,7 +67,7 @@ def footprint_fal_core(measure: str, keeper: bool) -> Iterator[Measure]:
         pid = _parent(pid)
     # It rests some time after its last call.
     time.sleep(1.5)
-    yield lambda: _memory(pid, fields)
+    yield lambda: memory(pid, measure)
 
 
 @contextmanager
@@ -75,13 +75,12 @@ def footprint_python(measure: str, text: str) -> Iterator[Measure]:
     """
     Measure an interpreter that has run *text* and waits.
     """
-    fields = _MEASURES[measure][1]
     with subprocess.Popen(
         [sys.executable, "-I", "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        yield lambda: _memory(process.pid, fields)
+        yield lambda: memory(process.pid, measure)
         process.kill()
 
 

@@ -250,3 +250,14 @@ def test_unknown_hosts_are_named_with_what_there_is(command_line: Any) -> None:
         assert done.returncode == 1
         assert done.stderr.startswith("Error: No host is called 'mars'. Installed: ")
         assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [(), ("hosts",)])
+def test_no_command_is_answered_with_the_help(command_line: Any, command: tuple[str, ...]):
+    """
+    Without a command the help is shown, once, and the exit code is that of wrong use.
+    """
+    done = command_line(*command)
+    assert done.returncode == 2
+    assert (done.stdout + done.stderr).count("Usage:") == 1
+    assert "Error" not in done.stderr

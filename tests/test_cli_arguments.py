@@ -5,9 +5,10 @@ Arguments of a command line, made into those that a function takes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, datetime, time, timezone
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import attrs
 import pytest
@@ -90,6 +91,77 @@ def plain(text, value=None): ...  # type: ignore[no-untyped-def]
 
 
 def string(text: str) -> None: ...
+
+
+class Place(TypedDict):
+    point: Point
+    since: date
+
+
+def takes_times(
+    day: date, at: datetime | None = None, clock: time | None = None, place: Place | None = None
+) -> None: ...
+
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["2026-01-31"], ((date(2026, 1, 31),), {})),
+        (
+            ["2026-01-31", "2026-01-31T12:00"],
+            ((date(2026, 1, 31), NOON.replace(tzinfo=None)), {}),
+        ),
+        (["2026-01-31", "2026-01-31T12:00:00Z"], ((date(2026, 1, 31), NOON), {})),
+        (
+            ["2026-01-31", "--clock", "12:30:00"],
+            ((date(2026, 1, 31),), {"clock": time(12, 30)}),
+        ),
+        (
+            ["2026-01-31", "--place", '{"point": {"x": 1, "y": 2}, "since": "2026-01-31"}'],
+            (
+                (date(2026, 1, 31),),
+                {"place": {"point": Point(1, 2.0), "since": date(2026, 1, 31)}},
+            ),
+        ),
+        (["31.1.2026"], "'day' must be a date, as in 2026-01-31, not '31.1.2026' (str)."),
+        (["2026-01-31", "noon"], "'at' must be a datetime or None, not 'noon' (str)."),
+        (
+            ["2026-01-31", "--place", '{"point": {"x": 1, "y": "b"}, "since": "2026-01-31"}'],
+            "Argument 'place.point.y' must be a number, not 'b' (str).",
+        ),
+        (
+            ["2026-01-31", "--place", '{"point": {"x": 1, "y": 2}, "since": "today"}'],
+            "Argument 'place.since' must be a date, as in 2026-01-31, not 'today' (str).",
+        ),
+        (
+            ["2026-01-31", "--place", '{"point": {"x": 1}, "since": "2026-01-31"}'],
+            "Argument 'place.point' must be a Point with 'y', not {'x': 1} (dict).",
+        ),
+        (
+            ["2026-01-31", "--place", '{"point": {}, "since": "2026-01-31", "until": 1}'],
+            "Argument 'place.point' must be a Point with 'x', not {} (dict).",
+        ),
+        (
+            ["2026-01-31", "--place", '{"points": 1}'],
+            "Argument 'place' must be a Place with 'point', not {'points': 1} (dict).",
+        ),
+    ],
+)
+def test_dates_are_written_as_in_iso_8601_and_a_wrong_field_is_named(
+    given: list[str], expected: Any
+) -> None:
+    """
+    Dates and times are taken as ISO 8601 has them, in JSON too; what is wrong in it is named.
+    """
+    if isinstance(expected, str):
+        with pytest.raises(ArgumentError) as caught:
+            words(takes_times, *given)
+        assert expected in str(caught.value)
+    else:
+        assert words(takes_times, *given) == expected
 
 
 def flag(loud: bool) -> None: ...

@@ -81,10 +81,12 @@ def test_calls_round_trip(call: Call) -> None:
 def test_the_call_of_a_service_keeps_its_ports() -> None:
     """
     A service whose ports the host has chosen travels with them, and with its gateway.
+
+    A port that the function declares goes before that of the host.
     """
     call = attrs.evolve(
         one_call(),
-        gateway=Gateway(serve=True, exposed_port=8080),
+        gateway=Gateway(serve=True),
         host_options=HostOptions(health_check_config={"path": "/up"}, startup_timeout=3),
     )
     decoded = decode_call(encode_call(call.at_ports(4000, 4001)))
@@ -94,6 +96,11 @@ def test_the_call_of_a_service_keeps_its_ports() -> None:
     assert open_arguments(decoded.arguments, None) == (
         (),
         {"exposed_port": 4000, "exposed_metrics_port": 4001},
+    )
+    declared = attrs.evolve(call, gateway=Gateway(serve=True, exposed_port=8080))
+    assert open_arguments(declared.at_ports(4000, 4001).arguments, None) == (
+        (),
+        {"exposed_port": 8080, "exposed_metrics_port": 4001},
     )
 
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {
     "local": "plugins/fal-host-local/tests",
     "virtualenv": "plugins/fal-env-virtualenv/tests",
+    "serve": "plugins/fal-serve/tests",
     "laws": "src/fal_core/testing/laws",
     "tests": "tests",
 }

@@ -90,3 +90,12 @@ def test_worker_import_is_light():
     packages = {name.partition(".")[0] for name in loaded}
     assert packages <= {"fal_core_worker", *sys.stdlib_module_names}
     assert not loaded.intersection(HEAVY)
+
+
+def test_names_that_are_imported_on_first_use_are_listed() -> None:
+    """
+    ``dir`` tells every public name, also those that nothing has asked for yet.
+    """
+    program = "import fal_core; print(set(fal_core.__all__) - set(dir(fal_core)))"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert told.stdout.strip() == "set()", told.stderr

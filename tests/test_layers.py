@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     # The contracts that plugins are written against.
     ("events", "options", "environments", "hooks"),
-    ("calls", "hosts", "builtin"),
+    ("calls", "hosts", "builtin", "printing"),
     # What users write, sorted and checked.
     ("scalars",),
     ("contracts", "structuring"),
@@ -47,10 +47,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("workers",),
     ("nesting", "outcomes"),
     # Ways to call.
-    ("paces", "waiters"),
+    ("paces", "timeouts", "waiters"),
     ("launches",),
     ("batches", "streams", "retries", "spawning"),
-    ("futures", "maps"),
+    ("bindings", "futures", "maps"),
     ("functions",),
     ("declarations",),
     ("attaching",),

@@ -7,10 +7,12 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
+from importlib.metadata import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -18,15 +20,21 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
+from fal_core import function as isolated
 from fal_core import plugins
+from fal_core.catalogs import DOCUMENTED
 from fal_core.entry_points import EntryPoint, find_entry_points, is_allowed
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import OptionError, PluginError, UnknownNameError
 from fal_core.events import Sink
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Execution, Host
+from fal_core.testing import InProcessHost
 
 SOURCE = Path(plugins.__file__).parents[1]
+
+#: Stands for what is said of a known name, which the installed fal-core decides.
+ADD = "add it"
 
 PREAMBLE = """
 from __future__ import annotations
@@ -571,24 +579,66 @@ def test_observers_are_known_without_a_call() -> None:
 @pytest.mark.parametrize(
     ("find", "name", "hint"),
     [
-        (plugins.find_host, "serverless", "Install the extra 'serverless' of fal-core."),
-        (plugins.find_host, "ray://head:10001", "Install the extra 'ray' of fal-core."),
+        (plugins.find_host, "serverless", ADD),
+        (plugins.find_host, "ray://head:10001", ADD),
         (plugins.find_host, "serverles", "Did you mean 'serverless'?"),
-        (plugins.find_environment, "conda", "Install the extra 'conda' of fal-core."),
+        (plugins.find_environment, "conda", ADD),
         (plugins.find_environment, "curent", "Did you mean 'current'?"),
-        (plugins.find_environment, "container", "Install the extra 'container' of fal-core."),
+        (plugins.find_environment, "container", ADD),
     ],
 )
 def test_unknown_name_says_what_to_install_or_to_write(
     find: Callable[[str], object], name: str, hint: str
 ) -> None:
     """
-    A name that a known plugin provides names its extra; a near miss names the near one.
+    A known name says how its plugin is had, if it is; a near miss names the near one.
+
+    An extra is suggested only where the installed fal-core has it.
     """
+    name, _, _ = name.partition(":")
+    if hint is ADD:
+        extras = {extra for known in DOCUMENTED.values() for extra in [known.get(name)]}
+        extras &= set(metadata("fal-core").get_all("Provides-Extra") or ())
+        hint = "The name is known, but no installed plugin provides it."
+        for extra in extras:
+            hint = f"Install the extra {extra!r} of fal-core."
     with pytest.raises(UnknownNameError) as caught:
         find(name)
     assert hint in str(caught.value)
-    assert repr(name.partition(":")[0]) in str(caught.value)
+    assert repr(name) in str(caught.value)
+
+
+def test_an_image_without_a_kind_for_it_says_what_it_implies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    ``image=`` implies kind ``container``; where no plugin has it, the error says both.
+    """
+    monkeypatch.setenv("FAL_CORE_PLUGINS_DENY", "container")
+    with plugins.registered(plugin()):
+        for kind in ((), ("virtualenv",)):
+            with pytest.raises(UnknownNameError) as caught:
+                isolated(*kind, host=InProcessHost(), image="python:3.11")
+            assert "'container'" in str(caught.value)
+            assert "Option 'image' implies this kind. " in str(caught.value)
+        with pytest.raises(UnknownNameError) as caught:
+            isolated("container", host=InProcessHost(), image="python:3.11")
+        assert "implies" not in str(caught.value)
+
+
+def test_no_message_suggests_an_extra_that_there_is_not() -> None:
+    """
+    What the code calls an extra of fal-core is one that fal-core has.
+    """
+    package = Path(plugins.__file__).parent
+    named = {
+        (extra, path.name)
+        for path in sorted(package.rglob("*.py"))
+        for extra in re.findall(r"the extra '([a-z-]+)'", path.read_text("utf-8"))
+    }
+    assert named
+    offered = metadata("fal-core").get_all("Provides-Extra") or ()
+    assert [each for each in sorted(named) if each[0] not in offered] == []
 
 
 def test_host_without_address_refuses_one() -> None:

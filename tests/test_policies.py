@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from fal_core import function
 from fal_core.errors import OptionError
 from fal_core.policies import check_policy
+from fal_core.testing import InProcessHost
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,52 @@ def test_what_makes_sense_is_taken() -> None:
     """
     policy = check_policy({"timeout": 0.1, "retries": 0, "grace": 0})
     assert (policy.timeout, policy.retries, policy.grace) == (0.1, 0, 0)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e18])
+@pytest.mark.parametrize("name", ["timeout", "grace"])
+def test_times_that_no_clock_has_are_refused(name: str, value: float) -> None:
+    """
+    A time is a number that the system's clocks can count to; None is for ever.
+    """
+    with pytest.raises(OptionError, match=f"'{name}' must be"):
+        check_policy({name: value})
+
+
+def test_a_long_timeout_is_waited_for_in_turns() -> None:
+    """
+    A timeout beyond what the system waits for at once is none the worse.
+    """
+    add = function("current", host=InProcessHost(), timeout=20 * 365 * 86400)(lambda x: x + 1)
+    assert add(1) == add.submit(1).result(30) == 2
+    assert list(add.map([1])) == [2]
+
+
+def test_an_exception_alone_is_one_to_retry_on() -> None:
+    """
+    ``retry_on`` takes exceptions, or one alone; anything else is refused.
+    """
+    assert check_policy({"retry_on": OSError}).retry_on == (OSError,)
+    assert check_policy({"retry_on": [OSError, KeyError]}).retry_on == (OSError, KeyError)
+    for wrong in (3, "OSError", [OSError()], [int]):
+        with pytest.raises(OptionError, match="'retry_on' must be exceptions"):
+            check_policy({"retry_on": wrong})
+
+
+def test_unknown_parts_of_a_policy_are_refused() -> None:
+    """
+    What ``with_policy`` does not know is an error that suggests what was meant.
+    """
+    add = function("current", host=InProcessHost())(lambda x: x + 1)
+    with pytest.raises(OptionError, match="Did you mean 'timeout'"):
+        add.with_policy(timout=3)
+    with pytest.raises(OptionError, match="Unknown option 'foo'"):
+        add.with_policy(foo=1)
+
+
+def test_a_declaration_takes_the_whole_policy() -> None:
+    """
+    Every part of the policy can be written where the function is declared.
+    """
+    add = function("current", host=InProcessHost(), grace=1, lifetime="detached")(abs)
+    assert (add.policy.grace, add.policy.lifetime) == (1, "detached")

@@ -7,12 +7,13 @@ reference cannot say anything that the code does not.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+PROPERTIES = (property, functools.cached_property)
 SECTIONS = ("Attributes:", "Arguments:", "Raises:")
 
 
@@ -87,8 +89,7 @@ def code(annotation: Any) -> str:
     """
     Return an annotation as it is written, fit for a table's cell.
     """
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    return "`" + text.replace("|", "\\|") + "`"
+    return "`" + annotation_text(annotation).replace("|", "\\|") + "`"
 
 
 def default_of(field: attrs.Attribute[Any]) -> str:
@@ -103,6 +104,19 @@ def default_of(field: attrs.Attribute[Any]) -> str:
     return f"`{field.default!r}`".replace("|", "\\|")
 
 
+def table_of(cls: Any, fields: Iterable[attrs.Attribute[Any]]) -> Iterator[str]:
+    """
+    Yield the table of *fields* of *cls*, described by its docstring.
+    """
+    described = split(cls.__doc__)[1].get("Attributes:", {})
+    yield "| field | type | default | meaning |"
+    yield "|---|---|---|---|"
+    for field in fields:
+        meaning = described.get(field.name, "").replace("|", "\\|")
+        yield f"| `{field.alias}` | {code(field.type)} | {default_of(field)} | {meaning} |"
+    yield ""
+
+
 class Fields(Markdown):
     """
     ``fal-fields:: module.Class``: an attrs class with its text and fields.
@@ -112,19 +126,70 @@ class Fields(Markdown):
 
     def lines(self) -> Iterator[str]:
         cls = find(self.arguments[0])
-        text, sections = split(cls.__doc__)
-        described = sections.get("Attributes:", {})
         yield f"## {cls.__name__}\n"
+        yield split(cls.__doc__)[0] + "\n"
+        if attrs.fields(cls):
+            yield from table_of(cls, attrs.fields(cls))
+
+
+class Function(Markdown):
+    """
+    ``fal-function:: module.function``: a function with its signature and arguments.
+    """
+
+    required_arguments = 1
+
+    def lines(self) -> Iterator[str]:
+        function = find(self.arguments[0])
+        text, sections = split(function.__doc__)
+        yield f"## {function.__name__}\n"
+        yield f"```python\n{function.__name__}{signature_of(function, broken=True)}\n```\n"
         yield text + "\n"
-        fields = attrs.fields(cls)
-        if not fields:
-            return
-        yield "| field | type | default | meaning |"
-        yield "|---|---|---|---|"
-        for field in fields:
-            meaning = described.get(field.name, "").replace("|", "\\|")
-            yield f"| `{field.alias}` | {code(field.type)} | {default_of(field)} | {meaning} |"
-        yield ""
+        yield from listed(sections)
+
+
+class Kinds(Markdown):
+    """
+    ``fal-kinds::``: the installed kinds of environment, each with its options.
+    """
+
+    def lines(self) -> Iterator[str]:
+        from fal_core.plugins import load_plugins
+
+        for kind, cls in sorted(load_plugins().environments.items()):
+            yield f"## {kind}\n"
+            yield split(cls.__doc__)[0] + "\n"
+            fields = [field for field in attrs.fields(cls) if field.init]
+            if fields:
+                yield from table_of(cls, fields)
+            else:
+                yield "It has no options.\n"
+
+
+class InstalledHosts(Markdown):
+    """
+    ``fal-installed-hosts::``: the installed hosts, each with the options it acts on.
+    """
+
+    def lines(self) -> Iterator[str]:
+        from fal_core.options import HostOptions
+        from fal_core.plugins import load_plugins
+
+        documented = attrs.fields_dict(HostOptions)
+        for name, cls in sorted(load_plugins().hosts.items()):
+            yield f"## {name}\n"
+            yield split(cls.__doc__)[0] + "\n"
+            acted_on, options = cls.capabilities.options, cls.options
+            if acted_on is None:
+                yield "It acts on every option of hosts.\n"
+            elif acted_on:
+                yield f"It acts on {', '.join(f'`{each}`' for each in sorted(acted_on))}.\n"
+            else:
+                yield "It acts on no option of hosts.\n"
+            own = [each for each in attrs.fields(options) if each.name not in documented]
+            if own:
+                yield "Options of its own:\n"
+                yield from table_of(options, own)
 
 
 class Contract(Markdown):
@@ -144,7 +209,10 @@ class Contract(Markdown):
         yield ""
         for name, member in vars(cls).items():
             described = getattr(member, "__func__", getattr(member, "fget", member))
-            if not name.startswith("_") and inspect.isfunction(described):
+            if isinstance(member, functools.cached_property):
+                described = member.func
+            shown = not name.startswith("_") or name == "__call__"
+            if shown and inspect.isfunction(described):
                 yield from self.member(name, member, described)
 
     def member(self, name: str, member: Any, function: Any) -> Iterator[str]:
@@ -158,25 +226,35 @@ class Contract(Markdown):
             mark
             for mark, holds in (
                 ("class method", isinstance(member, classmethod)),
-                ("property", isinstance(member, property)),
+                ("property", isinstance(member, PROPERTIES)),
                 ("abstract", getattr(member, "__isabstractmethod__", False)),
             )
             if holds
         ]
-        call = "" if isinstance(member, property) else signature_of(function)
+        call = "" if isinstance(member, PROPERTIES) else signature_of(function)
         yield f"### {name}\n"
         yield f"```python\n{name}{call}\n```\n"
         yield (f"*{', '.join(marks)}.* " if marks else "") + text + "\n"
-        for title in ("Arguments:", "Raises:"):
-            for entry, description in sections.get(title, {}).items():
-                label = "raises " if title == "Raises:" else ""
-                yield f"- {label}`{entry}`: {description}"
-        yield ""
+        yield from listed(sections)
 
 
-def signature_of(function: Any) -> str:
+def listed(sections: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """
+    Yield the arguments of a function, and what it raises, as a list.
+    """
+    for title in ("Arguments:", "Raises:"):
+        for entry, description in sections.get(title, {}).items():
+            label = "raises " if title == "Raises:" else ""
+            yield f"- {label}`{entry}`: {description}"
+    yield ""
+
+
+def signature_of(function: Any, *, broken: bool = False) -> str:
     """
     Return the signature of *function* as it is written, without self or cls.
+
+    Arguments:
+        broken: Put each parameter on a line of its own.
     """
     signature = inspect.signature(function)
     parameters = [
@@ -184,9 +262,39 @@ def signature_of(function: Any) -> str:
         for parameter in signature.parameters.values()
         if parameter.name not in {"self", "cls"}
     ]
-    text = str(signature.replace(parameters=parameters))
-    # Annotations are strings in the code, and are shown without their quotes.
-    return re.sub(r"'([^']*)'", r"\1", text)
+    words = list(written(parameters))
+    text = "".join(f"\n    {word}," for word in words) + "\n" if broken else ", ".join(words)
+    end = signature.return_annotation
+    return f"({text})" + ("" if end is signature.empty else f" -> {annotation_text(end)}")
+
+
+def written(parameters: list[inspect.Parameter]) -> Iterator[str]:
+    """
+    Yield *parameters* as they are written, and the star before those given by name.
+    """
+    starred = False
+    for parameter in parameters:
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            yield "*"
+        starred = starred or parameter.kind in (
+            parameter.KEYWORD_ONLY,
+            parameter.VAR_POSITIONAL,
+        )
+        # Annotations are strings in the code, and are shown without their quotes.
+        bare = parameter.replace(annotation=parameter.empty, default=parameter.empty)
+        text, equal = str(bare), "="
+        if parameter.annotation is not parameter.empty:
+            text, equal = f"{text}: {annotation_text(parameter.annotation)}", " = "
+        if parameter.default is not parameter.empty:
+            text = f"{text}{equal}{parameter.default!r}"
+        yield text
+
+
+def annotation_text(annotation: Any) -> str:
+    """
+    Return an annotation as it is written.
+    """
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 class Hooks(Markdown):
@@ -246,9 +354,9 @@ class Commands(Markdown):
     def lines(self) -> Iterator[str]:
         import click
 
-        from fal_core.cli import main
+        from fal_core.cli.program import cli
 
-        yield from self.command(click.Context(main, info_name="fal-core"))
+        yield from self.command(click.Context(cli, info_name="fal-core"))
 
     def command(self, context: Any) -> Iterator[str]:
         """
@@ -286,6 +394,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     Add the directives.
     """
     app.add_directive("fal-fields", Fields)
+    app.add_directive("fal-function", Function)
+    app.add_directive("fal-kinds", Kinds)
+    app.add_directive("fal-installed-hosts", InstalledHosts)
     app.add_directive("fal-contract", Contract)
     app.add_directive("fal-hooks", Hooks)
     app.add_directive("fal-errors", Errors)

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
+    from fal_core.bindings import BoundFunction
     from fal_core.functions import IsolatedFunction
 
 ArgsT = ParamSpec("ArgsT")
@@ -25,7 +26,9 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
     Cancelling the task that awaits one ends the call.
     """
 
-    def __init__(self, function: IsolatedFunction[ArgsT, ReturnT]) -> None:
+    def __init__(
+        self, function: IsolatedFunction[ArgsT, ReturnT] | BoundFunction[ArgsT, ReturnT]
+    ) -> None:
         self._function = function
 
     @overload

@@ -24,7 +24,7 @@ from fal_core.events import (
 )
 from fal_core.executions import WorkerExecution
 from fal_core_worker import frames
-from fal_core_worker.outputs import LEVELS
+from fal_core_worker.outputs import LEVELS, PARTIAL
 from fal_core_worker.seals import Sealed
 
 ENDED = Exited()
@@ -43,12 +43,15 @@ class Arrivals:
 
     Attributes:
         executions: The calls that run, by their channels.
+
+        prepared: Whether the setup of a function has run.
     """
 
-    __slots__ = ("_away", "_calls_home", "_counting", "_log", "executions")
+    __slots__ = ("_away", "_calls_home", "_counting", "_log", "executions", "prepared")
 
     def __init__(self, *, log: LogSink | None, away: Callable[[int], None] | None) -> None:
         self.executions: dict[int, WorkerExecution] = {}
+        self.prepared = False
         self._log = log
         self._away = away
         self._calls_home = 0
@@ -66,6 +69,8 @@ class Arrivals:
             return
         elif kind == frames.ITEM:
             execution.sink(Item(_sealed(payload), a, b))
+        elif kind == frames.PREPARED:
+            self.prepared = True
         elif kind == frames.STARTED:
             execution.sink(Started(a))
         elif kind == frames.RETURNED:
@@ -120,7 +125,8 @@ class Arrivals:
                 elif execution.call.batch:
                     name = f"{name}/{index}"
             for line in lines.split("\n"):
-                log = Log(line, _LEVELS[level], "USER", when, name, request)
+                partial = level >= PARTIAL
+                log = Log(line, _LEVELS[level % PARTIAL], "USER", when, name, request, partial)
                 if execution is not None:
                     execution.sink(log)
                 else:

@@ -19,10 +19,12 @@ from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Returne
 from fal_core.hosts import Execution
 from fal_core.outcomes import ItemOutcome, is_retried, open_items, open_outcome
 from fal_core.paces import LARGEST, Pace
-from fal_core.waiters import answer_home_call, print_log
+from fal_core.printing import print_log
+from fal_core.waiters import answer_home_call
 from fal_core_worker.slots import RAISED, VALUE
 
 if TYPE_CHECKING:
+    from fal_core.calls import Call
     from fal_core.launches import Launcher
 
 
@@ -112,6 +114,8 @@ class Batcher:
 
         deliver: Called with the tags and the outcomes of items that ended.
 
+        timeout: Seconds that each item may take from when it runs.
+
     Attributes:
         waiting: Items with their tags, not launched yet.
 
@@ -123,12 +127,15 @@ class Batcher:
         launcher: Launcher,
         take: Callable[[Batch, Event], None],
         deliver: Callable[[list[Any], list[ItemOutcome]], None],
+        *,
+        timeout: float | None = None,
     ) -> None:
         self.launcher = launcher
         self.waiting: deque[tuple[tuple[tuple[Any, ...], dict[str, Any]], Any]] = deque()
         self.running: set[Batch] = set()
         self._take = take
         self._deliver = deliver
+        self._timeout = timeout
         self._attempts: dict[int, int] = {}
         capabilities = launcher.host.capabilities
         options = launcher.host_options
@@ -204,7 +211,7 @@ class Batcher:
             else:
                 call = self.launcher.call(items, batch=len(items))
             batch.launched = time.monotonic()
-            batch.execution = self.launcher.launch(call, batch)
+            batch.execution = self._launch_call(call, batch)
         except Exception as error:
             self.running.discard(batch)
             if len(items) == 1:
@@ -213,6 +220,17 @@ class Batcher:
             # One of them cannot be sealed; alone each gets its own error.
             for item, tag in zip(items, tags, strict=True):
                 self._launch([item], [tag])
+
+    def _launch_call(self, call: Call, batch: Batch) -> Execution:
+        if self._timeout is None:
+            return self.launcher.launch(call, batch)
+        from fal_core.timeouts import TimeLimit
+
+        grace = self.launcher.policy.grace
+        sink = TimeLimit(batch, self._timeout, grace=grace, from_start=True)
+        execution = self.launcher.launch(call, sink)
+        sink.follow(execution)
+        return execution
 
     # -- endings -------------------------------------------------------------------
 

@@ -18,6 +18,9 @@ import attrs
 
 from fal_core.errors import OptionValueError
 
+#: Beyond it clocks and the system's calls overflow.
+MOST_SECONDS = 30 * 365.25 * 86400
+
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
@@ -40,6 +43,19 @@ def between(least: float, most: float) -> Validator:
     Return the validator of a number from *least* to *most*, both included.
     """
     return _validator(lambda value: least <= value <= most, f"from {least} to {most}")
+
+
+def seconds(within: Validator) -> Validator:
+    """
+    Return the validator of a span of time that is also *within* other bounds.
+    """
+
+    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        within(instance, attribute, value)
+        most(instance, attribute, value)
+
+    most = _validator(lambda value: value <= MOST_SECONDS, "30 years at most, in seconds")
+    return check
 
 
 def _validator(is_within: Callable[[Any], bool], words: str) -> Validator:

@@ -76,6 +76,11 @@ class Call:
 
         lifetime: ``attached`` work ends with the process that launched it.
 
+        timeout: Seconds that detached work may take; whoever keeps it ends it.
+            None for ever, and where the core itself ends the call.
+
+        retries: How often detached work is begun again after its host has failed.
+
         traceparent: W3C trace context of the caller.
     """
 
@@ -93,6 +98,8 @@ class Call:
     application_name: str | None = None
     application_auth_mode: AuthMode | None = None
     lifetime: Lifetime = "attached"
+    timeout: float | None = None
+    retries: int = 0
     traceparent: str | None = None
     version: int = ENVELOPE_VERSION
 

@@ -16,8 +16,9 @@ from fal_core.errors import PluginError, UnknownNameError
 from fal_core.hosts import Host
 from fal_core.loaders import Claim, PluginDescription, Role
 
-#: The extra of fal-core that brings a host or a kind of environment.
-EXTRAS: Mapping[Role, Mapping[str, str]] = {
+#: The hosts and kinds of environment that the documentation names, and the extra of
+#: fal-core that brings each. An extra is suggested only where fal-core has it.
+DOCUMENTED: Mapping[Role, Mapping[str, str]] = {
     "host": {"local": "local", "ray": "ray", "serverless": "serverless"},
     "kind of environment": {
         "virtualenv": "local",
@@ -25,6 +26,19 @@ EXTRAS: Mapping[Role, Mapping[str, str]] = {
         "container": "container",
     },
 }
+
+
+def offered_extras() -> frozenset[str]:
+    """
+    Return the extras that the installed fal-core has.
+    """
+    # Read only for an error: it costs more to import than all of this module.
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    try:
+        return frozenset(metadata("fal-core").get_all("Provides-Extra") or ())
+    except PackageNotFoundError:
+        return frozenset()
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -94,12 +108,14 @@ class Plugins:
         near = [error for error in self.broken if name in re.split(r"\W+", error.plugin)]
         if near:
             return " ".join(map(str, near))
-        hints = []
-        extra = EXTRAS[role].get(name)
-        if extra is not None:
+        hints: list[str] = []
+        extra = DOCUMENTED[role].get(name)
+        if extra is None:
+            hints.extend(self._suggestions(role, name))
+        elif extra in offered_extras():
             hints.append(f"Install the extra {extra!r} of fal-core.")
         else:
-            hints.extend(self._suggestions(role, name))
+            hints.append("The name is known, but no installed plugin provides it.")
         if self.broken:
             broken = ", ".join(error.plugin for error in self.broken)
             hints.append(
@@ -111,5 +127,5 @@ class Plugins:
         from difflib import get_close_matches
 
         classes: Mapping[str, Any] = self.hosts if role == "host" else self.environments
-        for near in get_close_matches(name, sorted({*classes, *EXTRAS[role]}), n=1):
+        for near in get_close_matches(name, sorted({*classes, *DOCUMENTED[role]}), n=1):
             yield f"Did you mean {near!r}?"

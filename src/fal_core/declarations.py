@@ -8,6 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
+from fal_core.calls import Lifetime
 from fal_core.errors import OptionError
 from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hosts import Host
@@ -29,7 +30,9 @@ def function(
     local_python_modules: list[str] | None = None,
     timeout: float | None = None,
     retries: int = 0,
-    retry_on: Iterable[type[Exception]] = (),
+    retry_on: type[Exception] | Iterable[type[Exception]] = (),
+    grace: float = 2.0,
+    lifetime: Lifetime = "attached",
     seal: Literal["once", "every call"] = "once",
     on_unsupported: OnUnsupported = "warn",
     **config: Any,
@@ -44,7 +47,9 @@ def function(
     local_python_modules: list[str] | None = None,
     timeout: float | None = None,
     retries: int = 0,
-    retry_on: Iterable[type[Exception]] = (),
+    retry_on: type[Exception] | Iterable[type[Exception]] = (),
+    grace: float = 2.0,
+    lifetime: Lifetime = "attached",
     seal: Literal["once", "every call"] = "once",
     on_unsupported: OnUnsupported = "warn",
     **config: Any,
@@ -58,7 +63,9 @@ def function(
     local_python_modules: list[str] | None = None,
     timeout: float | None = None,
     retries: int = 0,
-    retry_on: Iterable[type[Exception]] = (),
+    retry_on: type[Exception] | Iterable[type[Exception]] = (),
+    grace: float = 2.0,
+    lifetime: Lifetime = "attached",
     seal: Literal["once", "every call"] = "once",
     on_unsupported: OnUnsupported = "warn",
     **config: Any,
@@ -75,16 +82,23 @@ def function(
         local_python_modules: Modules to take along as source, beside those
             that are found.
 
-        timeout: Seconds that a call may take, waiting included.
+        timeout: Seconds that a call may take, waiting and retries included; an
+            item of a map has them from when the host runs it.
 
         retries: How often a call is made again after its host has failed.
 
         retry_on: Exceptions of the function after which it is called again.
 
-        seal: ``"every call"`` sees changes inside captured objects.
+        grace: Seconds that a call which is ended has to end of its own accord.
 
-        on_unsupported: What to do at the first call about options that the
-            host cannot use.
+        lifetime: ``"detached"`` lets spawned calls outlive this process.
+
+        seal: ``"once"`` seals the function at its first call: what changes later
+            inside the objects that it refers to is not seen. ``"every call"``
+            seals it anew each time, and sees that.
+
+        on_unsupported: What to do about options that the host cannot use:
+            ``"warn"`` once for each, ``"error"`` at the call, or ``"ignore"``.
 
         config: Options of the environment, the host and the gateway.
 
@@ -100,7 +114,9 @@ def function(
         {
             "timeout": timeout,
             "retries": retries,
-            "retry_on": tuple(retry_on),
+            "retry_on": retry_on,
+            "grace": grace,
+            "lifetime": lifetime,
             "seal": seal,
             "on_unsupported": on_unsupported,
         }

@@ -28,7 +28,7 @@ _HEAD = struct.Struct("<4sIQ")
 _LENGTH = struct.Struct("<Q")
 _PLAIN = (
     *("id", "name", "batch", "stream", "application_name", "application_auth_mode"),
-    *("lifetime", "traceparent"),
+    *("lifetime", "timeout", "retries", "traceparent"),
 )
 
 
@@ -111,7 +111,7 @@ def _read_call(
     known = {field.alias for field in attrs.fields(options)}
     written = {name: value for name, value in header["host_options"].items() if name in known}
     return Call(
-        **{name: header[name] for name in _PLAIN},
+        **{name: header[name] for name in _PLAIN if name in header},
         function=_read_function(header["function"], blobs),
         setup=header["setup"] and _read_function(header["setup"], blobs),
         arguments=_read_sealed(header["arguments"], blobs),

@@ -238,12 +238,12 @@ class Timeout(HostError, TimeoutError):
 
 class StartupTimeout(Timeout):
     """
-    A service was not ready in time, and was ended.
+    A worker or a service was not ready in time, and was ended.
     """
 
     def __str__(self) -> str:
         return (
-            f"The service was not ready within its startup_timeout of {self.seconds:g} s, "
+            f"The worker was not ready within its startup_timeout of {self.seconds:g} s, "
             "and was ended. Let it do less before it is ready, or give it more time."
         )
 

@@ -49,6 +49,11 @@ class Log:
             output below Python of a worker that several calls share.
 
         request_id: Of the request that a service answered when it was printed.
+
+        partial: The line has not ended: *message* is what is seen of it so far,
+            as of a progress bar. The line comes whole as it ends, whatever was
+            shown of it before, so whoever wants lines leaves these out, and a
+            host may as well.
     """
 
     message: str
@@ -57,6 +62,7 @@ class Log:
     time: float = 0.0
     call_id: str | None = None
     request_id: str | None = None
+    partial: bool = False
 
 
 @attrs.frozen

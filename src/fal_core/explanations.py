@@ -17,7 +17,7 @@ from fal_core.hosts import Host
 from fal_core.option_uses import OptionUse, environment_uses, other_uses
 from fal_core.places import to_host
 from fal_core.plugins import load_plugins
-from fal_core.servers import Server
+from fal_core.servers import Server, missing_requirements
 from fal_core.sources import Travel, travel_report
 from fal_core.vocabulary import structure_environment, unusable_options
 
@@ -74,6 +74,10 @@ def explain(
         return Explanation(function=name, host=shown, runs=False, reasons=(str(error),))
     reasons = list(_refusals(there, environment))
     notes = list(_missing(there))
+    added = _serving_needs(there, environment)
+    if added:
+        environment = environment.extend(added)
+        notes.append(f"Serving adds to its environment: {', '.join(added)}.")
     notes += _try_to_seal(there, reasons)
     key, built = _find_built(environment, reasons)
     return Explanation(
@@ -159,6 +163,24 @@ def _served(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:
     except FalCoreError:
         assert function.raw_func is not None
         return function.raw_func
+
+
+def _serving_needs(
+    function: IsolatedFunction[..., Any], environment: Environment
+) -> tuple[str, ...]:
+    """
+    Return what a call adds to *environment* so that the function can be served.
+
+    An environment that takes nothing is among the reasons of the seal.
+    """
+    server = _served(function) if function.raw_func is not None else None
+    if not isinstance(server, Server):
+        return ()
+    added = missing_requirements(environment, server)
+    try:
+        return added if environment.extend(added) != environment else ()
+    except FalCoreError:
+        return ()
 
 
 def _find_built(environment: Environment, reasons: list[str]) -> tuple[str | None, bool]:

@@ -9,10 +9,20 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    overload,
+)
 
 import attrs
 
+from fal_core.bindings import BoundFunction, reduce_bound
 from fal_core.errors import FalServerlessError, OptionError, UnsupportedError
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
     from fal_core.spawns import SpawnInfo
 
 ArgsT = ParamSpec("ArgsT")
+RestT = ParamSpec("RestT")
 ReturnT = TypeVar("ReturnT", covariant=True)
 ItemT = TypeVar("ItemT")
 
@@ -304,6 +315,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
         for kind in (IsolatedFunction, ServedIsolatedFunction):
             stub_types[kind] = reduce_function
+        stub_types[BoundFunction] = reduce_bound
         with self._lock:
             launcher = self._launcher = Launcher(self)
             self._submitter = None
@@ -316,10 +328,20 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
                 f"Use {other!r} to take what it yields."
             )
 
+    @overload
+    def __get__(
+        self, instance: None, owner: type | None = None
+    ) -> IsolatedFunction[ArgsT, ReturnT]: ...
+
+    @overload
+    def __get__(
+        self: IsolatedFunction[Concatenate[Any, RestT], ReturnT],
+        instance: object,
+        owner: type | None = None,
+    ) -> BoundFunction[RestT, ReturnT]: ...
+
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        return functools.partial(self, instance)
+        return self if instance is None else BoundFunction(self, instance)
 
     def __repr__(self) -> str:
         name = getattr(self.raw_func, "__qualname__", None) or self.app_name

@@ -25,6 +25,7 @@ class CallFuture(Future[Any]):
     """
 
     _submitter: Submitter | None = None
+    _timer: Any = None
 
     def cancel(self) -> bool:
         """
@@ -56,11 +57,15 @@ class Submitter:
         future._submitter = self
         batcher = self._batcher
         with self._lock:
+            seconds = self._launcher.policy.timeout
+            if seconds is not None:
+                from fal_core.readers import get_reader
+
+                expire = partial(self._time_out, future, seconds)
+                future._timer = get_reader().after(seconds, expire)
             batcher.waiting.append(((args, kwargs), future))
             if len(batcher.running) < batcher.limit:
-                before = set(batcher.running)
                 batcher.launch_waiting()
-                self._limit_time(before)
         if self._settled:
             self._settle()
         return future
@@ -70,16 +75,10 @@ class Submitter:
         Take *future* out of the queue, or end its call.
         """
         with self._lock:
-            for pair in self._batcher.waiting:
-                if pair[1] is future:
-                    self._batcher.waiting.remove(pair)
-                    return Future.cancel(future)
             if future.done():
                 return future.cancelled()
-            self._unwanted.add(future)
-            for batch in list(self._batcher.running):
-                if future in batch.tags[batch.done : batch.end]:
-                    self._cancel_alone(batch)
+            self._withdraw(future)
+        self._forget_timer(future)
         Future.cancel(future)
         return True
 
@@ -96,33 +95,35 @@ class Submitter:
             self._batcher.handle(batch, event)
             kind = type(event)
             if kind is Exited or kind is Returned:
-                before = set(self._batcher.running) if self._launcher.policy.timeout else set()
                 self._batcher.launch_waiting()
-                self._limit_time(before)
             if self._unwanted and (kind is Returned or kind is Item):
                 self._cancel_alone(batch)
         self._settle()
 
-    def _limit_time(self, before: set[Batch]) -> None:
+    def _time_out(self, future: CallFuture, seconds: float) -> None:
         """
-        End batches launched just now that take longer than they may.
+        End the call of *future*, or take it out of the queue: its time is up.
         """
-        seconds = self._launcher.policy.timeout
-        if seconds is None:
-            return
-        from fal_core.readers import get_reader
-
-        for batch in self._batcher.running - before:
-            get_reader().after(seconds, partial(self._time_out, batch, seconds))
-
-    def _time_out(self, batch: Batch, seconds: float) -> None:
         with self._lock:
-            if batch not in self._batcher.running or batch.execution is None:
+            if future.done():
                 return
-            for tag in batch.tags[batch.done :]:
-                self._settled.append((tag, (RAISED, Timeout(seconds))))
-            batch.execution.cancel(self._launcher.policy.grace)
+            # First of all: the end of the call may be told at once.
+            self._settled.append((future, (RAISED, Timeout(seconds))))
+            self._withdraw(future)
         self._settle()
+
+    def _withdraw(self, future: CallFuture) -> None:
+        """
+        Have *future* run no more; items that share its launch go on.
+        """
+        for pair in self._batcher.waiting:
+            if pair[1] is future:
+                self._batcher.waiting.remove(pair)
+                return
+        self._unwanted.add(future)
+        for batch in list(self._batcher.running):
+            if future in batch.tags[batch.done : batch.end]:
+                self._cancel_alone(batch)
 
     def _deliver(self, tags: list[Any], outcomes: list[ItemOutcome]) -> None:
         self._settled.extend(zip(tags, outcomes, strict=True))
@@ -136,9 +137,17 @@ class Submitter:
             for future, _ in settled:
                 self._unwanted.discard(future)
         for future, (kind, value) in settled:
+            self._forget_timer(future)
             if future.done():
                 continue
             if kind == RAISED:
                 future.set_exception(value)
             else:
                 future.set_result(value)
+
+    @staticmethod
+    def _forget_timer(future: CallFuture) -> None:
+        if future._timer is not None:
+            from fal_core.readers import get_reader
+
+            get_reader().forget(future._timer)

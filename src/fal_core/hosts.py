@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypeVar
 
 import attrs
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fal_core.events import Event, Phase, Sink
     from fal_core.spawns import SpawnInfo
     from fal_core_worker.frames import Frame
+
+End = Literal["returned", "raised", "cancelled", "failed"]
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
@@ -145,7 +147,16 @@ class ExecutionStatus:
     Detached work, as a host lists it.
 
     Attributes:
+        phase: The last one that it has entered.
+
         started: Seconds since the epoch.
+
+        ended: Whether it has ended.
+
+        end: How: the function ``returned`` or ``raised``, it was ``cancelled``, or
+            its host ``failed``. None while it runs, and where it is not known.
+
+        error: The error of a host that failed, as its class and its sentence.
     """
 
     reference: str
@@ -153,6 +164,8 @@ class ExecutionStatus:
     phase: Phase
     started: float
     ended: bool = False
+    end: End | None = None
+    error: str = ""
 
 
 @attrs.define(eq=False, slots=False)

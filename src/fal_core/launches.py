@@ -7,8 +7,9 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -18,7 +19,8 @@ from fal_core.errors import UnsupportedError
 from fal_core.events import Event, Log
 from fal_core.hosts import Execution, Host
 from fal_core.nesting import sealing, stub_types
-from fal_core.waiters import Waiter, answer_home_call, print_log
+from fal_core.printing import print_log
+from fal_core.waiters import Waiter, answer_home_call
 from fal_core_worker.seals import Sealed
 
 if TYPE_CHECKING:
@@ -137,9 +139,18 @@ class Launcher:
                 batch=batch,
                 stream=stream,
                 lifetime=lifetime,
+                # Its keeper goes on when this process, and its timers, are gone.
+                timeout=self.policy.timeout if lifetime == "detached" else None,
+                retries=self.policy.retries if lifetime == "detached" else 0,
                 traceparent=_traceparent(),
             )
         return call
+
+    def renew(self, call: Call) -> Call:
+        """
+        Return *call* under another id, to be launched again.
+        """
+        return call.again(f"{_process}-{next(_numbers)}", call.arguments)
 
     def waiter(self) -> Waiter:
         """
@@ -170,18 +181,42 @@ class Launcher:
         names = vocabulary.unusable_options(self._options, self.host)
         if not names:
             return
-        listed = ", ".join(repr(name) for name in names)
         if self.policy.on_unsupported == "error":
-            raise UnsupportedError(self.host.name, f"use option {listed}")
+            raise UnsupportedError(self.host.name, f"use option {_listed(names)}")
+        names = _untold(self.function.raw_func, self.host.name, names)
+        if not names:
+            return
         print_log(
             Log(
-                f"Host {self.host.name!r} does not use option {listed} "
+                f"Host {self.host.name!r} does not use option {_listed(names)} "
                 f"of {getattr(self.function.raw_func, '__name__', 'function')!r}; kept for "
                 "hosts that do.",
                 "WARNING",
                 "BRIDGE",
             )
         )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+# For each function the hosts and the options that this process has told of.
+_told: WeakKeyDictionary[Any, set[tuple[str, str]]] = WeakKeyDictionary()
+
+
+def _untold(function: Any, host: str, names: Iterable[str]) -> tuple[str, ...]:
+    """
+    Return those of the options *names* that were not told before, and keep them as told.
+    """
+    try:
+        told = _told.setdefault(function, set())
+    except TypeError:
+        # A callable that has no hash, or that nothing may refer to weakly.
+        told = _told.setdefault(type(function), set())
+    untold = tuple(name for name in names if (host, name) not in told)
+    told.update((host, name) for name in untold)
+    return untold
 
 
 def _traceparent() -> str | None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import count, islice, repeat
 from queue import Empty, SimpleQueue
@@ -41,8 +42,11 @@ class Mapping(Iterator[Any]):
         return_exceptions: bool,
         window: int | None,
     ) -> None:
+        # First of all: whoever forgets a map that could not be made asks for it.
+        self._closed = True
         self._events: SimpleQueue[tuple[Batch, Event]] = SimpleQueue()
-        self._batcher = Batcher(launcher, self._put, self._deliver)
+        timeout = launcher.policy.timeout
+        self._batcher = Batcher(launcher, self._put, self._deliver, timeout=timeout)
         arguments: Iterator[Any] = zip(zip(*iterables), repeat({}))  # noqa: B905
         self._inputs: Iterator[Any] | None = zip(arguments, count())
         self._stride = 1
@@ -50,7 +54,9 @@ class Mapping(Iterator[Any]):
         self._ordered = ordered
         self._return_exceptions = return_exceptions
         self._window = window
+        # Outcomes that nobody has taken yet: by number, or as they came.
         self._ready: dict[int, ItemOutcome] = {}
+        self._come: deque[ItemOutcome] = deque()
         self._taken = 0
         self._next = 0
         self._closed = False
@@ -63,7 +69,7 @@ class Mapping(Iterator[Any]):
             if self._ordered:
                 outcome = self._ready.pop(self._next, None)
             else:
-                outcome = self._ready.popitem()[1] if self._ready else None
+                outcome = self._come.popleft() if self._come else None
             if outcome is not None:
                 self._next += 1
                 if outcome[0] != RAISED or self._return_exceptions:
@@ -97,7 +103,10 @@ class Mapping(Iterator[Any]):
         self._events.put((batch, event))
 
     def _deliver(self, tags: list[Any], outcomes: list[ItemOutcome]) -> None:
-        self._ready.update(zip(tags, outcomes, strict=True))
+        if self._ordered:
+            self._ready.update(zip(tags, outcomes, strict=True))
+        else:
+            self._come.extend(outcomes)
 
     def _advance(self) -> None:
         """
@@ -118,7 +127,7 @@ class Mapping(Iterator[Any]):
                 raise self._input_error
 
     def _is_next_ready(self) -> bool:
-        return self._next in self._ready if self._ordered else bool(self._ready)
+        return self._next in self._ready if self._ordered else bool(self._come)
 
     def _handle_events(self, *, block: bool) -> bool:
         handled = False
@@ -139,7 +148,7 @@ class Mapping(Iterator[Any]):
             room = min(room, self._window - (self._taken - self._next))
         else:
             # Results that nobody has taken yet count as well.
-            room = min(room, 16 * 4096 - len(self._ready))
+            room = min(room, 16 * 4096 - len(self._ready) - len(self._come))
         waiting = self._batcher.waiting
         while room > 0 and self._inputs is not None:
             wanted = min(room, self._stride)

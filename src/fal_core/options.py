@@ -55,7 +55,9 @@ class HostOptions:
         request_start_timeout: How long one request may wait to be started; 0 clears
             what was set before.
 
-        startup_timeout: How long a worker may take to become ready.
+        startup_timeout: How long a worker may take to become ready: to start, and
+            to run the ``setup_function``. Building the environment does not count.
+            A call that waits for it ends with ``StartupTimeout``.
 
         termination_grace_period_seconds: How long a worker may take to end.
 

@@ -4,16 +4,34 @@ Policies: what the core itself keeps to as it makes the calls of a function.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from fal_core.bounds import at_least, more_than
+from fal_core.bounds import at_least, more_than, seconds
+from fal_core.errors import OptionTypeError, UnknownOptionError
 from fal_core.options import OnUnsupported
 
 if TYPE_CHECKING:
     from fal_core.calls import Lifetime
+
+
+def _exceptions(value: Any) -> Any:
+    """
+    Return the exceptions that *value* is or holds.
+    """
+    if isinstance(value, type):
+        return (value,)
+    return tuple(value) if isinstance(value, Iterable) else value
+
+
+def _are_exceptions(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, tuple):
+        raise OptionTypeError(attribute.name, repr(value), "exceptions")
+    for each in value:
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise OptionTypeError(attribute.name, repr(each), "exceptions, as classes")
 
 
 @attrs.frozen(kw_only=True)
@@ -22,11 +40,14 @@ class Policy:
     How the core makes calls of a function; hosts do not see it.
 
     Attributes:
-        timeout: Seconds a call may take, waiting included. None for ever.
+        timeout: Seconds a call may take, waiting and retries included; a spawned
+            call, and the whole of a stream, too. An item of a map has them from
+            when the host runs it. None for ever.
 
         retries: How often a call is made again after its host has failed.
 
-        retry_on: Exceptions of the function that are retried as well.
+        retry_on: Exceptions of the function that are retried as well; detached
+            work is retried without them, as nobody opens what it raised.
 
         grace: Seconds an interrupted call has to end of its own accord.
 
@@ -40,10 +61,12 @@ class Policy:
             hosts that can.
     """
 
-    timeout: float | None = attrs.field(default=None, validator=more_than(0))
+    timeout: float | None = attrs.field(default=None, validator=seconds(more_than(0)))
     retries: int = attrs.field(default=0, validator=at_least(0))
-    retry_on: tuple[type[Exception], ...] = ()
-    grace: float = attrs.field(default=2.0, validator=at_least(0))
+    retry_on: tuple[type[Exception], ...] = attrs.field(
+        default=(), converter=_exceptions, validator=_are_exceptions
+    )
+    grace: float = attrs.field(default=2.0, validator=seconds(at_least(0)))
     seal: Literal["once", "every call"] = "once"
     on_unsupported: OnUnsupported = "warn"
     lifetime: Lifetime = "attached"
@@ -54,6 +77,7 @@ def check_policy(values: Mapping[str, Any]) -> Policy:
     Return the policy of *values*, checked as options are.
     """
     from fal_core.converters import structure
+    from fal_core.known_options import nearest_name
 
     hints = {
         "timeout": float | None,
@@ -63,6 +87,10 @@ def check_policy(values: Mapping[str, Any]) -> Policy:
         "on_unsupported": OnUnsupported,
         "lifetime": Literal["attached", "detached"],
     }
+    known = attrs.fields_dict(Policy)
+    for name in values:
+        if name not in known:
+            raise UnknownOptionError(name, nearest_name(name, (known,)))
     checked = {
         name: structure(value, hints[name], name) if name in hints else value
         for name, value in values.items()

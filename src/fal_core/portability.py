@@ -16,13 +16,11 @@ import linecache
 import types
 from typing import Any
 
-from cloudpickle import cloudpickle
-
 from fal_core.imports import is_standard_path
 from fal_core.models import is_model, reduce_model
 from fal_core.refusals import NotPortable
 from fal_core_worker import classes, portable
-from fal_core_worker.pickling import Pickler
+from fal_core_worker.pickling import Pickler, fill_function
 from fal_core_worker.portable import (
     Place,
     Unit,
@@ -67,7 +65,7 @@ class PortablePickler(Pickler):
         unit, place = locate(function)
         _, arguments, state, *_ = self._dynamic_function_reduce(function)
         made = (unit, place, arguments[1])
-        return portable.make_function, made, state, None, None, cloudpickle._function_setstate
+        return portable.make_function, made, state, None, None, fill_function
 
     def reduce_code(self, code: types.CodeType) -> Any:
         raise NotPortable(f"It holds the bare code {code.co_name!r}.")

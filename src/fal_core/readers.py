@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Readable(Protocol):
@@ -28,6 +28,10 @@ class Readable(Protocol):
         """
 
 
+#: When it is due, a number, and what to do: None once it is done or forgotten.
+Timer = list[Any]
+
+
 class Reader:
     """
     One thread that reads many streams, and runs what is due at a time.
@@ -36,7 +40,8 @@ class Reader:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._lock = threading.Lock()
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[Timer] = []
+        self._forgotten = 0
         self._numbers = itertools.count()
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
@@ -62,20 +67,36 @@ class Reader:
             except (KeyError, ValueError):
                 pass
 
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
+    def after(self, seconds: float, action: Callable[[], None]) -> Timer:
         """
         Run *action* on this thread after *seconds*; it must not block.
         """
         self._start()
-        when = time.monotonic() + seconds
+        timer: Timer = [time.monotonic() + seconds, next(self._numbers), action]
         with self._lock:
-            heapq.heappush(self._due, (when, next(self._numbers), action))
-            first = self._due[0][0] == when
+            heapq.heappush(self._due, timer)
+            first = self._due[0] is timer
         if first:
             try:
                 os.write(self._wake_writer, b"\0")
             except BlockingIOError:
                 pass
+        return timer
+
+    def forget(self, timer: Timer) -> None:
+        """
+        Have nothing run at the time of *timer*; it may have run already.
+        """
+        with self._lock:
+            if timer[2] is None:
+                return
+            timer[2] = None
+            self._forgotten += 1
+            if self._forgotten > 100 and self._forgotten > len(self._due) // 2:
+                # Calls end long before their time is up: most timers are forgotten.
+                self._due = [other for other in self._due if other[2] is not None]
+                heapq.heapify(self._due)
+                self._forgotten = 0
 
     def is_current_thread(self) -> bool:
         """
@@ -128,14 +149,20 @@ class Reader:
         with self._lock:
             if not self._due:
                 return None
-            return max(0.0, self._due[0][0] - time.monotonic())
+            due: float = self._due[0][0]
+            # The system counts milliseconds, and not very far.
+            return min(max(0.0, due - time.monotonic()), 86400.0)
 
     def _run_due(self) -> None:
         while True:
             with self._lock:
                 if not self._due or self._due[0][0] > time.monotonic():
                     return
-                action = heapq.heappop(self._due)[2]
+                timer = heapq.heappop(self._due)
+                action, timer[2] = timer[2], None
+                if action is None:
+                    self._forgotten = max(0, self._forgotten - 1)
+                    continue
             action()
 
 

@@ -5,8 +5,10 @@ Scalars: values that are not made of others, taken as they are or not at all.
 from __future__ import annotations
 
 import collections.abc
+import datetime
 import enum
 import os
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ def structure_scalar(value: Any, target: Any, *, manner: Manner) -> Any:
 
 def _structure_name(value: str | int, target: Any) -> Any:
     """
-    Return the enum member, or the path, that *value* names.
+    Return the enum member, the path or the date that *value* names.
     """
     kind = kind_of_type(target)
     if issubclass(kind, enum.Enum):
@@ -58,7 +60,26 @@ def _structure_name(value: str | int, target: Any) -> Any:
         raise Mismatch(value, alternatives([repr(name) for name in kind.__members__]))
     if isinstance(value, str) and issubclass(kind, os.PathLike):
         return Path(value) if kind is os.PathLike else kind(value)
+    if isinstance(value, str) and issubclass(kind, datetime.date | datetime.time):
+        return _structure_time(value, kind)
     raise Mismatch(value, describe(target))
+
+
+#: How a date and a time are written.
+_WRITTEN = {
+    datetime.datetime: "2026-01-31T23:59:00+00:00",
+    datetime.date: "2026-01-31",
+    datetime.time: "23:59:00",
+}
+
+
+def _structure_time(value: str, kind: Any) -> Any:
+    try:
+        # The Z of ISO 8601 is none to Python 3.10.
+        return kind.fromisoformat(re.sub(r"(?<=\d)[Zz]$", "+00:00", value))
+    except ValueError:
+        written = next(words for each, words in _WRITTEN.items() if issubclass(kind, each))
+        raise Mismatch(value, f"{describe(kind)}, as in {written}") from None
 
 
 def _as_float(value: int) -> float:

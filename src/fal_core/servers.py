@@ -18,7 +18,7 @@ from fal_core_worker.services import Server
 if TYPE_CHECKING:
     from fal_core.functions import IsolatedFunction
 
-__all__ = ["Server", "extend_environment", "make_server"]
+__all__ = ["Server", "extend_environment", "make_server", "missing_requirements"]
 
 
 def make_server(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:
@@ -48,9 +48,16 @@ def extend_environment(environment: Environment, server: Server) -> Environment:
     """
     Return *environment* with what *server* needs, where it does not ask for it itself.
     """
+    missing = missing_requirements(environment, server)
+    return environment.extend(missing) if missing else environment
+
+
+def missing_requirements(environment: Environment, server: Server) -> tuple[str, ...]:
+    """
+    Return what *server* needs and *environment* does not ask for.
+    """
     asked = set()
     for entry in getattr(environment, "requirements", None) or ():
         for requirement in (entry,) if isinstance(entry, str) else entry:
             asked.add(requirement_name(requirement))
-    missing = [each for each in server.requirements if requirement_name(each) not in asked]
-    return environment.extend(missing) if missing else environment
+    return tuple(each for each in server.requirements if requirement_name(each) not in asked)

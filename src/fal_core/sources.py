@@ -17,6 +17,7 @@ import attrs
 from fal_core.calls import SourceArchive
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.imports import code_imports, file_imports, find_module, is_installed
+from fal_core_worker.services import Server
 
 #: A data file of a named package travels up to this size.
 DATA_FILE_SIZE = 1 << 20
@@ -110,6 +111,8 @@ def local_modules(
                 "Name modules as they are imported, from where they can be."
             )
         named.update((name, *_submodules(name, path)))
+    # What a server needs it says itself: its packages are looked into no further.
+    whole = frozenset(func.packages) if isinstance(func, Server) else frozenset()
     waiting = [*_first_imports(func), *named]
     while waiting:
         name = waiting.pop()
@@ -119,6 +122,8 @@ def local_modules(
         if path is None or not path.endswith(".py"):
             continue
         found[name] = path
+        if name.partition(".")[0] in whole:
+            continue
         is_package = os.path.basename(path) == "__init__.py"
         waiting += file_imports(path, name if is_package else name.rpartition(".")[0])
         if "." in name:
@@ -226,11 +231,12 @@ def _archive(files: Mapping[str, str]) -> SourceArchive:
 
     # The same files give the same bytes, so that what was sent is not sent again.
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name in sorted(files):
             with open(files[name], "rb") as file:
                 entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
                 entry.external_attr = 0o644 << 16
-                archive.writestr(entry, file.read())
+                # Compressed, a worker fits into a socket that nobody reads yet.
+                archive.writestr(entry, file.read(), zipfile.ZIP_DEFLATED, 1)
     data = buffer.getvalue()
     return SourceArchive(hashlib.blake2b(data, digest_size=20).hexdigest(), data)

@@ -5,18 +5,21 @@ Starting a call that nobody waits for at once.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Ready
-from fal_core.outcomes import open_outcome
+from fal_core.outcomes import is_retried, open_outcome
 from fal_core.spawns import SpawnInfo
 from fal_core.waiters import answer_home_call
 
 if TYPE_CHECKING:
-    from fal_core.calls import Lifetime
+    from fal_core.calls import Call, Lifetime
     from fal_core.hosts import Execution
     from fal_core.launches import Launcher
+    from fal_core_worker.frames import Frame
 
 
 class SpawnFuture(Future[Any]):
@@ -52,6 +55,8 @@ class SpawnSink:
         self._owed = 0
         self._exited = False
         self._lock = threading.Lock()
+        #: Begins the call again, if it may be; set where its policy has retries.
+        self.again: Callable[[BaseException], bool] | None = None
 
     def follow(self, execution: Execution) -> None:
         """
@@ -69,7 +74,9 @@ class SpawnSink:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Log):
-            self.info.logs.put(event)
+            # The queue holds whole lines.
+            if not event.partial:
+                self.info.logs.put(event)
         elif isinstance(event, Ready):
             self.info.urls = event.urls
             self.info.url = event.urls.get("run") or next(iter(event.urls.values()), None)
@@ -113,6 +120,10 @@ class SpawnSink:
             if self._items is not None:
                 value = self._items
         except BaseException as error:
+            # What was seen of it is not taken back: it is not begun again after that.
+            unseen = self._items is None and self.info._url is None and not future.done()
+            if unseen and self.again is not None and self.again(error):
+                return
             if not future.done():
                 future.set_exception(error)
         else:
@@ -134,12 +145,96 @@ def spawn(
 
     A generator function's result is the list of what it yields.
     """
+    policy = launcher.policy
     future = SpawnFuture()
-    future.grace = launcher.policy.grace
+    future.grace = policy.grace
     info = SpawnInfo(future)
     sink = SpawnSink(launcher, info)
     stream = launcher.function.flavour.endswith("generator")
     call = launcher.call((args, kwargs), stream=stream, lifetime=lifetime)
-    future.execution = info.stream = launcher.launch(call, sink)
-    sink.follow(future.execution)
+    # The keeper of detached work sees to its time and its attempts.
+    kept = lifetime == "detached"
+    if kept or (policy.timeout is None and not policy.retries):
+        future.execution = info.stream = launcher.launch(call, sink)
+        sink.follow(future.execution)
+    else:
+        Attempts(call, sink).launch()
     return info
+
+
+class Attempts:
+    """
+    The execution of a spawned call that has limits: of its time, of its attempts.
+    """
+
+    def __init__(self, call: Call, sink: SpawnSink) -> None:
+        policy = sink.launcher.policy
+        self._call = call
+        self._sink = sink
+        self._left = policy.retries
+        self._until = None if policy.timeout is None else time.monotonic() + policy.timeout
+        self._cancelled = False
+        self._number = 0
+        self._lock = threading.RLock()
+        self._inner: Execution | None = None
+        future = sink.info.future
+        assert isinstance(future, SpawnFuture)
+        future.execution = sink.info.stream = self
+        if policy.retries:
+            sink.again = self._launch_again
+
+    @property
+    def reference(self) -> str:
+        return self._call.id if self._inner is None else self._inner.reference
+
+    def send(self, frame: Frame) -> None:
+        if self._inner is not None:
+            self._inner.send(frame)
+
+    def drain(self) -> None:
+        if self._inner is not None:
+            self._inner.drain()
+
+    def cancel(self, grace: float) -> None:
+        self._cancelled = True
+        if self._inner is not None:
+            self._inner.cancel(grace)
+
+    def launch(self) -> None:
+        """
+        Begin the call.
+        """
+        launcher = self._sink.launcher
+        with self._lock:
+            self._number = number = self._number + 1
+        sink: Any = self._sink
+        if self._until is not None:
+            from fal_core.timeouts import TimeLimit
+
+            policy = launcher.policy
+            seconds = self._until - time.monotonic()
+            sink = TimeLimit(sink, seconds, grace=policy.grace, limit=policy.timeout)
+        inner = launcher.launch(self._call, sink)
+        if sink is not self._sink:
+            sink.follow(inner)
+        with self._lock:
+            # One that ended at once may have been followed by the next already.
+            if number == self._number:
+                self._inner = inner
+                self._sink.follow(self)
+            cancelled = self._cancelled
+        if cancelled:
+            inner.cancel(launcher.policy.grace)
+
+    def _launch_again(self, error: BaseException) -> bool:
+        launcher = self._sink.launcher
+        if self._cancelled or not self._left or not is_retried(launcher.policy, error):
+            return False
+        self._left -= 1
+        self._call = launcher.renew(self._call)
+        try:
+            self.launch()
+        except Exception:
+            # The host takes no calls any more: what ended this one is told.
+            return False
+        return True

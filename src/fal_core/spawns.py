@@ -26,7 +26,8 @@ class SpawnInfo:
 
         logs: The lines that the call printed, as they come.
 
-        stream: The execution, to cancel or drain the call by.
+        stream: The execution, to cancel or drain the call by. The items of a
+            generator are not there: they are its result, as a list.
 
         urls: All that the service can be reached at, by what it is for: ``run`` for
             requests, ``metrics`` for metrics and probes. Empty until ``url`` is known.

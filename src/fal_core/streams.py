@@ -4,6 +4,7 @@ Streams: what a generator yields, as it yields it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ class Stream(Iterator[Any]):
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._taken = 0
         self._attempts = 0
+        timeout = launcher.policy.timeout
+        self._until = None if timeout is None else time.monotonic() + timeout
         self._outcome: Outcome | None = None
         self._ended = False
         self._launch()
@@ -73,17 +76,8 @@ class Stream(Iterator[Any]):
         self.close()
 
     def _get(self) -> Event:
-        from queue import Empty
-
-        from fal_core.errors import Timeout
-
-        timeout = self.launcher.policy.timeout
         try:
-            return self._events.get(timeout=timeout)
-        except Empty:
-            assert timeout is not None
-            self.close()
-            raise Timeout(timeout) from None
+            return self._events.get()
         except BaseException:
             self.close()
             raise
@@ -91,7 +85,16 @@ class Stream(Iterator[Any]):
     def _launch(self) -> None:
         call = self.launcher.call(self._arguments, stream=True)
         sink = _StreamSink(self.launcher, self._events)
-        self.execution = sink.execution = self.launcher.launch(call, sink)
+        if self._until is None:
+            self.execution = sink.execution = self.launcher.launch(call, sink)
+            return
+        from fal_core.timeouts import TimeLimit
+
+        policy = self.launcher.policy
+        seconds = self._until - time.monotonic()
+        limited = TimeLimit(sink, seconds, grace=policy.grace, limit=policy.timeout)
+        self.execution = sink.execution = self.launcher.launch(call, limited)
+        limited.follow(self.execution)
 
     def _end(self, exited: Exited) -> None:
         from fal_core.outcomes import is_retried, open_outcome
@@ -119,7 +122,8 @@ class _StreamSink:
         self._events = events
 
     def __call__(self, event: Event) -> None:
-        from fal_core.waiters import answer_home_call, print_log
+        from fal_core.printing import print_log
+        from fal_core.waiters import answer_home_call
 
         if isinstance(event, Log):
             print_log(event)

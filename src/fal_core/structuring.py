@@ -15,7 +15,7 @@ from typing import Any, Literal
 import attrs
 import cattrs
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
-from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import make_dict_structure_fn, typeddicts
 
 from fal_core.annotations import (
     MAPPINGS,
@@ -159,25 +159,37 @@ def _union_hook(target: Any, made: cattrs.Converter) -> Hook:
 
 def _is_record(target: Any) -> bool:
     kind = kind_of_type(target)
-    return isinstance(kind, type) and (attrs.has(kind) or hasattr(kind, "__dataclass_fields__"))
+    return isinstance(kind, type) and (
+        attrs.has(kind) or hasattr(kind, "__dataclass_fields__") or typing.is_typeddict(kind)
+    )
 
 
 def _record_hook(target: Any, made: cattrs.Converter) -> Hook:
-    fill = make_dict_structure_fn(
-        target,
-        made,
-        _cattrs_use_alias=True,
-        _cattrs_forbid_extra_keys=made.forbid_extra_keys,
-        _cattrs_detailed_validation=True,
-    )
+    is_mapping = typing.is_typeddict(kind_of_type(target))
+    fill: Hook
+    if is_mapping:
+        fill = typeddicts.make_dict_structure_fn(
+            target,
+            made,
+            _cattrs_forbid_extra_keys=made.forbid_extra_keys,
+            _cattrs_detailed_validation=True,
+        )
+    else:
+        fill = make_dict_structure_fn(
+            target,
+            made,
+            _cattrs_use_alias=True,
+            _cattrs_forbid_extra_keys=made.forbid_extra_keys,
+            _cattrs_detailed_validation=True,
+        )
 
     def structure_record(value: Any, _: Any) -> Any:
-        if isinstance(value, kind_of_type(target)):
+        if not is_mapping and isinstance(value, kind_of_type(target)):
             return value
         if not isinstance(value, collections.abc.Mapping):
             raise Mismatch(value, describe(target))
         try:
-            return fill(value, target)
+            return fill(dict(value), target)
         except BaseValidationError as errors:
             raise _first_mismatch(errors, value, target) from None
 
@@ -196,7 +208,8 @@ def _first_mismatch(errors: BaseValidationError, value: Any, target: Any) -> Mis
         return error.inside(f".{field}")
     if isinstance(error, ForbiddenExtraKeysError):
         extra = alternatives(sorted(repr(name) for name in error.extra_fields))
-        return Mismatch(value, f"{words}, which has no {extra}")
+        # It came as far as a field: of a union it is the arm to speak of.
+        return Mismatch(value, f"{words}, which has no {extra}", progress=(0,))
     if isinstance(error, KeyError) and field is not None:
-        return Mismatch(value, f"{words} with {field!r}")
+        return Mismatch(value, f"{words} with {field!r}", progress=(0,))
     return Mismatch(value, f"{words} ({error})")

@@ -23,9 +23,10 @@ def parse_text(text: str, annotation: Any, where: str) -> Any:
     """
     Return what *text* is as a value of *annotation*.
 
-    Strings, numbers, ``true`` and ``false``, members of enums by name and paths are
-    written as they are; lists, mappings and classes with fields are JSON. Without
-    an annotation *text* is JSON where it can be, and otherwise a string.
+    Strings, numbers, ``true`` and ``false``, members of enums by name, paths and
+    dates in ISO 8601 are written as they are; lists, mappings and classes with
+    fields are JSON. Without an annotation *text* is JSON where it can be, and
+    otherwise a string.
 
     Raises:
         OptionTypeError: It is none.
@@ -106,11 +107,17 @@ def _parse_union(text: str, annotation: Any, where: str) -> Any:
             return parse_text(text, arm, where)
         except OptionTypeError:
             continue
+    value = _parse_json(text)
+    if isinstance(value, dict | list):
+        # As a value it tells where inside of it the mistake is.
+        return structure(value, annotation, where, manner="text")
     raise OptionTypeError(where, show(text), describe(annotation))
 
 
 def _is_written_plainly(annotation: Any) -> bool:
+    import datetime
     import enum
 
     kind = typing.get_origin(annotation) or annotation
-    return isinstance(kind, type) and issubclass(kind, enum.Enum | os.PathLike)
+    plainly = (enum.Enum, os.PathLike, datetime.date, datetime.time)
+    return isinstance(kind, type) and issubclass(kind, plainly)

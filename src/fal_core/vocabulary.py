@@ -7,10 +7,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from fal_core.annotations import option_names
 from fal_core.converters import show
 from fal_core.environments import Environment
-from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError
+from fal_core.errors import (
+    OptionError,
+    OptionTypeError,
+    UnknownNameError,
+    UnknownOptionError,
+)
 from fal_core.hosts import Host
 from fal_core.known_options import SPELLINGS, KnownOptions, nearest_name
 from fal_core.options import Gateway, HostOptions, Options
@@ -62,7 +69,7 @@ def parse_options(config: Mapping[str, Any]) -> Options:
     known, options = vocabulary(), Options()
     written = _respell(config)
     kind = kind_of(written)
-    usable = option_names(find_environment(kind))
+    usable = option_names(_find_environment(kind, written))
     for name, value in written.items():
         if name in known.host:
             options.host[name] = value
@@ -171,12 +178,25 @@ _gateways: Records[Gateway] = Records()
 def _build_environment(written: Mapping[str, Any], _: object) -> Environment:
     written = _respell(written)
     kind = kind_of(written)
-    cls = find_environment(kind)
+    cls = _find_environment(kind, written)
     names = option_names(cls)
     for name in written:
         if name not in names and name != "kind":
             raise vocabulary().refuse(name, kind)
     return build(cls, {name: value for name, value in written.items() if name != "kind"})
+
+
+def _find_environment(kind: str, written: Mapping[str, Any]) -> type[Environment]:
+    """
+    Return the class of *kind*; an error says so where no one has written the kind.
+    """
+    try:
+        return find_environment(kind)
+    except UnknownNameError as error:
+        if kind == DEFAULT_KIND or written.get("kind") is not None:
+            raise
+        hint = f"Option 'image' implies this kind. {error.hint}".rstrip()
+        raise attrs.evolve(error, hint=hint) from None
 
 
 def _build_host_options(written: Mapping[str, Any], cls: type[HostOptions]) -> HostOptions:

@@ -4,7 +4,6 @@ Waiters: the sinks of calls that threads wait for, and what every sink does.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from fal_core.events import Event, Exited, HomeCall, Log, Outcome
 from fal_core.hosts import Driven, Driver, Execution
 from fal_core.nesting import answer
 from fal_core.outcomes import open_outcome
+from fal_core.printing import print_log
 
 if TYPE_CHECKING:
     from fal_core.launches import Launcher
@@ -46,14 +46,17 @@ class Waiter(Driver):
         elif kind is HomeCall:
             answer_home_call(self, event)  # type: ignore[arg-type]
 
-    def wait(self, execution: Execution) -> None:
+    def wait(self, execution: Execution, seconds: float | None = None) -> None:
         """
         Wait for the end, and end the call if it takes too long or is interrupted.
+
+        Arguments:
+            seconds: Those left of the timeout; all of it if they are not given.
         """
         policy = self.launcher.policy
         self.execution = execution
         try:
-            self.drive(execution, policy.timeout)
+            self.drive(execution, policy.timeout if seconds is None else seconds)
         except BaseException:
             # The caller was interrupted: nothing is left running behind.
             execution.cancel(policy.grace)
@@ -107,18 +110,3 @@ def answer_home_call(sink: Any, event: HomeCall) -> None:
     threading.Thread(
         target=answer, args=(launcher, event, sink), name="fal-core home call", daemon=True
     ).start()
-
-
-def print_log(log: Log) -> None:
-    """
-    Print a line where the caller prints.
-    """
-    plain = log.level == "STDOUT" or (log.source == "USER" and log.level in ("DEBUG", "INFO"))
-    stream = sys.stdout if plain else sys.stderr
-    if stream is not None:
-        try:
-            stream.write(f"{log.message}\n")
-            stream.flush() if stream is sys.stderr else None
-        except UnicodeEncodeError:
-            text = log.message.encode("ascii", "backslashreplace").decode()
-            stream.write(f"{text}\n")

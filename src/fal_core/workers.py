@@ -13,6 +13,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -124,7 +125,9 @@ class Worker:
         self._channels = 0
         archive = worker_archive()
         configuration = marshal.dumps(dict(settings or {}), 2)
-        self._stream.write(preamble(archive.digest, archive.data, configuration))
+        # A process that has ended already is told of by the first call.
+        with suppress(OSError):
+            self._stream.write(preamble(archive.digest, archive.data, configuration))
 
     @property
     def executions(self) -> Mapping[int, WorkerExecution]:
@@ -132,6 +135,13 @@ class Worker:
         The calls that run, by their channels.
         """
         return self._arrivals.executions
+
+    @property
+    def prepared(self) -> bool:
+        """
+        Whether it has run a ``setup_function``.
+        """
+        return self._arrivals.prepared
 
     # -- what a host asks for ---------------------------------------------------
 
@@ -156,13 +166,16 @@ class Worker:
                 raise ConnectionError("The worker is gone.") from error
         if self._shared or not isinstance(sink, Driver):
             self.follow()
+        elif self._followed:
+            self.unfollow()
         return execution
 
     def send_secrets(self, values: Mapping[str, str]) -> None:
         """
         Set environment variables in the worker, before a function is opened.
         """
-        self._stream.send(frames.SECRETS, data=marshal.dumps(dict(values), 2))
+        with suppress(OSError):
+            self._stream.send(frames.SECRETS, data=marshal.dumps(dict(values), 2))
 
     def stop(self) -> None:
         """
@@ -206,12 +219,10 @@ class Worker:
         """
         if self.gone or self.executions or not self._stream.shared_size:
             return False
-        poll = select.poll()
-        poll.register(self._stream.reader, select.POLLIN)
         if self._reading.acquire(blocking=False):
             try:
                 # What the worker has let go of it says in frames that wait here.
-                while not self.gone and poll.poll(0):
+                while not self.gone and self._is_readable():
                     self._pump()
             finally:
                 self._reading.release()
@@ -249,9 +260,18 @@ class Worker:
         if not self._reading.acquire(timeout=0.01):
             return True
         try:
+            idle = not (self.executions and self._followed)
+            if idle and not self._is_readable():
+                # A call was driven meanwhile, which has read what there was.
+                return True
             return self._pump()
         finally:
             self._reading.release()
+
+    def _is_readable(self) -> bool:
+        poll = select.poll()
+        poll.register(self._stream.reader, select.POLLIN)
+        return bool(poll.poll(0))
 
     def drive(self, execution: WorkerExecution, timeout: float | None) -> None:
         """
@@ -270,8 +290,12 @@ class Worker:
                     if poll is None:
                         poll = select.poll()
                         poll.register(self._stream.reader, select.POLLIN)
-                    if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-                        return
+                    left = max(0.0, until - time.monotonic())
+                    # The system counts milliseconds, and not very far.
+                    if not poll.poll(min(left, 86400.0) * 1000):
+                        if left <= 86400.0:
+                            return
+                        continue
                 if not self._pump(soon=until is None):
                     return
 

@@ -17,6 +17,7 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from fal_core_worker.loading import OPENING
+from fal_core_worker.origins import publish
 
 _unfinished: set[str] = set()
 _collected: list[set[type]] = []
@@ -132,6 +133,7 @@ def fill_class(cls: type, state: tuple[dict[str, Any], dict[str, Any]]) -> bool:
     Fill *cls* if :func:`make_class` has just made it, and tell whether it did.
     """
     name = identity(cls)
+    publish(cls)
     if name not in _unfinished:
         return False
     content, slots = state

@@ -57,6 +57,7 @@ RETURNED = 36  #: items are handed back            first
 READY = 37  #: a marshalled mapping of urls
 OUTCOME = 38  #: the sealed end of a call          see ENDED_*     0 or REPLACE
 HOME_CALL = 39  #: a sealed call to home           number
+PREPARED = 40  #: the setup of the function is done
 
 # From either end.
 RELEASE = 64  #: offsets in the other's arena that are free again

@@ -8,11 +8,11 @@ import io
 import pickle
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 from fal_core_worker import absent
 from fal_core_worker.loading import ForeignUnpickler, refuse, version_text
+from fal_core_worker.origins import is_found
 from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PREFIX_SIZE, Sealed
 
@@ -64,13 +64,7 @@ def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
 
 def _check_modules(name: str, modules: dict[str, tuple[str, ...]]) -> None:
     for module, aliases in modules.items():
-        if module in sys.modules:
-            continue
-        try:
-            found = find_spec(module)
-        except (ImportError, ValueError):
-            found = None
-        if found is None:
+        if not is_found(module):
             raise MissingModule(_missing(name, module, aliases))
 
 

@@ -74,7 +74,8 @@ def refuse(sealed: Sealed, what: str) -> str:
     sender, here = version_text(sealed.python), version_text(sys.version_info[:2])
     return (
         f"Python {here} cannot open {what}: it holds code of Python {sender}. Send plain "
-        f"values, or use one Python at both ends: python_version={sender!r} or {here!r}."
+        "values, or let the function and its caller run one Python: leave python_version "
+        "out, or start the caller with the Python that it names."
     )
 
 

@@ -10,10 +10,12 @@ import mmap
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
-from fal_core_worker import frames, nested
+from fal_core_worker import frames, nested, origins
 from fal_core_worker.arenas import InboundArena, OutboundArena
+from fal_core_worker.handovers import Main
 from fal_core_worker.outputs import Output
 from fal_core_worker.runners import Runner
 from fal_core_worker.serial import SerialRunner
@@ -34,12 +36,13 @@ def main(path: str, configuration: bytes) -> None:
     stream.write(frames.MAGIC)
     output = Output(lambda block: stream.send(frames.LOG, data=block))
     output.install()
+    origins.install()
+    sys.modules["__main__"] = Main("__main__")
     # The sealer's own cloudpickle opens, whatever the environment has.
     import cloudpickle  # noqa: F401
 
     sys.path.remove(path)
     sys.path.append(path)
-    # A package of the working directory is found as by a script, after all else.
     hello = {
         "pid": os.getpid(),
         "python": tuple(sys.version_info[:3]),
@@ -57,7 +60,10 @@ def main(path: str, configuration: bytes) -> None:
         runner.page = mmap.mmap(page, mmap.PAGESIZE)
         os.close(page)
     nested.runner = runner
-    os.register_at_fork(after_in_child=lambda: _leave_stream(runner))
+    forks = _Forks(runner)
+    os.register_at_fork(
+        before=forks.hold, after_in_parent=forks.let_go, after_in_child=forks.leave
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, runner.interrupted)
     try:
@@ -69,7 +75,7 @@ def main(path: str, configuration: bytes) -> None:
         output.write("ERROR", traceback.format_exc())
         output.flush()
         code = 1
-    _end(code)
+    _end(code, output)
 
 
 def _take_stream(settings: dict[str, Any]) -> frames.Stream:
@@ -89,16 +95,40 @@ def _take_stream(settings: dict[str, Any]) -> frames.Stream:
     return stream
 
 
-def _leave_stream(runner: Runner) -> None:
+class _Forks:
     """
-    Let go of the stream in a forked child: it is not the worker.
+    What becomes of the worker in a forked child, which is not the worker.
+
+    Python forgets signals that reach a child while it begins, and pools of processes
+    end theirs by one. So they are held back until the child handles them as a
+    program does.
     """
-    nested.runner = None
-    runner.forked = True
-    runner.stream.close()
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._masks = threading.local()
+
+    def hold(self) -> None:
+        self._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+
+    def let_go(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
+
+    def leave(self) -> None:
+        runner = self._runner
+        nested.runner = None
+        runner.forked = True
+        # What the function has set itself stays.
+        plain = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
+        for number, handler in plain:
+            if signal.getsignal(number) == runner.interrupted:
+                signal.signal(number, handler)
+        runner.output.leave()
+        runner.stream.close()
+        self.let_go()
 
 
-def _end(code: int) -> None:
+def _end(code: int, output: Output) -> None:
     """
     End this process as a program ends, but never wait for its threads.
     """
@@ -106,6 +136,7 @@ def _end(code: int) -> None:
 
     try:
         atexit._run_exitfuncs()
+        output.flush_call()
     except BaseException:
         code = code or 1
     os._exit(code)

@@ -53,21 +53,30 @@ class ParallelRunner(Runner):
     # -- the main thread -------------------------------------------------------
 
     def serve(self) -> int:
-        poll = select.poll()
-        poll.register(self.stream.reader, select.POLLIN)
         while True:
             active = bool(self._active)
             if self.stopping and not active:
                 self.output.flush_call()
                 return 0
-            if poll.poll(20 if active else None):
+            if self._wait(20 if active or self.output.is_waiting else None):
                 with self._reading:
                     if not self.pump():
                         self.lost()
             while self.inbox:
                 self._start(*self.inbox.popleft())
-            if active:
-                self.output.flush()
+            self.output.flush()
+
+    def _wait(self, milliseconds: int | None) -> bool:
+        """
+        Wait for the stream to be readable, or for output where there is no time limit.
+        """
+        poll = select.poll()
+        poll.register(self.stream.reader, select.POLLIN)
+        if milliseconds is None:
+            for descriptor in (self.output.rest(), *self.output.descriptors):
+                poll.register(descriptor, select.POLLIN)
+        ready = poll.poll(milliseconds)
+        return any(descriptor == self.stream.reader for descriptor, _ in ready)
 
     def _start(self, kind: int, channel: int, slot: int, count: int, payload: Any) -> None:
         if kind == frames.FUNCTION:
@@ -124,7 +133,7 @@ class ParallelRunner(Runner):
         raw: Any = None
         try:
             with self._lock:
-                function, raw = self.functions.get(slot)
+                function, raw = self.open_function(slot, channel)
             self._active[channel] = raw
             arguments = opening.open_arguments(sealed, raw)
             if count and count != frames.STREAM:

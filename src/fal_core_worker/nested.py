@@ -47,6 +47,9 @@ class Stub:
             )
         return runner.call_home(self.number, args, kwargs)
 
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else BoundStub(self, instance)
+
     def run_local(self, *args: Any, **kwargs: Any) -> Any:
         """
         Call the function here.
@@ -83,6 +86,26 @@ class Stub:
         Iterate over what the function yields.
         """
         yield from self(*args, **kwargs)
+
+
+class BoundStub(Stub):
+    """
+    An isolated method inside a worker.
+    """
+
+    def __init__(self, stub: Stub, instance: Any) -> None:
+        super().__init__(stub.number, stub.__name__)
+        self.__func__ = stub
+        self.__self__ = instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Call the method here, or at home.
+        """
+        return self.__func__(self.__self__, *args, **kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> BoundStub:
+        return self
 
 
 def make_stub(number: int, name: str) -> Stub:

@@ -39,13 +39,16 @@ def open_function(
     """
     from fal_core_worker.classes import collected_classes
     from fal_core_worker.functions import open_native, open_portable
+    from fal_core_worker.handovers import keep
+    from fal_core_worker.origins import collected_names
 
-    with collected_classes() as classes:
+    with collected_classes() as classes, collected_names() as names:
         if native is not None and native.python == sys.version_info[:2]:
             function = open_native(native)
         else:
             function = open_portable(native, portable, refusal)
     _remember(function, frozenset(classes))
+    keep(function, native, portable, refusal, names)
     return function
 
 

@@ -20,7 +20,16 @@ from collections.abc import Callable
 from typing import Any
 
 LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR")
+#: Added to the level of a line that has not ended.
+PARTIAL = 16
+
 _BLOCK = 65536
+#: Characters from which on a line is kept without what it has written over.
+_OVERWRITTEN = 1024
+#: Seconds after which a line that has not ended is sent, and then sent again.
+_SOON, _AGAIN = 0.02, 0.1
+#: Seconds that may pass before a print looks what has been printed below Python.
+_BELOW = 0.0005
 _PIPE_SIZE = 1 << 20
 _F_SETPIPE_SZ = 1031
 
@@ -44,6 +53,13 @@ class Output:
         self._partial: dict[tuple[int, int, int | str], str] = {}
         self._pipes: dict[int, int] = {}
         self._raw: dict[int, bytes] = {}
+        # When lines that have not ended may be sent; those below Python by level.
+        self._due: dict[Any, float] = {}
+        self._not_before: dict[Any, float] = {}
+        self._flushed: set[Any] = set()
+        self._looked = 0.0
+        self._bell: tuple[int, int] | None = None
+        self._resting = self._rung = False
         self._poll = select.poll()
         self._fflush: Any = None
         self.current: Callable[[], tuple[int, int | str]] = lambda: (0, 0)
@@ -94,6 +110,32 @@ class Output:
         return list(self._pipes.values())
 
     @property
+    def is_waiting(self) -> bool:
+        """
+        Whether Python has printed what was not sent.
+        """
+        return bool(self._block or self._due)
+
+    def rest(self) -> int:
+        """
+        Return a descriptor that becomes readable when Python prints something.
+
+        It stays so until the next :meth:`flush`.
+        """
+        if self._bell is None:
+            self._bell = high_pipe()
+        with self._lock:
+            self._resting = True
+            if self._block:
+                self._ring()
+        return self._bell[0]
+
+    def _ring(self) -> None:
+        assert self._bell is not None
+        self._resting, self._rung = False, True
+        os.write(self._bell[1], b"\0")
+
+    @property
     def is_writing(self) -> bool:
         """
         Whether this thread is in the middle of adding or sending output.
@@ -106,15 +148,26 @@ class Output:
         """
         channel, index = self.current()
         with self._lock:
+            now = time.time()
+            if now - self._looked > _BELOW:
+                # What a child printed before comes before.
+                self._looked = now
+                if self._is_printed_below():
+                    self._read_pipes(final=False)
             key = (level, channel, index)
             text = self._partial.pop(key, "") + text
-            lines, _, rest = text.rpartition("\n")
-            if rest:
-                self._partial[key] = rest
-            if lines or text.endswith("\n"):
+            lines, end, rest = text.rpartition("\n")
+            if end:
+                if key in self._flushed:
+                    first, line_end, others = lines.partition("\n")
+                    lines = last_written(first) + line_end + others
+                if self._due or self._not_before:
+                    self._forget(key)
                 self._append(level, channel, index, lines)
-            elif len(rest) > _BLOCK:
-                self._append(level, channel, index, self._partial.pop(key))
+            if rest:
+                self._add_partial(key, rest)
+            if self._resting and self.is_waiting:
+                self._ring()
             if self._size < _BLOCK:
                 return
         self.flush()
@@ -130,19 +183,78 @@ class Output:
                 return
         self.flush()
 
+    def _add_partial(self, key: tuple[int, int, int | str], text: str) -> None:
+        if "\r" in text:
+            # As a progress bar, which is seen wherever it is not flushed as well.
+            self._show_soon(key)
+            if len(text) > _OVERWRITTEN:
+                text = last_written(text)
+        if len(text) > _BLOCK:
+            self._append(*key, text)
+        else:
+            self._partial[key] = text
+
+    def flush_line(self, level: int) -> None:
+        """
+        Have what was printed of a line that has not ended be sent soon.
+        """
+        key = (level, *self.current())
+        if key in self._due and key in self._flushed:
+            return
+        with self._lock:
+            if key in self._partial:
+                self._show_soon(key)
+                self._flushed.add(key)
+                if self._resting:
+                    self._ring()
+
+    def _forget(self, key: Any) -> None:
+        self._due.pop(key, None)
+        self._not_before.pop(key, None)
+        self._flushed.discard(key)
+
+    def _show_soon(self, key: Any) -> None:
+        if key not in self._due:
+            due = time.monotonic() + _SOON
+            self._due[key] = max(due, self._not_before.get(key, 0.0))
+
     def flush(self, final: bool = False) -> None:
         """
         Send what was printed; *final* also sends lines that have no end yet.
         """
         self._read_pipes(final)
         with self._lock:
+            if self._rung and self._bell is not None:
+                self._rung = False
+                os.read(self._bell[0], 1)
+            self._resting = False
             if final:
-                for (level, channel, index), text in self._partial.items():
-                    self._append(level, channel, index, text)
-                self._partial.clear()
+                for key, text in self._partial.items():
+                    self._append(*key, last_written(text) if key in self._flushed else text)
+                for left in (self._partial, self._due, self._not_before, self._flushed):
+                    left.clear()
+            elif self._due:
+                self._append_due()
             if self._block:
                 block, self._block, self._size = self._block, [], 0
                 self._send(marshal.dumps(block, 2))
+
+    def _append_due(self) -> None:
+        now = time.monotonic()
+        for key in [key for key, due in self._due.items() if due <= now]:
+            del self._due[key]
+            self._not_before[key] = now + _AGAIN
+            self._flushed.add(key)
+            if isinstance(key, int):
+                # A letter that has not come whole is not shown.
+                text = self._raw.get(key, b"").decode("utf-8", "ignore")
+                level, place = key, self.current_below()
+            else:
+                text = self._partial.get(key, "")
+                level, place = key[0], key[1:]
+            shown = last_written(text).rstrip("\r")
+            if shown:
+                self._append(level + PARTIAL, *place, shown)
 
     def flush_call(self) -> None:
         """
@@ -154,6 +266,33 @@ class Output:
             self._fflush(None)
         if self._block or self._partial or self._raw or self._is_printed_below():
             self.flush(final=True)
+
+    def leave(self) -> None:
+        """
+        Print below Python from now on, in a forked child, whose parent catches it.
+        """
+        # A thread that is no more may have held the lock, and half written a block.
+        self._lock = threading.RLock()
+        self._block, self._size, self._partial = [], 0, {}
+        self.add = self._write_below  # type: ignore[method-assign]
+        self.flush_line = self._flush_below  # type: ignore[method-assign]
+        self.flush = lambda final=False: None  # type: ignore[method-assign]
+
+    def _write_below(self, level: int, text: str) -> None:
+        key = (level, 0, 0)
+        with self._lock:
+            text = self._partial.pop(key, "") + text
+            lines, end, rest = text.rpartition("\n")
+            if rest:
+                self._partial[key] = rest
+            if end:
+                _write_whole(level + 1, lines + end)
+
+    def _flush_below(self, level: int) -> None:
+        with self._lock:
+            text = self._partial.pop((level, 0, 0), "")
+            if text:
+                _write_whole(level + 1, text)
 
     def _is_printed_below(self) -> bool:
         try:
@@ -180,17 +319,23 @@ class Output:
                         break
                     self._add_raw(level, data)
                 if final and level in self._raw:
+                    self._forget(level)
                     self._append_raw(level, self._raw.pop(level))
 
     def _add_raw(self, level: int, data: bytes) -> None:
         data = self._raw.pop(level, b"") + data
         lines, end, rest = data.rpartition(b"\n")
-        if rest:
-            self._raw[level] = rest
         if end:
+            if level in self._flushed:
+                first, line_end, others = lines.partition(b"\n")
+                lines = first[first.rstrip(b"\r").rfind(b"\r") + 1 :] + line_end + others
+            self._forget(level)
             self._append_raw(level, lines)
-        elif len(rest) > _BLOCK:
-            self._append_raw(level, self._raw.pop(level))
+        if len(rest) > _BLOCK:
+            self._append_raw(level, rest)
+        elif rest:
+            self._raw[level] = rest
+            self._show_soon(level)
 
     def _append_raw(self, level: int, data: bytes) -> None:
         channel, index = self.current_below()
@@ -235,7 +380,7 @@ class PrintedText(io.TextIOBase):
         return False
 
     def flush(self) -> None:
-        pass
+        self._output.flush_line(self._level)
 
     def close(self) -> None:
         """
@@ -267,9 +412,37 @@ class PrintedBytes(io.BufferedIOBase):
         return self._text.fileno()
 
     def flush(self) -> None:
-        pass
+        self._text.flush()
 
     def close(self) -> None:
         """
         Do nothing, as for the text.
         """
+
+
+def high_pipe() -> tuple[int, int]:
+    """
+    Make a pipe of descriptors that no program expects anything at.
+    """
+    low = os.pipe()
+    reader, writer = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 64) for end in low)
+    for end in low:
+        os.close(end)
+    return reader, writer
+
+
+def last_written(text: str) -> str:
+    """
+    Return what is to be seen of a line that its carriage returns have written over.
+    """
+    seen = text.rstrip("\r")
+    return text[seen.rfind("\r") + 1 :]
+
+
+def _write_whole(descriptor: int, text: str) -> None:
+    data = text.encode("utf-8", "backslashreplace")
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except OSError:
+        pass

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from cloudpickle import cloudpickle
 
 from fal_core_worker.classes import reduce_to_identity, reduce_to_value
+from fal_core_worker.origins import is_origin, publish
 from fal_core_worker.raised import SealingError, reduce_error
 from fal_core_worker.seals import (
     CODE_PREFIX,
@@ -42,7 +43,15 @@ def only_main(module: str) -> bool:
     """
     Tell whether objects of *module* travel by value where nothing else is known.
     """
-    return module in _MAIN
+    return module in _MAIN or is_origin(module)
+
+
+def fill_function(function: types.FunctionType, state: Any) -> None:
+    """
+    Fill a function that was just made, and answer for it under its name.
+    """
+    cloudpickle._function_setstate(function, state)
+    publish(function)
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -139,7 +148,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """
         Reduce a function that travels by value.
         """
-        return self._dynamic_function_reduce(function)
+        made = self._dynamic_function_reduce(function)
+        return (*made[:5], fill_function)
 
     def reduce_code(self, code: types.CodeType) -> Any:
         """

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, FrameType
 from typing import Any
 
-from fal_core_worker import frames, opening, trees
+from fal_core_worker import frames, opening, origins, trees
 from fal_core_worker.archives import add_source
 from fal_core_worker.outputs import Output
 from fal_core_worker.rebuilding import open_error
@@ -69,6 +69,7 @@ class Runner(ABC):
         elif kind == frames.SOURCES:
             # A large archive lies in memory that is shared, and is given back.
             add_source(bytes(payload))
+            origins.give_way()
         elif kind == frames.DRAIN:
             self.drain(channel)
         elif kind == frames.TRIM:
@@ -114,6 +115,16 @@ class Runner(ABC):
         self.interruptible = interruptible
         if self.is_cancelled():
             raise CallCancelled
+
+    def open_function(self, slot: int, channel: int) -> tuple[Any, Any]:
+        """
+        Return what to call, and the function; the setup is run first, and its end told.
+        """
+        if not self.functions.awaits_setup(slot):
+            return self.functions.get(slot)
+        opened = self.functions.get(slot)
+        self.stream.send(frames.PREPARED, channel)
+        return opened
 
     # -- calls to home ---------------------------------------------------------
 

@@ -19,7 +19,7 @@ from types import CoroutineType, FrameType
 from typing import Any
 
 from fal_core_worker import frames, opening, trees
-from fal_core_worker.outputs import Output
+from fal_core_worker.outputs import Output, high_pipe
 from fal_core_worker.runners import Runner
 from fal_core_worker.seals import Sealed
 from fal_core_worker.slots import (
@@ -60,8 +60,7 @@ class SerialRunner(Runner):
         self._first = 0
         self._items = threading.Lock()
         self._resting = False
-        self._wake = threading.Lock()
-        self._wake.acquire()
+        self._wake = high_pipe()
         output.current = output.current_below = lambda: (self.channel, self.index)
 
     def function_of(self, channel: int) -> Any:
@@ -103,14 +102,14 @@ class SerialRunner(Runner):
         self._busy = True
         if self._resting:
             self._resting = False
-            self._wake.release()
+            os.write(self._wake[1], b"\0")
         sealed: Any = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
         try:
             try:
                 self.interruptible = True
                 if self._cancelled == channel:
                     raise CallCancelled
-                function, raw = self.functions.get(slot)
+                function, raw = self.open_function(slot, channel)
                 arguments = opening.open_arguments(sealed, raw)
                 payload = sealed = None
                 if count:
@@ -316,6 +315,9 @@ class SerialRunner(Runner):
             time.sleep(_TICK)
             if not self._busy:
                 idle += 1
+                if self.output.is_waiting:
+                    # A thread of the function has printed after the call.
+                    self.output.flush()
                 if idle > _RESTING:
                     self._rest()
                     idle = 0
@@ -326,12 +328,22 @@ class SerialRunner(Runner):
             seen = self._turn
 
     def _rest(self) -> None:
-        self.output.flush()
-        self._resting = True
-        if self._busy:
-            self._resting = False
-        else:
-            self._wake.acquire()
+        """
+        Wait for a call, and send what is printed meanwhile.
+        """
+        while True:
+            # Each time anew: a call that has ended since has ended the rest as well.
+            self._resting = True
+            if self._busy:
+                break
+            poll = select.poll()
+            for descriptor in (self._wake[0], self.output.rest(), *self.output.descriptors):
+                poll.register(descriptor, select.POLLIN)
+            ready = poll.poll(100 if self.output.is_waiting else None)
+            if any(descriptor == self._wake[0] for descriptor, _ in ready):
+                os.read(self._wake[0], 4096)
+            self.output.flush()
+        self._resting = False
 
     def _take_over(self, turn: int) -> None:
         """
@@ -340,7 +352,6 @@ class SerialRunner(Runner):
         poll = select.poll()
         for descriptor in (self.stream.reader, *self.output.descriptors):
             poll.register(descriptor, select.POLLIN)
-        self._began = time.time() - 2 * _TICK
         index = -1
         while self._busy and self._turn == turn:
             ready = poll.poll(10 if index < 0 else 50)

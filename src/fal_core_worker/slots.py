@@ -61,6 +61,13 @@ class Functions:
             opened = self._open[slot] = self._prepare(slot)
         return opened
 
+    def awaits_setup(self, slot: int) -> bool:
+        """
+        Tell whether :meth:`get` has yet to run a setup.
+        """
+        setup = self._sent[slot][4]
+        return bool(setup) and setup[0] not in self._setups
+
     def _prepare(self, slot: int) -> tuple[Callable[..., Any], Any]:
         _, native, portable, refusal, setup = self._sent[slot]
         function = _open(native, portable, refusal)

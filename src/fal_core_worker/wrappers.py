@@ -10,6 +10,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from fal_core_worker.origins import publish
+
 
 class Forward:
     """
@@ -79,6 +81,7 @@ def fill_wrapper(wrapper: Any, state: tuple[Any, dict[type, Any]]) -> None:
     functools.update_wrapper(wrapper, function)
     for kind, other in registered.items():
         wrapper.register(kind, other)
+    publish(wrapper)
 
 
 def reduce_cached_property(value: Any) -> Any:

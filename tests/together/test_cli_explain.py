@@ -37,6 +37,14 @@ def count():
     yield 1
 
 
+@function("virtualenv", requirements=["six"], serve=True)
+def served() -> str: ...
+
+
+@function("current", exposed_port=8080)
+def serves_itself() -> None: ...
+
+
 lock = __import__("threading").Lock()
 
 
@@ -180,6 +188,32 @@ def test_reasons_why_it_does_not_run(program: Any) -> None:
     (explanation,) = explain(program, "holds_a_lock")
     assert not explanation["runs"]
     assert "lock" in " ".join(explanation["reasons"])
+
+
+def test_what_serving_adds_is_told(program: Any) -> None:
+    """
+    Of a served function the environment is shown that it is served in.
+    """
+    pytest.importorskip("fal_serve")
+    (served,) = explain(program, "served")
+    (plain,) = explain(program, "ready")
+    assert served["runs"]
+    assert uses(served)["serve"] == "applies"
+    assert served["notes"][0].startswith("Serving adds to its environment: fastapi")
+    assert "six" not in served["notes"][0]
+    assert served["key"] != plain["key"]
+    assert "Serving adds" not in str(plain["notes"])
+
+
+def test_hosts_that_cannot_serve_say_so(program: Any) -> None:
+    """
+    A function that is reached from outside does not run where nothing is served.
+    """
+    (here,) = explain(program, "serves_itself")
+    assert here["runs"]
+    (little,) = explain(program, "serves_itself", "--on", "little")
+    assert not little["runs"]
+    assert "Host 'little' cannot serve functions." in little["reasons"]
 
 
 def test_environment_is_built_once_it_was_used(program: Any) -> None:

@@ -125,3 +125,37 @@ def test_odd_names_are_usage_errors(command_line: Any, name: str) -> None:
     done = command_line("plugins", "new", name)
     assert done.returncode == 2
     assert f"{name!r} cannot be the name of a plugin. A name begins with" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        (["local"], "A host called 'local' is installed already, by fal-host-local."),
+        (["fal-host-local"], "A host called 'local' is installed already, by fal-host-local."),
+        (
+            ["current", "--environment"],
+            "A kind of environment called 'current' is installed already, by fal-core.",
+        ),
+    ],
+)
+def test_names_that_are_taken_are_refused(
+    command_line: Any, words: list[str], taken: str
+) -> None:
+    """
+    What is installed has its name alone; nothing is written for another of that name.
+    """
+    done = command_line("plugins", "new", *words)
+    assert done.returncode == 2
+    assert taken in done.stderr
+    assert not list(command_line.folder.glob("fal-*"))
+
+
+def test_name_of_an_installed_distribution_is_refused(command_line: Any) -> None:
+    """
+    A distribution of the name is enough, also where its plugin is called something else.
+    """
+    command_line.write("site/fal_host_acme-1.dist-info/METADATA", "Name: fal-host-acme")
+    command_line.variables["PYTHONPATH"] = str(command_line.folder / "site")
+    done = command_line("plugins", "new", "acme")
+    assert done.returncode == 2
+    assert "A distribution called 'fal-host-acme' is installed already." in done.stderr

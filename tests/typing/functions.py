@@ -84,3 +84,44 @@ async def from_coroutines() -> None:
         assert_type(number, int)
     async for letter in letters.aio("abc"):
         assert_type(letter, str)
+
+
+class Model:
+    """
+    A class with isolated methods.
+    """
+
+    @function("current")
+    def predict(self, text: str, *, size: int = 3) -> list[float]:
+        return [float(size)] * len(text)
+
+    @function("current")
+    def letters(self, text: str) -> Iterator[str]:
+        yield from text
+
+
+def methods() -> None:
+    """
+    A method taken of an instance has the same ways to call, without ``self``.
+    """
+    model = Model()
+    assert_type(model.predict("a", size=2), list[float])
+    assert_type(model.predict.submit("a"), Future[list[float]])
+    assert_type(model.predict.spawn("a"), SpawnInfo)
+    assert_type(list(model.predict.map(["a", "b"])), list[list[float]])
+    assert_type(model.predict.on("local").with_policy(timeout=3)("a"), list[float])
+    assert_type(model.predict.run_local("a"), list[float])
+    assert_type(Model.predict(model, "a"), list[float])
+    for letter in model.letters.stream("abc"):
+        assert_type(letter, str)
+    model.predict(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def methods_from_coroutines() -> None:
+    """
+    ``aio`` of a method is that of its function, without ``self``.
+    """
+    model = Model()
+    assert_type(await model.predict.aio("a"), list[float])
+    async for letter in model.letters.aio("abc"):
+        assert_type(letter, str)

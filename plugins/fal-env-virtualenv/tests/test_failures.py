@@ -54,6 +54,7 @@ def test_reason_of_a_build() -> None:
     )
     assert error.requirement == "demo @ https://h/demo"
     assert error.lines[-2].strip() == "ValueError: not today"
+    assert not [line for line in error.lines if "Failed to build" in line or "cause" in line]
     assert not is_unsolved(BUILD.splitlines())
 
 
@@ -91,6 +92,8 @@ def test_full_disk_in_the_output() -> None:
         "  cause: failed to copy file: No space left on device (os error 28)",
     ]
     error = translate(lines, [parse("heavy")], 2)
+    # In words it says less than uv did, so that is shown too.
+    assert error.lines == tuple(lines)
     assert error.reason == "The disk is full. Free some space."
     assert error.requirement == "heavy"
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -163,6 +163,104 @@ def test_cancel_ends_the_builder_at_once(cache: Path, project: Project, started:
     wait_until(lambda: not processes_below(cache), seconds=2)
     wait_until(lambda: not list((cache / "building").iterdir()), seconds=2)
     assert not environment.is_built()
+
+
+def places_of_builds(uv_cache: Path) -> list[Path]:
+    """
+    Return the places with anything in them: while other programs run uv, an empty one may stay.
+    """
+    return [place for place in uv_cache.glob("builds-v*/.tmp*") if list(place.iterdir())]
+
+
+def test_cancelled_build_leaves_nothing_in_the_cache_of_uv(
+    cache: Path, project: Project, started: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """
+    The place where uv built a project goes with the build that is cancelled.
+    """
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    environment = Virtualenv(requirements=[str(project.path)])
+    cancelled = threading.Event()
+
+    def cancel() -> None:
+        wait_until(started.exists)
+        assert places_of_builds(tmp_path / "uv")
+        cancelled.set()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(Cancelled):
+        environment.build(lambda line: None, cancelled)
+    canceller.join()
+    assert places_of_builds(tmp_path / "uv") == []
+
+
+INTERRUPTED = """
+    import sys, threading
+    from fal_env_virtualenv import Virtualenv
+
+    environment = Virtualenv(requirements=[sys.argv[1]])
+    build = threading.Thread(
+        target=environment.build, args=(print, threading.Event()), daemon=True
+    )
+    threading.excepthook = lambda _: None
+    build.start()
+    sys.stdin.readline()
+"""
+
+
+def test_build_of_a_process_that_ends_leaves_nothing(
+    cache: Path,
+    project: Project,
+    started: Path,
+    tmp_path: Path,
+    monkeypatch: Any,
+    run_python: Callable[..., subprocess.Popen[str]],
+) -> None:
+    """
+    A process that ends while a thread of it builds ends the build, and tidies up first.
+    """
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    process = run_python(INTERRUPTED, str(project.path))
+    wait_until(started.exists)
+    assert list((cache / "building").iterdir())
+    process.communicate("end\n", timeout=60)
+    assert process.returncode == 0
+    assert list((cache / "building").iterdir()) == []
+    assert places_of_builds(tmp_path / "uv") == []
+
+
+def test_collection_takes_what_killed_builds_left_in_the_cache_of_uv(
+    cache: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """
+    A place of a build that nobody has touched for long goes, unless some uv runs.
+    """
+    from fal_env_virtualenv.store import collect
+
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    old, new = (tmp_path / "uv" / "builds-v0" / name for name in (".tmpOLD", ".tmpNEW"))
+    for place in (old, new):
+        place.mkdir(parents=True)
+        (place / "file").write_bytes(bytes(10_000))
+    os.utime(old, (0, 0))
+    busy = tmp_path / "uv-program"
+    (busy / "bin").mkdir(parents=True)
+    (busy / "bin" / "uv").symlink_to("/bin/sleep")
+    process = subprocess.Popen([busy / "bin" / "uv", "60"])
+    try:
+        wait_until(lambda: b"uv" in Path(f"/proc/{process.pid}/cmdline").read_bytes())
+        assert collect(1 << 40).freed == 0
+        assert old.exists()
+    finally:
+        process.kill()
+        process.wait()
+    # Other programs of this machine may build with uv as well; it is not ours to end them.
+    wait_until(lambda: collect(1 << 40, dry_run=True).freed >= 10_000)
+    assert old.exists()
+    wait_until(lambda: collect(1 << 40).freed >= 10_000 or not old.exists())
+    assert not old.exists()
+    assert new.exists()
 
 
 KILLED = """

@@ -9,11 +9,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from fal_core import Cancelled, HostError, WorkerLost, attach
+from fal_core import Cancelled, HostError, WorkerLost, attach, function
+from fal_core.cli.executions import executions
 from fal_core.testing.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
@@ -119,7 +123,7 @@ def test_detached_work_is_listed_and_cancelled(launch, tmp_path: Path):
     supervisor = supervisor_of(tmp_path, reference)
     assert wait_until(lambda: not (is_alive(pid) or is_alive(supervisor)), 5)
     (status,) = LocalHost().executions()
-    assert status.ended
+    assert (status.ended, status.end, status.error) == (True, "cancelled", "")
 
 
 def test_a_supervisor_that_was_killed_is_told(launch, tmp_path: Path):
@@ -134,6 +138,82 @@ def test_a_supervisor_that_was_killed_is_told(launch, tmp_path: Path):
     assert info.future is not None
     with pytest.raises(WorkerLost, match="supervisor"):
         info.future.result(timeout=30)
+    (status,) = LocalHost().executions()
+    assert (status.ended, status.end) == (True, "failed")
+    assert status.error.startswith("WorkerLost: ")
+    assert "supervisor" in status.error
+
+
+def give() -> int:
+    return 1
+
+
+def fail() -> None:
+    raise LookupError("gone")
+
+
+def exit_at_once() -> None:
+    os._exit(3)
+
+
+@pytest.mark.parametrize(
+    ("work", "options", "end", "error", "state"),
+    [
+        (give, {}, "returned", "", "returned"),
+        (fail, {}, "raised", "", "raised"),
+        (exit_at_once, {}, "failed", "WorkerLost: The worker exited", "failed (WorkerLost)"),
+        (
+            give,
+            {
+                "kind": "virtualenv",
+                "requirements": ["absent-thing"],
+            },
+            "failed",
+            "EnvironmentBuildError: ",
+            "failed (EnvironmentBuildError)",
+        ),
+    ],
+)
+def test_the_listing_says_how_work_has_ended(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    work: Callable[[], object],
+    options: dict[str, Any],
+    end: str,
+    error: str,
+    state: str,
+):
+    """
+    What the function did is told apart from what happened to its host.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    if options.get("kind") == "virtualenv":
+        pytest.importorskip("fal_env_virtualenv")
+    isolated = function(**{"kind": "current", **options})(work)
+    info = isolated.with_policy(lifetime="detached").spawn()
+    assert info.future is not None
+    info.future.exception(60)
+    (status,) = LocalHost().executions()
+    assert (status.ended, status.end) == (True, end)
+    assert status.error.startswith(error)
+    assert bool(status.error) == bool(error)
+    listed = CliRunner().invoke(executions, ["list"])
+    assert f"  {state}  " in listed.output
+
+
+def test_records_of_older_versions_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    A record that does not say how its work has ended is read all the same.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
+    directory = tmp_path / "executions" / "old"
+    directory.mkdir(parents=True)
+    record = {"name": "f", "started": 1.0, "pid": 1, "phase": "running", "ended": True}
+    (directory / "status.json").write_text(json.dumps(record))
+    (status,) = LocalHost().executions()
+    assert (status.ended, status.end, status.error) == (True, None, "")
+    assert "  ended  " in CliRunner().invoke(executions, ["list"]).output
 
 
 def test_an_unknown_reference_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

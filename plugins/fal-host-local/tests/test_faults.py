@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -177,6 +178,39 @@ def test_children_end_with_their_worker(tmp_path: Path, end: str):
     pids = [int(pid) for pid in Path(path).read_text().split()]
     assert len(pids) == 2
     assert wait_until(lambda: not any(map(is_alive, pids)), 3)
+
+
+def test_a_child_of_a_call_that_kept_its_worker_busy_ends_with_it(tmp_path: Path):
+    """
+    A cancelled call's child ends also where no other thread ran for long after its start.
+    """
+    pid, ready = tmp_path / "pid", tmp_path / "ready"
+
+    @function("current")
+    def work(pid: str, ready: str) -> None:
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(60)
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            pass
+        sys.setswitchinterval(interval)
+        Path(pid).write_text(str(child))
+        # The thread that hears of the cancel takes over now.
+        time.sleep(0.3)
+        Path(ready).touch()
+        time.sleep(60)
+
+    info = work.spawn(str(pid), str(ready))
+    assert info.future is not None
+    assert wait_until(ready.exists, 10)
+    info.cancel()
+    with pytest.raises(BaseException):  # noqa: B017, PT011
+        info.future.result(timeout=20)
+    assert wait_until(lambda: not is_alive(int(pid.read_text())), 3)
 
 
 def test_closing_stdout_harms_nobody():
@@ -380,6 +414,24 @@ def test_an_interpreter_that_cannot_start_is_told(tmp_path: Path):
     waiter.wait(launcher.launch(call, waiter))
     with pytest.raises(HostError, match="127"):
         waiter.result()
+
+
+def test_a_worker_that_ended_before_it_was_spoken_to_is_told_by_a_call():
+    """
+    What cannot be written to a process that is gone is no error until a call is made.
+    """
+    from fal_core.workers import Worker
+
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    descriptor = ours.detach()
+    worker = Worker(descriptor, descriptor)
+    worker.send_secrets({"TOKEN": "1"})
+
+    launcher = function("current")(inc).make_launcher()
+    with pytest.raises(ConnectionError):
+        worker.launch(launcher.call(((1,), {})), lambda event: None)
+    worker.close()
 
 
 def test_many_calls_leave_nothing_open():

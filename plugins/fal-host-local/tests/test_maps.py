@@ -4,6 +4,7 @@ Maps over inputs that are slow, endless, or raise.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 from collections.abc import Iterator
@@ -118,3 +119,30 @@ def test_calls_of_one_map_run_in_several_workers(host: LocalHost):
         return os.getpid()
 
     assert len(set(wait.map(itertools.repeat(0.05, 20)))) == 2
+
+
+def test_an_unordered_map_gives_first_what_was_ready_first(host: LocalHost):
+    """
+    Results of an unordered map come in the order in which they got ready.
+    """
+
+    @function("current", host=host, max_concurrency=1)
+    def same(x: int) -> int:
+        return x
+
+    # One worker runs them one after the other.
+    assert list(same.map(range(5000), ordered=False)) == list(range(5000))
+
+
+def test_a_map_over_what_is_no_iterable_is_refused_once(host: LocalHost):
+    """
+    A map that cannot be made raises, and says nothing more when it is forgotten.
+    """
+
+    @function("current", host=host)
+    def same(x: int) -> int:
+        return x
+
+    with pytest.raises(TypeError, match="iterable"):
+        same.map(3)  # type: ignore[arg-type]
+    gc.collect()

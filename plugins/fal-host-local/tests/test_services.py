@@ -74,7 +74,7 @@ def make_server(host: LocalHost, port: int, **options: Any) -> Any:
                 pass
 
         class Server(socketserver.ThreadingTCPServer):
-            allow_reuse_address = True
+            allow_reuse_address = daemon_threads = True
 
         with Server(("127.0.0.1", port), Handler) as server:
             server.serve_forever()
@@ -142,6 +142,40 @@ def test_a_cancelled_server_frees_its_port(host: LocalHost, port: int):
     assert not is_alive(pid)
     assert not is_alive(child)
     assert host.worker_count == 0
+
+
+def test_a_host_that_is_closed_while_a_service_ends(port: int):
+    """
+    A service whose host is closed before it has ended ends all the same, and is told.
+    """
+
+    def ignore() -> None:
+        import atexit
+        import http.server
+        import time
+
+        # Its worker is slow to end.
+        atexit.register(time.sleep, 600)
+        http.server.ThreadingHTTPServer(
+            ("127.0.0.1", port), http.server.BaseHTTPRequestHandler
+        ).serve_forever()
+
+    host = LocalHost()
+    info = function("current", host=host, exposed_port=port)(ignore).spawn()
+    assert info.url is not None
+    info.cancel()
+
+    assert wait_until(_is_ending, PATIENCE)
+    host.close()
+
+    assert info.future is not None
+    with pytest.raises(Cancelled):
+        info.future.result(PATIENCE)
+    assert ports.is_free(port)
+
+
+def _is_ending() -> bool:
+    return any(thread.name == "fal-core service" for thread in threading.enumerate())
 
 
 def test_a_server_that_is_drained_has_no_error(host: LocalHost, port: int):

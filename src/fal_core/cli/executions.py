@@ -16,6 +16,7 @@ from fal_core.cli.outputs import print_json, print_table
 from fal_core.cli.run import Printer, leave, show_remote_traceback
 
 if TYPE_CHECKING:
+    from fal_core.hosts import ExecutionStatus
     from fal_core.spawns import SpawnInfo
 
 _host = click.option(
@@ -55,7 +56,7 @@ def list_(host: str, as_json: bool) -> None:
             (
                 status.reference,
                 status.name,
-                "ended" if status.ended else status.phase,
+                _state(status),
                 time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started)),
             )
             for status in found
@@ -121,6 +122,17 @@ def cancel(reference: str, host: str, grace: float) -> None:
     if not ended.wait(grace + 10):
         raise click.ClickException(f"{reference} has not ended within {grace + 10:g} s.")
     click.echo(f"{reference} has ended.")
+
+
+def _state(status: ExecutionStatus) -> str:
+    """
+    Return what work does, or how it has ended.
+    """
+    if not status.ended:
+        return status.phase
+    # The class of the error alone; its sentence is in the JSON, and attaching raises it.
+    kind = status.error.partition(":")[0]
+    return (status.end or "ended") + (f" ({kind})" if kind else "")
 
 
 def _print_lines(info: SpawnInfo, stream: Any) -> None:

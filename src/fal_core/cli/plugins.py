@@ -63,6 +63,7 @@ def new(name: str, role: str, path: Path | None) -> None:
 
     try:
         project = Project.named(name, role)
+        project.refuse_taken()
     except ValueError as error:
         raise click.UsageError(str(error), click.get_current_context()) from None
     folder = path or Path(project.distribution)

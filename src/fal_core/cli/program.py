@@ -135,6 +135,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(error: click.ClickException) -> None:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        # Its message is the whole help; older versions of click show that themselves.
+        click.echo(error.format_message(), err=True)
+        return
     if not isinstance(error, click.UsageError):
         complain(error.format_message())
         return

@@ -20,7 +20,7 @@ from fal_core.events import Event, Log, Sink, State
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.options import HostOptions
-from fal_core.waiters import print_log
+from fal_core.printing import print_log
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PLAIN_FRAMES = "|/-\\"

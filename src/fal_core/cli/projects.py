@@ -60,6 +60,33 @@ class Project:
         """
         return _PREFIXES[self.role] + self.name
 
+    def refuse_taken(self) -> None:
+        """
+        Refuse the name of a plugin, or of a distribution, that is installed.
+
+        Raises:
+            ValueError: It is.
+        """
+        from importlib.metadata import PackageNotFoundError, distribution
+
+        from fal_core.plugins import describe_plugins
+
+        what = "host" if self.role == "host" else "kind of environment"
+        for plugin in describe_plugins():
+            if self.name in (plugin.hosts if self.role == "host" else plugin.environments):
+                raise ValueError(
+                    f"A {what} called {self.name!r} is installed already, "
+                    f"by {plugin.entry.distribution or plugin.entry}. Choose another name."
+                )
+        try:
+            distribution(self.distribution)
+        except PackageNotFoundError:
+            return
+        raise ValueError(
+            f"A distribution called {self.distribution!r} is installed already. "
+            "Choose another name."
+        )
+
     def fill(self, text: str) -> str:
         """
         Return *text* with the names of this project in it.

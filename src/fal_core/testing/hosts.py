@@ -64,7 +64,7 @@ class InProcessHost(Host[..., Any]):
     capabilities: ClassVar[Capabilities] = Capabilities(
         kinds=frozenset({"current"}),
         # What concerns requests is done by the plugin that serves.
-        options=frozenset({"max_multiplexing", "request_timeout", "setup_function"}),
+        options=frozenset({"request_timeout", "setup_function"}),
         concurrency=4,
         serve=True,
         cancel=False,
@@ -77,8 +77,6 @@ class InProcessHost(Host[..., Any]):
         self.lock = threading.RLock()
 
     def launch(self, call: Call, sink: Sink) -> InProcessExecution:
-        if call.gateway.serve:
-            call = call.at_ports(0, 0)
         execution = InProcessExecution(self, call, sink)
         threading.Thread(target=execution.run, name=f"call {call.id}", daemon=True).start()
         return execution
@@ -110,7 +108,7 @@ class InProcessExecution:
 
     def __init__(self, host: InProcessHost, call: Call, sink: Sink) -> None:
         self._host = host
-        self._call = call
+        self._call = call.at_ports(0, 0) if call.gateway.serve else call
         self._sink = sink
         self._delivering = threading.RLock()
         self._ended = False

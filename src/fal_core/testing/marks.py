@@ -7,6 +7,7 @@ a law then sees none, and must hold.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ class Marks:
 
     def __init__(self, isolated: Isolated) -> None:
         name = f"fal-core-marks-{os.urandom(8).hex()}"
+        _names.add(name)
         self.add = _make_add(name)
         self._read = isolated()(_make_read(name))
         self._remove = isolated()(_make_remove(name))
@@ -41,6 +43,21 @@ class Marks:
         Remove the file.
         """
         self._remove()
+
+
+# A broken host removes nothing, and a function that runs on adds once more.
+_names: set[str] = set()
+
+
+def _remove_from_here() -> None:
+    """
+    Remove the files on this machine, as this process ends.
+    """
+    for name in _names:
+        _make_remove(name)()
+
+
+atexit.register(_remove_from_here)
 
 
 def _make_add(name: str) -> Callable[[object], None]:

@@ -13,9 +13,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import attrs
+
 from fal_core.calls import Call
 from fal_core.events import Level, Log
+from fal_core_worker.outputs import last_written
 from fal_core_worker.services import request_id
+
+#: Seconds after which a line that has not ended is shown again.
+_AGAIN = 0.1
 
 
 class Printer:
@@ -32,6 +38,7 @@ class Printer:
         self._deliver = deliver
         self._lock = threading.RLock()
         self._partial: dict[Level, str] = {}
+        self._not_before = 0.0
 
     def write(self, level: Level, text: str) -> None:
         """
@@ -42,6 +49,16 @@ class Printer:
             self._partial[level] = rest
             for line in lines:
                 self._deliver(self._log(level, line))
+
+    def show(self, level: Level) -> None:
+        """
+        Deliver what is seen of a line that has not ended, as it was flushed.
+        """
+        with self._lock:
+            seen = last_written(self._partial.get(level, "")).rstrip("\r")
+            if seen and time.monotonic() >= self._not_before:
+                self._not_before = time.monotonic() + _AGAIN
+                self._deliver(attrs.evolve(self._log(level, seen), partial=True))
 
     def flush(self) -> None:
         """
@@ -78,7 +95,11 @@ class PrintedText(io.TextIOBase):
         return True
 
     def flush(self) -> None:
-        self.beneath.flush()
+        printer = current.get()
+        if printer is None:
+            self.beneath.flush()
+        else:
+            printer.show(self._level)
 
 
 #: The printer of the call that this thread, or this task, runs.

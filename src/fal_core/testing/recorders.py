@@ -125,9 +125,10 @@ class Recorder:
     @property
     def logs(self) -> list[Log]:
         """
-        The lines of output so far.
+        The lines of output that have ended so far.
         """
-        return [event for event in self.events if isinstance(event, Log)]
+        logs = [event for event in self.events if isinstance(event, Log)]
+        return [log for log in logs if not log.partial]
 
     @property
     def printed(self) -> list[Log]:

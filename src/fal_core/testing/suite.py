@@ -16,6 +16,7 @@ from fal_core.testing import fixtures  # noqa: E402
 from fal_core.testing.laws import (  # noqa: E402
     calls,
     cancels,
+    claims,
     coroutines,
     crashes,
     detachment,
@@ -52,6 +53,7 @@ GROUPS = {
     "crash": crashes,
     "environment": environments,
     "options": options,
+    "claims": claims,
     "secrets": secret_values,
     "home calls": home_calls,
     "detach": detachment,

@@ -21,4 +21,5 @@ def host(request: pytest.FixtureRequest) -> Host[..., Any]:
 
 @pytest.fixture(scope="session")
 def law_timeout() -> float:
-    return 5.0
+    # Short, as some laws are broken by what never comes; long enough for a busy machine.
+    return 10.0

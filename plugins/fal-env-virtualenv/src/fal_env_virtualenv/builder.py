@@ -88,11 +88,7 @@ def _indexes(extra: Iterable[str]) -> Indexes:
 
 def _speaker(log: LogSink) -> Callable[[str], None]:
     def say(line: str) -> None:
-        level: Level = "INFO"
-        if failures.is_error(line):
-            level = "ERROR"
-        elif line.startswith("warning:"):
-            level = "WARNING"
+        level: Level = "WARNING" if line.startswith("warning:") else "INFO"
         log(Log(credentials.mask(line), level, "BUILDER", time.time()))
 
     return say

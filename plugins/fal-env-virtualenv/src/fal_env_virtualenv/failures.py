@@ -41,10 +41,13 @@ def translate(
     """
     chain = _chain(lines)
     requirement = _blamed(" ".join(chain) or "\n".join(lines), requirements)
-    shown = tuple(line for line in lines if line.strip())[-LAST_LINES:]
+    system_reason = _system_reason(lines)
+    # What the reason says is not said once more.
+    others = beside_reason(lines) if system_reason is None else lines
+    shown = tuple(line for line in others if line.strip())[-LAST_LINES:]
     return EnvironmentBuildError(
         KIND,
-        credentials.mask(_system_reason(lines) or _reason(chain, code)),
+        credentials.mask(system_reason or _reason(chain, code)),
         credentials.mask(requirement.text) if requirement is not None else None,
         shown,
     )
@@ -65,19 +68,36 @@ def is_unsolved(lines: Sequence[str]) -> bool:
     return any("was not found in the package registry" not in line for line in because)
 
 
+def beside_reason(lines: Sequence[str]) -> list[str]:
+    """
+    Return the lines of a failed uv without those that :func:`translate` makes the reason of.
+    """
+    _, told = _parts(lines)
+    return [line for number, line in enumerate(lines) if number not in told]
+
+
 def _chain(lines: Sequence[str]) -> list[str]:
     """
     Return the error and its causes, each as one line.
     """
+    return _parts(lines)[0]
+
+
+def _parts(lines: Sequence[str]) -> tuple[list[str], set[int]]:
+    """
+    Return the error and its causes, each as one line, and the numbers of their lines.
+    """
     chain: list[str] = []
+    told: set[int] = set()
     quoting = False
-    for line in lines:
+    for number, line in enumerate(lines):
         start = _ERROR.fullmatch(line)
         cause = _CAUSE.fullmatch(line) if chain else None
         if start is not None or cause is not None:
             found = start or cause
             assert found is not None
             chain.append(found[1].strip())
+            told.add(number)
             quoting = False
         elif chain and not quoting:
             continued = line.strip(" │")
@@ -87,7 +107,8 @@ def _chain(lines: Sequence[str]) -> list[str]:
             )
             if not quoting:
                 chain[-1] = f"{chain[-1]} {continued}"
-    return chain
+                told.add(number)
+    return chain, told
 
 
 def _reason(chain: Sequence[str], code: int) -> str:

@@ -156,17 +156,15 @@ def _read(version: str, root: str) -> Python | None:
 
 def _search(version: str, root: str) -> Python:
     from fal_env_virtualenv.files import write_atomically
-    from fal_env_virtualenv.tools import ask, uv_command
 
-    code, output = ask([*uv_command(), "python", "find", "--system", "--no-project", version])
-    if code != 0:
+    python = _ask_uv(version) or _search_managers(version)
+    if python is None:
         raise UnknownNameError(
             "Python version",
             version,
             tuple(_installed()),
             f"Install it where it is found, or run 'uv python install {version}'.",
         )
-    python = probe(output.strip().splitlines()[-1])
     try:
         import json
 
@@ -176,6 +174,78 @@ def _search(version: str, root: str) -> Python:
     except OSError:
         pass  # A cache that cannot be written costs the next process a search.
     return python
+
+
+def _ask_uv(version: str) -> Python | None:
+    from fal_env_virtualenv.tools import ask, uv_command
+
+    command = [*uv_command(), "python", "find", "--system", "--no-project", version]
+    code, output = ask(command, variables=_without_shims())
+    return probe(output.strip().splitlines()[-1]) if code == 0 else None
+
+
+def _search_managers(version: str) -> Python | None:
+    """
+    Return the newest Python of *version* that a version manager keeps.
+    """
+    for written, executable in _managed():
+        if fits(Python(executable=executable, version=written), version.rstrip("t")):
+            try:
+                python = probe(executable)
+            except OptionError:
+                continue  # What does not start is as good as not there.
+            if fits(python, version):
+                return python
+    return None
+
+
+#: Version managers: the variable that names their directory, where it is otherwise,
+#: and where in it there is a directory for each version.
+_MANAGERS = (
+    ("PYENV_ROOT", "~/.pyenv", "versions"),
+    ("ASDF_DATA_DIR", "~/.asdf", "installs/python"),
+    ("MISE_DATA_DIR", "~/.local/share/mise", "installs/python"),
+)
+
+
+def _managed() -> list[tuple[str, str]]:
+    """
+    Return versions and paths of the Pythons that version managers keep, the newest first.
+
+    No process is started: the names of the directories tell the versions.
+    """
+    found = set()
+    for root, versions in _manager_roots():
+        directory = os.path.join(root, versions)
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            continue
+        for name in names:
+            executable = os.path.join(directory, name, "bin", "python")
+            if re.fullmatch(r"3\.\d+\.\d+t?", name) and os.access(executable, os.X_OK):
+                found.add((name.rstrip("t"), executable))
+    return sorted(found, key=lambda each: _numbers(each[0]), reverse=True)
+
+
+def _manager_roots() -> list[tuple[str, str]]:
+    return [
+        (os.path.expanduser(os.environ.get(variable) or usual), versions)
+        for variable, usual, versions in _MANAGERS
+    ]
+
+
+def _without_shims() -> dict[str, str | None]:
+    """
+    Return the variables with which uv does not look at the shims of version managers.
+
+    Each takes a process to say what its version is, or that it has none at the moment;
+    what they lead to is in the managers' own directories.
+    """
+    shims = {os.path.join(root, "shims") for root, _ in _manager_roots()}
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    kept = [place for place in places if place.rstrip("/") not in shims]
+    return {"PATH": os.pathsep.join(kept)}
 
 
 def probe(executable: str) -> Python:
@@ -199,11 +269,16 @@ def probe(executable: str) -> Python:
 
 def _installed() -> list[str]:
     """
-    List the versions of the Pythons that uv finds.
+    List the versions of the Pythons that there are.
     """
     from fal_env_virtualenv.tools import ask, uv_command
 
-    _, output = ask([*uv_command(), "python", "list", "--only-installed"])
+    command = [*uv_command(), "python", "list", "--only-installed"]
+    _, output = ask(command, variables=_without_shims())
     found = re.findall(r"^cpython-(\d+\.\d+\.\d+)-", output, re.MULTILINE)
-    versions = {*found, running_python().version}
-    return sorted(versions, key=lambda version: [int(part) for part in version.split(".")])
+    managed = [version for version, _ in _managed()]
+    return sorted({*found, *managed, running_python().version}, key=_numbers)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]

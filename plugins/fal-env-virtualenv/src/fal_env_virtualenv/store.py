@@ -12,7 +12,7 @@ import attrs
 
 from fal_core.errors import OptionError
 from fal_core.events import LogSink
-from fal_env_virtualenv import builder, files, records
+from fal_env_virtualenv import builder, files, leftovers, records
 from fal_env_virtualenv.records import Record
 from fal_env_virtualenv.workplaces import discard
 
@@ -188,13 +188,19 @@ def _remove_directory(path: str) -> bool:
 
 def _collect_leftovers(*, dry_run: bool) -> int:
     """
-    Remove what belongs to no record, and return how many bytes it had.
+    Remove what belongs to no record, and what ended builds have left in uv's cache.
+
+    It returns how many bytes that had.
     """
     freed = 0
     for path in list(_leftovers(records.store_root())):
         size = _size(path)
         if dry_run or _remove_directory(path):
             freed += size
+    for path in leftovers.old_places():
+        freed += _size(path)
+        if not dry_run:
+            leftovers.remove(path)
     return freed
 
 

@@ -14,6 +14,7 @@ from select import POLLIN, poll
 from threading import Event
 
 from fal_core.errors import Cancelled, EnvironmentBuildError
+from fal_env_virtualenv import leftovers
 
 # They would lead uv, or the Python it starts, to another environment.
 _DROPPED = (
@@ -31,6 +32,9 @@ _DROPPED = (
     "UV_PROJECT",
 )
 _PATIENCE = 0.05
+
+#: Set when this process ends: whatever it runs is to end before it.
+exiting = Event()
 
 # A shell between us and the command: beside it, it reads our end of a pipe, which
 # closes when this process ends, however it does, and then ends all that the
@@ -130,11 +134,13 @@ def run(
     Run *command*, pass each line it prints to *heard*, and return its exit code.
 
     Its whole process group ends with this call, and with this process, however
-    they end.
+    they end. What a command that is ended would have removed from uv's cache is
+    removed for it.
 
     Raises:
-        Cancelled: *cancelled* was set.
+        Cancelled: *cancelled* was set, or this process ends.
     """
+    began = time.time()
     process = subprocess.Popen(
         ["/bin/sh", "-c", _WATCH, "sh", *command],
         stdin=subprocess.PIPE,
@@ -151,8 +157,13 @@ def run(
         while not _has_ended(process):
             time.sleep(pause)
             pause = min(pause * 2, _PATIENCE)
-    finally:
+    except BaseException:
+        left = leftovers.places_of(process.pid)
         _end(process)
+        for path in left | leftovers.places_since(began):
+            leftovers.remove(path)
+        raise
+    _end(process)
     return process.returncode
 
 
@@ -166,7 +177,7 @@ def _lines(process: subprocess.Popen[bytes], cancelled: Event) -> Iterator[str]:
     watched.register(descriptor, POLLIN)
     rest = b""
     while True:
-        if cancelled.is_set():
+        if cancelled.is_set() or exiting.is_set():
             raise Cancelled("The call was cancelled while its environment was built.")
         if watched.poll(_PATIENCE * 1000):
             block = os.read(descriptor, 65536)

@@ -4,6 +4,7 @@ The temporary place in which one environment is built.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -21,6 +22,39 @@ from fal_env_virtualenv.indexes import Indexes
 from fal_env_virtualenv.pythons import Python
 from fal_env_virtualenv.records import Record
 from fal_env_virtualenv.requirements import Requirement, normalise_name
+
+#: Seconds that a process which ends gives its builds to remove what they made.
+_PATIENCE = 5.0
+
+# The places that are not removed yet. A forked child has none of them.
+_open: set[str] = set()
+_left = threading.Condition()
+
+
+def _remove(directory: str) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    with _left:
+        _open.discard(directory)
+        _left.notify_all()
+
+
+def _leave_none() -> None:
+    """
+    End the builds of this process, which ends, and wait until their places are removed.
+    """
+    tools.exiting.set()
+    with _left:
+        _left.wait_for(lambda: not _open, _PATIENCE)
+
+
+def _forget_places() -> None:
+    global _left
+    _left = threading.Condition()
+    _open.clear()
+
+
+atexit.register(_leave_none)
+os.register_at_fork(after_in_child=_forget_places)
 
 #: What ends the name of a directory that describes an installed package.
 DESCRIPTION = ".dist-info"
@@ -59,6 +93,8 @@ class Workplace:
             cancelled=cancelled,
         )
         os.mkdir(place.directory)
+        with _left:
+            _open.add(place.directory)
         return place
 
     @property
@@ -73,18 +109,16 @@ class Workplace:
         try:
             create(self.environment, self.python)
         except BaseException:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            _remove(self.directory)
             raise
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, Cancelled):
             # Whoever cancels does not wait until many files are removed.
-            threading.Thread(
-                target=shutil.rmtree, args=(self.directory, True), daemon=True
-            ).start()
+            threading.Thread(target=_remove, args=(self.directory,), daemon=True).start()
         else:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            _remove(self.directory)
 
     def install(
         self,
@@ -167,12 +201,15 @@ class Workplace:
         """
         options, variables = self._settings(refresh)
         lines: list[str] = []
+        failed: list[str] = []
 
         def heard(line: str) -> None:
             # Where the environment is built is of no use to anyone.
             if line.strip() and not line.startswith("Using Python "):
                 lines.append(credentials.mask(line))
-                if not quiet:
+                if failed or failures.is_error(line):
+                    failed.append(line)
+                elif not quiet:
                     self.say(line)
 
         code = tools.run(
@@ -182,6 +219,9 @@ class Workplace:
             heard=heard,
             cancelled=self.cancelled,
         )
+        # The reason is the error's to tell; here it would be told twice.
+        for line in () if quiet else failures.beside_reason(failed):
+            self.say(line)
         return lines, code
 
     def _settings(self, refresh: bool) -> tuple[list[str], dict[str, str | None]]:

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from fal_core.caches import cache_root
 from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
@@ -32,6 +34,9 @@ KEPT = 24 * 3600.0
 
 #: Seconds that a supervisor may take to open its socket.
 _PATIENCE = 20.0
+
+#: Why work has ended that has no supervisor any more.
+LOST = WorkerLost(detail="Its supervisor was ended before it was.")
 
 _SOURCE = """\
 import os, sys
@@ -130,6 +135,9 @@ def list_executions() -> Iterator[ExecutionStatus]:
         except (OSError, ValueError):
             continue
         ended = "ended" in status or not is_supervised(path.parent)
+        end, error = status.get("end"), status.get("error", "")
+        if ended and "ended" not in status:
+            end, error = "failed", _describe(LOST)
         found.append(
             ExecutionStatus(
                 reference=path.parent.name,
@@ -137,9 +145,16 @@ def list_executions() -> Iterator[ExecutionStatus]:
                 phase=status.get("phase", "queued"),
                 started=status["started"],
                 ended=ended,
+                # Records of older versions do not say how.
+                end=end,
+                error=error,
             )
         )
     return iter(sorted(found, key=lambda status: status.started))
+
+
+def _describe(error: HostError) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def forget_old() -> None:
@@ -237,9 +252,7 @@ class DetachedExecution:
     def _follow(self) -> None:
         ended = self._follow_supervisor() or self._replay()
         if not ended:
-            self._sink(
-                Exited(reason=WorkerLost(detail="Its supervisor was ended before it was."))
-            )
+            self._sink(Exited(reason=attrs.evolve(LOST)))
 
     def _follow_supervisor(self) -> bool:
         connection = self._wait_for_supervisor()

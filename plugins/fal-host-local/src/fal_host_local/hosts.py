@@ -20,7 +20,7 @@ from fal_core.environments import Interpreter
 from fal_core.errors import HostClosed, HostError
 from fal_core.events import Log, Sink
 from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
-from fal_core.launches import print_log
+from fal_core.printing import print_log
 from fal_core.workers import ARGUMENTS, Arenas, Worker
 from fal_core_worker.arenas import InboundArena, OutboundArena
 from fal_host_local.keepers import Keeper, memory_kills
@@ -221,8 +221,14 @@ class LocalHost(Host[..., Any]):
             descriptors += shared
             settings |= {"arenas": (3, 4, _capacity()), "page": 5}
         kills = memory_kills()
-        number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
-        theirs.close()
+        try:
+            number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
+        except OSError:
+            # The host was closed meanwhile.
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         if arenas is not None:
             # The mappings stay; only the arenas that may grow are needed here.
             os.close(descriptors[3])
@@ -231,7 +237,7 @@ class LocalHost(Host[..., Any]):
         def lost() -> HostError:
             error = keeper.how_it_ended(number, kills)
             pool.worker_ended(worker)
-            return error
+            return pool.startups.error(worker) or error
 
         descriptor = ours.detach()
         worker = Worker(

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import fal_core_worker
@@ -71,7 +72,8 @@ class Keeper:
         """
         End a worker and all it has started, at once.
         """
-        with self._lock:
+        # A keeper that was closed has ended all its workers.
+        with self._lock, suppress(OSError):
             self._send((KILL, number), ())
 
     def how_it_ended(self, number: int, kills: int, timeout: float = 2.0) -> HostError:
@@ -145,7 +147,11 @@ class Keeper:
             self._control.sendall(message[sent:])
 
     def _read(self) -> bool:
-        data = self._control.recv(4096)
+        try:
+            data = self._control.recv(4096)
+        except OSError:
+            # It was closed meanwhile.
+            return False
         if not data:
             return False
         data = self._rest + data

@@ -47,6 +47,7 @@ class PendingExecution(Driven):
         except ConnectionError:
             self._pool.put_back(self, worker)
             return True
+        self._pool.startups.called(worker)
         self._changed.set()
         if self._cancelling is not None:
             self._inner.cancel(self._cancelling)

@@ -19,6 +19,7 @@ from fal_core.hosts import Execution
 from fal_core.readers import get_reader
 from fal_core.workers import Worker
 from fal_host_local.pending import PendingExecution
+from fal_host_local.startups import Startups
 
 if TYPE_CHECKING:
     from fal_host_local.ports import Place
@@ -30,6 +31,9 @@ KEEP_ALIVE = 10.0
 
 #: Seconds after which an idle worker's shared memory is given back.
 _TRIM_AFTER = 2.0
+
+#: Seconds after which what an idle worker still prints is listened for.
+_LISTEN_AFTER = 0.5
 
 
 class Pool:
@@ -74,6 +78,7 @@ class Pool:
         self._keep_alive = KEEP_ALIVE if options.keep_alive is None else options.keep_alive
         self._patience = options.scaling_delay
         self._lock = threading.Lock()
+        self.startups = Startups(options.startup_timeout, has_setup=call.setup is not None)
         self._idle: list[Worker] = []
         self._workers: dict[Worker, float] = {}
         self._away = 0
@@ -82,6 +87,7 @@ class Pool:
         self._interpreter: Interpreter | None = None
         self._starting = 0
         self._reaping = False
+        self._listening = False
         self._closed = False
         self._log = log
 
@@ -99,9 +105,12 @@ class Pool:
                     break
                 worker = self._idle.pop()
             try:
-                return worker.launch(call, sink)
+                execution = worker.launch(call, sink)
             except ConnectionError:
                 self._forget(worker)
+            else:
+                self.startups.called(worker)
+                return execution
         sink(State("queued"))
         self._grow()
         return pending
@@ -110,7 +119,7 @@ class Pool:
         """
         Give *worker* the next call, or let it wait for one.
         """
-        reap = replaced = False
+        reap = replaced = listen = False
         while True:
             with self._lock:
                 if worker not in self._workers:
@@ -126,6 +135,8 @@ class Pool:
                     self._workers[worker] = time.monotonic()
                     reap = not self._reaping
                     self._reaping = True
+                    listen = not self._listening
+                    self._listening = True
                     break
                 pending = self._waiting.popleft()
             if pending.assign(worker):
@@ -133,6 +144,8 @@ class Pool:
         if reap:
             get_reader().after(self._keep_alive, self._reap)
             get_reader().after(_TRIM_AFTER, self._trim)
+        if listen:
+            get_reader().after(_LISTEN_AFTER, self._listen)
         if replaced:
             self._grow()
 
@@ -141,6 +154,7 @@ class Pool:
         Learn how long a worker took to start.
         """
         self._starts.append(seconds)
+        self.startups.started(worker, seconds)
 
     def worker_ended(self, worker: Worker) -> None:
         """
@@ -303,6 +317,7 @@ class Pool:
             self._workers[worker] = time.monotonic()
             again = len(self._workers) + self._starting < self._least and not self._closed
             self._starting += again
+        self.startups.begin(worker)
         for _ in range(self.multiplex):
             self.worker_idle(worker)
         if again:
@@ -351,6 +366,23 @@ class Pool:
         left = [worker for worker in resting if worker.trim()]
         if left or len(resting) < len(self._workers):
             get_reader().after(_TRIM_AFTER, self._trim)
+
+    def _listen(self) -> None:
+        """
+        Hear what idle workers print, as threads that a function has left behind do.
+
+        The next call of a worker ends it: until then nobody reads its stream.
+        """
+        until = time.monotonic() - _LISTEN_AFTER + 0.001
+        with self._lock:
+            idle = [worker for worker in dict.fromkeys(self._idle) if not worker.executions]
+            resting = [worker for worker in idle if self._workers[worker] <= until]
+            self._listening = len(resting) < len(self._workers)
+            again = self._listening
+            for worker in resting:
+                worker.follow()
+        if again:
+            get_reader().after(_LISTEN_AFTER, self._listen)
 
     def _reap(self) -> None:
         """

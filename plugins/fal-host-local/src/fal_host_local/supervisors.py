@@ -8,14 +8,19 @@ import json
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+from fal_core.calls import Call
 from fal_core.envelopes import decode_call
-from fal_core.errors import HostError
-from fal_core.events import Event, Exited, State
+from fal_core.errors import Cancelled, HostError, WorkerLost
+from fal_core.events import Event, Exited, Log, Outcome, State
 from fal_core.hosts import Execution
 from fal_core.journals import Journal
+from fal_core.outcomes import is_retried
+from fal_core.policies import Policy
+from fal_core.timeouts import TimeLimit
 from fal_core_worker import frames
 from fal_core_worker.frames import HEADER, HEADER_SIZE, Frame, unpack_buffers
 from fal_host_local.hosts import LocalHost
@@ -33,7 +38,12 @@ class Supervisor:
         self._lock = threading.Lock()
         self._followers: list[socket.socket] = []
         self._ended = threading.Event()
+        # Set at the end of each attempt.
+        self._over = threading.Event()
+        self._left = 0
+        self._seen = False
         self._execution: Execution | None = None
+        self._outcome: Outcome | None = None
         self._launched = threading.Event()
 
     def run(self) -> None:
@@ -44,15 +54,28 @@ class Supervisor:
         self._write_status(pid=os.getpid())
         threading.Thread(target=self._accept, args=(server,), daemon=True).start()
         host = LocalHost()
-        call = decode_call((self._directory / "call").read_bytes())
-        try:
-            self._execution = host.launch(_attached(call), self._take)
-        except HostError as error:
-            self._take(Exited(reason=error))
-        self._launched.set()
-        self._ended.wait()
+        call = _attached(decode_call((self._directory / "call").read_bytes()))
+        until = None if call.timeout is None else time.monotonic() + call.timeout
+        self._left = call.retries
+        while not self._ended.is_set():
+            self._over.clear()
+            try:
+                self._launch(host, call, until)
+            except HostError as error:
+                self._take(Exited(reason=error))
+            self._launched.set()
+            self._over.wait()
         (self._directory / "socket").unlink(missing_ok=True)
         host.close()
+
+    def _launch(self, host: LocalHost, call: Call, until: float | None) -> None:
+        if until is None:
+            self._execution = host.launch(call, self._take)
+            return
+        seconds = until - time.monotonic()
+        sink = TimeLimit(self._take, seconds, grace=Policy().grace, limit=call.timeout)
+        self._execution = host.launch(call, sink)
+        sink.follow(self._execution)
 
     def _listen(self) -> socket.socket:
         server = socket.socket(socket.AF_UNIX)
@@ -66,16 +89,29 @@ class Supervisor:
         return server
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, State):
-            self._write_status(phase=event.name)
+        if isinstance(event, Log) and event.partial:
+            # A journal would grow with each step of a progress bar.
+            return
         if isinstance(event, Exited):
-            self._write_status(ended=True)
+            if self._left and not self._seen and is_retried(Policy(), event.reason):
+                self._left -= 1
+                self._over.set()
+                return
+            self._write_status(ended=True, **_how(self._outcome, event))
+        elif isinstance(event, State):
+            self._write_status(phase=event.name)
+        elif not isinstance(event, Log):
+            # What was seen of it is not taken back: it is not begun again after that.
+            self._seen = True
+            if isinstance(event, Outcome):
+                self._outcome = event
         with self._lock:
             record = self._journal.append(event)
             for follower in list(self._followers):
                 self._pass_on(follower, record)
         if isinstance(event, Exited):
             self._ended.set()
+            self._over.set()
 
     def _pass_on(self, follower: socket.socket, record: bytes) -> None:
         try:
@@ -139,6 +175,18 @@ class Supervisor:
         new = self._directory / "status.json.new"
         new.write_text(json.dumps(self._status))
         new.rename(self._directory / "status.json")
+
+
+def _how(outcome: Outcome | None, exited: Exited) -> dict[str, str]:
+    """
+    Return how a call has ended, as the record of it has that.
+    """
+    if isinstance(exited.reason, Cancelled):
+        return {"end": "cancelled"}
+    if outcome is not None:
+        return {"end": "raised" if outcome.raised else "returned"}
+    error = exited.reason or WorkerLost(exited.code, exited.signal)
+    return {"end": "failed", "error": f"{type(error).__name__}: {error}"}
 
 
 def _attached(call: Any) -> Any:

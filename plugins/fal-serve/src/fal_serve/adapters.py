@@ -11,13 +11,13 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from fastapi import Body
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.annotations import signature_of
 from fal_serve.endpoints import batch_parameter
 from fal_serve.events import EventStream
+from fal_serve.threads import run_on_thread
 
 Handler = Callable[..., Any]
 
@@ -31,7 +31,19 @@ def adapt(signature: RouteSignature, handler: Handler) -> Handler:
         return adapt_batch(signature, handler, batch)
     if is_generator(handler):
         return adapt_generator(handler)
+    if is_plain(handler):
+        return adapt_plain(handler)
     return handler
+
+
+def is_plain(handler: Handler) -> bool:
+    """
+    Tell whether *handler* is a function that would block the loop.
+    """
+    is_async = inspect.iscoroutinefunction
+    return inspect.isroutine(handler) and not (
+        is_async(handler) or is_async(inspect.unwrap(handler))
+    )
 
 
 def is_generator(handler: Handler) -> bool:
@@ -52,6 +64,22 @@ def item_type(handler: Handler) -> Any:
     ):
         return (*get_args(annotation), Any)[0]
     return Any
+
+
+def adapt_plain(handler: Handler) -> Handler:
+    """
+    Return what calls a handler that is no coroutine on a thread.
+
+    FastAPI would as well, and validate what it returns on another.
+    """
+
+    async def answer(**values: Any) -> Any:
+        return await run_on_thread(handler, **values)
+
+    adapted = dress(answer, handler, signature_of(handler))
+    # It is of the same kind, and what its annotations mean its module says.
+    adapted.__wrapped__ = handler  # type: ignore[attr-defined]
+    return adapted
 
 
 def adapt_generator(handler: Handler) -> Handler:
@@ -83,10 +111,10 @@ async def iterate(produced: Any) -> AsyncIterator[Any]:
         return
     end = object()
     try:
-        while (item := await run_in_threadpool(next, produced, end)) is not end:
+        while (item := await run_on_thread(next, produced, end)) is not end:
             yield item
     finally:
-        await run_in_threadpool(produced.close)
+        await run_on_thread(produced.close)
 
 
 def adapt_batch(

@@ -5,12 +5,14 @@ The ASGI application of a servable.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.adapters import adapt, is_generator
@@ -133,4 +135,18 @@ def build_application(servable: BaseServable) -> FalFastAPI:
         else:
             application.add_endpoint(signature, handler)
     servable.add_routes(application)
+    find_fixed_paths_first(application)
     return application
+
+
+def find_fixed_paths_first(application: FalFastAPI) -> None:
+    """
+    Have endpoints looked for before documents, which few ask for.
+
+    What takes many paths stays behind, and all that follows it: it takes no
+    document's, and endpoints keep their order, which is that of the document too.
+    """
+    order = application.router.routes
+    endpoints = (route for route in order if isinstance(route, APIRoute))
+    first = list(itertools.takewhile(lambda route: "{" not in route.path, endpoints))
+    order[:] = first + [route for route in order if route not in first]

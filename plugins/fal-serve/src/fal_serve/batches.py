@@ -23,9 +23,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from starlette.concurrency import run_in_threadpool
-
 from fal_core_worker import services
+from fal_serve.threads import run_on_thread
 
 
 class WrongOutputs(Exception):
@@ -278,7 +277,7 @@ class Batcher:
             return _Raised(error)
 
     async def _call_on_thread(self, inputs: tuple[Any, ...]) -> Any:
-        outcome = await run_in_threadpool(_outcome, self._handler, inputs)
+        outcome = await run_on_thread(_outcome, self._handler, inputs)
         return await outcome if inspect.isawaitable(outcome) else outcome
 
     def _check(self, outputs: Any, expected: int) -> Sequence[Any] | _Raised:

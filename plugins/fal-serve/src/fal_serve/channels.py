@@ -20,9 +20,14 @@ Frame = dict[str, Any]
 
 #: Seconds that a handler may work until its client is looked after.
 _TICK = 0.02
-#: What is read ahead at most, in messages and in bytes.
-_AHEAD_MESSAGES = 64
-_AHEAD_BYTES = 1 << 20
+#: Bytes that are read ahead, beside what the server and the system hold back.
+_AHEAD = 1 << 20
+#: Bytes that a message takes beside its own.
+_OVERHEAD = 64
+#: Once that is full nobody would learn that the client has gone. So as much again is
+#: read after some seconds, so many times, each after twice the time of the last.
+_LOOK = 2.0
+_LOOKS = 8
 
 _GONE = "websocket.disconnect"
 
@@ -79,13 +84,15 @@ class Channel:
         self.working = 0
         self.interruptible = True
         self._ahead: deque[Frame] = deque()
-        self._ahead_bytes = 0
+        self._ahead_bytes = self._looks = 0
         self._pump: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[Frame] | None = None
+        self._reading = False
         self._reader: asyncio.Task[Any] | None = None
         self._reads = 0
         self._reads_at_tick = 0
         self._ticker: asyncio.TimerHandle | None = None
+        self._looker: asyncio.TimerHandle | None = None
         self._idler: asyncio.TimerHandle | None = None
         self._active = 0.0
         self._interrupted: set[asyncio.Task[Any]] = set()
@@ -119,7 +126,15 @@ class Channel:
 
             Refused: It is not one.
         """
-        frame = await self._next()
+        if self._pump is None and not self._ahead and self._timeout is None and not self.gone:
+            # As it is for most messages: nothing else is to be thought of.
+            self._reading = True
+            try:
+                frame = await self._receive()
+            finally:
+                self._reading = False
+        else:
+            frame = await self._next()
         self._reads += 1
         if self._ticker is None:
             self._reads_at_tick = self._reads
@@ -138,10 +153,8 @@ class Channel:
             ClientGone: Nobody takes it.
         """
         message = self._encode(output)
-        if isinstance(message, str):
-            await self._put({"type": "websocket.send", "text": message})
-        else:
-            await self._put({"type": "websocket.send", "bytes": message})
+        kind = "text" if isinstance(message, str) else "bytes"
+        await self._put({"type": "websocket.send", kind: message})
 
     async def tell(self, facts: dict[str, Any]) -> None:
         """
@@ -154,10 +167,9 @@ class Channel:
         """
         Close the connection; tell of an *error* first.
         """
-        if self._ticker is not None:
-            self._ticker.cancel()
-        if self._idler is not None:
-            self._idler.cancel()
+        for timer in (self._ticker, self._looker, self._idler):
+            if timer is not None:
+                timer.cancel()
         try:
             if error is not None and not self.gone:
                 await self.tell({"type": "x-fal-error", "error": error, "reason": reason})
@@ -210,11 +222,14 @@ class Channel:
         if self._ahead:
             frame = self._ahead.popleft()
             self._ahead_bytes -= _size(frame)
+            if not self._ahead:
+                self._looks = 0
             return frame
         if self.gone:
             return {"type": _GONE}
-        self._reader = asyncio.current_task()
+        self._reading = True
         if self._timeout is not None:
+            self._reader = asyncio.current_task()
             self.rest()
         try:
             if self._pump is None:
@@ -226,6 +241,7 @@ class Channel:
                 raise Idle from None
             raise
         finally:
+            self._reading = False
             self._reader = self._waiter = None
 
     async def _put(self, frame: Frame) -> None:
@@ -243,7 +259,7 @@ class Channel:
         Look after the client if the handler is where it was the last time.
         """
         self._ticker = None
-        if self.gone or self._reader is not None:
+        if self.gone or self._reading:
             return
         if self._reads == self._reads_at_tick:
             self._read_ahead()
@@ -252,15 +268,21 @@ class Channel:
         self._ticker = self._loop.call_later(_TICK, self._tick)
 
     def _read_ahead(self) -> None:
-        if self._pump is None and self._reader is None and not self._is_full():
+        if self._pump is None and not self._reading and self._has_room():
             self._pump = self._loop.create_task(self._fetch())
 
-    def _is_full(self) -> bool:
-        return len(self._ahead) >= _AHEAD_MESSAGES or self._ahead_bytes >= _AHEAD_BYTES
+    def _has_room(self) -> bool:
+        return self._ahead_bytes < _AHEAD * (1 + self._looks)
+
+    def _look(self) -> None:
+        self._looker = None
+        if self._pump is None and not self._reading and not self._has_room():
+            self._looks += 1
+            self._read_ahead()
 
     async def _fetch(self) -> None:
         try:
-            while not self._is_full():
+            while self._has_room():
                 try:
                     frame = await self._receive()
                 except Exception:
@@ -275,6 +297,9 @@ class Channel:
                     self._note_gone()
                     self._interrupt()
                     return
+            if self._looker is None and self._looks < _LOOKS:
+                delay = _LOOK * 2**self._looks
+                self._looker = self._loop.call_later(delay, self._look)
         finally:
             self._pump = None
 
@@ -303,4 +328,4 @@ class Channel:
 
 
 def _size(frame: Frame) -> int:
-    return len(frame.get("bytes") or frame.get("text") or b"")
+    return len(frame.get("bytes") or frame.get("text") or b"") + _OVERHEAD

@@ -14,7 +14,7 @@ from fal_core.options import HostOptions
 from fal_core.places import default_host, to_host
 from fal_core.sources import check_local_modules
 from fal_core.vocabulary import parse_options
-from fal_serve.settings import Settings
+from fal_serve.settings import Settings, wants_playground
 
 if TYPE_CHECKING:
     from fal_serve.apps import App
@@ -30,6 +30,7 @@ def settings_of(options: HostOptions) -> Settings:
         termination_grace=options.termination_grace_period_seconds,
         max_multiplexing=options.max_multiplexing,
         metrics_port=options.metrics_port,
+        playground=wants_playground(),
     )
 
 

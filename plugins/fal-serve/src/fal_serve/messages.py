@@ -12,7 +12,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import batched
-from fal_serve.codecs import MessageError, decode, encode
+from fal_serve.codecs import MessageError, decode, dump, encode
 from fal_serve.endpoints import batch_parameter
 from fal_serve.refusals import Refused, invalid
 from fal_serve.sessions import Conversation
@@ -36,7 +36,9 @@ def converse(
         handler,
         together,
         decode=_checked(read, signature.input_modal),
-        encode=signature.encode_message or encode,
+        encode=encode
+        if signature.encode_message is None
+        else _writer(signature.encode_message),
     )
 
 
@@ -49,6 +51,10 @@ def _read_msgpack(data: bytes | str) -> Any:
         return decode(data)
     except MessageError as error:
         raise Refused("INVALID_MESSAGE", str(error)) from error
+
+
+def _writer(own: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    return lambda output: own(dump(output))
 
 
 def _reader(own: Callable[[bytes], Any]) -> Decoder:

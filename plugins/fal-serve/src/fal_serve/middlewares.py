@@ -59,6 +59,8 @@ class Operations:
             documents are answered however busy the service is.
 
         labels: The routes that metrics tell apart.
+
+        unlogged: Paths that the access log leaves out.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Operations:
         *,
         counted: Iterable[str],
         labels: Iterable[str],
+        unlogged: Iterable[str] = (),
     ) -> None:
         from fal_serve.servables import BaseServable
 
@@ -78,6 +81,7 @@ class Operations:
         self._metrics = metrics
         self._label = Labels(labels)
         self._access_log = AccessLog() if settings.access_log else None
+        self._unlogged = frozenset(unlogged)
         self._timeout = settings.request_timeout
         gives_hints = type(servable).hints is not BaseServable.hints
         self._hints = servable.hints if gives_hints else None
@@ -125,7 +129,7 @@ class Operations:
             path = scope["path"]
             status = exchange.final_status()
             self._metrics.count(self._label(path), method, status, seconds)
-            if self._access_log is not None:
+            if self._access_log is not None and path not in self._unlogged:
                 self._access_log.write(
                     request_id,
                     method,

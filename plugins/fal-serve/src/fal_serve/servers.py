@@ -23,9 +23,11 @@ from fal_serve.listeners import bind, url_of
 from fal_serve.logs import ServerLog, log_error
 from fal_serve.metrics import Metrics
 from fal_serve.middlewares import Operations
+from fal_serve.playground import PATH, STATE_PATH, add_playground
 from fal_serve.probes import Phase, ProbeServer
-from fal_serve.settings import Settings
+from fal_serve.settings import Settings, wants_playground
 from fal_serve.startups import SetupGuard
+from fal_serve.threads import current_threads
 from fal_serve.watching import Watchdog
 
 if TYPE_CHECKING:
@@ -240,7 +242,9 @@ class Service:
             if signals:
                 stack.enter_context(draining(self.drain))
             application = servable.build_application()
-            give_threads(settings.max_multiplexing)
+            playground = settings.playground and wants_playground()
+            if playground:
+                add_playground(application)
             operations = Operations(
                 application,
                 servable,
@@ -252,10 +256,16 @@ class Service:
                 labels=[
                     path for each in application.routes if (path := getattr(each, "path", ""))
                 ],
+                unlogged=[STATE_PATH] if playground else [],
             )
             config = self._configure(operations, limit_max_requests)
             urls = {"run": url_of(listener), "metrics": url_of(probed)}
-            async with self._life(application) as state:
+            if playground:
+                urls["playground"] = urls["run"] + PATH
+            async with (
+                threads_for(settings.max_multiplexing),
+                self._life(application) as state,
+            ):
                 operations.trace()
                 config.lifespan_class = lambda _: StateLifespan(state)
                 server = self._server = ServiceServer(
@@ -335,12 +345,20 @@ class Service:
                 raise
 
 
-def give_threads(count: int | None) -> None:
+@contextlib.asynccontextmanager
+async def threads_for(count: int | None) -> AsyncIterator[None]:
     """
     Let *count* handlers that are no coroutines run at once, each on a thread.
     """
+    threads = current_threads()
+    threads.limit = max(threads.limit, count or 0)
+    # Dependencies of FastAPI's have other threads.
     limiter = to_thread.current_default_thread_limiter()
     limiter.total_tokens = max(limiter.total_tokens, count or 0)
+    try:
+        yield
+    finally:
+        await threads.close()
 
 
 def http_protocol(settings: Settings) -> Any:

@@ -22,16 +22,14 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-
 from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import Batched, is_async
 from fal_serve.cancellation import connection
 from fal_serve.channels import Channel, ClientGone, Idle
-from fal_serve.codecs import dump
 from fal_serve.logs import log_error
 from fal_serve.pipelines import Buffered, Together
 from fal_serve.refusals import Refused, refusal_of
+from fal_serve.threads import run_on_thread
 
 
 @dataclass(frozen=True)
@@ -142,14 +140,14 @@ class Session:
         return self._call_on_thread
 
     async def _call_on_thread(self, input: Any) -> Any:
-        output = await run_in_threadpool(self._handler, input)
+        output = await run_on_thread(self._handler, input)
         return await output if inspect.isawaitable(output) else output
 
     async def answer(self, output: Any, seconds: float) -> None:
         """
         Send the output of one input.
         """
-        await self._channel.write(dump(output))
+        await self._channel.write(output)
         if self._signature.emit_timings:
             await self._tell_timing(seconds)
 
@@ -166,7 +164,7 @@ class Session:
                 output = await call(input)
                 await self.answer(output, time.perf_counter() - began)
             else:
-                await write(dump(await call(input)))
+                await write(await call(input))
 
     async def _stream_outputs(self, input: Any) -> None:
         began = time.perf_counter()
@@ -175,14 +173,14 @@ class Session:
             produced = handler(input)
         else:
             self._channel.interruptible = False
-            produced = await run_in_threadpool(handler, input)
+            produced = await run_on_thread(handler, input)
         await self._write_all(produced)
         if self._signature.emit_timings:
             await self._tell_timing(time.perf_counter() - began)
 
     async def _collect_inputs(self) -> None:
         inputs = Inputs(self._channel)
-        await self._channel.write(dump(await self._handler(inputs)))
+        await self._channel.write(await self._handler(inputs))
         inputs.check()
 
     async def _write_all(self, produced: Any) -> None:
@@ -195,7 +193,7 @@ class Session:
         outputs = iterate(produced)
         try:
             async for output in outputs:
-                await self._channel.write(dump(output))
+                await self._channel.write(output)
         finally:
             await outputs.aclose()
 
@@ -257,11 +255,11 @@ async def iterate(produced: Any) -> AsyncGenerator[Any, None]:
         end = object()
         iterator = iter(produced)
         try:
-            while (item := await run_in_threadpool(next, iterator, end)) is not end:
+            while (item := await run_on_thread(next, iterator, end)) is not end:
                 yield item
         finally:
             if hasattr(iterator, "close"):
-                await run_in_threadpool(iterator.close)
+                await run_on_thread(iterator.close)
     else:
         raise TypeError(
             "A streaming handler must yield, or return an iterator; it returned a value of "

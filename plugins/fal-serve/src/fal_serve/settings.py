@@ -4,11 +4,14 @@ Settings: what the options of a function say to the server that serves it.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 #: The ports of a service in a network of its own.
 PORT = 8080
 METRICS_PORT = 9090
+#: Set it to 0, where a service is launched or where it runs, to serve no playground.
+PLAYGROUND_VARIABLE = "FAL_SERVE_PLAYGROUND"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Settings:
 
         access_log: Whether each request is told in the log.
 
+        playground: Whether there is a page to try the service on.
+
         blocked_after: How long the event loop may be blocked until the log says by
             what.
 
@@ -51,5 +56,13 @@ class Settings:
     metrics_port: int | None = None
     host: str = "127.0.0.1"
     access_log: bool = True
+    playground: bool = True
     blocked_after: float = 1.0
     dead_after: float = 60.0
+
+
+def wants_playground() -> bool:
+    """
+    Tell whether this process asks for the playground, which is so unless it says no.
+    """
+    return os.environ.get(PLAYGROUND_VARIABLE, "").lower() not in ("0", "false", "no", "off")

@@ -7,12 +7,13 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from queue import Queue
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from fal_core import SpawnInfo
 from fal_serve.exceptions import AppClientError
+
+if TYPE_CHECKING:
+    import httpx
 
 #: Answers of a service that is not up yet, from itself or from a gateway before it.
 _NOT_YET = (404, 500)
@@ -100,6 +101,9 @@ class AppSpawnInfo:
 
             Exception: Its own error, if it ends before that.
         """
+        # Imported once it is needed: it takes a third of what a spawn does.
+        import httpx
+
         until = time.monotonic() + startup_timeout
         last = "it has no url yet"
         if self.info._url_ready.wait(startup_timeout):
@@ -120,6 +124,8 @@ def _ask(client: httpx.Client, url: str) -> str:
     """
     Return why the service at *url* is not up yet, or nothing if it is.
     """
+    import httpx
+
     try:
         answer = client.get(url)
     except httpx.TransportError as error:

@@ -104,7 +104,7 @@ def _run(settings: ServerSettings) -> None:
     """
     Run a server until a signal ends it.
     """
-    from fal_server.loops import make_loop
+    from fal_server.loops import run_to_the_end
     from fal_server.server import serve
 
     async def main() -> None:
@@ -114,12 +114,7 @@ def _run(settings: ServerSettings) -> None:
             loop.add_signal_handler(number, stop.set)
         await serve(settings, stop, _tell)
 
-    loop = make_loop()
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
+    run_to_the_end(main())
 
 
 def _tell(plane: ControlPlane) -> None:
@@ -137,4 +132,5 @@ def _tell(plane: ControlPlane) -> None:
         )
     shown = plane.first_key.text if plane.first_key else ""
     click.echo(to_shell(variables_of(plane.directory, tls=False, key=shown)))
+    click.echo("# Ready. Ctrl-C ends it.")
     sys.stdout.flush()

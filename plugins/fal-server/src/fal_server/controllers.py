@@ -8,6 +8,7 @@ procedure that nobody answers is UNIMPLEMENTED.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from importlib.metadata import version
@@ -15,10 +16,13 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from isolate_proto.controller_pb2_grpc import IsolateControllerServicer
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from isolate_proto.controller_pb2 import DESCRIPTOR
 
 from fal_server.callers import Caller
-from fal_server.errors import Refusal, Unanswered
+from fal_server.errors import Invalid, Refusal, Unanswered, level_of
 from fal_server.identities import Identity
 from fal_server.metrics import Metrics
 from fal_server.permissions import PROCEDURES
@@ -30,13 +34,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 #: What a server of ours says of itself to every caller, before anything else.
 ANNOUNCEMENT = "fal-core-server"
 
-#: Procedures that answer with one message; the others with a stream.
-_STREAMS = frozenset(
-    {"Run", "InteractiveRun", "Map", "RegisterApplication", "BuildEnvironment", "ShellRunner"}
-)
+#: The service as the protocol describes it.
+SERVICE = DESCRIPTOR.services_by_name["IsolateController"]
 
 
-class Controller(IsolateControllerServicer):
+class Controller:
     """
     The service, made of objects that answer procedures.
 
@@ -45,27 +47,54 @@ class Controller(IsolateControllerServicer):
     request, caller)`` is a generator of them. When the client cancels, or is gone, it
     is cancelled. It raises a :class:`Refusal` for what the caller is to be told;
     whatever else it raises is logged, and told as an internal error without its text.
+
+    A message is not looked at before it is known who sends it.
     """
 
     def __init__(self, identity: Identity, metrics: Metrics, *answering: object) -> None:
         self._identity = identity
         self._metrics = metrics
         self._greeting = ((ANNOUNCEMENT, version("fal-server")),)
-        for name in PROCEDURES:
-            found = [getattr(each, name) for each in answering if hasattr(each, name)]
-            answer = found[0] if found else None
-            guard = self._stream if name in _STREAMS else self._answer
-            setattr(self, name, guard(name, answer))
+        self._answering = answering
+
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+        """
+        Return what a gRPC server is given for the service.
+        """
+        handlers = {method.name: self._handle(method) for method in SERVICE.methods}
+        return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
+
+    def _handle(self, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+        """
+        Make what handles a procedure: who answers it, behind what guards it.
+        """
+        name, message = method.name, GetMessageClass(method.input_type)
+        found = [getattr(each, name) for each in self._answering if hasattr(each, name)]
+        answer = found[0] if found else None
+        read = functools.partial(_read_all if method.client_streaming else _read, message)
+        if not method.server_streaming:
+            return grpc.unary_unary_rpc_method_handler(
+                self._answer(name, answer, read), response_serializer=_write
+            )
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if method.client_streaming
+            else grpc.unary_stream_rpc_method_handler
+        )
+        return make(self._stream(name, answer, read), response_serializer=_write)
 
     def _answer(
-        self, name: str, answer: Callable[[Any, Caller], Awaitable[Any]] | None
-    ) -> Callable[[Any, Context], Awaitable[Any]]:
-        async def guarded(request: Any, context: Context) -> Any:
+        self,
+        name: str,
+        answer: Callable[[Any, Caller], Awaitable[Any]] | None,
+        read: Callable[[Any], Any],
+    ) -> Any:
+        async def guarded(content: Any, context: Context) -> Any:
             try:
                 caller = await self._admit(name, context)
                 if answer is None:
                     raise Unanswered(name)
-                message = await answer(request, caller)
+                message = await answer(read(content), caller)
             except Exception as error:
                 await self._refuse(name, context, error)
             else:
@@ -75,15 +104,18 @@ class Controller(IsolateControllerServicer):
         return guarded
 
     def _stream(
-        self, name: str, answer: Callable[[Any, Caller], AsyncGenerator[Any, None]] | None
-    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
-        async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
+        self,
+        name: str,
+        answer: Callable[[Any, Caller], AsyncGenerator[Any, None]] | None,
+        read: Callable[[Any], Any],
+    ) -> Any:
+        async def guarded(content: Any, context: Context) -> AsyncIterator[Any]:
             try:
                 caller = await self._admit(name, context)
                 if answer is None:
                     raise Unanswered(name)
                 with self._metrics.streams.track_inprogress():
-                    async with contextlib.aclosing(answer(request, caller)) as messages:
+                    async with contextlib.aclosing(answer(read(content), caller)) as messages:
                         async for message in messages:
                             yield message
                 self._count(name, grpc.StatusCode.OK)
@@ -114,7 +146,7 @@ class Controller(IsolateControllerServicer):
         End the call with what *error* says, if it is for the caller.
         """
         if isinstance(error, Refusal):
-            logger.info("%s refused: %s: %s", name, type(error).__name__, error)
+            logger.log(level_of(error), "%s refused: %s: %s", name, type(error).__name__, error)
             status, sentence = error.status, str(error)
         else:
             logger.error("%s failed", name, exc_info=error)
@@ -126,3 +158,32 @@ class Controller(IsolateControllerServicer):
         self._metrics.procedures.labels(name, status.name).inc()
         if status is grpc.StatusCode.UNAUTHENTICATED:
             self._metrics.refused_keys.inc()
+
+
+def _read(message: type[Message], content: bytes) -> Message:
+    """
+    Read a message.
+
+    Raises:
+        Invalid: It is none.
+    """
+    found = message()
+    try:
+        found.ParseFromString(content)
+    except DecodeError:
+        raise Invalid("The message cannot be read.") from None
+    return found
+
+
+async def _read_all(
+    message: type[Message], contents: AsyncIterator[bytes]
+) -> AsyncIterator[Message]:
+    """
+    Read the messages of a stream.
+    """
+    async for content in contents:
+        yield _read(message, content)
+
+
+def _write(message: Message) -> bytes:
+    return message.SerializeToString()

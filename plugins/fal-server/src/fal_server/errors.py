@@ -23,6 +23,7 @@ A refusal is told to the client as its sentence, with the code of its class.
 
 from __future__ import annotations
 
+import logging
 from typing import ClassVar
 
 import attrs
@@ -68,6 +69,13 @@ class DataTooNew(ServerError):
             f"The state was written by a newer version (layout {self.found}; this one "
             f"knows {self.known}). Install that version, or use another data directory."
         )
+
+
+def level_of(refusal: Refusal) -> int:
+    """
+    Return how loudly a refusal is logged: louder where somebody may not do what they try.
+    """
+    return logging.WARNING if isinstance(refusal, Unauthenticated | Forbidden) else logging.INFO
 
 
 class Refusal(Exception):

@@ -173,10 +173,9 @@ class Launchpad:
         runner.take(Exited())
 
     def _make_call(self, runner: Runner, lifetime: Lifetime) -> Call:
-        from fal_server_agent.agents import Agent
-
         from fal_core.sealing import seal_function
         from fal_core_worker.seals import Sealed
+        from fal_server_agent.agents import Agent
 
         spec = runner.spec
         # It tells of what cannot be built before anything is started.

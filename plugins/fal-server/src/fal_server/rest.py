@@ -118,8 +118,19 @@ async def _refusals(request: web.Request, handler: OpenAnswer) -> web.StreamResp
         if error.status < 400:
             raise
         return web.json_response({"detail": error.reason}, status=error.status)
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which is no text, in a path, a query or JSON.
+        return web.json_response({"detail": "The request has what is no text."}, status=422)
     except ConnectionError:
         raise
     except Exception:
-        logger.exception("%s %s failed", request.method, request.path)
+        logger.exception("%s failed", _where(request))
         return web.json_response({"detail": "An internal error occurred."}, status=500)
+
+
+def _where(request: web.Request) -> str:
+    """
+    Name a request for the log: its route, as a path may have a token in it.
+    """
+    resource = request.match_info.route.resource
+    return f"{request.method} {resource.canonical if resource is not None else '(no route)'}"

@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 import aiohttp
 import attrs
-from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
 
 from fal_core.environments import Environment
 from fal_core.events import Event, Exited, Log, Ready, State
 from fal_core.hosts import Execution
 from fal_server.errors import Refusal
 from fal_server.logs import LogLine, Logs
+from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
 
 logger = logging.getLogger(__name__)
 

@@ -21,14 +21,14 @@ import grpc.aio
 import sqlalchemy as sa
 from aiohttp import web
 from isolate_proto.configuration import GRPC_OPTIONS
-from isolate_proto.controller_pb2_grpc import add_IsolateControllerServicer_to_server
 
-from fal_server.account_routes import AccountRoutes
+from fal_server.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
 from fal_server.accounts import list_accounts, make_account
 from fal_server.application_calls import ApplicationCalls
 from fal_server.applications import Catalog
 from fal_server.blobs import Blobs
 from fal_server.certificates import server_context
+from fal_server.connections import start_http
 from fal_server.controllers import Controller
 from fal_server.directories import DataDirectory
 from fal_server.doors import Door, ProtocolFactory
@@ -217,6 +217,8 @@ class ControlPlane:
             [
                 OpenRoute("GET", "/health", _healthy),
                 *AccountRoutes(self.store).routes(),
+                *ApplicationRoutes(self.catalog, self.queue).routes(),
+                *RunnerRoutes(self.catalog).routes(),
                 *LogRoutes(self.logs).routes(),
                 *AppFileRoutes(self.files, self.blobs).routes(),
                 *storage.routes(),
@@ -242,7 +244,7 @@ class ControlPlane:
         Start the gRPC server, and return the socket it listens on.
         """
         server = grpc.aio.server(options=GRPC_OPTIONS)
-        add_IsolateControllerServicer_to_server(self._make_controller(), server)
+        server.add_generic_rpc_handlers((self._make_controller().handler(),))
         # The data directory may be too deep for the path of a socket.
         folder = tempfile.mkdtemp(prefix="fal-core-server-")
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -252,21 +254,14 @@ class ControlPlane:
         self._ends.push_async_callback(server.stop, self.settings.drain)
         return path
 
-    async def _start_http(self, application: web.Application) -> web.Server:
+    async def _start_http(self, application: web.Application) -> ProtocolFactory:
         """
         Start an application, and return what makes the protocols of its connections.
         """
         application.on_shutdown.append(self._end_streams)
-        runner = web.AppRunner(
-            application,
-            access_log=None,
-            shutdown_timeout=self.settings.drain,
-            max_line_size=16_384,
-        )
-        await runner.setup()
+        runner, connect = await start_http(application, drain=self.settings.drain)
         self._ends.push_async_callback(runner.cleanup)
-        assert runner.server is not None
-        return runner.server
+        return connect
 
     async def _open_door(
         self, name: str, http: ProtocolFactory, *, grpc_socket: str | None = None

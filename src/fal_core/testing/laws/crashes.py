@@ -175,7 +175,7 @@ def test_a_lost_call_is_run_again_where_it_is_asked_for(
     isolated: Isolated, marks: Marks
 ) -> None:
     """
-    With ``retries`` a call is made again after its worker was lost.
+    With ``retries`` a call, spawned or not, is made again after its worker was lost.
     """
     add = marks.add
 
@@ -190,6 +190,9 @@ def test_a_lost_call_is_run_again_where_it_is_asked_for(
         leave()
     # Where marks cannot be read, at least the error arrives.
     assert len(marks.read()) in (0, 3)
+    with pytest.raises(WorkerLost):
+        assert leave.spawn().return_value is None
+    assert len(marks.read()) in (0, 6)
 
 
 @requires("crash", "batch")

@@ -23,7 +23,8 @@ def messages(recorder: Recorder, level: str = "STDOUT") -> list[str]:
     return [
         event.message
         for event in recorder.events[:at]
-        if isinstance(event, Log) and event.level == level and event.source == "USER"
+        if isinstance(event, Log) and not event.partial
+        if event.level == level and event.source == "USER"
     ]
 
 

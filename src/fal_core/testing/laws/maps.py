@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -110,9 +111,8 @@ def test_a_map_over_endless_items_can_be_left(
         return number
 
     seconds = itertools.repeat(10 * law_timeout)
-    results = same.on(watched).map(itertools.count(), seconds)
-    assert list(itertools.islice(results, 40)) == list(range(40))
-    results.close()
+    with closing(same.on(watched).map(itertools.count(), seconds)) as results:
+        assert list(itertools.islice(results, 40)) == list(range(40))
     assert watched.all_ended(law_timeout)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -147,9 +148,8 @@ def test_a_closed_stream_ends(
             yield number
             number += 1
 
-    items = count.on(watched)()
-    assert [next(items) for _ in range(3)] == [0, 1, 2]
-    items.close()
+    with closing(count.on(watched)()) as items:
+        assert [next(items) for _ in range(3)] == [0, 1, 2]
     assert watched.all_ended(law_timeout)
 
 

@@ -5,6 +5,7 @@ Laws of timeouts: a call that takes too long is ended.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -44,7 +45,8 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
     isolated: Isolated, marks: Marks, law_timeout: float
 ) -> None:
     """
-    The future of a submitted call beyond its ``timeout`` raises ``Timeout``.
+    The future of a submitted call beyond its ``timeout`` raises ``Timeout``, and so do
+    a spawned call, an item of a map, and a stream whose items alone come in time.
     """
     add = marks.add
 
@@ -59,6 +61,24 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
 
     with pytest.raises(Timeout):
         beat.submit(10 * law_timeout).result(law_timeout)
+    assert _comes_to_rest(marks, law_timeout / 4)
+
+    @isolated(timeout=1.0)
+    def count() -> Iterator[int]:
+        import itertools
+        import time
+
+        for number in itertools.count():
+            add("beat")
+            time.sleep(0.05)
+            yield number
+
+    with pytest.raises(Timeout):
+        beat.spawn(10 * law_timeout).future.result(law_timeout)
+    (error,) = beat.map([10 * law_timeout], return_exceptions=True)
+    assert isinstance(error, Timeout)
+    with pytest.raises(Timeout):
+        list(count())
     assert _comes_to_rest(marks, law_timeout / 4)
 
 

@@ -5,6 +5,7 @@ What broken hosts are made of: hosts around a host that change what passes.
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ from fal_core.calls import Call
 from fal_core.events import Event, Exited, Item, Outcome, Sink
 from fal_core.hosts import Execution, ExecutionStatus, Host
 from fal_core_worker import opening
+from fal_core_worker.classes import find_class
 from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed
 
 
@@ -85,6 +87,7 @@ class Passing:
         self.call = call
         self.sink = sink
         self.held: list[Event] = []
+        self.threads: list[threading.Thread] = []
         self.count = 0
         self.ended = False
 
@@ -160,9 +163,15 @@ def with_outcomes(item: Item, change: Callable[[list[Any]], list[Any]]) -> Item:
 def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Call:
     """
     Return a call whose function runs inside what *make* makes of it, in the worker.
+
+    Streams and detached work are left alone. So are functions whose arguments look
+    up the classes that travel with them: the function around them brings none.
     """
     from fal_core.sealing import seal_function
 
+    needs_classes = find_class.__name__.encode() in bytes(call.arguments.data)
+    if call.stream or call.lifetime == "detached" or needs_classes:
+        return call
     data = call.function.native.data
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -172,3 +181,19 @@ def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]
         return make(open_function(Sealed(data), None, ""))(*args, **kwargs)
 
     return attrs.evolve(call, function=seal_function(run, portable=False).sealed)
+
+
+@attrs.define(eq=False, slots=False)
+class Wraps(Broken):
+    """Runs functions inside another one, in the worker."""
+
+    make: Callable[[Callable[..., Any]], Callable[..., Any]]
+
+    def change(self, call: Call) -> Call:
+        return wrapped(call, self.make)
+
+
+def drop(event: Event) -> None:
+    """
+    Take an event, and do nothing.
+    """

@@ -1,0 +1,81 @@
+"""
+A service from its start to its first answer; a program that prints the seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import threading
+import time
+from time import perf_counter
+
+from benchmarks.peers.bodies import BODY
+from benchmarks.services import end_session, free_ports, post
+
+_FAL = """
+import sys
+from time import perf_counter
+from benchmarks.peers.fal_app import Painter
+port, metrics = map(int, sys.argv[1:])
+print(perf_counter(), flush=True)
+Painter.run_local(exposed_port=port, exposed_metrics_port=metrics)
+"""
+
+
+def start_fal_core(kind: str) -> float:
+    """
+    Spawn the application, and return the seconds to its first answer.
+    """
+    from benchmarks.painters import Painter
+
+    began = perf_counter()
+    service = Painter.spawn(kind=kind)
+    try:
+        post(f"{service.url}/sync", BODY)
+        return perf_counter() - began
+    finally:
+        service.cancel()
+
+
+def start_fal() -> float:
+    """
+    Run the application in a process that has imported it, and return the same.
+    """
+    port, metrics = free_ports(2)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _FAL, str(port), str(metrics)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        # The clock is that of the machine, the same in every process.
+        began = float(process.stdout.readline())
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        while True:
+            try:
+                post(f"http://127.0.0.1:{port}/sync", BODY)
+                return perf_counter() - began
+            except OSError:
+                time.sleep(0.002)
+    finally:
+        end_session(process)
+
+
+def main() -> None:
+    """
+    Print the seconds to a first answer.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("who", choices=("fal-core", "fal"))
+    parser.add_argument("--kind", default="current")
+    options = parser.parse_args()
+    print(start_fal() if options.who == "fal" else start_fal_core(options.kind))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,3 @@
+"""
+Services of others that answer as ours do: ``python -m benchmarks.peers.bare --port 8000``.
+"""

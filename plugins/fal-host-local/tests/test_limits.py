@@ -1,0 +1,185 @@
+"""
+Timeouts and retries of calls that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fal_core import Timeout, WorkerLost, attach, function
+from fal_core.testing.processes import wait_until
+from fal_host_local import LocalHost
+
+
+@pytest.fixture
+def host() -> Iterator[LocalHost]:
+    """
+    A local host of the test's own.
+    """
+    host = LocalHost()
+    yield host
+    host.close()
+
+
+def wait(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def fail_twice(path: str) -> int:
+    with open(path, "a+") as file:
+        file.seek(0)
+        before = len(file.read())
+        file.write("x")
+    if before < 2:
+        os._exit(2)
+    return before
+
+
+def refuse_twice(path: str) -> int:
+    with open(path, "a+") as file:
+        file.seek(0)
+        before = len(file.read())
+        file.write("x")
+    if before < 2:
+        raise LookupError(before)
+    return before
+
+
+def test_an_item_of_a_map_has_its_time_from_when_it_runs(host: LocalHost):
+    """
+    Items that wait for a worker do not wait on their own time.
+    """
+    isolated = function("current", host=host, max_concurrency=1, timeout=5)(wait)
+
+    assert list(isolated.map([0.4] * 14)) == [0.4] * 14
+
+
+def test_submitted_calls_wait_on_their_own_time(host: LocalHost):
+    """
+    A submitted call has its time from its submission, also while others run.
+    """
+    isolated = function("current", host=host, max_concurrency=1, timeout=1)(wait)
+    assert isolated(0) == 0
+
+    futures = [isolated.submit(60) for _ in range(5)]
+
+    assert [type(future.exception(30)) for future in futures] == [Timeout] * 5
+    assert isolated(0) == 0
+
+
+def test_attempts_share_the_time_of_the_call(host: LocalHost, tmp_path: Path):
+    """
+    Retries do not give a call more time than it may take.
+    """
+
+    def wait_and_fail(path: str) -> None:
+        with open(path, "a") as file:
+            file.write("x")
+        time.sleep(0.3)
+        raise LookupError
+
+    isolated = function("current", host=host, retries=1000, retry_on=LookupError, timeout=3)(
+        wait_and_fail
+    )
+    with pytest.raises((Timeout, LookupError)):
+        isolated(str(tmp_path / "called"))
+    with pytest.raises((Timeout, LookupError)):
+        assert isolated.spawn(str(tmp_path / "spawned")).return_value is None
+    assert 1 < len((tmp_path / "called").read_text()) < 20
+    assert 1 < len((tmp_path / "spawned").read_text()) < 20
+
+
+@pytest.mark.parametrize("lifetime", ["attached", "detached"])
+def test_a_spawned_call_is_made_again(host: LocalHost, lifetime: str, tmp_path: Path):
+    """
+    A spawned call is made again as often as ``retries`` says, detached or not.
+    """
+    isolated = function("current", host=host, retries=3, lifetime=lifetime)(fail_twice)
+
+    assert isolated.spawn(str(tmp_path / "first")).return_value == 2
+    with pytest.raises(WorkerLost):
+        assert isolated.with_policy(retries=1).spawn(str(tmp_path / "other")).return_value
+
+
+def test_a_spawned_call_is_made_again_on_exceptions_that_are_named(
+    host: LocalHost, tmp_path: Path
+):
+    """
+    What the function raised is retried where ``retry_on`` names it, and not elsewhere.
+    """
+    isolated = function("current", host=host, retries=3, retry_on=LookupError)(refuse_twice)
+
+    assert isolated.spawn(str(tmp_path / "first")).return_value == 2
+    other = isolated.with_policy(retry_on=KeyError).spawn(str(tmp_path / "other"))
+    with pytest.raises(LookupError):
+        assert other.return_value
+
+
+def test_a_spawned_call_that_was_cancelled_is_not_made_again(host: LocalHost, tmp_path: Path):
+    """
+    Cancelling ends all attempts.
+    """
+
+    def beat(path: str) -> None:
+        with open(path, "a") as file:
+            file.write("x")
+        time.sleep(60)
+
+    isolated = function("current", host=host, retries=3)(beat)
+    info = isolated.spawn(str(tmp_path / "beats"))
+    assert wait_until(lambda: (tmp_path / "beats").exists(), 30)
+
+    info.cancel(0.5)
+
+    assert info.future is not None
+    assert type(info.future.exception(30)).__name__ == "Cancelled"
+    assert (tmp_path / "beats").read_text() == "x"
+
+
+def test_detached_work_keeps_its_timeout_when_its_client_is_gone(
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+    host: LocalHost,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """
+    Detached work that takes too long is ended, and says why to whoever attaches.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    done = run_script(
+        """
+        import time
+        from fal_core import function
+
+        @function("current", timeout=1.5, lifetime="detached")
+        def wait(seconds):
+            time.sleep(seconds)
+
+        print(wait.spawn(120).reference)
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+
+    info = attach(host, done.stdout.strip())
+
+    assert info.future is not None
+    error = info.future.exception(60)
+    assert isinstance(error, Timeout)
+    assert error.seconds == 1.5
+
+
+def test_a_timeout_of_years_is_waited_for(host: LocalHost):
+    """
+    A call may have more time than the system waits at once.
+    """
+    isolated = function("current", host=host, timeout=20 * 365 * 86400)(wait)
+
+    assert isolated(0.1) == 0.1
+    assert isolated.spawn(0.1).return_value == 0.1

@@ -1,0 +1,132 @@
+"""
+Workers that are not ready in time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import attrs
+import pytest
+
+from fal_core import HostError, StartupTimeout, function
+from fal_core.environments import CurrentEnvironment, LocalInterpreter
+from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.plugins import registered
+from fal_core.testing.processes import is_alive, wait_until
+from fal_host_local import LocalHost
+
+
+@pytest.fixture
+def host() -> Iterator[LocalHost]:
+    """
+    A local host of the test's own.
+    """
+    host = LocalHost()
+    yield host
+    host.close()
+
+
+def make_load(path: Path, seconds: float) -> Any:
+    """
+    Return a setup that says in which process it runs, and takes *seconds*.
+    """
+    name = str(path)
+
+    def load() -> int:
+        import os
+        import time
+
+        with open(name, "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(seconds)
+        return os.getpid()
+
+    return load
+
+
+@pytest.mark.parametrize("multiplexing", [None, 2])
+def test_a_setup_that_takes_too_long_ends_the_call_and_the_worker(
+    host: LocalHost, tmp_path: Path, multiplexing: int | None
+) -> None:
+    """
+    ``startup_timeout`` holds for the setup: the error says so, and nothing is left.
+    """
+
+    @function(
+        "current",
+        host=host,
+        setup_function=make_load(tmp_path / "pid", 600),
+        startup_timeout=1.5,
+        max_multiplexing=multiplexing,
+    )
+    def give(loaded: int) -> int:
+        return loaded
+
+    with pytest.raises(StartupTimeout, match=r"startup_timeout of 1\.5 s") as caught:
+        give()  # type: ignore[call-arg]
+    assert isinstance(caught.value, HostError)
+    pid = int((tmp_path / "pid").read_text())
+    assert wait_until(lambda: not is_alive(pid), 10)
+
+
+def test_only_the_startup_is_limited(host: LocalHost, tmp_path: Path) -> None:
+    """
+    Calls of a worker that is ready may take longer than its startup.
+    """
+
+    @function(
+        "current",
+        host=host,
+        setup_function=make_load(tmp_path / "pid", 0.0),
+        startup_timeout=2.0,
+        max_concurrency=1,
+        keep_alive=60,
+    )
+    def wait(loaded: int, seconds: float) -> bool:
+        time.sleep(seconds)
+        return loaded == os.getpid()
+
+    assert wait(2.5) is True  # type: ignore[call-arg]
+    assert wait(0.0) is True  # type: ignore[call-arg]
+
+
+@attrs.frozen(kw_only=True)
+class Sleepy(CurrentEnvironment):
+    """
+    A Python that never starts.
+    """
+
+    kind: ClassVar[str] = "sleepy"
+
+    program: str
+
+    def build(self, log: Any, cancelled: Any) -> LocalInterpreter:
+        return LocalInterpreter(self.program)
+
+
+def test_a_worker_that_does_not_start_ends_the_call(host: LocalHost, tmp_path: Path) -> None:
+    """
+    ``startup_timeout`` holds for the start of the worker.
+    """
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 600\n")
+    program.chmod(0o755)
+    plugin: Any = ModuleType("sleepy")
+    plugin.fal_core_api = API_VERSION
+    plugin.fal_register_environments = hookimpl(lambda: [Sleepy])
+    with registered(plugin):
+
+        @function("sleepy", host=host, program=str(program), startup_timeout=1.5)
+        def give() -> int:
+            return 1
+
+        with pytest.raises(StartupTimeout):
+            give()
+    pid = int((tmp_path / "pid").read_text())
+    assert wait_until(lambda: not is_alive(pid), 10)

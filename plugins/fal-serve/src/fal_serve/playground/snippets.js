@@ -1,0 +1,151 @@
+// Snippets: the call of an endpoint as a program elsewhere would make it.
+
+const MOST_SHOWN = 20_000;
+
+/**
+ * Return the call by its languages.
+ */
+function snippetsOf(base, endpoint, input) {
+  if (endpoint.protocol) return { Python: socketSnippet(base, endpoint, input) };
+  return { curl: curlSnippet(base, endpoint, input), Python: httpxSnippet(base, endpoint, input) };
+}
+
+function quoteShell(text) {
+  return `'${text.replace(/'/g, "'\\''")}'`;
+}
+
+function headersOf(endpoint, parameters) {
+  return endpoint.parameters
+    .filter(
+      ({ name, in: place }) =>
+        place === "header" && parameters[name] !== undefined && parameters[name] !== null,
+    )
+    .map(({ name }) => [name, asText(parameters[name])]);
+}
+
+function curlSnippet(base, endpoint, { parameters, body }) {
+  const parts = ["curl", quoteShell(urlOf(base, endpoint, parameters))];
+  if (endpoint.method !== "GET") parts.push(`-X ${endpoint.method}`);
+  for (const [name, value] of headersOf(endpoint, parameters))
+    parts.push(`-H ${quoteShell(`${name}: ${value}`)}`);
+  if (endpoint.body && body !== undefined) {
+    if (/form/.test(endpoint.body.type)) parts.push(...formParts(endpoint, body));
+    else {
+      parts.push(`-H ${quoteShell(`content-type: ${endpoint.body.type}`)}`);
+      parts.push(`-d ${quoteShell(JSON.stringify(body))}`);
+    }
+  }
+  // Streams are shown as they come.
+  parts[0] = "curl -N";
+  return parts.join(" \\\n  ");
+}
+
+function formParts(endpoint, body) {
+  const flag = endpoint.body.type === "multipart/form-data" ? "-F" : "--data-urlencode";
+  return Object.entries(body ?? {}).flatMap(([name, value]) =>
+    (Array.isArray(value) ? value : [value])
+      .filter((each) => each !== null)
+      .map(
+        (each) => `${flag} ${quoteShell(`${name}=${isFileUrl(each) ? "@file" : asText(each)}`)}`,
+      ),
+  );
+}
+
+function isFileUrl(value) {
+  return typeof value === "string" && value.startsWith("data:");
+}
+
+/**
+ * Return a JSON value as Python writes it.
+ */
+function toPython(value, indent = "") {
+  if (value === null || value === undefined) return "None";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (typeof value === "string") return pythonText(value);
+  if (typeof value !== "object") return String(value);
+  const inner = `${indent}    `;
+  const isList = Array.isArray(value);
+  const lines = isList
+    ? value.map((each) => `${inner}${toPython(each, inner)},\n`)
+    : Object.entries(value).map(
+        ([name, each]) => `${inner}${pythonText(name)}: ${toPython(each, inner)},\n`,
+      );
+  const [open, close] = isList ? "[]" : "{}";
+  return lines.length ? `${open}\n${lines.join("")}${indent}${close}` : open + close;
+}
+
+function pythonText(text) {
+  // JSON writes text as Python does, but for what is half of a pair.
+  return JSON.stringify(text).replace(
+    /\u007f|\u2028|\u2029/g,
+    (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+function httpxSnippet(base, endpoint, { parameters, body }) {
+  const inputs = [];
+  const headers = headersOf(endpoint, parameters);
+  if (headers.length) inputs.push(`headers=${toPython(Object.fromEntries(headers), "    ")}`);
+  if (endpoint.body && body !== undefined) {
+    if (endpoint.body.type === "multipart/form-data") inputs.push(...multipartInputs(body));
+    else if (/form/.test(endpoint.body.type)) inputs.push(`data=${toPython(body, "    ")}`);
+    else inputs.push(`json=${toPython(body, "    ")}`);
+  }
+  const call = [pythonText(urlOf(base, endpoint, parameters)), ...inputs, "timeout=None"];
+  const lines = call.map((each) => `    ${each},\n`).join("");
+  const method = endpoint.method.toLowerCase();
+  if (endpoint.streams) {
+    const streamed = [pythonText(endpoint.method), ...call].map((each) => `    ${each},\n`).join("");
+    return [
+      "import httpx\n",
+      `with httpx.stream(\n${streamed}) as response:`,
+      "    response.raise_for_status()",
+      "    for line in response.iter_lines():",
+      "        print(line)\n",
+    ].join("\n");
+  }
+  return [
+    "import httpx\n",
+    `response = httpx.${method}(\n${lines})`,
+    "response.raise_for_status()",
+    "print(response.json())\n",
+  ].join("\n");
+}
+
+function multipartInputs(body) {
+  const entries = Object.entries(body ?? {});
+  const files = entries.filter(([, value]) => isFileUrl(value));
+  const data = Object.fromEntries(entries.filter(([, value]) => !isFileUrl(value)));
+  const opened = files
+    .map(([name]) => `        ${pythonText(name)}: open("file", "rb"),\n`)
+    .join("");
+  return [
+    ...(Object.keys(data).length ? [`data=${toPython(data, "    ")}`] : []),
+    ...(opened ? [`files={\n${opened}    }`] : []),
+  ];
+}
+
+function socketSnippet(base, endpoint, { parameters, body, codec }) {
+  const url = urlOf(base, endpoint, parameters).replace(/^http/, "ws");
+  const value = toPython(body, "    ");
+  const isText = codec === "text" && typeof body === "string";
+  const [library, sent, read] = {
+    msgpack: [
+      "import msgpack",
+      `msgpack.packb(${value})`,
+      "msgpack.unpackb(answer) if isinstance(answer, bytes) else answer",
+    ],
+    json: ["import json", `json.dumps(${value})`, "answer"],
+    text: ["", value, "answer"],
+  }[codec === "msgpack" || isText ? codec : "json"];
+  return [
+    ...(library ? [library] : []),
+    "from websockets.sync.client import connect",
+    "",
+    `with connect(${pythonText(url)}) as socket:`,
+    `    socket.send(${sent})`,
+    "    for answer in socket:",
+    `        print(${read})`,
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,183 @@
+"""
+Threads: where handlers run that are no coroutines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextvars import ContextVar
+
+import pytest
+from anyio import from_thread
+
+from fal_serve.threads import current_threads, run_on_thread
+
+PATIENCE = 20
+
+variable: ContextVar[str] = ContextVar("variable", default="")
+
+
+def test_calls_that_wait_run_beside_each_other():
+    """
+    As many calls run at once as the limit says, and the others in their order.
+    """
+    barrier = threading.Barrier(8)
+
+    async def main() -> list[int]:
+        current_threads().limit = 8
+        return await asyncio.gather(
+            *(run_on_thread(barrier.wait, PATIENCE) for _ in range(4 * 8))
+        )
+
+    assert sorted(asyncio.run(main())) == sorted(list(range(8)) * 4)
+
+
+def test_no_more_calls_run_than_the_limit():
+    """
+    A call beyond the limit waits until another has ended.
+    """
+    running, most = [], []
+
+    def call() -> None:
+        running.append(None)
+        most.append(len(running))
+        threading.Event().wait(0.002)
+        running.pop()
+
+    async def main() -> None:
+        current_threads().limit = 3
+        await asyncio.gather(*(run_on_thread(call) for _ in range(60)))
+
+    asyncio.run(main())
+    assert len(most) == 60
+    assert max(most) == 3
+
+
+def test_short_calls_take_few_threads():
+    """
+    Calls that come one after the other, however many, are no work for a crowd.
+    """
+
+    async def main() -> set[int]:
+        return {await run_on_thread(threading.get_ident) for _ in range(200)}
+
+    assert len(asyncio.run(main())) <= 2
+
+
+def test_context_is_that_of_the_caller():
+    """
+    A call sees the context variables of who awaits it; what it sets is its own.
+    """
+
+    def call() -> str:
+        seen = variable.get()
+        variable.set("of the call")
+        return seen
+
+    async def ask(value: str) -> str:
+        variable.set(value)
+        seen = await run_on_thread(call)
+        assert variable.get() == value
+        return seen
+
+    async def main() -> list[str]:
+        return await asyncio.gather(*(ask(str(number)) for number in range(50)))
+
+    assert asyncio.run(main()) == [str(number) for number in range(50)]
+
+
+@pytest.mark.parametrize("error", [LookupError("gone"), SystemExit(3)])
+def test_error_reaches_the_caller(error):
+    """
+    What a call raises its caller sees, be it no Exception.
+    """
+
+    def call() -> None:
+        raise error
+
+    async def main() -> BaseException:
+        try:
+            await run_on_thread(call)
+        except BaseException as raised:
+            return raised
+        raise AssertionError
+
+    assert asyncio.run(main()) is error
+
+
+def test_stop_iteration_becomes_an_error():
+    """
+    A call that raises StopIteration does not end the generator it is awaited in.
+    """
+
+    async def main() -> None:
+        await run_on_thread(next, iter(()))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(main())
+
+
+def test_call_may_use_the_loop():
+    """
+    A call can have the loop do something, by anyio as FastAPI's own threads can.
+    """
+
+    async def double(number: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * number
+
+    async def main() -> int:
+        return await run_on_thread(lambda: from_thread.run(double, 21))
+
+    assert asyncio.run(main()) == 42
+
+
+def test_cancelled_calls_take_no_turn():
+    """
+    A call that nobody waits for any more goes on, and another has its turn.
+    """
+    release = threading.Event()
+    ended: list[bool] = []
+
+    async def main() -> None:
+        current_threads().limit = 2
+        hanging = [
+            asyncio.create_task(run_on_thread(lambda: ended.append(release.wait(PATIENCE))))
+            for _ in range(2)
+        ]
+        waiting = asyncio.create_task(run_on_thread(int, "7"))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        for task in hanging:
+            task.cancel()
+        assert await asyncio.wait_for(waiting, PATIENCE) == 7
+        release.set()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        while len(ended) < 2:
+            await asyncio.sleep(0.005)
+        # Its thread is one of the two again.
+        assert await run_on_thread(int, "8") == 8
+
+    asyncio.run(main())
+    assert ended == [True, True]
+
+
+def test_no_thread_outlives_its_loop():
+    """
+    Closed threads end with their loop; before that later calls have others.
+    """
+    before = set(threading.enumerate())
+
+    async def main() -> set[threading.Thread]:
+        assert await run_on_thread(int, "1") == 1
+        first = current_threads()
+        await first.close()
+        assert await run_on_thread(int, "2") == 2
+        assert current_threads() is not first
+        await current_threads().close()
+        return set(threading.enumerate()) - before
+
+    for thread in asyncio.run(main()):
+        thread.join(PATIENCE)
+        assert not thread.is_alive()

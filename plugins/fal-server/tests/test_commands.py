@@ -1,0 +1,218 @@
+"""
+``fal-core server``: how it starts, what it prints, and how it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from isolate_proto import ListUserKeysRequest
+
+FAL_CORE = ("-m", "fal_core.cli", "server")
+
+
+@pytest.fixture
+def server(tmp_path):
+    """
+    Run a command of the group, and return what it prints, and its errors.
+    """
+
+    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+        done = subprocess.run(
+            [sys.executable, *FAL_CORE, *arguments, "--data", str(tmp_path / "data")],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout.strip(), done.stderr
+
+    return run
+
+
+def current(variables: Any, key: str = "") -> Any:
+    request = urllib.request.Request(
+        f"http://{variables['FAL_REST_HOST']}/users/current",
+        headers={"Authorization": f"Key {key or variables['FAL_KEY']}"},
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def test_first_start_makes_a_key_and_shows_it_once(start_program, tmp_path):
+    """
+    The first start shows the first key, which is kept where its owner alone reads it;
+    the next one does not show it again, and it is still good.
+    """
+    first = start_program("--owner", "ann")
+    variables = first.wait_until_ready()
+    assert current(variables)["nickname"] == "ann"
+    kept = tmp_path / "data" / "owner.key"
+    assert kept.read_text() == variables["FAL_KEY"]
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert first.end() == 0
+    assert first.errors.read_text() == ""
+
+    second = start_program()
+    again = second.wait_until_ready()
+    assert "FAL_KEY" not in again
+    assert variables["FAL_KEY"] not in "".join(second.lines)
+    assert current(again, variables["FAL_KEY"])["nickname"] == "ann"
+    assert second.end(signal.SIGINT) == 0
+
+
+def test_env_prints_the_variables_again(start_program, server):
+    """
+    ``env`` prints what ``start`` has printed, for a shell or as JSON; with ``--tls``
+    nothing in it asks for plain text.
+    """
+    variables = start_program().wait_until_ready()
+    assert json.loads(server("env", "--json")[0]) == variables
+    lines = server("env")[0].splitlines()
+    assert lines == [f"export {name}={value}" for name, value in variables.items()]
+    tls = json.loads(server("env", "--tls", "--json")[0])
+    assert "ISOLATE_TEST_MODE" not in tls
+    assert tls["FAL_GRPC_HOST"].startswith("localhost:")
+    assert Path(tls["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"]).exists()
+
+
+def test_env_of_no_server_says_so(server):
+    """
+    Without a server there is nothing to print.
+    """
+    assert "No server has run on" in server("env", code=1)[1]
+
+
+def test_second_server_on_a_directory_is_refused(start_program, server):
+    """
+    One server at a time uses a data directory, however the one before has ended.
+    """
+    first = start_program()
+    first.wait_until_ready()
+    _, errors = server("start", "--port", "0", code=1)
+    assert f"process {first.process.pid}" in errors
+    first.end(signal.SIGKILL)
+    start_program().wait_until_ready()
+
+
+def test_taken_port_is_told(start_program, server, tmp_path):
+    """
+    A port that is taken is an error of one sentence.
+    """
+    variables = start_program(data="other").wait_until_ready()
+    port = variables["FAL_GRPC_HOST"].partition(":")[2]
+    _, errors = server("start", "--port", port, code=1)
+    assert f"cannot listen at 127.0.0.1, port {port}" in errors
+    assert "Traceback" not in errors
+
+
+def test_users_teams_and_keys_by_command(start_program, server):
+    """
+    Users, teams and keys are made beside a server that runs, and are good at once.
+    """
+    variables = start_program().wait_until_ready()
+    key, _ = server("users", "add", "bob", "--name", "Bob B.")
+    assert current(variables, key)["full_name"] == "Bob B."
+    assert "already" in server("users", "add", "bob", code=1)[1]
+    assert "no nickname" in server("users", "add", "Bob/..", code=1)[1]
+
+    team, _ = server("teams", "add", "crew", "--member", "bob")
+    assert [each["nickname"] for each in current(variables, team)["members"]] == ["bob"]
+    server("teams", "join", "crew", "owner")
+    assert len(current(variables, team)["members"]) == 2
+    assert "no user" in server("teams", "join", "crew", "crew", code=1)[1]
+    listed = json.loads(server("users", "list", "--json")[0])
+    assert [each["nickname"] for each in listed] == ["owner", "bob", "crew"]
+
+    made, _ = server("keys", "create", "bob", "--preset", "api", "--alias", "robot")
+    assert current(variables, made)["nickname"] == "bob"
+    assert "Unknown preset" in server("keys", "create", "bob", "--preset", "x", code=1)[1]
+    keys = json.loads(server("keys", "list", "bob", "--json")[0])
+    assert [each["alias"] for each in keys] == ["", "robot"]
+    assert made.partition(":")[2] not in json.dumps(keys)
+    server("keys", "revoke", "bob", made.partition(":")[0])
+    assert "no account" in server("keys", "list", "nobody", code=1)[1]
+
+
+def test_login_makes_a_token(start_program, server, tmp_path):
+    """
+    A token stands for its user; it is printed, or put where the command line looks.
+    """
+    variables = start_program().wait_until_ready()
+    token, _ = server("login", "owner")
+    url = f"http://{variables['FAL_REST_HOST']}/users/current"
+    answer = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    assert answer.json()["nickname"] == "owner"
+    server("login", "owner", "--home", str(tmp_path / "home"))
+    path = tmp_path / "home" / "auth0_token"
+    assert path.read_text().splitlines()[1].count(".") == 2
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "no user" in server("login", "nobody", code=1)[1]
+
+
+def test_killed_server_keeps_what_it_was_told(start_program):
+    """
+    After SIGKILL, the key and the address are those of before where they are asked for.
+    """
+    first = start_program()
+    variables = first.wait_until_ready()
+    first.end(signal.SIGKILL)
+    port = variables["FAL_GRPC_HOST"].partition(":")[2]
+    second = start_program("--port", port)
+    again = second.wait_until_ready()
+    assert again["FAL_GRPC_HOST"] == variables["FAL_GRPC_HOST"]
+    assert current(again, variables["FAL_KEY"])["nickname"] == "owner"
+
+
+def test_directory_that_cannot_be_is_told(server, tmp_path):
+    """
+    A data directory that cannot be made is an error of one sentence.
+    """
+    (tmp_path / "data").write_text("a file")
+    _, errors = server("start", "--port", "0", code=2)
+    assert "Traceback" not in errors
+
+
+def test_metrics_are_shown_at_their_own_port(plane):
+    """
+    The metrics of the server count procedures, requests, refusals and writes.
+    """
+    plane.call("ListUserKeys", ListUserKeysRequest())
+    with plane.client("a:b") as client:
+        client.get("/users/current")
+        client.get("/nothing/of/the/kind")
+        assert client.get("/metrics").status_code == 404
+    url = f"http://127.0.0.1:{plane.plane.ports['metrics']}/metrics"
+    shown = httpx.get(url, trust_env=False).text
+    for line in [
+        'fal_server_procedures_total{code="OK",procedure="ListUserKeys"} 1.0',
+        'fal_server_http_requests_total{method="GET",route="/users/current",status="401"} 1.0',
+        'fal_server_http_requests_total{method="any",route="none",status="404"} 2.0',
+        "fal_server_refused_callers_total 1.0",
+        "fal_server_write_seconds_count",
+        "process_resident_memory_bytes",
+    ]:
+        assert line in shown, line
+
+
+def test_start_leaves_nothing(start_program, tmp_path, monkeypatch):
+    """
+    What a server needs while it runs is gone after it.
+    """
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    program = start_program()
+    program.wait_until_ready()
+    assert [*temporary.iterdir()]
+    program.end()
+    assert not [*temporary.iterdir()]

@@ -1,0 +1,169 @@
+"""
+The released clients against a server: keys, secrets, environments, accounts, uploads.
+
+Nothing of them is changed; they are told where the server is by environment variables.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, launch_program):
+    """
+    A server, and the variables for it: in plain text, and over TLS.
+    """
+    program = launch_program(tmp_path_factory.mktemp("real") / "data")
+    program.wait_until_ready()
+    yield program
+    assert program.end() == 0
+    assert program.errors.read_text().count("Traceback") == 0
+
+
+@pytest.fixture(params=["plain", "tls"])
+def variables(request, server):
+    """
+    What ``fal-core server env`` prints, without and with ``--tls``.
+    """
+    flags = ["--tls"] if request.param == "tls" else []
+    return json.loads(run(server, "env", "--json", *flags))
+
+
+def run(server, *arguments: str) -> str:
+    command = [sys.executable, "-m", "fal_core.cli", "server", *arguments]
+    return subprocess.run(
+        [*command, "--data", str(server.data)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stdout.strip()
+
+
+def test_keys(clients, variables):
+    """
+    ``fal keys`` creates keys, lists them, and revokes them; one that is revoked is not
+    taken any more.
+    """
+    printed = clients.fal(
+        "keys", "create", "--scope", "API", "--desc", "n", variables=variables
+    )
+    id, secret = re.search(r"FAL_KEY='?([0-9a-f-]+):([0-9a-f]+)", printed).groups()
+    assert id in clients.fal("keys", "list", variables=variables)
+    narrow = {**variables, "FAL_KEY": f"{id}:{secret}"}
+    refused = clients.fal("keys", "list", variables=narrow, check=False)
+    assert "may not list keys" in refused
+    assert "owner" in clients.fal("auth", "whoami", variables=narrow)
+    clients.fal("keys", "revoke", id, variables=variables)
+    assert id not in clients.fal("keys", "list", variables=variables)
+    refused = clients.fal("keys", "list", variables=narrow, check=False)
+    assert "revoked" in refused
+    assert secret not in refused
+
+
+def test_environments_and_secrets(clients, variables):
+    """
+    ``fal environments`` and ``fal secrets`` do what they say.
+    """
+    name = f"e{secrets.token_hex(4)}"
+    clients.fal("environments", "create", name, "--description", "D", variables=variables)
+    assert name in clients.fal("environments", "list", variables=variables)
+    again = clients.fal("environments", "create", name, variables=variables, check=False)
+    assert "already" in again
+    clients.fal("secrets", "set", "ALPHA=1", "BETA=two", "--env", name, variables=variables)
+    listed = clients.fal("secrets", "list", "--env", name, variables=variables)
+    assert "ALPHA" in listed
+    assert "two" not in listed
+    clients.fal("secrets", "unset", "ALPHA", "--env", name, variables=variables)
+    assert "ALPHA" not in clients.fal("secrets", "list", "--env", name, variables=variables)
+    clients.fal("environments", "delete", name, "--yes", variables=variables)
+    assert name not in clients.fal("environments", "list", variables=variables)
+
+
+def test_whoami_and_teams(clients, server, variables):
+    """
+    ``fal auth whoami`` names the account of the key; with a token a user sees their
+    teams, and acts for one.
+    """
+    assert "'owner' - 'user|" in clients.fal("auth", "whoami", variables=variables)
+    team = f"t{secrets.token_hex(4)}"
+    run(server, "teams", "add", team, "--member", "owner")
+    home = clients.folder / "home" / ".fal"
+    run(server, "login", "owner", "--home", str(home))
+    bearer = {name: value for name, value in variables.items() if name != "FAL_KEY"}
+    try:
+        listed = clients.fal("team", "list", variables=bearer)
+        assert team in listed
+        assert "Personal" in listed
+        clients.fal("team", "set", team, variables=bearer)
+        clients.fal("secrets", "set", "OF_TEAM=1", variables=bearer)
+        assert "OF_TEAM" in clients.fal("secrets", "list", variables=bearer)
+        clients.fal("team", "unset", variables=bearer)
+        assert "OF_TEAM" not in clients.fal("secrets", "list", variables=bearer)
+    finally:
+        (home / "auth0_token").unlink()
+
+
+def test_wrong_key_is_told(clients, variables):
+    """
+    A wrong key is told as such, and shown nowhere.
+    """
+    wrong = {**variables, "FAL_KEY": variables["FAL_KEY"][:-8] + "deadbeef"}
+    printed = clients.fal("secrets", "list", variables=wrong, check=False)
+    assert "not valid" in printed
+    assert "deadbeef" not in printed
+
+
+def test_procedures_that_are_not_there_are_told(clients, variables):
+    """
+    What the server does not have is an error, not a hang.
+    """
+    code = """
+import grpc, json, isolate_proto
+from fal.sdk import FalServerlessClient, get_credentials
+from fal.flags import GRPC_HOST
+with FalServerlessClient(GRPC_HOST, get_credentials()).connect() as connection:
+    try:
+        list(connection.stub.InteractiveRun(iter([isolate_proto.InteractiveRunRequest()])))
+    except grpc.RpcError as error:
+        print(json.dumps(error.code().name))
+"""
+    assert clients.python(code, variables=variables) == "UNIMPLEMENTED"
+
+
+UPLOAD = """
+import json, pathlib, tempfile, urllib.request
+from fal.file_sync import FileSync
+from fal.toolkit import File
+
+folder = pathlib.Path(tempfile.mkdtemp())
+(folder / "script.py").write_text("")
+content = bytes(range(256)) * 50_000
+(folder / "large.bin").write_bytes(content)
+(folder / "empty.txt").write_bytes(b"")
+sync = FileSync(str(folder / "script.py"))
+sent = sync.sync_files(["large.bin", "empty.txt"])
+found = sent[0] if isinstance(sent, tuple) else sent
+hashes = [each.hash for each in found]
+missing = sync.check_hashes_on_server(hashes)
+file = File.from_bytes(b"hello", content_type="text/plain", file_name="a.txt")
+stored = urllib.request.urlopen(file.url).read().decode()
+print(json.dumps({"missing": missing, "hashes": len(hashes), "stored": stored}))
+"""
+
+
+def test_uploads(clients, variables):
+    """
+    Files of applications, and files of the toolkit, are uploaded and there.
+    """
+    told = clients.python(UPLOAD, variables=variables)
+    assert told["missing"] == []
+    assert told["hashes"] == 2
+    assert told["stored"] == "hello"

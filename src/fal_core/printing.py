@@ -1,0 +1,86 @@
+"""
+Printing what functions print where their caller prints.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from typing import IO
+
+from fal_core.events import Log
+
+_ERASE = "\r\033[K"
+_ESCAPE = re.compile(r"\033\[[0-9;?]*[A-Za-z]")
+
+_lock = threading.Lock()
+#: Where a line that has not ended is to be seen.
+_drawn: IO[str] | None = None
+
+
+def print_log(log: Log) -> None:
+    """
+    Print a line where the caller prints.
+
+    A line that has not ended is drawn on terminals alone, and drawn over by the next.
+    """
+    plain = log.level == "STDOUT" or (log.source == "USER" and log.level in ("DEBUG", "INFO"))
+    stream = sys.stdout if plain else sys.stderr
+    if stream is None:
+        return
+    if log.partial:
+        _draw(log.message, stream)
+        return
+    if _drawn is not None:
+        erase()
+    try:
+        stream.write(f"{log.message}\n")
+        stream.flush() if stream is sys.stderr else None
+    except UnicodeEncodeError:
+        text = log.message.encode("ascii", "backslashreplace").decode()
+        stream.write(f"{text}\n")
+
+
+def erase() -> None:
+    """
+    Take away the line that was drawn last, if there is one.
+    """
+    global _drawn
+    with _lock:
+        stream, _drawn = _drawn, None
+        if stream is not None and not stream.closed:
+            stream.write(_ERASE)
+            stream.flush()
+
+
+def _draw(text: str, stream: IO[str]) -> None:
+    global _drawn
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return
+    if _drawn is not stream:
+        erase()
+    text = _fitting(text, _width(stream))
+    with _lock:
+        _drawn = stream
+        try:
+            stream.write(_ERASE + text)
+        except UnicodeEncodeError:
+            stream.write(_ERASE + text.encode("ascii", "replace").decode())
+        stream.flush()
+
+
+def _fitting(text: str, width: int) -> str:
+    """
+    Cut *text* to one row: what is longer could not be drawn over.
+    """
+    bare = _ESCAPE.sub("", text)
+    return text if len(bare) < width else bare[: width - 1]
+
+
+def _width(stream: IO[str]) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80

@@ -1,0 +1,98 @@
+"""
+Laws of claims: a host does what its capabilities say, and says nothing that it cannot mean.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from fal_core.annotations import option_names
+from fal_core.errors import HostError
+from fal_core.hosts import Host
+from fal_core.options import HostOptions
+from fal_core.testing.capabilities import requires
+from fal_core.testing.fixtures import Follow
+from fal_core.testing.marks import Isolated
+
+#: Options that mean nothing without one of some capabilities, and their names.
+_NEEDS = {
+    "keep_alive": ("keep_alive",),
+    "max_multiplexing": ("multiplex", "serve"),
+    "secrets": ("secrets",),
+}
+#: Capabilities that nobody can use without an option, and its name.
+_USED_BY = {"multiplex": "max_multiplexing", "secrets": "secrets"}
+
+
+def test_the_options_it_acts_on_are_documented(host: Host[..., Any]) -> None:
+    """
+    ``capabilities.options`` names documented options alone.
+    """
+    claimed = host.capabilities.options or frozenset()
+    unknown = sorted(claimed.difference(option_names(HostOptions)))
+    assert unknown == [], f"No documented option is called {', '.join(unknown)}."
+
+
+def test_options_and_capabilities_agree(host: Host[..., Any]) -> None:
+    """
+    An option is claimed with the capability that it needs, and the other way round.
+    """
+    capabilities = host.capabilities
+    if capabilities.options is None:
+        return  # It claims no option by name.
+    for option, needed in _NEEDS.items():
+        can = any(getattr(capabilities, capability) for capability in needed)
+        assert can or option not in capabilities.options, (
+            f"Option {option!r} is claimed without the capability {' or '.join(needed)}."
+        )
+    for capability, option in _USED_BY.items():
+        assert not getattr(capabilities, capability) or option in capabilities.options, (
+            f"The capability {capability!r} is claimed without the option {option!r}."
+        )
+
+
+@requires("option startup_timeout", "option setup_function")
+def test_a_worker_that_is_not_ready_in_time_ends_its_call(
+    isolated: Isolated, law_timeout: float
+) -> None:
+    """
+    A setup that takes longer than ``startup_timeout`` is an error of the host.
+    """
+    seconds = 10 * law_timeout
+
+    def load() -> None:
+        import time
+
+        time.sleep(seconds)
+
+    @isolated(setup_function=load, startup_timeout=min(2.0, law_timeout / 4))
+    def give(loaded: None) -> int:
+        return 1
+
+    with pytest.raises(HostError, match="startup_timeout"):
+        give()
+
+
+@requires("option max_concurrency")
+def test_no_more_calls_run_at_once_than_may(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    With ``max_concurrency=1`` one call begins when the other has ended.
+    """
+
+    @isolated(max_concurrency=1)
+    def span(number: int) -> tuple[float, float]:
+        import time
+
+        began = time.time()
+        time.sleep(0.3)
+        return began, time.time()
+
+    recorders = [follow(span, number) for number in range(3)]
+    spans = sorted(recorder.result(law_timeout) for recorder in recorders)
+    for (_, ended), (began, _) in pairwise(spans):
+        assert ended <= began

@@ -1,0 +1,110 @@
+"""
+What functions print is printed where their caller prints.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import select
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from typing import IO
+
+import pytest
+
+from fal_core.events import Log
+from fal_core.journals import decode_event, encode_event
+from fal_core.printing import print_log
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
+    """
+    A terminal, to be written to.
+    """
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115
+    with open(ours, "r+b", buffering=0) as other, stream:
+        stream.screen = other  # type: ignore[attr-defined]
+        yield stream
+
+
+def show(stream: IO[str], *logs: Log) -> None:
+    """
+    Print *logs* where *stream* is the standard output, and the error output as well.
+    """
+    with redirect_stdout(stream), redirect_stderr(stream):
+        for log in logs:
+            print_log(log)
+
+
+def screen(stream: IO[str]) -> list[str]:
+    """
+    Return what is to be seen on the terminal, by its rows.
+    """
+    stream.flush()
+    descriptor = stream.screen.fileno()  # type: ignore[attr-defined]
+    text = ""
+    # A terminal gives what was written in pieces.
+    while select.select([descriptor], [], [], 1.0 if not text else 0.2)[0]:
+        text += os.read(descriptor, 65536).decode()
+    rows = []
+    for row in text.replace("\r\n", "\n").split("\n"):
+        rows.append(row.rpartition("\r\033[K")[2])
+    return rows
+
+
+def test_a_line_that_has_not_ended_is_drawn_over(terminal: IO[str]) -> None:
+    """
+    On a terminal a progress bar moves, and leaves its last state.
+    """
+    show(terminal, Log("step 1", partial=True), Log("step 2", partial=True))
+    assert screen(terminal) == ["step 2"]
+    show(terminal, Log("step 3"))
+    assert screen(terminal) == ["step 3", ""]
+
+
+def test_another_line_takes_the_place_of_one_that_has_not_ended(terminal: IO[str]) -> None:
+    """
+    A line of another call is not written behind a progress bar.
+    """
+    show(
+        terminal,
+        Log("step 1", "STDERR", call_id="a", partial=True),
+        Log("hello", call_id="b"),
+        Log("step 2", "STDERR", call_id="a", partial=True),
+    )
+    assert screen(terminal) == ["hello", "step 2"]
+    show(terminal, Log("step 2", "STDERR", call_id="a"))
+
+
+def test_a_long_line_is_cut_where_it_is_drawn(terminal: IO[str]) -> None:
+    """
+    What is drawn fits in a row, so that it can be drawn over; the line comes whole.
+    """
+    show(terminal, Log("\033[31m" + "x" * 500 + "\033[0m", partial=True))
+    (row,) = screen(terminal)
+    assert set(row) == {"x"}
+    assert len(row) < 500
+    show(terminal, Log("x" * 500))
+    assert screen(terminal) == ["x" * 500, ""]
+
+
+def test_a_file_has_whole_lines_alone() -> None:
+    """
+    Where nothing can be drawn over, lines come as they end.
+    """
+    file = io.StringIO()
+    show(file, *(Log(f"step {step}", partial=True) for step in range(5)), Log("step 5"))
+    assert file.getvalue() == "step 5\n"
+
+
+def test_a_line_that_has_not_ended_is_kept_as_one() -> None:
+    """
+    In a journal too it is told from whole lines.
+    """
+    log = Log("step 1", "STDERR", "USER", 1.5, "call", partial=True)
+    assert decode_event(encode_event(log)) == log

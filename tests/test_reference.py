@@ -1,0 +1,126 @@
+"""
+The reference has all that a program can write.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from fal_core import SpawnInfo, function
+from fal_core.aio import AsyncCalls
+from fal_core.functions import IsolatedFunction
+from fal_core.options import Gateway, HostOptions
+from fal_core.plugins import load_plugins
+from fal_core.policies import Policy
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+#: Names that look like variables of the environment, and begin as such.
+VARIABLE = re.compile(
+    r"(FAL_CORE|UV|PIP|XDG|PYENV|ASDF|MISE|SSL|REQUESTS|CONDA|VIRTUAL)_[A-Z_]+|NO_COLOR|TMPDIR|TERM"
+)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """
+    The pages of the reference, as text in one line each.
+    """
+    pytest.importorskip("sphinx")
+    folder = tmp_path_factory.mktemp("reference")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-E", "-b", "html"]
+    done = subprocess.run(
+        [*command, "-d", str(folder / "trees"), str(DOCS), str(folder / "html")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    return {
+        path.stem: re.sub(r"<[^>]+>", "", path.read_text("utf-8"))
+        for path in (folder / "html" / "reference").glob("*.html")
+    }
+
+
+def missing(page: str, names: Iterator[str] | list[str]) -> list[str]:
+    return [name for name in names if not re.search(rf"\b{re.escape(name)}\b", page)]
+
+
+def test_every_option_is_there(pages: dict[str, str]) -> None:
+    """
+    The options of every kind of environment and of every host are listed.
+    """
+    for kind, cls in load_plugins().environments.items():
+        options = [field.alias for field in attrs.fields(cls) if field.init]
+        assert missing(pages["kinds"], [kind, *options]) == []
+    for name, host in load_plugins().hosts.items():
+        own = {field.alias for field in attrs.fields(host.options)}
+        own -= {field.alias for field in attrs.fields(HostOptions)}
+        acted_on = host.capabilities.options or ()
+        assert missing(pages["installed-hosts"], [name, *own, *acted_on]) == []
+    for options_class in (HostOptions, Gateway):
+        names = [field.alias for field in attrs.fields(options_class)]
+        assert missing(pages["options"], names) == []
+
+
+def test_every_field_of_an_option_says_what_it_means() -> None:
+    """
+    Each option is described, in the docstring that the reference is made from.
+    """
+    environments = load_plugins().environments.values()
+    hosts = [host.options for host in load_plugins().hosts.values()]
+    for cls in (*environments, *hosts, HostOptions, Gateway, Policy):
+        text = "".join(inspect.cleandoc(base.__doc__ or "") for base in cls.__mro__)
+        public = [f.name for f in attrs.fields(cls) if f.init and not f.name.startswith("_")]
+        assert [name for name in public if f"\n    {name}: " not in text] == []
+
+
+def test_what_programs_call_is_there(pages: dict[str, str]) -> None:
+    """
+    Every keyword of ``function``, every field of a policy, and every method is listed.
+    """
+    page = pages["functions"]
+    names = list(inspect.signature(function).parameters)
+    names += [field.name for field in attrs.fields(Policy)]
+    for cls in (IsolatedFunction, SpawnInfo, AsyncCalls):
+        names += [name for name in vars(cls) if not name.startswith("_")]
+    assert missing(page, names) == []
+    assert "seal: Literal[" in page
+    assert "= &#39;once&#39;" in page or "= 'once'" in page
+
+
+def variables_in_code() -> set[str]:
+    """
+    Return the variables of the environment that the code names.
+    """
+    sources = [
+        *(ROOT / "src").rglob("*.py"),
+        *(path for path in (ROOT / "plugins").glob("*/src/**/*.py")),
+    ]
+    found = set()
+    for path in sources:
+        if "testing" in path.parts:
+            continue
+        tree = ast.parse(path.read_text("utf-8"))
+        texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+        found.update(text for text in texts if VARIABLE.fullmatch(str(text)))
+    return found
+
+
+def test_every_variable_is_there() -> None:
+    """
+    The page of variables has each that the code reads, and no other.
+    """
+    page = (DOCS / "reference" / "variables.md").read_text("utf-8")
+    told = {name for name in re.findall(r"`([^`]+)`", page) if VARIABLE.fullmatch(name)}
+    assert told == variables_in_code()

@@ -1,0 +1,3 @@
+"""
+Deliberately broken hosts: each breaks one promise, as a careless author might.
+"""

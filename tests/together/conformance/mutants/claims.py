@@ -1,0 +1,56 @@
+"""
+Hosts that claim what they do not do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from fal_core.calls import Call
+from mutants.wrappers import Broken
+
+
+class ClaimsUnknownOptions(Broken):
+    """Says that it acts on an option that there is not."""
+
+    @property
+    def capabilities(self) -> Any:  # type: ignore[override]
+        claimed: Any = self.inner.capabilities
+        return attrs.evolve(claimed, options=claimed.options | {"bogus_option"})
+
+
+class ClaimsSecretsByName(Broken):
+    """Says that it acts on secrets, and that it has none."""
+
+    @property
+    def capabilities(self) -> Any:  # type: ignore[override]
+        return attrs.evolve(self.inner.capabilities, secrets=False)
+
+
+class SharesNoOption(Broken):
+    """Says that it runs several calls in one worker, and not by which option."""
+
+    @property
+    def capabilities(self) -> Any:  # type: ignore[override]
+        claimed: Any = self.inner.capabilities
+        return attrs.evolve(claimed, options=claimed.options - {"max_multiplexing"})
+
+
+class IgnoresStartupTimeout(Broken):
+    """Waits for ever until a worker is ready."""
+
+    def change(self, call: Call) -> Call:
+        options = attrs.evolve(call.host_options, startup_timeout=None)
+        return attrs.evolve(call, host_options=options)
+
+
+class RunsMoreThanItMay(Broken):
+    """Runs several calls at once where one may run."""
+
+    def change(self, call: Call) -> Call:
+        options = call.host_options
+        if options.max_concurrency == 1 and not options.max_multiplexing:
+            options = attrs.evolve(options, max_concurrency=4, scaling_delay=0)
+        return attrs.evolve(call, host_options=options)

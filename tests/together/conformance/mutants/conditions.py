@@ -1,0 +1,43 @@
+"""
+What broken hosts tell events and calls apart by.
+"""
+
+from __future__ import annotations
+
+from fal_core.batches import Batch
+from fal_core.errors import Cancelled, WorkerLost
+from fal_core.events import Event, Exited, Outcome
+from fal_core.hosts import Driver
+from fal_core.testing.recorders import Recorder
+from mutants.wrappers import Passing
+
+
+def is_error(event: Event) -> bool:
+    """Tell whether the function raised."""
+    return isinstance(event, Outcome) and event.raised
+
+
+def is_cancelled(event: Event) -> bool:
+    """Tell whether the call was cancelled."""
+    return isinstance(event, Exited) and isinstance(event.reason, Cancelled)
+
+
+def is_crash(event: Event) -> bool:
+    """Tell whether the worker was lost."""
+    return isinstance(event, Exited) and isinstance(event.reason, WorkerLost)
+
+
+def is_iterated(passing: Passing) -> bool:
+    """Tell whether the items of the call are iterated over."""
+    return passing.call.stream and not isinstance(passing.sink, Recorder)
+
+
+def is_submitted(passing: Passing) -> bool:
+    """Tell whether the call was submitted."""
+    watched = "watch" in repr(passing.sink) and not passing.call.stream
+    return isinstance(passing.sink, Batch) or watched
+
+
+def is_waited_for(passing: Passing) -> bool:
+    """Tell whether a thread waits for the call."""
+    return isinstance(passing.sink, Driver)

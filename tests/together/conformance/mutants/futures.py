@@ -1,0 +1,87 @@
+"""
+Hosts that break what futures and maps promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from fal_core.events import Event, Item, Outcome, Ready, State
+from fal_core_worker.seals import PLAIN_PREFIX, Sealed
+from fal_core_worker.slots import RAISED, VALUE
+from mutants.conditions import is_error, is_submitted
+from mutants.wrappers import Broken, Passing, with_outcomes
+
+
+@attrs.define(eq=False, slots=False)
+class ChangesBatches(Broken):
+    """Changes the outcomes of a batch."""
+
+    change_outcomes: Callable[[list[Any]], list[Any]]
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if isinstance(event, Item) and passing.call.batch:
+            event = with_outcomes(event, self.change_outcomes)
+        passing.send_on(event)
+
+
+def reverses(outcomes: list[Any]) -> list[Any]:
+    """Gives the outcomes of a batch in another order."""
+    return outcomes[::-1]
+
+
+def loses_the_last(outcomes: list[Any]) -> list[Any]:
+    """Loses the last outcome of a batch of several."""
+    return outcomes[:-1] if len(outcomes) > 1 else outcomes
+
+
+def hides_errors(outcomes: list[Any]) -> list[Any]:
+    """Takes errors in a batch for results that are None."""
+    return [(VALUE, None) if kind == RAISED else (kind, value) for kind, value in outcomes]
+
+
+class HidesErrorsOfItems(ChangesBatches):
+    """Takes errors of submitted calls for results that are None."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if is_error(event) and is_submitted(passing):
+            event = Outcome(Sealed(PLAIN_PREFIX + b"N."), False)
+        super().take(event, passing)
+
+
+class BreaksOffBatches(Broken):
+    """Takes what follows an error in a batch for failed with it."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if isinstance(event, Item) and passing.call.batch:
+            event = with_outcomes(event, _spread)
+        passing.send_on(event)
+
+
+def _spread(outcomes: list[Any]) -> list[Any]:
+    spread: list[Any] = []
+    for outcome in outcomes:
+        failed = spread and spread[-1][0] == RAISED
+        spread.append(spread[-1] if failed else outcome)
+    return spread
+
+
+class HidesErrorsOfSpawns(Broken):
+    """Takes errors of calls that nobody waits for to interest nobody."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if is_error(event) and type(passing.sink).__name__ == "SpawnSink":
+            event = Outcome(Sealed(PLAIN_PREFIX + b"N."), False)
+        passing.send_on(event)
+
+
+class SaysAllAreReady(Broken):
+    """Says of every call that it can be reached."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        passing.send_on(event)
+        if event == State("running"):
+            passing.send_on(Ready({"run": "http://127.0.0.1:9/"}))

@@ -1,0 +1,55 @@
+"""
+Hosts that break what calls to home promise.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from fal_core.calls import Call
+from fal_core.errors import UnsupportedError
+from fal_core.events import Event, Exited, HomeCall, Sink
+from fal_core.hosts import Execution
+from fal_core_worker import frames
+from fal_core_worker.seals import PLAIN_PREFIX
+from fal_host_local import LocalHost
+from mutants.wrappers import Broken, Passing, drop
+
+
+class RefusesHome(Broken):
+    """Knows no way home."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if isinstance(event, HomeCall):
+            passing.ended = True
+            passing.send_on(Exited(reason=UnsupportedError("local", "call home")))
+            passing.send_on = drop  # type: ignore[method-assign]
+            threading.Timer(0.1, lambda: passing.inner.cancel(0)).start()
+            return
+        passing.send_on(event)
+
+
+class HidesErrorsAtHome(Broken):
+    """Answers with None where a call at home raised."""
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        passing: Any = super().launch(call, sink)
+        send = passing.send
+
+        def changed(frame: Any) -> None:
+            if frame.kind == frames.HOME_RESULT and frame.b:
+                frame = frame._replace(b=0, payload=PLAIN_PREFIX + b"N.")
+            send(frame)
+
+        passing.send = changed
+        return passing  # type: ignore[no-any-return]
+
+
+class LeavesNoRoom(LocalHost):
+    """Counts workers that wait for a call at home among those at work."""
+
+    def _find_pool(self, call: Call) -> Any:
+        pool = super()._find_pool(call)
+        pool.call_away = lambda change: None  # type: ignore[method-assign]
+        return pool

@@ -1,0 +1,62 @@
+"""
+Hosts that break what options and environments promise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from fal_core.calls import Call
+from fal_core.environments import CurrentEnvironment
+from fal_core.errors import OptionError, UnsupportedError
+from fal_core.events import Sink
+from fal_core.hosts import Execution
+from fal_core.options import Options
+from fal_host_local import LocalHost
+from mutants.wrappers import Broken
+
+
+class DropsOptions(Broken):
+    """Keeps the options that it knows."""
+
+    @classmethod
+    def parse_options(cls, **config: Any) -> Options:
+        config.pop("machine_type", None)
+        config.pop("metadata", None)
+        return LocalHost.parse_options(**config)
+
+
+class RefusesOptions(Broken):
+    """Refuses options that it does not know."""
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        if call.host_options.metadata:
+            raise UnsupportedError("local", "use option 'metadata'")
+        return super().launch(call, sink)
+
+
+class BelievesOptions(Broken):
+    """Takes whatever options it is given."""
+
+    @classmethod
+    def parse_options(cls, **config: Any) -> Options:
+        try:
+            return LocalHost.parse_options(**config)
+        except OptionError:
+            return Options(environment={"kind": config.get("kind", "current")})
+
+
+class RunsItself(Broken):
+    """Writes ``run`` anew, and forgets half of it."""
+
+    def run(self, func: Any, options: Any, args: Any, kwargs: Any, *more: Any) -> Any:
+        return super().run(func, options, args, {}, *more)
+
+
+class IgnoresEnvironments(Broken):
+    """Runs everything in the Python that is there."""
+
+    def change(self, call: Call) -> Call:
+        return attrs.evolve(call, environment=CurrentEnvironment())
