@@ -11,7 +11,7 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -425,7 +425,7 @@ class Catalog:
         header, parts = full.message
         if len(request.files):
             folder = self.folder / runner.id
-            folder.mkdir(parents=True, mode=0o700)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             files = [(each.hash, each.relative_path) for each in request.files]
             await self.files.place(spec.owner, files, folder)
             header["directory"] = str(folder)
@@ -449,17 +449,24 @@ class Catalog:
         def launch(changed: Callable[[Runner], None]) -> Runner:
             spec, _ = self._specs[revision_id]
             spec = attrs.evolve(spec, startup_timeout=timeout or spec.startup_timeout)
-            runner = self.launchpad.launch(spec, self._noting(changed), lifetime="detached")
+
+            async def keep(runner: Runner) -> None:
+                await self._keep(runner, revision_id, owner, alias)
+
+            runner = self.launchpad.launch(
+                spec, self._noting(changed), lifetime="detached", before=keep
+            )
             runner.revision = revision_id
-
-            async def load() -> Message:
-                return await self.load(await self.request_of(revision_id), spec, runner)
-
-            runner.serve(load)
-            self._spawn(self._keep(runner, owner, alias))
+            runner.serve(self._loader(revision_id, runner))
             return runner
 
         return Pool(scaling, launch)
+
+    def _loader(self, revision_id: str, runner: Runner) -> Callable[[], Awaitable[Message]]:
+        async def load() -> Message:
+            return await self.load(await self.request_of(revision_id), runner.spec, runner)
+
+        return load
 
     def _noting(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
         """
@@ -475,15 +482,15 @@ class Catalog:
 
         return note
 
-    async def _keep(self, runner: Runner, owner: str, alias: str) -> None:
+    async def _keep(self, runner: Runner, revision_id: str, owner: str, alias: str) -> None:
         """
-        Keep what finds a runner again, once its host has it.
+        Keep what finds a runner again, before its host has it.
         """
         row = {
             "id": runner.id,
             "account_id": owner,
             "alias": alias,
-            "revision": runner.revision,
+            "revision": revision_id,
             "token": runner.token,
             "reference": f"runner-{runner.id}",
             "machine_type": runner.spec.machine_type,
@@ -644,7 +651,10 @@ class Catalog:
                 continue
             runner.revision = row.revision
             pool.adopt(runner)
-            if not current:
+            if current:
+                # It may have been launched, and not told what to serve.
+                runner.serve(self._loader(row.revision, runner))
+            else:
                 self._spawn(_drain_when_found(runner))
 
     async def _gone(self, runner_id: str) -> None:

@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from fal_core.events import Exited, Log
 from fal_core.hosts import Host
 from fal_core.options import Gateway
 from fal_core.plugins import find_environment, find_host
+from fal_server.errors import Refusal
 from fal_server.logs import LogLine, Logs
 from fal_server.runners import AGENT_REQUIREMENTS, Runner, RunnerSpec, make_runner_id
 
@@ -42,7 +43,7 @@ class Launchpad:
         self.host: Host[Any, Any] = find_host(machine)
         self._logs = logs
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
-        self._sealed: dict[tuple[str, ...], Any] = {}
+        self._tasks: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
         self._paths: dict[str, tuple[str, ...]] = {}
         self._session: aiohttp.ClientSession | None = None
@@ -79,6 +80,7 @@ class Launchpad:
         *,
         lifetime: Lifetime = "attached",
         starting_request: str = "",
+        before: Callable[[Runner], Awaitable[None]] | None = None,
     ) -> Runner:
         """
         Start a runner, and return it at once.
@@ -90,13 +92,32 @@ class Launchpad:
                 host has such.
 
             starting_request: What its lines belong to until it has requests.
+
+            before: What is done first. A runner that outlives this process is written
+                down before there is one.
         """
         if lifetime == "detached" and not self.host.capabilities.detach:
             lifetime = "attached"
         runner = self._make_runner(make_runner_id(), spec, secrets.token_hex(16), changed)
         runner.starting_request = starting_request
-        runner.loop.run_in_executor(self._threads, self._launch, runner, lifetime)
+        task = asyncio.ensure_future(self._launch_after(runner, lifetime, before))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return runner
+
+    async def _launch_after(
+        self,
+        runner: Runner,
+        lifetime: Lifetime,
+        before: Callable[[Runner], Awaitable[None]] | None,
+    ) -> None:
+        if before is not None:
+            try:
+                await before(runner)
+            except Refusal as refusal:
+                self._refuse(runner, str(refusal))
+                return
+        await runner.loop.run_in_executor(self._threads, self._launch, runner, lifetime)
 
     def attach(
         self,
@@ -161,15 +182,15 @@ class Launchpad:
             call = self._make_call(runner, lifetime)
             execution = self.host.launch(call, runner.take)
         except FalCoreError as error:
-            self._refuse(runner, error)
+            self._refuse(runner, str(error))
         except Exception as error:
-            self._refuse(runner, FalCoreError(f"{type(error).__name__}: {error}"))
+            self._refuse(runner, f"{type(error).__name__}: {error}")
         else:
             runner.execution, runner.reference = execution, execution.reference
             runner.loop.call_soon_threadsafe(runner.launched)
 
-    def _refuse(self, runner: Runner, error: FalCoreError) -> None:
-        runner.reason = str(error)
+    def _refuse(self, runner: Runner, sentence: str) -> None:
+        runner.reason = sentence
         runner.take(Exited())
 
     def _make_call(self, runner: Runner, lifetime: Lifetime) -> Call:

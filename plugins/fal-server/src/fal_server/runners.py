@@ -371,6 +371,8 @@ class Runner:
                     size = int.from_bytes(await response.content.readexactly(8), "little")
                     message = await response.content.readexactly(size)
                     header, _ = unpack(message)
+                    if "serving" in header:
+                        return
                     if "urls" in header:
                         self._take_urls(header["urls"])
                     else:

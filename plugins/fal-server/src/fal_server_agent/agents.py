@@ -23,6 +23,9 @@ from fal_server_agent.tracing import mark_requests
 #: The port that a server takes which was not told another.
 _USUAL_PORT = 8080
 
+#: Seconds after which an agent ends that nobody has asked for anything.
+_UNUSED = 600.0
+
 #: The largest message, in bytes.
 _LARGEST = 1 << 31
 
@@ -74,6 +77,7 @@ class Desk:
         self._setups: dict[str, Any] = {}
         self._threads = ThreadPoolExecutor(1, "call")
         self._served: asyncio.Task[bytes] | None = None
+        self._used = False
 
     async def run(self) -> None:
         """
@@ -82,12 +86,18 @@ class Desk:
         server = await asyncio.start_server(self._take, "127.0.0.1", 0, limit=1 << 20)
         port = server.sockets[0].getsockname()[1]
         services.announce({"control": f"http://127.0.0.1:{port}"})
+        waiting = asyncio.get_running_loop().call_later(_UNUSED, self._end_unused)
         try:
             await self._ended.wait()
         finally:
+            waiting.cancel()
             server.close()
         if self._served is not None and not self._served.done():
             await asyncio.wait([self._served])
+
+    def _end_unused(self) -> None:
+        if not self._used:
+            self.drain()
 
     def drain(self) -> None:
         """
@@ -105,7 +115,9 @@ class Desk:
                 shown = headers.get(TOKEN_HEADER, "")
                 if not hmac.compare_digest(shown.encode(), self._token.encode()):
                     _respond(writer, b"", status="403 Forbidden")
-                elif path == "/serve":
+                    continue
+                self._used = True
+                if path == "/serve":
                     await self._serve(writer, body)
                     return
                 else:
@@ -190,12 +202,14 @@ class Desk:
 
         It is served on where the plane goes away meanwhile.
         """
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
         if self._served is not None:
-            _respond(writer, outcomes.failed("This agent serves already."))
+            # A plane that was started again cannot know.
+            _tell(writer, pack({"serving": True}))
+            await writer.drain()
             return
         header, parts = unpack(body)
         _settle(header)
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
         task = self._served = asyncio.create_task(self._serve_now(header, parts, writer))
         outcome = await asyncio.shield(task)
         _tell(writer, outcome)
