@@ -122,6 +122,8 @@ def test_content_that_is_not_what_it_says(plane):
         answer = send(client, b"something else", hash=hash)
         assert answer.status_code == 422
         assert missing(client, hash) == [hash]
+    kept = hash_of(b"something else")
+    assert not plane.plane.blobs.path_of(kept).exists()
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ class Blobs:
         path = self._uploads / f"{secrets.token_hex(16)}.one"
         try:
             await _receive(chunks, path, largest)
-            return await asyncio.to_thread(self._adopt, [path], "")
+            return await asyncio.to_thread(self._adopt, [path])
         finally:
             path.unlink(missing_ok=True)
 
@@ -121,7 +121,9 @@ class Blobs:
         finally:
             path.unlink(missing_ok=True)
 
-    async def complete(self, id: str, numbers: Sequence[int], *, suffix: str = "") -> Blob:
+    async def complete(
+        self, id: str, numbers: Sequence[int], *, suffix: str = "", digest: str | None = None
+    ) -> Blob:
         """
         Make one content of the parts, in the order of their *numbers*, and keep it.
 
@@ -132,6 +134,8 @@ class Blobs:
             NotFound: There is no such upload, or a part is missing.
 
             TooLarge: It is too large.
+
+            Invalid: It has another *digest* than it was said to have; it is not kept.
         """
         folder = self._folder_of(id)
         paths = [folder / str(number) for number in numbers]
@@ -139,7 +143,7 @@ class Blobs:
             raise NotFound("A part of the upload is missing.")
         if sum(path.stat().st_size for path in paths) > LARGEST_FILE:
             raise TooLarge(f"A file has at most {LARGEST_FILE} bytes.")
-        return await asyncio.to_thread(self._adopt, paths, suffix)
+        return await asyncio.to_thread(self._adopt, paths, suffix, digest)
 
     def cancel(self, id: str) -> None:
         """
@@ -168,7 +172,9 @@ class Blobs:
             raise NotFound("There is no such upload.")
         return folder
 
-    def _adopt(self, parts: Sequence[Path], suffix: str) -> Blob:
+    def _adopt(
+        self, parts: Sequence[Path], suffix: str = "", expected: str | None = None
+    ) -> Blob:
         """
         Join *parts*, and keep the whole under its digest.
         """
@@ -185,6 +191,8 @@ class Blobs:
                 target.flush()
                 os.fsync(target.fileno())
             digest.update(suffix.encode())
+            if expected not in {None, digest.hexdigest()}:
+                raise Invalid("What was sent does not have the hash that it should have.")
             final = self.path_of(digest.hexdigest())
             with _translated():
                 final.parent.mkdir(exist_ok=True, mode=0o700)

@@ -187,7 +187,7 @@ class Splice(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._other is None:
             self._waiting.append(data)
-        else:
+        elif not self._other.is_closing():
             self._other.write(data)
 
     def eof_received(self) -> bool:
@@ -200,7 +200,7 @@ class Splice(asyncio.Protocol):
             self._other.close()
 
     def pause_writing(self) -> None:
-        if self._other is not None:
+        if self._other is not None and not self._other.is_closing():
             self._other.pause_reading()
 
     def resume_writing(self) -> None:
@@ -231,7 +231,8 @@ class Splice(asyncio.Protocol):
         for data in self._waiting:
             other.write(data)
         self._waiting.clear()
-        here.resume_reading()
+        if not here.is_closing():
+            here.resume_reading()
 
 
 class Far(asyncio.Protocol):
@@ -243,13 +244,15 @@ class Far(asyncio.Protocol):
         self._near = near
 
     def data_received(self, data: bytes) -> None:
-        self._near.write(data)
+        if not self._near.is_closing():
+            self._near.write(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._near.close()
 
     def pause_writing(self) -> None:
-        self._near.pause_reading()
+        if not self._near.is_closing():
+            self._near.pause_reading()
 
     def resume_writing(self) -> None:
         if not self._near.is_closing():

@@ -4,8 +4,10 @@ Uploads: files that accounts have sent, for their applications and for others to
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -103,9 +105,7 @@ class AppFiles:
 
             NotFound: There is no such upload, or a part is missing.
         """
-        blob = await self._blobs.complete(upload, parts, suffix=str(mode))
-        if blob.digest != hash:
-            raise Invalid("What was sent does not have the hash that it was said to have.")
+        blob = await self._blobs.complete(upload, parts, suffix=str(mode), digest=hash)
 
         def write(connection: sa.Connection) -> None:
             chosen = (app_files.c.account_id == account_id) & (app_files.c.hash == hash)
@@ -127,10 +127,7 @@ class AppFiles:
         self, account_id: str, files: Iterable[tuple[str, str]], folder: Path
     ) -> None:
         """
-        Put *files*, pairs of a hash and a relative path, into *folder*.
-
-        They are links to what is kept where that is possible, and nobody may write to
-        them.
+        Put copies of *files*, pairs of a hash and a relative path, into *folder*.
 
         Raises:
             Invalid: A path leads out of *folder*.
@@ -151,15 +148,17 @@ class AppFiles:
 
         modes = await self._store.read(read)
         for hash, path in wanted:
-            self._copy(hash, folder / path, modes[hash])
+            await asyncio.to_thread(self._copy, hash, folder / path, modes[hash])
 
     def _copy(self, hash: str, target: Path, mode: int) -> None:
+        """
+        Copy a file: one that an application changes must not change for others.
+        """
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A file that an application changes must not change for others.
-        content = self._blobs.path_of(hash).read_bytes()
-        file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(file, "wb") as stream:
-            stream.write(content)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        file = os.open(target, flags, 0o600)
+        with os.fdopen(file, "wb") as stream, self._blobs.path_of(hash).open("rb") as content:
+            shutil.copyfileobj(content, stream, 1 << 20)
             os.fchmod(stream.fileno(), stat.S_IMODE(mode) & 0o777 | stat.S_IRUSR)
 
 
