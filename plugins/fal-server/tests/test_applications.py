@@ -16,6 +16,7 @@ import pytest
 APP = """
 import asyncio, os
 import fal
+from fal.exceptions import FieldException
 from pydantic import BaseModel
 
 class Input(BaseModel):
@@ -39,7 +40,7 @@ class Echo(fal.App, keep_alive=300, max_concurrency=3, max_multiplexing=2):
 
     @fal.endpoint("/fail")
     def fail(self, input: Input) -> dict:
-        raise fal.exceptions.FieldException("n", "is wrong", status_code=422)
+        raise FieldException("n", "is wrong")
 
     @fal.endpoint("/stream")
     async def stream(self, input: Input):
