@@ -278,7 +278,7 @@ def test_queue(applied, deploy):
         """
     )
     assert (sdk, result, completed) == (5, 6, "Completed")
-    assert logs == ["echoing 6"]
+    assert logs[0] == "echoing 6"
     assert cancelled == "The request was cancelled."
 
 

@@ -77,6 +77,7 @@ class Pool:
     _not_before: float = 0.0
     _timer: asyncio.TimerHandle | None = None
     _adjusting: bool = False
+    _again: bool = False
 
     # -- requests ----------------------------------------------------------------------
 
@@ -201,15 +202,19 @@ class Pool:
         """
         Give requests to runners, and start and end runners as the settings say.
         """
+        self._again = True
         if self._adjusting:
             return
         self._adjusting = True
         try:
-            self._assign()
-            if self.closed:
-                self._wind_down()
-            else:
-                self._scale()
+            # What is done here changes runners, which asks for it once more.
+            while self._again:
+                self._again = False
+                self._assign()
+                if self.closed:
+                    self._wind_down()
+                else:
+                    self._scale()
         finally:
             self._adjusting = False
 
