@@ -7,10 +7,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +24,8 @@ import httpx
 import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
+from fal_core.events import Exited
+from fal_host_local import LocalHost
 from fal_server.accounts import add_member, make_account
 from fal_server.directories import DataDirectory
 from fal_server.keys import make_key
@@ -307,3 +312,98 @@ def clients(
             pytest.skip(f"{wanted} cannot be installed: {done.stderr.strip()[-500:]}")
     (folder / "home").mkdir()
     return Clients(folder)
+
+
+def end_runners(data: Path) -> None:
+    """
+    End the runners that outlive the server of *data*, and wait until they are gone.
+    """
+    with sqlite3.connect(data / "state.db") as connection:
+        found = connection.execute("select reference from runners").fetchall()
+    references = {reference for (reference,) in found}
+    host = LocalHost()
+    running = [
+        each.reference
+        for each in host.executions()
+        if each.reference in references and not each.ended
+    ]
+    ended = [threading.Event() for _ in running]
+    for reference, event in zip(running, ended, strict=True):
+
+        def take(happened: Any, event: threading.Event = event) -> None:
+            if isinstance(happened, Exited):
+                event.set()
+
+        host.attach(reference, take).cancel(0)
+    for event in ended:
+        assert event.wait(PATIENCE)
+    host.close()
+
+
+class Applied:
+    """
+    A server that the released clients run and deploy on.
+    """
+
+    def __init__(self, data: Path, launch: Callable[..., Program], clients: Clients) -> None:
+        self.data = data
+        self.clients = clients
+        self._launch = launch
+        self.start()
+
+    def start(self) -> None:
+        """
+        Start the server, once more where it has ended.
+        """
+        ports = [] if not hasattr(self, "variables") else ["--port", self._port()]
+        self.program = self._launch(self.data, "--webhook-network", "127.0.0.0/8", *ports)
+        variables = dict(self.program.wait_until_ready())
+        self.variables = variables | {"FAL_KEY": DataDirectory(self.data).read_key()}
+
+    def fal(self, *arguments: str, check: bool = True) -> str:
+        """
+        Run the command line.
+        """
+        return self.clients.fal(*arguments, variables=self.variables, check=check)
+
+    def python(self, code: str) -> Any:
+        """
+        Run *code* of a client, and return the JSON of the last line it prints.
+        """
+        file = self.data.parent / f"client{secrets.token_hex(4)}.py"
+        file.write_text(textwrap.dedent(code))
+        source = f"import runpy; runpy.run_path({str(file)!r}, run_name='__main__')"
+        lines = self.clients._run(
+            [str(self.clients.folder / "bin" / "python"), "-c", source],
+            self.variables,
+            check=True,
+        ).splitlines()
+        told = [line for line in lines if line.startswith("JSON ")]
+        return json.loads(told[-1].removeprefix("JSON "))
+
+    def client(self, door: str = "FAL_RUN_HOST") -> httpx.Client:
+        """
+        Return an HTTP client of a gateway, with the key of the owner.
+        """
+        return httpx.Client(
+            base_url=f"http://{self.variables[door]}",
+            headers={"Authorization": f"Key {self.variables['FAL_KEY']}"},
+            timeout=PATIENCE,
+            trust_env=False,
+        )
+
+    def _port(self) -> str:
+        return self.variables["FAL_GRPC_HOST"].rpartition(":")[2]
+
+
+@pytest.fixture(scope="module")
+def applied(
+    tmp_path_factory: pytest.TempPathFactory, launch_program: Any, clients: Clients
+) -> Iterator[Applied]:
+    """
+    A server for what runs, whose runners are ended with the module.
+    """
+    server = Applied(tmp_path_factory.mktemp("applied") / "data", launch_program, clients)
+    yield server
+    server.program.end()
+    end_runners(server.data)

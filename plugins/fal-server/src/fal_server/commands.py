@@ -56,6 +56,12 @@ for _command in (users, teams, keys, login):
     help="The URL of another database than a file in the directory.",
 )
 @click.option("--name", "names", multiple=True, help="What clients call this machine.")
+@click.option(
+    "--webhook-network",
+    "webhook_networks",
+    multiple=True,
+    help="A private network that webhooks may reach, as in 10.0.0.0/8.",
+)
 @click.option("--owner", default="owner", show_default=True, help="The first user.")
 @click.option("--verbose", is_flag=True, help="Log every refusal too.")
 def start(data: Path | None, verbose: bool, **settings: Any) -> None:

@@ -12,6 +12,7 @@ import ssl
 import tempfile
 import time
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ import sqlalchemy as sa
 from aiohttp import web
 from isolate_proto.configuration import GRPC_OPTIONS
 
-from fal_server.account_routes import AccountRoutes
+from fal_server.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
 from fal_server.accounts import list_accounts, make_account
+from fal_server.application_calls import ApplicationCalls
+from fal_server.applications import Catalog
 from fal_server.blobs import Blobs
 from fal_server.certificates import server_context
 from fal_server.connections import start_http
@@ -31,21 +34,30 @@ from fal_server.directories import DataDirectory
 from fal_server.doors import Door, ProtocolFactory
 from fal_server.environments import Environments
 from fal_server.errors import Refusal, ServerError
+from fal_server.forwarding import Forwarder
+from fal_server.gateways import RunGateway, SocketGateway, serve_gateway
 from fal_server.identities import Identity
 from fal_server.key_calls import KeyCalls
 from fal_server.keys import NewKey, make_key
+from fal_server.launching import Launchpad
 from fal_server.log_routes import LogRoutes
 from fal_server.logs import KEPT, Logs
 from fal_server.metrics import Metrics
 from fal_server.permissions import PRESETS
+from fal_server.queue_gateway import QueueGateway
+from fal_server.queues import Queue
+from fal_server.requests import Requests
 from fal_server.rest import OpenRoute, make_application
+from fal_server.runs import RunCalls
 from fal_server.settings import ServerSettings
 from fal_server.stage_calls import StageCalls
 from fal_server.state import Store
 from fal_server.tokens import Tokens, read_key
 from fal_server.upload_routes import AppFileRoutes, Base, StorageRoutes
 from fal_server.uploads import AppFiles, StoredFiles
+from fal_server.urls import Urls
 from fal_server.vaults import Vault, remove_secrets
+from fal_server.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +96,10 @@ class ControlPlane:
     stored_files: StoredFiles
     first_key: NewKey | None = None
     ports: dict[str, int] = attrs.field(factory=dict)
+    launchpad: Launchpad = attrs.field(init=False)
+    catalog: Catalog = attrs.field(init=False)
+    runs: RunCalls = attrs.field(init=False)
+    queue: Queue = attrs.field(init=False)
     _base: Base = attrs.field(init=False)
     _tls: ssl.SSLContext | None = None
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
@@ -91,6 +107,22 @@ class ControlPlane:
     def __attrs_post_init__(self) -> None:
         local = self.settings.host in {"127.0.0.1", "::1"}
         self._base = Base(self.settings.host, local=local)
+        self.launchpad = Launchpad(self.settings.machine, self.logs)
+        self.catalog = Catalog(
+            store=self.store,
+            vault=self.vault,
+            files=self.files,
+            launchpad=self.launchpad,
+            urls=Urls(host=self.settings.host, ports=self.ports),
+            folder=self.directory.path / "runners",
+        )
+        self.runs = RunCalls(self.launchpad, self.catalog)
+        requests = Requests(self.store)
+        networks = [ip_network(each) for each in self.settings.webhook_networks]
+        key = read_key(self.directory, "webhooks.key")
+        self.queue = Queue(
+            Forwarder(self.catalog, self.identity), requests, Webhooks(requests, key, networks)
+        )
 
     @classmethod
     def create(cls, settings: ServerSettings) -> ControlPlane:
@@ -132,6 +164,10 @@ class ControlPlane:
         """
         self._ends.callback(self.store.close)
         self._ends.push_async_callback(self.logs.flush)
+        self._ends.push_async_callback(self.launchpad.close)
+        self._ends.push_async_callback(self.catalog.close)
+        self._ends.callback(self.runs.close)
+        self._ends.push_async_callback(self.queue.close)
         try:
             names = [*self.settings.names, *self._own_names()]
             self._tls = server_context(self.directory, names)
@@ -140,6 +176,8 @@ class ControlPlane:
             await self._open_door("api", http, grpc_socket=socket_path)
             self._base.port = self.ports["api"]
             await self._open_gateways()
+            await self.catalog.start()
+            await self.queue.start()
             metrics = await self._start_http(self.metrics.make_application())
             await self._open_door("metrics", metrics)
         except BaseException:
@@ -163,6 +201,8 @@ class ControlPlane:
             self.metrics,
             KeyCalls(self.store, self.identity),
             StageCalls(self.environments, self.vault),
+            self.runs,
+            ApplicationCalls(self.launchpad, self.catalog),
         )
 
     def _make_api(self) -> web.Application:
@@ -177,6 +217,8 @@ class ControlPlane:
             [
                 OpenRoute("GET", "/health", _healthy),
                 *AccountRoutes(self.store).routes(),
+                *ApplicationRoutes(self.catalog, self.queue).routes(),
+                *RunnerRoutes(self.catalog).routes(),
                 *LogRoutes(self.logs).routes(),
                 *AppFileRoutes(self.files, self.blobs).routes(),
                 *storage.routes(),
@@ -187,6 +229,15 @@ class ControlPlane:
         """
         Open the doors of the gateways.
         """
+        forwarder = self.queue.forwarder
+        for name, gateway in (
+            ("run", RunGateway(forwarder)),
+            ("queue", QueueGateway(forwarder, self.queue, self.logs, self.catalog.urls)),
+            ("ws", SocketGateway(forwarder)),
+        ):
+            http = serve_gateway(gateway.answer)
+            self._ends.push_async_callback(http.shutdown, self.settings.drain)
+            await self._open_door(name, http)
 
     async def _start_grpc(self) -> str:
         """
@@ -243,6 +294,7 @@ class ControlPlane:
             try:
                 await asyncio.to_thread(self.blobs.drop_abandoned)
                 await self.stored_files.drop_expired()
+                await self.queue.requests.forget()
                 await self.logs.forget(before=time.time() - KEPT)
             except (OSError, Refusal):
                 logger.exception("What has expired could not be dropped")

@@ -39,6 +39,9 @@ class ServerSettings:
 
         names: What clients call this machine, beside ``localhost`` and *host*.
 
+        webhook_networks: Networks that webhooks may reach beside the public ones, as in
+            ``10.0.0.0/8``.
+
         owner: The nickname of the user that the first start makes.
 
         drain: Seconds that requests have to finish once the server is told to end.
@@ -54,6 +57,7 @@ class ServerSettings:
     machine: str = "local"
     database: str | None = None
     names: tuple[str, ...] = ()
+    webhook_networks: tuple[str, ...] = ()
     owner: str = "owner"
     drain: float = 10.0
 

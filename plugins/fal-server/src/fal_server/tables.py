@@ -6,10 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fal_server import accounts, environments, keys, logs, uploads, vaults
+from fal_server import (
+    accounts,
+    applications,
+    environments,
+    keys,
+    logs,
+    requests,
+    uploads,
+    vaults,
+)
 
 #: The modules that declare tables.
-MODULES = (accounts, environments, keys, logs, uploads, vaults)
+MODULES = (accounts, applications, environments, keys, logs, requests, uploads, vaults)
 
 
 def declared() -> Collection[str]:

@@ -1,0 +1,300 @@
+"""
+The procedures for applications, their aliases and their runners.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import attrs
+from google.protobuf.struct_pb2 import Struct
+from isolate_proto import (
+    AliasInfo,
+    ApplicationInfo,
+    DeleteAliasResult,
+    DeleteApplicationResult,
+    KillRunnerResponse,
+    ListAliasesResult,
+    ListAliasRunnersResponse,
+    ListApplicationsResult,
+    ListRunnersResponse,
+    RegisterApplicationRequest,
+    RegisterApplicationResult,
+    RegisterApplicationResultType,
+    RolloutApplicationResult,
+    RunnerInfo,
+    SetAliasResult,
+    StopRunnerResponse,
+    UpdateApplicationResult,
+)
+from isolate_proto import controller_pb2 as wire
+
+from fal_core.errors import FalCoreError
+from fal_core.events import Log
+from fal_server.applications import Application, Catalog, Revision, full_alias
+from fal_server.callers import Caller
+from fal_server.errors import Invalid, NotFound
+from fal_server.launching import Launchpad
+from fal_server.messages import to_timestamp
+from fal_server.runners import Runner
+from fal_server.runs import line_of, to_log
+from fal_server.scaling import Scaling
+from fal_server.specs import check_name, read_spec
+
+#: What is told of a runner, by how far it is.
+_STATES = {
+    "pending": RunnerInfo.PENDING,
+    "building": RunnerInfo.DOCKER_PULL,
+    "setup": RunnerInfo.SETUP,
+    "running": RunnerInfo.RUNNING,
+    "draining": RunnerInfo.DRAINING,
+    "terminated": RunnerInfo.TERMINATED,
+}
+
+
+class ApplicationCalls:
+    """
+    Answers the procedures for applications, their aliases and their runners.
+    """
+
+    def __init__(self, launchpad: Launchpad, catalog: Catalog) -> None:
+        self._launchpad = launchpad
+        self._catalog = catalog
+
+    async def RegisterApplication(
+        self, request: RegisterApplicationRequest, caller: Caller
+    ) -> AsyncIterator[RegisterApplicationResult]:
+        """
+        Build what an application needs, keep it, and have its alias stand for it.
+        """
+        spec = read_spec(request, caller)
+        if spec.port is None:
+            request.machine_requirements.exposed_port = 8080
+        alias = check_name(full_alias(request.application_name, request.environment_name))
+        lines: asyncio.Queue[Log | None] = asyncio.Queue()
+        cancelled = threading.Event()
+        task = asyncio.ensure_future(
+            self._launchpad.build(spec.environment, lines.put_nowait, cancelled)
+        )
+        task.add_done_callback(lambda _: lines.put_nowait(None))
+        try:
+            while (line := await lines.get()) is not None:
+                yield RegisterApplicationResult(logs=[to_log(line_of(line))])
+            try:
+                await task
+            except FalCoreError as error:
+                raise Invalid(str(error)) from error
+        finally:
+            cancelled.set()
+        rolling = True
+        if request.HasField("deployment_strategy"):
+            rolling = request.deployment_strategy == wire.ROLLING
+        application = await self._catalog.register(caller, request, alias, rolling=rolling)
+        yield RegisterApplicationResult(
+            result=RegisterApplicationResultType(application_id=application.revision),
+            service_urls=self._catalog.urls.service_urls(caller.nickname, alias),
+            env_id=spec.environment.key,
+        )
+
+    async def UpdateApplication(self, request: Any, caller: Caller) -> UpdateApplicationResult:
+        """
+        Change how an application scales.
+        """
+        application = self._catalog.of(
+            caller, request.application_name, request.environment_name
+        )
+        await self._catalog.set_scaling(application, application.scaling.changed(request))
+        return UpdateApplicationResult(alias_info=_describe(application))
+
+    async def ListApplications(self, request: Any, caller: Caller) -> ListApplicationsResult:
+        """
+        Return the revisions of the account.
+        """
+        found = await self._catalog.list_revisions(
+            caller.user_id, request.application_name or None, request.environment_name or None
+        )
+        return ListApplicationsResult(
+            applications=[self._describe_revision(each, caller) for each in found]
+        )
+
+    async def DeleteApplication(self, request: Any, caller: Caller) -> DeleteApplicationResult:
+        """
+        Remove a revision.
+        """
+        await self._catalog.delete_revision(caller, request.application_id)
+        return DeleteApplicationResult()
+
+    async def RolloutApplication(
+        self, request: Any, caller: Caller
+    ) -> RolloutApplicationResult:
+        """
+        Replace the runners of an application by new ones.
+        """
+        application = self._catalog.of(
+            caller, request.application_name, request.environment_name
+        )
+        self._catalog.rollout(application, force=request.force)
+        return RolloutApplicationResult()
+
+    async def SetAlias(self, request: Any, caller: Caller) -> SetAliasResult:
+        """
+        Have an alias stand for another revision.
+        """
+        alias = check_name(full_alias(request.alias, request.environment_name))
+        application = await self._catalog.set_alias(
+            caller,
+            alias,
+            request.revision,
+            request.auth_mode if request.HasField("auth_mode") else None,
+            not request.HasField("deployment_strategy")
+            or request.deployment_strategy == wire.ROLLING,
+        )
+        return SetAliasResult(alias_info=_describe(application))
+
+    async def DeleteAlias(self, request: Any, caller: Caller) -> DeleteAliasResult:
+        """
+        Remove an alias.
+        """
+        application = self._catalog.of(caller, request.alias, request.environment_name)
+        await self._catalog.delete_alias(application)
+        return DeleteAliasResult(revision=application.revision)
+
+    async def ListAliases(self, request: Any, caller: Caller) -> ListAliasesResult:
+        """
+        Return the aliases of the account.
+        """
+        wanted = request.environment_name or "main"
+        return ListAliasesResult(
+            aliases=[
+                _describe(each)
+                for each in self._catalog.list_of(caller.user_id)
+                if not each.ephemeral and each.environment == wanted
+            ]
+        )
+
+    # -- runners -----------------------------------------------------------------------
+
+    async def ListAliasRunners(self, request: Any, caller: Caller) -> ListAliasRunnersResponse:
+        """
+        Return the runners of an application.
+        """
+        application = self._catalog.of(caller, request.alias, request.environment_name)
+        return ListAliasRunnersResponse(runners=_describe_runners(application, request))
+
+    async def ListRunners(self, request: Any, caller: Caller) -> ListRunnersResponse:
+        """
+        Return the runners of the account.
+        """
+        found = self._catalog.list_of(caller.user_id)
+        return ListRunnersResponse(
+            runners=[info for each in found for info in _describe_runners(each, request)]
+        )
+
+    async def StopRunner(self, request: Any, caller: Caller) -> StopRunnerResponse:
+        """
+        Let a runner finish what it has, and end; another comes first, where asked for.
+        """
+        application, runner = self._find(request.runner_id, caller)
+        if request.replace_first:
+            other = application.pool.start_one()
+            await other.ready.wait()
+            if other.phase != "running":
+                raise Invalid(f"Its replacement could not be started. {other.reason}")
+        runner.drain()
+        application.pool.adjust()
+        return StopRunnerResponse()
+
+    async def KillRunner(self, request: Any, caller: Caller) -> KillRunnerResponse:
+        """
+        End a runner now.
+        """
+        _, runner = self._find(request.runner_id, caller)
+        runner.kill()
+        return KillRunnerResponse()
+
+    def _find(self, runner_id: str, caller: Caller) -> tuple[Application, Runner]:
+        for application in self._catalog.list_of(caller.user_id):
+            for runner in application.runners:
+                if runner.id == runner_id:
+                    return application, runner
+        raise NotFound(f"Runner {runner_id[:80]!r} was not found.")
+
+    def _describe_revision(self, revision: Revision, caller: Caller) -> ApplicationInfo:
+        active = sum(
+            runner.revision == revision.id
+            for application in self._catalog.list_of(caller.user_id)
+            for runner in application.runners
+        )
+        return ApplicationInfo(
+            application_id=revision.id,
+            created_at=to_timestamp(revision.created_at),
+            active_runners=active,
+            environment_name=revision.environment,
+            **_scaling_fields(revision.scaling),
+        )
+
+
+def _describe(application: Application) -> AliasInfo:
+    return AliasInfo(
+        alias=application.alias,
+        revision=application.revision,
+        auth_mode=application.auth_mode,  # type: ignore[arg-type]
+        active_runners=sum(runner.is_alive for runner in application.runners),
+        environment_name=application.environment,
+        is_rolling=application.rolling is not None,
+        **_scaling_fields(application.scaling),
+    )
+
+
+def _scaling_fields(scaling: Scaling) -> dict[str, Any]:
+    fields = {
+        name: value
+        for name, value in attrs.asdict(scaling, recurse=False).items()
+        if value is not None
+    }
+    fields["valid_regions"] = fields.pop("regions")
+    fields["scaling_delay_seconds"] = int(fields.pop("scaling_delay"))
+    fields["keep_alive"] = int(fields["keep_alive"])
+    return fields
+
+
+def _describe_runners(application: Application, request: Any) -> list[RunnerInfo]:
+    since = request.start_time.seconds if request.HasField("start_time") else 0
+    return [
+        _describe_runner(application, runner)
+        for runner in application.runners
+        if runner.started_at >= since and (request.list_pending or runner.phase == "running")
+    ]
+
+
+def _describe_runner(application: Application, runner: Runner) -> RunnerInfo:
+    leases = Struct()
+    leases.update(
+        {
+            "leases": [
+                {"request_id": id, "leased_at_epoch": lease[0], "caller_user_id": lease[1]}
+                for id, lease in runner.requests.items()
+            ]
+        }
+    )
+    state = _STATES[runner.phase]
+    if runner.phase == "running" and not runner.in_flight:
+        state = RunnerInfo.IDLE
+    info = RunnerInfo(
+        runner_id=runner.id,
+        in_flight_requests=runner.in_flight,
+        uptime=(runner.ended_at or time.time()) - runner.started_at,
+        revision=runner.revision,
+        alias=application.alias,
+        external_metadata=leases,
+        state=state,
+        machine_type=runner.spec.machine_type,
+    )
+    if runner.phase == "running" and not runner.in_flight:
+        idle = time.monotonic() - runner.idle_since
+        info.expiration_countdown = max(0, int(application.scaling.keep_alive - idle))
+    return info

@@ -1,0 +1,207 @@
+"""
+Forwarding: one request, from who sent it to a runner and back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+import attrs
+from isolate_proto import controller_pb2 as wire
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from fal_server.applications import Application, Catalog
+from fal_server.callers import Caller
+from fal_server.errors import Invalid, NotFound, Refusal
+from fal_server.identities import Identity
+from fal_server.runners import Runner
+
+Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+
+#: Headers that belong to one connection, and those of which a runner is told nothing.
+_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_OURS = _HOP | {"authorization", "host", "content-length", "expect", "cookie"}
+
+REQUEST_ID = "x-fal-request-id"
+START_TIMEOUT = "x-fal-request-timeout"
+TIMEOUT_TYPE = "x-fal-request-timeout-type"
+RUNNER_HINT = "x-fal-runner-hint"
+
+
+class RequestTimeout(Refusal):
+    """
+    A runner took too long for a request.
+    """
+
+    http = 504
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """
+    What a url asks for.
+
+    Attributes:
+        path: What the application is asked for, from its first slash on.
+    """
+
+    application: Application
+    path: str
+
+
+@attrs.define(eq=False)
+class Forwarder:
+    """
+    Finds applications, sees who may use them, and leases runners.
+    """
+
+    catalog: Catalog
+    identity: Identity
+
+    def find(self, path: str) -> Target:
+        """
+        Return what *path*, as in ``/owner/alias/rest``, asks for.
+
+        Raises:
+            NotFound: There is no such application.
+        """
+        parts = path.split("/", 3)
+        if len(parts) < 3 or not parts[1] or not parts[2]:
+            raise NotFound("An application is called as /owner/name.")
+        rest = "/" + parts[3] if len(parts) > 3 else "/"
+        return Target(application=self.catalog.find(parts[1], parts[2]), path=rest)
+
+    async def admit(
+        self,
+        application: Application,
+        headers: Mapping[str, str],
+        permission: str = "models:requests:submit",
+    ) -> Caller | None:
+        """
+        Return who asks, None for somebody unknown where anybody may.
+
+        Raises:
+            Refusal: They may not.
+        """
+        lower = {name.lower(): value for name, value in headers.items()}
+        shown = "authorization" in lower or "auth-key" in lower
+        if application.auth_mode == wire.PUBLIC and not shown:
+            return None
+        caller = await self.identity.authenticate(lower)
+        if application.auth_mode == wire.PUBLIC:
+            return caller
+        caller.require(permission)
+        if application.auth_mode == wire.PRIVATE and caller.user_id != application.owner:
+            raise NotFound(
+                f"Application {application.owner_name}/{application.alias} was not found."
+            )
+        return caller
+
+    @asynccontextmanager
+    async def lease(
+        self,
+        application: Application,
+        headers: Mapping[str, str],
+        request_id: str,
+        caller: Caller | None,
+        priority: int = 0,
+    ) -> AsyncIterator[Runner]:
+        """
+        Have a place of a runner within the context.
+
+        Raises:
+            StartTimeout: No runner had room in time.
+
+            Unavailable: No runner comes up.
+        """
+        own = caller is not None and caller.user_id == application.owner
+        timeout = start_timeout(headers)
+        if timeout is None and own:
+            timeout = application.scaling.request_start_timeout
+        pool = application.pool
+        runner = await pool.acquire(
+            priority=priority, hint=headers.get(RUNNER_HINT, ""), timeout=timeout
+        )
+        lease = (time.time(), caller.user_id if caller is not None else "")
+        runner.requests[request_id] = lease
+        try:
+            yield runner
+        finally:
+            runner.requests.pop(request_id, None)
+            # The pool it came from may have been replaced meanwhile.
+            runner.release()
+
+
+def start_timeout(headers: Mapping[str, str]) -> float | None:
+    """
+    Return how long the sender would wait for a runner, None where nothing is said.
+
+    Raises:
+        Invalid: It is no number.
+    """
+    written = headers.get(START_TIMEOUT)
+    if written is None:
+        return None
+    try:
+        seconds = float(written)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e9:
+        raise Invalid(f"{START_TIMEOUT} must be a number of seconds, not {written[:40]!r}.")
+    return seconds
+
+
+def to_runner(
+    headers: Iterable[tuple[str, str]], request_id: str, path: str
+) -> CIMultiDict[str]:
+    """
+    Return the headers that a runner is sent.
+    """
+    kept: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers:
+        if name.lower() not in _OURS and not name.lower().startswith("sec-websocket"):
+            kept.add(name, value)
+    kept[REQUEST_ID] = request_id
+    kept["x-fal-endpoint"] = path
+    kept.setdefault("x-fal-object-lifecycle-preference", "{}")
+    return kept
+
+
+def from_runner(headers: Headers, request_id: str) -> CIMultiDict[str]:
+    """
+    Return the headers that the sender is answered with.
+    """
+    kept: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items():
+        if name.lower() not in _HOP and name.lower() != "date":
+            kept.add(name, value)
+    kept[REQUEST_ID] = request_id
+    return kept
+
+
+def new_request_id() -> str:
+    """
+    Return the id of a new request.
+    """
+    return str(uuid.uuid4())
+
+
+#: What sending to a runner may raise where the runner is at fault.
+BROKEN = (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError)

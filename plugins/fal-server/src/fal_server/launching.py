@@ -1,0 +1,246 @@
+"""
+Launching: from what a runner is to run to a runner on a host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from fal_core.calls import Call, Lifetime
+from fal_core.environments import Environment, LocalInterpreter
+from fal_core.errors import FalCoreError
+from fal_core.events import Exited, Log
+from fal_core.hosts import Host
+from fal_core.options import Gateway
+from fal_core.plugins import find_environment, find_host
+from fal_server.errors import Refusal
+from fal_server.logs import LogLine, Logs
+from fal_server.runners import AGENT_REQUIREMENTS, Runner, RunnerSpec, make_runner_id
+
+#: Launches that may be prepared at once, building included.
+_AT_ONCE = 16
+
+
+class Launchpad:
+    """
+    Launches runners on one host, and finds them again.
+
+    Arguments:
+        machine: The host: its name or its URL.
+    """
+
+    def __init__(self, machine: str, logs: Logs) -> None:
+        self.host: Host[Any, Any] = find_host(machine)
+        self._logs = logs
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
+        self._tasks: set[asyncio.Future[None]] = set()
+        self._lock = threading.Lock()
+        self._paths: dict[str, tuple[str, ...]] = {}
+        self._session: aiohttp.ClientSession | None = None
+        #: Who is told of lines at once, see :class:`Runner`.
+        self.echoes: dict[str, Callable[[LogLine], None]] = {}
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """
+        The connections to runners.
+        """
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3.0),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """
+        End the runners that end with this process, and let go of the others.
+        """
+        if self._session is not None:
+            await self._session.close()
+        await asyncio.get_running_loop().run_in_executor(None, self.host.close)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def launch(
+        self,
+        spec: RunnerSpec,
+        changed: Callable[[Runner], None],
+        *,
+        lifetime: Lifetime = "attached",
+        starting_request: str = "",
+        before: Callable[[Runner], Awaitable[None]] | None = None,
+    ) -> Runner:
+        """
+        Start a runner, and return it at once.
+
+        Arguments:
+            changed: Called with the runner whenever its phase is another.
+
+            lifetime: ``detached`` for a runner that outlives this process, where the
+                host has such.
+
+            starting_request: What its lines belong to until it has requests.
+
+            before: What is done first. A runner that outlives this process is written
+                down before there is one.
+        """
+        if lifetime == "detached" and not self.host.capabilities.detach:
+            lifetime = "attached"
+        runner = self._make_runner(make_runner_id(), spec, secrets.token_hex(16), changed)
+        runner.starting_request = starting_request
+        task = asyncio.ensure_future(self._launch_after(runner, lifetime, before))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return runner
+
+    async def _launch_after(
+        self,
+        runner: Runner,
+        lifetime: Lifetime,
+        before: Callable[[Runner], Awaitable[None]] | None,
+    ) -> None:
+        if before is not None:
+            try:
+                await before(runner)
+            except Refusal as refusal:
+                self._refuse(runner, str(refusal))
+                return
+        await runner.loop.run_in_executor(self._threads, self._launch, runner, lifetime)
+
+    def attach(
+        self,
+        id: str,
+        spec: RunnerSpec,
+        token: str,
+        reference: str,
+        started_at: float,
+        changed: Callable[[Runner], None],
+    ) -> Runner:
+        """
+        Find a detached runner again.
+
+        Raises:
+            FalCoreError: It is gone.
+        """
+        runner = self._make_runner(id, spec, token, changed)
+        runner.reference, runner.started_at = reference, started_at
+        # Lines from before are kept already; where it serves is told again.
+        runner.lines_since = time.time()
+        runner.execution = self.host.attach(reference, runner.take, 0)
+        return runner
+
+    async def build(
+        self, environment: Environment, log: Callable[[Log], None], cancelled: threading.Event
+    ) -> None:
+        """
+        Build *environment*, and that of the agent.
+
+        Raises:
+            FalCoreError: It cannot be built.
+        """
+        loop = asyncio.get_running_loop()
+
+        def tell(line: Log) -> None:
+            loop.call_soon_threadsafe(log, line)
+
+        def build() -> None:
+            environment.build(tell, cancelled)
+            self._agent_paths(environment)
+
+        await loop.run_in_executor(self._threads, build)
+
+    def _make_runner(
+        self, id: str, spec: RunnerSpec, token: str, changed: Callable[[Runner], None]
+    ) -> Runner:
+        return Runner(
+            id=id,
+            spec=spec,
+            token=token,
+            logs=self._logs,
+            loop=asyncio.get_running_loop(),
+            session=self.session,
+            changed=changed,
+            echoes=self.echoes,
+        )
+
+    # -- in a thread -----------------------------------------------------------------
+
+    def _launch(self, runner: Runner, lifetime: Lifetime) -> None:
+        try:
+            call = self._make_call(runner, lifetime)
+            execution = self.host.launch(call, runner.take)
+        except FalCoreError as error:
+            self._refuse(runner, str(error))
+        except Exception as error:
+            self._refuse(runner, f"{type(error).__name__}: {error}")
+        else:
+            runner.execution, runner.reference = execution, execution.reference
+            runner.loop.call_soon_threadsafe(runner.launched)
+
+    def _refuse(self, runner: Runner, sentence: str) -> None:
+        runner.reason = sentence
+        runner.take(Exited())
+
+    def _make_call(self, runner: Runner, lifetime: Lifetime) -> Call:
+        from fal_core.sealing import seal_function
+        from fal_core_worker.seals import Sealed
+        from fal_server_agent.agents import Agent
+
+        spec = runner.spec
+        # It tells of what cannot be built before anything is started.
+        spec.environment.build(runner.take, threading.Event())
+        agent = Agent(runner.token, self._agent_paths(spec.environment))
+        seal = seal_function(agent, local_python_modules=agent.packages)
+        return Call(
+            id=f"runner-{runner.id}",
+            name=spec.name,
+            function=seal.sealed,
+            arguments=Sealed(b""),
+            environment=spec.environment,
+            host_options=self.host.options(
+                termination_grace_period_seconds=spec.grace,
+                startup_timeout=spec.startup_timeout,
+                machine_type=spec.machine_type or None,
+            ),
+            gateway=Gateway(serve=True),
+            sources=seal.sources,
+            application_name=spec.name,
+            lifetime=lifetime,
+        )
+
+    def _agent_paths(self, environment: Environment) -> tuple[str, ...]:
+        """
+        Return where the agent's packages lie for the Python of *environment*.
+        """
+        version = getattr(environment, "python_version", None) or ""
+        with self._lock:
+            if version not in self._paths:
+                cls = find_environment("virtualenv")
+                own = cls(  # type: ignore[call-arg]
+                    requirements=AGENT_REQUIREMENTS, python_version=version or None
+                )
+                found = own.build(lambda log: None, threading.Event())
+                assert isinstance(found, LocalInterpreter)
+                self._paths[version] = (site_packages(found.executable),)
+            return self._paths[version]
+
+
+def site_packages(executable: str) -> str:
+    """
+    Return where the packages of the virtual environment of *executable* lie.
+    """
+    root = Path(os.path.abspath(executable)).parent.parent
+    (found,) = root.glob("lib/python3*/site-packages")
+    return str(found)

@@ -1,0 +1,334 @@
+"""
+The queue: requests that are accepted now and answered later.
+
+What was accepted is kept before its sender is told. A request that was with a runner
+when the server ended is given to a runner once more, which its ``attempts`` tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from typing import Any
+
+import aiohttp
+import attrs
+from isolate_proto import controller_pb2 as wire
+
+from fal_server.applications import Application
+from fal_server.callers import Caller
+from fal_server.errors import NotFound, Refusal
+from fal_server.forwarding import BROKEN, Forwarder, RequestTimeout, from_runner, to_runner
+from fal_server.interfaces import QueueSize
+from fal_server.requests import QueuedRequest, Requests
+from fal_server.runners import Runner
+from fal_server.webhooks import Webhooks
+
+logger = logging.getLogger(__name__)
+
+#: How often a request is given to runners that break off.
+_ATTEMPTS = 3
+
+#: Seconds between two attempts where the server itself has to wait.
+_PAUSE = 1.0
+
+#: The header that tells a runner of how often a request was begun.
+ATTEMPT = "x-fal-request-attempt"
+
+
+@attrs.define(eq=False)
+class Work:
+    """
+    A request that is under way, as this process has it.
+    """
+
+    request: QueuedRequest
+    task: asyncio.Task[None] | None = None
+    runner: Runner | None = None
+    cancelled: bool = False
+
+
+@attrs.define(eq=False)
+class Queue:
+    """
+    Accepts requests, and has runners answer them.
+    """
+
+    forwarder: Forwarder
+    requests: Requests
+    webhooks: Webhooks
+    _works: dict[str, Work] = attrs.field(factory=dict)
+    _number: int = 0
+
+    async def start(self) -> None:
+        """
+        Go on with what was accepted before.
+        """
+        self._number = await self.requests.last_number()
+        for request in await self.requests.unfinished():
+            self._begin(request)
+        await self.webhooks.start()
+
+    async def close(self) -> None:
+        """
+        Leave the rest to the next start.
+        """
+        tasks = [work.task for work in self._works.values() if work.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.webhooks.close()
+
+    def next_number(self) -> int:
+        """
+        Return the number of a new request.
+        """
+        self._number += 1
+        return self._number
+
+    async def submit(self, request: QueuedRequest) -> None:
+        """
+        Accept a request: once this returns it is answered, whatever ends meanwhile.
+        """
+        await self.requests.add(request)
+        self._begin(request)
+
+    def position(self, request_id: str) -> int:
+        """
+        Return how many requests go before one that waits.
+        """
+        work = self._works.get(request_id)
+        if work is None:
+            return 0
+        rank = _rank(work.request)
+        return sum(
+            _rank(other.request) < rank
+            for other in self._works.values()
+            if other.runner is None and _place(other.request) == _place(work.request)
+        )
+
+    async def cancel(self, request: QueuedRequest) -> bool:
+        """
+        Cancel a request: one that waits is dropped, one that runs is told to end.
+
+        It is False where there is an answer already.
+        """
+        if request.is_over:
+            return False
+        work = self._works.get(request.id)
+        dropped = await self.requests.change(
+            request.id, only=("queued",), state="cancelled", ended_at=time.time()
+        )
+        if dropped:
+            if work is not None:
+                work.cancelled = True
+                if work.task is not None:
+                    work.task.cancel()
+            return True
+        if work is not None and work.runner is not None:
+            work.cancelled = True
+            await _tell_of_cancel(work.runner, request.id)
+        return True
+
+    async def size(self, caller: Caller, owner: str, alias: str) -> QueueSize:
+        """
+        Return how many requests wait for an application.
+
+        Raises:
+            NotFound: There is none that *caller* may see.
+        """
+        waiting = self._waiting(caller, owner, alias)
+        by_caller: dict[str, int] = {}
+        for work in waiting:
+            by_caller[work.request.sender] = by_caller.get(work.request.sender, 0) + 1
+        return QueueSize(size=len(waiting), by_caller=by_caller)
+
+    async def flush(self, caller: Caller, owner: str, alias: str, *, sender: str | None) -> int:
+        """
+        Drop the requests that wait, those of *sender* alone where one is named, and
+        return how many they were.
+
+        Raises:
+            NotFound: There is no such application of *caller*.
+        """
+        dropped = 0
+        for work in self._waiting(caller, owner, alias):
+            if sender is None or work.request.sender == sender:
+                dropped += await self.cancel(work.request)
+        return dropped
+
+    def _waiting(self, caller: Caller, owner: str, alias: str) -> list[Work]:
+        application = self.forwarder.catalog.find(owner, alias)
+        if application.owner != caller.user_id:
+            raise NotFound(f"Application {owner[:80]}/{alias[:80]} was not found.")
+        return [
+            work
+            for work in self._works.values()
+            if work.runner is None and _place(work.request) == (owner, alias)
+        ]
+
+    # -- answering -------------------------------------------------------------------------
+
+    def _begin(self, request: QueuedRequest) -> None:
+        work = self._works[request.id] = Work(request)
+        work.task = asyncio.ensure_future(self._answer(work))
+
+    async def _answer(self, work: Work) -> None:
+        request = work.request
+        try:
+            while not await self._attempt(work):
+                await asyncio.sleep(_PAUSE)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("Request %s failed", request.id)
+            await self._finish(work, Answer.failed(500, "An internal error occurred."))
+        finally:
+            self._works.pop(request.id, None)
+
+    async def _attempt(self, work: Work) -> bool:
+        """
+        Give a request to a runner; return False where it is to be given once more.
+        """
+        request = work.request
+        try:
+            application = self.forwarder.catalog.find(request.owner_name, request.alias)
+            caller = None
+            if request.sender:
+                caller = Caller(user_id=request.sender, nickname="", permissions=frozenset())
+            async with self.forwarder.lease(
+                application, dict(request.headers), request.id, caller, request.priority
+            ) as runner:
+                work.runner = runner
+                attempts = work.request.attempts + 1
+                begun = await self.requests.change(
+                    request.id,
+                    only=("queued", "running"),
+                    state="running",
+                    started_at=time.time(),
+                    attempts=attempts,
+                )
+                if not begun:
+                    return True
+                work.request = attrs.evolve(work.request, attempts=attempts)
+                answer = await _ask(application, runner, work.request)
+        except Refusal as refusal:
+            answer = Answer.failed(refusal.http, str(refusal), "request_failed")
+        except BROKEN:
+            if work.request.attempts < _ATTEMPTS and not work.cancelled:
+                work.runner = None
+                return False
+            answer = Answer.failed(
+                502, "The runner broke off the request.", "runner_disconnected"
+            )
+        await self._finish(work, answer)
+        return True
+
+    async def _finish(self, work: Work, answer: Answer) -> None:
+        now = time.time()
+        await self.requests.change(
+            work.request.id,
+            only=("queued", "running"),
+            state="completed",
+            ended_at=now,
+            status=answer.status,
+            answer_headers=answer.headers,
+            answer=answer.body,
+            error=answer.error,
+            error_type=answer.error_type,
+            webhook_due=now if work.request.webhook else None,
+        )
+        if work.request.webhook:
+            self.webhooks.tell(work.request.id)
+
+
+@attrs.frozen
+class Answer:
+    """
+    What a request was answered with.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    error: str | None = None
+    error_type: str | None = None
+
+    @classmethod
+    def failed(cls, status: int, sentence: str, kind: str = "internal_error") -> Answer:
+        """
+        Return the answer to a request that no runner has answered.
+        """
+        body = json.dumps({"detail": sentence, "error_type": kind}).encode()
+        return cls(status, (("Content-Type", "application/json"),), body, sentence, kind)
+
+
+async def _ask(application: Application, runner: Runner, request: QueuedRequest) -> Answer:
+    headers = to_runner(request.headers, request.id, request.path.partition("?")[0])
+    headers[ATTEMPT] = str(request.attempts)
+    timeout = application.scaling.request_timeout
+    try:
+        async with runner.session.request(
+            request.method,
+            f"{runner.url}{request.path}",
+            headers=headers,
+            data=request.body or None,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=5.0),
+        ) as upstream:
+            body = await upstream.read()
+            told = tuple(
+                (name, value)
+                for name, value in from_runner(upstream.headers, request.id).items()
+                if name.lower() != "content-length"
+            )
+            error = None if upstream.status < 400 else _detail(body)
+            kind = upstream.headers.get("x-fal-error-type") if error else None
+            return Answer(upstream.status, told, body, error, kind)
+    except asyncio.TimeoutError:
+        raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
+
+
+def _detail(body: bytes) -> str:
+    """
+    Return what an application says of an error.
+    """
+    try:
+        found: Any = json.loads(body)
+        detail = found.get("detail", found) if isinstance(found, dict) else found
+        return detail if isinstance(detail, str) else json.dumps(detail)
+    except ValueError:
+        return body[:1000].decode("utf-8", "replace")
+
+
+async def _tell_of_cancel(runner: Runner, request_id: str) -> None:
+    """
+    Tell a runner that nobody waits for a request any more; it may go on with it.
+    """
+    timeout = aiohttp.ClientTimeout(total=5.0)
+    try:
+        async with runner.session.post(
+            f"{runner.url}/cancel", headers={"x-fal-request-id": request_id}, timeout=timeout
+        ) as response:
+            await response.read()
+    except (asyncio.TimeoutError, *BROKEN):
+        logger.info("Runner %s was not told of a cancelled request.", runner.id)
+
+
+def _rank(request: QueuedRequest) -> tuple[int, int]:
+    return request.priority, request.number
+
+
+def _place(request: QueuedRequest) -> tuple[str, str]:
+    return request.owner_name, request.alias
+
+
+def may_read(application: Application, caller: Caller | None, request: QueuedRequest) -> bool:
+    """
+    Tell whether *caller* may see a request: who has sent it may, and the owner.
+    """
+    if application.auth_mode == wire.PUBLIC and not request.sender:
+        return True
+    return caller is not None and caller.user_id in (request.sender, application.owner)

@@ -1,0 +1,471 @@
+"""
+Runners: agents that were launched on a host, and what the plane says to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+import aiohttp
+import attrs
+
+from fal_core.environments import Environment
+from fal_core.events import Event, Exited, Log, Ready, State
+from fal_core.hosts import Execution
+from fal_server.errors import Refusal
+from fal_server.logs import LogLine, Logs
+from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
+
+logger = logging.getLogger(__name__)
+
+Phase = Literal["pending", "building", "setup", "running", "draining", "terminated"]
+
+Message = tuple[dict[str, Any], list[bytes]]
+
+#: The environment that an agent needs beside the user's: what opens the pickles of
+#: released clients, and what those pickles import.
+AGENT_REQUIREMENTS = (
+    "cloudpickle>=3.1",
+    "dill>=0.3.7",
+    "grpcio>=1.64",
+    "isolate>=0.26",
+    "isolate-proto>=0.34.2",
+    "tblib>=3.1",
+)
+
+#: Seconds that lines printed by a call may take to arrive after its result.
+_LAST_LINES = 5.0
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunnerSpec:
+    """
+    What a runner runs.
+
+    Attributes:
+        name: What logs call it.
+
+        owner: The account that it belongs to.
+
+        method: The module that opens *definition*.
+
+        definition: The function as its client has serialized it. It is never opened
+            here.
+
+        entrypoint: Where the function is found instead.
+
+        main_thread: Whether it runs on the main thread. None where it says itself.
+
+        port: The port of a server that the function brings. None for a function that
+            is called.
+
+        variables: What the function finds in its environment variables.
+
+        startup_timeout: Seconds it may take to answer.
+
+        grace: Seconds it may take to end.
+    """
+
+    name: str
+    owner: str
+    environment: Environment
+    method: str = ""
+    definition: bytes = attrs.field(default=b"", repr=False)
+    setup_method: str = ""
+    setup_definition: bytes = attrs.field(default=b"", repr=False)
+    entrypoint: str = ""
+    main_thread: bool | None = None
+    port: int | None = None
+    health_check: Mapping[str, Any] | None = None
+    variables: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    startup_timeout: float | None = None
+    grace: float = 5.0
+    machine_type: str = ""
+    application: str = ""
+
+    @property
+    def message(self) -> tuple[dict[str, Any], list[bytes]]:
+        """
+        What an agent is told to run.
+        """
+        header = {
+            "method": self.method,
+            "entrypoint": self.entrypoint,
+            "main_thread": self.main_thread,
+            "setup_method": self.setup_method,
+            "port": self.port,
+            "health_check": self.health_check and dict(self.health_check),
+            "variables": dict(self.variables),
+        }
+        return header, [self.definition, self.setup_definition]
+
+
+@attrs.frozen(kw_only=True)
+class CallOutcome:
+    """
+    How a function ended, as its client reads it; the plane opens none of it.
+
+    Attributes:
+        failure: Why there is no outcome. Empty where there is one.
+    """
+
+    raised: bool = False
+    method: str = ""
+    data: bytes = attrs.field(default=b"", repr=False)
+    traceback: str = ""
+    type_name: str = ""
+    text: str = ""
+    failure: str = ""
+
+    @classmethod
+    def read(cls, message: bytes) -> CallOutcome:
+        """
+        Read what an agent has sent.
+        """
+        header, parts = unpack(message)
+        if "failed" in header:
+            return cls(failure=header["failed"])
+        return cls(
+            raised=header["raised"],
+            method=header["method"],
+            data=parts[0],
+            traceback=header.get("traceback", ""),
+            type_name=header.get("type", ""),
+            text=header.get("message", ""),
+        )
+
+
+@attrs.define(eq=False)
+class Runner:
+    """
+    One agent, from its launch to its end.
+
+    Attributes:
+        echoes: Who is told of lines at once, by the id of a request, or by the account
+            and the name of an application.
+
+        phase: How far it is.
+
+        url: Where it serves. None until it does.
+
+        reason: Why it has ended, as a sentence. Empty where it was told to end.
+
+        in_flight: How many requests it has.
+
+        lines_since: What it printed before this time is known already.
+
+        released: Called when a place was given back.
+
+        sick: Whether it has failed its health checks.
+
+        wants_end: Whether it was told to end at once.
+    """
+
+    id: str
+    spec: RunnerSpec
+    token: str = attrs.field(repr=False)
+    logs: Logs = attrs.field(repr=False)
+    loop: asyncio.AbstractEventLoop = attrs.field(repr=False)
+    session: aiohttp.ClientSession = attrs.field(repr=False)
+    changed: Callable[[Runner], None] = attrs.field(repr=False)
+    echoes: Mapping[str, Callable[[LogLine], None]] = attrs.field(repr=False)
+    phase: Phase = "pending"
+    control: str | None = None
+    url: str | None = None
+    metrics_url: str | None = None
+    reason: str = ""
+    started_at: float = attrs.field(factory=time.time)
+    ended_at: float | None = None
+    in_flight: int = 0
+    served: int = 0
+    idle_since: float = attrs.field(factory=time.monotonic)
+    running_since: float | None = None
+    lines_since: float = 0.0
+    sick: bool = False
+    released: Callable[[], None] | None = attrs.field(default=None, repr=False)
+    unhealthy: int = 0
+    revision: str = ""
+    wants_end: bool = False
+    replaces: str = ""
+    requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
+    outcome: asyncio.Future[CallOutcome] = attrs.field(init=False, repr=False)
+    ended: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
+    ready: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
+    reference: str = ""
+    execution: Execution | None = attrs.field(default=None, repr=False)
+    starting_request: str = ""
+    _controlled: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
+    _ended_logs: dict[str, asyncio.Event] = attrs.field(factory=dict, repr=False)
+    _task: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.outcome = self.loop.create_future()
+
+    @property
+    def is_alive(self) -> bool:
+        """
+        Whether it has not ended.
+        """
+        return self.phase != "terminated"
+
+    @property
+    def failure(self) -> str:
+        """
+        What its function has told instead of serving. Empty where nothing.
+        """
+        if not self.outcome.done():
+            return ""
+        outcome = self.outcome.result()
+        if outcome.raised:
+            return f"{outcome.type_name}: {outcome.text}"
+        return outcome.failure
+
+    # -- events of the host ----------------------------------------------------------
+
+    def take(self, event: Event) -> None:
+        """
+        Take an event of the host, in any thread.
+        """
+        try:
+            self.loop.call_soon_threadsafe(self._take, event)
+        except RuntimeError:
+            # The plane has ended; a detached runner is found again by the next.
+            pass
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Log):
+            self._take_log(event)
+        elif isinstance(event, State):
+            phases: dict[str, Phase] = {"building": "building", "starting": "setup"}
+            if self.phase in ("pending", "building") and event.name in phases:
+                self._enter(phases[event.name])
+        elif isinstance(event, Ready):
+            self._take_urls(event.urls)
+        elif isinstance(event, Exited):
+            self._end(event)
+
+    def _take_log(self, event: Log) -> None:
+        request = event.request_id or ""
+        if event.time and event.time < self.lines_since:
+            return
+        if event.message == END_OF_LOGS:
+            done = self._ended_logs.get(request)
+            if done is not None:
+                done.set()
+            return
+        line = LogLine(
+            account_id=self.spec.owner,
+            application=self.spec.application or self.spec.name,
+            runner_id=self.id,
+            request_id=request or self.starting_request or None,
+            level=event.level,
+            source=event.source,
+            message=event.message,
+            time=event.time or time.time(),
+        )
+        self.logs.add(line)
+        for name in (line.request_id or "", f"{line.account_id}\0{line.application}"):
+            if name in self.echoes:
+                self.echoes[name](line)
+
+    def _take_urls(self, urls: Mapping[str, str]) -> None:
+        if "control" in urls:
+            self.control = urls["control"]
+            self._controlled.set()
+        if "run" in urls:
+            self.url = urls["run"]
+            self.metrics_url = urls.get("metrics")
+            self.become_ready()
+
+    def become_ready(self) -> None:
+        """
+        Let it take requests.
+        """
+        if self.phase in ("draining", "terminated"):
+            return
+        self.running_since = self.idle_since = time.monotonic()
+        self._enter("running")
+        self.ready.set()
+
+    def _end(self, event: Exited) -> None:
+        if not self.is_alive:
+            return
+        if event.reason is not None and not self.reason:
+            self.reason = str(event.reason)
+        self.ended_at = time.time()
+        self._enter("terminated")
+        for waiting in (self.ready, self._controlled, self.ended, *self._ended_logs.values()):
+            waiting.set()
+        if not self.outcome.done():
+            self.outcome.set_result(CallOutcome(failure=self.reason or "The runner has ended."))
+
+    def _enter(self, phase: Phase) -> None:
+        if phase != self.phase:
+            self.phase = phase
+            self.changed(self)
+
+    # -- what it is told -------------------------------------------------------------
+
+    async def wait_for_control(self) -> None:
+        """
+        Wait until the agent listens.
+
+        Raises:
+            RunnerLost: It has ended before.
+        """
+        await self._controlled.wait()
+        if self.control is None:
+            raise RunnerLost(self.reason or "The runner has ended before it could start.")
+
+    async def call(
+        self, call: str, header: Mapping[str, Any], parts: list[bytes]
+    ) -> CallOutcome:
+        """
+        Run a function, and return how it ended once all that it printed is here.
+
+        Raises:
+            RunnerLost: The runner has ended meanwhile.
+        """
+        await self.wait_for_control()
+        done = self._ended_logs[call] = asyncio.Event()
+        try:
+            message = await self._post("/call", pack({**header, "call": call}, *parts))
+            try:
+                await asyncio.wait_for(done.wait(), _LAST_LINES)
+            except asyncio.TimeoutError:
+                logger.warning("The last lines of %s did not come.", call)
+            return CallOutcome.read(message)
+        finally:
+            self._ended_logs.pop(call, None)
+
+    def launched(self) -> None:
+        """
+        Act on what it was told before its host had it.
+        """
+        if self.phase == "draining" or self.wants_end:
+            self.kill()
+        self.changed(self)
+
+    def serve(self, load: Callable[[], Awaitable[Message]]) -> None:
+        """
+        Have it serve what *load* returns; :attr:`ready` is set once it does, and
+        :attr:`outcome` has how it ended.
+        """
+        self._task = self.loop.create_task(self._serve(load))
+
+    async def _serve(self, load: Callable[[], Awaitable[Message]]) -> None:
+        try:
+            await self.wait_for_control()
+            header, parts = await load()
+            async with self.session.post(
+                f"{self.control}/serve",
+                data=pack({**header, "call": self.id}, *parts),
+                headers={TOKEN_HEADER: self.token},
+            ) as response:
+                while True:
+                    size = int.from_bytes(await response.content.readexactly(8), "little")
+                    message = await response.content.readexactly(size)
+                    header, _ = unpack(message)
+                    if "serving" in header:
+                        return
+                    if "urls" in header:
+                        self._take_urls(header["urls"])
+                    else:
+                        if not self.outcome.done():
+                            self.outcome.set_result(CallOutcome.read(message))
+                        return
+        except (RunnerLost, aiohttp.ClientError, asyncio.IncompleteReadError):
+            # Its end is told by its host.
+            return
+        except Refusal as refusal:
+            self.reason = str(refusal)
+            self.kill()
+
+    async def _post(self, path: str, body: bytes) -> bytes:
+        request = asyncio.ensure_future(self._exchange(path, body))
+        ended = asyncio.ensure_future(self.ended.wait())
+        try:
+            await asyncio.wait({request, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if request.done():
+                return request.result()
+            raise RunnerLost(self.reason or "The runner was ended.")
+        except (aiohttp.ClientError, OSError) as error:
+            # Its host knows more in a moment.
+            try:
+                await asyncio.wait_for(asyncio.shield(ended), 2.0)
+            except asyncio.TimeoutError:
+                pass
+            raise RunnerLost(self.reason or "The runner broke off.") from error
+        finally:
+            request.cancel()
+            ended.cancel()
+
+    async def _exchange(self, path: str, body: bytes) -> bytes:
+        async with self.session.post(
+            f"{self.control}{path}", data=body, headers={TOKEN_HEADER: self.token}
+        ) as response:
+            return await response.read()
+
+    async def is_healthy(self, check: Mapping[str, Any]) -> bool:
+        """
+        Ask it for its health.
+        """
+        path = "/" + str(check["path"]).lstrip("/")
+        timeout = aiohttp.ClientTimeout(total=float(check.get("timeout_seconds") or 5))
+        try:
+            async with self.session.request(
+                check.get("method") or "GET",
+                f"{self.url}{path}",
+                headers={"x-fal-runner-health-check": "true"},
+                timeout=timeout,
+            ) as response:
+                return response.status < 300
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
+            return False
+
+    def release(self) -> None:
+        """
+        Give a place back.
+        """
+        self.in_flight -= 1
+        if not self.in_flight:
+            self.idle_since = time.monotonic()
+        if self.released is not None:
+            self.released()
+
+    def drain(self) -> None:
+        """
+        Let it finish what it has, and end.
+        """
+        if self.phase in ("draining", "terminated"):
+            return
+        self._enter("draining")
+        if self.execution is not None:
+            self.execution.drain()
+        self.loop.call_later(self.spec.grace, self.kill)
+
+    def kill(self) -> None:
+        """
+        End it now.
+        """
+        self.wants_end = True
+        if self.is_alive and self.execution is not None:
+            self.execution.cancel(0.0)
+
+
+class RunnerLost(Exception):
+    """
+    A runner has ended while something was asked of it. The argument says why.
+    """
+
+
+def make_runner_id() -> str:
+    """
+    Return the id of a new runner.
+    """
+    return secrets.token_hex(8)

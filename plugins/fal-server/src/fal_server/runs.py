@@ -1,0 +1,339 @@
+"""
+Runs: functions that come with the call, and applications that live as long as one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
+from typing import Any
+
+import attrs
+import grpc
+from isolate_proto import (
+    BuildEnvironmentRequest,
+    BuildEnvironmentResult,
+    HostedRun,
+    HostedRunResult,
+    HostedRunStatus,
+)
+from isolate_proto import controller_pb2 as messages
+
+from fal_core.errors import FalCoreError
+from fal_core.events import Log
+from fal_server.applications import Application, Catalog, lines_of
+from fal_server.callers import Caller
+from fal_server.declarations import read_environment
+from fal_server.errors import Invalid, Refusal
+from fal_server.launching import Launchpad
+from fal_server.logs import LogLine
+from fal_server.messages import to_timestamp
+from fal_server.pools import Pool
+from fal_server.runners import CallOutcome, Message, Runner, RunnerLost, RunnerSpec
+from fal_server.scaling import Scaling
+from fal_server.specs import read_spec
+
+_FIELDS: Any = HostedRunResult.DESCRIPTOR.fields_by_name
+_Log = _FIELDS["logs"].message_type._concrete_class
+_Serialized = _FIELDS["return_value"].message_type._concrete_class
+
+#: The run that a runner is started for.
+_starting: ContextVar[str] = ContextVar("starting", default="")
+
+#: Most functions whose runners are kept apart.
+_MOST = 1000
+
+
+class RunCalls:
+    """
+    Answers the procedures that run functions.
+    """
+
+    def __init__(self, launchpad: Launchpad, catalog: Catalog) -> None:
+        self._launchpad = launchpad
+        self._catalog = catalog
+        self._pools: dict[str, Pool] = {}
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    async def Run(self, request: HostedRun, caller: Caller) -> AsyncIterator[HostedRunResult]:
+        """
+        Run what the caller sent, and tell what it prints and how it ends.
+
+        A function that has a port is reached through the gateways meanwhile.
+        """
+        run_id = os.urandom(12).hex()
+        spec = read_spec(request, caller)
+        scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
+        if spec.port is None:
+            results = self._call(run_id, request, spec, scaling)
+        else:
+            results = self._serve(run_id, request, spec, scaling, caller)
+        async for result in results:
+            result.run_id = run_id
+            result.env_id = spec.environment.key
+            yield result
+
+    async def BuildEnvironment(
+        self, request: BuildEnvironmentRequest, caller: Caller
+    ) -> AsyncIterator[BuildEnvironmentResult]:
+        """
+        Build an environment, and tell what its builder prints.
+        """
+        environment = read_environment(request.environments)
+        lines: asyncio.Queue[Log | None] = asyncio.Queue()
+        cancelled = threading.Event()
+        task = asyncio.ensure_future(
+            self._launchpad.build(environment, lines.put_nowait, cancelled)
+        )
+        task.add_done_callback(lambda _: lines.put_nowait(None))
+        yield BuildEnvironmentResult(env_id=environment.key)
+        try:
+            while (line := await lines.get()) is not None:
+                yield BuildEnvironmentResult(
+                    env_id=environment.key, logs=[to_log(line_of(line))]
+                )
+            state = HostedRunStatus.SUCCESS
+            logs = []
+            try:
+                await task
+            except FalCoreError as error:
+                state = HostedRunStatus.INTERNAL_FAILURE
+                logs = [to_log(line_of(Log(str(error), "ERROR", "BUILDER", time.time())))]
+            yield BuildEnvironmentResult(
+                env_id=environment.key, logs=logs, status=HostedRunStatus(state=state)
+            )
+        finally:
+            cancelled.set()
+
+    # -- functions -----------------------------------------------------------------
+
+    async def _call(
+        self, run_id: str, request: HostedRun, spec: RunnerSpec, scaling: Scaling
+    ) -> AsyncIterator[HostedRunResult]:
+        yield HostedRunResult(status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS))
+        pool = self._find_pool(spec, scaling)
+        lines: asyncio.Queue[LogLine | None] = asyncio.Queue()
+        self._launchpad.echoes[run_id] = lines.put_nowait
+        task = asyncio.ensure_future(self._call_in(pool, run_id, request, spec))
+        task.add_done_callback(lambda _: lines.put_nowait(None))
+        try:
+            async for result in _logs_until_end(lines):
+                yield result
+            yield finish(task.result())
+        finally:
+            del self._launchpad.echoes[run_id]
+            task.cancel()
+
+    async def _call_in(
+        self, pool: Pool, run_id: str, request: HostedRun, spec: RunnerSpec
+    ) -> CallOutcome:
+        """
+        Call a function in a runner of *pool*; a call that is given up ends its runner.
+        """
+        _starting.set(run_id)
+        runner = await pool.acquire()
+        try:
+            header, parts = await self._catalog.load(request, spec, runner)
+            return await runner.call(run_id, header, parts)
+        except RunnerLost as error:
+            return CallOutcome(failure=str(error))
+        except asyncio.CancelledError:
+            runner.sick = True
+            runner.kill()
+            raise
+        finally:
+            runner.release()
+
+    def _find_pool(self, spec: RunnerSpec, scaling: Scaling) -> Pool:
+        """
+        Return the runners of a function: what is called is the same in all but values.
+        """
+        setup = hashlib.sha256(spec.setup_definition).hexdigest()
+        kept = (spec.owner, spec.name, spec.environment, spec.machine_type, setup, scaling)
+        key = hashlib.sha256(repr(kept).encode()).hexdigest()
+        pool = self._pools.get(key)
+        if pool is None or pool.closed:
+            for other, each in list(self._pools.items()) if len(self._pools) > _MOST else ():
+                if not each.runners:
+                    del self._pools[other]
+            pool = self._pools[key] = self._make_pool(spec, scaling)
+        return pool
+
+    def _make_pool(self, spec: RunnerSpec, scaling: Scaling) -> Pool:
+        bare = attrs.evolve(spec, definition=b"", setup_definition=b"")
+
+        def launch(changed: Callable[[Runner], None]) -> Runner:
+            runner = self._launchpad.launch(bare, changed, starting_request=_starting.get())
+            self._tasks.add(task := asyncio.ensure_future(_be_ready_with_control(runner)))
+            task.add_done_callback(self._tasks.discard)
+            return runner
+
+        # One call at a time: a runner is ended to end its call.
+        one = attrs.evolve(scaling, max_multiplexing=1, startup_timeout=None)
+        return Pool(one, launch, patient=False)
+
+    # -- applications ----------------------------------------------------------------
+
+    async def _serve(
+        self,
+        run_id: str,
+        request: HostedRun,
+        spec: RunnerSpec,
+        scaling: Scaling,
+        caller: Caller,
+    ) -> AsyncIterator[HostedRunResult]:
+        alias = f"{spec.name}-{run_id[:8]}"
+        spec = attrs.evolve(spec, application=alias, definition=b"", setup_definition=b"")
+        lines: asyncio.Queue[LogLine | None] = asyncio.Queue()
+        first: list[Runner] = []
+
+        def launch(changed: Callable[[Runner], None]) -> Runner:
+            runner = self._launchpad.launch(spec, changed, starting_request=run_id)
+
+            async def load() -> Message:
+                return await self._catalog.load(request, spec, runner)
+
+            runner.serve(load)
+            if not first:
+                first.append(runner)
+            return runner
+
+        # The first runner lives as long as the run; what it ends with is the result.
+        kept = attrs.evolve(scaling, min_concurrency=max(1, scaling.min_concurrency))
+        pool = Pool(kept, launch, patient=False)
+        application = Application(
+            owner=caller.user_id,
+            owner_name=caller.nickname,
+            alias=alias,
+            auth_mode=request.auth_mode if request.HasField("auth_mode") else messages.PUBLIC,
+            pool=pool,
+            ephemeral=True,
+        )
+        self._catalog.add_ephemeral(application)
+
+        name = lines_of(spec.owner, alias)
+        self._launchpad.echoes[name] = lines.put_nowait
+        try:
+            pool.adjust()
+            yield HostedRunResult(
+                status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS),
+                service_urls=self._catalog.urls.service_urls(caller.nickname, alias),
+            )
+            first[0].outcome.add_done_callback(lambda _: lines.put_nowait(None))
+            async for result in _logs_until_end(lines):
+                yield result
+            yield finish(first[0].outcome.result())
+        finally:
+            del self._launchpad.echoes[name]
+            self._catalog.remove_ephemeral(application)
+            pool.kill()
+
+    def close(self) -> None:
+        """
+        End all runners of functions.
+        """
+        for pool in self._pools.values():
+            pool.kill()
+
+
+async def _be_ready_with_control(runner: Runner) -> None:
+    """
+    A runner of functions is ready once its agent listens.
+    """
+    try:
+        await runner.wait_for_control()
+    except RunnerLost:
+        return
+    runner.become_ready()
+
+
+async def _logs_until_end(
+    lines: asyncio.Queue[LogLine | None],
+) -> AsyncIterator[HostedRunResult]:
+    """
+    Yield what is printed, as many lines at once as there are, until there is a None.
+    """
+    while True:
+        block = [await lines.get()]
+        while not lines.empty():
+            block.append(lines.get_nowait())
+        told = [to_log(line) for line in itertools.takewhile(bool, block) if line is not None]
+        if told:
+            yield HostedRunResult(
+                logs=told, status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS)
+            )
+        if block[-1] is None or None in block:
+            return
+
+
+def finish(outcome: CallOutcome) -> HostedRunResult:
+    """
+    Return the last message of a run.
+
+    Raises:
+        Refusal: There is no outcome.
+    """
+    if outcome.failure:
+        if "serializing the execution result" in outcome.failure:
+            raise Invalid(outcome.failure)
+        raise RunFailed(outcome.failure)
+    value = _Serialized(
+        method=outcome.method, definition=outcome.data, was_it_raised=outcome.raised
+    )
+    if outcome.raised:
+        value.stringized_traceback = outcome.traceback
+        value.exception_type_name = outcome.type_name
+        value.exception_message = outcome.text
+    return HostedRunResult(
+        status=HostedRunStatus(state=HostedRunStatus.SUCCESS), return_value=value
+    )
+
+
+class RunFailed(Refusal):
+    """
+    The runner failed, not the function.
+    """
+
+    status = grpc.StatusCode.ABORTED
+    http = 502
+
+
+def to_log(line: LogLine) -> Any:
+    """
+    Return *line* as it travels.
+    """
+    return _Log(
+        message=line.message,
+        source=_source(line.source),
+        level=_level(line.level),
+        timestamp=to_timestamp(line.time),
+    )
+
+
+def _source(name: str) -> int:
+    return int(_Log.DESCRIPTOR.fields_by_name["source"].enum_type.values_by_name[name].number)
+
+
+def _level(name: str) -> int:
+    return int(_Log.DESCRIPTOR.fields_by_name["level"].enum_type.values_by_name[name].number)
+
+
+def line_of(log: Log) -> LogLine:
+    """
+    Return what a builder printed as a line.
+    """
+    return LogLine(
+        account_id="",
+        application="",
+        runner_id="",
+        level=log.level,
+        source=log.source,
+        message=log.message,
+        time=log.time or time.time(),
+    )

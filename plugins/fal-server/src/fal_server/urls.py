@@ -1,0 +1,54 @@
+"""
+Urls: where applications are reached.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+
+import attrs
+from isolate_proto import ServiceURLs
+
+
+@attrs.frozen(kw_only=True)
+class Urls:
+    """
+    Where the doors of this server are, as clients reach them.
+
+    Attributes:
+        ports: By door; it is filled as doors are opened.
+    """
+
+    host: str
+    ports: Mapping[str, int]
+
+    def base(self, door: str) -> str:
+        """
+        Return the address of *door*, without a path.
+        """
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host
+        host = f"[{host}]" if ":" in host else host
+        secret = "" if _is_here(self.host) else "s"
+        scheme = "ws" if door == "ws" else "http"
+        return f"{scheme}{secret}://{host}:{self.ports.get(door, 0)}"
+
+    def service_urls(self, owner: str, alias: str) -> ServiceURLs:
+        """
+        Return where the application *alias* of *owner* is reached.
+        """
+        path = f"/{owner}/{alias}"
+        return ServiceURLs(
+            playground=self.base("run") + path,
+            run=self.base("run") + path,
+            queue=self.base("queue") + path,
+            ws=self.base("ws") + path,
+            log=self.base("api") + f"/applications{path}/logs",
+        )
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

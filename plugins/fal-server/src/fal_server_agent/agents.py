@@ -1,0 +1,317 @@
+"""
+The agent: runs the calls of one function, or serves one application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import hmac
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fal_core_worker import nested, services
+from fal_server_agent import outcomes
+from fal_server_agent.listening import answers, free_port
+from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
+from fal_server_agent.tracing import mark_requests
+
+#: The port that a server takes which was not told another.
+_USUAL_PORT = 8080
+
+#: Seconds after which an agent ends that nobody has asked for anything.
+_UNUSED = 600.0
+
+#: The largest message, in bytes.
+_LARGEST = 1 << 31
+
+
+class Agent(services.Server):
+    """
+    Takes what a control plane sends, opens and runs it.
+
+    Arguments:
+        token: What the plane has to show.
+
+        paths: Directories for ``sys.path``, behind those of the environment.
+    """
+
+    requirements: Sequence[str] = ()
+    packages = ("fal_server_agent",)
+
+    def __init__(self, token: str, paths: Sequence[str]) -> None:
+        self.func = run
+        self.__name__ = "agent"
+        self.__module__ = __name__
+        self._token = token
+        self._paths = tuple(paths)
+
+    def __call__(
+        self, *, exposed_port: int | None = None, exposed_metrics_port: int | None = None
+    ) -> None:
+        run(self._token, self._paths)
+
+
+def run(token: str, paths: Sequence[str]) -> None:
+    """
+    Run an agent until it is drained, or what it serves has ended.
+    """
+    sys.path.extend(path for path in paths if path not in sys.path)
+    loop = asyncio.new_event_loop()
+    desk = Desk(token)
+    services.run(desk.run(), loop, desk.drain)
+
+
+class Desk:
+    """
+    Where the plane's messages arrive.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._ended = asyncio.Event()
+        self._setups: dict[str, Any] = {}
+        self._threads = ThreadPoolExecutor(1, "call")
+        self._served: asyncio.Task[bytes] | None = None
+        self._used = False
+
+    async def run(self) -> None:
+        """
+        Listen until it is drained.
+        """
+        server = await asyncio.start_server(self._take, "127.0.0.1", 0, limit=1 << 20)
+        port = server.sockets[0].getsockname()[1]
+        services.announce({"control": f"http://127.0.0.1:{port}"})
+        waiting = asyncio.get_running_loop().call_later(_UNUSED, self._end_unused)
+        try:
+            await self._ended.wait()
+        finally:
+            waiting.cancel()
+            server.close()
+        if self._served is not None and not self._served.done():
+            await asyncio.wait([self._served])
+
+    def _end_unused(self) -> None:
+        if not self._used:
+            self.drain()
+
+    def drain(self) -> None:
+        """
+        Take no more, and end once what runs has ended.
+        """
+        self._ended.set()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """
+        Answer one request after the other of a connection.
+        """
+        try:
+            while (request := await _read_request(reader)) is not None:
+                path, headers, body = request
+                shown = headers.get(TOKEN_HEADER, "")
+                if not hmac.compare_digest(shown.encode(), self._token.encode()):
+                    _respond(writer, b"", status="403 Forbidden")
+                    continue
+                self._used = True
+                if path == "/serve":
+                    await self._serve(writer, body)
+                    return
+                else:
+                    _respond(writer, await self._call(body))
+                await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError, ValueError):
+            pass
+        finally:
+            writer.close()
+
+    # -- calls -------------------------------------------------------------------
+
+    async def _call(self, body: bytes) -> bytes:
+        header, parts = unpack(body)
+        _settle(header)
+        services.request_id.set(header["call"])
+        try:
+            answer = await self._run(header, parts, {})
+        finally:
+            runner = nested.runner
+            if runner is not None:
+                runner.output.flush_call()
+                services.write("DEBUG", END_OF_LOGS)
+                runner.output.flush()
+            services.request_id.set("")
+        return answer
+
+    async def _run(
+        self, header: dict[str, Any], parts: list[bytes], keywords: dict[str, Any]
+    ) -> bytes:
+        """
+        Open and run what was sent; *keywords* go to it where it takes them.
+        """
+        entrypoint = header.get("entrypoint")
+        method = header.get("method") or outcomes.DEFAULT_METHOD
+        main = header.get("main_thread")
+        setup = header.get("setup_method")
+        try:
+            arguments = []
+            if setup:
+                known = outcomes.digest(setup, parts[1])
+                if known not in self._setups:
+                    opened = outcomes.load(setup, parts[1])
+                    self._setups[known] = await self._apply(opened, (), {}, main)
+                arguments.append(self._setups[known])
+            function = (
+                outcomes.resolve(entrypoint) if entrypoint else outcomes.load(method, parts[0])
+            )
+            taken = {
+                name: it for name, it in keywords.items() if outcomes.wants(function, name)
+            }
+            value = await self._apply(function, arguments, taken, main)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return _answer(functools.partial(outcomes.raised, method, error, depth=2))
+        return _answer(lambda: outcomes.returned(method, value))
+
+    async def _apply(
+        self,
+        function: Any,
+        arguments: Sequence[Any],
+        keywords: dict[str, Any],
+        main: bool | None,
+    ) -> Any:
+        if main is None:
+            main = bool(getattr(function, "_run_on_main_thread", False))
+        if main:
+            result = function(*arguments, **keywords)
+        else:
+            context = contextvars.copy_context()
+            result = await asyncio.get_running_loop().run_in_executor(
+                self._threads, lambda: context.run(function, *arguments, **keywords)
+            )
+        return await result if asyncio.iscoroutine(result) else result
+
+    # -- applications --------------------------------------------------------------
+
+    async def _serve(self, writer: asyncio.StreamWriter, body: bytes) -> None:
+        """
+        Serve an application, and tell first where, then how it has ended.
+
+        It is served on where the plane goes away meanwhile.
+        """
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        if self._served is not None:
+            # A plane that was started again cannot know.
+            _tell(writer, pack({"serving": True}))
+            await writer.drain()
+            return
+        header, parts = unpack(body)
+        _settle(header)
+        task = self._served = asyncio.create_task(self._serve_now(header, parts, writer))
+        outcome = await asyncio.shield(task)
+        _tell(writer, outcome)
+        await writer.drain()
+        self._ended.set()
+
+    async def _serve_now(
+        self, header: dict[str, Any], parts: list[bytes], writer: asyncio.StreamWriter
+    ) -> bytes:
+        port, metrics = free_port(), free_port()
+        found = {"port": port}
+        watch = asyncio.create_task(self._watch(found, metrics, header, writer))
+        mark_requests()
+        keywords = {"exposed_port": port, "exposed_metrics_port": metrics}
+        try:
+            try:
+                method, data = header.get("method"), parts[0] if parts else b""
+                entrypoint = header.get("entrypoint")
+                function = (
+                    outcomes.resolve(entrypoint)
+                    if entrypoint
+                    else outcomes.load(str(method), data)
+                )
+                if not outcomes.wants(function, "exposed_port"):
+                    # It brings a server of its own, at the port that it has declared.
+                    found["port"] = header.get("port") or _USUAL_PORT
+            except Exception:
+                # It fails again below, where its error is told.
+                pass
+            return await self._run(header, parts, keywords)
+        finally:
+            watch.cancel()
+            self._ended.set()
+
+    async def _watch(
+        self,
+        found: dict[str, int],
+        metrics: int,
+        header: dict[str, Any],
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        # What is served may still be about to tell which port it takes.
+        await asyncio.sleep(0)
+        await answers(found["port"], None)
+        await answers(found["port"], header.get("health_check"))
+        urls = {
+            "run": f"http://127.0.0.1:{found['port']}",
+            "metrics": f"http://127.0.0.1:{metrics}",
+        }
+        services.announce(urls)
+        _tell(writer, pack({"urls": urls}))
+
+
+def _settle(header: dict[str, Any]) -> None:
+    """
+    Set the variables and go to the directory that were sent.
+    """
+    os.environ.update(header.get("variables") or {})
+    directory = header.get("directory")
+    if directory:
+        os.chdir(directory)
+        if directory not in sys.path:
+            sys.path.append(directory)
+
+
+def _answer(make: Any) -> bytes:
+    try:
+        answer: bytes = make()
+    except outcomes.Unserializable as error:
+        return outcomes.failed(str(error))
+    return answer
+
+
+def _tell(writer: asyncio.StreamWriter, message: bytes) -> None:
+    """
+    Write *message* behind its length, if somebody still reads.
+    """
+    if not writer.is_closing():
+        writer.write(len(message).to_bytes(8, "little") + message)
+
+
+def _respond(writer: asyncio.StreamWriter, body: bytes, status: str = "200 OK") -> None:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode())
+    writer.write(body)
+
+
+async def _read_request(
+    reader: asyncio.StreamReader,
+) -> tuple[str, dict[str, str], bytes] | None:
+    """
+    Read one request, None at the end of the connection.
+    """
+    line = await reader.readline()
+    words = line.split()
+    if len(words) < 3:
+        return None
+    headers: dict[str, str] = {}
+    while (line := await reader.readline()) not in (b"\r\n", b"\n", b""):
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.strip().lower()] = value.strip()
+    size = int(headers.get("content-length") or 0)
+    if not 0 <= size <= _LARGEST:
+        raise ValueError("The message is too large.")
+    return words[1].decode("latin-1"), headers, await reader.readexactly(size)

@@ -1,0 +1,54 @@
+"""
+Ports: free ones, and when somebody answers at one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+
+def free_port() -> int:
+    """
+    Return a port of this machine that nobody has.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def answers(port: int, check: dict[str, Any] | None) -> None:
+    """
+    Wait until somebody listens at *port* and, with a *check*, is healthy.
+    """
+    pause = 0.01
+    while not await _answers_now(port, check):
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.3, 0.2)
+
+
+async def _answers_now(port: int, check: dict[str, Any] | None) -> bool:
+    limit = 5.0 if check is None else float(check.get("timeout_seconds") or 5)
+    try:
+        return await asyncio.wait_for(_ask(port, check), limit)
+    except (OSError, asyncio.TimeoutError, ValueError):
+        return False
+
+
+async def _ask(port: int, check: dict[str, Any] | None) -> bool:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        if check is None:
+            return True
+        path = "/" + str(check["path"]).lstrip("/")
+        method = check.get("method") or "GET"
+        writer.write(
+            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n"
+            "x-fal-runner-health-check: true\r\nConnection: close\r\n\r\n".encode()
+        )
+        line = (await reader.readline()).split()
+        return len(line) > 1 and line[1].startswith(b"2")
+    finally:
+        writer.close()

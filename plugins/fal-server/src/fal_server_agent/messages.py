@@ -1,0 +1,40 @@
+"""
+Messages between the control plane and an agent: a JSON header, and bytes behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+#: The header's length.
+_LENGTH = struct.Struct("<I")
+
+#: The header that shows the plane to its agent.
+TOKEN_HEADER = "x-fal-agent-token"
+
+#: What an agent logs for a call once all that the call printed has been sent.
+END_OF_LOGS = "\x00end of logs"
+
+
+def pack(header: dict[str, Any], *parts: bytes) -> bytes:
+    """
+    Return *header* and *parts* as one message.
+    """
+    text = json.dumps({**header, "sizes": [len(part) for part in parts]}).encode()
+    return b"".join((_LENGTH.pack(len(text)), text, *parts))
+
+
+def unpack(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """
+    Return the header and the parts of *message*.
+    """
+    (length,) = _LENGTH.unpack_from(message)
+    at = _LENGTH.size + length
+    header = json.loads(message[_LENGTH.size : at])
+    parts = []
+    for size in header.pop("sizes"):
+        parts.append(message[at : at + size])
+        at += size
+    return header, parts

@@ -1,0 +1,46 @@
+"""
+Requests: which one the code of an application works for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fal_core_worker import services
+
+_HEADER = b"x-fal-request-id"
+
+
+def mark_requests() -> None:
+    """
+    Have what an application prints carry the id of its request.
+
+    It is told by a header, and noted where uvicorn hands the request over.
+    """
+    try:
+        from uvicorn import Config
+    except ImportError:
+        return
+    load = Config.load
+
+    def marked(self: Any) -> None:
+        load(self)
+        self.loaded_app = Marked(self.loaded_app)
+
+    Config.load = marked  # type: ignore[method-assign]
+
+
+class Marked:
+    """
+    An application whose requests are noted.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        for name, value in scope.get("headers", ()):
+            if name == _HEADER:
+                services.request_id.set(value.decode("latin-1"))
+                break
+        await self._inner(scope, receive, send)
