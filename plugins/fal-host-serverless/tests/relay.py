@@ -36,16 +36,17 @@ RUNS = 4
 
 #: Ends all that its server started, orphans too, when it is told to or its parent ends.
 GUARD = """
-import os, signal, subprocess, sys
+import os, signal, subprocess, sys, threading
 from fal_core_worker import trees
-trees.prepare_child()
-server = subprocess.Popen(sys.argv[1:])
-def end(*_):
-    trees.kill_descendants(os.getpid())
-    os._exit(0)
-signal.signal(signal.SIGTERM, end)
-server.wait()
-end()
+trees.become_subreaper()
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+over = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: over.set())
+threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+while server.poll() is None and not over.wait(0.05):
+    pass
+trees.kill_descendants(os.getpid())
+os._exit(0)
 """
 
 _AGENT_NEEDS = ("isolate[build]", "cloudpickle", "tblib")
@@ -105,6 +106,8 @@ class IsolateServer:
         self.guard = subprocess.Popen(
             [sys.executable, "-c", GUARD, *command],
             env=variables,
+            # Its end tells that of this process, however that comes.
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -135,6 +138,8 @@ class IsolateServer:
         """
         self.guard.terminate()
         self.guard.wait()
+        if self.guard.stdin is not None:
+            self.guard.stdin.close()
         self.channel.close()
 
 
