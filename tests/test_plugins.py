@@ -588,7 +588,7 @@ def test_observers_are_known_without_a_call() -> None:
     ],
 )
 def test_unknown_name_says_what_to_install_or_to_write(
-    find: Callable[[str], object], name: str, hint: str
+    find: Callable[[str], object], name: str, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     A known name says how its plugin is had, if it is; a near miss names the near one.
@@ -602,7 +602,8 @@ def test_unknown_name_says_what_to_install_or_to_write(
         hint = "The name is known, but no installed plugin provides it."
         for extra in extras:
             hint = f"Install the extra {extra!r} of fal-core."
-    with pytest.raises(UnknownNameError) as caught:
+    monkeypatch.setenv("FAL_CORE_PLUGINS_DENY", "serverless")
+    with plugins.registered(plugin()), pytest.raises(UnknownNameError) as caught:
         find(name)
     assert hint in str(caught.value)
     assert repr(name) in str(caught.value)

@@ -107,6 +107,8 @@ def program(command_line: Any) -> Any:
     command_line.write("functions.py", FUNCTIONS)
     command_line.write("sibling.py", "def shout(text): return text.upper()\n")
     command_line.install("more_hosts", HOSTS)
+    # The hosts of plugins that may be installed as well are left out.
+    command_line.variables["FAL_CORE_PLUGINS_DENY"] = "serverless"
     return command_line
 
 
@@ -145,7 +147,7 @@ def test_option_that_no_host_acts_on_is_ignored(program: Any) -> None:
     """
     An option that is known, and that no installed host acts on, is said to be ignored.
     """
-    program.variables["FAL_CORE_PLUGINS_DENY"] = "local"
+    program.variables["FAL_CORE_PLUGINS_DENY"] = "local,serverless"
     program.write(
         "alone.py",
         """
