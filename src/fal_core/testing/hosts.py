@@ -9,7 +9,8 @@ a process nor a stand-in of our own classes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
@@ -165,7 +166,10 @@ class InProcessExecution:
         Run the call from its first event to its last.
         """
         _current.set(self)
-        nested.runner = nested.runner or _Home()
+        with _at_home():
+            self._run_to_its_end()
+
+    def _run_to_its_end(self) -> None:
         self.deliver(State("running"))
         port = self._call.gateway.exposed_port
         if port is not None and not self._call.gateway.serve:
@@ -317,6 +321,28 @@ class _Frames:
             self._deliver(Outcome(sealed, a == frames.ENDED_RAISED))
         else:
             self._deliver(Item(sealed, a, b))
+
+
+_running_calls = 0
+_counting = threading.Lock()
+
+
+@contextmanager
+def _at_home() -> Iterator[None]:
+    """
+    Have code find the host that it runs on, as long as any call runs.
+    """
+    global _running_calls
+    with _counting:
+        _running_calls += 1
+        nested.runner = nested.runner or _Home()
+    try:
+        yield
+    finally:
+        with _counting:
+            _running_calls -= 1
+            if not _running_calls and isinstance(nested.runner, _Home):
+                nested.runner = None
 
 
 class _Home:
