@@ -9,7 +9,6 @@ printed below Python, or by children, arrives as well.
 from __future__ import annotations
 
 import fcntl
-import io
 import marshal
 import os
 import select
@@ -18,6 +17,8 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+
+from fal_core_worker.printing import PrintedText
 
 LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR")
 #: Added to the level of a line that has not ended.
@@ -183,6 +184,20 @@ class Output:
                 return
         self.flush()
 
+    def end_lines(self) -> None:
+        """
+        Take lines that the calling code has begun as ended: nothing follows them.
+        """
+        if not self._partial:
+            return
+        channel, index = self.current()
+        with self._lock:
+            for key in ((0, channel, index), (1, channel, index)):
+                text = self._partial.pop(key, "")
+                if text:
+                    self._append(*key, last_written(text) if key in self._flushed else text)
+                self._forget(key)
+
     def _add_partial(self, key: tuple[int, int, int | str], text: str) -> None:
         if "\r" in text:
             # As a progress bar, which is seen wherever it is not flushed as well.
@@ -344,80 +359,6 @@ class Output:
     def _append(self, level: int, channel: int, index: int | str, lines: str) -> None:
         self._block.append((level, time.time(), channel, index, lines))
         self._size += len(lines)
-
-
-class PrintedText(io.TextIOBase):
-    """
-    A text stream whose lines become log frames.
-    """
-
-    encoding = "utf-8"
-    errors = "backslashreplace"
-
-    def __init__(self, output: Output, level: int) -> None:
-        self._output = output
-        self._level = level
-        self.buffer = PrintedBytes(self)
-
-    @property
-    def name(self) -> str:
-        return "<stderr>" if self._level else "<stdout>"
-
-    def write(self, text: str) -> int:
-        if not isinstance(text, str):
-            kind = type(text).__name__
-            raise TypeError(f"write() argument must be str, not {kind}")
-        self._output.add(self._level, text)
-        return len(text)
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._level + 1
-
-    def isatty(self) -> bool:
-        return False
-
-    def flush(self) -> None:
-        self._output.flush_line(self._level)
-
-    def close(self) -> None:
-        """
-        Do nothing: what is printed later is still wanted.
-        """
-
-    def reconfigure(self, **options: Any) -> None:
-        """
-        Accept what programs ask of a real stream.
-        """
-
-
-class PrintedBytes(io.BufferedIOBase):
-    """
-    The ``buffer`` of a :class:`PrintedText`.
-    """
-
-    def __init__(self, text: PrintedText) -> None:
-        self._text = text
-
-    def write(self, data: Any) -> int:
-        self._text.write(bytes(data).decode("utf-8", "backslashreplace"))
-        return len(data)
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._text.fileno()
-
-    def flush(self) -> None:
-        self._text.flush()
-
-    def close(self) -> None:
-        """
-        Do nothing, as for the text.
-        """
 
 
 def high_pipe() -> tuple[int, int]:

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from fal_core_worker import nested
+from fal_core_worker.outputs import Output
 
 if TYPE_CHECKING:
     import asyncio
@@ -96,6 +97,16 @@ def announce(urls: Mapping[str, str]) -> None:
             print(f"{name}: {url}", file=sys.stderr)
         return
     runner.announce(dict(urls))
+
+
+def end_request() -> None:
+    """
+    Tell that this code prints no more for its request: its last line is whole.
+    """
+    runner = nested.runner
+    # Others keep no lines by their requests.
+    if runner is not None and isinstance(runner.output, Output):
+        runner.output.end_lines()
 
 
 def log(level: str, facts: Mapping[str, Any]) -> None:

@@ -34,6 +34,7 @@ class Everything(BaseServable):
     def collect_routes(self) -> dict[RouteSignature, Any]:
         return {
             RouteSignature("/context"): self.context,
+            RouteSignature("/unended"): self.unended,
             RouteSignature("/billed"): self.billed,
             RouteSignature("/token"): self.token,
             RouteSignature("/fails"): self.fails,
@@ -62,6 +63,9 @@ class Everything(BaseServable):
             "lifecycle_preference": request.lifecycle_preference,
             "agent": request.headers["user-agent"],
         }
+
+    def unended(self) -> None:
+        print("no line end", end="")
 
     def billed(self, response: Response) -> None:
         response.headers["x-fal-billable-units"] = "7"
@@ -137,6 +141,21 @@ def test_id_of_the_caller_is_kept(service, wait_for_line):
     assert line["bytes"] == len(answer.content)
     assert line["milliseconds"] > 0
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+
+
+def test_line_that_a_handler_does_not_end_ends_with_its_request(service):
+    """
+    What was printed of a line arrives with its request, and not as the service ends.
+    """
+    for number in range(3):
+        httpx.post(f"{service.url}/unended", headers={"x-fal-request-id": f"r{number}"})
+    lines = []
+    while len(lines) < 3:
+        line = service.logs.get(timeout=30)
+        if line.message == "no line end":
+            lines.append(line.request_id)
+
+    assert lines == ["r0", "r1", "r2"]
 
 
 def test_request_without_an_id_is_given_one(service):

@@ -125,6 +125,7 @@ class Operations:
         try:
             await self._answer(exchange, scope, receive, headers)
         finally:
+            services.end_request()
             seconds = time.perf_counter() - began
             path = scope["path"]
             status = exchange.final_status()

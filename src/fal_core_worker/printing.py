@@ -1,0 +1,85 @@
+"""
+The standard streams of a worker, whose lines become frames.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fal_core_worker.outputs import Output
+
+
+class PrintedText(io.TextIOBase):
+    """
+    A text stream whose lines become log frames.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, output: Output, level: int) -> None:
+        self._output = output
+        self._level = level
+        self.buffer = PrintedBytes(self)
+
+    @property
+    def name(self) -> str:
+        return "<stderr>" if self._level else "<stdout>"
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise TypeError(f"write() argument must be str, not {kind}")
+        self._output.add(self._level, text)
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._level + 1
+
+    def isatty(self) -> bool:
+        return False
+
+    def flush(self) -> None:
+        self._output.flush_line(self._level)
+
+    def close(self) -> None:
+        """
+        Do nothing: what is printed later is still wanted.
+        """
+
+    def reconfigure(self, **options: Any) -> None:
+        """
+        Accept what programs ask of a real stream.
+        """
+
+
+class PrintedBytes(io.BufferedIOBase):
+    """
+    The ``buffer`` of a :class:`PrintedText`.
+    """
+
+    def __init__(self, text: PrintedText) -> None:
+        self._text = text
+
+    def write(self, data: Any) -> int:
+        self._text.write(bytes(data).decode("utf-8", "backslashreplace"))
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._text.fileno()
+
+    def flush(self) -> None:
+        self._text.flush()
+
+    def close(self) -> None:
+        """
+        Do nothing, as for the text.
+        """
