@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "mismatches",
         "readers",
         "refusals",
+        "requirements",
         "shortcuts",
     ),
     # The contracts that plugins are written against.

@@ -5,12 +5,12 @@ What a function needs from its environment.
 from __future__ import annotations
 
 import functools
-import re
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from fal_core.imports import find_module, is_installed, is_standard, leading_imports
+from fal_core.requirements import canonical_name, requirement_name
 from fal_core_worker.services import Server
 
 #: The modules a function uses, and the names under which it uses each.
@@ -147,7 +147,7 @@ def _referred_by_function(function: types.FunctionType) -> list[tuple[str, Any]]
 
 def _packages(module: str) -> list[str]:
     names = _distributions().get(module) or [module]
-    return [_canonical(name) for name in names]
+    return [canonical_name(name) for name in names]
 
 
 @functools.lru_cache(maxsize=1)
@@ -155,16 +155,3 @@ def _distributions() -> dict[str, list[str]]:
     from importlib.metadata import packages_distributions
 
     return dict(packages_distributions())
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def requirement_name(requirement: str) -> str:
-    """
-    Return the name of the package that *requirement* asks for; empty if it has none.
-    """
-    egg = re.search(r"#(?:.*&)?egg=([A-Za-z0-9._-]+)", requirement)
-    named = egg or re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?![A-Za-z0-9+:/])", requirement)
-    return _canonical(named[1]) if named else ""

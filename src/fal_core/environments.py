@@ -184,11 +184,12 @@ class CurrentEnvironment(Environment):
 
 
 def _is_installed(requirement: str) -> bool:
-    import re
     from importlib.metadata import PackageNotFoundError, distribution
 
-    name = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
+    from fal_core.requirements import requirement_name
+
+    name = requirement_name(requirement)
     try:
-        return name is not None and bool(distribution(name[1]).version)
+        return bool(name and distribution(name).version)
     except PackageNotFoundError:
         return False

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fal_core.dependencies import requirement_name
 from fal_core.environments import Environment
 from fal_core.errors import UnsupportedError
 from fal_core.plugins import load_plugins
+from fal_core.requirements import requirement_name
 from fal_core.routes import RouteSignature
 from fal_core.vocabulary import structure_gateway, structure_host_options
 from fal_core_worker.services import Server
