@@ -57,7 +57,7 @@ class SpawnInfo:
         Raises:
             Exception: The call's own error, if it ends before that.
         """
-        self._url_ready.wait()
+        self.await_url()
         if self._url is None and self.future is not None and self.future.done():
             error = self.future.exception()
             if error is not None:
@@ -69,6 +69,15 @@ class SpawnInfo:
     def url(self, value: str | None) -> None:
         self._url = value
         self._url_ready.set()
+
+    def await_url(self, timeout: float | None = None) -> bool:
+        """
+        Wait for a url, or for the end that comes before one; tell whether either has come.
+
+        Arguments:
+            timeout: Seconds to wait at most. None waits for ever.
+        """
+        return self._url_ready.wait(timeout)
 
     @property
     def application(self) -> str:

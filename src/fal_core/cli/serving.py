@@ -79,7 +79,7 @@ def _follow(info: SpawnInfo, watched: Watched | None) -> bool:
     assert future is not None
     told = False
     while not future.done():
-        if not told and info._url_ready.wait(_INTERVAL) and info.urls:
+        if not told and info.await_url(_INTERVAL) and info.urls:
             told = True
             show_urls(info.urls)
         if told:

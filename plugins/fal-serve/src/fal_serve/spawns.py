@@ -106,7 +106,7 @@ class AppSpawnInfo:
 
         until = time.monotonic() + startup_timeout
         last = "it has no url yet"
-        if self.info._url_ready.wait(startup_timeout):
+        if self.info.await_url(startup_timeout):
             with httpx.Client(headers=headers, timeout=health_request_timeout) as client:
                 while True:
                     last = _ask(client, f"{self.url}/health")
