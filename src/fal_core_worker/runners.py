@@ -63,12 +63,9 @@ class Runner(ABC):
                 data, buffers = payload if isinstance(payload, tuple) else (payload, ())
                 self._answers[a] = (bool(b), Sealed(data, buffers))
         elif kind == frames.SECRETS:
-            import marshal
-
             os.environ.update(marshal.loads(payload))
         elif kind == frames.SOURCES:
-            # A large archive lies in memory that is shared, and is given back.
-            add_source(bytes(payload))
+            add_source(payload)
             origins.give_way()
         elif kind == frames.DRAIN:
             self.drain(channel)

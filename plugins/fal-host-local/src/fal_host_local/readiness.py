@@ -108,7 +108,7 @@ class Question:
         self._done = False
         self._socket = socket.socket()
         self._socket.setblocking(False)
-        get_reader().after(timeout, lambda: self._end(False))
+        self._timer = get_reader().after(timeout, lambda: self._end(False))
         self._socket.connect_ex(("127.0.0.1", port))
         self._look()
 
@@ -150,6 +150,7 @@ class Question:
     def _end(self, answer: bool) -> None:
         if not self._done:
             self._done = True
+            get_reader().forget(self._timer)
             get_reader().unfollow(self)
             self._socket.close()
             self._answered(answer)
