@@ -302,7 +302,7 @@ def test_local_requirement_is_uploaded(
     asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path
 ):
     """
-    A project of this machine is built, uploaded, and installed from where it lies.
+    A project of this machine is built and uploaded once, and installed from where it lies.
     """
     local = project / "own"
     (local / "src" / "own").mkdir(parents=True)
@@ -325,6 +325,9 @@ def test_local_requirement_is_uploaded(
         "cowsay==6.1",
     ]
     assert archive == "own-1.tar.gz"
+    registered = MessageToDict(recorder.last("RegisterApplication").environments[0])
+    assert registered["configuration"] == configuration["configuration"]
+    assert rest.asked.count(("PUT", f"/stored/{archive}")) == 1
 
 
 # -- the command line ----------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,7 @@ import attrs
 
 from fal_core.calls import AuthMode, Call
 from fal_core.errors import FalServerlessError, OptionError
-from fal_core.events import Log
+from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.printing import print_log
 from fal_host_serverless import files, preparations, projects, registering, settings
@@ -72,9 +72,7 @@ class Deployment:
         """
         Return the files of this machine that travel.
         """
-        return preparations.local_files(
-            self.host, self.call.environment, self.call.host_options
-        )
+        return preparations.local_files(self.host, self.call)
 
     @property
     def endpoints(self) -> list[str]:
@@ -149,35 +147,28 @@ def prepare(
     )
 
 
-def execute(
-    deployment: Deployment, *, log: Callable[[Log], None] = print_log
-) -> DeploymentResult:
+def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentResult:
     """
     Build the environment, and deploy.
 
     Raises:
         FalServerlessError: The service does not do it.
     """
-    registering.build(
-        deployment.host,
-        deployment.call,
+    host, call = deployment.host, deployment.call
+    registration = registering.Registration(
         application_name=deployment.app_name,
-        environment_name=deployment.environment_name,
-        log=log,
-    )
-    result = deployment.host.register(
-        deployment.function,
-        deployment.function.options,
-        application_name=deployment.app_name,
-        application_auth_mode=deployment.auth,
+        auth_mode=deployment.auth,
         source_code=deployment.source_code,
         metadata=deployment.metadata,
-        deployment_strategy=deployment.strategy,  # type: ignore[arg-type]
+        strategy=deployment.strategy,
         scale=deployment.reset_scale,
         environment_name=deployment.environment_name,
         build_environment=False,
-        log=log,
     )
+    # Once: what is registered is the environment that was built.
+    prepared = preparations.prepare(host, call, log)
+    registering.build(host, call, prepared, registration, log)
+    result = registering.register(host, call, prepared, registration, log)
     if result is None or result.result is None or result.service_urls is None:
         raise FalServerlessError(
             "The service did not confirm the deployment. Its log says more; a name of small "

@@ -41,7 +41,7 @@ def run_request(host: FalServerlessHost, call: Call, log: LogSink) -> isolate_pr
     import isolate_proto
 
     options = call.host_options
-    prepared = preparations.prepare(host, call.environment, options, log)
+    prepared = preparations.prepare(host, call, log)
     message = isolate_proto.HostedRun(
         environments=[
             requests.environment(call.environment, requirements=prepared.requirements)
