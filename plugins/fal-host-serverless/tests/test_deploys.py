@@ -182,6 +182,28 @@ def test_application_that_is_not_there_is_told(
         asking.deploy(ref)
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ('auth = "pubic"', r"tool\.fal\.apps\.one\.auth.*'pubic'"),
+        ('deployment_strategy = "canary"', "deployment_strategy.*'canary'"),
+        ('no_scale = "no"', "no_scale.*True, False"),
+        ("keep_alves = 3", "keep_alves"),
+    ],
+)
+def test_wrong_declaration_of_a_project_is_told(
+    written: str, words: str, asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    What a project declares wrongly is an error before the service is asked.
+    """
+    declared = f'[tool.fal.apps.one]\nref = "searching.py::Search"\n{written}\n'
+    (project / "pyproject.toml").write_text(declared)
+    with pytest.raises(OptionError, match=words):
+        asking.deploy("one")
+    assert recorder.asked == []
+
+
 def test_deployed_pickle_needs_nothing_of_ours(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):

@@ -10,7 +10,7 @@ from collections import namedtuple
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -23,7 +23,7 @@ from fal_host_serverless import files, preparations, projects, registering, sett
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
-    from fal_host_serverless.hosts import FalServerlessHost
+    from fal_host_serverless.hosts import DeploymentStrategy, FalServerlessHost
 
 #: Whose applications a client deploys.
 User = namedtuple("User", ["user_id", "username"])
@@ -60,7 +60,7 @@ class Deployment:
 
     app_name: str
     auth: AuthMode | None
-    strategy: str
+    strategy: DeploymentStrategy
     reset_scale: bool
     environment_name: str | None
     host: FalServerlessHost
@@ -112,7 +112,7 @@ def prepare(
     *,
     app_name: str | None = None,
     auth: AuthMode | None = None,
-    strategy: str | None = None,
+    strategy: DeploymentStrategy | None = None,
     reset_scale: bool | None = None,
     force_env_build: bool = False,
     environment_name: str | None = None,
@@ -137,7 +137,7 @@ def prepare(
     call = registering.sealed(host, function, function.options)
     return Deployment(
         app_name=app_name or declared.name or _name_of(function),
-        auth=auth or declared.auth or function.app_auth,  # type: ignore[arg-type]
+        auth=auth or declared.auth or function.app_auth,
         strategy=strategy or declared.strategy or "rolling",
         reset_scale=bool(declared.reset_scale if reset_scale is None else reset_scale),
         environment_name=environment_name,
@@ -191,7 +191,7 @@ def deploy(
     *,
     app_name: str | None = None,
     auth: AuthMode | None = None,
-    strategy: Literal["recreate", "rolling"] = "rolling",
+    strategy: DeploymentStrategy = "rolling",
     reset_scale: bool = False,
     force_env_build: bool = False,
     environment_name: str | None = None,

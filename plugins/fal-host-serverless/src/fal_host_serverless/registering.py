@@ -22,7 +22,7 @@ from fal_host_serverless.running import with_ports
 if TYPE_CHECKING:
     import isolate_proto
 
-    from fal_host_serverless.hosts import FalServerlessHost
+    from fal_host_serverless.hosts import DeploymentStrategy, FalServerlessHost
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +35,7 @@ class Registration:
     auth_mode: AuthMode | None = None
     source_code: str | None = None
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
-    strategy: str = "rolling"
+    strategy: DeploymentStrategy = "rolling"
     scale: bool = True
     environment_name: str | None = None
     build_environment: bool | None = None
@@ -110,13 +110,13 @@ def register_request(
         ],
         machine_requirements=requests.machine_requirements(options, call.gateway),
         files=requests.files(prepared.files),
-        auth_mode=requests.auth_mode(registration.auth_mode),  # type: ignore[arg-type]
+        auth_mode=requests.auth_mode(registration.auth_mode),
         deployment_strategy=isolate_proto.DeploymentStrategy.Value(strategy),
         scale=registration.scale,
         secrets=requests.secrets(options.secrets),
         data_mounts=options.data_mounts or (),
         health_check_config=requests.health_check(options.health_check_config),
-        skip_retry_conditions=requests.retry_conditions(options.skip_retry_conditions),  # type: ignore[arg-type]
+        skip_retry_conditions=requests.retry_conditions(options.skip_retry_conditions),
         retry_config=requests.retry_config(options.retry_config),
         source_code=registration.source_code,
         environment_name=registration.environment_name,

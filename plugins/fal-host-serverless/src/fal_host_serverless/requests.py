@@ -59,7 +59,7 @@ def plain_name(name: str, environment_name: str | None) -> str:
     return name.removesuffix(f"{SEPARATOR}{environment_name}")
 
 
-def auth_mode(mode: AuthMode | None) -> int | None:
+def auth_mode(mode: AuthMode | None) -> isolate_proto.ApplicationAuthMode.ValueType | None:
     """
     Return the number of *mode*.
     """
@@ -232,7 +232,9 @@ def health_check(config: Any) -> isolate_proto.ApplicationHealthCheckConfig | No
     )
 
 
-def retry_conditions(names: Iterable[str] | None) -> list[int]:
+def retry_conditions(
+    names: Iterable[str] | None,
+) -> list[isolate_proto.RetryCondition.ValueType]:
     """
     Return the numbers of failures after which a request is not retried.
 
