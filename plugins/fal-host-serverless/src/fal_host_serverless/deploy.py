@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 #: Whose applications a client deploys.
 User = namedtuple("User", ["user_id", "username"])
 
-_SUFFIXES = (".py",)
-
 
 @attrs.define
 class DeploymentResult:
@@ -244,7 +242,7 @@ def resolve(app_ref: str | tuple[str, str | None] | None) -> projects.Declared:
     if isinstance(app_ref, tuple):
         file, name = app_ref
         app_ref = f"{file}::{name}" if name else file
-    if app_ref and ("::" in app_ref or app_ref.endswith(_SUFFIXES)):
+    if app_ref and ("::" in app_ref or app_ref.endswith(".py")):
         return projects.Declared(name="", ref=app_ref)
     path = projects.find_project()
     if path is None:

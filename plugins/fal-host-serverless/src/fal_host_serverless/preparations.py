@@ -5,6 +5,7 @@ Preparations: what is uploaded before a function can run, or be deployed.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ def selection(host: FalServerlessHost, call: Call) -> Selection:
     if host.local_file_path and options.app_files:
         # The function's own file travels sealed.
         own = os.path.relpath(Path(host.local_file_path).resolve(), folder)
-        ignored = (*ignored, f"^{_escape(Path(own).as_posix())}$")
+        ignored = (*ignored, f"^{re.escape(Path(own).as_posix())}$")
     return Selection(paths=tuple(options.app_files or ()), ignored=ignored, folder=folder)
 
 
@@ -113,9 +114,3 @@ def app_folder(base: Path, options: HostOptions) -> str | None:
         return None
     folder = inside(base, options.app_files_context_dir)
     return Path(os.path.relpath(base, folder)).as_posix()
-
-
-def _escape(text: str) -> str:
-    import re
-
-    return re.escape(text)
