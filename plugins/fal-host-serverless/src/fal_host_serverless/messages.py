@@ -51,7 +51,7 @@ class Lines:
             self._parts[owner] = text
             return None
         kind, _, identity = owner.partition(" ")
-        known: Level = LEVELS[int(number)]  # type: ignore[assignment]
+        known: Level = LEVELS[int(number)]  # type: ignore[assignment]  # Each is one.
         request = identity if kind == "request" else None
         return Log(text, known, "USER", time, self._call.id, request)
 
