@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_core import HostError, OutOfMemory, WorkerLost, function
+from fal_core import Cancelled, HostError, OutOfMemory, WorkerLost, function
 from fal_core.testing.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
@@ -148,8 +148,10 @@ def count(path):
 """
 
 
-@pytest.mark.parametrize("end", ["exit", "kill", "cancel"])
-def test_children_end_with_their_worker(tmp_path: Path, end: str):
+@pytest.mark.parametrize(
+    ("end", "error"), [("exit", WorkerLost), ("kill", WorkerLost), ("cancel", Cancelled)]
+)
+def test_children_end_with_their_worker(tmp_path: Path, end: str, error: type[Exception]):
     """
     Children that were double-forked or called setsid do not outlive their work.
     """
@@ -172,7 +174,7 @@ def test_children_end_with_their_worker(tmp_path: Path, end: str):
     if end == "cancel":
         assert wait_until(lambda: count(path) == 2, 10)  # type: ignore[operator]
         info.cancel()
-    with pytest.raises(BaseException):  # noqa: B017, PT011
+    with pytest.raises(error):
         info.future.result(timeout=20)
 
     pids = [int(pid) for pid in Path(path).read_text().split()]
@@ -208,7 +210,7 @@ def test_a_child_of_a_call_that_kept_its_worker_busy_ends_with_it(tmp_path: Path
     assert info.future is not None
     assert wait_until(ready.exists, 10)
     info.cancel()
-    with pytest.raises(BaseException):  # noqa: B017, PT011
+    with pytest.raises(Cancelled):
         info.future.result(timeout=20)
     assert wait_until(lambda: not is_alive(int(pid.read_text())), 3)
 

@@ -59,7 +59,7 @@ def test_slow_inputs_do_not_hold_back_what_is_there(host: LocalHost):
     results = double.map(slow())
     assert [next(results) for _ in range(3)] == [0, 2, 4]
     assert len(given) < 20
-    results.close()  # type: ignore[attr-defined]
+    results.close()  # type: ignore[attr-defined]  # Documented as an iterator.
 
 
 def test_window_bounds_what_is_taken(host: LocalHost):
@@ -83,7 +83,7 @@ def test_window_bounds_what_is_taken(host: LocalHost):
     for number in range(1, 300):
         assert next(results) == number
         assert taken <= number + 5
-    results.close()  # type: ignore[attr-defined]
+    results.close()  # type: ignore[attr-defined]  # Documented as an iterator.
 
 
 def test_input_that_raises_ends_the_map_after_what_came_before(host: LocalHost):

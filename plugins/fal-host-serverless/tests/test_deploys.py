@@ -182,6 +182,28 @@ def test_application_that_is_not_there_is_told(
         asking.deploy(ref)
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ('auth = "pubic"', r"tool\.fal\.apps\.one\.auth.*'pubic'"),
+        ('deployment_strategy = "canary"', "deployment_strategy.*'canary'"),
+        ('no_scale = "no"', "no_scale.*True, False"),
+        ("keep_alves = 3", "keep_alves"),
+    ],
+)
+def test_wrong_declaration_of_a_project_is_told(
+    written: str, words: str, asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    What a project declares wrongly is an error before the service is asked.
+    """
+    declared = f'[tool.fal.apps.one]\nref = "searching.py::Search"\n{written}\n'
+    (project / "pyproject.toml").write_text(declared)
+    with pytest.raises(OptionError, match=words):
+        asking.deploy("one")
+    assert recorder.asked == []
+
+
 def test_deployed_pickle_needs_nothing_of_ours(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
@@ -302,7 +324,7 @@ def test_local_requirement_is_uploaded(
     asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path
 ):
     """
-    A project of this machine is built, uploaded, and installed from where it lies.
+    A project of this machine is built and uploaded once, and installed from where it lies.
     """
     local = project / "own"
     (local / "src" / "own").mkdir(parents=True)
@@ -325,6 +347,9 @@ def test_local_requirement_is_uploaded(
         "cowsay==6.1",
     ]
     assert archive == "own-1.tar.gz"
+    registered = MessageToDict(recorder.last("RegisterApplication").environments[0])
+    assert registered["configuration"] == configuration["configuration"]
+    assert rest.asked.count(("PUT", f"/stored/{archive}")) == 1
 
 
 # -- the command line ----------------------------------------------------------------

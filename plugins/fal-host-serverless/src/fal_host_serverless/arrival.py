@@ -9,6 +9,7 @@ The agent may be of any Python, since nothing in the pickle is compiled.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -21,10 +22,6 @@ OUTCOME = "fal-core outcome 1"
 KEPT = "fal_core_arrival_kept"
 #: How many functions an agent keeps open.
 SLOTS = 64
-#: How a call ended that was interrupted.
-INTERRUPTED = 2
-#: The kind of the one frame that is taken: the end of the call.
-_OUTCOME = 38
 
 
 class Arrival:
@@ -58,7 +55,7 @@ class Arrival:
 
 class Frames:
     """
-    Takes what the worker would write to its stream.
+    Takes what the worker would write to its stream: of it, the end of the call.
     """
 
     def __init__(self) -> None:
@@ -73,9 +70,10 @@ class Frames:
         data: Any = b"",
         buffers: Any = (),
     ) -> None:
-        copies = [bytes(buffer) for buffer in buffers]
-        if kind == _OUTCOME:
-            self.outcome = (a, bytes(data), copies)
+        from fal_core_worker.frames import OUTCOME
+
+        if kind == OUTCOME:
+            self.outcome = (a, bytes(data), [bytes(buffer) for buffer in buffers])
 
 
 class Runner:
@@ -224,9 +222,8 @@ def _import_first(path: str, version: str) -> None:
         _forget("cloudpickle")
     sys.path.insert(0, path)
     try:
-        import cloudpickle  # noqa: F401
-
-        import fal_core_worker.main  # noqa: F401
+        for name in ("cloudpickle", "fal_core_worker.main"):
+            importlib.import_module(name)
     finally:
         sys.path.remove(path)
         sys.path.append(path)
@@ -280,6 +277,7 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
 
 def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None:
     from fal_core_worker import opening
+    from fal_core_worker.frames import ENDED_CANCELLED
     from fal_core_worker.seals import Sealed
     from fal_core_worker.slots import send_error, send_value
 
@@ -303,7 +301,7 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None
         elif runner.serves:
             send_value(frames, 0, None, raw)
         else:
-            frames.outcome = (INTERRUPTED, b"", [])
+            frames.outcome = (ENDED_CANCELLED, b"", [])
     else:
         send_value(frames, 0, value, raw)
 

@@ -7,28 +7,26 @@ from __future__ import annotations
 import os
 import sys
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fal_core.calls import AuthMode, Call
 from fal_core.errors import FalServerlessError, OptionError
-from fal_core.events import Log
+from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.printing import print_log
 from fal_host_serverless import files, preparations, projects, registering, settings
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
-    from fal_host_serverless.hosts import FalServerlessHost
+    from fal_host_serverless.hosts import DeploymentStrategy, FalServerlessHost
 
 #: Whose applications a client deploys.
 User = namedtuple("User", ["user_id", "username"])
-
-_SUFFIXES = (".py",)
 
 
 @attrs.define
@@ -60,7 +58,7 @@ class Deployment:
 
     app_name: str
     auth: AuthMode | None
-    strategy: str
+    strategy: DeploymentStrategy
     reset_scale: bool
     environment_name: str | None
     host: FalServerlessHost
@@ -72,9 +70,7 @@ class Deployment:
         """
         Return the files of this machine that travel.
         """
-        return preparations.local_files(
-            self.host, self.call.environment, self.call.host_options
-        )
+        return preparations.local_files(self.host, self.call)
 
     @property
     def endpoints(self) -> list[str]:
@@ -114,7 +110,7 @@ def prepare(
     *,
     app_name: str | None = None,
     auth: AuthMode | None = None,
-    strategy: str | None = None,
+    strategy: DeploymentStrategy | None = None,
     reset_scale: bool | None = None,
     force_env_build: bool = False,
     environment_name: str | None = None,
@@ -139,7 +135,7 @@ def prepare(
     call = registering.sealed(host, function, function.options)
     return Deployment(
         app_name=app_name or declared.name or _name_of(function),
-        auth=auth or declared.auth or function.app_auth,  # type: ignore[arg-type]
+        auth=auth or declared.auth or function.app_auth,
         strategy=strategy or declared.strategy or "rolling",
         reset_scale=bool(declared.reset_scale if reset_scale is None else reset_scale),
         environment_name=environment_name,
@@ -149,35 +145,28 @@ def prepare(
     )
 
 
-def execute(
-    deployment: Deployment, *, log: Callable[[Log], None] = print_log
-) -> DeploymentResult:
+def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentResult:
     """
     Build the environment, and deploy.
 
     Raises:
         FalServerlessError: The service does not do it.
     """
-    registering.build(
-        deployment.host,
-        deployment.call,
+    host, call = deployment.host, deployment.call
+    registration = registering.Registration(
         application_name=deployment.app_name,
-        environment_name=deployment.environment_name,
-        log=log,
-    )
-    result = deployment.host.register(
-        deployment.function,
-        deployment.function.options,
-        application_name=deployment.app_name,
-        application_auth_mode=deployment.auth,
+        auth_mode=deployment.auth,
         source_code=deployment.source_code,
         metadata=deployment.metadata,
-        deployment_strategy=deployment.strategy,  # type: ignore[arg-type]
+        strategy=deployment.strategy,
         scale=deployment.reset_scale,
         environment_name=deployment.environment_name,
         build_environment=False,
-        log=log,
     )
+    # Once: what is registered is the environment that was built.
+    prepared = preparations.prepare(host, call, log)
+    registering.build(host, call, prepared, registration, log)
+    result = registering.register(host, call, prepared, registration, log)
     if result is None or result.result is None or result.service_urls is None:
         raise FalServerlessError(
             "The service did not confirm the deployment. Its log says more; a name of small "
@@ -200,7 +189,7 @@ def deploy(
     *,
     app_name: str | None = None,
     auth: AuthMode | None = None,
-    strategy: Literal["recreate", "rolling"] = "rolling",
+    strategy: DeploymentStrategy = "rolling",
     reset_scale: bool = False,
     force_env_build: bool = False,
     environment_name: str | None = None,
@@ -253,7 +242,7 @@ def resolve(app_ref: str | tuple[str, str | None] | None) -> projects.Declared:
     if isinstance(app_ref, tuple):
         file, name = app_ref
         app_ref = f"{file}::{name}" if name else file
-    if app_ref and ("::" in app_ref or app_ref.endswith(_SUFFIXES)):
+    if app_ref and ("::" in app_ref or app_ref.endswith(".py")):
         return projects.Declared(name="", ref=app_ref)
     path = projects.find_project()
     if path is None:

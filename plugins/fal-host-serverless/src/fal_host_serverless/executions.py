@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -55,7 +56,7 @@ class ServerlessExecution:
         self._failure: HostError | None = None
         self._url: str | None = None
         self._run_id = ""
-        self._limited = False
+        self._timers: list[threading.Timer] = []
         self._over = threading.Event()
         self._built: deque[str] = deque(maxlen=_LINES)
         self._lines = messages.Lines(call)
@@ -108,15 +109,15 @@ class ServerlessExecution:
         except Exception as error:
             reason = RunFailed(f"The call could not be sent: {error}")
             reason.__cause__ = error
-        if self._cancelled and self._outcome is None:
-            reason = self._failure = Cancelled()
-            self._await_end()
-        reason = reason or self._failure
-        if self._outcome is None and reason is None:
-            reason = RunFailedInside("The run ended without a result.")
         if self._outcome is not None:
             self._sink(self._outcome)
-        self._sink(Exited(reason=reason if self._outcome is None else None))
+            self._sink(Exited())
+            return
+        if self._cancelled:
+            reason = Cancelled()
+            self._await_end()
+        missing = RunFailedInside("The run ended without a result.")
+        self._sink(Exited(reason=reason or self._failure or missing))
 
     def _run(self) -> None:
         with self.host.turns.taken(self.call, self._may_wait):
@@ -136,26 +137,25 @@ class ServerlessExecution:
                 return
             stub = channels.stub(self.host.address)
             self._stream = stub.Run(request, metadata=metadata)
-        ending: threading.Timer | None = None
         try:
             for message in self._stream:
+                ending = self._outcome is not None
                 self._take(message)
-                if self._outcome is not None and ending is None:
-                    ending = threading.Timer(_ENDING, self._stream.cancel)
-                    ending.daemon = True
-                    ending.start()
+                if self._outcome is not None and not ending:
+                    self._after(_ENDING, self._stream.cancel)
         finally:
             self._over.set()
-            if ending is not None:
-                ending.cancel()
+            for timer in self._timers:
+                timer.cancel()
 
     def _take(self, message: Any) -> None:
         self._run_id = message.run_id or self._run_id
+        begun_before = self._lines.begun
         for log in messages.read_logs(message.logs, self._lines):
             self._note(log)
             if messages.is_wanted(log):
                 self._sink(log)
-        if self._lines.begun:
+        if self._lines.begun and not begun_before:
             self._answered = True
             self._limit_start()
         if self._lines.begun == "s":
@@ -189,9 +189,8 @@ class ServerlessExecution:
         End the call where what it begins with takes longer than it may.
         """
         seconds = self.call.host_options.startup_timeout
-        if seconds is None or self._limited:
+        if seconds is None:
             return
-        self._limited = True
 
         def end() -> None:
             begun = self._url if self._is_service() else self._lines.begun == "s"
@@ -199,9 +198,16 @@ class ServerlessExecution:
                 self._failure = StartupTimeout(seconds)
                 self._stream.cancel()
 
-        timer = threading.Timer(seconds, end)
+        self._after(seconds, end)
+
+    def _after(self, seconds: float, act: Callable[[], object]) -> None:
+        """
+        Have *act* called in so many seconds, unless the run has ended by then.
+        """
+        timer = threading.Timer(seconds, act)
         timer.daemon = True
         timer.start()
+        self._timers.append(timer)
 
     def _announce(self, urls: Any) -> None:
         if self._url is not None:
@@ -261,8 +267,7 @@ class ServerlessExecution:
         """
         until = time.monotonic() + self._grace
         if self._stop():
-            while not self._over.wait(0.02) and time.monotonic() < until:
-                pass
+            self._over.wait(until - time.monotonic())
         self._stream.cancel()
 
     def _stop(self) -> bool:

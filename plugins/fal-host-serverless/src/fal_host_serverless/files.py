@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -154,13 +154,6 @@ def inside(base: Path, written: Any) -> Path:
     Return the folder *written*, which may be relative to *base*.
     """
     return base if not written else (base / Path(written).expanduser()).resolve()
-
-
-def describe(files: Iterable[LocalFile]) -> list[tuple[str, int]]:
-    """
-    Return the path and the size of each file, for people.
-    """
-    return [(file.relative_path, file.size) for file in files]
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -138,7 +138,9 @@ class FalServerlessHost(Host[..., Any]):
         Raises:
             FalServerlessError: The service does not do it.
         """
-        from fal_host_serverless.registering import Registration, register
+        from fal_core.printing import print_log
+        from fal_host_serverless.preparations import prepare
+        from fal_host_serverless.registering import Registration, register, sealed
 
         registration = Registration(
             application_name=application_name,
@@ -150,7 +152,9 @@ class FalServerlessHost(Host[..., Any]):
             environment_name=environment_name or self.environment,
             build_environment=build_environment,
         )
-        return register(self, func, options, registration, log)
+        tell = log or print_log
+        call = sealed(self, func, options)
+        return register(self, call, prepare(self, call, tell), registration, tell)
 
     def close(self) -> None:
         """

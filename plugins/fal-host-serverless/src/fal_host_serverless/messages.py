@@ -14,8 +14,8 @@ from fal_core_worker.outputs import LEVELS
 from fal_host_serverless import settings
 from fal_host_serverless.printing import MARK
 
-#: The states of a run.
-IN_PROGRESS, SUCCEEDED, FAILED = 0, 1, 2
+#: States in which a run, or a build, has ended.
+SUCCEEDED, FAILED = 1, 2
 
 _QUIET = ("TRACE", "DEBUG")
 
@@ -51,7 +51,7 @@ class Lines:
             self._parts[owner] = text
             return None
         kind, _, identity = owner.partition(" ")
-        known: Level = LEVELS[int(number)]  # type: ignore[assignment]
+        known: Level = LEVELS[int(number)]  # type: ignore[assignment]  # Each is one.
         request = identity if kind == "request" else None
         return Log(text, known, "USER", time, self._call.id, request)
 
@@ -69,13 +69,9 @@ def read_logs(logs: Iterable[Any], lines: Lines | None = None) -> Iterator[Log]:
         level: Level = isolate_proto.LogLevel.Name(log.level)
         source: Source = isolate_proto.LogSource.Name(log.source)
         time = log.timestamp.seconds + log.timestamp.nanos / 1e9
-        if source != "USER":
+        if source != "USER" or lines is None:
             yield Log(log.message, level, source, time)
-            continue
-        read = None if lines is None else lines.read(log.message, level, time)
-        if lines is None:
-            yield Log(log.message, level, source, time)
-        elif read is not None:
+        elif (read := lines.read(log.message, level, time)) is not None:
             yield read
 
 

@@ -5,12 +5,13 @@ Preparations: what is uploaded before a function can run, or be deployed.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fal_core.environments import Environment
+from fal_core.calls import Call
 from fal_core.events import Log, LogSink
 from fal_core.options import HostOptions
 from fal_host_serverless import local_requirements, uploads
@@ -40,20 +41,19 @@ class Preparation:
     folder: str | None = None
 
 
-def prepare(
-    host: FalServerlessHost, environment: Environment, options: HostOptions, log: LogSink
-) -> Preparation:
+def prepare(host: FalServerlessHost, call: Call, log: LogSink) -> Preparation:
     """
-    Upload what *environment* and *options* name of this machine.
+    Upload what *call* names of this machine.
 
     Raises:
         OptionError: Something is named that is not there.
 
         FalServerlessError: The service does not take it.
     """
+    options = call.host_options
     base = base_folder(host.local_file_path)
-    found = local_files(host, environment, options)
-    written = getattr(environment, "requirements", None) or ()
+    found = local_files(host, call)
+    written = getattr(call.environment, "requirements", None) or ()
     project = inside(base, options.requirements_context_dir)
     local = local_requirements.has_local(written, project)
     if not found and not local:
@@ -74,26 +74,23 @@ def prepare(
     )
 
 
-def local_files(
-    host: FalServerlessHost, environment: Environment, options: HostOptions
-) -> list[LocalFile]:
+def local_files(host: FalServerlessHost, call: Call) -> list[LocalFile]:
     """
     Return the files of this machine that travel; nothing is uploaded.
 
     Raises:
         OptionError: Something is named that is not there.
     """
-    return selection(host, environment, options).collect()
+    return selection(host, call).collect()
 
 
-def selection(
-    host: FalServerlessHost, environment: Environment, options: HostOptions
-) -> Selection:
+def selection(host: FalServerlessHost, call: Call) -> Selection:
     """
     Return which files travel: for an image those it is built of.
     """
+    options = call.host_options
     base = base_folder(host.local_file_path)
-    image = getattr(environment, "image", None)
+    image = getattr(call.environment, "image", None)
     if isinstance(image, dict):
         return Selection(
             paths=tuple(image.get("docker_files_list") or ()),
@@ -105,7 +102,7 @@ def selection(
     if host.local_file_path and options.app_files:
         # The function's own file travels sealed.
         own = os.path.relpath(Path(host.local_file_path).resolve(), folder)
-        ignored = (*ignored, f"^{_escape(Path(own).as_posix())}$")
+        ignored = (*ignored, f"^{re.escape(Path(own).as_posix())}$")
     return Selection(paths=tuple(options.app_files or ()), ignored=ignored, folder=folder)
 
 
@@ -117,9 +114,3 @@ def app_folder(base: Path, options: HostOptions) -> str | None:
         return None
     folder = inside(base, options.app_files_context_dir)
     return Path(os.path.relpath(base, folder)).as_posix()
-
-
-def _escape(text: str) -> str:
-    import re
-
-    return re.escape(text)

@@ -11,7 +11,10 @@ from typing import Any
 
 import attrs
 
+from fal_core.calls import AuthMode
+from fal_core.converters import structure
 from fal_core.errors import OptionError
+from fal_host_serverless.hosts import DeploymentStrategy
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,8 +37,8 @@ class Declared:
 
     name: str
     ref: str
-    auth: str | None = None
-    strategy: str | None = None
+    auth: AuthMode | None = None
+    strategy: DeploymentStrategy | None = None
     reset_scale: bool | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
@@ -83,15 +86,18 @@ def read_app(path: Path, name: str) -> Declared:
             f"Application {name!r} in {path} has no 'ref'. Write as in ref = 'app.py::App'."
         )
     options.pop("team", None)
-    reset = options.pop("reset_scale", None)
-    if "no_scale" in options:
-        reset = not options.pop("no_scale")
+
+    def take(key: str, annotation: Any) -> Any:
+        where = f"tool.fal.apps.{name}.{key}"
+        return structure(options.pop(key, None), annotation | None, where)
+
+    reset, kept = take("reset_scale", bool), take("no_scale", bool)
     return Declared(
-        name=options.pop("name", None) or name,
+        name=take("name", str) or name,
         ref=str(path.parent / ref),
-        auth=options.pop("auth", None),
-        strategy=options.pop("deployment_strategy", None),
-        reset_scale=reset,
+        auth=take("auth", AuthMode),
+        strategy=take("deployment_strategy", DeploymentStrategy),
+        reset_scale=reset if kept is None else not kept,
         options=options,
     )
 

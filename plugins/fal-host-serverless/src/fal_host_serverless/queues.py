@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fal_host_serverless.deploy import get_user
-from fal_host_serverless.rest import RestClient
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -29,7 +28,6 @@ def flush_queue(client: SyncServerlessClient, app_name: str) -> None:
     """
     Take the requests that wait out of the queue of an application.
     """
-    rest: RestClient
     with client.rest() as rest:
         rest.send("DELETE", _path(client, app_name))
 

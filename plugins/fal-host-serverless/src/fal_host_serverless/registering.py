@@ -11,18 +11,18 @@ import attrs
 
 from fal_core.calls import AuthMode, Call
 from fal_core.errors import FalServerlessError, InternalFalServerlessError
-from fal_core.events import Log
+from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.options import Options
-from fal_core.printing import print_log
-from fal_host_serverless import channels, envelopes, messages, preparations, requests, values
+from fal_host_serverless import channels, envelopes, messages, requests, values
 from fal_host_serverless.failures import translated
+from fal_host_serverless.preparations import Preparation
 from fal_host_serverless.running import with_ports
 
 if TYPE_CHECKING:
     import isolate_proto
 
-    from fal_host_serverless.hosts import FalServerlessHost
+    from fal_host_serverless.hosts import DeploymentStrategy, FalServerlessHost
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +35,7 @@ class Registration:
     auth_mode: AuthMode | None = None
     source_code: str | None = None
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
-    strategy: str = "rolling"
+    strategy: DeploymentStrategy = "rolling"
     scale: bool = True
     environment_name: str | None = None
     build_environment: bool | None = None
@@ -45,28 +45,26 @@ def sealed(host: FalServerlessHost, func: Callable[..., Any], options: Options) 
     """
     Return *func* as the call that a runner makes.
     """
-    function = func if isinstance(func, IsolatedFunction) else None
-    if function is None:
-        function = IsolatedFunction(host, func, options)
+    function = (
+        func if isinstance(func, IsolatedFunction) else IsolatedFunction(host, func, options)
+    )
     return with_ports(function.make_launcher().call(((), {})))
 
 
 def register(
     host: FalServerlessHost,
-    func: Callable[..., Any],
-    options: Options,
+    call: Call,
+    prepared: Preparation,
     registration: Registration,
-    log: Callable[[Log], None] | None,
+    log: LogSink,
 ) -> values.RegisterApplicationResult | None:
     """
-    Deploy *func*.
+    Deploy *call*; what travels beside it is *prepared*.
 
     Raises:
         FalServerlessError: The service does not do it.
     """
-    tell = log or print_log
-    call = sealed(host, func, options)
-    request = register_request(host, call, registration, tell)
+    request = register_request(call, prepared, registration)
     stub = channels.stub(host.address)
     with translated(host.address):
         stream = stub.RegisterApplication(request, metadata=host.credentials.metadata())
@@ -75,7 +73,7 @@ def register(
                 each for each in messages.read_logs(message.logs) if messages.is_wanted(each)
             ]
             for each in logs:
-                tell(each)
+                log(each)
             if message.HasField("result"):
                 urls = message.service_urls if message.HasField("service_urls") else None
                 stream.cancel()
@@ -88,19 +86,15 @@ def register(
 
 
 def register_request(
-    host: FalServerlessHost,
-    call: Call,
-    registration: Registration,
-    log: Callable[[Log], None],
+    call: Call, prepared: Preparation, registration: Registration
 ) -> isolate_proto.RegisterApplicationRequest:
     """
-    Return the request that deploys *call*; what travels beside it is uploaded.
+    Return the request that deploys *call*.
     """
     import isolate_proto
     from google.protobuf.struct_pb2 import Struct
 
     options = call.host_options
-    prepared = preparations.prepare(host, call.environment, options, log)
     strategy = registration.strategy.upper()
     if strategy not in ("RECREATE", "ROLLING"):
         raise FalServerlessError(
@@ -116,13 +110,13 @@ def register_request(
         ],
         machine_requirements=requests.machine_requirements(options, call.gateway),
         files=requests.files(prepared.files),
-        auth_mode=requests.auth_mode(registration.auth_mode),  # type: ignore[arg-type]
+        auth_mode=requests.auth_mode(registration.auth_mode),
         deployment_strategy=isolate_proto.DeploymentStrategy.Value(strategy),
         scale=registration.scale,
         secrets=requests.secrets(options.secrets),
         data_mounts=options.data_mounts or (),
         health_check_config=requests.health_check(options.health_check_config),
-        skip_retry_conditions=requests.retry_conditions(options.skip_retry_conditions),  # type: ignore[arg-type]
+        skip_retry_conditions=requests.retry_conditions(options.skip_retry_conditions),
         retry_config=requests.retry_config(options.retry_config),
         source_code=registration.source_code,
         environment_name=registration.environment_name,
@@ -154,10 +148,9 @@ def register_request(
 def build(
     host: FalServerlessHost,
     call: Call,
-    *,
-    application_name: str | None = None,
-    environment_name: str | None = None,
-    log: Callable[[Log], None] = print_log,
+    prepared: Preparation,
+    registration: Registration,
+    log: LogSink,
 ) -> None:
     """
     Have the service build the environment of *call*, and wait until it has.
@@ -167,8 +160,7 @@ def build(
     """
     import isolate_proto
 
-    options = call.host_options
-    prepared = preparations.prepare(host, call.environment, options, log)
+    options, environment_name = call.host_options, registration.environment_name
     request = isolate_proto.BuildEnvironmentRequest(
         environments=[
             requests.environment(call.environment, requirements=prepared.requirements)
@@ -178,8 +170,10 @@ def build(
         environment_name=environment_name,
         secrets=requests.secrets(options.secrets),
     )
-    if application_name:
-        request.application_name = requests.full_name(application_name, environment_name)
+    if registration.application_name:
+        request.application_name = requests.full_name(
+            registration.application_name, environment_name
+        )
     stub = channels.stub(host.address)
     with translated(host.address):
         for message in stub.BuildEnvironment(request, metadata=host.credentials.metadata()):

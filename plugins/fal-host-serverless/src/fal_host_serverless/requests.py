@@ -50,16 +50,7 @@ def full_name(name: str, environment_name: str | None) -> str:
     return f"{name}{SEPARATOR}{environment_name}"
 
 
-def plain_name(name: str, environment_name: str | None) -> str:
-    """
-    Return the name of an application without that of its environment.
-    """
-    if not environment_name or environment_name == "main":
-        return name
-    return name.removesuffix(f"{SEPARATOR}{environment_name}")
-
-
-def auth_mode(mode: AuthMode | None) -> int | None:
+def auth_mode(mode: AuthMode | None) -> isolate_proto.ApplicationAuthMode.ValueType | None:
     """
     Return the number of *mode*.
     """
@@ -126,19 +117,16 @@ def build_requirements(options: HostOptions) -> isolate_proto.MachineRequirement
 
 
 def machine_requirements(
-    options: HostOptions, gateway: Gateway, *, metrics: bool = True
+    options: HostOptions, gateway: Gateway
 ) -> isolate_proto.MachineRequirements:
     """
     Return what running a function needs of its machines.
-
-    Arguments:
-        metrics: Whether what runs there offers metrics at the usual port.
     """
     message = build_requirements(options)
     values = {
         "keep_alive": KEEP_ALIVE if options.keep_alive is None else options.keep_alive,
         "exposed_port": exposed_port(gateway),
-        "metrics_port": metrics_port(options, gateway, metrics=metrics),
+        "metrics_port": metrics_port(options, gateway),
         "max_concurrency": options.max_concurrency,
         "min_concurrency": options.min_concurrency,
         "max_multiplexing": options.max_multiplexing,
@@ -164,13 +152,13 @@ def exposed_port(gateway: Gateway) -> int | None:
     return SERVE_PORT if gateway.serve else None
 
 
-def metrics_port(options: HostOptions, gateway: Gateway, *, metrics: bool = True) -> int | None:
+def metrics_port(options: HostOptions, gateway: Gateway) -> int | None:
     """
     Return the port that the service reads metrics from.
     """
     if options.metrics_port is not None:
         return options.metrics_port
-    return METRICS_PORT if metrics and exposed_port(gateway) is not None else None
+    return METRICS_PORT if exposed_port(gateway) is not None else None
 
 
 def whole(seconds: float) -> int:
@@ -232,7 +220,9 @@ def health_check(config: Any) -> isolate_proto.ApplicationHealthCheckConfig | No
     )
 
 
-def retry_conditions(names: Iterable[str] | None) -> list[int]:
+def retry_conditions(
+    names: Iterable[str] | None,
+) -> list[isolate_proto.RetryCondition.ValueType]:
     """
     Return the numbers of failures after which a request is not retried.
 

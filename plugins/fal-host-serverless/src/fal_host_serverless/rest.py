@@ -77,7 +77,7 @@ class RestClient:
                 break
         raise failure_of(answer)
 
-    def put(self, url: str, content: bytes, kind: dict[str, str]) -> httpx.Response:
+    def put(self, url: str, content: bytes, *, content_type: str) -> httpx.Response:
         """
         Send *content* to a storage, which needs no credentials.
 
@@ -87,9 +87,7 @@ class RestClient:
         import httpx
 
         try:
-            return self.http.put(
-                url, content=content, headers={"Content-Type": kind["content_type"]}
-            )
+            return self.http.put(url, content=content, headers={"Content-Type": content_type})
         except httpx.HTTPError as error:
             raise FalServerlessError(f"The storage cannot be reached: {error}") from error
 

@@ -41,7 +41,7 @@ def run_request(host: FalServerlessHost, call: Call, log: LogSink) -> isolate_pr
     import isolate_proto
 
     options = call.host_options
-    prepared = preparations.prepare(host, call.environment, options, log)
+    prepared = preparations.prepare(host, call, log)
     message = isolate_proto.HostedRun(
         environments=[
             requests.environment(call.environment, requirements=prepared.requirements)
@@ -49,7 +49,7 @@ def run_request(host: FalServerlessHost, call: Call, log: LogSink) -> isolate_pr
         machine_requirements=requests.machine_requirements(options, call.gateway),
         files=requests.files(prepared.files),
         application_name=application_name(host, call),
-        auth_mode=requests.auth_mode(call.application_auth_mode or "public"),  # type: ignore[arg-type]
+        auth_mode=requests.auth_mode(call.application_auth_mode or "public"),
         secrets=requests.secrets(options.secrets),
         data_mounts=options.data_mounts or (),
         health_check_config=requests.health_check(options.health_check_config),

@@ -4,19 +4,17 @@ Uploads: files go to the service once, known by their content.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fal_core.errors import FalServerlessError
 from fal_host_serverless.files import LocalFile
 from fal_host_serverless.requests import SentFile
 from fal_host_serverless.rest import RestClient
-
-if TYPE_CHECKING:
-    import httpx
 
 #: Bytes of a part.
 PART_SIZE = 10 << 20
@@ -82,8 +80,6 @@ def send_source(rest: RestClient, archive: Path) -> str:
     Raises:
         FalServerlessError: The service does not take it.
     """
-    import json
-
     kind = {"file_name": archive.name, "content_type": "application/gzip"}
     lifecycle = json.dumps({"expiration_duration_seconds": _KEPT})
     answer = rest.send(
@@ -95,10 +91,12 @@ def send_source(rest: RestClient, archive: Path) -> str:
             "X-Fal-Object-Lifecycle-Preference": lifecycle,
         },
     ).json()
-    content: httpx.Response = rest.put(answer["upload_url"], archive.read_bytes(), kind)
-    if content.is_error:
+    stored = rest.put(
+        answer["upload_url"], archive.read_bytes(), content_type=kind["content_type"]
+    )
+    if stored.is_error:
         raise FalServerlessError(
-            f"{archive.name} was not uploaded: the storage answers {content.status_code}."
+            f"{archive.name} was not uploaded: the storage answers {stored.status_code}."
         )
     url: str = answer["file_url"]
     return url

@@ -10,8 +10,6 @@ from typing import Any
 
 import attrs
 
-from fal_host_serverless.requests import full_name, plain_name
-
 __all__ = [
     "AliasInfo",
     "EnvironmentInfo",
@@ -23,8 +21,6 @@ __all__ = [
     "ServerlessSecret",
     "ServiceURLs",
     "UserKeyInfo",
-    "full_name",
-    "plain_name",
 ]
 
 
