@@ -19,7 +19,6 @@ _LEVELS = {
     logging.CRITICAL: "ERROR",
 }
 
-
 #: Packages whose frames are between the server and a handler.
 _BETWEEN = ("anyio", "fal_serve", "fastapi", "starlette", "uvicorn")
 
@@ -34,9 +33,11 @@ def log_error(error: BaseException, message: str) -> None:
     """
     Write *error* with its traceback to the log, once however often it passes.
     """
-    if getattr(error, "_fal_logged", False):
+    error = original(error)
+    if isinstance(error, Aborted) or getattr(error, "_fal_logged", False):
         return
     try:
+        # A mark of ours on an exception of anyone's.
         error._fal_logged = True  # type: ignore[attr-defined]
     except AttributeError:
         pass
@@ -45,6 +46,23 @@ def log_error(error: BaseException, message: str) -> None:
     if request_id:
         facts["request_id"] = request_id
     services.log("ERROR", facts)
+
+
+def original(error: BaseException) -> BaseException:
+    """
+    Return what *error* was at first.
+
+    At each place where Starlette answers, it hides what came too late to be answered
+    in an error of its own.
+    """
+    while isinstance(error, RuntimeError) and error.__cause__ and _is_starlettes(error):
+        error = error.__cause__
+    return error
+
+
+def _is_starlettes(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals["__name__"] == "starlette._exception_handler"
 
 
 def format_traceback(error: BaseException) -> str:
@@ -117,8 +135,6 @@ class ServerLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, Aborted):
-            return
         message = record.getMessage().strip()
         if error is not None:
             log_error(error, message)
