@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -17,6 +17,7 @@ from fal_core_worker.routes import RouteSignature
 from fal_serve.annotations import signature_of
 from fal_serve.endpoints import batch_parameter
 from fal_serve.events import EventStream
+from fal_serve.iterations import iterate
 from fal_serve.threads import run_on_thread
 
 Handler = Callable[..., Any]
@@ -96,25 +97,6 @@ def adapt_generator(handler: Handler) -> Handler:
 
     shown = signature_of(handler).replace(return_annotation=Response)
     return dress(stream, handler, shown)
-
-
-async def iterate(produced: Any) -> AsyncIterator[Any]:
-    """
-    Iterate over what a generator of either kind yields, and close it.
-    """
-    if hasattr(produced, "__aiter__"):
-        try:
-            async for item in produced:
-                yield item
-        finally:
-            await produced.aclose()
-        return
-    end = object()
-    try:
-        while (item := await run_on_thread(next, produced, end)) is not end:
-            yield item
-    finally:
-        await run_on_thread(produced.close)
 
 
 def adapt_batch(
