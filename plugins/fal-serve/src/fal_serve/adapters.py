@@ -14,10 +14,10 @@ from fastapi import Body
 from starlette.responses import Response
 
 from fal_core_worker.routes import RouteSignature
-from fal_serve.annotations import signature_of
-from fal_serve.endpoints import batch_parameter
+from fal_serve.batches import batched
 from fal_serve.events import EventStream
 from fal_serve.iterations import iterate
+from fal_serve.signatures import batch_parameter, signature_of
 from fal_serve.threads import run_on_thread
 
 Handler = Callable[..., Any]
@@ -105,8 +105,6 @@ def adapt_batch(
     """
     Return what puts the bodies of requests together, and gives each its own output.
     """
-    from fal_serve.batches import batched
-
     together = batched(
         handler,
         max_batch_size=signature.max_batch_size,

@@ -22,8 +22,8 @@ from starlette.responses import Response
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.adapters import is_generator, item_type
-from fal_serve.annotations import signature_of
 from fal_serve.exceptions import AppClientError
+from fal_serve.signatures import signature_of
 
 if TYPE_CHECKING:
     from fal_serve.apps import App

@@ -13,9 +13,9 @@ from pydantic.errors import PydanticSchemaGenerationError
 from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import batched
 from fal_serve.codecs import MessageError, decode, dump, encode
-from fal_serve.endpoints import batch_parameter
 from fal_serve.refusals import Refused, invalid
 from fal_serve.sessions import Conversation
+from fal_serve.signatures import batch_parameter
 
 Decoder = Callable[["bytes | str"], Any]
 

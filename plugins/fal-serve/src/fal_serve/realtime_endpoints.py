@@ -13,7 +13,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, get_args, get_origin
 
 from fal_core_worker.routes import RouteSignature
-from fal_serve.endpoints import batch_parameter, declaration_error, set_route
+from fal_serve.endpoints import declaration_error, set_route
+from fal_serve.signatures import batch_parameter
 
 if TYPE_CHECKING:
     from fal_serve.sessions import Conversation
