@@ -14,7 +14,7 @@ from fastapi import Body
 from starlette.responses import Response
 
 from fal_core_worker.routes import RouteSignature
-from fal_serve.batches import batched
+from fal_serve.batches import Batched
 from fal_serve.events import EventStream
 from fal_serve.iterations import iterate
 from fal_serve.signatures import batch_parameter, signature_of
@@ -105,7 +105,7 @@ def adapt_batch(
     """
     Return what puts the bodies of requests together, and gives each its own output.
     """
-    together = batched(
+    together = Batched(
         handler,
         max_batch_size=signature.max_batch_size,
         wait=getattr(handler, "batch_wait", 0.0),
