@@ -8,10 +8,10 @@ import logging
 import time
 import traceback
 from json.encoder import encode_basestring_ascii as quoted
-from types import FrameType
 from typing import Any
 
 from fal_core_worker import services
+from fal_serve.stacks import package_of
 
 _LEVELS = {
     logging.WARNING: "WARNING",
@@ -70,14 +70,10 @@ def format_traceback(error: BaseException) -> str:
     Return the traceback of *error* as text, from the user's first frame on.
     """
     trace = error.__traceback__
-    while trace is not None and _is_between(trace.tb_frame):
+    while trace is not None and package_of(trace.tb_frame) in _BETWEEN:
         trace = trace.tb_next
     found = error.__traceback__ if trace is None else trace
     return "".join(traceback.TracebackException(type(error), error, found).format())
-
-
-def _is_between(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN
 
 
 class AccessLog:
