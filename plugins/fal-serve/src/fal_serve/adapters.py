@@ -139,6 +139,7 @@ def _output_type(annotation: Any) -> Any:
         return inspect.Signature.empty
     arms = get_args(item) if get_origin(item) in (Union, UnionType) else (item,)
     kept = [each for each in arms if not _is_error(each)]
+    # As many as are kept, which no "|" can be written between.
     return Union[tuple(kept)] if kept else inspect.Signature.empty  # noqa: UP007
 
 
