@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
-from benchmarks.calls import Measure, peer, ray_cluster
-from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal
+from benchmarks.calls import peer, ray_cluster
+from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Measure
 
 #: A NumPy array; NumPy itself is imported by who takes part.
 Array = Any

@@ -16,9 +16,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from benchmarks.figures import BEST, FAL_CORE, Contestant, Figure, Goal
-
-Measure = Callable[[], float]
+from benchmarks.figures import BEST, FAL_CORE, Contestant, Figure, Goal, Measure
 
 _LENGTH = struct.Struct("<I")
 

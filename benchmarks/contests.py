@@ -17,12 +17,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from benchmarks.figures import Contestant, Figure, Result
+from benchmarks.figures import Contestant, Figure, Measure, Result
 from benchmarks.pinning import cores, pin
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -206,7 +206,7 @@ def main(order: str) -> None:
     start = getattr(importlib.import_module(module), name)
     pair = cores() if pinned else None
     with _private_output() as answers, ExitStack() as stack:
-        measure: Callable[[], float] = stack.enter_context(start(**settings))
+        measure: Measure = stack.enter_context(start(**settings))
         _tell(answers, "ready")
         for _ in sys.stdin:
             if pair is not None:

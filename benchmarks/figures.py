@@ -4,7 +4,7 @@ What is measured: figures, who takes part, and the goals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -17,6 +17,9 @@ BEST = "the best peer"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 Role = Literal["fal-core", "peer", "reference"]
+
+#: Measures once, and returns a number: seconds, bytes, or calls per second.
+Measure = Callable[[], float]
 
 _UNITS = {
     "s": (1.0, "{:,.3f} s"),
@@ -35,9 +38,7 @@ class Contestant:
     One way to do what a figure measures.
 
     Attributes:
-        target: ``module:name`` of a context manager that gives a function; each
-            call of that function measures once and returns a number: seconds,
-            bytes, or calls per second.
+        target: ``module:name`` of a context manager that gives a Measure.
 
         settings: Its keyword arguments.
 

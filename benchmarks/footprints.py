@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.calls import Measure, increment
-from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal
+from benchmarks.calls import increment
+from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Measure
+from benchmarks.pinning import parent_of
 
 _WAIT = "print(flush=True); input()"
 _SOCKETS = f"import cloudpickle, socket; {_WAIT}"
@@ -38,11 +39,6 @@ def memory(pid: int, measure: str) -> float:
     return float(total)
 
 
-def _parent(pid: int) -> int:
-    with open(f"/proc/{pid}/stat") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
-
-
 def process_number() -> int:
     """
     Return the number of the process this runs in.
@@ -64,7 +60,7 @@ def footprint_fal_core(measure: str, keeper: bool) -> Iterator[Measure]:
     pid = find()
     assert pid != os.getpid()
     if keeper:
-        pid = _parent(pid)
+        pid = parent_of(pid)
     # It rests some time after its last call.
     time.sleep(1.5)
     yield lambda: memory(pid, measure)

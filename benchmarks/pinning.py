@@ -28,6 +28,14 @@ def cores() -> tuple[int, int] | None:
     return (allowed[0], allowed[1]) if len(allowed) > 1 else None
 
 
+def parent_of(pid: int) -> int:
+    """
+    Return the process that has started *pid*.
+    """
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+
 def descendants(pid: int) -> list[int]:
     """
     Return the processes that *pid* and its descendants have started.
@@ -36,8 +44,7 @@ def descendants(pid: int) -> list[int]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat") as file:
-                    parent = int(file.read().rpartition(")")[2].split()[1])
+                parent = parent_of(int(name))
             except OSError:
                 continue
             children.setdefault(parent, []).append(int(name))

@@ -16,14 +16,13 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from time import perf_counter
+from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal
-
-Measure = Callable[[], float]
+from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Measure
 
 MESSAGE = {"prompt": "a cat on a bench, oil on canvas", "seed": 42, "strength": 0.8}
 
@@ -97,7 +96,7 @@ def load(url: str, connections: int, messages: int) -> Iterator[Measure]:
         sockets = [stack.enter_context(closing(connect(url))) for _ in range(connections)]
         selector = stack.enter_context(selectors.DefaultSelector())
         for each in sockets:
-            selector.register(each, selectors.EVENT_READ)
+            selector.register(each, selectors.EVENT_READ, each)
 
         def measure() -> float:
             left = messages
@@ -107,7 +106,7 @@ def load(url: str, connections: int, messages: int) -> Iterator[Measure]:
             waiting = connections
             while waiting:
                 for key, _ in selector.select():
-                    answer = key.fileobj.recv(4096)  # type: ignore[union-attr]
+                    answer = key.data.recv(4096)
                     if len(answer) != len(expected):
                         answer = without_ping(answer)
                         if not answer:
@@ -115,7 +114,7 @@ def load(url: str, connections: int, messages: int) -> Iterator[Measure]:
                     assert answer == expected, answer
                     left -= 1
                     if left >= waiting:
-                        key.fileobj.send(sent)  # type: ignore[union-attr]
+                        key.data.send(sent)
                     else:
                         waiting -= 1
             return messages / (perf_counter() - began)
@@ -133,7 +132,7 @@ def echo_fal_core(connections: int, messages: int) -> Iterator[Measure]:
 
     class Echo(App, kind="current", keep_alive=600):
         @realtime("/echo")
-        async def echo(self, message: dict) -> dict:  # type: ignore[type-arg]
+        async def echo(self, message: dict[str, Any]) -> dict[str, Any]:
             return message
 
     service = Echo.spawn()

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.calls import Measure
-from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Role
+from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Measure, Role
 from benchmarks.footprints import memory
 from benchmarks.loads import ask, describe_client
 from benchmarks.peers.bodies import BODY

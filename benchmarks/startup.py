@@ -14,8 +14,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from benchmarks.calls import Measure
-from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal
+from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Measure, Role
 
 #: Three small requirements without requirements of their own.
 REQUIREMENTS = ("idna==3.10", "six==1.17.0", "toml==0.10.2")
@@ -246,14 +245,14 @@ def _built() -> list[Figure]:
 
 
 def _imports(*, quick: bool) -> Figure:
-    def contestant(name: str, modules: str, *needs: str, **settings: str) -> Contestant:
+    def contestant(name: str, modules: str, *needs: str, role: Role = "peer") -> Contestant:
         return Contestant(
             name=name,
             target="benchmarks.startup:imported",
             settings={"modules": modules, "count": 3 if quick else 11},
             needs=needs,
             pinned=False,
-            role=settings.get("role", "peer"),  # type: ignore[arg-type]
+            role=role,
         )
 
     return Figure(

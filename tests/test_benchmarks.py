@@ -17,7 +17,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.figures import BEST, FAL_CORE, Contestant, Figure, Goal, Result  # noqa: E402
+# They are no package that is installed: the path comes first.
+from benchmarks.figures import (  # noqa: E402
+    BEST,
+    FAL_CORE,
+    Contestant,
+    Figure,
+    Goal,
+    Result,
+    Role,
+)
 from benchmarks.tables import render, summary  # noqa: E402
 
 sys.path.remove(str(ROOT))
@@ -41,14 +50,13 @@ def result_of(**numbers: tuple[float, ...]) -> Result:
     Return a result in which *numbers* were shown, by names with underscores for blanks.
     """
     samples = {name.replace("_", "-"): shown for name, shown in numbers.items()}
-    roles = {FAL_CORE: "fal-core", "floor": "reference"}
+    roles: dict[str, Role] = {FAL_CORE: "fal-core", "floor": "reference"}
     figure = Figure(
         name="example",
         title="an example",
         unit="ms",
         contestants=tuple(
-            Contestant(name=name, target="", role=roles.get(name, "peer"))  # type: ignore[arg-type]
-            for name in samples
+            Contestant(name=name, target="", role=roles.get(name, "peer")) for name in samples
         ),
         goals=(Goal(against=BEST, factor=0.5), Goal(against="floor", plus=0.002), Goal(plus=1)),
     )

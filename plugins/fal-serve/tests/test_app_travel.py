@@ -4,10 +4,12 @@ Applications of every place travel to where they are served.
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import textwrap
 import threading
+from importlib.metadata import requires
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +17,8 @@ import cloudpickle
 import pytest
 
 from fal_serve import App
+from fal_serve.declarations import ATTRIBUTES
+from fal_serve.serving import REQUIREMENTS
 
 MODELS = """
     from pydantic import BaseModel
@@ -258,3 +262,25 @@ def test_run_local_serves_in_this_process(tmp_path: Path):
     lines = run(tmp_path, "program.py")
     assert '{"total":4}' in lines
     assert lines[-1] == "0"
+
+
+def test_an_environment_is_given_what_the_package_depends_on() -> None:
+    """
+    What serving needs of an environment is what this package does, but for its client.
+    """
+    declared = {each.replace('"', "'") for each in requires("fal-serve") or ()}
+    assert declared - set(REQUIREMENTS) == {"fal-core", "httpx>=0.27"}
+    assert set(REQUIREMENTS) <= declared
+
+
+def test_attributes_of_applications_are_options() -> None:
+    """
+    Whatever an application may say as an attribute is read where it is launched.
+    """
+    said = {name for name in inspect.get_annotations(App) if not name.startswith("_")}
+    assert said - {"host_kwargs"} == {
+        *ATTRIBUTES,
+        "app_name",
+        "app_auth",
+        "local_python_modules",
+    }

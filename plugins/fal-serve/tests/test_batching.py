@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fal_core_worker import services
-from fal_serve.batches import Batcher, WrongOutputs, batched
+from fal_serve.batches import Batched, Batcher, WrongOutputs
 
 
 class Recorder:
@@ -70,21 +70,20 @@ def test_batch_is_what_waits_when_the_handler_becomes_free() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("concurrency", [1, 2])
-def test_handler_has_as_many_batches_at_a_time_as_is_said(concurrency: int) -> None:
+def test_handler_has_one_batch_at_a_time() -> None:
     """
-    A handler runs once at a time, unless more is asked for.
+    A handler runs once at a time.
     """
 
     async def scenario() -> None:
         recorder = Recorder()
-        batcher = Batcher(recorder.handle, max_batch_size=1, concurrency=concurrency)
+        batcher = Batcher(recorder.handle, max_batch_size=1)
         tasks = await begin(batcher, recorder, *range(5))
         for _ in range(5):
             await asyncio.sleep(0)
         recorder.held.set()
         await asyncio.gather(*tasks)
-        assert recorder.most == concurrency
+        assert recorder.most == 1
 
     asyncio.run(scenario())
 
@@ -384,7 +383,7 @@ def test_each_loop_has_a_batcher() -> None:
     async def double(*inputs: int) -> list[int]:
         return [each * 2 for each in inputs]
 
-    together = batched(double, max_batch_size=4, wait=0.0)
+    together = Batched(double, max_batch_size=4, wait=0.0)
     assert together.__name__ == "double"
     for _ in range(2):
         assert asyncio.run(together(4)) == 8

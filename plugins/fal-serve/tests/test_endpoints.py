@@ -305,12 +305,14 @@ def test_error_before_the_first_item_is_an_answer(served):
 def test_error_in_a_stream_breaks_it_off(served):
     """
     A stream that fails ends in an event that says so, and cannot be taken for whole;
-    the reason is in the log alone.
+    the reason is in the log alone, once.
     """
     lines: list[str] = []
     with (
         pytest.raises(httpx.RemoteProtocolError),
-        served.client.stream("POST", "/break") as answer,
+        served.client.stream(
+            "POST", "/break", headers={"x-fal-request-id": "broken"}
+        ) as answer,
     ):
         lines.extend(answer.iter_lines())
     assert [line for line in lines if line] == [
@@ -320,6 +322,9 @@ def test_error_in_a_stream_breaks_it_off(served):
     ]
     facts = json.loads(served.find_line("the secret reason").message)
     assert facts["traceback"].rstrip().endswith("LookupError: the secret reason")
+    served.find_line('"path":"/break"')
+    errors = [each for each in served.lines if each.level == "ERROR"]
+    assert sum(each.request_id == "broken" for each in errors) == 1
 
 
 def test_numbers_that_json_has_not(served):

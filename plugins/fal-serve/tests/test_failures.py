@@ -91,6 +91,13 @@ class Failing(App, kind="current"):
         return "no number"  # type: ignore[return-value]
 
 
+def is_error_of(line: Any, request_id: str) -> bool:
+    """
+    Tell whether *line* of the log is an error of one request.
+    """
+    return line.level == "ERROR" and line.request_id == request_id
+
+
 @pytest.fixture(scope="module")
 def served(serve):
     return serve(Failing)
@@ -187,12 +194,13 @@ def test_error_after_the_first_byte(served):
     An answer that fails when it has begun is broken off, and its error is logged once.
     """
     with pytest.raises(Exception, match="incomplete"):
-        served.post("/late")
+        served.post("/late", headers={"x-fal-request-id": "late"})
     line = served.find_line("late secret")
     assert json.loads(line.message)["traceback"].count("LookupError: late secret") == 1
     served.post("/raise/http")
     served.find_line('"status":403')
     assert sum("late secret" in each.message for each in served.lines) == 1
+    assert [each for each in served.lines if is_error_of(each, "late")] == [line]
 
 
 def test_output_of_a_wrong_type_is_the_services_fault(served):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -14,9 +14,10 @@ from fastapi import Body
 from starlette.responses import Response
 
 from fal_core_worker.routes import RouteSignature
-from fal_serve.annotations import signature_of
-from fal_serve.endpoints import batch_parameter
+from fal_serve.batches import Batched
 from fal_serve.events import EventStream
+from fal_serve.iterations import iterate
+from fal_serve.signatures import batch_parameter, signature_of
 from fal_serve.threads import run_on_thread
 
 Handler = Callable[..., Any]
@@ -98,34 +99,13 @@ def adapt_generator(handler: Handler) -> Handler:
     return dress(stream, handler, shown)
 
 
-async def iterate(produced: Any) -> AsyncIterator[Any]:
-    """
-    Iterate over what a generator of either kind yields, and close it.
-    """
-    if hasattr(produced, "__aiter__"):
-        try:
-            async for item in produced:
-                yield item
-        finally:
-            await produced.aclose()
-        return
-    end = object()
-    try:
-        while (item := await run_on_thread(next, produced, end)) is not end:
-            yield item
-    finally:
-        await run_on_thread(produced.close)
-
-
 def adapt_batch(
     signature: RouteSignature, handler: Handler, batch: inspect.Parameter
 ) -> Handler:
     """
     Return what puts the bodies of requests together, and gives each its own output.
     """
-    from fal_serve.batches import batched
-
-    together = batched(
+    together = Batched(
         handler,
         max_batch_size=signature.max_batch_size,
         wait=getattr(handler, "batch_wait", 0.0),
@@ -159,6 +139,7 @@ def _output_type(annotation: Any) -> Any:
         return inspect.Signature.empty
     arms = get_args(item) if get_origin(item) in (Union, UnionType) else (item,)
     kept = [each for each in arms if not _is_error(each)]
+    # As many as are kept, which no "|" can be written between.
     return Union[tuple(kept)] if kept else inspect.Signature.empty  # noqa: UP007
 
 

@@ -1,47 +1,20 @@
 """
-Annotations of handlers: what FastAPI reads them by, as types.
+Annotations of handlers, on their way to where FastAPI reads them.
 
 As text they mean what their module says, which is not there where a handler of
-``__main__`` is served.
+``__main__`` is served: they go along as types.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from fal_serve.endpoints import routes_of
+from fal_serve.signatures import evaluate
 
 #: A function, and the types that its textual annotations stand for.
 Found = tuple[Callable[..., Any], dict[str, Any]]
-
-
-def evaluate(annotation: Any, function: Callable[..., Any]) -> Any:
-    """
-    Return what *annotation* of *function* stands for; text that means nothing stays text.
-    """
-    if not isinstance(annotation, str):
-        return annotation
-    space = getattr(inspect.unwrap(function), "__globals__", {})
-    try:
-        return eval(annotation, dict(space))
-    except Exception:
-        return annotation
-
-
-def signature_of(handler: Callable[..., Any]) -> inspect.Signature:
-    """
-    Return the signature of *handler* with its textual annotations evaluated.
-    """
-    written = inspect.signature(handler)
-    return written.replace(
-        parameters=[
-            each.replace(annotation=evaluate(each.annotation, handler))
-            for each in written.parameters.values()
-        ],
-        return_annotation=evaluate(written.return_annotation, handler),
-    )
 
 
 def textual_annotations(served: Any) -> list[Found]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from fal_serve.adapters import adapt, is_generator
 from fal_serve.cancellation import connection
 from fal_serve.events import EventStream
 from fal_serve.failures import answer_all, install
+from fal_serve.logs import original
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -45,10 +45,10 @@ class FalFastAPI(FastAPI):
         try:
             await super().__call__(scope, receive, send)
         except RuntimeError as error:
-            # Starlette hides what came too late to be answered in an error of its own.
-            if error.__cause__ is None or not _is_starlettes(error):
+            first = original(error)
+            if first is error:
                 raise
-            raise error.__cause__ from None
+            raise first from first.__cause__
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
@@ -103,11 +103,6 @@ class FalFastAPI(FastAPI):
             complete(super().openapi(), self)
         assert self.openapi_schema is not None
         return self.openapi_schema
-
-
-def _is_starlettes(error: BaseException) -> bool:
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return frames[-1].f_globals.get("__name__") == "starlette._exception_handler"
 
 
 def build_application(servable: BaseServable) -> FalFastAPI:

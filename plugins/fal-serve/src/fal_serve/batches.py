@@ -128,33 +128,25 @@ class _Batch:
 
 class Batcher:
     """
-    The inputs of one handler in one event loop.
+    The inputs of one handler in one event loop; it has one batch at a time.
 
     Arguments:
         handler: Sync or async; a sync one runs on a thread.
 
         wait: Seconds.
-
-        concurrency: How many batches the handler may have at the same time.
     """
 
     def __init__(
-        self,
-        handler: Callable[..., Any],
-        *,
-        max_batch_size: int,
-        wait: float = 0.0,
-        concurrency: int = 1,
+        self, handler: Callable[..., Any], *, max_batch_size: int, wait: float = 0.0
     ) -> None:
         self._handler = handler
         self._is_async = is_async(handler)
         self._size = max_batch_size
         self._wait = wait
-        self._free = concurrency
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Ticket] = deque()
-        self._filling: set[asyncio.Future[None]] = set()
-        self._runners: set[asyncio.Task[None]] = set()
+        self._full: asyncio.Future[None] | None = None
+        self._runner: asyncio.Task[None] | None = None
 
     async def __call__(self, input: Any) -> Any:
         """
@@ -173,15 +165,10 @@ class Batcher:
         """
         ticket = Ticket(input, self._loop)
         self._waiting.append(ticket)
-        if self._free:
-            self._free -= 1
-            runner = self._loop.create_task(self._run())
-            self._runners.add(runner)
-            runner.add_done_callback(self._runners.discard)
-        elif self._filling and len(self._waiting) >= self._size:
-            for future in self._filling:
-                if not future.done():
-                    future.set_result(None)
+        if self._runner is None:
+            self._runner = self._loop.create_task(self._run())
+        elif self._full is not None and len(self._waiting) >= self._size:
+            _wake(self._full)
         return ticket
 
     def withdraw(self, ticket: Ticket) -> None:
@@ -201,7 +188,7 @@ class Batcher:
                 if tickets:
                     await self._process(_Batch(tickets))
         finally:
-            self._free += 1
+            self._runner = None
 
     async def _fill(self) -> bool:
         """
@@ -211,14 +198,13 @@ class Batcher:
             left = self._waiting[0].arrived + self._wait - self._loop.time()
             if not self._wait or left <= 0 or len(self._waiting) >= self._size:
                 return True
-            future: asyncio.Future[None] = self._loop.create_future()
-            self._filling.add(future)
-            timer = self._loop.call_later(left, _wake, future)
+            self._full = self._loop.create_future()
+            timer = self._loop.call_later(left, _wake, self._full)
             try:
-                await future
+                await self._full
             finally:
                 timer.cancel()
-                self._filling.discard(future)
+                self._full = None
         return False
 
     def _take(self) -> list[Ticket]:
@@ -291,18 +277,20 @@ class Batcher:
 
 class Batched:
     """
-    A handler that is called with one item, and given many.
+    An async callable that takes one item and returns its output.
+
+    Arguments:
+        handler: Takes ``*inputs``.
+
+        wait: How many seconds a batch which is not full waits for more.
     """
 
     def __init__(
-        self, handler: Callable[..., Any], *, max_batch_size: int, wait: float, concurrency: int
+        self, handler: Callable[..., Any], *, max_batch_size: int, wait: float
     ) -> None:
         self._handler = handler
-        self._options: dict[str, Any] = {
-            "max_batch_size": max_batch_size,
-            "wait": wait,
-            "concurrency": concurrency,
-        }
+        self._max_batch_size = max_batch_size
+        self._wait = wait
         self._batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Batcher] = (
             WeakKeyDictionary()
         )
@@ -316,27 +304,13 @@ class Batched:
         loop = asyncio.get_running_loop()
         batcher = self._batchers.get(loop)
         if batcher is None:
-            batcher = self._batchers[loop] = Batcher(self._handler, **self._options)
+            batcher = self._batchers[loop] = Batcher(
+                self._handler, max_batch_size=self._max_batch_size, wait=self._wait
+            )
         return batcher
 
     async def __call__(self, item: Any) -> Any:
         return await self.batcher(item)
-
-
-def batched(
-    handler: Callable[..., Any], *, max_batch_size: int, wait: float, concurrency: int = 1
-) -> Batched:
-    """
-    Return an async callable that takes one item and returns its output.
-
-    Arguments:
-        handler: Takes ``*inputs``.
-
-        wait: How many seconds a batch which is not full waits for more.
-
-        concurrency: How many batches the handler may have at the same time.
-    """
-    return Batched(handler, max_batch_size=max_batch_size, wait=wait, concurrency=concurrency)
 
 
 def is_async(handler: Callable[..., Any]) -> bool:

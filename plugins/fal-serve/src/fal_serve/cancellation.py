@@ -8,7 +8,6 @@ its items ends in any case.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
@@ -135,10 +134,11 @@ def request_cancelled() -> bool:
     if known is None:
         return False
     receive, loop = known
-    with contextlib.suppress(RuntimeError):
-        if asyncio.get_running_loop() is loop:
-            known = None
-    if known is None:
+    try:
+        would_block = asyncio.get_running_loop() is loop
+    except RuntimeError:
+        would_block = False
+    if would_block:
         raise RuntimeError(
             "request_cancelled() is for handlers that are not 'async def'. "
             "Decorate this one with cancel_on_disconnect."

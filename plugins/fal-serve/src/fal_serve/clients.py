@@ -8,14 +8,14 @@ import contextlib
 import os
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 
-from fal_core_worker.routes import RouteSignature
 from fal_serve.connections import AsyncRealtimeConnection, RealtimeConnection
-from fal_serve.endpoint_calls import EndpointCall, EventReader, check, endpoint_calls, items
+from fal_serve.endpoint_calls import EndpointCall, EventReader, check, endpoint_calls
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from fal_serve.spawns import AppSpawnInfo
 
 
-class _Client:
+class _Client(ABC):
     """
-    What both clients have in common.
+    What both clients have in common: a method for each endpoint.
     """
+
+    _connection: ClassVar[type[RealtimeConnection] | type[AsyncRealtimeConnection]]
 
     def __init__(self, cls: type[App], url: str, headers: dict[str, str] | None) -> None:
         self.cls = cls
@@ -35,20 +37,42 @@ class _Client:
         self.headers = credentials(url) if headers is None else headers
         self._calls, self._sockets = endpoint_calls(cls)
 
-    def _find(self, name: str) -> EndpointCall | RouteSignature:
-        found = self._calls.get(name) or self._sockets.get(name)
-        if found is None:
-            known = ", ".join(sorted((*self._calls, *self._sockets)))
-            raise AttributeError(
-                f"{self.cls.__name__} has no endpoint {name!r}. It has: {known}."
-            )
-        return found
-
-    def _socket_url(self, signature: RouteSignature) -> str:
-        return f"ws{self.url.removeprefix('http')}{signature.path}"
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in self._calls:
+            return self._method(self._calls[name])
+        if name in self._sockets:
+            signature = self._sockets[name]
+            url = f"ws{self.url.removeprefix('http')}{signature.path}"
+            return lambda: self._connection(url, signature, self.headers)
+        known = ", ".join(sorted((*self._calls, *self._sockets)))
+        raise AttributeError(f"{self.cls.__name__} has no endpoint {name!r}. It has: {known}.")
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._calls, *self._sockets]
+
+    def _method(self, call: EndpointCall) -> Callable[..., Any]:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            request = call.request(args, kwargs)
+            return self._stream(call, request) if call.streams else self._ask(call, request)
+
+        ask.__name__ = ask.__qualname__ = call.name
+        # What inspect asks for; the type of functions does not have it.
+        ask.__signature__ = call.signature  # type: ignore[attr-defined]
+        return ask
+
+    @abstractmethod
+    def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
+        """
+        Return the answer, or a coroutine that does.
+        """
+
+    @abstractmethod
+    def _stream(self, call: EndpointCall, request: dict[str, Any]) -> Any:
+        """
+        Return an iterator over the items of the answer, of this client's kind.
+        """
 
 
 class AppClient(_Client):
@@ -66,6 +90,8 @@ class AppClient(_Client):
         headers: Of each request. If they are not given, the key in ``FAL_KEY`` goes
             along where the connection is encrypted.
     """
+
+    _connection = RealtimeConnection
 
     def __init__(
         self,
@@ -128,23 +154,6 @@ class AppClient(_Client):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        found = self._find(name)
-        if isinstance(found, RouteSignature):
-            return lambda: RealtimeConnection(self._socket_url(found), found, self.headers)
-        return self._method(found)
-
-    def _method(self, call: EndpointCall) -> Callable[..., Any]:
-        def ask(*args: Any, **kwargs: Any) -> Any:
-            request = call.request(args, kwargs)
-            return self._stream(call, request) if call.streams else self._ask(call, request)
-
-        ask.__name__ = ask.__qualname__ = call.name
-        ask.__signature__ = call.signature  # type: ignore[attr-defined]
-        return ask
-
     def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
         return call.read(self._client.request(**request))
 
@@ -153,7 +162,9 @@ class AppClient(_Client):
             if not answer.is_success:
                 answer.read()
             check(answer)
-            yield from items(call, answer.iter_lines())
+            reader = EventReader(call)
+            for line in answer.iter_lines():
+                yield from reader.read(line)
 
 
 class AsyncAppClient(_Client):
@@ -165,6 +176,8 @@ class AsyncAppClient(_Client):
     Arguments:
         As for :class:`AppClient`.
     """
+
+    _connection = AsyncRealtimeConnection
 
     def __init__(
         self,
@@ -218,23 +231,6 @@ class AsyncAppClient(_Client):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        found = self._find(name)
-        if isinstance(found, RouteSignature):
-            return lambda: AsyncRealtimeConnection(self._socket_url(found), found, self.headers)
-        return self._method(found)
-
-    def _method(self, call: EndpointCall) -> Callable[..., Any]:
-        def ask(*args: Any, **kwargs: Any) -> Any:
-            request = call.request(args, kwargs)
-            return self._stream(call, request) if call.streams else self._ask(call, request)
-
-        ask.__name__ = ask.__qualname__ = call.name
-        ask.__signature__ = call.signature  # type: ignore[attr-defined]
-        return ask
 
     async def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
         return call.read(await self._client.request(**request))

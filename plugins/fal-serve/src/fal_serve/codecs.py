@@ -43,7 +43,8 @@ def encode(message: Any) -> bytes:
 
         ValueError: A number is too large, or text has no UTF-8 form.
     """
-    return msgpack.packb(message, default=_plain)  # type: ignore[no-any-return]
+    packed: bytes = msgpack.packb(message, default=_plain)
+    return packed
 
 
 def decode(data: bytes) -> Any:

@@ -22,8 +22,8 @@ from starlette.responses import Response
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.adapters import is_generator, item_type
-from fal_serve.annotations import signature_of
 from fal_serve.exceptions import AppClientError
+from fal_serve.signatures import signature_of
 
 if TYPE_CHECKING:
     from fal_serve.apps import App
@@ -121,17 +121,6 @@ class EndpointCall:
         if self.output is None:
             return answer.json()
         return self.output.validate_json(answer.content)
-
-    def read_line(self, line: str) -> tuple[bool, Any]:
-        """
-        Return whether *line* of a stream is an item, and the item.
-        """
-        if not line.startswith("data:"):
-            return False, None
-        data = line[5:].strip()
-        if self.output is None:
-            return True, json.loads(data)
-        return True, self.output.validate_json(data)
 
 
 def check(answer: httpx.Response) -> None:
@@ -252,18 +241,6 @@ def _file(value: Any) -> Any:
     return value
 
 
-def items(call: EndpointCall, lines: Iterator[str]) -> Iterator[Any]:
-    """
-    Iterate over the items of a stream.
-
-    Raises:
-        AppClientError: The stream tells that it has failed.
-    """
-    reader = EventReader(call)
-    for line in lines:
-        yield from reader.read(line)
-
-
 class EventReader:
     """
     Makes items of the lines of a stream of events.
@@ -280,12 +257,12 @@ class EventReader:
         Raises:
             AppClientError: It tells that the stream has failed.
         """
-        if line.startswith("event:"):
-            self._failed = line[6:].strip() == "error"
-        elif self._failed and line.startswith("data:"):
-            detail = json.loads(line[5:]).get("detail")
+        kind, _, data = line.partition(":")
+        if kind == "event":
+            self._failed = data.strip() == "error"
+        elif kind == "data" and self._failed:
+            detail = json.loads(data).get("detail")
             raise AppClientError(f"The stream of {self._call.path} failed: {detail}", 500)
-        else:
-            is_item, item = self._call.read_line(line)
-            if is_item:
-                yield item
+        elif kind == "data":
+            output = self._call.output
+            yield json.loads(data) if output is None else output.validate_json(data)

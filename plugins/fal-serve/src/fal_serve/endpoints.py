@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.health import HealthCheck
+from fal_serve.signatures import batch_parameter, evaluate, parameters_of
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
@@ -96,8 +97,9 @@ def set_route(
         raise declaration_error(
             f"batch_wait of endpoint {name!r} must be seconds, at least 0, not {batch_wait!r}."
         )
-    handler.route_signature = signature  # type: ignore[attr-defined]
-    handler.batch_wait = float(batch_wait)  # type: ignore[attr-defined]
+    marked: Any = handler
+    marked.route_signature = signature
+    marked.batch_wait = float(batch_wait)
 
 
 def declaration_error(sentence: str) -> ValueError:
@@ -122,26 +124,6 @@ def routes_of(cls: type) -> list[Route]:
         if isinstance(signature, RouteSignature):
             found.append(Route(signature, name, getattr(value, "__func__", value)))
     return sorted(found, key=lambda route: route.signature.path)
-
-
-def batch_parameter(function: Callable[..., Any]) -> inspect.Parameter | None:
-    """
-    Return the parameter ``*inputs`` of a handler that takes batches.
-    """
-    for parameter in parameters_of(function):
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            return parameter
-    return None
-
-
-def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """
-    Return the parameters of *function* as they are written; none where it has no signature.
-    """
-    try:
-        return list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return []
 
 
 def check_routes(cls: type) -> None:
@@ -229,11 +211,7 @@ def _websocket(
 def _is_websocket(parameter: inspect.Parameter, function: Callable[..., Any]) -> bool:
     from starlette.websockets import WebSocket
 
-    annotation: Any = parameter.annotation
+    annotation = evaluate(parameter.annotation, function)
     if isinstance(annotation, str):
-        space = getattr(inspect.unwrap(function), "__globals__", {})
-        try:
-            annotation = eval(annotation, dict(space))
-        except Exception:
-            return str(annotation).rpartition(".")[2] == "WebSocket"
+        return annotation.rpartition(".")[2] == "WebSocket"
     return isinstance(annotation, type) and issubclass(annotation, WebSocket)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from fastapi.encoders import jsonable_encoder
@@ -40,7 +40,7 @@ class EventStream(Response):
 
     def __init__(
         self,
-        items: AsyncIterator[Any] | None = None,
+        items: AsyncGenerator[Any, None] | None = None,
         status_code: int = 200,
         *,
         given: Response | None = None,
@@ -87,7 +87,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": event, "more_body": True})
             raise Aborted from error
         finally:
-            await self._items.aclose()  # type: ignore[attr-defined]
+            await self._items.aclose()
 
     async def _start(self, send: Send) -> None:
         headers = self.raw_headers

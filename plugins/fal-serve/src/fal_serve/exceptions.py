@@ -19,20 +19,22 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 
+@dataclass(eq=False)
 class _Facts(Exception):
     """
     An exception whose facts are its fields; it pickles however it was made.
     """
 
     def __post_init__(self) -> None:
-        self.args = tuple(getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]
+        self.args = tuple(getattr(self, each.name) for each in fields(self))
 
     def __str__(self) -> str:
+        # Each has a message, and not each has it first.
         return str(self.message)  # type: ignore[attr-defined]
 
 
@@ -218,4 +220,4 @@ class catch_gpu_exceptions:
                 with self:
                     return func(*args, **kwargs)
 
-        return wrapper  # type: ignore[no-any-return]
+        return cast(HandlerT, wrapper)

@@ -7,10 +7,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from fal_serve.requests import CDN_TOKEN, IncomingRequest
+from fal_serve.requests import CDN_TOKEN, REQUEST_ID, IncomingRequest
 
 if TYPE_CHECKING:
     from fal_serve.turns import Received
@@ -50,32 +51,29 @@ def _hints_header(hints: Callable[[], list[str] | None]) -> bytes | None:
         return None
 
 
-class Exchange:
+class Connection(ABC):
     """
-    One HTTP request and its answer.
+    What requests and websockets have in common.
 
     Attributes:
-        started: Whether the answer has begun.
+        started: Whether the answer has begun, or the websocket was accepted.
 
-        ended: Whether it is complete.
+        ended: Whether all has been sent.
 
         silent: Whether the application's answer is dropped, as another was given.
 
-        disconnected: Whether the client has gone before the answer was complete.
+        disconnected: Whether the client has gone before the end.
 
         answering: The task that answers in place of the application.
 
-        size: The bytes of the answer's body.
+        size: The bytes that were sent, without heads.
+
+        status: Of the answer; 101 for a websocket that was accepted.
     """
 
     __slots__ = (
-        "_hints",
-        "_limit",
-        "_parts",
         "_raw_id",
         "_receive",
-        "_received",
-        "_request",
         "_send",
         "answering",
         "disconnected",
@@ -91,15 +89,10 @@ class Exchange:
         receive: Callable[[], Awaitable[Any]],
         send: Callable[[Any], Awaitable[None]],
         raw_id: bytes,
-        request: IncomingRequest,
-        hints: Callable[[], list[str] | None] | None,
     ) -> None:
         self._receive = receive
         self._send = send
         self._raw_id = raw_id
-        self._request = request
-        self._hints = hints
-        self._limit = self._received = self._parts = 0
         self.started = self.ended = self.silent = self.disconnected = False
         self.answering: asyncio.Task[None] | None = None
         self.size = 0
@@ -109,12 +102,63 @@ class Exchange:
         """
         Return the status that the log and the metrics tell.
         """
+        return self.status
+
+    def resume(self, came: Received) -> None:
+        """
+        Receive what came while there was no turn first.
+        """
+        self._receive = came.receive
+
+    @abstractmethod
+    async def receive(self) -> Any:
+        """
+        Receive the next message of the client.
+        """
+
+    @abstractmethod
+    def send(self, message: Any) -> Awaitable[None]:
+        """
+        Send a message of the application.
+        """
+
+    @abstractmethod
+    async def answer(self, status: int, detail: str) -> None:
+        """
+        Answer in place of the application.
+        """
+
+    @abstractmethod
+    async def close(self) -> bool:
+        """
+        End what the application has begun; return False where that cannot be done well.
+        """
+
+
+class Exchange(Connection):
+    """
+    One HTTP request and its answer.
+    """
+
+    __slots__ = ("_hints", "_limit", "_parts", "_received", "_request")
+
+    def __init__(
+        self,
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+        raw_id: bytes,
+        request: IncomingRequest,
+        hints: Callable[[], list[str] | None] | None,
+    ) -> None:
+        super().__init__(receive, send, raw_id)
+        self._request = request
+        self._hints = hints
+        self._limit = self._received = self._parts = 0
+
+    def final_status(self) -> int:
         return CLIENT_GONE if self.disconnected else self.status
 
     async def receive(self) -> Any:
-        """
-        Receive the next message, unless there is more than may be.
-        """
         message = await self._receive()
         if message["type"] == "http.disconnect":
             if not self.ended:
@@ -128,9 +172,6 @@ class Exchange:
         return message
 
     def send(self, message: Any) -> Awaitable[None]:
-        """
-        Send a message of the application's answer.
-        """
         if self.silent:
             return _nothing()
         if message["type"] == "http.response.body":
@@ -153,7 +194,7 @@ class Exchange:
         await asyncio.sleep(0)
 
     def _headers(self, given: Any) -> list[tuple[bytes, bytes]]:
-        headers = [*given, (b"x-fal-request-id", self._raw_id)]
+        headers = [*given, (REQUEST_ID, self._raw_id)]
         if self._hints is not None:
             hints = _hints_header(self._hints)
             if hints is not None:
@@ -162,12 +203,6 @@ class Exchange:
         if token is not None:
             headers.append((CDN_TOKEN.encode(), token.encode("latin-1", "replace")))
         return headers
-
-    def resume(self, came: Received) -> None:
-        """
-        Receive what came while the request waited first.
-        """
-        self._receive = came.receive
 
     # -- in place of the application -----------------------------------------------
 
@@ -217,75 +252,27 @@ class Exchange:
             self.silent = True
         else:
             detail = f"The request took longer than its request_timeout of {seconds:g} s."
-            self.answering = asyncio.ensure_future(self._give_up(detail))
+            self.answering = asyncio.ensure_future(self.answer(504, detail))
         task.cancel()
 
-    async def _give_up(self, detail: str) -> None:
-        await self.answer(504, detail)
-
     async def close(self) -> bool:
-        """
-        Return that an answer that has begun cannot be ended well.
-        """
         return False
 
 
-class Session:
+class Session(Connection):
     """
     One websocket.
-
-    Attributes:
-        started: Whether it was accepted, or refused with an answer.
-
-        size: The bytes that were sent.
     """
 
-    __slots__ = (
-        "_raw_id",
-        "_receive",
-        "_send",
-        "answering",
-        "disconnected",
-        "ended",
-        "silent",
-        "size",
-        "started",
-        "status",
-    )
-
-    def __init__(
-        self,
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[Any], Awaitable[None]],
-        raw_id: bytes,
-    ) -> None:
-        self._receive = receive
-        self._send = send
-        self._raw_id = raw_id
-        self.started = self.ended = self.silent = self.disconnected = False
-        self.answering = None
-        self.size = 0
-        self.status = 500
-
-    def final_status(self) -> int:
-        """
-        Return 101 for a session that was accepted, or the status it was refused with.
-        """
-        return self.status
+    __slots__ = ()
 
     async def receive(self) -> Any:
-        """
-        Receive the next message.
-        """
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
             self.disconnected = True
         return message
 
     def send(self, message: Any) -> Awaitable[None]:
-        """
-        Send a message of the application.
-        """
         kind = message["type"]
         if kind == "websocket.send":
             self.size += len(message.get("bytes") or message.get("text") or b"")
@@ -296,22 +283,13 @@ class Session:
         elif kind in ("websocket.accept", "websocket.http.response.start"):
             self.started = True
             self.status = message.get("status", 101)
-            headers = [*(message.get("headers") or ()), (b"x-fal-request-id", self._raw_id)]
+            headers = [*(message.get("headers") or ()), (REQUEST_ID, self._raw_id)]
             message = {**message, "headers": headers}
         elif kind == "websocket.http.response.body" and not message.get("more_body"):
             self.ended = True
         return self._send(message)
 
-    def resume(self, came: Received) -> None:
-        """
-        Receive what came while the session waited first.
-        """
-        self._receive = came.receive
-
     async def answer(self, status: int, detail: str) -> None:
-        """
-        Refuse the session in place of the application.
-        """
         body = json.dumps({"detail": detail}).encode()
         lines = [(b"content-type", b"application/json")]
         await self.send(
@@ -320,9 +298,6 @@ class Session:
         await self.send({"type": "websocket.http.response.body", "body": body})
 
     async def close(self) -> bool:
-        """
-        Tell the client that the handler has failed.
-        """
         self.ended = True
         if not self.disconnected:
             await self._send({"type": "websocket.close", "code": 1011})

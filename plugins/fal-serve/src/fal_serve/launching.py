@@ -63,10 +63,11 @@ def to_function(
     place = default_host() if host is None else to_host(host)
     function: ServedIsolatedFunction[[], None] = ServedIsolatedFunction(
         place,
-        cls,  # type: ignore[arg-type]
+        cls,  # type: ignore[arg-type]  # A class, which nobody calls with arguments.
         place.parse_options(**options_of(cls, **config)),
         app_name=cls.app_name,
         app_auth=cls.app_auth,
         local_python_modules=tuple(check_local_modules(cls.local_python_modules)),
     )
-    return functools.update_wrapper(function, cls, updated=())  # type: ignore[return-value]
+    functools.update_wrapper(function, cls, updated=())
+    return function

@@ -8,17 +8,16 @@ import logging
 import time
 import traceback
 from json.encoder import encode_basestring_ascii as quoted
-from types import FrameType
 from typing import Any
 
 from fal_core_worker import services
+from fal_serve.stacks import package_of
 
 _LEVELS = {
     logging.WARNING: "WARNING",
     logging.ERROR: "ERROR",
     logging.CRITICAL: "ERROR",
 }
-
 
 #: Packages whose frames are between the server and a handler.
 _BETWEEN = ("anyio", "fal_serve", "fastapi", "starlette", "uvicorn")
@@ -34,9 +33,11 @@ def log_error(error: BaseException, message: str) -> None:
     """
     Write *error* with its traceback to the log, once however often it passes.
     """
-    if getattr(error, "_fal_logged", False):
+    error = original(error)
+    if isinstance(error, Aborted) or getattr(error, "_fal_logged", False):
         return
     try:
+        # A mark of ours on an exception of anyone's.
         error._fal_logged = True  # type: ignore[attr-defined]
     except AttributeError:
         pass
@@ -47,19 +48,32 @@ def log_error(error: BaseException, message: str) -> None:
     services.log("ERROR", facts)
 
 
+def original(error: BaseException) -> BaseException:
+    """
+    Return what *error* was at first.
+
+    At each place where Starlette answers, it hides what came too late to be answered
+    in an error of its own.
+    """
+    while isinstance(error, RuntimeError) and error.__cause__ and _is_starlettes(error):
+        error = error.__cause__
+    return error
+
+
+def _is_starlettes(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals["__name__"] == "starlette._exception_handler"
+
+
 def format_traceback(error: BaseException) -> str:
     """
     Return the traceback of *error* as text, from the user's first frame on.
     """
     trace = error.__traceback__
-    while trace is not None and _is_between(trace.tb_frame):
+    while trace is not None and package_of(trace.tb_frame) in _BETWEEN:
         trace = trace.tb_next
     found = error.__traceback__ if trace is None else trace
     return "".join(traceback.TracebackException(type(error), error, found).format())
-
-
-def _is_between(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN
 
 
 class AccessLog:
@@ -117,8 +131,6 @@ class ServerLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, Aborted):
-            return
         message = record.getMessage().strip()
         if error is not None:
             log_error(error, message)

@@ -11,11 +11,11 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from fal_core_worker.routes import RouteSignature
-from fal_serve.batches import batched
+from fal_serve.batches import Batched
 from fal_serve.codecs import MessageError, decode, dump, encode
-from fal_serve.endpoints import batch_parameter
 from fal_serve.refusals import Refused, invalid
 from fal_serve.sessions import Conversation
+from fal_serve.signatures import batch_parameter
 
 Decoder = Callable[["bytes | str"], Any]
 
@@ -28,7 +28,7 @@ def converse(
     """
     together = None
     if batch_parameter(handler) is not None:
-        together = batched(handler, max_batch_size=signature.max_batch_size, wait=batch_wait)
+        together = Batched(handler, max_batch_size=signature.max_batch_size, wait=batch_wait)
     own = signature.decode_message
     read = _read_msgpack if own is None else _reader(own)
     return Conversation(

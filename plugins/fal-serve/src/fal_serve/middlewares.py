@@ -8,22 +8,20 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
 from fal_core_worker import services
-from fal_serve.exchanges import Exchange, Session
+from fal_serve.exchanges import Connection, Exchange, Session
 from fal_serve.logs import Aborted, AccessLog, log_error
 from fal_serve.metrics import UNMATCHED, Labels, Metrics
-from fal_serve.requests import IncomingRequest, current
+from fal_serve.requests import REQUEST_ID, IncomingRequest, current
+from fal_serve.servables import BaseServable
 from fal_serve.settings import Settings
 from fal_serve.tracing import TracedApplication, find_request_tracer, trace_id
 from fal_serve.turns import Turns
-
-if TYPE_CHECKING:
-    from fal_serve.servables import BaseServable
 
 #: What a caller's id may have; a longer one is replaced.
 _LONGEST_ID = 256
@@ -74,8 +72,6 @@ class Operations:
         labels: Iterable[str],
         unlogged: Iterable[str] = (),
     ) -> None:
-        from fal_serve.servables import BaseServable
-
         self._application = application
         self._settings = settings
         self._metrics = metrics
@@ -105,7 +101,7 @@ class Operations:
             await self._application(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        raw_id = headers.get(b"x-fal-request-id", b"")
+        raw_id = headers.get(REQUEST_ID, b"")
         request_id = readable_id(raw_id)
         if request_id is None:
             request_id = new_request_id()
@@ -115,7 +111,7 @@ class Operations:
         request = IncomingRequest(request_id, scope["headers"])
         current.set(request)
         began = time.perf_counter()
-        exchange: Exchange | Session
+        exchange: Connection
         if scope["type"] == "http":
             exchange = Exchange(receive, send, raw_id, request, self._hints)
             method = scope["method"]
@@ -144,7 +140,7 @@ class Operations:
                 )
 
     async def _answer(
-        self, exchange: Exchange | Session, scope: Any, receive: Any, headers: Any
+        self, exchange: Connection, scope: Any, receive: Any, headers: Any
     ) -> None:
         """
         Have the application answer, within the limits that there are.
@@ -185,7 +181,7 @@ class Operations:
         if exchange.answering is not None:
             await exchange.answering
 
-    async def _failed(self, exchange: Exchange | Session, error: BaseException) -> None:
+    async def _failed(self, exchange: Connection, error: BaseException) -> None:
         """
         Answer for an application that has not, and log what it raised.
         """

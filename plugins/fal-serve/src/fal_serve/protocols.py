@@ -27,6 +27,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
+    # As it is written in uvicorn: asyncio gives what can be read and written.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await_head()

@@ -13,7 +13,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, get_args, get_origin
 
 from fal_core_worker.routes import RouteSignature
-from fal_serve.endpoints import batch_parameter, declaration_error, set_route
+from fal_serve.endpoints import declaration_error, set_route
+from fal_serve.signatures import batch_parameter
 
 if TYPE_CHECKING:
     from fal_serve.sessions import Conversation
@@ -100,7 +101,7 @@ def realtime(
     def mark(handler: HandlerT) -> HandlerT:
         _check_numbers(handler, buffering=buffering, session_timeout=session_timeout)
         shape = _shape_of(handler, frame, input_modal, output_modal)
-        if shape.takes_batches is False and max_batch_size != 1:
+        if not shape.takes_batches and max_batch_size != 1:
             name = handler.__name__
             raise declaration_error(
                 f"Realtime endpoint {name!r} has a max_batch_size of {max_batch_size}, and "

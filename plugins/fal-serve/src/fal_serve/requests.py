@@ -13,7 +13,7 @@ from functools import cached_property
 
 logger = logging.getLogger("fal_serve")
 
-REQUEST_ID = "x-fal-request-id"
+REQUEST_ID = b"x-fal-request-id"
 ENDPOINT = "x-fal-endpoint"
 LIFECYCLE_PREFERENCE = "x-fal-object-lifecycle-preference"
 CDN_TOKEN = "x-fal-cdn-token"

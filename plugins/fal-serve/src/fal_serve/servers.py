@@ -187,12 +187,9 @@ def websocket_protocol(**arguments: Any) -> asyncio.Protocol:
     """
     Return the protocol of one websocket; the first one imports what it needs.
     """
-    from uvicorn.config import WS_PROTOCOLS
-    from uvicorn.importer import import_from_string
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-    protocols: dict[str, Any] = dict(WS_PROTOCOLS)
-    name = protocols.get("websockets-sansio") or protocols["websockets"]
-    return import_from_string(name)(**arguments)  # type: ignore[no-any-return]
+    return WebSocketsSansIOProtocol(**arguments)
 
 
 class Service:
@@ -300,6 +297,7 @@ class Service:
         config = uvicorn.Config(
             operations,
             http=http_protocol(self._settings),
+            # A function in place of the class, which it imports.
             ws=websocket_protocol,  # type: ignore[arg-type]
             interface="asgi3",
             lifespan="off",

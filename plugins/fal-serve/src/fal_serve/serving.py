@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fal_core_worker import services
-from fal_serve.annotations import textual_annotations
+from fal_serve.annotations import restore, textual_annotations
 from fal_serve.settings import METRICS_PORT, PORT, Settings
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ class ServableServer(services.Server):
     def __call__(
         self, *, exposed_port: int | None = None, exposed_metrics_port: int | None = None
     ) -> None:
-        from fal_serve.annotations import restore
         from fal_serve.loops import new_loop
         from fal_serve.servers import Service
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import Batched, is_async
 from fal_serve.cancellation import connection
 from fal_serve.channels import Channel, ClientGone, Idle
+from fal_serve.iterations import iterate
 from fal_serve.logs import log_error
 from fal_serve.pipelines import Buffered, Together
 from fal_serve.refusals import Refused, refusal_of
@@ -237,34 +238,6 @@ def is_generator(handler: Callable[..., Any]) -> bool:
     Tell whether a call of *handler* gives a generator, of either kind, at once.
     """
     return inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler)
-
-
-async def iterate(produced: Any) -> AsyncGenerator[Any, None]:
-    """
-    Iterate over what a handler produces, sync or async, and close it.
-    """
-    if hasattr(produced, "__aiter__"):
-        items = produced.__aiter__()
-        try:
-            async for item in items:
-                yield item
-        finally:
-            if hasattr(items, "aclose"):
-                await items.aclose()
-    elif hasattr(produced, "__iter__"):
-        end = object()
-        iterator = iter(produced)
-        try:
-            while (item := await run_on_thread(next, iterator, end)) is not end:
-                yield item
-        finally:
-            if hasattr(iterator, "close"):
-                await run_on_thread(iterator.close)
-    else:
-        raise TypeError(
-            "A streaming handler must yield, or return an iterator; it returned a value of "
-            f"type {type(produced).__name__!r}."
-        )
 
 
 def _is_own(error: asyncio.CancelledError) -> bool:

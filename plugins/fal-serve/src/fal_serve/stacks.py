@@ -10,29 +10,29 @@ import sysconfig
 import threading
 import traceback
 from collections.abc import Iterator
-from types import CodeType, FrameType
+from types import FrameType
 
-_OURS = tuple(
-    os.path.dirname(os.path.abspath(__file__)).replace("fal_serve", name) + os.sep
-    for name in ("fal_serve", "fal_core_worker")
-)
+_OURS = ("fal_serve", "fal_core_worker")
 _INSTALLED = tuple(
     sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 
 
-def is_users(code: CodeType) -> bool:
+def package_of(frame: FrameType) -> str:
     """
-    Tell whether *code* is the user's own, and not of a package or of Python.
+    Return the package whose code *frame* runs, wherever its files are.
     """
-    name = code.co_filename
-    if name.startswith("<") or "site-packages" in name:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def is_users(frame: FrameType) -> bool:
+    """
+    Tell whether *frame* runs the user's own code, and not a package's or Python's.
+    """
+    name = frame.f_code.co_filename
+    if name.startswith(("<", *_INSTALLED)) or "site-packages" in name:
         return False
-    return not (name.startswith(_INSTALLED) or _is_ours(name))
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith(_OURS) or "/fal_core_worker/" in name
+    return package_of(frame) not in _OURS
 
 
 def frames_of(ident: int) -> list[FrameType]:
@@ -59,7 +59,7 @@ def name_of(frames: list[FrameType]) -> str:
     """
     Return the function of the user's that *frames* are in, or else the innermost.
     """
-    users = [frame for frame in frames if is_users(frame.f_code)]
+    users = [frame for frame in frames if is_users(frame)]
     frame = users[0] if users else frames[-1]
     return getattr(frame.f_code, "co_qualname", frame.f_code.co_name)
 
@@ -72,5 +72,5 @@ def other_threads(*idents: int) -> Iterator[tuple[str, list[FrameType]]]:
         if thread.ident is None or thread.ident in idents:
             continue
         frames = frames_of(thread.ident)
-        if any(is_users(frame.f_code) for frame in frames):
+        if any(is_users(frame) for frame in frames):
             yield thread.name, frames

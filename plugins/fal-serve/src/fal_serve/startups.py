@@ -130,7 +130,7 @@ class SetupGuard:
         Return the stack of the setup, and of threads that it may wait for.
         """
         frames: list[Any] = list(traceback.walk_tb(raised))
-        users = [i for i, (frame, _) in enumerate(frames) if is_users(frame.f_code)]
+        users = [i for i, (frame, _) in enumerate(frames) if is_users(frame)]
         first = users[0] if users else 1
         last = next(
             (

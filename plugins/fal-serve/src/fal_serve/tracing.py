@@ -73,7 +73,9 @@ class TracedApplication:
         self._tracer = tracer
         self._label = label
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(
+        self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]
+    ) -> None:
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind, StatusCode
 
@@ -98,6 +100,6 @@ class TracedApplication:
                     span.set_attribute("http.response.status_code", status)
                     if status >= 500:
                         span.set_status(StatusCode.ERROR)
-                return send(message)  # type: ignore[no-any-return]
+                return send(message)
 
             await self._application(scope, receive, watch)
