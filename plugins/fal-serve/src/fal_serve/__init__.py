@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fal_serve.servables import BaseServable
     from fal_serve.servers import FalServer
     from fal_serve.spawns import AppSpawnInfo
+    from fal_serve.tracing import outgoing_headers
     from fal_serve.wrappers import ServeWrapper
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "cancel_on_disconnect",
     "catch_gpu_exceptions",
     "endpoint",
+    "outgoing_headers",
     "realtime",
     "request_cancelled",
 ]
@@ -79,6 +81,7 @@ _MODULES = {
     "cancel_on_disconnect": "cancellation",
     "catch_gpu_exceptions": "exceptions",
     "endpoint": "endpoints",
+    "outgoing_headers": "tracing",
     "realtime": "realtime_endpoints",
     "request_cancelled": "cancellation",
 }
