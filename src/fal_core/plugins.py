@@ -79,12 +79,22 @@ def find_host(name_or_url: str) -> Host[..., Any]:
     """
     host = _shared_hosts.get(name_or_url)
     if host is None:
-        cls: type[Host[..., Any]] = load_plugins().find("host", name_or_url.partition("://")[0])
         with _lock:
             host = _shared_hosts.get(name_or_url)
             if host is None:
-                host = _shared_hosts[name_or_url] = cls.from_url(name_or_url)
+                host = _shared_hosts[name_or_url] = make_host(name_or_url)
     return host
+
+
+def make_host(name_or_url: str) -> Host[..., Any]:
+    """
+    Return a host of a name or a URL that is the caller's own, to be closed by it.
+
+    Raises:
+        As :func:`find_host` does.
+    """
+    cls: type[Host[..., Any]] = load_plugins().find("host", name_or_url.partition("://")[0])
+    return cls.from_url(name_or_url)
 
 
 def describe_plugins() -> tuple[PluginDescription, ...]:
