@@ -5,7 +5,6 @@ Applications that the released clients run and deploy, and how they scale.
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import textwrap
@@ -137,11 +136,6 @@ def test_deployed_application(applied, deploy):
         assert client.post("/owner/first", json={"n": 1}).status_code == 401
 
 
-@pytest.mark.faults
-@pytest.mark.skipif(
-    os.environ.get("FAL_CORE_FAULTS") != "all",
-    reason="A connection of the client was seen to wait for ever, once; FAL_CORE_FAULTS=all.",
-)
 def test_streams_and_websockets(applied, deploy, request):
     """
     Streams, realtime and pipelined requests pass through the gateways.
