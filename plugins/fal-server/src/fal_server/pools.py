@@ -265,7 +265,6 @@ class Pool:
 
     def _take(self, runner: Runner) -> None:
         runner.in_flight += 1
-        runner.served += 1
 
     def _assign(self) -> None:
         while self._waiting:
