@@ -304,3 +304,16 @@ def test_nothing_accepted_is_lost(applied, deploy):
             settle(lambda url=url: client.get(f"{url}/status").status_code == 200)
             assert client.get(url).json()["n"] == n % 10
     assert pid in {call(applied, "durable")["pid"] for _ in range(3)}
+
+
+def test_earlier_revision_after_a_restart(applied, deploy):
+    """
+    A server that was started again knows the revisions for which no alias stands.
+    """
+    deploy("back")
+    deploy("back", 2)
+    applied.program.end()
+    applied.start()
+    listed = re.findall(r"\b[0-9a-f]{32}\b", applied.fal("apps", "list-rev", "back"))
+    applied.fal("apps", "set-rev", "back", listed[-1])
+    settle(lambda: call(applied, "back")["release"] == 1)
