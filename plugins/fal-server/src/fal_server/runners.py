@@ -270,6 +270,10 @@ class Runner:
         except Refusal as refusal:
             self.reason = str(refusal)
             self.kill()
+        except Exception:
+            logger.exception("Runner %s could not be told what to serve", self.id)
+            self.reason = "An internal error occurred."
+            self.kill()
 
     async def _post(self, path: str, body: bytes) -> bytes:
         request = asyncio.ensure_future(self._exchange(path, body))
