@@ -177,7 +177,9 @@ class RunCalls:
         bare = spec.bare()
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
-            runner = self._launchpad.launch(bare, changed, starting_request=_starting.get())
+            runner = self._launchpad.launch(
+                bare, self._payloads.tidying(changed), starting_request=_starting.get()
+            )
             self._tasks.add(task := asyncio.ensure_future(_be_ready_with_control(runner)))
             task.add_done_callback(self._tasks.discard)
             return runner
@@ -202,7 +204,9 @@ class RunCalls:
         first: list[Runner] = []
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
-            runner = self._launchpad.launch(spec, changed, starting_request=run_id)
+            runner = self._launchpad.launch(
+                spec, self._payloads.tidying(changed), starting_request=run_id
+            )
 
             async def load() -> Message:
                 return await self._payloads.make(request, spec, runner)
