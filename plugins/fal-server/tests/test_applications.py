@@ -5,7 +5,6 @@ Applications that the released clients run and deploy, and how they scale.
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import textwrap
@@ -137,11 +136,6 @@ def test_deployed_application(applied, deploy):
         assert client.post("/owner/first", json={"n": 1}).status_code == 401
 
 
-@pytest.mark.faults
-@pytest.mark.skipif(
-    os.environ.get("FAL_CORE_FAULTS") != "all",
-    reason="A connection of the client was seen to wait for ever, once; FAL_CORE_FAULTS=all.",
-)
 def test_streams_and_websockets(applied, deploy, request):
     """
     Streams, realtime and pipelined requests pass through the gateways.
@@ -310,3 +304,16 @@ def test_nothing_accepted_is_lost(applied, deploy):
             settle(lambda url=url: client.get(f"{url}/status").status_code == 200)
             assert client.get(url).json()["n"] == n % 10
     assert pid in {call(applied, "durable")["pid"] for _ in range(3)}
+
+
+def test_earlier_revision_after_a_restart(applied, deploy):
+    """
+    A server that was started again knows the revisions for which no alias stands.
+    """
+    deploy("back")
+    deploy("back", 2)
+    applied.program.end()
+    applied.start()
+    listed = re.findall(r"\b[0-9a-f]{32}\b", applied.fal("apps", "list-rev", "back"))
+    applied.fal("apps", "set-rev", "back", listed[-1])
+    settle(lambda: call(applied, "back")["release"] == 1)

@@ -88,6 +88,18 @@ def test_tls_speaks_http(plane, host):
     client.close()
 
 
+def test_nothing_follows_a_handshake(plane):
+    """
+    A server sends no tickets: a client that reads in one thread and writes in another,
+    as the SDK does, may wait for ever when one arrives while it writes.
+    """
+    context = trusting(plane)
+    with context.wrap_socket(connect(plane), server_hostname="localhost") as connection:
+        connection.sendall(REQUEST)
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
+        assert not connection.session.has_ticket
+
+
 def test_stranger_to_the_authority_is_refused(plane):
     """
     Who does not trust the authority is not talked into it.

@@ -35,15 +35,18 @@ from isolate_proto import controller_pb2 as wire
 
 from fal_core.errors import FalCoreError
 from fal_core.events import Log
-from fal_server.applications import Application, Catalog, Revision, full_alias
+from fal_server.applications import Application
 from fal_server.callers import Caller
-from fal_server.errors import Invalid, NotFound
+from fal_server.catalogs import Catalog
+from fal_server.errors import Invalid
 from fal_server.launching import Launchpad
 from fal_server.messages import to_timestamp
+from fal_server.revisions import Revision, full_alias
 from fal_server.runners import Runner
 from fal_server.runs import line_of, to_log
 from fal_server.scaling import Scaling
 from fal_server.specs import check_name, read_spec
+from fal_server.urls import Urls
 
 #: What is told of a runner, by how far it is.
 _STATES = {
@@ -61,9 +64,10 @@ class ApplicationCalls:
     Answers the procedures for applications, their aliases and their runners.
     """
 
-    def __init__(self, launchpad: Launchpad, catalog: Catalog) -> None:
+    def __init__(self, launchpad: Launchpad, catalog: Catalog, urls: Urls) -> None:
         self._launchpad = launchpad
         self._catalog = catalog
+        self._urls = urls
 
     async def RegisterApplication(
         self, request: RegisterApplicationRequest, caller: Caller
@@ -71,10 +75,10 @@ class ApplicationCalls:
         """
         Build what an application needs, keep it, and have its alias stand for it.
         """
-        spec = read_spec(request, caller)
-        if spec.port is None:
+        if not request.machine_requirements.HasField("exposed_port"):
             request.machine_requirements.exposed_port = 8080
         alias = check_name(full_alias(request.application_name, request.environment_name))
+        spec = attrs.evolve(read_spec(request, caller.user_id), application=alias)
         lines: asyncio.Queue[Log | None] = asyncio.Queue()
         cancelled = threading.Event()
         task = asyncio.ensure_future(
@@ -93,10 +97,10 @@ class ApplicationCalls:
         rolling = True
         if request.HasField("deployment_strategy"):
             rolling = request.deployment_strategy == wire.ROLLING
-        application = await self._catalog.register(caller, request, alias, rolling=rolling)
+        application = await self._catalog.register(caller, request, spec, rolling=rolling)
         yield RegisterApplicationResult(
             result=RegisterApplicationResultType(application_id=application.revision),
-            service_urls=self._catalog.urls.service_urls(caller.nickname, alias),
+            service_urls=self._urls.service_urls(caller.nickname, alias),
             env_id=spec.environment.key,
         )
 
@@ -114,7 +118,7 @@ class ApplicationCalls:
         """
         Return the revisions of the account.
         """
-        found = await self._catalog.list_revisions(
+        found = await self._catalog.revisions.list(
             caller.user_id, request.application_name or None, request.environment_name or None
         )
         return ListApplicationsResult(
@@ -137,7 +141,7 @@ class ApplicationCalls:
         application = self._catalog.of(
             caller, request.application_name, request.environment_name
         )
-        self._catalog.rollout(application, force=request.force)
+        await self._catalog.rollout(application, force=request.force)
         return RolloutApplicationResult()
 
     async def SetAlias(self, request: Any, caller: Caller) -> SetAliasResult:
@@ -198,7 +202,7 @@ class ApplicationCalls:
         """
         Let a runner finish what it has, and end; another comes first, where asked for.
         """
-        application, runner = self._find(request.runner_id, caller)
+        application, runner = self._catalog.find_runner(caller.user_id, request.runner_id)
         if request.replace_first:
             other = application.pool.start_one()
             await other.ready.wait()
@@ -212,16 +216,9 @@ class ApplicationCalls:
         """
         End a runner now.
         """
-        _, runner = self._find(request.runner_id, caller)
+        _, runner = self._catalog.find_runner(caller.user_id, request.runner_id)
         runner.kill()
         return KillRunnerResponse()
-
-    def _find(self, runner_id: str, caller: Caller) -> tuple[Application, Runner]:
-        for application in self._catalog.list_of(caller.user_id):
-            for runner in application.runners:
-                if runner.id == runner_id:
-                    return application, runner
-        raise NotFound(f"Runner {runner_id[:80]!r} was not found.")
 
     def _describe_revision(self, revision: Revision, caller: Caller) -> ApplicationInfo:
         active = sum(

@@ -15,8 +15,9 @@ import attrs
 from isolate_proto import controller_pb2 as wire
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from fal_server.applications import Application, Catalog
+from fal_server.applications import Application
 from fal_server.callers import Caller
+from fal_server.catalogs import Catalog
 from fal_server.errors import Invalid, NotFound, Refusal
 from fal_server.identities import Identity
 from fal_server.runners import Runner

@@ -25,7 +25,19 @@ from fal_core.options import Gateway
 from fal_core.plugins import find_environment, find_host
 from fal_server.errors import Refusal
 from fal_server.logs import LogLine, Logs
-from fal_server.runners import AGENT_REQUIREMENTS, Runner, RunnerSpec, make_runner_id
+from fal_server.runners import Runner, make_runner_id
+from fal_server.specs import RunnerSpec
+
+#: The environment that an agent needs beside the user's: what opens the pickles of
+#: released clients, and what those pickles import.
+_AGENT_REQUIREMENTS = (
+    "cloudpickle>=3.1",
+    "dill>=0.3.7",
+    "grpcio>=1.64",
+    "isolate>=0.26",
+    "isolate-proto>=0.34.2",
+    "tblib>=3.1",
+)
 
 #: Launches that may be prepared at once, building included.
 _AT_ONCE = 16
@@ -135,7 +147,7 @@ class Launchpad:
             FalCoreError: It is gone.
         """
         runner = self._make_runner(id, spec, token, changed)
-        runner.reference, runner.started_at = reference, started_at
+        runner.started_at = started_at
         # Lines from before are kept already; where it serves is told again.
         runner.lines_since = time.time()
         runner.execution = self.host.attach(reference, runner.take, 0)
@@ -186,7 +198,7 @@ class Launchpad:
         except Exception as error:
             self._refuse(runner, f"{type(error).__name__}: {error}")
         else:
-            runner.execution, runner.reference = execution, execution.reference
+            runner.execution = execution
             runner.loop.call_soon_threadsafe(runner.launched)
 
     def _refuse(self, runner: Runner, sentence: str) -> None:
@@ -229,7 +241,7 @@ class Launchpad:
             if version not in self._paths:
                 cls = find_environment("virtualenv")
                 own = cls(  # type: ignore[call-arg]
-                    requirements=AGENT_REQUIREMENTS, python_version=version or None
+                    requirements=_AGENT_REQUIREMENTS, python_version=version or None
                 )
                 found = own.build(lambda log: None, threading.Event())
                 assert isinstance(found, LocalInterpreter)

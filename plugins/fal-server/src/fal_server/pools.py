@@ -111,15 +111,18 @@ class Pool:
         heapq.heappush(self._waiting, waiter)
         self.adjust()
         try:
-            return await asyncio.wait_for(waiter.future, timeout)
-        except asyncio.TimeoutError:
-            raise StartTimeout("No runner could take the request in time.") from None
+            # What wait_for raises in the moment that a place is given would lose it.
+            await asyncio.wait([waiter.future], timeout=timeout)
+            if not waiter.future.done():
+                raise StartTimeout("No runner could take the request in time.")
+            return waiter.future.result()
         except asyncio.CancelledError:
-            given = waiter.future.done() and not waiter.future.cancelled()
-            if given and waiter.future.exception() is None:
+            if waiter.future.done() and waiter.future.exception() is None:
                 waiter.future.result().release()
             raise
         finally:
+            # It may wait in another pool by now, which forgets what is cancelled.
+            waiter.future.cancel()
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
                 heapq.heapify(self._waiting)
@@ -265,7 +268,6 @@ class Pool:
 
     def _take(self, runner: Runner) -> None:
         runner.in_flight += 1
-        runner.served += 1
 
     def _assign(self) -> None:
         while self._waiting:

@@ -14,130 +14,20 @@ from typing import Any, Literal
 import aiohttp
 import attrs
 
-from fal_core.environments import Environment
 from fal_core.events import Event, Exited, Log, Ready, State
 from fal_core.hosts import Execution
 from fal_server.errors import Refusal
 from fal_server.logs import LogLine, Logs
+from fal_server.outcomes import CallOutcome
+from fal_server.specs import Message, RunnerSpec
 from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
 
 logger = logging.getLogger(__name__)
 
 Phase = Literal["pending", "building", "setup", "running", "draining", "terminated"]
 
-Message = tuple[dict[str, Any], list[bytes]]
-
-#: The environment that an agent needs beside the user's: what opens the pickles of
-#: released clients, and what those pickles import.
-AGENT_REQUIREMENTS = (
-    "cloudpickle>=3.1",
-    "dill>=0.3.7",
-    "grpcio>=1.64",
-    "isolate>=0.26",
-    "isolate-proto>=0.34.2",
-    "tblib>=3.1",
-)
-
 #: Seconds that lines printed by a call may take to arrive after its result.
 _LAST_LINES = 5.0
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class RunnerSpec:
-    """
-    What a runner runs.
-
-    Attributes:
-        name: What logs call it.
-
-        owner: The account that it belongs to.
-
-        method: The module that opens *definition*.
-
-        definition: The function as its client has serialized it. It is never opened
-            here.
-
-        entrypoint: Where the function is found instead.
-
-        main_thread: Whether it runs on the main thread. None where it says itself.
-
-        port: The port of a server that the function brings. None for a function that
-            is called.
-
-        variables: What the function finds in its environment variables.
-
-        startup_timeout: Seconds it may take to answer.
-
-        grace: Seconds it may take to end.
-    """
-
-    name: str
-    owner: str
-    environment: Environment
-    method: str = ""
-    definition: bytes = attrs.field(default=b"", repr=False)
-    setup_method: str = ""
-    setup_definition: bytes = attrs.field(default=b"", repr=False)
-    entrypoint: str = ""
-    main_thread: bool | None = None
-    port: int | None = None
-    health_check: Mapping[str, Any] | None = None
-    variables: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    startup_timeout: float | None = None
-    grace: float = 5.0
-    machine_type: str = ""
-    application: str = ""
-
-    @property
-    def message(self) -> tuple[dict[str, Any], list[bytes]]:
-        """
-        What an agent is told to run.
-        """
-        header = {
-            "method": self.method,
-            "entrypoint": self.entrypoint,
-            "main_thread": self.main_thread,
-            "setup_method": self.setup_method,
-            "port": self.port,
-            "health_check": self.health_check and dict(self.health_check),
-            "variables": dict(self.variables),
-        }
-        return header, [self.definition, self.setup_definition]
-
-
-@attrs.frozen(kw_only=True)
-class CallOutcome:
-    """
-    How a function ended, as its client reads it; the plane opens none of it.
-
-    Attributes:
-        failure: Why there is no outcome. Empty where there is one.
-    """
-
-    raised: bool = False
-    method: str = ""
-    data: bytes = attrs.field(default=b"", repr=False)
-    traceback: str = ""
-    type_name: str = ""
-    text: str = ""
-    failure: str = ""
-
-    @classmethod
-    def read(cls, message: bytes) -> CallOutcome:
-        """
-        Read what an agent has sent.
-        """
-        header, parts = unpack(message)
-        if "failed" in header:
-            return cls(failure=header["failed"])
-        return cls(
-            raised=header["raised"],
-            method=header["method"],
-            data=parts[0],
-            traceback=header.get("traceback", ""),
-            type_name=header.get("type", ""),
-            text=header.get("message", ""),
-        )
 
 
 @attrs.define(eq=False)
@@ -177,12 +67,10 @@ class Runner:
     phase: Phase = "pending"
     control: str | None = None
     url: str | None = None
-    metrics_url: str | None = None
     reason: str = ""
     started_at: float = attrs.field(factory=time.time)
     ended_at: float | None = None
     in_flight: int = 0
-    served: int = 0
     idle_since: float = attrs.field(factory=time.monotonic)
     running_since: float | None = None
     lines_since: float = 0.0
@@ -191,12 +79,10 @@ class Runner:
     unhealthy: int = 0
     revision: str = ""
     wants_end: bool = False
-    replaces: str = ""
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
     outcome: asyncio.Future[CallOutcome] = attrs.field(init=False, repr=False)
     ended: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
     ready: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
-    reference: str = ""
     execution: Execution | None = attrs.field(default=None, repr=False)
     starting_request: str = ""
     _controlled: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
@@ -279,7 +165,6 @@ class Runner:
             self._controlled.set()
         if "run" in urls:
             self.url = urls["run"]
-            self.metrics_url = urls.get("metrics")
             self.become_ready()
 
     def become_ready(self) -> None:
@@ -384,6 +269,10 @@ class Runner:
             return
         except Refusal as refusal:
             self.reason = str(refusal)
+            self.kill()
+        except Exception:
+            logger.exception("Runner %s could not be told what to serve", self.id)
+            self.reason = "An internal error occurred."
             self.kill()
 
     async def _post(self, path: str, body: bytes) -> bytes:

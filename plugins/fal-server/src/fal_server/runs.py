@@ -27,17 +27,21 @@ from isolate_proto import controller_pb2 as messages
 
 from fal_core.errors import FalCoreError
 from fal_core.events import Log
-from fal_server.applications import Application, Catalog, lines_of
+from fal_server.applications import Application, lines_of
 from fal_server.callers import Caller
+from fal_server.catalogs import Catalog
 from fal_server.declarations import read_environment
 from fal_server.errors import Invalid, Refusal
 from fal_server.launching import Launchpad
 from fal_server.logs import LogLine
 from fal_server.messages import to_timestamp
+from fal_server.outcomes import CallOutcome
+from fal_server.payloads import Payloads
 from fal_server.pools import Pool
-from fal_server.runners import CallOutcome, Message, Runner, RunnerLost, RunnerSpec
+from fal_server.runners import Runner, RunnerLost
 from fal_server.scaling import Scaling
-from fal_server.specs import read_spec
+from fal_server.specs import Message, RunnerSpec, read_spec
+from fal_server.urls import Urls
 
 _FIELDS: Any = HostedRunResult.DESCRIPTOR.fields_by_name
 _Log = _FIELDS["logs"].message_type._concrete_class
@@ -55,9 +59,13 @@ class RunCalls:
     Answers the procedures that run functions.
     """
 
-    def __init__(self, launchpad: Launchpad, catalog: Catalog) -> None:
+    def __init__(
+        self, launchpad: Launchpad, catalog: Catalog, payloads: Payloads, urls: Urls
+    ) -> None:
         self._launchpad = launchpad
         self._catalog = catalog
+        self._payloads = payloads
+        self._urls = urls
         self._pools: dict[str, Pool] = {}
         self._tasks: set[asyncio.Future[None]] = set()
 
@@ -68,7 +76,7 @@ class RunCalls:
         A function that has a port is reached through the gateways meanwhile.
         """
         run_id = os.urandom(12).hex()
-        spec = read_spec(request, caller)
+        spec = read_spec(request, caller.user_id)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
         if spec.port is None:
             results = self._call(run_id, request, spec, scaling)
@@ -139,7 +147,7 @@ class RunCalls:
         _starting.set(run_id)
         runner = await pool.acquire()
         try:
-            header, parts = await self._catalog.load(request, spec, runner)
+            header, parts = await self._payloads.make(request, spec, runner)
             return await runner.call(run_id, header, parts)
         except RunnerLost as error:
             return CallOutcome(failure=str(error))
@@ -166,10 +174,12 @@ class RunCalls:
         return pool
 
     def _make_pool(self, spec: RunnerSpec, scaling: Scaling) -> Pool:
-        bare = attrs.evolve(spec, definition=b"", setup_definition=b"")
+        bare = spec.bare()
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
-            runner = self._launchpad.launch(bare, changed, starting_request=_starting.get())
+            runner = self._launchpad.launch(
+                bare, self._payloads.tidying(changed), starting_request=_starting.get()
+            )
             self._tasks.add(task := asyncio.ensure_future(_be_ready_with_control(runner)))
             task.add_done_callback(self._tasks.discard)
             return runner
@@ -189,15 +199,17 @@ class RunCalls:
         caller: Caller,
     ) -> AsyncIterator[HostedRunResult]:
         alias = f"{spec.name}-{run_id[:8]}"
-        spec = attrs.evolve(spec, application=alias, definition=b"", setup_definition=b"")
+        spec = attrs.evolve(spec.bare(), application=alias)
         lines: asyncio.Queue[LogLine | None] = asyncio.Queue()
         first: list[Runner] = []
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
-            runner = self._launchpad.launch(spec, changed, starting_request=run_id)
+            runner = self._launchpad.launch(
+                spec, self._payloads.tidying(changed), starting_request=run_id
+            )
 
             async def load() -> Message:
-                return await self._catalog.load(request, spec, runner)
+                return await self._payloads.make(request, spec, runner)
 
             runner.serve(load)
             if not first:
@@ -223,7 +235,7 @@ class RunCalls:
             pool.adjust()
             yield HostedRunResult(
                 status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS),
-                service_urls=self._catalog.urls.service_urls(caller.nickname, alias),
+                service_urls=self._urls.service_urls(caller.nickname, alias),
             )
             first[0].outcome.add_done_callback(lambda _: lines.put_nowait(None))
             async for result in _logs_until_end(lines):

@@ -25,8 +25,8 @@ from isolate_proto.configuration import GRPC_OPTIONS
 from fal_server.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
 from fal_server.accounts import list_accounts, make_account
 from fal_server.application_calls import ApplicationCalls
-from fal_server.applications import Catalog
 from fal_server.blobs import Blobs
+from fal_server.catalogs import Catalog
 from fal_server.certificates import server_context
 from fal_server.connections import start_http
 from fal_server.controllers import Controller
@@ -34,6 +34,7 @@ from fal_server.directories import DataDirectory
 from fal_server.doors import Door, ProtocolFactory
 from fal_server.environments import Environments
 from fal_server.errors import Refusal, ServerError
+from fal_server.fleets import Fleet
 from fal_server.forwarding import Forwarder
 from fal_server.gateways import RunGateway, SocketGateway, serve_gateway
 from fal_server.identities import Identity
@@ -43,11 +44,14 @@ from fal_server.launching import Launchpad
 from fal_server.log_routes import LogRoutes
 from fal_server.logs import KEPT, Logs
 from fal_server.metrics import Metrics
+from fal_server.payloads import Payloads
 from fal_server.permissions import PRESETS
 from fal_server.queue_gateway import QueueGateway
 from fal_server.queues import Queue
+from fal_server.records import Records
 from fal_server.requests import Requests
 from fal_server.rest import OpenRoute, make_application
+from fal_server.revisions import Revisions
 from fal_server.runs import RunCalls
 from fal_server.settings import ServerSettings
 from fal_server.stage_calls import StageCalls
@@ -97,6 +101,7 @@ class ControlPlane:
     first_key: NewKey | None = None
     ports: dict[str, int] = attrs.field(factory=dict)
     launchpad: Launchpad = attrs.field(init=False)
+    urls: Urls = attrs.field(init=False)
     catalog: Catalog = attrs.field(init=False)
     runs: RunCalls = attrs.field(init=False)
     queue: Queue = attrs.field(init=False)
@@ -108,15 +113,13 @@ class ControlPlane:
         local = self.settings.host in {"127.0.0.1", "::1"}
         self._base = Base(self.settings.host, local=local)
         self.launchpad = Launchpad(self.settings.machine, self.logs)
-        self.catalog = Catalog(
-            store=self.store,
-            vault=self.vault,
-            files=self.files,
-            launchpad=self.launchpad,
-            urls=Urls(host=self.settings.host, ports=self.ports),
-            folder=self.directory.path / "runners",
-        )
-        self.runs = RunCalls(self.launchpad, self.catalog)
+        self.urls = Urls(host=self.settings.host, ports=self.ports)
+        folder = self.directory.path / "runners"
+        payloads = Payloads(self.vault, self.files, self.urls, folder)
+        revisions = Revisions(self.store)
+        fleet = Fleet(self.launchpad, revisions, Records(self.store), payloads)
+        self.catalog = Catalog(revisions, fleet)
+        self.runs = RunCalls(self.launchpad, self.catalog, payloads, self.urls)
         requests = Requests(self.store)
         networks = [ip_network(each) for each in self.settings.webhook_networks]
         key = read_key(self.directory, "webhooks.key")
@@ -202,7 +205,7 @@ class ControlPlane:
             KeyCalls(self.store, self.identity),
             StageCalls(self.environments, self.vault),
             self.runs,
-            ApplicationCalls(self.launchpad, self.catalog),
+            ApplicationCalls(self.launchpad, self.catalog, self.urls),
         )
 
     def _make_api(self) -> web.Application:
@@ -232,7 +235,7 @@ class ControlPlane:
         forwarder = self.queue.forwarder
         for name, gateway in (
             ("run", RunGateway(forwarder)),
-            ("queue", QueueGateway(forwarder, self.queue, self.logs, self.catalog.urls)),
+            ("queue", QueueGateway(forwarder, self.queue, self.logs, self.urls)),
             ("ws", SocketGateway(forwarder)),
         ):
             http = serve_gateway(gateway.answer)

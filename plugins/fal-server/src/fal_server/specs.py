@@ -7,22 +7,94 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fal_server.callers import Caller
+import attrs
+
+from fal_core.environments import Environment
 from fal_server.declarations import read_environment, read_health_check
 from fal_server.errors import Invalid
-from fal_server.runners import RunnerSpec
-from fal_server.urls import Urls
+
+#: What an agent is told to run: a header, and the parts behind it.
+Message = tuple[dict[str, Any], list[bytes]]
 
 #: Seconds that a runner may take to end, where nothing is said.
-GRACE = 5.0
+_GRACE = 5.0
 
 #: The longest name of an application.
 _LONGEST_NAME = 128
 
 
-def read_spec(request: Any, caller: Caller) -> RunnerSpec:
+@attrs.frozen(kw_only=True, eq=False)
+class RunnerSpec:
     """
-    Return what a run or a registration asks to run.
+    What a runner runs.
+
+    Attributes:
+        name: What logs call it.
+
+        owner: The account that it belongs to.
+
+        method: The module that opens *definition*.
+
+        definition: The function as its client has serialized it. It is never opened
+            here.
+
+        entrypoint: Where the function is found instead.
+
+        main_thread: Whether it runs on the main thread. None where it says itself.
+
+        port: The port of a server that the function brings. None for a function that
+            is called.
+
+        variables: What the function finds in its environment variables.
+
+        startup_timeout: Seconds it may take to answer.
+
+        grace: Seconds it may take to end.
+    """
+
+    name: str
+    owner: str
+    environment: Environment
+    method: str = ""
+    definition: bytes = attrs.field(default=b"", repr=False)
+    setup_method: str = ""
+    setup_definition: bytes = attrs.field(default=b"", repr=False)
+    entrypoint: str = ""
+    main_thread: bool | None = None
+    port: int | None = None
+    health_check: Mapping[str, Any] | None = None
+    variables: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    startup_timeout: float | None = None
+    grace: float = _GRACE
+    machine_type: str = ""
+    application: str = ""
+
+    @property
+    def message(self) -> Message:
+        """
+        What an agent is told to run.
+        """
+        header = {
+            "method": self.method,
+            "entrypoint": self.entrypoint,
+            "main_thread": self.main_thread,
+            "setup_method": self.setup_method,
+            "port": self.port,
+            "health_check": self.health_check and dict(self.health_check),
+            "variables": dict(self.variables),
+        }
+        return header, [self.definition, self.setup_definition]
+
+    def bare(self) -> RunnerSpec:
+        """
+        Return the spec without what the client has serialized, which may be large.
+        """
+        return attrs.evolve(self, definition=b"", setup_definition=b"")
+
+
+def read_spec(request: Any, owner: str) -> RunnerSpec:
+    """
+    Return what a run or a registration of the account *owner* asks to run.
 
     Raises:
         Invalid: It asks for nothing, or for what this server does not have.
@@ -34,13 +106,13 @@ def read_spec(request: Any, caller: Caller) -> RunnerSpec:
     has_setup = request.HasField("setup_func")
     if kind == "entrypoint" and has_setup:
         raise Invalid("A setup function goes with a function, not with an entry point.")
-    grace, name = GRACE, "termination_grace_period_seconds"
+    grace, name = _GRACE, "termination_grace_period_seconds"
     if name in request.DESCRIPTOR.fields_by_name and request.HasField(name):
         grace = float(request.termination_grace_period_seconds)
     types = list(machine.machine_types) or [machine.machine_type]
     return RunnerSpec(
         name=check_name(request.application_name or "function"),
-        owner=caller.user_id,
+        owner=owner,
         environment=read_environment(request.environments),
         method=request.function.method if kind == "function" else "",
         definition=request.function.definition if kind == "function" else b"",
@@ -60,10 +132,6 @@ def read_spec(request: Any, caller: Caller) -> RunnerSpec:
     )
 
 
-def _said(message: Any, name: str) -> Any:
-    return getattr(message, name) if message.HasField(name) else None
-
-
 def check_name(name: str) -> str:
     """
     Return *name*, if it can be the name of an application.
@@ -74,14 +142,3 @@ def check_name(name: str) -> str:
     if len(name) > _LONGEST_NAME or not name or any(each in name for each in "/\\?#% \n\r\0"):
         raise Invalid(f"{name[:_LONGEST_NAME]!r} cannot be the name of an application.")
     return name
-
-
-def variables_of_runner(
-    spec: RunnerSpec, secrets: Mapping[str, str], urls: Urls
-) -> dict[str, str]:
-    """
-    Return what a runner finds in its environment variables.
-    """
-    host = urls.base("api").partition("://")[2]
-    own = {"IS_ISOLATE_AGENT": "1", "FAL_HOST": host, "FAL_APP_NAME": spec.application}
-    return {**own, **secrets}

@@ -1,0 +1,135 @@
+"""
+Fleets: the runners of applications, which outlive the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from fal_core.environments import CurrentEnvironment
+from fal_core.errors import FalCoreError
+from fal_server.errors import Invalid, NotFound
+from fal_server.launching import Launchpad
+from fal_server.payloads import Payloads
+from fal_server.pools import Pool
+from fal_server.records import Record, Records
+from fal_server.revisions import Revisions
+from fal_server.runners import Runner
+from fal_server.scaling import Scaling
+from fal_server.specs import Message, RunnerSpec, read_spec
+from fal_server.tasks import Tasks
+
+
+@attrs.define(eq=False)
+class Fleet:
+    """
+    Makes the pools of revisions, and finds the runners of before again.
+    """
+
+    launchpad: Launchpad
+    revisions: Revisions
+    records: Records
+    payloads: Payloads
+    _tasks: Tasks = attrs.field(factory=Tasks)
+
+    async def spec_of(self, revision_id: str, account_id: str, alias: str) -> RunnerSpec:
+        """
+        Return what the runners of a revision run for *alias*.
+
+        Raises:
+            NotFound: The revision is gone.
+        """
+        request = await self.revisions.request_of(revision_id)
+        return attrs.evolve(read_spec(request, account_id).bare(), application=alias)
+
+    def make_pool(self, revision_id: str, spec: RunnerSpec, scaling: Scaling) -> Pool:
+        """
+        Make a pool whose runners run a revision.
+        """
+        timeout = scaling.startup_timeout or spec.startup_timeout
+        spec = attrs.evolve(spec, startup_timeout=timeout)
+
+        def launch(changed: Callable[[Runner], None]) -> Runner:
+            runner = self.launchpad.launch(
+                spec, self._noting(changed), lifetime="detached", before=self.records.add
+            )
+            self._serve(runner, revision_id)
+            return runner
+
+        return Pool(scaling, launch)
+
+    async def attach(self, record: Record, pool: Pool | None) -> None:
+        """
+        Find a runner again: for *pool*, or to be drained where there is none.
+        """
+        spec = await self._spec_of_record(record)
+        home = pool or Pool(Scaling(), _never)
+        try:
+            runner = self.launchpad.attach(
+                record.id,
+                spec,
+                record.token,
+                record.reference,
+                record.started_at,
+                self._noting(home.changed),
+            )
+        except FalCoreError:
+            await self.records.end(record.id)
+            return
+        home.adopt(runner)
+        if pool is None:
+            runner.revision = record.revision
+            self._tasks.spawn(_drain_when_found(runner))
+        else:
+            # It may have been launched, and not told what to serve.
+            self._serve(runner, record.revision)
+
+    async def close(self) -> None:
+        """
+        Let go of all; the runners go on.
+        """
+        await self._tasks.close()
+
+    def _serve(self, runner: Runner, revision_id: str) -> None:
+        async def load() -> Message:
+            request = await self.revisions.request_of(revision_id)
+            return await self.payloads.make(request, runner.spec, runner)
+
+        runner.revision = revision_id
+        runner.serve(load)
+
+    def _noting(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
+        """
+        Note the end of a runner before *changed* acts on it.
+        """
+
+        def note(runner: Runner) -> None:
+            if not runner.is_alive:
+                self._tasks.spawn(self.records.end(runner.id, runner.ended_at))
+            changed(runner)
+
+        return self.payloads.tidying(note)
+
+    async def _spec_of_record(self, record: Record) -> RunnerSpec:
+        try:
+            return await self.spec_of(record.revision, record.account_id, record.alias)
+        except (NotFound, Invalid):
+            # Its revision was removed, or the plugin that it needs; it is only drained.
+            return RunnerSpec(
+                name=record.alias,
+                owner=record.account_id,
+                environment=CurrentEnvironment(),
+                machine_type=record.machine_type,
+                application=record.alias,
+            )
+
+
+async def _drain_when_found(runner: Runner) -> None:
+    await runner.ready.wait()
+    runner.drain()
+
+
+def _never(changed: Callable[[Runner], None]) -> Runner:
+    raise RuntimeError("This pool starts no runners.")

@@ -1,0 +1,54 @@
+"""
+Health checks: runners that do not answer are replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from fal_server.applications import Application
+from fal_server.pools import Pool
+from fal_server.runners import Runner
+
+#: Seconds between two rounds.
+_INTERVAL = 5.0
+
+
+async def check_health(applications: Collection[Application]) -> None:
+    """
+    Replace runners of *applications* that fail too often, again and again.
+
+    Arguments:
+        applications: Looked at anew in each round.
+    """
+    while True:
+        await asyncio.sleep(_INTERVAL)
+        checks = [
+            _check(application.pool, runner, runner.spec.health_check)
+            for application in list(applications)
+            for runner in application.pool.runners
+            if runner.spec.health_check is not None and runner.phase == "running"
+        ]
+        await asyncio.gather(*checks, return_exceptions=True)
+
+
+async def _check(pool: Pool, runner: Runner, check: Mapping[str, Any]) -> None:
+    if not check.get("call_regularly", True):
+        return
+    if runner.in_flight and not check.get("allow_on_busy", False):
+        return
+    if await runner.is_healthy(check):
+        runner.unhealthy = 0
+        return
+    age = time.monotonic() - (runner.running_since or 0.0)
+    if age < float(check.get("start_period_seconds") or 0):
+        return
+    runner.unhealthy += 1
+    if runner.unhealthy >= int(check.get("failure_threshold") or 3):
+        runner.reason = "It no longer answered its health check."
+        runner.sick = True
+        runner.kill()
+        pool.adjust()

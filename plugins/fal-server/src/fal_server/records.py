@@ -1,0 +1,112 @@
+"""
+Records: the runners of applications, as they are kept.
+
+A runner is kept before its host has it, so that a server that was killed finds it
+again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from fal_server.errors import NotFound
+from fal_server.interfaces import RunnerTimes
+from fal_server.runners import Runner
+from fal_server.state import Store, metadata
+
+runners = sa.Table(
+    "runners",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("account_id", sa.String, nullable=False, index=True),
+    sa.Column("alias", sa.String, nullable=False),
+    sa.Column("revision", sa.String, nullable=False),
+    sa.Column("token", sa.String, nullable=False),
+    sa.Column("reference", sa.String, nullable=False),
+    sa.Column("machine_type", sa.String, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("ended_at", sa.Float),
+)
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """
+    What finds a runner again.
+    """
+
+    id: str
+    account_id: str
+    alias: str
+    revision: str
+    token: str = attrs.field(repr=False)
+    reference: str
+    machine_type: str
+    started_at: float
+    ended_at: float | None = None
+
+
+class Records:
+    """
+    Keeps records of runners.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def add(self, runner: Runner) -> None:
+        """
+        Keep a runner of an application.
+        """
+        record = Record(
+            id=runner.id,
+            account_id=runner.spec.owner,
+            alias=runner.spec.application,
+            revision=runner.revision,
+            token=runner.token,
+            reference=f"runner-{runner.id}",
+            machine_type=runner.spec.machine_type,
+            started_at=runner.started_at,
+        )
+        added = runners.insert().values(attrs.asdict(record))
+        await self._store.write(lambda connection: connection.execute(added))
+
+    async def end(self, runner_id: str, ended_at: float | None = None) -> None:
+        """
+        Keep when a runner has ended: now, if nothing is said.
+        """
+        chosen = runners.update().where(runners.c.id == runner_id)
+        ended = chosen.values(ended_at=time.time() if ended_at is None else ended_at)
+        await self._store.write(lambda connection: connection.execute(ended))
+
+    async def unfinished(self) -> Sequence[Record]:
+        """
+        Return the records of runners of which no end is known.
+        """
+        chosen = sa.select(runners).where(runners.c.ended_at.is_(None))
+        return await self._store.read(
+            lambda connection: [_to_record(row) for row in connection.execute(chosen)]
+        )
+
+    async def times(self, account_id: str, runner_id: str) -> RunnerTimes:
+        """
+        Return when a runner of an account was started and has ended.
+
+        Raises:
+            NotFound: There is no such runner.
+        """
+        is_it = (runners.c.id == runner_id) & (runners.c.account_id == account_id)
+        query = sa.select(runners).where(is_it)
+        row = await self._store.read(lambda connection: connection.execute(query).first())
+        if row is None:
+            raise NotFound(f"Runner {runner_id[:80]!r} was not found.")
+        return RunnerTimes(started_at=row.started_at, ended_at=row.ended_at)
+
+
+def _to_record(row: sa.Row[Any]) -> Record:
+    return Record(**row._mapping)

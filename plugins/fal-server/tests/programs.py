@@ -1,0 +1,196 @@
+"""
+Programs: a server in a process of its own, and the released clients that use it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from fal_core.events import Exited
+from fal_host_local import LocalHost
+from fal_server.directories import DataDirectory
+
+#: Seconds that anything may take; most takes a fraction of one.
+PATIENCE = 60
+
+FAL_CORE = (sys.executable, "-m", "fal_core.cli")
+
+
+class Program:
+    """
+    ``fal-core server start`` in a process of its own.
+    """
+
+    def __init__(self, data: Path, *arguments: str) -> None:
+        self.data = data
+        self.errors = data.parent / f"{data.name}.err"
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [*FAL_CORE, "server", "start", "--data", str(data), "--port", "0", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self.lines: list[str] = []
+
+    def wait_until_ready(self) -> Mapping[str, str]:
+        """
+        Return the variables that it prints once it runs.
+        """
+        assert self.process.stdout is not None
+        variables = {}
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").strip().partition("=")
+                variables[name] = value
+            if line.startswith("# Ready"):
+                return variables
+        raise AssertionError(f"It ended with {self.end()}: {self.errors.read_text()}")
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """
+        Send a signal, and return the exit code.
+        """
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(PATIENCE)
+        assert self.process.stdout is not None
+        self.lines.extend(self.process.stdout)
+        self.process.stdout.close()
+        return code
+
+
+class Clients:
+    """
+    The released SDK, command line and fal_client, in an environment of their own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fal(self, *arguments: str, variables: Mapping[str, str], check: bool = True) -> str:
+        """
+        Run the command line, and return what it prints.
+        """
+        return self._run([str(self.folder / "bin" / "fal"), *arguments], variables, check)
+
+    def python(self, code: str, *, variables: Mapping[str, str]) -> Any:
+        """
+        Run *code*, and return what its last line prints as JSON.
+        """
+        command = [str(self.folder / "bin" / "python"), "-c", code]
+        return json.loads(self._run(command, variables, check=True).splitlines()[-1])
+
+    def _run(self, command: list[str], variables: Mapping[str, str], check: bool) -> str:
+        home = self.folder / "home"
+        done = subprocess.run(
+            command,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(home),
+                "FAL_HOME_DIR": str(home / ".fal"),
+                "COLUMNS": "200",
+                **variables,
+            },
+            capture_output=True,
+            text=True,
+            timeout=3 * PATIENCE,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+def end_runners(data: Path) -> None:
+    """
+    End the runners that outlive the server of *data*, and wait until they are gone.
+    """
+    with sqlite3.connect(data / "state.db") as connection:
+        found = connection.execute("select reference from runners").fetchall()
+    references = {reference for (reference,) in found}
+    host = LocalHost()
+    running = [
+        each.reference
+        for each in host.executions()
+        if each.reference in references and not each.ended
+    ]
+    ended = [threading.Event() for _ in running]
+    for reference, event in zip(running, ended, strict=True):
+
+        def take(happened: Any, event: threading.Event = event) -> None:
+            if isinstance(happened, Exited):
+                event.set()
+
+        host.attach(reference, take).cancel(0)
+    for event in ended:
+        assert event.wait(PATIENCE)
+    host.close()
+
+
+class Applied:
+    """
+    A server that the released clients run and deploy on.
+    """
+
+    def __init__(self, data: Path, launch: Callable[..., Program], clients: Clients) -> None:
+        self.data = data
+        self.clients = clients
+        self._launch = launch
+        self.start()
+
+    def start(self) -> None:
+        """
+        Start the server, once more where it has ended.
+        """
+        ports = [] if not hasattr(self, "variables") else ["--port", self._port()]
+        self.program = self._launch(self.data, "--webhook-network", "127.0.0.0/8", *ports)
+        variables = dict(self.program.wait_until_ready())
+        self.variables = variables | {"FAL_KEY": DataDirectory(self.data).read_key()}
+
+    def fal(self, *arguments: str, check: bool = True) -> str:
+        """
+        Run the command line.
+        """
+        return self.clients.fal(*arguments, variables=self.variables, check=check)
+
+    def python(self, code: str) -> Any:
+        """
+        Run *code* of a client, and return the JSON of the last line it prints.
+        """
+        file = self.data.parent / f"client{secrets.token_hex(4)}.py"
+        file.write_text(textwrap.dedent(code))
+        source = f"import runpy; runpy.run_path({str(file)!r}, run_name='__main__')"
+        lines = self.clients._run(
+            [str(self.clients.folder / "bin" / "python"), "-c", source],
+            self.variables,
+            check=True,
+        ).splitlines()
+        told = [line for line in lines if line.startswith("JSON ")]
+        return json.loads(told[-1].removeprefix("JSON "))
+
+    def client(self, door: str = "FAL_RUN_HOST") -> httpx.Client:
+        """
+        Return an HTTP client of a gateway, with the key of the owner.
+        """
+        return httpx.Client(
+            base_url=f"http://{self.variables[door]}",
+            headers={"Authorization": f"Key {self.variables['FAL_KEY']}"},
+            timeout=PATIENCE,
+            trust_env=False,
+        )
+
+    def _port(self) -> str:
+        return self.variables["FAL_GRPC_HOST"].rpartition(":")[2]

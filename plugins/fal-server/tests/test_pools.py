@@ -1,0 +1,87 @@
+"""
+Pools: the runners of one revision, and the requests that wait for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+from fal_core.environments import CurrentEnvironment
+from fal_server.pools import Pool, StartTimeout
+from fal_server.runners import Runner
+from fal_server.scaling import Scaling
+from fal_server.specs import RunnerSpec
+
+
+async def make_busy(plane: Any, session: aiohttp.ClientSession) -> tuple[Pool, Runner]:
+    """
+    Return a pool of one runner, which has a request.
+    """
+
+    def launch(_: Any) -> Runner:
+        raise AssertionError("One runner is all there may be.")
+
+    pool = Pool(Scaling(max_concurrency=1), launch)
+    runner = Runner(
+        id="one",
+        spec=RunnerSpec(name="one", owner="", environment=CurrentEnvironment()),
+        token="",
+        logs=plane.plane.logs,
+        loop=asyncio.get_running_loop(),
+        session=session,
+        changed=pool.changed,
+        echoes={},
+    )
+    pool.adopt(runner)
+    runner.become_ready()
+    assert await pool.acquire() is runner
+    return pool, runner
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0])
+def test_request_that_is_given_up_gives_its_place_back(plane, timeout):
+    """
+    A place that is given to a request in the moment that it is cancelled is free again.
+    """
+
+    async def main() -> None:
+        async with aiohttp.ClientSession() as session:
+            pool, runner = await make_busy(plane, session)
+            waiting = asyncio.create_task(pool.acquire(timeout=timeout))
+            while not pool.waiting:
+                await asyncio.sleep(0)
+            runner.release()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert (runner.in_flight, pool.waiting) == (0, 0)
+            pool.let_go()
+
+    plane.run(main())
+
+
+def test_request_that_has_waited_too_long_is_forgotten(plane):
+    """
+    A request whose time is over takes no place, even of a pool that it was moved to.
+    """
+
+    async def main() -> None:
+        async with aiohttp.ClientSession() as session:
+            pool, _ = await make_busy(plane, session)
+            other, runner = await make_busy(plane, session)
+            waiting = asyncio.create_task(pool.acquire(timeout=0.1))
+            while not pool.waiting:
+                await asyncio.sleep(0)
+            pool.move_waiting(other)
+            with pytest.raises(StartTimeout):
+                await waiting
+            runner.release()
+            assert (runner.in_flight, other.waiting) == (0, 0)
+            pool.let_go()
+            other.let_go()
+
+    plane.run(main())
