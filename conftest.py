@@ -4,11 +4,24 @@ The code blocks of the documentation are tests; those of one page are one progra
 
 from __future__ import annotations
 
+import faulthandler
+import sys
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+#: Seconds from the end of the tests to that of their process.
+ENDING = 60
+
+
+def pytest_unconfigure() -> None:
+    """
+    Have a process that does not end say where it is, and end.
+    """
+    faulthandler.dump_traceback_later(ENDING, exit=True, file=sys.__stderr__ or 2)
+
 
 try:
     from sybil import Sybil

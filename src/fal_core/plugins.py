@@ -23,6 +23,7 @@ __all__ = [
     "find_environment",
     "find_host",
     "load_plugins",
+    "make_host",
     "registered",
 ]
 

@@ -36,15 +36,18 @@ RUNS = 4
 
 #: Ends all that its server started, orphans too, when it is told to or its parent ends.
 GUARD = """
-import os, signal, subprocess, sys, threading
+import os, signal, subprocess, sys, threading, time
 from fal_core_worker import trees
 trees.become_subreaper()
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
-over = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: over.set())
-threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
-while server.poll() is None and not over.wait(0.05):
-    pass
+# No lock: a signal may come while its own handler, or the loop, holds one.
+over = []
+signal.signal(signal.SIGTERM, lambda *_: over.append("told"))
+threading.Thread(
+    target=lambda: (sys.stdin.read(), over.append("orphaned")), daemon=True
+).start()
+while server.poll() is None and not over:
+    time.sleep(0.05)
 trees.kill_descendants(os.getpid())
 os._exit(0)
 """

@@ -22,7 +22,7 @@ from fal_core.errors import FalCoreError
 from fal_core.events import Exited, Log
 from fal_core.hosts import Host
 from fal_core.options import Gateway
-from fal_core.plugins import find_environment, find_host
+from fal_core.plugins import find_environment, make_host
 from fal_server.errors import Refusal
 from fal_server.logs import LogLine, Logs
 from fal_server.runners import Runner, make_runner_id
@@ -52,7 +52,7 @@ class Launchpad:
     """
 
     def __init__(self, machine: str, logs: Logs) -> None:
-        self.host: Host[Any, Any] = find_host(machine)
+        self.host: Host[Any, Any] = make_host(machine)
         self._logs = logs
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
