@@ -109,7 +109,9 @@ def describe(annotation: Any) -> str:
     annotation = plain(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in UNIONS:
-        return alternatives([word for arm in arguments for word in _arm_words(arm)])
+        # Python gives the arms in the order in which such a union was first written.
+        arms = sorted(arguments, key=lambda arm: arm is type(None))
+        return alternatives([word for arm in arms for word in _arm_words(arm)])
     if origin is typing.Literal:
         return alternatives([repr(value) for value in arguments])
     kind = origin or annotation
