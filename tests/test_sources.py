@@ -145,3 +145,50 @@ def test_worker_archive_has_the_worker_and_the_pickler() -> None:
 
     assert {"fal_core_worker/opening.py", "cloudpickle/cloudpickle.py"} <= set(names)
     assert {name.partition("/")[0] for name in names} == {"fal_core_worker", "cloudpickle"}
+
+
+@pytest.fixture
+def made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """
+    An empty cache, and no archive of the worker in this process.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    worker_archive.cache_clear()
+    yield tmp_path / "cache" / "archives"
+    worker_archive.cache_clear()
+
+
+def test_worker_archive_is_made_once_for_all_processes(
+    made_anew: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What one process has made the next one reads, without making it.
+    """
+    made = worker_archive()
+    assert len(list(made_anew.iterdir())) == 1
+    worker_archive.cache_clear()
+    monkeypatch.setitem(sys.modules, "zipfile", None)
+    assert worker_archive() == made
+
+
+@pytest.mark.parametrize("left", [b"", b"x" * 30, b"x" * 5000])
+def test_damaged_worker_archive_is_made_anew(made_anew: Path, left: bytes) -> None:
+    """
+    A kept archive that is not whole is not sent, and is replaced.
+    """
+    made = worker_archive()
+    (kept,) = made_anew.iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(left)
+    worker_archive.cache_clear()
+    assert worker_archive() == made
+    assert kept.read_bytes() == whole
+
+
+def test_worker_archive_needs_no_cache(made_anew: Path) -> None:
+    """
+    Where nothing can be kept the archive is made for this process.
+    """
+    made_anew.parent.write_text("no directory")
+    assert "fal_core_worker/main.py" in names_in(worker_archive())
+    assert made_anew.parent.read_text() == "no directory"

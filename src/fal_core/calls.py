@@ -9,13 +9,12 @@ from typing import Literal
 import attrs
 
 from fal_core.environments import Environment
-from fal_core.options import Gateway, HostOptions
+from fal_core.options import Gateway, HostOptions, Lifetime
 from fal_core_worker.seals import Sealed, dump_plain
 
 ENVELOPE_VERSION = 1
 
 AuthMode = Literal["public", "private", "shared"]
-Lifetime = Literal["attached", "detached"]
 
 
 @attrs.frozen(kw_only=True, eq=False, slots=False)

@@ -8,11 +8,10 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
-from fal_core.calls import Lifetime
 from fal_core.errors import OptionError
 from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hosts import Host
-from fal_core.options import OnUnsupported
+from fal_core.options import Lifetime, OnUnsupported
 from fal_core.places import default_host, to_host
 from fal_core.policies import check_policy
 

@@ -14,11 +14,12 @@ from weakref import WeakKeyDictionary
 import attrs
 
 from fal_core import plugins, vocabulary
-from fal_core.calls import Call, Lifetime
+from fal_core.calls import Call
 from fal_core.errors import UnsupportedError
 from fal_core.events import Event, Log
 from fal_core.hosts import Execution, Host
 from fal_core.nesting import sealing, stub_types
+from fal_core.options import Lifetime
 from fal_core.printing import print_log
 from fal_core.waiters import Waiter, answer_home_call
 from fal_core_worker.seals import Sealed

@@ -17,6 +17,7 @@ SERVE_PORT = 8080
 LAST_PORT = 65535
 
 OnUnsupported = Literal["warn", "error", "ignore"]
+Lifetime = Literal["attached", "detached"]
 
 
 @attrs.frozen(kw_only=True)

@@ -5,16 +5,13 @@ Policies: what the core itself keeps to as it makes the calls of a function.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import attrs
 
 from fal_core.bounds import at_least, more_than, seconds
 from fal_core.errors import OptionTypeError, UnknownOptionError
-from fal_core.options import OnUnsupported
-
-if TYPE_CHECKING:
-    from fal_core.calls import Lifetime
+from fal_core.options import Lifetime, OnUnsupported
 
 
 def _exceptions(value: Any) -> Any:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +16,7 @@ import attrs
 from fal_core.calls import SourceArchive
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.imports import code_imports, file_imports, find_module, is_installed
+from fal_core_worker.archives import cache_root
 from fal_core_worker.services import Server
 
 #: A data file of a named package travels up to this size.
@@ -53,7 +53,7 @@ def worker_archive() -> SourceArchive:
         for name in os.listdir(folder):
             if name.endswith(".py"):
                 files[f"{package}/{name}"] = os.path.join(folder, name)
-    return _archive(files)
+    return _kept_archive(_read(files))
 
 
 def local_archives(
@@ -89,7 +89,7 @@ def archives(
         kept[f"{inside}/__init__.py"] = path
         if name in named:
             kept.update(_package_files(os.path.dirname(path), inside))
-    return tuple(_archive(files[top]) for top in sorted(files))
+    return tuple(_archive(_read(files[top])) for top in sorted(files))
 
 
 def local_modules(
@@ -226,17 +226,59 @@ def _package_files(folder: str, inside: str) -> dict[str, str]:
     return files
 
 
-def _archive(files: Mapping[str, str]) -> SourceArchive:
+def _read(files: Mapping[str, str]) -> dict[str, bytes]:
+    """
+    Return the contents of *files*, which are paths by name, in the order of the names.
+    """
+    contents = {}
+    for name in sorted(files):
+        with open(files[name], "rb") as file:
+            contents[name] = file.read()
+    return contents
+
+
+def _kept_archive(contents: Mapping[str, bytes]) -> SourceArchive:
+    """
+    Return the archive of *contents*, from the cache where it was made before.
+
+    Making one takes longer than all else that a new process does for its first call.
+    """
+    key = hashlib.blake2b(digest_size=20)
+    for name, content in contents.items():
+        key.update(f"{name}\0{len(content)}\0".encode() + content)
+    path = os.path.join(cache_root(), "archives", key.hexdigest())
+    try:
+        with open(path, "rb") as file:
+            digest, data = file.read(40).decode("latin-1"), file.read()
+        # After a loss of power a file may be there without its contents.
+        if hashlib.blake2b(data, digest_size=20).hexdigest() == digest:
+            return SourceArchive(digest, data)
+    except OSError:
+        pass
+    archive = _archive(contents)
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        new = f"{path}.{os.urandom(8).hex()}"
+        with open(new, "xb") as file:
+            file.write(archive.digest.encode() + archive.data)
+        os.replace(new, path)
+    except OSError:
+        # It is made anew where it cannot be kept.
+        pass
+    return archive
+
+
+def _archive(contents: Mapping[str, bytes]) -> SourceArchive:
+    import io
     import zipfile
 
     # The same files give the same bytes, so that what was sent is not sent again.
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name in sorted(files):
-            with open(files[name], "rb") as file:
-                entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-                entry.external_attr = 0o644 << 16
-                # Compressed, a worker fits into a socket that nobody reads yet.
-                archive.writestr(entry, file.read(), zipfile.ZIP_DEFLATED, 1)
+        for name, content in contents.items():
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            # Compressed, a worker fits into a socket that nobody reads yet.
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 1)
     data = buffer.getvalue()
     return SourceArchive(hashlib.blake2b(data, digest_size=20).hexdigest(), data)

@@ -16,9 +16,10 @@ from fal_core.spawns import SpawnInfo
 from fal_core.waiters import answer_home_call
 
 if TYPE_CHECKING:
-    from fal_core.calls import Call, Lifetime
+    from fal_core.calls import Call
     from fal_core.hosts import Execution
     from fal_core.launches import Launcher
+    from fal_core.options import Lifetime
     from fal_core_worker.frames import Frame
 
 

@@ -8,17 +8,14 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fal_core.errors import FalServerlessError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: The table that is no profile, but holds which one is in use.
 _INTERNAL = "__internal__"
@@ -29,6 +26,8 @@ def path() -> Path:
     """
     Return where profiles are kept.
     """
+    from pathlib import Path
+
     return Path(os.environ.get("FAL_CONFIG_PATH") or "~/.fal/config.toml").expanduser()
 
 
@@ -117,6 +116,11 @@ def read() -> Profiles:
     Raises:
         FalServerlessError: The file is no TOML.
     """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     try:
         with path().open("rb") as file:
             return Profiles(tomllib.load(file))

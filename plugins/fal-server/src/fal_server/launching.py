@@ -16,12 +16,12 @@ from typing import Any
 
 import aiohttp
 
-from fal_core.calls import Call, Lifetime
+from fal_core.calls import Call
 from fal_core.environments import Environment, LocalInterpreter
 from fal_core.errors import FalCoreError
 from fal_core.events import Exited, Log
 from fal_core.hosts import Host
-from fal_core.options import Gateway
+from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import find_environment, make_host
 from fal_server.errors import Refusal
 from fal_server.logs import LogLine, Logs
