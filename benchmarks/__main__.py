@@ -13,7 +13,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import arrays, calls, footprints, realtime_echo, serving, startup, tables
+from benchmarks import (
+    arrays,
+    calls,
+    control_plane,
+    footprints,
+    realtime_echo,
+    serving,
+    startup,
+    tables,
+)
 from benchmarks.contests import hold
 from benchmarks.figures import Figure
 from benchmarks.pinning import cores
@@ -25,7 +34,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
     """
     Return every figure, in the order they are measured.
     """
-    themes = (calls, arrays, startup, footprints, serving, realtime_echo)
+    themes = (calls, arrays, startup, footprints, serving, realtime_echo, control_plane)
     return [figure for theme in themes for figure in theme.figures(quick=quick)]
 
 

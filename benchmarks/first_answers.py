@@ -24,13 +24,14 @@ Painter.run_local(exposed_port=port, exposed_metrics_port=metrics)
 """
 
 
-def start_fal_core(kind: str) -> float:
+def start_fal_core(kind: str, since: float | None = None) -> float:
     """
-    Spawn the application, and return the seconds to its first answer.
+    Spawn the application, and return the seconds to its first answer, counted from
+    the time *since* where that is given.
     """
     from benchmarks.painters import Painter
 
-    began = perf_counter()
+    began = perf_counter() if since is None else since
     service = Painter.spawn(kind=kind)
     try:
         post(f"{service.url}/sync", BODY)
@@ -39,11 +40,13 @@ def start_fal_core(kind: str) -> float:
         service.cancel()
 
 
-def start_fal() -> float:
+def start_fal(imports: bool = False) -> float:
     """
-    Run the application in a process that has imported it, and return the same.
+    Run the application in a process that has imported it, and return the same; with
+    *imports* from the start of that process on.
     """
     port, metrics = free_ports(2)
+    started = perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-c", _FAL, str(port), str(metrics)],
         stdout=subprocess.PIPE,
@@ -54,7 +57,8 @@ def start_fal() -> float:
     try:
         assert process.stdout is not None
         # The clock is that of the machine, the same in every process.
-        began = float(process.stdout.readline())
+        imported = float(process.stdout.readline())
+        began = started if imports else imported
         threading.Thread(target=process.stdout.read, daemon=True).start()
         while True:
             try:
@@ -73,8 +77,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("who", choices=("fal-core", "fal"))
     parser.add_argument("--kind", default="current")
+    parser.add_argument("--since", type=float, help="when this process was started")
     options = parser.parse_args()
-    print(start_fal() if options.who == "fal" else start_fal_core(options.kind))
+    if options.who == "fal":
+        # It runs in a process of its own; the start of this one is not its matter.
+        print(start_fal(imports=options.since is not None))
+    else:
+        print(start_fal_core(options.kind, options.since))
 
 
 if __name__ == "__main__":

@@ -30,12 +30,12 @@ wrk.body = [==[{body}]==]
 done = function(summary, latency, requests)
   local wrong = summary.errors
   local failed = wrong.connect + wrong.read + wrong.write + wrong.status + wrong.timeout
-  io.write(string.format("result %d %d %f %d\\n",
-    summary.requests, summary.duration, latency:percentile(99), failed))
+  io.write(string.format("result %d %d %f %f %d\\n", summary.requests,
+    summary.duration, latency:percentile(50), latency:percentile(99), failed))
 end
 """
 
-_RESULT = re.compile(r"^result (\d+) (\d+) ([\d.]+) (\d+)$", re.MULTILINE)
+_RESULT = re.compile(r"^result (\d+) (\d+) ([\d.]+) ([\d.]+) (\d+)$", re.MULTILINE)
 
 
 @attrs.frozen(kw_only=True)
@@ -46,10 +46,13 @@ class Shown:
     Attributes:
         rate: Requests that were answered in a second.
 
+        p50: Seconds within which half were answered.
+
         p99: Seconds within which 99 of 100 were answered.
     """
 
     rate: float
+    p50: float
     p99: float
 
 
@@ -84,10 +87,10 @@ def _ask_with_wrk(url: str, body: str, connections: int, seconds: float) -> Show
         )
     found = _RESULT.search(run.stdout)
     assert found is not None, run.stdout
-    requests, duration, p99, errors = map(float, found.groups())
+    requests, duration, p50, p99, errors = map(float, found.groups())
     if errors:
         raise RuntimeError(f"{errors:g} of {requests:g} requests to {url} failed.")
-    return Shown(rate=requests / (duration / 1e6), p99=p99 / 1e6)
+    return Shown(rate=requests / (duration / 1e6), p50=p50 / 1e6, p99=p99 / 1e6)
 
 
 @contextmanager
@@ -115,7 +118,11 @@ async def _ask(url: str, body: bytes, connections: int, seconds: float) -> Shown
         await loop.create_connection(lambda c=client: c, parts.hostname, parts.port)
     await asyncio.gather(*(client.ended for client in clients))
     taken = sorted(each for client in clients for each in client.taken)
-    return Shown(rate=len(taken) / (perf_counter() - began), p99=taken[len(taken) * 99 // 100])
+    return Shown(
+        rate=len(taken) / (perf_counter() - began),
+        p50=taken[len(taken) // 2],
+        p99=taken[len(taken) * 99 // 100],
+    )
 
 
 class Client(asyncio.Protocol):

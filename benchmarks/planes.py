@@ -1,0 +1,159 @@
+"""
+Planes: a control plane in a process of its own, and what is deployed on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from benchmarks.peers.bodies import BODY
+from benchmarks.services import end_session, post
+
+_FILE = Path(__file__).with_name("deployed.py")
+
+#: Seconds that anything may take.
+_PATIENCE = 90.0
+
+
+@attrs.frozen(kw_only=True)
+class Plane:
+    """
+    A control plane that runs.
+
+    Attributes:
+        pid: Its process.
+
+        variables: What points clients at it.
+    """
+
+    pid: int
+    variables: dict[str, str]
+
+    def url(self, door: str = "FAL_RUN_HOST", *, name: str = "echo") -> str:
+        """
+        Return where an application is called.
+        """
+        return f"http://{self.variables[door]}/owner/{name}"
+
+    def client(self) -> Any:
+        """
+        Return a client of this project.
+        """
+        from fal_host_serverless import SyncServerlessClient
+
+        return SyncServerlessClient(
+            host=self.variables["FAL_GRPC_HOST"], api_key=self.variables["FAL_KEY"]
+        )
+
+    def deploy(self, name: str = "echo", *, client: Any = None) -> None:
+        """
+        Deploy the application.
+        """
+        (client or self.client()).deploy(f"{_FILE}::Echo", app_name=name)
+
+
+@contextmanager
+def control_plane() -> Iterator[Plane]:
+    """
+    Start a control plane on a new directory, and point this process at it.
+    """
+    with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as directory:
+        command = [sys.executable, "-m", "fal_core.cli", "server"]
+        process = subprocess.Popen(
+            [*command, "start", "--port", "0", "--data", directory],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            assert process.stdout is not None
+            while not process.stdout.readline().startswith("# Ready"):
+                if process.poll() is not None:
+                    raise RuntimeError(f"The server ended with {process.returncode}.")
+            shown = subprocess.check_output([*command, "env", "--json", "--data", directory])
+            variables = json.loads(shown)
+            os.environ.update(variables)
+            yield Plane(pid=process.pid, variables=variables)
+        finally:
+            _end_runners(directory)
+            end_session(process)
+
+
+@contextmanager
+def deployed() -> Iterator[Plane]:
+    """
+    Start a control plane with the application, which has answered.
+    """
+    with control_plane() as plane:
+        plane.deploy()
+        post(f"{plane.url()}/sync", BODY)
+        yield plane
+
+
+def runner_of(plane: Plane) -> tuple[str, int]:
+    """
+    Return where the runner of the application answers itself, and its process.
+    """
+    port, pid = json.loads(post(f"{plane.url()}/where", None))
+    return f"http://127.0.0.1:{port}", pid
+
+
+def wait_until(check: Any) -> None:
+    """
+    Wait until *check* is true.
+    """
+    until = time.monotonic() + _PATIENCE
+    while not check():
+        if time.monotonic() > until:
+            raise RuntimeError("It took too long.")
+        time.sleep(0.002)
+
+
+def kill_runners(client: Any) -> None:
+    """
+    End all runners, and wait until they have ended.
+    """
+
+    def live() -> list[Any]:
+        return list(client.runners.list())
+
+    for runner in live():
+        client.runners.kill(runner.runner_id)
+    wait_until(lambda: not live())
+
+
+def _end_runners(directory: str) -> None:
+    """
+    End the runners that outlive the server.
+    """
+    import sqlite3
+    import threading
+
+    from fal_core.events import Exited
+    from fal_host_local import LocalHost
+
+    with sqlite3.connect(Path(directory) / "state.db") as connection:
+        found = connection.execute("select reference from runners").fetchall()
+    host = LocalHost()
+    known = {reference for (reference,) in found}
+    for status in host.executions():
+        if status.reference in known and not status.ended:
+            ended = threading.Event()
+            host.attach(
+                status.reference,
+                lambda event, ended=ended: ended.set() if isinstance(event, Exited) else None,
+            ).cancel(0)
+            ended.wait(10)
+    host.close()
