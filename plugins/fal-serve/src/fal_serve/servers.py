@@ -19,6 +19,7 @@ import uvicorn
 from anyio import to_thread
 
 from fal_core_worker import nested, services
+from fal_serve.garbage import frozen
 from fal_serve.listeners import bind, url_of
 from fal_serve.logs import ServerLog, log_error
 from fal_serve.metrics import Metrics
@@ -264,6 +265,8 @@ class Service:
             async with (
                 threads_for(settings.max_multiplexing),
                 self._life(application) as state,
+                # Where the process is its own, and not of who calls run_local.
+                frozen() if nested.runner is not None else contextlib.nullcontext(),
             ):
                 operations.trace()
                 config.lifespan_class = lambda _: StateLifespan(state)

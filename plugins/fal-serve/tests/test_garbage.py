@@ -1,0 +1,106 @@
+"""
+Garbage: full collections leave out what a service is made of, and free what it drops.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from fal_serve import App, endpoint
+
+PREFACE = """
+import asyncio, gc, sys, weakref
+from fal_serve.garbage import frozen
+
+class Node:
+    def __init__(self):
+        self.own = self
+
+gc.collect()
+"""
+
+
+def run(body: str) -> None:
+    """
+    Run a program of its own, as what it does to its collector is for all of it.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", PREFACE + body], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class Counted(App, kind="current"):
+    @endpoint("/")
+    def count(self) -> int:
+        import gc
+
+        return gc.get_freeze_count()
+
+
+def test_what_a_service_is_made_of_is_frozen(serve):
+    """
+    A service that was set up has its objects frozen.
+    """
+    assert serve(Counted).post("/").json() > 10_000
+
+
+def test_what_was_replaced_is_freed():
+    """
+    A cycle that was frozen and then dropped is freed, once Python would free it.
+    """
+    run("""
+async def main():
+    node = Node()
+    known = weakref.ref(node)
+    async with frozen(0.01):
+        del node
+        gc.collect()
+        assert known() is not None, "it was not frozen"
+        while known() is not None:
+            await asyncio.sleep(0.01)
+        assert gc.get_freeze_count()
+    assert not gc.get_freeze_count()
+
+asyncio.run(main())
+""")
+
+
+def test_nothing_is_looked_at_where_nothing_was_collected():
+    """
+    A service with nothing to do does nothing.
+    """
+    run("""
+async def main():
+    gc.set_threshold(0)
+    async with frozen(0.01):
+        before = gc.get_stats()[2]["collections"]
+        await asyncio.sleep(0.2)
+        assert gc.get_stats()[2]["collections"] == before
+
+asyncio.run(main())
+""")
+
+
+def test_collectors_of_others_are_left_alone():
+    """
+    An application that has set its collector up keeps it so.
+    """
+    run("""
+async def off():
+    gc.disable()
+    async with frozen():
+        assert not gc.get_freeze_count()
+    gc.enable()
+
+async def own():
+    gc.freeze()
+    before = gc.get_freeze_count()
+    async with frozen():
+        assert gc.get_freeze_count() == before
+    assert gc.get_freeze_count() == before
+
+asyncio.run(off())
+asyncio.run(own())
+""")
