@@ -293,6 +293,14 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         in ``Exited``. It is called from many threads.
         """
 
+    def expect(self) -> None:
+        """
+        Be told that a first call is about to come, while it is prepared.
+
+        What takes a while to start may be started meanwhile. It returns at once, and
+        raises nothing: the call tells what is wrong.
+        """
+
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         """
         Report detached work to *sink*, from its event number *after* on.

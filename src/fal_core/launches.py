@@ -48,9 +48,6 @@ class Launcher:
     """
 
     def __init__(self, function: IsolatedFunction[..., Any]) -> None:
-        from fal_core.sealing import open_value, seal_arguments, seal_function, stub_reducers
-
-        stub_reducers.update(stub_types)
         self.function = function
         self.host: Host[..., Any] = function.host
         self.policy = function.policy
@@ -78,6 +75,12 @@ class Launcher:
             if isinstance(func, Server):
                 modules = (*modules, *func.packages)
                 self.environment = extend_environment(self.environment, func)
+        if not self.gateway.serve and self.policy.lifetime == "attached":
+            self.host.expect()
+        # They bring cloudpickle, which takes as long as a process takes to start.
+        from fal_core.sealing import open_value, seal_arguments, seal_function, stub_reducers
+
+        stub_reducers.update(stub_types)
         portable = self._may_be_other_python()
         setup = self.host_options.setup_function
         with sealing(function):

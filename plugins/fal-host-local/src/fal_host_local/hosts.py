@@ -83,6 +83,13 @@ class LocalHost(Host[..., Any]):
             return self._launch_service(call, sink)
         return self._find_pool(call).launch(call, sink)
 
+    def expect(self) -> None:
+        try:
+            self._find_keeper()
+        except (OSError, HostError):
+            # The call finds out as well, and tells.
+            pass
+
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         from fal_host_local.detached import attach
 
