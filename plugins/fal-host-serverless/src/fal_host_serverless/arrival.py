@@ -20,6 +20,10 @@ from typing import Any
 OUTCOME = "fal-core outcome 1"
 #: Keeps what was opened for the calls that follow in the same agent.
 KEPT = "fal_core_arrival_kept"
+#: Keeps sources that were compiled, by their texts.
+COMPILED = "fal_core_compiled"
+#: A variable by which an agent says that it reads what was printed by itself.
+READS = "FAL_CORE_AGENT"
 #: How many functions an agent keeps open.
 SLOTS = 64
 
@@ -163,6 +167,17 @@ def kept() -> Any:
     return module
 
 
+def execute(source: str, space: dict[str, Any]) -> None:
+    """
+    Execute *source*, which is compiled once in a process.
+    """
+    known = sys.modules.setdefault(COMPILED, types.ModuleType(COMPILED)).__dict__
+    code = known.get(source)
+    if code is None:
+        code = known[source] = compile(source, str(space["__name__"]), "exec")
+    exec(code, space)
+
+
 def unpack(digest: str, packed: bytes, find: Any) -> str:
     """
     Return where the archive *digest* is unpacked.
@@ -182,11 +197,11 @@ def prepare(parts: dict[str, Any]) -> Any:
     """
     state = kept()
     space: dict[str, Any] = {"__name__": "fal_core_archives"}
-    exec(parts["archives"], space)
+    execute(parts["archives"], space)
     if not state.guarded:
         state.guarded = True
         own: dict[str, Any] = {"__name__": "fal_core_descriptors"}
-        exec(parts["descriptors"], own)
+        execute(parts["descriptors"], own)
         own["keep_connections"]()
     digest, packed = parts["worker"]
     path = unpack(digest, packed, space["unpack"])
@@ -260,8 +275,10 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
 
     before, nested.runner = nested.runner, runner
     space: dict[str, Any] = {"__name__": "fal_core_printing"}
-    exec(parts["printing"], space)
-    printed = space["Printed"](runner.owner) if parts["marked"] else None
+    execute(parts["printing"], space)
+    printed = None
+    if parts["marked"]:
+        printed = space["Printed"](runner.owner, waits=READS not in os.environ)
     if printed is not None:
         runner.output = printed.output
         runner.mark = printed.mark

@@ -24,8 +24,13 @@ from fal_core_worker.seals import Sealed
 from fal_host_serverless import arrival, descriptors, printing
 from fal_host_serverless.failures import RunFailedInside
 
-#: Makes the callable of its source; it is all that the pickle calls.
-_MAKE = "(exec(source, space), space['Arrival'](parts))[1]"
+#: Makes the callable of its source; it is all that the pickle calls. What was compiled
+#: for one call is used by the next ones of the same process.
+_MAKE = (
+    "(known := __import__('sys').modules.setdefault(compiled, type(__import__('sys'))(compiled)).__dict__,"
+    " exec(known.get(source) or known.setdefault(source, compile(source, where, 'exec')),"
+    " space), space['Arrival'](parts))[2]"
+)
 
 
 class _Arriving:
@@ -38,7 +43,13 @@ class _Arriving:
 
     def __reduce__(self) -> tuple[Any, ...]:
         space = {"__name__": "fal_core_arrival"}
-        names = {"source": _source(arrival.__file__), "space": space, "parts": self._parts}
+        names = {
+            "source": _source(arrival.__file__),
+            "space": space,
+            "parts": self._parts,
+            "compiled": arrival.COMPILED,
+            "where": "<fal_core_arrival>",
+        }
         return eval, (_MAKE, names)
 
 

@@ -29,9 +29,12 @@ class Printed:
     The agent's parent reads what comes, takes it apart at anything that ends a line
     for Python, and cannot tell the two streams apart. So a line that would suffer says
     at its end what it is, and what is left of it there is in whole.
+
+    Arguments:
+        waits: Whether the end waits until the parent has read what was printed.
     """
 
-    def __init__(self, owner: Any) -> None:
+    def __init__(self, owner: Any, waits: bool = True) -> None:
         from fal_core_worker.outputs import Output
 
         self.saved = [os.dup(number) for number in range(3)]
@@ -39,6 +42,7 @@ class Printed:
         self.streams = {name: getattr(sys, name) for name in names}
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+        self.waits = waits
         self.over = threading.Event()
         self.output = Output(self.tell)
         self.output.current = lambda: (0, owner())
@@ -84,7 +88,8 @@ class Printed:
         sys.__dict__.update(self.streams)
         for descriptor in self.output.descriptors:
             os.close(descriptor)
-        wait_until_read()
+        if self.waits:
+            wait_until_read()
 
 
 def encode(line: str, level: int, owner: str) -> Any:

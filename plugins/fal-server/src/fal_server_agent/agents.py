@@ -23,6 +23,9 @@ from fal_server_agent.tracing import mark_requests
 #: The port that a server takes which was not told another.
 _USUAL_PORT = 8080
 
+#: By it calls know an agent that reads what they print by itself.
+READS = "FAL_CORE_AGENT"
+
 #: Seconds after which an agent ends that nobody has asked for anything.
 _UNUSED = 600.0
 
@@ -61,6 +64,8 @@ def run(token: str, paths: Sequence[str]) -> None:
     Run an agent until it is drained, or what it serves has ended.
     """
     sys.path.extend(path for path in paths if path not in sys.path)
+    # What calls print is read here before they are answered; none has to wait for that.
+    os.environ[READS] = "1"
     loop = asyncio.new_event_loop()
     desk = Desk(token)
     services.run(desk.run(), loop, desk.drain)
