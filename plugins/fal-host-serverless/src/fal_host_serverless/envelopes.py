@@ -27,9 +27,10 @@ from fal_host_serverless.failures import RunFailedInside
 #: Makes the callable of its source; it is all that the pickle calls. What was compiled
 #: for one call is used by the next ones of the same process.
 _MAKE = (
-    "(known := __import__('sys').modules.setdefault(compiled, type(__import__('sys'))(compiled)).__dict__,"
+    "(sys := __import__('sys'),"
+    " known := sys.modules.setdefault(compiled, type(sys)(compiled)).__dict__,"
     " exec(known.get(source) or known.setdefault(source, compile(source, where, 'exec')),"
-    " space), space['Arrival'](parts))[2]"
+    " space), space['Arrival'](parts))[3]"
 )
 
 
