@@ -4,6 +4,7 @@ Queued requests, as they are kept.
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Sequence
@@ -45,6 +46,10 @@ requests = sa.Table(
     sa.Index("requests_by_state", "state"),
     sa.Index("requests_by_webhook", "webhook_due"),
 )
+
+# Statements are made once: to make one takes longer than to execute it.
+_ADDED = requests.insert()
+_FOUND = sa.select(requests).where(requests.c.id == sa.bindparam("request_id"))
 
 State = Literal["queued", "running", "completed", "cancelled"]
 
@@ -113,16 +118,16 @@ class Requests:
         Keep a new request; it is not lost once this returns.
         """
         row = _to_row(request)
-        await self._store.write(
-            lambda connection: connection.execute(requests.insert().values(row))
-        )
+        await self._store.write(lambda connection: connection.execute(_ADDED, row))
 
     async def find(self, id: str) -> QueuedRequest | None:
         """
         Return a request, None where there is none.
         """
-        chosen = sa.select(requests).where(requests.c.id == id)
-        row = await self._store.read(lambda connection: connection.execute(chosen).first())
+        told = {"request_id": id}
+        row = await self._store.read(
+            lambda connection: connection.execute(_FOUND, told).first()
+        )
         return None if row is None else _from_row(row)
 
     async def change(self, id: str, *, only: Sequence[State] = (), **values: Any) -> bool:
@@ -131,12 +136,10 @@ class Requests:
         """
         if "answer_headers" in values:
             values["answer_headers"] = json.dumps(values["answer_headers"])
-        chosen = requests.update().where(requests.c.id == id)
-        if only:
-            chosen = chosen.where(requests.c.state.in_(only))
-        changed = chosen.values(**values)
+        changed = _changed(tuple(values), tuple(only))
+        told = {**values, "request_id": id}
         return await self._store.write(
-            lambda connection: bool(connection.execute(changed).rowcount)
+            lambda connection: bool(connection.execute(changed, told).rowcount)
         )
 
     async def unfinished(self) -> list[QueuedRequest]:
@@ -174,6 +177,17 @@ class Requests:
         old = requests.c.ended_at < time.time() - KEPT
         dropped = requests.delete().where(old, requests.c.webhook_due.is_(None))
         await self._store.write(lambda connection: connection.execute(dropped))
+
+
+@functools.cache
+def _changed(names: tuple[str, ...], only: tuple[State, ...]) -> sa.Update:
+    """
+    Return what sets the columns *names* of a request that is in one of the states *only*.
+    """
+    chosen = requests.update().where(requests.c.id == sa.bindparam("request_id"))
+    if only:
+        chosen = chosen.where(requests.c.state.in_(only))
+    return chosen.values({name: sa.bindparam(name) for name in names})
 
 
 def _to_row(request: QueuedRequest) -> dict[str, Any]:
