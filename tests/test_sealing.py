@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import cloudpickle
@@ -22,14 +22,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_core import sealing
+from fal_core import function, sealing
+from fal_core.calls import Call
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
+from fal_core.hosts import Capabilities
 from fal_core.sealing import (
     open_error,
     open_value,
     seal_arguments,
     seal_function,
 )
+from fal_core.testing.hosts import InProcessHost
 from fal_core_worker.opening import open_arguments, open_function, seal_error, seal_value
 from fal_core_worker.pickling import BUFFER_SIZE
 from fal_core_worker.raised import RemoteTraceback
@@ -731,3 +734,46 @@ def test_value_that_does_not_open() -> None:
         FalSerializationError, match="cannot open the result of 'echo', sealed by"
     ):
         open_value(good._replace(data=good.data[:-4]), seal)
+
+
+@attrs.define(eq=False, slots=False)
+class ElsewhereHost(InProcessHost):
+    """
+    Keeps the calls it is given, and cannot tell which Python runs them.
+    """
+
+    name: ClassVar[str] = "elsewhere"
+    capabilities: ClassVar[Capabilities] = attrs.evolve(
+        InProcessHost.capabilities, same_python=False
+    )
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.calls: list[Call] = []
+
+    def launch(self, call: Call, sink: Any) -> Any:
+        self.calls.append(call)
+        return super().launch(call, sink)
+
+
+@attrs.define(eq=False, slots=False)
+class HereHost(ElsewhereHost):
+    """
+    Runs the Python of this process.
+    """
+
+    name: ClassVar[str] = "here"
+    capabilities: ClassVar[Capabilities] = InProcessHost.capabilities
+
+
+@pytest.mark.parametrize(("cls", "travels"), [(ElsewhereHost, True), (HereHost, False)])
+def test_functions_travel_as_source_where_the_python_is_not_known(
+    cls: type[ElsewhereHost], travels: bool
+) -> None:
+    """
+    A host says whether its Python is this one; else a function also goes as source.
+    """
+    host = cls()
+    assert function("current", host=host)(echo)(4) == 4
+    assert [call.function.portable is not None for call in host.calls] == [travels]
+    host.close()

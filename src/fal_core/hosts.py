@@ -39,6 +39,9 @@ class Capabilities:
         python_versions: Those it can run, as in ``3.11``. None for whatever the
             environment brings.
 
+        same_python: An environment that names no Python runs the minor of the process
+            that launches. Elsewhere functions also travel as source, for any minor.
+
         options: The documented options that it acts on; those its own class adds
             count in any case. None for all of them.
 
@@ -67,6 +70,7 @@ class Capabilities:
 
     kinds: frozenset[str] | None = None
     python_versions: tuple[str, ...] | None = None
+    same_python: bool = False
     options: frozenset[str] | None = None
     concurrency: int = 1
     stream: bool = True

@@ -177,7 +177,7 @@ class Launcher:
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
         if version is not None:
             return not version.startswith(here)
-        return self.host.name not in ("local", "in-process")
+        return not self.host.capabilities.same_python
 
     def _check_unsupported(self) -> None:
         if self.policy.on_unsupported == "ignore":

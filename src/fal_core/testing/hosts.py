@@ -63,6 +63,7 @@ class InProcessHost(Host[..., Any]):
 
     name: ClassVar[str] = "in-process"
     capabilities: ClassVar[Capabilities] = Capabilities(
+        same_python=True,
         kinds=frozenset({"current"}),
         # What concerns requests is done by the plugin that serves.
         options=frozenset({"request_timeout", "setup_function"}),

@@ -44,6 +44,7 @@ class LocalHost(Host[..., Any]):
 
     name: ClassVar[str] = "local"
     capabilities: ClassVar[Capabilities] = Capabilities(
+        same_python=True,
         concurrency=processors(),
         keep_alive=True,
         multiplex=True,
