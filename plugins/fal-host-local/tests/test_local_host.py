@@ -398,3 +398,30 @@ def test_a_local_host_takes_no_address():
     """
     with pytest.raises(OptionError, match="takes no address"):
         function("current", host="local://elsewhere")
+
+
+def test_what_starts_workers_is_there_before_the_first_call(host):
+    """
+    A call that is expected finds its keeper started, and it is the one that is used.
+    """
+    host.expect()
+    keeper = parent_of(function("current", host=host)(get_pid)())
+    host.expect()
+
+    assert parent_of(function("current", host=host)(get_pid)()) == keeper
+
+
+def test_a_closed_host_expects_nothing(host):
+    """
+    A host that was closed tells it at the call, and starts nothing.
+    """
+    host.close()
+    host.expect()
+
+    with pytest.raises(HostClosed):
+        function("current", host=host)(get_pid)()
+
+
+def parent_of(pid: int) -> int:
+    status = Path(f"/proc/{pid}/stat").read_text()
+    return int(status.rpartition(")")[2].split()[1])
