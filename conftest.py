@@ -5,6 +5,7 @@ The code blocks of the documentation are tests; those of one page are one progra
 from __future__ import annotations
 
 import faulthandler
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -14,6 +15,14 @@ import pytest
 
 #: Seconds from the end of the tests to that of their process.
 ENDING = 60
+
+
+def pytest_configure() -> None:
+    """
+    Have the programs of tests hear Ctrl-C, also where a shell started all this aside.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:

@@ -53,7 +53,9 @@ MUTANTS: tuple[Mutant, ...] = (
         also="test_calls_of_many_threads_do_not_mix "
         "test_the_result_of_the_setup_is_the_first_argument test_a_warm_worker_is_used_again "
         "test_functions_do_not_share_their_requirements test_an_idle_worker_ends "
-        "test_a_call_to_home_leaves_room_for_others",
+        "test_a_call_to_home_leaves_room_for_others "
+        "test_a_lost_call_is_run_again_where_it_is_asked_for "
+        "test_a_drained_service_finishes_what_it_does",
     ),
     around(
         calls.MixesCallsAtOnce,
@@ -182,7 +184,9 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         events.SaysNoPhases,
         "test_a_call_says_when_it_runs",
-        also="test_a_service_says_when_it_is_ready",
+        # An item of a map has its time from when it runs.
+        also="test_a_service_says_when_it_is_ready "
+        "test_a_submitted_call_that_takes_too_long_is_ended",
     ),
     around(events.LaunchWaits, "test_launching_does_not_wait"),
     around(events.NamesAllAlike, "test_executions_have_names_of_their_own"),
@@ -222,8 +226,9 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         futures.SaysAllAreReady,
         "test_a_spawned_call_that_serves_nothing_has_no_url",
-        # They ask where the service is not.
-        also=REACH_A_SERVICE + "test_a_service_says_when_it_is_ready",
+        # They ask where the service is not; and what was ready is not run again.
+        also=REACH_A_SERVICE + "test_a_service_says_when_it_is_ready "
+        "test_a_lost_call_is_run_again_where_it_is_asked_for",
     ),
     # Streams.
     around(
@@ -280,7 +285,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_children_of_a_cancelled_call_end test_children_of_a_lost_worker_end",
     ),
     around(
-        workers.GivesUpOn, "test_a_call_after_a_cancelled_one_works", conditions.is_cancelled
+        workers.GivesUpOn,
+        "test_a_call_after_a_cancelled_one_works",
+        conditions.is_cancelled,
+        # One call after the other is ended there.
+        also="test_a_submitted_call_that_takes_too_long_is_ended",
     ),
     around(cancels.EndsTwice, "test_cancelling_what_has_ended_does_nothing"),
     around(

@@ -4,6 +4,7 @@ Laws of services: functions that are reached from outside.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -199,14 +200,16 @@ def test_a_request_that_takes_too_long_is_answered(
     service goes on.
     """
 
+    waited = f"waited-{os.urandom(8).hex()}"
+
     @served(request_timeout=0.5)
     async def wait() -> None:
         import asyncio
         import sys
 
-        # Only the first one waits.
-        if sys.modules.setdefault("waited", sys) is sys:
-            sys.modules["waited"] = asyncio
+        # Only the first one waits, also where services share a process.
+        if waited not in sys.modules:
+            sys.modules[waited] = sys
             await asyncio.sleep(600)
 
     url = _url(follow(wait), law_timeout)

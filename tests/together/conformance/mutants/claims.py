@@ -39,9 +39,11 @@ class SharesNoOption(Broken):
 
 
 class IgnoresStartupTimeout(Broken):
-    """Waits for ever until a worker is ready."""
+    """Waits for ever until a worker is ready, but not for services."""
 
     def change(self, call: Call) -> Call:
+        if call.gateway.serve:
+            return call
         options = attrs.evolve(call.host_options, startup_timeout=None)
         return attrs.evolve(call, host_options=options)
 

@@ -152,5 +152,7 @@ class WaitsForEver(Broken):
     """Never gives a service up."""
 
     def change(self, call: Call) -> Call:
+        if not call.gateway.serve:
+            return call
         options = attrs.evolve(call.host_options, startup_timeout=None)
         return attrs.evolve(call, host_options=options)
