@@ -43,6 +43,7 @@ def _load(name: str) -> ModuleType:
 
 
 programs = _load("programs")
+holding = _load("holding")
 
 T = TypeVar("T")
 
@@ -163,6 +164,25 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     running = Plane(tmp_path_factory.mktemp("plane"))
     yield running
     running.close()
+
+
+@pytest.fixture(scope="module")
+def holder(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """
+    What deploys applications on the plane of the module that hold their requests.
+    """
+    made = holding.Holder(plane, tmp_path_factory.mktemp("held"))
+    yield made
+    made.close()
+    programs.end_runners(plane.settings.data)
+
+
+@pytest.fixture(scope="session")
+def settle() -> Callable[[Callable[[], Any]], None]:
+    """
+    Wait until something is true.
+    """
+    return holding.settle  # type: ignore[no-any-return]
 
 
 @pytest.fixture

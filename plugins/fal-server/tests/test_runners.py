@@ -40,9 +40,9 @@ def test_runner_that_cannot_be_told_what_to_serve_is_ended(plane, error):
             runner.serve(load)
             runner.take(Ready({"control": "http://127.0.0.1:1"}))
             for _ in range(1000):
-                if runner.wants_end:
+                if runner.gave_up:
                     break
                 await asyncio.sleep(0.01)
-            assert (runner.wants_end, bool(runner.reason)) == (True, True)
+            assert (runner.gave_up, bool(runner.reason)) == (True, True)
 
     plane.run(main())

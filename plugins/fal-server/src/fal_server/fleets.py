@@ -48,17 +48,19 @@ class Fleet:
         """
         Make a pool whose runners run a revision.
         """
-        timeout = scaling.startup_timeout or spec.startup_timeout
-        spec = attrs.evolve(spec, startup_timeout=timeout)
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
             runner = self.launchpad.launch(
-                spec, self._noting(changed), lifetime="detached", before=self.records.add
+                _with_settings(spec, pool.scaling),
+                self._noting(changed),
+                lifetime="detached",
+                before=self.records.add,
             )
             self._serve(runner, revision_id)
             return runner
 
-        return Pool(scaling, launch)
+        pool = Pool(scaling, launch)
+        return pool
 
     async def attach(self, record: Record, pool: Pool | None) -> None:
         """
@@ -124,6 +126,17 @@ class Fleet:
                 machine_type=record.machine_type,
                 application=record.alias,
             )
+
+
+def _with_settings(spec: RunnerSpec, scaling: Scaling) -> RunnerSpec:
+    """
+    Return *spec* with what an application was set to since.
+    """
+    return attrs.evolve(
+        spec,
+        startup_timeout=scaling.startup_timeout or spec.startup_timeout,
+        machine_type=next(iter(scaling.machine_types), spec.machine_type),
+    )
 
 
 async def _drain_when_found(runner: Runner) -> None:

@@ -103,6 +103,9 @@ class Pool:
             runner = self._find(hint)
             if runner is not None:
                 self._take(runner)
+                if self.scaling.is_buffered:
+                    # Another runner is busy, beside which there may be another idle one.
+                    self.adjust()
                 return runner
         loop = asyncio.get_running_loop()
         waiter = Waiter(
@@ -233,7 +236,7 @@ class Pool:
         if runner.phase == "terminated":
             if runner in self.runners:
                 self.runners.remove(runner)
-            if runner.running_since is None and not runner.wants_end:
+            if runner.running_since is None and (runner.gave_up or not runner.wants_end):
                 self._count_failure(runner)
         self.adjust()
 
@@ -241,6 +244,9 @@ class Pool:
         self._failures += 1
         delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (self._failures - 1))
         self._not_before = time.monotonic() + delay
+        if any(each.phase == "running" for each in self.runners):
+            # Those that wait still have a chance.
+            return
         if not self.patient or self._failures >= _ATTEMPTS:
             reason = runner.reason or runner.failure or "It has ended."
             self._fail_waiting(f"The runner could not be started. {reason}")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import aiohttp
 import attrs
 
+from fal_core.errors import StartupTimeout
 from fal_core.events import Event, Exited, Log, Ready, State
 from fal_core.hosts import Execution
 from fal_server.errors import Refusal
@@ -54,6 +55,8 @@ class Runner:
         sick: Whether it has failed its health checks.
 
         wants_end: Whether it was told to end at once.
+
+        gave_up: Whether it is ended since it does not come up.
     """
 
     id: str
@@ -79,6 +82,7 @@ class Runner:
     unhealthy: int = 0
     revision: str = ""
     wants_end: bool = False
+    gave_up: bool = False
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
     outcome: asyncio.Future[CallOutcome] = attrs.field(init=False, repr=False)
     ended: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
@@ -232,8 +236,8 @@ class Runner:
         """
         Act on what it was told before its host had it.
         """
-        if self.phase == "draining" or self.wants_end:
-            self.kill()
+        if self.phase == "draining" or self.wants_end or self.gave_up:
+            self._end_now()
         self.changed(self)
 
     def serve(self, load: Callable[[], Awaitable[Message]]) -> None:
@@ -247,6 +251,9 @@ class Runner:
         try:
             await self.wait_for_control()
             header, parts = await load()
+            if self.spec.startup_timeout is not None:
+                # The host's own limit ends where the agent listens, which serves nothing yet.
+                self.loop.call_later(self.spec.startup_timeout, self._see_that_it_is_up)
             async with self.session.post(
                 f"{self.control}/serve",
                 data=pack({**header, "call": self.id}, *parts),
@@ -268,12 +275,15 @@ class Runner:
             # Its end is told by its host.
             return
         except Refusal as refusal:
-            self.reason = str(refusal)
-            self.kill()
+            self.give_up(str(refusal))
         except Exception:
             logger.exception("Runner %s could not be told what to serve", self.id)
-            self.reason = "An internal error occurred."
-            self.kill()
+            self.give_up("An internal error occurred.")
+
+    def _see_that_it_is_up(self) -> None:
+        if self.is_alive and not self.ready.is_set():
+            assert self.spec.startup_timeout is not None
+            self.give_up(str(StartupTimeout(self.spec.startup_timeout)))
 
     async def _post(self, path: str, body: bytes) -> bytes:
         request = asyncio.ensure_future(self._exchange(path, body))
@@ -343,6 +353,16 @@ class Runner:
         End it now.
         """
         self.wants_end = True
+        self._end_now()
+
+    def give_up(self, reason: str) -> None:
+        """
+        End one that does not come up; *reason* says why.
+        """
+        self.reason, self.gave_up = reason, True
+        self._end_now()
+
+    def _end_now(self) -> None:
         if self.is_alive and self.execution is not None:
             self.execution.cancel(0.0)
 

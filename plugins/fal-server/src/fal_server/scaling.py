@@ -100,6 +100,13 @@ class Scaling:
             )
         return self
 
+    @property
+    def is_buffered(self) -> bool:
+        """
+        Whether there are to be more runners than are busy.
+        """
+        return self.concurrency_buffer > 0 or self.concurrency_buffer_perc > 0
+
     def busy(self, demand: int) -> int:
         """
         Return how many runners *demand* requests at once take.

@@ -1,0 +1,338 @@
+"""
+Holding: applications that hold what they are asked until a test lets it go.
+
+What they do and what they saw are files in one directory, which the test looks at.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import grpc
+import httpx
+from isolate_proto import RegisterApplicationRequest, RunnerInfo
+from isolate_proto import controller_pb2 as wire
+from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+
+#: Seconds that anything may take; most takes a fraction of one.
+PATIENCE = 30
+
+
+def make_server(folder: str, release: int, port: int | None = None) -> Callable[..., Any]:
+    """
+    Return an application that needs nothing but Python.
+
+    Its paths: ``/hold/WORD`` answers once there is a file *WORD*, ``/health`` unless
+    there is a file ``sick`` or one of its process. A file ``starting-RELEASE`` keeps it
+    from listening. When it is told to end it writes a file ``told-PID``, and ends
+    unless there is a file ``stays``.
+
+    Arguments:
+        port: The one that it insists on, as a server does which knows no other.
+    """
+
+    async def serve_at(at: int) -> None:
+        import asyncio
+        import json
+        import os
+        import signal
+        from pathlib import Path
+
+        files = Path(folder)
+        pid = os.getpid()
+        ended = asyncio.Event()
+
+        def end() -> None:
+            (files / f"told-{pid}").touch()
+            ended.set()
+
+        async def reply(path: str, reader: Any) -> int:
+            if path == "/health":
+                sick = (files / "sick").exists() or (files / f"sick-{pid}").exists()
+                return 500 if sick else 200
+            if path.startswith("/hold/"):
+                word = path.removeprefix("/hold/")
+                while not (files / word).exists():
+                    if reader.at_eof():
+                        (files / f"left-{word}").touch()
+                        return 499
+                    await asyncio.sleep(0.01)
+            return 200
+
+        async def take(reader: Any, writer: Any) -> None:
+            while words := (await reader.readline()).split():
+                size = 0
+                while (line := await reader.readline()).strip():
+                    name, _, value = line.partition(b":")
+                    size = int(value) if name.lower() == b"content-length" else size
+                await reader.readexactly(size)
+                status = await reply(words[1].decode(), reader)
+                body = json.dumps({"pid": pid, "release": release}).encode()
+                head = f"HTTP/1.1 {status} It\r\nContent-Length: {len(body)}\r\n"
+                writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
+                await writer.drain()
+            writer.close()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+        while (files / f"starting-{release}").exists() and not ended.is_set():
+            await asyncio.sleep(0.01)
+        server = await asyncio.start_server(take, "127.0.0.1", at)
+        await ended.wait()
+        while (files / "stays").exists():
+            await asyncio.sleep(0.01)
+        server.close()
+        (files / f"ended-{pid}").touch()
+
+    async def serve(*, exposed_port: int, exposed_metrics_port: int | None = None) -> None:
+        await serve_at(exposed_port)
+
+    async def serve_own() -> None:
+        assert port is not None
+        await serve_at(port)
+
+    chosen: Any = serve if port is None else serve_own
+    chosen._run_on_main_thread = True
+    return chosen  # type: ignore[no-any-return]
+
+
+class Holder:
+    """
+    Deploys such applications on a control plane of this process, and asks them.
+    """
+
+    states = RunnerInfo
+
+    def __init__(self, plane: Any, folder: Path) -> None:
+        self.plane = plane
+        self.folder = folder
+        self._threads = ThreadPoolExecutor(16)
+        self._channel = grpc.insecure_channel(plane.address)
+        self._stub = IsolateControllerStub(self._channel)
+        self._client = httpx.Client(
+            base_url=f"http://127.0.0.1:{plane.plane.ports['run']}",
+            headers={"Authorization": f"Key {plane.key}"},
+            timeout=PATIENCE,
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """
+        Remove all that was deployed; its runners are ended by their records.
+        """
+        for word in ("stays", "sick"):
+            self.lift(word)
+        for environment in self.call("ListEnvironments", wire.ListEnvironmentsRequest()):
+            for alias in self.aliases(environment.name):
+                self.delete(alias.alias, environment.name)
+        self._client.close()
+        self._channel.close()
+        self._threads.shutdown()
+
+    def call(self, name: str, request: Any) -> Any:
+        """
+        Call a procedure, and return what its answer has one of.
+        """
+        key_id, _, secret = self.plane.key.partition(":")
+        answer = getattr(self._stub, name)(
+            request, metadata=(("auth-key-id", key_id), ("auth-key", secret)), timeout=PATIENCE
+        )
+        (field,) = answer.DESCRIPTOR.fields or [None]
+        return answer if field is None else getattr(answer, field.name)
+
+    # -- applications ------------------------------------------------------------------
+
+    def deploy(
+        self,
+        name: str,
+        release: int = 1,
+        *,
+        strategy: str = "ROLLING",
+        environment: str | None = None,
+        reset: bool = False,
+        grace: int | None = None,
+        health: Any = None,
+        port: int | None = None,
+        **machine: Any,
+    ) -> str:
+        """
+        Deploy a release, and return the id of its revision.
+        """
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        request = RegisterApplicationRequest(
+            application_name=name,
+            environment_name=environment,
+            deployment_strategy=getattr(wire, strategy),
+            scale=reset,
+            termination_grace_period_seconds=grace,
+            health_check_config=health,
+        )
+        request.environments.add(kind="virtualenv")
+        request.machine_requirements.keep_alive = 300
+        request.machine_requirements.exposed_port = port or 8080
+        for key, value in machine.items():
+            setattr(request.machine_requirements, key, value)
+        request.function.method = "cloudpickle"
+        request.function.definition = cloudpickle.dumps(
+            make_server(str(self.folder), release, port)
+        )
+        key_id, _, secret = self.plane.key.partition(":")
+        stream = self._stub.RegisterApplication(
+            request, metadata=(("auth-key-id", key_id), ("auth-key", secret)), timeout=PATIENCE
+        )
+        return next(each.result.application_id for each in stream if each.HasField("result"))
+
+    def set(self, name: str, **settings: Any) -> Any:
+        """
+        Change how an application scales.
+        """
+        return self.call(
+            "UpdateApplication",
+            wire.UpdateApplicationRequest(application_name=name, **settings),
+        )
+
+    def aliases(self, environment: str | None = None) -> Any:
+        """
+        Return what is told of the aliases of an environment.
+        """
+        return self.call("ListAliases", wire.ListAliasesRequest(environment_name=environment))
+
+    def alias(self, name: str) -> Any:
+        """
+        Return what is told of one alias.
+        """
+        (found,) = [each for each in self.aliases() if each.alias == name]
+        return found
+
+    def delete(self, name: str, environment: str | None = None) -> str:
+        """
+        Delete an alias, and return the revision that it stood for.
+        """
+        request = wire.DeleteAliasRequest(alias=name, environment_name=environment)
+        return str(self.call("DeleteAlias", request))
+
+    # -- runners -----------------------------------------------------------------------
+
+    def runners(self, name: str, environment: str | None = None) -> list[RunnerInfo]:
+        """
+        Return the runners of an application.
+        """
+        request = wire.ListAliasRunnersRequest(
+            alias=name, list_pending=True, environment_name=environment
+        )
+        return list(self.call("ListAliasRunners", request))
+
+    def ready(self, name: str) -> list[RunnerInfo]:
+        """
+        Return the runners that take requests.
+        """
+        taking = (RunnerInfo.RUNNING, RunnerInfo.IDLE)
+        return [each for each in self.runners(name) if each.state in taking]
+
+    def stop(self, runner_id: str, *, replace_first: bool = False) -> None:
+        """
+        Have a runner end.
+        """
+        request = wire.StopRunnerRequest(runner_id=runner_id, replace_first=replace_first)
+        self.call("StopRunner", request)
+
+    def kill(self, runner_id: str) -> None:
+        """
+        End a runner now.
+        """
+        self.call("KillRunner", wire.KillRunnerRequest(runner_id=runner_id))
+
+    def in_flight(self, name: str) -> list[int]:
+        """
+        Return how many requests each runner has, the busiest last.
+        """
+        return sorted(each.in_flight_requests for each in self.runners(name))
+
+    def waiting(self, name: str) -> int:
+        """
+        Return how many requests wait for a runner.
+        """
+        pool = self.plane.plane.catalog.find("owner", name).pool
+        return int(self.plane.here(lambda: pool.waiting))
+
+    def times(self, runner_id: str) -> tuple[float, float | None]:
+        """
+        Return when a runner was started and has ended, by the server's clock.
+        """
+        with self.plane.client() as client:
+            told = client.get(f"/runners/{runner_id}").json()
+        began, ended = (
+            text and datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+            for text in (told["started_at"], told["ended_at"])
+        )
+        return began, ended
+
+    # -- requests ----------------------------------------------------------------------
+
+    def ask(self, name: str, path: str = "/", **headers: str) -> httpx.Response:
+        """
+        Send a request, and return its answer.
+        """
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        return self._client.post(f"/owner/{name}{path}", headers=named)
+
+    def hold(self, name: str, word: str) -> Future[httpx.Response]:
+        """
+        Send a request that is held until *word* is let go.
+        """
+        return self._threads.submit(self.ask, name, f"/hold/{word}")
+
+    def write(self, word: str) -> None:
+        """
+        Write a file, which lets go what is held by it.
+        """
+        (self.folder / word).touch()
+
+    def lift(self, word: str) -> None:
+        """
+        Remove a file.
+        """
+        (self.folder / word).unlink(missing_ok=True)
+
+    def has(self, word: str) -> bool:
+        """
+        Tell whether there is a file.
+        """
+        return (self.folder / word).exists()
+
+    @contextmanager
+    def load(self, name: str, senders: int = 4) -> Iterator[list[httpx.Response]]:
+        """
+        Send one request after the other meanwhile, and have all their answers.
+        """
+        answers: list[httpx.Response] = []
+        over: list[bool] = []
+
+        def send() -> None:
+            while not over:
+                answers.append(self.ask(name))
+
+        senders_of_it = [self._threads.submit(send) for _ in range(senders)]
+        try:
+            yield answers
+        finally:
+            over.append(True)
+            for each in senders_of_it:
+                each.result()
+
+
+def settle(check: Callable[[], Any]) -> None:
+    """
+    Wait until *check* is true.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,75 @@
+"""
+Health: runners that answer no longer as they should are replaced.
+"""
+
+from __future__ import annotations
+
+from isolate_proto import RegisterApplicationRequest
+
+
+def check(**settings):
+    """
+    Return how an application is to be asked for its health.
+    """
+    config = RegisterApplicationRequest().health_check_config
+    config.path = "/health"
+    for name, value in settings.items():
+        setattr(config, name, value)
+    return config
+
+
+def test_sick_runner(holder, settle):
+    """
+    A runner that fails its checks is replaced; its healthy neighbour is left alone. One
+    that has requests is not asked, unless it says that it may be.
+    """
+    holder.deploy(
+        "sick",
+        health=check(failure_threshold=1, call_regularly=True),
+        min_concurrency=2,
+        max_concurrency=2,
+    )
+    holder.deploy(
+        "busy",
+        health=check(failure_threshold=1, call_regularly=True, allow_on_busy=True),
+        max_concurrency=1,
+    )
+    holder.deploy("left", health=check(failure_threshold=1, call_regularly=False))
+    held = {name: holder.hold(name, "word") for name in ("sick", "busy", "left")}
+    settle(lambda: holder.in_flight("sick") == [0, 1] and holder.in_flight("busy") == [1])
+    settle(lambda: holder.in_flight("left") == [1])
+    before = {each.runner_id: each.in_flight_requests for each in holder.ready("sick")}
+    (left,) = holder.runners("left")
+    idle = holder.ask("sick").json()["pid"]
+    holder.write("sick")
+    try:
+        # Whoever is asked while it has a request does not finish it.
+        assert held["busy"].result().status_code == 503
+        settle(lambda: len({each.runner_id for each in holder.runners("sick")} - {*before}))
+    finally:
+        holder.lift("sick")
+    settle(lambda: len(holder.ready("sick")) == 2)
+    settle(lambda: holder.ask("sick").json()["pid"] != idle)
+    kept = {each.runner_id for each in holder.runners("sick")} & {*before}
+    assert [before[each] for each in kept] == [1]
+    assert [each.runner_id for each in holder.runners("left")] == [left.runner_id]
+    holder.write("word")
+    assert [held[name].result().status_code for name in ("sick", "left")] == [200, 200]
+    assert holder.ask("busy").status_code == 200
+
+
+def test_runner_that_is_not_healthy_yet(holder, settle):
+    """
+    A runner takes no request before it is healthy.
+    """
+    holder.write("sick")
+    holder.deploy("later", health=check())
+    held = holder.hold("later", "later-word")
+    settle(lambda: holder.runners("later"))
+    holder.write("later-word")
+    (runner,) = holder.runners("later")
+    assert not held.done()
+    assert holder.ready("later") == []
+    holder.lift("sick")
+    assert held.result().status_code == 200
+    assert [each.runner_id for each in holder.runners("later")] == [runner.runner_id]

@@ -1,0 +1,192 @@
+"""
+Scaling: how many runners an application has, and how long anything may take.
+"""
+
+from __future__ import annotations
+
+import time
+
+
+def test_least_runners(holder, settle):
+    """
+    There are as many runners as there are to be at least, without a request; one that
+    ends is replaced.
+    """
+    holder.deploy("least", min_concurrency=2, max_concurrency=3)
+    settle(lambda: len(holder.ready("least")) == 2)
+    before = {each.runner_id for each in holder.runners("least")}
+    holder.kill(before.pop())
+    settle(lambda: {each.runner_id for each in holder.ready("least")} > before)
+    holder.set("least", min_concurrency=0, keep_alive=0)
+    settle(lambda: not holder.runners("least"))
+    # Nothing is left, and a request brings a runner all the same.
+    assert holder.ask("least").status_code == 200
+
+
+def test_most_runners(holder, settle):
+    """
+    A runner has as many requests at once as it may, there are as many runners as there
+    may be, and what is too much waits for a place.
+    """
+    holder.deploy("most", max_concurrency=2, max_multiplexing=2)
+    held = [holder.hold("most", f"most-{number}") for number in range(6)]
+    settle(lambda: holder.in_flight("most") == [2, 2] and holder.waiting("most") == 2)
+    assert not any(each.done() for each in held)
+    for number in range(6):
+        holder.write(f"most-{number}")
+    answers = [each.result() for each in held]
+    assert [each.status_code for each in answers] == [200] * 6
+    assert len({each.json()["pid"] for each in answers}) == 2
+    assert len(holder.runners("most")) == 2
+
+
+def test_buffer(holder, settle):
+    """
+    Beside those that are busy there are as many runners as the buffer says, in numbers
+    or in percent of the busy ones: the larger counts.
+    """
+    holder.deploy("buffer", max_concurrency=6, concurrency_buffer=1)
+    settle(lambda: holder.in_flight("buffer") == [0])
+    held = [holder.hold("buffer", "buffer-word")]
+    settle(lambda: holder.in_flight("buffer") == [0, 1])
+    held.append(holder.hold("buffer", "buffer-word"))
+    settle(lambda: holder.in_flight("buffer") == [0, 1, 1])
+    holder.set("buffer", concurrency_buffer_perc=100)
+    settle(lambda: holder.in_flight("buffer") == [0, 0, 1, 1])
+    holder.set("buffer", concurrency_buffer=3)
+    settle(lambda: holder.in_flight("buffer") == [0, 0, 0, 1, 1])
+    # More than there may be is no buffer.
+    holder.set("buffer", concurrency_buffer=30)
+    settle(lambda: holder.in_flight("buffer") == [0, 0, 0, 0, 1, 1])
+    holder.write("buffer-word")
+    assert [each.result().status_code for each in held] == [200, 200]
+
+
+def test_idle_runner(holder, settle):
+    """
+    A runner ends once it has been without a request for its time, and not before.
+    """
+    holder.deploy("idle", keep_alive=1)
+    held = holder.hold("idle", "idle-word")
+    settle(lambda: holder.in_flight("idle") == [1])
+    (runner,) = holder.runners("idle")
+    answered = time.time()
+    holder.write("idle-word")
+    assert held.result().status_code == 200
+    settle(lambda: not holder.runners("idle"))
+    settle(lambda: holder.times(runner.runner_id)[1])
+    assert holder.times(runner.runner_id)[1] >= answered + 1
+
+
+def test_scaling_delay(holder, settle):
+    """
+    A request waits for the runners there are before another is started for it.
+    """
+    holder.deploy("delay", scaling_delay_seconds=1)
+    held = [holder.hold("delay", "delay-word")]
+    settle(lambda: holder.in_flight("delay") == [1])
+    (first,) = holder.runners("delay")
+    asked = time.time()
+    held.append(holder.hold("delay", "delay-word"))
+    settle(lambda: holder.in_flight("delay") == [1, 1])
+    (second,) = [each for each in holder.runners("delay") if each.runner_id != first.runner_id]
+    assert holder.times(second.runner_id)[0] >= asked + 1
+    holder.write("delay-word")
+    assert [each.result().status_code for each in held] == [200, 200]
+
+
+def test_request_that_takes_too_long(holder, settle):
+    """
+    A request that takes more than its time is answered with 504, which says whose limit
+    it was, and the runner finds out; its place is free again.
+    """
+    holder.deploy("slow", max_concurrency=1, request_timeout=1)
+    answer = holder.hold("slow", "slow-word").result()
+    assert answer.status_code == 504
+    assert answer.headers["x-fal-request-timeout-type"] == "infrastructure"
+    assert "1 seconds" in answer.json()["detail"]
+    settle(lambda: holder.has("left-slow-word"))
+    assert holder.ask("slow").status_code == 200
+    assert holder.in_flight("slow") == [0]
+
+
+def test_request_that_waits_too_long(holder, settle):
+    """
+    A request that waits for a runner for more than the application or its sender says
+    is answered with 504, which says whose limit it was, and takes no place afterwards.
+    """
+    holder.deploy("wait", max_concurrency=1, request_start_timeout=1)
+    # What the application says is for requests of its owner.
+    held = holder.hold("wait", "wait-word")
+    settle(lambda: holder.in_flight("wait") == [1])
+    for headers in ({}, {"x_fal_request_timeout": "0.2"}):
+        answer = holder.ask("wait", **headers)
+        assert answer.status_code == 504
+        assert answer.headers["x-fal-request-timeout-type"] == "user"
+    holder.set("wait", request_start_timeout=0)
+    patient = holder.hold("wait", "wait-word")
+    holder.write("wait-word")
+    assert [each.result().status_code for each in (held, patient)] == [200, 200]
+    assert holder.in_flight("wait") == [0]
+
+
+def test_runner_that_does_not_start(holder, settle):
+    """
+    A runner that does not answer in its time is ended; who waits is told why after some
+    attempts, and later requests are given another chance.
+    """
+    holder.write("starting-1")
+    try:
+        holder.deploy("start", startup_timeout=1)
+        answer = holder.ask("start")
+        assert answer.status_code == 503
+        assert "startup_timeout of 1 s" in answer.json()["detail"]
+    finally:
+        holder.lift("starting-1")
+    assert holder.ask("start").status_code == 200
+
+
+def test_time_to_end(holder, settle):
+    """
+    A runner that is to end is told, and has its time for that: it is not cut short, and
+    not waited for any longer.
+    """
+    holder.deploy("patient", grace=300)
+    pid = holder.ask("patient").json()["pid"]
+    holder.write("stays")
+    (runner,) = holder.runners("patient")
+    holder.stop(runner.runner_id)
+    settle(lambda: holder.has(f"told-{pid}"))
+    assert [each.state for each in holder.runners("patient")] == [holder.states.DRAINING]
+    # Others take its requests meanwhile.
+    assert holder.ask("patient").json()["pid"] != pid
+    assert not holder.has(f"ended-{pid}")
+    holder.lift("stays")
+    settle(lambda: holder.has(f"ended-{pid}"))
+
+    holder.deploy("hasty", grace=1)
+    pid = holder.ask("hasty").json()["pid"]
+    holder.write("stays")
+    (runner,) = holder.runners("hasty")
+    holder.stop(runner.runner_id)
+    settle(lambda: not holder.runners("hasty"))
+    assert holder.has(f"told-{pid}")
+    holder.lift("stays")
+    assert not holder.has(f"ended-{pid}")
+
+
+def test_settings_of_runners(holder, settle):
+    """
+    What is set for runners holds for those that are started from then on.
+    """
+    holder.deploy("set", machine_type="XS")
+    holder.ask("set")
+    (first,) = holder.runners("set")
+    info = holder.set("set", machine_types=["S", "M"], startup_timeout=77)
+    assert (list(info.machine_types), info.startup_timeout) == (["S", "M"], 77)
+    holder.stop(first.runner_id, replace_first=True)
+    settle(lambda: len(holder.runners("set")) == 1)
+    (second,) = holder.runners("set")
+    assert (first.machine_type, second.machine_type) == ("XS", "S")
+    (runner,) = holder.plane.plane.catalog.find("owner", "set").runners
+    assert runner.spec.startup_timeout == 77
