@@ -85,6 +85,7 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
         while (files / f"starting-{release}").exists() and not ended.is_set():
             await asyncio.sleep(0.01)
         server = await asyncio.start_server(take, "127.0.0.1", at)
+        print(f"{pid} serves")
         await ended.wait()
         while (files / "stays").exists():
             await asyncio.sleep(0.01)
@@ -261,6 +262,14 @@ class Holder:
         """
         pool = self.plane.plane.catalog.find("owner", name).pool
         return int(self.plane.here(lambda: pool.waiting))
+
+    def lines(self, runner_id: str) -> list[str]:
+        """
+        Return what a runner has printed, the newest line first.
+        """
+        with self.plane.client() as client:
+            told = client.post("/logs/history", params={"job_id": runner_id}).json()
+        return [each["message"] for each in told["items"]]
 
     def times(self, runner_id: str) -> tuple[float, float | None]:
         """

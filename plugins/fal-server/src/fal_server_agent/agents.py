@@ -15,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fal_core_worker import nested, services
+from fal_core_worker.ports import free_port
 from fal_server_agent import outcomes
-from fal_server_agent.listening import answers, free_port
+from fal_server_agent.listening import answers
 from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
+from fal_server_agent.places import Apart, Place, PortTaken, find_place
 from fal_server_agent.tracing import mark_requests
 
 #: The port that a server takes which was not told another.
@@ -83,6 +85,7 @@ class Desk:
         self._threads = ThreadPoolExecutor(1, "call")
         self._served: asyncio.Task[bytes] | None = None
         self._used = False
+        self._place: Place | None = None
 
     async def run(self) -> None:
         """
@@ -108,6 +111,8 @@ class Desk:
         """
         Take no more, and end once what runs has ended.
         """
+        if self._place is not None:
+            self._place.end()
         self._ended.set()
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -224,48 +229,63 @@ class Desk:
     async def _serve_now(
         self, header: dict[str, Any], parts: list[bytes], writer: asyncio.StreamWriter
     ) -> bytes:
-        port, metrics = free_port(), free_port()
-        found = {"port": port}
-        watch = asyncio.create_task(self._watch(found, metrics, header, writer))
+        metrics = free_port()
         mark_requests()
-        keywords = {"exposed_port": port, "exposed_metrics_port": metrics}
         try:
-            try:
-                method, data = header.get("method"), parts[0] if parts else b""
-                entrypoint = header.get("entrypoint")
-                function = (
-                    outcomes.resolve(entrypoint)
-                    if entrypoint
-                    else outcomes.load(str(method), data)
-                )
-                if not outcomes.wants(function, "exposed_port"):
-                    # It brings a server of its own, at the port that it has declared.
-                    found["port"] = header.get("port") or _USUAL_PORT
-            except Exception:
-                # It fails again below, where its error is told.
-                pass
+            place = self._place = _find_place(header, parts)
+        except PortTaken as error:
+            return outcomes.failed(str(error))
+        watch = asyncio.create_task(self._watch(place, metrics, header, writer))
+        keywords = {"exposed_port": place.port, "exposed_metrics_port": metrics}
+        try:
+            if isinstance(place, Apart):
+                return await place.run(lambda: _run_apart(header, parts))
             return await self._run(header, parts, keywords)
         finally:
             watch.cancel()
             self._ended.set()
 
     async def _watch(
-        self,
-        found: dict[str, int],
-        metrics: int,
-        header: dict[str, Any],
-        writer: asyncio.StreamWriter,
+        self, place: Place, metrics: int, header: dict[str, Any], writer: asyncio.StreamWriter
     ) -> None:
-        # What is served may still be about to tell which port it takes.
-        await asyncio.sleep(0)
-        await answers(found["port"], None)
-        await answers(found["port"], header.get("health_check"))
+        await answers(place, None)
+        await answers(place, header.get("health_check"))
         urls = {
-            "run": f"http://127.0.0.1:{found['port']}",
+            "run": f"http://127.0.0.1:{place.port}",
             "metrics": f"http://127.0.0.1:{metrics}",
         }
         services.announce(urls)
         _tell(writer, pack({"urls": urls}))
+
+
+def _find_place(header: dict[str, Any], parts: list[bytes]) -> Place:
+    """
+    Return where what was sent is to listen.
+
+    Raises:
+        PortTaken: It brings a server of its own, whose port another has.
+    """
+    entrypoint, method = header.get("entrypoint"), str(header.get("method"))
+    try:
+        function = (
+            outcomes.resolve(entrypoint) if entrypoint else outcomes.load(method, parts[0])
+        )
+    except BaseException:
+        # It fails again where it is run, and its error is told.
+        return Place(free_port())
+    if outcomes.wants(function, "exposed_port"):
+        return Place(free_port())
+    name = (header.get("variables") or {}).get("FAL_APP_NAME", "")
+    return find_place(header.get("port") or _USUAL_PORT, name, f"runner-{header['call']}")
+
+
+def _run_apart(header: dict[str, Any], parts: list[bytes]) -> bytes:
+    """
+    Run what was sent in a forked child.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop.run_until_complete(Desk("")._run(header, parts, {}))
 
 
 def _settle(header: dict[str, Any]) -> None:

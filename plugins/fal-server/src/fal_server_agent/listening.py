@@ -1,30 +1,21 @@
 """
-Ports: free ones, and when somebody answers at one.
+Listening: when somebody answers at a port.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any
 
-
-def free_port() -> int:
-    """
-    Return a port of this machine that nobody has.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from fal_server_agent.places import Place
 
 
-async def answers(port: int, check: dict[str, Any] | None) -> None:
+async def answers(place: Place, check: dict[str, Any] | None) -> None:
     """
-    Wait until somebody listens at *port* and, with a *check*, is healthy.
+    Wait until somebody listens at *place* and, with a *check*, is healthy.
     """
     pause = 0.01
-    while not await _answers_now(port, check):
+    while not (place.is_open() and await _answers_now(place.port, check)):
         await asyncio.sleep(pause)
         pause = min(pause * 1.3, 0.2)
 

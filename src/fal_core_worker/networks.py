@@ -1,23 +1,47 @@
 """
-Entering a network of one's own: what stands before the command of a service.
+Networks of one's own: a service that insists on a port, beside another that has it.
 
-It is run by its path, as a program of the standard library alone, and becomes
-the command it is given. ``pasta`` joins the two networks: what is asked of a port
-of this machine is answered inside, and what is asked inside goes out.
+``pasta`` joins the two networks: what is asked of a port of this machine is answered
+inside, and what is asked inside goes out.
+
+The module is also a program, which stands before the command of a service: it is run
+by its path, of the standard library alone, and becomes the command it is given.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from functools import cache
 
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
+
+
+@cache
+def missing() -> str:
+    """
+    Return why no network of one's own can be had, as a sentence; empty if one can.
+    """
+    if not sys.platform.startswith("linux"):
+        return "Only Linux has network namespaces, where each could have its own."
+    if shutil.which("pasta") is None:
+        return (
+            "Where the program pasta is installed (of the package passt), "
+            "each gets a network of its own."
+        )
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return "A network of its own needs /dev/net/tun, which this user may not open."
+    tried = ["unshare", "--user", "--net", "true"]
+    if shutil.which("unshare") and subprocess.run(tried, capture_output=True).returncode:
+        return "A network of its own needs user namespaces, which this machine refuses."
+    return ""
 
 
 def main() -> None:
@@ -34,10 +58,10 @@ def main() -> None:
     if not child:
         os.close(go)
         # It begins when the network is there, and ends with whoever waits for it.
-        os._exit(_join(pasta, parent, outer, inner) if os.read(apart, 1) else 1)
+        os._exit(join(pasta, parent, outer, inner) if os.read(apart, 1) else 1)
     os.close(apart)
     try:
-        _leave()
+        leave()
     except OSError as error:
         sys.exit(f"A network namespace cannot be made: {error.strerror}.")
     os.write(go, b"\0")
@@ -47,9 +71,12 @@ def main() -> None:
     os.execvp(argv[0], argv)
 
 
-def _leave() -> None:
+def leave() -> None:
     """
     Leave the network of this machine, which takes a user namespace.
+
+    Raises:
+        OSError: This machine refuses it.
     """
     library = ctypes.CDLL(None, use_errno=True)
     if library.unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
@@ -72,9 +99,9 @@ def _keep_user(pid: int) -> None:
             file.write(f"{number} {number} 1" if user else "0 0 4294967295")
 
 
-def _join(pasta: str, pid: int, outer: str, inner: str) -> int:
+def join(pasta: str, pid: int, outer: str, inner: str) -> int:
     """
-    Start ``pasta`` for the network of *pid*, and return when it is ready.
+    Start ``pasta`` for the network of *pid*, and return when it is ready: 0 where it is.
 
     It goes on in the background, as an orphan: whoever ends *pid* ends it, and it
     ends by itself when the network is gone.

@@ -1,0 +1,137 @@
+"""
+Ports: whether one is free, and who has taken one for a service.
+
+A port that a service was given is noted in a file that is locked for as long as
+the service lives, so that two which are started at once do not both find it free.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from contextlib import suppress
+
+from fal_core_worker.archives import cache_root
+
+#: The state of a socket that listens, as /proc has it.
+_LISTENS = "0A"
+
+
+def claim(port: int, name: str, reference: str) -> int | None:
+    """
+    Take *port* for the service *name*; return None if another service has it.
+
+    What is returned is a file descriptor; the port is had until it is closed.
+    """
+    path = _file(port)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, json.dumps({"name": name, "reference": reference}).encode(), 0)
+    return lock
+
+
+def holder(port: int, *, claimed: bool) -> str:
+    """
+    Return who has *port*, in words.
+
+    Arguments:
+        claimed: Whether another service has claimed it.
+    """
+    if claimed:
+        try:
+            with open(_file(port), "rb") as file:
+                service = json.load(file)
+            return f"the function {service['name']!r} ({service['reference']})"
+        except (OSError, ValueError, KeyError):
+            pass
+    for pid in _processes_with(_listening(port, "/proc/net")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().decode(errors="replace")
+        except OSError:
+            continue
+        line = " ".join(words.split("\0")).strip()
+        return f"process {pid} ({line if len(line) <= 80 else line[:77] + '...'})"
+    return "another process"
+
+
+def is_free(port: int) -> bool:
+    """
+    Tell whether nobody listens on *port* of this machine.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """
+    Return a port of this machine that nobody has.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listens(pid: int, port: int) -> bool:
+    """
+    Tell whether somebody listens on *port* in the network of *pid*.
+    """
+    return bool(_listening(port, f"/proc/{pid}/net"))
+
+
+def _listening(port: int, folder: str) -> set[str]:
+    """
+    Return the inodes of sockets that listen on *port*.
+    """
+    found = set()
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(os.path.join(folder, name)) as file:
+                lines = file.read().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                found.add(fields[9])
+    return found
+
+
+def _processes_with(inodes: set[str]) -> list[int]:
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    names = os.listdir("/proc") if wanted else []
+    return [int(name) for name in names if name.isdigit() and wanted & _open_files(name)]
+
+
+def _open_files(pid: str) -> set[str]:
+    """
+    Return what the descriptors of a process lead to, as far as one may know.
+    """
+    found = set()
+    try:
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(FileNotFoundError):
+                found.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+    except OSError:
+        pass
+    return found
+
+
+def _file(port: int) -> str:
+    return os.path.join(cache_root(), "ports", str(port))
