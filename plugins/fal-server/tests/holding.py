@@ -32,8 +32,8 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
 
     Its paths: ``/hold/WORD`` answers once there is a file *WORD*, ``/health`` unless
     there is a file ``sick`` or one of its process. A file ``starting-RELEASE`` keeps it
-    from listening. When it is told to end it writes a file ``told-PID``, and ends
-    unless there is a file ``stays``.
+    from listening. When it is told to end it writes a file ``told-PID``, finishes what
+    it has, and ends unless there is a file ``stays``.
 
     Arguments:
         port: The one that it insists on, as a server does which knows no other.
@@ -49,6 +49,7 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
         files = Path(folder)
         pid = os.getpid()
         ended = asyncio.Event()
+        asked: set[bytes] = set()
 
         def end() -> None:
             (files / f"told-{pid}").touch()
@@ -74,11 +75,13 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
                     name, _, value = line.partition(b":")
                     size = int(value) if name.lower() == b"content-length" else size
                 await reader.readexactly(size)
+                asked.add(words[1])
                 status = await reply(words[1].decode(), reader)
                 body = json.dumps({"pid": pid, "release": release}).encode()
                 head = f"HTTP/1.1 {status} It\r\nContent-Length: {len(body)}\r\n"
                 writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
                 await writer.drain()
+                asked.discard(words[1])
             writer.close()
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
@@ -87,7 +90,7 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
         server = await asyncio.start_server(take, "127.0.0.1", at)
         print(f"{pid} serves")
         await ended.wait()
-        while (files / "stays").exists():
+        while asked or (files / "stays").exists():
             await asyncio.sleep(0.01)
         server.close()
         (files / f"ended-{pid}").touch()
@@ -297,6 +300,12 @@ class Holder:
         Send a request that is held until *word* is let go.
         """
         return self._threads.submit(self.ask, name, f"/hold/{word}")
+
+    def later(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
+        """
+        Do *work* meanwhile.
+        """
+        return self._threads.submit(work, *arguments, **named)
 
     def write(self, word: str) -> None:
         """

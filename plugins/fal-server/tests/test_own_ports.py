@@ -62,6 +62,26 @@ def test_servers_of_one_port_have_networks_of_their_own(holder, settle, port):
     assert holder.ask("same").json()["release"] == 2
 
 
+@needs_networks
+def test_server_that_is_not_up_yet(holder, settle, port):
+    """
+    Whoever has the port of an application that is not up yet is not taken for it.
+    """
+    holder.deploy("early", 3, port=port)
+    assert holder.ask("early").json()["release"] == 3
+    holder.write("starting-4")
+    holder.deploy("slow", 4, port=port)
+    held = holder.hold("slow", "slow-word")
+    holder.write("slow-word")
+    settle(lambda: [each.state for each in holder.runners("slow")] == [holder.states.SETUP])
+    (runner,) = holder.plane.plane.catalog.find("owner", "slow").runners
+    settle(lambda: runner.control is not None)
+    # It answers in a network of its own once it does.
+    assert not held.done()
+    holder.lift("starting-4")
+    assert held.result().json()["release"] == 4
+
+
 @pytest.mark.usefixtures("without_networks")
 def test_port_that_another_application_has(holder, port):
     """

@@ -175,6 +175,31 @@ def test_time_to_end(holder, settle):
     assert not holder.has(f"ended-{pid}")
 
 
+def test_stopped_runner_finishes_what_it_has(holder, settle):
+    """
+    A runner that is stopped takes no more requests, and finishes those that it has;
+    where it is to be replaced, another is up before it is told to end.
+    """
+    holder.deploy("finish", grace=300)
+    held = holder.hold("finish", "finish-word")
+    settle(lambda: holder.in_flight("finish") == [1])
+    (first,) = holder.runners("finish")
+    holder.write("starting-1")
+    stopping = holder.later(holder.stop, first.runner_id, replace_first=True)
+    settle(lambda: holder.in_flight("finish") == [0, 1])
+    assert holder.states.DRAINING not in {each.state for each in holder.runners("finish")}
+    assert not stopping.done()
+    holder.lift("starting-1")
+    stopping.result()
+    pid = holder.ask("finish").json()["pid"]
+    assert not held.done()
+    holder.write("finish-word")
+    assert held.result().status_code == 200
+    assert held.result().json()["pid"] != pid
+    settle(lambda: len(holder.runners("finish")) == 1)
+    assert holder.has(f"ended-{held.result().json()['pid']}")
+
+
 def test_settings_of_runners(holder, settle):
     """
     What is set for runners holds for those that are started from then on.
