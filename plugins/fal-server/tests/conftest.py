@@ -177,6 +177,14 @@ def holder(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     programs.end_runners(plane.settings.data)
 
 
+@pytest.fixture(scope="session", name="holding")
+def _holding() -> ModuleType:
+    """
+    The module of the applications that hold their requests.
+    """
+    return holding
+
+
 @pytest.fixture(scope="session")
 def settle() -> Callable[[Callable[[], Any]], None]:
     """

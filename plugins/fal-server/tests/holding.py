@@ -107,6 +107,24 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
     return chosen  # type: ignore[no-any-return]
 
 
+def make_plain_server(port: int) -> Callable[[], None]:
+    """
+    Return a function that serves on *port* for as long as it runs, and answers GET.
+    """
+
+    def serve() -> None:
+        from http.server import BaseHTTPRequestHandler, HTTPServer
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(204)
+                self.end_headers()
+
+        HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+
+    return serve
+
+
 class Holder:
     """
     Deploys such applications on a control plane of this process, and asks them.
@@ -164,10 +182,11 @@ class Holder:
         grace: int | None = None,
         health: Any = None,
         port: int | None = None,
+        function: Any = None,
         **machine: Any,
     ) -> str:
         """
-        Deploy a release, and return the id of its revision.
+        Deploy a release, or *function*, and return the id of its revision.
         """
         cloudpickle.register_pickle_by_value(sys.modules[__name__])
         request = RegisterApplicationRequest(
@@ -185,7 +204,7 @@ class Holder:
             setattr(request.machine_requirements, key, value)
         request.function.method = "cloudpickle"
         request.function.definition = cloudpickle.dumps(
-            make_server(str(self.folder), release, port)
+            function or make_server(str(self.folder), release, port)
         )
         key_id, _, secret = self.plane.key.partition(":")
         stream = self._stub.RegisterApplication(
@@ -287,6 +306,12 @@ class Holder:
         return began, ended
 
     # -- requests ----------------------------------------------------------------------
+
+    def get(self, name: str) -> httpx.Response:
+        """
+        Send a request that has no body, and return its answer.
+        """
+        return self._client.get(f"/owner/{name}")
 
     def ask(self, name: str, path: str = "/", **headers: str) -> httpx.Response:
         """

@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from fal_core_worker import networks
-from fal_core_worker.ports import free_port
+from fal_core_worker.ports import free_port, is_free
 
 needs_networks = pytest.mark.skipif(
     networks.missing() != "", reason="pasta or user namespaces are missing"
@@ -111,3 +111,19 @@ def test_port_that_another_program_has(holder):
         server.settimeout(0)
         with pytest.raises(BlockingIOError):
             server.accept()
+
+
+@needs_networks
+def test_plain_functions_have_networks_of_their_own(holder, holding, settle, port):
+    """
+    Functions that serve for as long as they run are reached at one port as well, and
+    are ended with their runners.
+    """
+    for name in ("plain", "plainer"):
+        holder.deploy(name, port=port, grace=1, function=holding.make_plain_server(port))
+        assert holder.get(name).status_code == 204
+    for name in ("plain", "plainer"):
+        (runner,) = holder.runners(name)
+        holder.stop(runner.runner_id)
+        settle(lambda name=name: not holder.runners(name))
+    assert is_free(port)
