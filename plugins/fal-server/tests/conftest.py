@@ -183,7 +183,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     (root / "folder").mkdir()
     data = root / "data"
     standing = served.Stage(
-        root / "folder", lambda: Plane(data, webhook_networks=("127.0.0.0/8",))
+        root / "folder", lambda: Plane(data, webhook_networks=("127.0.0.2/32",))
     )
     yield standing
     standing.plane.close()
