@@ -15,7 +15,7 @@ from typing import Any
 
 import cloudpickle
 import httpx
-from isolate_proto import RegisterApplicationRequest
+from isolate_proto import HostedRun, HostedRunStatus, RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
 PATIENCE = 60
@@ -95,6 +95,17 @@ def make_application(folder: str) -> Callable[..., None]:
     return serve
 
 
+def fill(request: Any, function: Callable[..., Any]) -> None:
+    """
+    Have *request* ask for *function*, in an environment of nothing.
+    """
+    cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
+    version = ".".join(str(each) for each in sys.version_info[:2])
+    request.environments.add(kind="virtualenv").configuration["python_version"] = version
+    request.function.method = "cloudpickle"
+    request.function.definition = cloudpickle.dumps(function)
+
+
 class Stage:
     """
     A control plane in this process, and the application on it.
@@ -128,16 +139,10 @@ class Stage:
         """
         Deploy the application under *name*.
         """
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        pickled = cloudpickle.dumps(function or make_application(str(self.folder)))
         request = RegisterApplicationRequest(
             application_name=name, auth_mode=auth_mode, termination_grace_period_seconds=0
         )
-        environment = request.environments.add(kind="virtualenv")
-        environment.configuration.update(
-            {"python_version": f"{sys.version_info[0]}.{sys.version_info[1]}"}
-        )
-        request.function.method, request.function.definition = "cloudpickle", pickled
+        fill(request, function or make_application(str(self.folder)))
         settings = {"keep_alive": 300, "max_concurrency": 1, **machine}
         for field, value in settings.items():
             setattr(request.machine_requirements, field, value)
@@ -146,6 +151,26 @@ class Stage:
             if message.HasField("result"):
                 return
         raise AssertionError("There is no result.")
+
+    def run(
+        self,
+        function: Callable[[], Any],
+        *,
+        key: str | None = None,
+        change: Callable[[HostedRun], Any] = lambda _: None,
+        keep_alive: int = 60,
+    ) -> Any:
+        """
+        Run a function, and return what it returns.
+        """
+        request = HostedRun(application_name=function.__name__)
+        fill(request, function)
+        request.machine_requirements.keep_alive = keep_alive
+        change(request)
+        last = [*self.plane.stream("Run", request, key=key)][-1]
+        assert last.status.state == HostedRunStatus.SUCCESS, last
+        assert not last.return_value.was_it_raised, last.return_value.stringized_traceback
+        return cloudpickle.loads(last.return_value.definition)
 
     def client(self, door: str = "queue", key: str | None = None) -> httpx.Client:
         """

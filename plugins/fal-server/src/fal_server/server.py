@@ -115,8 +115,8 @@ class ControlPlane:
         self._base = Base(self.settings.host, local=local)
         self.launchpad = Launchpad(self.settings.machine, self.logs)
         self.urls = Urls(host=self.settings.host, ports=self.ports)
-        folder = self.directory.path / "runners"
-        payloads = Payloads(self.vault, self.files, self.urls, folder)
+        runners, data = self.directory.path / "runners", self.directory.path / "accounts"
+        payloads = Payloads(self.vault, self.files, self.urls, runners, data)
         revisions = Revisions(self.store)
         fleet = Fleet(self.launchpad, revisions, Records(self.store), payloads)
         self.catalog = Catalog(revisions, fleet)
