@@ -44,6 +44,7 @@ def _load(name: str) -> ModuleType:
 
 programs = _load("programs")
 holding = _load("holding")
+served = _load("served")
 
 T = TypeVar("T")
 
@@ -119,6 +120,14 @@ class Plane:
             answer = getattr(IsolateControllerStub(channel), name)
             return answer(request, metadata=to_metadata(key or self.key), timeout=PATIENCE)
 
+    def stream(self, name: str, request: Any, *, key: str | None = None) -> Iterator[Any]:
+        """
+        Call a procedure that answers with many messages, in plain text.
+        """
+        with grpc.insecure_channel(self.address) as channel:
+            answer = getattr(IsolateControllerStub(channel), name)
+            yield from answer(request, metadata=to_metadata(key or self.key), timeout=PATIENCE)
+
     def client(self, key: str | None = None) -> httpx.Client:
         """
         Return a client of its HTTP side, in plain text.
@@ -191,6 +200,22 @@ def settle() -> Callable[[Callable[[], Any]], None]:
     Wait until something is true.
     """
     return holding.settle  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """
+    A control plane and an application on it, whose runners are ended with the module.
+    """
+    root = tmp_path_factory.mktemp("stage")
+    (root / "folder").mkdir()
+    data = root / "data"
+    standing = served.Stage(
+        root / "folder", lambda: Plane(data, webhook_networks=("127.0.0.2/32",))
+    )
+    yield standing
+    standing.plane.close()
+    programs.end_runners(data)
 
 
 @pytest.fixture

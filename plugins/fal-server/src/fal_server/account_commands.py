@@ -265,6 +265,26 @@ def revoke_key(nickname: str, id: str, data: Path | None, database: str | None) 
     )
 
 
+@click.command("webhook-secret")
+@click.argument("nickname")
+@data_option
+@database_option
+def webhook_secret(nickname: str, data: Path | None, database: str | None) -> None:
+    """
+    Print what the webhooks of an account's applications are signed with.
+    """
+    from fal_server.directories import DataDirectory
+    from fal_server.tokens import read_key
+    from fal_server.webhooks import KEY, secret_of
+
+    with _opened(data, database) as store:
+        account = _refused(
+            lambda: store.read_here(lambda connection: _account(connection, nickname))
+        )
+    key = read_key(DataDirectory(_settings(data, database).data), KEY)
+    click.echo(secret_of(key, account.id))
+
+
 def _account(connection: sa.Connection, nickname: str) -> Account:
     from fal_server.accounts import find_account
     from fal_server.errors import NotFound

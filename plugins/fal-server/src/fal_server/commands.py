@@ -21,6 +21,7 @@ from fal_server.account_commands import (
     login,
     teams,
     users,
+    webhook_secret,
 )
 from fal_server.settings import PORT, ServerSettings, default_data
 
@@ -35,7 +36,7 @@ def server() -> None:
     """
 
 
-for _command in (users, teams, keys, login):
+for _command in (users, teams, keys, login, webhook_secret):
     server.add_command(_command)
 
 

@@ -81,10 +81,14 @@ def level_of(refusal: Refusal) -> int:
 class Refusal(Exception):
     """
     One request is refused. The argument is the sentence that the client is told.
+
+    Attributes:
+        kind: What released clients call the reason. Empty where they have no name.
     """
 
     status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
     http: ClassVar[int] = 500
+    kind: ClassVar[str] = ""
 
 
 class Unauthenticated(Refusal):

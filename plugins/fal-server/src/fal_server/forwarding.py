@@ -9,17 +9,20 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from urllib.parse import unquote
 
 import aiohttp
 import attrs
 from isolate_proto import controller_pb2 as wire
 from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from fal_server.applications import Application
 from fal_server.callers import Caller
 from fal_server.catalogs import Catalog
-from fal_server.errors import Invalid, NotFound, Refusal
+from fal_server.errors import Invalid, NotFound, Refusal, Unavailable
 from fal_server.identities import Identity
+from fal_server.pools import StartTimeout
 from fal_server.runners import Runner
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
@@ -40,10 +43,14 @@ _HOP = frozenset(
 )
 _OURS = _HOP | {"authorization", "host", "content-length", "expect", "cookie"}
 
+#: Query parameters that are the gateways' own.
+TOKEN, WEBHOOK = "fal_jwt_token", "fal_webhook"
+
 REQUEST_ID = "x-fal-request-id"
 START_TIMEOUT = "x-fal-request-timeout"
 TIMEOUT_TYPE = "x-fal-request-timeout-type"
 RUNNER_HINT = "x-fal-runner-hint"
+ERROR_TYPE = "x-fal-error-type"
 
 
 class RequestTimeout(Refusal):
@@ -52,6 +59,15 @@ class RequestTimeout(Refusal):
     """
 
     http = 504
+    kind = "request_timeout"
+
+
+class BrokenOff(Unavailable):
+    """
+    A runner has not answered a request that it was given.
+    """
+
+    kind = "runner_disconnected"
 
 
 @attrs.frozen(kw_only=True)
@@ -60,11 +76,22 @@ class Target:
     What a url asks for.
 
     Attributes:
-        path: What the application is asked for, from its first slash on.
+        path: What the application is asked for, from its first slash on, as it was
+            written.
+
+        query: What follows it, as it was written, without what is the gateways' own.
     """
 
     application: Application
     path: str
+    query: str
+
+    @property
+    def path_and_query(self) -> str:
+        """
+        What the application is asked for.
+        """
+        return f"{self.path}?{self.query}" if self.query else self.path
 
 
 @attrs.define(eq=False)
@@ -76,18 +103,24 @@ class Forwarder:
     catalog: Catalog
     identity: Identity
 
-    def find(self, path: str) -> Target:
+    def find(self, url: URL) -> Target:
         """
-        Return what *path*, as in ``/owner/alias/rest``, asks for.
+        Return what *url*, as in ``/owner/alias/rest``, asks for.
 
         Raises:
             NotFound: There is no such application.
         """
-        parts = path.split("/", 3)
+        parts = url.raw_path.split("/", 3)
         if len(parts) < 3 or not parts[1] or not parts[2]:
             raise NotFound("An application is called as /owner/name.")
         rest = "/" + parts[3] if len(parts) > 3 else "/"
-        return Target(application=self.catalog.find(parts[1], parts[2]), path=rest)
+        application = self.catalog.find(unquote(parts[1]), unquote(parts[2]))
+        query = "&".join(
+            part
+            for part in url.raw_query_string.split("&")
+            if part and part.partition("=")[0] not in (TOKEN, WEBHOOK)
+        )
+        return Target(application=application, path=rest, query=query)
 
     async def admit(
         self,
@@ -130,7 +163,7 @@ class Forwarder:
         Raises:
             StartTimeout: No runner had room in time.
 
-            Unavailable: No runner comes up.
+            NoRunner: None comes up.
         """
         own = caller is not None and caller.user_id == application.owner
         timeout = start_timeout(headers)
@@ -195,6 +228,20 @@ def from_runner(headers: Headers, request_id: str) -> CIMultiDict[str]:
             kept.add(name, value)
     kept[REQUEST_ID] = request_id
     return kept
+
+
+def what_is_told(refusal: Refusal) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """
+    Return the body and the headers that tell a sender of *refusal*.
+    """
+    body, headers = {"detail": str(refusal)}, {}
+    if refusal.kind:
+        body["error_type"] = headers[ERROR_TYPE] = refusal.kind
+    if isinstance(refusal, StartTimeout):
+        headers[TIMEOUT_TYPE] = "user"
+    elif isinstance(refusal, RequestTimeout):
+        headers[TIMEOUT_TYPE] = "infrastructure"
+    return body, headers
 
 
 def new_request_id() -> str:

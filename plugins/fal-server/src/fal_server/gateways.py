@@ -20,15 +20,16 @@ from fal_server.errors import Refusal, Unavailable
 from fal_server.forwarding import (
     BROKEN,
     REQUEST_ID,
-    TIMEOUT_TYPE,
+    TOKEN,
+    BrokenOff,
     Forwarder,
     RequestTimeout,
     Target,
     from_runner,
     new_request_id,
     to_runner,
+    what_is_told,
 )
-from fal_server.pools import StartTimeout
 from fal_server.runners import Runner
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class RunGateway:
         """
         Pass *request* on to a runner, and its answer back.
         """
-        target = self._forwarder.find(request.path)
+        target = self._forwarder.find(request.rel_url)
         headers = _with_token(request)
         caller = await self._forwarder.admit(target.application, headers)
         request_id = new_request_id()
@@ -71,16 +72,19 @@ class RunGateway:
     async def _pass(
         self, request: BaseRequest, target: Target, runner: Runner, request_id: str
     ) -> web.StreamResponse:
-        path = target.path + (f"?{request.query_string}" if request.query_string else "")
         body = request.content if request.body_exists else None
+        sent = to_runner(request.headers.items(), request_id, target.path)
+        if body is not None and request.content_length is not None:
+            # Its length is known: a small server may take nothing in chunks.
+            sent["Content-Length"] = str(request.content_length)
         timeout = target.application.scaling.request_timeout
         response: web.StreamResponse | None = None
         try:
             async with (
                 runner.session.request(
                     request.method,
-                    f"{runner.url}{path}",
-                    headers=to_runner(request.headers.items(), request_id, target.path),
+                    f"{runner.url}{target.path_and_query}",
+                    headers=sent,
                     data=body,
                     allow_redirects=False,
                     timeout=limit(timeout),
@@ -105,7 +109,7 @@ class RunGateway:
         except BROKEN as error:
             if response is not None or not runner.url:
                 raise ConnectionResetError from error
-            raise Unavailable("The runner broke off the request.") from error
+            raise BrokenOff("The runner broke off the request.") from error
 
 
 class SocketGateway:
@@ -122,7 +126,7 @@ class SocketGateway:
         """
         Answer the requests of one websocket.
         """
-        target = self._forwarder.find(request.path)
+        target = self._forwarder.find(request.rel_url)
         caller = await self._forwarder.admit(target.application, _with_token(request))
         if not _is_websocket(request):
             raise Unavailable("This door takes websockets alone.")
@@ -167,7 +171,7 @@ class SocketGateway:
         except Refusal as refusal:
             status = refusal.http
             await socket.send_str(_control("start", request_id, status, told))
-            await socket.send_bytes(json.dumps({"detail": str(refusal)}).encode())
+            await socket.send_bytes(json.dumps(what_is_told(refusal)[0]).encode())
         except (asyncio.TimeoutError, *BROKEN):
             if not told:
                 await socket.send_str(_control("start", request_id, status, told))
@@ -202,12 +206,8 @@ def refuse(refusal: Refusal, headers: dict[str, str] | None = None) -> web.Respo
     """
     Return what tells a sender of *refusal*.
     """
-    told = dict(headers or {})
-    if isinstance(refusal, StartTimeout):
-        told[TIMEOUT_TYPE] = "user"
-    elif isinstance(refusal, RequestTimeout):
-        told[TIMEOUT_TYPE] = "infrastructure"
-    return web.json_response({"detail": str(refusal)}, status=refusal.http, headers=told)
+    body, told = what_is_told(refusal)
+    return web.json_response(body, status=refusal.http, headers={**told, **(headers or {})})
 
 
 def _with_token(request: BaseRequest) -> dict[str, str]:
@@ -215,8 +215,8 @@ def _with_token(request: BaseRequest) -> dict[str, str]:
     Return the headers of *request*, with the token that a url may carry instead.
     """
     headers = dict(request.headers)
-    token = request.query.get("fal_jwt_token")
-    if token and "Authorization" not in headers:
+    token = request.query.get(TOKEN)
+    if token and "Authorization" not in request.headers:
         headers["Authorization"] = f"Bearer {token}"
     return headers
 
@@ -231,13 +231,11 @@ async def _pass_websocket(
     """
     Connect the sender with a websocket of a runner until one of them ends it.
     """
-    query = {name: value for name, value in request.query.items() if name != "fal_jwt_token"}
     asked = request.headers.get("Sec-WebSocket-Protocol", "")
     protocols = tuple(each.strip() for each in asked.split(",") if each.strip())
     try:
         there = await runner.session.ws_connect(
-            f"{runner.url}{target.path}",
-            params=query,
+            f"{runner.url}{target.path_and_query}",
             headers=to_runner(request.headers.items(), request_id, target.path),
             protocols=protocols,
             max_msg_size=_LARGEST_MESSAGE,

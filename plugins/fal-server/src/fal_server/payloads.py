@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 
@@ -25,12 +26,15 @@ class Payloads:
 
     Attributes:
         folder: Where each runner has a directory for its files.
+
+        data: Where each account has a directory that outlives runners.
     """
 
     vault: Vault
     files: AppFiles
     urls: Urls
     folder: Path
+    data: Path
 
     async def make(self, request: Any, spec: RunnerSpec, runner: Runner) -> Message:
         """
@@ -39,9 +43,8 @@ class Payloads:
         Arguments:
             request: The run or the registration that *spec* was read from.
         """
-        environment = request.environment_name or "main"
-        names = list(request.secrets.names) if request.HasField("secrets") else None
-        secrets = await self.vault.values(spec.owner, environment, names)
+        names = None if spec.secrets is None else list(spec.secrets)
+        secrets = await self.vault.values(spec.owner, spec.stage, names)
         full = attrs.evolve(
             spec,
             variables=self._variables(spec, secrets),
@@ -49,13 +52,34 @@ class Payloads:
             setup_definition=request.setup_func.definition,
         )
         header, parts = full.message
-        if len(request.files):
-            folder = self.folder / runner.id
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            files = [(each.hash, each.relative_path) for each in request.files]
-            await self.files.place(spec.owner, files, folder)
-            header["directory"] = str(folder)
+        if spec.files:
+            header["directory"] = str(await self._place(spec, runner))
+        home = self._data_of(spec)
+        header["directories"] = [
+            str(home.joinpath(*PurePosixPath(mount).parts[2:]))
+            for mount in ("/data", *spec.mounts)
+        ]
         return header, parts
+
+    async def _place(self, spec: RunnerSpec, runner: Runner) -> Path:
+        """
+        Put the files of a runner into a directory of its own, once.
+        """
+        folder = self.folder / runner.id
+        if not folder.is_dir():
+            folder.mkdir(parents=True, mode=0o700)
+            try:
+                await self.files.place(spec.owner, spec.files, folder)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        return folder
+
+    def _data_of(self, spec: RunnerSpec) -> Path:
+        """
+        Return the directory that stands for ``/data`` of an account.
+        """
+        return self.data / quote(spec.owner, safe="")
 
     def tidying(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
         """
@@ -76,5 +100,10 @@ class Payloads:
         Return what a runner finds in its environment variables.
         """
         host = self.urls.base("api").partition("://")[2]
-        own = {"IS_ISOLATE_AGENT": "1", "FAL_HOST": host, "FAL_APP_NAME": spec.application}
+        own = {
+            "IS_ISOLATE_AGENT": "1",
+            "FAL_HOST": host,
+            "FAL_APP_NAME": spec.application,
+            "FAL_CORE_DATA": str(self._data_of(spec)),
+        }
         return {**own, **secrets}

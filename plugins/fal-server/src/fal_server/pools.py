@@ -25,12 +25,21 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.5, 60.0
 _numbers = itertools.count()
 
 
+class NoRunner(Unavailable):
+    """
+    There is no runner for a request, and none comes up.
+    """
+
+    kind = "runner_scheduling_failure"
+
+
 class StartTimeout(Unavailable):
     """
     A request has waited too long for a runner.
     """
 
     http = 504
+    kind = "startup_timeout"
 
 
 @attrs.define(eq=False, order=False)
@@ -95,10 +104,10 @@ class Pool:
         Raises:
             StartTimeout: None had room in time.
 
-            Unavailable: None comes up, or the pool is closed.
+            NoRunner: None comes up, or the pool is closed.
         """
         if self.closed:
-            raise Unavailable("The application was replaced or removed.")
+            raise NoRunner("The application was replaced or removed.")
         if not self._waiting:
             runner = self._find(hint)
             if runner is not None:
@@ -255,7 +264,7 @@ class Pool:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.future.done():
-                waiter.future.set_exception(Unavailable(sentence))
+                waiter.future.set_exception(NoRunner(sentence))
 
     def _find(self, hint: str) -> Runner | None:
         """

@@ -14,6 +14,7 @@ from aiohttp.web_request import BaseRequest
 from fal_server.errors import Invalid, NotFound, NotNow, TooLarge
 from fal_server.forwarding import (
     REQUEST_ID,
+    WEBHOOK,
     Forwarder,
     Target,
     new_request_id,
@@ -31,10 +32,9 @@ LARGEST = 64 << 20
 #: What a client calls priorities; smaller goes first.
 _PRIORITIES = {"normal": 0, "low": 1}
 
-#: Query parameters that are the queue's own.
-_WEBHOOK = "fal_webhook"
-
 _LINES = 2000
+
+_CANCELLED = "The request was cancelled."
 
 
 class QueueGateway:
@@ -52,7 +52,7 @@ class QueueGateway:
         """
         Accept a request, or tell of one.
         """
-        target = self._forwarder.find(request.path)
+        target = self._forwarder.find(request.rel_url)
         parts = target.path.strip("/").split("/")
         if parts[0] == "requests" and len(parts) in (2, 3):
             return await self._tell(request, target, parts[1], parts[2:])
@@ -65,15 +65,10 @@ class QueueGateway:
         priority = request.headers.get("X-Fal-Queue-Priority", "normal").lower()
         if priority not in _PRIORITIES:
             raise Invalid("X-Fal-Queue-Priority is normal or low.")
-        webhook = request.query.get(_WEBHOOK, "")
+        webhook = request.query.get(WEBHOOK, "")
         if webhook:
             self._queue.webhooks.check(webhook)
         body = await _read(request)
-        query = "&".join(
-            part
-            for part in request.query_string.split("&")
-            if part and part.partition("=")[0] != _WEBHOOK
-        )
         request_id = new_request_id()
         kept = to_runner(request.headers.items(), request_id, target.path)
         queued = QueuedRequest(
@@ -84,7 +79,7 @@ class QueueGateway:
             alias=application.alias,
             sender=caller.user_id if caller is not None else "",
             method=request.method,
-            path=target.path + (f"?{query}" if query else ""),
+            path=target.path_and_query,
             headers=tuple(kept.items()),
             body=body,
             priority=_PRIORITIES[priority],
@@ -152,7 +147,7 @@ class QueueGateway:
         took = ended - began if began is not None and ended is not None else None
         told["metrics"] = {"inference_time": took}
         if found.state == "cancelled":
-            told |= {"error": "The request was cancelled.", "error_type": "cancelled"}
+            told |= {"error": _CANCELLED, "error_type": Cancelled.kind}
         elif found.error is not None:
             told |= {"error": found.error, "error_type": found.error_type}
         return _json(told, found.id)
@@ -205,7 +200,7 @@ def _result(found: QueuedRequest) -> web.Response:
     Return what the application has answered, as it has.
     """
     if found.state == "cancelled":
-        raise NotNowYet("The request was cancelled.")
+        raise Cancelled(_CANCELLED)
     if not found.is_over:
         raise NotNowYet("Request is still in progress")
     response = web.Response(body=found.answer, status=found.status or 500)
@@ -221,6 +216,15 @@ class NotNowYet(NotNow):
     """
 
     http = 400
+
+
+class Cancelled(NotNow):
+    """
+    There will be no answer.
+    """
+
+    http = 499
+    kind = "client_cancelled"
 
 
 def _json(told: dict[str, Any], request_id: str, *, status: int = 200) -> web.Response:

@@ -16,11 +16,21 @@ from typing import Any
 import aiohttp
 import attrs
 from isolate_proto import controller_pb2 as wire
+from multidict import CIMultiDict
 
 from fal_server.applications import Application
 from fal_server.callers import Caller
 from fal_server.errors import NotFound, Refusal
-from fal_server.forwarding import BROKEN, Forwarder, RequestTimeout, from_runner, to_runner
+from fal_server.forwarding import (
+    BROKEN,
+    ERROR_TYPE,
+    BrokenOff,
+    Forwarder,
+    RequestTimeout,
+    from_runner,
+    to_runner,
+    what_is_told,
+)
 from fal_server.interfaces import QueueSize
 from fal_server.requests import QueuedRequest, Requests
 from fal_server.runners import Runner
@@ -37,6 +47,9 @@ _PAUSE = 1.0
 #: The header that tells a runner of how often a request was begun.
 ATTEMPT = "x-fal-request-attempt"
 
+#: The header of a sender who wants one attempt alone.
+_NO_RETRY = "x-fal-no-retry"
+
 
 @attrs.define(eq=False)
 class Work:
@@ -48,6 +61,22 @@ class Work:
     task: asyncio.Task[None] | None = None
     runner: Runner | None = None
     cancelled: bool = False
+
+    @property
+    def may_be_begun_again(self) -> bool:
+        """
+        Whether somebody waits for it who has not asked for one attempt alone.
+        """
+        told = CIMultiDict(self.request.headers).get(_NO_RETRY, "")
+        return not self.cancelled and told.lower() not in ("1", "true", "yes")
+
+
+class Failed(Refusal):
+    """
+    The server itself has failed.
+    """
+
+    kind = "internal_error"
 
 
 @attrs.define(eq=False)
@@ -118,8 +147,13 @@ class Queue:
         if request.is_over:
             return False
         work = self._works.get(request.id)
+        # One whose runner is gone waits for another, and was begun all the same.
+        waits = work is not None and work.runner is None
         dropped = await self.requests.change(
-            request.id, only=("queued",), state="cancelled", ended_at=time.time()
+            request.id,
+            only=("queued", "running") if waits else ("queued",),
+            state="cancelled",
+            ended_at=time.time(),
         )
         if dropped:
             if work is not None:
@@ -184,7 +218,7 @@ class Queue:
             raise
         except Exception:
             logger.exception("Request %s failed", request.id)
-            await self._finish(work, Answer.failed(500, "An internal error occurred."))
+            await self._finish(work, Answer.refused(Failed("An internal error occurred.")))
         finally:
             self._works.pop(request.id, None)
 
@@ -199,7 +233,11 @@ class Queue:
             if request.sender:
                 caller = Caller(user_id=request.sender, nickname="", permissions=frozenset())
             async with self.forwarder.lease(
-                application, dict(request.headers), request.id, caller, request.priority
+                application,
+                CIMultiDict(request.headers),
+                request.id,
+                caller,
+                request.priority,
             ) as runner:
                 work.runner = runner
                 attempts = work.request.attempts + 1
@@ -215,14 +253,12 @@ class Queue:
                 work.request = attrs.evolve(work.request, attempts=attempts)
                 answer = await _ask(application, runner, work.request)
         except Refusal as refusal:
-            answer = Answer.failed(refusal.http, str(refusal), "request_failed")
+            answer = Answer.refused(refusal)
         except BROKEN:
-            if work.request.attempts < _ATTEMPTS and not work.cancelled:
+            if work.request.attempts < _ATTEMPTS and work.may_be_begun_again:
                 work.runner = None
                 return False
-            answer = Answer.failed(
-                502, "The runner broke off the request.", "runner_disconnected"
-            )
+            answer = Answer.refused(BrokenOff("The runner broke off the request."))
         await self._finish(work, answer)
         return True
 
@@ -257,12 +293,15 @@ class Answer:
     error_type: str | None = None
 
     @classmethod
-    def failed(cls, status: int, sentence: str, kind: str = "internal_error") -> Answer:
+    def refused(cls, refusal: Refusal) -> Answer:
         """
         Return the answer to a request that no runner has answered.
         """
-        body = json.dumps({"detail": sentence, "error_type": kind}).encode()
-        return cls(status, (("Content-Type", "application/json"),), body, sentence, kind)
+        told, headers = what_is_told(refusal)
+        shown = (("Content-Type", "application/json"), *headers.items())
+        return cls(
+            refusal.http, shown, json.dumps(told).encode(), str(refusal), refusal.kind or None
+        )
 
 
 async def _ask(application: Application, runner: Runner, request: QueuedRequest) -> Answer:
@@ -285,7 +324,7 @@ async def _ask(application: Application, runner: Runner, request: QueuedRequest)
                 if name.lower() != "content-length"
             )
             error = None if upstream.status < 400 else _detail(body)
-            kind = upstream.headers.get("x-fal-error-type") if error else None
+            kind = upstream.headers.get(ERROR_TYPE) if error else None
             return Answer(upstream.status, told, body, error, kind)
     except asyncio.TimeoutError:
         raise RequestTimeout(f"The request took more than {timeout} seconds.") from None

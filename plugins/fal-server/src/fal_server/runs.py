@@ -163,7 +163,10 @@ class RunCalls:
         Return the runners of a function: what is called is the same in all but values.
         """
         setup = hashlib.sha256(spec.setup_definition).hexdigest()
-        kept = (spec.owner, spec.name, spec.environment, spec.machine_type, setup, scaling)
+        # What a runner was given once, as secrets and files, it has for good.
+        given = (spec.stage, spec.secrets, spec.files, spec.mounts)
+        made = (spec.name, spec.environment, spec.machine_type, setup)
+        kept = (spec.owner, *made, *given, scaling)
         key = hashlib.sha256(repr(kept).encode()).hexdigest()
         pool = self._pools.get(key)
         if pool is None or pool.closed:

@@ -61,6 +61,7 @@ from fal_server.upload_routes import AppFileRoutes, Base, StorageRoutes
 from fal_server.uploads import AppFiles, StoredFiles
 from fal_server.urls import Urls
 from fal_server.vaults import Vault, remove_secrets
+from fal_server.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
@@ -114,15 +115,15 @@ class ControlPlane:
         self._base = Base(self.settings.host, local=local)
         self.launchpad = Launchpad(self.settings.machine, self.logs)
         self.urls = Urls(host=self.settings.host, ports=self.ports)
-        folder = self.directory.path / "runners"
-        payloads = Payloads(self.vault, self.files, self.urls, folder)
+        runners, data = self.directory.path / "runners", self.directory.path / "accounts"
+        payloads = Payloads(self.vault, self.files, self.urls, runners, data)
         revisions = Revisions(self.store)
         fleet = Fleet(self.launchpad, revisions, Records(self.store), payloads)
         self.catalog = Catalog(revisions, fleet)
         self.runs = RunCalls(self.launchpad, self.catalog, payloads, self.urls)
         requests = Requests(self.store)
         networks = [ip_network(each) for each in self.settings.webhook_networks]
-        key = read_key(self.directory, "webhooks.key")
+        key = read_key(self.directory, WEBHOOKS_KEY)
         self.queue = Queue(
             Forwarder(self.catalog, self.identity), requests, Webhooks(requests, key, networks)
         )

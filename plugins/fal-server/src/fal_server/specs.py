@@ -5,6 +5,7 @@ Specs: what a request asks to run.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import attrs
@@ -50,6 +51,14 @@ class RunnerSpec:
         startup_timeout: Seconds it may take to answer.
 
         grace: Seconds it may take to end.
+
+        stage: The environment of the account whose secrets it gets.
+
+        secrets: Their names. None for all that are exposed without being named.
+
+        files: The hashes and the paths of the files that lie where it is run.
+
+        mounts: What it wants to keep of the account's data, as paths below ``/data``.
     """
 
     name: str
@@ -68,6 +77,10 @@ class RunnerSpec:
     grace: float = _GRACE
     machine_type: str = ""
     application: str = ""
+    stage: str = "main"
+    secrets: tuple[str, ...] | None = None
+    files: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[str, ...] = ()
 
     @property
     def message(self) -> Message:
@@ -129,7 +142,24 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
         else None,
         grace=grace,
         machine_type=types[0],
+        stage=request.environment_name or "main",
+        secrets=tuple(request.secrets.names) if request.HasField("secrets") else None,
+        files=tuple((each.hash, each.relative_path) for each in request.files),
+        mounts=tuple(check_mount(each) for each in request.data_mounts),
     )
+
+
+def check_mount(path: str) -> str:
+    """
+    Return *path*, if it can be a directory of an account's data.
+
+    Raises:
+        Invalid: It cannot.
+    """
+    parts = PurePosixPath(path).parts
+    if parts[:2] != ("/", "data") or ".." in parts or "\0" in path or len(path) > 4096:
+        raise Invalid(f"What is mounted is /data or lies in it, unlike {path[:80]!r}.")
+    return path
 
 
 def check_name(name: str) -> str:

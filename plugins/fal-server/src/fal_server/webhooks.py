@@ -3,7 +3,7 @@ Webhooks: telling a url of an answer, until it has taken it.
 
 What is sent is signed: ``X-Fal-Webhook-Signature`` is the HMAC-SHA256, in hexadecimal,
 of the timestamp in ``X-Fal-Webhook-Timestamp``, a dot and the body, under a secret of
-the application's owner.
+the application's owner, which ``fal-core server webhook-secret`` prints.
 """
 
 from __future__ import annotations
@@ -11,77 +11,33 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import json
 import logging
-import socket
 import time
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import attrs
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
+from fal_server.addresses import GuardedResolver, Network, is_address, may_reach
 from fal_server.errors import Invalid
 from fal_server.requests import QueuedRequest, Requests
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which a webhook is tried, between two tries, and for one.
+#: The file of the data directory that secrets are made from.
+KEY = "webhooks.key"
+
+#: Seconds over which the tries of a webhook are spread.
 PATIENCE = 2 * 3600.0
-_FIRST, _LONGEST = 1.0, 600.0
-_TIMEOUT = 15.0
+
+#: How many webhooks are told at once, in all and by one host: one that does not answer
+#: keeps none of another waiting.
+_AT_ONCE, _AT_ONCE_OF_ONE = 1024, 16
 
 _LONGEST_URL = 2048
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Forbidden(OSError):
-    """
-    A name leads to an address that webhooks may not reach.
-    """
-
-
-class GuardedResolver(AbstractResolver):
-    """
-    Resolves names to public addresses alone, and to those of *allowed* networks.
-
-    It is asked for the address that is then connected to, so that a name cannot lead
-    elsewhere meanwhile.
-    """
-
-    def __init__(self, allowed: Sequence[Network]) -> None:
-        self._allowed = tuple(allowed)
-        self._inner = ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        kept = [each for each in found if self.allows(each["host"])]
-        if not kept:
-            raise Forbidden(f"{host} leads to no address that may be reached.")
-        return kept
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-    def allows(self, address: str) -> bool:
-        """
-        Tell whether *address* may be reached.
-        """
-        try:
-            found = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(found, "ipv4_mapped", None) or found
-        if any(mapped in network for network in self._allowed):
-            return True
-        return bool(mapped.is_global) and not mapped.is_multicast
 
 
 @attrs.define(eq=False)
@@ -93,11 +49,24 @@ class Webhooks:
         key: What the secrets of accounts are made of.
 
         allowed: Networks that may be reached beside the public ones.
+
+        patience: Seconds over which tries are spread; what was not taken by then is
+            given up. They are counted by the pauses, whatever a clock says, and go on
+            where an earlier server has ended.
+
+        pause: Seconds before the second try; before each further one it is twice as
+            long, up to *longest*.
+
+        timeout: Seconds that one try may take.
     """
 
     requests: Requests
     key: bytes = attrs.field(repr=False)
     allowed: Sequence[Network] = ()
+    patience: float = PATIENCE
+    pause: float = 1.0
+    longest: float = 600.0
+    timeout: float = 15.0
     _session: aiohttp.ClientSession | None = None
     _tasks: dict[str, asyncio.Task[None]] = attrs.field(factory=dict)
 
@@ -123,7 +92,7 @@ class Webhooks:
         """
         Return what the webhooks of an account are signed with.
         """
-        return hmac.new(self.key, account_id.encode(), hashlib.sha256).hexdigest()
+        return secret_of(self.key, account_id)
 
     def check(self, url: str) -> str:
         """
@@ -132,22 +101,30 @@ class Webhooks:
         Raises:
             Invalid: It cannot.
         """
+        if len(url) > _LONGEST_URL:
+            raise Invalid(f"The url of a webhook has at most {_LONGEST_URL} characters.")
         try:
-            parts = urlsplit(url)
-            _ = parts.port
+            # It is read as it will be when it is told.
+            parts = URL(url)
+            host = parts.raw_host
         except ValueError as error:
             raise Invalid("The webhook is no url.") from error
-        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username
-        if not usable or len(url) > _LONGEST_URL:
+        named = parts.raw_user is not None or parts.raw_password is not None
+        if parts.scheme not in ("http", "https") or not host or named:
             raise Invalid("A webhook is a url of http or https.")
-        host = parts.hostname or ""
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            return url
-        if not GuardedResolver(self.allowed).allows(host):
+        if is_address(host) and not may_reach(host, self.allowed):
             raise Invalid("The webhook leads to an address that may not be reached.")
         return url
+
+    def pause_after(self, tries: int) -> float | None:
+        """
+        Return how long to wait after so many tries, None where it is given up.
+        """
+        waited = 0.0
+        for number in range(tries):
+            pause = min(self.pause * 2.0**number, self.longest)
+            waited += pause
+        return None if waited > self.patience else pause
 
     def tell(self, request_id: str) -> None:
         """
@@ -158,22 +135,21 @@ class Webhooks:
             task.add_done_callback(lambda _: self._tasks.pop(request_id, None))
 
     async def _deliver(self, request_id: str) -> None:
-        request = await self.requests.find(request_id)
-        if request is None or not request.webhook:
-            return
-        tries, pause = request.webhook_tries, _FIRST
-        while True:
-            tries += 1
-            taken = await self._send(request)
-            over = time.time() > (request.ended_at or 0.0) + PATIENCE
-            if taken or over:
-                await self.requests.change(request_id, webhook_due=None, webhook_tries=tries)
-                return
-            await self.requests.change(
-                request_id, webhook_due=time.time() + pause, webhook_tries=tries
-            )
+        pause: float | None = 0.0
+        while pause is not None:
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST)
+            request = await self.requests.find(request_id)
+            if request is None or not request.webhook:
+                return
+            taken = await self._send(request)
+            tries = request.webhook_tries + 1
+            pause = None if taken else self.pause_after(tries)
+            due = None if pause is None else time.time() + pause
+            await self.requests.change(request_id, webhook_due=due, webhook_tries=tries)
+            if due is None and not taken:
+                logger.warning("The webhook of %s is given up.", request_id)
+            # An answer may be large, and the pause long.
+            del request
 
     async def _send(self, request: QueuedRequest) -> bool:
         body = json.dumps(payload_of(request)).encode()
@@ -189,9 +165,12 @@ class Webhooks:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    resolver=GuardedResolver(self.allowed), limit=64, force_close=True
+                    resolver=GuardedResolver(self.allowed),
+                    limit=_AT_ONCE,
+                    limit_per_host=_AT_ONCE_OF_ONE,
+                    force_close=True,
                 ),
-                timeout=aiohttp.ClientTimeout(total=_TIMEOUT),
+                timeout=aiohttp.ClientTimeout(total=self.timeout),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         try:
@@ -200,9 +179,22 @@ class Webhooks:
                 request.webhook, data=body, headers=headers, allow_redirects=False
             ) as response:
                 return 200 <= response.status < 300
-        except (Invalid, OSError, asyncio.TimeoutError, aiohttp.ClientError) as error:
+        except (
+            Invalid,
+            OSError,
+            ValueError,
+            asyncio.TimeoutError,
+            aiohttp.ClientError,
+        ) as error:
             logger.info("The webhook of %s was not told: %s", request.id, error)
             return False
+
+
+def secret_of(key: bytes, account_id: str) -> str:
+    """
+    Return what the webhooks of an account are signed with.
+    """
+    return hmac.new(key, account_id.encode(), hashlib.sha256).hexdigest()
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:

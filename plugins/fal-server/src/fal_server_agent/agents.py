@@ -290,9 +290,11 @@ def _run_apart(header: dict[str, Any], parts: list[bytes]) -> bytes:
 
 def _settle(header: dict[str, Any]) -> None:
     """
-    Set the variables and go to the directory that were sent.
+    Set the variables, make the directories, and go to the one that were sent.
     """
     os.environ.update(header.get("variables") or {})
+    for each in header.get("directories") or ():
+        os.makedirs(each, mode=0o700, exist_ok=True)
     directory = header.get("directory")
     if directory:
         os.chdir(directory)

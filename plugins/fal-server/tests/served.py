@@ -1,0 +1,246 @@
+"""
+An application of the standard library alone, and a control plane that serves it.
+
+What it does is told by the path and the body of a request; a folder of the test is where
+its requests leave what the test waits for, and find what they wait for.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import httpx
+from isolate_proto import HostedRun, HostedRunStatus, RegisterApplicationRequest
+from isolate_proto import controller_pb2 as wire
+
+PATIENCE = 60
+
+
+def make_application(folder: str) -> Callable[..., None]:
+    """
+    Return what serves the application.
+    """
+
+    def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
+        import json
+        import os
+        import pathlib
+        import time
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        place = pathlib.Path(folder)
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                request = self.headers["x-fal-request-id"]
+                told = json.loads(body or b"{}")
+                path = self.path.partition("?")[0].strip("/")
+                with (place / "order").open("a") as order:
+                    order.write(f"{path or 'echo'} {told.get('name', request)}\n")
+                getattr(self, path or "echo", self.echo)(request, told)
+
+            def echo(self, request: str, told: dict[str, Any]) -> None:
+                self.answer({"told": told, "path": self.path, "headers": dict(self.headers)})
+
+            def look(self, request: str, told: dict[str, Any]) -> None:
+                found = dict(os.environ)
+                self.answer({"variables": found, "directory": os.getcwd(), "pid": os.getpid()})
+
+            def hold(self, request: str, told: dict[str, Any]) -> None:
+                gate, cancelled = place / told["gate"], place / f"cancelled {request}"
+                while not gate.exists() and not cancelled.exists():
+                    time.sleep(0.01)
+                self.answer({"cancelled": cancelled.exists()})
+
+            def cancel(self, request: str, told: dict[str, Any]) -> None:
+                (place / f"cancelled {request}").touch()
+                self.answer({})
+
+            def die(self, request: str, told: dict[str, Any]) -> None:
+                attempt = int(self.headers["x-fal-request-attempt"])
+                if attempt <= told["times"]:
+                    os._exit(9)
+                self.answer({"attempt": attempt})
+
+            def fail(self, request: str, told: dict[str, Any]) -> None:
+                self.answer({"detail": "It is wrong."}, 422)
+
+            def text(self, request: str, told: dict[str, Any]) -> None:
+                self.send(b"words", 200, "text/plain")
+
+            def answer(self, told: Any, status: int = 200) -> None:
+                self.send(json.dumps(told).encode(), status, "application/json")
+
+            def send(self, body: bytes, status: int, kind: str) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("X-Fal-Billable-Units", "3")
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        ThreadingHTTPServer(("127.0.0.1", exposed_port), Handler).serve_forever()
+
+    return serve
+
+
+def fill(request: Any, function: Callable[..., Any]) -> None:
+    """
+    Have *request* ask for *function*, in an environment of nothing.
+    """
+    cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
+    version = ".".join(str(each) for each in sys.version_info[:2])
+    request.environments.add(kind="virtualenv").configuration["python_version"] = version
+    request.function.method = "cloudpickle"
+    request.function.definition = cloudpickle.dumps(function)
+
+
+class Stage:
+    """
+    A control plane in this process, and the application on it.
+
+    Arguments:
+        start: Starts a control plane on the directory of the stage.
+    """
+
+    def __init__(self, folder: Path, start: Callable[[], Any]) -> None:
+        self.folder = folder
+        self._start = start
+        self.plane = start()
+
+    def restart(self) -> None:
+        """
+        End the server, and start it once more.
+        """
+        self.plane.close()
+        self.plane = self._start()
+
+    def deploy(
+        self,
+        name: str,
+        *,
+        key: str | None = None,
+        auth_mode: int = wire.PRIVATE,
+        function: Callable[..., None] | None = None,
+        change: Callable[[RegisterApplicationRequest], None] = lambda _: None,
+        **machine: Any,
+    ) -> None:
+        """
+        Deploy the application under *name*.
+        """
+        request = RegisterApplicationRequest(
+            application_name=name, auth_mode=auth_mode, termination_grace_period_seconds=0
+        )
+        fill(request, function or make_application(str(self.folder)))
+        settings = {"keep_alive": 300, "max_concurrency": 1, **machine}
+        for field, value in settings.items():
+            setattr(request.machine_requirements, field, value)
+        change(request)
+        for message in self.plane.stream("RegisterApplication", request, key=key):
+            if message.HasField("result"):
+                return
+        raise AssertionError("There is no result.")
+
+    def run(
+        self,
+        function: Callable[[], Any],
+        *,
+        key: str | None = None,
+        change: Callable[[HostedRun], Any] = lambda _: None,
+        keep_alive: int = 60,
+    ) -> Any:
+        """
+        Run a function, and return what it returns.
+        """
+        request = HostedRun(application_name=function.__name__)
+        fill(request, function)
+        request.machine_requirements.keep_alive = keep_alive
+        change(request)
+        last = [*self.plane.stream("Run", request, key=key)][-1]
+        assert last.status.state == HostedRunStatus.SUCCESS, last
+        assert not last.return_value.was_it_raised, last.return_value.stringized_traceback
+        return cloudpickle.loads(last.return_value.definition)
+
+    def client(self, door: str = "queue", key: str | None = None) -> httpx.Client:
+        """
+        Return a client of a gateway, with the key of the owner where no other is given.
+        """
+        shown = self.plane.key if key is None else key
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self.plane.plane.ports[door]}",
+            headers={"Authorization": f"Key {shown}"} if shown else {},
+            timeout=PATIENCE,
+            trust_env=False,
+        )
+
+    def submit(
+        self, path: str, told: Any = None, *, key: str | None = None, **headers: str
+    ) -> str:
+        """
+        Submit a request of the owner, and return its id.
+        """
+        shown = {name.replace("_", "-"): value for name, value in headers.items()}
+        with self.client(key=key) as client:
+            answer = client.post(f"/owner/{path}", json=told or {}, headers=shown)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["request_id"])
+
+    def status(self, name: str, request: str) -> httpx.Response:
+        """
+        Return what is told of a request to the application *name*.
+        """
+        with self.client() as client:
+            return client.get(f"/owner/{name}/requests/{request}/status")
+
+    def finish(self, name: str, request: str) -> httpx.Response:
+        """
+        Wait until a request is answered, and return its answer.
+        """
+        self.settle(lambda: self.status(name, request).status_code == 200)
+        with self.client() as client:
+            return client.get(f"/owner/{name}/requests/{request}")
+
+    def find(self, request: str) -> Any:
+        """
+        Return a request as it is kept.
+        """
+        return self.plane.run(self.plane.plane.queue.requests.find(request))
+
+    def begin(self, name: str, request: str) -> None:
+        """
+        Wait until a request is with a runner.
+        """
+        self.settle(lambda: self.status(name, request).json()["status"] == "IN_PROGRESS")
+
+    def open(self, gate: str) -> None:
+        """
+        Let go on what is held at *gate*.
+        """
+        (self.folder / gate).touch()
+
+    def order(self) -> list[str]:
+        """
+        Return the path and the name of each request that has reached the application.
+        """
+        return (self.folder / "order").read_text().splitlines()
+
+    @staticmethod
+    def settle(check: Callable[[], Any]) -> None:
+        """
+        Wait until *check* is true.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while not check():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

@@ -1,0 +1,193 @@
+"""
+Payloads: the secrets, the files and the directory that runners get.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+from isolate_proto import SetSecretRequest
+from isolate_proto import controller_pb2 as wire
+
+
+@pytest.fixture(scope="module")
+def secrets(stage):
+    """
+    Secrets of two environments.
+    """
+    stage.plane.call("CreateEnvironment", wire.CreateEnvironmentRequest(name="dev"))
+    for name, value, environment in (
+        ("SECRET_A", "main a", "main"),
+        ("SECRET_B", "main b", "main"),
+        ("SECRET_A", "dev a", "dev"),
+    ):
+        request = SetSecretRequest(
+            name=name, value=value, environment_name=environment, default_exposed=True
+        )
+        stage.plane.call("SetSecret", request)
+
+
+def look() -> dict[str, str]:
+    """
+    Return the variables, and where it is run.
+    """
+    import os
+
+    return {**os.environ, "HERE": os.getcwd(), "PID": str(os.getpid())}
+
+
+def secrets_of(found: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in found.items() if name.startswith("SECRET_")}
+
+
+def send_file(stage, content: bytes, mode: int = 0o100644) -> str:
+    """
+    Upload a file of an application, and return its hash.
+    """
+    hash = hashlib.sha256(content + str(mode).encode()).hexdigest()
+    metadata = {"size": len(content), "mtime": "0", "mode": mode, "hash": hash}
+    metadata = {name: str(value) for name, value in metadata.items()}
+    url = f"/files/app/multipart/{hash}"
+    with stage.plane.client() as client:
+        upload = client.post(f"{url}/initiate", json=metadata).json()["upload_id"]
+        part = client.put(f"{url}/{upload}/1", files={"file_upload": content}).json()
+        told = {"parts": [part], "metadata": metadata}
+        assert client.post(f"{url}/{upload}/complete", json=told).status_code == 200
+    return hash
+
+
+def test_secrets_are_given_to_the_runners_named(stage, secrets):
+    """
+    A runner has the secrets of its environment that its registration names, all of them
+    where it names none, and an empty list is none at all.
+    """
+
+    def named(*names: str, environment: str = ""):
+        def change(request):
+            request.secrets.names.extend(names)
+            request.secrets.SetInParent()
+            request.environment_name = environment
+
+        return change
+
+    def in_dev(request):
+        request.environment_name = "dev"
+
+    expected = {"SECRET_A": "main a", "SECRET_B": "main b"}
+    for name, change, path, found in (
+        ("all", lambda _: None, "all", expected),
+        ("one", named("SECRET_B"), "one", {"SECRET_B": "main b"}),
+        ("none", named(), "none", {}),
+        ("staged", in_dev, "staged--dev", {"SECRET_A": "dev a"}),
+    ):
+        stage.deploy(name, change=change, keep_alive=0)
+        with stage.client("run") as client:
+            answer = client.post(f"/owner/{path}/look", json={}).json()
+        assert secrets_of(answer["variables"]) == found, name
+
+
+def test_a_warm_runner_has_the_secrets_of_no_other_call(stage, secrets):
+    """
+    Calls that ask for other secrets, or in another environment, share no runner.
+    """
+
+    def named(*names: str):
+        return lambda request: request.secrets.names.extend(names)
+
+    def in_dev(request):
+        request.environment_name = "dev"
+
+    found = [
+        stage.run(look, change=change)
+        for change in (named("SECRET_A"), named("SECRET_B"), in_dev, named("SECRET_A"))
+    ]
+    assert [secrets_of(each) for each in found] == [
+        {"SECRET_A": "main a"},
+        {"SECRET_B": "main b"},
+        {"SECRET_A": "dev a"},
+        {"SECRET_A": "main a"},
+    ]
+    assert found[0]["PID"] == found[3]["PID"]
+
+
+def test_files_of_an_application(stage):
+    """
+    The files of an application lie where its runner is, with their modes; they are the
+    runner's own, and go with it.
+    """
+    tool = send_file(stage, b"#!/bin/sh\necho told\n", 0o100755)
+    text = send_file(stage, b"words")
+
+    def change(request):
+        request.files.add(hash=tool, relative_path="bin/tool")
+        request.files.add(hash=text, relative_path="text.txt")
+
+    stage.deploy("filed", change=change)
+    with stage.client("run") as client:
+        folder = client.post("/owner/filed/look", json={}).json()["directory"]
+    assert (Path(folder) / "text.txt").read_bytes() == b"words"
+    assert stat.S_IMODE((Path(folder) / "bin/tool").stat().st_mode) == 0o755
+    stage.plane.call("DeleteAlias", wire.DeleteAliasRequest(alias="filed"))
+    stage.settle(lambda: not Path(folder).exists())
+
+
+def test_files_of_a_function(stage):
+    """
+    A warm runner is called again where the files are the same, and another one is
+    started where they are not.
+    """
+
+    def read() -> list[str]:
+        import os
+
+        with open("text.txt") as file:
+            return [file.read(), str(os.getpid())]
+
+    def with_file(content: bytes):
+        hash = send_file(stage, content)
+        return lambda request: request.files.add(hash=hash, relative_path="text.txt")
+
+    first, second = with_file(b"first"), with_file(b"second")
+    found = [stage.run(read, change=change) for change in (first, first, second)]
+    assert [text for text, _ in found] == ["first", "first", "second"]
+    assert found[0][1] == found[1][1] != found[2][1]
+
+
+def test_data_outlives_runners(stage):
+    """
+    What the runners of an account leave in the directory that a variable names is there
+    for its other runners, and for nobody else's.
+    """
+
+    def leave() -> str:
+        import os
+
+        with open(os.path.join(os.environ["FAL_CORE_DATA"], "models", "weights"), "a") as file:
+            file.write("kept")
+            return file.name
+
+    def mounted(request):
+        request.data_mounts.append("/data/models")
+
+    place = stage.run(leave, change=mounted, keep_alive=0)
+    stage.deploy("data", change=mounted)
+    stage.restart()
+    with stage.client("run") as client:
+        told = client.post("/owner/data/look", json={}).json()["variables"]
+    assert place == f"{told['FAL_CORE_DATA']}/models/weights"
+    with open(place) as file:
+        assert file.read() == "kept"
+    other = stage.run(look, key=stage.plane.add_user("other"))
+    assert other["FAL_CORE_DATA"] != told["FAL_CORE_DATA"]
+
+
+@pytest.mark.parametrize("mount", ["/", "/etc", "data", "/data/../etc", "/database", ""])
+def test_directories_that_no_data_is_in(stage, mount):
+    """
+    What is mounted is ``/data``, or lies in it.
+    """
+    with pytest.raises(Exception, match="/data"):
+        stage.run(look, change=lambda request: request.data_mounts.append(mount))
