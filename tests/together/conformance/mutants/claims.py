@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from fal_core.calls import Call
+from mutants.serving import is_service
 from mutants.wrappers import Broken
 
 
@@ -42,7 +43,7 @@ class IgnoresStartupTimeout(Broken):
     """Waits for ever until a worker is ready, but not for services."""
 
     def change(self, call: Call) -> Call:
-        if call.gateway.serve:
+        if is_service(call):
             return call
         options = attrs.evolve(call.host_options, startup_timeout=None)
         return attrs.evolve(call, host_options=options)

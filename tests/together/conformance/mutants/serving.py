@@ -152,7 +152,7 @@ class WaitsForEver(Broken):
     """Never gives a service up."""
 
     def change(self, call: Call) -> Call:
-        if not call.gateway.serve:
+        if not is_service(call):
             return call
         options = attrs.evolve(call.host_options, startup_timeout=None)
         return attrs.evolve(call, host_options=options)
