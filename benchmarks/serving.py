@@ -190,6 +190,9 @@ def _batches(measure: str, seconds: float) -> Figure:
             *peers,
         ),
         goals=tuple(Goal(against=peer.name, at_least=rate) for peer in peers),
+        # A worker of LitServe's that has nothing to do keeps looking for it, on the core
+        # that the others are measured on.
+        fresh=True,
     )
 
 
