@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +143,19 @@ def test_a_supervisor_that_was_killed_is_told(launch, tmp_path: Path):
     assert (status.ended, status.end) == (True, "failed")
     assert status.error.startswith("WorkerLost: ")
     assert "supervisor" in status.error
+
+
+@pytest.mark.faults
+def test_a_supervisor_ends_where_nothing_can_be_written(launch, tmp_path: Path):
+    """
+    Work whose directory was removed ends as any other, and its supervisor with it.
+    """
+    reference, pid = launch(20)
+    supervisor = supervisor_of(tmp_path, reference)
+    shutil.rmtree(tmp_path / "cache" / "executions" / reference)
+
+    assert wait_until(lambda: not is_alive(pid), 20)
+    assert wait_until(lambda: not is_alive(supervisor), 20)
 
 
 def give() -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -97,21 +98,24 @@ class Supervisor:
                 self._left -= 1
                 self._over.set()
                 return
-            self._write_status(ended=True, **_how(self._outcome, event))
+            self._update_status(ended=True, **_how(self._outcome, event))
         elif isinstance(event, State):
-            self._write_status(phase=event.name)
+            self._update_status(phase=event.name)
         elif not isinstance(event, Log):
             # What was seen of it is not taken back: it is not begun again after that.
             self._seen = True
             if isinstance(event, Outcome):
                 self._outcome = event
-        with self._lock:
-            record = self._journal.append(event)
-            for follower in list(self._followers):
-                self._pass_on(follower, record)
-        if isinstance(event, Exited):
-            self._ended.set()
-            self._over.set()
+        try:
+            with self._lock:
+                record = self._journal.append(event)
+                for follower in list(self._followers):
+                    self._pass_on(follower, record)
+        finally:
+            # Also where nothing can be written any more.
+            if isinstance(event, Exited):
+                self._ended.set()
+                self._over.set()
 
     def _pass_on(self, follower: socket.socket, record: bytes) -> None:
         try:
@@ -175,6 +179,16 @@ class Supervisor:
         new = self._directory / "status.json.new"
         new.write_text(json.dumps(self._status))
         new.rename(self._directory / "status.json")
+
+    def _update_status(self, **changes: Any) -> None:
+        """
+        Write what has changed. Where the disk is full, or the directory was removed
+        meanwhile, the work itself goes on, and ends.
+        """
+        try:
+            self._write_status(**changes)
+        except OSError as error:
+            print(f"The status was not written: {error}", file=sys.stderr, flush=True)
 
 
 def _how(outcome: Outcome | None, exited: Exited) -> dict[str, str]:
