@@ -5,6 +5,7 @@ The code blocks of the documentation are tests; those of one page are one progra
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import sys
 import traceback
@@ -15,6 +16,12 @@ import pytest
 
 #: Seconds from the end of the tests to that of their process.
 ENDING = 60
+
+# The laws are tested by runs inside of tests, each with a copy of this module. The
+# variable has the process whose run is the outermost.
+_VARIABLE = "FAL_CORE_TESTS_OF"
+_is_outermost = os.environ.get(_VARIABLE) != str(os.getpid())
+os.environ[_VARIABLE] = str(os.getpid())
 
 
 def pytest_configure() -> None:
@@ -27,8 +34,10 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure() -> None:
     """
-    Have a process that does not end say where it is, and end.
+    Have a process that does not end after its last test say where it is, and end.
     """
+    if not _is_outermost:
+        return
     faulthandler.dump_traceback_later(ENDING, exit=True, file=sys.__stderr__ or 2)
 
 

@@ -3,6 +3,7 @@ A bare proxy of aiohttp: what passing requests on costs at least in Python.
 """
 
 import argparse
+from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import web
@@ -28,7 +29,7 @@ def make(target: str) -> web.Application:
             told = {k: v for k, v in answer.headers.items() if k.lower() not in _SKIPPED}
             return web.Response(body=body, status=answer.status, headers=told)
 
-    async def connect(app: web.Application):  # type: ignore[no-untyped-def]
+    async def connect(app: web.Application) -> AsyncIterator[None]:
         app["session"] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         yield
         await app["session"].close()

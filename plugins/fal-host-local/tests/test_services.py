@@ -20,7 +20,8 @@ import pytest
 from fal_core import Cancelled, OptionError, PortTaken, StartupTimeout, WorkerLost, function
 from fal_core.environments import Command
 from fal_core.testing.processes import is_alive, wait_until
-from fal_host_local import LocalHost, namespaces, ports
+from fal_core_worker import networks, ports
+from fal_host_local import LocalHost, namespaces
 
 PATIENCE = 30.0
 
@@ -389,13 +390,13 @@ def without_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     A machine where ``pasta`` is not installed.
     """
     monkeypatch.setenv("PATH", "/nowhere")
-    namespaces.missing.cache_clear()
+    networks.missing.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def _forget_what_is_missing() -> Iterator[None]:
     yield
-    namespaces.missing.cache_clear()
+    networks.missing.cache_clear()
 
 
 @pytest.mark.usefixtures("without_namespaces")
@@ -427,9 +428,9 @@ def test_a_port_that_another_process_has_is_told_with_its_command(host: LocalHos
 
 
 needs_namespaces = pytest.mark.skipif(
-    namespaces.missing() != "", reason="pasta or user namespaces are missing"
+    networks.missing() != "", reason="pasta or user namespaces are missing"
 )
-namespaces.missing.cache_clear()
+networks.missing.cache_clear()
 
 
 @needs_namespaces

@@ -199,7 +199,8 @@ def settle() -> Callable[[Callable[[], Any]], None]:
     """
     Wait until something is true.
     """
-    return holding.settle  # type: ignore[no-any-return]
+    wait: Callable[[Callable[[], Any]], None] = holding.settle
+    return wait
 
 
 @pytest.fixture(scope="module")

@@ -102,9 +102,9 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
         assert port is not None
         await serve_at(port)
 
-    chosen: Any = serve if port is None else serve_own
-    chosen._run_on_main_thread = True
-    return chosen  # type: ignore[no-any-return]
+    chosen: Callable[..., Any] = serve if port is None else serve_own
+    vars(chosen)["_run_on_main_thread"] = True
+    return chosen
 
 
 def make_plain_server(port: int) -> Callable[[], None]:

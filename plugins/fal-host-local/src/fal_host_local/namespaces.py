@@ -11,9 +11,6 @@ import attrs
 
 from fal_core.environments import Command
 from fal_core_worker import networks
-from fal_core_worker.networks import missing
-
-__all__ = ["isolated", "missing"]
 
 
 def isolated(command: Command, *, outer: int, inner: int) -> Command:

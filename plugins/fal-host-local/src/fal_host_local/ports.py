@@ -8,9 +8,7 @@ import os
 
 from fal_core.errors import PortTaken
 from fal_core_worker.networks import missing
-from fal_core_worker.ports import claim, free_port, holder, is_free, listens
-
-__all__ = ["Place", "find_place", "free_port", "is_free", "listens"]
+from fal_core_worker.ports import claim, free_port, holder, is_free
 
 
 class Place:

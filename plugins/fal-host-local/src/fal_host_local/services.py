@@ -15,8 +15,9 @@ from fal_core.events import Event, Exited, Ready, Sink, State
 from fal_core.hosts import Execution
 from fal_core.readers import get_reader
 from fal_core_worker.frames import Frame
+from fal_core_worker.ports import listens
 from fal_host_local.pools import Pool
-from fal_host_local.ports import Place, find_place, listens
+from fal_host_local.ports import Place, find_place
 from fal_host_local.readiness import HealthCheck, Watch
 
 #: Seconds that a server of ours has to say itself that its setup took too long.
