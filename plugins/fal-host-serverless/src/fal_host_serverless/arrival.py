@@ -22,7 +22,7 @@ OUTCOME = "fal-core outcome 1"
 KEPT = "fal_core_arrival_kept"
 #: Keeps sources that were compiled, by their texts.
 COMPILED = "fal_core_compiled"
-#: A variable by which an agent says that it reads what was printed by itself.
+#: A variable with the process of an agent that reads what was printed by itself.
 READS = "FAL_CORE_AGENT"
 #: How many functions an agent keeps open.
 SLOTS = 64
@@ -278,7 +278,9 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
     execute(parts["printing"], space)
     printed = None
     if parts["marked"]:
-        printed = space["Printed"](runner.owner, waits=READS not in os.environ)
+        printed = space["Printed"](
+            runner.owner, waits=os.environ.get(READS) != str(os.getpid())
+        )
     if printed is not None:
         runner.output = printed.output
         runner.mark = printed.mark

@@ -67,7 +67,7 @@ def run(token: str, paths: Sequence[str]) -> None:
     """
     sys.path.extend(path for path in paths if path not in sys.path)
     # What calls print is read here before they are answered; none has to wait for that.
-    os.environ[READS] = "1"
+    os.environ[READS] = str(os.getpid())
     loop = asyncio.new_event_loop()
     desk = Desk(token)
     services.run(desk.run(), loop, desk.drain)
