@@ -18,7 +18,18 @@ WORKER = ROOT / "src" / "fal_core_worker"
 #: From the bottom up. A module imports from the rows under its own alone.
 LAYERS: tuple[tuple[str, ...], ...] = (
     # Values and small tools that stand alone.
-    ("errors", "machines", "checks", "routes", "annotations", "caches", "caching", "logs"),
+    (
+        "annotations",
+        "caches",
+        "caching",
+        "checks",
+        "digests",
+        "errors",
+        "logs",
+        "machines",
+        "reprs",
+        "routes",
+    ),
     ("bounds",),
     (
         "aio",

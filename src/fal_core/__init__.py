@@ -37,12 +37,12 @@ from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hooks import API_VERSION, hookimpl
 from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
 from fal_core.options import Gateway, HostOptions, Options, merge_basic_config
-from fal_core.routes import RouteSignature
 
 if TYPE_CHECKING:
     from fal_core.attaching import attach
     from fal_core.caching import cached
     from fal_core.dependencies import find_missing_dependencies
+    from fal_core.routes import RouteSignature
     from fal_core.spawns import SpawnInfo
 
 __all__ = [
@@ -92,6 +92,7 @@ __all__ = [
 
 # Imported on first use: the rest of the package starts without them.
 _LAZY = {
+    "RouteSignature": "fal_core.routes",
     "SpawnInfo": "fal_core.spawns",
     "attach": "fal_core.attaching",
     "cached": "fal_core.caching",

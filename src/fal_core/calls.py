@@ -10,6 +10,7 @@ import attrs
 
 from fal_core.environments import Environment
 from fal_core.options import Gateway, HostOptions, Lifetime
+from fal_core.reprs import show_fields
 from fal_core_worker.seals import Sealed, dump_plain
 
 ENVELOPE_VERSION = 1
@@ -33,6 +34,8 @@ class SealedFunction:
         refusal: Why *portable* is None, as a sentence; empty where it is not.
     """
 
+    __repr__ = show_fields
+
     digest: str
     native: Sealed
     portable: Sealed | None = None
@@ -49,6 +52,8 @@ class SourceArchive:
 
         data: A zip file.
     """
+
+    __repr__ = show_fields
 
     digest: str
     data: bytes = attrs.field(repr=lambda data: f"<{len(data)} bytes>")
@@ -82,6 +87,8 @@ class Call:
 
         traceparent: W3C trace context of the caller.
     """
+
+    __repr__ = show_fields
 
     id: str
     name: str

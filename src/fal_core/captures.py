@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from fal_core.imports import MAIN
+from fal_core.reprs import show_fields
 
 _ABSENT = object()
 
@@ -31,6 +32,8 @@ class Captures:
 
         functions: The functions, with their code, defaults and keyword defaults.
     """
+
+    __repr__ = show_fields
 
     names: tuple[Name, ...]
     cells: tuple[tuple[CellType, Any], ...]

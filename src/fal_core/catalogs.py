@@ -15,6 +15,7 @@ from fal_core.environments import Environment
 from fal_core.errors import PluginError, UnknownNameError
 from fal_core.hosts import Host
 from fal_core.loaders import Claim, PluginDescription, Role
+from fal_core.reprs import show_fields
 
 #: The hosts and kinds of environment that the documentation names, and the extra of
 #: fal-core that brings each. An extra is suggested only where fal-core has it.
@@ -59,6 +60,8 @@ class Plugins:
 
         has_observers: Whether any sees calls; where none does, none need be told.
     """
+
+    __repr__ = show_fields
 
     hosts: Mapping[str, type[Host[..., Any]]]
     environments: Mapping[str, type[Environment]]

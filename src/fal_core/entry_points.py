@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
+from fal_core.reprs import show_fields
+
 GROUP = "fal_core"
 ALLOWED_VARIABLE = "FAL_CORE_PLUGINS"
 DENIED_VARIABLE = "FAL_CORE_PLUGINS_DENY"
@@ -36,6 +38,8 @@ class EntryPoint:
         distribution: The name of the distribution. Empty for a plugin that was
             registered by hand.
     """
+
+    __repr__ = show_fields
 
     name: str
     value: str

@@ -4,7 +4,6 @@ Environments: where a function's imports come from.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,9 @@ from threading import Event
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
+
+from fal_core.digests import digest
+from fal_core.reprs import show_fields
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,6 +36,8 @@ class Command:
         stop_argv: A command that ends the process where a signal would not
             reach it, as in a container. None where a signal does.
     """
+
+    __repr__ = show_fields
 
     argv: tuple[str, ...]
     variables: Mapping[str, str] = attrs.field(factory=dict)
@@ -134,6 +138,8 @@ class LocalInterpreter(Interpreter):
     A Python of this machine, started by its path.
     """
 
+    __repr__ = show_fields
+
     executable: str
     python_version: str | None = None
 
@@ -156,12 +162,14 @@ class CurrentEnvironment(Environment):
     The environment that the launching Python runs in; nothing is built.
     """
 
+    __repr__ = show_fields
+
     kind: ClassVar[str] = "current"
 
     @property
     def key(self) -> str:
         text = f"current\0{sys.executable}\0{sys.prefix}\0{sys.version}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest(text.encode())
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"

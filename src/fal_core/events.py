@@ -13,6 +13,7 @@ from typing import Literal
 import attrs
 
 from fal_core.errors import HostError
+from fal_core.reprs import show_fields
 from fal_core_worker.seals import Sealed
 
 Level = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "STDOUT", "STDERR"]
@@ -25,6 +26,8 @@ class State:
     """
     The phase that the call has entered.
     """
+
+    __repr__ = show_fields
 
     name: Phase
 
@@ -56,6 +59,8 @@ class Log:
             host may as well.
     """
 
+    __repr__ = show_fields
+
     message: str
     level: Level = "STDOUT"
     source: Source = "USER"
@@ -79,6 +84,8 @@ class Item:
         count: How many there are.
     """
 
+    __repr__ = show_fields
+
     sealed: Sealed
     first: int = 0
     count: int = 1
@@ -93,6 +100,8 @@ class Started:
     may have run are never run again unasked.
     """
 
+    __repr__ = show_fields
+
     count: int
 
 
@@ -102,6 +111,8 @@ class Returned:
     The items of a batch from *first* on were handed back and will not be started.
     """
 
+    __repr__ = show_fields
+
     first: int
 
 
@@ -110,6 +121,8 @@ class Ready:
     """
     The service can be reached at *urls*; ``run`` is the one to call.
     """
+
+    __repr__ = show_fields
 
     urls: Mapping[str, str]
 
@@ -122,6 +135,8 @@ class HomeCall:
     The launching process answers it through :meth:`Execution.send`.
     """
 
+    __repr__ = show_fields
+
     number: int
     sealed: Sealed
 
@@ -133,6 +148,8 @@ class Outcome:
 
     For a batch and a stream it comes after the last item, and holds None.
     """
+
+    __repr__ = show_fields
 
     sealed: Sealed
     raised: bool = False
@@ -150,6 +167,8 @@ class Exited:
 
         reason: Why there is no outcome. None where there is one.
     """
+
+    __repr__ = show_fields
 
     code: int | None = None
     signal: int | None = None

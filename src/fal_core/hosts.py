@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Pr
 import attrs
 
 from fal_core.errors import UnsupportedError
-from fal_core.options import HostOptions, Options
+from fal_core.options import Gateway, HostOptions, Options
+from fal_core.reprs import show_fields
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fal_core.calls import AuthMode, Call
+    from fal_core.environments import Environment
     from fal_core.events import Event, Phase, Sink
     from fal_core.spawns import SpawnInfo
     from fal_core_worker.frames import Frame
@@ -67,6 +69,8 @@ class Capabilities:
 
         detach: Work can outlive the process that launched it.
     """
+
+    __repr__ = show_fields
 
     kinds: frozenset[str] | None = None
     python_versions: tuple[str, ...] | None = None
@@ -162,6 +166,8 @@ class ExecutionStatus:
 
         error: The error of a host that failed, as its class and its sentence.
     """
+
+    __repr__ = show_fields
 
     reference: str
     name: str
@@ -297,12 +303,19 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         in ``Exited``. It is called from many threads.
         """
 
-    def expect(self) -> None:
+    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
         """
-        Be told that a first call is about to come, while it is prepared.
+        Be told that a first call is about to come, while its function is sealed.
 
         What takes a while to start may be started meanwhile. It returns at once, and
         raises nothing: the call tells what is wrong.
+
+        Arguments:
+            environment: The one that the call will have.
+
+            options: Those that the call will have.
+
+            gateway: How the function will be reached, if it is a service.
         """
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:

@@ -12,6 +12,7 @@ from fal_core.annotations import option_names
 from fal_core.catalogs import Plugins
 from fal_core.errors import OptionError, UnknownOptionError, WrongKindError
 from fal_core.options import Gateway, HostOptions
+from fal_core.reprs import show_fields
 
 #: What kinds know whose plugin may not be installed, so that the error can say more
 #: of their options than that they are unknown.
@@ -48,6 +49,8 @@ class KnownOptions:
         environments: The options of each kind, those documented kinds included
             that are not installed.
     """
+
+    __repr__ = show_fields
 
     plugins: Plugins
     host: Mapping[str, type[HostOptions]]

@@ -75,8 +75,8 @@ class Launcher:
             if isinstance(func, Server):
                 modules = (*modules, *func.packages)
                 self.environment = extend_environment(self.environment, func)
-        if not self.gateway.serve and self.policy.lifetime == "attached":
-            self.host.expect()
+        if self.policy.lifetime == "attached":
+            self.host.expect(self.environment, self.host_options, self.gateway)
         # They bring cloudpickle, which takes as long as a process takes to start.
         from fal_core.sealing import open_value, seal_arguments, seal_function, stub_reducers
 

@@ -15,6 +15,7 @@ from fal_core import contracts, hooks
 from fal_core.annotations import option_types
 from fal_core.entry_points import EntryPoint
 from fal_core.errors import PluginError
+from fal_core.reprs import show_fields
 
 Role = Literal["host", "kind of environment"]
 
@@ -45,6 +46,8 @@ class PluginDescription:
         problem: What is wrong with it, as a sentence; empty where all is well.
     """
 
+    __repr__ = show_fields
+
     entry: EntryPoint
     hosts: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
@@ -64,6 +67,8 @@ class Loader:
 
         offered: What broken plugins would have provided, where that is known.
     """
+
+    __repr__ = show_fields
 
     manager: pluggy.PluginManager = attrs.field(init=False)
     loaded: list[PluginDescription] = attrs.field(factory=list)

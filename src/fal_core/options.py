@@ -11,6 +11,7 @@ from typing import Any, Literal
 import attrs
 
 from fal_core.bounds import at_least, between, more_than
+from fal_core.reprs import show_fields
 
 #: The port of a served function inside its own network.
 SERVE_PORT = 8080
@@ -90,6 +91,8 @@ class HostOptions:
         retry_config: How requests are retried.
     """
 
+    __repr__ = show_fields
+
     machine_type: str | tuple[str, ...] | None = None
     machine_types: tuple[str, ...] | None = None
     num_gpus: int | None = attrs.field(default=None, validator=at_least(0))
@@ -138,6 +141,8 @@ class Gateway:
         exposed_port: The port that a function with a server of its own listens on.
     """
 
+    __repr__ = show_fields
+
     serve: bool = False
     exposed_port: int | None = attrs.field(default=None, validator=between(0, LAST_PORT))
 
@@ -154,6 +159,8 @@ class Options:
 
         gateway: Options of the gateway.
     """
+
+    __repr__ = show_fields
 
     host: dict[str, Any] = attrs.field(factory=dict)
     environment: dict[str, Any] = attrs.field(factory=dict)

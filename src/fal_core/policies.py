@@ -12,6 +12,7 @@ import attrs
 from fal_core.bounds import at_least, more_than, seconds
 from fal_core.errors import OptionTypeError, UnknownOptionError
 from fal_core.options import Lifetime, OnUnsupported
+from fal_core.reprs import show_fields
 
 
 def _exceptions(value: Any) -> Any:
@@ -57,6 +58,8 @@ class Policy:
         lifetime: ``"detached"`` lets spawned calls outlive this process, on
             hosts that can.
     """
+
+    __repr__ = show_fields
 
     timeout: float | None = attrs.field(default=None, validator=seconds(more_than(0)))
     retries: int = attrs.field(default=0, validator=at_least(0))

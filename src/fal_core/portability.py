@@ -20,7 +20,8 @@ from fal_core.imports import is_standard_path
 from fal_core.models import is_model, reduce_model
 from fal_core.refusals import NotPortable
 from fal_core_worker import classes, portable
-from fal_core_worker.pickling import Pickler, fill_function
+from fal_core_worker.making import fill_function
+from fal_core_worker.pickling import Pickler
 from fal_core_worker.portable import (
     Place,
     Unit,

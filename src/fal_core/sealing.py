@@ -4,7 +4,6 @@ Sealing: functions once, arguments each time; and the only place that opens.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,9 @@ import attrs
 
 from fal_core.calls import SealedFunction, SourceArchive
 from fal_core.captures import Captures, Name, annotated_classes
+from fal_core.digests import blake2b
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
+from fal_core.reprs import show_fields
 from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed, dump_plain
 
@@ -46,6 +47,8 @@ class FunctionSeal:
 
         captures: What the function referred to, as it was then.
     """
+
+    __repr__ = show_fields
 
     name: str
     sealed: SealedFunction
@@ -243,7 +246,7 @@ def open_error(sealed: Sealed, seal: FunctionSeal) -> BaseException:
 
 
 def _digest(sealed: Sealed) -> str:
-    digest = hashlib.blake2b(sealed.data, digest_size=20)
+    digest = blake2b(sealed.data, digest_size=20)
     for buffer in sealed.buffers:
         digest.update(buffer)
     return digest.hexdigest()

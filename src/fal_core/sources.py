@@ -5,7 +5,6 @@ Source that travels beside a function: its local modules, and the worker itself.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -14,8 +13,10 @@ from typing import Any, Literal
 import attrs
 
 from fal_core.calls import SourceArchive
+from fal_core.digests import blake2b, digest
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.imports import code_imports, file_imports, find_module, is_installed
+from fal_core.reprs import show_fields
 from fal_core_worker.archives import cache_root
 from fal_core_worker.services import Server
 
@@ -34,6 +35,8 @@ class Travel:
 
         why: A sentence.
     """
+
+    __repr__ = show_fields
 
     module: str
     how: Literal["value", "source", "reference"]
@@ -243,16 +246,16 @@ def _kept_archive(contents: Mapping[str, bytes]) -> SourceArchive:
 
     Making one takes longer than all else that a new process does for its first call.
     """
-    key = hashlib.blake2b(digest_size=20)
+    key = blake2b(digest_size=20)
     for name, content in contents.items():
         key.update(f"{name}\0{len(content)}\0".encode() + content)
     path = os.path.join(cache_root(), "archives", key.hexdigest())
     try:
         with open(path, "rb") as file:
-            digest, data = file.read(40).decode("latin-1"), file.read()
+            told, data = file.read(40).decode("latin-1"), file.read()
         # After a loss of power a file may be there without its contents.
-        if hashlib.blake2b(data, digest_size=20).hexdigest() == digest:
-            return SourceArchive(digest, data)
+        if digest(data) == told:
+            return SourceArchive(told, data)
     except OSError:
         pass
     archive = _archive(contents)
@@ -281,4 +284,4 @@ def _archive(contents: Mapping[str, bytes]) -> SourceArchive:
             # Compressed, a worker fits into a socket that nobody reads yet.
             archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 1)
     data = buffer.getvalue()
-    return SourceArchive(hashlib.blake2b(data, digest_size=20).hexdigest(), data)
+    return SourceArchive(digest(data), data)

@@ -27,6 +27,7 @@ from fal_core.events import LogSink, Sink, State
 from fal_core.executions import WorkerExecution
 from fal_core.hosts import Driver
 from fal_core.readers import get_reader
+from fal_core.reprs import show_fields
 from fal_core_worker import frames
 from fal_core_worker.bootstrap import ARGUMENTS, preamble
 from fal_core_worker.frames import Frame
@@ -48,6 +49,8 @@ class Arenas:
 
         page: A mapped page where the worker counts the items it has started.
     """
+
+    __repr__ = show_fields
 
     inbound: Any
     outbound: Any

@@ -9,34 +9,18 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
 from cloudpickle import cloudpickle
 
-from fal_core_worker.loading import OPENING
+from fal_core_worker.loading import collect_class
 from fal_core_worker.origins import publish
 
 _unfinished: set[str] = set()
-_collected: list[set[type]] = []
 
 Reduced = tuple[Any, ...]
-
-
-@contextmanager
-def collected_classes() -> Iterator[set[type]]:
-    """
-    Hold :data:`OPENING`, and collect the classes that are met by value meanwhile.
-    """
-    classes: set[type] = set()
-    with OPENING:
-        _collected.append(classes)
-        try:
-            yield classes
-        finally:
-            _collected.pop()
 
 
 def identity(cls: type) -> str:
@@ -123,8 +107,7 @@ def make_class(constructor: Callable[..., type], arguments: tuple[Any, ...]) -> 
     if cls is None:
         cls = constructor(*arguments)
         _unfinished.add(name)
-    for classes in _collected:
-        classes.add(cls)
+    collect_class(cls)
     return cls
 
 

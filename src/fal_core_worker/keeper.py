@@ -7,16 +7,19 @@ it ends, the keeper ends every worker with all it has started, and then itself.
 
 A request is a marshalled tuple behind its length, with the descriptors that the
 worker inherits beside it; an answer is three numbers, see :data:`ANSWER`.
+
+No worker can be started before the keeper has been, so it imports what it cannot do
+without: ``signal`` and ``array`` of the standard library take twice as long as the
+interpreter itself.
 """
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]
 import _socket
-import array
 import marshal
 import os
 import select
-import signal
 import struct
 import time
 
@@ -32,6 +35,7 @@ START = 1
 KILL = 2
 
 LENGTH = struct.Struct("<I")
+_DESCRIPTOR = struct.Struct("i")
 MOST_DESCRIPTORS = 8
 
 #: Seconds that workers have to end of their own accord when their client is gone.
@@ -72,20 +76,21 @@ class Keeper:
         """
         Take one request; return False when the client is gone.
         """
-        size = array.array("i").itemsize * MOST_DESCRIPTORS
+        room = _socket.CMSG_SPACE(_DESCRIPTOR.size * MOST_DESCRIPTORS)
         try:
-            data, ancillary, _, _ = self._control.recvmsg(LENGTH.size, _socket.CMSG_SPACE(size))
+            data, ancillary, _, _ = self._control.recvmsg(LENGTH.size, room)
         except OSError:
             return False
         if not data:
             return False
-        descriptors = array.array("i")
+        descriptors = []
         for _, _, received in ancillary:
-            descriptors.frombytes(received[: len(received) // 4 * 4])
+            whole = len(received) // _DESCRIPTOR.size * _DESCRIPTOR.size
+            descriptors += [number for (number,) in _DESCRIPTOR.iter_unpack(received[:whole])]
         data = self._read(LENGTH.size - len(data), data)
         request = marshal.loads(self._read(LENGTH.unpack(data)[0]))
         if request[0] == START:
-            self._start(request, list(descriptors))
+            self._start(request, descriptors)
         elif request[0] == KILL:
             self._kill(request[1])
         for descriptor in descriptors:

@@ -8,7 +8,8 @@ import io
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fal_core_worker.raised import MissingModule, SealingError
@@ -16,6 +17,30 @@ from fal_core_worker.seals import PREFIX_SIZE, PYTHON, Sealed
 
 # Held while code is opened, so that no thread sees a class half made.
 OPENING = threading.RLock()
+
+_collected: list[set[type]] = []
+
+
+@contextmanager
+def collected_classes() -> Iterator[set[type]]:
+    """
+    Hold :data:`OPENING`, and collect the classes that are met by value meanwhile.
+    """
+    classes: set[type] = set()
+    with OPENING:
+        _collected.append(classes)
+        try:
+            yield classes
+        finally:
+            _collected.pop()
+
+
+def collect_class(cls: type) -> None:
+    """
+    Note *cls*, which is met by value, for whoever collects.
+    """
+    for classes in _collected:
+        classes.add(cls)
 
 
 class ForeignUnpickler(pickle.Unpickler):

@@ -11,11 +11,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 from fal_core_worker import frames, nested, origins
 from fal_core_worker.arenas import InboundArena, OutboundArena
 from fal_core_worker.handovers import Main
+from fal_core_worker.making import SealersFinder
 from fal_core_worker.outputs import Output
 from fal_core_worker.runners import Runner
 from fal_core_worker.serial import SerialRunner
@@ -38,15 +40,15 @@ def main(path: str, configuration: bytes) -> None:
     output.install()
     origins.install()
     sys.modules["__main__"] = Main("__main__")
-    # The sealer's own cloudpickle opens, whatever the environment has.
-    import cloudpickle  # noqa: F401
-
+    sys.meta_path.insert(0, SealersFinder(path))
     sys.path.remove(path)
     sys.path.append(path)
     hello = {
         "pid": os.getpid(),
         "python": tuple(sys.version_info[:3]),
         "executable": sys.executable,
+        # On one machine all processes have one such clock.
+        "at": time.monotonic(),
     }
     stream.send(frames.HELLO, data=marshal.dumps(hello, 2))
     if settings.get("multiplex", 1) > 1:

@@ -37,9 +37,9 @@ def open_function(
 
         SealingError: There is no form for this Python, or it does not open.
     """
-    from fal_core_worker.classes import collected_classes
     from fal_core_worker.functions import open_native, open_portable
     from fal_core_worker.handovers import keep
+    from fal_core_worker.loading import collected_classes
     from fal_core_worker.origins import collected_names
 
     with collected_classes() as classes, collected_names() as names:

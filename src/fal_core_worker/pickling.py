@@ -16,7 +16,14 @@ from typing import Any, ClassVar
 from cloudpickle import cloudpickle
 
 from fal_core_worker.classes import reduce_to_identity, reduce_to_value
-from fal_core_worker.origins import is_origin, publish
+from fal_core_worker.making import (
+    fill_function,
+    find_builtin_type,
+    import_module,
+    make_cell,
+    make_function,
+)
+from fal_core_worker.origins import is_origin
 from fal_core_worker.raised import SealingError, reduce_error
 from fal_core_worker.seals import (
     CODE_PREFIX,
@@ -44,14 +51,6 @@ def only_main(module: str) -> bool:
     Tell whether objects of *module* travel by value where nothing else is known.
     """
     return module in _MAIN or is_origin(module)
-
-
-def fill_function(function: types.FunctionType, state: Any) -> None:
-    """
-    Fill a function that was just made, and answer for it under its name.
-    """
-    cloudpickle._function_setstate(function, state)
-    publish(function)
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -136,7 +135,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         Reduce a class: by reference, by identity or by value.
         """
         if cls in _BUILTIN_TYPES or not self.travels_by_value(cls):
-            return cloudpickle._class_reduce(cls) if cls in _BUILTIN_TYPES else NotImplemented
+            return _reduce_builtin(cls) if cls in _BUILTIN_TYPES else NotImplemented
         if cls in self.known:
             return reduce_to_identity(cls)
         # A class is written for one Python even where it has no methods.
@@ -148,8 +147,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """
         Reduce a function that travels by value.
         """
-        made = self._dynamic_function_reduce(function)
-        return (*made[:5], fill_function)
+        _, arguments, state, *_ = self._dynamic_function_reduce(function)
+        return make_function, arguments, state, None, None, fill_function
 
     def reduce_code(self, code: types.CodeType) -> Any:
         """
@@ -159,6 +158,16 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         make, arguments = cloudpickle._code_reduce(code)
         position = arguments.index("<dynamic-code>")
         return make, (*arguments[:position], code.co_filename, *arguments[position + 1 :])
+
+    def _reduce_cell(self, cell: types.CellType) -> Any:
+        try:
+            return make_cell, (cell.cell_contents,)
+        except ValueError:
+            return make_cell, ()
+
+    def _reduce_module(self, module: types.ModuleType) -> Any:
+        make, *rest = cloudpickle._module_reduce(module)
+        return (import_module if make is cloudpickle.subimport else make, *rest)
 
     def _reduce_type_variable(self, variable: Any) -> Any:
         if not self.travels_by_value(variable, name=variable.__name__):
@@ -190,6 +199,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     special: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
         types.CodeType: reduce_code,
+        types.CellType: _reduce_cell,
+        types.ModuleType: _reduce_module,
         typing.TypeVar: _reduce_type_variable,
         typing.ParamSpec: _reduce_type_variable,
         typing.ForwardRef: _reduce_forward,
@@ -198,6 +209,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         type(functools.lru_cache(len)): _reduce_cached,
         functools.cached_property: _reduce_cached_property,
     }
+
+
+def _reduce_builtin(cls: type) -> Any:
+    make, arguments = cloudpickle._class_reduce(cls)
+    return find_builtin_type if make is cloudpickle._builtin_type else make, arguments
 
 
 def dump(pickler: Pickler, value: Any) -> Sealed:

@@ -9,7 +9,6 @@ bases, its message and its attributes, of which a stand-in is made elsewhere.
 from __future__ import annotations
 
 import sys
-import traceback
 import types
 from collections.abc import Callable
 from typing import Any
@@ -92,6 +91,8 @@ def format_traceback(error: BaseException) -> str:
     """
     Return the traceback of *error* as text, from the user's first frame on.
     """
+    import traceback
+
     trace = error.__traceback__
     while trace is not None and _is_ours(trace.tb_frame):
         trace = trace.tb_next

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from fal_core import Cancelled, HostClosed, OptionError, Timeout, function
+from fal_core import (
+    Cancelled,
+    FalSerializationError,
+    Gateway,
+    HostClosed,
+    HostOptions,
+    OptionError,
+    Timeout,
+    function,
+)
+from fal_core.environments import CurrentEnvironment
 from fal_core.testing.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
@@ -400,15 +410,56 @@ def test_a_local_host_takes_no_address():
         function("current", host="local://elsewhere")
 
 
-def test_what_starts_workers_is_there_before_the_first_call(host):
+def test_an_expected_call_finds_its_worker_started(host):
     """
-    A call that is expected finds its keeper started, and it is the one that is used.
+    The worker is started once, and it is the one that runs the call.
     """
-    host.expect()
-    keeper = parent_of(function("current", host=host)(get_pid)())
-    host.expect()
+    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
+    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
+    assert host.worker_count == 1
 
-    assert parent_of(function("current", host=host)(get_pid)()) == keeper
+    pid = function("current", host=host)(get_pid)()
+
+    assert host.worker_count == 1
+    assert function("current", host=host)(get_pid)() == pid
+
+
+def test_a_function_that_cannot_travel_costs_no_worker_for_long(host):
+    """
+    A worker whose call never comes ends as any other that is idle.
+    """
+    isolated = function("current", host=host, keep_alive=0.2)(lambda: lock)
+    lock = threading.Lock()
+
+    with pytest.raises(FalSerializationError):
+        isolated()
+
+    assert wait_until(lambda: not host.worker_count, 5)
+
+
+def test_a_worker_that_ended_before_its_call_is_replaced(host):
+    """
+    A call whose expected worker was killed meanwhile runs in another.
+    """
+    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
+    (pool,) = host._pools.values()
+    (worker,) = pool._workers
+    worker.kill()
+    time.sleep(0.2)
+
+    assert function("current", host=host)(get_pid)() > 0
+
+
+def test_the_start_of_a_worker_is_timed_by_itself(host):
+    """
+    That its hello is read late, at the first call, does not count.
+    """
+    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
+    time.sleep(1.5)
+    function("current", host=host)(get_pid)()
+
+    (pool,) = host._pools.values()
+    assert next(iter(pool._starts)) < 1.4
 
 
 def test_a_closed_host_expects_nothing(host):
@@ -416,7 +467,7 @@ def test_a_closed_host_expects_nothing(host):
     A host that was closed tells it at the call, and starts nothing.
     """
     host.close()
-    host.expect()
+    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
 
     with pytest.raises(HostClosed):
         function("current", host=host)(get_pid)()

@@ -15,6 +15,7 @@ from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError
 from fal_core.events import LogSink
 from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.reprs import show_fields
 from fal_env_virtualenv.credentials import mask
 from fal_env_virtualenv.pythons import check_version
 from fal_env_virtualenv.requirements import Layers, absolute
@@ -68,6 +69,8 @@ class Virtualenv(Environment):
 
         tags: Words that keep this environment apart from equal ones.
     """
+
+    __repr__ = show_fields
 
     kind: ClassVar[str] = "virtualenv"
 

@@ -4,11 +4,11 @@ What requirements refer to on this machine: files, and projects.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 
+from fal_core import digests
 from fal_env_virtualenv.requirements import Form, Requirement, normalise_name
 
 #: What is beside the sources of a project without being one.
@@ -103,7 +103,7 @@ def file_digest(path: str) -> str:
         known = _digests.get(path)
         if known is None or known[0] != stamp:
             with open(path, "rb") as stream:
-                known = (stamp, hashlib.sha256(stream.read()).hexdigest())
+                known = (stamp, digests.digest(stream.read(), 32))
             _digests[path] = known
     except OSError:
         return "unreadable"
@@ -112,7 +112,7 @@ def file_digest(path: str) -> str:
 
 def _directory_digest(path: str, names: Iterable[str]) -> str:
     listed = sorted((name, file_digest(os.path.join(path, name))) for name in names)
-    return hashlib.sha256(repr(listed).encode()).hexdigest()
+    return digests.digest(repr(listed).encode(), 32)
 
 
 def _metadata_files(path: str) -> Iterator[str]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 import re
 
 # Someone's name alone is a name over ssh, and mostly a token over http.
-_PASSWORD = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)([^/@\s:]*):([^/@\s]*)@")
-_TOKEN = re.compile(r"((?:[a-z]+\+)?https?://)([^/@\s]+)@")
-_QUERY = re.compile(
-    r"([?&#](?:[a-z_-]*(?:token|secret|signature|password)|sig|auth|key|api[-_]key)=)([^&#\s]+)",
-    re.IGNORECASE,
+_PASSWORD = r"([a-zA-Z][a-zA-Z0-9+.-]*://)([^/@\s:]*):([^/@\s]*)@"
+_TOKEN = r"((?:[a-z]+\+)?https?://)([^/@\s]+)@"
+_QUERY = (
+    r"(?i)([?&#](?:[a-z_-]*(?:token|secret|signature|password)|sig|auth|key|api[-_]key)=)"
+    r"([^&#\s]+)"
 )
 
 
@@ -19,11 +19,7 @@ def mask(text: str) -> str:
     """
     Return *text* with the credentials of its addresses as asterisks.
     """
-    if "://" not in text:
-        return text
-    text = _PASSWORD.sub(r"\1***@", text)
-    text = _TOKEN.sub(r"\1***@", text)
-    return _QUERY.sub(r"\1***", text)
+    return _replaced(text, r"\1***@", r"\1***")
 
 
 def without(text: str) -> str:
@@ -32,8 +28,11 @@ def without(text: str) -> str:
 
     Unlike what :func:`mask` returns, it is still an address.
     """
+    return _replaced(text, r"\1", r"\1")
+
+
+def _replaced(text: str, user: str, value: str) -> str:
     if "://" not in text:
         return text
-    text = _PASSWORD.sub(r"\1", text)
-    text = _TOKEN.sub(r"\1", text)
-    return _QUERY.sub(r"\1", text)
+    text = re.sub(_TOKEN, user, re.sub(_PASSWORD, user, text))
+    return re.sub(_QUERY, value, text)

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from fal_core.reprs import show_fields
 from fal_env_virtualenv import credentials
 
 _DEFAULT = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
@@ -34,7 +35,7 @@ _CHOICES = (
     "UV_NO_BUILD",
     "UV_NO_CONFIG",
 )
-_TOLD = re.compile(r"^--index-url (\S+)$", re.MULTILINE)
+_TOLD = r"(?m)^--index-url (\S+)$"
 
 # What well-kept indexes say of their answers. Those that say nothing would be
 # asked, and their files fetched, again for each environment; and uv takes rules
@@ -60,6 +61,8 @@ class Indexes:
 
         configuration: The user's and the system's ``uv.toml``, those there are.
     """
+
+    __repr__ = show_fields
 
     default: str | None
     variables: dict[str, str | None] = attrs.field(repr=False)
@@ -154,7 +157,7 @@ def _default_of_uv(root: str) -> str | None:
     arguments = ("--emit-index-url", "--no-header", "--offline", "--no-config", "--quiet")
     python = ("--python", sys.executable)
     code, output = ask([executable, "pip", "compile", *arguments, *python, "-"])
-    told = _TOLD.search(output)
+    told = re.search(_TOLD, output)
     if code != 0 or told is None:
         return None
     write_atomically(path, json.dumps({"stamp": stamp, "default": told[1]}))

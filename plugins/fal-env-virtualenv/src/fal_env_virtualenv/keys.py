@@ -4,11 +4,11 @@ Keys of environments: what makes one environment another.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from fal_core.digests import digest
 from fal_env_virtualenv import contents, credentials
 from fal_env_virtualenv.indexes import find_indexes, platform_name
 from fal_env_virtualenv.pythons import find_python
@@ -36,7 +36,7 @@ def environment_key(environment: Virtualenv) -> str:
         environment.tags,
         list(_contents(environment)),
     )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return digest(repr(parts).encode(), 32)
 
 
 def _contents(environment: Virtualenv) -> Iterator[str]:

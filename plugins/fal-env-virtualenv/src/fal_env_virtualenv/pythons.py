@@ -13,8 +13,9 @@ from typing import Any
 import attrs
 
 from fal_core.errors import OptionError, UnknownNameError
+from fal_core.reprs import show_fields
 
-_VERSION = re.compile(r"3(\.\d+){0,2}t?")
+_VERSION = r"3(\.\d+){0,2}t?"
 _PROBE = (
     "import sys; print(getattr(sys, '_base_executable', None) or sys.executable,"
     "'.'.join(map(str, sys.version_info[:3])), sys.implementation.name,"
@@ -38,6 +39,8 @@ class Python:
 
         abiflags: ``t`` where it runs without the global lock.
     """
+
+    __repr__ = show_fields
 
     executable: str
     version: str
@@ -68,7 +71,7 @@ def check_version(version: str) -> None:
     Raises:
         OptionError: It is not.
     """
-    if _VERSION.fullmatch(version.strip()) is None:
+    if re.fullmatch(_VERSION, version.strip()) is None:
         raise OptionError(
             "Option 'python_version' must be a version of Python 3, as in '3.11', "
             f"not {version!r}."

@@ -16,7 +16,6 @@ A record outlives its directory: what is lost is built again from its pins.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from typing import Any
@@ -24,7 +23,9 @@ from typing import Any
 import attrs
 
 from fal_core.caches import cache_root
+from fal_core.digests import digest
 from fal_core.environments import LocalInterpreter
+from fal_core.reprs import show_fields
 from fal_env_virtualenv import files
 from fal_env_virtualenv.pythons import Python
 
@@ -58,6 +59,8 @@ class Record:
         created: Seconds since the epoch.
     """
 
+    __repr__ = show_fields
+
     key: str
     requirements: tuple[tuple[str, ...], ...]
     python: Python
@@ -74,7 +77,7 @@ class Record:
         Names the directory of the environment.
         """
         text = json.dumps(attrs.asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return digest(text.encode(), 16)
 
     @property
     def path(self) -> str:

@@ -21,6 +21,7 @@ from typing import Literal
 import attrs
 
 from fal_core.errors import OptionError, OptionTypeError
+from fal_core.reprs import show_fields
 
 Form = Literal["index", "address", "path", "editable", "file"]
 Layers = tuple[tuple[str, ...], ...]
@@ -29,12 +30,11 @@ _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _EXTRAS = rf"\[\s*(?:{_NAME}(?:\s*,\s*{_NAME})*)?\s*\]"
 _VERSION = r"(?:~=|===|==|!=|<=|>=|<|>)\s*[A-Za-z0-9.*+!_-]+"
 _VERSIONS = rf"{_VERSION}(?:\s*,\s*{_VERSION})*\s*,?"
-_INDEX = re.compile(
-    rf"({_NAME})\s*(?:{_EXTRAS})?\s*(?:{_VERSIONS}|\(\s*{_VERSIONS}\s*\))?\s*(?:;\s*\S.*)?"
-)
-_ADDRESS = re.compile(rf"(?:({_NAME})\s*(?:{_EXTRAS})?\s*@\s*)?([a-z][a-z0-9+.-]*:\S.*)")
-_FLAG = re.compile(r"(-r|--requirements?|-e|--editable)(?:\s+|=|(?<=-[re])(?=\S))(\S.*)")
-_EXTRAS_BEHIND = re.compile(rf"(.*?)\s*({_EXTRAS})")
+# They are compiled where they are used: it takes as long as what they do.
+_INDEX = rf"({_NAME})\s*(?:{_EXTRAS})?\s*(?:{_VERSIONS}|\(\s*{_VERSIONS}\s*\))?\s*(?:;\s*\S.*)?"
+_ADDRESS = rf"(?:({_NAME})\s*(?:{_EXTRAS})?\s*@\s*)?([a-z][a-z0-9+.-]*:\S.*)"
+_FLAG = r"(-r|--requirements?|-e|--editable)(?:\s+|=|(?<=-[re])(?=\S))(\S.*)"
+_EXTRAS_BEHIND = rf"(.*?)\s*({_EXTRAS})"
 _DISTRIBUTIONS = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
 
 
@@ -50,6 +50,8 @@ class Requirement:
 
         path: The file or directory it refers to, without extras.
     """
+
+    __repr__ = show_fields
 
     text: str
     form: Form
@@ -86,11 +88,11 @@ def parse(entry: str) -> Requirement:
         raise OptionError(f"Requirement {entry!r} must be one line that is not empty.")
     if text.startswith("-"):
         return _flagged(text)
-    if (address := _ADDRESS.fullmatch(text)) is not None:
+    if ":" in text and (address := re.fullmatch(_ADDRESS, text)) is not None:
         return _addressed(text, *address.groups())
     if _looks_like_path(text):
         return _local(text, editable=False)
-    if (index := _INDEX.fullmatch(text)) is not None:
+    if (index := re.fullmatch(_INDEX, text)) is not None:
         return Requirement(text=text, form="index", name=normalise_name(index[1]))
     hint = " Write '==' for one version." if re.search(r"[^=<>!~]=[^=]", text) else ""
     raise OptionError(
@@ -108,7 +110,7 @@ def _after_name(text: str) -> str:
 
 
 def _flagged(text: str) -> Requirement:
-    flag = _FLAG.fullmatch(text)
+    flag = re.fullmatch(_FLAG, text)
     if flag is None:
         raise OptionError(
             f"Requirement {text!r} is a flag. Those that can be used here are '-r FILE' and "
@@ -153,7 +155,7 @@ def _local(text: str, *, editable: bool) -> Requirement:
     if text.endswith((".txt", "pyproject.toml")) and not editable:
         return _requirements_file(text)
     plain, extras = text, ""
-    if (match := _EXTRAS_BEHIND.fullmatch(text)) is not None:
+    if (match := re.fullmatch(_EXTRAS_BEHIND, text)) is not None:
         plain, extras = match.groups()
     path = _existing(plain, text)
     if editable and not os.path.isdir(path):

@@ -15,11 +15,12 @@ from typing import Any, ClassVar
 
 import attrs
 
-from fal_core.calls import Call
-from fal_core.environments import Interpreter
+from fal_core.calls import Call, SealedFunction
+from fal_core.environments import Environment, Interpreter
 from fal_core.errors import HostClosed, HostError
 from fal_core.events import Log, Sink
 from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
+from fal_core.options import Gateway, HostOptions
 from fal_core.printing import print_log
 from fal_core.workers import ARGUMENTS, Arenas, Worker
 from fal_core_worker.arenas import InboundArena, OutboundArena
@@ -82,11 +83,16 @@ class LocalHost(Host[..., Any]):
             return launch_detached(call, sink)
         if call.gateway.serve or call.gateway.exposed_port is not None:
             return self._launch_service(call, sink)
-        return self._find_pool(call).launch(call, sink)
+        pool = self._find_pool(call.environment, call.host_options, call.setup)
+        return pool.launch(call, sink)
 
-    def expect(self) -> None:
+    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
+        # Services have workers of their own, and a setup is not known before it is sealed.
+        shares = not gateway.serve and gateway.exposed_port is None
         try:
             self._find_keeper()
+            if shares and options.setup_function is None:
+                self._find_pool(environment, options, None).expect()
         except (OSError, HostError):
             # The call finds out as well, and tells.
             pass
@@ -136,16 +142,17 @@ class LocalHost(Host[..., Any]):
         self._keeper = None
         self._closed = False
 
-    def _find_pool(self, call: Call) -> Pool:
+    def _find_pool(
+        self, environment: Environment, options: HostOptions, setup: SealedFunction | None
+    ) -> Pool:
         # The typed options of one function are one object for all its calls.
-        recent = self._recent.get((id(call.environment), id(call.host_options)))
+        recent = self._recent.get((id(environment), id(options)))
         if recent is not None:
             return recent[2]
-        options = call.host_options
         key = (
-            call.environment.kind,
-            call.environment.key,
-            getattr(call.environment, "force", None),
+            environment.kind,
+            environment.key,
+            getattr(environment, "force", None),
             options.max_concurrency,
             options.min_concurrency,
             options.max_multiplexing,
@@ -154,7 +161,7 @@ class LocalHost(Host[..., Any]):
             options.startup_timeout,
             options.machine_type,
             options.secrets,
-            call.setup and call.setup.digest,
+            setup and setup.digest,
         )
         with self._lock:
             if self._closed:
@@ -162,12 +169,16 @@ class LocalHost(Host[..., Any]):
             pool = self._pools.get(key)
             if pool is None:
                 pool = self._pools[key] = Pool(
-                    call, self._start_worker, processors(), _print_build_log
+                    environment,
+                    options,
+                    self._start_worker,
+                    processors(),
+                    _print_build_log,
+                    has_setup=setup is not None,
                 )
             if len(self._recent) > 256:
                 self._recent.clear()
-            ids = (id(call.environment), id(call.host_options))
-            self._recent[ids] = (call.environment, call.host_options, pool)
+            self._recent[id(environment), id(options)] = (environment, options, pool)
         return pool
 
     def _launch_service(self, call: Call, sink: Sink) -> Execution:
@@ -184,7 +195,12 @@ class LocalHost(Host[..., Any]):
             keep_alive=0,
         )
         pool = Pool(
-            attrs.evolve(call, host_options=options), self._start_worker, 1, _print_build_log
+            call.environment,
+            options,
+            self._start_worker,
+            1,
+            _print_build_log,
+            has_setup=call.setup is not None,
         )
         pool.shares_memory = False
         key = ("service", call.id)
@@ -247,6 +263,10 @@ class LocalHost(Host[..., Any]):
             pool.worker_ended(worker)
             return pool.startups.error(worker) or error
 
+        def ready() -> None:
+            assert worker.hello is not None
+            pool.worker_ready(worker, worker.hello["at"] - began)
+
         descriptor = ours.detach()
         worker = Worker(
             descriptor,
@@ -256,7 +276,7 @@ class LocalHost(Host[..., Any]):
             log=_print_build_log,
             idle=pool.worker_idle,
             away=pool.call_away,
-            ready=lambda: pool.worker_ready(worker, time.monotonic() - began),
+            ready=ready,
             settings=settings,
             arenas=arenas,
         )

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fal_core.calls import Call
-from fal_core.environments import Interpreter
+from fal_core.environments import Environment, Interpreter
 from fal_core.errors import HostClosed, HostError
 from fal_core.events import Event, Log, Sink, State
 from fal_core.hosts import Execution
+from fal_core.options import HostOptions
 from fal_core.readers import get_reader
 from fal_core.workers import Worker
 from fal_host_local.pending import PendingExecution
@@ -41,11 +42,17 @@ class Pool:
     Workers that may run the same calls.
 
     Arguments:
-        call: Any of these calls; its options are those of all.
+        environment: The one of all these calls.
+
+        options: Those of all these calls.
 
         start: Starts a worker with an interpreter.
 
         count: How many workers there may be where no option says.
+
+        log: Is told what happens for no call that waits.
+
+        has_setup: Whether the functions have one.
 
     Attributes:
         shares_memory: Whether workers are started with memory that large values
@@ -63,13 +70,15 @@ class Pool:
 
     def __init__(
         self,
-        call: Call,
+        environment: Environment,
+        options: HostOptions,
         start: Callable[[Pool, Interpreter], Worker],
         count: int,
         log: Callable[[Event], None],
+        *,
+        has_setup: bool,
     ) -> None:
-        options = call.host_options
-        self.environment = call.environment
+        self.environment = environment
         self.options = options
         self.multiplex = max(1, options.max_multiplexing or 1)
         self._start = start
@@ -78,7 +87,7 @@ class Pool:
         self._keep_alive = KEEP_ALIVE if options.keep_alive is None else options.keep_alive
         self._patience = options.scaling_delay
         self._lock = threading.Lock()
-        self.startups = Startups(options.startup_timeout, has_setup=call.setup is not None)
+        self.startups = Startups(options.startup_timeout, has_setup=has_setup)
         self._idle: list[Worker] = []
         self._workers: dict[Worker, float] = {}
         self._away = 0
@@ -92,6 +101,18 @@ class Pool:
         self._log = log
 
     # -- calls -------------------------------------------------------------------
+
+    def expect(self) -> None:
+        """
+        Start the first worker for a call that is about to come.
+        """
+        if not self._keep_alive or not self.environment.is_built():
+            return
+        with self._lock:
+            if self._closed or self._workers or self._starting:
+                return
+            self._starting += 1
+        self._find_environment(threading.Event())
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         """
@@ -289,14 +310,19 @@ class Pool:
         if interpreter is not None:
             self._start_with(interpreter)
         elif self.environment.is_built() and not get_reader().is_current_thread():
-            self._build()
+            self._find_environment(_AllWithdrawn(self))
         else:
             threading.Thread(target=self._build, name="fal-core build", daemon=True).start()
 
     def _build(self) -> None:
         if not self.environment.is_built():
             self._report(State("building"))
-        cancelled = _AllWithdrawn(self)
+        self._find_environment(_AllWithdrawn(self))
+
+    def _find_environment(self, cancelled: threading.Event) -> None:
+        """
+        Start a worker with the environment's interpreter, which is built if need be.
+        """
         try:
             interpreter = self.environment.build(self._report, cancelled)
         except BaseException as error:

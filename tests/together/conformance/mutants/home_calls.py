@@ -49,7 +49,7 @@ class HidesErrorsAtHome(Broken):
 class LeavesNoRoom(LocalHost):
     """Counts workers that wait for a call at home among those at work."""
 
-    def _find_pool(self, call: Call) -> Any:
-        pool = super()._find_pool(call)
+    def _find_pool(self, *facts: Any) -> Any:
+        pool = super()._find_pool(*facts)
         pool.call_away = lambda change: None  # type: ignore[method-assign]
         return pool

@@ -43,9 +43,8 @@ class LeaksWorkers(Broken):
 class SharesWorkers(LocalHost):
     """Runs functions of any setup in the same workers."""
 
-    def _find_pool(self, call: Call) -> Any:
-        options = attrs.evolve(call.host_options, setup_function=None)
-        return super()._find_pool(attrs.evolve(call, setup=None, host_options=options))
+    def _find_pool(self, environment: Any, options: Any, setup: Any) -> Any:
+        return super()._find_pool(environment, attrs.evolve(options, setup_function=None), None)
 
 
 class RunsOneAtATime(Broken):

@@ -1,0 +1,24 @@
+"""
+How values are shown.
+
+attrs compiles a ``__repr__`` for each class, which is half of what making the class
+takes. One for all keeps the import short: ``__repr__ = show_fields`` in the class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+
+def show_fields(self: Any) -> str:
+    """
+    Show an instance of an attrs class as attrs would.
+    """
+    shown = []
+    for field in attrs.fields(type(self)):
+        if field.repr:
+            show = field.repr if callable(field.repr) else repr
+            shown.append(f"{field.name}={show(getattr(self, field.name))}")
+    return f"{type(self).__qualname__.rpartition('>.')[2]}({', '.join(shown)})"

@@ -1,0 +1,46 @@
+"""
+How values are shown.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from fal_core.reprs import show_fields
+
+
+@attrs.frozen
+class Shown:
+    __repr__ = show_fields
+
+    name: str
+    secret: str = attrs.field(default="s", repr=False)
+    masked: str = attrs.field(default="m", repr=lambda value: f"<{value}>")
+
+
+@attrs.frozen
+class ShownByAttrs:
+    name: str
+    secret: str = attrs.field(default="s", repr=False)
+    masked: str = attrs.field(default="m", repr=lambda value: f"<{value}>")
+
+
+def test_values_are_shown_as_attrs_shows_them():
+    """
+    Fields that are hidden stay hidden, and those shown in another way are.
+    """
+    assert repr(Shown("a")).replace("Shown", "ShownByAttrs") == repr(ShownByAttrs("a"))
+
+
+def test_a_class_inside_a_function_has_its_own_name_alone():
+    """
+    Where a class was made is not shown.
+    """
+
+    @attrs.frozen
+    class Inner:
+        __repr__ = show_fields
+
+        number: int
+
+    assert repr(Inner(1)) == "Inner(number=1)"
