@@ -18,6 +18,10 @@ from fal_core_worker.archives import cache_root
 #: The state of a socket that listens, as /proc has it.
 _LISTENS = "0A"
 
+#: The first port that is taken to be free for anybody, and how many are tried.
+_LOWEST = 20000
+_TRIES = 100
+
 
 def claim(port: int, name: str, reference: str) -> int | None:
     """
@@ -81,11 +85,31 @@ def is_free(port: int) -> bool:
 def free_port() -> int:
     """
     Return a port of this machine that nobody has.
+
+    It is none of those that the system gives to connections, and to whoever asks for
+    any: until it is used it might be given away again.
     """
+    first = _LOWEST
+    end = _first_given_away()
+    for _ in range(_TRIES if end > first else 0):
+        port = first + int.from_bytes(os.urandom(4), "little") % (end - first)
+        if is_free(port):
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        given: int = probe.getsockname()[1]
+        return given
+
+
+def _first_given_away() -> int:
+    """
+    Return the first port that the system gives away by itself; 0 where it does not say.
+    """
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", "rb") as file:
+            return int(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def listens(pid: int, port: int) -> bool:

@@ -443,7 +443,7 @@ def test_a_worker_that_ended_before_its_call_is_replaced(host):
     """
     host.expect(CurrentEnvironment(), HostOptions(), Gateway())
     (pool,) = host._pools.values()
-    (worker,) = pool._workers
+    (worker,) = pool._roster.workers
     worker.kill()
     time.sleep(0.2)
 

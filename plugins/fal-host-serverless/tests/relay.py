@@ -28,6 +28,7 @@ import isolate_proto
 from isolate.server import definitions
 
 from fal_core_worker import trees
+from fal_core_worker.ports import free_port
 
 #: Seconds that a server may take to start.
 PATIENCE = 60.0
@@ -80,16 +81,6 @@ def make_agent_environment(folder: Path, python: str) -> Path:
         env=variables,
     )
     return executable
-
-
-def free_port() -> int:
-    """
-    Return a port that nothing listens at.
-    """
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class IsolateServer:

@@ -19,6 +19,7 @@ from fal_core.cli.watching import Watched
 from fal_core.errors import Cancelled, FalCoreError
 from fal_core.functions import IsolatedFunction
 from fal_core.spawns import SpawnInfo
+from fal_core_worker.ports import free_port
 from fal_core_worker.raised import RemoteTraceback
 
 #: Seconds between two looks at the files and at the service.
@@ -142,7 +143,7 @@ def serve_again(target: str, host: str | None, port: int | None) -> None:
     else:
         if not is_service(function):
             raise click.UsageError("Option '--reload' is for services, and this is none.")
-        port = port or _free_port()
+        port = port or free_port()
         function = at_port(function if host is None else function.on(host), port)
         watched = Watched.of(function)
         try:
@@ -180,11 +181,3 @@ def _become(target: str, host: str | None, port: int | None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, arguments)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port

@@ -21,6 +21,7 @@ from fal_core.readers import get_reader
 from fal_core.workers import Worker
 from fal_host_local.pending import PendingExecution
 from fal_host_local.startups import Startups
+from fal_host_local.upkeep import Roster, Upkeep
 
 if TYPE_CHECKING:
     from fal_host_local.ports import Place
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 _FIRST_GUESS = 0.05
 
 KEEP_ALIVE = 10.0
-
-#: Seconds after which an idle worker's shared memory is given back.
-_TRIM_AFTER = 2.0
-
-#: Seconds after which what an idle worker still prints is listened for.
-_LISTEN_AFTER = 0.5
 
 
 class Pool:
@@ -88,15 +83,15 @@ class Pool:
         self._patience = options.scaling_delay
         self._lock = threading.Lock()
         self.startups = Startups(options.startup_timeout, has_setup=has_setup)
-        self._idle: list[Worker] = []
-        self._workers: dict[Worker, float] = {}
+        self._roster = Roster()
+        self._upkeep = Upkeep(
+            self._roster, self._lock, keep_alive=self._keep_alive, least=self._least
+        )
         self._away = 0
         self._waiting: deque[PendingExecution] = deque()
         self._starts: deque[float] = deque(maxlen=15)
         self._interpreter: Interpreter | None = None
         self._starting = 0
-        self._reaping = False
-        self._listening = False
         self._closed = False
         self._log = log
 
@@ -109,7 +104,7 @@ class Pool:
         if not self._keep_alive or not self.environment.is_built():
             return
         with self._lock:
-            if self._closed or self._workers or self._starting:
+            if self._closed or self._roster.workers or self._starting:
                 return
             self._starting += 1
         self._find_environment(threading.Event())
@@ -120,11 +115,11 @@ class Pool:
         """
         while True:
             with self._lock:
-                if not self._idle:
+                if not self._roster.idle:
                     pending = PendingExecution(self, call, sink)
                     self._waiting.append(pending)
                     break
-                worker = self._idle.pop()
+                worker = self._roster.idle.pop()
             try:
                 execution = worker.launch(call, sink)
             except ConnectionError:
@@ -140,35 +135,26 @@ class Pool:
         """
         Give *worker* the next call, or let it wait for one.
         """
-        reap = replaced = listen = False
         while True:
             with self._lock:
-                if worker not in self._workers:
+                if worker not in self._roster.workers:
                     return
                 if worker.stopped:
                     # It asked to be replaced.
-                    self._workers.pop(worker)
-                    self._idle = [other for other in self._idle if other is not worker]
+                    self._roster.remove(worker)
                     replaced = True
                     break
                 if not self._waiting:
-                    self._idle.append(worker)
-                    self._workers[worker] = time.monotonic()
-                    reap = not self._reaping
-                    self._reaping = True
-                    listen = not self._listening
-                    self._listening = True
+                    self._roster.rest(worker)
+                    replaced = False
                     break
                 pending = self._waiting.popleft()
             if pending.assign(worker):
                 return
-        if reap:
-            get_reader().after(self._keep_alive, self._reap)
-            get_reader().after(_TRIM_AFTER, self._trim)
-        if listen:
-            get_reader().after(_LISTEN_AFTER, self._listen)
         if replaced:
             self._grow()
+        else:
+            self._upkeep.begin()
 
     def worker_ready(self, worker: Worker, seconds: float) -> None:
         """
@@ -225,9 +211,8 @@ class Pool:
         with self._lock:
             self._closed = True
             waiting, self._waiting = list(self._waiting), deque()
-            workers = list(self._workers)
-            self._workers.clear()
-            self._idle.clear()
+            workers = list(self._roster.workers)
+            self._roster.clear()
         for pending in waiting:
             pending.refuse(HostClosed("local"))
         for worker in workers:
@@ -237,7 +222,7 @@ class Pool:
         """
         Let go of workers that belong to the process this one was forked from.
         """
-        for worker in self._workers:
+        for worker in self._roster.workers:
             worker.abandon()
         if self.place is not None:
             self.place.leave()
@@ -247,14 +232,15 @@ class Pool:
         """
         How many workers there are.
         """
-        return len(self._workers)
+        return len(self._roster.workers)
 
     @property
     def pids(self) -> list[int]:
         """
         The processes of workers that have said hello.
         """
-        return [worker.hello["pid"] for worker in list(self._workers) if worker.hello]
+        workers = list(self._roster.workers)
+        return [worker.hello["pid"] for worker in workers if worker.hello]
 
     # -- workers -----------------------------------------------------------------
 
@@ -265,7 +251,7 @@ class Pool:
         with self._lock:
             if not self._may_start():
                 return
-            patience = len(self._workers) + self._starting > self._away
+            patience = self.worker_count + self._starting > self._away
             if not patience:
                 self._starting += 1
         if patience:
@@ -277,7 +263,7 @@ class Pool:
         """
         Tell whether calls wait and there may be one more worker; under the lock.
         """
-        count = len(self._workers) + self._starting
+        count = self.worker_count + self._starting
         wanted = bool(self._waiting) or count < self._least
         return wanted and not self._closed and count < self._most + self._away
 
@@ -340,8 +326,8 @@ class Pool:
             return
         with self._lock:
             self._starting -= 1
-            self._workers[worker] = time.monotonic()
-            again = len(self._workers) + self._starting < self._least and not self._closed
+            self._roster.add(worker)
+            again = self.worker_count + self._starting < self._least and not self._closed
             self._starting += again
         self.startups.begin(worker)
         for _ in range(self.multiplex):
@@ -378,60 +364,7 @@ class Pool:
 
     def _forget(self, worker: Worker) -> None:
         with self._lock:
-            self._workers.pop(worker, None)
-            self._idle = [other for other in self._idle if other is not worker]
-
-    def _trim(self) -> None:
-        """
-        Give back the shared memory of workers that are idle.
-        """
-        until = time.monotonic() - _TRIM_AFTER + 0.001
-        with self._lock:
-            idle = [worker for worker in dict.fromkeys(self._idle) if not worker.executions]
-            resting = [worker for worker in idle if self._workers[worker] <= until]
-        left = [worker for worker in resting if worker.trim()]
-        if left or len(resting) < len(self._workers):
-            get_reader().after(_TRIM_AFTER, self._trim)
-
-    def _listen(self) -> None:
-        """
-        Hear what idle workers print, as threads that a function has left behind do.
-
-        The next call of a worker ends it: until then nobody reads its stream.
-        """
-        until = time.monotonic() - _LISTEN_AFTER + 0.001
-        with self._lock:
-            idle = [worker for worker in dict.fromkeys(self._idle) if not worker.executions]
-            resting = [worker for worker in idle if self._workers[worker] <= until]
-            self._listening = len(resting) < len(self._workers)
-            again = self._listening
-            for worker in resting:
-                worker.follow()
-        if again:
-            get_reader().after(_LISTEN_AFTER, self._listen)
-
-    def _reap(self) -> None:
-        """
-        Stop workers that have been idle for long, the one longest idle first.
-        """
-        now = time.monotonic()
-        stop: list[Worker] = []
-        with self._lock:
-            for worker in list(dict.fromkeys(self._idle)):
-                if worker.executions or len(self._workers) <= self._least:
-                    continue
-                if now - self._workers[worker] >= self._keep_alive - 0.001:
-                    stop.append(worker)
-                    del self._workers[worker]
-            self._idle = [worker for worker in self._idle if worker in self._workers]
-            left = [self._workers[worker] for worker in self._idle]
-            self._reaping = bool(left) and len(self._workers) > self._least
-            again = self._reaping
-        for worker in stop:
-            worker.stop()
-        if again:
-            due = min(left) + self._keep_alive - now
-            get_reader().after(max(0.01, due), self._reap)
+            self._roster.remove(worker)
 
 
 class _AllWithdrawn(threading.Event):

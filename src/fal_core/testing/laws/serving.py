@@ -5,7 +5,6 @@ Laws of services: functions that are reached from outside.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -20,6 +19,7 @@ from fal_core.testing.marks import Isolated, Marks
 from fal_core.testing.processes import wait_until
 from fal_core.testing.recorders import Recorder
 from fal_core.testing.requests import Answer, ask, is_reachable
+from fal_core_worker.ports import free_port
 
 
 @requires("serve")
@@ -230,7 +230,7 @@ def test_a_function_may_bring_its_own_server(
     """
     make, add = _make_serve(), marks.add
 
-    @isolated(exposed_port=_free_port())
+    @isolated(exposed_port=free_port())
     def serve(port: int) -> None:
         import time
 
@@ -256,7 +256,7 @@ def test_a_server_may_say_itself_when_it_is_ready(
     """
     make = _make_serve()
 
-    @isolated(exposed_port=_free_port(), health_check_config={"path": "/up", "method": "POST"})
+    @isolated(exposed_port=free_port(), health_check_config={"path": "/up", "method": "POST"})
     def serve(port: int) -> None:
         make(port, refuse=3)
 
@@ -275,7 +275,7 @@ def test_a_service_that_fails_to_start_raises_what_it_raised(
     Whoever waits for the url of a service gets the error that it failed to start with.
     """
 
-    @isolated(exposed_port=_free_port())
+    @isolated(exposed_port=free_port())
     def serve() -> None:
         raise LookupError("no model")
 
@@ -296,7 +296,7 @@ def test_a_service_that_never_starts_is_ended(
     """
     seconds = max(2.0, law_timeout / 10)
 
-    @isolated(exposed_port=_free_port(), startup_timeout=seconds)
+    @isolated(exposed_port=free_port(), startup_timeout=seconds)
     def serve() -> None:
         import time
 
@@ -328,12 +328,6 @@ def _wait_for_url(info: Any, waiting: Future[Any]) -> None:
         waiting.set_result(info.url)
     except BaseException as error:
         waiting.set_exception(error)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _make_serve() -> Any:

@@ -1,0 +1,51 @@
+"""
+Ports of this machine.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from fal_core_worker import ports
+
+
+def test_a_free_port_is_not_given_to_others():
+    """
+    What asks the system for any port never gets the one that was found free.
+    """
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if not given.exists():
+        pytest.skip("This system does not tell which ports it gives away.")
+    first, last = map(int, given.read_text().split())
+    if first <= 20000:
+        pytest.skip("This system gives away nearly all ports.")
+
+    found = {ports.free_port() for _ in range(50)}
+
+    assert len(found) > 1
+    assert not any(first <= port <= last for port in found)
+    assert all(ports.is_free(port) for port in found)
+
+
+def test_a_taken_port_is_not_found(monkeypatch):
+    """
+    A port that somebody listens at is passed over.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        monkeypatch.setattr(ports, "_LOWEST", taken)
+        monkeypatch.setattr(ports, "_first_given_away", lambda: taken + 1)
+
+        assert ports.free_port() != taken
+
+
+def test_where_all_ports_are_given_away_one_is_asked_for(monkeypatch):
+    """
+    Where nothing is kept for servers, the system gives a port.
+    """
+    monkeypatch.setattr(ports, "_first_given_away", lambda: 1024)
+
+    assert ports.is_free(ports.free_port())
