@@ -188,9 +188,9 @@ def websocket_protocol(**arguments: Any) -> asyncio.Protocol:
     """
     Return the protocol of one websocket; the first one imports what it needs.
     """
-    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+    from fal_serve.websocket_protocols import WebsocketProtocol
 
-    return WebSocketsSansIOProtocol(**arguments)
+    return WebsocketProtocol(**arguments)
 
 
 class Service:
