@@ -198,6 +198,8 @@ def _is_installed(requirement: str) -> bool:
 
     name = requirement_name(requirement)
     try:
-        return bool(name and distribution(name).version)
+        found = distribution(name) if name else None
     except PackageNotFoundError:
         return False
+    # A directory without its record is left over. To read its version takes a parser.
+    return found is not None and any(map(found.read_text, ("METADATA", "PKG-INFO")))

@@ -428,13 +428,13 @@ def test_a_function_that_cannot_travel_costs_no_worker_for_long(host):
     """
     A worker whose call never comes ends as any other that is idle.
     """
-    isolated = function("current", host=host, keep_alive=0.2)(lambda: lock)
+    isolated = function("current", host=host, keep_alive=0)(lambda: lock)
     lock = threading.Lock()
 
     with pytest.raises(FalSerializationError):
         isolated()
 
-    assert wait_until(lambda: not host.worker_count, 5)
+    assert wait_until(lambda: not host.worker_count, 10)
 
 
 def test_a_worker_that_ended_before_its_call_is_replaced(host):
@@ -460,6 +460,38 @@ def test_the_start_of_a_worker_is_timed_by_itself(host):
 
     (pool,) = host._pools.values()
     assert next(iter(pool._starts)) < 1.4
+
+
+def test_a_worker_without_keep_alive_waits_for_the_call_that_is_expected(host):
+    """
+    It ends after that call, as it would without having been expected.
+    """
+    options = HostOptions(keep_alive=0)
+    host.expect(CurrentEnvironment(), options, Gateway())
+    time.sleep(0.3)
+    assert host.worker_count == 1
+
+    assert function("current", host=host, keep_alive=0)(get_pid)() > 0
+
+    assert wait_until(lambda: not host.worker_count, 5)
+
+
+def test_a_service_that_is_expected_runs_in_the_worker_that_was_started(host):
+    """
+    Its worker is started once, and is the service's alone.
+    """
+    options, gateway = HostOptions(), Gateway(serve=True)
+    host.expect(CurrentEnvironment(), options, gateway)
+    assert host.worker_count == 1
+
+    assert function("current", host=host)(get_pid)() > 0
+    assert host.worker_count == 2
+    pool = host._take_expected(CurrentEnvironment(), options)
+
+    assert pool is not None
+    assert pool.worker_count == 1
+    assert host._take_expected(CurrentEnvironment(), options) is None
+    pool.close()
 
 
 def test_a_closed_host_expects_nothing(host):

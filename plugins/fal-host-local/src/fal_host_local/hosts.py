@@ -87,11 +87,14 @@ class LocalHost(Host[..., Any]):
         return pool.launch(call, sink)
 
     def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
-        # Services have workers of their own, and a setup is not known before it is sealed.
-        shares = not gateway.serve and gateway.exposed_port is None
         try:
             self._find_keeper()
-            if shares and options.setup_function is None:
+            if options.setup_function is not None:
+                # It decides which workers are used, and is not known before it is sealed.
+                return
+            if gateway.serve:
+                self._expect_service(environment, options)
+            elif gateway.exposed_port is None:
                 self._find_pool(environment, options, None).expect()
         except (OSError, HostError):
             # The call finds out as well, and tells.
@@ -139,6 +142,7 @@ class LocalHost(Host[..., Any]):
         self._lock = threading.Lock()
         self._pools: dict[tuple[Any, ...], Pool] = {}
         self._recent: dict[tuple[int, int], tuple[Any, Any, Pool]] = {}
+        self._expected: tuple[Environment, HostOptions, Pool] | None = None
         self._keeper = None
         self._closed = False
 
@@ -187,22 +191,13 @@ class LocalHost(Host[..., Any]):
         """
         from fal_host_local.services import ServiceExecution, find_place_of
 
-        options = attrs.evolve(
-            call.host_options,
-            max_concurrency=1,
-            min_concurrency=None,
-            max_multiplexing=None,
-            keep_alive=0,
-        )
-        pool = Pool(
-            call.environment,
-            options,
-            self._start_worker,
-            1,
-            _print_build_log,
-            has_setup=call.setup is not None,
-        )
-        pool.shares_memory = False
+        pool = None
+        if call.gateway.serve and call.setup is None:
+            pool = self._take_expected(call.environment, call.host_options)
+        if pool is None:
+            pool = self._make_service_pool(
+                call.environment, call.host_options, has_setup=call.setup is not None
+            )
         key = ("service", call.id)
         execution = ServiceExecution(call, sink, pool, lambda: self._pools.pop(key, None))
         with self._lock:
@@ -216,6 +211,50 @@ class LocalHost(Host[..., Any]):
             raise
         execution.start()
         return execution
+
+    def _make_service_pool(
+        self, environment: Environment, options: HostOptions, *, has_setup: bool
+    ) -> Pool:
+        own = attrs.evolve(
+            options,
+            max_concurrency=1,
+            min_concurrency=None,
+            max_multiplexing=None,
+            keep_alive=0,
+        )
+        pool = Pool(
+            environment,
+            own,
+            self._start_worker,
+            1,
+            _print_build_log,
+            has_setup=has_setup,
+        )
+        pool.shares_memory = False
+        return pool
+
+    def _expect_service(self, environment: Environment, options: HostOptions) -> None:
+        """
+        Start the worker of a service that is about to be launched.
+
+        It is the only one that is waited for; that of a service which never came ends
+        by itself.
+        """
+        pool = self._make_service_pool(environment, options, has_setup=False)
+        with self._lock:
+            if self._closed:
+                raise HostClosed(self.name)
+            self._expected = (environment, options, pool)
+            self._pools["service", "expected"] = pool
+        pool.expect()
+
+    def _take_expected(self, environment: Environment, options: HostOptions) -> Pool | None:
+        with self._lock:
+            expected = self._expected
+            if expected is None or (expected[0], expected[1]) != (environment, options):
+                return None
+            self._expected = None
+            return self._pools.pop(("service", "expected"), None)
 
     def _find_keeper(self) -> Keeper:
         with self._lock:

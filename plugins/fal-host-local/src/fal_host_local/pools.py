@@ -31,6 +31,9 @@ _FIRST_GUESS = 0.05
 
 KEEP_ALIVE = 10.0
 
+#: Seconds for which a worker that was started for a call to come waits for it.
+_EXPECTED = 5.0
+
 
 class Pool:
     """
@@ -93,6 +96,7 @@ class Pool:
         self._interpreter: Interpreter | None = None
         self._starting = 0
         self._closed = False
+        self._expecting = False
         self._log = log
 
     # -- calls -------------------------------------------------------------------
@@ -100,14 +104,23 @@ class Pool:
     def expect(self) -> None:
         """
         Start the first worker for a call that is about to come.
+
+        It waits for that call for some seconds, however short its ``keep_alive`` is.
         """
-        if not self._keep_alive or not self.environment.is_built():
+        if not self.environment.is_built():
             return
         with self._lock:
             if self._closed or self._roster.workers or self._starting:
                 return
             self._starting += 1
+            self._expecting = True
+        get_reader().after(_EXPECTED, self._expect_no_more)
         self._find_environment(threading.Event())
+
+    def _expect_no_more(self) -> None:
+        self._expecting = False
+        if self._roster.idle:
+            self._upkeep.begin()
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         """
@@ -120,6 +133,7 @@ class Pool:
                     self._waiting.append(pending)
                     break
                 worker = self._roster.idle.pop()
+                self._expecting = False
             try:
                 execution = worker.launch(call, sink)
             except ConnectionError:
@@ -153,7 +167,7 @@ class Pool:
                 return
         if replaced:
             self._grow()
-        else:
+        elif not self._expecting:
             self._upkeep.begin()
 
     def worker_ready(self, worker: Worker, seconds: float) -> None:
