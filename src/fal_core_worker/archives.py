@@ -28,6 +28,20 @@ def cache_root() -> str:
     return os.path.join(os.path.abspath(home), "fal-core")
 
 
+def find(digest: str) -> str | None:
+    """
+    Return where the modules of an archive are that was unpacked before, if it was.
+    """
+    for find_root in (cache_root, _temporary_root):
+        try:
+            path = os.path.join(find_root(), "sources", digest)
+        except OSError:
+            continue
+        if os.path.isdir(path):
+            return path
+    return None
+
+
 def unpack(digest: str, archive: bytes | memoryview) -> str:
     """
     Return where the modules of *archive* are found, unpacked unless they have been.
@@ -36,11 +50,13 @@ def unpack(digest: str, archive: bytes | memoryview) -> str:
     or else beside other temporary files. Where nothing can be written, they stay
     in memory.
     """
+    found = find(digest)
+    if found is not None:
+        return found
     for find_root in (cache_root, _temporary_root):
         try:
             path = os.path.join(find_root(), "sources", digest)
-            if not os.path.isdir(path):
-                _extract(archive, path)
+            _extract(archive, path)
             return path
         except OSError:
             pass

@@ -21,6 +21,7 @@ from fal_core.calls import Call
 from fal_core.errors import FalCoreError, FalSerializationError
 from fal_core.events import Log
 from fal_host_serverless import FalServerlessHost, arrival, envelopes, printing
+from fal_host_serverless.deliveries import Deliveries
 from fal_host_serverless.failures import RunFailedInside
 from fal_host_serverless.messages import Lines
 
@@ -64,6 +65,88 @@ def test_function_is_opened_once_in_an_agent(host: Any):
     first, second = count(), count()
     assert first[0] == second[0]
     assert (first[1], second[1]) == (1, 2)
+
+
+def sizes_sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """
+    Return a list that grows by the size of each function that is sent.
+    """
+    sizes: list[int] = []
+    seal = envelopes.seal
+
+    def measured(*args: Any, **kwargs: Any) -> bytes:
+        sealed = seal(*args, **kwargs)
+        sizes.append(len(sealed))
+        return sealed
+
+    monkeypatch.setattr(envelopes, "seal", measured)
+    return sizes
+
+
+def test_sources_travel_once(host: Any, monkeypatch: pytest.MonkeyPatch):
+    """
+    What a runner has already is not sent again with the next call.
+    """
+
+    @function("virtualenv", host=host)
+    def double(x: int) -> int:
+        return x * 2
+
+    sizes = sizes_sent(monkeypatch)
+    assert [double(1), double(2), double(3)] == [2, 4, 6]
+
+    whole, *lean = sizes
+    assert len(lean) == 2
+    assert all(size * 2 < whole for size in lean)
+
+
+def test_runner_that_lacks_sources_is_sent_them(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A call that left out what its runner lacks runs all the same, and once.
+    """
+    name = f"beside_{os.urandom(4).hex()}"
+    (tmp_path / f"{name}.py").write_text("ANSWER = 42\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    marks = tmp_path / "marks"
+    host = FalServerlessHost(address)
+
+    def answer(path: str) -> int:
+        with open(path, "a") as file:
+            file.write("run\n")
+        return int(__import__(name).ANSWER)
+
+    isolated = function("virtualenv", host=host, local_python_modules=[name])(answer)
+    # As if another runner had had it.
+    monkeypatch.setattr(host.deliveries, "may_be_lean", lambda call: not sizes)
+    sizes = sizes_sent(monkeypatch)
+
+    assert isolated(str(marks)) == 42
+
+    assert len(sizes) == 2
+    assert marks.read_text() == "run\n"
+
+
+def test_many_runners_are_sent_all_of_each_call(host: Any):
+    """
+    Where runners lack what others have again and again, nothing is left out any more.
+    """
+
+    @function("virtualenv", host=host)
+    def nothing() -> None: ...
+
+    deliveries = Deliveries()
+    call = nothing.make_launcher().call(((), {}))
+    assert not deliveries.may_be_lean(call)
+    for _ in range(2):
+        deliveries.note(call)
+        assert deliveries.may_be_lean(call)
+        deliveries.miss(call)
+        assert not deliveries.may_be_lean(call)
+
+    deliveries.note(call)
+    assert not deliveries.may_be_lean(call)
 
 
 def test_call_to_home_says_that_there_is_none(host: Any):

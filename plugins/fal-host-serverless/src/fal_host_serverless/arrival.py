@@ -18,6 +18,8 @@ from typing import Any
 
 #: Says that what the agent returns is an outcome of this version.
 OUTCOME = "fal-core outcome 1"
+#: Is all that the agent returns which lacks an archive that was left out.
+LACKS = "fal-core lacks an archive 1"
 #: Keeps what was opened for the calls that follow in the same agent.
 KEPT = "fal_core_arrival_kept"
 #: Keeps sources that were compiled, by their texts.
@@ -178,15 +180,30 @@ def execute(source: str, space: dict[str, Any]) -> None:
     exec(code, space)
 
 
-def unpack(digest: str, packed: bytes, find: Any) -> str:
+class Lacking(Exception):
+    """
+    An archive was left out, and is not here.
+    """
+
+
+def unpack(digest: str, packed: bytes | None, archives: dict[str, Any]) -> str:
     """
     Return where the archive *digest* is unpacked.
+
+    Raises:
+        Lacking: It was left out, and is not here.
     """
     import zlib
 
     paths = kept().paths
     if digest not in paths:
-        paths[digest] = find(digest, zlib.decompress(packed))
+        if packed is not None:
+            paths[digest] = archives["unpack"](digest, zlib.decompress(packed))
+        else:
+            paths[digest] = archives["find"](digest)
+            if paths[digest] is None:
+                del paths[digest]
+                raise Lacking
     found: str = paths[digest]
     return found
 
@@ -204,7 +221,7 @@ def prepare(parts: dict[str, Any]) -> Any:
         execute(parts["descriptors"], own)
         own["keep_connections"]()
     digest, packed = parts["worker"]
-    path = unpack(digest, packed, space["unpack"])
+    path = unpack(digest, packed, space)
     loaded = sys.modules.get("fal_core_worker")
     if loaded is None or not str(loaded.__file__).startswith(path):
         # Another version may have come with an earlier call.
@@ -212,7 +229,7 @@ def prepare(parts: dict[str, Any]) -> Any:
         state.slots, state.functions = {}, None
         _import_first(path, parts["cloudpickle"])
     for digest, packed in parts["sources"]:
-        source = unpack(digest, packed, space["unpack"])
+        source = unpack(digest, packed, space)
         if source not in sys.path:
             sys.path.append(source)
     if state.functions is None:
@@ -270,7 +287,10 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
     Run the call, and return how it ended.
     """
     enter(parts["folder"], parts["current_folder"])
-    prepare(parts)
+    try:
+        prepare(parts)
+    except Lacking:
+        return (LACKS,)
     from fal_core_worker import nested
 
     before, nested.runner = nested.runner, runner

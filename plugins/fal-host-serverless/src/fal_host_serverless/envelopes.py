@@ -34,6 +34,12 @@ _MAKE = (
 )
 
 
+class ArchiveMissing(Exception):
+    """
+    An agent lacks an archive that was left out.
+    """
+
+
 class _Arriving:
     """
     Becomes an ``Arrival`` where it is unpickled.
@@ -60,6 +66,7 @@ def seal(
     folder: str | None = None,
     current_folder: bool = False,
     marked: bool = True,
+    lean: bool = False,
 ) -> bytes:
     """
     Return *call* as a pickle of a callable that takes no arguments.
@@ -70,6 +77,8 @@ def seal(
         current_folder: Whether modules of the working directory are importable.
 
         marked: Whether lines say whose they are, and arrive as they were printed.
+
+        lean: Leave out archives that the agent is thought to have.
     """
     import cloudpickle
 
@@ -79,9 +88,9 @@ def seal(
         "archives": _source(archives.__file__),
         "printing": _source(printing.__file__),
         "descriptors": _source(descriptors.__file__),
-        "worker": _pack_archive(worker_archive()),
+        "worker": _pack_archive(worker_archive(), lean=lean),
         "cloudpickle": cloudpickle.__version__,
-        "sources": [_pack_archive(source) for source in call.sources],
+        "sources": [_pack_archive(source, lean=lean) for source in call.sources],
         "function": _pack_function(call.function),
         "setup": None if call.setup is None else _pack_function(call.setup),
         "arguments": (bytes(arguments.data), [bytes(each) for each in arguments.buffers]),
@@ -99,12 +108,19 @@ def open_outcome(definition: bytes) -> Outcome | None:
     Return the outcome in what the agent returned; None for a call that was interrupted.
 
     Raises:
+        ArchiveMissing: The agent lacks what was left out, and has not begun.
+
         RunFailedInside: It is something else.
     """
     try:
-        word, ended, data, buffers = _PlainUnpickler(io.BytesIO(definition)).load()
+        told = _PlainUnpickler(io.BytesIO(definition)).load()
+        if told == (arrival.LACKS,):
+            raise ArchiveMissing
+        word, ended, data, buffers = told
         if word != arrival.OUTCOME:
             raise ValueError("it is of another version")
+    except ArchiveMissing:
+        raise
     except Exception as error:
         raise RunFailedInside(f"What the run returned is no outcome: {error}") from error
     if ended == frames.ENDED_CANCELLED:
@@ -140,8 +156,8 @@ def _compressed(digest: str, data: bytes) -> bytes:
     return zlib.compress(data, 6)
 
 
-def _pack_archive(source: SourceArchive) -> tuple[str, bytes]:
-    return source.digest, _compressed(source.digest, source.data)
+def _pack_archive(source: SourceArchive, *, lean: bool) -> tuple[str, bytes | None]:
+    return source.digest, None if lean else _compressed(source.digest, source.data)
 
 
 def _pack_function(function: SealedFunction) -> tuple[Any, ...]:

@@ -128,25 +128,37 @@ class ServerlessExecution:
         return not self._cancelled
 
     def _send(self) -> None:
+        deliveries = self.host.deliveries
+        lean = deliveries.may_be_lean(self.call)
+        try:
+            try:
+                self._send_once(lean=lean)
+            except envelopes.ArchiveMissing:
+                # Nothing of the call has run.
+                deliveries.miss(self.call)
+                self._send_once(lean=False)
+        finally:
+            self._over.set()
+            for timer in self._timers:
+                timer.cancel()
+        if self._outcome is not None:
+            deliveries.note(self.call)
+
+    def _send_once(self, *, lean: bool) -> None:
         from fal_host_serverless.running import run_request
 
-        request = run_request(self.host, self.call, self._sink)
+        request = run_request(self.host, self.call, self._sink, lean=lean)
         metadata = self.host.credentials.metadata()
         with self._lock:
             if self._cancelled:
                 return
             stub = channels.stub(self.host.address)
             self._stream = stub.Run(request, metadata=metadata)
-        try:
-            for message in self._stream:
-                ending = self._outcome is not None
-                self._take(message)
-                if self._outcome is not None and not ending:
-                    self._after(_ENDING, self._stream.cancel)
-        finally:
-            self._over.set()
-            for timer in self._timers:
-                timer.cancel()
+        for message in self._stream:
+            ending = self._outcome is not None
+            self._take(message)
+            if self._outcome is not None and not ending:
+                self._after(_ENDING, self._stream.cancel)
 
     def _take(self, message: Any) -> None:
         self._run_id = message.run_id or self._run_id
@@ -164,12 +176,13 @@ class ServerlessExecution:
             self._announce(message.service_urls)
         value = message.return_value
         if message.HasField("return_value") and value.definition:
-            self._enter("running")
             if value.was_it_raised:
+                self._enter("running")
                 self._failure = envelopes.failure_of(value)
             else:
                 # What was printed may still follow it.
                 self._outcome = envelopes.open_outcome(value.definition)
+                self._enter("running")
                 if self._outcome is None:
                     self._failure = Cancelled()
         if message.status.state == messages.FAILED:

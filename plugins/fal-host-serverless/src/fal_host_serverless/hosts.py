@@ -16,6 +16,7 @@ from fal_core.hosts import Capabilities, Host
 from fal_core.options import Options
 from fal_host_serverless import settings
 from fal_host_serverless.credentials import Credentials, find_credentials
+from fal_host_serverless.deliveries import Deliveries
 from fal_host_serverless.settings import DEFAULT_URL
 from fal_host_serverless.turns import Turns
 
@@ -66,6 +67,7 @@ class FalServerlessHost(Host[..., Any]):
 
     def __attrs_post_init__(self) -> None:
         self.turns = Turns()
+        self.deliveries = Deliveries()
 
     @classmethod
     def from_url(cls, url: str) -> Self:

@@ -31,9 +31,14 @@ def with_ports(call: Call) -> Call:
     return call.at_ports(SERVE_PORT, requests.METRICS_PORT) if call.gateway.serve else call
 
 
-def run_request(host: FalServerlessHost, call: Call, log: LogSink) -> isolate_proto.HostedRun:
+def run_request(
+    host: FalServerlessHost, call: Call, log: LogSink, *, lean: bool = False
+) -> isolate_proto.HostedRun:
     """
     Return the request that runs *call*; what travels beside it is uploaded.
+
+    Arguments:
+        lean: Leave out sources that the runner is thought to have.
 
     Raises:
         FalServerlessError: Something cannot be uploaded.
@@ -61,5 +66,6 @@ def run_request(host: FalServerlessHost, call: Call, log: LogSink) -> isolate_pr
         with_ports(call),
         folder=prepared.folder,
         current_folder=call.environment.kind == "container",
+        lean=lean,
     )
     return message
