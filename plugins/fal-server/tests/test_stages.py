@@ -127,6 +127,33 @@ def test_secrets_are_per_environment_and_given_by_name(plane, key):
     assert {each.environment_name for each in listed} == {"main"}
 
 
+def test_changed_secrets_are_given_from_then_on(plane, key):
+    """
+    What a secret was before it was set or removed, or its environment was, is forgotten.
+    """
+    account, vault = account_of(plane, key), plane.plane.vault
+
+    def values() -> dict[str, str]:
+        return dict(plane.run(vault.values(account, "brief")))
+
+    def write(name: str, value: str | None) -> None:
+        secret = SetSecretRequest(name=name, value=value, environment_name="brief")
+        plane.call("SetSecret", secret, key=key)
+
+    plane.call("CreateEnvironment", CreateEnvironmentRequest(name="brief"), key=key)
+    assert values() == {}
+    write("A", "1")
+    assert values() == values() == {"A": "1"}
+    write("A", "2")
+    write("B", "3")
+    assert values() == {"A": "2", "B": "3"}
+    write("A", None)
+    assert values() == {"B": "3"}
+    plane.call("DeleteEnvironment", DeleteEnvironmentRequest(name="brief"), key=key)
+    plane.call("CreateEnvironment", CreateEnvironmentRequest(name="brief"), key=key)
+    assert values() == {}
+
+
 def test_secret_keeps_its_exposure_until_told_otherwise(plane, key):
     """
     A new value alone does not expose a secret.

@@ -22,8 +22,8 @@ OUTCOME = "fal-core outcome 1"
 LACKS = "fal-core lacks an archive 1"
 #: Keeps what was opened for the calls that follow in the same agent.
 KEPT = "fal_core_arrival_kept"
-#: Keeps sources that were compiled, by their texts.
-COMPILED = "fal_core_compiled"
+#: Keeps what sources define, by their texts.
+DEFINED = "fal_core_defined"
 #: A variable with the process of an agent that reads what was printed by itself.
 READS = "FAL_CORE_AGENT"
 #: How many functions an agent keeps open.
@@ -169,15 +169,17 @@ def kept() -> Any:
     return module
 
 
-def execute(source: str, space: dict[str, Any]) -> None:
+def define(source: str, name: str) -> dict[str, Any]:
     """
-    Execute *source*, which is compiled once in a process.
+    Return what *source* defines, which is executed once in a process.
     """
-    known = sys.modules.setdefault(COMPILED, types.ModuleType(COMPILED)).__dict__
-    code = known.get(source)
-    if code is None:
-        code = known[source] = compile(source, str(space["__name__"]), "exec")
-    exec(code, space)
+    known = sys.modules.setdefault(DEFINED, types.ModuleType(DEFINED)).__dict__
+    if source not in known:
+        space: dict[str, Any] = {"__name__": name}
+        exec(compile(source, f"<{name}>", "exec"), space)
+        known.setdefault(source, space)
+    defined: dict[str, Any] = known[source]
+    return defined
 
 
 class Lacking(Exception):
@@ -213,13 +215,10 @@ def prepare(parts: dict[str, Any]) -> Any:
     Make the worker's modules importable, and return the functions that are open.
     """
     state = kept()
-    space: dict[str, Any] = {"__name__": "fal_core_archives"}
-    execute(parts["archives"], space)
+    space = define(parts["archives"], "fal_core_archives")
     if not state.guarded:
         state.guarded = True
-        own: dict[str, Any] = {"__name__": "fal_core_descriptors"}
-        execute(parts["descriptors"], own)
-        own["keep_connections"]()
+        define(parts["descriptors"], "fal_core_descriptors")["keep_connections"]()
     digest, packed = parts["worker"]
     path = unpack(digest, packed, space)
     loaded = sys.modules.get("fal_core_worker")
@@ -294,11 +293,9 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
     from fal_core_worker import nested
 
     before, nested.runner = nested.runner, runner
-    space: dict[str, Any] = {"__name__": "fal_core_printing"}
-    execute(parts["printing"], space)
     printed = None
     if parts["marked"]:
-        printed = space["Printed"](
+        printed = define(parts["printing"], "fal_core_printing")["Printed"](
             runner.owner, waits=os.environ.get(READS) != str(os.getpid())
         )
     if printed is not None:

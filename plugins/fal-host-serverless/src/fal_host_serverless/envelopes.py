@@ -24,13 +24,14 @@ from fal_core_worker.seals import Sealed
 from fal_host_serverless import arrival, descriptors, printing
 from fal_host_serverless.failures import RunFailedInside
 
-#: Makes the callable of its source; it is all that the pickle calls. What was compiled
+#: Makes the callable of its source; it is all that the pickle calls. What was defined
 #: for one call is used by the next ones of the same process.
 _MAKE = (
     "(sys := __import__('sys'),"
-    " known := sys.modules.setdefault(compiled, type(sys)(compiled)).__dict__,"
-    " exec(known.get(source) or known.setdefault(source, compile(source, where, 'exec')),"
-    " space), space['Arrival'](parts))[3]"
+    " known := sys.modules.setdefault(defined, type(sys)(defined)).__dict__,"
+    " source in known or"
+    " (exec(compile(source, where, 'exec'), space), known.setdefault(source, space)),"
+    " known[source]['Arrival'](parts))[3]"
 )
 
 
@@ -54,7 +55,7 @@ class _Arriving:
             "source": _source(arrival.__file__),
             "space": space,
             "parts": self._parts,
-            "compiled": arrival.COMPILED,
+            "defined": arrival.DEFINED,
             "where": "<fal_core_arrival>",
         }
         return eval, (_MAKE, names)

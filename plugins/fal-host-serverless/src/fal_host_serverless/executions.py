@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _ENDING = 10.0
 #: Seconds that the service may take to stop a runner.
 _STOPPING = 5.0
+#: By this word servers of this project announce themselves; they send all lines of a
+#: run before its result.
+_ORDERLY = "fal-core-server"
 #: How many of the builder's lines an error shows.
 _LINES = 10
 
@@ -53,6 +56,7 @@ class ServerlessExecution:
         self._phase: Phase = "queued"
         self._answered = False
         self._outcome: Outcome | None = None
+        self._told = False
         self._failure: HostError | None = None
         self._url: str | None = None
         self._run_id = ""
@@ -110,8 +114,7 @@ class ServerlessExecution:
             reason = RunFailed(f"The call could not be sent: {error}")
             reason.__cause__ = error
         if self._outcome is not None:
-            self._sink(self._outcome)
-            self._sink(Exited())
+            self._tell_outcome()
             return
         if self._cancelled:
             reason = Cancelled()
@@ -141,8 +144,6 @@ class ServerlessExecution:
             self._over.set()
             for timer in self._timers:
                 timer.cancel()
-        if self._outcome is not None:
-            deliveries.note(self.call)
 
     def _send_once(self, *, lean: bool) -> None:
         from fal_host_serverless.running import run_request
@@ -155,10 +156,30 @@ class ServerlessExecution:
             stub = channels.stub(self.host.address)
             self._stream = stub.Run(request, metadata=metadata)
         for message in self._stream:
+            if self._told:
+                # The stream is read to its end, so that the service is left in order.
+                continue
             ending = self._outcome is not None
             self._take(message)
             if self._outcome is not None and not ending:
+                if message.status.state == messages.SUCCEEDED and self._tells_lines_first():
+                    self._tell_outcome()
                 self._after(_ENDING, self._stream.cancel)
+
+    def _tells_lines_first(self) -> bool:
+        """
+        Tell whether the service is known to send nothing of a run after its result.
+        """
+        return any(name == _ORDERLY for name, _ in self._stream.initial_metadata() or ())
+
+    def _tell_outcome(self) -> None:
+        """
+        Tell how the call ended, once.
+        """
+        if not self._told and self._outcome is not None:
+            self._told = True
+            self._sink(self._outcome)
+            self._sink(Exited())
 
     def _take(self, message: Any) -> None:
         self._run_id = message.run_id or self._run_id
@@ -182,6 +203,7 @@ class ServerlessExecution:
             else:
                 # What was printed may still follow it.
                 self._outcome = envelopes.open_outcome(value.definition)
+                self.host.deliveries.note(self.call)
                 self._enter("running")
                 if self._outcome is None:
                     self._failure = Cancelled()

@@ -64,11 +64,14 @@ class Environments:
     Attributes:
         removals: Called within the transaction that removes an environment; they
             remove what is in it.
+
+        removed: Called once one has been removed.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.removals: list[Removal] = []
+        self.removed: list[Callable[[], object]] = []
 
     async def list(self, account_id: str) -> Sequence[FalEnvironment]:
         """
@@ -135,7 +138,11 @@ class Environments:
                 removal(connection, account_id, name)
             connection.execute(environments.delete().where(_is(account_id, name)))
 
-        await self._store.write(write)
+        try:
+            await self._store.write(write)
+        finally:
+            for each in self.removed:
+                each()
 
 
 def exists(connection: sa.Connection, account_id: str, name: str) -> bool:

@@ -124,13 +124,13 @@ class RunCalls:
     async def _call(
         self, run_id: str, request: HostedRun, spec: RunnerSpec, scaling: Scaling
     ) -> AsyncIterator[HostedRunResult]:
-        yield HostedRunResult(status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS))
         pool = self._find_pool(spec, scaling)
         lines: asyncio.Queue[LogLine | None] = asyncio.Queue()
         self._launchpad.echoes[run_id] = lines.put_nowait
         task = asyncio.ensure_future(self._call_in(pool, run_id, request, spec))
         task.add_done_callback(lambda _: lines.put_nowait(None))
         try:
+            yield HostedRunResult(status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS))
             async for result in _logs_until_end(lines):
                 yield result
             yield finish(task.result())

@@ -140,6 +140,8 @@ class ControlPlane:
             key = _make_owner(store, directory, settings.owner)
             environments = Environments(store)
             environments.removals.append(remove_secrets)
+            vault = Vault(store, read_key(directory, "secrets.key"))
+            environments.removed.append(vault.forget)
             blobs = Blobs(directory.path / "blobs")
             return cls(
                 settings=settings,
@@ -148,7 +150,7 @@ class ControlPlane:
                 store=store,
                 identity=Identity(store, Tokens(read_key(directory, "signing.key"))),
                 environments=environments,
-                vault=Vault(store, read_key(directory, "secrets.key")),
+                vault=vault,
                 logs=Logs(store, metrics.log_lines.inc),
                 blobs=blobs,
                 files=AppFiles(store, blobs),

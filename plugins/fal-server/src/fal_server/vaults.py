@@ -70,6 +70,9 @@ class Vault:
     def __init__(self, store: Store, key: bytes) -> None:
         self._store = store
         self._cipher = AESGCM(key)
+        # Sealed, as they are in the database; forgotten once one is set or removed.
+        self._rows: dict[tuple[str, str], Sequence[Any]] = {}
+        self._changes = 0
 
     async def set(
         self,
@@ -115,7 +118,10 @@ class Vault:
                 )
             )
 
-        await self._store.write(write)
+        try:
+            await self._store.write(write)
+        finally:
+            self.forget()
 
     async def unset(self, account_id: str, environment: str, name: str) -> None:
         """
@@ -130,7 +136,10 @@ class Vault:
             if not connection.execute(chosen).rowcount:
                 raise NotFound(f"Secret {name[:80]!r} was not found.")
 
-        await self._store.write(write)
+        try:
+            await self._store.write(write)
+        finally:
+            self.forget()
 
     async def list(self, account_id: str, environment: str) -> Sequence[Secret]:
         """
@@ -157,16 +166,30 @@ class Vault:
         Without names they are those that are exposed by default.
         """
 
-        def read(connection: sa.Connection) -> Mapping[str, str]:
-            place = {"account": account_id, "stage": environment}
-            rows = connection.execute(_THERE, place)
-            return {
-                row.name: self._open(account_id, environment, row.name, row.value)
-                for row in rows
-                if (row.default_exposed is not False if names is None else row.name in names)
-            }
+        rows = self._rows.get((account_id, environment))
+        if rows is None:
+            changes = self._changes
+            rows = await self._read(account_id, environment)
+            if changes == self._changes:
+                self._rows[account_id, environment] = rows
+        return {
+            row.name: self._open(account_id, environment, row.name, row.value)
+            for row in rows
+            if (row.default_exposed is not False if names is None else row.name in names)
+        }
 
-        return await self._store.read(read)
+    async def _read(self, account_id: str, environment: str) -> Sequence[Any]:
+        place = {"account": account_id, "stage": environment}
+        return await self._store.read(
+            lambda connection: connection.execute(_THERE, place).all()
+        )
+
+    def forget(self) -> None:
+        """
+        Read again what is asked for next, because it has changed.
+        """
+        self._changes += 1
+        self._rows.clear()
 
     def _seal(self, account_id: str, environment: str, name: str, value: str) -> bytes:
         nonce = random.token_bytes(_NONCE)
