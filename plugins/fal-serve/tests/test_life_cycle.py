@@ -158,8 +158,8 @@ def test_setup_that_never_ends_is_named(serve_with, hang):
     """
     Within startup_timeout the call ends with an error that says where its setup hangs.
     """
-    service = serve_with(hang, Living, startup_timeout=0.5)
-    with pytest.raises(SetupTimeout, match=r"startup_timeout of 0.5 s") as caught:
+    service = serve_with(hang, Living, startup_timeout=1.5)
+    with pytest.raises(SetupTimeout, match=r"startup_timeout of 1.5 s") as caught:
         _ = service.url
     assert f"in {hang.__name__}" in str(caught.value)
     if hang is hang_on_thread:
