@@ -76,6 +76,7 @@ class Fleet:
                 record.reference,
                 record.started_at,
                 self._noting(home.changed),
+                known_until=await self.launchpad.logs.last_time(record.id),
             )
         except FalCoreError:
             await self.records.end(record.id)

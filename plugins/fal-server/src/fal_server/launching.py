@@ -8,7 +8,6 @@ import asyncio
 import os
 import secrets
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,7 +52,7 @@ class Launchpad:
 
     def __init__(self, machine: str, logs: Logs) -> None:
         self.host: Host[Any, Any] = make_host(machine)
-        self._logs = logs
+        self.logs = logs
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
@@ -111,7 +110,7 @@ class Launchpad:
         if lifetime == "detached" and not self.host.capabilities.detach:
             lifetime = "attached"
         runner = self._make_runner(make_runner_id(), spec, secrets.token_hex(16), changed)
-        runner.starting_request = starting_request
+        runner.lines.starting_request = starting_request
         task = asyncio.ensure_future(self._launch_after(runner, lifetime, before))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -139,17 +138,22 @@ class Launchpad:
         reference: str,
         started_at: float,
         changed: Callable[[Runner], None],
+        *,
+        known_until: float = 0.0,
     ) -> Runner:
         """
         Find a detached runner again.
+
+        Arguments:
+            known_until: When the last of its lines was printed that is kept.
 
         Raises:
             FalCoreError: It is gone.
         """
         runner = self._make_runner(id, spec, token, changed)
-        runner.started_at = started_at
-        # Lines from before are kept already; where it serves is told again.
-        runner.lines_since = time.time()
+        runner.was_started_at(started_at)
+        # Where it serves is told again.
+        runner.lines.known_until = known_until
         runner.execution = self.host.attach(reference, runner.take, 0)
         return runner
 
@@ -180,7 +184,7 @@ class Launchpad:
             id=id,
             spec=spec,
             token=token,
-            logs=self._logs,
+            logs=self.logs,
             loop=asyncio.get_running_loop(),
             session=self.session,
             changed=changed,

@@ -273,6 +273,16 @@ class Logs:
         finally:
             self._followers.discard(follower)
 
+    async def last_time(self, runner_id: str) -> float:
+        """
+        Return when the last line of a runner was printed that is kept, in seconds since
+        the epoch; 0 where there is none.
+        """
+        of_it = sa.select(sa.func.max(logs.c.time)).where(logs.c.runner_id == runner_id)
+        micros = await self._store.read(lambda connection: connection.scalar(of_it))
+        # What was printed within the same microsecond was printed at once.
+        return (micros or 0) / 1_000_000
+
     def end_following(self) -> None:
         """
         Let all who follow come to their end.

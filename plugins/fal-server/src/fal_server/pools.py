@@ -272,8 +272,8 @@ class Pool:
         """
         best = None
         for runner in self.runners:
-            room = runner.phase == "running" and not runner.sick
-            if not room or runner.in_flight >= self.scaling.max_multiplexing:
+            takes = runner.phase == "running" and not runner.sick and not runner.wants_end
+            if not takes or runner.in_flight >= self.scaling.max_multiplexing:
                 continue
             if runner.id == hint:
                 return runner

@@ -8,28 +8,22 @@ when the server ended is given to a runner once more, which its ``attempts`` tel
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from typing import Any
 
 import aiohttp
 import attrs
 from isolate_proto import controller_pb2 as wire
 from multidict import CIMultiDict
 
+from fal_server.answers import Answer, ask
 from fal_server.applications import Application
 from fal_server.callers import Caller
 from fal_server.errors import NotFound, Refusal
 from fal_server.forwarding import (
     BROKEN,
-    ERROR_TYPE,
-    BrokenOff,
     Forwarder,
-    RequestTimeout,
-    from_runner,
-    to_runner,
-    what_is_told,
+    broken_off,
 )
 from fal_server.interfaces import QueueSize
 from fal_server.requests import QueuedRequest, Requests
@@ -43,9 +37,6 @@ _ATTEMPTS = 3
 
 #: Seconds between two attempts where the server itself has to wait.
 _PAUSE = 1.0
-
-#: The header that tells a runner of how often a request was begun.
-ATTEMPT = "x-fal-request-attempt"
 
 #: The header of a sender who wants one attempt alone.
 _NO_RETRY = "x-fal-no-retry"
@@ -251,14 +242,15 @@ class Queue:
                 if not begun:
                     return True
                 work.request = attrs.evolve(work.request, attempts=attempts)
-                answer = await _ask(application, runner, work.request)
+                answer = await ask(application, runner, work.request)
         except Refusal as refusal:
             answer = Answer.refused(refusal)
         except BROKEN:
             if work.request.attempts < _ATTEMPTS and work.may_be_begun_again:
                 work.runner = None
                 return False
-            answer = Answer.refused(BrokenOff("The runner broke off the request."))
+            assert work.runner is not None
+            answer = Answer.refused(await broken_off(work.runner))
         await self._finish(work, answer)
         return True
 
@@ -278,68 +270,6 @@ class Queue:
         )
         if work.request.webhook:
             self.webhooks.tell(work.request.id)
-
-
-@attrs.frozen
-class Answer:
-    """
-    What a request was answered with.
-    """
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    error: str | None = None
-    error_type: str | None = None
-
-    @classmethod
-    def refused(cls, refusal: Refusal) -> Answer:
-        """
-        Return the answer to a request that no runner has answered.
-        """
-        told, headers = what_is_told(refusal)
-        shown = (("Content-Type", "application/json"), *headers.items())
-        return cls(
-            refusal.http, shown, json.dumps(told).encode(), str(refusal), refusal.kind or None
-        )
-
-
-async def _ask(application: Application, runner: Runner, request: QueuedRequest) -> Answer:
-    headers = to_runner(request.headers, request.id, request.path.partition("?")[0])
-    headers[ATTEMPT] = str(request.attempts)
-    timeout = application.scaling.request_timeout
-    try:
-        async with runner.session.request(
-            request.method,
-            f"{runner.url}{request.path}",
-            headers=headers,
-            data=request.body or None,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=5.0),
-        ) as upstream:
-            body = await upstream.read()
-            told = tuple(
-                (name, value)
-                for name, value in from_runner(upstream.headers, request.id).items()
-                if name.lower() != "content-length"
-            )
-            error = None if upstream.status < 400 else _detail(body)
-            kind = upstream.headers.get(ERROR_TYPE) if error else None
-            return Answer(upstream.status, told, body, error, kind)
-    except asyncio.TimeoutError:
-        raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
-
-
-def _detail(body: bytes) -> str:
-    """
-    Return what an application says of an error.
-    """
-    try:
-        found: Any = json.loads(body)
-        detail = found.get("detail", found) if isinstance(found, dict) else found
-        return detail if isinstance(detail, str) else json.dumps(detail)
-    except ValueError:
-        return body[:1000].decode("utf-8", "replace")
 
 
 async def _tell_of_cancel(runner: Runner, request_id: str) -> None:

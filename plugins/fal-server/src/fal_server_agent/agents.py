@@ -130,6 +130,8 @@ class Desk:
                 if path == "/serve":
                     await self._serve(writer, body)
                     return
+                if path == "/ping":
+                    _respond(writer, b"")
                 else:
                     _respond(writer, await self._call(body))
                 await writer.drain()
