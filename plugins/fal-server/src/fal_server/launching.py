@@ -22,7 +22,7 @@ from fal_core.events import Exited, Log
 from fal_core.hosts import Host
 from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import find_environment, make_host
-from fal_server.errors import Refusal
+from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.logs import LogLine, Logs
 from fal_server.runners import Runner, make_runner_id
 from fal_server.specs import RunnerSpec
@@ -126,6 +126,7 @@ class Launchpad:
             try:
                 await before(runner)
             except Refusal as refusal:
+                runner.blocked = isinstance(refusal, STATE_TROUBLE)
                 self._refuse(runner, str(refusal))
                 return
         await runner.loop.run_in_executor(self._threads, self._launch, runner, lifetime)

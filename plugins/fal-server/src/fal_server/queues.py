@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Any
 
 import aiohttp
 import attrs
@@ -19,15 +20,18 @@ from multidict import CIMultiDict
 from fal_server.answers import Answer, ask
 from fal_server.applications import Application
 from fal_server.callers import Caller
-from fal_server.errors import NotFound, Refusal
+from fal_server.errors import STATE_TROUBLE, NotFound, Refusal
 from fal_server.forwarding import (
     BROKEN,
+    BrokenOff,
     Forwarder,
     broken_off,
 )
 from fal_server.interfaces import QueueSize
+from fal_server.pools import RunnerBlocked
 from fal_server.requests import QueuedRequest, Requests
 from fal_server.runners import Runner
+from fal_server.tasks import insist, uninterrupted
 from fal_server.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
@@ -108,6 +112,7 @@ class Queue:
         self._number += 1
         return self._number
 
+    @uninterrupted
     async def submit(self, request: QueuedRequest) -> None:
         """
         Accept a request: once this returns it is answered, whatever ends meanwhile.
@@ -129,6 +134,7 @@ class Queue:
             if other.runner is None and _place(other.request) == _place(work.request)
         )
 
+    @uninterrupted
     async def cancel(self, request: QueuedRequest) -> bool:
         """
         Cancel a request: one that waits is dropped, one that runs is told to end.
@@ -218,6 +224,10 @@ class Queue:
         Give a request to a runner; return False where it is to be given once more.
         """
         request = work.request
+        if request.attempts and not work.may_be_begun_again:
+            refusal = BrokenOff("The server ended while a runner had the request.")
+            await self._finish(work, Answer.refused(refusal))
+            return True
         try:
             application = self.forwarder.catalog.find(request.owner_name, request.alias)
             caller = None
@@ -243,6 +253,10 @@ class Queue:
                     return True
                 work.request = attrs.evolve(work.request, attempts=attempts)
                 answer = await ask(application, runner, work.request)
+        except (RunnerBlocked, *STATE_TROUBLE):
+            # It was accepted, and is begun once that can be written down.
+            work.runner = None
+            return False
         except Refusal as refusal:
             answer = Answer.refused(refusal)
         except BROKEN:
@@ -256,17 +270,19 @@ class Queue:
 
     async def _finish(self, work: Work, answer: Answer) -> None:
         now = time.time()
-        await self.requests.change(
-            work.request.id,
-            only=("queued", "running"),
-            state="completed",
-            ended_at=now,
-            status=answer.status,
-            answer_headers=answer.headers,
-            answer=answer.body,
-            error=answer.error,
-            error_type=answer.error_type,
-            webhook_due=now if work.request.webhook else None,
+        values: dict[str, Any] = {
+            "state": "completed",
+            "ended_at": now,
+            "status": answer.status,
+            "answer_headers": answer.headers,
+            "answer": answer.body,
+            "error": answer.error,
+            "error_type": answer.error_type,
+            "webhook_due": now if work.request.webhook else None,
+        }
+        # What is answered is not asked for again: it stays here until it can be kept.
+        await insist(
+            lambda: self.requests.change(work.request.id, only=("queued", "running"), **values)
         )
         if work.request.webhook:
             self.webhooks.tell(work.request.id)

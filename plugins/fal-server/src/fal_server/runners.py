@@ -18,7 +18,7 @@ import attrs
 from fal_core.errors import StartupTimeout
 from fal_core.events import Event, Exited, Log, Ready, State
 from fal_core.hosts import Execution
-from fal_server.errors import Refusal
+from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.logs import LogLine, Logs
 from fal_server.outcomes import CallOutcome
 from fal_server.runner_lines import RunnerLines
@@ -65,6 +65,8 @@ class Runner:
         wants_end: Whether it was told to end at once.
 
         gave_up: Whether it is ended since it does not come up.
+
+        blocked: Whether it does not come up since the server itself can write nothing.
     """
 
     id: str
@@ -90,6 +92,7 @@ class Runner:
     revision: str = ""
     wants_end: bool = False
     gave_up: bool = False
+    blocked: bool = False
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
     lines: RunnerLines = attrs.field(init=False, repr=False)
     outcome: asyncio.Future[CallOutcome] = attrs.field(init=False, repr=False)
@@ -277,6 +280,7 @@ class Runner:
             # Its end is told by its host.
             return
         except Refusal as refusal:
+            self.blocked = isinstance(refusal, STATE_TROUBLE)
             self.give_up(str(refusal))
         except Exception:
             logger.exception("Runner %s could not be told what to serve", self.id)

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import shutil
 import ssl
-import tempfile
 import time
 from collections.abc import Mapping
 from ipaddress import ip_network
@@ -155,6 +154,9 @@ class ControlPlane:
                 stored_files=StoredFiles(store, blobs),
                 first_key=key,
             )
+        except Refusal as refusal:
+            store.close()
+            raise ServerError(str(refusal)) from refusal
         except BaseException:
             store.close()
             raise
@@ -164,7 +166,8 @@ class ControlPlane:
         Open the doors.
 
         Raises:
-            ServerError: A port is taken, or the address is none of this machine.
+            ServerError: A port is taken, the address is none of this machine, or the
+                state cannot be read.
         """
         self._ends.callback(self.store.close)
         self._ends.push_async_callback(self.logs.flush)
@@ -184,11 +187,14 @@ class ControlPlane:
             await self.queue.start()
             metrics = await self._start_http(self.metrics.make_application())
             await self._open_door("metrics", metrics)
+            self._start_rounds()
+            self.directory.write_addresses(self.ports, self.settings.host)
+        except Refusal as refusal:
+            await self.close()
+            raise ServerError(str(refusal)) from refusal
         except BaseException:
             await self.close()
             raise
-        self._start_rounds()
-        self.directory.write_addresses(self.ports, self.settings.host)
 
     async def close(self) -> None:
         """
@@ -249,8 +255,7 @@ class ControlPlane:
         """
         server = grpc.aio.server(options=GRPC_OPTIONS)
         server.add_generic_rpc_handlers((self._make_controller().handler(),))
-        # The data directory may be too deep for the path of a socket.
-        folder = tempfile.mkdtemp(prefix="fal-core-server-")
+        folder = self.directory.make_socket_folder()
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
         path = str(Path(folder) / "grpc.sock")
         server.add_insecure_port(f"unix:{path}")

@@ -144,7 +144,10 @@ class Desk:
 
     async def _call(self, body: bytes) -> bytes:
         header, parts = unpack(body)
-        _settle(header)
+        try:
+            _settle(header)
+        except OSError as error:
+            return outcomes.failed(_unsettled(error))
         services.request_id.set(header["call"])
         try:
             answer = await self._run(header, parts, {})
@@ -221,7 +224,13 @@ class Desk:
             await writer.drain()
             return
         header, parts = unpack(body)
-        _settle(header)
+        try:
+            _settle(header)
+        except OSError as error:
+            _tell(writer, outcomes.failed(_unsettled(error)))
+            await writer.drain()
+            self._ended.set()
+            return
         task = self._served = asyncio.create_task(self._serve_now(header, parts, writer))
         outcome = await asyncio.shield(task)
         _tell(writer, outcome)
@@ -302,6 +311,10 @@ def _settle(header: dict[str, Any]) -> None:
         os.chdir(directory)
         if directory not in sys.path:
             sys.path.append(directory)
+
+
+def _unsettled(error: OSError) -> str:
+    return f"The directories of the runner cannot be had: {error.strerror}."
 
 
 def _answer(make: Any) -> bytes:
