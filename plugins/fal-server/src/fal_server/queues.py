@@ -50,12 +50,16 @@ _NO_RETRY = "x-fal-no-retry"
 class Work:
     """
     A request that is under way, as this process has it.
+
+    Attributes:
+        begun: When a runner was given it, in seconds of the monotonic clock.
     """
 
     request: QueuedRequest
     task: asyncio.Task[None] | None = None
     runner: Runner | None = None
     cancelled: bool = False
+    begun: float | None = None
 
     @property
     def may_be_begun_again(self) -> bool:
@@ -252,6 +256,7 @@ class Queue:
                 if not begun:
                     return True
                 work.request = attrs.evolve(work.request, attempts=attempts)
+                work.begun = time.monotonic()
                 answer = await ask(application, runner, work.request)
         except (RunnerBlocked, *STATE_TROUBLE):
             # It was accepted, and is begun once that can be written down.
@@ -280,6 +285,9 @@ class Queue:
             "error_type": answer.error_type,
             "webhook_due": now if work.request.webhook else None,
         }
+        if work.begun is not None:
+            # How long it took is right also where the clock was set meanwhile.
+            values["started_at"] = now - (time.monotonic() - work.begun)
         # What is answered is not asked for again: it stays here until it can be kept.
         await insist(
             lambda: self.requests.change(work.request.id, only=("queued", "running"), **values)

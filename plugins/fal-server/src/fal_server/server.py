@@ -69,6 +69,9 @@ logger = logging.getLogger(__name__)
 #: Seconds between two rounds of dropping what has expired.
 _ROUND = 3600.0
 
+#: A clock that differs by so many seconds from one round to the next was set.
+_SET = 300.0
+
 
 @attrs.define(eq=False)
 class ControlPlane:
@@ -299,15 +302,24 @@ class ControlPlane:
         """
         Drop what nobody wants any more, again and again.
         """
+        offset = time.time() - time.monotonic()
         while True:
-            try:
-                await asyncio.to_thread(self.blobs.drop_abandoned)
-                await self.stored_files.drop_expired()
-                await self.queue.requests.forget()
-                await self.logs.forget(before=time.time() - KEPT)
-            except (OSError, Refusal):
-                logger.exception("What has expired could not be dropped")
+            before, offset = offset, time.time() - time.monotonic()
+            if abs(offset - before) < _SET:
+                await self._drop_once()
+            else:
+                # What seems old may not be; a clock that stays so is believed next time.
+                logger.warning("The clock was set by %.0f seconds", offset - before)
             await asyncio.sleep(_ROUND)
+
+    async def _drop_once(self) -> None:
+        try:
+            await asyncio.to_thread(self.blobs.drop_abandoned)
+            await self.stored_files.drop_expired()
+            await self.queue.requests.forget()
+            await self.logs.forget(before=time.time() - KEPT)
+        except (OSError, Refusal):
+            logger.exception("What has expired could not be dropped")
 
     def _own_names(self) -> list[str]:
         host = self.settings.host
