@@ -5,10 +5,11 @@ Launching: from what a runner is to run to a runner on a host.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import find_environment, make_host
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.logs import LogLine, Logs
+from fal_server.memory import memory_of
 from fal_server.runners import Runner, make_runner_id
 from fal_server.specs import RunnerSpec
+from fal_server_agent.limits import drop_groups
 
 #: The environment that an agent needs beside the user's: what opens the pickles of
 #: released clients, and what those pickles import.
@@ -48,11 +51,14 @@ class Launchpad:
 
     Arguments:
         machine: The host: its name or its URL.
+
+        sizes: How much memory runners of a machine type may use, in bytes.
     """
 
-    def __init__(self, machine: str, logs: Logs) -> None:
+    def __init__(self, machine: str, logs: Logs, sizes: Mapping[str, int]) -> None:
         self.host: Host[Any, Any] = make_host(machine)
         self.logs = logs
+        self._sizes = sizes
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
@@ -181,6 +187,15 @@ class Launchpad:
     def _make_runner(
         self, id: str, spec: RunnerSpec, token: str, changed: Callable[[Runner], None]
     ) -> Runner:
+        limited = memory_of(spec.machine_type, self._sizes) is not None
+
+        def note(runner: Runner) -> None:
+            if limited and not runner.is_alive:
+                # Where it ran on this machine, the group of its memory is left.
+                with contextlib.suppress(RuntimeError):
+                    self._threads.submit(drop_groups)
+            changed(runner)
+
         return Runner(
             id=id,
             spec=spec,
@@ -188,7 +203,7 @@ class Launchpad:
             logs=self.logs,
             loop=asyncio.get_running_loop(),
             session=self.session,
-            changed=changed,
+            changed=note,
             echoes=self.echoes,
         )
 
@@ -218,10 +233,13 @@ class Launchpad:
         spec = runner.spec
         # It tells of what cannot be built before anything is started.
         spec.environment.build(runner.take, threading.Event())
-        agent = Agent(runner.token, self._agent_paths(spec.environment))
+        reference = f"runner-{runner.id}"
+        memory = memory_of(spec.machine_type, self._sizes)
+        paths = self._agent_paths(spec.environment)
+        agent = Agent(runner.token, paths, memory=memory, name=reference)
         seal = seal_function(agent, local_python_modules=agent.packages)
         return Call(
-            id=f"runner-{runner.id}",
+            id=reference,
             name=spec.name,
             function=seal.sealed,
             arguments=Sealed(b""),

@@ -42,6 +42,7 @@ from fal_server.keys import NewKey, make_key
 from fal_server.launching import Launchpad
 from fal_server.log_routes import LogRoutes
 from fal_server.logs import KEPT, Logs
+from fal_server.memory import read_sizes
 from fal_server.metrics import Metrics
 from fal_server.payloads import Payloads
 from fal_server.permissions import PRESETS
@@ -115,7 +116,8 @@ class ControlPlane:
     def __attrs_post_init__(self) -> None:
         local = self.settings.host in {"127.0.0.1", "::1"}
         self._base = Base(self.settings.host, local=local)
-        self.launchpad = Launchpad(self.settings.machine, self.logs)
+        sizes = read_sizes(self.settings.memory)
+        self.launchpad = Launchpad(self.settings.machine, self.logs, sizes)
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
         payloads = Payloads(self.vault, self.files, self.urls, runners, data)
