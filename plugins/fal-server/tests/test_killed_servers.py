@@ -24,6 +24,7 @@ import httpx
 import pytest
 from isolate_proto import controller_pb2 as wire
 
+from fal_core.testing.processes import is_alive
 from fal_host_local import LocalHost
 
 EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
@@ -246,50 +247,95 @@ def test_server_that_is_killed_under_load(standing: Any, load: Load, moment: int
     stage.settle(lambda: running(stage.plane.data) <= known(stage))
 
 
-def test_one_attempt_alone(standing: Any):
+@attrs.frozen
+class Killed:
+    """
+    What was there when a server was killed, and the next one was started.
+
+    Attributes:
+        stage: The next one.
+
+        once: A request that a runner had, whose sender wants one attempt.
+
+        again: One that a runner had, which may be begun again.
+
+        function: The process of a function that was called.
+
+        files: The files of a runner that has ended with the server.
+    """
+
+    stage: Any
+    once: str
+    again: str
+    function: int
+    files: Path
+
+
+@pytest.fixture(scope="module")
+def killed(standing: Any) -> Killed:
+    """
+    A server that was killed with much under way, and started again.
+    """
+    stage = standing
+    stage.deploy("once", max_multiplexing=2)
+    once = stage.submit("once/hold", {"gate": "once"}, X_Fal_No_Retry="1")
+    again = stage.submit("once/hold", {"gate": "once"})
+    for each in (once, again):
+        stage.begin("once", each)
+    place = stage.folder / "function"
+
+    def call() -> None:
+        place.write_text(str(os.getpid()))
+        time.sleep(600)
+
+    def run() -> None:
+        with suppress(grpc.RpcError):
+            stage.run(call)
+
+    running = threading.Thread(target=run)
+    running.start()
+    stage.settle(lambda: place.exists() and place.read_text())
+    function = make_recorder(str(stage.folder), 1)
+    early = stage.deploy("early", function=function, min_concurrency=1)
+    files = stage.plane.data / "runners" / "gone"
+    files.mkdir(parents=True)
+    (files / "weights").write_text("large")
+    stage.plane.kill()
+    running.join()
+    with sqlite3.connect(stage.plane.data / "state.db") as connection:
+        connection.execute("delete from aliases where revision = ?", (early,))
+    connection.close()
+    stage.plane.start()
+    return Killed(stage, once, again, int(place.read_text()), files)
+
+
+def test_one_attempt_alone(killed: Killed):
     """
     A request whose sender wants one attempt is not begun again by the next server.
     """
-    standing.deploy("once", max_multiplexing=2)
-    told = {"gate": "once"}
-    once = standing.submit("once/hold", told, X_Fal_No_Retry="1")
-    again = standing.submit("once/hold", told)
-    for each in (once, again):
-        standing.begin("once", each)
-    standing.plane.kill()
-    standing.plane.start()
-    standing.open("once")
-    answer = standing.finish("once", once)
+    stage = killed.stage
+    stage.open("once")
+    answer = stage.finish("once", killed.once)
     assert (answer.status_code, answer.json()["error_type"]) == (503, "runner_disconnected")
-    assert standing.status("once", once).json()["attempts"] == 1
-    assert standing.finish("once", again).status_code == 200
-    assert standing.status("once", again).json()["attempts"] == 2
-    assert standing.order().count(f"hold {once}") == 1
+    assert stage.status("once", killed.once).json()["attempts"] == 1
+    assert stage.finish("once", killed.again).status_code == 200
+    assert stage.status("once", killed.again).json()["attempts"] == 2
+    assert stage.order().count(f"hold {killed.once}") == 1
 
 
-def test_files_of_runners_that_are_gone(standing: Any):
+def test_what_ends_with_a_server(killed: Killed):
     """
-    The next server removes the files of runners that ended with the one before.
+    The functions that a server had called end with it, and the next one removes the
+    files of runners that are gone.
     """
-    left = standing.plane.data / "runners" / "gone"
-    standing.plane.kill()
-    left.mkdir(parents=True)
-    (left / "weights").write_text("large")
-    standing.plane.start()
-    assert not left.exists()
+    killed.stage.settle(lambda: not is_alive(killed.function))
+    assert not killed.files.exists()
 
 
-def test_runner_of_an_earlier_release_that_serves_nothing_yet(standing: Any):
+def test_runner_that_nobody_has_any_more(killed: Killed):
     """
-    A runner that no application has any more is ended, also where the server was killed
-    before it had told it what to serve.
+    A runner that no application has is ended, also where the server was killed before it
+    had told it what to serve.
     """
-    ask_for = make_recorder(str(standing.folder), 1)
-    revision = standing.deploy("early", function=ask_for, min_concurrency=1)
-    standing.settle(lambda: known(standing))
-    standing.plane.kill()
-    with sqlite3.connect(standing.plane.data / "state.db") as connection:
-        connection.execute("delete from aliases where revision = ?", (revision,))
-    connection.close()
-    standing.plane.start()
-    standing.settle(lambda: running(standing.plane.data) <= known(standing))
+    data = killed.stage.plane.data
+    killed.stage.settle(lambda: running(data) <= known(killed.stage))

@@ -21,6 +21,7 @@ import grpc
 import httpx
 import pytest
 
+from fal_server.logs import LogLine
 from fal_server.state import Store
 
 SECONDS = 30.0 if os.environ.get("FAL_CORE_FAULTS") == "all" else 3.0
@@ -184,6 +185,21 @@ def test_answer_that_cannot_be_kept_at_once(stage: Any, app: str):
     assert stage.status(app, held).json()["attempts"] == 1
 
 
+def test_lines_that_cannot_be_kept_at_once(stage: Any, app: str):
+    """
+    What runners print while the state is locked is kept once it is not, also where they
+    print nothing more.
+    """
+    logs = stage.plane.plane.logs
+    account = stage.plane.plane.catalog.find("owner", app).owner
+    line = LogLine(message="late", account_id=account, application=app, runner_id="one")
+    with impatient(stage), locked(data_of(stage)):
+        logs.add(line)
+        threading.Event().wait(1.0)
+        assert "late" not in stage.lines(app)
+    stage.settle(lambda: "late" in stage.lines(app))
+
+
 def test_sender_that_goes_while_its_request_is_written(stage: Any, app: str):
     """
     A request, or a deployment, whose client goes before it is told is wholly done: what
@@ -219,6 +235,19 @@ def test_database_that_is_gone(stage: Any, app: str):
         away.rename(file)
     assert stage.finish(app, stage.submit(app, {"name": "found"})).status_code == 200
     assert "echo lost" not in stage.order()
+
+
+def test_start_on_a_locked_database(start_program: Any, tmp_path: Path):
+    """
+    A server that is started while another process holds the database waits for it.
+    """
+    (tmp_path / "data").mkdir()
+    Store(f"sqlite:///{tmp_path / 'data' / 'state.db'}").close()
+    with locked(tmp_path / "data"):
+        program = start_program()
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.process.wait(3)
+    program.wait_until_ready()
 
 
 def spoil(kind: str, file: Path) -> None:

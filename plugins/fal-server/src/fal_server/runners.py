@@ -192,7 +192,8 @@ class Runner:
             self.reason = str(event.reason)
         self.ended_at, self._ended = time.time(), time.monotonic()
         asked_for = self.wants_end or self.phase == "draining"
-        if self.reason and (self.sick or not asked_for):
+        if self.control is not None and self.reason and (self.sick or not asked_for):
+            # Why one has not come up is told by who wanted it.
             self.lines.take(Log(self.reason, "ERROR", "BRIDGE", self.ended_at))
         self._enter("terminated")
         for waiting in (self.ready, self._controlled, self.ended):
