@@ -116,10 +116,10 @@ def test_clock_that_is_set(timed: Any, clock: Clock, offset: float):
     earlier = timed.submit(name, {"name": "earlier"})
     timed.finish(name, earlier)
     runner = runner_of(timed, name)
+    began = time.monotonic()
     held = timed.submit(f"{name}/hold", {"gate": gate})
     timed.begin(name, held)
     timed.finish(f"{name}-short", timed.submit(f"{name}-short"))
-    began = time.monotonic()
     clock.set(offset)
     waiting = timed.submit(name, X_Fal_Request_Timeout="20")
     # One that was idle for its time ends, and no other.
