@@ -89,8 +89,9 @@ class DataDirectory:
 
         The data directory itself may be too deep for the path of a socket.
         """
-        digest = hashlib.sha256(os.fsencode(self.path.absolute())).hexdigest()[:16]
-        prefix = f"fal-core-server-{digest}-"
+        digest = hashlib.sha256(os.fsencode(self.path.absolute())).hexdigest()[:8]
+        # It is short, as the path of a socket has to be.
+        prefix = f"fal-{digest}-"
         for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
             pid = folder.name.removeprefix(prefix).partition("-")[0]
             if pid.isdigit() and not _is_alive(int(pid)):

@@ -262,7 +262,7 @@ class ControlPlane:
         server.add_generic_rpc_handlers((self._make_controller().handler(),))
         folder = self.directory.make_socket_folder()
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
-        path = str(Path(folder) / "grpc.sock")
+        path = str(Path(folder) / "grpc")
         server.add_insecure_port(f"unix:{path}")
         await server.start()
         self._ends.push_async_callback(server.stop, self.settings.drain)
