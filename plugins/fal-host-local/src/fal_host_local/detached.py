@@ -27,6 +27,7 @@ from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Exited, Sink
 from fal_core.hosts import ExecutionStatus
 from fal_core.journals import Records, read_journal
+from fal_core_worker import trees
 from fal_core_worker.frames import Frame, pack_buffers, pack_frame
 
 #: Seconds for which the record of work that has ended is kept.
@@ -92,7 +93,7 @@ def launch_detached(call: Call, sink: Sink) -> DetachedExecution:
     begun = root / f"{_BEGUN}{call.id}"
     try:
         begun.mkdir(parents=True, mode=0o700)
-        status = {"name": call.name, "started": time.time()}
+        status = {"name": call.name, "started": time.time(), "since": trees.now()}
         (begun / "status.json").write_text(json.dumps(status))
         (begun / "journal").touch()
         (begun / "call").write_bytes(encode_call(call))
@@ -191,7 +192,9 @@ def is_supervised(directory: Path) -> bool:
         status = json.loads((directory / "status.json").read_text())
     except (OSError, ValueError):
         return False
-    return "pid" not in status and time.time() - status["started"] < _PATIENCE
+    # A time of before the machine was started is none of now.
+    elapsed = trees.now() - status.get("since", 0.0)
+    return "pid" not in status and 0 <= elapsed < _PATIENCE
 
 
 def connect(directory: Path) -> socket.socket:
