@@ -31,7 +31,7 @@ EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 MOMENTS = range(50 if EVERY else 5)
 
 #: Seconds from the first request to the last moment at which a server is killed.
-SPAN = 1.0
+SPAN = 0.8
 
 pytestmark = pytest.mark.faults
 

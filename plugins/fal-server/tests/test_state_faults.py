@@ -246,8 +246,9 @@ def test_start_on_a_locked_database(start_program: Any, tmp_path: Path):
     with locked(tmp_path / "data"):
         program = start_program()
         with pytest.raises(subprocess.TimeoutExpired):
-            program.process.wait(3)
+            program.process.wait(2.5)
     program.wait_until_ready()
+    assert program.end() == 0
 
 
 def spoil(kind: str, file: Path) -> None:
