@@ -97,7 +97,7 @@ class SerialRunner(Runner):
         _, channel, slot, count, payload = self.inbox.popleft()
         self.channel = channel
         self._slot = slot
-        self._began = time.time()
+        self._began = trees.now()
         self._turn += 1
         self._busy = True
         if self._resting:

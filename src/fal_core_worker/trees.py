@@ -70,23 +70,29 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def now() -> float:
+    """
+    Return the seconds since this machine was started, which nobody sets.
+    """
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
+
+
 def started(pid: int) -> float:
     """
-    Return when *pid* was started, in seconds since the epoch; 0 if it is gone.
+    Return when *pid* was started, as :func:`now` counts; 0 if it is gone.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
-        with open("/proc/uptime", "rb") as file:
-            uptime = float(file.read().split()[0])
-    except (OSError, ValueError):
+    except OSError:
         return 0.0
-    return time.time() - uptime + int(fields[19]) / _TICKS
+    return int(fields[19]) / _TICKS
 
 
 def kill_descendants(pid: int, since: float | None = None) -> None:
     """
-    End everything that *pid* has started, or has started *since* a time.
+    End everything that *pid* has started, or has started *since* a time of :func:`now`.
 
     Killing a process can orphan others to *pid*, so it looks again until none
     is left, for a second at most.

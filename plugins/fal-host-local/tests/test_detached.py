@@ -230,6 +230,35 @@ def test_records_of_older_versions_are_listed(tmp_path: Path, monkeypatch: pytes
     assert "  ended  " in CliRunner().invoke(executions, ["list"]).output
 
 
+KILLED = """
+import os, sys
+from fal_core import envelopes, function
+
+@function("current")
+def work():
+    pass
+
+envelopes.encode_call = lambda call: os.kill(os.getpid(), 9)
+work.with_policy(lifetime="detached").spawn()
+"""
+
+
+def test_a_launch_that_was_killed_half_way_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    What a process had begun to launch when it was killed is not there, and nobody waits
+    for it.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
+    result = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, timeout=60)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    (begun,) = (tmp_path / "executions").iterdir()
+    assert not [*LocalHost().executions()]
+    with pytest.raises(HostError, match="executions list"):
+        attach("local", begun.name.rpartition("-")[2])
+
+
 def test_an_unknown_reference_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """
     Attaching to work that does not exist says how to list what does.

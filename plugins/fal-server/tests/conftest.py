@@ -118,7 +118,9 @@ class Plane:
         """
         with grpc.insecure_channel(self.address) as channel:
             answer = getattr(IsolateControllerStub(channel), name)
-            return answer(request, metadata=to_metadata(key or self.key), timeout=PATIENCE)
+            return answer(
+                request, metadata=programs.to_metadata(key or self.key), timeout=PATIENCE
+            )
 
     def stream(self, name: str, request: Any, *, key: str | None = None) -> Iterator[Any]:
         """
@@ -126,7 +128,18 @@ class Plane:
         """
         with grpc.insecure_channel(self.address) as channel:
             answer = getattr(IsolateControllerStub(channel), name)
-            yield from answer(request, metadata=to_metadata(key or self.key), timeout=PATIENCE)
+            yield from answer(
+                request, metadata=programs.to_metadata(key or self.key), timeout=PATIENCE
+            )
+
+    def call_within(self, seconds: float, name: str, request: Any) -> None:
+        """
+        Call a procedure that answers with many messages, and go after so many seconds.
+        """
+        with grpc.insecure_channel(self.address) as channel:
+            answer = getattr(IsolateControllerStub(channel), name)
+            for _ in answer(request, metadata=programs.to_metadata(self.key), timeout=seconds):
+                pass
 
     def client(self, key: str | None = None) -> httpx.Client:
         """
@@ -155,14 +168,6 @@ class Plane:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-def to_metadata(key: str) -> tuple[tuple[str, str], ...]:
-    """
-    Return *key* as gRPC shows it.
-    """
-    id, _, secret = key.partition(":")
-    return (("auth-key-id", id), ("auth-key", secret))
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +247,37 @@ def launch_program() -> type[Any]:
     Return what starts the program, for a test that ends it itself.
     """
     return programs.Program
+
+
+@pytest.fixture(scope="module")
+def make_standing() -> Iterator[Callable[..., Any]]:
+    """
+    Start servers in processes of their own, each in a directory with what is deployed on
+    it; their runners are ended with the module.
+    """
+    started: list[Any] = []
+
+    def start(root: Path, *arguments: str, variables: Any = None) -> Any:
+        (root / "folder").mkdir()
+        server = programs.Server(root / "data", *arguments, variables=variables)
+        started.append(server)
+        return served.Stage(root / "folder", lambda: server)
+
+    yield start
+    for server in started:
+        if server.program.process.poll() is None:
+            server.close()
+        programs.end_runners(server.data)
+
+
+@pytest.fixture(scope="module")
+def standing(
+    make_standing: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """
+    A server in a process of its own, and what is deployed on it.
+    """
+    return make_standing(tmp_path_factory.mktemp("standing"))
 
 
 @pytest.fixture

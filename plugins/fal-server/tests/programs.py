@@ -13,11 +13,13 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
+from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_core.events import Exited
 from fal_host_local import LocalHost
@@ -34,7 +36,9 @@ class Program:
     ``fal-core server start`` in a process of its own.
     """
 
-    def __init__(self, data: Path, *arguments: str) -> None:
+    def __init__(
+        self, data: Path, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.data = data
         self.errors = data.parent / f"{data.name}.err"
         with self.errors.open("w") as errors:
@@ -43,6 +47,7 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                env={**os.environ, **(variables or {})},
             )
         self.lines: list[str] = []
 
@@ -72,6 +77,86 @@ class Program:
         self.lines.extend(self.process.stdout)
         self.process.stdout.close()
         return code
+
+
+class Server:
+    """
+    A server in a process of its own, which stages use as a control plane.
+
+    Attributes:
+        ports: The port of each door.
+    """
+
+    def __init__(
+        self, data: Path, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> None:
+        self.data = data
+        self._arguments = arguments
+        self._variables = variables
+        self.start()
+
+    def start(self) -> None:
+        """
+        Start it, once more where it has ended.
+        """
+        self.program = Program(self.data, *self._arguments, variables=self._variables)
+        self.program.wait_until_ready()
+        directory = DataDirectory(self.data)
+        self.ports, self.key = directory.read_addresses()[1], directory.read_key()
+
+    @property
+    def plane(self) -> Server:
+        """
+        What has the ports.
+        """
+        return self
+
+    def call(self, name: str, request: Any) -> Any:
+        """
+        Call a procedure that answers with one message.
+        """
+        with grpc.insecure_channel(f"127.0.0.1:{self.ports['api']}") as channel:
+            answer = getattr(IsolateControllerStub(channel), name)
+            return answer(request, metadata=to_metadata(self.key), timeout=PATIENCE)
+
+    def stream(self, name: str, request: Any, *, key: str | None = None) -> Iterator[Any]:
+        """
+        Call a procedure that answers with many messages.
+        """
+        with grpc.insecure_channel(f"127.0.0.1:{self.ports['api']}") as channel:
+            answer = getattr(IsolateControllerStub(channel), name)
+            yield from answer(request, metadata=to_metadata(key or self.key), timeout=PATIENCE)
+
+    def client(self) -> httpx.Client:
+        """
+        Return a client of its HTTP side, with the key of its owner.
+        """
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self.ports['api']}",
+            headers={"Authorization": f"Key {self.key}"},
+            timeout=PATIENCE,
+            trust_env=False,
+        )
+
+    def kill(self) -> None:
+        """
+        End it by SIGKILL.
+        """
+        self.program.end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """
+        End it as it is meant to be ended.
+        """
+        self.program.end()
+
+
+def to_metadata(key: str) -> tuple[tuple[str, str], ...]:
+    """
+    Return *key* as gRPC shows it.
+    """
+    id, _, secret = key.partition(":")
+    return (("auth-key-id", id), ("auth-key", secret))
 
 
 class Clients:

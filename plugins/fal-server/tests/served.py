@@ -135,9 +135,26 @@ class Stage:
         function: Callable[..., None] | None = None,
         change: Callable[[RegisterApplicationRequest], None] = lambda _: None,
         **machine: Any,
-    ) -> None:
+    ) -> str:
         """
-        Deploy the application under *name*.
+        Deploy the application under *name*, and return the id of its revision.
+        """
+        request = self.registration(name, auth_mode, function, **machine)
+        change(request)
+        for message in self.plane.stream("RegisterApplication", request, key=key):
+            if message.HasField("result"):
+                return str(message.result.application_id)
+        raise AssertionError("There is no result.")
+
+    def registration(
+        self,
+        name: str,
+        auth_mode: int = wire.PRIVATE,
+        function: Callable[..., None] | None = None,
+        **machine: Any,
+    ) -> RegisterApplicationRequest:
+        """
+        Return what asks for the application under *name*.
         """
         request = RegisterApplicationRequest(
             application_name=name, auth_mode=auth_mode, termination_grace_period_seconds=0
@@ -146,11 +163,7 @@ class Stage:
         settings = {"keep_alive": 300, "max_concurrency": 1, **machine}
         for field, value in settings.items():
             setattr(request.machine_requirements, field, value)
-        change(request)
-        for message in self.plane.stream("RegisterApplication", request, key=key):
-            if message.HasField("result"):
-                return
-        raise AssertionError("There is no result.")
+        return request
 
     def run(
         self,
@@ -222,6 +235,14 @@ class Stage:
         Wait until a request is with a runner.
         """
         self.settle(lambda: self.status(name, request).json()["status"] == "IN_PROGRESS")
+
+    def lines(self, name: str) -> list[str]:
+        """
+        Return what the runners of an application have printed, the newest line first.
+        """
+        with self.plane.client() as client:
+            told = client.post("/logs/history", params={"app_name": name}).json()
+        return [str(each["message"]) for each in told["items"]]
 
     def open(self, gate: str) -> None:
         """

@@ -115,10 +115,11 @@ def test_request_that_waits_too_long(holder, settle):
     A request that waits for a runner for more than the application or its sender says
     is answered with 504, which says whose limit it was, and takes no place afterwards.
     """
-    holder.deploy("wait", max_concurrency=1, request_start_timeout=1)
-    # What the application says is for requests of its owner.
+    holder.deploy("wait", max_concurrency=1)
     held = holder.hold("wait", "wait-word")
     settle(lambda: holder.in_flight("wait") == [1])
+    # What the application says is for requests of its owner.
+    holder.set("wait", request_start_timeout=1)
     for headers in ({}, {"x_fal_request_timeout": "0.2"}):
         answer = holder.ask("wait", **headers)
         assert answer.status_code == 504

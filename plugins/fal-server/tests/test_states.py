@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fal_server.errors import DataTooNew, Unavailable
+from fal_server.errors import DataTooNew, StorageFull, Unavailable
 from fal_server.state import Store, layouts, metadata
 
 numbers = sa.Table("test_numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
@@ -152,7 +152,7 @@ def test_full_database_is_told_at_once_and_the_next_write_works(store: Store):
     # The connection that writes is one; a pragma of it lasts.
     store.write_here(limit(1))
     store.patience = 0.5
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageFull):
         run(store.write(fill))
     store.write_here(limit(1_000_000))
     assert run(store.write(add(7))) == 7

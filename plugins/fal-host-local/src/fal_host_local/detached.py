@@ -27,10 +27,14 @@ from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Exited, Sink
 from fal_core.hosts import ExecutionStatus
 from fal_core.journals import Records, read_journal
+from fal_core_worker import trees
 from fal_core_worker.frames import Frame, pack_buffers, pack_frame
 
 #: Seconds for which the record of work that has ended is kept.
 KEPT = 24 * 3600.0
+
+#: How the name begins of a directory that is not whole yet.
+_BEGUN = ".begun-"
 
 #: Seconds that a supervisor may take to open its socket.
 _PATIENCE = 20.0
@@ -85,12 +89,15 @@ def launch_detached(call: Call, sink: Sink) -> DetachedExecution:
     root = executions_root()
     forget_old()
     directory = root / call.id
+    # Nobody takes for launched, or waits for, what a process that was killed has begun.
+    begun = root / f"{_BEGUN}{call.id}"
     try:
-        directory.mkdir(parents=True, mode=0o700)
-        status = {"name": call.name, "started": time.time()}
-        (directory / "status.json").write_text(json.dumps(status))
-        (directory / "journal").touch()
-        (directory / "call").write_bytes(encode_call(call))
+        begun.mkdir(parents=True, mode=0o700)
+        status = {"name": call.name, "started": time.time(), "since": trees.now()}
+        (begun / "status.json").write_text(json.dumps(status))
+        (begun / "journal").touch()
+        (begun / "call").write_bytes(encode_call(call))
+        begun.rename(directory)
     except OSError as error:
         raise HostError(
             f"Detached work cannot be recorded in {root}: {error.strerror}."
@@ -130,6 +137,8 @@ def list_executions() -> Iterator[ExecutionStatus]:
     """
     found = []
     for path in executions_root().glob("*/status.json"):
+        if path.parent.name.startswith(_BEGUN):
+            continue
         try:
             status = json.loads(path.read_text())
         except (OSError, ValueError):
@@ -183,7 +192,9 @@ def is_supervised(directory: Path) -> bool:
         status = json.loads((directory / "status.json").read_text())
     except (OSError, ValueError):
         return False
-    return "pid" not in status and time.time() - status["started"] < _PATIENCE
+    # A time of before the machine was started is none of now.
+    elapsed = trees.now() - status.get("since", 0.0)
+    return "pid" not in status and 0 <= elapsed < _PATIENCE
 
 
 def connect(directory: Path) -> socket.socket:

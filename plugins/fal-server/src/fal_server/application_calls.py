@@ -284,7 +284,7 @@ def _describe_runner(application: Application, runner: Runner) -> RunnerInfo:
     info = RunnerInfo(
         runner_id=runner.id,
         in_flight_requests=runner.in_flight,
-        uptime=(runner.ended_at or time.time()) - runner.started_at,
+        uptime=runner.uptime,
         revision=runner.revision,
         alias=application.alias,
         external_metadata=leases,

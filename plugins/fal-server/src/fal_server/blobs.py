@@ -96,7 +96,7 @@ class Blobs:
         Begin an upload in parts, and return its id.
         """
         id = secrets.token_hex(16)
-        with _translated():
+        with translated():
             (self._uploads / id).mkdir(mode=0o700)
         return id
 
@@ -115,7 +115,7 @@ class Blobs:
         path = folder / f"{number}.{secrets.token_hex(8)}.new"
         try:
             tag = await _receive(chunks, path, LARGEST_PART)
-            with _translated():
+            with translated():
                 os.replace(path, folder / str(number))
             return tag
         finally:
@@ -181,7 +181,7 @@ class Blobs:
         digest, size = hashlib.sha256(), 0
         whole = self._uploads / f"{secrets.token_hex(16)}.whole"
         try:
-            with _translated(), whole.open("xb") as target:
+            with translated(), whole.open("xb") as target:
                 for part in parts:
                     with part.open("rb") as source:
                         while chunk := source.read(_CHUNK):
@@ -194,7 +194,7 @@ class Blobs:
             if expected not in {None, digest.hexdigest()}:
                 raise Invalid("What was sent does not have the hash that it should have.")
             final = self.path_of(digest.hexdigest())
-            with _translated():
+            with translated():
                 final.parent.mkdir(exist_ok=True, mode=0o700)
                 os.replace(whole, final)
             return Blob(digest.hexdigest(), size)
@@ -207,7 +207,7 @@ async def _receive(chunks: AsyncIterator[bytes], path: Path, largest: int) -> st
     Write what comes to *path*, and return the MD5 of it.
     """
     digest, size = hashlib.md5(usedforsecurity=False), 0
-    with _translated(), path.open("xb") as target:
+    with translated(), path.open("xb") as target:
         async for chunk in chunks:
             size += len(chunk)
             if size > largest:
@@ -218,7 +218,7 @@ async def _receive(chunks: AsyncIterator[bytes], path: Path, largest: int) -> st
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """
     Tell a full disk as what it is.
     """

@@ -4,6 +4,7 @@ Catalogs: the applications that there are, by who owns them and their aliases.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from fal_server.revisions import Alias, Revision, Revisions, full_alias
 from fal_server.runners import Runner
 from fal_server.scaling import Scaling
 from fal_server.specs import RunnerSpec
-from fal_server.tasks import Tasks
+from fal_server.tasks import Tasks, uninterrupted
 
 
 @attrs.define(eq=False)
@@ -129,6 +130,7 @@ class Catalog:
         """
         self._forget(application)
 
+    @uninterrupted
     async def register(
         self,
         caller: Caller,
@@ -166,6 +168,7 @@ class Catalog:
             rolling=rolling,
         )
 
+    @uninterrupted
     async def set_alias(
         self, caller: Caller, alias: str, revision_id: str, auth_mode: int | None, rolling: bool
     ) -> Application:
@@ -187,6 +190,7 @@ class Catalog:
             _to_alias(caller.nickname, moved, auth_mode, scaling), spec, rolling=rolling
         )
 
+    @uninterrupted
     async def set_scaling(self, application: Application, scaling: Scaling) -> None:
         """
         Change the settings of an application.
@@ -194,6 +198,7 @@ class Catalog:
         await self.revisions.set_scaling(application.owner, application.alias, scaling)
         application.set_scaling(scaling)
 
+    @uninterrupted
     async def delete_alias(self, application: Application) -> None:
         """
         Remove an alias; its requests finish.
@@ -202,6 +207,7 @@ class Catalog:
         self._forget(application)
         application.close()
 
+    @uninterrupted
     async def delete_revision(self, caller: Caller, revision_id: str) -> None:
         """
         Remove a revision, with the aliases that stand for it.
@@ -270,7 +276,11 @@ class Catalog:
             (each.owner, each.alias, each.revision): each.pool
             for each in self.applications.values()
         }
-        for record in await self.fleet.records.unfinished():
+        records = await self.fleet.records.unfinished()
+        await asyncio.to_thread(
+            self.fleet.payloads.drop_left, {record.id for record in records}
+        )
+        for record in records:
             # Those of other revisions are drained.
             pool = pools.get((record.account_id, record.alias, record.revision))
             await self.fleet.attach(record, pool)

@@ -63,6 +63,12 @@ for _command in (users, teams, keys, login, webhook_secret):
     multiple=True,
     help="A private network that webhooks may reach, as in 10.0.0.0/8.",
 )
+@click.option(
+    "--memory",
+    multiple=True,
+    metavar="TYPE=SIZE",
+    help="The memory that runners of a machine type may use, as in XS=512M.",
+)
 @click.option("--owner", default="owner", show_default=True, help="The first user.")
 @click.option("--verbose", is_flag=True, help="Log every refusal too.")
 def start(data: Path | None, verbose: bool, **settings: Any) -> None:

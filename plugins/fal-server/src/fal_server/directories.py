@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -60,32 +63,61 @@ class DataDirectory:
 
         Raises:
             DataInUse: Another server holds it.
+
+            ServerError: It cannot be written.
         """
-        file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _told(self.path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            file = os.open(self.path / "lock", flags, 0o600)
         try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 text = os.read(file, 32).strip()
                 raise DataInUse(str(self.path), int(text) if text.isdigit() else None) from None
-            os.ftruncate(file, 0)
-            os.pwrite(file, str(os.getpid()).encode(), 0)
+            with _told(self.path):
+                os.ftruncate(file, 0)
+                os.pwrite(file, str(os.getpid()).encode(), 0)
             yield
         finally:
             os.close(file)
 
+    def make_socket_folder(self) -> str:
+        """
+        Make a directory for the sockets of this process, and remove those of servers of
+        this directory that were killed.
+
+        The data directory itself may be too deep for the path of a socket.
+        """
+        digest = hashlib.sha256(os.fsencode(self.path.absolute())).hexdigest()[:8]
+        # It is short, as the path of a socket has to be.
+        prefix = f"fal-{digest}-"
+        for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+            pid = folder.name.removeprefix(prefix).partition("-")[0]
+            if pid.isdigit() and not _is_alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+        return tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
+
     def write_private(self, path: Path, content: bytes) -> None:
         """
         Write a file that only the owner reads, whole or not at all.
+
+        Raises:
+            ServerError: It cannot be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(file, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                with os.fdopen(file, "wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(temporary, path)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
 
     def write_addresses(self, ports: Mapping[str, int], host: str) -> None:
         """
@@ -118,3 +150,24 @@ class DataDirectory:
         with contextlib.suppress(OSError):
             return self.key_file.read_text().strip()
         return ""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """
+    Tell in one sentence that *path* cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ServerError(f"{path} cannot be written: {error.strerror}.") from error

@@ -4,7 +4,8 @@ What the server refuses, and how it fails.
     FalCoreError
     └── ServerError                  the server cannot start, or cannot go on
         ├── DataInUse
-        └── DataTooNew
+        ├── DataTooNew
+        └── StateBroken
 
     Refusal                          one request is refused, the server goes on
     ├── Unauthenticated
@@ -17,6 +18,7 @@ What the server refuses, and how it fails.
     ├── StorageFull
     ├── Unanswered
     └── Unavailable
+        └── StateUnavailable     the state cannot be read or written for a while
 
 A refusal is told to the client as its sentence, with the code of its class.
 """
@@ -68,6 +70,25 @@ class DataTooNew(ServerError):
         return (
             f"The state was written by a newer version (layout {self.found}; this one "
             f"knows {self.known}). Install that version, or use another data directory."
+        )
+
+
+@attrs.define(repr=False)
+class StateBroken(ServerError):
+    """
+    The database of the state cannot be used.
+
+    Attributes:
+        url: Where it is, without a password.
+    """
+
+    url: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"The state at {self.url} cannot be used: {self.reason}. Put a copy of it "
+            "there, or use another data directory."
         )
 
 
@@ -182,3 +203,13 @@ class Unavailable(Refusal):
 
     status = grpc.StatusCode.UNAVAILABLE
     http = 503
+
+
+class StateUnavailable(Unavailable):
+    """
+    The state cannot be read or written for a while.
+    """
+
+
+#: What is refused since the server itself cannot write, and is done once it can.
+STATE_TROUBLE = (StateUnavailable, StorageFull)

@@ -4,6 +4,7 @@ Fleets: the runners of applications, which outlive the server.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import attrs
@@ -16,10 +17,10 @@ from fal_server.payloads import Payloads
 from fal_server.pools import Pool
 from fal_server.records import Record, Records
 from fal_server.revisions import Revisions
-from fal_server.runners import Runner
+from fal_server.runners import Runner, RunnerLost
 from fal_server.scaling import Scaling
 from fal_server.specs import Message, RunnerSpec, read_spec
-from fal_server.tasks import Tasks
+from fal_server.tasks import Tasks, insist
 
 
 @attrs.define(eq=False)
@@ -76,6 +77,7 @@ class Fleet:
                 record.reference,
                 record.started_at,
                 self._noting(home.changed),
+                known_until=await self.launchpad.logs.last_time(record.id),
             )
         except FalCoreError:
             await self.records.end(record.id)
@@ -109,7 +111,8 @@ class Fleet:
 
         def note(runner: Runner) -> None:
             if not runner.is_alive:
-                self._tasks.spawn(self.records.end(runner.id, runner.ended_at))
+                ended_at = runner.ended_at
+                self._tasks.spawn(insist(lambda: self.records.end(runner.id, ended_at)))
             changed(runner)
 
         return self.payloads.tidying(note)
@@ -140,8 +143,10 @@ def _with_settings(spec: RunnerSpec, scaling: Scaling) -> RunnerSpec:
 
 
 async def _drain_when_found(runner: Runner) -> None:
-    await runner.ready.wait()
-    runner.drain()
+    # It is drained whether it serves yet or not; nobody will tell it what.
+    with contextlib.suppress(RunnerLost):
+        await runner.wait_for_control()
+        runner.drain()
 
 
 def _never(changed: Callable[[Runner], None]) -> Runner:

@@ -244,6 +244,14 @@ def what_is_told(refusal: Refusal) -> tuple[Mapping[str, str], Mapping[str, str]
     return body, headers
 
 
+async def broken_off(runner: Runner) -> BrokenOff:
+    """
+    Return what tells that *runner* has not answered, and why as far as that is known.
+    """
+    reason = await runner.how_it_broke()
+    return BrokenOff(f"The runner broke off the request. {reason}".strip())
+
+
 def new_request_id() -> str:
     """
     Return the id of a new request.

@@ -21,10 +21,10 @@ from fal_server.forwarding import (
     BROKEN,
     REQUEST_ID,
     TOKEN,
-    BrokenOff,
     Forwarder,
     RequestTimeout,
     Target,
+    broken_off,
     from_runner,
     new_request_id,
     to_runner,
@@ -103,13 +103,14 @@ class RunGateway:
                 await response.write_eof()
                 return response
         except asyncio.TimeoutError:
+            runner.suspect()
             if response is not None:
                 raise ConnectionResetError from None
             raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
         except BROKEN as error:
             if response is not None or not runner.url:
                 raise ConnectionResetError from error
-            raise BrokenOff("The runner broke off the request.") from error
+            raise await broken_off(runner) from error
 
 
 class SocketGateway:

@@ -5,11 +5,11 @@ Launching: from what a runner is to run to a runner on a host.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import threading
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from fal_core.events import Exited, Log
 from fal_core.hosts import Host
 from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import find_environment, make_host
-from fal_server.errors import Refusal
+from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.logs import LogLine, Logs
+from fal_server.memory import memory_of
 from fal_server.runners import Runner, make_runner_id
 from fal_server.specs import RunnerSpec
+from fal_server_agent.limits import drop_groups
 
 #: The environment that an agent needs beside the user's: what opens the pickles of
 #: released clients, and what those pickles import.
@@ -49,11 +51,14 @@ class Launchpad:
 
     Arguments:
         machine: The host: its name or its URL.
+
+        sizes: How much memory runners of a machine type may use, in bytes.
     """
 
-    def __init__(self, machine: str, logs: Logs) -> None:
+    def __init__(self, machine: str, logs: Logs, sizes: Mapping[str, int]) -> None:
         self.host: Host[Any, Any] = make_host(machine)
-        self._logs = logs
+        self.logs = logs
+        self._sizes = sizes
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
@@ -111,7 +116,7 @@ class Launchpad:
         if lifetime == "detached" and not self.host.capabilities.detach:
             lifetime = "attached"
         runner = self._make_runner(make_runner_id(), spec, secrets.token_hex(16), changed)
-        runner.starting_request = starting_request
+        runner.lines.starting_request = starting_request
         task = asyncio.ensure_future(self._launch_after(runner, lifetime, before))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -127,6 +132,7 @@ class Launchpad:
             try:
                 await before(runner)
             except Refusal as refusal:
+                runner.blocked = isinstance(refusal, STATE_TROUBLE)
                 self._refuse(runner, str(refusal))
                 return
         await runner.loop.run_in_executor(self._threads, self._launch, runner, lifetime)
@@ -139,17 +145,22 @@ class Launchpad:
         reference: str,
         started_at: float,
         changed: Callable[[Runner], None],
+        *,
+        known_until: float = 0.0,
     ) -> Runner:
         """
         Find a detached runner again.
+
+        Arguments:
+            known_until: When the last of its lines was printed that is kept.
 
         Raises:
             FalCoreError: It is gone.
         """
         runner = self._make_runner(id, spec, token, changed)
-        runner.started_at = started_at
-        # Lines from before are kept already; where it serves is told again.
-        runner.lines_since = time.time()
+        runner.was_started_at(started_at)
+        # Where it serves is told again.
+        runner.lines.known_until = known_until
         runner.execution = self.host.attach(reference, runner.take, 0)
         return runner
 
@@ -176,14 +187,23 @@ class Launchpad:
     def _make_runner(
         self, id: str, spec: RunnerSpec, token: str, changed: Callable[[Runner], None]
     ) -> Runner:
+        limited = memory_of(spec.machine_type, self._sizes) is not None
+
+        def note(runner: Runner) -> None:
+            if limited and not runner.is_alive:
+                # Where it ran on this machine, the group of its memory is left.
+                with contextlib.suppress(RuntimeError):
+                    self._threads.submit(drop_groups)
+            changed(runner)
+
         return Runner(
             id=id,
             spec=spec,
             token=token,
-            logs=self._logs,
+            logs=self.logs,
             loop=asyncio.get_running_loop(),
             session=self.session,
-            changed=changed,
+            changed=note,
             echoes=self.echoes,
         )
 
@@ -213,10 +233,13 @@ class Launchpad:
         spec = runner.spec
         # It tells of what cannot be built before anything is started.
         spec.environment.build(runner.take, threading.Event())
-        agent = Agent(runner.token, self._agent_paths(spec.environment))
+        reference = f"runner-{runner.id}"
+        memory = memory_of(spec.machine_type, self._sizes)
+        paths = self._agent_paths(spec.environment)
+        agent = Agent(runner.token, paths, memory=memory, name=reference)
         seal = seal_function(agent, local_python_modules=agent.packages)
         return Call(
-            id=f"runner-{runner.id}",
+            id=reference,
             name=spec.name,
             function=seal.sealed,
             arguments=Sealed(b""),

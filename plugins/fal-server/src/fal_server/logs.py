@@ -55,6 +55,9 @@ _FOLLOWED = 10_000
 #: Seconds between two writes.
 _INTERVAL = 0.05
 
+#: Seconds before lines are written again that could not be.
+_AGAIN = 1.0
+
 #: Seconds that lines are kept.
 KEPT = 7 * 24 * 3600.0
 
@@ -187,6 +190,7 @@ class Logs:
         self._followers: set[Follower] = set()
         self._writing: asyncio.Task[None] | None = None
         self._scheduled = False
+        self._failed = False
         self._closed = False
         self._number = store.read_here(_last_number)
 
@@ -273,6 +277,16 @@ class Logs:
         finally:
             self._followers.discard(follower)
 
+    async def last_time(self, runner_id: str) -> float:
+        """
+        Return when the last line of a runner was printed that is kept, in seconds since
+        the epoch; 0 where there is none.
+        """
+        of_it = sa.select(sa.func.max(logs.c.time)).where(logs.c.runner_id == runner_id)
+        micros = await self._store.read(lambda connection: connection.scalar(of_it))
+        # What was printed within the same microsecond was printed at once.
+        return (micros or 0) / 1_000_000
+
     def end_following(self) -> None:
         """
         Let all who follow come to their end.
@@ -299,11 +313,13 @@ class Logs:
 
     def _written(self, task: asyncio.Task[None]) -> None:
         self._writing = None
-        if task.exception() is not None:
+        failed = not task.cancelled() and task.exception() is not None
+        if failed and not self._failed:
             logger.error("%d lines wait to be written", len(self._waiting))
-        # Lines that came meanwhile; those that could not be written wait for the next.
-        elif self._waiting:
-            self._start_writing(_INTERVAL)
+        self._failed = failed
+        if not task.cancelled():
+            # Lines that came meanwhile, or could not be written.
+            self._start_writing(_AGAIN if failed else _INTERVAL)
 
     async def _write(self, pause: float) -> None:
         """

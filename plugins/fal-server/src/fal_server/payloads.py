@@ -5,13 +5,14 @@ Payloads: what a runner's agent is told to run, with secrets and files.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 import attrs
 
+from fal_server.blobs import translated
 from fal_server.runners import Runner
 from fal_server.specs import Message, RunnerSpec
 from fal_server.uploads import AppFiles
@@ -67,13 +68,24 @@ class Payloads:
         """
         folder = self.folder / runner.id
         if not folder.is_dir():
-            folder.mkdir(parents=True, mode=0o700)
+            with translated():
+                folder.mkdir(parents=True, mode=0o700)
             try:
                 await self.files.place(spec.owner, spec.files, folder)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
         return folder
+
+    def drop_left(self, known: Collection[str]) -> None:
+        """
+        Remove the files of all runners but those whose ids are *known*: a server that
+        was killed could not.
+        """
+        if self.folder.is_dir():
+            for folder in self.folder.iterdir():
+                if folder.name not in known:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _data_of(self, spec: RunnerSpec) -> Path:
         """

@@ -33,6 +33,12 @@ class NoRunner(Unavailable):
     kind = "runner_scheduling_failure"
 
 
+class RunnerBlocked(NoRunner):
+    """
+    There is no runner for a request since the server itself can write nothing now.
+    """
+
+
 class StartTimeout(Unavailable):
     """
     A request has waited too long for a runner.
@@ -252,19 +258,23 @@ class Pool:
     def _count_failure(self, runner: Runner) -> None:
         self._failures += 1
         delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (self._failures - 1))
+        if runner.blocked:
+            # It is not at fault, and may come up as soon as there is room.
+            delay = _FIRST_DELAY
         self._not_before = time.monotonic() + delay
         if any(each.phase == "running" for each in self.runners):
             # Those that wait still have a chance.
             return
         if not self.patient or self._failures >= _ATTEMPTS:
             reason = runner.reason or runner.failure or "It has ended."
-            self._fail_waiting(f"The runner could not be started. {reason}")
+            kind = RunnerBlocked if runner.blocked else NoRunner
+            self._fail_waiting(f"The runner could not be started. {reason}", kind)
 
-    def _fail_waiting(self, sentence: str) -> None:
+    def _fail_waiting(self, sentence: str, kind: type[NoRunner] = NoRunner) -> None:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.future.done():
-                waiter.future.set_exception(NoRunner(sentence))
+                waiter.future.set_exception(kind(sentence))
 
     def _find(self, hint: str) -> Runner | None:
         """
@@ -272,8 +282,8 @@ class Pool:
         """
         best = None
         for runner in self.runners:
-            room = runner.phase == "running" and not runner.sick
-            if not room or runner.in_flight >= self.scaling.max_multiplexing:
+            takes = runner.phase == "running" and not runner.sick and not runner.wants_end
+            if not takes or runner.in_flight >= self.scaling.max_multiplexing:
                 continue
             if runner.id == hint:
                 return runner

@@ -8,7 +8,6 @@ when the server ended is given to a runner once more, which its ``attempts`` tel
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from typing import Any
@@ -18,22 +17,21 @@ import attrs
 from isolate_proto import controller_pb2 as wire
 from multidict import CIMultiDict
 
+from fal_server.answers import Answer, ask
 from fal_server.applications import Application
 from fal_server.callers import Caller
-from fal_server.errors import NotFound, Refusal
+from fal_server.errors import STATE_TROUBLE, NotFound, Refusal
 from fal_server.forwarding import (
     BROKEN,
-    ERROR_TYPE,
     BrokenOff,
     Forwarder,
-    RequestTimeout,
-    from_runner,
-    to_runner,
-    what_is_told,
+    broken_off,
 )
 from fal_server.interfaces import QueueSize
+from fal_server.pools import RunnerBlocked
 from fal_server.requests import QueuedRequest, Requests
 from fal_server.runners import Runner
+from fal_server.tasks import insist, uninterrupted
 from fal_server.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
@@ -44,9 +42,6 @@ _ATTEMPTS = 3
 #: Seconds between two attempts where the server itself has to wait.
 _PAUSE = 1.0
 
-#: The header that tells a runner of how often a request was begun.
-ATTEMPT = "x-fal-request-attempt"
-
 #: The header of a sender who wants one attempt alone.
 _NO_RETRY = "x-fal-no-retry"
 
@@ -55,12 +50,16 @@ _NO_RETRY = "x-fal-no-retry"
 class Work:
     """
     A request that is under way, as this process has it.
+
+    Attributes:
+        begun: When a runner was given it, in seconds of the monotonic clock.
     """
 
     request: QueuedRequest
     task: asyncio.Task[None] | None = None
     runner: Runner | None = None
     cancelled: bool = False
+    begun: float | None = None
 
     @property
     def may_be_begun_again(self) -> bool:
@@ -117,6 +116,7 @@ class Queue:
         self._number += 1
         return self._number
 
+    @uninterrupted
     async def submit(self, request: QueuedRequest) -> None:
         """
         Accept a request: once this returns it is answered, whatever ends meanwhile.
@@ -138,6 +138,7 @@ class Queue:
             if other.runner is None and _place(other.request) == _place(work.request)
         )
 
+    @uninterrupted
     async def cancel(self, request: QueuedRequest) -> bool:
         """
         Cancel a request: one that waits is dropped, one that runs is told to end.
@@ -227,6 +228,10 @@ class Queue:
         Give a request to a runner; return False where it is to be given once more.
         """
         request = work.request
+        if request.attempts and not work.may_be_begun_again:
+            refusal = BrokenOff("The server ended while a runner had the request.")
+            await self._finish(work, Answer.refused(refusal))
+            return True
         try:
             application = self.forwarder.catalog.find(request.owner_name, request.alias)
             caller = None
@@ -251,95 +256,44 @@ class Queue:
                 if not begun:
                     return True
                 work.request = attrs.evolve(work.request, attempts=attempts)
-                answer = await _ask(application, runner, work.request)
+                work.begun = time.monotonic()
+                answer = await ask(application, runner, work.request)
+        except (RunnerBlocked, *STATE_TROUBLE):
+            # It was accepted, and is begun once that can be written down.
+            work.runner = None
+            return False
         except Refusal as refusal:
             answer = Answer.refused(refusal)
         except BROKEN:
             if work.request.attempts < _ATTEMPTS and work.may_be_begun_again:
                 work.runner = None
                 return False
-            answer = Answer.refused(BrokenOff("The runner broke off the request."))
+            assert work.runner is not None
+            answer = Answer.refused(await broken_off(work.runner))
         await self._finish(work, answer)
         return True
 
     async def _finish(self, work: Work, answer: Answer) -> None:
         now = time.time()
-        await self.requests.change(
-            work.request.id,
-            only=("queued", "running"),
-            state="completed",
-            ended_at=now,
-            status=answer.status,
-            answer_headers=answer.headers,
-            answer=answer.body,
-            error=answer.error,
-            error_type=answer.error_type,
-            webhook_due=now if work.request.webhook else None,
+        values: dict[str, Any] = {
+            "state": "completed",
+            "ended_at": now,
+            "status": answer.status,
+            "answer_headers": answer.headers,
+            "answer": answer.body,
+            "error": answer.error,
+            "error_type": answer.error_type,
+            "webhook_due": now if work.request.webhook else None,
+        }
+        if work.begun is not None:
+            # How long it took is right also where the clock was set meanwhile.
+            values["started_at"] = now - (time.monotonic() - work.begun)
+        # What is answered is not asked for again: it stays here until it can be kept.
+        await insist(
+            lambda: self.requests.change(work.request.id, only=("queued", "running"), **values)
         )
         if work.request.webhook:
             self.webhooks.tell(work.request.id)
-
-
-@attrs.frozen
-class Answer:
-    """
-    What a request was answered with.
-    """
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    error: str | None = None
-    error_type: str | None = None
-
-    @classmethod
-    def refused(cls, refusal: Refusal) -> Answer:
-        """
-        Return the answer to a request that no runner has answered.
-        """
-        told, headers = what_is_told(refusal)
-        shown = (("Content-Type", "application/json"), *headers.items())
-        return cls(
-            refusal.http, shown, json.dumps(told).encode(), str(refusal), refusal.kind or None
-        )
-
-
-async def _ask(application: Application, runner: Runner, request: QueuedRequest) -> Answer:
-    headers = to_runner(request.headers, request.id, request.path.partition("?")[0])
-    headers[ATTEMPT] = str(request.attempts)
-    timeout = application.scaling.request_timeout
-    try:
-        async with runner.session.request(
-            request.method,
-            f"{runner.url}{request.path}",
-            headers=headers,
-            data=request.body or None,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=5.0),
-        ) as upstream:
-            body = await upstream.read()
-            told = tuple(
-                (name, value)
-                for name, value in from_runner(upstream.headers, request.id).items()
-                if name.lower() != "content-length"
-            )
-            error = None if upstream.status < 400 else _detail(body)
-            kind = upstream.headers.get(ERROR_TYPE) if error else None
-            return Answer(upstream.status, told, body, error, kind)
-    except asyncio.TimeoutError:
-        raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
-
-
-def _detail(body: bytes) -> str:
-    """
-    Return what an application says of an error.
-    """
-    try:
-        found: Any = json.loads(body)
-        detail = found.get("detail", found) if isinstance(found, dict) else found
-        return detail if isinstance(detail, str) else json.dumps(detail)
-    except ValueError:
-        return body[:1000].decode("utf-8", "replace")
 
 
 async def _tell_of_cancel(runner: Runner, request_id: str) -> None:

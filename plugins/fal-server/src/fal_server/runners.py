@@ -5,6 +5,7 @@ Runners: agents that were launched on a host, and what the plane says to them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -17,11 +18,12 @@ import attrs
 from fal_core.errors import StartupTimeout
 from fal_core.events import Event, Exited, Log, Ready, State
 from fal_core.hosts import Execution
-from fal_server.errors import Refusal
+from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.logs import LogLine, Logs
 from fal_server.outcomes import CallOutcome
+from fal_server.runner_lines import RunnerLines
 from fal_server.specs import Message, RunnerSpec
-from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
+from fal_server_agent.messages import TOKEN_HEADER, pack, unpack
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,12 @@ Phase = Literal["pending", "building", "setup", "running", "draining", "terminat
 
 #: Seconds that lines printed by a call may take to arrive after its result.
 _LAST_LINES = 5.0
+
+#: Seconds that its host may take to tell why it has broken off.
+_LAST_WORDS = 2.0
+
+#: Seconds after which one is taken for dead that is asked and does not answer.
+_SILENCE = 5.0
 
 
 @attrs.define(eq=False)
@@ -40,6 +48,8 @@ class Runner:
         echoes: Who is told of lines at once, by the id of a request, or by the account
             and the name of an application.
 
+        lines: What it prints.
+
         phase: How far it is.
 
         url: Where it serves. None until it does.
@@ -48,8 +58,6 @@ class Runner:
 
         in_flight: How many requests it has.
 
-        lines_since: What it printed before this time is known already.
-
         released: Called when a place was given back.
 
         sick: Whether it has failed its health checks.
@@ -57,6 +65,8 @@ class Runner:
         wants_end: Whether it was told to end at once.
 
         gave_up: Whether it is ended since it does not come up.
+
+        blocked: Whether it does not come up since the server itself can write nothing.
     """
 
     id: str
@@ -76,25 +86,43 @@ class Runner:
     in_flight: int = 0
     idle_since: float = attrs.field(factory=time.monotonic)
     running_since: float | None = None
-    lines_since: float = 0.0
     sick: bool = False
     released: Callable[[], None] | None = attrs.field(default=None, repr=False)
     unhealthy: int = 0
     revision: str = ""
     wants_end: bool = False
     gave_up: bool = False
+    blocked: bool = False
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
+    lines: RunnerLines = attrs.field(init=False, repr=False)
     outcome: asyncio.Future[CallOutcome] = attrs.field(init=False, repr=False)
     ended: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
     ready: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
     execution: Execution | None = attrs.field(default=None, repr=False)
-    starting_request: str = ""
     _controlled: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
-    _ended_logs: dict[str, asyncio.Event] = attrs.field(factory=dict, repr=False)
     _task: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
+    _began: float = attrs.field(factory=time.monotonic, init=False, repr=False)
+    _ended: float | None = attrs.field(default=None, init=False, repr=False)
+    _suspected: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.outcome = self.loop.create_future()
+        self.lines = RunnerLines(self.id, self.spec, self.logs, self.echoes)
+
+    @property
+    def uptime(self) -> float:
+        """
+        How many seconds ago it was started, or how many it was there.
+        """
+        until = time.monotonic() if self._ended is None else self._ended
+        return until - self._began
+
+    def was_started_at(self, time_of_start: float) -> None:
+        """
+        Note that it was started by an earlier server, in seconds since the epoch.
+        """
+        self.started_at = time_of_start
+        self._began = time.monotonic() - max(0.0, time.time() - time_of_start)
 
     @property
     def is_alive(self) -> bool:
@@ -129,7 +157,7 @@ class Runner:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Log):
-            self._take_log(event)
+            self.lines.take(event)
         elif isinstance(event, State):
             phases: dict[str, Phase] = {"building": "building", "starting": "setup"}
             if self.phase in ("pending", "building") and event.name in phases:
@@ -138,30 +166,6 @@ class Runner:
             self._take_urls(event.urls)
         elif isinstance(event, Exited):
             self._end(event)
-
-    def _take_log(self, event: Log) -> None:
-        request = event.request_id or ""
-        if event.time and event.time < self.lines_since:
-            return
-        if event.message == END_OF_LOGS:
-            done = self._ended_logs.get(request)
-            if done is not None:
-                done.set()
-            return
-        line = LogLine(
-            account_id=self.spec.owner,
-            application=self.spec.application or self.spec.name,
-            runner_id=self.id,
-            request_id=request or self.starting_request or None,
-            level=event.level,
-            source=event.source,
-            message=event.message,
-            time=event.time or time.time(),
-        )
-        self.logs.add(line)
-        for name in (line.request_id or "", f"{line.account_id}\0{line.application}"):
-            if name in self.echoes:
-                self.echoes[name](line)
 
     def _take_urls(self, urls: Mapping[str, str]) -> None:
         if "control" in urls:
@@ -186,10 +190,15 @@ class Runner:
             return
         if event.reason is not None and not self.reason:
             self.reason = str(event.reason)
-        self.ended_at = time.time()
+        self.ended_at, self._ended = time.time(), time.monotonic()
+        asked_for = self.wants_end or self.phase == "draining"
+        if self.control is not None and self.reason and (self.sick or not asked_for):
+            # Why one has not come up is told by who wanted it.
+            self.lines.take(Log(self.reason, "ERROR", "BRIDGE", self.ended_at))
         self._enter("terminated")
-        for waiting in (self.ready, self._controlled, self.ended, *self._ended_logs.values()):
+        for waiting in (self.ready, self._controlled, self.ended):
             waiting.set()
+        self.lines.end()
         if not self.outcome.done():
             self.outcome.set_result(CallOutcome(failure=self.reason or "The runner has ended."))
 
@@ -221,16 +230,13 @@ class Runner:
             RunnerLost: The runner has ended meanwhile.
         """
         await self.wait_for_control()
-        done = self._ended_logs[call] = asyncio.Event()
-        try:
+        with self.lines.all_of(call) as done:
             message = await self._post("/call", pack({**header, "call": call}, *parts))
             try:
                 await asyncio.wait_for(done.wait(), _LAST_LINES)
             except asyncio.TimeoutError:
                 logger.warning("The last lines of %s did not come.", call)
             return CallOutcome.read(message)
-        finally:
-            self._ended_logs.pop(call, None)
 
     def launched(self) -> None:
         """
@@ -275,6 +281,7 @@ class Runner:
             # Its end is told by its host.
             return
         except Refusal as refusal:
+            self.blocked = isinstance(refusal, STATE_TROUBLE)
             self.give_up(str(refusal))
         except Exception:
             logger.exception("Runner %s could not be told what to serve", self.id)
@@ -294,12 +301,8 @@ class Runner:
                 return request.result()
             raise RunnerLost(self.reason or "The runner was ended.")
         except (aiohttp.ClientError, OSError) as error:
-            # Its host knows more in a moment.
-            try:
-                await asyncio.wait_for(asyncio.shield(ended), 2.0)
-            except asyncio.TimeoutError:
-                pass
-            raise RunnerLost(self.reason or "The runner broke off.") from error
+            reason = await self.how_it_broke()
+            raise RunnerLost(reason or "The runner broke off.") from error
         finally:
             request.cancel()
             ended.cancel()
@@ -326,6 +329,38 @@ class Runner:
                 return response.status < 300
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
             return False
+
+    def suspect(self) -> None:
+        """
+        See whether it still lives, as it let a request take too long; one that does not
+        answer is ended.
+        """
+        if self._suspected is None or self._suspected.done():
+            self._suspected = self.loop.create_task(self._examine())
+
+    async def _examine(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=_SILENCE)
+        try:
+            async with self.session.post(
+                f"{self.control}/ping", headers={TOKEN_HEADER: self.token}, timeout=timeout
+            ) as response:
+                await response.read()
+        except asyncio.TimeoutError:
+            self.reason = "It no longer answered."
+            self.sick = True
+            self.kill()
+        except (aiohttp.ClientError, OSError):
+            # Its end is told by its host.
+            return
+
+    async def how_it_broke(self) -> str:
+        """
+        Return why it has broken off, once its host has told, or after a moment; empty
+        where it is not known.
+        """
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.ended.wait(), _LAST_WORDS)
+        return self.reason
 
     def release(self) -> None:
         """

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import shutil
 import ssl
-import tempfile
 import time
 from collections.abc import Mapping
 from ipaddress import ip_network
@@ -43,6 +42,7 @@ from fal_server.keys import NewKey, make_key
 from fal_server.launching import Launchpad
 from fal_server.log_routes import LogRoutes
 from fal_server.logs import KEPT, Logs
+from fal_server.memory import read_sizes
 from fal_server.metrics import Metrics
 from fal_server.payloads import Payloads
 from fal_server.permissions import PRESETS
@@ -69,6 +69,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two rounds of dropping what has expired.
 _ROUND = 3600.0
+
+#: A clock that differs by so many seconds from one round to the next was set.
+_SET = 300.0
 
 
 @attrs.define(eq=False)
@@ -113,7 +116,8 @@ class ControlPlane:
     def __attrs_post_init__(self) -> None:
         local = self.settings.host in {"127.0.0.1", "::1"}
         self._base = Base(self.settings.host, local=local)
-        self.launchpad = Launchpad(self.settings.machine, self.logs)
+        sizes = read_sizes(self.settings.memory)
+        self.launchpad = Launchpad(self.settings.machine, self.logs, sizes)
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
         payloads = Payloads(self.vault, self.files, self.urls, runners, data)
@@ -157,6 +161,9 @@ class ControlPlane:
                 stored_files=StoredFiles(store, blobs),
                 first_key=key,
             )
+        except Refusal as refusal:
+            store.close()
+            raise ServerError(str(refusal)) from refusal
         except BaseException:
             store.close()
             raise
@@ -166,7 +173,8 @@ class ControlPlane:
         Open the doors.
 
         Raises:
-            ServerError: A port is taken, or the address is none of this machine.
+            ServerError: A port is taken, the address is none of this machine, or the
+                state cannot be read.
         """
         self._ends.callback(self.store.close)
         self._ends.push_async_callback(self.logs.flush)
@@ -186,11 +194,14 @@ class ControlPlane:
             await self.queue.start()
             metrics = await self._start_http(self.metrics.make_application())
             await self._open_door("metrics", metrics)
+            self._start_rounds()
+            self.directory.write_addresses(self.ports, self.settings.host)
+        except Refusal as refusal:
+            await self.close()
+            raise ServerError(str(refusal)) from refusal
         except BaseException:
             await self.close()
             raise
-        self._start_rounds()
-        self.directory.write_addresses(self.ports, self.settings.host)
 
     async def close(self) -> None:
         """
@@ -251,10 +262,9 @@ class ControlPlane:
         """
         server = grpc.aio.server(options=GRPC_OPTIONS)
         server.add_generic_rpc_handlers((self._make_controller().handler(),))
-        # The data directory may be too deep for the path of a socket.
-        folder = tempfile.mkdtemp(prefix="fal-core-server-")
+        folder = self.directory.make_socket_folder()
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
-        path = str(Path(folder) / "grpc.sock")
+        path = str(Path(folder) / "grpc")
         server.add_insecure_port(f"unix:{path}")
         await server.start()
         self._ends.push_async_callback(server.stop, self.settings.drain)
@@ -296,15 +306,24 @@ class ControlPlane:
         """
         Drop what nobody wants any more, again and again.
         """
+        offset = time.time() - time.monotonic()
         while True:
-            try:
-                await asyncio.to_thread(self.blobs.drop_abandoned)
-                await self.stored_files.drop_expired()
-                await self.queue.requests.forget()
-                await self.logs.forget(before=time.time() - KEPT)
-            except (OSError, Refusal):
-                logger.exception("What has expired could not be dropped")
+            before, offset = offset, time.time() - time.monotonic()
+            if abs(offset - before) < _SET:
+                await self._drop_once()
+            else:
+                # What seems old may not be; a clock that stays so is believed next time.
+                logger.warning("The clock was set by %.0f seconds", offset - before)
             await asyncio.sleep(_ROUND)
+
+    async def _drop_once(self) -> None:
+        try:
+            await asyncio.to_thread(self.blobs.drop_abandoned)
+            await self.stored_files.drop_expired()
+            await self.queue.requests.forget()
+            await self.logs.forget(before=time.time() - KEPT)
+        except (OSError, Refusal):
+            logger.exception("What has expired could not be dropped")
 
     def _own_names(self) -> list[str]:
         host = self.settings.host

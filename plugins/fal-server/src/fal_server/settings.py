@@ -42,6 +42,9 @@ class ServerSettings:
         webhook_networks: Networks that webhooks may reach beside the public ones, as in
             ``10.0.0.0/8``.
 
+        memory: How much memory a runner of each machine type may use, as in
+            ``XS=512M``; a type that is not named is limited where a plugin knows it.
+
         owner: The nickname of the user that the first start makes.
 
         drain: Seconds that requests have to finish once the server is told to end.
@@ -58,6 +61,7 @@ class ServerSettings:
     database: str | None = None
     names: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()
+    memory: tuple[str, ...] = ()
     owner: str = "owner"
     drain: float = 10.0
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +22,19 @@ from typing import Any, TypeVar
 
 import attrs
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
-from fal_server.errors import DataTooNew, Unavailable
+from fal_server.databases import FileGone, identify, is_full, is_locked, make_engine, path_of
+from fal_server.errors import (
+    STATE_TROUBLE,
+    DataTooNew,
+    StateBroken,
+    StateUnavailable,
+    StorageFull,
+    Unavailable,
+)
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -75,18 +85,24 @@ class Store:
 
     Raises:
         DataTooNew: A newer version has written it.
+
+        StateBroken: It cannot be used.
     """
 
     def __init__(self, url: str, *, readers: int = 4, patience: float = PATIENCE) -> None:
         self.url = url
         self.patience = patience
         self.observe: Callable[[int, float], None] = _ignore
-        self._writing = _make_engine(url, begin="BEGIN IMMEDIATE", pool=1)
-        self._reading = _make_engine(url, begin="BEGIN", pool=readers)
+        self._writing = make_engine(url, begin="BEGIN IMMEDIATE", pool=1)
+        self._reading = make_engine(url, begin="BEGIN", pool=readers)
         self._readers = ThreadPoolExecutor(readers, "state-reader")
         self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
         self._closed = False
+        self._path = path_of(self._writing)
+        self._file: tuple[int, int] | None = None
         self._make_tables()
+        if self._path is not None:
+            self._file = identify(self._path)
         self._thread = threading.Thread(target=self._write_all, name="state-writer")
         self._thread.start()
 
@@ -99,7 +115,12 @@ class Store:
         nothing but use the connection. What it raises undoes it, and nothing else.
 
         Raises:
-            Unavailable: The database was locked or gone for too long.
+            StorageFull: There is no room.
+
+            StateUnavailable: The database is damaged, or was locked or gone for too long.
+
+            Unavailable: The store is closed.
+
             Exception: What *work* raised.
         """
         if self._closed:
@@ -114,7 +135,10 @@ class Store:
         Run *work* with a connection that reads one state of the database.
 
         Raises:
-            Unavailable: The database was locked or gone for too long.
+            StateUnavailable: The database is damaged, or was locked or gone for too long.
+
+            Unavailable: The store is closed.
+
             Exception: What *work* raised.
         """
         if self._closed:
@@ -148,8 +172,6 @@ class Store:
         self._reading.dispose()
 
     def _make_tables(self) -> None:
-        metadata.create_all(self._writing)
-
         def check(connection: sa.Connection) -> None:
             found = connection.scalar(sa.select(layouts.c.version))
             if found is None:
@@ -158,10 +180,26 @@ class Store:
                 raise DataTooNew(found, LAYOUT)
 
         try:
+            self._first(lambda: metadata.create_all(self._writing))
             self.write_here(check)
         except BaseException:
             self._writing.dispose()
             raise
+
+    def _first(self, attempt: Callable[[], None]) -> None:
+        """
+        Do what opens the database: it is waited for where it is locked, and told to be
+        broken where it is.
+        """
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                return attempt()
+            except DatabaseError as error:
+                if not is_locked(error) or time.monotonic() > deadline:
+                    url = sa.engine.make_url(self.url).render_as_string(hide_password=True)
+                    raise StateBroken(url, str(error.orig)) from error
+            time.sleep(0.1)
 
     def _write_all(self) -> None:
         ended = False
@@ -191,7 +229,7 @@ class Store:
         if len(group) > 1:
             try:
                 results = self._patiently(lambda: self._write_together(group))
-            except Unavailable as error:
+            except (Unavailable, *STATE_TROUBLE) as error:
                 _settle([(each, None, error) for each in group])
                 return
             except Exception:
@@ -214,6 +252,10 @@ class Store:
         )
 
     def _within(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+        if self._file is not None and identify(self._path) != self._file:
+            # SQLite would go on writing to a file that nobody finds any more, or make
+            # an empty one.
+            raise FileGone
         with engine.connect() as connection, connection.begin():
             return work(connection)
 
@@ -221,27 +263,33 @@ class Store:
         deadline = time.monotonic() + self.patience
         pause = 0.01
         while True:
+            over = self._closed or time.monotonic() > deadline
             try:
                 return attempt()
+            except FileGone:
+                if over:
+                    raise StateUnavailable("The file of the state is gone.") from None
             except OperationalError as error:
-                if not _passes(error) or self._closed or time.monotonic() > deadline:
-                    raise Unavailable("The state cannot be read or written now.") from error
+                if is_full(error, self._path):
+                    raise StorageFull("The server has no room for this.") from error
+                if over:
+                    raise StateUnavailable(
+                        "The state cannot be read or written now."
+                    ) from error
+            except DatabaseError as error:
+                if type(error) is not DatabaseError:
+                    # What was asked for is wrong, and not the database.
+                    raise
+                logger.error("The state is damaged: %s", error.orig)
+                raise StateUnavailable("The state is damaged.") from error
             time.sleep(pause)
-            pause = min(2 * pause, 1.0)
+            pause = min(2 * pause, 0.25)
 
 
 def _ignore(count: int, seconds: float) -> None:
     """
     Observe nothing.
     """
-
-
-def _passes(error: OperationalError) -> bool:
-    """
-    Tell whether waiting may help: a full disk is told at once.
-    """
-    full = getattr(sqlite3, "SQLITE_FULL", 13)
-    return getattr(error.orig, "sqlite_errorcode", None) != full
 
 
 def _settle(ended: list[tuple[Pending, Any, BaseException | None]]) -> None:
@@ -260,35 +308,6 @@ def _settle(ended: list[tuple[Pending, Any, BaseException | None]]) -> None:
 def _tell(ended: list[tuple[Pending, Any, BaseException | None]]) -> None:
     for pending, result, error in ended:
         pending.settle(result, error)
-
-
-def _make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
-    """
-    Make an engine of *pool* connections whose transactions start with *begin*, where
-    the database is SQLite.
-    """
-    if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_size=pool, max_overflow=0, pool_pre_ping=True)
-    engine = sa.create_engine(
-        url,
-        poolclass=sa.QueuePool,
-        pool_size=pool,
-        max_overflow=0,
-        connect_args={"timeout": 1.0, "check_same_thread": False},
-    )
-
-    def connect(connection: sqlite3.Connection, _: object) -> None:
-        # Python would begin and commit by itself; SQLAlchemy does.
-        connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    def start(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    sa.event.listen(engine, "connect", connect)
-    sa.event.listen(engine, "begin", start)
-    return engine
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from fal_server.blobs import Blob, Blobs
+from fal_server.blobs import Blob, Blobs, translated
 from fal_server.errors import Invalid, NotFound
 from fal_server.state import Store, metadata
 
@@ -133,6 +133,8 @@ class AppFiles:
             Invalid: A path leads out of *folder*.
 
             NotFound: The account has not sent a file.
+
+            StorageFull: There is no room.
         """
         wanted = [(hash, safe_path(path)) for hash, path in files]
         missing = await self.missing(account_id, [hash for hash, _ in wanted])
@@ -154,12 +156,14 @@ class AppFiles:
         """
         Copy a file: one that an application changes must not change for others.
         """
-        target.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        file = os.open(target, flags, 0o600)
-        with os.fdopen(file, "wb") as stream, self._blobs.path_of(hash).open("rb") as content:
-            shutil.copyfileobj(content, stream, 1 << 20)
-            os.fchmod(stream.fileno(), stat.S_IMODE(mode) & 0o777 | stat.S_IRUSR)
+        source = self._blobs.path_of(hash)
+        with translated():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(target, flags, 0o600)
+            with os.fdopen(file, "wb") as stream, source.open("rb") as content:
+                shutil.copyfileobj(content, stream, 1 << 20)
+                os.fchmod(stream.fileno(), stat.S_IMODE(mode) & 0o777 | stat.S_IRUSR)
 
 
 class StoredFiles:

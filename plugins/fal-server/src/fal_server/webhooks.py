@@ -9,6 +9,7 @@ the application's owner, which ``fal-core server webhook-secret`` prints.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import hmac
 import json
@@ -24,6 +25,7 @@ from yarl import URL
 from fal_server.addresses import GuardedResolver, Network, is_address, may_reach
 from fal_server.errors import Invalid
 from fal_server.requests import QueuedRequest, Requests
+from fal_server.tasks import insist
 
 logger = logging.getLogger(__name__)
 
@@ -138,14 +140,15 @@ class Webhooks:
         pause: float | None = 0.0
         while pause is not None:
             await asyncio.sleep(pause)
-            request = await self.requests.find(request_id)
+            request = await insist(lambda: self.requests.find(request_id))
             if request is None or not request.webhook:
                 return
             taken = await self._send(request)
             tries = request.webhook_tries + 1
             pause = None if taken else self.pause_after(tries)
             due = None if pause is None else time.time() + pause
-            await self.requests.change(request_id, webhook_due=due, webhook_tries=tries)
+            told: dict[str, Any] = {"webhook_due": due, "webhook_tries": tries}
+            await insist(functools.partial(self.requests.change, request_id, **told))
             if due is None and not taken:
                 logger.warning("The webhook of %s is given up.", request_id)
             # An answer may be large, and the pause long.

@@ -17,6 +17,7 @@ from typing import Any
 from fal_core_worker import nested, services
 from fal_core_worker.ports import free_port
 from fal_server_agent import outcomes
+from fal_server_agent.limits import limit_memory
 from fal_server_agent.listening import answers
 from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
 from fal_server_agent.places import Apart, Place, PortTaken, find_place
@@ -43,21 +44,32 @@ class Agent(services.Server):
         token: What the plane has to show.
 
         paths: Directories for ``sys.path``, behind those of the environment.
+
+        memory: How much memory it may use with all that it starts, in bytes. None for
+            any.
+
+        name: What the group is called that the system counts its memory in.
     """
 
     requirements: Sequence[str] = ()
     packages = ("fal_server_agent",)
 
-    def __init__(self, token: str, paths: Sequence[str]) -> None:
+    def __init__(
+        self, token: str, paths: Sequence[str], *, memory: int | None = None, name: str = ""
+    ) -> None:
         self.func = run
         self.__name__ = "agent"
         self.__module__ = __name__
         self._token = token
         self._paths = tuple(paths)
+        self._memory = memory
+        self._name_of_group = name
 
     def __call__(
         self, *, exposed_port: int | None = None, exposed_metrics_port: int | None = None
     ) -> None:
+        if self._memory is not None:
+            limit_memory(self._memory, self._name_of_group)
         run(self._token, self._paths)
 
 
@@ -130,6 +142,8 @@ class Desk:
                 if path == "/serve":
                     await self._serve(writer, body)
                     return
+                if path == "/ping":
+                    _respond(writer, b"")
                 else:
                     _respond(writer, await self._call(body))
                 await writer.drain()
@@ -142,7 +156,10 @@ class Desk:
 
     async def _call(self, body: bytes) -> bytes:
         header, parts = unpack(body)
-        _settle(header)
+        try:
+            _settle(header)
+        except OSError as error:
+            return outcomes.failed(_unsettled(error))
         services.request_id.set(header["call"])
         try:
             answer = await self._run(header, parts, {})
@@ -219,7 +236,13 @@ class Desk:
             await writer.drain()
             return
         header, parts = unpack(body)
-        _settle(header)
+        try:
+            _settle(header)
+        except OSError as error:
+            _tell(writer, outcomes.failed(_unsettled(error)))
+            await writer.drain()
+            self._ended.set()
+            return
         task = self._served = asyncio.create_task(self._serve_now(header, parts, writer))
         outcome = await asyncio.shield(task)
         _tell(writer, outcome)
@@ -300,6 +323,10 @@ def _settle(header: dict[str, Any]) -> None:
         os.chdir(directory)
         if directory not in sys.path:
             sys.path.append(directory)
+
+
+def _unsettled(error: OSError) -> str:
+    return f"The directories of the runner cannot be had: {error.strerror}."
 
 
 def _answer(make: Any) -> bytes:

@@ -1,0 +1,97 @@
+"""
+Databases: connections to them, and what their errors say.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError
+
+#: What SQLite says of a full disk, of one that fails, and of a database that another
+#: process holds.
+_FULL, _IO, _LOCKED = 13, 10, (5, 6)
+
+#: A disk with less room than this, in bytes, is full: SQLite does not always say so.
+_ROOM = 64 * 1024
+
+
+class FileGone(Exception):
+    """
+    The file that was opened is not there, or another one is.
+    """
+
+
+def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
+    """
+    Make an engine of *pool* connections whose transactions start with *begin*, where
+    the database is SQLite.
+    """
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url, pool_size=pool, max_overflow=0, pool_pre_ping=True)
+    engine = sa.create_engine(
+        url,
+        poolclass=sa.QueuePool,
+        pool_size=pool,
+        max_overflow=0,
+        connect_args={"timeout": 0.1, "check_same_thread": False},
+    )
+
+    def connect(connection: sqlite3.Connection, _: object) -> None:
+        # Python would begin and commit by itself; SQLAlchemy does.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    def start(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    sa.event.listen(engine, "connect", connect)
+    sa.event.listen(engine, "begin", start)
+    return engine
+
+
+def is_locked(error: DatabaseError) -> bool:
+    """
+    Tell whether another process holds a database of SQLite.
+    """
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _LOCKED
+
+
+def path_of(engine: sa.Engine) -> str | None:
+    """
+    Return the file of a database of SQLite, None where it is none.
+    """
+    database = engine.url.database
+    if engine.dialect.name != "sqlite" or not database or database == ":memory:":
+        return None
+    return os.path.abspath(database)
+
+
+def identify(path: str | None) -> tuple[int, int] | None:
+    """
+    Return what tells a file from another of the same name, None where there is none.
+    """
+    try:
+        found = os.stat(path or "")
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_full(error: DatabaseError, path: str | None) -> bool:
+    """
+    Tell whether there is no room.
+
+    Arguments:
+        path: The file of the database, None where it is none.
+    """
+    code = getattr(error.orig, "sqlite_errorcode", 0)
+    if code & 0xFF == _FULL:
+        return True
+    if code & 0xFF != _IO or path is None:
+        return False
+    found = os.statvfs(os.path.dirname(path))
+    return bool(found.f_bavail * found.f_frsize < _ROOM)

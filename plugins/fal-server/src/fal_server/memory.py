@@ -1,0 +1,48 @@
+"""
+Memory: how much of it each machine type stands for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from fal_core.plugins import load_plugins
+from fal_server.errors import ServerError
+
+_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+#: The least memory that a runner starts with, in bytes.
+LEAST = 64 << 20
+
+
+def read_sizes(written: Iterable[str]) -> Mapping[str, int]:
+    """
+    Return the memory of machine types, in bytes, as written in ``XS=512M``.
+
+    Raises:
+        ServerError: One is written otherwise, or is too small for any runner.
+    """
+    sizes = {}
+    for each in written:
+        name, _, text = each.partition("=")
+        found = _SIZE.fullmatch(text.strip())
+        if not name or found is None:
+            raise ServerError(f"Memory is written as in XS=512M or GPU=16G, unlike {each!r}.")
+        size = int(found[1]) * _UNITS[found[2].upper()]
+        if size < LEAST:
+            raise ServerError(f"A runner needs 64M of memory at least, and {each!r} is less.")
+        sizes[name] = size
+    return sizes
+
+
+def memory_of(machine_type: str, sizes: Mapping[str, int]) -> int | None:
+    """
+    Return how much memory a runner of *machine_type* may use, in bytes: what *sizes*
+    say, or else an installed plugin. None where nobody knows the type.
+    """
+    if machine_type in sizes:
+        return sizes[machine_type]
+    machine = load_plugins().hook.fal_resolve_machine(machine_type=machine_type)
+    return None if machine is None else machine.memory

@@ -1,0 +1,341 @@
+"""
+Servers that are killed at any moment: the next one on the same data directory goes on.
+
+A seeded tenth of the moments runs by default; FAL_CORE_FAULTS=all runs them all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+import grpc
+import httpx
+import pytest
+from isolate_proto import controller_pb2 as wire
+
+from fal_core.testing.processes import is_alive
+from fal_host_local import LocalHost
+
+EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
+MOMENTS = range(50 if EVERY else 5)
+
+#: Seconds from the first request to the last moment at which a server is killed.
+SPAN = 0.8
+
+pytestmark = pytest.mark.faults
+
+
+def make_recorder(folder: str, release: int) -> Callable[..., None]:
+    """
+    Return an application that writes down each request that reaches it.
+    """
+
+    def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
+        import json
+        import os
+        import time
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        file = os.open(f"{folder}/begun", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                request = self.headers["x-fal-request-id"]
+                attempt = self.headers.get("x-fal-request-attempt", "0")
+                os.write(file, f"{request} {attempt}\n".encode())
+                time.sleep(0.005)
+                told = {"release": release, "pid": os.getpid(), "told": json.loads(sent)}
+                body = json.dumps(told).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        ThreadingHTTPServer(("127.0.0.1", exposed_port), Handler).serve_forever()
+
+    return serve
+
+
+@attrs.define
+class Load:
+    """
+    Requests and deployments, one after the other until the server is gone.
+
+    Attributes:
+        accepted: The requests that were answered with a 2xx, and what they were told.
+
+        deployed: The releases whose deployment has ended well, by their revisions.
+
+        tried: The newest release that was sent.
+    """
+
+    stage: Any
+    accepted: dict[str, int] = attrs.field(factory=dict)
+    deployed: dict[str, int] = attrs.field(factory=dict)
+    tried: int = 0
+    _numbers: Iterator[int] = attrs.field(factory=itertools.count)
+
+    def submit(self) -> None:
+        """
+        Submit requests.
+        """
+        with suppress(httpx.TransportError), self.stage.client() as client:
+            while True:
+                number = next(self._numbers)
+                answer = client.post("/owner/work", json=number)
+                assert answer.status_code == 200, answer.text
+                self.accepted[answer.json()["request_id"]] = number
+                time.sleep(0.01)
+
+    def deploy(self) -> None:
+        """
+        Deploy releases.
+        """
+        with suppress(grpc.RpcError):
+            while True:
+                self.tried += 1
+                revision = deploy(self.stage, "moving", self.tried)
+                self.deployed[revision] = self.tried
+
+    def run(self, seconds: float) -> None:
+        """
+        Load the server for so long, and kill it.
+        """
+        threads = [threading.Thread(target=work) for work in (self.submit, self.deploy)]
+        for thread in threads:
+            thread.start()
+        time.sleep(seconds)
+        self.stage.plane.kill()
+        for thread in threads:
+            thread.join()
+
+
+def deploy(stage: Any, name: str, release: int) -> str:
+    """
+    Deploy a release whose metadata has its number, and return its revision.
+    """
+
+    def change(request: Any) -> None:
+        request.metadata.update({"release": release})
+        request.deployment_strategy = wire.ROLLING if release % 2 else wire.RECREATE
+
+    revision: str = stage.deploy(
+        name, function=make_recorder(str(stage.folder), release), change=change
+    )
+    return revision
+
+
+def ask(stage: Any, name: str) -> Any:
+    with stage.client("run") as client:
+        answer = client.post(f"/owner/{name}", json=0)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def begun(folder: Path) -> dict[str, list[int]]:
+    """
+    Return which attempts of each request have reached an application.
+    """
+    found = defaultdict(list)
+    for line in (folder / "begun").read_text().splitlines():
+        request, attempt = line.split()
+        found[request].append(int(attempt))
+    return found
+
+
+def running(data: Path) -> set[str]:
+    """
+    Return the runners of a data directory whose processes run.
+    """
+    with sqlite3.connect(data / "state.db") as connection:
+        ids = {id for (id,) in connection.execute("select id from runners")}
+    connection.close()
+    host = LocalHost()
+    references = {each.reference for each in host.executions() if not each.ended}
+    host.close()
+    return {id for id in ids if f"runner-{id}" in references}
+
+
+def known(stage: Any) -> set[str]:
+    """
+    Return the runners that the server knows of.
+    """
+    told = stage.plane.call("ListRunners", wire.ListRunnersRequest(list_pending=True))
+    return {each.runner_id for each in told.runners}
+
+
+def revision_of(stage: Any, name: str) -> str:
+    """
+    Return what an alias stands for.
+    """
+    told = stage.plane.call("ListAliases", wire.ListAliasesRequest())
+    (found,) = [each.revision for each in told.aliases if each.alias == name]
+    return str(found)
+
+
+def metadata_of(stage: Any, name: str) -> Any:
+    """
+    Return the metadata of an application.
+    """
+    with stage.plane.client() as client:
+        return client.get(f"/applications/owner/{name}/metadata").json()
+
+
+@pytest.fixture(scope="module")
+def load(standing: Any) -> Load:
+    """
+    What loads a server with requests to one application, and releases of another.
+    """
+    load = Load(standing)
+    deploy(standing, "work", 0)
+    load.deployed[deploy(standing, "moving", 0)] = 0
+    return load
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_server_that_is_killed_under_load(standing: Any, load: Load, moment: int):
+    """
+    After SIGKILL, whatever the server did, what was accepted is answered, and begun
+    again as a further attempt alone; each runner is known or ends, and those that were
+    loaded are the same; an alias is wholly one release.
+    """
+    stage = standing
+    pid = ask(stage, "work")["pid"]
+    seconds = random.Random(moment).uniform(0.0, SPAN)
+    load.run(seconds)
+    stage.plane.start()
+
+    if load.accepted:
+        # They are answered in their order.
+        stage.finish("work", [*load.accepted][-1])
+    reached = begun(stage.folder)
+    with stage.client() as client:
+        for request, number in load.accepted.items():
+            answer = client.get(f"/owner/work/requests/{request}")
+            assert (answer.status_code, answer.json()["told"]) == (200, number)
+            assert answer.json()["pid"] == pid
+            status = client.get(f"/owner/work/requests/{request}/status").json()
+            assert reached[request] == sorted(set(reached[request]))
+            assert status["attempts"] == reached[request][-1]
+    load.accepted.clear()
+
+    release = ask(stage, "moving")["release"]
+    finished = max(load.deployed.values())
+    assert finished <= release <= load.tried
+    assert metadata_of(stage, "moving") == {"release": release}
+    assert load.deployed.get(revision_of(stage, "moving"), release) == release
+    load.deployed[revision_of(stage, "moving")] = release
+    assert ask(stage, "work")["pid"] == pid
+    stage.settle(lambda: running(stage.plane.data) <= known(stage))
+
+
+@attrs.frozen
+class Killed:
+    """
+    What was there when a server was killed, and the next one was started.
+
+    Attributes:
+        stage: The next one.
+
+        once: A request that a runner had, whose sender wants one attempt.
+
+        again: One that a runner had, which may be begun again.
+
+        function: The process of a function that was called.
+
+        files: The files of a runner that has ended with the server.
+    """
+
+    stage: Any
+    once: str
+    again: str
+    function: int
+    files: Path
+
+
+@pytest.fixture(scope="module")
+def killed(standing: Any) -> Killed:
+    """
+    A server that was killed with much under way, and started again.
+    """
+    stage = standing
+    stage.deploy("once", max_multiplexing=2)
+    once = stage.submit("once/hold", {"gate": "once"}, X_Fal_No_Retry="1")
+    again = stage.submit("once/hold", {"gate": "once"})
+    for each in (once, again):
+        stage.begin("once", each)
+    place = stage.folder / "function"
+
+    def call() -> None:
+        place.write_text(str(os.getpid()))
+        time.sleep(600)
+
+    def run() -> None:
+        with suppress(grpc.RpcError):
+            stage.run(call)
+
+    running = threading.Thread(target=run)
+    running.start()
+    stage.settle(lambda: place.exists() and place.read_text())
+    function = make_recorder(str(stage.folder), 1)
+    early = stage.deploy("early", function=function, min_concurrency=1)
+    files = stage.plane.data / "runners" / "gone"
+    files.mkdir(parents=True)
+    (files / "weights").write_text("large")
+    stage.plane.kill()
+    running.join()
+    with sqlite3.connect(stage.plane.data / "state.db") as connection:
+        connection.execute("delete from aliases where revision = ?", (early,))
+    connection.close()
+    stage.plane.start()
+    return Killed(stage, once, again, int(place.read_text()), files)
+
+
+def test_one_attempt_alone(killed: Killed):
+    """
+    A request whose sender wants one attempt is not begun again by the next server.
+    """
+    stage = killed.stage
+    stage.open("once")
+    answer = stage.finish("once", killed.once)
+    assert (answer.status_code, answer.json()["error_type"]) == (503, "runner_disconnected")
+    assert stage.status("once", killed.once).json()["attempts"] == 1
+    assert stage.finish("once", killed.again).status_code == 200
+    assert stage.status("once", killed.again).json()["attempts"] == 2
+    assert stage.order().count(f"hold {killed.once}") == 1
+
+
+def test_what_ends_with_a_server(killed: Killed):
+    """
+    The functions that a server had called end with it, and the next one removes the
+    files of runners that are gone.
+    """
+    killed.stage.settle(lambda: not is_alive(killed.function))
+    assert not killed.files.exists()
+
+
+def test_runner_that_nobody_has_any_more(killed: Killed):
+    """
+    A runner that no application has is ended, also where the server was killed before it
+    had told it what to serve.
+    """
+    data = killed.stage.plane.data
+    killed.stage.settle(lambda: running(data) <= known(killed.stage))

@@ -1,0 +1,163 @@
+"""
+Runners that are killed, stopped, or leak what they have.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from isolate_proto import RegisterApplicationRequest
+from isolate_proto import controller_pb2 as wire
+
+from fal_core.testing.processes import is_alive
+
+EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
+
+pytestmark = pytest.mark.faults
+
+
+def pid_of(stage: Any, app: str) -> int:
+    """
+    Return the process of a runner.
+    """
+    with stage.client("run") as client:
+        return int(client.post(f"/owner/{app}/look", json={}).json()["pid"])
+
+
+def test_runner_that_is_killed(stage: Any):
+    """
+    A runner that is killed with requests takes nothing from its neighbour; who waits for
+    an answer is told how it ended, and so is the log; what the queue has is begun again.
+    """
+    stage.deploy("killed", max_concurrency=1)
+    stage.deploy("neighbour")
+    neighbour = pid_of(stage, "neighbour")
+    held = stage.submit("neighbour/hold", {"gate": "neighbour"})
+    pid = pid_of(stage, "killed")
+    queued = stage.submit("killed/hold", {"gate": "killed"}, X_Fal_Queue_Priority="normal")
+    waiting = stage.submit("killed")
+    stage.begin("killed", queued)
+    os.kill(pid, signal.SIGKILL)
+    stage.settle(lambda: stage.status("killed", queued).json()["attempts"] == 2)
+    stage.open("killed")
+    assert stage.finish("killed", queued).status_code == 200
+    assert stage.finish("killed", waiting).status_code == 200
+    stage.open("neighbour")
+    assert stage.finish("neighbour", held).status_code == 200
+    assert stage.status("neighbour", held).json()["attempts"] == 1
+    assert pid_of(stage, "neighbour") == neighbour
+    with stage.client("run") as client:
+        answer = client.post(
+            "/owner/killed/die", json={"times": 9}, headers={"x-fal-request-attempt": "1"}
+        )
+    assert answer.status_code == 503
+    assert answer.json()["error_type"] == "runner_disconnected"
+    assert "exited with code 9" in answer.json()["detail"]
+    stage.settle(lambda: any("SIGKILL" in line for line in stage.lines("killed")))
+
+
+def test_runner_that_is_stopped(stage: Any):
+    """
+    A runner that has stopped is noticed when a request takes too long: another takes its
+    place, and its processes are ended.
+    """
+    stage.deploy("stopped", request_timeout=1)
+    pid = pid_of(stage, "stopped")
+    queued = stage.submit("stopped/hold", {"gate": "stopped"})
+    stage.begin("stopped", queued)
+    os.kill(pid, signal.SIGSTOP)
+    waiting = stage.submit("stopped")
+    assert stage.finish("stopped", queued).json()["error_type"] == "request_timeout"
+    stage.settle(lambda: not is_alive(pid))
+    assert stage.finish("stopped", waiting).status_code in (200, 504)
+    assert pid_of(stage, "stopped") != pid
+    stage.settle(lambda: any("no longer answered" in line for line in stage.lines("stopped")))
+
+
+@pytest.mark.skipif(not EVERY, reason="FAL_CORE_FAULTS=all runs what waits for long.")
+def test_stopped_runner_fails_its_health_check(holder: Any, settle: Callable[..., None]):
+    """
+    A runner that has stopped is noticed by its health check, without a request.
+    """
+    health = RegisterApplicationRequest().health_check_config
+    health.path, health.timeout_seconds, health.failure_threshold = "/health", 1, 1
+    health.call_regularly = True
+    holder.deploy("checked", health=health)
+    pid = holder.ask("checked").json()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    settle(lambda: not is_alive(pid))
+    assert holder.ask("checked").json()["pid"] != pid
+
+
+def make_leaker(folder: str) -> Callable[..., None]:
+    """
+    Return an application that forks children which want to outlive it and, when it is
+    asked to, opens files until it may open no more.
+    """
+
+    def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
+        import os
+        import resource
+        import threading
+        import time
+        from http.server import BaseHTTPRequestHandler, HTTPServer
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        held = []
+
+        def fork() -> None:
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    with open(f"{folder}/left", "a") as file:
+                        file.write(f"{os.getpid()}\n")
+                    time.sleep(600)
+                os._exit(0)
+            os.wait()
+
+        def leak() -> None:
+            while True:
+                try:
+                    held.append(os.open("/dev/null", os.O_RDONLY))
+                except OSError:
+                    time.sleep(0.01)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = str(os.getpid()).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                if self.path == "/leak":
+                    fork()
+                    threading.Thread(target=leak, daemon=True).start()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        HTTPServer(("127.0.0.1", exposed_port), Handler).serve_forever()
+
+    return serve
+
+
+def test_application_that_leaks(stage: Any):
+    """
+    All that a runner has opened and forked ends with it, also where it can open nothing
+    more; the next one has nothing of it.
+    """
+    stage.deploy("leaking", function=make_leaker(str(stage.folder)), request_timeout=1)
+    with stage.client("run") as client:
+        pid = int(client.post("/owner/leaking/leak").text)
+        left = stage.folder / "left"
+        stage.settle(left.exists)
+        assert client.post("/owner/leaking").status_code == 504
+        (runner,) = stage.plane.plane.catalog.find("owner", "leaking").runners
+        stage.plane.call("KillRunner", wire.KillRunnerRequest(runner_id=runner.id))
+        assert int(client.post("/owner/leaking").text) != pid
+    for each in (pid, *map(int, left.read_text().split())):
+        stage.settle(lambda each=each: not is_alive(each))
