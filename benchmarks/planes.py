@@ -87,8 +87,8 @@ def control_plane() -> Iterator[Plane]:
             os.environ.update(variables)
             yield Plane(pid=process.pid, variables=variables)
         finally:
-            _end_runners(directory)
             end_session(process)
+            subprocess.run([*command, "end-runners", "--data", directory], check=True)
 
 
 @contextmanager
@@ -132,28 +132,3 @@ def kill_runners(client: Any) -> None:
     for runner in live():
         client.runners.kill(runner.runner_id)
     wait_until(lambda: not live())
-
-
-def _end_runners(directory: str) -> None:
-    """
-    End the runners that outlive the server.
-    """
-    import sqlite3
-    import threading
-
-    from fal_core.events import Exited
-    from fal_host_local import LocalHost
-
-    with sqlite3.connect(Path(directory) / "state.db") as connection:
-        found = connection.execute("select reference from runners").fetchall()
-    host = LocalHost()
-    known = {reference for (reference,) in found}
-    for status in host.executions():
-        if status.reference in known and not status.ended:
-            ended = threading.Event()
-            host.attach(
-                status.reference,
-                lambda event, ended=ended: ended.set() if isinstance(event, Exited) else None,
-            ).cancel(0)
-            ended.wait(10)
-    host.close()

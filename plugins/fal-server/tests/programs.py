@@ -8,11 +8,9 @@ import json
 import os
 import secrets
 import signal
-import sqlite3
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,6 @@ import grpc
 import httpx
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-from fal_core.events import Exited
-from fal_host_local import LocalHost
 from fal_server.directories import DataDirectory
 
 #: Seconds that anything may take; most takes a fraction of one.
@@ -203,26 +199,9 @@ def end_runners(data: Path) -> None:
     """
     End the runners that outlive the server of *data*, and wait until they are gone.
     """
-    with sqlite3.connect(data / "state.db") as connection:
-        found = connection.execute("select reference from runners").fetchall()
-    references = {reference for (reference,) in found}
-    host = LocalHost()
-    running = [
-        each.reference
-        for each in host.executions()
-        if each.reference in references and not each.ended
-    ]
-    ended = [threading.Event() for _ in running]
-    for reference, event in zip(running, ended, strict=True):
-
-        def take(happened: Any, event: threading.Event = event) -> None:
-            if isinstance(happened, Exited):
-                event.set()
-
-        host.attach(reference, take).cancel(0)
-    for event in ended:
-        assert event.wait(PATIENCE)
-    host.close()
+    command = [*FAL_CORE, "server", "end-runners", "--data", str(data)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
 
 
 class Applied:

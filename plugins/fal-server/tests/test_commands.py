@@ -16,6 +16,10 @@ import httpx
 import pytest
 from isolate_proto import ListUserKeysRequest
 
+from fal_core import function
+from fal_host_local import LocalHost
+from fal_server.runner_commands import end_executions
+
 FAL_CORE = ("-m", "fal_core.cli", "server")
 
 
@@ -216,3 +220,47 @@ def test_start_leaves_nothing(start_program, tmp_path, monkeypatch):
     assert [*temporary.iterdir()]
     program.end()
     assert not [*temporary.iterdir()]
+
+
+def test_runners_are_not_ended_under_a_server(start_program, server):
+    """
+    A server that runs keeps its runners, and is named.
+    """
+    program = start_program()
+    program.wait_until_ready()
+
+    _, errors = server("end-runners", code=1)
+
+    assert f"process {program.process.pid}" in errors
+
+
+def test_runners_of_no_server_are_not_ended(server):
+    """
+    A directory that no server has run on is told as that.
+    """
+    _, errors = server("end-runners", code=1)
+
+    assert "No server has run on" in errors
+
+
+def test_those_runners_alone_are_ended_that_a_server_has_left(tmp_path):
+    """
+    Work of the same host that is not a server's goes on.
+    """
+
+    def wait() -> None:
+        import time
+
+        time.sleep(600)
+
+    detached = function("current", host="local", lifetime="detached")(wait)
+    theirs, other = detached.spawn(), detached.spawn()
+    host = LocalHost()
+    try:
+        assert end_executions(host, {theirs.reference, "unknown"}) == (1, ())
+        ended = {each.reference: each.ended for each in host.executions()}
+        assert (ended[theirs.reference], ended[other.reference]) == (True, False)
+        assert end_executions(host, {theirs.reference}) == (0, ())
+    finally:
+        end_executions(host, {other.reference})
+        host.close()

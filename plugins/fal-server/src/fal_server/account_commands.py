@@ -75,7 +75,7 @@ def list_users(as_json: bool, data: Path | None, database: str | None) -> None:
     """
     from fal_server.accounts import list_accounts
 
-    with _opened(data, database) as store:
+    with opened_state(data, database) as store:
         found = store.read_here(list_accounts)
     if as_json:
         print_json([_describe(account) for account in found])
@@ -155,13 +155,13 @@ def login(
     from fal_server.identities import LOGIN
     from fal_server.tokens import Tokens, read_key
 
-    with _opened(data, database) as store:
+    with opened_state(data, database) as store:
         account = store.read_here(
             lambda connection: find_account(connection, nickname=nickname)
         )
     if account is None or account.kind != "user":
         raise click.ClickException(f"There is no user {nickname!r}.")
-    directory = DataDirectory(_settings(data, database).data)
+    directory = DataDirectory(settings_of(data, database).data)
     tokens = Tokens(read_key(directory, "signing.key"))
     token = tokens.make(LOGIN, account.id, seconds=days * 24 * 3600)
     if home is None:
@@ -221,7 +221,7 @@ def list_keys(nickname: str, as_json: bool, data: Path | None, database: str | N
     from fal_server import keys as kept
     from fal_server.bodies import to_text
 
-    with _opened(data, database) as store:
+    with opened_state(data, database) as store:
         found = _refused(
             lambda: store.read_here(
                 lambda connection: kept.list_keys(connection, _account(connection, nickname).id)
@@ -277,11 +277,11 @@ def webhook_secret(nickname: str, data: Path | None, database: str | None) -> No
     from fal_server.tokens import read_key
     from fal_server.webhooks import KEY, secret_of
 
-    with _opened(data, database) as store:
+    with opened_state(data, database) as store:
         account = _refused(
             lambda: store.read_here(lambda connection: _account(connection, nickname))
         )
-    key = read_key(DataDirectory(_settings(data, database).data), KEY)
+    key = read_key(DataDirectory(settings_of(data, database).data), KEY)
     click.echo(secret_of(key, account.id))
 
 
@@ -304,16 +304,22 @@ def _describe(account: Account) -> dict[str, object]:
     }
 
 
-def _settings(data: Path | None, database: str | None) -> ServerSettings:
+def settings_of(data: Path | None, database: str | None) -> ServerSettings:
+    """
+    Return the settings of the server that these commands are about.
+    """
     return ServerSettings(data=(data or default_data()).absolute(), database=database)
 
 
 @contextlib.contextmanager
-def _opened(data: Path | None, database: str | None) -> Iterator[Store]:
+def opened_state(data: Path | None, database: str | None) -> Iterator[Store]:
+    """
+    Open the state of a server, whether it runs or not.
+    """
     from fal_server.state import opened
     from fal_server.tables import declared
 
-    settings = _settings(data, database)
+    settings = settings_of(data, database)
     if database is None and not (settings.data / "state.db").exists():
         raise click.ClickException(
             f"No server has run on {settings.data}. Start one with 'fal-core server start'."
@@ -324,7 +330,7 @@ def _opened(data: Path | None, database: str | None) -> Iterator[Store]:
 
 
 def _write(data: Path | None, database: str | None, work: Callable[[sa.Connection], T]) -> T:
-    with _opened(data, database) as store:
+    with opened_state(data, database) as store:
         return _refused(lambda: store.write_here(work))
 
 

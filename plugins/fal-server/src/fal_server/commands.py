@@ -23,6 +23,7 @@ from fal_server.account_commands import (
     users,
     webhook_secret,
 )
+from fal_server.runner_commands import end_runners
 from fal_server.settings import PORT, ServerSettings, default_data
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def server() -> None:
     """
 
 
-for _command in (users, teams, keys, login, webhook_secret):
+for _command in (users, teams, keys, login, webhook_secret, end_runners):
     server.add_command(_command)
 
 

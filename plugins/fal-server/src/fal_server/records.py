@@ -51,6 +51,13 @@ class Record:
     ended_at: float | None = None
 
 
+def read_references(connection: sa.Connection) -> frozenset[str]:
+    """
+    Return by what the host knows the runners that have been written down.
+    """
+    return frozenset(connection.scalars(sa.select(runners.c.reference)))
+
+
 class Records:
     """
     Keeps records of runners.

@@ -1,0 +1,79 @@
+"""
+``fal-core server end-runners``: what a server has left running, ended for good.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fal_core.errors import HostError
+from fal_core.events import Event, Exited
+from fal_core.hosts import Host
+from fal_server.account_commands import data_option, database_option, opened_state, settings_of
+
+#: Seconds that a runner may take to end once it was told to.
+_PATIENCE = 30.0
+
+
+@click.command("end-runners")
+@data_option
+@database_option
+@click.option("--machine", default="local", show_default=True, help="The host of the runners.")
+def end_runners(data: Path | None, database: str | None, machine: str) -> None:
+    """
+    End the runners that a server has left running.
+
+    They outlive it, so that the next one finds them; this is for when there is to be
+    none. No server may run on the directory.
+    """
+    from fal_core.plugins import make_host
+    from fal_server.directories import DataDirectory
+    from fal_server.records import read_references
+
+    with opened_state(data, database) as store:
+        directory = DataDirectory(settings_of(data, database).data)
+        with directory.locked():
+            references = store.read_here(read_references)
+            host = make_host(machine)
+            try:
+                count, left = end_executions(host, references)
+            finally:
+                host.close()
+    click.echo(f"{count} runners have ended.")
+    if left:
+        raise click.ClickException(
+            f"{len(left)} have not within {_PATIENCE:g} s: {', '.join(left)}. Try again, or "
+            "look for what keeps them with 'fal-core executions list'."
+        )
+
+
+def end_executions(
+    host: Host[..., Any], references: Collection[str]
+) -> tuple[int, tuple[str, ...]]:
+    """
+    End the detached work of *references* that runs on *host*.
+
+    Return how many have ended, and the references of those that have not in time.
+    """
+    ends: dict[str, threading.Event] = {}
+    for status in host.executions():
+        if status.ended or status.reference not in references:
+            continue
+        end = ends[status.reference] = threading.Event()
+
+        def take(event: Event, end: threading.Event = end) -> None:
+            if isinstance(event, Exited):
+                end.set()
+
+        try:
+            host.attach(status.reference, take).cancel(0)
+        except HostError:
+            # It has ended meanwhile.
+            end.set()
+    left = tuple(name for name, end in ends.items() if not end.wait(_PATIENCE))
+    return len(ends) - len(left), left
