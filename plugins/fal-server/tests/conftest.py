@@ -5,12 +5,15 @@ What the tests of the control plane share.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -120,13 +123,16 @@ class Plane:
             answer = getattr(IsolateControllerStub(channel), name)
             return answer(request, metadata=to_metadata(key or self.key), timeout=PATIENCE)
 
-    def stream(self, name: str, request: Any, *, key: str | None = None) -> Iterator[Any]:
+    def stream(
+        self, name: str, request: Any, *, key: str | None = None, **metadata: str
+    ) -> Iterator[Any]:
         """
         Call a procedure that answers with many messages, in plain text.
         """
+        told = (*to_metadata(key or self.key), *metadata.items())
         with grpc.insecure_channel(self.address) as channel:
             answer = getattr(IsolateControllerStub(channel), name)
-            yield from answer(request, metadata=to_metadata(key or self.key), timeout=PATIENCE)
+            yield from answer(request, metadata=told, timeout=PATIENCE)
 
     def client(self, key: str | None = None) -> httpx.Client:
         """
@@ -194,6 +200,22 @@ def _holding() -> ModuleType:
     return holding
 
 
+@pytest.fixture(scope="session", name="programs")
+def _programs() -> ModuleType:
+    """
+    The module of servers in processes of their own, and of the released clients.
+    """
+    return programs
+
+
+@pytest.fixture(scope="session", name="served")
+def _served() -> ModuleType:
+    """
+    The module of the application of the standard library alone.
+    """
+    return served
+
+
 @pytest.fixture(scope="session")
 def settle() -> Callable[[Callable[[], Any]], None]:
     """
@@ -201,6 +223,31 @@ def settle() -> Callable[[Callable[[], Any]], None]:
     """
     wait: Callable[[Callable[[], Any]], None] = holding.settle
     return wait
+
+
+@pytest.fixture(scope="session")
+def may_mount() -> bool:
+    """
+    Whether runners may mount directories.
+    """
+    tried = ["unshare", "--mount", "true"]
+    return bool(shutil.which("unshare")) and not subprocess.run(tried).returncode
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _mount_points() -> Iterator[None]:
+    """
+    The empty directories that runners mount on go with the tests.
+    """
+    missing = [path for path in ("/data", "/app") if not os.path.exists(path)]
+    with open(Path(tempfile.gettempdir()) / "fal-core-mount-points.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+        with contextlib.suppress(OSError):
+            # Others that run beside have mounted on them.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in missing:
+                os.rmdir(path)
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +331,7 @@ def clients(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if done.returncode:
             pytest.skip(f"{wanted} cannot be installed: {done.stderr.strip()[-500:]}")
     (folder / "home").mkdir()
-    return programs.Clients(folder)
+    return programs.Clients(folder, request.param)
 
 
 @pytest.fixture(scope="module")

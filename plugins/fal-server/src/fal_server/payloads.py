@@ -18,6 +18,9 @@ from fal_server.uploads import AppFiles
 from fal_server.urls import Urls
 from fal_server.vaults import Vault
 
+#: Where applications look for the data of their account, and for their files.
+DATA, FILES = "/data", "/app"
+
 
 @attrs.define(eq=False)
 class Payloads:
@@ -52,12 +55,16 @@ class Payloads:
             setup_definition=request.setup_func.definition,
         )
         header, parts = full.message
-        if spec.files:
-            header["directory"] = str(await self._place(spec, runner))
         home = self._data_of(spec)
+        header["home"] = str(home)
+        mounts = {DATA: home}
+        if spec.files:
+            mounts[FILES] = await self._place(spec, runner)
+            header["directory"] = str(mounts[FILES])
+        header["mounts"] = {path: str(each) for path, each in mounts.items()}
         header["directories"] = [
             str(home.joinpath(*PurePosixPath(mount).parts[2:]))
-            for mount in ("/data", *spec.mounts)
+            for mount in (DATA, *spec.mounts)
         ]
         return header, parts
 
@@ -103,6 +110,8 @@ class Payloads:
         own = {
             "IS_ISOLATE_AGENT": "1",
             "FAL_HOST": host,
+            # Where 'fal' is imported it takes such a host from this one alone.
+            "FAL_GRPC_HOST": host,
             "FAL_APP_NAME": spec.application,
             "FAL_CORE_DATA": str(self._data_of(spec)),
         }

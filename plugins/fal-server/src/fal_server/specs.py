@@ -113,6 +113,7 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
         Invalid: It asks for nothing, or for what this server does not have.
     """
     machine = request.machine_requirements
+    environment = read_environment(request.environments)
     kind = request.WhichOneof("callable")
     if kind is None:
         raise Invalid("A function or an entry point is needed, and none was sent.")
@@ -126,7 +127,7 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
     return RunnerSpec(
         name=check_name(request.application_name or "function"),
         owner=owner,
-        environment=read_environment(request.environments),
+        environment=environment,
         method=request.function.method if kind == "function" else "",
         definition=request.function.definition if kind == "function" else b"",
         setup_method=request.setup_func.method if has_setup else "",

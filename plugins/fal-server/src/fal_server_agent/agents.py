@@ -17,6 +17,7 @@ from typing import Any
 from fal_core_worker import nested, services
 from fal_core_worker.ports import free_port
 from fal_server_agent import outcomes
+from fal_server_agent.directories import settle
 from fal_server_agent.listening import answers
 from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
 from fal_server_agent.places import Apart, Place, PortTaken, find_place
@@ -85,6 +86,7 @@ class Desk:
         self._threads = ThreadPoolExecutor(1, "call")
         self._served: asyncio.Task[bytes] | None = None
         self._used = False
+        self._settled = False
         self._place: Place | None = None
 
     async def run(self) -> None:
@@ -140,9 +142,19 @@ class Desk:
 
     # -- calls -------------------------------------------------------------------
 
+    def _settle(self, header: dict[str, Any]) -> None:
+        """
+        Set the variables that were sent, and where it is run.
+        """
+        os.environ.update(header.get("variables") or {})
+        if not self._settled:
+            # All calls of a runner are of one account, and have the same files.
+            self._settled = True
+            settle(header)
+
     async def _call(self, body: bytes) -> bytes:
         header, parts = unpack(body)
-        _settle(header)
+        self._settle(header)
         services.request_id.set(header["call"])
         try:
             answer = await self._run(header, parts, {})
@@ -219,7 +231,7 @@ class Desk:
             await writer.drain()
             return
         header, parts = unpack(body)
-        _settle(header)
+        self._settle(header)
         task = self._served = asyncio.create_task(self._serve_now(header, parts, writer))
         outcome = await asyncio.shield(task)
         _tell(writer, outcome)
@@ -286,20 +298,6 @@ def _run_apart(header: dict[str, Any], parts: list[bytes]) -> bytes:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     return loop.run_until_complete(Desk("")._run(header, parts, {}))
-
-
-def _settle(header: dict[str, Any]) -> None:
-    """
-    Set the variables, make the directories, and go to the one that were sent.
-    """
-    os.environ.update(header.get("variables") or {})
-    for each in header.get("directories") or ():
-        os.makedirs(each, mode=0o700, exist_ok=True)
-    directory = header.get("directory")
-    if directory:
-        os.chdir(directory)
-        if directory not in sys.path:
-            sys.path.append(directory)
 
 
 def _answer(make: Any) -> bytes:
