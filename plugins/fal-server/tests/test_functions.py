@@ -33,6 +33,33 @@ def test_result_logs_and_requirements(applied):
     ) == [[3, "0.8.3"], True]
 
 
+def test_what_a_program_prints_for_a_function(applied):
+    """
+    What a process that a function starts prints is printed to the caller, also where the
+    runner was called before.
+    """
+    assert (
+        applied.python(
+            """
+        import contextlib, io, json, fal
+
+        @fal.function(keep_alive=30)
+        def speak(word):
+            import subprocess
+            subprocess.run(["echo", word])
+
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            speak("first word")
+            speak("second word")
+        told = printed.getvalue()
+        print("JSON " + json.dumps("first word" in told and "second word" in told))
+        """
+        )
+        is True
+    )
+
+
 def test_exception(applied):
     """
     What a function raises is raised at its caller as itself.
@@ -149,7 +176,7 @@ def test_environment_that_cannot_be_built(applied):
             print("JSON " + json.dumps(str(error)))
         """
     )
-    assert "no-such-package-of-ours" in applied.python(
+    told = applied.python(
         """
         import json, fal
 
@@ -163,6 +190,8 @@ def test_environment_that_cannot_be_built(applied):
             print("JSON " + json.dumps(str(error)))
         """
     )
+    assert "no-such-package-of-ours" in told
+    assert "reach" not in told
 
 
 def test_killed_runner(applied):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _ENDING = 10.0
 #: Seconds that the service may take to stop a runner.
 _STOPPING = 5.0
+#: Says to a server of fal-core that urls are to be told once they are answered.
+_ANNOUNCEMENT = ("fal-core-client", "1")
 #: How many of the builder's lines an error shows.
 _LINES = 10
 
@@ -131,7 +133,7 @@ class ServerlessExecution:
         from fal_host_serverless.running import run_request
 
         request = run_request(self.host, self.call, self._sink)
-        metadata = self.host.credentials.metadata()
+        metadata = [*self.host.credentials.metadata(), _ANNOUNCEMENT]
         with self._lock:
             if self._cancelled:
                 return

@@ -20,12 +20,16 @@ class Caller:
         nickname: Its nickname, as it stands in urls.
 
         key_id: The key that was shown. Empty where it was a token.
+
+        is_core: Whether it is a client of fal-core, which is told of a service once it
+            answers.
     """
 
     user_id: str
     nickname: str
     permissions: frozenset[str] = attrs.field(repr=False)
     key_id: str = ""
+    is_core: bool = False
 
     def require(self, permission: str) -> None:
         """

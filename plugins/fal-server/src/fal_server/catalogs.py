@@ -33,11 +33,15 @@ from fal_server.tasks import Tasks
 class Catalog:
     """
     Knows the applications, and changes them.
+
+    Attributes:
+        runs: The runner of each run that is under way, by the id of the run.
     """
 
     revisions: Revisions
     fleet: Fleet
     applications: dict[tuple[str, str], Application] = attrs.field(factory=dict)
+    runs: dict[str, Runner] = attrs.field(factory=dict)
     _tasks: Tasks = attrs.field(factory=Tasks)
 
     # -- who is asked for ----------------------------------------------------------------
@@ -71,6 +75,13 @@ class Catalog:
         Return the applications of an account, those of runs included.
         """
         return [each for each in self.applications.values() if each.owner == account_id]
+
+    def runner_of_run(self, account_id: str, run_id: str) -> Runner | None:
+        """
+        Return the runner of a run of an account, None where no such run is under way.
+        """
+        runner = self.runs.get(run_id)
+        return runner if runner is not None and runner.spec.owner == account_id else None
 
     def find_runner(self, account_id: str, runner_id: str) -> tuple[Application, Runner]:
         """

@@ -194,6 +194,7 @@ class Launchpad:
             call = self._make_call(runner, lifetime)
             execution = self.host.launch(call, runner.take)
         except FalCoreError as error:
+            runner.cause = error
             self._refuse(runner, str(error))
         except Exception as error:
             self._refuse(runner, f"{type(error).__name__}: {error}")

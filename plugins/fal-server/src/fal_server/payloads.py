@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import attrs
 
+from fal_server.errors import NotFound
 from fal_server.runners import Runner
 from fal_server.specs import Message, RunnerSpec
 from fal_server.uploads import AppFiles
@@ -45,9 +46,15 @@ class Payloads:
 
         Arguments:
             request: The run or the registration that *spec* was read from.
+
+        Raises:
+            NotFound: A secret is not set, or a file was not sent.
         """
         names = None if spec.secrets is None else list(spec.secrets)
         secrets = await self.vault.values(spec.owner, spec.stage, names)
+        for name in names or ():
+            if name not in secrets:
+                raise NotFound(f"Secret {name[:80]!r} is not set in {spec.stage!r}.")
         full = attrs.evolve(
             spec,
             variables=self._variables(spec, secrets),

@@ -258,13 +258,15 @@ class Pool:
             return
         if not self.patient or self._failures >= _ATTEMPTS:
             reason = runner.reason or runner.failure or "It has ended."
-            self._fail_waiting(f"The runner could not be started. {reason}")
+            self._fail_waiting(f"The runner could not be started. {reason}", runner.cause)
 
-    def _fail_waiting(self, sentence: str) -> None:
+    def _fail_waiting(self, sentence: str, cause: Exception | None = None) -> None:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.future.done():
-                waiter.future.set_exception(NoRunner(sentence))
+                error = NoRunner(sentence)
+                error.__cause__ = cause
+                waiter.future.set_exception(error)
 
     def _find(self, hint: str) -> Runner | None:
         """

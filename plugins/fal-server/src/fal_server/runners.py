@@ -14,7 +14,7 @@ from typing import Any, Literal
 import aiohttp
 import attrs
 
-from fal_core.errors import StartupTimeout
+from fal_core.errors import FalCoreError, StartupTimeout
 from fal_core.events import Event, Exited, Log, Ready, State
 from fal_core.hosts import Execution
 from fal_server.errors import Refusal
@@ -46,6 +46,11 @@ class Runner:
 
         reason: Why it has ended, as a sentence. Empty where it was told to end.
 
+        cause: The same as its host says it, or whoever gave it up. None where they do
+            not.
+
+        call_id: The call that it has, where it has one at a time.
+
         in_flight: How many requests it has.
 
         lines_since: What it printed before this time is known already.
@@ -71,6 +76,8 @@ class Runner:
     control: str | None = None
     url: str | None = None
     reason: str = ""
+    cause: FalCoreError | None = None
+    call_id: str = ""
     started_at: float = attrs.field(factory=time.time)
     ended_at: float | None = None
     in_flight: int = 0
@@ -102,6 +109,13 @@ class Runner:
         Whether it has not ended.
         """
         return self.phase != "terminated"
+
+    @property
+    def state(self) -> str:
+        """
+        How far it is, as people are told: one that runs may be idle.
+        """
+        return "idle" if self.phase == "running" and not self.in_flight else self.phase
 
     @property
     def failure(self) -> str:
@@ -140,7 +154,8 @@ class Runner:
             self._end(event)
 
     def _take_log(self, event: Log) -> None:
-        request = event.request_id or ""
+        # What is printed below Python, as by a process that it starts, names no call.
+        request = event.request_id or self.call_id
         if event.time and event.time < self.lines_since:
             return
         if event.message == END_OF_LOGS:
@@ -185,7 +200,7 @@ class Runner:
         if not self.is_alive:
             return
         if event.reason is not None and not self.reason:
-            self.reason = str(event.reason)
+            self.reason, self.cause = str(event.reason), event.reason
         self.ended_at = time.time()
         self._enter("terminated")
         for waiting in (self.ready, self._controlled, self.ended, *self._ended_logs.values()):
@@ -222,6 +237,7 @@ class Runner:
         """
         await self.wait_for_control()
         done = self._ended_logs[call] = asyncio.Event()
+        self.call_id = call
         try:
             message = await self._post("/call", pack({**header, "call": call}, *parts))
             try:
@@ -230,6 +246,7 @@ class Runner:
                 logger.warning("The last lines of %s did not come.", call)
             return CallOutcome.read(message)
         finally:
+            self.call_id = ""
             self._ended_logs.pop(call, None)
 
     def launched(self) -> None:
@@ -283,7 +300,8 @@ class Runner:
     def _see_that_it_is_up(self) -> None:
         if self.is_alive and not self.ready.is_set():
             assert self.spec.startup_timeout is not None
-            self.give_up(str(StartupTimeout(self.spec.startup_timeout)))
+            self.cause = StartupTimeout(self.spec.startup_timeout)
+            self.give_up(str(self.cause))
 
     async def _post(self, path: str, body: bytes) -> bytes:
         request = asyncio.ensure_future(self._exchange(path, body))
@@ -309,23 +327,6 @@ class Runner:
             f"{self.control}{path}", data=body, headers={TOKEN_HEADER: self.token}
         ) as response:
             return await response.read()
-
-    async def is_healthy(self, check: Mapping[str, Any]) -> bool:
-        """
-        Ask it for its health.
-        """
-        path = "/" + str(check["path"]).lstrip("/")
-        timeout = aiohttp.ClientTimeout(total=float(check.get("timeout_seconds") or 5))
-        try:
-            async with self.session.request(
-                check.get("method") or "GET",
-                f"{self.url}{path}",
-                headers={"x-fal-runner-health-check": "true"},
-                timeout=timeout,
-            ) as response:
-                return response.status < 300
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
-            return False
 
     def release(self) -> None:
         """

@@ -87,6 +87,7 @@ class Desk:
         self._served: asyncio.Task[bytes] | None = None
         self._used = False
         self._settled = False
+        self._calling = asyncio.Lock()
         self._place: Place | None = None
 
     async def run(self) -> None:
@@ -104,6 +105,9 @@ class Desk:
             server.close()
         if self._served is not None and not self._served.done():
             await asyncio.wait([self._served])
+        async with self._calling:
+            # What it has is answered first.
+            pass
 
     def _end_unused(self) -> None:
         if not self._used:
@@ -132,9 +136,9 @@ class Desk:
                 if path == "/serve":
                     await self._serve(writer, body)
                     return
-                else:
+                async with self._calling:
                     _respond(writer, await self._call(body))
-                await writer.drain()
+                    await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError, ValueError):
             pass
         finally:
