@@ -243,15 +243,16 @@ class Catalog:
         pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
         application = self.applications.get((alias.owner_name, alias.alias))
         if application is None:
-            application = self._add(alias, pool)
+            application = self._add(alias, pool, spec)
             pool.adjust()
             return application
         application.revision, application.auth_mode = alias.revision, alias.auth_mode
         application.scaling, application.environment = alias.scaling, alias.environment
+        application.retries = spec.retries
         application.replace(pool, self._tasks, rolling=rolling)
         return application
 
-    def _add(self, alias: Alias, pool: Pool) -> Application:
+    def _add(self, alias: Alias, pool: Pool, spec: RunnerSpec) -> Application:
         application = Application(
             owner=alias.account_id,
             owner_name=alias.owner_name,
@@ -261,6 +262,7 @@ class Catalog:
             environment=alias.environment,
             revision=alias.revision,
             scaling=alias.scaling,
+            retries=spec.retries,
         )
         self.applications[alias.owner_name, alias.alias] = application
         return application
@@ -276,15 +278,16 @@ class Catalog:
         """
         for alias in await self.revisions.aliases():
             spec = await self.fleet.spec_of(alias.revision, alias.account_id, alias.alias)
-            self._add(alias, self.fleet.make_pool(alias.revision, spec, alias.scaling))
+            pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
+            self._add(alias, pool, spec)
         pools = {
             (each.owner, each.alias, each.revision): each.pool
             for each in self.applications.values()
         }
         for record in await self.fleet.records.unfinished():
             # Those of other revisions are drained.
-            pool = pools.get((record.account_id, record.alias, record.revision))
-            await self.fleet.attach(record, pool)
+            home = pools.get((record.account_id, record.alias, record.revision))
+            await self.fleet.attach(record, home)
         for application in self.applications.values():
             application.pool.adjust()
         self._tasks.spawn(check_health(self.applications.values()))

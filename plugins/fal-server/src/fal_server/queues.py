@@ -1,74 +1,41 @@
 """
 The queue: requests that are accepted now and answered later.
 
-What was accepted is kept before its sender is told. A request that was with a runner
-when the server ended is given to a runner once more, which its ``attempts`` tell.
+What was accepted is kept before its sender is told. A request whose attempt fails, or
+that was with a runner when the server ended, is given to a runner once more, which its
+``attempts`` tell; :mod:`fal_server.retrying` says when.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from typing import Any
 
 import aiohttp
 import attrs
 from isolate_proto import controller_pb2 as wire
-from multidict import CIMultiDict
 
+from fal_server.answers import Answer, ask
 from fal_server.applications import Application
 from fal_server.callers import Caller
 from fal_server.errors import NotFound, Refusal
-from fal_server.forwarding import (
-    BROKEN,
-    ERROR_TYPE,
-    BrokenOff,
-    Forwarder,
-    RequestTimeout,
-    from_runner,
-    to_runner,
-    what_is_told,
-)
+from fal_server.forwarding import BROKEN, BrokenOff, Forwarder, RequestTimeout
 from fal_server.interfaces import QueueSize
 from fal_server.requests import QueuedRequest, Requests
+from fal_server.retrying import Condition
 from fal_server.runners import Runner
 from fal_server.webhooks import Webhooks
+from fal_server.works import Work
 
 logger = logging.getLogger(__name__)
 
-#: How often a request is given to runners that break off.
-_ATTEMPTS = 3
+#: Seconds before the second attempt; before each further one it is twice as long, up to
+#: the longest.
+_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
-#: Seconds between two attempts where the server itself has to wait.
-_PAUSE = 1.0
-
-#: The header that tells a runner of how often a request was begun.
-ATTEMPT = "x-fal-request-attempt"
-
-#: The header of a sender who wants one attempt alone.
-_NO_RETRY = "x-fal-no-retry"
-
-
-@attrs.define(eq=False)
-class Work:
-    """
-    A request that is under way, as this process has it.
-    """
-
-    request: QueuedRequest
-    task: asyncio.Task[None] | None = None
-    runner: Runner | None = None
-    cancelled: bool = False
-
-    @property
-    def may_be_begun_again(self) -> bool:
-        """
-        Whether somebody waits for it who has not asked for one attempt alone.
-        """
-        told = CIMultiDict(self.request.headers).get(_NO_RETRY, "")
-        return not self.cancelled and told.lower() not in ("1", "true", "yes")
+#: Seconds that the end of a runner whose connection broke may take to be told.
+_ENDING = 2.0
 
 
 class Failed(Refusal):
@@ -211,9 +178,14 @@ class Queue:
 
     async def _answer(self, work: Work) -> None:
         request = work.request
+        pause = _PAUSE
         try:
+            if request.state == "running" and work.wants_one_attempt:
+                await self._finish(work, Answer.refused(BrokenOff("The server has ended.")))
+                return
             while not await self._attempt(work):
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -229,38 +201,57 @@ class Queue:
         request = work.request
         try:
             application = self.forwarder.catalog.find(request.owner_name, request.alias)
-            caller = None
-            if request.sender:
-                caller = Caller(user_id=request.sender, nickname="", permissions=frozenset())
-            async with self.forwarder.lease(
-                application,
-                CIMultiDict(request.headers),
-                request.id,
-                caller,
-                request.priority,
-            ) as runner:
-                work.runner = runner
-                attempts = work.request.attempts + 1
-                begun = await self.requests.change(
-                    request.id,
-                    only=("queued", "running"),
-                    state="running",
-                    started_at=time.time(),
-                    attempts=attempts,
-                )
-                if not begun:
-                    return True
-                work.request = attrs.evolve(work.request, attempts=attempts)
-                answer = await _ask(application, runner, work.request)
+            answer = await self._ask(work, application)
         except Refusal as refusal:
+            # No runner was asked.
             answer = Answer.refused(refusal)
-        except BROKEN:
-            if work.request.attempts < _ATTEMPTS and work.may_be_begun_again:
-                work.runner = None
-                return False
-            answer = Answer.refused(BrokenOff("The runner broke off the request."))
+        if answer is None:
+            return True
+        if answer.failed and work.may_be_begun_again(application, answer.failed):
+            # It waits again, and can be dropped as any other that does.
+            work.runner = None
+            await self.requests.change(request.id, only=("running",), state="queued")
+            return False
         await self._finish(work, answer)
         return True
+
+    async def _ask(self, work: Work, application: Application) -> Answer | None:
+        """
+        Return what a runner answers; None where the request was cancelled meanwhile.
+
+        Raises:
+            Refusal: No runner takes it.
+        """
+        request = work.request
+        caller = None
+        if request.sender:
+            caller = Caller(user_id=request.sender, nickname="", permissions=frozenset())
+        async with self.forwarder.lease(
+            application,
+            work.headers,
+            request.id,
+            caller,
+            request.priority,
+            since=request.submitted_at,
+        ) as runner:
+            work.runner = runner
+            attempts = request.attempts + 1
+            begun = await self.requests.change(
+                request.id,
+                only=("queued", "running"),
+                state="running",
+                started_at=time.time(),
+                attempts=attempts,
+            )
+            if not begun:
+                return None
+            work.request = attrs.evolve(request, attempts=attempts)
+            try:
+                return await ask(application, runner, work.request)
+            except RequestTimeout as refusal:
+                return Answer.refused(refusal, "timeout")
+            except BROKEN:
+                return Answer.refused(*await _how_it_broke(runner))
 
     async def _finish(self, work: Work, answer: Answer) -> None:
         now = time.time()
@@ -280,66 +271,15 @@ class Queue:
             self.webhooks.tell(work.request.id)
 
 
-@attrs.frozen
-class Answer:
+async def _how_it_broke(runner: Runner) -> tuple[BrokenOff, Condition]:
     """
-    What a request was answered with.
+    Return what is told of a runner that has not answered, and why it has not.
     """
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    error: str | None = None
-    error_type: str | None = None
-
-    @classmethod
-    def refused(cls, refusal: Refusal) -> Answer:
-        """
-        Return the answer to a request that no runner has answered.
-        """
-        told, headers = what_is_told(refusal)
-        shown = (("Content-Type", "application/json"), *headers.items())
-        return cls(
-            refusal.http, shown, json.dumps(told).encode(), str(refusal), refusal.kind or None
-        )
-
-
-async def _ask(application: Application, runner: Runner, request: QueuedRequest) -> Answer:
-    headers = to_runner(request.headers, request.id, request.path.partition("?")[0])
-    headers[ATTEMPT] = str(request.attempts)
-    timeout = application.scaling.request_timeout
     try:
-        async with runner.session.request(
-            request.method,
-            f"{runner.url}{request.path}",
-            headers=headers,
-            data=request.body or None,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=5.0),
-        ) as upstream:
-            body = await upstream.read()
-            told = tuple(
-                (name, value)
-                for name, value in from_runner(upstream.headers, request.id).items()
-                if name.lower() != "content-length"
-            )
-            error = None if upstream.status < 400 else _detail(body)
-            kind = upstream.headers.get(ERROR_TYPE) if error else None
-            return Answer(upstream.status, told, body, error, kind)
+        await asyncio.wait_for(runner.ended.wait(), _ENDING)
     except asyncio.TimeoutError:
-        raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
-
-
-def _detail(body: bytes) -> str:
-    """
-    Return what an application says of an error.
-    """
-    try:
-        found: Any = json.loads(body)
-        detail = found.get("detail", found) if isinstance(found, dict) else found
-        return detail if isinstance(detail, str) else json.dumps(detail)
-    except ValueError:
-        return body[:1000].decode("utf-8", "replace")
+        return BrokenOff("The runner broke off the request."), "connection_error"
+    return BrokenOff("The runner ended before it had answered."), "server_error"
 
 
 async def _tell_of_cancel(runner: Runner, request_id: str) -> None:
