@@ -134,6 +134,8 @@ class ServerlessExecution:
 
         request = run_request(self.host, self.call, self._sink)
         metadata = [*self.host.credentials.metadata(), _ANNOUNCEMENT]
+        if self.call.traceparent is not None:
+            metadata.append(("traceparent", self.call.traceparent))
         with self._lock:
             if self._cancelled:
                 return

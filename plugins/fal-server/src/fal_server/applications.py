@@ -53,8 +53,14 @@ class Application:
         """
         All its runners, those of older revisions included.
         """
-        pools = (self.pool, *self.older, *self._present[1:])
-        return [runner for pool in pools for runner in pool.runners]
+        return [runner for pool in self.pools for runner in pool.runners]
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """
+        All its pools, those of older revisions included.
+        """
+        return (self.pool, *self.older, *self._present[1:])
 
     def set_scaling(self, scaling: Scaling) -> None:
         """

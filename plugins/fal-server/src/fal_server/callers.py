@@ -4,6 +4,8 @@ Callers: who asks, and what they may.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 
 from fal_server.permissions import require
@@ -23,6 +25,8 @@ class Caller:
 
         is_core: Whether it is a client of fal-core, which is told of a service once it
             answers.
+
+        trace: The variables that tell a function of the caller's trace.
     """
 
     user_id: str
@@ -30,6 +34,7 @@ class Caller:
     permissions: frozenset[str] = attrs.field(repr=False)
     key_id: str = ""
     is_core: bool = False
+    trace: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
     def require(self, permission: str) -> None:
         """

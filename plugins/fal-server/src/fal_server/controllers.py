@@ -27,6 +27,7 @@ from fal_server.errors import Invalid, Refusal, Unanswered, level_of
 from fal_server.identities import Identity
 from fal_server.metrics import Metrics
 from fal_server.permissions import PROCEDURES
+from fal_server.traces import trace_of
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ class Controller:
         }
         caller = await self._identity.authenticate(headers)
         caller.require(PROCEDURES[name])
-        return attrs.evolve(caller, is_core=CORE_CLIENT in headers)
+        return attrs.evolve(caller, trace=trace_of(headers), is_core=CORE_CLIENT in headers)
 
     async def _refuse(self, name: str, context: Context, error: Exception) -> None:
         """

@@ -122,4 +122,4 @@ class Payloads:
             "FAL_APP_NAME": spec.application,
             "FAL_CORE_DATA": str(self._data_of(spec)),
         }
-        return {**own, **secrets}
+        return {**spec.variables, **own, **secrets}

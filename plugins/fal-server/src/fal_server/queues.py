@@ -133,6 +133,16 @@ class Queue:
             await _tell_of_cancel(work.runner, request.id)
         return True
 
+    def waiting_for(self) -> list[str]:
+        """
+        Return the application of each request that no runner has, as in ``owner/alias``.
+        """
+        return [
+            "/".join(_place(work.request))
+            for work in self._works.values()
+            if work.runner is None
+        ]
+
     async def size(self, caller: Caller, owner: str, alias: str) -> QueueSize:
         """
         Return how many requests wait for an application.

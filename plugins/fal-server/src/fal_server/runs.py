@@ -9,7 +9,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextvars import ContextVar
 
 import attrs
@@ -69,6 +69,13 @@ class RunCalls:
         self._pools: dict[str, Pool] = {}
         self._tasks = Tasks()
 
+    @property
+    def pools(self) -> Collection[Pool]:
+        """
+        The runners of functions, those of each apart.
+        """
+        return self._pools.values()
+
     async def Run(self, request: HostedRun, caller: Caller) -> AsyncIterator[HostedRunResult]:
         """
         Run what the caller sent, and tell what it prints and how it ends.
@@ -76,7 +83,7 @@ class RunCalls:
         A function that has a port is reached through the gateways meanwhile.
         """
         run_id = os.urandom(12).hex()
-        spec = read_spec(request, caller.user_id)
+        spec = attrs.evolve(read_spec(request, caller.user_id), variables=caller.trace)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
         if spec.port is None:
             results = self._call(run_id, request, spec, scaling)

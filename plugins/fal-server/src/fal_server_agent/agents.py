@@ -21,7 +21,7 @@ from fal_server_agent.directories import settle
 from fal_server_agent.listening import answers
 from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
 from fal_server_agent.places import Apart, Place, PortTaken, find_place
-from fal_server_agent.tracing import mark_requests
+from fal_server_agent.tracing import TRACE_VARIABLES, mark_requests
 
 #: The port that a server takes which was not told another.
 _USUAL_PORT = 8080
@@ -150,6 +150,8 @@ class Desk:
         """
         Set the variables that were sent, and where it is run.
         """
+        for name in TRACE_VARIABLES:
+            os.environ.pop(name, None)
         os.environ.update(header.get("variables") or {})
         if not self._settled:
             # All calls of a runner are of one account, and have the same files.
