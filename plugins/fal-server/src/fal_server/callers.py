@@ -23,6 +23,8 @@ class Caller:
 
         key_id: The key that was shown. Empty where it was a token.
 
+        applications: The aliases of the applications that may be called. None for all.
+
         is_core: Whether it is a client of fal-core, which is told of a service once it
             answers.
 
@@ -33,6 +35,7 @@ class Caller:
     nickname: str
     permissions: frozenset[str] = attrs.field(repr=False)
     key_id: str = ""
+    applications: frozenset[str] | None = None
     is_core: bool = False
     trace: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 

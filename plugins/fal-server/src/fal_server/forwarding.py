@@ -20,7 +20,7 @@ from yarl import URL
 from fal_server.applications import Application
 from fal_server.callers import Caller
 from fal_server.catalogs import Catalog
-from fal_server.errors import Invalid, NotFound, Refusal, Unavailable
+from fal_server.errors import Forbidden, Invalid, NotFound, Refusal, Unavailable
 from fal_server.identities import Identity
 from fal_server.pools import StartTimeout
 from fal_server.retrying import NEEDS_RETRY, STOP_RUNNER, ends_runner
@@ -143,6 +143,8 @@ class Forwarder:
         if application.auth_mode == wire.PUBLIC and not shown:
             return None
         caller = await self.identity.authenticate(lower)
+        if caller.applications is not None and application.alias not in caller.applications:
+            raise Forbidden("The token is for other applications.")
         if application.auth_mode == wire.PUBLIC:
             return caller
         caller.require(permission)

@@ -57,6 +57,7 @@ from fal_server.runs import RunCalls
 from fal_server.settings import ServerSettings
 from fal_server.stage_calls import StageCalls
 from fal_server.state import Store
+from fal_server.token_routes import TokenRoutes
 from fal_server.tokens import Tokens, read_key
 from fal_server.upload_routes import AppFileRoutes, Base, StorageRoutes
 from fal_server.uploads import AppFiles, StoredFiles
@@ -233,6 +234,7 @@ class ControlPlane:
                 *LogRoutes(self.logs).routes(),
                 *AppFileRoutes(self.files, self.blobs).routes(),
                 *storage.routes(),
+                *TokenRoutes(tokens, self._base).routes(),
             ],
         )
 
