@@ -5,15 +5,12 @@ What the tests of the control plane share.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -232,22 +229,6 @@ def may_mount() -> bool:
     """
     tried = ["unshare", "--mount", "true"]
     return bool(shutil.which("unshare")) and not subprocess.run(tried).returncode
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _mount_points() -> Iterator[None]:
-    """
-    The empty directories that runners mount on go with the tests.
-    """
-    missing = [path for path in ("/data", "/app") if not os.path.exists(path)]
-    with open(Path(tempfile.gettempdir()) / "fal-core-mount-points.lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        yield
-        with contextlib.suppress(OSError):
-            # Others that run beside have mounted on them.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for path in missing:
-                os.rmdir(path)
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ def test_two_owners_and_two_runners(stage, bob):
     What one runner writes to ``/data`` the next one of the same account finds, and no
     runner of another account; nothing of it is in the ``/data`` of the machine.
     """
+    there = os.path.exists("/data")
     first = stage.run(leave, keep_alive=0)
     theirs = stage.run(leave, key=bob, keep_alive=0)
     second = stage.run(leave, keep_alive=0)
@@ -61,6 +62,7 @@ def test_two_owners_and_two_runners(stage, bob):
     assert second[:2] == (["note"], own * 2)
     assert len({first[2], theirs[2], second[2]}) == 3
     assert Path(own, "note").read_text() == own * 2
+    assert os.path.exists("/data") == there
     assert not os.path.exists("/data/note")
 
 
