@@ -290,3 +290,24 @@ def test_clients_have_the_same_methods(name: str):
 
     one = getattr(client, f"{name}Namespace")
     assert methods(one) == methods(getattr(client_aio, f"Async{name}"))
+
+
+def test_trace_of_the_caller_goes_along(recorder: Any):
+    """
+    What is called within a span is called with its trace.
+    """
+    from opentelemetry.sdk.trace import TracerProvider
+
+    @function("virtualenv", host=FalServerlessHost(recorder.address))
+    def nothing() -> None:
+        return None
+
+    tracer = TracerProvider().get_tracer("test")
+    with (
+        tracer.start_as_current_span("outer") as span,
+        pytest.raises(InternalFalServerlessError),
+    ):
+        nothing()
+    context = span.get_span_context()
+    told = recorder.metadata[-1]["traceparent"]
+    assert told.startswith(f"00-{context.trace_id:032x}-{context.span_id:016x}-")

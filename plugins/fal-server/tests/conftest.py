@@ -122,15 +122,16 @@ class Plane:
                 request, metadata=programs.to_metadata(key or self.key), timeout=PATIENCE
             )
 
-    def stream(self, name: str, request: Any, *, key: str | None = None) -> Iterator[Any]:
+    def stream(
+        self, name: str, request: Any, *, key: str | None = None, **metadata: str
+    ) -> Iterator[Any]:
         """
         Call a procedure that answers with many messages, in plain text.
         """
+        told = (*programs.to_metadata(key or self.key), *metadata.items())
         with grpc.insecure_channel(self.address) as channel:
             answer = getattr(IsolateControllerStub(channel), name)
-            yield from answer(
-                request, metadata=programs.to_metadata(key or self.key), timeout=PATIENCE
-            )
+            yield from answer(request, metadata=told, timeout=PATIENCE)
 
     def call_within(self, seconds: float, name: str, request: Any) -> None:
         """
@@ -199,6 +200,22 @@ def _holding() -> ModuleType:
     return holding
 
 
+@pytest.fixture(scope="session", name="programs")
+def _programs() -> ModuleType:
+    """
+    The module of servers in processes of their own, and of the released clients.
+    """
+    return programs
+
+
+@pytest.fixture(scope="session", name="served")
+def _served() -> ModuleType:
+    """
+    The module of the application of the standard library alone.
+    """
+    return served
+
+
 @pytest.fixture(scope="session")
 def settle() -> Callable[[Callable[[], Any]], None]:
     """
@@ -206,6 +223,15 @@ def settle() -> Callable[[Callable[[], Any]], None]:
     """
     wait: Callable[[Callable[[], Any]], None] = holding.settle
     return wait
+
+
+@pytest.fixture(scope="session")
+def may_mount() -> bool:
+    """
+    Whether runners may mount directories.
+    """
+    tried = ["unshare", "--mount", "true"]
+    return bool(shutil.which("unshare")) and not subprocess.run(tried).returncode
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +346,7 @@ def clients(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if done.returncode:
             pytest.skip(f"{wanted} cannot be installed: {done.stderr.strip()[-500:]}")
     (folder / "home").mkdir()
-    return programs.Clients(folder)
+    return programs.Clients(folder, request.param)
 
 
 @pytest.fixture(scope="module")

@@ -160,14 +160,22 @@ class Clients:
     The released SDK, command line and fal_client, in an environment of their own.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: str) -> None:
         self.folder = folder
+        self.version = version
 
-    def fal(self, *arguments: str, variables: Mapping[str, str], check: bool = True) -> str:
+    def fal(
+        self,
+        *arguments: str,
+        variables: Mapping[str, str],
+        check: bool = True,
+        directory: Path | None = None,
+    ) -> str:
         """
-        Run the command line, and return what it prints.
+        Run the command line, in *directory* where one is given, and return what it prints.
         """
-        return self._run([str(self.folder / "bin" / "fal"), *arguments], variables, check)
+        command = [str(self.folder / "bin" / "fal"), *arguments]
+        return self._run(command, variables, check, directory)
 
     def python(self, code: str, *, variables: Mapping[str, str]) -> Any:
         """
@@ -176,10 +184,17 @@ class Clients:
         command = [str(self.folder / "bin" / "python"), "-c", code]
         return json.loads(self._run(command, variables, check=True).splitlines()[-1])
 
-    def _run(self, command: list[str], variables: Mapping[str, str], check: bool) -> str:
+    def _run(
+        self,
+        command: list[str],
+        variables: Mapping[str, str],
+        check: bool,
+        directory: Path | None = None,
+    ) -> str:
         home = self.folder / "home"
         done = subprocess.run(
             command,
+            cwd=directory,
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(home),
@@ -224,13 +239,15 @@ class Applied:
         variables = dict(self.program.wait_until_ready())
         self.variables = variables | {"FAL_KEY": DataDirectory(self.data).read_key()}
 
-    def fal(self, *arguments: str, check: bool = True) -> str:
+    def fal(self, *arguments: str, check: bool = True, directory: Path | None = None) -> str:
         """
         Run the command line.
         """
-        return self.clients.fal(*arguments, variables=self.variables, check=check)
+        return self.clients.fal(
+            *arguments, variables=self.variables, check=check, directory=directory
+        )
 
-    def python(self, code: str) -> Any:
+    def python(self, code: str, directory: Path | None = None) -> Any:
         """
         Run *code* of a client, and return the JSON of the last line it prints.
         """
@@ -241,6 +258,7 @@ class Applied:
             [str(self.clients.folder / "bin" / "python"), "-c", source],
             self.variables,
             check=True,
+            directory=directory,
         ).splitlines()
         told = [line for line in lines if line.startswith("JSON ")]
         return json.loads(told[-1].removeprefix("JSON "))

@@ -39,6 +39,7 @@ def make_application(folder: str) -> Callable[..., None]:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
+                self.extra: dict[str, str] = {}
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 request = self.headers["x-fal-request-id"]
                 told = json.loads(body or b"{}")
@@ -73,6 +74,17 @@ def make_application(folder: str) -> Callable[..., None]:
             def fail(self, request: str, told: dict[str, Any]) -> None:
                 self.answer({"detail": "It is wrong."}, 422)
 
+            def attempts(self, request: str, told: dict[str, Any]) -> None:
+                """
+                Answer each attempt with the next status; 0 is none at all.
+                """
+                attempt = int(self.headers.get("x-fal-request-attempt") or 1)
+                status = told["statuses"][min(attempt, len(told["statuses"])) - 1]
+                while not status:
+                    time.sleep(0.05)
+                self.extra = told.get("headers", {})
+                self.answer({"attempt": attempt, "pid": os.getpid()}, status)
+
             def text(self, request: str, told: dict[str, Any]) -> None:
                 self.send(b"words", 200, "text/plain")
 
@@ -84,6 +96,8 @@ def make_application(folder: str) -> Callable[..., None]:
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.send_header("X-Fal-Billable-Units", "3")
+                for name, value in self.extra.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -172,15 +186,16 @@ class Stage:
         key: str | None = None,
         change: Callable[[HostedRun], Any] = lambda _: None,
         keep_alive: int = 60,
+        **metadata: str,
     ) -> Any:
         """
-        Run a function, and return what it returns.
+        Run a function, and return what it returns; *metadata* goes with the call.
         """
         request = HostedRun(application_name=function.__name__)
         fill(request, function)
         request.machine_requirements.keep_alive = keep_alive
         change(request)
-        last = [*self.plane.stream("Run", request, key=key)][-1]
+        last = [*self.plane.stream("Run", request, key=key, **metadata)][-1]
         assert last.status.state == HostedRunStatus.SUCCESS, last
         assert not last.return_value.was_it_raised, last.return_value.stringized_traceback
         return cloudpickle.loads(last.return_value.definition)

@@ -7,6 +7,8 @@ from __future__ import annotations
 import hashlib
 import signal
 
+import pytest
+
 
 def test_result_logs_and_requirements(applied):
     """
@@ -29,6 +31,33 @@ def test_result_logs_and_requirements(applied):
         print("JSON " + json.dumps([found, "adding 1 2" in printed.getvalue()]))
         """
     ) == [[3, "0.8.3"], True]
+
+
+def test_what_a_program_prints_for_a_function(applied):
+    """
+    What a process that a function starts prints is printed to the caller, also where the
+    runner was called before.
+    """
+    assert (
+        applied.python(
+            """
+        import contextlib, io, json, fal
+
+        @fal.function(keep_alive=30)
+        def speak(word):
+            import subprocess
+            subprocess.run(["echo", word])
+
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            speak("first word")
+            speak("second word")
+        told = printed.getvalue()
+        print("JSON " + json.dumps("first word" in told and "second word" in told))
+        """
+        )
+        is True
+    )
 
 
 def test_exception(applied):
@@ -147,7 +176,7 @@ def test_environment_that_cannot_be_built(applied):
             print("JSON " + json.dumps(str(error)))
         """
     )
-    assert "no-such-package-of-ours" in applied.python(
+    told = applied.python(
         """
         import json, fal
 
@@ -161,6 +190,8 @@ def test_environment_that_cannot_be_built(applied):
             print("JSON " + json.dumps(str(error)))
         """
     )
+    assert "no-such-package-of-ours" in told
+    assert "reach" not in told
 
 
 def test_killed_runner(applied):
@@ -187,3 +218,112 @@ def test_killed_runner(applied):
     )
     assert told
     assert after == "alive"
+
+
+def test_served_function(applied):
+    """
+    A function that is served answers at its url, until its run is ended.
+    """
+    assert applied.python(
+        """
+        import json, fal, httpx
+
+        @fal.function(serve=True, keep_alive=0)
+        def greet(name: str = "you") -> dict:
+            return {"hello": name}
+
+        info = greet.spawn()
+        answer = httpx.post(info.url, params={"name": "Ann"}, timeout=60)
+        info.stream.cancel()
+        gone = httpx.post(info.url, timeout=60)
+        while gone.status_code != 404:
+            gone = httpx.post(info.url, timeout=60)
+        print("JSON " + json.dumps(answer.json()), flush=True)
+        import os
+        os._exit(0)
+        """
+    ) == {"hello": "Ann"}
+
+
+def test_modules_of_the_client(applied, tmp_path):
+    """
+    A function takes the modules along that it names, and those that it is in.
+    """
+    (tmp_path / "words_of_mine").mkdir()
+    (tmp_path / "words_of_mine" / "__init__.py").write_text("")
+    (tmp_path / "words_of_mine" / "all.py").write_text("def first(): return 'sesame'\n")
+    assert (
+        applied.python(
+            """
+        import json, sys, fal
+        sys.path.insert(0, ".")
+        import words_of_mine.all
+
+        @fal.function(local_python_modules=["words_of_mine"], keep_alive=0)
+        def tell():
+            return words_of_mine.all.first()
+
+        print("JSON " + json.dumps(tell()))
+        """,
+            directory=tmp_path,
+        )
+        == "sesame"
+    )
+
+
+def test_files_of_a_context(applied, tmp_path, may_mount):
+    """
+    Files lie below ``/app`` as they do below the directory that they are named in, and a
+    function is run where it lies among them itself.
+    """
+    if not may_mount:
+        pytest.skip("Mounting takes more rights.")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "words.txt").write_text("sesame")
+    (tmp_path / "texts" / "draft.txt.old").write_text("nothing")
+    (tmp_path / "jobs").mkdir()
+    assert applied.python(
+        """
+        import json, fal
+
+        @fal.function(
+            app_files=["texts"],
+            app_files_context_dir="..",
+            app_files_ignore=[r"\\.old$"],
+            keep_alive=0,
+        )
+        def tell():
+            import os
+            with open("../texts/words.txt") as file:
+                return [os.getcwd(), file.read(), os.listdir("/app/texts")]
+
+        print("JSON " + json.dumps(tell()))
+        """,
+        directory=tmp_path / "jobs",
+    ) == ["/app/jobs", "sesame", ["words.txt"]]
+
+
+def test_data_of_the_account(applied, may_mount):
+    """
+    What a function writes to ``/data`` is there for another runner.
+    """
+    if not may_mount:
+        pytest.skip("Mounting takes more rights.")
+    first, second = applied.python(
+        """
+        import json, fal
+
+        @fal.function(keep_alive=0)
+        def keep(word):
+            import os
+            os.makedirs("/data/models", exist_ok=True)
+            with open("/data/models/words", "a+") as file:
+                file.write(word)
+                file.seek(0)
+                return [file.read(), os.getpid()]
+
+        print("JSON " + json.dumps([keep("open "), keep("sesame")]))
+        """
+    )
+    assert (first[0], second[0]) == ("open ", "open sesame")
+    assert first[1] != second[1]

@@ -8,6 +8,7 @@ import hashlib
 import stat
 from pathlib import Path
 
+import grpc
 import pytest
 from isolate_proto import SetSecretRequest
 from isolate_proto import controller_pb2 as wire
@@ -111,6 +112,27 @@ def test_a_warm_runner_has_the_secrets_of_no_other_call(stage, secrets):
         {"SECRET_A": "main a"},
     ]
     assert found[0]["PID"] == found[3]["PID"]
+
+
+def test_secret_that_is_not_set(stage, secrets):
+    """
+    Whoever names a secret that is not set is told which: a function's caller, and who
+    asks an application; once it is set, the application comes up.
+    """
+
+    def change(request):
+        request.secrets.names.append("SECRET_LATER")
+
+    with pytest.raises(grpc.RpcError, match="'SECRET_LATER' is not set in 'main'"):
+        stage.run(look, change=change)
+    stage.deploy("hopeful", change=change)
+    with stage.client("run") as client:
+        refused = client.post("/owner/hopeful/look", json={})
+        assert refused.status_code == 503
+        assert "'SECRET_LATER' is not set" in refused.json()["detail"]
+        stage.plane.call("SetSecret", SetSecretRequest(name="SECRET_LATER", value="now"))
+        answer = client.post("/owner/hopeful/look", json={})
+    assert secrets_of(answer.json()["variables"]) == {"SECRET_LATER": "now"}
 
 
 def test_files_of_an_application(stage):

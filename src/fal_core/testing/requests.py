@@ -9,6 +9,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,10 +25,13 @@ class Answer:
 
     Attributes:
         body: As JSON has it; text where it is none.
+
+        headers: Those that it came with, by names in lower case.
     """
 
     status: int
     body: Any
+    headers: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
 
 def ask(
@@ -39,10 +43,20 @@ def ask(
     request = urllib.request.Request(url, b"", dict(headers), method=method)
     try:
         with _opener.open(request, timeout=timeout) as answer:
-            return Answer(answer.status, _read(answer.read()))
+            return Answer(answer.status, _read(answer.read()), _lower(answer.headers))
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, _read(error.read()))
+            return Answer(error.code, _read(error.read()), _lower(error.headers))
+
+
+def is_served(url: str) -> bool:
+    """
+    Tell whether a service answers at *url*. A gateway may, without one behind it.
+    """
+    try:
+        return ask(url, 5).status < 400
+    except OSError:
+        return False
 
 
 def is_reachable(url: str) -> bool:
@@ -55,6 +69,10 @@ def is_reachable(url: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def _lower(headers: Message) -> Mapping[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _read(data: bytes) -> Any:

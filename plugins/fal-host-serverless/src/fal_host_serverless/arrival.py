@@ -10,6 +10,7 @@ The agent may be of any Python, since nothing in the pickle is compiled.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 import threading
@@ -43,6 +44,9 @@ class Arrival:
     def __init__(self, parts: dict[str, Any]) -> None:
         self.parts = parts
         self.__name__ = parts["name"]
+        if not parts["serve"]:
+            # Who looks for what it takes finds that it listens where it has declared.
+            self.__signature__ = inspect.Signature()
 
     def __call__(
         self, exposed_port: int | None = None, exposed_metrics_port: int | None = None

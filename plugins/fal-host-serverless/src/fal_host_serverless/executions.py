@@ -36,6 +36,8 @@ _STOPPING = 5.0
 #: By this word servers of this project announce themselves; they send all lines of a
 #: run before its result.
 _ORDERLY = "fal-core-server"
+#: Says to a server of fal-core that urls are to be told once they are answered.
+_ANNOUNCEMENT = ("fal-core-client", "1")
 #: How many of the builder's lines an error shows.
 _LINES = 10
 
@@ -149,7 +151,9 @@ class ServerlessExecution:
         from fal_host_serverless.running import run_request
 
         request = run_request(self.host, self.call, self._sink, lean=lean)
-        metadata = self.host.credentials.metadata()
+        metadata = [*self.host.credentials.metadata(), _ANNOUNCEMENT]
+        if self.call.traceparent is not None:
+            metadata.append(("traceparent", self.call.traceparent))
         with self._lock:
             if self._cancelled:
                 return

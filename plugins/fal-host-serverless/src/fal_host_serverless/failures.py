@@ -78,7 +78,7 @@ def translate_run(error: grpc.RpcError, host: str, phase: str) -> HostError:
     status, words = _status(error), _words(error)
     if phase == "building" and status in ("INVALID_ARGUMENT", "FAILED_PRECONDITION"):
         return EnvironmentBuildError("remote", words)
-    if phase == "running" and status in ("UNAVAILABLE", "ABORTED"):
+    if status == "ABORTED" or (phase == "running" and status == "UNAVAILABLE"):
         return WorkerLost(detail=words)
     known = translate(error, host)
     if isinstance(known, HostError):

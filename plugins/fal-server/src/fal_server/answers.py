@@ -1,5 +1,5 @@
 """
-Answers: what runners say to queued requests.
+Answers: what runners answer queued requests with.
 """
 
 from __future__ import annotations
@@ -17,49 +17,59 @@ from fal_server.forwarding import (
     ERROR_TYPE,
     RequestTimeout,
     from_runner,
+    settle_runner,
     to_runner,
     what_is_told,
 )
 from fal_server.requests import QueuedRequest
+from fal_server.retrying import Condition, judge
 from fal_server.runners import Runner
 
 #: The header that tells a runner of how often a request was begun.
 ATTEMPT = "x-fal-request-attempt"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Answer:
     """
     What a request was answered with.
+
+    Attributes:
+        failed: Why it is no good, or True where it asks to be tried again; False where
+            it is one to pass on.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...]
-    body: bytes
+    body: bytes = attrs.field(repr=False)
     error: str | None = None
     error_type: str | None = None
+    failed: Condition | bool = False
 
     @classmethod
-    def refused(cls, refusal: Refusal) -> Answer:
+    def refused(cls, refusal: Refusal, failed: Condition | bool = False) -> Answer:
         """
         Return the answer to a request that no runner has answered.
         """
         told, headers = what_is_told(refusal)
-        shown = (("Content-Type", "application/json"), *headers.items())
         return cls(
-            refusal.http, shown, json.dumps(told).encode(), str(refusal), refusal.kind or None
+            status=refusal.http,
+            headers=(("Content-Type", "application/json"), *headers.items()),
+            body=json.dumps(told).encode(),
+            error=str(refusal),
+            error_type=refusal.kind or None,
+            failed=failed,
         )
 
 
 async def ask(application: Application, runner: Runner, request: QueuedRequest) -> Answer:
     """
-    Give a request to a runner, and return its answer.
+    Return what *runner* answers a request with.
+
+    A runner that has taken too long, or says that it is broken, takes no more.
 
     Raises:
-        RequestTimeout: It took longer than the application may.
-
-        Exception: One of those in :data:`~fal_server.forwarding.BROKEN`, where the
-            runner breaks off.
+        RequestTimeout: It took too long.
     """
     headers = to_runner(request.headers, request.id, request.path.partition("?")[0])
     headers[ATTEMPT] = str(request.attempts)
@@ -74,15 +84,23 @@ async def ask(application: Application, runner: Runner, request: QueuedRequest) 
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=5.0),
         ) as upstream:
             body = await upstream.read()
+            settle_runner(runner, upstream.status, upstream.headers)
             told = tuple(
                 (name, value)
                 for name, value in from_runner(upstream.headers, request.id).items()
                 if name.lower() != "content-length"
             )
             error = None if upstream.status < 400 else _detail(body)
-            kind = upstream.headers.get(ERROR_TYPE) if error else None
-            return Answer(upstream.status, told, body, error, kind)
+            return Answer(
+                status=upstream.status,
+                headers=told,
+                body=body,
+                error=error,
+                error_type=upstream.headers.get(ERROR_TYPE) if error else None,
+                failed=judge(upstream.status, upstream.headers),
+            )
     except asyncio.TimeoutError:
+        runner.drain()
         runner.suspect()
         raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
 

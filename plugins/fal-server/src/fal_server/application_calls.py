@@ -40,10 +40,10 @@ from fal_server.callers import Caller
 from fal_server.catalogs import Catalog
 from fal_server.errors import Invalid
 from fal_server.launching import Launchpad
+from fal_server.log_messages import line_of, to_log
 from fal_server.messages import to_timestamp
 from fal_server.revisions import Revision, full_alias
 from fal_server.runners import Runner
-from fal_server.runs import line_of, to_log
 from fal_server.scaling import Scaling
 from fal_server.specs import check_name, read_spec
 from fal_server.urls import Urls
@@ -54,6 +54,7 @@ _STATES = {
     "building": RunnerInfo.DOCKER_PULL,
     "setup": RunnerInfo.SETUP,
     "running": RunnerInfo.RUNNING,
+    "idle": RunnerInfo.IDLE,
     "draining": RunnerInfo.DRAINING,
     "terminated": RunnerInfo.TERMINATED,
 }
@@ -201,7 +202,13 @@ class ApplicationCalls:
     async def StopRunner(self, request: Any, caller: Caller) -> StopRunnerResponse:
         """
         Let a runner finish what it has, and end; another comes first, where asked for.
+
+        The id of a run stands for its runner: the function that it runs is interrupted.
         """
+        runs = self._catalog.runner_of_run(caller.user_id, request.runner_id)
+        if runs is not None:
+            runs.drain()
+            return StopRunnerResponse()
         application, runner = self._catalog.find_runner(caller.user_id, request.runner_id)
         if request.replace_first:
             other = application.pool.start_one()
@@ -278,9 +285,6 @@ def _describe_runner(application: Application, runner: Runner) -> RunnerInfo:
             ]
         }
     )
-    state = _STATES[runner.phase]
-    if runner.phase == "running" and not runner.in_flight:
-        state = RunnerInfo.IDLE
     info = RunnerInfo(
         runner_id=runner.id,
         in_flight_requests=runner.in_flight,
@@ -288,10 +292,10 @@ def _describe_runner(application: Application, runner: Runner) -> RunnerInfo:
         revision=runner.revision,
         alias=application.alias,
         external_metadata=leases,
-        state=state,
+        state=_STATES[runner.state],
         machine_type=runner.spec.machine_type,
     )
-    if runner.phase == "running" and not runner.in_flight:
+    if runner.state == "idle":
         idle = time.monotonic() - runner.idle_since
         info.expiration_countdown = max(0, int(application.scaling.keep_alive - idle))
     return info

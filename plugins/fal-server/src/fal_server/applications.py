@@ -9,6 +9,7 @@ import asyncio
 import attrs
 
 from fal_server.pools import Pool
+from fal_server.retrying import Retries
 from fal_server.runners import Runner
 from fal_server.scaling import Scaling
 from fal_server.tasks import Tasks
@@ -29,6 +30,8 @@ class Application:
         newest: The pool that is to take over once it is up.
 
         rolling: What waits until the newest pool is up.
+
+        retries: How often its queued requests are tried again.
     """
 
     owner: str
@@ -43,14 +46,21 @@ class Application:
     older: list[Pool] = attrs.field(factory=list)
     rolling: asyncio.Task[None] | None = None
     newest: Pool | None = None
+    retries: Retries = attrs.field(factory=Retries)
 
     @property
     def runners(self) -> list[Runner]:
         """
         All its runners, those of older revisions included.
         """
-        pools = (self.pool, *self.older, *self._present[1:])
-        return [runner for pool in pools for runner in pool.runners]
+        return [runner for pool in self.pools for runner in pool.runners]
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """
+        All its pools, those of older revisions included.
+        """
+        return (self.pool, *self.older, *self._present[1:])
 
     def set_scaling(self, scaling: Scaling) -> None:
         """

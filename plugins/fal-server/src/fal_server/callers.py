@@ -4,6 +4,8 @@ Callers: who asks, and what they may.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 
 from fal_server.permissions import require
@@ -20,12 +22,22 @@ class Caller:
         nickname: Its nickname, as it stands in urls.
 
         key_id: The key that was shown. Empty where it was a token.
+
+        applications: The aliases of the applications that may be called. None for all.
+
+        is_core: Whether it is a client of fal-core, which is told of a service once it
+            answers.
+
+        trace: The variables that tell a function of the caller's trace.
     """
 
     user_id: str
     nickname: str
     permissions: frozenset[str] = attrs.field(repr=False)
     key_id: str = ""
+    applications: frozenset[str] | None = None
+    is_core: bool = False
+    trace: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
     def require(self, permission: str) -> None:
         """

@@ -34,11 +34,15 @@ from fal_server.tasks import Tasks, uninterrupted
 class Catalog:
     """
     Knows the applications, and changes them.
+
+    Attributes:
+        runs: The runner of each run that is under way, by the id of the run.
     """
 
     revisions: Revisions
     fleet: Fleet
     applications: dict[tuple[str, str], Application] = attrs.field(factory=dict)
+    runs: dict[str, Runner] = attrs.field(factory=dict)
     _tasks: Tasks = attrs.field(factory=Tasks)
 
     # -- who is asked for ----------------------------------------------------------------
@@ -72,6 +76,13 @@ class Catalog:
         Return the applications of an account, those of runs included.
         """
         return [each for each in self.applications.values() if each.owner == account_id]
+
+    def runner_of_run(self, account_id: str, run_id: str) -> Runner | None:
+        """
+        Return the runner of a run of an account, None where no such run is under way.
+        """
+        runner = self.runs.get(run_id)
+        return runner if runner is not None and runner.spec.owner == account_id else None
 
     def find_runner(self, account_id: str, runner_id: str) -> tuple[Application, Runner]:
         """
@@ -238,15 +249,16 @@ class Catalog:
         pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
         application = self.applications.get((alias.owner_name, alias.alias))
         if application is None:
-            application = self._add(alias, pool)
+            application = self._add(alias, pool, spec)
             pool.adjust()
             return application
         application.revision, application.auth_mode = alias.revision, alias.auth_mode
         application.scaling, application.environment = alias.scaling, alias.environment
+        application.retries = spec.retries
         application.replace(pool, self._tasks, rolling=rolling)
         return application
 
-    def _add(self, alias: Alias, pool: Pool) -> Application:
+    def _add(self, alias: Alias, pool: Pool, spec: RunnerSpec) -> Application:
         application = Application(
             owner=alias.account_id,
             owner_name=alias.owner_name,
@@ -256,6 +268,7 @@ class Catalog:
             environment=alias.environment,
             revision=alias.revision,
             scaling=alias.scaling,
+            retries=spec.retries,
         )
         self.applications[alias.owner_name, alias.alias] = application
         return application
@@ -271,7 +284,8 @@ class Catalog:
         """
         for alias in await self.revisions.aliases():
             spec = await self.fleet.spec_of(alias.revision, alias.account_id, alias.alias)
-            self._add(alias, self.fleet.make_pool(alias.revision, spec, alias.scaling))
+            pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
+            self._add(alias, pool, spec)
         pools = {
             (each.owner, each.alias, each.revision): each.pool
             for each in self.applications.values()
@@ -282,8 +296,8 @@ class Catalog:
         )
         for record in records:
             # Those of other revisions are drained.
-            pool = pools.get((record.account_id, record.alias, record.revision))
-            await self.fleet.attach(record, pool)
+            home = pools.get((record.account_id, record.alias, record.revision))
+            await self.fleet.attach(record, home)
         for application in self.applications.values():
             application.pool.adjust()
         self._tasks.spawn(check_health(self.applications.values()))

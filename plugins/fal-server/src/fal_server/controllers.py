@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from importlib.metadata import version
 from typing import Any, TypeAlias
 
+import attrs
 import grpc
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
@@ -26,6 +27,7 @@ from fal_server.errors import Invalid, Refusal, Unanswered, level_of
 from fal_server.identities import Identity
 from fal_server.metrics import Metrics
 from fal_server.permissions import PROCEDURES
+from fal_server.traces import trace_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,9 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 #: What a server of ours says of itself to every caller, before anything else.
 ANNOUNCEMENT = "fal-core-server"
+
+#: What a client of fal-core says of itself.
+CORE_CLIENT = "fal-core-client"
 
 #: The service as the protocol describes it.
 SERVICE = DESCRIPTOR.services_by_name["IsolateController"]
@@ -139,7 +144,7 @@ class Controller:
         }
         caller = await self._identity.authenticate(headers)
         caller.require(PROCEDURES[name])
-        return caller
+        return attrs.evolve(caller, trace=trace_of(headers), is_core=CORE_CLIENT in headers)
 
     async def _refuse(self, name: str, context: Context, error: Exception) -> None:
         """

@@ -11,7 +11,7 @@ import attrs
 from google.protobuf.json_format import MessageToDict
 
 from fal_core.environments import Environment
-from fal_core.errors import FalCoreError
+from fal_core.errors import FalCoreError, UnknownNameError
 from fal_core.options import Options
 from fal_core.vocabulary import structure_environment
 from fal_server.errors import Invalid
@@ -57,6 +57,12 @@ def _class_of(kind: str) -> type[Any]:
 
     try:
         return find_environment(kind)
+    except UnknownNameError as error:
+        # What its hint says to install is nothing for a client to install.
+        known = " and ".join(error.known)
+        raise Invalid(
+            f"This server has no environments of kind {kind[:80]!r}, it has those of {known}."
+        ) from error
     except FalCoreError as error:
         raise Invalid(str(error)) from error
 

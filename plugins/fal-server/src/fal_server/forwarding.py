@@ -20,9 +20,10 @@ from yarl import URL
 from fal_server.applications import Application
 from fal_server.callers import Caller
 from fal_server.catalogs import Catalog
-from fal_server.errors import Invalid, NotFound, Refusal, Unavailable
+from fal_server.errors import Forbidden, Invalid, NotFound, Refusal, Unavailable
 from fal_server.identities import Identity
 from fal_server.pools import StartTimeout
+from fal_server.retrying import NEEDS_RETRY, STOP_RUNNER, ends_runner
 from fal_server.runners import Runner
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
@@ -42,6 +43,9 @@ _HOP = frozenset(
     }
 )
 _OURS = _HOP | {"authorization", "host", "content-length", "expect", "cookie"}
+
+#: Headers of a runner's answer that nobody else is told.
+_NOT_TOLD = _HOP | {"date", NEEDS_RETRY, STOP_RUNNER}
 
 #: Query parameters that are the gateways' own.
 TOKEN, WEBHOOK = "fal_jwt_token", "fal_webhook"
@@ -139,6 +143,8 @@ class Forwarder:
         if application.auth_mode == wire.PUBLIC and not shown:
             return None
         caller = await self.identity.authenticate(lower)
+        if caller.applications is not None and application.alias not in caller.applications:
+            raise Forbidden("The token is for other applications.")
         if application.auth_mode == wire.PUBLIC:
             return caller
         caller.require(permission)
@@ -156,9 +162,13 @@ class Forwarder:
         request_id: str,
         caller: Caller | None,
         priority: int = 0,
+        since: float | None = None,
     ) -> AsyncIterator[Runner]:
         """
         Have a place of a runner within the context.
+
+        Arguments:
+            since: When it was asked for, by the clock; now where that is None.
 
         Raises:
             StartTimeout: No runner had room in time.
@@ -169,6 +179,10 @@ class Forwarder:
         timeout = start_timeout(headers)
         if timeout is None and own:
             timeout = application.scaling.request_start_timeout
+        if timeout is not None and since is not None:
+            timeout -= time.time() - since
+            if timeout <= 0:
+                raise StartTimeout("No runner could take the request in time.")
         pool = application.pool
         runner = await pool.acquire(
             priority=priority, hint=headers.get(RUNNER_HINT, ""), timeout=timeout
@@ -224,10 +238,18 @@ def from_runner(headers: Headers, request_id: str) -> CIMultiDict[str]:
     """
     kept: CIMultiDict[str] = CIMultiDict()
     for name, value in headers.items():
-        if name.lower() not in _HOP and name.lower() != "date":
+        if name.lower() not in _NOT_TOLD:
             kept.add(name, value)
     kept[REQUEST_ID] = request_id
     return kept
+
+
+def settle_runner(runner: Runner, status: int, headers: Headers) -> None:
+    """
+    Have a runner take no more requests, and end, where its answer says that it is broken.
+    """
+    if ends_runner(status, headers):
+        runner.drain()
 
 
 def what_is_told(refusal: Refusal) -> tuple[Mapping[str, str], Mapping[str, str]]:

@@ -27,6 +27,7 @@ from fal_server.forwarding import (
     broken_off,
     from_runner,
     new_request_id,
+    settle_runner,
     to_runner,
     what_is_told,
 )
@@ -91,6 +92,7 @@ class RunGateway:
                     skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
                 ) as upstream,
             ):
+                settle_runner(runner, upstream.status, upstream.headers)
                 headers = from_runner(upstream.headers, request_id)
                 size = upstream.content_length
                 if size is not None and size <= _SMALL:
@@ -165,6 +167,7 @@ class SocketGateway:
                 ) as upstream,
             ):
                 status = upstream.status
+                settle_runner(runner, status, upstream.headers)
                 told = dict(from_runner(upstream.headers, request_id))
                 await socket.send_str(_control("start", request_id, status, told))
                 async for chunk in upstream.content.iter_any():

@@ -9,6 +9,8 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import aiohttp
+
 from fal_server.applications import Application
 from fal_server.pools import Pool
 from fal_server.runners import Runner
@@ -40,7 +42,7 @@ async def _check(pool: Pool, runner: Runner, check: Mapping[str, Any]) -> None:
         return
     if runner.in_flight and not check.get("allow_on_busy", False):
         return
-    if await runner.is_healthy(check):
+    if await _is_healthy(runner, check):
         runner.unhealthy = 0
         return
     age = time.monotonic() - (runner.running_since or 0.0)
@@ -52,3 +54,21 @@ async def _check(pool: Pool, runner: Runner, check: Mapping[str, Any]) -> None:
         runner.sick = True
         runner.kill()
         pool.adjust()
+
+
+async def _is_healthy(runner: Runner, check: Mapping[str, Any]) -> bool:
+    """
+    Ask a runner for its health.
+    """
+    path = "/" + str(check["path"]).lstrip("/")
+    timeout = aiohttp.ClientTimeout(total=float(check.get("timeout_seconds") or 5))
+    try:
+        async with runner.session.request(
+            check.get("method") or "GET",
+            f"{runner.url}{path}",
+            headers={"x-fal-runner-health-check": "true"},
+            timeout=timeout,
+        ) as response:
+            return response.status < 300
+    except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
+        return False

@@ -29,6 +29,13 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 #: The purpose of tokens that stand for a user who has logged in.
 LOGIN = "login"
 
+#: The purposes of tokens with which some applications are called, or files uploaded, for
+#: a while.
+REQUESTS, UPLOADS = "requests", "uploads"
+
+#: What a token may that is for one purpose alone.
+_LIMITED = {REQUESTS: "models:requests:submit", UPLOADS: "storage:files:write"}
+
 #: How many keys are remembered at once.
 _MANY = 4096
 
@@ -88,7 +95,12 @@ class Identity:
         )
 
     async def _authenticate_user(self, token: str, team_id: str | None) -> Caller:
-        user_id = str(self.tokens.open(LOGIN, token)["sub"])
+        claims = self.tokens.open((LOGIN, *_LIMITED), token)
+        limited = _LIMITED.get(claims["aud"])
+        user_id = str(claims["sub"])
+        if limited is not None:
+            # It stands for the account that has made it alone.
+            team_id = None
 
         def find(connection: sa.Connection) -> Account:
             user = find_account(connection, id=user_id)
@@ -102,6 +114,13 @@ class Identity:
             return team
 
         account = await self._store.read(find)
+        if limited is not None:
+            return Caller(
+                user_id=account.id,
+                nickname=account.nickname,
+                permissions=frozenset({limited}),
+                applications=frozenset(claims.get("apps", ())),
+            )
         return Caller(
             user_id=account.id, nickname=account.nickname, permissions=PRESETS["FULL"]
         )

@@ -53,12 +53,21 @@ class Launchpad:
         machine: The host: its name or its URL.
 
         sizes: How much memory runners of a machine type may use, in bytes.
+
+        observe_start: Called with the seconds that a runner took to start.
     """
 
-    def __init__(self, machine: str, logs: Logs, sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        machine: str,
+        logs: Logs,
+        sizes: Mapping[str, int],
+        observe_start: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
         self.logs = logs
         self._sizes = sizes
+        self._observe_start = observe_start
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
@@ -115,12 +124,25 @@ class Launchpad:
         """
         if lifetime == "detached" and not self.host.capabilities.detach:
             lifetime = "attached"
-        runner = self._make_runner(make_runner_id(), spec, secrets.token_hex(16), changed)
+        observed = self._observing(changed)
+        runner = self._make_runner(make_runner_id(), spec, secrets.token_hex(16), observed)
         runner.lines.starting_request = starting_request
         task = asyncio.ensure_future(self._launch_after(runner, lifetime, before))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return runner
+
+    def _observing(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
+        observed = False
+
+        def observe(runner: Runner) -> None:
+            nonlocal observed
+            if runner.phase == "running" and not observed:
+                observed = True
+                self._observe_start(runner.uptime)
+            changed(runner)
+
+        return observe
 
     async def _launch_after(
         self,
@@ -214,6 +236,7 @@ class Launchpad:
             call = self._make_call(runner, lifetime)
             execution = self.host.launch(call, runner.take)
         except FalCoreError as error:
+            runner.cause = error
             self._refuse(runner, str(error))
         except Exception as error:
             self._refuse(runner, f"{type(error).__name__}: {error}")

@@ -53,6 +53,19 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.starts = Histogram(
+            "fal_server_runner_start_seconds",
+            "How long runners took from their launch until they took requests.",
+            buckets=(0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800),
+            registry=self.registry,
+        )
+        self.deliveries = Counter(
+            "fal_server_webhook_deliveries",
+            "Tries to tell a webhook, by how they ended: taken, failed, or given up.",
+            ("outcome",),
+            registry=self.registry,
+        )
+
     def observe_write(self, count: int, seconds: float) -> None:
         """
         Count a transaction of *count* writes.

@@ -13,11 +13,15 @@ from urllib.parse import quote
 import attrs
 
 from fal_server.blobs import translated
+from fal_server.errors import NotFound
 from fal_server.runners import Runner
 from fal_server.specs import Message, RunnerSpec
 from fal_server.uploads import AppFiles
 from fal_server.urls import Urls
 from fal_server.vaults import Vault
+
+#: Where applications look for the data of their account, and for their files.
+DATA, FILES = "/data", "/app"
 
 
 @attrs.define(eq=False)
@@ -43,9 +47,15 @@ class Payloads:
 
         Arguments:
             request: The run or the registration that *spec* was read from.
+
+        Raises:
+            NotFound: A secret is not set, or a file was not sent.
         """
         names = None if spec.secrets is None else list(spec.secrets)
         secrets = await self.vault.values(spec.owner, spec.stage, names)
+        for name in names or ():
+            if name not in secrets:
+                raise NotFound(f"Secret {name[:80]!r} is not set in {spec.stage!r}.")
         full = attrs.evolve(
             spec,
             variables=self._variables(spec, secrets),
@@ -53,12 +63,16 @@ class Payloads:
             setup_definition=request.setup_func.definition,
         )
         header, parts = full.message
-        if spec.files:
-            header["directory"] = str(await self._place(spec, runner))
         home = self._data_of(spec)
+        header["home"] = str(home)
+        mounts = {DATA: home}
+        if spec.files:
+            mounts[FILES] = await self._place(spec, runner)
+            header["directory"] = str(mounts[FILES])
+        header["mounts"] = {path: str(each) for path, each in mounts.items()}
         header["directories"] = [
             str(home.joinpath(*PurePosixPath(mount).parts[2:]))
-            for mount in ("/data", *spec.mounts)
+            for mount in (DATA, *spec.mounts)
         ]
         return header, parts
 
@@ -115,7 +129,9 @@ class Payloads:
         own = {
             "IS_ISOLATE_AGENT": "1",
             "FAL_HOST": host,
+            # Where 'fal' is imported it takes such a host from this one alone.
+            "FAL_GRPC_HOST": host,
             "FAL_APP_NAME": spec.application,
             "FAL_CORE_DATA": str(self._data_of(spec)),
         }
-        return {**own, **secrets}
+        return {**spec.variables, **own, **secrets}

@@ -268,13 +268,18 @@ class Pool:
         if not self.patient or self._failures >= _ATTEMPTS:
             reason = runner.reason or runner.failure or "It has ended."
             kind = RunnerBlocked if runner.blocked else NoRunner
-            self._fail_waiting(f"The runner could not be started. {reason}", kind)
+            sentence = f"The runner could not be started. {reason}"
+            self._fail_waiting(sentence, kind, runner.cause)
 
-    def _fail_waiting(self, sentence: str, kind: type[NoRunner] = NoRunner) -> None:
+    def _fail_waiting(
+        self, sentence: str, kind: type[NoRunner] = NoRunner, cause: Exception | None = None
+    ) -> None:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.future.done():
-                waiter.future.set_exception(kind(sentence))
+                error = kind(sentence)
+                error.__cause__ = cause
+                waiter.future.set_exception(error)
 
     def _find(self, hint: str) -> Runner | None:
         """

@@ -1,8 +1,9 @@
 """
 The queue: requests that are accepted now and answered later.
 
-What was accepted is kept before its sender is told. A request that was with a runner
-when the server ended is given to a runner once more, which its ``attempts`` tell.
+What was accepted is kept before its sender is told. A request whose attempt fails, or
+that was with a runner when the server ended, is given to a runner once more, which its
+``attempts`` tell; :mod:`fal_server.retrying` says when.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any
 import aiohttp
 import attrs
 from isolate_proto import controller_pb2 as wire
-from multidict import CIMultiDict
 
 from fal_server.answers import Answer, ask
 from fal_server.applications import Application
@@ -25,6 +25,7 @@ from fal_server.forwarding import (
     BROKEN,
     BrokenOff,
     Forwarder,
+    RequestTimeout,
     broken_off,
 )
 from fal_server.interfaces import QueueSize
@@ -33,41 +34,13 @@ from fal_server.requests import QueuedRequest, Requests
 from fal_server.runners import Runner
 from fal_server.tasks import insist, uninterrupted
 from fal_server.webhooks import Webhooks
+from fal_server.works import Work
 
 logger = logging.getLogger(__name__)
 
-#: How often a request is given to runners that break off.
-_ATTEMPTS = 3
-
-#: Seconds between two attempts where the server itself has to wait.
-_PAUSE = 1.0
-
-#: The header of a sender who wants one attempt alone.
-_NO_RETRY = "x-fal-no-retry"
-
-
-@attrs.define(eq=False)
-class Work:
-    """
-    A request that is under way, as this process has it.
-
-    Attributes:
-        begun: When a runner was given it, in seconds of the monotonic clock.
-    """
-
-    request: QueuedRequest
-    task: asyncio.Task[None] | None = None
-    runner: Runner | None = None
-    cancelled: bool = False
-    begun: float | None = None
-
-    @property
-    def may_be_begun_again(self) -> bool:
-        """
-        Whether somebody waits for it who has not asked for one attempt alone.
-        """
-        told = CIMultiDict(self.request.headers).get(_NO_RETRY, "")
-        return not self.cancelled and told.lower() not in ("1", "true", "yes")
+#: Seconds before the second attempt; before each further one it is twice as long, up to
+#: the longest.
+_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
 class Failed(Refusal):
@@ -167,6 +140,16 @@ class Queue:
             await _tell_of_cancel(work.runner, request.id)
         return True
 
+    def waiting_for(self) -> list[str]:
+        """
+        Return the application of each request that no runner has, as in ``owner/alias``.
+        """
+        return [
+            "/".join(_place(work.request))
+            for work in self._works.values()
+            if work.runner is None
+        ]
+
     async def size(self, caller: Caller, owner: str, alias: str) -> QueueSize:
         """
         Return how many requests wait for an application.
@@ -212,9 +195,14 @@ class Queue:
 
     async def _answer(self, work: Work) -> None:
         request = work.request
+        pause = _PAUSE
         try:
+            if request.state == "running" and work.wants_one_attempt:
+                await self._finish(work, _server_ended())
+                return
             while not await self._attempt(work):
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -228,50 +216,68 @@ class Queue:
         Give a request to a runner; return False where it is to be given once more.
         """
         request = work.request
-        if request.attempts and not work.may_be_begun_again:
-            refusal = BrokenOff("The server ended while a runner had the request.")
-            await self._finish(work, Answer.refused(refusal))
-            return True
         try:
             application = self.forwarder.catalog.find(request.owner_name, request.alias)
-            caller = None
-            if request.sender:
-                caller = Caller(user_id=request.sender, nickname="", permissions=frozenset())
-            async with self.forwarder.lease(
-                application,
-                CIMultiDict(request.headers),
-                request.id,
-                caller,
-                request.priority,
-            ) as runner:
-                work.runner = runner
-                attempts = work.request.attempts + 1
-                begun = await self.requests.change(
-                    request.id,
-                    only=("queued", "running"),
-                    state="running",
-                    started_at=time.time(),
-                    attempts=attempts,
-                )
-                if not begun:
-                    return True
-                work.request = attrs.evolve(work.request, attempts=attempts)
-                work.begun = time.monotonic()
-                answer = await ask(application, runner, work.request)
+            answer = await self._ask(work, application)
         except (RunnerBlocked, *STATE_TROUBLE):
             # It was accepted, and is begun once that can be written down.
             work.runner = None
             return False
         except Refusal as refusal:
+            # No runner was asked.
             answer = Answer.refused(refusal)
-        except BROKEN:
-            if work.request.attempts < _ATTEMPTS and work.may_be_begun_again:
-                work.runner = None
-                return False
-            assert work.runner is not None
-            answer = Answer.refused(await broken_off(work.runner))
+        if answer is None:
+            return True
+        if answer.failed and work.may_be_begun_again(application, answer.failed):
+            # It waits again, and can be dropped as any other that does.
+            work.runner = None
+            await insist(
+                lambda: self.requests.change(request.id, only=("running",), state="queued")
+            )
+            return False
         await self._finish(work, answer)
         return True
+
+    async def _ask(self, work: Work, application: Application) -> Answer | None:
+        """
+        Return what a runner answers; None where the request was cancelled meanwhile.
+
+        Raises:
+            Refusal: No runner takes it.
+        """
+        request = work.request
+        caller = None
+        if request.sender:
+            caller = Caller(user_id=request.sender, nickname="", permissions=frozenset())
+        async with self.forwarder.lease(
+            application,
+            work.headers,
+            request.id,
+            caller,
+            request.priority,
+            since=request.submitted_at,
+        ) as runner:
+            work.runner = runner
+            attempts = request.attempts + 1
+            begun = await self.requests.change(
+                request.id,
+                only=("queued", "running"),
+                state="running",
+                started_at=time.time(),
+                attempts=attempts,
+            )
+            if not begun:
+                return None
+            work.request = attrs.evolve(request, attempts=attempts)
+            work.begun = time.monotonic()
+            try:
+                return await ask(application, runner, work.request)
+            except RequestTimeout as late:
+                return Answer.refused(late, "timeout")
+            except BROKEN:
+                refusal = await broken_off(runner)
+                ended = runner.ended.is_set()
+                return Answer.refused(refusal, "server_error" if ended else "connection_error")
 
     async def _finish(self, work: Work, answer: Answer) -> None:
         now = time.time()
@@ -294,6 +300,10 @@ class Queue:
         )
         if work.request.webhook:
             self.webhooks.tell(work.request.id)
+
+
+def _server_ended() -> Answer:
+    return Answer.refused(BrokenOff("The server ended while a runner had the request."))
 
 
 async def _tell_of_cancel(runner: Runner, request_id: str) -> None:

@@ -29,6 +29,8 @@ class RunnerLines:
     Attributes:
         starting_request: What its lines belong to until it has requests.
 
+        call_id: The call that it has, where it has one at a time. Empty where none.
+
         known_until: When the last line was printed that an earlier server has kept, in
             seconds since the epoch; 0 where there is none.
     """
@@ -38,6 +40,7 @@ class RunnerLines:
     _logs: Logs
     _echoes: Mapping[str, Callable[[LogLine], None]]
     starting_request: str = ""
+    call_id: str = attrs.field(default="", init=False)
     known_until: float = 0.0
     _made: float = attrs.field(factory=time.monotonic, init=False)
     _calls: dict[str, asyncio.Event] = attrs.field(factory=dict, init=False)
@@ -49,9 +52,11 @@ class RunnerLines:
         printed.
         """
         done = self._calls[call] = asyncio.Event()
+        self.call_id = call
         try:
             yield done
         finally:
+            self.call_id = ""
             self._calls.pop(call, None)
 
     def end(self) -> None:
@@ -65,7 +70,8 @@ class RunnerLines:
         """
         Keep a line, unless it is known.
         """
-        request = event.request_id or ""
+        # What is printed below Python, as by a process that it starts, names no call.
+        request = event.request_id or self.call_id
         if self._is_known(event):
             return
         if event.message == END_OF_LOGS:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import aiohttp
 import attrs
 
-from fal_core.errors import StartupTimeout
+from fal_core.errors import FalCoreError, StartupTimeout
 from fal_core.events import Event, Exited, Log, Ready, State
 from fal_core.hosts import Execution
 from fal_server.errors import STATE_TROUBLE, Refusal
@@ -56,6 +56,9 @@ class Runner:
 
         reason: Why it has ended, as a sentence. Empty where it was told to end.
 
+        cause: The same as its host says it, or whoever gave it up. None where they do
+            not.
+
         in_flight: How many requests it has.
 
         released: Called when a place was given back.
@@ -81,6 +84,7 @@ class Runner:
     control: str | None = None
     url: str | None = None
     reason: str = ""
+    cause: FalCoreError | None = None
     started_at: float = attrs.field(factory=time.time)
     ended_at: float | None = None
     in_flight: int = 0
@@ -130,6 +134,13 @@ class Runner:
         Whether it has not ended.
         """
         return self.phase != "terminated"
+
+    @property
+    def state(self) -> str:
+        """
+        How far it is, as people are told: one that runs may be idle.
+        """
+        return "idle" if self.phase == "running" and not self.in_flight else self.phase
 
     @property
     def failure(self) -> str:
@@ -189,7 +200,7 @@ class Runner:
         if not self.is_alive:
             return
         if event.reason is not None and not self.reason:
-            self.reason = str(event.reason)
+            self.reason, self.cause = str(event.reason), event.reason
         self.ended_at, self._ended = time.time(), time.monotonic()
         asked_for = self.wants_end or self.phase == "draining"
         if self.control is not None and self.reason and (self.sick or not asked_for):
@@ -290,7 +301,8 @@ class Runner:
     def _see_that_it_is_up(self) -> None:
         if self.is_alive and not self.ready.is_set():
             assert self.spec.startup_timeout is not None
-            self.give_up(str(StartupTimeout(self.spec.startup_timeout)))
+            self.cause = StartupTimeout(self.spec.startup_timeout)
+            self.give_up(str(self.cause))
 
     async def _post(self, path: str, body: bytes) -> bytes:
         request = asyncio.ensure_future(self._exchange(path, body))
@@ -312,23 +324,6 @@ class Runner:
             f"{self.control}{path}", data=body, headers={TOKEN_HEADER: self.token}
         ) as response:
             return await response.read()
-
-    async def is_healthy(self, check: Mapping[str, Any]) -> bool:
-        """
-        Ask it for its health.
-        """
-        path = "/" + str(check["path"]).lstrip("/")
-        timeout = aiohttp.ClientTimeout(total=float(check.get("timeout_seconds") or 5))
-        try:
-            async with self.session.request(
-                check.get("method") or "GET",
-                f"{self.url}{path}",
-                headers={"x-fal-runner-health-check": "true"},
-                timeout=timeout,
-            ) as response:
-                return response.status < 300
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
-            return False
 
     def suspect(self) -> None:
         """

@@ -6,16 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextvars import ContextVar
-from typing import Any
 
 import attrs
-import grpc
 from isolate_proto import (
     BuildEnvironmentRequest,
     BuildEnvironmentResult,
@@ -31,21 +28,24 @@ from fal_server.applications import Application, lines_of
 from fal_server.callers import Caller
 from fal_server.catalogs import Catalog
 from fal_server.declarations import read_environment
-from fal_server.errors import Invalid, Refusal
 from fal_server.launching import Launchpad
-from fal_server.logs import LogLine
-from fal_server.messages import to_timestamp
+from fal_server.log_messages import line_of, to_log
 from fal_server.outcomes import CallOutcome
 from fal_server.payloads import Payloads
-from fal_server.pools import Pool
+from fal_server.pools import NoRunner, Pool
+from fal_server.run_results import (
+    DidNotStart,
+    Results,
+    finish,
+    refusal_of,
+    results_until_end,
+    told_by_builder,
+)
 from fal_server.runners import Runner, RunnerLost
 from fal_server.scaling import Scaling
 from fal_server.specs import Message, RunnerSpec, read_spec
+from fal_server.tasks import Tasks
 from fal_server.urls import Urls
-
-_FIELDS: Any = HostedRunResult.DESCRIPTOR.fields_by_name
-_Log = _FIELDS["logs"].message_type._concrete_class
-_Serialized = _FIELDS["return_value"].message_type._concrete_class
 
 #: The run that a runner is started for.
 _starting: ContextVar[str] = ContextVar("starting", default="")
@@ -67,7 +67,14 @@ class RunCalls:
         self._payloads = payloads
         self._urls = urls
         self._pools: dict[str, Pool] = {}
-        self._tasks: set[asyncio.Future[None]] = set()
+        self._tasks = Tasks()
+
+    @property
+    def pools(self) -> Collection[Pool]:
+        """
+        The runners of functions, those of each apart.
+        """
+        return self._pools.values()
 
     async def Run(self, request: HostedRun, caller: Caller) -> AsyncIterator[HostedRunResult]:
         """
@@ -76,7 +83,7 @@ class RunCalls:
         A function that has a port is reached through the gateways meanwhile.
         """
         run_id = os.urandom(12).hex()
-        spec = read_spec(request, caller.user_id)
+        spec = attrs.evolve(read_spec(request, caller.user_id), variables=caller.trace)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
         if spec.port is None:
             results = self._call(run_id, request, spec, scaling)
@@ -125,15 +132,20 @@ class RunCalls:
         self, run_id: str, request: HostedRun, spec: RunnerSpec, scaling: Scaling
     ) -> AsyncIterator[HostedRunResult]:
         pool = self._find_pool(spec, scaling)
-        lines: asyncio.Queue[LogLine | None] = asyncio.Queue()
+        lines: Results = asyncio.Queue()
         self._launchpad.echoes[run_id] = lines.put_nowait
         task = asyncio.ensure_future(self._call_in(pool, run_id, request, spec))
         task.add_done_callback(lambda _: lines.put_nowait(None))
         try:
             yield HostedRunResult(status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS))
-            async for result in _logs_until_end(lines):
+            async for result in results_until_end(lines):
                 yield result
-            yield finish(task.result())
+            try:
+                outcome = task.result()
+            except NoRunner as error:
+                yield told_by_builder(error.__cause__)
+                raise refusal_of(str(error), error.__cause__, DidNotStart) from error
+            yield finish(outcome)
         finally:
             del self._launchpad.echoes[run_id]
             task.cancel()
@@ -147,6 +159,7 @@ class RunCalls:
         _starting.set(run_id)
         runner = await pool.acquire()
         try:
+            self._catalog.runs[run_id] = runner
             header, parts = await self._payloads.make(request, spec, runner)
             return await runner.call(run_id, header, parts)
         except RunnerLost as error:
@@ -156,6 +169,10 @@ class RunCalls:
             runner.kill()
             raise
         finally:
+            self._catalog.runs.pop(run_id, None)
+            if runner.phase == "draining":
+                # It was told to end with this call.
+                runner.kill()
             runner.release()
 
     def _find_pool(self, spec: RunnerSpec, scaling: Scaling) -> Pool:
@@ -183,8 +200,7 @@ class RunCalls:
             runner = self._launchpad.launch(
                 bare, self._payloads.tidying(changed), starting_request=_starting.get()
             )
-            self._tasks.add(task := asyncio.ensure_future(_be_ready_with_control(runner)))
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.spawn(_be_ready_with_control(runner))
             return runner
 
         # One call at a time: a runner is ended to end its call.
@@ -203,7 +219,7 @@ class RunCalls:
     ) -> AsyncIterator[HostedRunResult]:
         alias = f"{spec.name}-{run_id[:8]}"
         spec = attrs.evolve(spec.bare(), application=alias)
-        lines: asyncio.Queue[LogLine | None] = asyncio.Queue()
+        lines: Results = asyncio.Queue()
         first: list[Runner] = []
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
@@ -236,16 +252,27 @@ class RunCalls:
         self._launchpad.echoes[name] = lines.put_nowait
         try:
             pool.adjust()
-            yield HostedRunResult(
+            self._catalog.runs[run_id] = first[0]
+            told = HostedRunResult(
                 status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS),
                 service_urls=self._urls.service_urls(caller.nickname, alias),
             )
+            if caller.is_core:
+                self._tasks.spawn(_tell_when_ready(first[0], lines, told))
+            else:
+                # Released clients wait for ever where they are told of none.
+                lines.put_nowait(told)
             first[0].outcome.add_done_callback(lambda _: lines.put_nowait(None))
-            async for result in _logs_until_end(lines):
+            async for result in results_until_end(lines):
                 yield result
-            yield finish(first[0].outcome.result())
+            outcome = first[0].outcome.result()
+            if outcome.failure:
+                yield told_by_builder(first[0].cause)
+                raise refusal_of(outcome.failure, first[0].cause)
+            yield finish(outcome)
         finally:
             del self._launchpad.echoes[name]
+            self._catalog.runs.pop(run_id, None)
             self._catalog.remove_ephemeral(application)
             pool.kill()
 
@@ -268,87 +295,7 @@ async def _be_ready_with_control(runner: Runner) -> None:
     runner.become_ready()
 
 
-async def _logs_until_end(
-    lines: asyncio.Queue[LogLine | None],
-) -> AsyncIterator[HostedRunResult]:
-    """
-    Yield what is printed, as many lines at once as there are, until there is a None.
-    """
-    while True:
-        block = [await lines.get()]
-        while not lines.empty():
-            block.append(lines.get_nowait())
-        told = [to_log(line) for line in itertools.takewhile(bool, block) if line is not None]
-        if told:
-            yield HostedRunResult(
-                logs=told, status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS)
-            )
-        if block[-1] is None or None in block:
-            return
-
-
-def finish(outcome: CallOutcome) -> HostedRunResult:
-    """
-    Return the last message of a run.
-
-    Raises:
-        Refusal: There is no outcome.
-    """
-    if outcome.failure:
-        if "serializing the execution result" in outcome.failure:
-            raise Invalid(outcome.failure)
-        raise RunFailed(outcome.failure)
-    value = _Serialized(
-        method=outcome.method, definition=outcome.data, was_it_raised=outcome.raised
-    )
-    if outcome.raised:
-        value.stringized_traceback = outcome.traceback
-        value.exception_type_name = outcome.type_name
-        value.exception_message = outcome.text
-    return HostedRunResult(
-        status=HostedRunStatus(state=HostedRunStatus.SUCCESS), return_value=value
-    )
-
-
-class RunFailed(Refusal):
-    """
-    The runner failed, not the function.
-    """
-
-    status = grpc.StatusCode.ABORTED
-    http = 502
-
-
-def to_log(line: LogLine) -> Any:
-    """
-    Return *line* as it travels.
-    """
-    return _Log(
-        message=line.message,
-        source=_source(line.source),
-        level=_level(line.level),
-        timestamp=to_timestamp(line.time),
-    )
-
-
-def _source(name: str) -> int:
-    return int(_Log.DESCRIPTOR.fields_by_name["source"].enum_type.values_by_name[name].number)
-
-
-def _level(name: str) -> int:
-    return int(_Log.DESCRIPTOR.fields_by_name["level"].enum_type.values_by_name[name].number)
-
-
-def line_of(log: Log) -> LogLine:
-    """
-    Return what a builder printed as a line.
-    """
-    return LogLine(
-        account_id="",
-        application="",
-        runner_id="",
-        level=log.level,
-        source=log.source,
-        message=log.message,
-        time=log.time or time.time(),
-    )
+async def _tell_when_ready(runner: Runner, results: Results, told: HostedRunResult) -> None:
+    await runner.ready.wait()
+    if runner.phase == "running":
+        results.put_nowait(told)

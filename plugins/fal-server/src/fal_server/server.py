@@ -33,6 +33,7 @@ from fal_server.directories import DataDirectory
 from fal_server.doors import Door, ProtocolFactory
 from fal_server.environments import Environments
 from fal_server.errors import Refusal, ServerError
+from fal_server.fleet_metrics import FleetMetrics
 from fal_server.fleets import Fleet
 from fal_server.forwarding import Forwarder
 from fal_server.gateways import RunGateway, SocketGateway, serve_gateway
@@ -56,6 +57,7 @@ from fal_server.runs import RunCalls
 from fal_server.settings import ServerSettings
 from fal_server.stage_calls import StageCalls
 from fal_server.state import Store
+from fal_server.token_routes import TokenRoutes
 from fal_server.tokens import Tokens, read_key
 from fal_server.upload_routes import AppFileRoutes, Base, StorageRoutes
 from fal_server.uploads import AppFiles, StoredFiles
@@ -117,7 +119,9 @@ class ControlPlane:
         local = self.settings.host in {"127.0.0.1", "::1"}
         self._base = Base(self.settings.host, local=local)
         sizes = read_sizes(self.settings.memory)
-        self.launchpad = Launchpad(self.settings.machine, self.logs, sizes)
+        self.launchpad = Launchpad(
+            self.settings.machine, self.logs, sizes, self.metrics.starts.observe
+        )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
         payloads = Payloads(self.vault, self.files, self.urls, runners, data)
@@ -127,10 +131,14 @@ class ControlPlane:
         self.runs = RunCalls(self.launchpad, self.catalog, payloads, self.urls)
         requests = Requests(self.store)
         networks = [ip_network(each) for each in self.settings.webhook_networks]
-        key = read_key(self.directory, WEBHOOKS_KEY)
-        self.queue = Queue(
-            Forwarder(self.catalog, self.identity), requests, Webhooks(requests, key, networks)
+        webhooks = Webhooks(
+            requests,
+            read_key(self.directory, WEBHOOKS_KEY),
+            networks,
+            observe=lambda outcome: self.metrics.deliveries.labels(outcome).inc(),
         )
+        self.queue = Queue(Forwarder(self.catalog, self.identity), requests, webhooks)
+        self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.runs))
 
     @classmethod
     def create(cls, settings: ServerSettings) -> ControlPlane:
@@ -239,6 +247,7 @@ class ControlPlane:
                 *LogRoutes(self.logs).routes(),
                 *AppFileRoutes(self.files, self.blobs).routes(),
                 *storage.routes(),
+                *TokenRoutes(tokens, self._base).routes(),
             ],
         )
 

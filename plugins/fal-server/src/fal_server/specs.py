@@ -9,10 +9,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import attrs
+from isolate_proto import RegisterApplicationRequest
 
 from fal_core.environments import Environment
 from fal_server.declarations import read_environment, read_health_check
 from fal_server.errors import Invalid
+from fal_server.retrying import Retries, read_retries
 
 #: What an agent is told to run: a header, and the parts behind it.
 Message = tuple[dict[str, Any], list[bytes]]
@@ -59,6 +61,8 @@ class RunnerSpec:
         files: The hashes and the paths of the files that lie where it is run.
 
         mounts: What it wants to keep of the account's data, as paths below ``/data``.
+
+        retries: How often queued requests are tried again.
     """
 
     name: str
@@ -81,6 +85,7 @@ class RunnerSpec:
     secrets: tuple[str, ...] | None = None
     files: tuple[tuple[str, str], ...] = ()
     mounts: tuple[str, ...] = ()
+    retries: Retries = attrs.field(factory=Retries)
 
     @property
     def message(self) -> Message:
@@ -113,6 +118,7 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
         Invalid: It asks for nothing, or for what this server does not have.
     """
     machine = request.machine_requirements
+    environment = read_environment(request.environments)
     kind = request.WhichOneof("callable")
     if kind is None:
         raise Invalid("A function or an entry point is needed, and none was sent.")
@@ -126,7 +132,7 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
     return RunnerSpec(
         name=check_name(request.application_name or "function"),
         owner=owner,
-        environment=read_environment(request.environments),
+        environment=environment,
         method=request.function.method if kind == "function" else "",
         definition=request.function.definition if kind == "function" else b"",
         setup_method=request.setup_func.method if has_setup else "",
@@ -146,6 +152,11 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
         secrets=tuple(request.secrets.names) if request.HasField("secrets") else None,
         files=tuple((each.hash, each.relative_path) for each in request.files),
         mounts=tuple(check_mount(each) for each in request.data_mounts),
+        retries=(
+            read_retries(request)
+            if isinstance(request, RegisterApplicationRequest)
+            else Retries()
+        ),
     )
 
 

@@ -13,7 +13,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import attrs
@@ -50,12 +50,12 @@ class Tokens:
         signed = f"{_encode(_to_bytes(_HEADER))}.{_encode(_to_bytes(content))}"
         return f"{signed}.{self._sign(signed)}"
 
-    def open(self, purpose: str, token: str) -> Mapping[str, Any]:
+    def open(self, purpose: str | Collection[str], token: str) -> Mapping[str, Any]:
         """
-        Return the claims of a token; ``sub`` is the account.
+        Return the claims of a token; ``sub`` is the account, ``aud`` the purpose.
 
         Raises:
-            Unauthenticated: It is not valid, or not for this *purpose*.
+            Unauthenticated: It is not valid, or not for this *purpose*, or one of them.
         """
         signed, _, signature = token.rpartition(".")
         if len(token) > _LONGEST or not token.isascii():
@@ -63,7 +63,7 @@ class Tokens:
         if not hmac.compare_digest(self._sign(signed), signature):
             raise Unauthenticated("The token is not valid.")
         claims: Mapping[str, Any] = json.loads(_decode(signed.partition(".")[2]))
-        if claims["aud"] != purpose:
+        if claims["aud"] not in ((purpose,) if isinstance(purpose, str) else purpose):
             raise Unauthenticated("The token is for something else.")
         if claims["exp"] < time.time():
             raise Unauthenticated("The token has expired.")

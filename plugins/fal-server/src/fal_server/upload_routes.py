@@ -125,6 +125,7 @@ class StorageRoutes:
         return [
             Route("POST", initiate, needs, self._begin),
             Route("POST", f"{initiate}-multipart", needs, self._begin_parts),
+            Route("POST", "/files/upload", needs, self._take),
             OpenRoute("PUT", upload, self._put),
             OpenRoute("POST", f"{upload}/complete", self._complete),
             OpenRoute("POST", f"{upload}/{{number}}", self._where),
@@ -165,6 +166,20 @@ class StorageRoutes:
                 "upload_url": f"{base}/storage/uploads/{token}",
             }
         )
+
+    async def _take(self, request: web.Request, caller: Caller) -> web.Response:
+        """
+        Keep a file that comes in one piece, and say where it is.
+        """
+        file = await self._files.add(
+            caller.user_id,
+            request.content.iter_chunked(_CHUNK),
+            name=request.headers.get("X-Fal-File-Name", ""),
+            content_type=request.headers.get("Content-Type", "")[:200],
+            seconds=_lifetime(request),
+        )
+        url = f"{self._base.of(request)}/storage/files/{file.id}/{quote(file.name)}"
+        return web.json_response({"access_url": url})
 
     async def _put(self, request: web.Request) -> web.Response:
         claims = self._claims(request)

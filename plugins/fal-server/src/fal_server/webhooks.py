@@ -15,7 +15,7 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiohttp
@@ -60,6 +60,9 @@ class Webhooks:
             long, up to *longest*.
 
         timeout: Seconds that one try may take.
+
+        observe: Called after each try with how it ended: ``taken``, ``failed``, or
+            ``given up``.
     """
 
     requests: Requests
@@ -69,6 +72,7 @@ class Webhooks:
     pause: float = 1.0
     longest: float = 600.0
     timeout: float = 15.0
+    observe: Callable[[str], None] = lambda _: None
     _session: aiohttp.ClientSession | None = None
     _tasks: dict[str, asyncio.Task[None]] = attrs.field(factory=dict)
 
@@ -148,6 +152,7 @@ class Webhooks:
             pause = None if taken else self.pause_after(tries)
             due = None if pause is None else time.time() + pause
             told: dict[str, Any] = {"webhook_due": due, "webhook_tries": tries}
+            self.observe("taken" if taken else "given up" if pause is None else "failed")
             await insist(functools.partial(self.requests.change, request_id, **told))
             if due is None and not taken:
                 logger.warning("The webhook of %s is given up.", request_id)

@@ -17,11 +17,12 @@ from typing import Any
 from fal_core_worker import nested, services
 from fal_core_worker.ports import free_port
 from fal_server_agent import outcomes
+from fal_server_agent.directories import settle
 from fal_server_agent.limits import limit_memory
 from fal_server_agent.listening import answers
 from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
 from fal_server_agent.places import Apart, Place, PortTaken, find_place
-from fal_server_agent.tracing import mark_requests
+from fal_server_agent.tracing import TRACE_VARIABLES, mark_requests
 
 #: The port that a server takes which was not told another.
 _USUAL_PORT = 8080
@@ -97,6 +98,8 @@ class Desk:
         self._threads = ThreadPoolExecutor(1, "call")
         self._served: asyncio.Task[bytes] | None = None
         self._used = False
+        self._settled = False
+        self._calling = asyncio.Lock()
         self._place: Place | None = None
 
     async def run(self) -> None:
@@ -114,6 +117,9 @@ class Desk:
             server.close()
         if self._served is not None and not self._served.done():
             await asyncio.wait([self._served])
+        async with self._calling:
+            # What it has is answered first.
+            pass
 
     def _end_unused(self) -> None:
         if not self._used:
@@ -144,9 +150,11 @@ class Desk:
                     return
                 if path == "/ping":
                     _respond(writer, b"")
-                else:
+                    await writer.drain()
+                    continue
+                async with self._calling:
                     _respond(writer, await self._call(body))
-                await writer.drain()
+                    await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError, ValueError):
             pass
         finally:
@@ -154,10 +162,22 @@ class Desk:
 
     # -- calls -------------------------------------------------------------------
 
+    def _settle(self, header: dict[str, Any]) -> None:
+        """
+        Set the variables that were sent, and where it is run.
+        """
+        for name in TRACE_VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.update(header.get("variables") or {})
+        if not self._settled:
+            # All calls of a runner are of one account, and have the same files.
+            settle(header)
+            self._settled = True
+
     async def _call(self, body: bytes) -> bytes:
         header, parts = unpack(body)
         try:
-            _settle(header)
+            self._settle(header)
         except OSError as error:
             return outcomes.failed(_unsettled(error))
         services.request_id.set(header["call"])
@@ -237,7 +257,7 @@ class Desk:
             return
         header, parts = unpack(body)
         try:
-            _settle(header)
+            self._settle(header)
         except OSError as error:
             _tell(writer, outcomes.failed(_unsettled(error)))
             await writer.drain()
@@ -309,20 +329,6 @@ def _run_apart(header: dict[str, Any], parts: list[bytes]) -> bytes:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     return loop.run_until_complete(Desk("")._run(header, parts, {}))
-
-
-def _settle(header: dict[str, Any]) -> None:
-    """
-    Set the variables, make the directories, and go to the one that were sent.
-    """
-    os.environ.update(header.get("variables") or {})
-    for each in header.get("directories") or ():
-        os.makedirs(each, mode=0o700, exist_ok=True)
-    directory = header.get("directory")
-    if directory:
-        os.chdir(directory)
-        if directory not in sys.path:
-            sys.path.append(directory)
 
 
 def _unsettled(error: OSError) -> str:

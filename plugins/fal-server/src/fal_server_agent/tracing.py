@@ -1,5 +1,5 @@
 """
-Requests: which one the code of an application works for.
+Tracing: which request the code of an application works for, and of which trace a call is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from typing import Any
 from fal_core_worker import services
 
 _HEADER = b"x-fal-request-id"
+
+#: The variables in which a function finds the trace of its call.
+TRACE_VARIABLES = ("TRACEPARENT", "TRACESTATE", "BAGGAGE")
 
 
 def mark_requests() -> None:

@@ -1,0 +1,34 @@
+"""
+Directories: where the data and the files of a runner are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from fal_server_agent.mounts import mount
+
+
+def settle(header: Mapping[str, Any]) -> None:
+    """
+    Make the directories that the plane has sent, and go to the one with the files; mount
+    them where applications look for them, if this process may.
+    """
+    for each in header["directories"]:
+        os.makedirs(each, mode=0o700, exist_ok=True)
+    home, files = header["home"], header.get("directory")
+    used = [*sys.path, sys.executable, home, *([files] if files else [])]
+    # What lies below what is mounted cannot be reached any more.
+    mounts = {
+        path: directory
+        for path, directory in header["mounts"].items()
+        if not any(each == path or each.startswith(f"{path}/") for each in used)
+    }
+    mount(mounts, alone=home)
+    if files:
+        os.chdir(files)
+        if files not in sys.path:
+            sys.path.append(files)

@@ -1,0 +1,111 @@
+"""
+Data: what the runners of an account keep under ``/data``, apart from those of others.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from isolate_proto import controller_pb2 as wire
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _mounting(may_mount):
+    if not may_mount:
+        pytest.skip("Mounting takes more rights.")
+
+
+@pytest.fixture(scope="module")
+def bob(stage):
+    return stage.plane.add_user("bob")
+
+
+def leave() -> tuple[list[str], str, int]:
+    """
+    Leave a file, and return what was there before.
+    """
+    import os
+
+    before = sorted(os.listdir("/data"))
+    with open("/data/note", "a+") as file:
+        file.write(os.environ["FAL_CORE_DATA"])
+        file.seek(0)
+        return before, file.read(), os.getpid()
+
+
+def look_around() -> list[str]:
+    """
+    Return which accounts' data is seen, by the process and by one that it starts.
+    """
+    import os
+    import subprocess
+
+    folder, own = os.path.split(os.environ["FAL_CORE_DATA"])
+    listed = subprocess.run(["ls", folder], capture_output=True, text=True).stdout.split()
+    return [*os.listdir(folder), *listed, own]
+
+
+def test_two_owners_and_two_runners(stage, bob):
+    """
+    What one runner writes to ``/data`` the next one of the same account finds, and no
+    runner of another account; nothing of it is in the ``/data`` of the machine.
+    """
+    there = os.path.exists("/data")
+    first = stage.run(leave, keep_alive=0)
+    theirs = stage.run(leave, key=bob, keep_alive=0)
+    second = stage.run(leave, keep_alive=0)
+    own, other = first[1], theirs[1]
+    assert own != other
+    assert (first[0], theirs[0]) == ([], [])
+    assert second[:2] == (["note"], own * 2)
+    assert len({first[2], theirs[2], second[2]}) == 3
+    assert Path(own, "note").read_text() == own * 2
+    assert os.path.exists("/data") == there
+    assert not os.path.exists("/data/note")
+
+
+def test_data_of_others_is_not_seen(stage, bob):
+    """
+    Where the data of accounts lies, a runner sees that of its own one alone.
+    """
+    for key in (None, bob):
+        found = stage.run(look_around, key=key, keep_alive=0)
+        assert len(found) == 3
+        assert len({*found}) == 1
+
+
+def test_application_writes_to_data(stage, bob):
+    """
+    Applications have it too, their threads included: each owner's its own, which the
+    next runner finds.
+    """
+
+    def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
+        import os
+        import pathlib
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                with open("/data/asked", "a") as file:
+                    file.write("x")
+                self.send_response(200)
+                self.send_header("Content-Length", str(os.path.getsize("/data/asked")))
+                self.end_headers()
+                self.wfile.write(pathlib.Path("/data/asked").read_bytes())
+
+        ThreadingHTTPServer(("127.0.0.1", exposed_port), Handler).serve_forever()
+
+    told = {}
+    for owner, key in (("owner", stage.plane.key), ("bob", bob)):
+        stage.deploy("keeps", function=serve, key=key)
+        with stage.client("run", key=key) as client:
+            told[owner] = [client.post(f"/{owner}/keeps").text for _ in range(2)]
+    assert told == {"owner": ["x", "xx"], "bob": ["x", "xx"]}
+    (runner,) = stage.plane.plane.catalog.find("owner", "keeps").runners
+    stage.plane.call("KillRunner", wire.KillRunnerRequest(runner_id=runner.id))
+    stage.settle(lambda: not stage.plane.plane.catalog.find("owner", "keeps").runners)
+    with stage.client("run") as client:
+        assert client.post("/owner/keeps").text == "xxx"

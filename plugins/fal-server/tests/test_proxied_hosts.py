@@ -1,0 +1,178 @@
+"""
+Proxied hosts: what the released clients ask of hosts that are in their code, where a
+proxy leads to a server of one's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+HOSTS = ("rest.fal.ai", "v3.fal.media")
+
+APP = """
+import fal
+from pydantic import BaseModel
+
+class Input(BaseModel):
+    n: int = 1
+
+class Real(fal.App):
+    machine_type = "XS"
+
+    @fal.realtime("/realtime")
+    def double(self, input: Input) -> Input:
+        return Input(n=2 * input.n)
+"""
+
+
+class Proxy:
+    """
+    A proxy that connects whoever asks for one of the hosts to another port.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.asked: list[str] = []
+        self._target = port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._server = self._run(asyncio.start_server(self._take, "127.0.0.1", 0))
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def _run(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    async def _take(self, reader, writer) -> None:
+        words = (await reader.readline()).split()
+        while (await reader.readline()).strip():
+            pass
+        host = words[1].decode().partition(":")[0]
+        self.asked.append(host)
+        if words[0] != b"CONNECT" or host not in HOSTS:
+            writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+            writer.close()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        ways = [_pass(reader, back), _pass(there, writer)]
+        await asyncio.gather(*ways, return_exceptions=True)
+
+    def close(self) -> None:
+        async def end() -> None:
+            self._server.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+        self._run(end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _pass(reader, writer) -> None:
+    with contextlib.suppress(ConnectionError):
+        while content := await reader.read(1 << 16):
+            writer.write(content)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory, launch_program, clients, programs) -> Iterator:
+    """
+    A server whose certificate is for the hosts too, and a proxy that leads to it.
+    """
+    if clients.version != "newest":
+        pytest.skip("Both have the same fal_client.")
+    data = tmp_path_factory.mktemp("proxied") / "data"
+    names = [word for host in HOSTS for word in ("--name", host)]
+    server = programs.Applied(
+        data, lambda folder, *rest: launch_program(folder, *names, *rest), clients
+    )
+    proxy = Proxy(int(server.variables["FAL_GRPC_HOST"].rpartition(":")[2]))
+    server.variables |= {
+        "HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+    yield server, proxy
+    proxy.close()
+    server.program.end()
+    programs.end_runners(data)
+
+
+def test_uploads_and_tokens(proxied, tmp_path):
+    """
+    ``fal_client`` uploads files, and connects to a realtime application with a token
+    instead of a key.
+    """
+    server, proxy = proxied
+    (tmp_path / "real.py").write_text(APP)
+    server.fal("deploy", "real.py::Real", directory=tmp_path)
+    url, told = server.python(
+        """
+        import json
+        import fal_client
+
+        url = fal_client.upload(b"open sesame", "text/plain", "words.txt")
+        with fal_client.realtime("owner/real") as connection:
+            connection.send({"n": 21})
+            print("JSON " + json.dumps([url, connection.recv()]))
+        """
+    )
+    assert told == {"n": 42}
+    with server.client() as client:
+        assert client.get(url).text == "open sesame"
+    assert {*HOSTS} <= {*proxy.asked}
+
+
+def test_tokens_of_uploads(plane):
+    """
+    A token uploads files, and does nothing else.
+    """
+    with plane.client() as client:
+        made = client.post("/storage/auth/token", json={}).json()
+        client.headers["Authorization"] = f"{made['token_type']} {made['token']}"
+        sent = client.post(
+            "/files/upload", content=b"words", headers={"X-Fal-File-Name": "../a b.txt"}
+        ).json()
+        assert client.get(sent["access_url"]).content == b"words"
+        assert sent["access_url"].endswith("/a_b.txt")
+        for path in ("/storage/auth/token", "/tokens/"):
+            assert client.post(path, json={"allowed_apps": ["one"]}).status_code == 403
+        assert client.get("/users/current").status_code == 403
+
+
+def test_tokens_of_applications(stage):
+    """
+    A token calls the applications that it names, for its account and for as long as it
+    says, and does nothing else.
+    """
+    asked = {"allowed_apps": ["one"], "token_expiration": 60}
+    with stage.plane.client() as client:
+        token = client.post("/tokens/", json=asked).json()
+        for wrong in (
+            {},
+            {"allowed_apps": "one"},
+            {"allowed_apps": []},
+            {**asked, "token_expiration": 0},
+            {**asked, "token_expiration": "soon"},
+        ):
+            answer = client.post("/tokens/", json=wrong)
+            assert answer.status_code == 422, wrong
+        client.headers["Authorization"] = f"Bearer {token}"
+        assert client.post("/tokens/", json=asked).status_code == 403
+        assert client.get("/users/current").status_code == 403
+    with stage.client("run", key="") as client:
+        for name, status in (("one", 200), ("two", 403)):
+            stage.deploy(name)
+            shown = {"Authorization": f"Bearer {token}"}
+            assert client.post(f"/owner/{name}", json={}, headers=shown).status_code == status
+            query = {"fal_jwt_token": token}
+            assert client.post(f"/owner/{name}", json={}, params=query).status_code == status

@@ -1,0 +1,43 @@
+"""
+Runs: functions that come with the call, and how they are stopped.
+"""
+
+from __future__ import annotations
+
+import cloudpickle
+import grpc
+import pytest
+from isolate_proto import HostedRun, StopRunnerRequest
+
+
+def test_run_is_stopped_by_its_id(stage, served):
+    """
+    Whoever runs a function can have it told to end, as a runner is, and gets what it
+    still returns; nobody else can.
+    """
+    folder = str(stage.folder)
+
+    async def wait() -> str:
+        import asyncio
+        import pathlib
+        import signal
+
+        told = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+        (pathlib.Path(folder) / "waits").touch()
+        await told.wait()
+        return "cleaned up"
+
+    wait._run_on_main_thread = True  # type: ignore[attr-defined]
+    request = HostedRun(application_name="wait")
+    served.fill(request, wait)
+    messages = stage.plane.stream("Run", request)
+    stop = StopRunnerRequest(runner_id=next(messages).run_id)
+    stage.settle((stage.folder / "waits").exists)
+    with pytest.raises(grpc.RpcError, match="not found"):
+        stage.plane.call("StopRunner", stop, key=stage.plane.add_user("eve"))
+    stage.plane.call("StopRunner", stop)
+    last = [*messages][-1]
+    assert cloudpickle.loads(last.return_value.definition) == "cleaned up"
+    with pytest.raises(grpc.RpcError, match="not found"):
+        stage.plane.call("StopRunner", stop)
