@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "imports",
         "mismatches",
         "readers",
+        "remains",
         "refusals",
         "requirements",
         "shortcuts",

@@ -27,6 +27,7 @@ from fal_core.events import LogSink, Sink, State
 from fal_core.executions import WorkerExecution
 from fal_core.hosts import Driver
 from fal_core.readers import get_reader
+from fal_core.remains import Remains
 from fal_core.reprs import show_fields
 from fal_core_worker import frames
 from fal_core_worker.bootstrap import ARGUMENTS, preamble
@@ -84,7 +85,10 @@ class Worker:
 
         settings: ``multiplex``: how many calls run at once. ``kept``: the host
             itself ends what a lost worker leaves behind. ``arenas`` and
-            ``page``: descriptors, where *arenas* is given.
+            ``page``: descriptors, where *arenas* is given. ``pipes``: descriptors,
+            where *remains* is.
+
+        remains: The pipes that the worker's output below Python goes through.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Worker:
         away: Callable[[int], None] | None = None,
         settings: Mapping[str, Any] | None = None,
         arenas: Arenas | None = None,
+        remains: Remains | None = None,
     ) -> None:
         from fal_core.sources import worker_archive
 
@@ -108,6 +113,7 @@ class Worker:
         self.reason: HostError | None = None
         self.stopped = False
         self._stream = frames.Stream(reader, writer)
+        self._remains = remains
         self._page = None
         if arenas is not None:
             self._stream.inbound = arenas.inbound
@@ -180,15 +186,21 @@ class Worker:
         with suppress(OSError):
             self._stream.send(frames.SECRETS, data=marshal.dumps(dict(values), 2))
 
-    def stop(self) -> None:
+    def stop(self, *, watch: bool = True) -> None:
         """
         Let the worker end once it is idle.
+
+        Arguments:
+            watch: Notice its end, and let go of what is open for it. Otherwise whoever
+                calls does so.
         """
         self.stopped = True
         try:
             self._stream.send(frames.STOP)
         except (OSError, ValueError):
             pass
+        if watch:
+            self.follow()
 
     def kill(self) -> None:
         """
@@ -212,7 +224,12 @@ class Worker:
         Let go of a worker that belongs to the process this one was forked from.
         """
         self.gone = self.stopped = True
+        if self._followed:
+            self._followed = False
+            get_reader().unfollow(self)
         self._stream.close()
+        if self._remains is not None:
+            self._remains.close()
 
     def trim(self) -> bool:
         """
@@ -359,15 +376,31 @@ class Worker:
             if self._followed:
                 self._followed = False
                 get_reader().unfollow(self)
+            self._take_remains()
             executions = self._arrivals.take_all()
         self._arrivals.forget_home()
         # Closed first: a reason may be how the worker ended, which waits for that.
         self._stream.close()
         self.reason = reason = self._lost()
-        page = self._page
-        started = None if page is None else int.from_bytes(page[:4], "little")
+        started = None
+        if self._page is not None:
+            started = int.from_bytes(self._page[:4], "little")
+            self._page.close()
         for execution in executions:
             lose(execution, reason, started)
+
+    def _take_remains(self) -> None:
+        """
+        Tell what the worker has printed last, and could not tell itself.
+        """
+        if self._remains is None:
+            return
+        # Of several calls at once nobody knows whose it is.
+        channels = list(self._arrivals.executions)
+        block = self._remains.take(channels[0] if len(channels) == 1 else 0)
+        self._remains.close()
+        if block:
+            self._arrivals.deliver((frames.LOG, 0, 0, 0, block))
 
     # -- sending ------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ The worker: opens functions, runs calls, and tells what happens.
 from __future__ import annotations
 
 import fcntl
+import functools
 import marshal
 import mmap
 import os
@@ -12,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from fal_core_worker import frames, nested, origins
 from fal_core_worker.arenas import InboundArena, OutboundArena
@@ -36,8 +37,11 @@ def main(path: str, configuration: bytes) -> None:
         become_guarded()
     stream = _take_stream(settings)
     stream.write(frames.MAGIC)
-    output = Output(lambda block: stream.send(frames.LOG, data=block))
+    output = Output(
+        lambda block: stream.send(frames.LOG, data=block), settings.get("pipes", ())
+    )
     output.install()
+    _send_before_exit(output)
     origins.install()
     sys.modules["__main__"] = Main("__main__")
     sys.meta_path.insert(0, SealersFinder(path))
@@ -128,6 +132,25 @@ class _Forks:
         runner.output.leave()
         runner.stream.close()
         self.let_go()
+
+
+def _send_before_exit(output: Output) -> None:
+    """
+    Have ``os._exit`` send first what was printed; it does nothing else for a program.
+    """
+    worker, leave = os.getpid(), os._exit
+
+    @functools.wraps(leave)
+    def leave_with_output(status: int) -> NoReturn:
+        if os.getpid() == worker and not output.is_writing:
+            try:
+                output.flush_call()
+            except BaseException:
+                # The stream has ended before.
+                pass
+        leave(status)
+
+    os._exit = leave_with_output
 
 
 def _end(code: int, output: Output) -> None:

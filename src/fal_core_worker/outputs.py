@@ -15,7 +15,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fal_core_worker.printing import PrintedText
@@ -39,6 +39,10 @@ class Output:
     """
     All that is printed in this process.
 
+    Arguments:
+        pipes: Descriptors for what is printed below Python, a reader and a writer for
+            each of the two streams, if whoever has started this process gave some.
+
     Attributes:
         current: Returns the (channel, index) of the call that this code runs in. In
             a service the index is the id of the request, as text.
@@ -46,8 +50,9 @@ class Output:
         current_below: The same for output below Python.
     """
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
+    def __init__(self, send: Callable[[bytes], None], pipes: Sequence[int] = ()) -> None:
         self._send = send
+        self._given = [(pipes[at], pipes[at + 1]) for at in range(0, len(pipes), 2)]
         self._lock = threading.RLock()
         self._block: list[tuple[int, float, int, int | str, str]] = []
         self._size = 0
@@ -87,11 +92,14 @@ class Output:
         """
         Make a pipe of the descriptor that *level* is printed to below Python.
         """
-        reader, writer = os.pipe()
-        try:
-            fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_SIZE)
-        except OSError:
-            pass
+        if self._given:
+            reader, writer = self._given.pop(0)
+        else:
+            reader, writer = os.pipe()
+            try:
+                fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_SIZE)
+            except OSError:
+                pass
         if writer != level + 1:
             os.dup2(writer, level + 1)
             os.close(writer)
@@ -169,7 +177,8 @@ class Output:
                 self._add_partial(key, rest)
             if self._resting and self.is_waiting:
                 self._ring()
-            if self._size < _BLOCK:
+            # Errors are told at once, as Python's own stream does.
+            if self._size < _BLOCK and not (end and level):
                 return
         self.flush()
 
@@ -211,8 +220,10 @@ class Output:
 
     def flush_line(self, level: int) -> None:
         """
-        Have what was printed of a line that has not ended be sent soon.
+        Send the lines that have ended, and have the rest be sent soon.
         """
+        if self._block:
+            self.flush()
         key = (level, *self.current())
         if key in self._due and key in self._flushed:
             return

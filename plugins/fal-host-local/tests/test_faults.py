@@ -58,6 +58,80 @@ def test_exit_in_the_function_is_told_with_its_code():
     assert caught.value.code == 7
 
 
+@pytest.mark.parametrize("end", ["exit", "kill", "crash"])
+@pytest.mark.parametrize("way", ["print", "error", "below", "part"])
+def test_what_a_worker_prints_last_arrives(capfd, way, end):
+    """
+    What was printed before a worker ends on the way, and is flushed as a program's own
+    output would be, is there before the error is.
+    """
+
+    @function("current")
+    def leave(way: str, end: str) -> None:
+        import ctypes
+        import signal
+        import sys
+
+        if way == "print":
+            print("the last words", flush=True)
+        elif way == "error":
+            print("the last words", file=sys.stderr)
+        elif way == "below":
+            os.write(1, b"the last words\n")
+        elif end == "exit":
+            print("the last", "words", end="")
+        else:
+            print("the last words")
+            print("and more", end="", flush=True)
+        if end == "exit":
+            os._exit(1)
+        elif end == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        ctypes.string_at(0)
+
+    with pytest.raises(WorkerLost):
+        leave(way, end)
+
+    out, errors = capfd.readouterr()
+    assert "the last words" in (errors if way == "error" else out)
+
+
+def test_lines_before_an_exit_arrive(capfd):
+    """
+    ``os._exit`` loses none of the lines that were printed before, flushed or not.
+    """
+
+    @function("current")
+    def leave() -> None:
+        for number in range(1000):
+            print("line", number)
+        os._exit(1)
+
+    with pytest.raises(WorkerLost):
+        leave()
+
+    assert capfd.readouterr().out.splitlines() == [f"line {number}" for number in range(1000)]
+
+
+def test_what_a_crash_tells_of_itself_arrives(capfd):
+    """
+    The stacks that ``faulthandler`` writes while a worker crashes are seen.
+    """
+
+    @function("current")
+    def crash() -> None:
+        import ctypes
+        import faulthandler
+
+        faulthandler.enable(open(2, "w", closefd=False))  # noqa: SIM115
+        ctypes.string_at(0)
+
+    with pytest.raises(WorkerLost):
+        crash()
+
+    assert "in crash" in capfd.readouterr().err
+
+
 def test_segfault_is_told():
     """
     A crash below Python is a host error that names SIGSEGV.

@@ -65,6 +65,29 @@ def test_other_options_have_other_workers(host):
     assert plain() != plain.on(keep_alive=5)()
 
 
+def test_workers_that_have_ended_leave_nothing_open(host):
+    """
+    What was open for a worker is closed once it has been idle for too long.
+    """
+    isolated = function("current", host=host, keep_alive=0.05)(get_pid)
+
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    def call() -> None:
+        isolated()
+        assert wait_until(lambda: not host.worker_count, 5)
+
+    call()
+    assert wait_until(lambda: host.worker_count == 0, 5)
+    time.sleep(0.2)
+    before = open_files()
+    for _ in range(5):
+        call()
+
+    assert wait_until(lambda: open_files() <= before, 5)
+
+
 def test_an_idle_worker_ends_after_keep_alive(host):
     """
     ``keep_alive`` is how long a worker stays warm without a call.

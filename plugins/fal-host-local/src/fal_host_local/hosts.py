@@ -22,6 +22,7 @@ from fal_core.events import Log, Sink
 from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
 from fal_core.options import Gateway, HostOptions
 from fal_core.printing import print_log
+from fal_core.remains import Remains
 from fal_core.workers import ARGUMENTS, Arenas, Worker
 from fal_core_worker.arenas import InboundArena, OutboundArena
 from fal_host_local.keepers import Keeper, memory_kills
@@ -283,15 +284,25 @@ class LocalHost(Host[..., Any]):
             arenas, shared = _make_arenas()
             descriptors += shared
             settings |= {"arenas": (3, 4, _capacity()), "page": 5}
+        remains = None
+        if interpreter.passes_fds and not (pool.place is not None and pool.place.is_apart):
+            remains = Remains()
+            first = len(descriptors) + 2
+            settings["pipes"] = tuple(range(first, first + len(remains.given)))
+            descriptors += remains.given
         kills = memory_kills()
         try:
             number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
         except OSError:
             # The host was closed meanwhile.
             ours.close()
+            if remains is not None:
+                remains.close()
             raise
         finally:
             theirs.close()
+            if remains is not None:
+                remains.close_given()
         if arenas is not None:
             # The mappings stay; only the arenas that may grow are needed here.
             os.close(descriptors[3])
@@ -318,6 +329,7 @@ class LocalHost(Host[..., Any]):
             ready=ready,
             settings=settings,
             arenas=arenas,
+            remains=remains,
         )
         pool.await_end = lambda: _await_end(worker, keeper, number)
         if values:
@@ -330,7 +342,7 @@ def _await_end(worker: Worker, keeper: Keeper, number: int) -> None:
     End a worker that is idle, and wait until nothing is left of it.
     """
     if not worker.gone:
-        worker.stop()
+        worker.stop(watch=False)
         if keeper.wait(number, _PATIENCE) is None:
             worker.kill()
             keeper.wait(number, _PATIENCE)
