@@ -376,7 +376,16 @@ class Runner:
         self._enter("draining")
         if self.execution is not None:
             self.execution.drain()
-        self.loop.call_later(self.spec.grace, self.kill)
+        self.loop.call_later(self.spec.grace, self._end_drained)
+
+    def _end_drained(self) -> None:
+        """
+        End what has not ended by itself, once it is known whether it still answers.
+        """
+        if self._suspected is not None and not self._suspected.done():
+            self._suspected.add_done_callback(lambda _: self.kill())
+        else:
+            self.kill()
 
     def kill(self) -> None:
         """
