@@ -33,15 +33,19 @@ class Program:
     """
 
     def __init__(
-        self, data: Path, *arguments: str, variables: Mapping[str, str] | None = None
+        self,
+        data: Path,
+        *arguments: str,
+        variables: Mapping[str, str] | None = None,
+        errors: Path | None = None,
     ) -> None:
         self.data = data
-        self.errors = data.parent / f"{data.name}.err"
-        with self.errors.open("w") as errors:
+        self.errors = errors or data.parent / f"{data.name}.err"
+        with self.errors.open("w") as stream:
             self.process = subprocess.Popen(
                 [*FAL_CORE, "server", "start", "--data", str(data), "--port", "0", *arguments],
                 stdout=subprocess.PIPE,
-                stderr=errors,
+                stderr=stream,
                 text=True,
                 env={**os.environ, **(variables or {})},
             )

@@ -109,12 +109,12 @@ def test_full_disk(full: Any, disk: Path):
     assert full.finish("app", full.submit("app", {"name": "room"})).status_code == 200
 
 
-def test_start_on_a_full_disk(disk: Path, launch_program: Any):
+def test_start_on_a_full_disk(disk: Path, launch_program: Any, tmp_path: Path):
     """
     A server that has no room to start says so in one sentence, and ends.
     """
     with filled(disk):
-        program = launch_program(disk / "another")
+        program = launch_program(disk / "another", errors=tmp_path / "errors")
         assert program.process.wait(60) == 1
         program.end()
     told = program.errors.read_text()

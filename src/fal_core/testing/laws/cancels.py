@@ -259,6 +259,8 @@ def test_an_async_function_is_cancelled_as_its_task(
         try:
             await asyncio.sleep(seconds)
         finally:
+            # To clean up takes a moment.
+            await asyncio.sleep(0.2)
             add("cleaned up")
             print("cleaned up")
 
