@@ -23,11 +23,16 @@ from typing import (
 import attrs
 
 from fal_core.bindings import BoundFunction, reduce_bound
-from fal_core.errors import FalServerlessError, OptionError, UnsupportedError
+from fal_core.errors import (
+    FalServerlessError,
+    OptionError,
+    UnknownOptionError,
+    UnsupportedError,
+)
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
 from fal_core.places import to_host
-from fal_core.policies import Policy, check_policy
+from fal_core.policies import Policy, check_policy, refuse_in_on
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -276,7 +281,10 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         place: Host[Any, Any] = self.host if host is None else to_host(host)
         written = {**self.options.host, **self.options.environment, **self.options.gateway}
-        options = place.parse_options(**{**written, **config})
+        try:
+            options = place.parse_options(**{**written, **config})
+        except UnknownOptionError as error:
+            raise refuse_in_on(error) from None
         policy = self.policy
         if on_unsupported is not None:
             policy = attrs.evolve(policy, on_unsupported=on_unsupported)
