@@ -356,13 +356,13 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         kind = self.options.environment.get("kind", "virtualenv")
         return f"<isolated function {name} ({kind}) on {self.host.name}>"
 
-    def __reduce__(self) -> Any:
+    def __reduce_ex__(self, protocol: Any) -> Any:
         # Where the function's own name leads to, another process finds it too.
         found: Any = sys.modules.get(getattr(self.raw_func, "__module__", None) or "")
         name: str = getattr(self.raw_func, "__qualname__", "")
         for part in name.split("."):
             found = getattr(found, part, None)
-        return name if found is self else super().__reduce_ex__(2)
+        return name if found is self else super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
