@@ -269,7 +269,7 @@ def test_check_names_the_extra_that_it_needs(command_line: Any) -> None:
     assert done.returncode == 1
     assert done.stderr == (
         "Error: The conformance laws are run by pytest, which is not installed: add the extra "
-        "'testing' of fal-core. In a clone of it: uv pip install -e '.[testing]'\n"
+        "'testing' of fal-core. In a clone of it: pip install -e '.[testing]'\n"
     )
 
 
