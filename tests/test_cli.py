@@ -106,6 +106,38 @@ def test_usage_errors_exit_with_2(command_line: Any) -> None:
         assert "Error: " in done.stderr
 
 
+def test_command_of_a_plugin_that_is_not_installed_names_the_extra(command_line: Any) -> None:
+    """
+    A command that a plugin would add says how the plugin is had.
+    """
+    command_line.variables["FAL_CORE_PLUGINS"] = ""
+    done = command_line("env", "list")
+    assert done.returncode == 2
+    assert "No such command 'env'. It comes with the extra 'local' of fal-core" in done.stderr
+
+
+def test_hosts_of_one_name_are_one_sentence(command_line: Any) -> None:
+    """
+    Where two plugins claim the host of a function, running it says so without a traceback.
+    """
+    for name in ("placed", "placed_too"):
+        command_line.install(name, PLACED)
+    command_line.write(
+        "task.py",
+        """
+        from fal_core import function
+
+        @function("current", host="placed")
+        def give() -> int:
+            return 1
+        """,
+    )
+    done = command_line("run", "task.py::give")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: task.py:4: Plugin 'placed ")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_nothing_is_coloured_off_terminals(command_line: Any) -> None:
     """
     What is not printed to a terminal has no escape sequences in it.
@@ -237,7 +269,7 @@ def test_check_names_the_extra_that_it_needs(command_line: Any) -> None:
     assert done.returncode == 1
     assert done.stderr == (
         "Error: The conformance laws are run by pytest, which is not installed: add the extra "
-        "'testing' of fal-core. In a clone of it: uv pip install -e '.[testing]'\n"
+        "'testing' of fal-core. In a clone of it: pip install -e '.[testing]'\n"
     )
 
 

@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # The contracts that plugins are written against.
     ("events", "options", "environments", "hooks"),
     ("calls", "hosts", "builtin", "printing"),
+    ("wrappers",),
     # What users write, sorted and checked.
     ("scalars",),
     ("contracts", "structuring"),

@@ -23,7 +23,7 @@ import pytest
 from fal_core import function as isolated
 from fal_core import plugins
 from fal_core.catalogs import DOCUMENTED
-from fal_core.entry_points import EntryPoint, find_entry_points, is_allowed
+from fal_core.entry_points import EntryPoint, find_entry_points, keeps_out
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import OptionError, PluginError, UnknownNameError
 from fal_core.events import Sink
@@ -417,27 +417,29 @@ def test_entry_points_of_every_form_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("allowed", "denied", "expected"),
     [
-        (None, "", True),
-        ("", "", False),
-        ("ray", "", True),
-        ("fal_host.ray", "", True),
-        ("local,  ray ", "", True),
-        ("local", "", False),
-        (None, "Fal-Host-Ray", False),
-        ("ray", "ray", False),
+        (None, "", None),
+        ("", "", "FAL_CORE_PLUGINS"),
+        ("ray", "", None),
+        ("fal_host.ray", "", None),
+        ("local,  ray ", "", None),
+        ("local", "", "FAL_CORE_PLUGINS"),
+        (None, "Fal-Host-Ray", "FAL_CORE_PLUGINS_DENY"),
+        ("ray", "ray", "FAL_CORE_PLUGINS_DENY"),
     ],
 )
 def test_lists_name_entry_points_or_distributions(
-    allowed: str | None, denied: str, expected: bool
+    allowed: str | None, denied: str, expected: str | None
 ) -> None:
     """
     Both lists hold either name in any spelling; what is on both is denied.
+
+    It is told which list keeps a plugin out.
     """
     variables = {"FAL_CORE_PLUGINS_DENY": denied}
     if allowed is not None:
         variables["FAL_CORE_PLUGINS"] = allowed
     entry = EntryPoint("ray", "fal_host_ray", "fal-host-ray", "1.0")
-    assert is_allowed(entry, variables) is expected
+    assert keeps_out(entry, variables) == expected
 
 
 # -- In this process -------------------------------------------------------------
@@ -602,11 +604,42 @@ def test_unknown_name_says_what_to_install_or_to_write(
         hint = "The name is known, but no installed plugin provides it."
         for extra in extras:
             hint = f"Install the extra {extra!r} of fal-core."
-    monkeypatch.setenv("FAL_CORE_PLUGINS_DENY", "serverless")
+    installed = [entry for entry in find_entry_points() if entry.name != "serverless"]
+    monkeypatch.setattr(plugins, "find_entry_points", lambda: tuple(installed))
     with plugins.registered(plugin()), pytest.raises(UnknownNameError) as caught:
         find(name)
     assert hint in str(caught.value)
     assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "verb"),
+    [("FAL_CORE_PLUGINS_DENY", "away", "names"), ("FAL_CORE_PLUGINS", "x", "does not name")],
+)
+def test_name_of_a_plugin_that_is_kept_out_says_by_what(
+    variable: str, value: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A plugin that is installed, and that a list keeps out, is not told to be missing.
+    """
+    away = EntryPoint("away", "fal_host_away", "fal-host-away", "1.0")
+    monkeypatch.setattr(plugins, "find_entry_points", lambda: (away,))
+    monkeypatch.setenv(variable, value)
+    with plugins.registered(plugin()), pytest.raises(UnknownNameError) as caught:
+        plugins.find_host("away")
+    assert str(caught.value).endswith(
+        f"Plugin 'away (fal-host-away 1.0)' is installed, but {variable} {verb} it."
+    )
+
+
+def test_name_of_the_other_role_says_which_it_is() -> None:
+    """
+    A kind that is asked for as a host, or a host as a kind, says what it is.
+    """
+    with pytest.raises(UnknownNameError, match="a kind of environment: write kind='current'"):
+        plugins.find_host("current")
+    with pytest.raises(UnknownNameError, match="It is a host: write host='local'"):
+        plugins.find_environment("local")
 
 
 def test_an_image_without_a_kind_for_it_says_what_it_implies(

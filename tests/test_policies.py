@@ -80,6 +80,28 @@ def test_unknown_parts_of_a_policy_are_refused() -> None:
         add.with_policy(foo=1)
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("timout", "timeout"), ("retry", "retries"), ("startup_timout", "startup_timeout")],
+)
+def test_a_declaration_suggests_its_own_keywords_too(written: str, meant: str) -> None:
+    """
+    An unknown option is held against the keywords of the decorator as well.
+    """
+    with pytest.raises(OptionError, match=f"Did you mean '{meant}'"):
+        function("current", host=InProcessHost(), **{written: 3})
+
+
+@pytest.mark.parametrize("written", ["timeout", "timout"])
+def test_a_part_of_the_policy_is_no_option_of_on(written: str) -> None:
+    """
+    What ``with_policy`` changes is told to whoever gives it to ``on``.
+    """
+    add = function("current", host=InProcessHost())(abs)
+    with pytest.raises(OptionError, match=rf"'{written}' is not .* with_policy\(timeout=…\)"):
+        add.on(**{written: 3})
+
+
 def test_a_declaration_takes_the_whole_policy() -> None:
     """
     Every part of the policy can be written where the function is declared.

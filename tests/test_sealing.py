@@ -12,7 +12,7 @@ import math
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,8 +24,11 @@ from hypothesis import strategies as st
 
 from fal_core import function, sealing
 from fal_core.calls import Call
+from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
+from fal_core.hooks import API_VERSION, hookimpl
 from fal_core.hosts import Capabilities
+from fal_core.plugins import registered
 from fal_core.sealing import (
     open_error,
     open_value,
@@ -744,7 +747,7 @@ class ElsewhereHost(InProcessHost):
 
     name: ClassVar[str] = "elsewhere"
     capabilities: ClassVar[Capabilities] = attrs.evolve(
-        InProcessHost.capabilities, same_python=False
+        InProcessHost.capabilities, kinds=None, same_python=False
     )
 
     def __attrs_post_init__(self) -> None:
@@ -776,4 +779,44 @@ def test_functions_travel_as_source_where_the_python_is_not_known(
     host = cls()
     assert function("current", host=host)(echo)(4) == 4
     assert [call.function.portable is not None for call in host.calls] == [travels]
+    host.close()
+
+
+@attrs.frozen(kw_only=True)
+class OtherPython(CurrentEnvironment):
+    """
+    Has a Python of its own.
+    """
+
+    kind: ClassVar[str] = "other-python"
+
+    python_version: str | None = None
+
+
+class OtherPythons:
+    """
+    A plugin that registers the kind.
+    """
+
+    fal_core_api = API_VERSION
+
+    @hookimpl
+    def fal_register_environments(self) -> Iterable[type[Environment]]:
+        return [OtherPython]
+
+
+def test_function_without_source_is_refused_for_another_python_at_once() -> None:
+    """
+    What another Python could not open is refused before its environment is built.
+    """
+    made: dict[str, Any] = {"__name__": "made"}
+    exec("def give() -> int:\n    return 1\n", made)
+    host = ElsewhereHost()
+    with registered(OtherPythons()):
+        isolated = function("other-python", host=host, python_version="3.98")(made["give"])
+        with pytest.raises(
+            FalSerializationError, match=r"'give' cannot travel to Python 3\.98 .* no source"
+        ):
+            isolated()
+    assert host.calls == []
     host.close()

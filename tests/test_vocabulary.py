@@ -246,7 +246,7 @@ def test_force_env_build_is_force() -> None:
         ({"queu": "a"}, UnknownOptionError, "Did you mean 'queue'?"),
         ({"exposed_prt": 1}, UnknownOptionError, "Did you mean 'exposed_port'?"),
         ({"force_env_buld": 1}, UnknownOptionError, "Did you mean 'force_env_build'?"),
-        ({"xyzzy": 1}, UnknownOptionError, "fal-core plugins list"),
+        ({"xyzzy": 1}, UnknownOptionError, "fal-core hosts describe"),
         (
             {"packages": ["a"]},
             WrongKindError,

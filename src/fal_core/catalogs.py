@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from fal_core.entry_points import EntryPoint
+from fal_core.entry_points import DENIED_VARIABLE, EntryPoint
 from fal_core.environments import Environment
 from fal_core.errors import PluginError, UnknownNameError
 from fal_core.hosts import Host
@@ -26,6 +26,13 @@ DOCUMENTED: Mapping[Role, Mapping[str, str]] = {
         "conda": "conda",
         "container": "container",
     },
+}
+
+
+#: What to say of a name that was given as one role and belongs to the other.
+_OTHER_ROLE: Mapping[Role, str] = {
+    "host": "It is a kind of environment: write kind={!r}.",
+    "kind of environment": "It is a host: write host={!r}.",
 }
 
 
@@ -72,6 +79,7 @@ class Plugins:
     _discarded: Mapping[str, EntryPoint] = attrs.field(repr=False)
     _conflicts: Mapping[Claim, PluginError] = attrs.field(repr=False)
     _offered: Mapping[Claim, PluginError] = attrs.field(repr=False)
+    _kept_out: Mapping[EntryPoint, str] = attrs.field(repr=False)
 
     def find(self, role: Role, name: str) -> Any:
         """
@@ -111,9 +119,13 @@ class Plugins:
         near = [error for error in self.broken if name in re.split(r"\W+", error.plugin)]
         if near:
             return " ".join(map(str, near))
-        hints: list[str] = []
+        hints = list(self._kept_out_hints(name))
         extra = DOCUMENTED[role].get(name)
-        if extra is None:
+        if hints:
+            pass
+        elif self._is_of_other_role(role, name):
+            hints.append(_OTHER_ROLE[role].format(name))
+        elif extra is None:
             hints.extend(self._suggestions(role, name))
         elif extra in offered_extras():
             hints.append(f"Install the extra {extra!r} of fal-core.")
@@ -125,6 +137,18 @@ class Plugins:
                 f"These plugins do not work, and 'fal-core plugins list' says why: {broken}."
             )
         return " ".join(hints)
+
+    def _kept_out_hints(self, name: str) -> Iterator[str]:
+        # What is not imported is known by its name alone.
+        for entry, variable in self._kept_out.items():
+            if name in re.split(r"\W+", str(entry)):
+                verb = "names" if variable == DENIED_VARIABLE else "does not name"
+                yield f"Plugin {str(entry)!r} is installed, but {variable} {verb} it."
+
+    def _is_of_other_role(self, role: Role, name: str) -> bool:
+        if role == "host":
+            return name in self.environments or name in DOCUMENTED["kind of environment"]
+        return name in self.hosts or name in DOCUMENTED["host"]
 
     def _suggestions(self, role: Role, name: str) -> Iterator[str]:
         from difflib import get_close_matches

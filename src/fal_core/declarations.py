@@ -8,7 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
-from fal_core.errors import OptionError
+from fal_core.errors import OptionError, UnknownOptionError
 from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hosts import Host
 from fal_core.options import Lifetime, OnUnsupported
@@ -121,7 +121,10 @@ def function(
         }
     )
     place = to_host(host) if host is not None else default_host()
-    options = place.parse_options(**_with_kind(kind, config))
+    try:
+        options = place.parse_options(**_with_kind(kind, config))
+    except UnknownOptionError as error:
+        raise _suggest_keyword(error) from None
     modules = _check_modules(local_python_modules)
 
     def decorate(func: Callable[ArgsT, ReturnT]) -> IsolatedFunction[ArgsT, ReturnT]:
@@ -139,6 +142,21 @@ def function(
         return functools.update_wrapper(isolated, func, updated=())  # type: ignore[return-value]
 
     return decorate
+
+
+def _suggest_keyword(error: UnknownOptionError) -> UnknownOptionError:
+    """
+    Return *error*, with a keyword of the decorator itself where that is nearest.
+    """
+    import inspect
+
+    import attrs
+
+    from fal_core.known_options import nearest_name
+
+    own = set(inspect.signature(function).parameters) - {"config"}
+    near = nearest_name(error.option, ({*own, *filter(None, [error.suggestion])},))
+    return attrs.evolve(error, suggestion=near)
 
 
 def _with_kind(kind: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -80,17 +80,18 @@ def find_entry_points(path: Iterable[str] | None = None) -> tuple[EntryPoint, ..
     return tuple(found)
 
 
-def is_allowed(entry: EntryPoint, variables: Mapping[str, str] = os.environ) -> bool:
+def keeps_out(entry: EntryPoint, variables: Mapping[str, str] = os.environ) -> str | None:
     """
-    Tell whether the allow and deny lists in *variables* let the plugin load.
+    Return which of *variables*, the allow or the deny list, keeps the plugin from loading.
 
     They hold names of entry points or distributions, with commas between. A
-    plugin on both lists is denied.
+    plugin on both lists is denied. None where both let it load.
     """
     names = {normalise(entry.name), normalise(entry.distribution)}
     allowed = _names_in(variables.get(ALLOWED_VARIABLE))
-    denied = _names_in(variables.get(DENIED_VARIABLE, "")) or frozenset()
-    return names.isdisjoint(denied) and (allowed is None or not names.isdisjoint(allowed))
+    if not names.isdisjoint(_names_in(variables.get(DENIED_VARIABLE, "")) or ()):
+        return DENIED_VARIABLE
+    return ALLOWED_VARIABLE if allowed is not None and names.isdisjoint(allowed) else None
 
 
 def normalise(name: str) -> str:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from fal_core.machines import Machine
 
 
+#: The oldest Python that a worker runs on.
+OLDEST_PYTHON = (3, 10)
+
+
 @attrs.frozen(kw_only=True)
 class Command:
     """

@@ -80,7 +80,7 @@ class UnknownOptionError(OptionError):
             )
         return (
             f"Unknown option {self.option!r}. "
-            "Run 'fal-core plugins list' to see which options the installed plugins have."
+            "Run 'fal-core hosts describe NAME' to see which options a host has."
         )
 
 

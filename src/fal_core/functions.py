@@ -23,11 +23,16 @@ from typing import (
 import attrs
 
 from fal_core.bindings import BoundFunction, reduce_bound
-from fal_core.errors import FalServerlessError, OptionError, UnsupportedError
+from fal_core.errors import (
+    FalServerlessError,
+    OptionError,
+    UnknownOptionError,
+    UnsupportedError,
+)
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
 from fal_core.places import to_host
-from fal_core.policies import Policy, check_policy
+from fal_core.policies import Policy, check_policy, refuse_in_on
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -276,7 +281,10 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         place: Host[Any, Any] = self.host if host is None else to_host(host)
         written = {**self.options.host, **self.options.environment, **self.options.gateway}
-        options = place.parse_options(**{**written, **config})
+        try:
+            options = place.parse_options(**{**written, **config})
+        except UnknownOptionError as error:
+            raise refuse_in_on(error) from None
         policy = self.policy
         if on_unsupported is not None:
             policy = attrs.evolve(policy, on_unsupported=on_unsupported)
@@ -348,13 +356,13 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         kind = self.options.environment.get("kind", "virtualenv")
         return f"<isolated function {name} ({kind}) on {self.host.name}>"
 
-    def __reduce__(self) -> Any:
+    def __reduce_ex__(self, protocol: Any) -> Any:
         # Where the function's own name leads to, another process finds it too.
         found: Any = sys.modules.get(getattr(self.raw_func, "__module__", None) or "")
         name: str = getattr(self.raw_func, "__qualname__", "")
         for part in name.split("."):
             found = getattr(found, part, None)
-        return name if found is self else super().__reduce_ex__(2)
+        return name if found is self else super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

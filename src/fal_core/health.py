@@ -11,13 +11,12 @@ from collections.abc import Iterator
 
 from fal_core.caches import CACHE_VARIABLE, cache_root
 from fal_core.checks import Check, Finding
+from fal_core.environments import OLDEST_PYTHON
 from fal_core.errors import FalCoreError
 from fal_core.plugins import load_plugins
 
 #: Seconds that a call on this machine may take, a new worker included.
 PATIENCE = 30.0
-
-_OLDEST = (3, 10)
 
 
 def core_checks() -> tuple[Check, ...]:
@@ -65,8 +64,8 @@ def check_python() -> Finding:
     Compare this Python with those that fal-core is written for.
     """
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < _OLDEST:
-        oldest = ".".join(map(str, _OLDEST))
+    if sys.version_info < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
         return Finding(
             False, f"This is Python {version}. Use {oldest} or newer: fal-core needs it."
         )

@@ -34,6 +34,10 @@ DOCUMENTED_KINDS: Mapping[str, tuple[str, ...]] = {
 SPELLINGS: Mapping[str, str] = {"force_env_build": "force"}
 
 
+#: What is meant by a name that is nearer to another one by its letters.
+_MEANT: Mapping[str, str] = {"retry": "retries"}
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class KnownOptions:
     """
@@ -95,7 +99,10 @@ def nearest_name(option: str, candidates: Iterable[Iterable[str]]) -> str | None
     """
     from difflib import get_close_matches
 
-    for names in candidates:
+    meant = _MEANT.get(option)
+    for names in map(set, candidates):
+        if meant in names:
+            return meant
         for near in get_close_matches(option, sorted(names), n=1):
             return near
     return None

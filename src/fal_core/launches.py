@@ -15,7 +15,7 @@ import attrs
 
 from fal_core import plugins, vocabulary
 from fal_core.calls import Call
-from fal_core.errors import UnsupportedError
+from fal_core.errors import FalSerializationError, UnsupportedError
 from fal_core.events import Event, Log
 from fal_core.hosts import Execution, Host
 from fal_core.nesting import sealing, stub_types
@@ -92,6 +92,8 @@ class Launcher:
                 self.setup_seal = seal_function(
                     setup, local_python_modules=modules, portable=portable
                 )
+        for seal in filter(None, (self.seal, self.setup_seal)):
+            self._check_other_python(seal)
         self._usual = Call(
             id="",
             name=getattr(function.raw_func, "__name__", "function"),
@@ -178,6 +180,22 @@ class Launcher:
         if version is not None:
             return not version.startswith(here)
         return not self.host.capabilities.same_python
+
+    def _check_other_python(self, seal: FunctionSeal) -> None:
+        """
+        Refuse what the Python of the environment could not open, before it is built.
+        """
+        version = getattr(self.environment, "python_version", None) or ""
+        here = f"{sys.version_info.major}.{sys.version_info.minor}"
+        sealed = seal.sealed
+        # A version without its minor may turn out to be that of this Python.
+        if "." not in version or not sealed.refusal or not sealed.native.contains_code:
+            return
+        raise FalSerializationError(
+            f"Function {seal.name!r} cannot travel to Python {version} from {here}: "
+            f"{sealed.refusal} Write it in a file whose source can be read, or leave "
+            "python_version out."
+        )
 
     def _check_unsupported(self) -> None:
         if self.policy.on_unsupported == "ignore":

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fal_core.catalogs import Plugins
-from fal_core.entry_points import EntryPoint, find_entry_points, is_allowed
+from fal_core.entry_points import EntryPoint, find_entry_points, keeps_out
 from fal_core.environments import Environment
 from fal_core.hosts import Host
 from fal_core.loaders import Loader, PluginDescription
@@ -141,9 +141,15 @@ def _load() -> Plugins:
     # The core's own comes first, and is there without being installed or allowed.
     core = next((entry for entry in installed if entry.value == _CORE.value), _CORE)
     loader.add(core)
+    kept_out: dict[EntryPoint, str] = {}
     for entry in installed:
-        if entry.value != _CORE.value and is_allowed(entry):
+        if entry.value == _CORE.value:
+            continue
+        variable = keeps_out(entry)
+        if variable is None:
             loader.add(entry)
+        else:
+            kept_out[entry] = variable
     for entry, plugin in _extras:
         loader.add(entry, plugin)
     conflicts = loader.conflicts()
@@ -163,6 +169,7 @@ def _load() -> Plugins:
         discarded=loader.discarded,
         conflicts=conflicts,
         offered=loader.offered,
+        kept_out=kept_out,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import attrs
 
 from fal_core.bounds import at_least, more_than, seconds
-from fal_core.errors import OptionTypeError, UnknownOptionError
+from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError
 from fal_core.options import Lifetime, OnUnsupported
 from fal_core.reprs import show_fields
 
@@ -96,3 +96,20 @@ def check_policy(values: Mapping[str, Any]) -> Policy:
         for name, value in values.items()
     }
     return Policy(**checked)
+
+
+def refuse_in_on(error: UnknownOptionError) -> OptionError:
+    """
+    Return what to raise where ``on`` was given an option that is not known: *error*,
+    or what tells that a part of the policy was meant.
+    """
+    from fal_core.known_options import nearest_name
+
+    names = {*attrs.fields_dict(Policy), *filter(None, [error.suggestion])}
+    near = nearest_name(error.option, (names,))
+    if near is None or near == error.suggestion:
+        return error
+    return OptionError(
+        f"Option {error.option!r} is not one that on() takes. Did you mean "
+        f"with_policy({near}=…), which gives the function with another policy?"
+    )

@@ -50,6 +50,16 @@ class Stub:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else BoundStub(self, instance)
 
+    def __getattr__(self, name: str) -> Any:
+        # Special names are asked for by copy and pickle, which take the plain answer.
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"Isolated function {self.__name__!r} has no {name!r} in a worker: there it can "
+            "be called, and has submit, map, stream and run_local. Another host, policy or "
+            "option is given to it outside of the function that uses it."
+        )
+
     def run_local(self, *args: Any, **kwargs: Any) -> Any:
         """
         Call the function here.

@@ -18,7 +18,10 @@ def create(program: Any, name: str, role: str) -> Path:
     """
     done = program("plugins", "new", name, f"--{role}", "--path", "project")
     assert done.returncode == 0, done.stderr
-    assert " in project. Install and test it:\n" in done.stdout
+    assert done.stdout.endswith(
+        " in project. Install and test it:\n"
+        "  pip install -e 'project[testing]' && pytest project\n"
+    )
     project: Path = program.folder / "project"
     declared = (project / "pyproject.toml").read_text()
     information = project / "src" / "created-0.1.0.dist-info"
@@ -57,7 +60,9 @@ def test_project_is_typed_and_tidy(command_line: Any, role: str) -> None:
         assert "$" not in path.read_text()
         if path.suffix == ".py":
             compile(path.read_text(), str(path), "exec")
-    assert "deep-blue" in (project / "README.md").read_text()
+    readme = (project / "README.md").read_text()
+    assert "deep-blue" in readme
+    assert "pip install -e '.[testing]'" in readme
 
 
 def test_environment_project_passes_its_tests(command_line: Any) -> None:

@@ -167,13 +167,22 @@ def test_other_python(build: Builder, evaluate: Evaluate) -> None:
     assert environment.key != Virtualenv(requirements=["gamma"]).key
 
 
-def test_python_that_is_not_there(cache: Path) -> None:
+def test_python_that_is_not_there(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
-    The error lists the versions that there are.
+    The error lists the versions that there are, as far as a worker runs on them.
     """
-    environment = Virtualenv(python_version="3.2")
-    with pytest.raises(UnknownNameError, match=r"3\.2") as caught:
+    for version in ("3.9.18", "3.10.13"):
+        program = tmp_path / "versions" / version / "bin/python"
+        program.parent.mkdir(parents=True)
+        program.touch(mode=0o755)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    environment = Virtualenv(python_version="3.99")
+    with pytest.raises(UnknownNameError, match=r"3\.99") as caught:
         environment.key  # noqa: B018
+    assert "3.10.13" in caught.value.known
+    assert not [version for version in caught.value.known if version.startswith("3.9.")]
     assert ".".join(map(str, sys.version_info[:3])) in caught.value.known
 
 

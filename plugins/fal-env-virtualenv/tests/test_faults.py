@@ -427,3 +427,15 @@ def test_cache_that_is_no_directory(
     with pytest.raises(EnvironmentBuildError, match="A file is where") as caught:
         build(Virtualenv(requirements=["gamma"]))
     one_sentence(caught.value)
+
+
+def test_cache_that_cannot_be_made_names_the_variable(
+    build: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Where the cache directory cannot be made the error says what names another.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", "/proc/nope")
+    with pytest.raises(EnvironmentBuildError, match="FAL_CORE_CACHE") as caught:
+        build(Virtualenv(requirements=["gamma"]))
+    one_sentence(caught.value)

@@ -136,6 +136,16 @@ def test_wrong_version_is_refused_where_it_is_written(version: str) -> None:
         Virtualenv(python_version=version)
 
 
+@pytest.mark.parametrize("version", ["3.9", "3.9.18", "3.2t"])
+def test_version_that_runs_no_worker_is_refused_where_it_is_written(version: str) -> None:
+    """
+    A Python that is older than the worker needs is refused at the declaration.
+    """
+    with pytest.raises(OptionError, match=r"must be 3\.10 or newer"):
+        Virtualenv(python_version=version)
+    assert Virtualenv(python_version="3").python_version == "3"
+
+
 def test_repr_holds_no_credentials() -> None:
     """
     A declaration can be printed without giving passwords away.

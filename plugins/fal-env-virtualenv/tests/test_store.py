@@ -288,6 +288,21 @@ def test_gc_keeps_to_the_size(command: Callable[..., Result], three: list[Built]
     assert store.entries() == []
 
 
+def test_gc_without_a_size_removes_what_is_of_no_use(
+    command: Callable[..., Result], three: list[Built], cache: Path
+) -> None:
+    """
+    Without a size only damaged environments, and what killed builds left, are removed.
+    """
+    left = cache / "building" / "left"
+    left.mkdir(parents=True)
+    (left / "file").write_text("left")
+    os.unlink(three[1][1].executable)
+    assert command("gc").exit_code == 0
+    assert len(store.entries()) == 2
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("size", ["", "much", "-1", "2GX", "5iB"])
 def test_gc_refuses_what_is_no_size(command: Callable[..., Result], size: str) -> None:
     """

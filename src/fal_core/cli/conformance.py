@@ -42,7 +42,7 @@ def check_host(host: str, arguments: Sequence[str] = ()) -> int:
         raise click.ClickException(
             "The conformance laws are run by pytest, which is not installed: add the "
             "extra 'testing' of fal-core. In a clone of it: "
-            "uv pip install -e '.[testing]'"
+            "pip install -e '.[testing]'"
         )
     import pytest
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,9 +71,11 @@ def new(name: str, role: str, path: Path | None) -> None:
     for written in create(project, folder):
         click.echo(f"  {written}")
     where = f" in {path}" if path else ""
+    # The extra of the project brings what its tests are run with.
+    install, test = shlex.quote(f"{folder}[testing]"), shlex.quote(str(folder))
     click.echo(
         f"Created {project.distribution}{where}. Install and test it:\n"
-        f"  pip install -e {folder} && pytest {folder}"
+        f"  pip install -e {install} && pytest {test}"
     )
 
 

@@ -28,6 +28,20 @@ COMMANDS: Mapping[str, str] = {
 }
 
 
+#: The commands that plugins add, and the extra of fal-core that brings each.
+OF_EXTRAS: Mapping[str, str] = {
+    "env": "local",
+    "server": "server",
+    **dict.fromkeys(
+        (
+            *("apps", "deploy", "environments", "keys", "profile", "queue", "runners"),
+            "secrets",
+        ),
+        "serverless",
+    ),
+}
+
+
 class LazyGroup(click.Group):
     """
     The commands of the core, imported where they are used, and those of plugins.
@@ -47,6 +61,23 @@ class LazyGroup(click.Group):
             return command
         self._ask_plugins()
         return self.commands.get(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from fal_core.catalogs import offered_extras
+
+            extra = OF_EXTRAS.get(args[0])
+            if extra is None or extra not in offered_extras():
+                raise
+            raise click.UsageError(
+                f"No such command {args[0]!r}. It comes with the extra {extra!r} of "
+                "fal-core, whose plugin is not installed or is kept from loading.",
+                error.ctx,
+            ) from None
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """

@@ -18,9 +18,9 @@ from fal_core.calls import Call
 from fal_core.cli.outputs import is_terminal, styled
 from fal_core.events import Event, Log, Sink, State
 from fal_core.functions import IsolatedFunction
-from fal_core.hosts import Capabilities, Execution, Host
-from fal_core.options import HostOptions
+from fal_core.hosts import Execution, Host
 from fal_core.printing import print_log
+from fal_core.wrappers import WrapperHost
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PLAIN_FRAMES = "|/-\\"
@@ -114,25 +114,16 @@ class Progress:
 
 
 @attrs.define(eq=False, slots=False)
-class ShownHost(Host[..., Any]):
+class ShownHost(WrapperHost[..., Any]):
     """
     Passes everything to *inner*, and shows what happens to the calls on the way.
     """
 
-    inner: Host[..., Any]
     progress: Progress
 
     @property
     def name(self) -> str:  # type: ignore[override]
         return self.inner.name
-
-    @property
-    def options(self) -> type[HostOptions]:  # type: ignore[override]
-        return self.inner.options
-
-    @property
-    def capabilities(self) -> Capabilities:  # type: ignore[override]
-        return self.inner.capabilities
 
     @property
     def place(self) -> Host[Any, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 import fal_core
-from fal_core.errors import FalCoreError, OptionError
+from fal_core.errors import FalCoreError, OptionError, PluginError
 from fal_core.functions import IsolatedFunction
 
 #: Where frames are ours, and not those of whoever wrote the module.
@@ -121,7 +121,7 @@ def load_module(place: str) -> ModuleType:
         return importlib.import_module(place)
     except click.ClickException:
         raise
-    except OptionError as error:
+    except (OptionError, PluginError) as error:
         raise click.ClickException(_locate(error)) from error
     except SystemExit as error:
         raise click.ClickException(
@@ -183,7 +183,7 @@ def _choices(place: str, found: dict[str, IsolatedFunction[..., Any]]) -> str:
     return f"{place} has these isolated functions: {', '.join(sorted(found))}."
 
 
-def _locate(error: OptionError) -> str:
+def _locate(error: FalCoreError) -> str:
     """
     Return the sentence of *error* behind the place of the declaration that is wrong.
     """

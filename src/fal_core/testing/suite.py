@@ -81,6 +81,7 @@ _exported |= {
     "requirement": environments.requirement,
     "virtual": environments.virtual,
     "secret": secret_values.secret,
+    "detach": detachment.detach,
     "host_url": detachment.host_url,
 }
 globals().update(_exported)

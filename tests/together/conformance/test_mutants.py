@@ -10,8 +10,13 @@ from collections.abc import Iterable
 
 import pytest
 from declarations import Mutant
+from mutants.wrappers import Broken
 from runner import collect_laws, run_laws
 from table import MUTANTS
+
+from fal_core.hosts import ExecutionStatus
+from fal_core.testing.processes import wait_until
+from fal_host_local import LocalHost
 
 EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 
@@ -37,6 +42,31 @@ def test_names_of_broken_hosts_differ() -> None:
     """
     names = [mutant.name for mutant in MUTANTS]
     assert sorted(names) == sorted(set(names))
+
+
+class CannotList(Broken):
+    """
+    Fails to list detached work.
+    """
+
+    def executions(self) -> Iterable[ExecutionStatus]:
+        raise LookupError("nothing can be listed")
+
+
+def test_a_law_of_detached_work_that_fails_leaves_none_running() -> None:
+    """
+    What a law has detached is ended with it, also where the law is broken.
+    """
+    law, inner = "test_detached_work_is_listed_until_it_ends", LocalHost()
+    before = {status.reference for status in inner.executions()}
+    assert run_laws(CannotList(inner), [law]) == {law: "failed"}
+
+    def left() -> list[ExecutionStatus]:
+        new = (status for status in inner.executions() if status.reference not in before)
+        return [status for status in new if status.name == "wait" and not status.ended]
+
+    assert wait_until(lambda: not left(), 10.0)
+    inner.close()
 
 
 @pytest.mark.faults

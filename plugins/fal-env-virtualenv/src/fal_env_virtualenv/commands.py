@@ -132,13 +132,15 @@ def list_(as_json: bool) -> None:
 
 @env.command()
 @click.option(
-    "--max-size", type=_Size(), required=True, help="What may remain, as in 500MB or 2GB."
+    "--max-size", type=_Size(), help="What may remain, as in 500MB or 2GB. Otherwise all."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @_as_json
-def gc(max_size: int, dry_run: bool, as_json: bool) -> None:
+def gc(max_size: int | None, dry_run: bool, as_json: bool) -> None:
     """
     Remove the environments unused for longest, none that is in use.
+
+    Damaged ones and what killed builds left are removed in any case.
     """
     removal = _tried(lambda: store.collect(max_size, dry_run=dry_run))
     if as_json:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
 
+from fal_core.caches import cache_root
 from fal_core.errors import Cancelled
 
 #: Seconds between two tries for a lock that another holds.
@@ -142,7 +143,7 @@ def describe_failure(error: OSError) -> str:
         return (
             f"The disk is full, and{where or ' a file'} could not be written. Free some space."
         )
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) or _is_rootless(error):
         return (
             f"The cache directory cannot be written:{where} ({error.strerror}). "
             "Name another by the variable FAL_CORE_CACHE."
@@ -153,3 +154,12 @@ def describe_failure(error: OSError) -> str:
             "name another cache directory by the variable FAL_CORE_CACHE."
         )
     return f"{error.strerror or error}:{where or ' the file system failed'}."
+
+
+def _is_rootless(error: OSError) -> bool:
+    """
+    Tell whether the cache directory itself, or one above it, cannot be made.
+    """
+    if error.errno != errno.ENOENT or not isinstance(error.filename, str):
+        return False
+    return f"{cache_root()}/virtualenvs/".startswith(f"{error.filename}/")

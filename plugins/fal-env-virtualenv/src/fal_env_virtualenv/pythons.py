@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from fal_core.environments import OLDEST_PYTHON
 from fal_core.errors import OptionError, UnknownNameError
 from fal_core.reprs import show_fields
 
@@ -66,16 +67,28 @@ class Python:
 
 def check_version(version: str) -> None:
     """
-    Refuse what is not written as a version of Python.
+    Refuse what is not written as a version of Python, or is older than a worker needs.
 
     Raises:
-        OptionError: It is not.
+        OptionError: It is one of these.
     """
     if re.fullmatch(_VERSION, version.strip()) is None:
         raise OptionError(
             "Option 'python_version' must be a version of Python 3, as in '3.11', "
             f"not {version!r}."
         )
+    if not _is_usable(version.strip().rstrip("t")):
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        raise OptionError(
+            f"Option 'python_version' must be {oldest} or newer, which a worker needs, "
+            f"not {version!r}."
+        )
+
+
+def _is_usable(version: str) -> bool:
+    # What leaves its minor out takes the newest that there is.
+    numbers = _numbers(version)
+    return len(numbers) < 2 or tuple(numbers) >= OLDEST_PYTHON
 
 
 def running_python() -> Python:
@@ -272,7 +285,7 @@ def probe(executable: str) -> Python:
 
 def _installed() -> list[str]:
     """
-    List the versions of the Pythons that there are.
+    List the versions of the Pythons that there are and that a worker runs on.
     """
     from fal_env_virtualenv.tools import ask, uv_command
 
@@ -280,7 +293,8 @@ def _installed() -> list[str]:
     _, output = ask(command, variables=_without_shims())
     found = re.findall(r"^cpython-(\d+\.\d+\.\d+)-", output, re.MULTILINE)
     managed = [version for version, _ in _managed()]
-    return sorted({*found, *managed, running_python().version}, key=_numbers)
+    versions = {*found, *managed, running_python().version}
+    return sorted(filter(_is_usable, versions), key=_numbers)
 
 
 def _numbers(version: str) -> list[int]:

@@ -127,19 +127,19 @@ def _find_record(key: str) -> Record:
 # -- Removing -------------------------------------------------------------------
 
 
-def collect(max_size: int, *, dry_run: bool = False) -> Removal:
+def collect(max_size: int | None, *, dry_run: bool = False) -> Removal:
     """
     Remove environments, the longest unused first, until *max_size* bytes remain.
 
-    None that is in use is removed, nor one that is being built. What killed
-    builds left goes too.
+    None that is in use is removed, nor one that is being built. Damaged ones and what
+    killed builds left go too; where *max_size* is None, that alone.
     """
     listed = entries()
     freed = _collect_leftovers(dry_run=dry_run)
     total = sum(entry.size for entry in listed)
     removed = []
     for entry in reversed(listed):
-        if total <= max_size and entry.fault is None:
+        if (max_size is None or total <= max_size) and entry.fault is None:
             continue
         if entry.in_use or not (dry_run or _remove(entry)):
             continue

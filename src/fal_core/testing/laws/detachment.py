@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,10 +15,13 @@ import pytest
 from fal_core.errors import Cancelled, HostError
 from fal_core.hosts import Host
 from fal_core.spawning import spawn
+from fal_core.spawns import SpawnInfo
 from fal_core.testing.capabilities import requires
 from fal_core.testing.marks import Isolated
 from fal_core.testing.processes import wait_until
 from fal_core.testing.recorders import Recorder
+
+Detach = Callable[..., SpawnInfo]
 
 _OTHER_PROCESS = """\
 import sys, threading
@@ -44,8 +49,29 @@ def host_url(host: Host[..., Any]) -> str:
     return host.name
 
 
+@pytest.fixture
+def detach() -> Iterator[Detach]:
+    """
+    Spawn detached work, which is ended with the law, also where that fails.
+    """
+    infos: list[SpawnInfo] = []
+
+    def detach(isolated: Any, *args: Any) -> SpawnInfo:
+        info = spawn(isolated.make_launcher(), args, {}, lifetime="detached")
+        infos.append(info)
+        return info
+
+    yield detach
+    for info in infos:
+        if info.future is not None and not info.future.done():
+            with suppress(Exception):
+                info.cancel(0.5)
+
+
 @requires("detach")
-def test_detached_work_gives_its_result(isolated: Isolated, law_timeout: float) -> None:
+def test_detached_work_gives_its_result(
+    isolated: Isolated, detach: Detach, law_timeout: float
+) -> None:
     """
     Detached work is followed, while its client lives, like any other.
     """
@@ -55,7 +81,7 @@ def test_detached_work_gives_its_result(isolated: Isolated, law_timeout: float) 
         print("detached")
         return "done"
 
-    info = spawn(speak.make_launcher(), (), {}, lifetime="detached")
+    info = detach(speak)
     assert info.future is not None
     assert info.future.result(law_timeout) == "done"
     assert "detached" in [line.message for line in list(info.logs.queue)]
@@ -63,7 +89,7 @@ def test_detached_work_gives_its_result(isolated: Isolated, law_timeout: float) 
 
 @requires("detach")
 def test_detached_work_is_listed_until_it_ends(
-    host: Host[..., Any], isolated: Isolated, law_timeout: float
+    host: Host[..., Any], isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
     """
     Work that runs detached is listed under its reference, and as ended when it has.
@@ -75,7 +101,7 @@ def test_detached_work_is_listed_until_it_ends(
 
         time.sleep(seconds)
 
-    info = spawn(wait.make_launcher(), (10 * law_timeout,), {}, lifetime="detached")
+    info = detach(wait, 10 * law_timeout)
 
     def listed() -> list[bool]:
         return [
@@ -91,7 +117,7 @@ def test_detached_work_is_listed_until_it_ends(
 
 @requires("detach")
 def test_detached_work_is_attached_to_again(
-    host: Host[..., Any], isolated: Isolated, law_timeout: float
+    host: Host[..., Any], isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
     """
     Whoever attaches is told everything from the event on that it asks for.
@@ -103,7 +129,7 @@ def test_detached_work_is_attached_to_again(
             print("line", number)
         return "done"
 
-    info = spawn(speak.make_launcher(), (), {}, lifetime="detached")
+    info = detach(speak)
     assert info.future is not None
     info.future.result(law_timeout)
     whole, part = Recorder(speak.make_launcher()), Recorder(speak.make_launcher())
@@ -118,7 +144,7 @@ def test_detached_work_is_attached_to_again(
 
 @requires("detach")
 def test_detached_work_is_attached_to_from_another_process(
-    host_url: str, isolated: Isolated, law_timeout: float
+    host_url: str, isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
     """
     Another process attaches by the reference, and sees lines and the end.
@@ -128,14 +154,14 @@ def test_detached_work_is_attached_to_from_another_process(
     def speak() -> None:
         print("seen elsewhere")
 
-    info = spawn(speak.make_launcher(), (), {}, lifetime="detached")
+    info = detach(speak)
     lines = _in_another_process(host_url, info.reference, "follow", law_timeout)
     assert lines == ["seen elsewhere", "NoneType"]
 
 
 @requires("detach", "cancel")
 def test_detached_work_is_cancelled_from_another_process(
-    host_url: str, isolated: Isolated, law_timeout: float
+    host_url: str, isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
     """
     Another process ends detached work by its reference.
@@ -148,7 +174,7 @@ def test_detached_work_is_cancelled_from_another_process(
         print("waiting")
         time.sleep(seconds)
 
-    info = spawn(wait.make_launcher(), (10 * law_timeout,), {}, lifetime="detached")
+    info = detach(wait, 10 * law_timeout)
     assert info.logs.get(timeout=law_timeout).message == "waiting"
     lines = _in_another_process(host_url, info.reference, "cancel", law_timeout)
     assert lines[-1] == "Cancelled"

@@ -1,0 +1,52 @@
+"""
+Hosts around a host: how behaviour is added to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from fal_core.events import Sink
+from fal_core.hosts import ArgsT, Capabilities, Execution, ExecutionStatus, Host, ReturnT
+from fal_core.options import Gateway, HostOptions
+
+if TYPE_CHECKING:
+    from fal_core.environments import Environment
+
+
+@attrs.define(eq=False, slots=False)
+class WrapperHost(Host[ArgsT, ReturnT]):
+    """
+    A host around a host. A subclass names itself and writes ``launch``.
+
+    What *inner* declares goes for it too, and all but ``launch`` is passed on; so it
+    can do what it declares.
+
+    Attributes:
+        inner: The host that runs the calls. It is closed with this one.
+    """
+
+    inner: Host[ArgsT, ReturnT]
+
+    @property
+    def options(self) -> type[HostOptions]:  # type: ignore[override]
+        return self.inner.options
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        return self.inner.capabilities
+
+    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
+        self.inner.expect(environment, options, gateway)
+
+    def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
+        return self.inner.attach(reference, sink, after)
+
+    def executions(self) -> Iterable[ExecutionStatus]:
+        return self.inner.executions()
+
+    def close(self) -> None:
+        self.inner.close()
