@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
+class StartupError(Exception):
+    """
+    A service cannot start; the message says why and what to do, and no traceback more.
+    """
+
+
 class Server(ABC):
     """
     A picklable callable that serves until it is drained.
