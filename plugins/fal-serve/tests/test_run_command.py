@@ -207,6 +207,27 @@ def test_options_of_services_are_for_services(start, tmp_path):
         assert options[0] in program.printed.read_text()
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (SOURCE.replace('"current"', '"curent"'), "No kind of environment is called 'curent'."),
+        (
+            SOURCE + '\n    @endpoint("/times")\n    def more(self): ...\n',
+            "Class 'Times': 'more' and 'times' are both the endpoint at '/times'.",
+        ),
+    ],
+)
+def test_a_wrong_declaration_is_told_where_it_is_written(start, tmp_path, source, said):
+    """
+    The sentence follows the place of the class, and not that of the check.
+    """
+    (tmp_path / "service.py").write_text(source)
+    program = start("service.py")
+    assert program.process.wait(PATIENCE) == 1
+
+    assert program.printed.read_text().startswith(f"Error: service.py:5: {said}")
+
+
 FAILING = "\n    def setup(self):\n        {}\n"
 
 
