@@ -103,9 +103,9 @@ def format_traceback(error: BaseException) -> str:
 def _is_ours(frame: types.FrameType) -> bool:
     name = str(frame.f_globals.get("__name__", ""))
     # The functions of the laws are a user's as far as the worker is concerned.
-    return name.startswith(("fal_core.", "fal_core_worker.")) and not name.startswith(
-        "fal_core.testing.laws."
-    )
+    return name.startswith(
+        ("fal_core.", "fal_core_worker.", "fal_serve.")
+    ) and not name.startswith("fal_core.testing.laws.")
 
 
 def _text(show: Callable[[Any], str], value: Any) -> str:

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
+class StartupError(Exception):
+    """
+    A service cannot start; the message says why and what to do, and no traceback more.
+    """
+
+
 class Server(ABC):
     """
     A picklable callable that serves until it is drained.
@@ -111,14 +117,16 @@ def end_request() -> None:
 
 def log(level: str, facts: Mapping[str, Any]) -> None:
     """
-    Write *facts* to the log as a line of JSON.
+    Write *facts* to the log as a line of JSON, with the time.
 
     Arguments:
         level: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
     """
     import json
+    from datetime import datetime, timezone
 
-    write(level, json.dumps(facts, default=str))
+    now = datetime.now(timezone.utc).replace(tzinfo=None).isoformat(timespec="milliseconds")
+    write(level, json.dumps({"time": f"{now}Z", **facts}, default=str))
 
 
 def write(level: str, line: str) -> None:

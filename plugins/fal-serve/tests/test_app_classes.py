@@ -14,7 +14,7 @@ from fal_core import OptionError, ServedIsolatedFunction
 from fal_core.explanations import explain
 from fal_core.testing.hosts import InProcessHost
 from fal_core_worker.routes import RouteSignature
-from fal_serve import App, HealthCheck, endpoint
+from fal_serve import App, HealthCheck, endpoint, realtime
 from fal_serve.settings import Settings
 
 
@@ -287,6 +287,80 @@ def test_init_is_not_overridden():
         class Wrong(App):
             def __init__(self) -> None:
                 self.model = None
+
+
+@pytest.mark.parametrize("hook", ["setup", "teardown", "handle_exit", "health"])
+def test_hooks_are_methods(hook: str):
+    """
+    What is called by its name is no attribute of another kind.
+    """
+    with pytest.raises(OptionError, match=f"Class 'Wrong': '{hook}' is a method .* be 5"):
+        type("Wrong", (App,), {hook: 5})
+
+
+@pytest.mark.parametrize("decorator", [endpoint, realtime])
+def test_decorators_are_called(decorator: Any):
+    """
+    Without a path a decorator says how it is written.
+    """
+    with pytest.raises(OptionError, match=r"Write @(endpoint|realtime)\('/nothing'\)"):
+        decorator(nothing)
+
+
+def no_parameter(): ...
+
+
+def only_input(prompt: str): ...
+
+
+def only_inputs(*prompts: str): ...
+
+
+@pytest.mark.parametrize("function", [no_parameter, only_input, only_inputs])
+def test_endpoints_are_methods(function: Any):
+    """
+    A handler without self is refused; a static method is one without.
+    """
+    with pytest.raises(OptionError, match=r"Write 'def handler\(self, …\)'"):
+        type("Wrong", (App,), {"handler": endpoint("/")(annotated(function))})
+
+    type("Right", (App,), {"handler": staticmethod(endpoint("/")(annotated(function)))})
+
+
+def test_realtime_endpoints_are_methods():
+    """
+    So are those for websockets.
+    """
+    with pytest.raises(OptionError, match=r"Write 'def talk\(self, …\)'"):
+
+        class Wrong(App):
+            @realtime("/")
+            def talk(prompt: str) -> str:
+                return prompt
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("max_multiplexin", "max_multiplexing"),
+        ("keepalive", "keep_alive"),
+        ("requirement", "requirements"),
+    ],
+)
+def test_attribute_that_is_nearly_an_option_is_refused(name: str, meant: str):
+    """
+    A misspelt option is not taken for an attribute of the user's own.
+    """
+    with pytest.raises(OptionError, match=f"'{name}' is no option. Did you mean '{meant}'"):
+        type("Wrong", (App,), {name: 4})
+
+
+@pytest.mark.parametrize("name", ["images", "secret", "model_name", "startup_time", "port"])
+def test_other_attributes_are_the_users(name: str):
+    """
+    What only resembles an option is an attribute like any other.
+    """
+    assert getattr(type("Right", (App,), {name: 4}), name) == 4
 
 
 def test_hints_are_given_at_once():

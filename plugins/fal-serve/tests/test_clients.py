@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -169,6 +170,74 @@ def test_a_session_sends_and_receives(client):
         session.send(Prompt(text="de"))
         session.send({"text": "fg"})
         assert [session.receive().text, session.receive().text] == ["ed", "gf"]
+
+
+def test_a_session_that_has_ended_says_so(client):
+    """
+    A message that is refused raises, and what follows it meets the end.
+    """
+    with client.talk() as session:
+        with pytest.raises(AppClientError, match="VALIDATION_ERROR: text: "):
+            session({"text": ""})
+        with pytest.raises(EOFError, match="1008"):
+            session.receive()
+        with pytest.raises(EOFError, match="The session has ended"):
+            session.send({"text": "b"})
+        with pytest.raises(EOFError):
+            session({"text": "c"})
+        assert list(session) == []
+
+
+def test_a_service_that_is_not_there_is_one_error():
+    """
+    Whatever is asked for, the error is the client's own and names the url.
+    """
+    with socket.socket() as unused:
+        # It is had, and nobody listens.
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with AppClient(Everything, url) as client:
+            for ask in (
+                lambda: client.two(Prompt(text="a")),
+                lambda: list(client.count(1)),
+                client.health,
+                lambda: client.talk().__enter__(),
+            ):
+                with pytest.raises(
+                    AppClientError, match=r"127\.0\.0\.1:\d+.* cannot be reached"
+                ):
+                    ask()
+
+        async def ask_asynchronously() -> None:
+            async with AsyncAppClient(Everything, url) as client:
+                with pytest.raises(AppClientError, match="cannot be reached"):
+                    await client.two(Prompt(text="a"))
+                with pytest.raises(AppClientError, match="cannot be reached"):
+                    await client.talk().__aenter__()
+
+        asyncio.run(ask_asynchronously())
+
+
+def test_a_session_that_is_refused_has_its_status(client):
+    """
+    What the service answers in place of a session is told.
+    """
+
+    class Other(App, kind="current"):
+        @realtime_endpoint("/nowhere")
+        def talk(self, prompt: Prompt) -> Answer: ...
+
+    with AppClient(Other, client.url) as other, pytest.raises(AppClientError) as caught:
+        other.talk().__enter__()
+    assert caught.value.status_code in (403, 404)
+
+
+def test_a_client_is_of_an_application():
+    """
+    Anything else is refused in one sentence.
+    """
+    with pytest.raises(TypeError, match=r"a subclass of App, and was given <class 'int'>\."):
+        AppClient(int, "http://127.0.0.1:1")
 
 
 def test_health_is_asked_for(client):

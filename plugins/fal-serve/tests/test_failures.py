@@ -5,6 +5,7 @@ What clients are told when a request cannot be answered.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from fal_serve import (
     RequestCancelledException,
     catch_gpu_exceptions,
     endpoint,
+    realtime,
 )
 
 UNITS = "x-fal-billable-units"
@@ -77,6 +79,10 @@ class Failing(App, kind="current"):
     @endpoint("/any")
     def any(self, sized: int = Body()) -> int:
         return sized
+
+    @realtime("/talk")
+    def talk(self, text: str) -> str:
+        return text
 
     @endpoint("/late")
     def late(self) -> Any:
@@ -174,16 +180,44 @@ def test_unknown_path_is_named_and_free(served):
     assert answer.headers[UNITS] == "0"
 
 
+def test_request_at_a_websocket_is_told_what_is_there(served):
+    """
+    A realtime endpoint takes no request, and says what it is.
+    """
+    for answer in (served.client.get("/talk"), served.post("/talk")):
+        assert answer.status_code == 404
+        assert answer.json()["detail"].startswith("Path /talk is a websocket: connect")
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])
+def test_body_that_is_not_read_as_json_is_told_why(served, headers: dict[str, str]):
+    """
+    The message names the header that is missing, and has no word of it elsewhere.
+    """
+    body = b'{"size": 2}'
+    answer = served.client.post("/size", content=body, headers=headers)
+    assert answer.status_code == 422
+    (detail,) = answer.json()["detail"]
+    assert "with the header 'Content-Type: application/json'" in detail["msg"]
+
+    json_header = {"content-type": "application/json"}
+    assert served.client.post("/size", content=body, headers=json_header).json() == 2
+    wrong = served.client.post("/size", content=b"{}", headers=json_header)
+    assert wrong.json()["detail"][0]["msg"] == "Field required"
+
+
 def test_traceback_goes_to_the_log_alone(served):
     """
     An unexpected error is one line of JSON in the log, from the user's frame on, with
-    the request's id; the client learns nothing of it.
+    the request's id and the time; the client learns nothing of it.
     """
     answer = served.post("/raise/traced", headers={"x-fal-request-id": "traced"})
     assert answer.json() == {"detail": "Internal Server Error"}
     line = served.find_line("OverflowError: raised once")
     assert (line.level, line.request_id) == ("ERROR", "traced")
-    text = json.loads(line.message)["traceback"]
+    facts = json.loads(line.message)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", facts["time"])
+    text = facts["traceback"]
     first = text.splitlines()[1]
     assert first.endswith("in fail")
     assert text.rstrip().endswith("OverflowError: raised once")

@@ -15,6 +15,7 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 
 from fal_core_worker.routes import RouteSignature
+from fal_serve import App, AppClient, AppClientError, endpoint
 from fal_serve.servables import BaseServable
 from fal_serve.turns import Turns
 
@@ -162,6 +163,49 @@ def test_stream_that_takes_too_long_is_cut_off(serve_with, wait_for_line, client
         with pytest.raises(httpx.RemoteProtocolError):
             answer.read()
     assert wait_for_line(service, request_id="s")["bytes"] == 5
+
+
+class Slow(App, kind="current", request_timeout=0.5):
+    """
+    An application that streams for longer than it may.
+    """
+
+    @endpoint("/steps")
+    def steps(self) -> Iterator[int]:
+        try:
+            for number in range(30):
+                yield number
+                time.sleep(0.2)
+        finally:
+            print("closed")
+
+
+def test_stream_of_events_that_takes_too_long_says_so(serve):
+    """
+    Its last event tells why it ends, and a generator on a thread is closed.
+    """
+    served = serve(Slow)
+    items = []
+    with (
+        AppClient(Slow, served.url) as client,
+        pytest.raises(AppClientError, match=r"request_timeout of 0\.5 s"),
+    ):
+        items.extend(client.steps())
+    assert items[0] == 0
+    served.find_line("closed")
+    assert served.find_line("was broken off").level == "WARNING"
+    assert not [line for line in served.lines if line.level == "ERROR"]
+
+
+def test_generator_on_a_thread_is_closed_when_its_client_has_gone(serve):
+    """
+    It is closed once the step that it is in has ended.
+    """
+    served = serve(Slow)
+    with served.client.stream("POST", "/steps") as answer:
+        assert next(answer.iter_lines()) == "data: 0"
+    served.find_line("closed")
+    assert not [line for line in served.lines if line.level == "ERROR"]
 
 
 def test_requests_beyond_the_limit_wait_their_turn(serve_with, client):

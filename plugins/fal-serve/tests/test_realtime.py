@@ -18,7 +18,7 @@ import msgpack
 import numpy
 import pytest
 from pydantic import BaseModel
-from websockets.exceptions import ConnectionClosedOK
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from fal_serve import App, AppException, FieldException, endpoint, realtime
@@ -187,15 +187,15 @@ def take(socket: ClientConnection, count: int) -> list[Any]:
     return [json.loads(e) if isinstance(e, str) else msgpack.unpackb(e) for e in frames]
 
 
-def take_all(socket: ClientConnection) -> list[Any]:
+def take_all(socket: ClientConnection, code: int = 1000) -> list[Any]:
     """
-    Return the messages until the service closes the connection, as it should.
+    Return the messages until the service closes the connection, with *code*.
     """
     found = []
-    with contextlib.suppress(ConnectionClosedOK):
+    with contextlib.suppress(ConnectionClosed):
         while True:
             found += take(socket, 1)
-    assert socket.close_code == 1000
+    assert socket.close_code == code
     return found
 
 
@@ -307,7 +307,7 @@ def test_codec_of_the_users_is_used(dial) -> None:
             socket.send(sent)
             assert socket.recv(timeout=20) == b'{"x": 1}'
         socket.send(b"{")
-        (last,) = take_all(socket)
+        (last,) = take_all(socket, 1007)
         assert last["error"] == "INVALID_MESSAGE"
     with dial("/text") as socket:
         socket.send('{"x": "ü"}')
@@ -400,7 +400,7 @@ def test_error_of_an_item_ends_its_session_alone(served, dial) -> None:
         while one.close_code is None and time.monotonic() < until:
             served.post("/open")
             time.sleep(0.01)
-        assert take_all(one) == [error("IM_A_TEAPOT", "thirteen")]
+        assert take_all(one, 1008) == [error("IM_A_TEAPOT", "thirteen")]
         served.post("/open")
         assert [each["y"] % 100 for each in take(other, 4)[::2]] == [1, 2]
 
@@ -427,25 +427,26 @@ def test_inputs_say_what_they_go_with(dial) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "name", "reason"),
+    ("how", "name", "reason", "code"),
     [
-        ("app", "NOT_FOUND", "no such bench"),
-        ("field", "VALIDATION_ERROR", "seed: is odd"),
-        ("gpu", "SERVICE_UNAVAILABLE", "GPU error"),
-        ("output", "INTERNAL_ERROR", "Internal Server Error"),
-        ("lookup", "INTERNAL_ERROR", "Internal Server Error"),
-        ("exit", "INTERNAL_ERROR", "Internal Server Error"),
+        ("app", "NOT_FOUND", "no such bench", 1008),
+        ("field", "VALIDATION_ERROR", "seed: is odd", 1008),
+        ("gpu", "SERVICE_UNAVAILABLE", "GPU error", 1011),
+        ("output", "INTERNAL_ERROR", "Internal Server Error", 1011),
+        ("lookup", "INTERNAL_ERROR", "Internal Server Error", 1011),
+        ("exit", "INTERNAL_ERROR", "Internal Server Error", 1011),
     ],
 )
 def test_error_of_the_handler_is_told_and_ends_the_session(
-    dial, how: str, name: str, reason: str
+    dial, how: str, name: str, reason: str, code: int
 ) -> None:
     """
     What is meant for the client says so; of anything else it learns no more than that.
+    Whose fault it is the code of the close tells.
     """
     with dial("/fail") as socket:
         send(socket, {"how": how})
-        assert take_all(socket) == [error(name, reason)]
+        assert take_all(socket, code) == [error(name, reason)]
 
 
 def test_error_is_in_the_log_with_the_request(served) -> None:
@@ -456,7 +457,7 @@ def test_error_is_in_the_log_with_the_request(served) -> None:
     headers = {"x-fal-request-id": "that-one"}
     with connect(url, additional_headers=headers) as socket:
         send(socket, {"how": "key"})
-        take_all(socket)
+        take_all(socket, 1011)
     assert served.find_line("working at key").request_id == "that-one"
     while True:
         line = json.loads(served.find_line('"traceback": "').message)
@@ -481,7 +482,7 @@ def test_wrong_field_is_named(dial, message: Any, reason: str) -> None:
     """
     with dial("/model") as socket:
         send(socket, {"x": 1}, message, {"x": 3})
-        answer, last = take_all(socket)
+        answer, last = take_all(socket, 1008)
     assert answer["y"] == 2
     assert last["error"] == "VALIDATION_ERROR"
     assert last["reason"].startswith(reason)
@@ -495,7 +496,7 @@ def test_frame_that_is_no_message_is_refused(dial, path: str, frame: bytes | str
     """
     with dial(path) as socket:
         socket.send(frame)
-        (last,) = take_all(socket)
+        (last,) = take_all(socket, 1007)
     assert last["error"] == "INVALID_MESSAGE"
 
 

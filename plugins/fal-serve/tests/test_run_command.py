@@ -205,3 +205,85 @@ def test_options_of_services_are_for_services(start, tmp_path):
         program = start("plain.py::one", *options)
         assert program.process.wait(PATIENCE) == 2
         assert options[0] in program.printed.read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (SOURCE.replace('"current"', '"curent"'), "No kind of environment is called 'curent'."),
+        (
+            SOURCE + '\n    @endpoint("/times")\n    def more(self): ...\n',
+            "Class 'Times': 'more' and 'times' are both the endpoint at '/times'.",
+        ),
+    ],
+)
+def test_a_wrong_declaration_is_told_where_it_is_written(start, tmp_path, source, said):
+    """
+    The sentence follows the place of the class, and not that of the check.
+    """
+    (tmp_path / "service.py").write_text(source)
+    program = start("service.py")
+    assert program.process.wait(PATIENCE) == 1
+
+    assert program.printed.read_text().startswith(f"Error: service.py:5: {said}")
+
+
+FAILING = "\n    def setup(self):\n        {}\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            SOURCE.replace('kind="current"', 'kind="current", startup_timeout=0.5')
+            + FAILING.format("import time; time.sleep(100)"),
+            "The setup has not ended within the startup_timeout of 0.5 s.",
+        ),
+        (SOURCE.replace("@endpoint", "# @endpoint"), "'times' has no endpoint"),
+        (SOURCE, "Give it another port, as by 'fal-core run --port'."),
+    ],
+)
+def test_a_service_that_cannot_start_is_one_sentence(start, tmp_path, source, said):
+    """
+    What fal-serve says of a start that failed is shown without a traceback.
+    """
+    (tmp_path / "service.py").write_text(source)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1]) if source is SOURCE else "0"
+        program = start("service.py::Times", "--port", port)
+        assert program.process.wait(PATIENCE) == 1
+
+    printed = program.printed.read_text()
+    assert printed.startswith("Error: ")
+    assert said in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("options", [(), ("--reload",)])
+def test_a_setup_that_raises_is_shown_once(start, tmp_path, options):
+    """
+    The traceback of a setup begins at the user's frame, and is shown a single time.
+    """
+    (tmp_path / "service.py").write_text(SOURCE + FAILING.format("import no_such_module"))
+    program = start("service.py::Times", *options)
+    lines = program.wait_for("The service has ended: ModuleNotFoundError").splitlines()
+
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1] == f'  File "{tmp_path}/service.py", line 12, in setup'
+    assert sum("no_such_module" in line for line in lines) == 3
+    if not options:
+        assert program.process.wait(PATIENCE) == 1
+
+
+def test_an_interrupt_ends_a_setup_at_once(start, tmp_path):
+    """
+    One Ctrl-C is enough as long as nothing is served.
+    """
+    setup = FAILING.format("import time; print('setting up'); time.sleep(100)")
+    (tmp_path / "service.py").write_text(SOURCE + setup)
+    program = start("service.py::Times")
+    program.wait_for("setting up")
+    program.process.send_signal(signal.SIGINT)
+
+    assert program.process.wait(10) == 130
+    assert "requests that run" not in program.printed.read_text()

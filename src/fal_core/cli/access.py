@@ -16,20 +16,62 @@ from fal_core.printing import print_log
 _COLOURS = {2: "green", 3: "cyan", 4: "yellow", 5: "red"}
 
 
+class ServiceLog:
+    """
+    Shows the lines of a service as they come, but for why it cannot start.
+
+    Whoever shows its error shows that as well; such lines wait until they are released.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[Log] | None = []
+
+    def __call__(self, log: Log) -> None:
+        """
+        Show a line, or keep it.
+        """
+        if self._kept is not None and _tells_where(log):
+            self._kept.append(log)
+        else:
+            show_line(log)
+
+    def release(self) -> None:
+        """
+        Show what was kept, and keep nothing more.
+        """
+        kept, self._kept = self._kept, None
+        for log in kept or ():
+            show_line(log)
+
+
+def _tells_where(log: Log) -> bool:
+    facts = _facts_of(log)
+    return facts is not None and ("traceback" in facts or "stack" in facts)
+
+
+def _facts_of(log: Log) -> dict[str, Any] | None:
+    """
+    Return what a line of JSON says; None where it is none.
+    """
+    if not log.message.startswith("{"):
+        return None
+    try:
+        facts = json.loads(log.message)
+    except ValueError:
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
 def show_line(log: Log) -> None:
     """
     Print a line; on a terminal what is JSON for machines is made a sentence.
     """
-    if log.message.startswith("{") and is_terminal(sys.stderr):
-        try:
-            facts = json.loads(log.message)
-        except ValueError:
-            facts = None
-        if isinstance(facts, dict):
-            sys.stderr.write(f"{_sentence(log, facts)}\n")
-            sys.stderr.flush()
-            return
-    print_log(log)
+    facts = _facts_of(log) if is_terminal(sys.stderr) else None
+    if facts is None:
+        print_log(log)
+        return
+    sys.stderr.write(f"{_sentence(log, facts)}\n")
+    sys.stderr.flush()
 
 
 def _sentence(log: Log, facts: dict[str, Any]) -> str:

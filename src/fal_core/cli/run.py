@@ -91,7 +91,7 @@ def run(
             print(start(function, given), file=stream)
             return
         if serving.is_service(function):
-            serving.serve(function)
+            serving.serve_once(function)
             return
         progress = make_progress()
         try:

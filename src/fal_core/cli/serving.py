@@ -12,15 +12,16 @@ from typing import Any
 import click
 
 from fal_core.cli import targets
-from fal_core.cli.access import show_line
+from fal_core.cli.access import ServiceLog
 from fal_core.cli.outputs import complain, styled
 from fal_core.cli.progress import Progress, shown
 from fal_core.cli.watching import Watched
-from fal_core.errors import Cancelled, FalCoreError
+from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
 from fal_core.spawns import SpawnInfo
 from fal_core_worker.ports import free_port
 from fal_core_worker.raised import RemoteTraceback
+from fal_core_worker.services import StartupError
 
 #: Seconds between two looks at the files and at the service.
 _INTERVAL = 0.1
@@ -54,6 +55,19 @@ def at_port(function: IsolatedFunction[..., Any], port: int) -> IsolatedFunction
     return function.on(exposed_port=port or None)
 
 
+def serve_once(function: IsolatedFunction[..., Any]) -> None:
+    """
+    Serve *function* until it ends or Ctrl-C; what it raised is shown.
+    """
+    try:
+        serve(function)
+    except FalCoreError:
+        raise
+    except Exception as error:
+        _show(error)
+        raise click.exceptions.Exit(1) from error
+
+
 def serve(function: IsolatedFunction[..., Any], watched: Watched | None = None) -> bool:
     """
     Serve *function* until it ends or Ctrl-C, and show where it is and its log.
@@ -62,20 +76,29 @@ def serve(function: IsolatedFunction[..., Any], watched: Watched | None = None) 
 
     Raises:
         Exception: What the service raised.
+
+        KeyboardInterrupt: Ctrl-C came before anything was served.
     """
-    progress = Progress(sys.stderr, show_line)
+    log = ServiceLog()
+    progress = Progress(sys.stderr, log)
     with shown(function, progress) as there:
         info = there.spawn()
         try:
-            return _follow(info, watched)
+            return _follow(info, watched, log)
         except KeyboardInterrupt:
+            if not info.urls:
+                raise
             _end_gently(info)
+        except HostError:
+            # What ended it says nothing of where the service was.
+            log.release()
+            raise
         finally:
             _end_at_once(info)
     return False
 
 
-def _follow(info: SpawnInfo, watched: Watched | None) -> bool:
+def _follow(info: SpawnInfo, watched: Watched | None, log: ServiceLog) -> bool:
     future = info.future
     assert future is not None
     told = False
@@ -83,6 +106,7 @@ def _follow(info: SpawnInfo, watched: Watched | None) -> bool:
         if not told and info.await_url(_INTERVAL) and info.urls:
             told = True
             show_urls(info.urls)
+            log.release()
         if told:
             _wait(future, _INTERVAL)
         if watched is not None and watched.has_changed():
@@ -164,6 +188,9 @@ def _await_change(watched: Watched) -> None:
 
 
 def _show(error: Exception) -> None:
+    if isinstance(error, StartupError):
+        complain(str(error))
+        return
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, RemoteTraceback):
         cause = cause.__cause__

@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import traceback
 from types import ModuleType
@@ -15,6 +16,7 @@ from typing import Any
 import click
 
 import fal_core
+from fal_core.entry_points import find_entry_points
 from fal_core.errors import FalCoreError, OptionError, PluginError
 from fal_core.functions import IsolatedFunction
 
@@ -187,16 +189,26 @@ def _locate(error: FalCoreError) -> str:
     """
     Return the sentence of *error* behind the place of the declaration that is wrong.
     """
+    core = frozenset(("fal_core", "fal_core_worker"))
+    # A plugin checks what is declared with it, but may also declare something itself.
+    checking = core.union(re.split(r"[.:]", each.value)[0] for each in find_entry_points())
+    return f"{_place_of(error, checking) or _place_of(error, core)}{error}"
+
+
+def _place_of(error: OptionError, checking: frozenset[str]) -> str:
+    """
+    Return the last place before code of the packages *checking*; empty if there is none.
+    """
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         path = frame.f_code.co_filename
         if path.startswith("<"):
             continue
-        if not path.startswith(_OURS):
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in checking:
             place = f"{os.path.relpath(path)}:{line}: "
         elif place:
             break
-    return f"{place}{error}"
+    return place
 
 
 def _show_traceback(error: Exception) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from fal_core_worker import services
 from fal_core_worker.routes import RouteSignature
 from fal_serve.adapters import adapt, is_generator
 from fal_serve.cancellation import connection
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from fal_serve.servables import BaseServable
+
+
+class NothingToServe(services.StartupError, ValueError):
+    """
+    A servable has no route.
+    """
 
 
 class FalFastAPI(FastAPI):
@@ -110,7 +117,7 @@ def build_application(servable: BaseServable) -> FalFastAPI:
     Return the application of *servable*.
 
     Raises:
-        ValueError: It has no route.
+        NothingToServe: It has no route.
     """
     application = FalFastAPI(
         lifespan=servable.lifespan,
@@ -120,7 +127,7 @@ def build_application(servable: BaseServable) -> FalFastAPI:
     )
     routes = servable.collect_routes()
     if not routes:
-        raise ValueError(
+        raise NothingToServe(
             f"{servable.title!r} has no endpoint, so there is nothing to serve. Mark a "
             "method with @endpoint('/')."
         )

@@ -96,11 +96,7 @@ class App(BaseServable):
                 "call with arguments. Write 'def setup(self)', which is called once, where "
                 "the application is served."
             )
-        if inspect.iscoroutinefunction(cls.provide_hints):
-            raise declaration_error(
-                f"Class {cls.__name__!r}: provide_hints cannot be 'async def', since its "
-                "hints go with each answer. Keep them in an attribute, and return that."
-            )
+        _check_hooks(cls)
         check_routes(cls)
         config = find_config(route.signature for route in routes_of(cls))
         if config is not None:
@@ -241,6 +237,21 @@ async def call(method: Callable[[], Any]) -> Any:
     """
     result = method()
     return await result if inspect.isawaitable(result) else result
+
+
+def _check_hooks(cls: type[App]) -> None:
+    for hook in ("setup", "teardown", "handle_exit", "provide_hints", "health"):
+        if not callable(getattr(cls, hook)):
+            raise declaration_error(
+                f"Class {cls.__name__!r}: {hook!r} is a method that is called, and cannot "
+                f"be {getattr(cls, hook)!r}. Write 'def {hook}(self)', or give the "
+                "attribute another name."
+            )
+    if inspect.iscoroutinefunction(cls.provide_hints):
+        raise declaration_error(
+            f"Class {cls.__name__!r}: provide_hints cannot be 'async def', since its "
+            "hints go with each answer. Keep them in an attribute, and return that."
+        )
 
 
 def _check_options(cls: type[App]) -> None:

@@ -11,10 +11,13 @@ back a fast client.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from fal_serve.refusals import ENDED, Refused
 
 Frame = dict[str, Any]
 
@@ -163,18 +166,26 @@ class Channel:
         text = json.dumps(facts, separators=(",", ":"))
         await self._put({"type": "websocket.send", "text": text})
 
-    async def close(self, error: str | None = None, reason: str = "") -> None:
+    async def refuse(self, refusal: Refused) -> None:
         """
-        Close the connection; tell of an *error* first.
+        Tell of what went wrong, and close the connection.
+        """
+        facts = {"type": "x-fal-error", "error": refusal.error, "reason": refusal.reason}
+        if not self.gone:
+            with contextlib.suppress(ClientGone):
+                await self.tell(facts)
+        await self.close(refusal.code)
+
+    async def close(self, code: int = ENDED) -> None:
+        """
+        Close the connection.
         """
         for timer in (self._ticker, self._looker, self._idler):
             if timer is not None:
                 timer.cancel()
         try:
-            if error is not None and not self.gone:
-                await self.tell({"type": "x-fal-error", "error": error, "reason": reason})
             if not self.gone:
-                await self._put({"type": "websocket.close", "code": 1000})
+                await self._put({"type": "websocket.close", "code": code})
         except ClientGone:
             pass
         finally:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httpx
 
 from fal_serve.connections import AsyncRealtimeConnection, RealtimeConnection
-from fal_serve.endpoint_calls import EndpointCall, EventReader, check, endpoint_calls
+from fal_serve.endpoint_calls import EndpointCall, EventReader, asking, check, endpoint_calls
+from fal_serve.servables import BaseServable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,6 +33,11 @@ class _Client(ABC):
     _connection: ClassVar[type[RealtimeConnection] | type[AsyncRealtimeConnection]]
 
     def __init__(self, cls: type[App], url: str, headers: dict[str, str] | None) -> None:
+        if not (isinstance(cls, type) and issubclass(cls, BaseServable)):
+            raise TypeError(
+                f"{type(self).__name__} is for a class of application, a subclass of App, "
+                f"and was given {cls!r}."
+            )
         self.cls = cls
         self.url = url.rstrip("/")
         self.headers = credentials(url) if headers is None else headers
@@ -138,7 +144,8 @@ class AppClient(_Client):
         """
         Return what the application says of its health.
         """
-        answer = self._client.get("/health")
+        with asking(self.url):
+            answer = self._client.get("/health")
         check(answer)
         return answer.json()
 
@@ -155,10 +162,12 @@ class AppClient(_Client):
         self.close()
 
     def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
-        return call.read(self._client.request(**request))
+        with asking(self.url + call.path):
+            answer = self._client.request(**request)
+        return call.read(answer)
 
     def _stream(self, call: EndpointCall, request: dict[str, Any]) -> Iterator[Any]:
-        with self._client.stream(**request) as answer:
+        with asking(self.url + call.path), self._client.stream(**request) as answer:
             if not answer.is_success:
                 answer.read()
             check(answer)
@@ -216,7 +225,8 @@ class AsyncAppClient(_Client):
         """
         Return what the application says of its health.
         """
-        answer = await self._client.get("/health")
+        with asking(self.url):
+            answer = await self._client.get("/health")
         check(answer)
         return answer.json()
 
@@ -233,17 +243,20 @@ class AsyncAppClient(_Client):
         await self.close()
 
     async def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
-        return call.read(await self._client.request(**request))
+        with asking(self.url + call.path):
+            answer = await self._client.request(**request)
+        return call.read(answer)
 
     async def _stream(self, call: EndpointCall, request: dict[str, Any]) -> AsyncIterator[Any]:
-        async with self._client.stream(**request) as answer:
-            if not answer.is_success:
-                await answer.aread()
-            check(answer)
-            reader = EventReader(call)
-            async for line in answer.aiter_lines():
-                for item in reader.read(line):
-                    yield item
+        with asking(self.url + call.path):
+            async with self._client.stream(**request) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                check(answer)
+                reader = EventReader(call)
+                async for line in answer.aiter_lines():
+                    for item in reader.read(line):
+                        yield item
 
 
 def credentials(url: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ Connections: the client's end of a realtime endpoint.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,27 @@ from fal_serve.exceptions import AppClientError
 if TYPE_CHECKING:
     import websockets
     import websockets.sync.client
+
+
+@contextlib.contextmanager
+def opening(url: str) -> Iterator[None]:
+    """
+    Raise AppClientError where no session can be opened at *url*.
+    """
+    from websockets.exceptions import InvalidStatus, WebSocketException
+
+    try:
+        yield
+    except InvalidStatus as error:
+        answer = error.response
+        said = (answer.body or b"").decode("utf-8", "replace")
+        raise AppClientError(
+            f"{url} opens no session, and answered {answer.status_code}: {said}",
+            answer.status_code,
+            dict(answer.headers.raw_items()),
+        ) from error
+    except (OSError, WebSocketException) as error:
+        raise AppClientError(f"{url} cannot be reached: {error}", 500) from error
 
 
 class Messages:
@@ -73,8 +95,9 @@ class RealtimeConnection(Messages):
     def __enter__(self) -> RealtimeConnection:
         from websockets.sync.client import connect
 
-        self._opening = connect(self._url, additional_headers=self._headers, max_size=None)
-        self._socket = self._opening.__enter__()
+        with opening(self._url):
+            self._opening = connect(self._url, additional_headers=self._headers, max_size=None)
+            self._socket = self._opening.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -83,8 +106,16 @@ class RealtimeConnection(Messages):
     def send(self, message: Any) -> None:
         """
         Send an input.
+
+        Raises:
+            EOFError: The session has ended; ``receive`` tells why.
         """
-        self._open().send(self.write(message))
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            self._open().send(self.write(message))
+        except ConnectionClosed as error:
+            raise EOFError(f"The session has ended: {error}") from error
 
     def receive(self, timeout: float | None = None) -> Any:
         """
@@ -111,8 +142,12 @@ class RealtimeConnection(Messages):
     def __call__(self, message: Any, timeout: float | None = None) -> Any:
         """
         Send an input and return the next answer.
+
+        Raises:
+            As ``receive`` does.
         """
-        self.send(message)
+        with contextlib.suppress(EOFError):
+            self.send(message)
         return self.receive(timeout)
 
     def __iter__(self) -> Iterator[Any]:
@@ -141,7 +176,10 @@ class AsyncRealtimeConnection(Messages):
     async def __aenter__(self) -> AsyncRealtimeConnection:
         from websockets.asyncio.client import connect
 
-        self._socket = await connect(self._url, additional_headers=self._headers, max_size=None)
+        with opening(self._url):
+            self._socket = await connect(
+                self._url, additional_headers=self._headers, max_size=None
+            )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -151,8 +189,16 @@ class AsyncRealtimeConnection(Messages):
     async def send(self, message: Any) -> None:
         """
         Send an input.
+
+        Raises:
+            EOFError: The session has ended; ``receive`` tells why.
         """
-        await self._open().send(self.write(message))
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            await self._open().send(self.write(message))
+        except ConnectionClosed as error:
+            raise EOFError(f"The session has ended: {error}") from error
 
     async def receive(self) -> Any:
         """
@@ -177,8 +223,12 @@ class AsyncRealtimeConnection(Messages):
     async def __call__(self, message: Any) -> Any:
         """
         Send an input and return the next answer.
+
+        Raises:
+            As ``receive`` does.
         """
-        await self.send(message)
+        with contextlib.suppress(EOFError):
+            await self.send(message)
         return await self.receive()
 
     async def __aiter__(self) -> AsyncIterator[Any]:

@@ -7,6 +7,7 @@ They matter where the application is launched, and do not travel with it.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from fal_serve.endpoints import declaration_error
@@ -26,6 +27,9 @@ ATTRIBUTES = (
 
 #: Attributes of the function that is made of the class.
 _OF_FUNCTION = ("app_name", "app_auth", "local_python_modules")
+
+#: Those whose names are no everyday words, such as ``image``.
+_LONG = tuple(each for each in (*ATTRIBUTES, *_OF_FUNCTION) if "_" in each or len(each) > 8)
 
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
@@ -75,7 +79,7 @@ def read_class(cls: type, keywords: dict[str, Any]) -> Written:
     Keywords that are attributes of every application become attributes of *cls*.
 
     Raises:
-        ValueError: Something is said twice.
+        ValueError: Something is said twice, or is nearly an option.
     """
     space = vars(cls)
     extra = space.get("host_kwargs", {})
@@ -84,6 +88,8 @@ def read_class(cls: type, keywords: dict[str, Any]) -> Written:
             f"Class {cls.__name__!r}: host_kwargs must be a dictionary of options, "
             f"not {extra!r}."
         )
+    for name in space:
+        _check_attribute(cls, name)
     attributes = Declared(extra)
     for keyword, value in keywords.items():
         if keyword in space:
@@ -101,6 +107,23 @@ def read_class(cls: type, keywords: dict[str, Any]) -> Written:
             if not _is_plain(value):
                 setattr(cls, each, Here(value))
     return Written(attributes, vars(cls).get("app_name"))
+
+
+def _check_attribute(cls: type, name: str) -> None:
+    """
+    Check that *name*, which *cls* says, is not an option that is misspelt.
+
+    An attribute may be anything: it has to be very near to a name that nobody hits
+    by chance, and hold data.
+    """
+    value = vars(cls)[name]
+    if name in _LONG or name[0] == "_" or callable(value) or hasattr(value, "__get__"):
+        return
+    for near in get_close_matches(name, _LONG, n=1, cutoff=0.9):
+        raise declaration_error(
+            f"Class {cls.__name__!r}: attribute {name!r} is no option. Did you mean "
+            f"{near!r}? If not, call it something else."
+        )
 
 
 def merge(cls: type) -> Declared:

@@ -6,6 +6,7 @@ It needs httpx and FastAPI, and is imported on the side of the client.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -136,6 +137,21 @@ def check(answer: httpx.Response) -> None:
             answer.status_code,
             dict(answer.headers),
         )
+
+
+@contextlib.contextmanager
+def asking(url: str) -> Iterator[None]:
+    """
+    Raise AppClientError where *url* gives no answer, or not all of one.
+    """
+    try:
+        yield
+    except httpx.ConnectError as error:
+        raise AppClientError(f"{url} cannot be reached: {error}", 500) from error
+    except httpx.TimeoutException as error:
+        raise AppClientError(f"{url} did not answer within the timeout.", 504) from error
+    except httpx.TransportError as error:
+        raise AppClientError(f"{url} broke off its answer: {error}", 500) from error
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -52,6 +52,7 @@ def endpoint(
     Raises:
         ValueError: The declaration is wrong.
     """
+    check_called("endpoint", path)
     signature = RouteSignature(
         path,
         is_websocket=is_websocket,
@@ -64,6 +65,20 @@ def endpoint(
         return handler
 
     return mark
+
+
+def check_called(decorator: str, path: Any) -> None:
+    """
+    Check that *decorator* was given a path, and not at once what it decorates.
+
+    Raises:
+        ValueError: It stands there without parentheses.
+    """
+    if callable(path):
+        name = getattr(path, "__name__", repr(path))
+        raise declaration_error(
+            f"@{decorator} above {name!r} has no path. Write @{decorator}('/{name}')."
+        )
 
 
 def set_route(
@@ -134,7 +149,13 @@ def check_routes(cls: type) -> None:
         ValueError: They cannot be served together, or one cannot be served at all.
     """
     routes = routes_of(cls)
-    for sentence in (*_clashes(routes), *_health_checks(routes), *_handlers(routes)):
+    sentences = (
+        *_clashes(routes),
+        *_health_checks(routes),
+        *_methods(cls, routes),
+        *_handlers(routes),
+    )
+    for sentence in sentences:
         raise declaration_error(f"Class {cls.__name__!r}: {sentence}")
 
 
@@ -161,6 +182,26 @@ def _health_checks(routes: list[Route]) -> Iterator[str]:
     if len(checks) > 1:
         names = " and ".join(repr(route.name) for route in checks)
         yield f"{names} are all health checks, and there can be one. Keep the one that matters."
+
+
+def _methods(cls: type, routes: list[Route]) -> Iterator[str]:
+    for _, name, function in routes:
+        plain = getattr(function, "original_func", function)
+        if not inspect.isfunction(plain):
+            # Who knows how it is bound.
+            continue
+        if isinstance(inspect.getattr_static(cls, name), staticmethod):
+            continue
+        first = next(iter(parameters_of(plain)), None)
+        if (
+            first is None
+            or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD)
+            or (first.annotation is not first.empty and first.name not in ("self", "cls"))
+        ):
+            yield (
+                f"{name!r} is a method, and must take the application first. "
+                f"Write 'def {name}(self, …)'."
+            )
 
 
 def _handlers(routes: list[Route]) -> Iterator[str]:

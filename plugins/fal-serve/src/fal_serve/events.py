@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from fal_serve.cancellation import wait_for_disconnect
+from fal_serve.exchanges import error_event
 from fal_serve.failures import detail_of
 from fal_serve.logs import Aborted, log_error
 
@@ -83,7 +84,7 @@ class EventStream(Response):
             if not started:
                 raise
             log_error(error, "The stream failed.")
-            event = b"event: error\ndata: " + encode({"detail": detail_of(error)}) + b"\n\n"
+            event = error_event(jsonable_encoder(detail_of(error)))
             await send({"type": "http.response.body", "body": event, "more_body": True})
             raise Aborted from error
         finally:

@@ -5,6 +5,7 @@ Exchanges: a request and its answer, as they pass the middleware.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from abc import ABC, abstractmethod
@@ -23,6 +24,18 @@ CLIENT_GONE = 499
 #: After so many parts of a stream other requests have their turn. Sending waits for
 #: nothing where the client reads fast, or is no longer there.
 _PARTS = 16
+#: The content type of a stream of events.
+EVENTS = b"text/event-stream; charset=utf-8"
+#: Seconds for which it is tried to tell a client why its stream ends.
+_LAST_WORD = 1.0
+
+
+def error_event(detail: Any) -> bytes:
+    """
+    Return the event that tells why a stream ends before its end.
+    """
+    data = json.dumps({"detail": detail}, separators=(",", ":"))
+    return f"event: error\ndata: {data}\n\n".encode()
 
 
 async def _nothing() -> None:
@@ -140,7 +153,7 @@ class Exchange(Connection):
     One HTTP request and its answer.
     """
 
-    __slots__ = ("_hints", "_limit", "_parts", "_received", "_request")
+    __slots__ = ("_expired", "_head", "_hints", "_limit", "_parts", "_received", "_request")
 
     def __init__(
         self,
@@ -154,6 +167,8 @@ class Exchange(Connection):
         self._request = request
         self._hints = hints
         self._limit = self._received = self._parts = 0
+        self._head: list[tuple[bytes, bytes]] = []
+        self._expired = ""
 
     def final_status(self) -> int:
         return CLIENT_GONE if self.disconnected else self.status
@@ -186,7 +201,8 @@ class Exchange(Connection):
             self.started = True
             self.status = message["status"]
             # The application may send the same list again: it is not added to.
-            message = {**message, "headers": self._headers(message.get("headers") or ())}
+            self._head = self._headers(message.get("headers") or ())
+            message = {**message, "headers": self._head}
         return self._send(message)
 
     async def _send_and_rest(self, message: Any) -> None:
@@ -244,18 +260,26 @@ class Exchange(Connection):
 
     def expire(self, task: asyncio.Task[Any], seconds: float) -> None:
         """
-        Cancel the handler, and answer that its time is over, if nothing was sent.
+        Cancel the handler, and answer that its time is over, or end the stream with that.
         """
         if self.ended:
             return
+        detail = f"The request took longer than its request_timeout of {seconds:g} s."
         if self.started:
-            self.silent = True
+            self.silent, self._expired = True, detail
+            logger.warning("%s Its answer had begun, and was broken off.", detail)
         else:
-            detail = f"The request took longer than its request_timeout of {seconds:g} s."
             self.answering = asyncio.ensure_future(self.answer(504, detail))
         task.cancel()
 
     async def close(self) -> bool:
+        if self._expired and (b"content-type", EVENTS) in self._head:
+            event = error_event(self._expired)
+            self.size += len(event)
+            last = {"type": "http.response.body", "body": event, "more_body": True}
+            with contextlib.suppress(asyncio.TimeoutError):
+                # A client that reads nothing is not waited for.
+                await asyncio.wait_for(self._send(last), _LAST_WORD)
         return False
 
 

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.websockets import WebSocket, WebSocketState
 
 from fal_serve.exceptions import (
@@ -26,6 +27,8 @@ from fal_serve.logs import log_error
 
 BILLABLE_UNITS = "x-fal-billable-units"
 _NOTHING = {BILLABLE_UNITS: "0"}
+
+_UNREAD = "a body is read as JSON with the header 'Content-Type: application/json' alone"
 
 #: How deep what a request held is looked into before it is echoed.
 _DEPTH = 64
@@ -66,7 +69,15 @@ async def _not_found(request: Request, error: HTTPException) -> Response:
         # The endpoint said so itself.
         return JSONResponse({"detail": error.detail}, 404, headers=error.headers)
     path = printable(request.url.path)
-    return JSONResponse({"detail": f"Path {path} does not exist."}, 404, headers=_NOTHING)
+    said = "does not exist."
+    if _is_websocket(request):
+        said = "is a websocket: connect to it by a url that begins with ws:// or wss://."
+    return JSONResponse({"detail": f"Path {path} {said}"}, 404, headers=_NOTHING)
+
+
+def _is_websocket(request: Request) -> bool:
+    scope = {**request.scope, "type": "websocket"}
+    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 
 async def _app_exception(connection: HTTPConnection, error: AppException) -> Response | None:
@@ -100,7 +111,13 @@ async def _cancelled(
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
-    return JSONResponse({"detail": safe(error.errors())}, 422, headers=_NOTHING)
+    detail = safe(error.errors())
+    if isinstance(error.body, bytes):
+        # It was not read as JSON, which the client does not see by what is wrong with it.
+        for each in detail:
+            if each["loc"][0] == "body":
+                each["msg"] += f"; {_UNREAD}"
+    return JSONResponse({"detail": detail}, 422, headers=_NOTHING)
 
 
 async def _unexpected(connection: HTTPConnection, error: Exception) -> Response | None:

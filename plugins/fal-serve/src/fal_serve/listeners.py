@@ -6,15 +6,31 @@ from __future__ import annotations
 
 import socket
 
+from fal_core_worker import services
 
-def bind(host: str, port: int, what: str = "service") -> socket.socket:
+
+class CannotListen(services.StartupError, OSError):
+    """
+    A port is taken, or not for this user.
+    """
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def bind(
+    host: str,
+    port: int,
+    what: str = "service",
+    remedy: str = "Give it another port, as by 'fal-core run --port'.",
+) -> socket.socket:
     """
     Return a socket that has an address, and does not listen yet.
 
     Who connects too early is refused: an open port says that the service is ready.
 
     Raises:
-        OSError: The port is taken.
+        CannotListen: The port cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
@@ -23,8 +39,9 @@ def bind(host: str, port: int, what: str = "service") -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise OSError(
-            error.errno, f"The {what} cannot listen on {host}:{port}: {error.strerror}."
+        raise CannotListen(
+            error.errno,
+            f"The {what} cannot listen on {host}:{port}: {error.strerror}. {remedy}",
         ) from error
     return listener
 

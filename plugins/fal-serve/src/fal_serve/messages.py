@@ -13,7 +13,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import Batched
 from fal_serve.codecs import MessageError, decode, dump, encode
-from fal_serve.refusals import Refused, invalid
+from fal_serve.refusals import UNREADABLE, Refused, invalid
 from fal_serve.sessions import Conversation
 from fal_serve.signatures import batch_parameter
 
@@ -45,12 +45,14 @@ def converse(
 def _read_msgpack(data: bytes | str) -> Any:
     if isinstance(data, str):
         raise Refused(
-            "INVALID_MESSAGE", "A text frame came; messages are msgpack, in binary frames."
+            "INVALID_MESSAGE",
+            "A text frame came; messages are msgpack, in binary frames.",
+            UNREADABLE,
         )
     try:
         return decode(data)
     except MessageError as error:
-        raise Refused("INVALID_MESSAGE", str(error)) from error
+        raise Refused("INVALID_MESSAGE", str(error), UNREADABLE) from error
 
 
 def _writer(own: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
@@ -65,7 +67,8 @@ def _reader(own: Callable[[bytes], Any]) -> Decoder:
         except ValidationError as error:
             raise invalid(error) from error
         except ValueError as error:
-            raise Refused("INVALID_MESSAGE", f"The message cannot be read: {error}") from error
+            reason = f"The message cannot be read: {error}"
+            raise Refused("INVALID_MESSAGE", reason, UNREADABLE) from error
 
     return read
 

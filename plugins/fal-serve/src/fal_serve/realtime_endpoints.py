@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, get_args, get_origin
 
 from fal_core_worker.routes import RouteSignature
-from fal_serve.endpoints import declaration_error, set_route
+from fal_serve.endpoints import check_called, declaration_error, set_route
 from fal_serve.signatures import batch_parameter
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def realtime(
     Raises:
         ValueError: The declaration is wrong.
     """
+    check_called("realtime", path)
     frame = sys._getframe(1)
 
     def mark(handler: HandlerT) -> HandlerT:

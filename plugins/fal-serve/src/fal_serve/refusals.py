@@ -1,13 +1,15 @@
 """
 Refusals: what the client of a realtime session is told when it ends with an error.
 
-    INVALID_MESSAGE     a frame is no message
-    VALIDATION_ERROR    a message is not what the handler takes; the reason names the field
-    TIMEOUT             there was no input for too long
-    INTERNAL_ERROR      the handler failed; the log says how
+    INVALID_MESSAGE     1007    a frame is no message
+    VALIDATION_ERROR    1008    a message is not what the handler takes; the reason names
+                                the field
+    TIMEOUT             1000    there was no input for too long
+    INTERNAL_ERROR      1011    the handler failed; the log says how
 
 What a handler raises to tell the client of goes by the name of its status, as in
-``NOT_FOUND``.
+``NOT_FOUND``. The number is the code that the connection is closed with: 1008 where
+the client is to do something else, and 1011 where it is not at fault.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from fal_serve.exceptions import (
 )
 from fal_serve.logs import log_error
 
+#: Codes that a connection is closed with.
+ENDED, UNREADABLE, WRONG, FAILED = 1000, 1007, 1008, 1011
+
 #: How many wrong fields a reason names, and how long it may be.
 _FIELDS = 8
 _LENGTH = 2000
@@ -33,11 +38,15 @@ _LENGTH = 2000
 class Refused(Exception):
     """
     The client is told an *error*, with its *reason*, and the session ends.
+
+    Arguments:
+        code: What the connection is closed with.
     """
 
-    def __init__(self, error: str, reason: str) -> None:
-        super().__init__(error, reason)
+    def __init__(self, error: str, reason: str, code: int) -> None:
+        super().__init__(error, reason, code)
         self.error = error
+        self.code = code
         self.reason = reason if len(reason) <= _LENGTH else f"{reason[:_LENGTH]}…"
 
 
@@ -52,7 +61,7 @@ def invalid(error: ValidationError) -> Refused:
         said.append(f"{place}: {each['msg']}" if place else each["msg"])
     if len(wrong) > _FIELDS:
         said.append(f"and {len(wrong) - _FIELDS} more")
-    return Refused("VALIDATION_ERROR", "; ".join(said))
+    return Refused("VALIDATION_ERROR", "; ".join(said), WRONG)
 
 
 def refusal_of(error: BaseException) -> Refused | None:
@@ -60,22 +69,23 @@ def refusal_of(error: BaseException) -> Refused | None:
     Return what the client may know of *error*; None where that is nothing.
     """
     if isinstance(error, FieldException):
-        return Refused("VALIDATION_ERROR", str(error))
+        return Refused("VALIDATION_ERROR", str(error), WRONG)
     if isinstance(error, AppException):
-        return Refused(_name(error.status_code), str(error.message))
+        return _refused(error.status_code, str(error.message))
     if isinstance(error, HTTPException):
-        return Refused(_name(error.status_code), str(error.detail))
+        return _refused(error.status_code, str(error.detail))
     if isinstance(error, RequestCancelledException):
-        return Refused("CANCELLED", error.message)
+        return Refused("CANCELLED", error.message, ENDED)
     gpu = find_gpu_error(error)
     if gpu is None:
         return None
     log_error(error, "The GPU failed.")
-    return Refused(_name(gpu.status_code), gpu.message)
+    return _refused(gpu.status_code, gpu.message)
 
 
-def _name(status: int) -> str:
+def _refused(status: int, reason: str) -> Refused:
     try:
-        return HTTPStatus(status).name
+        name = HTTPStatus(status).name
     except ValueError:
-        return f"STATUS_{status}"
+        name = f"STATUS_{status}"
+    return Refused(name, reason, WRONG if status < 500 else FAILED)

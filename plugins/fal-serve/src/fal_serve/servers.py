@@ -237,7 +237,12 @@ class Service:
             # A host that leads requests here from another machine says so.
             address = getattr(nested.runner, "address", None) or settings.host
             listener = stack.enter_context(bind(address, self._port))
-            probed = bind(address, self._metrics_port, "port of its metrics")
+            probed = bind(
+                address,
+                self._metrics_port,
+                "port of its metrics",
+                "Declare another metrics_port.",
+            )
             stack.enter_context(ProbeServer(probed, metrics, self._phase))
             if signals:
                 stack.enter_context(draining(self.drain))

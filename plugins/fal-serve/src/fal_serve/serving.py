@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fal_core_worker import services
 from fal_serve.annotations import restore, textual_annotations
 from fal_serve.settings import METRICS_PORT, PORT, Settings
+from fal_serve.stacks import of_user
 
 if TYPE_CHECKING:
     from fal_serve.servables import BaseServable
@@ -84,4 +85,8 @@ class ServableServer(services.Server):
             if exposed_metrics_port is None
             else exposed_metrics_port,
         )
-        services.run(service.run(), new_loop(), service.drain)
+        try:
+            services.run(service.run(), new_loop(), service.drain)
+        except Exception as error:
+            # How a service is run tells nobody what is wrong with its setup.
+            raise error.with_traceback(of_user(error.__traceback__))  # noqa: B904

@@ -29,7 +29,7 @@ from fal_serve.channels import Channel, ClientGone, Idle
 from fal_serve.iterations import iterate
 from fal_serve.logs import log_error
 from fal_serve.pipelines import Buffered, Together
-from fal_serve.refusals import Refused, refusal_of
+from fal_serve.refusals import ENDED, FAILED, Refused, refusal_of
 from fal_serve.threads import run_on_thread
 
 
@@ -85,7 +85,9 @@ class Session:
             await channel.close()
         except Idle:
             seconds = self._signature.session_timeout
-            await channel.close("TIMEOUT", f"There was no input for {seconds:g} s.")
+            await channel.refuse(
+                Refused("TIMEOUT", f"There was no input for {seconds:g} s.", ENDED)
+            )
         except asyncio.CancelledError as error:
             if channel.absorb():
                 await channel.close()
@@ -103,8 +105,8 @@ class Session:
         refusal = error if isinstance(error, Refused) else refusal_of(error)
         if refusal is None:
             log_error(error, "The realtime handler failed.")
-            refusal = Refused("INTERNAL_ERROR", "Internal Server Error")
-        await self._channel.close(refusal.error, refusal.reason)
+            refusal = Refused("INTERNAL_ERROR", "Internal Server Error", FAILED)
+        await self._channel.refuse(refusal)
 
     async def _converse(self) -> None:
         signature, mode = self._signature, self._signature.realtime_mode

@@ -10,9 +10,9 @@ import sysconfig
 import threading
 import traceback
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, TracebackType
 
-_OURS = ("fal_serve", "fal_core_worker")
+_OURS = ("fal_serve", "fal_core_worker", "uvloop")
 _INSTALLED = tuple(
     sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
@@ -33,6 +33,16 @@ def is_users(frame: FrameType) -> bool:
     if name.startswith(("<", *_INSTALLED)) or "site-packages" in name:
         return False
     return package_of(frame) not in _OURS
+
+
+def of_user(trace: TracebackType | None) -> TracebackType | None:
+    """
+    Return *trace* from the user's first frame on; all of it where there is none.
+    """
+    found = trace
+    while found is not None and not is_users(found.tb_frame):
+        found = found.tb_next
+    return found or trace
 
 
 def frames_of(ident: int) -> list[FrameType]:

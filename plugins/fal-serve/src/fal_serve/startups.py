@@ -21,7 +21,7 @@ T = TypeVar("T")
 _AGAIN = 1.0
 
 
-class SetupTimeout(TimeoutError):
+class SetupTimeout(services.StartupError, TimeoutError):
     """
     The setup of a service has not ended in time.
 
