@@ -195,7 +195,7 @@ def _locate(error: FalCoreError) -> str:
     return f"{_place_of(error, checking) or _place_of(error, core)}{error}"
 
 
-def _place_of(error: OptionError, checking: frozenset[str]) -> str:
+def _place_of(error: FalCoreError, checking: frozenset[str]) -> str:
     """
     Return the last place before code of the packages *checking*; empty if there is none.
     """
