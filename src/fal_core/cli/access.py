@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from typing import Any
 
@@ -25,21 +26,25 @@ class ServiceLog:
 
     def __init__(self) -> None:
         self._kept: list[Log] | None = []
+        # Lines come on another thread than that which releases.
+        self._lock = threading.Lock()
 
     def __call__(self, log: Log) -> None:
         """
         Show a line, or keep it.
         """
-        if self._kept is not None and _tells_where(log):
-            self._kept.append(log)
-        else:
-            show_line(log)
+        with self._lock:
+            if self._kept is not None and _tells_where(log):
+                self._kept.append(log)
+                return
+        show_line(log)
 
     def release(self) -> None:
         """
         Show what was kept, and keep nothing more.
         """
-        kept, self._kept = self._kept, None
+        with self._lock:
+            kept, self._kept = self._kept, None
         for log in kept or ():
             show_line(log)
 
