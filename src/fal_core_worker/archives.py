@@ -50,13 +50,11 @@ def unpack(digest: str, archive: bytes | memoryview) -> str:
     or else beside other temporary files. Where nothing can be written, they stay
     in memory.
     """
-    found = find(digest)
-    if found is not None:
-        return found
     for find_root in (cache_root, _temporary_root):
         try:
             path = os.path.join(find_root(), "sources", digest)
-            _extract(archive, path)
+            if not os.path.isdir(path):
+                _extract(archive, path)
             return path
         except OSError:
             pass

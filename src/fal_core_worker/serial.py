@@ -55,6 +55,8 @@ class SerialRunner(Runner):
         self._slot = -1
         self._began = 0.0
         self._task: Any = None
+        # The task that was told to end: once, so that it can clean up.
+        self._ending: Any = None
         self._end = 0
         self._done: list[tuple[int, Any]] = []
         self._first = 0
@@ -186,7 +188,9 @@ class SerialRunner(Runner):
             return
         if self._task is not None:
             loop, task = self._task
-            loop.call_soon_threadsafe(task.cancel)
+            if task is not self._ending:
+                self._ending = task
+                loop.call_soon_threadsafe(task.cancel)
         else:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -272,7 +276,8 @@ class SerialRunner(Runner):
         loop = self._async_loop
         task = loop.create_task(coroutine)
         self._task = (loop, task)
-        if self._cancelled == self.channel:
+        if self._cancelled == self.channel and task is not self._ending:
+            self._ending = task
             task.cancel()
         try:
             return loop.run_until_complete(task)
@@ -281,7 +286,7 @@ class SerialRunner(Runner):
                 raise CallCancelled from None
             raise
         finally:
-            self._task = None
+            self._task = self._ending = None
 
     # -- services ----------------------------------------------------------------
 
