@@ -224,6 +224,19 @@ class Worker:
         Let go of a worker that belongs to the process this one was forked from.
         """
         self.gone = self.stopped = True
+        self._let_go()
+
+    def forget(self) -> None:
+        """
+        Close what is open for a worker that has ended, unless its end was noticed.
+        """
+        with self._state:
+            if self.gone:
+                return
+            self.gone = self.stopped = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._followed:
             self._followed = False
             get_reader().unfollow(self)
@@ -280,6 +293,8 @@ class Worker:
         if not self._reading.acquire(timeout=0.01):
             return True
         try:
+            if self.gone:
+                return False
             idle = not (self.executions and self._followed)
             if idle and not self._is_readable():
                 # A call was driven meanwhile, which has read what there was.
@@ -290,7 +305,11 @@ class Worker:
 
     def _is_readable(self) -> bool:
         poll = select.poll()
-        poll.register(self._stream.reader, select.POLLIN)
+        try:
+            poll.register(self._stream.reader, select.POLLIN)
+        except ValueError:
+            # It was closed just now; to read it finds that out.
+            return True
         return bool(poll.poll(0))
 
     def drive(self, execution: WorkerExecution, timeout: float | None) -> None:

@@ -304,10 +304,11 @@ class Stream:
         """
         Close both descriptors and the arenas; it may be called again.
         """
-        for descriptor in {self.reader, self.writer}:
+        descriptors = {self.reader, self.writer}
+        self.reader = self.writer = -1
+        for descriptor in descriptors:
             if descriptor >= 0:
                 os.close(descriptor)
-        self.reader = self.writer = -1
         for arena in (self.inbound, self.outbound):
             if arena is not None:
                 arena.close()

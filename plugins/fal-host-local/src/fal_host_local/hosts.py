@@ -347,7 +347,7 @@ def _await_end(worker: Worker, keeper: Keeper, number: int) -> None:
             worker.kill()
             keeper.wait(number, _PATIENCE)
         # Nobody reads its stream any more, and would notice that it has ended.
-        worker.abandon()
+        worker.forget()
 
 
 def _make_arenas() -> tuple[Arenas, list[int]]:

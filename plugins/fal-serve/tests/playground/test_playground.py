@@ -280,7 +280,7 @@ def test_a_message_that_is_refused_says_why(page, field):
     tab.get_by_role("button", name="Send").click()
 
     expect(tab.locator("li.refused")).to_contain_text("VALIDATION_ERROR")
-    expect(tab.locator(".answer .badge")).to_have_text("Disconnected")
+    expect(tab.locator(".answer .badge")).to_contain_text("Closed with 1008")
 
 
 def test_a_plain_websocket_is_spoken_to_in_text(page, field):
