@@ -26,6 +26,10 @@ _SOURCE = (
 )
 
 
+#: How many ends are remembered; more than one may ask for an end.
+_EXITS = 1024
+
+
 class Keeper:
     """
     The keeper process of this process.
@@ -115,7 +119,7 @@ class Keeper:
                     return None
             finally:
                 self._reading.release()
-        return self._exits.pop(number)
+        return self._exits[number]
 
     def close(self) -> None:
         """
@@ -160,6 +164,8 @@ class Keeper:
         for what, number, value in ANSWER.iter_unpack(data[:whole]):
             if what == EXITED:
                 self._exits[number] = value
+                if len(self._exits) > _EXITS:
+                    del self._exits[next(iter(self._exits))]
         return True
 
 
