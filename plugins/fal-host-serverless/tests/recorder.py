@@ -232,6 +232,8 @@ class RestRecorder:
             url = f"http://{self.address}/stored/{name}"
             return 200, {"file_url": url, "upload_url": url}
         if words[0] == "stored":
+            if method == "GET":
+                return (200, {}) if words[1] in self.stored else (404, {"detail": "not there"})
             self.stored[words[1]] = body
             return 200, {}
         if words[0] == "applications":

@@ -4,8 +4,11 @@ Deployments: what is uploaded and asked, and what is told of it.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import pickle
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from fal_core.errors import FalServerlessError, OptionError
-from fal_host_serverless import SyncServerlessClient
+from fal_host_serverless import SyncServerlessClient, distributions, trees
 from fal_host_serverless import deploy as deploying
 from fal_host_serverless.files import LocalFile, Selection
 from fal_host_serverless.rest import RestClient
@@ -279,8 +282,6 @@ def test_hash_is_of_content_and_mode(tmp_path: Path):
     path.chmod(0o755)
     second = LocalFile.read(path, "file")
     assert first.hash != second.hash
-    import hashlib
-
     assert first.hash == hashlib.sha256(b"content" + str(first.mode).encode()).hexdigest()
 
 
@@ -320,12 +321,12 @@ def test_wrong_files_are_told(
         Selection(paths=paths, ignored=ignored, folder=folder).collect()
 
 
-def test_local_requirement_is_uploaded(
-    asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path
-):
+@pytest.fixture
+def own(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
-    A project of this machine is built and uploaded once, and installed from where it lies.
+    A project that applications require, in a folder of its own.
     """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(project / "cache"))
     local = project / "own"
     (local / "src" / "own").mkdir(parents=True)
     (local / "src" / "own" / "__init__.py").write_text("")
@@ -333,6 +334,15 @@ def test_local_requirement_is_uploaded(
         '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
         '[project]\nname = "own"\nversion = "1"\n'
     )
+    return local
+
+
+def test_local_requirement_is_uploaded(
+    asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path, own: Path
+):
+    """
+    A project of this machine is built and uploaded once, and installed from where it lies.
+    """
     (project / "needs.txt").write_text("cowsay==6.1  # a comment\n\n")
     (project / "plain.py").write_text(
         "from fal_core import function\n"
@@ -350,6 +360,65 @@ def test_local_requirement_is_uploaded(
     registered = MessageToDict(recorder.last("RegisterApplication").environments[0])
     assert registered["configuration"] == configuration["configuration"]
     assert rest.asked.count(("PUT", f"/stored/{archive}")) == 1
+    assert (
+        rest.headers[0]["X-Fal-Core-Digest"] == hashlib.sha256(rest.stored[archive]).hexdigest()
+    )
+    rest.asked.clear()
+    asking.deploy("plain.py")
+    assert rest.asked == []
+
+
+def test_packing_is_repeatable(own: Path):
+    """
+    The same content makes the same archive, whenever it is packed; only what changed in
+    a project has it packed again.
+    """
+    first = distributions.pack(own)
+    content = first.archive.read_bytes()
+    looks = trees.fingerprint(own)
+    (own / "own.egg-info").mkdir()
+    (own / "src/own/__pycache__").mkdir()
+    assert trees.fingerprint(own) == looks
+    for path in own.rglob("*.py"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    assert trees.fingerprint(own) != looks
+    second = distributions.pack(own)
+    assert second.archive.read_bytes() == content
+    assert second.fingerprint != first.fingerprint
+    (own / "src/own/__init__.py").write_text("1")
+    third = distributions.pack(own)
+    assert third.digest != first.digest
+    assert [*third.folder.glob("*.tar.gz")] == [third.archive]
+
+
+def test_commit_and_tag_change_how_a_project_looks(own: Path):
+    """
+    Versions are made of commits and tags, so that these count as files of a project do.
+    """
+
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+        subprocess.run(["git", *identity, *arguments], cwd=own.parent, check=True)
+        return trees.fingerprint(own)
+
+    looks = [
+        trees.fingerprint(own),
+        git("init", "-q"),
+        git("commit", "-q", "--allow-empty", "-m", "first"),
+        git("commit", "-q", "--allow-empty", "-m", "second"),
+        git("tag", "v1"),
+    ]
+    assert len({*looks}) == len(looks)
+
+
+def test_project_that_cannot_be_kept_is_packed_for_this_process(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Where no cache can be written, there is a place for as long as the process.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", "/proc/nowhere")
+    assert distributions.pack(own).archive.is_file()
 
 
 # -- the command line ----------------------------------------------------------------

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import Call
-from fal_core.events import Log, LogSink
+from fal_core.events import LogSink
 from fal_core.options import HostOptions
-from fal_host_serverless import local_requirements, uploads
+from fal_host_serverless import distributions, local_requirements, uploads
 from fal_host_serverless.files import LocalFile, Selection, base_folder, inside
 from fal_host_serverless.requests import SentFile
 from fal_host_serverless.rest import RestClient
@@ -62,13 +62,9 @@ def prepare(host: FalServerlessHost, call: Call, log: LogSink) -> Preparation:
         sent = uploads.send_files(rest, found)
         if not local:
             return Preparation(files=tuple(sent), folder=app_folder(base, options))
-
-        def send(archive: Path) -> str:
-            size = archive.stat().st_size
-            log(Log(f"Uploading {archive.name}, {size} bytes", "INFO", "BUILDER"))
-            return uploads.send_source(rest, archive)
-
-        replaced = local_requirements.replace_local(written, project, send)
+        replaced = local_requirements.replace_local(
+            written, project, lambda folder: distributions.place(folder, rest, log)
+        )
     return Preparation(
         files=tuple(sent), requirements=replaced, folder=app_folder(base, options)
     )

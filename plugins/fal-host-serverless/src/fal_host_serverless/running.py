@@ -7,9 +7,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fal_core.calls import Call
-from fal_core.events import LogSink
 from fal_core.options import SERVE_PORT
-from fal_host_serverless import envelopes, preparations, requests
+from fal_host_serverless import envelopes, requests
+from fal_host_serverless.preparations import Preparation
 
 if TYPE_CHECKING:
     import isolate_proto
@@ -32,21 +32,17 @@ def with_ports(call: Call) -> Call:
 
 
 def run_request(
-    host: FalServerlessHost, call: Call, log: LogSink, *, lean: bool = False
+    host: FalServerlessHost, call: Call, prepared: Preparation, *, lean: bool = False
 ) -> isolate_proto.HostedRun:
     """
-    Return the request that runs *call*; what travels beside it is uploaded.
+    Return the request that runs *call*; what travels beside it is *prepared*.
 
     Arguments:
         lean: Leave out sources that the runner is thought to have.
-
-    Raises:
-        FalServerlessError: Something cannot be uploaded.
     """
     import isolate_proto
 
     options = call.host_options
-    prepared = preparations.prepare(host, call, log)
     message = isolate_proto.HostedRun(
         environments=[
             requests.environment(call.environment, requirements=prepared.requirements)
