@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from google.protobuf.json_format import MessageToDict
 from fal_core.errors import FalServerlessError, OptionError
 from fal_host_serverless import SyncServerlessClient, distributions, trees
 from fal_host_serverless import deploy as deploying
-from fal_host_serverless.files import LocalFile, Selection
+from fal_host_serverless.files import USUALLY_IGNORED, LocalFile, Selection
 from fal_host_serverless.rest import RestClient
 from fal_host_serverless.uploads import PART_SIZE, send_files
 
@@ -63,8 +64,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """
     A project of two applications, as the working directory.
     """
-    import sys
-
     (tmp_path / "searching.py").write_text(APPLICATION)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "words.txt").write_text("one two")
@@ -297,6 +296,51 @@ def test_ignored_files_stay(tmp_path: Path):
         paths=(".", "deep/c.py"), ignored=(r"\.tmp$", "^deep/skip/"), folder=tmp_path
     )
     assert [file.relative_path for file in selection.collect()] == ["a.py", "deep/c.py"]
+
+
+@pytest.mark.parametrize(
+    ("written", "more"),
+    [
+        ("", []),
+        (", app_files_ignore=[r'\\.txt$']", [".git/config", "__pycache__/a.pyc"]),
+        (", app_files_ignore=[]", [".git/config", "__pycache__/a.pyc", "words.txt"]),
+    ],
+)
+@pytest.mark.parametrize("declared", ["@function({})\ndef it():\n", "class It(App, {}):\n"])
+def test_repositories_stay(
+    declared: str,
+    written: str,
+    more: list[str],
+    project: Path,
+    asking: SyncServerlessClient,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """
+    Applications and functions that say nothing leave repositories, and what Python
+    compiles, where they are; what they write is in place of that.
+    """
+    monkeypatch.delitem(sys.modules, "holding", raising=False)
+    folder = project / "data"
+    for name in (".git/config", "__pycache__/a.pyc"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text("secret")
+    (project / "holding.py").write_text(
+        "from fal_core import function\nfrom fal_serve import App\n"
+        + declared.format(f"app_files=['data']{written}")
+        + "    pass\n"
+    )
+    found = [file.relative_path for file in deploying.prepare(asking, "holding.py").files]
+    expected = more or ["words.txt"]
+    assert found == [f"data/{name}" for name in expected]
+
+
+def test_application_says_what_stays():
+    """
+    What stays where nothing is said is what the class of applications shows.
+    """
+    from fal_serve import App
+
+    assert App.app_files_ignore == [*USUALLY_IGNORED]
 
 
 @pytest.mark.parametrize(

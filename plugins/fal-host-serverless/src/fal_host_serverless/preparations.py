@@ -15,7 +15,13 @@ from fal_core.calls import Call
 from fal_core.events import LogSink
 from fal_core.options import HostOptions
 from fal_host_serverless import distributions, local_requirements, uploads
-from fal_host_serverless.files import LocalFile, Selection, base_folder, inside
+from fal_host_serverless.files import (
+    USUALLY_IGNORED,
+    LocalFile,
+    Selection,
+    base_folder,
+    inside,
+)
 from fal_host_serverless.requests import SentFile
 from fal_host_serverless.rest import RestClient
 
@@ -94,7 +100,8 @@ def selection(host: FalServerlessHost, call: Call) -> Selection:
             folder=inside(base, image.get("docker_context_dir")),
         )
     folder = inside(base, options.app_files_context_dir)
-    ignored = tuple(options.app_files_ignore or ())
+    written = options.app_files_ignore
+    ignored = USUALLY_IGNORED if written is None else tuple(written)
     if host.local_file_path and options.app_files:
         # The function's own file travels sealed.
         own = os.path.relpath(Path(host.local_file_path).resolve(), folder)
