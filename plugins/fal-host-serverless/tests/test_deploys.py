@@ -164,6 +164,36 @@ def test_applications_of_a_project_are_deployed(
         asking.deploy("other")
 
 
+def test_project_is_read_as_the_sdk_reads_it(
+    asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path, own: Path
+):
+    """
+    Folders are relative to that of pyproject.toml, wherever the file of the application
+    is; a health check is a table, and the scaling has one word.
+    """
+    (project / "inner").mkdir()
+    (project / "inner/plain.py").write_text(
+        "from fal_core import function\n"
+        "@function(exposed_port=8765)\ndef answer() -> int:\n    return 1\n"
+    )
+    (project / "pyproject.toml").write_text(
+        "[tool.fal.apps.plain]\n"
+        'ref = "inner/plain.py::answer"\n'
+        'requirements = ["./own"]\n'
+        'app_files = ["words.txt"]\n'
+        'app_files_context_dir = "data"\n'
+        "app_scale_settings = true\n"
+        'health_check = { path = "/up", timeout_seconds = 3, method = "post" }\n'
+    )
+    asking.deploy("plain")
+    request = recorder.last("RegisterApplication")
+    assert [file.relative_path for file in request.files] == ["words.txt"]
+    assert request.scale
+    check = MessageToDict(request.health_check_config)
+    assert check == {"path": "/up", "timeoutSeconds": 3, "method": "POST"}
+    assert [*rest.stored] == ["own-1.tar.gz"]
+
+
 @pytest.mark.parametrize(
     ("ref", "words"),
     [
@@ -191,6 +221,13 @@ def test_application_that_is_not_there_is_told(
         ('deployment_strategy = "canary"', "deployment_strategy.*'canary'"),
         ('no_scale = "no"', "no_scale.*True, False"),
         ("keep_alves = 3", "keep_alves"),
+        ("no_scale = true\nreset_scale = true", "'reset_scale' and 'no_scale'. Write one"),
+        ("health_check = true", r"one\.health_check"),
+        ("health_check = {}", "no path"),
+        ('health_check = { path = "/", often = 1 }', "'often', which is nothing of a health"),
+        ("health_check = { path = 1 }", r"one\.health_check\.path"),
+        ('health_check = { path = "/", method = "PUT" }', r"check\.method.*'PUT'"),
+        ("team = 1", r"one\.team"),
     ],
 )
 def test_wrong_declaration_of_a_project_is_told(
@@ -509,8 +546,23 @@ def test_dry_run_asks_nothing(
     plan = json.loads(capsys.readouterr().out)
     assert plan["files"] == [{"path": "data/words.txt", "size": 7}]
     assert plan["endpoints"] == ["/", "/find"]
+    assert plan["team"] is None
     assert recorder.asked == []
     assert rest.asked == []
+
+
+def test_team_of_a_project_is_that_of_its_deployment(
+    asking: SyncServerlessClient, recorder: Any, project: Path, capsys: Any
+):
+    """
+    The team that a project names is told, and gives way to that of the client.
+    """
+    (project / "pyproject.toml").write_text(f"{PROJECT}\nteam = 'acme'\n")
+    assert run("deploy", "double", "--dry-run") == 0
+    assert "Team: acme" in capsys.readouterr().out
+    other = SyncServerlessClient(host=recorder.address, team="others")
+    assert deploying.prepare(other, "double").team == "others"
+    assert deploying.prepare(asking, "search").team is None
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ class Deployment:
     strategy: DeploymentStrategy
     reset_scale: bool
     environment_name: str | None
+    team: str | None
     host: FalServerlessHost
     function: IsolatedFunction[..., Any]
     call: Call
@@ -122,6 +123,8 @@ def prepare(
         OptionError: There is no such application, or its declaration is wrong.
     """
     declared = resolve(app_ref)
+    if declared.team and not client.team:
+        client = attrs.evolve(client, team=declared.team)
     options: dict[str, Any] = dict(declared.options)
     if force_env_build:
         options["force"] = True
@@ -139,6 +142,7 @@ def prepare(
         strategy=strategy or declared.strategy or "rolling",
         reset_scale=bool(declared.reset_scale if reset_scale is None else reset_scale),
         environment_name=environment_name,
+        team=client.team,
         host=host,
         function=function,
         call=call,

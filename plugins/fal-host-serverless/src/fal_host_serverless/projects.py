@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -22,6 +22,16 @@ else:
     import tomli as tomllib
 
 _NOT_HERE = ("image", "python_entry_point")
+#: What says that a deployment takes the scaling that is declared; the last says so by no.
+_RESETS = ("app_scale_settings", "reset_scale", "no_scale")
+_HEALTH_CHECK: dict[str, Any] = {
+    "path": str,
+    "start_period_seconds": int,
+    "timeout_seconds": int,
+    "failure_threshold": int,
+    "call_regularly": bool,
+    "method": Literal["GET", "POST"],
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -32,7 +42,10 @@ class Declared:
     Attributes:
         ref: Its file and its name there, as in ``file.py::App``.
 
-        options: Options over those of its own.
+        team: Whom a login acts for.
+
+        options: Options over those of its own. Folders in them are absolute: a project
+            writes them relative to its own.
     """
 
     name: str
@@ -40,6 +53,7 @@ class Declared:
     auth: AuthMode | None = None
     strategy: DeploymentStrategy | None = None
     reset_scale: bool | None = None
+    team: str | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
 
@@ -85,21 +99,65 @@ def read_app(path: Path, name: str) -> Declared:
         raise OptionError(
             f"Application {name!r} in {path} has no 'ref'. Write as in ref = 'app.py::App'."
         )
-    options.pop("team", None)
+    where = f"tool.fal.apps.{name}"
 
     def take(key: str, annotation: Any) -> Any:
-        where = f"tool.fal.apps.{name}.{key}"
-        return structure(options.pop(key, None), annotation | None, where)
+        return structure(options.pop(key, None), annotation | None, f"{where}.{key}")
 
-    reset, kept = take("reset_scale", bool), take("no_scale", bool)
+    resets = {key: take(key, bool) for key in _RESETS}
+    check = take("health_check", dict[str, Any])
+    if check is not None:
+        options["health_check_config"] = _read_health_check(check, f"{where}.health_check")
+    _place_folders(options, path.parent, where)
     return Declared(
         name=take("name", str) or name,
         ref=str(path.parent / ref),
         auth=take("auth", AuthMode),
         strategy=take("deployment_strategy", DeploymentStrategy),
-        reset_scale=reset if kept is None else not kept,
+        reset_scale=_one_of(resets, where),
+        team=take("team", str),
         options=options,
     )
+
+
+def _one_of(resets: Mapping[str, bool | None], where: str) -> bool | None:
+    written = {key: value for key, value in resets.items() if value is not None}
+    if len(written) > 1:
+        raise OptionError(f"{where} has {' and '.join(map(repr, written))}. Write one.")
+    return next((value != (key == "no_scale") for key, value in written.items()), None)
+
+
+def _read_health_check(written: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """
+    Return the option ``health_check_config``, as the table ``health_check`` writes it.
+    """
+    for key in written:
+        if key not in _HEALTH_CHECK:
+            raise OptionError(
+                f"{where} has {key!r}, which is nothing of a health check. It has: "
+                f"{', '.join(_HEALTH_CHECK)}."
+            )
+    if "path" not in written:
+        raise OptionError(f'{where} has no path. Write as in {{ path = "/health" }}.')
+    method = written.get("method")
+    spelt = {**written, "method": method.upper()} if isinstance(method, str) else written
+    return {
+        key: structure(value, _HEALTH_CHECK[key], f"{where}.{key}")
+        for key, value in spelt.items()
+    }
+
+
+def _place_folders(options: dict[str, Any], project: Path, where: str) -> None:
+    """
+    Make what paths are relative to absolute, in place: *project* where nothing is said.
+    """
+    for key, of in (
+        ("app_files_context_dir", None),
+        ("requirements_context_dir", "requirements"),
+    ):
+        written = structure(options.get(key), str | None, f"{where}.{key}")
+        if written or of in options:
+            options[key] = str((project / Path(written or ".").expanduser()).resolve())
 
 
 def _apps(path: Path) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
         "strategy": deployment.strategy,
         "reset_scale": deployment.reset_scale,
         "environment_name": deployment.environment_name,
+        "team": deployment.team,
         "kind": deployment.call.environment.kind,
         "endpoints": deployment.endpoints,
         "files": [{"path": path, "size": size} for path, size in files],
@@ -102,6 +103,8 @@ def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
         return
     click.echo(f"Would deploy {deployment.app_name}, {deployment.strategy}.")
     click.echo(f"Auth: {deployment.auth or 'as it is, or private'}")
+    if deployment.team:
+        click.echo(f"Team: {deployment.team}, if it is a login that deploys")
     click.echo(f"Environment: {deployment.call.environment.kind}")
     click.echo(f"Endpoints: {', '.join(deployment.endpoints)}")
     click.echo(f"Files: {len(files)}, {total} bytes")
