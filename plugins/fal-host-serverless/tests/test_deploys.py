@@ -551,6 +551,35 @@ def test_dry_run_asks_nothing(
     assert rest.asked == []
 
 
+def test_dry_run_tells_projects(
+    asking: SyncServerlessClient,
+    recorder: Any,
+    rest: Any,
+    project: Path,
+    own: Path,
+    capsys: Any,
+):
+    """
+    Projects that are required travel too, so that a dry run packs them and tells how
+    large they are.
+    """
+    (project / "needing.py").write_text(
+        "from fal_core import function\n"
+        "@function(requirements=[['./own[fast]'], ['./own', 'cowsay']])\n"
+        "def answer() -> int:\n    return 1\n"
+    )
+    assert run("deploy", "needing.py", "--dry-run") == 0
+    size = distributions.pack(own).size
+    printed = capsys.readouterr().out
+    assert f"Projects: 1, {size} bytes\n  {own}  own-1.tar.gz  {size}" in printed
+    assert run("deploy", "needing.py", "--dry-run", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["projects"] == [{"path": str(own), "archive": "own-1.tar.gz", "size": size}]
+    assert plan["size"] == size
+    assert recorder.asked == []
+    assert rest.asked == []
+
+
 def test_team_of_a_project_is_that_of_its_deployment(
     asking: SyncServerlessClient, recorder: Any, project: Path, capsys: Any
 ):

@@ -23,6 +23,7 @@ from fal_host_serverless import files, preparations, projects, registering, sett
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
+    from fal_host_serverless.distributions import Distribution
     from fal_host_serverless.hosts import DeploymentStrategy, FalServerlessHost
 
 #: Whose applications a client deploys.
@@ -72,6 +73,13 @@ class Deployment:
         Return the files of this machine that travel.
         """
         return preparations.local_files(self.host, self.call)
+
+    @property
+    def sources(self) -> dict[Path, Distribution]:
+        """
+        Return the projects of this machine that travel, packed.
+        """
+        return preparations.local_sources(self.host, self.call)
 
     @property
     def endpoints(self) -> list[str]:

@@ -75,6 +75,13 @@ class Distribution:
         """
         return self.folder / f"{self.digest}.tar.gz"
 
+    @property
+    def size(self) -> int:
+        """
+        The bytes of the archive.
+        """
+        return self.archive.stat().st_size
+
     def place(self, service: str) -> str | None:
         """
         Return where *service* has it for long enough to be installed from there.
@@ -113,8 +120,8 @@ def place(folder: Path, rest: RestClient, log: LogSink) -> str:
         distribution = _packed(folder)
         url = distribution.place(service)
         if url is None or (url not in _answered and not rest.is_there(url)):
-            size = distribution.archive.stat().st_size
-            log(Log(f"Uploading {distribution.name}, {size} bytes", "INFO", "BUILDER"))
+            line = f"Uploading {distribution.name}, {distribution.size} bytes"
+            log(Log(line, "INFO", "BUILDER"))
             now = time.time()
             url = uploads.send_source(
                 rest, distribution.archive, name=distribution.name, digest=distribution.digest

@@ -55,6 +55,23 @@ def has_local(requirements: Any, base: Path) -> bool:
     )
 
 
+def local_projects(requirements: Sequence[Any], base: Path) -> list[Path]:
+    """
+    Return the folders of the projects that *requirements* name, each once.
+
+    Raises:
+        OptionError: A folder is no project.
+    """
+    found: dict[Path, None] = {}
+
+    def note(folder: Path) -> str:
+        found[folder] = None
+        return ""
+
+    replace_local(requirements, base, note)
+    return list(found)
+
+
 def replace_local(requirements: Sequence[Any], base: Path, place: Callable[[Path], str]) -> Any:
     """
     Return *requirements* with what is local replaced by what the service can install.

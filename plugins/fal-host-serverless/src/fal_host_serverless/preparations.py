@@ -15,6 +15,7 @@ from fal_core.calls import Call
 from fal_core.events import LogSink
 from fal_core.options import HostOptions
 from fal_host_serverless import distributions, local_requirements, uploads
+from fal_host_serverless.distributions import Distribution
 from fal_host_serverless.files import (
     USUALLY_IGNORED,
     LocalFile,
@@ -84,6 +85,23 @@ def local_files(host: FalServerlessHost, call: Call) -> list[LocalFile]:
         OptionError: Something is named that is not there.
     """
     return selection(host, call).collect()
+
+
+def local_sources(host: FalServerlessHost, call: Call) -> dict[Path, Distribution]:
+    """
+    Return the projects of this machine that travel, packed; nothing is uploaded.
+
+    Raises:
+        OptionError: A folder that is named is no project.
+
+        EnvironmentBuildError: One cannot be packed.
+    """
+    written = getattr(call.environment, "requirements", None) or ()
+    project = inside(
+        base_folder(host.local_file_path), call.host_options.requirements_context_dir
+    )
+    found = local_requirements.local_projects(written, project)
+    return {folder: distributions.pack(folder) for folder in found}
 
 
 def selection(host: FalServerlessHost, call: Call) -> Selection:

@@ -85,6 +85,9 @@ def deploy(
 
 def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
     files = [(file.relative_path, file.size) for file in deployment.files]
+    sources = [
+        (str(folder), packed.name, packed.size) for folder, packed in deployment.sources.items()
+    ]
     total = sum(size for _, size in files)
     plan = {
         "app_name": deployment.app_name,
@@ -96,7 +99,10 @@ def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
         "kind": deployment.call.environment.kind,
         "endpoints": deployment.endpoints,
         "files": [{"path": path, "size": size} for path, size in files],
-        "size": total,
+        "projects": [
+            {"path": path, "archive": name, "size": size} for path, name, size in sources
+        ],
+        "size": total + sum(size for _, _, size in sources),
     }
     if as_json:
         print_json(plan)
@@ -110,6 +116,10 @@ def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
     click.echo(f"Files: {len(files)}, {total} bytes")
     for path, size in files:
         click.echo(f"  {path}  {size}")
+    if sources:
+        click.echo(f"Projects: {len(sources)}, {sum(size for _, _, size in sources)} bytes")
+    for path, name, size in sources:
+        click.echo(f"  {path}  {name}  {size}")
 
 
 def _tell_result(result: DeploymentResult, *, as_json: bool) -> None:
