@@ -194,6 +194,98 @@ def test_project_is_read_as_the_sdk_reads_it(
     assert [*rest.stored] == ["own-1.tar.gz"]
 
 
+ENTRY = """
+[tool.fal.apps.entry]
+python_entry_point = "stockroom:Shop"
+"""
+
+
+def test_entry_point_is_asked_before_it_is_deployed(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    What an entry point says of itself is what its revision carries, and where it answers.
+    """
+    (project / "pyproject.toml").write_text(ENTRY)
+    result = asking.deploy(environment_name="staging")
+    assert [name for name, _ in recorder.asked] == [
+        "BuildEnvironment",
+        "Run",
+        "RegisterApplication",
+    ]
+    assert recorder.last("Run").application_name == "entry--staging"
+    request = recorder.last("RegisterApplication")
+    assert request.WhichOneof("callable") == "entrypoint"
+    assert request.entrypoint == "stockroom:Shop.run_local"
+    assert MessageToDict(request.metadata) == {"openapi": {"paths": {"/look": {}}}}
+    assert result.urls["sync"] == {"/look": "https://run.fal.test/me/app/look"}
+
+
+@pytest.mark.parametrize(
+    ("returned", "raised", "words"),
+    [
+        ([], False, "returned no dictionary"),
+        ("", True, "no such module"),
+        (Path("x"), False, "is no plain value"),
+    ],
+)
+def test_entry_point_that_is_no_application_is_not_deployed(
+    returned: Any,
+    raised: bool,
+    words: str,
+    asking: SyncServerlessClient,
+    recorder: Any,
+    project: Path,
+):
+    """
+    What cannot say what it serves is not deployed; what it returns is data, or refused.
+    """
+    (project / "pyproject.toml").write_text(ENTRY)
+    recorder.returned, recorder.raised = returned, raised
+    with pytest.raises(FalServerlessError, match=words):
+        asking.deploy("entry")
+    assert recorder.asked[-1][0] == "Run"
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("", "has no 'ref'"),
+        ('python_entry_point = "stockroom"', "'stockroom', which names no application"),
+        ('ref = "a.py"\npython_entry_point = "a:b"', "'ref' and 'python_entry_point'"),
+        ('ref = "a.py"\nimage = { image = "i" }', "'ref' and 'image'"),
+        ("image = { dockerfile = 'Dockerfile' }", "'dockerfile', which only"),
+        ("image = { image = 'i', build_args = {} }", "'build_args', which is nothing of an"),
+        ("image = {}", "has no image"),
+        ("image = { image = 1 }", r"image\.image"),
+        ("image = { image = 'i', registries = { r = {} } }", "a username and a password"),
+        ("image = { image = 'i' }\napp_files = ['a']", "has its own files"),
+    ],
+)
+def test_wrong_entry_point_or_image_is_told(
+    written: str, words: str, asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    An application is a file, an entry point or an image, and nothing else.
+    """
+    (project / "pyproject.toml").write_text(f"[tool.fal.apps.one]\n{written}\n")
+    with pytest.raises(OptionError, match=words):
+        asking.deploy("one")
+    assert recorder.asked == []
+
+
+def test_dry_run_of_an_entry_point_asks_nothing(
+    asking: SyncServerlessClient, recorder: Any, project: Path, capsys: Any
+):
+    """
+    A dry run tells which entry point would be deployed, and does not ask it.
+    """
+    (project / "pyproject.toml").write_text(ENTRY)
+    assert run("deploy", "--dry-run") == 0
+    assert "Entry point: stockroom:Shop" in capsys.readouterr().out
+    assert recorder.asked == []
+
+
 @pytest.mark.parametrize(
     ("ref", "words"),
     [

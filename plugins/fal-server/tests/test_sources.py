@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 pytest.importorskip("fal_host_serverless")
@@ -45,6 +46,45 @@ FILES = {
 
         if __name__ == "__main__":
             print([tell() for _ in range(3)])
+        """,
+}
+
+
+PACKAGE = {
+    "pyproject.toml": """
+        [build-system]
+        requires = ["flit_core>=3.9,<4"]
+        build-backend = "flit_core.buildapi"
+
+        [project]
+        name = "stockroom"
+        version = "1.0"
+        description = "An application of its own."
+
+        [tool.fal.apps.shop]
+        python_entry_point = "stockroom:Shop"
+        requirements = ["."]
+        """,
+    "src/stockroom/__init__.py": """
+        from http.server import BaseHTTPRequestHandler, HTTPServer
+
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"42")
+
+
+        class Shop:
+            @staticmethod
+            def build_metadata():
+                return {"openapi": {"paths": {"/look": {}}}}
+
+            @staticmethod
+            def run_local(exposed_port=8080, exposed_metrics_port=9090):
+                HTTPServer(("127.0.0.1", exposed_port), Handler).serve_forever()
         """,
 }
 
@@ -142,3 +182,20 @@ def test_source_that_is_gone_is_sent_again(run: Any, project: Path) -> None:
         place[0] = place[0].replace("/storage/files/", "/storage/files/no")
     kept.write_text(json.dumps(facts))
     assert run("telling.py")[1] == ["Uploading"]
+
+
+def test_entry_point_is_deployed(run: Any, project: Path, variables: Mapping[str, str]) -> None:
+    """
+    An application that a package of the project names is deployed without being sent.
+    """
+    for name, content in PACKAGE.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(textwrap.dedent(content).lstrip("\n"))
+    printed, lines = run("-m", "fal_core.cli", "deploy")
+    (url,) = re.findall(r"^Sync: (\S+)", printed, re.M)
+    assert url == f"http://{variables['FAL_RUN_HOST']}/owner/shop/look"
+    assert lines == ["Uploading", "Building"]
+    headers = {"Authorization": f"Key {variables['FAL_KEY']}"}
+    answer = httpx.post(url, headers=headers, timeout=30, trust_env=False)
+    assert (answer.status_code, answer.json()) == (200, 42)
+    assert run("-m", "fal_core.cli", "deploy")[1] == []

@@ -19,7 +19,14 @@ from fal_core.errors import FalServerlessError, OptionError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.printing import print_log
-from fal_host_serverless import files, preparations, projects, registering, settings
+from fal_host_serverless import (
+    entry_points,
+    files,
+    preparations,
+    projects,
+    registering,
+    settings,
+)
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -55,6 +62,8 @@ class Deployment:
 
     Attributes:
         files: What of this machine travels, with its sizes.
+
+        entry_point: What the environment brings in place of the function.
     """
 
     app_name: str
@@ -66,6 +75,7 @@ class Deployment:
     host: FalServerlessHost
     function: IsolatedFunction[..., Any]
     call: Call
+    entry_point: str | None = None
 
     @property
     def files(self) -> list[files.LocalFile]:
@@ -136,16 +146,26 @@ def prepare(
     options: dict[str, Any] = dict(declared.options)
     if force_env_build:
         options["force"] = True
-    place, _, _ = declared.ref.partition("::")
+    place, _, _ = (declared.ref or "").partition("::")
     environment_name = settings.environment_name(environment_name)
     host = client.make_host(
         local_file_path=os.path.abspath(place) if place.endswith(".py") else "",
         environment_name=environment_name,
     )
-    function = load(declared.ref).on(host, **options)
-    call = registering.sealed(host, function, function.options)
+    if declared.ref is None:
+        function, call = entry_points.declare(
+            host,
+            app_name or declared.name,
+            options=options,
+            image=declared.image,
+            entry_point=declared.entry_point,
+        )
+    else:
+        function = load(declared.ref).on(host, **options)
+        call = registering.sealed(host, function, function.options)
     return Deployment(
         app_name=app_name or declared.name or _name_of(function),
+        entry_point=declared.entry_point,
         auth=auth or declared.auth or function.app_auth,
         strategy=strategy or declared.strategy or "rolling",
         reset_scale=bool(declared.reset_scale if reset_scale is None else reset_scale),
@@ -178,13 +198,22 @@ def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentRe
     # Once: what is registered is the environment that was built.
     prepared = preparations.prepare(host, call, log)
     registering.build(host, call, prepared, registration, log)
+    paths = deployment.endpoints
+    if deployment.entry_point is not None:
+        told = entry_points.describe(host, call, prepared, deployment.entry_point, log)
+        paths = [*told.get("openapi", {}).get("paths", ())] or paths
+        registration = attrs.evolve(
+            registration,
+            metadata={**told, **registration.metadata},
+            entry_point=entry_points.served(deployment.entry_point),
+        )
     result = registering.register(host, call, prepared, registration, log)
     if result is None or result.result is None or result.service_urls is None:
         raise FalServerlessError(
             "The service did not confirm the deployment. Its log says more; a name of small "
             "letters, digits and hyphens is always allowed."
         )
-    urls, paths = result.service_urls, deployment.endpoints
+    urls = result.service_urls
     bases = {"playground": urls.playground, "sync": urls.run, "async": urls.queue}
     return DeploymentResult(
         revision=result.result.application_id,

@@ -21,7 +21,13 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_NOT_HERE = ("image", "python_entry_point")
+#: What an image may say beside where it is; ``build_args`` are of one that is built.
+_OF_IMAGES = {
+    "image": str,
+    "registries": dict[str, dict[str, str]],
+    "entrypoint": str | list[str],
+    "cmd": str | list[str],
+}
 #: What says that a deployment takes the scaling that is declared; the last says so by no.
 _RESETS = ("app_scale_settings", "reset_scale", "no_scale")
 _HEALTH_CHECK: dict[str, Any] = {
@@ -40,7 +46,13 @@ class Declared:
     An application of a project.
 
     Attributes:
-        ref: Its file and its name there, as in ``file.py::App``.
+        ref: Its file and its name there, as in ``file.py::App``. None where its
+            environment brings it.
+
+        entry_point: Where it is there, as in ``package.module:App``. None where the
+            image serves by its own command.
+
+        image: What it runs in, where that is a container.
 
         team: Whom a login acts for.
 
@@ -49,7 +61,9 @@ class Declared:
     """
 
     name: str
-    ref: str
+    ref: str | None
+    entry_point: str | None = None
+    image: Mapping[str, Any] | None = None
     auth: AuthMode | None = None
     strategy: DeploymentStrategy | None = None
     reset_scale: bool | None = None
@@ -88,30 +102,43 @@ def read_app(path: Path, name: str) -> Declared:
         known = ", ".join(found) or "none"
         raise OptionError(f"{path} declares no application {name!r}. It declares: {known}.")
     options = dict(found[name])
-    for key in _NOT_HERE:
-        if key in options:
-            raise OptionError(
-                f"Application {name!r} in {path} has {key!r}, which only fal's own SDK "
-                "deploys. Name a file and a class in 'ref', as in 'app.py::App'."
-            )
-    ref = options.pop("ref", None)
-    if not isinstance(ref, str):
-        raise OptionError(
-            f"Application {name!r} in {path} has no 'ref'. Write as in ref = 'app.py::App'."
-        )
     where = f"tool.fal.apps.{name}"
 
     def take(key: str, annotation: Any) -> Any:
         return structure(options.pop(key, None), annotation | None, f"{where}.{key}")
 
+    ref, entry_point = take("ref", str), take("python_entry_point", str)
+    image = take("image", dict[str, Any])
+    if ref is None and entry_point is None and image is None:
+        raise OptionError(
+            f"Application {name!r} in {path} has no 'ref'. Write as in ref = 'app.py::App'."
+        )
+    if ref is not None and (entry_point is not None or image is not None):
+        other = "python_entry_point" if entry_point is not None else "image"
+        raise OptionError(
+            f"{where} has 'ref' and {other!r}. What a file defines is sent, and runs in an "
+            "environment of its own; an image runs itself, or what 'python_entry_point' names."
+        )
+    if entry_point is not None and not all(entry_point.partition(":")):
+        raise OptionError(
+            f"{where}.python_entry_point is {entry_point!r}, which names no application. "
+            "Write as in 'package.module:App'."
+        )
     resets = {key: take(key, bool) for key in _RESETS}
-    check = take("health_check", dict[str, Any])
-    if check is not None:
-        options["health_check_config"] = _read_health_check(check, f"{where}.health_check")
+    health_check = take("health_check", dict[str, Any])
+    if health_check is not None:
+        told = _read_health_check(health_check, f"{where}.health_check")
+        # What is no application of Python is asked as anything else of the web is.
+        alone = image is not None and entry_point is None
+        options["health_check_config"] = {"method": "GET", **told} if alone else told
+    if image is not None and options.get("app_files"):
+        raise OptionError(f"{where} has 'app_files' and 'image'. An image has its own files.")
     _place_folders(options, path.parent, where)
     return Declared(
         name=take("name", str) or name,
-        ref=str(path.parent / ref),
+        ref=None if ref is None else str(path.parent / ref),
+        entry_point=entry_point,
+        image=None if image is None else _read_image(image, f"{where}.image"),
         auth=take("auth", AuthMode),
         strategy=take("deployment_strategy", DeploymentStrategy),
         reset_scale=_one_of(resets, where),
@@ -145,6 +172,33 @@ def _read_health_check(written: Mapping[str, Any], where: str) -> dict[str, Any]
         key: structure(value, _HEALTH_CHECK[key], f"{where}.{key}")
         for key, value in spelt.items()
     }
+
+
+def _read_image(written: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """
+    Return the image that a table names.
+    """
+    if "dockerfile" in written:
+        raise OptionError(
+            f"{where} has 'dockerfile', which only fal's own SDK sends to be built. Build the "
+            "image, put it into a registry, and name it as in { image = 'registry/name:tag' }."
+        )
+    for key in written:
+        if key not in _OF_IMAGES:
+            raise OptionError(
+                f"{where} has {key!r}, which is nothing of an image. It has: "
+                f"{', '.join(_OF_IMAGES)}."
+            )
+    if not written.get("image"):
+        raise OptionError(f"{where} has no image. Write as in {{ image = 'python:3.12' }}.")
+    image: dict[str, Any] = {
+        key: structure(value, _OF_IMAGES[key], f"{where}.{key}")
+        for key, value in written.items()
+    }
+    for key, registry in image.get("registries", {}).items():
+        if not {"username", "password"} <= {*registry}:
+            raise OptionError(f"{where}.registries.{key} needs a username and a password.")
+    return image
 
 
 def _place_folders(options: dict[str, Any], project: Path, where: str) -> None:

@@ -15,6 +15,7 @@ from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.options import Options
 from fal_host_serverless import channels, envelopes, messages, requests, values
+from fal_host_serverless.containers import Container
 from fal_host_serverless.failures import translated
 from fal_host_serverless.preparations import Preparation
 from fal_host_serverless.running import with_ports
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 class Registration:
     """
     What a deployment says beside what is deployed.
+
+    Attributes:
+        entry_point: What the environment brings in place of a function that is sent.
     """
 
     application_name: str | None = None
@@ -39,6 +43,7 @@ class Registration:
     scale: bool = True
     environment_name: str | None = None
     build_environment: bool | None = None
+    entry_point: str | None = None
 
 
 def sealed(host: FalServerlessHost, func: Callable[..., Any], options: Options) -> Call:
@@ -135,6 +140,13 @@ def register_request(
         struct = Struct()
         struct.update(metadata)
         message.metadata.CopyFrom(struct)
+    if isinstance(call.environment, Container) and call.environment.runs_itself:
+        if options.metrics_port is None:
+            message.machine_requirements.ClearField("metrics_port")
+        return message
+    if registration.entry_point is not None:
+        message.entrypoint = registration.entry_point
+        return message
     message.function.method = "cloudpickle"
     message.function.definition = envelopes.seal(
         call,

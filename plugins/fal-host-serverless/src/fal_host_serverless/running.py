@@ -40,12 +40,40 @@ def run_request(
     Arguments:
         lean: Leave out sources that the runner is thought to have.
     """
+    message = _request(host, call, prepared)
+    message.function.method = "cloudpickle"
+    message.function.definition = envelopes.seal(
+        with_ports(call),
+        folder=prepared.folder,
+        current_folder=call.environment.kind == "container",
+        lean=lean,
+    )
+    return message
+
+
+def metadata_request(
+    host: FalServerlessHost, call: Call, prepared: Preparation, entry_point: str
+) -> isolate_proto.HostedRun:
+    """
+    Return the request that asks *entry_point* for its metadata where *call* will run.
+    """
+    message = _request(host, call, prepared, forced=False)
+    message.entrypoint = entry_point
+    message.build_environment = False
+    return message
+
+
+def _request(
+    host: FalServerlessHost, call: Call, prepared: Preparation, *, forced: bool = True
+) -> isolate_proto.HostedRun:
     import isolate_proto
 
     options = call.host_options
     message = isolate_proto.HostedRun(
         environments=[
-            requests.environment(call.environment, requirements=prepared.requirements)
+            requests.environment(
+                call.environment, requirements=prepared.requirements, forced=forced
+            )
         ],
         machine_requirements=requests.machine_requirements(options, call.gateway),
         files=requests.files(prepared.files),
@@ -57,11 +85,4 @@ def run_request(
     )
     if host.environment is not None:
         message.environment_name = host.environment
-    message.function.method = "cloudpickle"
-    message.function.definition = envelopes.seal(
-        with_ports(call),
-        folder=prepared.folder,
-        current_folder=call.environment.kind == "container",
-        lean=lean,
-    )
     return message

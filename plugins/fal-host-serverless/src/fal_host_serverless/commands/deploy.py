@@ -96,6 +96,7 @@ def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
         "reset_scale": deployment.reset_scale,
         "environment_name": deployment.environment_name,
         "team": deployment.team,
+        "entry_point": deployment.entry_point,
         "kind": deployment.call.environment.kind,
         "endpoints": deployment.endpoints,
         "files": [{"path": path, "size": size} for path, size in files],
@@ -112,7 +113,10 @@ def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
     if deployment.team:
         click.echo(f"Team: {deployment.team}, if it is a login that deploys")
     click.echo(f"Environment: {deployment.call.environment.kind}")
-    click.echo(f"Endpoints: {', '.join(deployment.endpoints)}")
+    if deployment.entry_point:
+        click.echo(f"Entry point: {deployment.entry_point}")
+    else:
+        click.echo(f"Endpoints: {', '.join(deployment.endpoints)}")
     click.echo(f"Files: {len(files)}, {total} bytes")
     for path, size in files:
         click.echo(f"  {path}  {size}")
