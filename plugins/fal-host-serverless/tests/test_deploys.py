@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from fal_core.errors import FalServerlessError, OptionError
+from fal_core.events import Log
 from fal_host_serverless import SyncServerlessClient, distributions, trees
 from fal_host_serverless import deploy as deploying
 from fal_host_serverless.files import USUALLY_IGNORED, LocalFile, Selection
@@ -208,11 +210,8 @@ def test_entry_point_is_asked_before_it_is_deployed(
     """
     (project / "pyproject.toml").write_text(ENTRY)
     result = asking.deploy(environment_name="staging")
-    assert [name for name, _ in recorder.asked] == [
-        "BuildEnvironment",
-        "Run",
-        "RegisterApplication",
-    ]
+    asked = [name for name, _ in recorder.asked]
+    assert asked[:3] == ["BuildEnvironment", "Run", "RegisterApplication"]
     assert recorder.last("Run").application_name == "entry--staging"
     request = recorder.last("RegisterApplication")
     assert request.WhichOneof("callable") == "entrypoint"
@@ -562,6 +561,24 @@ def test_packing_is_repeatable(own: Path):
     third = distributions.pack(own)
     assert third.digest != first.digest
     assert [*third.folder.glob("*.tar.gz")] == [third.archive]
+
+
+def test_calls_at_once_wait_for_one_upload(rest: Any, asking: SyncServerlessClient, own: Path):
+    """
+    Of calls that begin together one packs and uploads, and the others take its address.
+    """
+    lines: list[Log] = []
+    with asking.rest() as client, ThreadPoolExecutor(8) as threads:
+        found = threads.map(lambda _: distributions.place(own, client, lines.append), range(8))
+        assert {*found} == {f"http://{rest.address}/stored/own-1.tar.gz"}
+        assert rest.asked.count(("PUT", "/stored/own-1.tar.gz")) == 1
+        assert len(lines) == 1
+        asked = len(rest.asked)
+        distributions.doubt()
+        rest.stored.clear()
+        distributions.place(own, client, lines.append)
+        assert len(lines) == 2
+        assert rest.asked[asked] == ("GET", "/stored/own-1.tar.gz")
 
 
 def test_commit_and_tag_change_how_a_project_looks(own: Path):
