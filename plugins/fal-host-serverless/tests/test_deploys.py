@@ -174,13 +174,13 @@ def test_project_is_read_as_the_sdk_reads_it(
     is; a health check is a table, and the scaling has one word.
     """
     (project / "inner").mkdir()
-    (project / "inner/plain.py").write_text(
+    (project / "inner/placed.py").write_text(
         "from fal_core import function\n"
         "@function(exposed_port=8765)\ndef answer() -> int:\n    return 1\n"
     )
     (project / "pyproject.toml").write_text(
         "[tool.fal.apps.plain]\n"
-        'ref = "inner/plain.py::answer"\n'
+        'ref = "inner/placed.py::answer"\n'
         'requirements = ["./own"]\n'
         'app_files = ["words.txt"]\n'
         'app_files_context_dir = "data"\n'
