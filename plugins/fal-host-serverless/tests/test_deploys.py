@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from fal_core import function
 from fal_core.errors import FalServerlessError, OptionError
 from fal_host_serverless import SyncServerlessClient
 from fal_host_serverless import deploy as deploying
@@ -160,6 +161,86 @@ def test_applications_of_a_project_are_deployed(
         asking.deploy()
     with pytest.raises(OptionError, match="declares no application 'other'"):
         asking.deploy("other")
+
+
+def test_what_is_said_of_a_revision_reaches_the_service(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    A message and annotations stand beside the OpenAPI document, and whether to wait
+    for the rollout is said.
+    """
+    asking.deploy(
+        "searching.py::Search",
+        message="Find more",
+        annotations={"commit": "1f2e3d"},
+        attach_to_deployment=False,
+    )
+    request = recorder.last("RegisterApplication")
+    assert request.HasField("attach_to_deployment")
+    assert not request.attach_to_deployment
+    metadata = MessageToDict(request.metadata)
+    assert metadata["message"] == "Find more"
+    assert metadata["annotations"] == {"commit": "1f2e3d"}
+    assert "/find" in metadata["openapi"]["paths"]
+    asking.deploy("searching.py::Search")
+    request = recorder.last("RegisterApplication")
+    assert not request.HasField("attach_to_deployment")
+    assert set(MessageToDict(request.metadata)) == {"openapi"}
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"message": 3}, "is text, not 3"),
+        ({"message": "x" * 2049}, "2049 characters"),
+        ({"annotations": ["a"]}, "written as in"),
+        ({"annotations": {"a": 1}}, "'a': 1"),
+        ({"annotations": {"": "a"}}, "has a name and a text"),
+        ({"annotations": {"openapi": "a"}}, "the service's own"),
+        ({"annotations": {"k" * 65: "a"}}, "65 characters"),
+        ({"annotations": {str(n): "a" for n in range(33)}}, "33 annotations"),
+        ({"annotations": {"a": "é" * 9000}}, "16384 bytes"),
+        ({"strategy": "recreate", "attach_to_deployment": True}, "Only a rolling"),
+    ],
+)
+def test_what_cannot_be_said_of_a_revision_is_told(
+    said: dict[str, Any], words: str, asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    What the service would not take is an error before it is asked.
+    """
+    with pytest.raises(OptionError, match=words):
+        asking.deploy("searching.py::Search", **said)
+    assert recorder.asked == []
+
+
+def test_served_function_is_registered_with_its_document(
+    asking: SyncServerlessClient, recorder: Any
+):
+    """
+    What is registered without a file has its OpenAPI document too, and what is said
+    beside goes over it.
+    """
+
+    @function(host=asking.make_host(), serve=True)
+    def double(number: int) -> int:
+        return 2 * number
+
+    for func in (double, double.func):
+        double.host.register(func, double.options, deployment_strategy="rolling")
+        metadata = MessageToDict(recorder.last("RegisterApplication").metadata)
+        assert list(metadata["openapi"]["paths"]) == ["/"]
+    double.host.register(
+        double.func,
+        double.options,
+        deployment_strategy="rolling",
+        metadata={"openapi": {"own": True}, "message": "m"},
+        attach_to_deployment=True,
+    )
+    request = recorder.last("RegisterApplication")
+    assert MessageToDict(request.metadata) == {"openapi": {"own": True}, "message": "m"}
+    assert request.attach_to_deployment
 
 
 @pytest.mark.parametrize(
@@ -378,6 +459,17 @@ def test_deploy_command_tells_where_it_is(
     request = recorder.last("RegisterApplication")
     assert request.scale
     assert request.auth_mode == 1
+    said = ("--detach", "--message", "Find more", "--annotation", "by=me=you")
+    assert run("deploy", "searching.py::Search", *said) == 0
+    request = recorder.last("RegisterApplication")
+    assert (request.HasField("attach_to_deployment"), request.attach_to_deployment) == (
+        True,
+        False,
+    )
+    assert MessageToDict(request.metadata)["annotations"] == {"by": "me=you"}
+    assert run("deploy", "searching.py::Search", "--annotation", "by") == 2
+    assert run("deploy", "searching.py::Search", *("--annotation", "a=b") * 2) == 2
+    assert "'a' is written twice" in capsys.readouterr().err
     assert run("deploy", "searching.py::Search", "--json", "--app-name", "mine") == 0
     assert json.loads(capsys.readouterr().out)["app_name"] == "mine"
 

@@ -20,6 +20,7 @@ from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.printing import print_log
 from fal_host_serverless import files, preparations, projects, registering, settings
+from fal_host_serverless.annotations import written
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -54,6 +55,11 @@ class Deployment:
 
     Attributes:
         files: What of this machine travels, with its sizes.
+
+        attach: Wait until a rolling deployment has taken over, or not at all; None
+            leaves it to the service.
+
+        notes: What people say of the revision.
     """
 
     app_name: str
@@ -64,6 +70,8 @@ class Deployment:
     host: FalServerlessHost
     function: IsolatedFunction[..., Any]
     call: Call
+    attach: bool | None = None
+    notes: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def files(self) -> list[files.LocalFile]:
@@ -86,14 +94,8 @@ class Deployment:
         """
         Return what the revision carries beside its code.
         """
-        served: Any = self.function.raw_func
-        if callable(getattr(served, "build_metadata", None)):
-            return dict(served.build_metadata())
-        if self.call.gateway.serve:
-            from fal_serve.servables import make_servable
-
-            return {"openapi": make_servable(served).openapi()}
-        return {}
+        described = registering.describe(self.function, self.function.options)
+        return {**described, **self.notes}
 
     @property
     def source_code(self) -> str | None:
@@ -114,6 +116,9 @@ def prepare(
     reset_scale: bool | None = None,
     force_env_build: bool = False,
     environment_name: str | None = None,
+    attach_to_deployment: bool | None = None,
+    message: str | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> Deployment:
     """
     Return what a deployment would do; the service is not asked.
@@ -121,6 +126,7 @@ def prepare(
     Raises:
         OptionError: There is no such application, or its declaration is wrong.
     """
+    notes = written(message, annotations)
     declared = resolve(app_ref)
     options: dict[str, Any] = dict(declared.options)
     if force_env_build:
@@ -142,6 +148,8 @@ def prepare(
         host=host,
         function=function,
         call=call,
+        attach=attach_to_deployment,
+        notes=notes,
     )
 
 
@@ -162,6 +170,7 @@ def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentRe
         scale=deployment.reset_scale,
         environment_name=deployment.environment_name,
         build_environment=False,
+        attach_to_deployment=deployment.attach,
     )
     # Once: what is registered is the environment that was built.
     prepared = preparations.prepare(host, call, log)
@@ -193,6 +202,9 @@ def deploy(
     reset_scale: bool = False,
     force_env_build: bool = False,
     environment_name: str | None = None,
+    attach_to_deployment: bool | None = None,
+    message: str | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> DeploymentResult:
     """
     Deploy an application.
@@ -213,6 +225,13 @@ def deploy(
 
         environment_name: The environment of the service.
 
+        attach_to_deployment: Return once a rolling deployment has taken over, or at
+            once; None leaves it to the service.
+
+        message: What the revision is about.
+
+        annotations: Texts by names, such as the commit it was made of.
+
     Raises:
         OptionError: There is no such application, or its declaration is wrong.
 
@@ -228,6 +247,9 @@ def deploy(
             reset_scale=reset_scale or None,
             force_env_build=force_env_build,
             environment_name=environment_name,
+            attach_to_deployment=attach_to_deployment,
+            message=message,
+            annotations=annotations,
         )
     )
 

@@ -118,6 +118,7 @@ class FalServerlessHost(Host[..., Any]):
         scale: bool = True,
         environment_name: str | None = None,
         build_environment: bool | None = None,
+        attach_to_deployment: bool | None = None,
         log: Callable[[Any], None] | None = None,
     ) -> RegisterApplicationResult | None:
         """
@@ -126,7 +127,8 @@ class FalServerlessHost(Host[..., Any]):
         Arguments:
             source_code: The text that the service shows for it.
 
-            metadata: What it carries beside, its OpenAPI document for one.
+            metadata: What it carries beside, over the OpenAPI document that it has where
+                it is served.
 
             deployment_strategy: ``recreate`` ends the runners of the revision before;
                 ``rolling`` waits until those of this one can take over.
@@ -135,24 +137,35 @@ class FalServerlessHost(Host[..., Any]):
 
             build_environment: False where it has been built.
 
+            attach_to_deployment: Return once a rolling deployment has taken over, or
+                at once; None leaves it to the service.
+
             log: Takes what the service says meanwhile; it is printed where nothing does.
 
         Raises:
             FalServerlessError: The service does not do it.
+
+            OptionError: What is said of it cannot be.
         """
         from fal_core.printing import print_log
         from fal_host_serverless.preparations import prepare
-        from fal_host_serverless.registering import Registration, register, sealed
+        from fal_host_serverless.registering import (
+            Registration,
+            describe,
+            register,
+            sealed,
+        )
 
         registration = Registration(
             application_name=application_name,
             auth_mode=application_auth_mode,
             source_code=source_code,
-            metadata=metadata or {},
+            metadata={**describe(func, options), **(metadata or {})},
             strategy=deployment_strategy,
             scale=scale,
             environment_name=environment_name or self.environment,
             build_environment=build_environment,
+            attach_to_deployment=attach_to_deployment,
         )
         tell = log or print_log
         call = sealed(self, func, options)

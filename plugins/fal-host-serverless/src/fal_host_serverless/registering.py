@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import AuthMode, Call
-from fal_core.errors import FalServerlessError, InternalFalServerlessError
+from fal_core.errors import FalServerlessError, InternalFalServerlessError, OptionError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.options import Options
+from fal_core.servers import Server
+from fal_core.vocabulary import structure_gateway
 from fal_host_serverless import channels, envelopes, messages, requests, values
 from fal_host_serverless.failures import translated
 from fal_host_serverless.preparations import Preparation
@@ -39,6 +41,35 @@ class Registration:
     scale: bool = True
     environment_name: str | None = None
     build_environment: bool | None = None
+    attach_to_deployment: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.attach_to_deployment is not None and self.strategy != "rolling":
+            raise OptionError(
+                "Only a rolling deployment can be attached to, or detached from. Name the "
+                f"strategy 'rolling' in place of {self.strategy!r}, or leave it to the service."
+            )
+
+
+def describe(func: Callable[..., Any], options: Options) -> dict[str, Any]:
+    """
+    Return what a revision of *func* carries beside its code: its OpenAPI document.
+    """
+    served: Any = func
+    if isinstance(served, IsolatedFunction):
+        served = served.raw_func
+    if isinstance(served, Server):
+        served = served.func
+    if callable(getattr(served, "build_metadata", None)):
+        return dict(served.build_metadata())
+    if not structure_gateway(options).serve:
+        return {}
+    try:
+        from fal_serve.servables import make_servable
+    except ImportError:
+        # Another plugin serves it, and only that one knows its routes.
+        return {}
+    return {"openapi": make_servable(served).openapi()}
 
 
 def sealed(host: FalServerlessHost, func: Callable[..., Any], options: Options) -> Call:
@@ -122,6 +153,7 @@ def register_request(
         environment_name=registration.environment_name,
         private_logs=options.private_logs,
         build_environment=registration.build_environment,
+        attach_to_deployment=registration.attach_to_deployment,
     )
     if registration.application_name:
         message.application_name = requests.full_name(

@@ -22,6 +22,20 @@ if TYPE_CHECKING:
     from fal_host_serverless.deploy import Deployment, DeploymentResult
 
 
+def _read_annotations(
+    _: click.Context, __: click.Parameter, written: tuple[str, ...]
+) -> dict[str, str]:
+    read: dict[str, str] = {}
+    for each in written:
+        name, separator, text = each.partition("=")
+        if not (name and separator):
+            raise click.BadParameter(f"{each!r} is not written as NAME=TEXT.")
+        if name in read:
+            raise click.BadParameter(f"{name!r} is written twice.")
+        read[name] = text
+    return read
+
+
 @click.command()
 @click.argument("app", metavar="[FILE.PY::APP]", required=False)
 @click.option("--app-name", metavar="NAME", help="What the application is called.")
@@ -39,6 +53,21 @@ if TYPE_CHECKING:
     "--reset-scale/--no-reset-scale",
     default=None,
     help="Take the scaling of the declaration, in place of what is set.",
+)
+@click.option(
+    "--attach/--detach",
+    "attach_to_deployment",
+    default=None,
+    help="Whether to wait until a rolling deployment has taken over.",
+)
+@click.option("--message", metavar="TEXT", help="What the revision is about.")
+@click.option(
+    "--annotation",
+    "annotations",
+    metavar="NAME=TEXT",
+    multiple=True,
+    callback=_read_annotations,
+    help="A text that the revision carries under a name; it may be repeated.",
 )
 @click.option("--force-env-build", is_flag=True, help="Build the environment anew.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be deployed.")
