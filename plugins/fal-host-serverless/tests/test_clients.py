@@ -22,6 +22,7 @@ from fal_core.errors import (
 from fal_host_serverless import (
     AsyncServerlessClient,
     FalServerlessHost,
+    KeyPreset,
     KeyScope,
     SyncServerlessClient,
     client,
@@ -117,14 +118,43 @@ def test_keys(asking: SyncServerlessClient, recorder: Any):
     request = recorder.last("CreateUserKey")
     assert (request.policy_preset, request.alias) == ("FULL", "mine")
     assert not request.HasField("scope")
-    asking.keys.create(scope="api")  # type: ignore[arg-type]
+    asking.keys.create(scope="api")
     assert recorder.last("CreateUserKey").policy_preset == "API"
-    with pytest.raises(OptionError, match="'admin' or 'api'"):
-        asking.keys.create(scope="all")  # type: ignore[arg-type]
+    asking.keys.create(preset=KeyPreset.DEPLOY)
+    assert recorder.last("CreateUserKey").policy_preset == "DEPLOY"
+    asking.keys.create(preset="readonly")
+    assert recorder.last("CreateUserKey").policy_preset == "READONLY"
+    asking.keys.create(permissions=["serverless:apps:run", "models:requests:submit"])
+    request = recorder.last("CreateUserKey")
+    assert list(request.policy.permissions) == ["serverless:apps:run", "models:requests:submit"]
+    assert not request.HasField("policy_preset")
     (key,) = asking.keys.list()
     assert (key.key_id, key.scope, key.created_at) == ("k", KeyScope.API, MOMENT)
     asking.keys.revoke("k")
     assert recorder.last("RevokeUserKey").key_id == "k"
+
+
+@pytest.mark.parametrize(
+    ("grant", "words"),
+    [
+        ({"scope": "all"}, "'admin' or 'api'"),
+        ({"preset": "all"}, "'full', 'api', .* or 'agent', not 'all'"),
+        ({"permissions": "models"}, "list of names"),
+        ({"permissions": [""]}, "list of names"),
+        ({"permissions": []}, "could do nothing"),
+        ({}, "one of 'scope', 'preset' and 'permissions'"),
+        ({"scope": "api", "preset": "api"}, "one of 'scope', 'preset' and 'permissions'"),
+    ],
+)
+def test_key_that_cannot_be_is_told(
+    grant: dict[str, Any], words: str, asking: SyncServerlessClient, recorder: Any
+):
+    """
+    A key is of one scope, of one preset, or has permissions.
+    """
+    with pytest.raises(OptionError, match=words):
+        asking.keys.create(**grant)
+    assert recorder.asked == []
 
 
 def test_secrets(asking: SyncServerlessClient, recorder: Any):

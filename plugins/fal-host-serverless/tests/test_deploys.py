@@ -504,6 +504,8 @@ def test_dry_run_asks_nothing(
         ("runners stop r", "finishes its requests"),
         ("runners kill r", "is ended"),
         ("keys create --scope api", "FAL_KEY=k:s3cret"),
+        ("keys create --preset deploy", "FAL_KEY=k:s3cret"),
+        ("keys create --permission a:b,c:d --permission e:f", "FAL_KEY=k:s3cret"),
         ("keys list", "API"),
         ("keys revoke k", "accepted no more"),
         ("secrets set A=b", "Secret A is set."),
@@ -538,6 +540,25 @@ def test_commands_print_json(arguments: str, asking: SyncServerlessClient, capsy
     """
     assert run(*arguments.split(), "--json") == 0
     assert json.loads(capsys.readouterr().out)
+
+
+def test_flags_reach_the_service(asking: SyncServerlessClient, recorder: Any):
+    """
+    What a key may do, and who sees a secret, is what the flags say.
+    """
+    assert run("keys", "create", "--permission", "a:b, c:d", "--permission", "e:f") == 0
+    request = recorder.last("CreateUserKey")
+    assert list(request.policy.permissions) == ["a:b", "c:d", "e:f"]
+    assert run("keys", "create") == 2
+    assert run("keys", "create", "--scope", "api", "--preset", "full") == 2
+    assert run("keys", "create", "--preset", "none") == 1
+    for flag, exposed in (("--not-exposed-by-default", False), ("--exposed-by-default", True)):
+        assert run("secrets", "set", "A=b", flag) == 0
+        request = recorder.last("SetSecret")
+        assert request.HasField("default_exposed")
+        assert request.default_exposed is exposed
+    assert run("secrets", "set", "A=b") == 0
+    assert not recorder.last("SetSecret").HasField("default_exposed")
 
 
 def test_queue_is_that_of_its_owner(asking: SyncServerlessClient, rest: Any):

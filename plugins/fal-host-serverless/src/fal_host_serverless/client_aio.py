@@ -20,6 +20,7 @@ from fal_host_serverless.operations import Operation, ValueT
 from fal_host_serverless.values import (
     AliasInfo,
     EnvironmentInfo,
+    KeyPreset,
     KeyScope,
     RunnerInfo,
     ServerlessSecret,
@@ -115,12 +116,19 @@ class AsyncKeys:
         self.client = client
 
     async def create(
-        self, *, scope: KeyScope, description: str | None = None
+        self,
+        *,
+        scope: KeyScope | str | None = None,
+        description: str | None = None,
+        preset: KeyPreset | str | None = None,
+        permissions: Sequence[str] | None = None,
     ) -> tuple[str, str]:
         """
         Create a key and return its id and its secret.
         """
-        return await self.client.perform(operations.create_key(scope, description))
+        return await self.client.perform(
+            operations.create_key(scope, description, preset, permissions)
+        )
 
     async def list(self) -> builtins.list[UserKeyInfo]:
         """

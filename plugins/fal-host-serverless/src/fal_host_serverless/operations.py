@@ -4,7 +4,8 @@ Operations: what the service is asked, apart from how the question travels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import enum
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -15,7 +16,12 @@ from fal_host_serverless import requests, values
 
 ValueT = TypeVar("ValueT")
 
-_PRESETS = {values.KeyScope.ADMIN: "FULL", values.KeyScope.API: "API"}
+EnumT = TypeVar("EnumT", bound=enum.Enum)
+
+_PRESETS = {
+    values.KeyScope.ADMIN: values.KeyPreset.FULL,
+    values.KeyScope.API: values.KeyPreset.API,
+}
 
 
 @attrs.frozen
@@ -38,6 +44,37 @@ class Operation(Generic[ValueT]):
 
 def _nothing(answer: Any) -> None:
     return None
+
+
+def _known(argument: str, written: Any, kind: type[EnumT]) -> EnumT:
+    """
+    Return the member of *kind* that *written* is, or names.
+
+    Raises:
+        OptionError: It is none.
+    """
+    try:
+        return kind(written.upper() if isinstance(written, str) else written)
+    except ValueError:
+        *others, last = (repr(each.value.lower()) for each in kind)
+        raise OptionError(
+            f"The {argument} of a key is {', '.join(others)} or {last}, not {written!r}."
+        ) from None
+
+
+def _check_names(argument: str, written: Any, example: str) -> None:
+    """
+    Check that *written* is a list of names.
+
+    Raises:
+        OptionError: It is not.
+    """
+    if not isinstance(written, list | tuple) or not all(
+        isinstance(each, str) and each for each in written
+    ):
+        raise OptionError(
+            f"Argument {argument!r} is a list of names, as in [{example!r}], not {written!r}."
+        )
 
 
 def _set(message: Any, **fields: Any) -> Any:
@@ -185,23 +222,34 @@ def kill_runner(runner_id: str) -> Operation[None]:
 
 
 def create_key(
-    scope: values.KeyScope | str, description: str | None
+    scope: values.KeyScope | str | None,
+    description: str | None,
+    preset: values.KeyPreset | str | None = None,
+    permissions: Sequence[str] | None = None,
 ) -> Operation[tuple[str, str]]:
     """
-    Create a key.
+    Create a key of a scope, of a preset, or with permissions.
 
     Raises:
-        OptionError: There is no such scope.
+        OptionError: There is no such scope or preset, or not one of the three is given.
     """
     import isolate_proto
 
-    try:
-        known = values.KeyScope(scope.upper()) if isinstance(scope, str) else scope
-    except ValueError:
-        raise OptionError(f"The scope of a key is 'admin' or 'api', not {scope!r}.") from None
-    message = _set(
-        isolate_proto.CreateUserKeyRequest(policy_preset=_PRESETS[known]), alias=description
-    )
+    if sum(each is not None for each in (scope, preset, permissions)) != 1:
+        raise OptionError(
+            "What a key may do is one of 'scope', 'preset' and 'permissions'. Write one, as "
+            "in preset='DEPLOY'."
+        )
+    message = _set(isolate_proto.CreateUserKeyRequest(), alias=description)
+    if permissions is not None:
+        _check_names("permissions", permissions, "serverless:apps:run")
+        if not permissions:
+            raise OptionError("Argument 'permissions' is empty: the key could do nothing.")
+        message.policy.permissions.extend(permissions)
+    elif preset is not None:
+        message.policy_preset = _known("preset", preset, values.KeyPreset).value
+    else:
+        message.policy_preset = _PRESETS[_known("scope", scope, values.KeyScope)].value
     return Operation(
         "CreateUserKey", message, lambda answer: (answer.key_id, answer.key_secret)
     )

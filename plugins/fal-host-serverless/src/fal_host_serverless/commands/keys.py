@@ -26,22 +26,43 @@ def keys() -> None:
 @click.option(
     "--scope",
     type=click.Choice(["admin", "api"], case_sensitive=False),
-    required=True,
     help="Whether it may do everything, or call applications.",
+)
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help="What the service has a name for, as in deploy or readonly.",
+)
+@click.option(
+    "--permission",
+    "permissions",
+    metavar="NAME",
+    multiple=True,
+    help="One thing that it may do, as in serverless:apps:run; it may be repeated.",
 )
 @click.option("--description", metavar="TEXT", help="What it is for.")
 @client_options
 @json_option
 def create(
-    scope: str, description: str | None, host: str | None, profile: str | None, as_json: bool
+    scope: str | None,
+    preset: str | None,
+    permissions: tuple[str, ...],
+    description: str | None,
+    host: str | None,
+    profile: str | None,
+    as_json: bool,
 ) -> None:
     """
     Create a key. Its secret is told this once.
-    """
-    from fal_host_serverless.values import KeyScope
 
-    client = make_client(host, profile)
-    key_id, secret = client.keys.create(scope=KeyScope(scope.upper()), description=description)
+    What it may do is a scope, a preset, or permissions.
+    """
+    if sum(map(bool, (scope, preset, permissions))) != 1:
+        raise click.UsageError("Say by one of --scope, --preset and --permission what it may.")
+    listed = [name.strip() for each in permissions for name in each.split(",")]
+    key_id, secret = make_client(host, profile).keys.create(
+        scope=scope, preset=preset, permissions=listed or None, description=description
+    )
     if as_json:
         print_json({"key_id": key_id, "key_secret": secret})
     else:

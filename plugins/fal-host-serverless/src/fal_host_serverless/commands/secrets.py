@@ -14,6 +14,8 @@ from fal_host_serverless.commands.options import (
     show,
 )
 
+_EXPOSED = {None: "as the account says", True: "yes", False: "no"}
+
 
 @click.group()
 def secrets() -> None:
@@ -34,8 +36,11 @@ def list_(
     """
     show(
         make_client(host, profile).secrets.list(environment_name),
-        ("NAME", "CREATED", "ENVIRONMENT"),
-        lambda secret: (secret.name, secret.created_at, secret.environment_name),
+        ("NAME", "CREATED", "ENVIRONMENT", "EXPOSED BY DEFAULT"),
+        lambda secret: (
+            *(secret.name, secret.created_at, secret.environment_name),
+            _EXPOSED[secret.default_exposed],
+        ),
         as_json=as_json,
         none="There is no secret.",
     )
@@ -43,10 +48,17 @@ def list_(
 
 @secrets.command("set")
 @click.argument("assignments", nargs=-1, required=True, metavar="NAME=VALUE...")
+@click.option(
+    "--exposed-by-default/--not-exposed-by-default",
+    "default_exposed",
+    default=None,
+    help="Whether functions that name no secrets see it; otherwise it stays as it is.",
+)
 @environment_option
 @client_options
 def set_(
     assignments: tuple[str, ...],
+    default_exposed: bool | None,
     environment_name: str | None,
     host: str | None,
     profile: str | None,
@@ -59,7 +71,7 @@ def set_(
         name, separator, value = assignment.partition("=")
         if not separator:
             value = click.prompt(f"Value of {name}", hide_input=True, err=True)
-        client.secrets.set(name, value, environment_name)
+        client.secrets.set(name, value, environment_name, default_exposed)
         click.echo(f"Secret {name} is set.")
 
 
