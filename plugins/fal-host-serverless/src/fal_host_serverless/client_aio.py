@@ -67,16 +67,31 @@ class AsyncApps:
         return await self.client.perform(question)
 
     async def scale(
-        self, app_name: str, *, environment_name: str | None = None, **changes: Any
+        self,
+        app_name: str,
+        *,
+        keep_alive: int | None = None,
+        max_multiplexing: int | None = None,
+        max_concurrency: int | None = None,
+        min_concurrency: int | None = None,
+        concurrency_buffer: int | None = None,
+        concurrency_buffer_perc: int | None = None,
+        scaling_delay: int | None = None,
+        request_timeout: int | None = None,
+        startup_timeout: int | None = None,
+        machine_types: Sequence[str] | None = None,
+        regions: Sequence[str] | None = None,
+        environment_name: str | None = None,
+        request_start_timeout: int | None = None,
     ) -> AliasInfo:
         """
-        Change how an application scales.
-
-        Arguments:
-            changes: What :func:`apps.scale_app` takes.
+        Change how an application scales, as :func:`apps.scale_app` does.
         """
+        changes = {name: value for name, value in locals().items() if name != "self"}
         return await self.client.perform(
-            operations.scale(app_name, environment_name, **changes)
+            operations.scale(
+                changes.pop("app_name"), changes.pop("environment_name"), **changes
+            )
         )
 
 

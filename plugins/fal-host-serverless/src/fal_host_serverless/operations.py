@@ -12,11 +12,16 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from fal_core.errors import OptionError
-from fal_host_serverless import requests, values
+from fal_host_serverless import requests, settings, values
 
 ValueT = TypeVar("ValueT")
 
 EnumT = TypeVar("EnumT", bound=enum.Enum)
+
+#: What an application scales by that is a list, with an example.
+_LISTED = {"machine_types": "GPU-H100", "regions": "us-east"}
+#: The service keeps numbers in 31 bits.
+_TOO_MANY = 1 << 31
 
 _PRESETS = {
     values.KeyScope.ADMIN: values.KeyPreset.FULL,
@@ -77,6 +82,17 @@ def _check_names(argument: str, written: Any, example: str) -> None:
         )
 
 
+def _check_time(since: Any) -> None:
+    """
+    Check that *since* is a time, if anything.
+
+    Raises:
+        OptionError: It is none.
+    """
+    if not isinstance(since, datetime | None):
+        raise OptionError(f"Argument 'since' is a datetime, not {since!r}.")
+
+
 def _set(message: Any, **fields: Any) -> Any:
     """
     Set those *fields* that are not None.
@@ -85,8 +101,10 @@ def _set(message: Any, **fields: Any) -> Any:
         if value is None:
             continue
         if isinstance(value, datetime):
-            getattr(message, name).FromDatetime(value)
-        elif isinstance(value, list):
+            # Without a zone it is a time of this machine's clock on the wall.
+            aware = value if value.tzinfo else value.astimezone()
+            getattr(message, name).FromDatetime(aware)
+        elif isinstance(value, list | tuple):
             getattr(message, name).extend(value)
         else:
             setattr(message, name, value)
@@ -103,6 +121,8 @@ def list_apps(
     List the applications whose name has *filter* in it.
     """
     import isolate_proto
+
+    environment_name = settings.environment_name(environment_name)
 
     def read(answer: Any) -> list[values.AliasInfo]:
         found = [values.read_alias(alias) for alias in answer.aliases]
@@ -123,6 +143,8 @@ def app_runners(
     """
     import isolate_proto
 
+    environment_name = settings.environment_name(environment_name)
+    _check_time(since)
     wanted = None if state is None else {each.lower() for each in state}
     if wanted is not None and "terminated" in wanted:
         wanted.add("dead")
@@ -149,9 +171,20 @@ def scale(
 ) -> Operation[values.AliasInfo]:
     """
     Change how an application scales; None leaves what is set.
+
+    Raises:
+        OptionError: A change is none that the service can be asked for.
     """
     import isolate_proto
 
+    environment_name = settings.environment_name(environment_name)
+    for name, value in changes.items():
+        if value is None:
+            continue
+        if name in _LISTED:
+            _check_names(name, value, _LISTED[name])
+        elif type(value) is not int or not 0 <= value < _TOO_MANY:
+            raise OptionError(f"Argument {name!r} is a whole number from 0 on, not {value!r}.")
     names = {"scaling_delay": "scaling_delay_seconds", "regions": "valid_regions"}
     fields = {names.get(name, name): value for name, value in changes.items()}
     message = _set(
@@ -171,6 +204,7 @@ def rollout(app_name: str, force: bool, environment_name: str | None) -> Operati
     """
     import isolate_proto
 
+    environment_name = settings.environment_name(environment_name)
     message = _set(
         isolate_proto.RolloutApplicationRequest(),
         application_name=requests.full_name(app_name, environment_name),
@@ -189,6 +223,7 @@ def list_runners(since: datetime | None) -> Operation[list[values.RunnerInfo]]:
     """
     import isolate_proto
 
+    _check_time(since)
     message = _set(isolate_proto.ListRunnersRequest(list_pending=True), start_time=since)
     return Operation(
         "ListRunners",
@@ -293,6 +328,7 @@ def set_secret(
     """
     import isolate_proto
 
+    environment_name = settings.environment_name(environment_name)
     message = _set(
         isolate_proto.SetSecretRequest(name=name),
         value=value,
@@ -308,6 +344,7 @@ def list_secrets(environment_name: str | None) -> Operation[list[values.Serverle
     """
     import isolate_proto
 
+    environment_name = settings.environment_name(environment_name)
     message = _set(isolate_proto.ListSecretsRequest(), environment_name=environment_name)
     return Operation(
         "ListSecrets",
