@@ -35,12 +35,15 @@ class Recorder(isolate_proto.IsolateControllerServicer):
     Attributes:
         asked: The name of each RPC and its request.
 
+        unanswered: RPCs that the credentials do not allow.
+
         failure: What it answers instead, if anything.
     """
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []
         self.metadata: list[dict[str, str]] = []
+        self.unanswered: set[str] = set()
         self.failure: tuple[grpc.StatusCode, str] | None = None
 
     def last(self, rpc: str) -> Any:
@@ -54,6 +57,8 @@ class Recorder(isolate_proto.IsolateControllerServicer):
         self.metadata.append(dict(context.invocation_metadata()))
         if self.failure is not None:
             context.abort(*self.failure)
+        if rpc in self.unanswered:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
 
     # -- runs and deployments ------------------------------------------------------
 

@@ -144,6 +144,20 @@ def test_function_of_a_file_is_deployed(
     assert result.auth_mode == "private"
 
 
+def test_deployment_tells_who_may_reach_it_as_it_is(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    Where a deployment says nothing of it, it stays as it is, and that is told.
+    """
+    assert asking.deploy("searching.py::double", app_name="app").auth_mode == "shared"
+    assert not recorder.last("RegisterApplication").HasField("auth_mode")
+    recorder.unanswered.add("ListAliases")
+    result = asking.deploy("searching.py::double", app_name="app")
+    assert result.auth_mode == "unchanged"
+    assert result.revision == "rev-1"
+
+
 def test_applications_of_a_project_are_deployed(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):

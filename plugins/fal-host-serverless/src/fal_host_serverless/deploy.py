@@ -19,8 +19,18 @@ from fal_core.errors import FalServerlessError, OptionError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.printing import print_log
-from fal_host_serverless import files, preparations, projects, registering, settings
+from fal_host_serverless import (
+    channels,
+    files,
+    operations,
+    preparations,
+    projects,
+    registering,
+    requests,
+    settings,
+)
 from fal_host_serverless.annotations import written
+from fal_host_serverless.failures import translated
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -37,6 +47,9 @@ class DeploymentResult:
 
     Attributes:
         urls: By what they are for (``playground``, ``sync``, ``async``), and by path.
+
+        auth_mode: Who may reach it; ``unchanged`` where the credentials may deploy and
+            not look.
 
         log_url: Where people see its logs.
     """
@@ -188,8 +201,25 @@ def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentRe
         app_name=deployment.app_name,
         urls={use: {path: f"{base}{path}" for path in paths} for use, base in bases.items()},
         log_url=urls.log,
-        auth_mode=deployment.auth or "private",
+        auth_mode=deployment.auth or _auth_of(deployment),
     )
+
+
+def _auth_of(deployment: Deployment) -> str:
+    """
+    Return who may reach what was deployed, where the deployment leaves that as it is.
+    """
+    host, environment_name = deployment.host, deployment.environment_name
+    question = operations.list_apps(None, environment_name)
+    name = requests.full_name(deployment.app_name, environment_name)
+    try:
+        with translated(host.address):
+            ask = getattr(channels.stub(host.address), question.rpc)
+            found = question.read(ask(question.message, metadata=host.credentials.metadata()))
+    except FalServerlessError:
+        # A key that may deploy need not be one that may look.
+        return "unchanged"
+    return next((app.auth_mode for app in found if app.alias == name), "private")
 
 
 def deploy(
