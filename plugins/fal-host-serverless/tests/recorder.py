@@ -227,6 +227,9 @@ class RestRecorder:
         words = path.partition("?")[0].strip("/").split("/")
         if words == ["users", "current"]:
             return 200, {"user_id": "github|7", "nickname": "me", "full_name": "Me"}
+        if words == ["users", "teams"]:
+            named = {"me": "github|7", "Acme": "team|1", "other": "team|2"}
+            return 200, [{"nickname": name, "user_id": id} for name, id in named.items()]
         if words == ["files", "missing_hashes"]:
             hashes = json.loads(body)["hashes"]
             return 200, [each for each in hashes if each not in self.files]

@@ -545,7 +545,9 @@ def test_commands(arguments: str, printed: str, asking: SyncServerlessClient, ca
     [
         *("apps list", "apps runners app", "apps scale app --keep-alive 1", "runners list"),
         *("keys list", "keys create --scope api", "secrets list", "environments list"),
-        "queue size app",
+        *("queue size app", "queue flush app", "apps rollout app", "runners stop r"),
+        *("runners kill r", "keys revoke k", "secrets set A=b B=c", "secrets unset A"),
+        *("environments create e", "environments delete e"),
     ],
 )
 def test_commands_print_json(arguments: str, asking: SyncServerlessClient, capsys: Any):
@@ -607,6 +609,16 @@ def test_profiles_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert 'key = "id:very-secret"' in (tmp_path / "config.toml").read_text()
     assert run("profile", "list") == 0
     assert "work *" in capsys.readouterr().out
+    for arguments, facts in (
+        (("host", "api.work.test"), {"host": "api.work.test"}),
+        (("key",), {"has_key": True}),
+        (("set", "work"), {"current": "work"}),
+        (("unset",), {"current": None}),
+        (("delete", "work"), {"removed": "work"}),
+    ):
+        assert run("profile", *arguments, "--json") == 0
+        assert json.loads(capsys.readouterr().out) == facts
+    assert run("profile", "set", "work") == 0
     assert run("profile", "unset") == 0
     assert run("profile", "delete", "work") == 0
     assert run("profile", "delete", "work") == 1

@@ -247,12 +247,13 @@ class AsyncServerlessClient(Connection):
         from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
         address = self.address
+        # They may lie in a file, and a team's name may have to be asked for.
+        metadata = await asyncio.to_thread(lambda: self.credentials.metadata())
         if self._channel is None:
             self._channel = grpc.aio.secure_channel(
                 address, channels.security(), options=channels.options()
             )
         stub: Any = IsolateControllerStub(self._channel)  # type: ignore[no-untyped-call]
-        metadata = self.credentials.metadata()
         with translated(address):
             method = getattr(stub, operation.rpc)
             return operation.read(await method(operation.message, metadata=metadata))

@@ -215,7 +215,7 @@ def _auth_of(deployment: Deployment) -> str:
     try:
         with translated(host.address):
             ask = getattr(channels.stub(host.address), question.rpc)
-            found = question.read(ask(question.message, metadata=host.credentials.metadata()))
+            found = question.read(ask(question.message, metadata=host.caller.metadata()))
     except FalServerlessError:
         # A key that may deploy need not be one that may look.
         return "unchanged"

@@ -98,6 +98,13 @@ class FalServerlessHost(Host[..., Any]):
         """
         return settings.environment_name(self.environment_name)
 
+    @property
+    def caller(self) -> Credentials:
+        """
+        Who asks the service.
+        """
+        return self.credentials.at(self.address)
+
     def launch(self, call: Call, sink: Sink) -> ServerlessExecution:
         from fal_host_serverless.executions import ServerlessExecution
 
@@ -175,6 +182,14 @@ class FalServerlessHost(Host[..., Any]):
         """
         Do nothing: connections are shared, and end with the process.
         """
+
+    # A copy stays in this process, and keeps the credentials; a pickle may go anywhere.
+
+    def __copy__(self) -> Self:
+        return attrs.evolve(self)
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return attrs.evolve(self)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: value for name, value in self.__dict__.items() if name != "turns"}

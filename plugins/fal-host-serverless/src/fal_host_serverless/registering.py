@@ -98,7 +98,7 @@ def register(
     request = register_request(call, prepared, registration)
     stub = channels.stub(host.address)
     with translated(host.address):
-        stream = stub.RegisterApplication(request, metadata=host.credentials.metadata())
+        stream = stub.RegisterApplication(request, metadata=host.caller.metadata())
         for message in stream:
             logs = [
                 each for each in messages.read_logs(message.logs) if messages.is_wanted(each)
@@ -208,7 +208,7 @@ def build(
         )
     stub = channels.stub(host.address)
     with translated(host.address):
-        for message in stub.BuildEnvironment(request, metadata=host.credentials.metadata()):
+        for message in stub.BuildEnvironment(request, metadata=host.caller.metadata()):
             for each in messages.read_logs(message.logs):
                 if messages.is_wanted(each):
                     log(each)

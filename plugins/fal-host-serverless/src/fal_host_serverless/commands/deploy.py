@@ -14,11 +14,11 @@ from fal_host_serverless.commands.options import (
     client_options,
     environment_option,
     json_option,
-    make_client,
     to_plain,
 )
 
 if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
     from fal_host_serverless.deploy import Deployment, DeploymentResult
 
 
@@ -76,8 +76,7 @@ def _read_annotations(
 @json_option
 def deploy(
     app: str | None,
-    host: str | None,
-    profile: str | None,
+    client: SyncServerlessClient,
     dry_run: bool,
     as_json: bool,
     **options: Any,
@@ -90,7 +89,7 @@ def deploy(
     """
     from fal_host_serverless import deploy as deploying
 
-    deployment = deploying.prepare(make_client(host, profile), app, **options)
+    deployment = deploying.prepare(client, app, **options)
     if dry_run:
         _tell_plan(deployment, as_json=as_json)
         return
