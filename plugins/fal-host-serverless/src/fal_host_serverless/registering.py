@@ -134,12 +134,12 @@ def register_request(
     message = isolate_proto.RegisterApplicationRequest(
         environments=[
             requests.environment(
-                call.environment,
+                call,
                 requirements=prepared.requirements,
                 forced=registration.build_environment is not False,
             )
         ],
-        machine_requirements=requests.machine_requirements(options, call.gateway),
+        machine_requirements=requests.machine_requirements(call),
         files=requests.files(prepared.files),
         auth_mode=requests.auth_mode(registration.auth_mode),
         deployment_strategy=isolate_proto.DeploymentStrategy.Value(strategy),
@@ -194,10 +194,8 @@ def build(
 
     options, environment_name = call.host_options, registration.environment_name
     request = isolate_proto.BuildEnvironmentRequest(
-        environments=[
-            requests.environment(call.environment, requirements=prepared.requirements)
-        ],
-        machine_requirements=requests.build_requirements(options),
+        environments=[requests.environment(call, requirements=prepared.requirements)],
+        machine_requirements=requests.build_requirements(call),
         files=requests.files(prepared.files),
         environment_name=environment_name,
         secrets=requests.secrets(options.secrets),
