@@ -4,6 +4,7 @@ Deployments: what is uploaded and asked, and what is told of it.
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 from collections.abc import Iterator
@@ -224,8 +225,9 @@ def test_what_cannot_be_said_of_a_revision_is_told(
     """
     What the service would not take is an error before it is asked.
     """
-    with pytest.raises(OptionError, match=words):
-        asking.deploy("searching.py::Search", **said)
+    for ask in (asking.deploy, functools.partial(deploying.prepare, asking)):
+        with pytest.raises(OptionError, match=words):
+            ask("searching.py::Search", **said)
     assert recorder.asked == []
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import AuthMode, Call
-from fal_core.errors import FalServerlessError, OptionError
+from fal_core.errors import FalServerlessError, InternalFalServerlessError, OptionError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.printing import print_log
@@ -141,6 +141,8 @@ def prepare(
     """
     notes = written(message, annotations)
     declared = resolve(app_ref)
+    strategy = strategy or declared.strategy or "rolling"
+    registering.check_attached(attach_to_deployment, strategy)
     options: dict[str, Any] = dict(declared.options)
     if force_env_build:
         options["force"] = True
@@ -155,7 +157,7 @@ def prepare(
     return Deployment(
         app_name=app_name or declared.name or _name_of(function),
         auth=auth or declared.auth or function.app_auth,
-        strategy=strategy or declared.strategy or "rolling",
+        strategy=strategy,
         reset_scale=bool(declared.reset_scale if reset_scale is None else reset_scale),
         environment_name=environment_name,
         host=host,
@@ -216,7 +218,7 @@ def _auth_of(deployment: Deployment) -> str:
         with translated(host.address):
             ask = getattr(channels.stub(host.address), question.rpc)
             found = question.read(ask(question.message, metadata=host.caller.metadata()))
-    except FalServerlessError:
+    except (FalServerlessError, InternalFalServerlessError):
         # A key that may deploy need not be one that may look.
         return "unchanged"
     return next((app.auth_mode for app in found if app.alias == name), "private")

@@ -50,6 +50,7 @@ class FalServerlessHost(Host[..., Any]):
 
     name: ClassVar[str] = "serverless"
     capabilities: ClassVar[Capabilities] = Capabilities(
+        # What the service builds; whether a plugin declares a kind is another matter.
         kinds=frozenset({"conda", "container", "virtualenv"}),
         concurrency=16,
         # A call gives what it returned once it has ended: nothing of it comes before.

@@ -44,11 +44,21 @@ class Registration:
     attach_to_deployment: bool | None = None
 
     def __attrs_post_init__(self) -> None:
-        if self.attach_to_deployment is not None and self.strategy != "rolling":
-            raise OptionError(
-                "Only a rolling deployment can be attached to, or detached from. Name the "
-                f"strategy 'rolling' in place of {self.strategy!r}, or leave it to the service."
-            )
+        check_attached(self.attach_to_deployment, self.strategy)
+
+
+def check_attached(attach: bool | None, strategy: str) -> None:
+    """
+    Check that a deployment of *strategy* can be waited for, where that is said.
+
+    Raises:
+        OptionError: It cannot.
+    """
+    if attach is not None and strategy != "rolling":
+        raise OptionError(
+            "Only a rolling deployment can be attached to, or detached from. Name the "
+            f"strategy 'rolling' in place of {strategy!r}, or leave it to the service."
+        )
 
 
 def describe(func: Callable[..., Any], options: Options) -> dict[str, Any]:
