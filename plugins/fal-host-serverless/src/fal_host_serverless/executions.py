@@ -151,7 +151,7 @@ class ServerlessExecution:
         from fal_host_serverless.running import run_request
 
         request = run_request(self.host, self.call, self._sink, lean=lean)
-        metadata = [*self.host.credentials.metadata(), _ANNOUNCEMENT]
+        metadata = [*self.host.caller.metadata(), _ANNOUNCEMENT]
         if self.call.traceparent is not None:
             metadata.append(("traceparent", self.call.traceparent))
         with self._lock:
@@ -321,7 +321,7 @@ class ServerlessExecution:
         if not self._run_id:
             return False
         stop = isolate_proto.StopRunnerRequest(runner_id=self._run_id)
-        metadata = self.host.credentials.metadata()
+        metadata = self.host.caller.metadata()
         try:
             channels.stub(self.host.address).StopRunner(
                 stop, metadata=metadata, timeout=_STOPPING

@@ -48,10 +48,8 @@ def run_request(
     options = call.host_options
     prepared = preparations.prepare(host, call, log)
     message = isolate_proto.HostedRun(
-        environments=[
-            requests.environment(call.environment, requirements=prepared.requirements)
-        ],
-        machine_requirements=requests.machine_requirements(options, call.gateway),
+        environments=[requests.environment(call, requirements=prepared.requirements)],
+        machine_requirements=requests.machine_requirements(call),
         files=requests.files(prepared.files),
         application_name=application_name(host, call),
         auth_mode=requests.auth_mode(call.application_auth_mode or "public"),
