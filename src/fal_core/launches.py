@@ -69,12 +69,14 @@ class Launcher:
             raise UnsupportedError(self.host.name, "run a function without code")
         modules = function.local_python_modules or ()
         func: Callable[..., Any] = function.func
+        application = False
         if self.gateway.serve:
             from fal_core.servers import Server, extend_environment
 
             if isinstance(func, Server):
                 modules = (*modules, *func.packages)
                 self.environment = extend_environment(self.environment, func)
+                application = isinstance(func.func, type)
         if self.policy.lifetime == "attached":
             self.host.expect(self.environment, self.host_options, self.gateway)
         # They bring cloudpickle, which takes as long as a process takes to start.
@@ -106,6 +108,7 @@ class Launcher:
             sources=self.seal.sources,
             application_name=function.app_name,
             application_auth_mode=function.app_auth,
+            application=application,
         )
         self._seal_arguments = seal_arguments
         self.open_value = open_value

@@ -41,9 +41,12 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             "FAL_HOST",
             "FAL_REST_HOST",
             "FAL_PROFILE",
+            "FAL_ENV",
+            "FAL_FORCE_AUTH_BY_USER",
         ):
             patch.delenv(name, raising=False)
         patch.setenv("FAL_CONFIG_PATH", str(folder / "config.toml"))
+        patch.setenv("FAL_HOME_DIR", str(folder))
         patch.setenv("FAL_KEY", "kid:ksecret")
         patch.setenv("ISOLATE_TEST_MODE", "1")
         patch.setenv("FAL_GRPC_HOST", "127.0.0.1:1")

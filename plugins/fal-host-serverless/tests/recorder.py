@@ -36,6 +36,8 @@ class Recorder(isolate_proto.IsolateControllerServicer):
     Attributes:
         asked: The name of each RPC and its request.
 
+        unanswered: RPCs that the credentials do not allow.
+
         failure: What it answers instead, if anything.
 
         returned: What entry points return, which is *raised* where that is set.
@@ -44,6 +46,7 @@ class Recorder(isolate_proto.IsolateControllerServicer):
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []
         self.metadata: list[dict[str, str]] = []
+        self.unanswered: set[str] = set()
         self.failure: tuple[grpc.StatusCode, str] | None = None
         self.returned: Any = {"openapi": {"paths": {"/look": {}}}}
         self.raised = False
@@ -59,6 +62,8 @@ class Recorder(isolate_proto.IsolateControllerServicer):
         self.metadata.append(dict(context.invocation_metadata()))
         if self.failure is not None:
             context.abort(*self.failure)
+        if rpc in self.unanswered:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
 
     # -- runs and deployments ------------------------------------------------------
 
@@ -233,6 +238,9 @@ class RestRecorder:
         words = path.partition("?")[0].strip("/").split("/")
         if words == ["users", "current"]:
             return 200, {"user_id": "github|7", "nickname": "me", "full_name": "Me"}
+        if words == ["users", "teams"]:
+            named = {"me": "github|7", "Acme": "team|1", "other": "team|2"}
+            return 200, [{"nickname": name, "user_id": id} for name, id in named.items()]
         if words == ["files", "missing_hashes"]:
             hashes = json.loads(body)["hashes"]
             return 200, [each for each in hashes if each not in self.files]

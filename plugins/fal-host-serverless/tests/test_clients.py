@@ -5,7 +5,9 @@ The client: what it asks, what it tells, and which errors it raises.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -22,6 +24,7 @@ from fal_core.errors import (
 from fal_host_serverless import (
     AsyncServerlessClient,
     FalServerlessHost,
+    KeyPreset,
     KeyScope,
     SyncServerlessClient,
     client,
@@ -68,6 +71,104 @@ def test_scaling_sends_what_changes(asking: SyncServerlessClient, recorder: Any)
     request = recorder.last("UpdateApplication")
     assert request.HasField("request_start_timeout")
     assert request.application_name == "app--staging"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"machine_types": "GPU-H100"}, r"'machine_types' is a list of names.*'GPU-H100'"),
+        ({"machine_types": [3]}, "'machine_types' is a list of names"),
+        ({"regions": "us-east"}, "'regions' is a list of names"),
+        ({"keep_alive": 1.5}, "'keep_alive' is a whole number.*1.5"),
+        ({"keep_alive": "5"}, "whole number"),
+        ({"max_concurrency": -1}, "whole number"),
+        ({"max_concurrency": True}, "whole number"),
+        ({"max_concurrency": 1 << 31}, "whole number"),
+    ],
+)
+def test_scaling_that_cannot_be_is_told(
+    changes: dict[str, Any], words: str, asking: SyncServerlessClient, recorder: Any
+):
+    """
+    A value that the service cannot be asked for is an error before it is asked.
+    """
+
+    async def ask() -> None:
+        async with AsyncServerlessClient(host=recorder.address) as other:
+            await other.apps.scale("app", **changes)
+
+    with pytest.raises(OptionError, match=words):
+        asking.apps.scale("app", **changes)
+    with pytest.raises(OptionError, match=words):
+        asyncio.run(ask())
+    assert recorder.asked == []
+
+
+def test_sequences_of_names_are_lists(asking: SyncServerlessClient, recorder: Any):
+    """
+    Names may stand in a tuple.
+    """
+    asking.apps.scale("app", machine_types=("S", "M"), regions=())
+    request = recorder.last("UpdateApplication")
+    assert (list(request.machine_types), list(request.valid_regions)) == (["S", "M"], [])
+
+
+def test_time_without_a_zone_is_local(
+    asking: SyncServerlessClient, recorder: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    ``datetime.now() - timedelta(...)`` is the moment that it looks like.
+    """
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        since = MOMENT.astimezone().replace(tzinfo=None)
+        assert since != MOMENT.replace(tzinfo=None)
+        asking.runners.list(since=since)
+        asking.apps.runners("app", since=since)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    for rpc in ("ListRunners", "ListAliasRunners"):
+        told = recorder.last(rpc).start_time
+        assert told.ToDatetime(tzinfo=timezone.utc) == MOMENT
+    for ask in (asking.runners.list, functools.partial(asking.apps.runners, "app")):
+        with pytest.raises(OptionError, match="'since' is a datetime, not '10m'"):
+            ask(since="10m")  # type: ignore[operator]
+
+
+def test_variable_names_the_environment_everywhere(
+    asking: SyncServerlessClient,
+    recorder: Any,
+    rest: Any,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """
+    What FAL_ENV names is where every question is about, unless one names another.
+    """
+    from fal_host_serverless.queues import flush_queue, queue_size
+
+    monkeypatch.setenv("FAL_ENV", "staging")
+    rest.queues["me/app--staging"] = 7
+    asking.apps.list()
+    asking.apps.runners("app")
+    asking.apps.scale("app", keep_alive=1)
+    asking.apps.rollout("app")
+    asking.secrets.set("A", "b")
+    asking.secrets.unset("A")
+    asking.secrets.list()
+    assert len(recorder.asked) == 7
+    for _, request in recorder.asked:
+        assert request.environment_name == "staging"
+        named = getattr(request, "alias", "") or getattr(request, "application_name", "")
+        assert named in ("", "app--staging")
+    assert queue_size(asking, "app") == 7
+    asking.apps.scale("app", keep_alive=1, environment_name="main")
+    request = recorder.last("UpdateApplication")
+    assert (request.application_name, request.environment_name) == ("app", "main")
+    assert queue_size(asking, "app", "main") == 3
+    flush_queue(asking, "app")
+    assert rest.queues == {"me/app": 3, "me/app--staging": 0}
 
 
 def test_runners_are_listed_by_state(asking: SyncServerlessClient, recorder: Any):
@@ -117,14 +218,43 @@ def test_keys(asking: SyncServerlessClient, recorder: Any):
     request = recorder.last("CreateUserKey")
     assert (request.policy_preset, request.alias) == ("FULL", "mine")
     assert not request.HasField("scope")
-    asking.keys.create(scope="api")  # type: ignore[arg-type]
+    asking.keys.create(scope="api")
     assert recorder.last("CreateUserKey").policy_preset == "API"
-    with pytest.raises(OptionError, match="'admin' or 'api'"):
-        asking.keys.create(scope="all")  # type: ignore[arg-type]
+    asking.keys.create(preset=KeyPreset.DEPLOY)
+    assert recorder.last("CreateUserKey").policy_preset == "DEPLOY"
+    asking.keys.create(preset="readonly")
+    assert recorder.last("CreateUserKey").policy_preset == "READONLY"
+    asking.keys.create(permissions=["serverless:apps:run", "models:requests:submit"])
+    request = recorder.last("CreateUserKey")
+    assert list(request.policy.permissions) == ["serverless:apps:run", "models:requests:submit"]
+    assert not request.HasField("policy_preset")
     (key,) = asking.keys.list()
     assert (key.key_id, key.scope, key.created_at) == ("k", KeyScope.API, MOMENT)
     asking.keys.revoke("k")
     assert recorder.last("RevokeUserKey").key_id == "k"
+
+
+@pytest.mark.parametrize(
+    ("grant", "words"),
+    [
+        ({"scope": "all"}, "'admin' or 'api'"),
+        ({"preset": "all"}, "'full', 'api', .* or 'agent', not 'all'"),
+        ({"permissions": "models"}, "list of names"),
+        ({"permissions": [""]}, "list of names"),
+        ({"permissions": []}, "could do nothing"),
+        ({}, "one of 'scope', 'preset' and 'permissions'"),
+        ({"scope": "api", "preset": "api"}, "one of 'scope', 'preset' and 'permissions'"),
+    ],
+)
+def test_key_that_cannot_be_is_told(
+    grant: dict[str, Any], words: str, asking: SyncServerlessClient, recorder: Any
+):
+    """
+    A key is of one scope, of one preset, or has permissions.
+    """
+    with pytest.raises(OptionError, match=words):
+        asking.keys.create(**grant)
+    assert recorder.asked == []
 
 
 def test_secrets(asking: SyncServerlessClient, recorder: Any):
@@ -281,15 +411,18 @@ def test_asynchronous_client_raises_the_same(recorder: Any):
 @pytest.mark.parametrize("name", ["Apps", "Runners", "Keys", "Secrets", "Environments"])
 def test_clients_have_the_same_methods(name: str):
     """
-    What one client can be asked, the other can.
+    What one client can be asked, the other can, by the same arguments.
     """
 
     def methods(cls: type) -> set[str]:
         found = inspect.getmembers(cls, inspect.isfunction)
         return {method for method, _ in found if not method.startswith("_")}
 
-    one = getattr(client, f"{name}Namespace")
-    assert methods(one) == methods(getattr(client_aio, f"Async{name}"))
+    one, other = getattr(client, f"{name}Namespace"), getattr(client_aio, f"Async{name}")
+    assert methods(one) == methods(other)
+    for method in methods(one):
+        signatures = [inspect.signature(getattr(cls, method)) for cls in (one, other)]
+        assert signatures[0].parameters == signatures[1].parameters, method
 
 
 def test_trace_of_the_caller_goes_along(recorder: Any):

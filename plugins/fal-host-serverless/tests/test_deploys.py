@@ -4,6 +4,7 @@ Deployments: what is uploaded and asked, and what is told of it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from fal_core import function
 from fal_core.errors import FalServerlessError, OptionError
 from fal_core.events import Log
 from fal_host_serverless import SyncServerlessClient, distributions, trees
@@ -145,6 +147,20 @@ def test_function_of_a_file_is_deployed(
     assert request.scale
     assert "/" in MessageToDict(request.metadata)["openapi"]["paths"]
     assert result.auth_mode == "private"
+
+
+def test_deployment_tells_who_may_reach_it_as_it_is(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    Where a deployment says nothing of it, it stays as it is, and that is told.
+    """
+    assert asking.deploy("searching.py::double", app_name="app").auth_mode == "shared"
+    assert not recorder.last("RegisterApplication").HasField("auth_mode")
+    recorder.unanswered.add("ListAliases")
+    result = asking.deploy("searching.py::double", app_name="app")
+    assert result.auth_mode == "unchanged"
+    assert result.revision == "rev-1"
 
 
 def test_applications_of_a_project_are_deployed(
@@ -283,6 +299,87 @@ def test_dry_run_of_an_entry_point_asks_nothing(
     assert run("deploy", "--dry-run") == 0
     assert "Entry point: stockroom:Shop" in capsys.readouterr().out
     assert recorder.asked == []
+
+
+def test_what_is_said_of_a_revision_reaches_the_service(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    A message and annotations stand beside the OpenAPI document, and whether to wait
+    for the rollout is said.
+    """
+    asking.deploy(
+        "searching.py::Search",
+        message="Find more",
+        annotations={"commit": "1f2e3d"},
+        attach_to_deployment=False,
+    )
+    request = recorder.last("RegisterApplication")
+    assert request.HasField("attach_to_deployment")
+    assert not request.attach_to_deployment
+    metadata = MessageToDict(request.metadata)
+    assert metadata["message"] == "Find more"
+    assert metadata["annotations"] == {"commit": "1f2e3d"}
+    assert "/find" in metadata["openapi"]["paths"]
+    asking.deploy("searching.py::Search")
+    request = recorder.last("RegisterApplication")
+    assert not request.HasField("attach_to_deployment")
+    assert set(MessageToDict(request.metadata)) == {"openapi"}
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"message": 3}, "is text, not 3"),
+        ({"message": "x" * 2049}, "2049 characters"),
+        ({"annotations": ["a"]}, "written as in"),
+        ({"annotations": {"a": 1}}, "'a': 1"),
+        ({"annotations": {"": "a"}}, "has a name and a text"),
+        ({"annotations": {"openapi": "a"}}, "the service's own"),
+        ({"annotations": {"k" * 65: "a"}}, "65 characters"),
+        ({"annotations": {str(n): "a" for n in range(33)}}, "33 annotations"),
+        ({"annotations": {"a": "é" * 9000}}, "16384 bytes"),
+        ({"strategy": "recreate", "attach_to_deployment": True}, "Only a rolling"),
+    ],
+)
+def test_what_cannot_be_said_of_a_revision_is_told(
+    said: dict[str, Any], words: str, asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    What the service would not take is an error before it is asked.
+    """
+    for ask in (asking.deploy, functools.partial(deploying.prepare, asking)):
+        with pytest.raises(OptionError, match=words):
+            ask("searching.py::Search", **said)
+    assert recorder.asked == []
+
+
+def test_served_function_is_registered_with_its_document(
+    asking: SyncServerlessClient, recorder: Any
+):
+    """
+    What is registered without a file has its OpenAPI document too, and what is said
+    beside goes over it.
+    """
+
+    @function(host=asking.make_host(), serve=True)
+    def double(number: int) -> int:
+        return 2 * number
+
+    for func in (double, double.func):
+        double.host.register(func, double.options, deployment_strategy="rolling")
+        metadata = MessageToDict(recorder.last("RegisterApplication").metadata)
+        assert list(metadata["openapi"]["paths"]) == ["/"]
+    double.host.register(
+        double.func,
+        double.options,
+        deployment_strategy="rolling",
+        metadata={"openapi": {"own": True}, "message": "m"},
+        attach_to_deployment=True,
+    )
+    request = recorder.last("RegisterApplication")
+    assert MessageToDict(request.metadata) == {"openapi": {"own": True}, "message": "m"}
+    assert request.attach_to_deployment
 
 
 @pytest.mark.parametrize(
@@ -637,6 +734,17 @@ def test_deploy_command_tells_where_it_is(
     request = recorder.last("RegisterApplication")
     assert request.scale
     assert request.auth_mode == 1
+    said = ("--detach", "--message", "Find more", "--annotation", "by=me=you")
+    assert run("deploy", "searching.py::Search", *said) == 0
+    request = recorder.last("RegisterApplication")
+    assert (request.HasField("attach_to_deployment"), request.attach_to_deployment) == (
+        True,
+        False,
+    )
+    assert MessageToDict(request.metadata)["annotations"] == {"by": "me=you"}
+    assert run("deploy", "searching.py::Search", "--annotation", "by") == 2
+    assert run("deploy", "searching.py::Search", *("--annotation", "a=b") * 2) == 2
+    assert "'a' is written twice" in capsys.readouterr().err
     assert run("deploy", "searching.py::Search", "--json", "--app-name", "mine") == 0
     assert json.loads(capsys.readouterr().out)["app_name"] == "mine"
 
@@ -715,6 +823,8 @@ def test_team_of_a_project_is_that_of_its_deployment(
         ("runners stop r", "finishes its requests"),
         ("runners kill r", "is ended"),
         ("keys create --scope api", "FAL_KEY=k:s3cret"),
+        ("keys create --preset deploy", "FAL_KEY=k:s3cret"),
+        ("keys create --permission a:b,c:d --permission e:f", "FAL_KEY=k:s3cret"),
         ("keys list", "API"),
         ("keys revoke k", "accepted no more"),
         ("secrets set A=b", "Secret A is set."),
@@ -740,7 +850,9 @@ def test_commands(arguments: str, printed: str, asking: SyncServerlessClient, ca
     [
         *("apps list", "apps runners app", "apps scale app --keep-alive 1", "runners list"),
         *("keys list", "keys create --scope api", "secrets list", "environments list"),
-        "queue size app",
+        *("queue size app", "queue flush app", "apps rollout app", "runners stop r"),
+        *("runners kill r", "keys revoke k", "secrets set A=b B=c", "secrets unset A"),
+        *("environments create e", "environments delete e"),
     ],
 )
 def test_commands_print_json(arguments: str, asking: SyncServerlessClient, capsys: Any):
@@ -749,6 +861,25 @@ def test_commands_print_json(arguments: str, asking: SyncServerlessClient, capsy
     """
     assert run(*arguments.split(), "--json") == 0
     assert json.loads(capsys.readouterr().out)
+
+
+def test_flags_reach_the_service(asking: SyncServerlessClient, recorder: Any):
+    """
+    What a key may do, and who sees a secret, is what the flags say.
+    """
+    assert run("keys", "create", "--permission", "a:b, c:d", "--permission", "e:f") == 0
+    request = recorder.last("CreateUserKey")
+    assert list(request.policy.permissions) == ["a:b", "c:d", "e:f"]
+    assert run("keys", "create") == 2
+    assert run("keys", "create", "--scope", "api", "--preset", "full") == 2
+    assert run("keys", "create", "--preset", "none") == 1
+    for flag, exposed in (("--not-exposed-by-default", False), ("--exposed-by-default", True)):
+        assert run("secrets", "set", "A=b", flag) == 0
+        request = recorder.last("SetSecret")
+        assert request.HasField("default_exposed")
+        assert request.default_exposed is exposed
+    assert run("secrets", "set", "A=b") == 0
+    assert not recorder.last("SetSecret").HasField("default_exposed")
 
 
 def test_queue_is_that_of_its_owner(asking: SyncServerlessClient, rest: Any):
@@ -783,6 +914,16 @@ def test_profiles_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert 'key = "id:very-secret"' in (tmp_path / "config.toml").read_text()
     assert run("profile", "list") == 0
     assert "work *" in capsys.readouterr().out
+    for arguments, facts in (
+        (("host", "api.work.test"), {"host": "api.work.test"}),
+        (("key",), {"has_key": True}),
+        (("set", "work"), {"current": "work"}),
+        (("unset",), {"current": None}),
+        (("delete", "work"), {"removed": "work"}),
+    ):
+        assert run("profile", *arguments, "--json") == 0
+        assert json.loads(capsys.readouterr().out) == facts
+    assert run("profile", "set", "work") == 0
     assert run("profile", "unset") == 0
     assert run("profile", "delete", "work") == 0
     assert run("profile", "delete", "work") == 1

@@ -1,8 +1,8 @@
 """
 What the host sends is, field for field, what the released SDK sends.
 
-Both are recorded by one service. Left out are the pickles, and of a served function
-the requirements that either side adds for its own server.
+Both are recorded by one service. Left out are the pickles, the requirements that either
+side adds for its own server, and of the OpenAPI document what neither has for the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from fal_core import function
-from fal_host_serverless import FalServerlessHost, SyncServerlessClient
+from fal_host_serverless import (
+    FalServerlessHost,
+    SyncServerlessClient,
+    preparations,
+    registering,
+)
+from fal_serve import App, endpoint
 
 #: The release that is compared with.
 SDK = "fal==1.83.0"
@@ -44,6 +50,35 @@ DECLARATIONS: list[dict[str, Any]] = [
     {"secrets": []},
     {"_base_image": "img", "_scheduler": "nomad", "_scheduler_options": {"storage": "eu"}},
     {"app_files": ["data"], "app_files_ignore": ["\\.tmp$"]},
+    {"setup_function": True, "keep_alive": 20},
+]
+
+#: The environments of the service that the first function runs in, too.
+ENVIRONMENTS = ["main", "staging"]
+
+#: Class keywords of an application, which is run, built and registered.
+APPLICATIONS: list[dict[str, Any]] = [
+    {},
+    {
+        "machine_type": ["GPU-H100", "GPU-A100"],
+        "requirements": ["cowsay"],
+        "num_gpus": 1,
+        "regions": ["us-east"],
+        "min_concurrency": 1,
+        "max_concurrency": 4,
+        "max_multiplexing": 2,
+        "concurrency_buffer": 1,
+        "scaling_delay": 5,
+        "request_timeout": 60,
+        "startup_timeout": 90,
+        "termination_grace_period_seconds": 20,
+        "keep_alive": 300,
+        "secrets": ["TOKEN"],
+        "data_mounts": ["/data"],
+        "metrics_port": 9191,
+        "app_files_ignore": ["\\.tmp$"],
+    },
+    {"resolver": "pip", "_scheduler": "other", "_scheduler_options": {"a": "b"}},
 ]
 
 REGISTRATIONS: list[dict[str, Any]] = [
@@ -59,15 +94,18 @@ REGISTRATIONS: list[dict[str, Any]] = [
     },
 ]
 
-REGISTERED: dict[str, Any] = {
-    "exposed_port": 8765,
-    "private_logs": True,
-    "skip_retry_conditions": ["timeout", "server_error"],
-    "retry_config": {"timeout": {"retries": 2}},
-    "termination_grace_period_seconds": 20,
-    "keep_alive": 60,
-    "secrets": ["TOKEN"],
-}
+REGISTERED: list[dict[str, Any]] = [
+    {
+        "exposed_port": 8765,
+        "private_logs": True,
+        "skip_retry_conditions": ["timeout", "server_error"],
+        "retry_config": {"timeout": {"retries": 2}},
+        "termination_grace_period_seconds": 20,
+        "keep_alive": 60,
+        "secrets": ["TOKEN"],
+    },
+    {"serve": True, "requirements": ["cowsay"]},
+]
 
 #: A project whose applications do not say what it says of them.
 PROJECT = r"""
@@ -140,24 +178,51 @@ import fal
 from fal.api import FalServerlessHost
 from fal.sdk import ApplicationHealthCheckConfig
 work = json.load(sys.stdin)
-def answer():
+def answer(loaded=None):
     return 1
+def load():
+    return 2
 def prepared(options):
+    if options.get("setup_function"):
+        options["setup_function"] = load
     check = options.get("health_check_config")
     if check:
         options["health_check_config"] = ApplicationHealthCheckConfig(
             path=check["path"], start_period_seconds=None, failure_threshold=None,
             timeout_seconds=check["timeout_seconds"], call_regularly=None)
     return options
-host = FalServerlessHost(work["address"], local_file_path=work["file"])
-for options in work["declarations"]:
+def run(made):
     try:
-        fal.function(host=host, **prepared(options))(answer)()
+        made()
     except fal.api.InternalFalServerlessError:
         pass
-for registration in work["registrations"]:
-    made = fal.function(host=host, **work["registered"])(answer)
-    host.register(made.func, made.options, **registration)
+host = FalServerlessHost(work["address"], local_file_path=work["file"])
+for options in work["declarations"]:
+    run(fal.function(host=host, **prepared(options))(answer))
+for name in work["environments"]:
+    place = FalServerlessHost(work["address"], environment_name=name)
+    run(fal.function(host=place)(answer))
+for options in work["registered"]:
+    made = fal.function(host=host, **options)(answer)
+    for registration in work["registrations"]:
+        host.register(made.func, made.options, **registration)
+for options in work["applications"]:
+    written = {name: value for name, value in options.items() if hasattr(fal.App, name)}
+    keywords = {name: value for name, value in options.items() if name not in written}
+    class Search(fal.App, **keywords):
+        locals().update(written)
+        @fal.endpoint("/")
+        def find(self, word: str) -> str:
+            return word
+        @fal.endpoint("/more")
+        def more(self, word: str, count: int = 1) -> list[str]:
+            return [word]
+    made = fal.app.wrap_app(Search, host=host)
+    run(made)
+    host.build_environment(made.options, application_name="search", environment_name="staging")
+    host.register(
+        made.func, made.options, application_name="search", environment_name="staging",
+        metadata=made.build_metadata(), deployment_strategy="rolling", build_environment=False)
 """
 
 
@@ -186,22 +251,26 @@ def sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def plain(name: str, request: Any, *, served: bool) -> dict[str, Any]:
+def plain(name: str, request: Any) -> dict[str, Any]:
     """
     Return *request* without its pickles.
     """
     told: dict[str, Any] = MessageToDict(request, preserving_proto_field_name=True)
     told.pop("function", None)
+    # Here it is in the pickle of the function.
     told.pop("setup_func", None)
-    if served:
+    configuration = told["environments"][0]["configuration"]
+    entries = [
+        each
+        for layer in configuration.get("requirements", [])
+        for each in ([layer] if isinstance(layer, str) else layer)
+    ]
+    if any(each.startswith("fastapi") for each in entries):
         # Each side's server needs other things.
-        configuration = told["environments"][0]["configuration"]
-        listed = configuration.pop("requirements")
-        entries = [
-            each for layer in listed for each in ([layer] if isinstance(layer, str) else layer)
-        ]
-        configuration["wanted"] = [each for each in entries if each == "cowsay"]
-        told.pop("metadata", None)
+        configuration["requirements"] = [each for each in entries if each == "cowsay"]
+    document = told.get("metadata", {}).pop("openapi", None)
+    if document is not None:
+        told["endpoints"] = sorted(document["paths"])
     return {"rpc": name, **told}
 
 
@@ -209,12 +278,52 @@ def declare(host: FalServerlessHost, options: dict[str, Any]) -> Any:
     """
     Return a function of these options.
     """
+    setup = {"setup_function": lambda: 2} if options.get("setup_function") else {}
 
-    @function(host=host, **options)
-    def answer() -> int:
+    @function(host=host, **{**options, **setup})
+    def answer(loaded: Any = None) -> int:
         return 1
 
     return answer
+
+
+def apply(host: FalServerlessHost, options: dict[str, Any]) -> None:
+    """
+    Run, build and register an application of these options.
+    """
+
+    class Search(App, **options):
+        @endpoint("/")
+        def find(self, word: str) -> str:
+            return word
+
+        @endpoint("/more")
+        def more(self, word: str, count: int = 1) -> list[str]:
+            return [word]
+
+    made = Search.to_function(host)
+    run(made)
+    registration = registering.Registration(
+        application_name="search", environment_name="staging"
+    )
+    call = registering.sealed(host, made, made.options)
+    registering.build(host, call, preparations.Preparation(), registration, print)
+    host.register(
+        made.func,
+        made.options,
+        application_name="search",
+        environment_name="staging",
+        deployment_strategy="rolling",
+        build_environment=False,
+    )
+
+
+def run(made: Any) -> None:
+    """
+    Call *made*, which the recorder runs nothing of.
+    """
+    with pytest.raises(Exception, match="failed while it ran the call"):
+        made()
 
 
 def test_requests_are_those_of_the_sdk(
@@ -233,28 +342,35 @@ def test_requests_are_those_of_the_sdk(
         "address": recorder.address,
         "file": str(file),
         "declarations": DECLARATIONS,
+        "environments": ENVIRONMENTS,
         "registrations": REGISTRATIONS,
         "registered": REGISTERED,
+        "applications": APPLICATIONS,
     }
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     subprocess.run([sdk, script], input=json.dumps(work), text=True, check=True, env=variables)
     theirs, recorder.asked = recorder.asked, []
-    assert len(theirs) == len(DECLARATIONS) + len(REGISTRATIONS)
+    registered = len(REGISTRATIONS) * len(REGISTERED)
+    ran = len(DECLARATIONS) + len(ENVIRONMENTS)
+    assert len(theirs) == ran + registered + 3 * len(APPLICATIONS)
 
     host = FalServerlessHost(recorder.address, local_file_path=str(file))
     for options in DECLARATIONS:
-        with pytest.raises(Exception, match="failed while it ran the call"):
-            declare(host, options)()
-    for registration in REGISTRATIONS:
-        made = declare(host, REGISTERED)
-        host.register(made.func, made.options, **registration)
+        run(declare(host, options))
+    for name in ENVIRONMENTS:
+        run(declare(FalServerlessHost(recorder.address, environment_name=name), {}))
+    for options in REGISTERED:
+        made = declare(host, options)
+        for registration in REGISTRATIONS:
+            host.register(made.func, made.options, **registration)
+    for options in APPLICATIONS:
+        apply(host, options)
     ours = recorder.asked
 
     for index, (one, other) in enumerate(zip(theirs, ours, strict=True)):
-        served = index < len(DECLARATIONS) and bool(DECLARATIONS[index].get("serve"))
-        assert plain(*other, served=served) == plain(*one, served=served), index
+        assert plain(*other) == plain(*one), index
     metadata = [
         {key: each[key] for key in ("auth-key", "auth-key-id")} for each in recorder.metadata
     ]
@@ -294,7 +410,7 @@ def test_projects_are_deployed_as_by_the_sdk(
 
     assert len(theirs) == 2 * len(names) + 2
     for one, other in zip(theirs, ours, strict=True):
-        told = [plain(*each, served=False) for each in (one, other)]
+        told = [plain(*each) for each in (one, other)]
         for each in told:
             each.pop("source_code", None)
         assert told[1] == told[0]

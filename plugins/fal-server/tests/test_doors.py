@@ -4,11 +4,13 @@ Doors: one port for gRPC, TLS and HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
 import ssl
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,6 +20,7 @@ from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_server.certificates import server_context
 from fal_server.directories import DataDirectory
+from fal_server.doors import Door
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -191,3 +194,22 @@ def test_nobody_else_reads_what_is_secret(plane):
     names = ["owner.key", "signing.key", "secrets.key", "tls/ca.key", "tls/server.pem"]
     for name in names:
         assert (plane.directory.path / name).stat().st_mode & 0o777 == 0o600, name
+
+
+def test_free_port_is_left_to_a_server_that_starts_again():
+    """
+    A port that a door chooses is none that the system gives to connections.
+    """
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if not given.exists():
+        pytest.skip("This system does not say which ports it gives to connections.")
+    first, last = map(int, given.read_text().split())
+
+    async def choose() -> int:
+        door = Door(name="any", http=asyncio.Protocol)
+        try:
+            return await door.open("127.0.0.1", 0)
+        finally:
+            await door.close()
+
+    assert not first <= asyncio.run(choose()) <= last

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fal_host_serverless.values import (
         AliasInfo,
         EnvironmentInfo,
+        KeyPreset,
         KeyScope,
         RegisterApplicationResult,
         RunnerInfo,
@@ -35,6 +36,7 @@ __all__ = [
     "Credentials",
     "EnvironmentInfo",
     "FalServerlessHost",
+    "KeyPreset",
     "KeyScope",
     "KeysNamespace",
     "RegisterApplicationResult",

@@ -75,8 +75,8 @@ def scale_app(
     scaling_delay: int | None = None,
     request_timeout: int | None = None,
     startup_timeout: int | None = None,
-    machine_types: list[str] | None = None,
-    regions: list[str] | None = None,
+    machine_types: Sequence[str] | None = None,
+    regions: Sequence[str] | None = None,
     environment_name: str | None = None,
     request_start_timeout: int | None = None,
 ) -> AliasInfo:

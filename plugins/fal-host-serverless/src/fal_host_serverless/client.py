@@ -19,6 +19,7 @@ from fal_host_serverless.operations import Operation, ValueT
 from fal_host_serverless.values import (
     AliasInfo,
     EnvironmentInfo,
+    KeyPreset,
     KeyScope,
     RunnerInfo,
     ServerlessSecret,
@@ -78,8 +79,8 @@ class AppsNamespace:
         scaling_delay: int | None = None,
         request_timeout: int | None = None,
         startup_timeout: int | None = None,
-        machine_types: builtins.list[str] | None = None,
-        regions: builtins.list[str] | None = None,
+        machine_types: Sequence[str] | None = None,
+        regions: Sequence[str] | None = None,
         environment_name: str | None = None,
         request_start_timeout: int | None = None,
     ) -> AliasInfo:
@@ -125,11 +126,24 @@ class KeysNamespace:
     def __init__(self, client: SyncServerlessClient) -> None:
         self.client = client
 
-    def create(self, *, scope: KeyScope, description: str | None = None) -> tuple[str, str]:
+    def create(
+        self,
+        *,
+        scope: KeyScope | str | None = None,
+        description: str | None = None,
+        preset: KeyPreset | str | None = None,
+        permissions: Sequence[str] | None = None,
+    ) -> tuple[str, str]:
         """
-        Create a key and return its id and its secret, which is told this once.
+        Create a key, as :func:`keys.create_key` does.
         """
-        return keys.create_key(self.client, scope=scope, description=description)
+        return keys.create_key(
+            self.client,
+            scope=scope,
+            description=description,
+            preset=preset,
+            permissions=permissions,
+        )
 
     def list(self) -> builtins.list[UserKeyInfo]:
         """

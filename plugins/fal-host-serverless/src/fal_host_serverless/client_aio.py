@@ -20,6 +20,7 @@ from fal_host_serverless.operations import Operation, ValueT
 from fal_host_serverless.values import (
     AliasInfo,
     EnvironmentInfo,
+    KeyPreset,
     KeyScope,
     RunnerInfo,
     ServerlessSecret,
@@ -66,16 +67,31 @@ class AsyncApps:
         return await self.client.perform(question)
 
     async def scale(
-        self, app_name: str, *, environment_name: str | None = None, **changes: Any
+        self,
+        app_name: str,
+        *,
+        keep_alive: int | None = None,
+        max_multiplexing: int | None = None,
+        max_concurrency: int | None = None,
+        min_concurrency: int | None = None,
+        concurrency_buffer: int | None = None,
+        concurrency_buffer_perc: int | None = None,
+        scaling_delay: int | None = None,
+        request_timeout: int | None = None,
+        startup_timeout: int | None = None,
+        machine_types: Sequence[str] | None = None,
+        regions: Sequence[str] | None = None,
+        environment_name: str | None = None,
+        request_start_timeout: int | None = None,
     ) -> AliasInfo:
         """
-        Change how an application scales.
-
-        Arguments:
-            changes: What :func:`apps.scale_app` takes.
+        Change how an application scales, as :func:`apps.scale_app` does.
         """
+        changes = {name: value for name, value in locals().items() if name != "self"}
         return await self.client.perform(
-            operations.scale(app_name, environment_name, **changes)
+            operations.scale(
+                changes.pop("app_name"), changes.pop("environment_name"), **changes
+            )
         )
 
 
@@ -115,12 +131,19 @@ class AsyncKeys:
         self.client = client
 
     async def create(
-        self, *, scope: KeyScope, description: str | None = None
+        self,
+        *,
+        scope: KeyScope | str | None = None,
+        description: str | None = None,
+        preset: KeyPreset | str | None = None,
+        permissions: Sequence[str] | None = None,
     ) -> tuple[str, str]:
         """
         Create a key and return its id and its secret.
         """
-        return await self.client.perform(operations.create_key(scope, description))
+        return await self.client.perform(
+            operations.create_key(scope, description, preset, permissions)
+        )
 
     async def list(self) -> builtins.list[UserKeyInfo]:
         """
@@ -224,12 +247,13 @@ class AsyncServerlessClient(Connection):
         from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
         address = self.address
+        # They may lie in a file, and a team's name may have to be asked for.
+        metadata = await asyncio.to_thread(lambda: self.credentials.metadata())
         if self._channel is None:
             self._channel = grpc.aio.secure_channel(
                 address, channels.security(), options=channels.options()
             )
         stub: Any = IsolateControllerStub(self._channel)  # type: ignore[no-untyped-call]
-        metadata = self.credentials.metadata()
         with translated(address):
             method = getattr(stub, operation.rpc)
             return operation.read(await method(operation.message, metadata=metadata))

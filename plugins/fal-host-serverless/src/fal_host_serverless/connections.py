@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fal_host_serverless import settings
-from fal_host_serverless.credentials import Credentials, find_credentials
+from fal_host_serverless import logins, settings
+from fal_host_serverless.credentials import Credentials, KeyCredentials, find_credentials
 from fal_host_serverless.rest import RestClient
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from fal_host_serverless.hosts import FalServerlessHost
 
 
@@ -30,8 +32,8 @@ class Connection:
 
         profile: The profile to read, in place of the one in use.
 
-        team: Whom to act for. A key belongs to one account, so that with a key it
-            changes nothing.
+        team: Whom to act for, with the login of a user. A key belongs to one account,
+            so that with one it changes nothing, which is told.
     """
 
     host: str | None = None
@@ -51,7 +53,10 @@ class Connection:
         """
         Who asks.
         """
-        return find_credentials(self.api_key, self.profile)
+        found = find_credentials(self.api_key, self.profile, self.team).at(self.address)
+        if self.team and isinstance(found, KeyCredentials):
+            logins.tell_of_key(found, self.address, found.key_id, self.team)
+        return found
 
     def rest(self) -> RestClient:
         """
@@ -73,6 +78,14 @@ class Connection:
             credentials=self.credentials,
             environment_name=environment_name,
         )
+
+    # A copy stays in this process, and keeps the key; a pickle may go anywhere.
+
+    def __copy__(self) -> Self:
+        return attrs.evolve(self)
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return attrs.evolve(self)
 
     def __getstate__(self) -> dict[str, Any]:
         fields = attrs.fields(Connection)

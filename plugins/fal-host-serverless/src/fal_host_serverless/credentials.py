@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from fal_core.errors import FalServerlessError
-from fal_host_serverless import profiles, settings
+from fal_host_serverless import logins, profiles, settings
 
 
 @attrs.define(eq=False, repr=False)
@@ -37,8 +37,22 @@ class Credentials:
         """
         return {}
 
+    def at(self, address: str) -> Credentials:
+        """
+        Return the credentials for the service at *address*.
+        """
+        return self
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+    # Copies stay in this process.
+
+    def __copy__(self) -> Credentials:
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Credentials:
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Whoever opens the pickle has credentials of its own, or none.
@@ -81,6 +95,42 @@ class KeyCredentials(Credentials):
 
 
 @attrs.define(eq=False, repr=False)
+class LoginCredentials(Credentials):
+    """
+    The login of a user, who may act for a team.
+
+    Attributes:
+        team: The nickname of the team; None for the user.
+
+        address: Of the service that knows the team; the usual one where it is None.
+    """
+
+    team: str | None = None
+    address: str | None = None
+
+    def at(self, address: str) -> Credentials:
+        return attrs.evolve(self, address=address)
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return tuple((name.lower().removeprefix("x-"), value) for name, value in self._pairs())
+
+    def headers(self) -> dict[str, str]:
+        return dict(self._pairs())
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        token = logins.read_token()
+        pairs = [("Authorization", f"Bearer {token}")]
+        if self.team:
+            address = self.address or settings.grpc_host()
+            account = logins.find_account(address, token, self.team)
+            pairs.append(("X-Fal-User-Id", account))
+        return pairs
+
+    def __repr__(self) -> str:
+        return f"LoginCredentials(team={self.team!r})"
+
+
+@attrs.define(eq=False, repr=False)
 class MissingCredentials(Credentials):
     """
     Credentials that nobody gave. What needs them says how they are given.
@@ -88,17 +138,23 @@ class MissingCredentials(Credentials):
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         raise FalServerlessError(
-            "There are no credentials. Set FAL_KEY to 'ID:SECRET', or keep a key in a "
-            "profile: 'fal-core profile key'."
+            "There are no credentials. Set FAL_KEY to 'ID:SECRET', keep a key in a "
+            "profile: 'fal-core profile key', or log in: 'fal auth login'."
         )
 
     def headers(self) -> dict[str, str]:
         return dict(self.metadata())
 
 
-def find_credentials(api_key: str | None = None, profile: str | None = None) -> Credentials:
+def find_credentials(
+    api_key: str | None = None, profile: str | None = None, team: str | None = None
+) -> Credentials:
     """
-    Return the credentials of *api_key*, else of the environment, else of a profile.
+    Return the credentials of *api_key*, else of the environment, else of a profile,
+    else those of a login.
+
+    Arguments:
+        team: Whom a login acts for; otherwise the one that ``fal team set`` has chosen.
 
     Raises:
         FalServerlessError: A key is malformed, or there is no such profile.
@@ -113,6 +169,8 @@ def find_credentials(api_key: str | None = None, profile: str | None = None) -> 
         identity, secret = os.environ.get("FAL_KEY_ID"), os.environ.get("FAL_KEY_SECRET")
         if identity and secret:
             return KeyCredentials(identity, secret)
-    if key := profiles.read().value("key", profile):
+    known = profiles.read()
+    key = known.value("key", profile)
+    if key and not settings.is_set("FAL_FORCE_AUTH_BY_USER"):
         return KeyCredentials.of(key, "the profile")
-    return MissingCredentials()
+    return LoginCredentials(team or known.team) if logins.exists() else MissingCredentials()

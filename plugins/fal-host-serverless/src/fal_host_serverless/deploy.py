@@ -15,18 +15,23 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import AuthMode, Call
-from fal_core.errors import FalServerlessError, OptionError
+from fal_core.errors import FalServerlessError, InternalFalServerlessError, OptionError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.printing import print_log
 from fal_host_serverless import (
+    channels,
     entry_points,
     files,
+    operations,
     preparations,
     projects,
     registering,
+    requests,
     settings,
 )
+from fal_host_serverless.annotations import written
+from fal_host_serverless.failures import translated
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -44,6 +49,9 @@ class DeploymentResult:
 
     Attributes:
         urls: By what they are for (``playground``, ``sync``, ``async``), and by path.
+
+        auth_mode: Who may reach it; ``unchanged`` where the credentials may deploy and
+            not look.
 
         log_url: Where people see its logs.
     """
@@ -63,6 +71,11 @@ class Deployment:
     Attributes:
         files: What of this machine travels, with its sizes.
 
+        attach: Wait until a rolling deployment has taken over, or not at all; None
+            leaves it to the service.
+
+        notes: What people say of the revision.
+
         entry_point: What the environment brings in place of the function.
     """
 
@@ -75,6 +88,8 @@ class Deployment:
     host: FalServerlessHost
     function: IsolatedFunction[..., Any]
     call: Call
+    attach: bool | None = None
+    notes: Mapping[str, Any] = attrs.field(factory=dict)
     entry_point: str | None = None
 
     @property
@@ -105,14 +120,8 @@ class Deployment:
         """
         Return what the revision carries beside its code.
         """
-        served: Any = self.function.raw_func
-        if callable(getattr(served, "build_metadata", None)):
-            return dict(served.build_metadata())
-        if self.call.gateway.serve:
-            from fal_serve.servables import make_servable
-
-            return {"openapi": make_servable(served).openapi()}
-        return {}
+        described = registering.describe(self.function, self.function.options)
+        return {**described, **self.notes}
 
     @property
     def source_code(self) -> str | None:
@@ -133,6 +142,9 @@ def prepare(
     reset_scale: bool | None = None,
     force_env_build: bool = False,
     environment_name: str | None = None,
+    attach_to_deployment: bool | None = None,
+    message: str | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> Deployment:
     """
     Return what a deployment would do; the service is not asked.
@@ -140,9 +152,12 @@ def prepare(
     Raises:
         OptionError: There is no such application, or its declaration is wrong.
     """
+    notes = written(message, annotations)
     declared = resolve(app_ref)
     if declared.team and not client.team:
         client = attrs.evolve(client, team=declared.team)
+    strategy = strategy or declared.strategy or "rolling"
+    registering.check_attached(attach_to_deployment, strategy)
     options: dict[str, Any] = dict(declared.options)
     if force_env_build:
         options["force"] = True
@@ -167,13 +182,15 @@ def prepare(
         app_name=app_name or declared.name or _name_of(function),
         entry_point=declared.entry_point,
         auth=auth or declared.auth or function.app_auth,
-        strategy=strategy or declared.strategy or "rolling",
+        strategy=strategy,
         reset_scale=bool(declared.reset_scale if reset_scale is None else reset_scale),
         environment_name=environment_name,
         team=client.team,
         host=host,
         function=function,
         call=call,
+        attach=attach_to_deployment,
+        notes=notes,
     )
 
 
@@ -194,6 +211,7 @@ def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentRe
         scale=deployment.reset_scale,
         environment_name=deployment.environment_name,
         build_environment=False,
+        attach_to_deployment=deployment.attach,
     )
     # Once: what is registered is the environment that was built.
     prepared = preparations.prepare(host, call, log)
@@ -220,8 +238,25 @@ def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentRe
         app_name=deployment.app_name,
         urls={use: {path: f"{base}{path}" for path in paths} for use, base in bases.items()},
         log_url=urls.log,
-        auth_mode=deployment.auth or "private",
+        auth_mode=deployment.auth or _auth_of(deployment),
     )
+
+
+def _auth_of(deployment: Deployment) -> str:
+    """
+    Return who may reach what was deployed, where the deployment leaves that as it is.
+    """
+    host, environment_name = deployment.host, deployment.environment_name
+    question = operations.list_apps(None, environment_name)
+    name = requests.full_name(deployment.app_name, environment_name)
+    try:
+        with translated(host.address):
+            ask = getattr(channels.stub(host.address), question.rpc)
+            found = question.read(ask(question.message, metadata=host.caller.metadata()))
+    except (FalServerlessError, InternalFalServerlessError):
+        # A key that may deploy need not be one that may look.
+        return "unchanged"
+    return next((app.auth_mode for app in found if app.alias == name), "private")
 
 
 def deploy(
@@ -234,6 +269,9 @@ def deploy(
     reset_scale: bool = False,
     force_env_build: bool = False,
     environment_name: str | None = None,
+    attach_to_deployment: bool | None = None,
+    message: str | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> DeploymentResult:
     """
     Deploy an application.
@@ -254,6 +292,13 @@ def deploy(
 
         environment_name: The environment of the service.
 
+        attach_to_deployment: Return once a rolling deployment has taken over, or at
+            once; None leaves it to the service.
+
+        message: What the revision is about.
+
+        annotations: Texts by names, such as the commit it was made of.
+
     Raises:
         OptionError: There is no such application, or its declaration is wrong.
 
@@ -269,6 +314,9 @@ def deploy(
             reset_scale=reset_scale or None,
             force_env_build=force_env_build,
             environment_name=environment_name,
+            attach_to_deployment=attach_to_deployment,
+            message=message,
+            annotations=annotations,
         )
     )
 

@@ -107,7 +107,7 @@ def describe(
     value: Any = None
     with translated(host.address):
         stub = channels.stub(host.address)
-        for message in stub.Run(request, metadata=host.credentials.metadata()):
+        for message in stub.Run(request, metadata=host.caller.metadata()):
             for each in messages.read_logs(message.logs):
                 if messages.is_wanted(each):
                     log(each)

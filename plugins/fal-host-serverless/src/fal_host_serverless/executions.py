@@ -155,7 +155,7 @@ class ServerlessExecution:
         from fal_host_serverless.running import run_request
 
         request = run_request(self.host, self.call, prepared, lean=lean)
-        metadata = [*self.host.credentials.metadata(), _ANNOUNCEMENT]
+        metadata = [*self.host.caller.metadata(), _ANNOUNCEMENT]
         if self.call.traceparent is not None:
             metadata.append(("traceparent", self.call.traceparent))
         with self._lock:
@@ -326,7 +326,7 @@ class ServerlessExecution:
         if not self._run_id:
             return False
         stop = isolate_proto.StopRunnerRequest(runner_id=self._run_id)
-        metadata = self.host.credentials.metadata()
+        metadata = self.host.caller.metadata()
         try:
             channels.stub(self.host.address).StopRunner(
                 stop, metadata=metadata, timeout=_STOPPING

@@ -50,6 +50,7 @@ class FalServerlessHost(Host[..., Any]):
 
     name: ClassVar[str] = "serverless"
     capabilities: ClassVar[Capabilities] = Capabilities(
+        # What the service builds; whether a plugin declares a kind is another matter.
         kinds=frozenset({"conda", "container", "virtualenv"}),
         concurrency=16,
         # A call gives what it returned once it has ended: nothing of it comes before.
@@ -98,6 +99,13 @@ class FalServerlessHost(Host[..., Any]):
         """
         return settings.environment_name(self.environment_name)
 
+    @property
+    def caller(self) -> Credentials:
+        """
+        Who asks the service.
+        """
+        return self.credentials.at(self.address)
+
     def launch(self, call: Call, sink: Sink) -> ServerlessExecution:
         from fal_host_serverless.executions import ServerlessExecution
 
@@ -118,6 +126,7 @@ class FalServerlessHost(Host[..., Any]):
         scale: bool = True,
         environment_name: str | None = None,
         build_environment: bool | None = None,
+        attach_to_deployment: bool | None = None,
         log: Callable[[Any], None] | None = None,
     ) -> RegisterApplicationResult | None:
         """
@@ -126,7 +135,8 @@ class FalServerlessHost(Host[..., Any]):
         Arguments:
             source_code: The text that the service shows for it.
 
-            metadata: What it carries beside, its OpenAPI document for one.
+            metadata: What it carries beside, over the OpenAPI document that it has where
+                it is served.
 
             deployment_strategy: ``recreate`` ends the runners of the revision before;
                 ``rolling`` waits until those of this one can take over.
@@ -135,24 +145,35 @@ class FalServerlessHost(Host[..., Any]):
 
             build_environment: False where it has been built.
 
+            attach_to_deployment: Return once a rolling deployment has taken over, or
+                at once; None leaves it to the service.
+
             log: Takes what the service says meanwhile; it is printed where nothing does.
 
         Raises:
             FalServerlessError: The service does not do it.
+
+            OptionError: What is said of it cannot be.
         """
         from fal_core.printing import print_log
         from fal_host_serverless.preparations import prepare
-        from fal_host_serverless.registering import Registration, register, sealed
+        from fal_host_serverless.registering import (
+            Registration,
+            describe,
+            register,
+            sealed,
+        )
 
         registration = Registration(
             application_name=application_name,
             auth_mode=application_auth_mode,
             source_code=source_code,
-            metadata=metadata or {},
+            metadata={**describe(func, options), **(metadata or {})},
             strategy=deployment_strategy,
             scale=scale,
             environment_name=environment_name or self.environment,
             build_environment=build_environment,
+            attach_to_deployment=attach_to_deployment,
         )
         tell = log or print_log
         call = sealed(self, func, options)
@@ -162,6 +183,14 @@ class FalServerlessHost(Host[..., Any]):
         """
         Do nothing: connections are shared, and end with the process.
         """
+
+    # A copy stays in this process, and keeps the credentials; a pickle may go anywhere.
+
+    def __copy__(self) -> Self:
+        return attrs.evolve(self)
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return attrs.evolve(self)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: value for name, value in self.__dict__.items() if name != "turns"}

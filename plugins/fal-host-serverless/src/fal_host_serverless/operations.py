@@ -4,18 +4,29 @@ Operations: what the service is asked, apart from how the question travels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import enum
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import attrs
 
 from fal_core.errors import OptionError
-from fal_host_serverless import requests, values
+from fal_host_serverless import requests, settings, values
 
 ValueT = TypeVar("ValueT")
 
-_PRESETS = {values.KeyScope.ADMIN: "FULL", values.KeyScope.API: "API"}
+EnumT = TypeVar("EnumT", bound=enum.Enum)
+
+#: What an application scales by that is a list, with an example.
+_LISTED = {"machine_types": "GPU-H100", "regions": "us-east"}
+#: The service keeps numbers in 31 bits.
+_TOO_MANY = 1 << 31
+
+_PRESETS = {
+    values.KeyScope.ADMIN: values.KeyPreset.FULL,
+    values.KeyScope.API: values.KeyPreset.API,
+}
 
 
 @attrs.frozen
@@ -40,6 +51,48 @@ def _nothing(answer: Any) -> None:
     return None
 
 
+def _known(argument: str, written: Any, kind: type[EnumT]) -> EnumT:
+    """
+    Return the member of *kind* that *written* is, or names.
+
+    Raises:
+        OptionError: It is none.
+    """
+    try:
+        return kind(written.upper() if isinstance(written, str) else written)
+    except ValueError:
+        *others, last = (repr(each.value.lower()) for each in kind)
+        raise OptionError(
+            f"The {argument} of a key is {', '.join(others)} or {last}, not {written!r}."
+        ) from None
+
+
+def _check_names(argument: str, written: Any, example: str) -> None:
+    """
+    Check that *written* is a list of names.
+
+    Raises:
+        OptionError: It is not.
+    """
+    if not isinstance(written, list | tuple) or not all(
+        isinstance(each, str) and each for each in written
+    ):
+        raise OptionError(
+            f"Argument {argument!r} is a list of names, as in [{example!r}], not {written!r}."
+        )
+
+
+def _check_time(since: Any) -> None:
+    """
+    Check that *since* is a time, if anything.
+
+    Raises:
+        OptionError: It is none.
+    """
+    if not isinstance(since, datetime | None):
+        raise OptionError(f"Argument 'since' is a datetime, not {since!r}.")
+
+
 def _set(message: Any, **fields: Any) -> Any:
     """
     Set those *fields* that are not None.
@@ -48,8 +101,10 @@ def _set(message: Any, **fields: Any) -> Any:
         if value is None:
             continue
         if isinstance(value, datetime):
-            getattr(message, name).FromDatetime(value)
-        elif isinstance(value, list):
+            # Without a zone it is a time of this machine's clock on the wall.
+            aware = value if value.tzinfo else value.astimezone()
+            getattr(message, name).FromDatetime(aware)
+        elif isinstance(value, list | tuple):
             getattr(message, name).extend(value)
         else:
             setattr(message, name, value)
@@ -66,6 +121,8 @@ def list_apps(
     List the applications whose name has *filter* in it.
     """
     import isolate_proto
+
+    environment_name = settings.environment_name(environment_name)
 
     def read(answer: Any) -> list[values.AliasInfo]:
         found = [values.read_alias(alias) for alias in answer.aliases]
@@ -86,6 +143,8 @@ def app_runners(
     """
     import isolate_proto
 
+    environment_name = settings.environment_name(environment_name)
+    _check_time(since)
     wanted = None if state is None else {each.lower() for each in state}
     if wanted is not None and "terminated" in wanted:
         wanted.add("dead")
@@ -112,9 +171,20 @@ def scale(
 ) -> Operation[values.AliasInfo]:
     """
     Change how an application scales; None leaves what is set.
+
+    Raises:
+        OptionError: A change is none that the service can be asked for.
     """
     import isolate_proto
 
+    environment_name = settings.environment_name(environment_name)
+    for name, value in changes.items():
+        if value is None:
+            continue
+        if name in _LISTED:
+            _check_names(name, value, _LISTED[name])
+        elif type(value) is not int or not 0 <= value < _TOO_MANY:
+            raise OptionError(f"Argument {name!r} is a whole number from 0 on, not {value!r}.")
     names = {"scaling_delay": "scaling_delay_seconds", "regions": "valid_regions"}
     fields = {names.get(name, name): value for name, value in changes.items()}
     message = _set(
@@ -134,6 +204,7 @@ def rollout(app_name: str, force: bool, environment_name: str | None) -> Operati
     """
     import isolate_proto
 
+    environment_name = settings.environment_name(environment_name)
     message = _set(
         isolate_proto.RolloutApplicationRequest(),
         application_name=requests.full_name(app_name, environment_name),
@@ -152,6 +223,7 @@ def list_runners(since: datetime | None) -> Operation[list[values.RunnerInfo]]:
     """
     import isolate_proto
 
+    _check_time(since)
     message = _set(isolate_proto.ListRunnersRequest(list_pending=True), start_time=since)
     return Operation(
         "ListRunners",
@@ -185,23 +257,34 @@ def kill_runner(runner_id: str) -> Operation[None]:
 
 
 def create_key(
-    scope: values.KeyScope | str, description: str | None
+    scope: values.KeyScope | str | None,
+    description: str | None,
+    preset: values.KeyPreset | str | None = None,
+    permissions: Sequence[str] | None = None,
 ) -> Operation[tuple[str, str]]:
     """
-    Create a key.
+    Create a key of a scope, of a preset, or with permissions.
 
     Raises:
-        OptionError: There is no such scope.
+        OptionError: There is no such scope or preset, or not one of the three is given.
     """
     import isolate_proto
 
-    try:
-        known = values.KeyScope(scope.upper()) if isinstance(scope, str) else scope
-    except ValueError:
-        raise OptionError(f"The scope of a key is 'admin' or 'api', not {scope!r}.") from None
-    message = _set(
-        isolate_proto.CreateUserKeyRequest(policy_preset=_PRESETS[known]), alias=description
-    )
+    if sum(each is not None for each in (scope, preset, permissions)) != 1:
+        raise OptionError(
+            "What a key may do is one of 'scope', 'preset' and 'permissions'. Write one, as "
+            "in preset='DEPLOY'."
+        )
+    message = _set(isolate_proto.CreateUserKeyRequest(), alias=description)
+    if permissions is not None:
+        _check_names("permissions", permissions, "serverless:apps:run")
+        if not permissions:
+            raise OptionError("Argument 'permissions' is empty: the key could do nothing.")
+        message.policy.permissions.extend(permissions)
+    elif preset is not None:
+        message.policy_preset = _known("preset", preset, values.KeyPreset).value
+    else:
+        message.policy_preset = _PRESETS[_known("scope", scope, values.KeyScope)].value
     return Operation(
         "CreateUserKey", message, lambda answer: (answer.key_id, answer.key_secret)
     )
@@ -245,6 +328,7 @@ def set_secret(
     """
     import isolate_proto
 
+    environment_name = settings.environment_name(environment_name)
     message = _set(
         isolate_proto.SetSecretRequest(name=name),
         value=value,
@@ -260,6 +344,7 @@ def list_secrets(environment_name: str | None) -> Operation[list[values.Serverle
     """
     import isolate_proto
 
+    environment_name = settings.environment_name(environment_name)
     message = _set(isolate_proto.ListSecretsRequest(), environment_name=environment_name)
     return Operation(
         "ListSecrets",

@@ -63,6 +63,14 @@ class Profiles:
         chosen = os.environ.get("FAL_PROFILE") or self.tables.get(_INTERNAL, {}).get("profile")
         return chosen if chosen in self.names else None
 
+    @property
+    def team(self) -> str | None:
+        """
+        The team that was chosen last, by fal's own tools.
+        """
+        found = self.tables.get(_INTERNAL, {}).get("team")
+        return found if isinstance(found, str) and found else None
+
     def value(self, key: str, profile: str | None = None) -> str | None:
         """
         Return what *profile*, or the one in use, has for *key*.

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import AuthMode, Call
-from fal_core.errors import FalServerlessError, InternalFalServerlessError
+from fal_core.errors import FalServerlessError, InternalFalServerlessError, OptionError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.options import Options
+from fal_core.servers import Server
+from fal_core.vocabulary import structure_gateway
 from fal_host_serverless import channels, envelopes, messages, requests, values
 from fal_host_serverless.containers import Container
 from fal_host_serverless.failures import translated
@@ -44,6 +46,45 @@ class Registration:
     environment_name: str | None = None
     build_environment: bool | None = None
     entry_point: str | None = None
+    attach_to_deployment: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_attached(self.attach_to_deployment, self.strategy)
+
+
+def check_attached(attach: bool | None, strategy: str) -> None:
+    """
+    Check that a deployment of *strategy* can be waited for, where that is said.
+
+    Raises:
+        OptionError: It cannot.
+    """
+    if attach is not None and strategy != "rolling":
+        raise OptionError(
+            "Only a rolling deployment can be attached to, or detached from. Name the "
+            f"strategy 'rolling' in place of {strategy!r}, or leave it to the service."
+        )
+
+
+def describe(func: Callable[..., Any], options: Options) -> dict[str, Any]:
+    """
+    Return what a revision of *func* carries beside its code: its OpenAPI document.
+    """
+    served: Any = func
+    if isinstance(served, IsolatedFunction):
+        served = served.raw_func
+    if isinstance(served, Server):
+        served = served.func
+    if callable(getattr(served, "build_metadata", None)):
+        return dict(served.build_metadata())
+    if not structure_gateway(options).serve:
+        return {}
+    try:
+        from fal_serve.servables import make_servable
+    except ImportError:
+        # Another plugin serves it, and only that one knows its routes.
+        return {}
+    return {"openapi": make_servable(served).openapi()}
 
 
 def sealed(host: FalServerlessHost, func: Callable[..., Any], options: Options) -> Call:
@@ -72,7 +113,7 @@ def register(
     request = register_request(call, prepared, registration)
     stub = channels.stub(host.address)
     with translated(host.address):
-        stream = stub.RegisterApplication(request, metadata=host.credentials.metadata())
+        stream = stub.RegisterApplication(request, metadata=host.caller.metadata())
         for message in stream:
             logs = [
                 each for each in messages.read_logs(message.logs) if messages.is_wanted(each)
@@ -108,12 +149,12 @@ def register_request(
     message = isolate_proto.RegisterApplicationRequest(
         environments=[
             requests.environment(
-                call.environment,
+                call,
                 requirements=prepared.requirements,
                 forced=registration.build_environment is not False,
             )
         ],
-        machine_requirements=requests.machine_requirements(options, call.gateway),
+        machine_requirements=requests.machine_requirements(call),
         files=requests.files(prepared.files),
         auth_mode=requests.auth_mode(registration.auth_mode),
         deployment_strategy=isolate_proto.DeploymentStrategy.Value(strategy),
@@ -127,6 +168,7 @@ def register_request(
         environment_name=registration.environment_name,
         private_logs=options.private_logs,
         build_environment=registration.build_environment,
+        attach_to_deployment=registration.attach_to_deployment,
     )
     if registration.application_name:
         message.application_name = requests.full_name(
@@ -174,10 +216,8 @@ def build(
 
     options, environment_name = call.host_options, registration.environment_name
     request = isolate_proto.BuildEnvironmentRequest(
-        environments=[
-            requests.environment(call.environment, requirements=prepared.requirements)
-        ],
-        machine_requirements=requests.build_requirements(options),
+        environments=[requests.environment(call, requirements=prepared.requirements)],
+        machine_requirements=requests.build_requirements(call),
         files=requests.files(prepared.files),
         environment_name=environment_name,
         secrets=requests.secrets(options.secrets),
@@ -188,7 +228,7 @@ def build(
         )
     stub = channels.stub(host.address)
     with translated(host.address):
-        for message in stub.BuildEnvironment(request, metadata=host.credentials.metadata()):
+        for message in stub.BuildEnvironment(request, metadata=host.caller.metadata()):
             for each in messages.read_logs(message.logs):
                 if messages.is_wanted(each):
                     log(each)

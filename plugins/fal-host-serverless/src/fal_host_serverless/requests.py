@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fal_core.calls import AuthMode
-from fal_core.environments import Environment
+from fal_core.calls import AuthMode, Call
 from fal_core.errors import OptionError
 from fal_core.options import SERVE_PORT, Gateway, HostOptions
 from fal_core.vocabulary import unstructure_environment
@@ -24,6 +23,14 @@ if TYPE_CHECKING:
 #: What the service is asked for where nothing is declared.
 MACHINE_TYPE = "XS"
 KEEP_ALIVE = 10
+#: The same for a class that is served.
+APPLICATION_MACHINE_TYPE = "S"
+APPLICATION_KEEP_ALIVE = 60
+SCHEDULER = "nomad"
+SCHEDULER_OPTIONS = {"storage_region": "us-east"}
+#: What installs its requirements, in an environment of a kind that has a choice.
+RESOLVER = "uv"
+_RESOLVED = ("container", "virtualenv")
 METRICS_PORT = 9090
 #: Between an application's name and its environment's.
 SEPARATOR = "--"
@@ -60,10 +67,10 @@ def auth_mode(mode: AuthMode | None) -> isolate_proto.ApplicationAuthMode.ValueT
 
 
 def environment(
-    declared: Environment, *, requirements: Any = None, forced: bool = True
+    call: Call, *, requirements: Any = None, forced: bool = True
 ) -> isolate_proto.EnvironmentDefinition:
     """
-    Return the message of an environment.
+    Return the message of the environment of *call*.
 
     Arguments:
         requirements: In place of its own, where local ones have been uploaded.
@@ -73,8 +80,10 @@ def environment(
     import isolate_proto
     from google.protobuf.struct_pb2 import Struct
 
-    options = unstructure_environment(declared)
+    options = unstructure_environment(call.environment)
     kind = options.pop("kind")
+    if call.application and kind in _RESOLVED:
+        options.setdefault("resolver", RESOLVER)
     force = bool(options.pop("force", False))
     if requirements is not None:
         options["requirements"] = requirements
@@ -87,44 +96,50 @@ def environment(
     )
 
 
-def machine_types(options: HostOptions) -> list[str]:
+def machine_types(call: Call) -> list[str]:
     """
-    Return the machine types that *options* name, the wanted one first.
+    Return the machine types that *call* names, the wanted one first.
     """
-    written = options.machine_type or options.machine_types or MACHINE_TYPE
+    options = call.host_options
+    usual = APPLICATION_MACHINE_TYPE if call.application else MACHINE_TYPE
+    written = options.machine_type or options.machine_types or usual
     return [written] if isinstance(written, str) else list(written)
 
 
-def build_requirements(options: HostOptions) -> isolate_proto.MachineRequirements:
+def build_requirements(call: Call) -> isolate_proto.MachineRequirements:
     """
     Return what building an environment needs of a machine.
     """
     import isolate_proto
     from google.protobuf.struct_pb2 import Struct
 
-    types = machine_types(options)
+    options, types = call.host_options, machine_types(call)
+    scheduler, scheduled = options._scheduler, options._scheduler_options
+    if call.application:
+        scheduler = SCHEDULER if scheduler is None else scheduler
+        scheduled = SCHEDULER_OPTIONS if scheduled is None else scheduled
     scheduler_options = Struct()
-    scheduler_options.update(dict(options._scheduler_options or {}))
+    scheduler_options.update(dict(scheduled or {}))
     return isolate_proto.MachineRequirements(
         machine_type=types[0],
         machine_types=types,
         num_gpus=options.num_gpus,
         base_image=options._base_image,
-        scheduler=options._scheduler,
+        scheduler=scheduler,
         scheduler_options=scheduler_options,
         valid_regions=options.regions,
     )
 
 
-def machine_requirements(
-    options: HostOptions, gateway: Gateway
-) -> isolate_proto.MachineRequirements:
+def machine_requirements(call: Call) -> isolate_proto.MachineRequirements:
     """
-    Return what running a function needs of its machines.
+    Return what running *call* needs of its machines.
     """
-    message = build_requirements(options)
+    message = build_requirements(call)
+    options, gateway = call.host_options, call.gateway
+    usual = APPLICATION_KEEP_ALIVE if call.application else KEEP_ALIVE
     values = {
-        "keep_alive": KEEP_ALIVE if options.keep_alive is None else options.keep_alive,
+        "keep_alive": usual if options.keep_alive is None else options.keep_alive,
         "exposed_port": exposed_port(gateway),
         "metrics_port": metrics_port(options, gateway),
         "max_concurrency": options.max_concurrency,

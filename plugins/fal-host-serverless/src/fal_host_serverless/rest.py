@@ -61,7 +61,7 @@ class RestClient:
         """
         import httpx
 
-        sent = {**self.credentials.headers(), **(headers or {})}
+        sent = {**self.credentials.at(self.host).headers(), **(headers or {})}
         for left in reversed(range(tries)):
             try:
                 answer = self.http.request(method, path, headers=sent, **content)

@@ -71,11 +71,9 @@ def _request(
     options = call.host_options
     message = isolate_proto.HostedRun(
         environments=[
-            requests.environment(
-                call.environment, requirements=prepared.requirements, forced=forced
-            )
+            requests.environment(call, requirements=prepared.requirements, forced=forced)
         ],
-        machine_requirements=requests.machine_requirements(options, call.gateway),
+        machine_requirements=requests.machine_requirements(call),
         files=requests.files(prepared.files),
         application_name=application_name(host, call),
         auth_mode=requests.auth_mode(call.application_auth_mode or "public"),

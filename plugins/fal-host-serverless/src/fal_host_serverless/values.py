@@ -13,6 +13,7 @@ import attrs
 __all__ = [
     "AliasInfo",
     "EnvironmentInfo",
+    "KeyPreset",
     "KeyScope",
     "RegisterApplicationResult",
     "Revision",
@@ -31,6 +32,21 @@ class KeyScope(enum.Enum):
 
     ADMIN = "ADMIN"
     API = "API"
+
+
+class KeyPreset(enum.Enum):
+    """
+    What a key may do, under the name that the service has for it.
+    """
+
+    FULL = "FULL"
+    API = "API"
+    DEPLOY = "DEPLOY"
+    READONLY = "READONLY"
+    BILLING = "BILLING"
+    COMPUTE = "COMPUTE"
+    SERVERLESS = "SERVERLESS"
+    AGENT = "AGENT"
 
 
 class RunnerState(enum.Enum):

@@ -19,6 +19,8 @@ from typing import Any, cast
 
 import attrs
 
+from fal_core_worker.ports import free_port
+
 logger = logging.getLogger(__name__)
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
@@ -65,11 +67,16 @@ class Door:
         """
         Listen, and return the port: *port*, or a free one where that is 0.
 
+        A server that is started again listens where it did, so the free one is none
+        that connections of others are given meanwhile.
+
         Raises:
             OSError: The port is taken, or *host* is not an address of this machine.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server(
+            (host, port or free_port()), family=family, backlog=_BACKLOG
+        )
         listener.setblocking(False)
         self._socket = listener
         self._accepting = asyncio.create_task(self._accept(listener))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,11 +15,14 @@ from fal_host_serverless.commands.options import (
     client_options,
     environment_option,
     json_option,
-    make_client,
     show,
+    tell,
     to_plain,
 )
 from fal_host_serverless.commands.runners import tell_runners
+
+if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
 
 #: What ``scale`` changes, by its option.
 _SCALES = (
@@ -44,16 +47,13 @@ def apps() -> None:
 def list_(
     filter: str | None,
     environment_name: str | None,
-    host: str | None,
-    profile: str | None,
+    client: SyncServerlessClient,
     as_json: bool,
 ) -> None:
     """
     List the applications.
     """
-    found = make_client(host, profile).apps.list(
-        filter=filter, environment_name=environment_name
-    )
+    found = client.apps.list(filter=filter, environment_name=environment_name)
     show(
         found,
         ("NAME", "AUTH", "RUNNERS", "MIN", "MAX", "KEEP ALIVE", "MACHINES", "REVISION"),
@@ -71,19 +71,19 @@ def list_(
 @click.option("--force", is_flag=True, help="End the old ones at once.")
 @environment_option
 @client_options
+@json_option
 def rollout(
     name: str,
     force: bool,
     environment_name: str | None,
-    host: str | None,
-    profile: str | None,
+    client: SyncServerlessClient,
+    as_json: bool,
 ) -> None:
     """
     Replace the runners of an application by new ones.
     """
-    client = make_client(host, profile)
     client.apps.rollout(name, force=force, environment_name=environment_name)
-    click.echo(f"The runners of {name} are being replaced.")
+    tell(f"The runners of {name} are being replaced.", as_json=as_json, app=name, force=force)
 
 
 @apps.command()
@@ -98,14 +98,13 @@ def runners(
     since: datetime | None,
     state: tuple[str, ...],
     environment_name: str | None,
-    host: str | None,
-    profile: str | None,
+    client: SyncServerlessClient,
     as_json: bool,
 ) -> None:
     """
     List the runners of an application.
     """
-    found = make_client(host, profile).apps.runners(
+    found = client.apps.runners(
         name, since=since, state=state or None, environment_name=environment_name
     )
     tell_runners(found, as_json=as_json)
@@ -123,15 +122,14 @@ def scale(
     machine_types: tuple[str, ...],
     regions: tuple[str, ...],
     environment_name: str | None,
-    host: str | None,
-    profile: str | None,
+    client: SyncServerlessClient,
     as_json: bool,
     **changes: Any,
 ) -> None:
     """
     Change how an application scales; what is not named stays as it is.
     """
-    result = make_client(host, profile).apps.scale(
+    result = client.apps.scale(
         name,
         machine_types=list(machine_types) or None,
         regions=list(regions) or None,

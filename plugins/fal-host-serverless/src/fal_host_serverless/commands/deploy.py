@@ -14,12 +14,26 @@ from fal_host_serverless.commands.options import (
     client_options,
     environment_option,
     json_option,
-    make_client,
     to_plain,
 )
 
 if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
     from fal_host_serverless.deploy import Deployment, DeploymentResult
+
+
+def _read_annotations(
+    _: click.Context, __: click.Parameter, written: tuple[str, ...]
+) -> dict[str, str]:
+    read: dict[str, str] = {}
+    for each in written:
+        name, separator, text = each.partition("=")
+        if not (name and separator):
+            raise click.BadParameter(f"{each!r} is not written as NAME=TEXT.")
+        if name in read:
+            raise click.BadParameter(f"{name!r} is written twice.")
+        read[name] = text
+    return read
 
 
 @click.command()
@@ -40,6 +54,21 @@ if TYPE_CHECKING:
     default=None,
     help="Take the scaling of the declaration, in place of what is set.",
 )
+@click.option(
+    "--attach/--detach",
+    "attach_to_deployment",
+    default=None,
+    help="Whether to wait until a rolling deployment has taken over.",
+)
+@click.option("--message", metavar="TEXT", help="What the revision is about.")
+@click.option(
+    "--annotation",
+    "annotations",
+    metavar="NAME=TEXT",
+    multiple=True,
+    callback=_read_annotations,
+    help="A text that the revision carries under a name; it may be repeated.",
+)
 @click.option("--force-env-build", is_flag=True, help="Build the environment anew.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be deployed.")
 @environment_option
@@ -47,8 +76,7 @@ if TYPE_CHECKING:
 @json_option
 def deploy(
     app: str | None,
-    host: str | None,
-    profile: str | None,
+    client: SyncServerlessClient,
     dry_run: bool,
     as_json: bool,
     **options: Any,
@@ -61,7 +89,7 @@ def deploy(
     """
     from fal_host_serverless import deploy as deploying
 
-    deployment = deploying.prepare(make_client(host, profile), app, **options)
+    deployment = deploying.prepare(client, app, **options)
     if dry_run:
         _tell_plan(deployment, as_json=as_json)
         return

@@ -4,14 +4,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from fal_host_serverless.commands.options import (
     client_options,
     json_option,
-    make_client,
     show,
+    tell,
+    to_plain,
 )
+
+if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
 
 
 @click.group()
@@ -24,12 +30,12 @@ def environments() -> None:
 @environments.command("list")
 @client_options
 @json_option
-def list_(host: str | None, profile: str | None, as_json: bool) -> None:
+def list_(client: SyncServerlessClient, as_json: bool) -> None:
     """
     List the environments.
     """
     show(
-        make_client(host, profile).environments.list(),
+        client.environments.list(),
         ("NAME", "CREATED", "DESCRIPTION"),
         lambda each: (each.name, each.created_at, each.description),
         as_json=as_json,
@@ -41,20 +47,24 @@ def list_(host: str | None, profile: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--description", metavar="TEXT", help="What it is for.")
 @client_options
-def create(name: str, description: str | None, host: str | None, profile: str | None) -> None:
+@json_option
+def create(
+    name: str, description: str | None, client: SyncServerlessClient, as_json: bool
+) -> None:
     """
     Create an environment.
     """
-    make_client(host, profile).environments.create(name, description)
-    click.echo(f"Environment {name} is there.")
+    made = client.environments.create(name, description)
+    tell(f"Environment {name} is there.", as_json=as_json, **to_plain(made))
 
 
 @environments.command()
 @click.argument("name")
 @client_options
-def delete(name: str, host: str | None, profile: str | None) -> None:
+@json_option
+def delete(name: str, client: SyncServerlessClient, as_json: bool) -> None:
     """
     Remove an environment, and what is in it.
     """
-    make_client(host, profile).environments.delete(name)
-    click.echo(f"Environment {name} is removed.")
+    client.environments.delete(name)
+    tell(f"Environment {name} is removed.", as_json=as_json, removed=name)

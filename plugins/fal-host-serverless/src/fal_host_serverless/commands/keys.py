@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from fal_core.cli.outputs import print_json
-from fal_host_serverless.commands.options import (
-    client_options,
-    json_option,
-    make_client,
-    show,
-)
+from fal_host_serverless.commands.options import client_options, json_option, show, tell
+
+if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
 
 
 @click.group()
@@ -26,22 +26,42 @@ def keys() -> None:
 @click.option(
     "--scope",
     type=click.Choice(["admin", "api"], case_sensitive=False),
-    required=True,
     help="Whether it may do everything, or call applications.",
+)
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help="What the service has a name for, as in deploy or readonly.",
+)
+@click.option(
+    "--permission",
+    "permissions",
+    metavar="NAME",
+    multiple=True,
+    help="One thing that it may do, as in serverless:apps:run; it may be repeated.",
 )
 @click.option("--description", metavar="TEXT", help="What it is for.")
 @client_options
 @json_option
 def create(
-    scope: str, description: str | None, host: str | None, profile: str | None, as_json: bool
+    scope: str | None,
+    preset: str | None,
+    permissions: tuple[str, ...],
+    description: str | None,
+    client: SyncServerlessClient,
+    as_json: bool,
 ) -> None:
     """
     Create a key. Its secret is told this once.
-    """
-    from fal_host_serverless.values import KeyScope
 
-    client = make_client(host, profile)
-    key_id, secret = client.keys.create(scope=KeyScope(scope.upper()), description=description)
+    What it may do is a scope, a preset, or permissions.
+    """
+    if sum(map(bool, (scope, preset, permissions))) != 1:
+        raise click.UsageError("Say by one of --scope, --preset and --permission what it may.")
+    listed = [name.strip() for each in permissions for name in each.split(",")]
+    key_id, secret = client.keys.create(
+        scope=scope, preset=preset, permissions=listed or None, description=description
+    )
     if as_json:
         print_json({"key_id": key_id, "key_secret": secret})
     else:
@@ -51,12 +71,12 @@ def create(
 @keys.command("list")
 @client_options
 @json_option
-def list_(host: str | None, profile: str | None, as_json: bool) -> None:
+def list_(client: SyncServerlessClient, as_json: bool) -> None:
     """
     List the keys, without their secrets.
     """
     show(
-        make_client(host, profile).keys.list(),
+        client.keys.list(),
         ("KEY", "SCOPE", "CREATED", "DESCRIPTION"),
         lambda key: (key.key_id, key.scope and key.scope.value, key.created_at, key.alias),
         as_json=as_json,
@@ -67,9 +87,10 @@ def list_(host: str | None, profile: str | None, as_json: bool) -> None:
 @keys.command()
 @click.argument("key_id")
 @client_options
-def revoke(key_id: str, host: str | None, profile: str | None) -> None:
+@json_option
+def revoke(key_id: str, client: SyncServerlessClient, as_json: bool) -> None:
     """
     Have a key accepted no more.
     """
-    make_client(host, profile).keys.revoke(key_id)
-    click.echo(f"Key {key_id} is accepted no more.")
+    client.keys.revoke(key_id)
+    tell(f"Key {key_id} is accepted no more.", as_json=as_json, revoked=key_id)

@@ -4,18 +4,16 @@ Options that several commands have, and how values are shown.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import click
 
 from fal_core.cli.outputs import print_json, print_table
-
-if TYPE_CHECKING:
-    from fal_host_serverless.client import SyncServerlessClient
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 environment_option = click.option(
@@ -32,22 +30,37 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """
-    Add the options that say whom to ask.
+    Add the options that say whom to ask, and as whom; *command* takes the client.
     """
-    host = click.option(
-        "--host", metavar="ADDRESS", help="The address of the service, as in host:port."
-    )
-    profile = click.option("--profile", metavar="NAME", help="The profile to take settings of.")
-    return host(profile(command))
+
+    @functools.wraps(command)
+    def with_client(
+        *args: Any, host: str | None, profile: str | None, team: str | None, **kwargs: Any
+    ) -> Any:
+        from fal_host_serverless.client import SyncServerlessClient
+
+        client = SyncServerlessClient(host=host, profile=profile, team=team)
+        return command(*args, client=client, **kwargs)
+
+    for option in (
+        click.option("--team", metavar="NAME", help="The team that a login acts for."),
+        click.option("--profile", metavar="NAME", help="The profile to take settings of."),
+        click.option(
+            "--host", metavar="ADDRESS", help="The address of the service, as in host:port."
+        ),
+    ):
+        with_client = option(with_client)
+    return with_client
 
 
-def make_client(host: str | None, profile: str | None) -> SyncServerlessClient:
+def tell(sentence: str, *, as_json: bool, **facts: Any) -> None:
     """
-    Return the client of a command.
+    Print what was done: *sentence* for people, *facts* for machines.
     """
-    from fal_host_serverless.client import SyncServerlessClient
-
-    return SyncServerlessClient(host=host, profile=profile)
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(sentence)
 
 
 class Since(click.ParamType):  # type: ignore[type-arg]

@@ -9,7 +9,7 @@ import click
 from fal_core.cli.outputs import print_json, print_table
 from fal_core.errors import FalServerlessError
 from fal_host_serverless import profiles
-from fal_host_serverless.commands.options import json_option
+from fal_host_serverless.commands.options import json_option, tell
 from fal_host_serverless.credentials import KeyCredentials
 
 
@@ -54,7 +54,8 @@ def list_(as_json: bool) -> None:
 
 @profile.command("set")
 @click.argument("name")
-def set_(name: str) -> None:
+@json_option
+def set_(name: str, as_json: bool) -> None:
     """
     Use a profile from now on; it is made where it is not there.
     """
@@ -62,44 +63,48 @@ def set_(name: str) -> None:
     known.tables.setdefault(name, {})
     known.choose(name)
     known.write()
-    click.echo(f"Profile {name} is in use.")
+    tell(f"Profile {name} is in use.", as_json=as_json, current=name)
 
 
 @profile.command()
-def unset() -> None:
+@json_option
+def unset(as_json: bool) -> None:
     """
     Use no profile.
     """
     known = profiles.read()
     known.choose(None)
     known.write()
-    click.echo("No profile is in use.")
+    tell("No profile is in use.", as_json=as_json, current=None)
 
 
 @profile.command()
 @click.argument("address")
-def host(address: str) -> None:
+@json_option
+def host(address: str, as_json: bool) -> None:
     """
     Keep the address of the service in the profile.
     """
     _keep("host", address)
-    click.echo(f"The address is {address}.")
+    tell(f"The address is {address}.", as_json=as_json, host=address)
 
 
 @profile.command()
-def key() -> None:
+@json_option
+def key(as_json: bool) -> None:
     """
     Keep a key in the profile; it is asked for, so that no history has it.
     """
     written = click.prompt("Key, as ID:SECRET", hide_input=True, err=True)
     KeyCredentials.of(written, "the prompt")
     _keep("key", written)
-    click.echo("The key is kept.")
+    tell("The key is kept.", as_json=as_json, has_key=True)
 
 
 @profile.command()
 @click.argument("name")
-def delete(name: str) -> None:
+@json_option
+def delete(name: str, as_json: bool) -> None:
     """
     Remove a profile and its key.
     """
@@ -109,7 +114,7 @@ def delete(name: str) -> None:
         known.choose(None)
     del known.tables[name]
     known.write()
-    click.echo(f"Profile {name} is removed.")
+    tell(f"Profile {name} is removed.", as_json=as_json, removed=name)
 
 
 def _keep(setting: str, value: str) -> None:

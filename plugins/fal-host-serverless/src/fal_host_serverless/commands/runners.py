@@ -10,15 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fal_host_serverless.commands.options import (
-    Since,
-    client_options,
-    json_option,
-    make_client,
-    show,
-)
+from fal_host_serverless.commands.options import Since, client_options, json_option, show, tell
 
 if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
     from fal_host_serverless.values import RunnerInfo
 
 
@@ -33,34 +28,41 @@ def runners() -> None:
 @click.option("--since", type=Since(), help="Also those that have ended after this time.")
 @client_options
 @json_option
-def list_(since: datetime | None, host: str | None, profile: str | None, as_json: bool) -> None:
+def list_(since: datetime | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
     List the runners of all applications.
     """
-    tell_runners(make_client(host, profile).runners.list(since=since), as_json=as_json)
+    tell_runners(client.runners.list(since=since), as_json=as_json)
 
 
 @runners.command()
 @click.argument("runner_id")
 @click.option("--replace", is_flag=True, help="Start another one before.")
 @client_options
-def stop(runner_id: str, replace: bool, host: str | None, profile: str | None) -> None:
+@json_option
+def stop(runner_id: str, replace: bool, client: SyncServerlessClient, as_json: bool) -> None:
     """
     Have a runner end once it has finished its requests.
     """
-    make_client(host, profile).runners.stop(runner_id, replace)
-    click.echo(f"Runner {runner_id} finishes its requests and ends.")
+    client.runners.stop(runner_id, replace)
+    tell(
+        f"Runner {runner_id} finishes its requests and ends.",
+        as_json=as_json,
+        stopping=runner_id,
+        replaced=replace,
+    )
 
 
 @runners.command()
 @click.argument("runner_id")
 @client_options
-def kill(runner_id: str, host: str | None, profile: str | None) -> None:
+@json_option
+def kill(runner_id: str, client: SyncServerlessClient, as_json: bool) -> None:
     """
     End a runner at once.
     """
-    make_client(host, profile).runners.kill(runner_id)
-    click.echo(f"Runner {runner_id} is ended.")
+    client.runners.kill(runner_id)
+    tell(f"Runner {runner_id} is ended.", as_json=as_json, killed=runner_id)
 
 
 def tell_runners(found: Sequence[RunnerInfo], *, as_json: bool) -> None:

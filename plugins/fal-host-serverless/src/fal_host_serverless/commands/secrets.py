@@ -4,15 +4,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from fal_core.cli.outputs import print_json
 from fal_host_serverless.commands.options import (
     client_options,
     environment_option,
     json_option,
-    make_client,
     show,
+    tell,
 )
+
+if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
+
+_EXPOSED = {None: "as the account says", True: "yes", False: "no"}
 
 
 @click.group()
@@ -26,16 +34,17 @@ def secrets() -> None:
 @environment_option
 @client_options
 @json_option
-def list_(
-    environment_name: str | None, host: str | None, profile: str | None, as_json: bool
-) -> None:
+def list_(environment_name: str | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
     List the secrets, without their values.
     """
     show(
-        make_client(host, profile).secrets.list(environment_name),
-        ("NAME", "CREATED", "ENVIRONMENT"),
-        lambda secret: (secret.name, secret.created_at, secret.environment_name),
+        client.secrets.list(environment_name),
+        ("NAME", "CREATED", "ENVIRONMENT", "EXPOSED BY DEFAULT"),
+        lambda secret: (
+            *(secret.name, secret.created_at, secret.environment_name),
+            _EXPOSED[secret.default_exposed],
+        ),
         as_json=as_json,
         none="There is no secret.",
     )
@@ -43,35 +52,48 @@ def list_(
 
 @secrets.command("set")
 @click.argument("assignments", nargs=-1, required=True, metavar="NAME=VALUE...")
+@click.option(
+    "--exposed-by-default/--not-exposed-by-default",
+    "default_exposed",
+    default=None,
+    help="Whether functions that name no secrets see it; otherwise it stays as it is.",
+)
 @environment_option
 @client_options
+@json_option
 def set_(
     assignments: tuple[str, ...],
+    default_exposed: bool | None,
     environment_name: str | None,
-    host: str | None,
-    profile: str | None,
+    client: SyncServerlessClient,
+    as_json: bool,
 ) -> None:
     """
     Set secrets. A name without a value asks for it, and keeps it out of the history.
     """
-    client = make_client(host, profile)
+    names: list[str] = []
     for assignment in assignments:
         name, separator, value = assignment.partition("=")
         if not separator:
             value = click.prompt(f"Value of {name}", hide_input=True, err=True)
-        client.secrets.set(name, value, environment_name)
-        click.echo(f"Secret {name} is set.")
+        client.secrets.set(name, value, environment_name, default_exposed)
+        names.append(name)
+        if not as_json:
+            click.echo(f"Secret {name} is set.")
+    if as_json:
+        print_json({"set": names})
 
 
 @secrets.command()
 @click.argument("name")
 @environment_option
 @client_options
+@json_option
 def unset(
-    name: str, environment_name: str | None, host: str | None, profile: str | None
+    name: str, environment_name: str | None, client: SyncServerlessClient, as_json: bool
 ) -> None:
     """
     Remove a secret.
     """
-    make_client(host, profile).secrets.unset(name, environment_name)
-    click.echo(f"Secret {name} is removed.")
+    client.secrets.unset(name, environment_name)
+    tell(f"Secret {name} is removed.", as_json=as_json, removed=name)

@@ -1,0 +1,75 @@
+"""
+Annotations: what people write on a revision, for people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fal_core.errors import OptionError
+
+#: The service takes no more: characters of a message and of a key, annotations, and
+#: bytes of all of them as JSON.
+MESSAGE_LENGTH, KEY_LENGTH, COUNT, SIZE = 2048, 64, 32, 16384
+#: What the service keeps beside them.
+_RESERVED = frozenset({"annotations", "message", "openapi"})
+
+
+def written(
+    message: str | None = None, annotations: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """
+    Return what a revision carries of them.
+
+    Raises:
+        OptionError: Something is no text, too long, or has a name of the service's own.
+    """
+    found: dict[str, Any] = {}
+    if message is not None:
+        _check_message(message)
+        found["message"] = message
+    if annotations is not None:
+        _check_annotations(annotations)
+    if annotations:
+        found["annotations"] = dict(annotations)
+    return found
+
+
+def _check_message(message: Any) -> None:
+    if not isinstance(message, str):
+        raise OptionError(f"The message of a deployment is text, not {message!r}.")
+    if len(message) > MESSAGE_LENGTH:
+        raise OptionError(
+            f"The message of a deployment has {len(message)} characters. The service takes "
+            f"{MESSAGE_LENGTH}."
+        )
+
+
+def _check_annotations(annotations: Any) -> None:
+    if not isinstance(annotations, Mapping):
+        raise OptionError(
+            f"Annotations are written as in {{'commit': '1f2e3d'}}, not {annotations!r}."
+        )
+    for key, value in annotations.items():
+        if not (isinstance(key, str) and key and isinstance(value, str)):
+            raise OptionError(
+                f"An annotation has a name and a text, as in {{'commit': '1f2e3d'}}, not "
+                f"{key!r}: {value!r}."
+            )
+        if key in _RESERVED:
+            raise OptionError(
+                f"An annotation cannot be called {key!r}: that is the service's own."
+            )
+        if len(key) > KEY_LENGTH:
+            raise OptionError(
+                f"The name of annotation {key!r} has {len(key)} characters. The service takes "
+                f"{KEY_LENGTH}."
+            )
+    size = len(json.dumps(dict(annotations), ensure_ascii=False).encode())
+    if len(annotations) > COUNT or size > SIZE:
+        raise OptionError(
+            f"There are {len(annotations)} annotations of {size} bytes. The service takes "
+            f"{COUNT}, of {SIZE} bytes as JSON."
+        )
