@@ -101,10 +101,11 @@ def test_sources_travel_once(host: Any, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_runner_that_lacks_sources_is_sent_them(
-    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, rest: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    A call that left out what its runner lacks runs all the same, and once.
+    A call that left out what its runner lacks runs all the same, and once; what was
+    uploaded for it is not uploaded again.
     """
     name = f"beside_{os.urandom(4).hex()}"
     (tmp_path / f"{name}.py").write_text("ANSWER = 42\n")
@@ -117,12 +118,19 @@ def test_runner_that_lacks_sources_is_sent_them(
             file.write("run\n")
         return int(__import__(name).ANSWER)
 
-    isolated = function("virtualenv", host=host, local_python_modules=[name])(answer)
+    isolated = function(
+        "virtualenv",
+        host=host,
+        local_python_modules=[name],
+        app_files=[f"{name}.py"],
+        app_files_context_dir=str(tmp_path),
+    )(answer)
     # As if another runner had had it.
     monkeypatch.setattr(host.deliveries, "may_be_lean", lambda call: not sizes)
     sizes = sizes_sent(monkeypatch)
 
     assert isolated(str(marks)) == 42
+    assert rest.asked.count(("POST", "/files/missing_hashes")) == 1
 
     assert len(sizes) == 2
     assert marks.read_text() == "run\n"

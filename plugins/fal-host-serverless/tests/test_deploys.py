@@ -5,9 +5,14 @@ Deployments: what is uploaded and asked, and what is told of it.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +21,10 @@ from google.protobuf.json_format import MessageToDict
 
 from fal_core import function
 from fal_core.errors import FalServerlessError, OptionError
-from fal_host_serverless import SyncServerlessClient
+from fal_core.events import Log
+from fal_host_serverless import SyncServerlessClient, distributions, trees
 from fal_host_serverless import deploy as deploying
-from fal_host_serverless.files import LocalFile, Selection
+from fal_host_serverless.files import USUALLY_IGNORED, LocalFile, Selection
 from fal_host_serverless.rest import RestClient
 from fal_host_serverless.uploads import PART_SIZE, send_files
 
@@ -62,8 +68,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """
     A project of two applications, as the working directory.
     """
-    import sys
-
     (tmp_path / "searching.py").write_text(APPLICATION)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "words.txt").write_text("one two")
@@ -178,6 +182,125 @@ def test_applications_of_a_project_are_deployed(
         asking.deploy("other")
 
 
+def test_project_is_read_as_the_sdk_reads_it(
+    asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path, own: Path
+):
+    """
+    Folders are relative to that of pyproject.toml, wherever the file of the application
+    is; a health check is a table, and the scaling has one word.
+    """
+    (project / "inner").mkdir()
+    (project / "inner/placed.py").write_text(
+        "from fal_core import function\n"
+        "@function(exposed_port=8765)\ndef answer() -> int:\n    return 1\n"
+    )
+    (project / "pyproject.toml").write_text(
+        "[tool.fal.apps.plain]\n"
+        'ref = "inner/placed.py::answer"\n'
+        'requirements = ["./own"]\n'
+        'app_files = ["words.txt"]\n'
+        'app_files_context_dir = "data"\n'
+        "app_scale_settings = true\n"
+        'health_check = { path = "/up", timeout_seconds = 3, method = "post" }\n'
+    )
+    asking.deploy("plain")
+    request = recorder.last("RegisterApplication")
+    assert [file.relative_path for file in request.files] == ["words.txt"]
+    assert request.scale
+    check = MessageToDict(request.health_check_config)
+    assert check == {"path": "/up", "timeoutSeconds": 3, "method": "POST"}
+    assert [*rest.stored] == ["own-1.tar.gz"]
+
+
+ENTRY = """
+[tool.fal.apps.entry]
+python_entry_point = "stockroom:Shop"
+"""
+
+
+def test_entry_point_is_asked_before_it_is_deployed(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    What an entry point says of itself is what its revision carries, and where it answers.
+    """
+    (project / "pyproject.toml").write_text(ENTRY)
+    result = asking.deploy(environment_name="staging")
+    asked = [name for name, _ in recorder.asked]
+    assert asked[:3] == ["BuildEnvironment", "Run", "RegisterApplication"]
+    assert recorder.last("Run").application_name == "entry--staging"
+    request = recorder.last("RegisterApplication")
+    assert request.WhichOneof("callable") == "entrypoint"
+    assert request.entrypoint == "stockroom:Shop.run_local"
+    assert MessageToDict(request.metadata) == {"openapi": {"paths": {"/look": {}}}}
+    assert result.urls["sync"] == {"/look": "https://run.fal.test/me/app/look"}
+
+
+@pytest.mark.parametrize(
+    ("returned", "raised", "words"),
+    [
+        ([], False, "returned no dictionary"),
+        ("", True, "no such module"),
+        (Path("x"), False, "is no plain value"),
+    ],
+)
+def test_entry_point_that_is_no_application_is_not_deployed(
+    returned: Any,
+    raised: bool,
+    words: str,
+    asking: SyncServerlessClient,
+    recorder: Any,
+    project: Path,
+):
+    """
+    What cannot say what it serves is not deployed; what it returns is data, or refused.
+    """
+    (project / "pyproject.toml").write_text(ENTRY)
+    recorder.returned, recorder.raised = returned, raised
+    with pytest.raises(FalServerlessError, match=words):
+        asking.deploy("entry")
+    assert recorder.asked[-1][0] == "Run"
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("", "has no 'ref'"),
+        ('python_entry_point = "stockroom"', "'stockroom', which names no application"),
+        ('ref = "a.py"\npython_entry_point = "a:b"', "'ref' and 'python_entry_point'"),
+        ('ref = "a.py"\nimage = { image = "i" }', "'ref' and 'image'"),
+        ("image = { dockerfile = 'Dockerfile' }", "'dockerfile', which only"),
+        ("image = { image = 'i', build_args = {} }", "'build_args', which is nothing of an"),
+        ("image = {}", "has no image"),
+        ("image = { image = 1 }", r"image\.image"),
+        ("image = { image = 'i', registries = { r = {} } }", "a username and a password"),
+        ("image = { image = 'i' }\napp_files = ['a']", "has its own files"),
+    ],
+)
+def test_wrong_entry_point_or_image_is_told(
+    written: str, words: str, asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    An application is a file, an entry point or an image, and nothing else.
+    """
+    (project / "pyproject.toml").write_text(f"[tool.fal.apps.one]\n{written}\n")
+    with pytest.raises(OptionError, match=words):
+        asking.deploy("one")
+    assert recorder.asked == []
+
+
+def test_dry_run_of_an_entry_point_asks_nothing(
+    asking: SyncServerlessClient, recorder: Any, project: Path, capsys: Any
+):
+    """
+    A dry run tells which entry point would be deployed, and does not ask it.
+    """
+    (project / "pyproject.toml").write_text(ENTRY)
+    assert run("deploy", "--dry-run") == 0
+    assert "Entry point: stockroom:Shop" in capsys.readouterr().out
+    assert recorder.asked == []
+
+
 def test_what_is_said_of_a_revision_reaches_the_service(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
@@ -286,6 +409,13 @@ def test_application_that_is_not_there_is_told(
         ('deployment_strategy = "canary"', "deployment_strategy.*'canary'"),
         ('no_scale = "no"', "no_scale.*True, False"),
         ("keep_alves = 3", "keep_alves"),
+        ("no_scale = true\nreset_scale = true", "'reset_scale' and 'no_scale'. Write one"),
+        ("health_check = true", r"one\.health_check"),
+        ("health_check = {}", "no path"),
+        ('health_check = { path = "/", often = 1 }', "'often', which is nothing of a health"),
+        ("health_check = { path = 1 }", r"one\.health_check\.path"),
+        ('health_check = { path = "/", method = "PUT" }', r"check\.method.*'PUT'"),
+        ("team = 1", r"one\.team"),
     ],
 )
 def test_wrong_declaration_of_a_project_is_told(
@@ -376,8 +506,6 @@ def test_hash_is_of_content_and_mode(tmp_path: Path):
     path.chmod(0o755)
     second = LocalFile.read(path, "file")
     assert first.hash != second.hash
-    import hashlib
-
     assert first.hash == hashlib.sha256(b"content" + str(first.mode).encode()).hexdigest()
 
 
@@ -393,6 +521,51 @@ def test_ignored_files_stay(tmp_path: Path):
         paths=(".", "deep/c.py"), ignored=(r"\.tmp$", "^deep/skip/"), folder=tmp_path
     )
     assert [file.relative_path for file in selection.collect()] == ["a.py", "deep/c.py"]
+
+
+@pytest.mark.parametrize(
+    ("written", "more"),
+    [
+        ("", []),
+        (", app_files_ignore=[r'\\.txt$']", [".git/config", "__pycache__/a.pyc"]),
+        (", app_files_ignore=[]", [".git/config", "__pycache__/a.pyc", "words.txt"]),
+    ],
+)
+@pytest.mark.parametrize("declared", ["@function({})\ndef it():\n", "class It(App, {}):\n"])
+def test_repositories_stay(
+    declared: str,
+    written: str,
+    more: list[str],
+    project: Path,
+    asking: SyncServerlessClient,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """
+    Applications and functions that say nothing leave repositories, and what Python
+    compiles, where they are; what they write is in place of that.
+    """
+    monkeypatch.delitem(sys.modules, "holding", raising=False)
+    folder = project / "data"
+    for name in (".git/config", "__pycache__/a.pyc"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text("secret")
+    (project / "holding.py").write_text(
+        "from fal_core import function\nfrom fal_serve import App\n"
+        + declared.format(f"app_files=['data']{written}")
+        + "    pass\n"
+    )
+    found = [file.relative_path for file in deploying.prepare(asking, "holding.py").files]
+    expected = more or ["words.txt"]
+    assert found == [f"data/{name}" for name in expected]
+
+
+def test_application_says_what_stays():
+    """
+    What stays where nothing is said is what the class of applications shows.
+    """
+    from fal_serve import App
+
+    assert App.app_files_ignore == [*USUALLY_IGNORED]
 
 
 @pytest.mark.parametrize(
@@ -417,12 +590,12 @@ def test_wrong_files_are_told(
         Selection(paths=paths, ignored=ignored, folder=folder).collect()
 
 
-def test_local_requirement_is_uploaded(
-    asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path
-):
+@pytest.fixture
+def own(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
-    A project of this machine is built and uploaded once, and installed from where it lies.
+    A project that applications require, in a folder of its own.
     """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(project / "cache"))
     local = project / "own"
     (local / "src" / "own").mkdir(parents=True)
     (local / "src" / "own" / "__init__.py").write_text("")
@@ -430,6 +603,15 @@ def test_local_requirement_is_uploaded(
         '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
         '[project]\nname = "own"\nversion = "1"\n'
     )
+    return local
+
+
+def test_local_requirement_is_uploaded(
+    asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path, own: Path
+):
+    """
+    A project of this machine is built and uploaded once, and installed from where it lies.
+    """
     (project / "needs.txt").write_text("cowsay==6.1  # a comment\n\n")
     (project / "plain.py").write_text(
         "from fal_core import function\n"
@@ -447,6 +629,83 @@ def test_local_requirement_is_uploaded(
     registered = MessageToDict(recorder.last("RegisterApplication").environments[0])
     assert registered["configuration"] == configuration["configuration"]
     assert rest.asked.count(("PUT", f"/stored/{archive}")) == 1
+    assert (
+        rest.headers[0]["X-Fal-Core-Digest"] == hashlib.sha256(rest.stored[archive]).hexdigest()
+    )
+    rest.asked.clear()
+    asking.deploy("plain.py")
+    assert rest.asked == []
+
+
+def test_packing_is_repeatable(own: Path):
+    """
+    The same content makes the same archive, whenever it is packed; only what changed in
+    a project has it packed again.
+    """
+    first = distributions.pack(own)
+    content = first.archive.read_bytes()
+    looks = trees.fingerprint(own)
+    (own / "own.egg-info").mkdir()
+    (own / "src/own/__pycache__").mkdir()
+    assert trees.fingerprint(own) == looks
+    for path in own.rglob("*.py"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    assert trees.fingerprint(own) != looks
+    second = distributions.pack(own)
+    assert second.archive.read_bytes() == content
+    assert second.fingerprint != first.fingerprint
+    (own / "src/own/__init__.py").write_text("1")
+    third = distributions.pack(own)
+    assert third.digest != first.digest
+    assert [*third.folder.glob("*.tar.gz")] == [third.archive]
+
+
+def test_calls_at_once_wait_for_one_upload(rest: Any, asking: SyncServerlessClient, own: Path):
+    """
+    Of calls that begin together one packs and uploads, and the others take its address.
+    """
+    lines: list[Log] = []
+    with asking.rest() as client, ThreadPoolExecutor(8) as threads:
+        found = threads.map(lambda _: distributions.place(own, client, lines.append), range(8))
+        assert {*found} == {f"http://{rest.address}/stored/own-1.tar.gz"}
+        assert rest.asked.count(("PUT", "/stored/own-1.tar.gz")) == 1
+        assert len(lines) == 1
+        asked = len(rest.asked)
+        distributions.doubt()
+        rest.stored.clear()
+        distributions.place(own, client, lines.append)
+        assert len(lines) == 2
+        assert rest.asked[asked] == ("GET", "/stored/own-1.tar.gz")
+
+
+def test_commit_and_tag_change_how_a_project_looks(own: Path):
+    """
+    Versions are made of commits and tags, so that these count as files of a project do.
+    """
+
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+        subprocess.run(["git", *identity, *arguments], cwd=own.parent, check=True)
+        return trees.fingerprint(own)
+
+    looks = [
+        trees.fingerprint(own),
+        git("init", "-q"),
+        git("commit", "-q", "--allow-empty", "-m", "first"),
+        git("commit", "-q", "--allow-empty", "-m", "second"),
+        git("tag", "v1"),
+    ]
+    assert len({*looks}) == len(looks)
+
+
+def test_project_that_cannot_be_kept_is_packed_for_this_process(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Where no cache can be written, there is a place for as long as the process.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", "/proc/nowhere")
+    assert distributions.pack(own).archive.is_file()
 
 
 # -- the command line ----------------------------------------------------------------
@@ -504,8 +763,52 @@ def test_dry_run_asks_nothing(
     plan = json.loads(capsys.readouterr().out)
     assert plan["files"] == [{"path": "data/words.txt", "size": 7}]
     assert plan["endpoints"] == ["/", "/find"]
+    assert plan["team"] is None
     assert recorder.asked == []
     assert rest.asked == []
+
+
+def test_dry_run_tells_projects(
+    asking: SyncServerlessClient,
+    recorder: Any,
+    rest: Any,
+    project: Path,
+    own: Path,
+    capsys: Any,
+):
+    """
+    Projects that are required travel too, so that a dry run packs them and tells how
+    large they are.
+    """
+    (project / "needing.py").write_text(
+        "from fal_core import function\n"
+        "@function(requirements=[['./own[fast]'], ['./own', 'cowsay']])\n"
+        "def answer() -> int:\n    return 1\n"
+    )
+    assert run("deploy", "needing.py", "--dry-run") == 0
+    size = distributions.pack(own).size
+    printed = capsys.readouterr().out
+    assert f"Projects: 1, {size} bytes\n  {own}  own-1.tar.gz  {size}" in printed
+    assert run("deploy", "needing.py", "--dry-run", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["projects"] == [{"path": str(own), "archive": "own-1.tar.gz", "size": size}]
+    assert plan["size"] == size
+    assert recorder.asked == []
+    assert rest.asked == []
+
+
+def test_team_of_a_project_is_that_of_its_deployment(
+    asking: SyncServerlessClient, recorder: Any, project: Path, capsys: Any
+):
+    """
+    The team that a project names is told, and gives way to that of the client.
+    """
+    (project / "pyproject.toml").write_text(f"{PROJECT}\nteam = 'acme'\n")
+    assert run("deploy", "double", "--dry-run") == 0
+    assert "Team: acme" in capsys.readouterr().out
+    other = SyncServerlessClient(host=recorder.address, team="others")
+    assert deploying.prepare(other, "double").team == "others"
+    assert deploying.prepare(asking, "search").team is None
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,12 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from fal_core import function
-from fal_host_serverless import FalServerlessHost, preparations, registering
+from fal_host_serverless import (
+    FalServerlessHost,
+    SyncServerlessClient,
+    preparations,
+    registering,
+)
 from fal_serve import App, endpoint
 
 #: The release that is compared with.
@@ -102,6 +107,70 @@ REGISTERED: list[dict[str, Any]] = [
     {"serve": True, "requirements": ["cowsay"]},
 ]
 
+#: A project whose applications do not say what it says of them.
+PROJECT = r"""
+[tool.fal.apps.served]
+ref = "inner/app.py::serve"
+auth = "shared"
+deployment_strategy = "recreate"
+app_scale_settings = true
+requirements = [["numpy"], ["cowsay==6.1"]]
+machine_type = ["GPU-H100", "GPU-A100"]
+num_gpus = 2
+regions = ["us-east"]
+keep_alive = 300
+min_concurrency = 1
+max_concurrency = 8
+max_multiplexing = 2
+concurrency_buffer = 1
+scaling_delay = 30
+request_timeout = 60
+startup_timeout = 600
+termination_grace_period_seconds = 20
+private_logs = true
+secrets = ["TOKEN"]
+data_mounts = ["/data/cache"]
+skip_retry_conditions = ["server_error"]
+retry_config = { timeout = { retries = 2 } }
+app_files = ["deep", "words.txt"]
+app_files_ignore = ["\\.tmp$"]
+app_files_context_dir = "files"
+health_check = { path = "/up", timeout_seconds = 3, call_regularly = true, method = "post" }
+
+[tool.fal.apps.renamed]
+name = "other"
+ref = "inner/app.py::serve"
+no_scale = false
+app_files = ["beside.txt"]
+
+[tool.fal.apps.entry]
+python_entry_point = "stockroom.apps:Shop"
+requirements = ["cowsay"]
+auth = "public"
+app_files = ["files/words.txt"]
+
+[tool.fal.apps.boxed]
+exposed_port = 8000
+health_check = { path = "/up" }
+
+[tool.fal.apps.boxed.image]
+image = "registry.test/box:1"
+cmd = ["serve", "--all"]
+registries = { "registry.test" = { username = "me", password = "secret" } }
+
+[tool.fal.apps.within]
+python_entry_point = "stockroom.apps:Shop"
+image = { image = "registry.test/box:1" }
+python_version = "3.11"
+"""
+
+PROJECT_FILES = {
+    "files/words.txt": "words",
+    "files/deep/er.txt": "deeper",
+    "files/deep/er.tmp": "left",
+    "inner/beside.txt": "beside",
+}
+
 #: Does in the SDK's own environment what the test does in this one.
 SCRIPT = """
 import json, sys
@@ -154,6 +223,15 @@ for options in work["applications"]:
     host.register(
         made.func, made.options, application_name="search", environment_name="staging",
         metadata=made.build_metadata(), deployment_strategy="rolling", build_environment=False)
+"""
+
+
+DEPLOYING = """
+import sys
+from fal.api import SyncServerlessClient
+client = SyncServerlessClient()
+for name in sys.argv[1:]:
+    client.deploy(name)
 """
 
 
@@ -297,3 +375,42 @@ def test_requests_are_those_of_the_sdk(
         {key: each[key] for key in ("auth-key", "auth-key-id")} for each in recorder.metadata
     ]
     assert metadata == [{"auth-key": "ksecret", "auth-key-id": "kid"}] * len(metadata)
+
+
+def test_projects_are_deployed_as_by_the_sdk(
+    recorder: Any, rest: Any, sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The SDK and this host ask the same of the service for the applications of a project.
+    """
+    names = ("served", "renamed", "entry", "boxed", "within")
+    projects = {}
+    for who, decorator in (("theirs", "fal.function"), ("ours", "fal_core.function")):
+        projects[who] = folder = tmp_path / who
+        for name, content in {"pyproject.toml": PROJECT, **PROJECT_FILES}.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content)
+        (folder / "inner/app.py").write_text(
+            f"import {decorator.partition('.')[0]}\n\n\n"
+            f"@{decorator}(exposed_port=8765)\ndef serve():\n    return 1\n"
+        )
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sdk, "-c", DEPLOYING, *names]
+    subprocess.run(command, cwd=projects["theirs"], check=True, env=variables)
+    theirs, recorder.asked = recorder.asked, []
+
+    monkeypatch.chdir(projects["ours"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    client = SyncServerlessClient(host=recorder.address)
+    for name in names:
+        client.deploy(name)
+        monkeypatch.delitem(sys.modules, "app", raising=False)
+    rpcs = ("BuildEnvironment", "Run", "RegisterApplication")
+    ours = [each for each in recorder.asked if each[0] in rpcs]
+
+    assert len(theirs) == 2 * len(names) + 2
+    for one, other in zip(theirs, ours, strict=True):
+        told = [plain(*each) for each in (one, other)]
+        for each in told:
+            each.pop("source_code", None)
+        assert told[1] == told[0]

@@ -281,6 +281,38 @@ def test_files_expire(plane):
     assert not path.exists()
 
 
+def test_content_that_is_told_before_has_one_place(plane):
+    """
+    The same content of an account is at one address, for as long as it was sent for
+    last; another account's is elsewhere, and so is what is not told.
+    """
+    content = secrets.token_bytes(1000)
+    digest = {"X-Fal-Core-Digest": hashlib.sha256(content).hexdigest()}
+    brief = {"X-Fal-Object-Lifecycle": json.dumps({"expiration_duration_seconds": 0.000001})}
+    other = plane.add_user("neighbour")
+    with (
+        plane.client() as client,
+        plane.client(other) as elsewhere,
+        httpx.Client(trust_env=False) as anybody,
+    ):
+        told = [initiate(client, **digest) for _ in range(2)]
+        assert told[0]["file_url"] == told[1]["file_url"]
+        assert told[0]["file_url"] not in {
+            initiate(elsewhere, **digest)["file_url"],
+            initiate(client)["file_url"],
+        }
+        wrong = anybody.put(told[0]["upload_url"], content=b"other")
+        assert wrong.status_code == 422, wrong.text
+        assert anybody.get(told[0]["file_url"]).status_code == 404
+        assert anybody.put(told[0]["upload_url"], content=content).status_code == 200
+        again = initiate(client, **digest, **brief)
+        assert anybody.put(again["upload_url"], content=content).status_code == 200
+        assert anybody.get(told[0]["file_url"]).content == content
+        malformed = {"X-Fal-Core-Digest": "0"}
+        answer = client.post("/storage/upload/initiate", json={}, headers=malformed)
+        assert answer.status_code == 422
+
+
 @pytest.mark.parametrize("token", ["x", "a.b.c", "..%2f..%2fx"])
 def test_nobody_uploads_without_being_told_where(plane, token):
     """

@@ -21,6 +21,7 @@ from fal_core.functions import IsolatedFunction
 from fal_core.printing import print_log
 from fal_host_serverless import (
     channels,
+    entry_points,
     files,
     operations,
     preparations,
@@ -34,6 +35,7 @@ from fal_host_serverless.failures import translated
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
+    from fal_host_serverless.distributions import Distribution
     from fal_host_serverless.hosts import DeploymentStrategy, FalServerlessHost
 
 #: Whose applications a client deploys.
@@ -73,6 +75,8 @@ class Deployment:
             leaves it to the service.
 
         notes: What people say of the revision.
+
+        entry_point: What the environment brings in place of the function.
     """
 
     app_name: str
@@ -80,11 +84,13 @@ class Deployment:
     strategy: DeploymentStrategy
     reset_scale: bool
     environment_name: str | None
+    team: str | None
     host: FalServerlessHost
     function: IsolatedFunction[..., Any]
     call: Call
     attach: bool | None = None
     notes: Mapping[str, Any] = attrs.field(factory=dict)
+    entry_point: str | None = None
 
     @property
     def files(self) -> list[files.LocalFile]:
@@ -92,6 +98,13 @@ class Deployment:
         Return the files of this machine that travel.
         """
         return preparations.local_files(self.host, self.call)
+
+    @property
+    def sources(self) -> dict[Path, Distribution]:
+        """
+        Return the projects of this machine that travel, packed.
+        """
+        return preparations.local_sources(self.host, self.call)
 
     @property
     def endpoints(self) -> list[str]:
@@ -141,25 +154,38 @@ def prepare(
     """
     notes = written(message, annotations)
     declared = resolve(app_ref)
+    if declared.team and not client.team:
+        client = attrs.evolve(client, team=declared.team)
     strategy = strategy or declared.strategy or "rolling"
     registering.check_attached(attach_to_deployment, strategy)
     options: dict[str, Any] = dict(declared.options)
     if force_env_build:
         options["force"] = True
-    place, _, _ = declared.ref.partition("::")
+    place, _, _ = (declared.ref or "").partition("::")
     environment_name = settings.environment_name(environment_name)
     host = client.make_host(
         local_file_path=os.path.abspath(place) if place.endswith(".py") else "",
         environment_name=environment_name,
     )
-    function = load(declared.ref).on(host, **options)
-    call = registering.sealed(host, function, function.options)
+    if declared.ref is None:
+        function, call = entry_points.declare(
+            host,
+            app_name or declared.name,
+            options=options,
+            image=declared.image,
+            entry_point=declared.entry_point,
+        )
+    else:
+        function = load(declared.ref).on(host, **options)
+        call = registering.sealed(host, function, function.options)
     return Deployment(
         app_name=app_name or declared.name or _name_of(function),
+        entry_point=declared.entry_point,
         auth=auth or declared.auth or function.app_auth,
         strategy=strategy,
         reset_scale=bool(declared.reset_scale if reset_scale is None else reset_scale),
         environment_name=environment_name,
+        team=client.team,
         host=host,
         function=function,
         call=call,
@@ -190,13 +216,22 @@ def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentRe
     # Once: what is registered is the environment that was built.
     prepared = preparations.prepare(host, call, log)
     registering.build(host, call, prepared, registration, log)
+    paths = deployment.endpoints
+    if deployment.entry_point is not None:
+        told = entry_points.describe(host, call, prepared, deployment.entry_point, log)
+        paths = [*told.get("openapi", {}).get("paths", ())] or paths
+        registration = attrs.evolve(
+            registration,
+            metadata={**told, **registration.metadata},
+            entry_point=entry_points.served(deployment.entry_point),
+        )
     result = registering.register(host, call, prepared, registration, log)
     if result is None or result.result is None or result.service_urls is None:
         raise FalServerlessError(
             "The service did not confirm the deployment. Its log says more; a name of small "
             "letters, digits and hyphens is always allowed."
         )
-    urls, paths = result.service_urls, deployment.endpoints
+    urls = result.service_urls
     bases = {"playground": urls.playground, "sync": urls.run, "async": urls.queue}
     return DeploymentResult(
         revision=result.result.application_id,

@@ -114,7 +114,7 @@ def open_outcome(definition: bytes) -> Outcome | None:
         RunFailedInside: It is something else.
     """
     try:
-        told = _PlainUnpickler(io.BytesIO(definition)).load()
+        told = open_plain(definition)
         if told == (arrival.LACKS,):
             raise ArchiveMissing
         word, ended, data, buffers = told
@@ -127,6 +127,16 @@ def open_outcome(definition: bytes) -> Outcome | None:
     if ended == frames.ENDED_CANCELLED:
         return None
     return Outcome(Sealed(data, buffers), ended == frames.ENDED_RAISED)
+
+
+def open_plain(definition: bytes) -> Any:
+    """
+    Return what is pickled in *definition*, of built-in values and nothing else.
+
+    Raises:
+        UnpicklingError: There is something else.
+    """
+    return _PlainUnpickler(io.BytesIO(definition)).load()
 
 
 def failure_of(value: Any) -> HostError:

@@ -23,11 +23,12 @@ from fal_core.errors import (
 )
 from fal_core.events import Exited, Log, Outcome, Phase, Ready, Sink, State
 from fal_core_worker.frames import Frame
-from fal_host_serverless import channels, envelopes, messages, probes, requests
+from fal_host_serverless import channels, distributions, envelopes, messages, probes, requests
 from fal_host_serverless.failures import RunFailed, RunFailedInside, translate_run
 
 if TYPE_CHECKING:
     from fal_host_serverless.hosts import FalServerlessHost
+    from fal_host_serverless.preparations import Preparation
 
 #: Seconds that the service may take to end a run that has its result.
 _ENDING = 10.0
@@ -133,24 +134,27 @@ class ServerlessExecution:
         return not self._cancelled
 
     def _send(self) -> None:
+        from fal_host_serverless.preparations import prepare
+
         deliveries = self.host.deliveries
         lean = deliveries.may_be_lean(self.call)
         try:
+            prepared = prepare(self.host, self.call, self._sink)
             try:
-                self._send_once(lean=lean)
+                self._send_once(prepared, lean=lean)
             except envelopes.ArchiveMissing:
                 # Nothing of the call has run.
                 deliveries.miss(self.call)
-                self._send_once(lean=False)
+                self._send_once(prepared, lean=False)
         finally:
             self._over.set()
             for timer in self._timers:
                 timer.cancel()
 
-    def _send_once(self, *, lean: bool) -> None:
+    def _send_once(self, prepared: Preparation, *, lean: bool) -> None:
         from fal_host_serverless.running import run_request
 
-        request = run_request(self.host, self.call, self._sink, lean=lean)
+        request = run_request(self.host, self.call, prepared, lean=lean)
         metadata = [*self.host.caller.metadata(), _ANNOUNCEMENT]
         if self.call.traceparent is not None:
             metadata.append(("traceparent", self.call.traceparent))
@@ -275,6 +279,7 @@ class ServerlessExecution:
         else:
             reason = translate_run(error, self.host.address, phase)
         if isinstance(reason, EnvironmentBuildError):
+            distributions.doubt()
             kind = self.call.environment.kind
             reason = attrs.evolve(reason, kind=kind, lines=tuple(self._built))
         reason.__cause__ = error

@@ -17,6 +17,8 @@ from fal_core.errors import OptionError
 
 #: A file that travels may have this many bytes.
 SIZE_LIMIT = 1 << 30
+#: What stays where nothing is said: the settings of a repository may have a password.
+USUALLY_IGNORED = (r"\.pyc$", "__pycache__/", r"\.git/", r"\.DS_Store$")
 _BLOCK = 1 << 20
 
 

@@ -55,33 +55,46 @@ def has_local(requirements: Any, base: Path) -> bool:
     )
 
 
-def replace_local(requirements: Sequence[Any], base: Path, send: Callable[[Path], str]) -> Any:
+def local_projects(requirements: Sequence[Any], base: Path) -> list[Path]:
+    """
+    Return the folders of the projects that *requirements* name, each once.
+
+    Raises:
+        OptionError: A folder is no project.
+    """
+    found: dict[Path, None] = {}
+
+    def note(folder: Path) -> str:
+        found[folder] = None
+        return ""
+
+    replace_local(requirements, base, note)
+    return list(found)
+
+
+def replace_local(requirements: Sequence[Any], base: Path, place: Callable[[Path], str]) -> Any:
     """
     Return *requirements* with what is local replaced by what the service can install.
 
     Arguments:
-        send: Uploads a source distribution and returns its address.
+        place: Returns where the service finds the project in a folder.
 
     Raises:
         OptionError: A folder is no project.
 
         EnvironmentBuildError: One cannot be built.
     """
-    sent: dict[Path, str] = {}
     replaced: list[Any] = []
     for entry in requirements:
         if not isinstance(entry, str):
-            replaced.append(replace_local(entry, base, send))
+            replaced.append(replace_local(entry, base, place))
             continue
         listing, project = listing_of(entry, base), project_of(entry, base)
         if listing is not None:
-            replaced += replace_local([*read_listing(listing)], listing.parent, send)
+            replaced += replace_local([*read_listing(listing)], listing.parent, place)
         elif project is not None:
             folder, extras = project
-            if folder not in sent:
-                with built(folder) as archive:
-                    sent[folder] = send(archive)
-            replaced.append(f"{name_of(folder)}{extras} @ {sent[folder]}")
+            replaced.append(f"{name_of(folder)}{extras} @ {place(folder)}")
         else:
             replaced.append(entry)
     return replaced

@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import Call
-from fal_core.events import Log, LogSink
+from fal_core.events import LogSink
 from fal_core.options import HostOptions
-from fal_host_serverless import local_requirements, uploads
-from fal_host_serverless.files import LocalFile, Selection, base_folder, inside
+from fal_host_serverless import distributions, local_requirements, uploads
+from fal_host_serverless.distributions import Distribution
+from fal_host_serverless.files import (
+    USUALLY_IGNORED,
+    LocalFile,
+    Selection,
+    base_folder,
+    inside,
+)
 from fal_host_serverless.requests import SentFile
 from fal_host_serverless.rest import RestClient
 
@@ -62,13 +69,9 @@ def prepare(host: FalServerlessHost, call: Call, log: LogSink) -> Preparation:
         sent = uploads.send_files(rest, found)
         if not local:
             return Preparation(files=tuple(sent), folder=app_folder(base, options))
-
-        def send(archive: Path) -> str:
-            size = archive.stat().st_size
-            log(Log(f"Uploading {archive.name}, {size} bytes", "INFO", "BUILDER"))
-            return uploads.send_source(rest, archive)
-
-        replaced = local_requirements.replace_local(written, project, send)
+        replaced = local_requirements.replace_local(
+            written, project, lambda folder: distributions.place(folder, rest, log)
+        )
     return Preparation(
         files=tuple(sent), requirements=replaced, folder=app_folder(base, options)
     )
@@ -82,6 +85,23 @@ def local_files(host: FalServerlessHost, call: Call) -> list[LocalFile]:
         OptionError: Something is named that is not there.
     """
     return selection(host, call).collect()
+
+
+def local_sources(host: FalServerlessHost, call: Call) -> dict[Path, Distribution]:
+    """
+    Return the projects of this machine that travel, packed; nothing is uploaded.
+
+    Raises:
+        OptionError: A folder that is named is no project.
+
+        EnvironmentBuildError: One cannot be packed.
+    """
+    written = getattr(call.environment, "requirements", None) or ()
+    project = inside(
+        base_folder(host.local_file_path), call.host_options.requirements_context_dir
+    )
+    found = local_requirements.local_projects(written, project)
+    return {folder: distributions.pack(folder) for folder in found}
 
 
 def selection(host: FalServerlessHost, call: Call) -> Selection:
@@ -98,7 +118,8 @@ def selection(host: FalServerlessHost, call: Call) -> Selection:
             folder=inside(base, image.get("docker_context_dir")),
         )
     folder = inside(base, options.app_files_context_dir)
-    ignored = tuple(options.app_files_ignore or ())
+    written = options.app_files_ignore
+    ignored = USUALLY_IGNORED if written is None else tuple(written)
     if host.local_file_path and options.app_files:
         # The function's own file travels sealed.
         own = os.path.relpath(Path(host.local_file_path).resolve(), folder)

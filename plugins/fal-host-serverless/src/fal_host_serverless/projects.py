@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -21,7 +21,23 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_NOT_HERE = ("image", "python_entry_point")
+#: What an image may say beside where it is; ``build_args`` are of one that is built.
+_OF_IMAGES = {
+    "image": str,
+    "registries": dict[str, dict[str, str]],
+    "entrypoint": str | list[str],
+    "cmd": str | list[str],
+}
+#: What says that a deployment takes the scaling that is declared; the last says so by no.
+_RESETS = ("app_scale_settings", "reset_scale", "no_scale")
+_HEALTH_CHECK: dict[str, Any] = {
+    "path": str,
+    "start_period_seconds": int,
+    "timeout_seconds": int,
+    "failure_threshold": int,
+    "call_regularly": bool,
+    "method": Literal["GET", "POST"],
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -30,16 +46,28 @@ class Declared:
     An application of a project.
 
     Attributes:
-        ref: Its file and its name there, as in ``file.py::App``.
+        ref: Its file and its name there, as in ``file.py::App``. None where its
+            environment brings it.
 
-        options: Options over those of its own.
+        entry_point: Where it is there, as in ``package.module:App``. None where the
+            image serves by its own command.
+
+        image: What it runs in, where that is a container.
+
+        team: Whom a login acts for.
+
+        options: Options over those of its own. Folders in them are absolute: a project
+            writes them relative to its own.
     """
 
     name: str
-    ref: str
+    ref: str | None
+    entry_point: str | None = None
+    image: Mapping[str, Any] | None = None
     auth: AuthMode | None = None
     strategy: DeploymentStrategy | None = None
     reset_scale: bool | None = None
+    team: str | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
 
@@ -74,32 +102,116 @@ def read_app(path: Path, name: str) -> Declared:
         known = ", ".join(found) or "none"
         raise OptionError(f"{path} declares no application {name!r}. It declares: {known}.")
     options = dict(found[name])
-    for key in _NOT_HERE:
-        if key in options:
-            raise OptionError(
-                f"Application {name!r} in {path} has {key!r}, which only fal's own SDK "
-                "deploys. Name a file and a class in 'ref', as in 'app.py::App'."
-            )
-    ref = options.pop("ref", None)
-    if not isinstance(ref, str):
+    where = f"tool.fal.apps.{name}"
+
+    def take(key: str, annotation: Any) -> Any:
+        return structure(options.pop(key, None), annotation | None, f"{where}.{key}")
+
+    ref, entry_point = take("ref", str), take("python_entry_point", str)
+    image = take("image", dict[str, Any])
+    if ref is None and entry_point is None and image is None:
         raise OptionError(
             f"Application {name!r} in {path} has no 'ref'. Write as in ref = 'app.py::App'."
         )
-    options.pop("team", None)
-
-    def take(key: str, annotation: Any) -> Any:
-        where = f"tool.fal.apps.{name}.{key}"
-        return structure(options.pop(key, None), annotation | None, where)
-
-    reset, kept = take("reset_scale", bool), take("no_scale", bool)
+    if ref is not None and (entry_point is not None or image is not None):
+        other = "python_entry_point" if entry_point is not None else "image"
+        raise OptionError(
+            f"{where} has 'ref' and {other!r}. What a file defines is sent, and runs in an "
+            "environment of its own; an image runs itself, or what 'python_entry_point' names."
+        )
+    if entry_point is not None and not all(entry_point.partition(":")):
+        raise OptionError(
+            f"{where}.python_entry_point is {entry_point!r}, which names no application. "
+            "Write as in 'package.module:App'."
+        )
+    resets = {key: take(key, bool) for key in _RESETS}
+    health_check = take("health_check", dict[str, Any])
+    if health_check is not None:
+        told = _read_health_check(health_check, f"{where}.health_check")
+        # What is no application of Python is asked as anything else of the web is.
+        alone = image is not None and entry_point is None
+        options["health_check_config"] = {"method": "GET", **told} if alone else told
+    if image is not None and options.get("app_files"):
+        raise OptionError(f"{where} has 'app_files' and 'image'. An image has its own files.")
+    _place_folders(options, path.parent, where)
     return Declared(
         name=take("name", str) or name,
-        ref=str(path.parent / ref),
+        ref=None if ref is None else str(path.parent / ref),
+        entry_point=entry_point,
+        image=None if image is None else _read_image(image, f"{where}.image"),
         auth=take("auth", AuthMode),
         strategy=take("deployment_strategy", DeploymentStrategy),
-        reset_scale=reset if kept is None else not kept,
+        reset_scale=_one_of(resets, where),
+        team=take("team", str),
         options=options,
     )
+
+
+def _one_of(resets: Mapping[str, bool | None], where: str) -> bool | None:
+    written = {key: value for key, value in resets.items() if value is not None}
+    if len(written) > 1:
+        raise OptionError(f"{where} has {' and '.join(map(repr, written))}. Write one.")
+    return next((value != (key == "no_scale") for key, value in written.items()), None)
+
+
+def _read_health_check(written: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """
+    Return the option ``health_check_config``, as the table ``health_check`` writes it.
+    """
+    for key in written:
+        if key not in _HEALTH_CHECK:
+            raise OptionError(
+                f"{where} has {key!r}, which is nothing of a health check. It has: "
+                f"{', '.join(_HEALTH_CHECK)}."
+            )
+    if "path" not in written:
+        raise OptionError(f'{where} has no path. Write as in {{ path = "/health" }}.')
+    method = written.get("method")
+    spelt = {**written, "method": method.upper()} if isinstance(method, str) else written
+    return {
+        key: structure(value, _HEALTH_CHECK[key], f"{where}.{key}")
+        for key, value in spelt.items()
+    }
+
+
+def _read_image(written: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """
+    Return the image that a table names.
+    """
+    if "dockerfile" in written:
+        raise OptionError(
+            f"{where} has 'dockerfile', which only fal's own SDK sends to be built. Build the "
+            "image, put it into a registry, and name it as in { image = 'registry/name:tag' }."
+        )
+    for key in written:
+        if key not in _OF_IMAGES:
+            raise OptionError(
+                f"{where} has {key!r}, which is nothing of an image. It has: "
+                f"{', '.join(_OF_IMAGES)}."
+            )
+    if not written.get("image"):
+        raise OptionError(f"{where} has no image. Write as in {{ image = 'python:3.12' }}.")
+    image: dict[str, Any] = {
+        key: structure(value, _OF_IMAGES[key], f"{where}.{key}")
+        for key, value in written.items()
+    }
+    for key, registry in image.get("registries", {}).items():
+        if not {"username", "password"} <= {*registry}:
+            raise OptionError(f"{where}.registries.{key} needs a username and a password.")
+    return image
+
+
+def _place_folders(options: dict[str, Any], project: Path, where: str) -> None:
+    """
+    Make what paths are relative to absolute, in place: *project* where nothing is said.
+    """
+    for key, of in (
+        ("app_files_context_dir", None),
+        ("requirements_context_dir", "requirements"),
+    ):
+        written = structure(options.get(key), str | None, f"{where}.{key}")
+        if written or of in options:
+            options[key] = str((project / Path(written or ".").expanduser()).resolve())
 
 
 def _apps(path: Path) -> dict[str, Any]:

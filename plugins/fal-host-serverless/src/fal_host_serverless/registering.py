@@ -17,6 +17,7 @@ from fal_core.options import Options
 from fal_core.servers import Server
 from fal_core.vocabulary import structure_gateway
 from fal_host_serverless import channels, envelopes, messages, requests, values
+from fal_host_serverless.containers import Container
 from fal_host_serverless.failures import translated
 from fal_host_serverless.preparations import Preparation
 from fal_host_serverless.running import with_ports
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 class Registration:
     """
     What a deployment says beside what is deployed.
+
+    Attributes:
+        entry_point: What the environment brings in place of a function that is sent.
     """
 
     application_name: str | None = None
@@ -41,6 +45,7 @@ class Registration:
     scale: bool = True
     environment_name: str | None = None
     build_environment: bool | None = None
+    entry_point: str | None = None
     attach_to_deployment: bool | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -177,6 +182,13 @@ def register_request(
         struct = Struct()
         struct.update(metadata)
         message.metadata.CopyFrom(struct)
+    if isinstance(call.environment, Container) and call.environment.runs_itself:
+        if options.metrics_port is None:
+            message.machine_requirements.ClearField("metrics_port")
+        return message
+    if registration.entry_point is not None:
+        message.entrypoint = registration.entry_point
+        return message
     message.function.method = "cloudpickle"
     message.function.definition = envelopes.seal(
         call,

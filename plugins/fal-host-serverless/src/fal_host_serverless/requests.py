@@ -229,6 +229,11 @@ def health_check(config: Any) -> isolate_proto.ApplicationHealthCheckConfig | No
     method = values.pop("method")
     if method is not None:
         kind = isolate_proto.ApplicationHealthCheckConfig
+        if str(method).upper() not in kind.Method.keys():  # noqa: SIM118
+            listed = ", ".join(kind.Method.keys())
+            raise OptionError(
+                f"Option 'health_check_config' has the method {method!r}. There are: {listed}."
+            )
         values["method"] = kind.Method.Value(str(method).upper())
     return isolate_proto.ApplicationHealthCheckConfig(
         **{name: value for name, value in values.items() if value is not None}

@@ -91,6 +91,18 @@ class RestClient:
         except httpx.HTTPError as error:
             raise FalServerlessError(f"The storage cannot be reached: {error}") from error
 
+    def is_there(self, url: str) -> bool:
+        """
+        Tell whether a storage gives what is at *url*, which needs no credentials.
+        """
+        import httpx
+
+        try:
+            with self.http.stream("GET", url) as answer:
+                return not answer.is_error
+        except httpx.HTTPError:
+            return False
+
     def close(self) -> None:
         """
         Close the connections.

@@ -7,9 +7,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fal_core.calls import Call
-from fal_core.events import LogSink
 from fal_core.options import SERVE_PORT
-from fal_host_serverless import envelopes, preparations, requests
+from fal_host_serverless import envelopes, requests
+from fal_host_serverless.preparations import Preparation
 
 if TYPE_CHECKING:
     import isolate_proto
@@ -32,23 +32,47 @@ def with_ports(call: Call) -> Call:
 
 
 def run_request(
-    host: FalServerlessHost, call: Call, log: LogSink, *, lean: bool = False
+    host: FalServerlessHost, call: Call, prepared: Preparation, *, lean: bool = False
 ) -> isolate_proto.HostedRun:
     """
-    Return the request that runs *call*; what travels beside it is uploaded.
+    Return the request that runs *call*; what travels beside it is *prepared*.
 
     Arguments:
         lean: Leave out sources that the runner is thought to have.
-
-    Raises:
-        FalServerlessError: Something cannot be uploaded.
     """
+    message = _request(host, call, prepared)
+    message.function.method = "cloudpickle"
+    message.function.definition = envelopes.seal(
+        with_ports(call),
+        folder=prepared.folder,
+        current_folder=call.environment.kind == "container",
+        lean=lean,
+    )
+    return message
+
+
+def metadata_request(
+    host: FalServerlessHost, call: Call, prepared: Preparation, entry_point: str
+) -> isolate_proto.HostedRun:
+    """
+    Return the request that asks *entry_point* for its metadata where *call* will run.
+    """
+    message = _request(host, call, prepared, forced=False)
+    message.entrypoint = entry_point
+    message.build_environment = False
+    return message
+
+
+def _request(
+    host: FalServerlessHost, call: Call, prepared: Preparation, *, forced: bool = True
+) -> isolate_proto.HostedRun:
     import isolate_proto
 
     options = call.host_options
-    prepared = preparations.prepare(host, call, log)
     message = isolate_proto.HostedRun(
-        environments=[requests.environment(call, requirements=prepared.requirements)],
+        environments=[
+            requests.environment(call, requirements=prepared.requirements, forced=forced)
+        ],
         machine_requirements=requests.machine_requirements(call),
         files=requests.files(prepared.files),
         application_name=application_name(host, call),
@@ -59,11 +83,4 @@ def run_request(
     )
     if host.environment is not None:
         message.environment_name = host.environment
-    message.function.method = "cloudpickle"
-    message.function.definition = envelopes.seal(
-        with_ports(call),
-        folder=prepared.folder,
-        current_folder=call.environment.kind == "container",
-        lean=lean,
-    )
     return message

@@ -22,8 +22,10 @@ PART_SIZE = 10 << 20
 _AT_ONCE = 4
 #: How often a part is tried.
 _TRIES = 3
-#: Seconds that the source of a local requirement is kept.
-_KEPT = 3600
+#: Seconds that the service keeps the source of a local requirement.
+SOURCE_KEPT = 3600
+#: By this header a server of this project knows a content that it has had before.
+DIGEST_HEADER = "X-Fal-Core-Digest"
 
 
 def send_files(rest: RestClient, files: Iterable[LocalFile]) -> list[SentFile]:
@@ -73,15 +75,21 @@ def _send_part(rest: RestClient, path: str, file: LocalFile, number: int) -> Any
     return rest.send("PUT", path, tries=_TRIES, files={"file_upload": (name, part)}).json()
 
 
-def send_source(rest: RestClient, archive: Path) -> str:
+def send_source(rest: RestClient, archive: Path, *, name: str, digest: str) -> str:
     """
     Upload a source distribution, and return where an installer finds it for a while.
+
+    Arguments:
+        name: What it is called there.
+
+        digest: The SHA-256 of it. Where the server is one of this project, what has been
+            sent before is where it was.
 
     Raises:
         FalServerlessError: The service does not take it.
     """
-    kind = {"file_name": archive.name, "content_type": "application/gzip"}
-    lifecycle = json.dumps({"expiration_duration_seconds": _KEPT})
+    kind = {"file_name": name, "content_type": "application/gzip"}
+    lifecycle = json.dumps({"expiration_duration_seconds": SOURCE_KEPT})
     answer = rest.send(
         "POST",
         "/storage/upload/initiate?storage_type=fal-cdn-v3",
@@ -89,6 +97,7 @@ def send_source(rest: RestClient, archive: Path) -> str:
         headers={
             "X-Fal-Object-Lifecycle": lifecycle,
             "X-Fal-Object-Lifecycle-Preference": lifecycle,
+            DIGEST_HEADER: digest,
         },
     ).json()
     stored = rest.put(
@@ -96,7 +105,7 @@ def send_source(rest: RestClient, archive: Path) -> str:
     )
     if stored.is_error:
         raise FalServerlessError(
-            f"{archive.name} was not uploaded: the storage answers {stored.status_code}."
+            f"{name} was not uploaded: the storage answers {stored.status_code}."
         )
     url: str = answer["file_url"]
     return url

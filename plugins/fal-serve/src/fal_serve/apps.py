@@ -45,6 +45,9 @@ class App(BaseServable):
 
         local_python_modules: Modules to take along as source, beside those found.
 
+        app_files_ignore: Patterns of files that stay. Repositories stay unless others
+            are written: the addresses they know may have passwords in them.
+
         host_kwargs: All options as they were merged; written in a class, options
             that are no attributes.
     """
@@ -63,7 +66,9 @@ class App(BaseServable):
     app_name: ClassVar[str | None] = None
     app_auth: ClassVar[Literal["public", "private", "shared"] | None] = None
     app_files: ClassVar[list[str] | None] = None
-    app_files_ignore: ClassVar[list[str] | None] = None
+    app_files_ignore: ClassVar[list[str] | None] = [
+        *(r"\.pyc$", "__pycache__/", r"\.git/", r"\.DS_Store$"),
+    ]
     app_files_context_dir: ClassVar[str | None] = None
     keep_alive: ClassVar[float | None] = None
     request_timeout: ClassVar[float | None] = None

@@ -75,7 +75,13 @@ class Blobs:
             raise NotFound("There is no such content.")
         return self.folder / "contents" / digest[:2] / digest
 
-    async def keep(self, chunks: AsyncIterator[bytes], *, largest: int = LARGEST_FILE) -> Blob:
+    async def keep(
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        largest: int = LARGEST_FILE,
+        digest: str | None = None,
+    ) -> Blob:
         """
         Keep what comes, and return what it is.
 
@@ -83,11 +89,13 @@ class Blobs:
             TooLarge: It is larger than *largest*.
 
             StorageFull: There is no room.
+
+            Invalid: It has another *digest* than it was said to have; it is not kept.
         """
         path = self._uploads / f"{secrets.token_hex(16)}.one"
         try:
             await _receive(chunks, path, largest)
-            return await asyncio.to_thread(self._adopt, [path])
+            return await asyncio.to_thread(self._adopt, [path], "", digest)
         finally:
             path.unlink(missing_ok=True)
 

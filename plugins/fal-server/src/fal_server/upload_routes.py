@@ -32,6 +32,9 @@ _SECONDS = 24 * 3600.0
 
 _CHUNK = 1 << 18
 
+#: Where a client says which content it is about to send, by its SHA-256.
+DIGEST_HEADER = "X-Fal-Core-Digest"
+
 #: What a browser may do with a file that somebody has uploaded: show it.
 _SAFETY = {
     "X-Content-Type-Options": "nosniff",
@@ -144,11 +147,17 @@ class StorageRoutes:
     ) -> web.Response:
         """
         Say where a file is to be sent to, and where it will be.
+
+        The same content of one account, where its digest is told, is in the same place
+        each time: what was made of it is found again.
         """
         content = await read_object(request)
         name = safe_name(text_of({"file_name": "", **content}, "file_name", longest=1024))
         kind = text_of({"content_type": "", **content}, "content_type", longest=200)
-        id = new_id()
+        digest = request.headers.get(DIGEST_HEADER) if upload is None else None
+        if digest is not None and not _HASH.fullmatch(digest):
+            raise Invalid(f"{DIGEST_HEADER} must have 64 hexadecimal digits.")
+        id = new_id() if digest is None else self._tokens.word(caller.user_id, digest, name)
         token = self._tokens.make(
             _UPLOAD,
             caller.user_id,
@@ -157,6 +166,7 @@ class StorageRoutes:
             name=name,
             type=kind,
             upload=upload,
+            digest=digest,
             lives=_lifetime(request),
         )
         base = self._base.of(request)
@@ -185,7 +195,8 @@ class StorageRoutes:
         claims = self._claims(request)
         if claims["upload"] is not None:
             raise Invalid("This upload is in parts.")
-        await self._add(claims, request.content.iter_chunked(_CHUNK))
+        chunks = request.content.iter_chunked(_CHUNK)
+        await self._add(claims, await self._blobs.keep(chunks, digest=claims.get("digest")))
         return web.json_response({})
 
     async def _where(self, request: web.Request) -> web.Response:

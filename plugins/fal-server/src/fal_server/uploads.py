@@ -186,7 +186,7 @@ class StoredFiles:
         seconds: float | None = None,
     ) -> StoredFile:
         """
-        Keep a file, for some *seconds* where that is said.
+        Keep a file, for some *seconds* where that is said, and no shorter than before.
 
         Raises:
             TooLarge: It is too large.
@@ -206,12 +206,20 @@ class StoredFiles:
             expires_at=None if seconds is None else now + seconds,
         )
 
-        def write(connection: sa.Connection) -> None:
-            connection.execute(stored_files.delete().where(stored_files.c.id == file.id))
-            connection.execute(stored_files.insert().values(attrs.asdict(file)))
+        def write(connection: sa.Connection) -> StoredFile:
+            chosen = stored_files.c.id == file.id
+            before = connection.execute(
+                sa.select(stored_files.c.expires_at).where(chosen)
+            ).first()
+            kept = file
+            if before is not None and file.expires_at is not None:
+                expires_at = before.expires_at and max(before.expires_at, file.expires_at)
+                kept = attrs.evolve(file, expires_at=expires_at)
+            connection.execute(stored_files.delete().where(chosen))
+            connection.execute(stored_files.insert().values(attrs.asdict(kept)))
+            return kept
 
-        await self._store.write(write)
-        return file
+        return await self._store.write(write)
 
     async def find(self, id: str) -> tuple[StoredFile, Path]:
         """

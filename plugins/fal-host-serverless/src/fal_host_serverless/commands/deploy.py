@@ -113,6 +113,9 @@ def deploy(
 
 def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
     files = [(file.relative_path, file.size) for file in deployment.files]
+    sources = [
+        (str(folder), packed.name, packed.size) for folder, packed in deployment.sources.items()
+    ]
     total = sum(size for _, size in files)
     plan = {
         "app_name": deployment.app_name,
@@ -120,21 +123,35 @@ def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
         "strategy": deployment.strategy,
         "reset_scale": deployment.reset_scale,
         "environment_name": deployment.environment_name,
+        "team": deployment.team,
+        "entry_point": deployment.entry_point,
         "kind": deployment.call.environment.kind,
         "endpoints": deployment.endpoints,
         "files": [{"path": path, "size": size} for path, size in files],
-        "size": total,
+        "projects": [
+            {"path": path, "archive": name, "size": size} for path, name, size in sources
+        ],
+        "size": total + sum(size for _, _, size in sources),
     }
     if as_json:
         print_json(plan)
         return
     click.echo(f"Would deploy {deployment.app_name}, {deployment.strategy}.")
     click.echo(f"Auth: {deployment.auth or 'as it is, or private'}")
+    if deployment.team:
+        click.echo(f"Team: {deployment.team}, if it is a login that deploys")
     click.echo(f"Environment: {deployment.call.environment.kind}")
-    click.echo(f"Endpoints: {', '.join(deployment.endpoints)}")
+    if deployment.entry_point:
+        click.echo(f"Entry point: {deployment.entry_point}")
+    else:
+        click.echo(f"Endpoints: {', '.join(deployment.endpoints)}")
     click.echo(f"Files: {len(files)}, {total} bytes")
     for path, size in files:
         click.echo(f"  {path}  {size}")
+    if sources:
+        click.echo(f"Projects: {len(sources)}, {sum(size for _, _, size in sources)} bytes")
+    for path, name, size in sources:
+        click.echo(f"  {path}  {name}  {size}")
 
 
 def _tell_result(result: DeploymentResult, *, as_json: bool) -> None:
