@@ -65,7 +65,7 @@ def prepare(host: FalServerlessHost, call: Call, log: LogSink) -> Preparation:
     local = local_requirements.has_local(written, project)
     if not found and not local:
         return Preparation(folder=app_folder(base, options))
-    with RestClient(host.address, host.credentials) as rest:
+    with RestClient(host.address, host.caller) as rest:
         sent = uploads.send_files(rest, found)
         if not local:
             return Preparation(files=tuple(sent), folder=app_folder(base, options))
