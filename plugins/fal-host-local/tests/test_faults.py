@@ -43,6 +43,78 @@ def test_worker_killed_mid_call_is_named_and_the_next_call_works():
     assert function("current")(inc)(1) == 2
 
 
+def test_workers_killed_while_idle_leave_nothing_open():
+    """
+    A call finds another worker where its own has ended unseen, and nothing stays open
+    of that one.
+    """
+
+    @function("current", max_concurrency=1, host=LocalHost())
+    def pid() -> int:
+        return os.getpid()
+
+    ended = pid()
+    files = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        before = ended
+        os.kill(before, signal.SIGKILL)
+        assert wait_until(lambda: not is_alive(before), 5)  # noqa: B023 - asked at once
+        try:
+            ended = pid()
+        except WorkerLost:
+            # Its stream is open for a moment longer.
+            ended = pid()
+        assert ended != before
+
+    assert wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files, 5)
+    pid.host.close()
+
+
+def test_workers_that_end_while_their_streams_are_read(monkeypatch: pytest.MonkeyPatch):
+    """
+    Calls that find their worker gone are answered by another, and those that it had are
+    lost, however long a thread has been about to read its stream.
+    """
+    from fal_core_worker import frames
+
+    class Slow:
+        def __getattr__(self, name: str) -> object:
+            return getattr(os, name)
+
+        @staticmethod
+        def read(descriptor: int, size: int) -> bytes:
+            time.sleep(0.03)
+            return os.read(descriptor, size)
+
+    failures: list[str] = []
+    monkeypatch.setattr(frames, "os", Slow())
+    monkeypatch.setattr(
+        threading, "excepthook", lambda args: failures.append(repr(args.exc_value))
+    )
+    host = LocalHost()
+
+    @function("current", max_concurrency=2, max_multiplexing=4, host=host)
+    def work(number: int) -> int:
+        time.sleep(0.02)
+        if number == 39:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    ended = []
+    for moment in range(6):
+        futures = [work.submit(number) for number in range(40)]
+        assert futures[0].result(timeout=20) == 0
+        time.sleep(moment / 200)
+        for pool in host._pools.values():
+            for worker in list(pool._roster.workers):
+                worker.close()
+        ended += [future.exception(timeout=20) for future in futures]
+
+    host.close()
+    assert all(error is None or isinstance(error, WorkerLost) for error in ended), ended
+    assert not failures
+
+
 def test_exit_in_the_function_is_told_with_its_code():
     """
     ``os._exit`` in the function is a host error that names the code.
