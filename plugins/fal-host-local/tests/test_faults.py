@@ -377,6 +377,82 @@ def test_closing_stdout_harms_nobody():
     assert function("current")(inc)(1) == 2
 
 
+SUBSETS = [tuple(n for n in (0, 1, 2) if bits >> n & 1) for bits in range(8)]
+
+
+@pytest.mark.parametrize("way", ["print", "below", "silent"])
+@pytest.mark.parametrize("closed", SUBSETS, ids=str)
+def test_closed_descriptors_harm_no_call(
+    capfd: pytest.CaptureFixture[str], closed: tuple[int, ...], way: str
+):
+    """
+    A function may close any of the descriptors 0, 1 and 2 and go on, as it would in a
+    program; the next one in its worker has all that it prints to.
+    """
+
+    def write(way: str) -> None:
+        for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+            if way == "print":
+                print("printed", file=stream, flush=True)
+            elif way == "below":
+                os.write(descriptor, b"written\n")
+
+    @function("current", max_concurrency=1, host=LocalHost())
+    def work(closed: tuple[int, ...], way: str) -> int:
+        for descriptor in closed:
+            os.close(descriptor)
+        try:
+            write(way)
+        except OSError:
+            assert way == "below"
+        return os.getpid()
+
+    try:
+        pid = work(closed, way)
+        capfd.readouterr()
+        for _ in range(2):
+            assert work((), way) == pid
+            text = {"print": "printed\n", "below": "written\n", "silent": ""}[way]
+            assert capfd.readouterr() == (text, text)
+    finally:
+        work.host.close()
+
+
+def test_what_a_function_puts_in_place_of_its_output_stays_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """
+    A file that a function puts at descriptor 1 gets what is printed there below Python;
+    that is caught again once the function has closed it.
+    """
+    path = tmp_path / "mine"
+
+    @function("current", max_concurrency=1, host=LocalHost())
+    def work(path: str) -> float:
+        with open(path, "w") as file:
+            os.dup2(file.fileno(), 1)
+        print("printed", flush=True)
+        began = time.process_time()
+        time.sleep(0.3)
+        taken = time.process_time() - began
+        os.write(1, b"mine\n")
+        os.close(1)
+        return taken
+
+    @function("current", max_concurrency=1, host=work.host)
+    def write() -> None:
+        os.write(1, b"written\n")
+
+    try:
+        # Nothing of ours is kept busy by what was closed.
+        assert work(str(path)) < 0.15
+        write()
+    finally:
+        work.host.close()
+    assert path.read_text() == "mine\n"
+    assert capfd.readouterr().out == "printed\nwritten\n"
+
+
 def test_much_output_arrives_whole():
     """
     100 MB of output all arrive, before the result.
