@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,100 @@ def test_workers_that_end_while_their_streams_are_read(monkeypatch: pytest.Monke
     host.close()
     assert all(error is None or isinstance(error, WorkerLost) for error in ended), ended
     assert not failures
+
+
+@pytest.mark.parametrize("way", ["itself", "outside", "stream", "batch", "async", "shared"])
+def test_a_worker_that_is_told_to_end_is_lost(tmp_path: Path, way: str):
+    """
+    SIGTERM that nobody of ours has sent is a host error that names it, after the function
+    has cleaned up; it does not end the caller.
+    """
+    options = {"max_multiplexing": 2} if way == "shared" else {"max_concurrency": 1}
+    started, cleaned = tmp_path / "started", tmp_path / "cleaned"
+
+    def work(number: int) -> int:
+        try:
+            if way == "itself":
+                os.kill(os.getpid(), signal.SIGTERM)
+            if number == 1:
+                started.write_text(str(os.getpid()))
+                time.sleep(30)
+        finally:
+            cleaned.touch()
+        return number
+
+    async def work_async(number: int) -> int:
+        return work(number)
+
+    def items() -> Iterator[int]:
+        yield 0
+        yield work(1)
+
+    host = LocalHost()
+    at_host = function("current", host=host, **options)  # type: ignore[call-overload]
+
+    def run() -> None:
+        if way == "stream":
+            list(at_host(items)())
+        elif way == "batch":
+            list(at_host(work).map(range(4)))
+        else:
+            at_host(work_async if way == "async" else work)(1)
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(run)
+            if way != "itself":
+                assert wait_until(lambda: started.exists() and started.read_text(), 20)
+                os.kill(int(started.read_text()), signal.SIGTERM)
+            with pytest.raises(WorkerLost, match="SIGTERM") as caught:
+                future.result(timeout=20)
+
+        assert caught.value.signal == signal.SIGTERM
+        # A thread cannot be interrupted.
+        assert cleaned.exists() == (way != "shared")
+        assert at_host(inc)(1) == 2
+    finally:
+        host.close()
+
+
+def test_a_worker_that_is_told_to_end_while_idle_ends():
+    """
+    SIGTERM ends a worker that has nothing to do, at once; the next call has another.
+    """
+
+    @function("current", max_concurrency=1, host=LocalHost())
+    def pid() -> int:
+        return os.getpid()
+
+    first = pid()
+    os.kill(first, signal.SIGTERM)
+    assert wait_until(lambda: not is_alive(first), 5)
+    try:
+        assert pid() != first
+    finally:
+        pid.host.close()
+
+
+def test_a_function_that_takes_no_notice_of_being_told_to_end_answers():
+    """
+    What a function returns after SIGTERM is its result; its worker takes no other call.
+    """
+
+    @function("current", max_concurrency=1, host=LocalHost())
+    def stay() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except SystemExit:
+            pass
+        return os.getpid()
+
+    try:
+        first = stay()
+        assert wait_until(lambda: not is_alive(first), 5)
+        assert stay() != first
+    finally:
+        stay.host.close()
 
 
 def test_exit_in_the_function_is_told_with_its_code():
