@@ -234,6 +234,21 @@ class Pool:
         for worker in workers:
             worker.stop() if not worker.executions else worker.kill()
 
+    def retire(self) -> None:
+        """
+        Stop the workers that are idle, and keep none of the others for good.
+        """
+        with self._lock:
+            self._least = 0
+            self._upkeep.least = 0
+            idle = [
+                worker for worker in dict.fromkeys(self._roster.idle) if not worker.executions
+            ]
+            for worker in idle:
+                self._roster.remove(worker)
+        for worker in idle:
+            worker.stop()
+
     def abandon(self) -> None:
         """
         Let go of workers that belong to the process this one was forked from.
