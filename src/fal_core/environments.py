@@ -135,6 +135,15 @@ class Environment(ABC):
         """
         return False
 
+    def stamp(self) -> object:
+        """
+        Return what differs once sources that it refers to have changed; None if there are none.
+
+        A host that keeps processes asks now and then, and has others run the calls after
+        a change. It is comparable and hashable, and costs no more than a look at the files.
+        """
+        return None
+
 
 @attrs.frozen
 class LocalInterpreter(Interpreter):

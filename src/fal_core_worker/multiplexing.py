@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import threading
 from contextvars import ContextVar, copy_context
 from queue import SimpleQueue
@@ -111,6 +112,12 @@ class ParallelRunner(Runner):
             self._credit.notify_all()
 
     def interrupted(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            # Nothing ends a thread, and whoever sends this waits for the process.
+            self.terminate()
+        self.stopping = True
+
+    def drain(self, channel: int) -> None:
         self.stopping = True
 
     def function_of(self, channel: int) -> Any:

@@ -58,6 +58,8 @@ class Output:
         self._size = 0
         self._partial: dict[tuple[int, int, int | str], str] = {}
         self._pipes: dict[int, int] = {}
+        # The ends to be written of pipes that nothing leads to.
+        self._aside: dict[int, int] = {}
         self._raw: dict[int, bytes] = {}
         # When lines that have not ended may be sent; those below Python by level.
         self._due: dict[Any, float] = {}
@@ -82,6 +84,9 @@ class Output:
         os.close(null)
         for level in (0, 1):
             self._catch(level)
+            # What is there is the stream, which has other descriptors by now.
+            os.closerange(level + 1, level + 2)
+            self._lead()
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
         printed: Any = (PrintedText(self, 0), PrintedText(self, 1))
         sys.stdout, sys.stderr = printed
@@ -90,26 +95,40 @@ class Output:
 
     def _catch(self, level: int) -> None:
         """
-        Make a pipe of the descriptor that *level* is printed to below Python.
+        Make a pipe for what is printed to *level* below Python; nothing leads there yet.
         """
         if self._given:
             reader, writer = self._given.pop(0)
         else:
-            reader, writer = os.pipe()
+            reader, writer = high_pipe()
             try:
                 fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_SIZE)
             except OSError:
                 pass
-        if writer != level + 1:
-            os.dup2(writer, level + 1)
-            os.close(writer)
+        high = self._pipes.get(level)
+        if high is None:
+            high = self._pipes[level] = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 64)
+            self._poll.register(high, select.POLLIN)
         else:
-            os.set_inheritable(writer, True)
-        high = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 64)
+            # Whoever waits for the one before, by its number, waits for this one.
+            os.dup2(reader, high, inheritable=False)
         os.close(reader)
         os.set_blocking(high, False)
-        self._pipes[level] = high
-        self._poll.register(high, select.POLLIN)
+        self._aside[level] = writer
+
+    def _lead(self) -> None:
+        """
+        Have descriptors that the function has closed lead to their pipes again.
+
+        One that it has put something of its own at stays as it is.
+        """
+        with self._lock:
+            for level, writer in list(self._aside.items()):
+                copy = fcntl.fcntl(writer, fcntl.F_DUPFD, level + 1)
+                if copy == level + 1:
+                    os.close(self._aside.pop(level))
+                else:
+                    os.close(copy)
 
     @property
     def descriptors(self) -> list[int]:
@@ -292,6 +311,8 @@ class Output:
             self._fflush(None)
         if self._block or self._partial or self._raw or self._is_printed_below():
             self.flush(final=True)
+        if self._aside:
+            self._lead()
 
     def leave(self) -> None:
         """
@@ -339,9 +360,8 @@ class Output:
                         break
                     if not data:
                         # The function has closed it; the next one may need it.
-                        self._poll.unregister(reader)
-                        os.close(reader)
                         self._catch(level)
+                        self._lead()
                         break
                     self._add_raw(level, data)
                 if final and level in self._raw:

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from fal_core_worker import frames, opening, origins, trees
 from fal_core_worker.archives import add_source
@@ -81,6 +81,23 @@ class Runner(ABC):
         """
         trees.kill_descendants(os.getpid())
         os._exit(1)
+
+    def terminate(self) -> NoReturn:
+        """
+        End this process by SIGTERM, as one that does not know the signal.
+
+        Whoever launched it ends what it has started, and tells how it ended.
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # What this thread is in the middle of it cannot wait for.
+        if not (self.stream.is_sending or self.output.is_writing):
+            try:
+                self.output.flush_call()
+            except OSError:
+                pass
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(128 + signal.SIGTERM)
 
     def pump(self, *, soon: bool = False) -> bool:
         """

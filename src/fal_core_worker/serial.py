@@ -27,6 +27,7 @@ from fal_core_worker.slots import (
     RAISED,
     VALUE,
     CallCancelled,
+    Terminated,
     send_error,
     send_items,
     send_value,
@@ -52,6 +53,9 @@ class SerialRunner(Runner):
         self._turn = 0
         self._cancelled = 0
         self._drained = 0
+        # What the end of a call says of the worker: REPLACE once it was told to end.
+        self._after = 0
+        self._awaits_signal = False
         self._slot = -1
         self._began = 0.0
         self._task: Any = None
@@ -74,6 +78,8 @@ class SerialRunner(Runner):
         threading.Thread(target=self._watch, name="fal-core watcher", daemon=True).start()
         inbox = self.inbox
         while True:
+            if self._after:
+                self.terminate()
             if inbox:
                 if inbox[0][0] == frames.FUNCTION:
                     _, _, slot, _, payload = inbox.popleft()
@@ -132,7 +138,7 @@ class SerialRunner(Runner):
             if self.forked:
                 os._exit(0)
             self.output.flush_call()
-            send_value(self.stream, channel, value, raw)
+            send_value(self.stream, channel, value, raw, self._after)
         # What is large is not held until the next call.
         arguments = value = sealed = None
         self.channel = 0
@@ -153,6 +159,8 @@ class SerialRunner(Runner):
         self._busy = False
         if self.forked:
             os._exit(0)
+        if isinstance(error, Terminated):
+            self.terminate()
         self.output.flush_call()
         if isinstance(error, CallCancelled) and self._cancelled == channel:
             trees.kill_descendants(os.getpid(), since=self._began)
@@ -161,22 +169,39 @@ class SerialRunner(Runner):
             # It was asked to end, and did: a server that knows SIGTERM, or none.
             send_value(self.stream, channel, None, self.functions.raw(self._slot))
         else:
-            send_error(self.stream, channel, error, self.functions.raw(self._slot))
+            send_error(self.stream, channel, error, self.functions.raw(self._slot), self._after)
 
     def is_cancelled(self) -> bool:
         return self._cancelled == self.channel and self._busy
 
     def interrupted(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGTERM:
-            if self._busy:
-                raise SystemExit(143)
-            self.stopping = True
+            self._end_by_signal()
             return
         # Where a frame or a line is half written the watcher asks again.
         busy = self.stream.is_sending or self.output.is_writing
         if self._cancelled == self.channel and self.interruptible and not busy:
             self.interruptible = False
             raise CallCancelled
+
+    def _end_by_signal(self) -> None:
+        """
+        Let the function clean up, if one runs, and end.
+        """
+        if self._drained:
+            if self._busy:
+                raise SystemExit(128 + signal.SIGTERM)
+            self.stopping = True
+            return
+        if not self.channel:
+            self.terminate()
+        # Where a frame or a line is half written the watcher asks again, and where the
+        # end of the call is being told this process ends after that.
+        self._after = frames.REPLACE
+        busy = self.stream.is_sending or self.output.is_writing
+        self._awaits_signal = busy and self._busy
+        if self._busy and not busy:
+            raise Terminated(128 + signal.SIGTERM)
 
     def drain(self, channel: int) -> None:
         self._drained = channel
@@ -226,7 +251,7 @@ class SerialRunner(Runner):
                     if type(value) in LAZY:
                         value = self.finish(value, raw, self.channel, stream=False)
                     outcome = (VALUE, value)
-                except CallCancelled:
+                except (CallCancelled, Terminated):
                     raise
                 except BaseException as error:
                     self.interruptible = False
@@ -367,6 +392,8 @@ class SerialRunner(Runner):
             self.output.flush()
             if self._cancelled == self.channel and self.interruptible:
                 self.cancel(self.channel)
+            if self._awaits_signal:
+                os.kill(os.getpid(), signal.SIGTERM)
             if self._end and self.index == index:
                 self._return_rest(self.channel)
             index = self.index

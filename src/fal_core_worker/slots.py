@@ -28,6 +28,12 @@ class CallCancelled(KeyboardInterrupt):
     """
 
 
+class Terminated(SystemExit):
+    """
+    Raised in the function when its worker is told to end, and nobody of ours has asked.
+    """
+
+
 class Functions:
     """
     The functions of one worker, by the slot that the other end gave them.
@@ -103,26 +109,31 @@ class _Prepared:
         return self._function(self._value, *args, **kwargs)
 
 
-def send_value(stream: frames.Stream, channel: int, value: Any, function: Any) -> None:
+def send_value(
+    stream: frames.Stream, channel: int, value: Any, function: Any, after: int = 0
+) -> None:
     """
     End the call of *channel* with what *function* returned.
+
+    Arguments:
+        after: 0, or ``frames.REPLACE`` for a worker that takes no other call.
     """
     try:
         data, buffers = opening.seal_value(value, function)
     except Exception as error:
-        send_error(stream, channel, error, function)
+        send_error(stream, channel, error, function, after)
         return
-    stream.send(frames.OUTCOME, channel, frames.ENDED_WELL, 0, data, buffers)
+    stream.send(frames.OUTCOME, channel, frames.ENDED_WELL, after, data, buffers)
 
 
 def send_error(
-    stream: frames.Stream, channel: int, error: BaseException, function: Any
+    stream: frames.Stream, channel: int, error: BaseException, function: Any, after: int = 0
 ) -> None:
     """
-    End the call of *channel* with what *function* raised.
+    End the call of *channel* with what *function* raised; *after* as for a value.
     """
     data, buffers = opening.seal_error(error, function)
-    stream.send(frames.OUTCOME, channel, frames.ENDED_RAISED, 0, data, buffers)
+    stream.send(frames.OUTCOME, channel, frames.ENDED_RAISED, after, data, buffers)
 
 
 def send_item(

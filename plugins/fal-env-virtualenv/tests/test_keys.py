@@ -97,6 +97,19 @@ class TestKeys:
             stream.write("# changed\n")
         assert editable.key != keys[1]
 
+    def test_edited_sources_change_the_stamp(self, project: Project) -> None:
+        """
+        What a program imports counts, editable or not, and nothing else beside it.
+        """
+        assert Virtualenv(requirements=["six"]).stamp() is None
+        for entry in (str(project.path), f"-e {project.path}"):
+            environment = Virtualenv(requirements=[entry])
+            stamp = environment.stamp()
+            (project.path / "results.json").write_text(entry)
+            assert environment.stamp() == stamp
+            project.write(f"value = {entry!r}\n")
+            assert environment.stamp() != stamp
+
     def test_what_a_requirements_file_refers_to_counts(
         self, tmp_path: Path, project: Project
     ) -> None:

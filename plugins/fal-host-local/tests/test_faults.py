@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,172 @@ def test_worker_killed_mid_call_is_named_and_the_next_call_works():
 
     assert caught.value.signal == signal.SIGKILL
     assert function("current")(inc)(1) == 2
+
+
+def test_workers_killed_while_idle_leave_nothing_open():
+    """
+    A call finds another worker where its own has ended unseen, and nothing stays open
+    of that one.
+    """
+
+    @function("current", max_concurrency=1, host=LocalHost())
+    def pid() -> int:
+        return os.getpid()
+
+    ended = pid()
+    files = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        before = ended
+        os.kill(before, signal.SIGKILL)
+        assert wait_until(lambda: not is_alive(before), 5)  # noqa: B023 - asked at once
+        try:
+            ended = pid()
+        except WorkerLost:
+            # Its stream is open for a moment longer.
+            ended = pid()
+        assert ended != before
+
+    assert wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files, 5)
+    pid.host.close()
+
+
+def test_workers_that_end_while_their_streams_are_read(monkeypatch: pytest.MonkeyPatch):
+    """
+    Calls that find their worker gone are answered by another, and those that it had are
+    lost, however long a thread has been about to read its stream.
+    """
+    from fal_core_worker import frames
+
+    class Slow:
+        def __getattr__(self, name: str) -> object:
+            return getattr(os, name)
+
+        @staticmethod
+        def read(descriptor: int, size: int) -> bytes:
+            time.sleep(0.03)
+            return os.read(descriptor, size)
+
+    failures: list[str] = []
+    monkeypatch.setattr(frames, "os", Slow())
+    monkeypatch.setattr(
+        threading, "excepthook", lambda args: failures.append(repr(args.exc_value))
+    )
+    host = LocalHost()
+
+    @function("current", max_concurrency=2, max_multiplexing=4, host=host)
+    def work(number: int) -> int:
+        time.sleep(0.02)
+        if number == 39:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    ended = []
+    for moment in range(6):
+        futures = [work.submit(number) for number in range(40)]
+        assert futures[0].result(timeout=20) == 0
+        time.sleep(moment / 200)
+        for pool in host._pools.values():
+            for worker in list(pool._roster.workers):
+                worker.close()
+        ended += [future.exception(timeout=20) for future in futures]
+
+    host.close()
+    assert all(error is None or isinstance(error, WorkerLost) for error in ended), ended
+    assert not failures
+
+
+@pytest.mark.parametrize("way", ["itself", "outside", "stream", "batch", "async", "shared"])
+def test_a_worker_that_is_told_to_end_is_lost(tmp_path: Path, way: str):
+    """
+    SIGTERM that nobody of ours has sent is a host error that names it, after the function
+    has cleaned up; it does not end the caller.
+    """
+    options = {"max_multiplexing": 2} if way == "shared" else {"max_concurrency": 1}
+    started, cleaned = tmp_path / "started", tmp_path / "cleaned"
+
+    def work(number: int) -> int:
+        try:
+            if way == "itself":
+                os.kill(os.getpid(), signal.SIGTERM)
+            if number == 1:
+                started.write_text(str(os.getpid()))
+                time.sleep(30)
+        finally:
+            cleaned.touch()
+        return number
+
+    async def work_async(number: int) -> int:
+        return work(number)
+
+    def items() -> Iterator[int]:
+        yield 0
+        yield work(1)
+
+    host = LocalHost()
+    at_host = function("current", host=host, **options)  # type: ignore[call-overload]
+
+    def run() -> None:
+        if way == "stream":
+            list(at_host(items)())
+        elif way == "batch":
+            list(at_host(work).map(range(4)))
+        else:
+            at_host(work_async if way == "async" else work)(1)
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(run)
+            if way != "itself":
+                assert wait_until(lambda: started.exists() and started.read_text(), 20)
+                os.kill(int(started.read_text()), signal.SIGTERM)
+            with pytest.raises(WorkerLost, match="SIGTERM") as caught:
+                future.result(timeout=20)
+
+        assert caught.value.signal == signal.SIGTERM
+        # A thread cannot be interrupted.
+        assert cleaned.exists() == (way != "shared")
+        assert at_host(inc)(1) == 2
+    finally:
+        host.close()
+
+
+def test_a_worker_that_is_told_to_end_while_idle_ends():
+    """
+    SIGTERM ends a worker that has nothing to do, at once; the next call has another.
+    """
+
+    @function("current", max_concurrency=1, host=LocalHost())
+    def pid() -> int:
+        return os.getpid()
+
+    first = pid()
+    os.kill(first, signal.SIGTERM)
+    assert wait_until(lambda: not is_alive(first), 5)
+    try:
+        assert pid() != first
+    finally:
+        pid.host.close()
+
+
+def test_a_function_that_takes_no_notice_of_being_told_to_end_answers():
+    """
+    What a function returns after SIGTERM is its result; its worker takes no other call.
+    """
+
+    @function("current", max_concurrency=1, host=LocalHost())
+    def stay() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except SystemExit:
+            pass
+        return os.getpid()
+
+    try:
+        first = stay()
+        assert wait_until(lambda: not is_alive(first), 5)
+        assert stay() != first
+    finally:
+        stay.host.close()
 
 
 def test_exit_in_the_function_is_told_with_its_code():
@@ -303,6 +470,82 @@ def test_closing_stdout_harms_nobody():
 
     assert close() == 1
     assert function("current")(inc)(1) == 2
+
+
+SUBSETS = [tuple(n for n in (0, 1, 2) if bits >> n & 1) for bits in range(8)]
+
+
+@pytest.mark.parametrize("way", ["print", "below", "silent"])
+@pytest.mark.parametrize("closed", SUBSETS, ids=str)
+def test_closed_descriptors_harm_no_call(
+    capfd: pytest.CaptureFixture[str], closed: tuple[int, ...], way: str
+):
+    """
+    A function may close any of the descriptors 0, 1 and 2 and go on, as it would in a
+    program; the next one in its worker has all that it prints to.
+    """
+
+    def write(way: str) -> None:
+        for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+            if way == "print":
+                print("printed", file=stream, flush=True)
+            elif way == "below":
+                os.write(descriptor, b"written\n")
+
+    @function("current", max_concurrency=1, host=LocalHost())
+    def work(closed: tuple[int, ...], way: str) -> int:
+        for descriptor in closed:
+            os.close(descriptor)
+        try:
+            write(way)
+        except OSError:
+            assert way == "below"
+        return os.getpid()
+
+    try:
+        pid = work(closed, way)
+        capfd.readouterr()
+        for _ in range(2):
+            assert work((), way) == pid
+            text = {"print": "printed\n", "below": "written\n", "silent": ""}[way]
+            assert capfd.readouterr() == (text, text)
+    finally:
+        work.host.close()
+
+
+def test_what_a_function_puts_in_place_of_its_output_stays_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """
+    A file that a function puts at descriptor 1 gets what is printed there below Python;
+    that is caught again once the function has closed it.
+    """
+    path = tmp_path / "mine"
+
+    @function("current", max_concurrency=1, host=LocalHost())
+    def work(path: str) -> float:
+        with open(path, "w") as file:
+            os.dup2(file.fileno(), 1)
+        print("printed", flush=True)
+        began = time.process_time()
+        time.sleep(0.3)
+        taken = time.process_time() - began
+        os.write(1, b"mine\n")
+        os.close(1)
+        return taken
+
+    @function("current", max_concurrency=1, host=work.host)
+    def write() -> None:
+        os.write(1, b"written\n")
+
+    try:
+        # Nothing of ours is kept busy by what was closed.
+        assert work(str(path)) < 0.15
+        write()
+    finally:
+        work.host.close()
+    assert path.read_text() == "mine\n"
+    assert capfd.readouterr().out == "printed\nwritten\n"
 
 
 def test_much_output_arrives_whole():

@@ -133,6 +133,11 @@ class Virtualenv(Environment):
 
         return build(self, key, log, cancelled)
 
+    def stamp(self) -> object:
+        from fal_env_virtualenv.keys import environment_stamp
+
+        return environment_stamp(self)
+
     def extend(self, requirements: Iterable[str]) -> Virtualenv:
         return attrs.evolve(self, requirements=(*self.layers, tuple(requirements)))
 

@@ -16,6 +16,8 @@ _NO_SOURCES = ("__pycache__", "node_modules")
 _NO_SOURCES_AT_TOP = ("build", "dist", "target", "venv", "env")
 #: What says how an editable project is installed; its sources are read in place.
 _METADATA = (".toml", ".cfg", "setup.py", ".txt")
+#: What a process reads once: to see another it takes another process.
+_PROGRAM = (".py", ".so", "pyproject.toml", "setup.cfg")
 
 _digests: dict[str, tuple[tuple[int, int, int], str]] = {}
 
@@ -48,6 +50,26 @@ def digest(requirement: Requirement) -> str:
     if os.path.isdir(path):
         return _directory_digest(path, _source_files(path))
     return file_digest(path)
+
+
+def stamps(requirements: Iterable[Requirement]) -> Iterator[tuple[str, int, int, int]]:
+    """
+    Yield when the files of local *requirements* were written that a program is made of.
+
+    What a function writes beside its own sources is none.
+    """
+    for requirement in requirements:
+        path = requirement.path
+        assert path is not None
+        names: Iterable[str] = ("",)
+        if os.path.isdir(path):
+            names = (name for name in _source_files(path) if name.endswith(_PROGRAM))
+        for name in names:
+            try:
+                status = os.stat(os.path.join(path, name) if name else path)
+            except OSError:
+                continue
+            yield name, status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def project_names(requirements: Iterable[Requirement]) -> Iterator[str]:

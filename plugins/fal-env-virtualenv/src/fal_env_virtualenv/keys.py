@@ -13,7 +13,7 @@ from fal_env_virtualenv import contents, credentials
 from fal_env_virtualenv.indexes import find_indexes, platform_name
 from fal_env_virtualenv.pythons import find_python
 from fal_env_virtualenv.records import store_root
-from fal_env_virtualenv.requirements import parse
+from fal_env_virtualenv.requirements import Requirement, parse
 
 if TYPE_CHECKING:
     from fal_env_virtualenv import Virtualenv
@@ -39,9 +39,20 @@ def environment_key(environment: Virtualenv) -> str:
     return digest(repr(parts).encode(), 32)
 
 
+def environment_stamp(environment: Virtualenv) -> int | None:
+    """
+    Return what differs once local projects, or files of requirements, have changed.
+    """
+    found = tuple(contents.stamps(contents.local(_parsed(environment))))
+    return hash(found) if found else None
+
+
+def _parsed(environment: Virtualenv) -> Iterator[Requirement]:
+    return (parse(entry) for layer in environment.layers for entry in layer)
+
+
 def _contents(environment: Virtualenv) -> Iterator[str]:
-    requirements = (parse(entry) for layer in environment.layers for entry in layer)
-    for requirement in contents.local(requirements):
+    for requirement in contents.local(_parsed(environment)):
         yield contents.digest(requirement)
     if environment.constraints_file is not None:
         yield contents.file_digest(os.fspath(environment.constraints_file))

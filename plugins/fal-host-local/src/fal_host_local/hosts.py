@@ -27,6 +27,7 @@ from fal_core.workers import ARGUMENTS, Arenas, Worker
 from fal_core_worker.arenas import InboundArena, OutboundArena
 from fal_host_local.keepers import Keeper, memory_kills
 from fal_host_local.pools import Pool, processors
+from fal_host_local.recent import RecentPool
 from fal_host_local.variables import resolve_secrets, worker_variables
 
 #: Seconds that a worker may take to end when it is told to.
@@ -142,7 +143,7 @@ class LocalHost(Host[..., Any]):
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._pools: dict[tuple[Any, ...], Pool] = {}
-        self._recent: dict[tuple[int, int], tuple[Any, Any, Pool]] = {}
+        self._recent: dict[tuple[int, int], RecentPool] = {}
         self._expected: tuple[Environment, HostOptions, Pool] | None = None
         self._keeper = None
         self._closed = False
@@ -152,11 +153,13 @@ class LocalHost(Host[..., Any]):
     ) -> Pool:
         # The typed options of one function are one object for all its calls.
         recent = self._recent.get((id(environment), id(options)))
-        if recent is not None:
-            return recent[2]
+        if recent is not None and (not recent.refers or recent.is_right()):
+            return recent.pool
+        before, recent = recent, RecentPool(environment, options)
         key = (
             environment.kind,
             environment.key,
+            recent.stamp,
             getattr(environment, "force", None),
             options.max_concurrency,
             options.min_concurrency,
@@ -183,8 +186,21 @@ class LocalHost(Host[..., Any]):
                 )
             if len(self._recent) > 256:
                 self._recent.clear()
-            self._recent[id(environment), id(options)] = (environment, options, pool)
+            recent.pool = pool
+            self._recent[id(environment), id(options)] = recent
+            if before is not None and before.pool is not pool:
+                self._retire(before.pool)
         return pool
+
+    def _retire(self, pool: Pool) -> None:
+        """
+        Let the workers end that have files open as they were; under the lock.
+        """
+        for key, other in list(self._pools.items()):
+            if other is pool or (key[0] == "retired" and not other.worker_count):
+                del self._pools[key]
+        self._pools["retired", id(pool)] = pool
+        pool.retire()
 
     def _launch_service(self, call: Call, sink: Sink) -> Execution:
         """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fal_core.calls import Call
 from fal_core.environments import Environment, Interpreter
-from fal_core.errors import HostClosed, HostError
+from fal_core.errors import HostClosed, HostError, WorkerLost
 from fal_core.events import Event, Log, Sink, State
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
@@ -138,6 +138,8 @@ class Pool:
                 execution = worker.launch(call, sink)
             except ConnectionError:
                 self._forget(worker)
+                # Nobody reads its stream, and would notice that it has ended.
+                worker.stop()
             else:
                 self.startups.called(worker)
                 return execution
@@ -201,7 +203,7 @@ class Pool:
         """
         worker.close()
         if worker.hello is None:
-            pending.refuse(worker.reason or HostClosed("local"))
+            pending.refuse(worker.reason or WorkerLost())
             return
         with self._lock:
             self._waiting.appendleft(pending)
@@ -231,6 +233,21 @@ class Pool:
             pending.refuse(HostClosed("local"))
         for worker in workers:
             worker.stop() if not worker.executions else worker.kill()
+
+    def retire(self) -> None:
+        """
+        Stop the workers that are idle, and keep none of the others for good.
+        """
+        with self._lock:
+            self._least = 0
+            self._upkeep.least = 0
+            idle = [
+                worker for worker in dict.fromkeys(self._roster.idle) if not worker.executions
+            ]
+            for worker in idle:
+                self._roster.remove(worker)
+        for worker in idle:
+            worker.stop()
 
     def abandon(self) -> None:
         """

@@ -77,6 +77,7 @@ class Upkeep:
 
         keep_alive: Seconds after which an idle worker is stopped.
 
+    Attributes:
         least: How many workers there are at least.
     """
 
@@ -86,7 +87,7 @@ class Upkeep:
         self._roster = roster
         self._lock = lock
         self._keep_alive = keep_alive
-        self._least = least
+        self.least = least
         self._reaping = False
         self._listening = False
 
@@ -136,12 +137,12 @@ class Upkeep:
         """
         roster = self._roster
         with self._lock:
-            spare = max(0, len(roster.workers) - self._least)
+            spare = max(0, len(roster.workers) - self.least)
             stop = roster.resting(self._keep_alive)[:spare]
             for worker in stop:
                 roster.remove(worker)
             left = [roster.workers[worker] for worker in roster.idle]
-            again = self._reaping = bool(left) and len(roster.workers) > self._least
+            again = self._reaping = bool(left) and len(roster.workers) > self.least
         for worker in stop:
             worker.stop()
         if again:
