@@ -10,15 +10,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fal_core import Cancelled, HostError, attach, function
+from fal_core import Cancelled, HostError, WorkerLost, attach, function
 from fal_core.testing.processes import is_alive, wait_until
 from fal_core.testing.requests import Answer, ask, is_reachable
 from fal_host_local import LocalHost
+from fal_serve import App, AppException, HealthCheck, endpoint
 
 PATIENCE = 60.0
 
@@ -304,3 +306,107 @@ def _python_children(pid: int) -> list[int]:
     from fal_core_worker.trees import descendants
 
     return descendants(pid)
+
+
+# -- what a service says of its health ------------------------------------------------
+
+
+def make_checked(host: LocalHost, statuses: list[int], **check: Any) -> Any:
+    """
+    Return the spawned application whose own check answers with *statuses*, and then 200.
+    """
+    left = list(statuses)
+
+    class Checked(App, kind="current"):
+        @endpoint("/well", health_check=HealthCheck(method="GET", **check))
+        def well(self) -> None:
+            if left and (status := left.pop(0)) != 200:
+                raise AppException("unwell", status)
+
+    return Checked.spawn(host=host).info
+
+
+def asked_for_health(info: Any) -> list[int]:
+    """
+    Return how each check was answered that is in the log by now.
+    """
+    lines = [
+        json.loads(line.message) for line in list(info.logs.queue) if "/well" in line.message
+    ]
+    return [line["status"] for line in lines if "status" in line]
+
+
+def test_an_application_is_ready_once_it_says_that_it_is_well(host: LocalHost):
+    """
+    The url of an application with a check of its own is told after the first answer of
+    2xx, and it is asked no more unless it says so.
+    """
+    info = make_checked(host, [503, 500])
+
+    assert info.url is not None
+    assert wait_until(lambda: asked_for_health(info) == [503, 500, 200], PATIENCE)
+    info.cancel()
+    with pytest.raises(Cancelled):
+        info.future.result(PATIENCE)
+
+
+def test_an_application_that_becomes_unwell_is_ended(
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    One that is asked regularly is lost once it has failed so often in a row.
+    """
+    monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
+    statuses = [200, 500, 200, 500, 500]
+    info = make_checked(host, statuses, call_regularly=True, failure_threshold=2)
+
+    assert info.url is not None
+    with pytest.raises(WorkerLost, match="no longer answered its health check"):
+        info.future.result(PATIENCE)
+    assert asked_for_health(info) == statuses
+
+
+def test_an_application_that_is_never_well_is_ended(
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    One that is asked regularly, and is unwell from the start, is not waited for for ever.
+    """
+    monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
+    info = make_checked(host, [500] * 1000, call_regularly=True, failure_threshold=1)
+
+    with pytest.raises(WorkerLost, match="never answered its health check"):
+        assert info.url
+
+
+def test_an_application_that_drains_is_not_asked(
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Its port is closed then, and the requests that run still finish.
+    """
+    monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
+
+    class Slow(App, kind="current"):
+        @endpoint("/slow")
+        def slow(self) -> str:
+            import time
+
+            print("begun")
+            time.sleep(1.0)
+            return "done"
+
+        @endpoint(
+            "/well",
+            health_check=HealthCheck(method="GET", call_regularly=True, failure_threshold=1),
+        )
+        def well(self) -> None: ...
+
+    info = Slow.spawn(host=host).info
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, f"{info.url}/slow", PATIENCE)
+        while info.logs.get(timeout=PATIENCE).message != "begun":
+            pass
+        info.stream.drain()
+        assert answer.result(PATIENCE) == Answer(200, "done")
+    assert info.future.result(PATIENCE) is None
