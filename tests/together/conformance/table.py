@@ -328,7 +328,8 @@ MUTANTS: tuple[Mutant, ...] = (
         also="test_a_call_after_a_crash_works "
         "test_children_of_a_lost_worker_end "
         "test_a_lost_call_is_not_run_again_unasked "
-        "test_a_lost_call_is_run_again_where_it_is_asked_for",
+        "test_a_lost_call_is_run_again_where_it_is_asked_for "
+        "test_a_service_that_is_no_longer_well_is_ended",
     ),
     around(
         workers.GivesUpOn,
@@ -339,7 +340,8 @@ MUTANTS: tuple[Mutant, ...] = (
         crashes.RunsLostCallsAgain,
         "test_a_lost_call_is_not_run_again_unasked",
         also="test_lines_before_a_crash_arrive "
-        "test_a_lost_call_is_run_again_where_it_is_asked_for",
+        "test_a_lost_call_is_run_again_where_it_is_asked_for "
+        "test_a_service_that_is_no_longer_well_is_ended",
     ),
     around(
         crashes.ForgetsWhatWasStarted,
