@@ -127,7 +127,8 @@ class Worker:
         self._arrivals = Arrivals(log=log, away=away)
         self._deliveries = Deliveries(self._stream)
         self._banner = Banner()
-        self._reading = threading.Lock()
+        # Whoever reads may end the worker in what it is told of, as a host does.
+        self._reading = threading.RLock()
         self._calling = threading.Lock()
         self._state = threading.Lock()
         self._followed = False
@@ -215,34 +216,65 @@ class Worker:
     def close(self) -> None:
         """
         Close the stream, which ends the worker; calls that run end as lost.
+
+        Any thread may. Where another one reads, it tells them, once it has read what
+        there is.
         """
         self.stopped = True
-        self._end()
+        if not self._shut():
+            return
+        if self._reading.acquire(blocking=False):
+            try:
+                self._end()
+            finally:
+                self._reading.release()
+        else:
+            # That one may have read for the last time.
+            self.follow()
 
     def abandon(self) -> None:
         """
         Let go of a worker that belongs to the process this one was forked from.
         """
+        # No other thread is left that reads or sends; one may have held a lock.
         self.gone = self.stopped = True
-        self._let_go()
+        self._leave_reader()
+        self._stream.close()
+        if self._remains is not None:
+            self._remains.close()
 
     def forget(self) -> None:
         """
         Close what is open for a worker that has ended, unless its end was noticed.
         """
-        with self._state:
-            if self.gone:
-                return
-            self.gone = self.stopped = True
-        self._let_go()
+        if not self._shut():
+            return
+        with self._reading:
+            with self._state:
+                if self.gone:
+                    return
+                self.gone = self.stopped = True
+                self._leave_reader()
+            self._stream.end()
+            if self._remains is not None:
+                self._remains.close()
 
-    def _let_go(self) -> None:
+    def _shut(self) -> bool:
+        """
+        Have whoever reads or sends find the end; return False where it was found.
+
+        The descriptors stay: one that is closed while another thread reads or writes
+        there may be somebody else's file by then.
+        """
+        with self._state:
+            if not self.gone:
+                self._stream.shut()
+            return not self.gone
+
+    def _leave_reader(self) -> None:
         if self._followed:
             self._followed = False
             get_reader().unfollow(self)
-        self._stream.close()
-        if self._remains is not None:
-            self._remains.close()
 
     def trim(self) -> bool:
         """
@@ -285,9 +317,7 @@ class Worker:
         Leave the stream to whoever drives an execution.
         """
         with self._state:
-            if self._followed:
-                self._followed = False
-                get_reader().unfollow(self)
+            self._leave_reader()
 
     def read_ready(self) -> bool:
         if not self._reading.acquire(timeout=0.01):
@@ -305,11 +335,7 @@ class Worker:
 
     def _is_readable(self) -> bool:
         poll = select.poll()
-        try:
-            poll.register(self._stream.reader, select.POLLIN)
-        except ValueError:
-            # It was closed just now; to read it finds that out.
-            return True
+        poll.register(self._stream.reader, select.POLLIN)
         return bool(poll.poll(0))
 
     def drive(self, execution: WorkerExecution, timeout: float | None) -> None:
@@ -386,20 +412,18 @@ class Worker:
 
     def _end(self) -> None:
         """
-        Tell every call that runs that the worker has ended.
+        Tell every call that runs that the worker has ended; the caller holds the read lock.
         """
         with self._state:
             if self.gone:
                 return
             self.gone = True
-            if self._followed:
-                self._followed = False
-                get_reader().unfollow(self)
+            self._leave_reader()
             self._take_remains()
             executions = self._arrivals.take_all()
         self._arrivals.forget_home()
         # Closed first: a reason may be how the worker ended, which waits for that.
-        self._stream.close()
+        self._stream.end()
         self.reason = reason = self._lost()
         started = None
         if self._page is not None:

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -30,11 +31,15 @@ class Limited(BaseServable):
     def __init__(self, func: Any) -> None:
         self._go_on = asyncio.Event()
         self._order: list[str] = []
+        self._inside: list[None] = []
+        self._most = 0
 
     def collect_routes(self) -> dict[RouteSignature, Any]:
         return {
             RouteSignature("/sleep"): self.sleep,
             RouteSignature("/block"): self.block,
+            RouteSignature("/crowd"): self.crowd,
+            RouteSignature("/most", health_check=True): self.most,
             RouteSignature("/stubborn"): self.stubborn,
             RouteSignature("/stream"): self.stream,
             RouteSignature("/hold"): self.hold,
@@ -55,6 +60,16 @@ class Limited(BaseServable):
     def block(self, seconds: float) -> str:
         time.sleep(seconds)
         return "slept"
+
+    def crowd(self) -> None:
+        self._inside.append(None)
+        for _ in range(30):
+            self._most = max(self._most, len(self._inside))
+            time.sleep(0.05)
+        self._inside.pop()
+
+    async def most(self) -> list[int]:
+        return [self._most, len(self._inside)]
 
     async def stubborn(self) -> str:
         try:
@@ -235,6 +250,22 @@ def test_requests_beyond_the_limit_wait_their_turn(serve_with, client):
     assert sorted(map(len, answers.queue)) == [1, 2, 3, 4]
 
 
+def test_handler_on_a_thread_keeps_its_turn_until_it_ends(serve_with, client):
+    """
+    No more handlers run at once than may, also where those of requests that were
+    answered with 504 go on; later requests have the turns of those that have ended.
+    """
+    service = serve_with(nothing, Limited, max_multiplexing=2, request_timeout=0.3)
+
+    def post(_: int) -> int:
+        return httpx.post(service.url + "/crowd", timeout=PATIENCE).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(post, range(6))) == [504] * 6
+    assert client.post(service.url + "/most").json()[0] == 2
+    assert client.post(service.url + "/sleep?seconds=0").json() == "slept"
+
+
 def wait_for_metric(service: Any, name: str, value: float) -> None:
     end = time.monotonic() + PATIENCE
     while (
@@ -306,6 +337,33 @@ def test_body_beyond_the_limit_is_refused(serve_with, client, chunked):
     assert str(limit) in refused.json()["detail"]
     assert refused.headers["x-fal-billable-units"] == "0"
     assert client.post(service.url + "/size", content=body(limit)).json() == limit
+
+
+def test_turn_of_a_handler_that_never_ends_is_given_to_another(monkeypatch, caplog):
+    """
+    A call that goes on has its turn for a while, and no longer; the log says so.
+    """
+    monkeypatch.setattr("fal_serve.turns.PATIENCE", 0.05)
+
+    async def play() -> None:
+        turns = Turns(1)
+        calls: list[asyncio.Future[None]] = []
+        for _ in range(2):
+            calls = [asyncio.get_running_loop().create_future() for _ in range(2)]
+            assert turns.take()
+            turns.give_back_after(calls)
+            assert not turns.take()
+            while not turns.take():
+                await asyncio.sleep(0.01)
+            # Those that end later give nothing back a second time.
+            for call in calls:
+                call.set_result(None)
+            await asyncio.sleep(0)
+            assert not turns.take()
+            turns.give_back()
+
+    asyncio.run(play())
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
 
 
 def test_turn_is_not_lost_with_who_was_to_have_it():
