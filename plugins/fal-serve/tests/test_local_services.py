@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from fal_core import Cancelled, HostError, WorkerLost, attach, function
+from fal_core.testing import InProcessHost
 from fal_core.testing.processes import is_alive, wait_until
 from fal_core.testing.requests import Answer, ask, is_reachable
+from fal_core_worker.ports import free_port
 from fal_host_local import LocalHost
 from fal_serve import App, AppException, HealthCheck, endpoint
 
@@ -306,6 +308,26 @@ def _python_children(pid: int) -> list[int]:
     from fal_core_worker.trees import descendants
 
     return descendants(pid)
+
+
+@pytest.mark.parametrize("make_host", [LocalHost, InProcessHost])
+def test_a_port_of_metrics_that_is_declared_is_used(make_host: Any):
+    """
+    ``metrics_port`` is no option that a host says it does not use.
+    """
+    host = make_host()
+    port = free_port()
+
+    @function("current", host=host, serve=True, metrics_port=port, on_unsupported="error")
+    def greet() -> str:
+        return "hello"
+
+    info = greet.spawn()
+    assert info.url is not None
+    assert info.urls["metrics"] == f"http://127.0.0.1:{port}"
+    info.stream.drain()
+    assert info.future.result(PATIENCE) is None
+    host.close()
 
 
 # -- what a service says of its health ------------------------------------------------

@@ -59,6 +59,7 @@ class LocalHost(Host[..., Any]):
                 "keep_alive",
                 "max_concurrency",
                 "max_multiplexing",
+                "metrics_port",
                 "min_concurrency",
                 "request_timeout",
                 "scaling_delay",
