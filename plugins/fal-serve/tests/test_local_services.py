@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fal_core import Cancelled, HostError, WorkerLost, attach, function
+from fal_core import Cancelled, HostError, PortTaken, WorkerLost, attach, function
 from fal_core.testing import InProcessHost
 from fal_core.testing.processes import is_alive, wait_until
 from fal_core.testing.requests import Answer, ask, is_reachable
@@ -328,6 +329,41 @@ def test_a_port_of_metrics_that_is_declared_is_used(make_host: Any):
     info.stream.drain()
     assert info.future.result(PATIENCE) is None
     host.close()
+
+
+def test_a_port_that_a_service_has_is_told_with_its_name(host: LocalHost):
+    """
+    The error of the second that declares a port names the first; once that has ended
+    the port can be had.
+    """
+    port = free_port()
+    served = make_served(host).on(exposed_port=port)
+    first = served.spawn()
+    assert first.url == f"http://127.0.0.1:{port}"
+
+    with pytest.raises(PortTaken, match=rf"by the function 'tell' \({first.reference}\)"):
+        served.spawn()
+    first.cancel()
+    with pytest.raises(Cancelled):
+        first.future.result(PATIENCE)
+    again = served.spawn()
+    assert pid_at(again.url)
+
+    # At another address of this machine somebody else may have it.
+    with socket.create_server(("127.0.0.2", free_port())) as server:
+        elsewhere = server.getsockname()[1]
+        assert pid_at(make_served(host).on(exposed_port=elsewhere).spawn().url)
+
+
+def test_a_port_that_another_process_has_is_told_with_its_command(host: LocalHost):
+    """
+    The error names the process, before anything is started.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"by process {os.getpid()} \(\S+"):
+            make_served(host).on(exposed_port=port).spawn()
+    assert host.worker_count == 0
 
 
 # -- what a service says of its health ------------------------------------------------

@@ -240,7 +240,7 @@ FAILING = "\n    def setup(self):\n        {}\n"
             "The setup has not ended within the startup_timeout of 0.5 s.",
         ),
         (SOURCE.replace("@endpoint", "# @endpoint"), "'times' has no endpoint"),
-        (SOURCE, "Give it another port, as by 'fal-core run --port'."),
+        (SOURCE, "'fal-core run --port' gives it another."),
     ],
 )
 def test_a_service_that_cannot_start_is_one_sentence(start, tmp_path, source, said):

@@ -210,6 +210,7 @@ class LocalHost(Host[..., Any]):
             pool.place = find_place_of(call)
         except HostError:
             self._pools.pop(key, None)
+            pool.close()
             raise
         execution.start()
         return execution

@@ -18,7 +18,7 @@ from fal_core.readers import get_reader
 from fal_core_worker.frames import Frame
 from fal_core_worker.ports import listens
 from fal_host_local.pools import Pool
-from fal_host_local.ports import Place, find_place
+from fal_host_local.ports import Place, find_place, take_port
 from fal_host_local.readiness import HealthCheck, Watch
 
 #: Seconds that a server of ours has to say itself that its setup took too long.
@@ -30,15 +30,15 @@ _LAST_WORDS = 1.0
 
 def find_place_of(call: Call) -> Place | None:
     """
-    Return where a function is reached that brings its own server.
+    Return where a function is reached that wants a certain port; None where any will do.
 
     Raises:
         PortTaken: Somebody else has the port.
     """
     port = call.gateway.exposed_port
-    if call.gateway.serve or port is None:
-        return None
-    return find_place(port, call.name, call.id)
+    if call.gateway.serve:
+        return take_port(port, call.name, call.id) if port else None
+    return None if port is None else find_place(port, call.name, call.id)
 
 
 class ServiceExecution:
@@ -73,7 +73,7 @@ class ServiceExecution:
         call, place = self._call, self._pool.place
         if call.gateway.serve:
             call = call.at_ports(0, 0)
-        if place is not None:
+        elif place is not None:
             self._watch = Watch(
                 place.port, self._check, self._is_open, self._answers, self._fails
             )
