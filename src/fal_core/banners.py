@@ -34,7 +34,7 @@ class Banner:
         """
         try:
             chunk = os.read(reader, 65536)
-        except OSError:
+        except ConnectionError:
             chunk = b""
         data = self._data + chunk
         output, magic, rest = data.partition(frames.MAGIC)

@@ -127,8 +127,7 @@ class Worker:
         self._arrivals = Arrivals(log=log, away=away)
         self._deliveries = Deliveries(self._stream)
         self._banner = Banner()
-        # Whoever reads may end the worker in what it is told of, as a host does.
-        self._reading = threading.RLock()
+        self._reading = threading.Lock()
         self._calling = threading.Lock()
         self._state = threading.Lock()
         self._followed = False
@@ -216,65 +215,34 @@ class Worker:
     def close(self) -> None:
         """
         Close the stream, which ends the worker; calls that run end as lost.
-
-        Any thread may. Where another one reads, it tells them, once it has read what
-        there is.
         """
         self.stopped = True
-        if not self._shut():
-            return
-        if self._reading.acquire(blocking=False):
-            try:
-                self._end()
-            finally:
-                self._reading.release()
-        else:
-            # That one may have read for the last time.
-            self.follow()
+        self._end()
 
     def abandon(self) -> None:
         """
         Let go of a worker that belongs to the process this one was forked from.
         """
-        # No other thread is left that reads or sends; one may have held a lock.
         self.gone = self.stopped = True
-        self._leave_reader()
-        self._stream.close()
-        if self._remains is not None:
-            self._remains.close()
+        self._let_go()
 
     def forget(self) -> None:
         """
         Close what is open for a worker that has ended, unless its end was noticed.
         """
-        if not self._shut():
-            return
-        with self._reading:
-            with self._state:
-                if self.gone:
-                    return
-                self.gone = self.stopped = True
-                self._leave_reader()
-            self._stream.end()
-            if self._remains is not None:
-                self._remains.close()
-
-    def _shut(self) -> bool:
-        """
-        Have whoever reads or sends find the end; return False where it was found.
-
-        The descriptors stay: one that is closed while another thread reads or writes
-        there may be somebody else's file by then.
-        """
         with self._state:
-            if not self.gone:
-                self._stream.shut()
-            return not self.gone
+            if self.gone:
+                return
+            self.gone = self.stopped = True
+        self._let_go()
 
-    def _leave_reader(self) -> None:
+    def _let_go(self) -> None:
         if self._followed:
             self._followed = False
             get_reader().unfollow(self)
+        self._stream.close()
+        if self._remains is not None:
+            self._remains.close()
 
     def trim(self) -> bool:
         """
@@ -317,7 +285,9 @@ class Worker:
         Leave the stream to whoever drives an execution.
         """
         with self._state:
-            self._leave_reader()
+            if self._followed:
+                self._followed = False
+                get_reader().unfollow(self)
 
     def read_ready(self) -> bool:
         if not self._reading.acquire(timeout=0.01):
@@ -335,7 +305,11 @@ class Worker:
 
     def _is_readable(self) -> bool:
         poll = select.poll()
-        poll.register(self._stream.reader, select.POLLIN)
+        try:
+            poll.register(self._stream.reader, select.POLLIN)
+        except ValueError:
+            # It was closed just now; to read it finds that out.
+            return True
         return bool(poll.poll(0))
 
     def drive(self, execution: WorkerExecution, timeout: float | None) -> None:
@@ -412,18 +386,20 @@ class Worker:
 
     def _end(self) -> None:
         """
-        Tell every call that runs that the worker has ended; the caller holds the read lock.
+        Tell every call that runs that the worker has ended.
         """
         with self._state:
             if self.gone:
                 return
             self.gone = True
-            self._leave_reader()
+            if self._followed:
+                self._followed = False
+                get_reader().unfollow(self)
             self._take_remains()
             executions = self._arrivals.take_all()
         self._arrivals.forget_home()
         # Closed first: a reason may be how the worker ended, which waits for that.
-        self._stream.end()
+        self._stream.close()
         self.reason = reason = self._lost()
         started = None
         if self._page is not None:

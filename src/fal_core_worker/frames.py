@@ -34,8 +34,6 @@ _READ_SIZE = 65536
 #: Seconds up to which a wait is short, and looks in that time.
 _SOON = 100e-6
 _LOOKS = 80 if (os.cpu_count() or 1) > 1 else 0
-#: Seconds that the end of a stream waits for whoever is sending.
-_PATIENCE = 1.0
 _give_way = getattr(os, "sched_yield", lambda: None)
 
 # From the launching process.                    a               b
@@ -245,7 +243,7 @@ class Stream:
             return self._read_large(self._large)
         try:
             chunk = os.read(self.reader, _READ_SIZE)
-        except OSError:
+        except ConnectionError:
             return None
         if not chunk:
             return None
@@ -302,47 +300,9 @@ class Stream:
         self._rest = data[at:]
         return frames
 
-    def shut(self) -> None:
-        """
-        Say that nothing more is sent, and have whoever sends or reads find that out.
-
-        The descriptors stay open, for those who use them at this moment.
-        """
-        # Only whoever launches workers needs it.
-        import _socket
-
-        try:
-            stream = _socket.socket(fileno=self.writer)
-        except OSError:
-            # No socket, so that it has two descriptors. What can only be read takes the
-            # place of what was written.
-            os.dup2(self.reader, self.writer, inheritable=False)
-            return
-        try:
-            stream.shutdown(_socket.SHUT_RDWR)
-        except OSError:
-            pass  # The other end is gone.
-        finally:
-            stream.detach()
-
-    def end(self) -> None:
-        """
-        Close the stream once no thread sends any more; the caller is the one that reads.
-        """
-        self.shut()
-        # A pipe that nobody reads any more, and that stays open, is not waited for.
-        sending = self._lock.acquire(timeout=_PATIENCE)
-        try:
-            self.close()
-        finally:
-            if sending:
-                self._lock.release()
-
     def close(self) -> None:
         """
         Close both descriptors and the arenas; it may be called again.
-
-        No other thread may use them, see :meth:`end`.
         """
         descriptors = {self.reader, self.writer}
         self.reader = self.writer = -1
@@ -375,7 +335,7 @@ class Stream:
     def _read_large(self, large: bytearray) -> list[Received] | None:
         try:
             count = os.readv(self.reader, [memoryview(large)[self._filled :]])
-        except OSError:
+        except ConnectionError:
             return None
         if not count:
             return None

@@ -138,8 +138,6 @@ class Pool:
                 execution = worker.launch(call, sink)
             except ConnectionError:
                 self._forget(worker)
-                # Nobody reads its stream, and would notice that it has ended.
-                worker.stop()
             else:
                 self.startups.called(worker)
                 return execution
