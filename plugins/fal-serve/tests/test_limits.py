@@ -12,12 +12,16 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import Request
+from fastapi import Request, WebSocket
 from fastapi.responses import StreamingResponse
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
 
+from fal_core import OptionError
 from fal_core_worker.routes import RouteSignature
 from fal_serve import App, AppClient, AppClientError, endpoint
 from fal_serve.servables import BaseServable
+from fal_serve.settings import Settings, WrongLimit, with_own_limits
 from fal_serve.turns import Turns
 
 PATIENCE = 30
@@ -337,6 +341,54 @@ def test_body_beyond_the_limit_is_refused(serve_with, client, chunked):
     assert str(limit) in refused.json()["detail"]
     assert refused.headers["x-fal-billable-units"] == "0"
     assert client.post(service.url + "/size", content=body(limit)).json() == limit
+
+
+class Large(App, kind="current"):
+    """
+    An application that takes what comes.
+    """
+
+    @endpoint("/size")
+    async def size(self, request: Request) -> int:
+        return len(await request.body())
+
+    @endpoint("/socket", is_websocket=True)
+    async def socket(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(str(len(await websocket.receive_bytes())))
+        await websocket.receive_bytes()
+
+
+def test_sizes_are_limited_by_variables(serve, monkeypatch):
+    """
+    The variables of limits count where a service is launched; a message of the limit is
+    taken, and of one byte more the websocket is closed with 1009.
+    """
+    monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "1000")
+    monkeypatch.setenv("FAL_SERVE_MAX_MESSAGE_SIZE", "2000")
+    served = serve(Large)
+    assert served.client.post("/size", content=b"x" * 1000).json() == 1000
+    assert served.client.post("/size", content=b"x" * 1001).status_code == 413
+    with connect(served.url.replace("http", "ws") + "/socket") as client:
+        client.send(b"x" * 2000)
+        assert client.recv() == "2000"
+        client.send(b"x" * 2001)
+        with pytest.raises(ConnectionClosedError, match=r"1009 .* limit of 2000 bytes"):
+            client.recv()
+
+
+def test_variable_of_a_limit_is_a_number_of_bytes(monkeypatch):
+    """
+    Another value fails where the service is launched, and where it runs; there a limit
+    goes before that of the settings.
+    """
+    monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "1GB")
+    with pytest.raises(OptionError, match="FAL_SERVE_MAX_BODY_SIZE is '1GB', and has to be"):
+        Large.spawn()
+    with pytest.raises(WrongLimit, match="FAL_SERVE_MAX_BODY_SIZE=104857600"):
+        with_own_limits(Settings())
+    monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "7")
+    assert with_own_limits(Settings(max_body_size=5)) == Settings(max_body_size=7)
 
 
 def test_turn_of_a_handler_that_never_ends_is_given_to_another(monkeypatch, caplog):

@@ -22,11 +22,12 @@ from fal_core_worker import nested, services
 from fal_serve.garbage import frozen
 from fal_serve.listeners import bind, url_of
 from fal_serve.logs import ServerLog, log_error
+from fal_serve.loops import draining
 from fal_serve.metrics import Metrics
 from fal_serve.middlewares import Operations
 from fal_serve.playground import PATH, STATE_PATH, add_playground
 from fal_serve.probes import Phase, ProbeServer
-from fal_serve.settings import Settings, wants_playground
+from fal_serve.settings import Settings, wants_playground, with_own_limits
 from fal_serve.startups import SetupGuard
 from fal_serve.threads import current_threads
 from fal_serve.watching import Watchdog
@@ -205,7 +206,7 @@ class Service:
         self, servable: BaseServable, settings: Settings, *, port: int, metrics_port: int
     ) -> None:
         self._servable = servable
-        self._settings = settings
+        self._settings = with_own_limits(settings)
         self._port = port
         self._metrics_port = metrics_port
         self._server: ServiceServer | None = None
@@ -317,6 +318,7 @@ class Service:
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE,
             limit_max_requests=limit,
+            ws_max_size=self._settings.max_message_size,
         )
         config.load()
         return config
@@ -378,25 +380,3 @@ def http_protocol(settings: Settings) -> Any:
     except ImportError:
         return "auto"
     return functools.partial(ServiceProtocol, head_timeout=settings.head_timeout)
-
-
-@contextlib.contextmanager
-def draining(drain: Callable[[], None]) -> Iterator[None]:
-    """
-    Have SIGTERM and SIGINT drain, where this thread can be told of signals.
-    """
-    loop = asyncio.get_running_loop()
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        handler = signal.getsignal(number)
-        try:
-            loop.add_signal_handler(number, drain)
-        except (ValueError, RuntimeError, NotImplementedError):
-            continue
-        before[number] = handler
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
