@@ -19,6 +19,8 @@ import uvicorn
 from anyio import to_thread
 
 from fal_core_worker import nested, services
+from fal_serve.batches import Batcher
+from fal_serve.events import EventStream
 from fal_serve.garbage import frozen
 from fal_serve.listeners import bind, url_of
 from fal_serve.logs import ServerLog, log_error
@@ -40,6 +42,8 @@ logger = logging.getLogger("fal_serve")
 
 #: Seconds that a request which was cancelled may take to end.
 _LAST_GRACE = 1.0
+#: What requests are answered within, each with a variable that names the request.
+MARKERS = [each.__code__ for each in (Operations.__call__, EventStream.pump, Batcher.call)]
 #: Seconds for which a connection is kept that asks nothing more.
 _KEEP_ALIVE = 300
 
@@ -280,9 +284,7 @@ class Service:
                     config, settings.termination_grace, lambda: self._listen(urls)
                 )
                 server.set_handle_exit(servable.handle_exit)
-                stack.enter_context(
-                    Watchdog(settings, self._phase, Operations.__call__.__code__)
-                )
+                stack.enter_context(Watchdog(settings, self._phase, MARKERS))
                 await self._serve(server, listener)
 
     def drain(self) -> None:
