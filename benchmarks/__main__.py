@@ -19,6 +19,7 @@ from benchmarks import (
     control_plane,
     footprints,
     realtime_echo,
+    reloads,
     serving,
     startup,
     tables,
@@ -34,7 +35,16 @@ def all_figures(*, quick: bool) -> list[Figure]:
     """
     Return every figure, in the order they are measured.
     """
-    themes = (calls, arrays, startup, footprints, serving, realtime_echo, control_plane)
+    themes = (
+        calls,
+        arrays,
+        startup,
+        footprints,
+        serving,
+        reloads,
+        realtime_echo,
+        control_plane,
+    )
     return [figure for theme in themes for figure in theme.figures(quick=quick)]
 
 

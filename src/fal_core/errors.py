@@ -251,7 +251,7 @@ class StartupTimeout(Timeout):
 @attrs.define(repr=False)
 class PortTaken(HostError):
     """
-    A function brings its own server, whose port somebody else has.
+    A service wants a port that somebody else has.
 
     Attributes:
         holder: Who has it, in words.

@@ -67,14 +67,14 @@ def holder(port: int, *, claimed: bool) -> str:
     return "another process"
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, *, address: str = "") -> bool:
     """
-    Tell whether nobody listens on *port* of this machine.
+    Tell whether nobody listens on *port* of this machine, or of one address of it.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            probe.bind((address, port))
         except PermissionError:
             return True
         except OSError:

@@ -379,7 +379,7 @@ def test_signals_drain_a_service_outside_a_worker(run_script, number):
 
 def test_port_that_is_taken_is_one_sentence(run_script):
     """
-    The error says which address, and for what.
+    The error says which address, for what, and who has it.
     """
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
@@ -395,8 +395,10 @@ def test_port_that_is_taken_is_one_sentence(run_script):
         ):
             process = run_script(f"PORTS = {ports}\n{SERVED}\nasyncio.run(Mine().serve())")
             _, err = process.communicate(timeout=PATIENCE)
-            sentence = f"The {what} cannot listen on 127.0.0.1:{taken}: Address already in use."
-            assert err.splitlines()[-1].endswith(f"CannotListen: {sentence} {remedy}")
+            sentence = f"The {what} cannot listen on 127.0.0.1:{taken}: Address already in use"
+            *_, last = err.splitlines()
+            assert f"CannotListen: {sentence} by process {os.getpid()} (" in last
+            assert last.endswith(f"). {remedy}")
 
 
 def test_fal_server_tells_that_it_is_asked_to_end():

@@ -7,16 +7,21 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import Request
+from fastapi import Request, WebSocket
 from fastapi.responses import StreamingResponse
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
 
+from fal_core import OptionError
 from fal_core_worker.routes import RouteSignature
 from fal_serve import App, AppClient, AppClientError, endpoint
 from fal_serve.servables import BaseServable
+from fal_serve.settings import Settings, WrongLimit, with_own_limits
 from fal_serve.turns import Turns
 
 PATIENCE = 30
@@ -30,11 +35,15 @@ class Limited(BaseServable):
     def __init__(self, func: Any) -> None:
         self._go_on = asyncio.Event()
         self._order: list[str] = []
+        self._inside: list[None] = []
+        self._most = 0
 
     def collect_routes(self) -> dict[RouteSignature, Any]:
         return {
             RouteSignature("/sleep"): self.sleep,
             RouteSignature("/block"): self.block,
+            RouteSignature("/crowd"): self.crowd,
+            RouteSignature("/most", health_check=True): self.most,
             RouteSignature("/stubborn"): self.stubborn,
             RouteSignature("/stream"): self.stream,
             RouteSignature("/hold"): self.hold,
@@ -55,6 +64,16 @@ class Limited(BaseServable):
     def block(self, seconds: float) -> str:
         time.sleep(seconds)
         return "slept"
+
+    def crowd(self) -> None:
+        self._inside.append(None)
+        for _ in range(30):
+            self._most = max(self._most, len(self._inside))
+            time.sleep(0.05)
+        self._inside.pop()
+
+    async def most(self) -> list[int]:
+        return [self._most, len(self._inside)]
 
     async def stubborn(self) -> str:
         try:
@@ -235,6 +254,22 @@ def test_requests_beyond_the_limit_wait_their_turn(serve_with, client):
     assert sorted(map(len, answers.queue)) == [1, 2, 3, 4]
 
 
+def test_handler_on_a_thread_keeps_its_turn_until_it_ends(serve_with, client):
+    """
+    No more handlers run at once than may, also where those of requests that were
+    answered with 504 go on; later requests have the turns of those that have ended.
+    """
+    service = serve_with(nothing, Limited, max_multiplexing=2, request_timeout=0.3)
+
+    def post(_: int) -> int:
+        return httpx.post(service.url + "/crowd", timeout=PATIENCE).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(post, range(6))) == [504] * 6
+    assert client.post(service.url + "/most").json()[0] == 2
+    assert client.post(service.url + "/sleep?seconds=0").json() == "slept"
+
+
 def wait_for_metric(service: Any, name: str, value: float) -> None:
     end = time.monotonic() + PATIENCE
     while (
@@ -306,6 +341,81 @@ def test_body_beyond_the_limit_is_refused(serve_with, client, chunked):
     assert str(limit) in refused.json()["detail"]
     assert refused.headers["x-fal-billable-units"] == "0"
     assert client.post(service.url + "/size", content=body(limit)).json() == limit
+
+
+class Large(App, kind="current"):
+    """
+    An application that takes what comes.
+    """
+
+    @endpoint("/size")
+    async def size(self, request: Request) -> int:
+        return len(await request.body())
+
+    @endpoint("/socket", is_websocket=True)
+    async def socket(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(str(len(await websocket.receive_bytes())))
+        await websocket.receive_bytes()
+
+
+def test_sizes_are_limited_by_variables(serve, monkeypatch):
+    """
+    The variables of limits count where a service is launched; a message of the limit is
+    taken, and of one byte more the websocket is closed with 1009.
+    """
+    monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "1000")
+    monkeypatch.setenv("FAL_SERVE_MAX_MESSAGE_SIZE", "2000")
+    served = serve(Large)
+    assert served.client.post("/size", content=b"x" * 1000).json() == 1000
+    assert served.client.post("/size", content=b"x" * 1001).status_code == 413
+    with connect(served.url.replace("http", "ws") + "/socket") as client:
+        client.send(b"x" * 2000)
+        assert client.recv() == "2000"
+        client.send(b"x" * 2001)
+        with pytest.raises(ConnectionClosedError, match=r"1009 .* limit of 2000 bytes"):
+            client.recv()
+
+
+def test_variable_of_a_limit_is_a_number_of_bytes(monkeypatch):
+    """
+    Another value fails where the service is launched, and where it runs; there a limit
+    goes before that of the settings.
+    """
+    monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "1GB")
+    with pytest.raises(OptionError, match="FAL_SERVE_MAX_BODY_SIZE is '1GB', and has to be"):
+        Large.spawn()
+    with pytest.raises(WrongLimit, match="FAL_SERVE_MAX_BODY_SIZE=104857600"):
+        with_own_limits(Settings())
+    monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "7")
+    assert with_own_limits(Settings(max_body_size=5)) == Settings(max_body_size=7)
+
+
+def test_turn_of_a_handler_that_never_ends_is_given_to_another(monkeypatch, caplog):
+    """
+    A call that goes on has its turn for a while, and no longer; the log says so.
+    """
+    monkeypatch.setattr("fal_serve.turns.PATIENCE", 0.05)
+
+    async def play() -> None:
+        turns = Turns(1)
+        calls: list[asyncio.Future[None]] = []
+        for _ in range(2):
+            calls = [asyncio.get_running_loop().create_future() for _ in range(2)]
+            assert turns.take()
+            turns.give_back_after(calls)
+            assert not turns.take()
+            while not turns.take():
+                await asyncio.sleep(0.01)
+            # Those that end later give nothing back a second time.
+            for call in calls:
+                call.set_result(None)
+            await asyncio.sleep(0)
+            assert not turns.take()
+            turns.give_back()
+
+    asyncio.run(play())
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
 
 
 def test_turn_is_not_lost_with_who_was_to_have_it():

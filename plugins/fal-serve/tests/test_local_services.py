@@ -7,18 +7,23 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fal_core import Cancelled, HostError, attach, function
+from fal_core import Cancelled, HostError, PortTaken, WorkerLost, attach, function
+from fal_core.testing import InProcessHost
 from fal_core.testing.processes import is_alive, wait_until
 from fal_core.testing.requests import Answer, ask, is_reachable
+from fal_core_worker.ports import free_port
 from fal_host_local import LocalHost
+from fal_serve import App, AppException, HealthCheck, endpoint
 
 PATIENCE = 60.0
 
@@ -304,3 +309,162 @@ def _python_children(pid: int) -> list[int]:
     from fal_core_worker.trees import descendants
 
     return descendants(pid)
+
+
+@pytest.mark.parametrize("make_host", [LocalHost, InProcessHost])
+def test_a_port_of_metrics_that_is_declared_is_used(make_host: Any):
+    """
+    ``metrics_port`` is no option that a host says it does not use.
+    """
+    host = make_host()
+    port = free_port()
+
+    @function("current", host=host, serve=True, metrics_port=port, on_unsupported="error")
+    def greet() -> str:
+        return "hello"
+
+    info = greet.spawn()
+    assert info.url is not None
+    assert info.urls["metrics"] == f"http://127.0.0.1:{port}"
+    info.stream.drain()
+    assert info.future.result(PATIENCE) is None
+    host.close()
+
+
+def test_a_port_that_a_service_has_is_told_with_its_name(host: LocalHost):
+    """
+    The error of the second that declares a port names the first; once that has ended
+    the port can be had.
+    """
+    port = free_port()
+    served = make_served(host).on(exposed_port=port)
+    first = served.spawn()
+    assert first.url == f"http://127.0.0.1:{port}"
+
+    with pytest.raises(PortTaken, match=rf"by the function 'tell' \({first.reference}\)"):
+        served.spawn()
+    first.cancel()
+    with pytest.raises(Cancelled):
+        first.future.result(PATIENCE)
+    again = served.spawn()
+    assert pid_at(again.url)
+
+    # At another address of this machine somebody else may have it.
+    with socket.create_server(("127.0.0.2", free_port())) as server:
+        elsewhere = server.getsockname()[1]
+        assert pid_at(make_served(host).on(exposed_port=elsewhere).spawn().url)
+
+
+def test_a_port_that_another_process_has_is_told_with_its_command(host: LocalHost):
+    """
+    The error names the process, before anything is started.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"by process {os.getpid()} \(\S+"):
+            make_served(host).on(exposed_port=port).spawn()
+    assert host.worker_count == 0
+
+
+# -- what a service says of its health ------------------------------------------------
+
+
+def make_checked(host: LocalHost, statuses: list[int], **check: Any) -> Any:
+    """
+    Return the spawned application whose own check answers with *statuses*, and then 200.
+    """
+    left = list(statuses)
+
+    class Checked(App, kind="current"):
+        @endpoint("/well", health_check=HealthCheck(method="GET", **check))
+        def well(self) -> None:
+            if left and (status := left.pop(0)) != 200:
+                raise AppException("unwell", status)
+
+    return Checked.spawn(host=host).info
+
+
+def asked_for_health(info: Any) -> list[int]:
+    """
+    Return how each check was answered that is in the log by now.
+    """
+    lines = [
+        json.loads(line.message) for line in list(info.logs.queue) if "/well" in line.message
+    ]
+    return [line["status"] for line in lines if "status" in line]
+
+
+def test_an_application_is_ready_once_it_says_that_it_is_well(host: LocalHost):
+    """
+    The url of an application with a check of its own is told after the first answer of
+    2xx, and it is asked no more unless it says so.
+    """
+    info = make_checked(host, [503, 500])
+
+    assert info.url is not None
+    assert wait_until(lambda: asked_for_health(info) == [503, 500, 200], PATIENCE)
+    info.cancel()
+    with pytest.raises(Cancelled):
+        info.future.result(PATIENCE)
+
+
+def test_an_application_that_becomes_unwell_is_ended(
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    One that is asked regularly is lost once it has failed so often in a row.
+    """
+    monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
+    statuses = [200, 500, 200, 500, 500]
+    info = make_checked(host, statuses, call_regularly=True, failure_threshold=2)
+
+    assert info.url is not None
+    with pytest.raises(WorkerLost, match="no longer answered its health check"):
+        info.future.result(PATIENCE)
+    assert asked_for_health(info) == statuses
+
+
+def test_an_application_that_is_never_well_is_ended(
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    One that is asked regularly, and is unwell from the start, is not waited for for ever.
+    """
+    monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
+    info = make_checked(host, [500] * 1000, call_regularly=True, failure_threshold=1)
+
+    with pytest.raises(WorkerLost, match="never answered its health check"):
+        assert info.url
+
+
+def test_an_application_that_drains_is_not_asked(
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Its port is closed then, and the requests that run still finish.
+    """
+    monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
+
+    class Slow(App, kind="current"):
+        @endpoint("/slow")
+        def slow(self) -> str:
+            import time
+
+            print("begun")
+            time.sleep(1.0)
+            return "done"
+
+        @endpoint(
+            "/well",
+            health_check=HealthCheck(method="GET", call_regularly=True, failure_threshold=1),
+        )
+        def well(self) -> None: ...
+
+    info = Slow.spawn(host=host).info
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, f"{info.url}/slow", PATIENCE)
+        while info.logs.get(timeout=PATIENCE).message != "begun":
+            pass
+        info.stream.drain()
+        assert answer.result(PATIENCE) == Answer(200, "done")
+    assert info.future.result(PATIENCE) is None

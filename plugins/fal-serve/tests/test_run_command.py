@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from fal_core.testing.processes import wait_until
 
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 60
@@ -47,6 +50,8 @@ class Program:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                # An interrupt of its group is none of these tests.
+                start_new_session=True,
             )
 
     def wait_for(self, text: str) -> str:
@@ -168,6 +173,52 @@ def test_a_saved_file_starts_the_service_again(start, port, tmp_path):
     assert program.process.wait(PATIENCE) == 0
 
 
+def test_a_version_is_of_a_process_of_its_own(start, port, tmp_path):
+    """
+    Nothing that one version has imported or set is left in the next.
+    """
+    mark = "import sys\nFACTOR = len([k for k in sys.modules if k.startswith('mark')])\n"
+    (tmp_path / "marks.py").write_text("")
+    (tmp_path / "beside.py").write_text(mark + "import marks\n")
+    start("service.py::Times", "--reload", "--port", str(port))
+    wait_for_answer(port, 3, 0)
+
+    (tmp_path / "beside.py").write_text(mark + "FACTOR += 7\n")
+    wait_for_answer(port, 3, 21)
+
+
+def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path):
+    """
+    Ctrl-C in a terminal is told to every process of the command: requests that run still
+    finish, and the command ends in good order.
+    """
+    slow = SOURCE.replace(
+        "        print(", "        import time; time.sleep(2)\n        print("
+    )
+    (tmp_path / "service.py").write_text(slow)
+    program = start("service.py::Times", "--reload", "--port", str(port))
+    program.wait_for(f"http://127.0.0.1:{port}")
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, port, 4)
+        time.sleep(1.0)
+        os.killpg(program.process.pid, signal.SIGINT)
+        assert answer.result(PATIENCE) == 8
+    assert program.process.wait(PATIENCE) == 0
+
+
+def test_a_reloaded_service_ends_with_its_command(start, port):
+    """
+    However the command ends, what it serves ends as well.
+    """
+    program = start("service.py::Times", "--reload", "--port", str(port))
+    wait_for_answer(port, 3, 6)
+
+    program.process.kill()
+
+    assert wait_until(lambda: ask(port, 3) is None, PATIENCE)
+
+
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
@@ -240,7 +291,7 @@ FAILING = "\n    def setup(self):\n        {}\n"
             "The setup has not ended within the startup_timeout of 0.5 s.",
         ),
         (SOURCE.replace("@endpoint", "# @endpoint"), "'times' has no endpoint"),
-        (SOURCE, "Give it another port, as by 'fal-core run --port'."),
+        (SOURCE, "'fal-core run --port' gives it another."),
     ],
 )
 def test_a_service_that_cannot_start_is_one_sentence(start, tmp_path, source, said):

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 import pytest
 from anyio import from_thread
 
-from fal_serve.threads import current_threads, run_on_thread
+from fal_serve.threads import current_threads, left_behind, run_on_thread
 
 PATIENCE = 20
 
@@ -161,6 +161,36 @@ def test_cancelled_calls_take_no_turn():
 
     asyncio.run(main())
     assert ended == [True, True]
+
+
+def test_calls_that_are_left_behind_tell_of_their_end():
+    """
+    Whoever asks learns which calls go on, and when they end; also where a call ends in
+    the moment in which its task is cancelled, nothing is left of it.
+    """
+
+    async def main() -> None:
+        left: list[asyncio.Future[None]] = []
+        left_behind.set(left)
+        release = threading.Event()
+        hanging = asyncio.create_task(run_on_thread(release.wait, PATIENCE))
+        await asyncio.sleep(0.05)
+        hanging.cancel()
+        await asyncio.wait([hanging])
+        (end,) = left
+        assert not end.done()
+        release.set()
+        await asyncio.wait_for(end, PATIENCE)
+        for _ in range(300):
+            task = asyncio.create_task(run_on_thread(int, "7"))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+        await asyncio.wait_for(asyncio.gather(*left), PATIENCE)
+        assert await run_on_thread(int, "8") == 8
+        assert not current_threads()._abandoned
+
+    asyncio.run(main())
 
 
 def test_no_thread_outlives_its_loop():

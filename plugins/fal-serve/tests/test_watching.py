@@ -2,13 +2,20 @@
 What blocks the event loop is named in the log.
 """
 
+import json
 import os
+import sys
 import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import pytest
+from fastapi.responses import StreamingResponse
 
 from fal_core_worker.routes import RouteSignature
+from fal_serve import App, endpoint
 from fal_serve.servables import BaseServable
 
 
@@ -67,6 +74,66 @@ def test_handler_that_blocks_is_named(serve_with, wait_for_line, tmp_path):
     caller.join(30)
     after = wait_for_line(service, request_id="slow")
     assert after["status"] == 200, "It is told once."
+
+
+class Unkind(App, kind="current"):
+    """
+    Handlers that block the loop, each in a way of its own.
+    """
+
+    @endpoint("/stream")
+    async def stream(self, until: str) -> AsyncIterator[int]:
+        yield 1
+        compute_badly(until)
+        yield 2
+
+    @endpoint("/batch", max_batch_size=2, batch_wait=20)
+    async def batch(self, *until: str) -> list[None]:
+        compute_badly(until[0])
+        return [None for _ in until]
+
+    @endpoint("/parts")
+    async def parts(self, until: str) -> StreamingResponse:
+        async def items() -> AsyncIterator[bytes]:
+            yield b"1"
+            compute_badly(until)
+
+        return StreamingResponse(items())
+
+
+@pytest.mark.parametrize(
+    ("path", "ids"),
+    [
+        ("/stream", ["slow"]),
+        ("/batch", ["one", "other"]),
+        pytest.param(
+            "/parts",
+            ["slow"],
+            marks=pytest.mark.skipif(
+                sys.version_info < (3, 12), reason="A task does not tell its context."
+            ),
+        ),
+    ],
+)
+def test_request_is_named_whose_handler_has_a_task_of_its_own(serve, tmp_path, path, ids):
+    """
+    So it is for streams, and for batches, which name all of their requests.
+    """
+    served = serve(Unkind)
+    end = tmp_path / "end"
+    given = {"json": str(end)} if path == "/batch" else {"params": {"until": str(end)}}
+
+    def post(request_id: str) -> int:
+        headers = {"x-fal-request-id": request_id}
+        return served.post(path, headers=headers, **given).status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(post, each) for each in ids]
+        line = json.loads(served.find_line("has been blocked by").message)
+        end.touch()
+        assert [answer.result(30) for answer in answers] == [200] * len(ids)
+    assert sorted(line["request_id"].split(",")) == ids
+    assert "in compute_badly" in line["stack"]
 
 
 def test_service_that_rests_says_nothing(serve_with, wait_for_line):

@@ -4,7 +4,6 @@ Services on the command line: where they are reached, their log, and reloading.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from fal_core.cli import targets
 from fal_core.cli.access import ServiceLog
 from fal_core.cli.outputs import complain, styled
 from fal_core.cli.progress import Progress, shown
+from fal_core.cli.versions import Version, Versions
 from fal_core.cli.watching import Watched
 from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
@@ -23,8 +23,8 @@ from fal_core_worker.ports import free_port
 from fal_core_worker.raised import RemoteTraceback
 from fal_core_worker.services import StartupError
 
-#: Seconds between two looks at the files and at the service.
-_INTERVAL = 0.1
+#: Seconds between two looks at the files of a service, and at all that might be one.
+_LOOK, _INTERVAL = 0.02, 0.1
 
 #: Seconds that running requests have once a new version is there.
 _PATIENCE = 0.5
@@ -68,11 +68,19 @@ def serve_once(function: IsolatedFunction[..., Any]) -> None:
         raise click.exceptions.Exit(1) from error
 
 
-def serve(function: IsolatedFunction[..., Any], watched: Watched | None = None) -> bool:
+def serve(
+    function: IsolatedFunction[..., Any],
+    watched: Watched | None = None,
+    version: Version | None = None,
+) -> bool:
     """
     Serve *function* until it ends or Ctrl-C, and show where it is and its log.
 
     It returns whether a file of *watched* has changed, after which it has ended.
+
+    Arguments:
+        version: The process of a service that is started again; it is told when the
+            service is there.
 
     Raises:
         Exception: What the service raised.
@@ -84,7 +92,7 @@ def serve(function: IsolatedFunction[..., Any], watched: Watched | None = None) 
     with shown(function, progress) as there:
         info = there.spawn()
         try:
-            return _follow(info, watched, log)
+            return _follow(info, watched, log, version)
         except KeyboardInterrupt:
             if not info.urls:
                 raise
@@ -98,17 +106,21 @@ def serve(function: IsolatedFunction[..., Any], watched: Watched | None = None) 
     return False
 
 
-def _follow(info: SpawnInfo, watched: Watched | None, log: ServiceLog) -> bool:
+def _follow(
+    info: SpawnInfo, watched: Watched | None, log: ServiceLog, version: Version | None
+) -> bool:
     future = info.future
     assert future is not None
     told = False
     while not future.done():
-        if not told and info.await_url(_INTERVAL) and info.urls:
+        if not told and info.await_url(_LOOK) and info.urls:
             told = True
             show_urls(info.urls)
             log.release()
+            if version is not None and watched is not None:
+                version.serves(watched.paths)
         if told:
-            _wait(future, _INTERVAL)
+            _wait(future, _LOOK)
         if watched is not None and watched.has_changed():
             click.echo(f"Changed: {watched.changed}. Starting again.", err=True)
             info.stream.drain()
@@ -156,9 +168,14 @@ def serve_again(target: str, host: str | None, port: int | None) -> None:
     """
     Serve what *target* names, and start again whenever a file of it is saved.
 
-    This process becomes a new one for that, so that nothing of the old version is
-    left; the port and the environment stay.
+    Each version has a process of its own, so that nothing of the old one is left; the
+    port and the environment stay.
     """
+    place = port or free_port()
+    Versions().run(lambda version: _serve_version(version, target, host, place))
+
+
+def _serve_version(version: Version, target: str, host: str | None, port: int) -> None:
     try:
         function = targets.load_target(target)
     except click.ClickException as error:
@@ -167,11 +184,10 @@ def serve_again(target: str, host: str | None, port: int | None) -> None:
     else:
         if not is_service(function):
             raise click.UsageError("Option '--reload' is for services, and this is none.")
-        port = port or free_port()
         function = at_port(function if host is None else function.on(host), port)
         watched = Watched.of(function)
         try:
-            changed = serve(function, watched)
+            changed = serve(function, watched, version)
         except Exception as error:
             _show(error)
             _await_change(watched)
@@ -179,7 +195,7 @@ def serve_again(target: str, host: str | None, port: int | None) -> None:
             if not changed:
                 return
         function.host.close()
-    _become(target, host, port)
+    version.end()
 
 
 def _await_change(watched: Watched) -> None:
@@ -199,12 +215,3 @@ def _show(error: Exception) -> None:
     if not isinstance(error, Cancelled):
         said = error if isinstance(error, FalCoreError) else f"{type(error).__name__}: {error}"
         complain(f"The service has ended: {said}")
-
-
-def _become(target: str, host: str | None, port: int | None) -> None:
-    arguments = [sys.executable, "-m", "fal_core.cli", "run", target, "--reload"]
-    arguments += [] if host is None else ["--on", host]
-    arguments += [] if port is None else ["--port", str(port)]
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, arguments)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from fal_core.functions import IsolatedFunction
@@ -50,6 +50,13 @@ class Watched:
         folder = os.path.dirname(os.path.abspath(place)) if os.sep in place else os.getcwd()
         paths = {os.path.abspath(place)} if place.endswith(".py") else set()
         return cls(paths.union(_python_files(folder)))
+
+    @property
+    def paths(self) -> Collection[str]:
+        """
+        The files that are watched.
+        """
+        return self._states.keys()
 
     def has_changed(self) -> bool:
         """

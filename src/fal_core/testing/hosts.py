@@ -66,7 +66,7 @@ class InProcessHost(Host[..., Any]):
         same_python=True,
         kinds=frozenset({"current"}),
         # What concerns requests is done by the plugin that serves.
-        options=frozenset({"request_timeout", "setup_function"}),
+        options=frozenset({"metrics_port", "request_timeout", "setup_function"}),
         concurrency=4,
         serve=True,
         cancel=False,

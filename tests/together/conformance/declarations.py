@@ -87,6 +87,7 @@ REACH_A_SERVICE = """
     test_a_request_that_takes_too_long_is_answered
     test_a_function_may_bring_its_own_server
     test_a_server_may_say_itself_when_it_is_ready
+    test_a_service_is_ready_once_it_says_that_it_is_well
     test_a_service_that_fails_to_start_raises_what_it_raised
 """
 

@@ -328,7 +328,8 @@ MUTANTS: tuple[Mutant, ...] = (
         also="test_a_call_after_a_crash_works "
         "test_children_of_a_lost_worker_end "
         "test_a_lost_call_is_not_run_again_unasked "
-        "test_a_lost_call_is_run_again_where_it_is_asked_for",
+        "test_a_lost_call_is_run_again_where_it_is_asked_for "
+        "test_a_service_that_is_no_longer_well_is_ended",
     ),
     around(
         workers.GivesUpOn,
@@ -339,7 +340,8 @@ MUTANTS: tuple[Mutant, ...] = (
         crashes.RunsLostCallsAgain,
         "test_a_lost_call_is_not_run_again_unasked",
         also="test_lines_before_a_crash_arrive "
-        "test_a_lost_call_is_run_again_where_it_is_asked_for",
+        "test_a_lost_call_is_run_again_where_it_is_asked_for "
+        "test_a_service_that_is_no_longer_well_is_ended",
     ),
     around(
         crashes.ForgetsWhatWasStarted,
@@ -444,7 +446,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_requests_run_at_once_as_far_as_they_may "
         "test_a_request_that_takes_too_long_is_answered "
         "test_a_function_may_bring_its_own_server "
-        "test_a_server_may_say_itself_when_it_is_ready",
+        "test_a_server_may_say_itself_when_it_is_ready "
+        "test_a_service_is_ready_once_it_says_that_it_is_well",
     ),
     around(serving.NeverSaysReady, "test_a_service_says_when_it_is_ready"),
     around(serving.TellsOneUrl, "test_services_at_once_have_urls_of_their_own"),
@@ -472,7 +475,19 @@ MUTANTS: tuple[Mutant, ...] = (
         also="test_a_server_may_say_itself_when_it_is_ready "
         "test_a_service_that_fails_to_start_raises_what_it_raised",
     ),
-    around(serving.NeverAsksForHealth, "test_a_server_may_say_itself_when_it_is_ready"),
+    around(
+        serving.NeverAsksForHealth,
+        "test_a_server_may_say_itself_when_it_is_ready",
+        serving.brings_a_server,
+    ),
+    around(
+        serving.NeverAsksForHealth,
+        "test_a_service_is_ready_once_it_says_that_it_is_well",
+        serving.is_served,
+        # Who is never asked never fails.
+        also="test_a_service_that_is_no_longer_well_is_ended",
+    ),
+    around(serving.AsksForHealthOnce, "test_a_service_that_is_no_longer_well_is_ended"),
     around(
         serving.HidesWhyItNeverServed,
         "test_a_service_that_fails_to_start_raises_what_it_raised",

@@ -60,6 +60,7 @@ class LocalHost(Host[..., Any]):
                 "keep_alive",
                 "max_concurrency",
                 "max_multiplexing",
+                "metrics_port",
                 "min_concurrency",
                 "request_timeout",
                 "scaling_delay",
@@ -225,6 +226,7 @@ class LocalHost(Host[..., Any]):
             pool.place = find_place_of(call)
         except HostError:
             self._pools.pop(key, None)
+            pool.close()
             raise
         execution.start()
         return execution

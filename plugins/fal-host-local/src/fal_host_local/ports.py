@@ -1,5 +1,5 @@
 """
-Ports: where a service that insists on one can have it, and who has it otherwise.
+Ports: where a service that wants one can have it, and who has it otherwise.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from fal_core.errors import PortTaken
 from fal_core_worker.networks import missing
 from fal_core_worker.ports import claim, free_port, holder, is_free
 
+_LOOPBACK = "127.0.0.1"
+
 
 class Place:
     """
-    Where a service is reached that brings its own server.
+    Where a service is reached that wants a port of its own.
 
     Attributes:
         inner: The port that it listens on.
@@ -39,7 +41,7 @@ class Place:
         """
         Where the service is reached.
         """
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{_LOOPBACK}:{self.port}"
 
     def leave(self) -> None:
         """
@@ -50,9 +52,27 @@ class Place:
             os.close(lock)
 
 
+def take_port(port: int, name: str, reference: str) -> Place:
+    """
+    Return *port* for what we serve as *name*, which listens at this machine's own address.
+
+    It could have any other, so that it is given no network for the sake of this one.
+
+    Raises:
+        PortTaken: Somebody else has it.
+    """
+    lock = claim(port, name, reference)
+    if lock is not None and is_free(port, address=_LOOPBACK):
+        return Place(port, port, lock)
+    if lock is not None:
+        os.close(lock)
+    remedy = "'fal-core run --port' gives it another."
+    raise PortTaken(port, holder(port, claimed=lock is None), remedy)
+
+
 def find_place(port: int, name: str, reference: str) -> Place:
     """
-    Return where the service *name* can have *port*.
+    Return where the service *name* can have *port*, with a server that it brings.
 
     Raises:
         PortTaken: It is taken, and there are no network namespaces.

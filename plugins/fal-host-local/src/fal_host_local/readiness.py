@@ -1,5 +1,5 @@
 """
-Readiness: asking a service that brings its own server whether it answers.
+Readiness: asking a service whether it answers, and whether it is well.
 
 All of it happens on the reader's thread, which never waits: a question is sent
 when the connection stands, and its answer read when it has come.
@@ -10,6 +10,8 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable, Mapping
+from math import inf
+from time import monotonic
 from typing import Any
 
 import attrs
@@ -166,6 +168,10 @@ class Watch:
         ready: Called once, when the service answers.
 
         failed: Called when it has answered wrongly too often, once it was ready.
+
+        has_started: Whether the service has said itself that it has started. If it is
+            asked regularly, it then has failed too if it is not ready in the time that
+            so many failures take.
     """
 
     def __init__(
@@ -175,6 +181,8 @@ class Watch:
         listens: Callable[[], bool],
         ready: Callable[[], None],
         failed: Callable[[], None],
+        *,
+        has_started: bool = False,
     ) -> None:
         self._port = port
         self._check = check
@@ -185,6 +193,10 @@ class Watch:
         self._stopped = False
         self._failures = 0
         self._pause = _FIRST
+        self._until = inf
+        if has_started and check is not None and check.call_regularly:
+            patience = (check.failure_threshold or _FAILURES) * _REGULARLY
+            self._until = monotonic() + (check.start_period_seconds or 0) + patience
 
     def ask(self) -> None:
         """
@@ -218,6 +230,8 @@ class Watch:
             if self._check is not None and self._check.call_regularly:
                 wait = self._check.start_period_seconds or 0
                 get_reader().after(max(wait, _REGULARLY), self.ask)
+        elif monotonic() > self._until:
+            self._failed()
         else:
             get_reader().after(self._pause, self.ask)
             self._pause = min(_MOST, self._pause * 1.5)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -17,7 +18,7 @@ from fal_core.readers import get_reader
 from fal_core_worker.frames import Frame
 from fal_core_worker.ports import listens
 from fal_host_local.pools import Pool
-from fal_host_local.ports import Place, find_place
+from fal_host_local.ports import Place, find_place, take_port
 from fal_host_local.readiness import HealthCheck, Watch
 
 #: Seconds that a server of ours has to say itself that its setup took too long.
@@ -29,15 +30,15 @@ _LAST_WORDS = 1.0
 
 def find_place_of(call: Call) -> Place | None:
     """
-    Return where a function is reached that brings its own server.
+    Return where a function is reached that wants a certain port; None where any will do.
 
     Raises:
         PortTaken: Somebody else has the port.
     """
     port = call.gateway.exposed_port
-    if call.gateway.serve or port is None:
-        return None
-    return find_place(port, call.name, call.id)
+    if call.gateway.serve:
+        return take_port(port, call.name, call.id) if port else None
+    return None if port is None else find_place(port, call.name, call.id)
 
 
 class ServiceExecution:
@@ -72,7 +73,7 @@ class ServiceExecution:
         call, place = self._call, self._pool.place
         if call.gateway.serve:
             call = call.at_ports(0, 0)
-        if place is not None:
+        elif place is not None:
             self._watch = Watch(
                 place.port, self._check, self._is_open, self._answers, self._fails
             )
@@ -88,6 +89,9 @@ class ServiceExecution:
 
     def drain(self) -> None:
         if self._inner is not None and not self._exited:
+            if self._watch is not None and self._ready:
+                # It takes no more requests, those for its health among them.
+                self._watch.stop()
             self._tell(State("draining"))
             self._inner.drain()
 
@@ -102,7 +106,7 @@ class ServiceExecution:
             self._tell(event)
             self._begin()
         elif isinstance(event, Ready):
-            self._tell_ready(event)
+            self._take_ready(event)
         elif isinstance(event, Exited):
             self._end(event)
         else:
@@ -115,6 +119,25 @@ class ServiceExecution:
             # One that announces itself can say what took so long; it is asked first.
             grace = _GRACE if self._watch is None else 0
             get_reader().after(self._timeout + grace, self._give_up)
+
+    def _take_ready(self, event: Ready) -> None:
+        """
+        Tell that a service has started, once its own check says that it is well.
+        """
+        # What a control plane launches is asked by the plane, and tells other urls.
+        url = event.urls.get("run")
+        if self._check is None or self._watch is not None or url is None:
+            self._tell_ready(event)
+            return
+        self._watch = Watch(
+            urlsplit(url).port or 80,
+            self._check,
+            lambda: True,
+            lambda: self._tell_ready(event),
+            self._fails,
+            has_started=True,
+        )
+        get_reader().after(0, self._watch.ask)
 
     def _end(self, event: Exited) -> None:
         if self._watch is not None:
@@ -161,7 +184,8 @@ class ServiceExecution:
         self._tell_ready(Ready({"run": self._pool.place.url}))
 
     def _fails(self) -> None:
-        self._stop(WorkerLost(detail="It no longer answered its health check."))
+        answered = "no longer" if self._ready else "never"
+        self._stop(WorkerLost(detail=f"It {answered} answered its health check."))
 
     def _give_up(self) -> None:
         if not self._ready:

@@ -234,8 +234,12 @@ class Batcher:
 
     async def _process(self, batch: _Batch) -> None:
         began = self._loop.time()
-        call = self._call if self._is_async else self._call_on_thread
-        task = batch.context().run(self._loop.create_task, call(batch.inputs))
+        context = batch.context()
+        if self._is_async:
+            call = self.call(batch.inputs, context.get(services.request_id, ""))
+        else:
+            call = self._call_on_thread(batch.inputs)
+        task = context.run(self._loop.create_task, call)
         if self._is_async:
             # A thread cannot be cancelled; its handler keeps its turn until it ends.
             batch.task = task
@@ -252,7 +256,14 @@ class Batcher:
             outcome = self._check(outcome, len(batch.tickets))
         batch.settle(outcome, self._loop.time() - began)
 
-    async def _call(self, inputs: tuple[Any, ...]) -> Any:
+    async def call(self, inputs: tuple[Any, ...], request_id: str) -> Any:
+        """
+        Return what the handler returns, or raised.
+
+        Arguments:
+            request_id: The ids of all requests of the batch, for whoever looks at what
+                this code is at.
+        """
         # What the handler raises is no error of this task, and one like SystemExit
         # would end the loop.
         try:

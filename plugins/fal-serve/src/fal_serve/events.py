@@ -14,6 +14,7 @@ from fastapi.encoders import jsonable_encoder
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from fal_core_worker import services
 from fal_serve.cancellation import wait_for_disconnect
 from fal_serve.exchanges import error_event
 from fal_serve.failures import detail_of
@@ -55,7 +56,7 @@ class EventStream(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        pump = asyncio.create_task(self._pump(send))
+        pump = asyncio.create_task(self.pump(send, services.request_id.get()))
         watch = asyncio.create_task(wait_for_disconnect(receive))
         try:
             await asyncio.wait((pump, watch), return_when=asyncio.FIRST_COMPLETED)
@@ -67,7 +68,10 @@ class EventStream(Response):
                 with contextlib.suppress(BaseException):
                     await task
 
-    async def _pump(self, send: Send) -> None:
+    async def pump(self, send: Send, request_id: str) -> None:
+        """
+        Send all items; *request_id* is for whoever looks at what this code is at.
+        """
         assert self._items is not None
         started = False
         try:

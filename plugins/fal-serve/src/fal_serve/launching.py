@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from fal_core import Host, ServedIsolatedFunction
 from fal_core.calls import AuthMode
 from fal_core.converters import structure
+from fal_core.errors import OptionError
 from fal_core.options import HostOptions
 from fal_core.places import default_host, to_host
 from fal_core.sources import check_local_modules
 from fal_core.vocabulary import parse_options
-from fal_serve.settings import Settings, wants_playground
+from fal_serve.settings import Settings, WrongLimit, wants_playground, with_own_limits
 
 if TYPE_CHECKING:
     from fal_serve.apps import App
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 
 def settings_of(options: HostOptions) -> Settings:
     """
-    Return what *options* say to a server.
+    Return what *options* say to a server, and the variables of this process.
+
+    Raises:
+        OptionError: A variable that is a limit is no number.
     """
-    return Settings(
+    settings = Settings(
         request_timeout=options.request_timeout,
         startup_timeout=options.startup_timeout,
         termination_grace=options.termination_grace_period_seconds,
@@ -32,6 +36,10 @@ def settings_of(options: HostOptions) -> Settings:
         metrics_port=options.metrics_port,
         playground=wants_playground(),
     )
+    try:
+        return with_own_limits(settings)
+    except WrongLimit as error:
+        raise OptionError(str(error)) from None
 
 
 def check_application(cls: type[App]) -> None:

@@ -4,9 +4,11 @@ Listeners: sockets that services take connections at.
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from fal_core_worker import services
+from fal_core_worker.ports import holder
 
 
 class CannotListen(services.StartupError, OSError):
@@ -39,9 +41,11 @@ def bind(
         listener.bind((host, port))
     except OSError as error:
         listener.close()
+        reason = str(error.strerror)
+        if error.errno == errno.EADDRINUSE:
+            reason += f" by {holder(port, claimed=False)}"
         raise CannotListen(
-            error.errno,
-            f"The {what} cannot listen on {host}:{port}: {error.strerror}. {remedy}",
+            error.errno, f"The {what} cannot listen on {host}:{port}: {reason}. {remedy}"
         ) from error
     return listener
 

@@ -1,10 +1,13 @@
 """
-The event loop of a service.
+The event loop of a service, and the signals that are taken in it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -16,3 +19,25 @@ def new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
+
+
+@contextlib.contextmanager
+def draining(drain: Callable[[], None]) -> Iterator[None]:
+    """
+    Have SIGTERM and SIGINT drain, where this thread can be told of signals.
+    """
+    loop = asyncio.get_running_loop()
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        try:
+            loop.add_signal_handler(number, drain)
+        except (ValueError, RuntimeError, NotImplementedError):
+            continue
+        before[number] = handler
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)

@@ -20,6 +20,7 @@ from fal_serve.metrics import UNMATCHED, Labels, Metrics
 from fal_serve.requests import REQUEST_ID, IncomingRequest, current
 from fal_serve.servables import BaseServable
 from fal_serve.settings import Settings
+from fal_serve.threads import left_behind
 from fal_serve.tracing import TracedApplication, find_request_tracer, trace_id
 from fal_serve.turns import Turns
 
@@ -156,6 +157,9 @@ class Operations:
         else:
             turns = None
         timer = None
+        left: list[asyncio.Future[None]] = []
+        if turns is not None:
+            left_behind.set(left)
         self._metrics.running += 1
         try:
             if isinstance(exchange, Exchange):
@@ -177,7 +181,7 @@ class Operations:
             if timer is not None:
                 timer.cancel()
             if turns is not None:
-                turns.give_back()
+                turns.give_back_after(left)
         if exchange.answering is not None:
             await exchange.answering
 

@@ -19,14 +19,17 @@ import uvicorn
 from anyio import to_thread
 
 from fal_core_worker import nested, services
+from fal_serve.batches import Batcher
+from fal_serve.events import EventStream
 from fal_serve.garbage import frozen
 from fal_serve.listeners import bind, url_of
 from fal_serve.logs import ServerLog, log_error
+from fal_serve.loops import draining
 from fal_serve.metrics import Metrics
 from fal_serve.middlewares import Operations
 from fal_serve.playground import PATH, STATE_PATH, add_playground
 from fal_serve.probes import Phase, ProbeServer
-from fal_serve.settings import Settings, wants_playground
+from fal_serve.settings import Settings, wants_playground, with_own_limits
 from fal_serve.startups import SetupGuard
 from fal_serve.threads import current_threads
 from fal_serve.watching import Watchdog
@@ -39,6 +42,8 @@ logger = logging.getLogger("fal_serve")
 
 #: Seconds that a request which was cancelled may take to end.
 _LAST_GRACE = 1.0
+#: What requests are answered within, each with a variable that names the request.
+MARKERS = [each.__code__ for each in (Operations.__call__, EventStream.pump, Batcher.call)]
 #: Seconds for which a connection is kept that asks nothing more.
 _KEEP_ALIVE = 300
 
@@ -205,7 +210,7 @@ class Service:
         self, servable: BaseServable, settings: Settings, *, port: int, metrics_port: int
     ) -> None:
         self._servable = servable
-        self._settings = settings
+        self._settings = with_own_limits(settings)
         self._port = port
         self._metrics_port = metrics_port
         self._server: ServiceServer | None = None
@@ -279,9 +284,7 @@ class Service:
                     config, settings.termination_grace, lambda: self._listen(urls)
                 )
                 server.set_handle_exit(servable.handle_exit)
-                stack.enter_context(
-                    Watchdog(settings, self._phase, Operations.__call__.__code__)
-                )
+                stack.enter_context(Watchdog(settings, self._phase, MARKERS))
                 await self._serve(server, listener)
 
     def drain(self) -> None:
@@ -317,6 +320,7 @@ class Service:
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE,
             limit_max_requests=limit,
+            ws_max_size=self._settings.max_message_size,
         )
         config.load()
         return config
@@ -378,25 +382,3 @@ def http_protocol(settings: Settings) -> Any:
     except ImportError:
         return "auto"
     return functools.partial(ServiceProtocol, head_timeout=settings.head_timeout)
-
-
-@contextlib.contextmanager
-def draining(drain: Callable[[], None]) -> Iterator[None]:
-    """
-    Have SIGTERM and SIGINT drain, where this thread can be told of signals.
-    """
-    loop = asyncio.get_running_loop()
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        handler = signal.getsignal(number)
-        try:
-            loop.add_signal_handler(number, drain)
-        except (ValueError, RuntimeError, NotImplementedError):
-            continue
-        before[number] = handler
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)

@@ -5,13 +5,28 @@ Settings: what the options of a function say to the server that serves it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fal_core_worker.services import StartupError
 
 #: The ports of a service in a network of its own.
 PORT = 8080
 METRICS_PORT = 9090
 #: Set it to 0, where a service is launched or where it runs, to serve no playground.
 PLAYGROUND_VARIABLE = "FAL_SERVE_PLAYGROUND"
+#: The variables of limits, in bytes, with the settings that they are. One that is set
+#: where a service runs goes before one that is set where it is launched.
+LIMIT_VARIABLES = {
+    "FAL_SERVE_MAX_BODY_SIZE": "max_body_size",
+    "FAL_SERVE_MAX_MESSAGE_SIZE": "max_message_size",
+}
+
+
+class WrongLimit(StartupError, ValueError):
+    """
+    A variable that is to be a number of bytes is none.
+    """
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,9 @@ class Settings:
         max_multiplexing: How many requests are worked on at once; others wait.
 
         max_body_size: How many bytes a request may have; more is answered with 413.
+
+        max_message_size: How many bytes a message of a websocket may have; one with more
+            closes it with 1009.
 
         head_timeout: How long the head of a request may take to come.
 
@@ -52,6 +70,7 @@ class Settings:
     termination_grace: float | None = None
     max_multiplexing: int | None = None
     max_body_size: int = 1 << 30
+    max_message_size: int = 16 << 20
     head_timeout: float = 60.0
     metrics_port: int | None = None
     host: str = "127.0.0.1"
@@ -66,3 +85,24 @@ def wants_playground() -> bool:
     Tell whether this process asks for the playground, which is so unless it says no.
     """
     return os.environ.get(PLAYGROUND_VARIABLE, "").lower() not in ("0", "false", "no", "off")
+
+
+def with_own_limits(settings: Settings) -> Settings:
+    """
+    Return *settings* with the limits that the variables of this process set.
+
+    Raises:
+        WrongLimit: One is no number of bytes.
+    """
+    found: dict[str, Any] = {}
+    for variable, name in LIMIT_VARIABLES.items():
+        text = os.environ.get(variable, "")
+        if not text:
+            continue
+        if not (text.isascii() and text.isdigit() and int(text)):
+            raise WrongLimit(
+                f"The variable {variable} is {text!r}, and has to be a number of bytes, "
+                f"as in {variable}={100 << 20}."
+            )
+        found[name] = int(text)
+    return replace(settings, **found)

@@ -14,7 +14,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
@@ -28,6 +28,12 @@ ReturnT = TypeVar("ReturnT")
 LIMIT = 40
 
 _Job = tuple["asyncio.Future[Any]", Context, Callable[[], Any]]
+
+#: The calls that the request of this code has left on their threads, each as a future
+#: that has a result once it has ended; None where nobody asks.
+left_behind: ContextVar[list[asyncio.Future[None]] | None] = ContextVar(
+    "left_behind", default=None
+)
 
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
 
@@ -77,7 +83,9 @@ class Threads:
         #: Whether the loop was told of results that it has not taken yet.
         self._telling = False
         self._count = 0
-        self._abandoned = 0
+        #: Calls that nobody waits for any more, with what tells of their end; None where
+        #: the loop knows of the end already, and whoever waited has not left yet.
+        self._abandoned: dict[asyncio.Future[Any], asyncio.Future[None] | None] = {}
         self._closed = False
         self._hosts: set[asyncio.Task[None]] = set()
 
@@ -93,7 +101,7 @@ class Threads:
             return await future
         except asyncio.CancelledError:
             if future.cancelled():
-                self._abandoned += 1
+                self._abandon(future)
                 self._wake(self._start)
             raise
 
@@ -116,7 +124,7 @@ class Threads:
         """
         Start another thread for the jobs that wait.
         """
-        if not self._jobs or self._closed or self._count >= self.limit + self._abandoned:
+        if not self._jobs or self._closed or self._count >= self.limit + len(self._abandoned):
             self._waking = False
             return
         self._count += 1
@@ -155,7 +163,7 @@ class Threads:
         while ended:
             future, result, error = ended.popleft()
             if future.cancelled():
-                self._abandoned -= 1
+                self._forget(future)
             elif error is None:
                 future.set_result(result)
             else:
@@ -164,6 +172,21 @@ class Threads:
                     cause, error = error, RuntimeError("The call raised StopIteration.")
                     error.__cause__ = cause
                 future.set_exception(error)
+
+    def _abandon(self, future: asyncio.Future[Any]) -> None:
+        if self._abandoned.pop(future, future) is None:
+            return
+        end = self._abandoned[future] = self._loop.create_future()
+        left = left_behind.get()
+        if left is not None:
+            left.append(end)
+
+    def _forget(self, future: asyncio.Future[Any]) -> None:
+        end = self._abandoned.pop(future, None)
+        if end is None:
+            self._abandoned[future] = None
+        else:
+            end.set_result(None)
 
     # -- in any thread -------------------------------------------------------------
 
@@ -176,7 +199,7 @@ class Threads:
         try:
             lock = self._asleep.pop()
         except IndexError:
-            if self._count < self.limit + self._abandoned:
+            if self._count < self.limit + len(self._abandoned):
                 self._waking = True
                 start()
         else:

@@ -5,9 +5,15 @@ Turns: how many requests are worked on at once, and who is next.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
+
+logger = logging.getLogger("fal_serve")
+
+#: Seconds for which a call keeps the turn of a request that has ended before it.
+PATIENCE = 60.0
 
 #: How much of a body is taken in while its request waits.
 _WAITING_BODY = 1 << 20
@@ -47,6 +53,38 @@ class Turns:
                 turn.set_result(None)
                 return
         self._free += 1
+
+    def give_back_after(self, calls: Collection[asyncio.Future[None]]) -> None:
+        """
+        End a turn once *calls* have ended, which go on though nobody waits for them.
+
+        One that does not end has its turn for a minute.
+        """
+        if not calls:
+            self.give_back()
+            return
+        left = len(calls)
+
+        def ended(_: object) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                timer.cancel()
+                self.give_back()
+
+        def give_up() -> None:
+            for call in calls:
+                call.remove_done_callback(ended)
+            logger.warning(
+                "A handler goes on %g s after its request has ended. Its turn is given to "
+                "another, so that more run at once than max_multiplexing says.",
+                PATIENCE,
+            )
+            self.give_back()
+
+        timer = asyncio.get_running_loop().call_later(PATIENCE, give_up)
+        for call in calls:
+            call.add_done_callback(ended)
 
     async def wait(self, receive: Callable[[], Awaitable[Any]]) -> Received | None:
         """

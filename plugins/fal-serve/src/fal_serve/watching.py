@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Collection
 from types import CodeType
 from typing import Any
 
@@ -23,15 +24,15 @@ class Watchdog:
     The loop does no more than note the time now and then.
 
     Arguments:
-        marker: The code that each request is answered within; its variable
-            ``request_id`` names the request.
+        markers: The code that requests are answered within; a variable ``request_id``
+            of each names the request.
     """
 
-    def __init__(self, settings: Settings, phase: Phase, marker: CodeType) -> None:
+    def __init__(self, settings: Settings, phase: Phase, markers: Collection[CodeType]) -> None:
         self._limit = settings.blocked_after
         self._dead_after = settings.dead_after
         self._phase = phase
-        self._marker = marker
+        self._markers = markers
         self._interval = min(settings.blocked_after / 2, 1.0)
         self._ended = threading.Event()
 
@@ -79,11 +80,14 @@ class Watchdog:
     def _tell(self, seconds: float) -> None:
         frames = frames_of(self._ident)
         facts: dict[str, Any] = {}
+        request_id: Any = self._running_request()
         for index, frame in enumerate(frames):
-            if frame.f_code is self._marker:
-                facts["request_id"] = frame.f_locals.get("request_id")
+            if frame.f_code in self._markers:
+                request_id = frame.f_locals.get("request_id")
                 frames = frames[index + 1 :] or frames
                 break
+        if request_id:
+            facts["request_id"] = request_id
         name = name_of(frames)
         facts |= {
             "message": f"The event loop has been blocked by {name!r} for {seconds:.1f} s, "
@@ -93,3 +97,13 @@ class Watchdog:
             "stack": describe(frames),
         }
         services.log("WARNING", facts)
+
+    def _running_request(self) -> str:
+        """
+        Return the request of the task that runs, as far as Python tells: from 3.12 on.
+        """
+        task: Any = asyncio.current_task(self._loop)
+        if task is None or not hasattr(task, "get_context"):
+            return ""
+        found: str = task.get_context().get(services.request_id, "")
+        return found

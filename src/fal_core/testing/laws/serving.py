@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.errors import Cancelled, Timeout
+from fal_core.errors import Cancelled, Timeout, WorkerLost
 from fal_core.events import Exited, Log, Ready, State
 from fal_core.testing.capabilities import requires
 from fal_core.testing.fixtures import Follow
@@ -218,6 +218,59 @@ def test_a_request_that_takes_too_long_is_answered(
     url = _url(follow(wait), law_timeout)
     assert ask(url, law_timeout).status == 504
     assert ask(url, law_timeout).status == 200
+
+
+@requires("serve", "cancel", "option health_check_config")
+def test_a_service_is_ready_once_it_says_that_it_is_well(
+    served: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    With ``health_check_config`` the url of a served function is told after its first
+    answer of 2xx.
+    """
+    asked: list[None] = []
+
+    @served(health_check_config={"path": "/", "method": "POST"})
+    def check() -> int:
+        asked.append(None)
+        if len(asked) < 3:
+            raise LookupError("not yet")
+        return len(asked)
+
+    # Only the third answer, or a later one, is of 2xx; whoever asks before meets 500.
+    assert ask(_url(follow(check), law_timeout), law_timeout).body > 3
+
+
+@requires("serve", "cancel", "option health_check_config")
+def test_a_service_that_is_no_longer_well_is_ended(
+    served: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    A served function that is asked regularly, and fails as often in a row as
+    ``failure_threshold`` says, ends as one that was lost. A host that scales may
+    replace it instead.
+    """
+    asked: list[str] = []
+    check = {"path": "/", "method": "POST", "call_regularly": True, "failure_threshold": 1}
+
+    @served(health_check_config=check)
+    def once() -> None:
+        import os
+
+        asked.append(os.urandom(8).hex())
+        print(asked[0])
+        if len(asked) > 1:
+            raise LookupError("no longer")
+
+    recorder = follow(once)
+    _url(recorder, law_timeout)
+
+    def is_replaced() -> bool:
+        return len({log.message for log in recorder.printed}) > 1
+
+    assert wait_until(lambda: recorder.ended or is_replaced(), law_timeout)
+    if recorder.ended:
+        assert isinstance(recorder.wait(law_timeout).reason, WorkerLost)
 
 
 # -- functions that bring their own server ---------------------------------------

@@ -18,11 +18,15 @@ from mutants.wrappers import Broken, Passing, with_value, wrapped
 
 
 def is_service(call: Call) -> bool:
-    return call.gateway.serve or brings_a_server(call)
+    return is_served(call) or brings_a_server(call)
+
+
+def is_served(call: Call) -> bool:
+    return call.gateway.serve
 
 
 def brings_a_server(call: Call) -> bool:
-    return not call.gateway.serve and call.gateway.exposed_port is not None
+    return not is_served(call) and call.gateway.exposed_port is not None
 
 
 class TellsAnotherUrl(Broken):
@@ -134,9 +138,27 @@ class TellsUrlsEarly(Broken):
 class NeverAsksForHealth(Broken):
     """Takes a service for ready that says that it is not."""
 
+    def __init__(self, inner: Any, applies: Callable[[Call], bool]) -> None:
+        super().__init__(inner)
+        self.applies = applies
+
     def change(self, call: Call) -> Call:
-        options = attrs.evolve(call.host_options, health_check_config=None)
-        return attrs.evolve(call, host_options=options)
+        if not self.applies(call) or call.host_options.health_check_config is None:
+            return call
+        return _with_check(call, None)
+
+
+class AsksForHealthOnce(Broken):
+    """Lets a service be that has become unwell."""
+
+    def change(self, call: Call) -> Call:
+        check = call.host_options.health_check_config
+        return call if check is None else _with_check(call, {**check, "call_regularly": False})
+
+
+def _with_check(call: Call, check: dict[str, Any] | None) -> Call:
+    options = attrs.evolve(call.host_options, health_check_config=check)
+    return attrs.evolve(call, host_options=options)
 
 
 class HidesWhyItNeverServed(Broken):

@@ -1,0 +1,152 @@
+"""
+Versions of a program that is started again whenever its files change.
+
+Each has a process of its own, a fork of one that has imported what is ours and runs
+nothing of the user's: so nothing of an old version is left in a new one, and a new one
+does not wait for Python and for imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import FrameType
+
+import click
+
+#: An interrupt as it is passed on. The terminal tells all processes of it, and each
+#: interrupt is to count once.
+_PASSED_ON = signal.SIGUSR1
+_SIGNALS = {signal.SIGINT, _PASSED_ON}
+#: What a version says when the next is to be started.
+_NEXT = b"\n"
+
+
+class Version:
+    """
+    The process of one version, as it is known there.
+    """
+
+    def __init__(self, parent: socket.socket) -> None:
+        self._parent = parent
+        signal.signal(signal.SIGINT, _ignore)
+        signal.signal(_PASSED_ON, signal.default_int_handler)
+        threading.Thread(
+            target=self._end_with_parent, name="fal-core version", daemon=True
+        ).start()
+
+    def serves(self, local: Collection[str]) -> None:
+        """
+        Tell what to import for the next one; not what is in the files *local*.
+        """
+        ours = [each.module for each in entry_points(group="fal_core")]
+        packages = {name.partition(".")[0] for name in ("fal_core_worker", *ours)}
+        names = [
+            name
+            for name, module in list(sys.modules.items())
+            if name.partition(".")[0] in packages
+            and getattr(module, "__file__", None) not in local
+        ]
+        self._parent.sendall(json.dumps(names).encode() + b"\0")
+
+    def end(self) -> None:
+        """
+        End this process, and have the next version started.
+        """
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._parent.sendall(_NEXT)
+        os._exit(0)
+
+    def _end_with_parent(self) -> None:
+        self._parent.recv(1)
+        os._exit(1)
+
+
+class Versions:
+    """
+    Runs one version after the other.
+    """
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._interrupted = False
+
+    def run(self, run: Callable[[Version], None]) -> None:
+        """
+        Call *run* in a process for each version; there it returns, or raises, as here.
+
+        Raises:
+            Exit: The last version has ended, and this process is to end alike.
+        """
+        before = signal.signal(signal.SIGINT, self._pass_on)
+        try:
+            while True:
+                ours, theirs = socket.socketpair()
+                if not self._fork():
+                    ours.close()
+                    version = Version(theirs)
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+                    run(version)
+                    return
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+                theirs.close()
+                with ours:
+                    goes_on = _follow(ours)
+                _, status = os.waitpid(self._pid, 0)
+                if self._interrupted or not goes_on:
+                    code = os.waitstatus_to_exitcode(status)
+                    raise click.exceptions.Exit(code if code >= 0 else 128 - code)
+        finally:
+            if self._pid:
+                signal.signal(signal.SIGINT, before)
+
+    def _fork(self) -> int:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._pid = os.fork()
+        return self._pid
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self._interrupted = True
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, _PASSED_ON)
+
+
+def _follow(version: socket.socket) -> bool:
+    """
+    Import what *version* tells, and return whether another is to follow it.
+    """
+    told = b""
+    while not told.endswith(_NEXT):
+        part = version.recv(1 << 16)
+        if not part:
+            return False
+        told += part
+        names, end, rest = told.partition(b"\0")
+        if end:
+            told = rest
+            _import(json.loads(names))
+    return True
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        # What cannot be imported alone is imported where it is needed.
+        with suppress(Exception):
+            import_module(name)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """
+    Leave an interrupt to be passed on. A handler is not inherited by programs.
+    """
