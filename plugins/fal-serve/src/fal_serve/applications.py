@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from fastapi.datastructures import Default
 from fastapi.routing import APIRoute
 
 from fal_core_worker import services
 from fal_core_worker.routes import RouteSignature
 from fal_serve.adapters import adapt, is_generator
+from fal_serve.answers import JSONAnswer, encode_all
 from fal_serve.cancellation import connection
 from fal_serve.events import EventStream
 from fal_serve.failures import answer_all, install
@@ -56,6 +58,14 @@ class FalFastAPI(FastAPI):
             if first is error:
                 raise
             raise first from first.__cause__
+
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        # As a default it leaves answers that have a type to pydantic.
+        options.setdefault("response_class", Default(JSONAnswer))
+        super().add_api_route(path, endpoint, **options)
+        route = self.routes[-1]
+        assert isinstance(route, APIRoute)
+        encode_all(route)
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()

@@ -5,6 +5,7 @@ What msgpack has no form for travels as what a JSON answer would have: a model o
 dataclass as a map, a set as a list, a time as its ISO text. Bytes stay bytes. A NumPy
 array is a map that any client can read: ``__ndarray__`` (the type of its elements, as
 in ``<f4``), ``shape``, and ``data`` (its elements in C order).
+Half of a surrogate pair, which UTF-8 has no form for, has its escape as text.
 """
 
 from __future__ import annotations
@@ -41,9 +42,14 @@ def encode(message: Any) -> bytes:
     Raises:
         TypeError: It holds something that has no form there.
 
-        ValueError: A number is too large, or text has no UTF-8 form.
+        ValueError: A number is too large.
     """
-    packed: bytes = msgpack.packb(message, default=_plain)
+    packed: bytes
+    try:
+        packed = msgpack.packb(message, default=_plain)
+    except UnicodeEncodeError:
+        # A codec of the user's may have made half of a surrogate pair.
+        packed = msgpack.packb(message, default=_plain, unicode_errors="backslashreplace")
     return packed
 
 
