@@ -25,11 +25,11 @@ from typing import Any
 from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import Batched, is_async
 from fal_serve.cancellation import connection
-from fal_serve.channels import Channel, ClientGone, Idle
+from fal_serve.channels import Channel, ClientGone, Drained, Idle
 from fal_serve.iterations import iterate
 from fal_serve.logs import log_error
 from fal_serve.pipelines import Buffered, Together
-from fal_serve.refusals import ENDED, FAILED, Refused, refusal_of
+from fal_serve.refusals import ENDED, FAILED, RESTARTED, Refused, refusal_of
 from fal_serve.threads import run_on_thread
 
 
@@ -83,6 +83,8 @@ class Session:
             await self._converse()
         except ClientGone:
             await channel.close()
+        except Drained:
+            await channel.close(RESTARTED)
         except Idle:
             seconds = self._signature.session_timeout
             await channel.refuse(
@@ -94,7 +96,7 @@ class Session:
             elif _is_own(error):
                 await self._fail(error)
             else:
-                await channel.close()
+                await channel.close(RESTARTED)
                 raise
         except BaseException as error:
             await self._fail(error)
@@ -209,12 +211,13 @@ class Inputs:
     """
     The inputs of a session, which a handler iterates over.
 
-    The iteration ends when the client goes, or sends nothing for too long.
+    The iteration ends when the client goes or sends nothing for too long, or the service
+    drains.
     """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._end: ClientGone | Idle | None = None
+        self._end: ClientGone | Drained | Idle | None = None
 
     def __aiter__(self) -> Inputs:
         return self
@@ -223,7 +226,7 @@ class Inputs:
         if self._end is None:
             try:
                 return await self._channel.read()
-            except (ClientGone, Idle) as error:
+            except (ClientGone, Drained, Idle) as error:
                 self._end = error
         raise StopAsyncIteration
 
