@@ -225,6 +225,14 @@ class Channel:
                 self._listeners.discard(future)
         return {"type": _GONE, "code": 1006}
 
+    def interrupt(self) -> None:
+        """
+        Cancel the task of the session, which works while the client has gone.
+        """
+        if self.interruptible and self._owner is not None and not self._owner.done():
+            self._interrupted.add(self._owner)
+            self._owner.cancel()
+
     def absorb(self) -> bool:
         """
         Tell whether the cancellation that this task has met was the channel's alone.
@@ -318,7 +326,7 @@ class Channel:
                 self._ahead_bytes += _size(frame)
                 if frame["type"] == _GONE:
                     self._note_gone()
-                    self._interrupt()
+                    self.interrupt()
                     return
             if self._looker is None and self._looks < _LOOKS:
                 delay = _LOOK * 2**self._looks
@@ -331,11 +339,6 @@ class Channel:
         for future in self._listeners:
             if not future.done():
                 future.set_result(None)
-
-    def _interrupt(self) -> None:
-        if self.interruptible and self._owner is not None and not self._owner.done():
-            self._interrupted.add(self._owner)
-            self._owner.cancel()
 
     def _look_for_idleness(self) -> None:
         assert self._timeout is not None

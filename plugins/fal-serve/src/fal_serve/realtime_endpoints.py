@@ -91,7 +91,8 @@ def realtime(
 
         decode_message: Makes an input of bytes, and raises ValueError for what is none.
 
-        emit_timings: Tell after each answer how many seconds the handler took.
+        emit_timings: Tell after each answer how many seconds the handler took, without
+            those in which it waited for inputs; after a stream for one input, once.
 
     Raises:
         ValueError: The declaration is wrong.
@@ -102,6 +103,11 @@ def realtime(
     def mark(handler: HandlerT) -> HandlerT:
         _check_numbers(handler, buffering=buffering, session_timeout=session_timeout)
         shape = _shape_of(handler, frame, input_modal, output_modal)
+        if buffering is not None and shape.mode == "server_streaming":
+            raise declaration_error(
+                f"Realtime endpoint {handler.__name__!r} takes one input, of which none wait. "
+                "Leave out buffering, or iterate over the inputs."
+            )
         if not shape.takes_batches and max_batch_size != 1:
             name = handler.__name__
             raise declaration_error(
