@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.health import HealthCheck
+from fal_serve.paths import find_mistake, shape_of
 from fal_serve.signatures import batch_parameter, evaluate, parameters_of
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
@@ -102,6 +103,9 @@ def set_route(
             f"The path of endpoint {name!r} must begin with '/', as in '/predict', and is "
             f"{signature.path!r}."
         )
+    mistake = find_mistake(signature.path)
+    if mistake is not None:
+        raise declaration_error(f"The path {signature.path!r} of endpoint {name!r} {mistake}")
     size = signature.max_batch_size
     if type(size) is not int or size < 1:
         raise declaration_error(
@@ -160,16 +164,19 @@ def check_routes(cls: type) -> None:
 
 
 def _clashes(routes: list[Route]) -> Iterator[str]:
-    seen: dict[tuple[str, bool], str] = {}
-    for signature, name, _ in routes:
-        place = signature.path, signature.is_websocket
+    seen: dict[tuple[str, bool], Route] = {}
+    for route in routes:
+        signature, name, _ = route
+        place = shape_of(signature.path), signature.is_websocket
         if place in seen:
+            other = seen[place]
             kind = "websocket endpoint" if signature.is_websocket else "endpoint"
+            paths = dict.fromkeys((other.signature.path, signature.path))
             yield (
-                f"{seen[place]!r} and {name!r} are both the {kind} at {signature.path!r}. "
-                "Give one of them another path."
+                f"{other.name!r} and {name!r} are both the {kind} at "
+                f"{', which is '.join(map(repr, paths))}. Give one of them another path."
             )
-        seen[place] = name
+        seen[place] = route
 
 
 def _health_checks(routes: list[Route]) -> Iterator[str]:
