@@ -204,6 +204,7 @@ def test_endpoint_travels() -> None:
         (Handlers.batch, {"batch_wait": -1}, "batch_wait"),
         (Handlers.plain, {"buffering": 0}, "buffering"),
         (Handlers.plain, {"buffering": True}, "buffering"),
+        (Handlers.plain, {"content_type": "image/png"}, "no codec for it"),
         (Handlers.generator, {"buffering": 1}, "takes one input"),
         (Handlers.plain, {"session_timeout": 0}, "session_timeout"),
         (Handlers.plain, {"session_timeout": "1"}, "session_timeout"),

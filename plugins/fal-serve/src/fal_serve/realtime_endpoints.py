@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
+#: The content types that need no codec.
 MSGPACK = "application/msgpack"
+JSON = "application/json"
 
 
 class _Unsaid:
@@ -85,7 +87,8 @@ def realtime(
 
         batch_wait: Seconds that a batch which is not full waits for more inputs.
 
-        content_type: Of the messages, for the OpenAPI document.
+        content_type: Of the messages. ``application/json`` has messages that are JSON;
+            what is neither that nor msgpack needs a codec, and is for the document.
 
         encode_message: Makes bytes of an output. A model comes as a dictionary.
 
@@ -114,6 +117,12 @@ def realtime(
                 f"Realtime endpoint {name!r} has a max_batch_size of {max_batch_size}, and "
                 f"takes no batches. Write 'def {name}(self, *inputs)', which is given many "
                 "inputs and returns an output for each."
+            )
+        if (encode_message or decode_message) is None and content_type not in (MSGPACK, JSON):
+            raise declaration_error(
+                f"Realtime endpoint {handler.__name__!r} has the content_type "
+                f"{content_type!r} and no codec for it. Pass encode_message= and "
+                f"decode_message=, or one of {MSGPACK!r} and {JSON!r}."
             )
         signature = RouteSignature(
             path,
