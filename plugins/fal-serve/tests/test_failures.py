@@ -32,6 +32,10 @@ class Sized(BaseModel):
     name: str = ""
 
 
+#: Raised by every request that asks for it.
+SHARED = RuntimeError("raised again and again")
+
+
 class NVMLError(Exception):
     __module__ = "pynvml"
 
@@ -54,6 +58,7 @@ def raise_it(what: str) -> Any:
         "missing-plain": HTTPException(404),
         "malformed": HTTPException(400, "not well"),
         "surrogate": KeyError("\ud800"),
+        "shared": SHARED,
         "traced": OverflowError("raised once"),
     }
     raise errors[what]
@@ -206,6 +211,22 @@ def test_body_that_is_not_read_as_json_is_told_why(served, headers: dict[str, st
     assert served.client.post("/size", content=body, headers=json_header).json() == 2
     wrong = served.client.post("/size", content=b"{}", headers=json_header)
     assert wrong.json()["detail"][0]["msg"] == "Field required"
+
+
+@pytest.mark.parametrize("path", ["raise", "raise-async"])
+def test_error_that_is_raised_again_is_in_the_log_again(served, path):
+    """
+    Each request has its traceback once, also where the exception object is the same.
+    """
+    ids = [f"{path}-{number}" for number in range(3)]
+    for each in ids:
+        answer = served.post(f"/{path}/shared", headers={"x-fal-request-id": each})
+        assert answer.status_code == 500
+    served.find_line(f'"request_id":"{ids[-1]}"')
+    for each in ids:
+        errors = [line for line in served.lines if is_error_of(line, each)]
+        assert len(errors) == 1
+        assert "raised again and again" in errors[0].message
 
 
 def test_traceback_goes_to_the_log_alone(served):
