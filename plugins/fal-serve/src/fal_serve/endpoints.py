@@ -163,6 +163,43 @@ def check_routes(cls: type) -> None:
         raise declaration_error(f"Class {cls.__name__!r}: {sentence}")
 
 
+def check_plain(signature: RouteSignature) -> None:
+    """
+    Check that a route without realtime messages says nothing of them.
+
+    Raises:
+        ValueError: It says what would be ignored.
+    """
+    names = ("realtime_mode", "buffering", "session_timeout", "emit_timings")
+    said = [
+        name
+        for name in (*names, "encode_message", "decode_message")
+        if getattr(signature, name)
+    ]
+    if said:
+        raise declaration_error(
+            f"The route {signature.path!r} has {' and '.join(said)}, which is for realtime "
+            "routes alone. Give it is_websocket=True and a realtime_mode, or leave it out."
+        )
+
+
+def check_function(function: Callable[..., Any]) -> None:
+    """
+    Check a function that is served by itself.
+
+    Raises:
+        ValueError: Its route says of it what it is not.
+    """
+    signature = getattr(function, "route_signature", None)
+    size = getattr(signature, "max_batch_size", 1)
+    if size > 1 and batch_parameter(function) is None:
+        name = getattr(function, "__name__", repr(function))
+        raise declaration_error(
+            f"Function {name!r} has a max_batch_size of {size}, and takes no batches. Write "
+            f"'def {name}(*inputs)', which is given many items and returns an output for each."
+        )
+
+
 def _clashes(routes: list[Route]) -> Iterator[str]:
     seen: dict[tuple[str, bool], Route] = {}
     for route in routes:

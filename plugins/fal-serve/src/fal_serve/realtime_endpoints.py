@@ -37,6 +37,14 @@ class _Unsaid:
 
 _UNSAID: Any = _Unsaid()
 
+#: How a handler is used, by whether it streams in and out.
+_MODES = {
+    (False, False): "unary",
+    (False, True): "server_streaming",
+    (True, False): "client_streaming",
+    (True, True): "bidi",
+}
+
 _STREAMS = (
     collections.abc.AsyncIterator,
     collections.abc.AsyncIterable,
@@ -106,11 +114,7 @@ def realtime(
     def mark(handler: HandlerT) -> HandlerT:
         _check_numbers(handler, buffering=buffering, session_timeout=session_timeout)
         shape = _shape_of(handler, frame, input_modal, output_modal)
-        if buffering is not None and shape.mode == "server_streaming":
-            raise declaration_error(
-                f"Realtime endpoint {handler.__name__!r} takes one input, of which none wait. "
-                "Leave out buffering, or iterate over the inputs."
-            )
+        _check_buffering(handler, buffering, shape.mode)
         if not shape.takes_batches and max_batch_size != 1:
             name = handler.__name__
             raise declaration_error(
@@ -202,6 +206,31 @@ class Conversations:
         await Session(self._conversation, receive, send).run()
 
 
+def conversations_of(
+    signature: RouteSignature, handler: Callable[..., Any]
+) -> Conversations | None:
+    """
+    Return what serves the websockets of a route; None where the handler does so itself.
+
+    Raises:
+        ValueError: The route, which was written by hand, cannot be served.
+    """
+    own: Conversations | None = getattr(handler, "conversations", None)
+    mode = signature.realtime_mode
+    if own is not None or mode is None:
+        return own
+    if mode not in _MODES.values():
+        known = ", ".join(map(repr, _MODES.values()))
+        raise declaration_error(
+            f"The route {signature.path!r} has the realtime_mode {mode!r}. Known: {known}."
+        )
+    _check_numbers(
+        handler, buffering=signature.buffering, session_timeout=signature.session_timeout
+    )
+    _check_buffering(handler, signature.buffering, mode)
+    return Conversations(handler, signature, getattr(handler, "batch_wait", 0.0))
+
+
 # -- what a handler is -------------------------------------------------------------
 
 
@@ -249,12 +278,7 @@ def _shape_of(
         raise declaration_error(
             f"Realtime endpoint {name!r} iterates over its inputs, and must be 'async def'."
         )
-    mode = {
-        (False, False): "unary",
-        (False, True): "server_streaming",
-        (True, False): "client_streaming",
-        (True, True): "bidi",
-    }[streams_in, streams_out]
+    mode = _MODES[streams_in, streams_out]
     if batches:
         given_item = _item_of(given, (list, tuple, collections.abc.Sequence))
     found_input = taken if taken_item is None else taken_item
@@ -359,4 +383,12 @@ def _check_numbers(
         raise declaration_error(
             f"session_timeout of realtime endpoint {name!r} must be seconds, more than 0, "
             f"not {session_timeout!r}."
+        )
+
+
+def _check_buffering(handler: Callable[..., Any], buffering: int | None, mode: str) -> None:
+    if buffering is not None and mode == "server_streaming":
+        raise declaration_error(
+            f"Realtime endpoint {handler.__name__!r} takes one input, and none wait. Leave "
+            "out buffering, or iterate over the inputs."
         )
