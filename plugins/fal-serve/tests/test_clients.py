@@ -320,7 +320,8 @@ def test_a_session_that_is_refused_has_its_status(client):
 
     with AppClient(Other, client.url) as other, pytest.raises(AppClientError) as caught:
         other.talk().__enter__()
-    assert caught.value.status_code in (403, 404)
+    assert caught.value.status_code == 404
+    assert "Path /nowhere does not exist." in str(caught.value)
 
 
 def test_a_client_is_of_an_application():

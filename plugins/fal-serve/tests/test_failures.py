@@ -12,6 +12,8 @@ import pytest
 from fastapi import Body, HTTPException
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from fal_serve import (
     App,
@@ -194,6 +196,28 @@ def test_request_at_a_websocket_is_told_what_is_there(served):
     for answer in (served.client.get("/talk"), served.post("/talk")):
         assert answer.status_code == 404
         assert answer.json()["detail"].startswith("Path /talk is a websocket: connect")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/nowhere", "Path /nowhere does not exist."),
+        ("/h%C3%A4%0A", "Path /hä\n does not exist."),
+        (
+            "/size",
+            "Path /size is no websocket: send it requests, by a url that begins with http.",
+        ),
+    ],
+)
+def test_websocket_that_does_not_exist_is_told(served, path: str, said: str):
+    """
+    A client that connects to a wrong path is answered as one that sends a request there.
+    """
+    with pytest.raises(InvalidStatus) as caught, connect(f"ws{served.url[4:]}{path}"):
+        pass
+    answer = caught.value.response
+    assert (answer.status_code, answer.headers[UNITS]) == (404, "0")
+    assert json.loads(answer.body or b"") == {"detail": said}
 
 
 @pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])

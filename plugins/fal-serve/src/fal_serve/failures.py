@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, HTTPException
 from fastapi.encoders import jsonable_encoder
@@ -28,6 +28,9 @@ from fal_serve.exceptions import (
     find_gpu_error,
 )
 from fal_serve.logs import log_error
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 BILLABLE_UNITS = "x-fal-billable-units"
 _NOTHING = {BILLABLE_UNITS: "0"}
@@ -53,6 +56,7 @@ def install(application: FastAPI) -> None:
     }
     for kind, handler in handlers.items():
         application.add_exception_handler(kind, handler)
+    application.router.default = answer_missing(application.router.default)
 
 
 def answer_all(stack: Any) -> None:
@@ -69,15 +73,43 @@ def answer_all(stack: Any) -> None:
         stack = getattr(stack, "app", None)
 
 
+def answer_missing(otherwise: ASGIApp) -> ASGIApp:
+    """
+    Return what answers where there is no route, and websockets so too.
+
+    Where the server cannot answer a websocket it closes it, as *otherwise* does.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        is_websocket = scope["type"] == "websocket"
+        if is_websocket and "websocket.http.response" in (scope.get("extensions") or {}):
+            said = "does not exist."
+            if _exists(scope, "http"):
+                said = "is no websocket: send it requests, by a url that begins with http."
+            await _missing(scope["path"], said)(scope, receive, send)
+        else:
+            await otherwise(scope, receive, send)
+
+    return answer
+
+
 async def _not_found(request: Request, error: HTTPException) -> Response:
     if "endpoint" in request.scope:
         # The endpoint said so itself.
         return await _http_exception(request, error)
-    path = printable(request.url.path)
     said = "does not exist."
-    if _is_websocket(request):
+    if _exists(request.scope, "websocket"):
         said = "is a websocket: connect to it by a url that begins with ws:// or wss://."
-    return JSONAnswer({"detail": f"Path {path} {said}"}, 404, headers=_NOTHING)
+    return _missing(request.url.path, said)
+
+
+def _missing(path: str, said: str) -> Response:
+    return JSONAnswer({"detail": f"Path {printable(path)} {said}"}, 404, headers=_NOTHING)
+
+
+def _exists(scope: Scope, kind: str) -> bool:
+    scope = {"method": "POST", **scope, "type": kind}
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
 
 
 async def _http_exception(connection: HTTPConnection, error: HTTPException) -> Response:
@@ -95,11 +127,6 @@ def _is_of_body(error: BaseException) -> bool:
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and frames[-1].f_globals["__name__"] == "fastapi.routing"
-
-
-def _is_websocket(request: Request) -> bool:
-    scope = {**request.scope, "type": "websocket"}
-    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 
 async def _app_exception(connection: HTTPConnection, error: AppException) -> Response | None:
