@@ -199,6 +199,14 @@ def annotated(function: Any) -> Any:
     [
         ([(nothing, "/a", {}), (nothing, "/a", {})], "are both the endpoint at '/a'"),
         (
+            [(nothing, "/a/{x}", {}), (nothing, "/a/{y}", {})],
+            "are both the endpoint at '/a/{x}', which is '/a/{y}'",
+        ),
+        (
+            [(nothing, "/{x:int}", {}), (nothing, "/{y:int}", {})],
+            "are both the endpoint at '/{x:int}', which is '/{y:int}'",
+        ),
+        (
             [
                 (nothing, "/a", {"health_check": HealthCheck()}),
                 (nothing, "/b", {"health_check": HealthCheck()}),
@@ -245,6 +253,11 @@ def test_handlers_that_cannot_be_served_are_refused(handlers: list[Any], sentenc
     [
         ("predict", {}, "must begin with '/'"),
         (None, {}, "must begin with '/'"),
+        ("/a{", {}, "'/a{' of endpoint 'nothing' has a brace"),
+        ("/a}/{x}", {}, "has a brace"),
+        ("/{a-b}", {}, "has a brace"),
+        ("/{a}/{a}", {}, "has the parameter 'a' 2 times"),
+        ("/{a:number}", {}, "no known kind of parameter in '{a:number}'. Known: float, int"),
         ("/a", {"max_batch_size": 0}, "max_batch_size .* at least 1, not 0"),
         ("/a", {"max_batch_size": True}, "max_batch_size .* not True"),
         ("/a", {"batch_wait": -1}, "batch_wait .* at least 0, not -1"),
@@ -256,6 +269,45 @@ def test_endpoint_that_cannot_be_is_refused(path: Any, options: Any, sentence: s
     """
     with pytest.raises(OptionError, match=sentence):
         endpoint(path, **options)(copy(nothing))
+
+
+def test_paths_may_differ_in_the_kinds_of_their_parameters():
+    """
+    What matches other paths is no clash.
+    """
+
+    class Fine(App):
+        by_number = endpoint("/{x:int}")(copy(nothing))
+        by_name = endpoint("/{x}")(copy(nothing))
+        below = endpoint("/a/{x:path}")(copy(nothing))
+        fixed = endpoint("/a")(copy(nothing))
+
+    assert len(Fine.get_endpoints()) == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["setup", "teardown", "handle_exit", "spawn", "openapi", "title", "image"]
+)
+def test_endpoint_is_no_attribute_of_every_application(name: str):
+    """
+    A hook that answers requests too, or an option, is a mistake.
+    """
+    with pytest.raises(OptionError, match=f"'{name}' is an attribute of every application"):
+        type("Wrong", (App,), {name: endpoint("/a")(copy(nothing))})
+    with pytest.raises(OptionError, match=f"'{name}' is an attribute of every application"):
+        type("Wrong", (App,), {name: realtime("/a")(lambda self, input: None)})
+
+
+def test_health_may_be_an_endpoint():
+    """
+    It answers GET as well, so that it takes nothing.
+    """
+    type("Fine", (App,), {"health": endpoint("/health")(copy(nothing))})
+    with pytest.raises(OptionError, match="Leave out 'seed'"):
+
+        class Wrong(App):
+            @endpoint("/health")
+            def health(self, seed: int) -> None: ...
 
 
 def test_function_has_one_route():

@@ -9,9 +9,11 @@ import inspect
 import socket
 from collections.abc import AsyncIterator, Iterator
 
+import numpy
 import pytest
-from fastapi import Body, Header, Response, UploadFile
+from fastapi import Body, Header, Response, UploadFile, WebSocket
 from pydantic import BaseModel, Field
+from websockets.sync.client import connect
 
 from fal_serve import App, AppClient, AppClientError, AppException, AsyncAppClient, endpoint
 from fal_serve import realtime as realtime_endpoint
@@ -75,6 +77,29 @@ class Everything(App, kind="current"):
     @realtime_endpoint("/talk")
     def talk(self, prompt: Prompt) -> Answer:
         return Answer(text=prompt.text[::-1])
+
+    @realtime_endpoint("/turn")
+    def turn(self, array: numpy.ndarray) -> numpy.ndarray:
+        return array.T
+
+    @realtime_endpoint("/json", content_type="application/json")
+    def json(self, prompt: Prompt) -> Answer:
+        return Answer(text=prompt.text[::-1])
+
+    @endpoint("/socket/{name}", is_websocket=True)
+    async def socket(self, websocket: WebSocket, name: str, loud: bool = False) -> None:
+        await websocket.accept()
+        await websocket.send_text(name.upper() if loud else name)
+        await websocket.send_bytes(await websocket.receive_bytes())
+        await websocket.send_text(await websocket.receive_text())
+
+    @endpoint("/close")
+    def close(self) -> str:
+        return "closed by its endpoint"
+
+    @realtime_endpoint("/connect")
+    def connect(self, prompt: Prompt) -> Answer:
+        return Answer(text=prompt.text)
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +197,72 @@ def test_a_session_sends_and_receives(client):
         assert [session.receive().text, session.receive().text] == ["ed", "gf"]
 
 
+def test_a_session_has_arrays(client):
+    """
+    What the service takes for a type its client does.
+    """
+    with client.turn() as session:
+        answer = session(numpy.arange(6).reshape(2, 3))
+    assert answer.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_a_session_may_be_json(client):
+    """
+    The content type of JSON makes the messages JSON, at both ends.
+    """
+    with client.json() as session:
+        assert session(Prompt(text="abc")) == Answer(text="cba")
+    with connect(f"ws{client.url[4:]}/json") as socket:
+        socket.send('{"text": "ab"}')
+        assert socket.recv(20) == b'{"text":"ba","upper":false}'
+        socket.send("[" * 100_000)
+        assert "INVALID_MESSAGE" in socket.recv(20)
+
+
+def test_a_websocket_has_text_and_bytes(client):
+    """
+    An endpoint that has the websocket itself is given what is sent, and no messages.
+    """
+    with client.socket(name="a b", loud=True) as socket:
+        assert socket.receive() == "A B"
+        socket.send(b"\xff")
+        assert socket.receive(20) == b"\xff"
+        socket.send("text")
+        assert list(socket) == ["text"]
+        with pytest.raises(EOFError):
+            socket.send("more")
+
+
+def test_a_websocket_without_waiting(client):
+    """
+    The asynchronous client has websockets as well.
+    """
+
+    async def talk() -> list[str | bytes]:
+        async with (
+            AsyncAppClient(Everything, client.url) as other,
+            other.socket(name="here") as socket,
+        ):
+            first = await socket.receive()
+            await socket.send(b"1")
+            await socket.send("2")
+            return [first, *[each async for each in socket]]
+
+    assert asyncio.run(talk()) == ["here", b"1", "2"]
+
+
+def test_endpoints_may_have_names_of_the_clients_own(client):
+    """
+    They are had by their names in brackets.
+    """
+    assert client["close"]() == "closed by its endpoint"
+    assert client["model"](Prompt(text="a")) == client.model(Prompt(text="a"))
+    with client["connect"]() as session:
+        assert session(Prompt(text="a")).text == "a"
+    with pytest.raises(KeyError, match="no endpoint 'nothing'"):
+        client["nothing"]
+
+
 def test_a_session_that_has_ended_says_so(client):
     """
     A message that is refused raises, and what follows it meets the end.
@@ -229,7 +320,8 @@ def test_a_session_that_is_refused_has_its_status(client):
 
     with AppClient(Other, client.url) as other, pytest.raises(AppClientError) as caught:
         other.talk().__enter__()
-    assert caught.value.status_code in (403, 404)
+    assert caught.value.status_code == 404
+    assert "Path /nowhere does not exist." in str(caught.value)
 
 
 def test_a_client_is_of_an_application():

@@ -12,6 +12,8 @@ import pytest
 from fastapi import Body, HTTPException
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from fal_serve import (
     App,
@@ -30,6 +32,10 @@ UNITS = "x-fal-billable-units"
 class Sized(BaseModel):
     size: float
     name: str = ""
+
+
+#: Raised by every request that asks for it.
+SHARED = RuntimeError("raised again and again")
 
 
 class NVMLError(Exception):
@@ -52,7 +58,9 @@ def raise_it(what: str) -> Any:
         "http": HTTPException(403, "go away", {"x-why": "because"}),
         "missing": HTTPException(404, "no such picture", {UNITS: "3"}),
         "missing-plain": HTTPException(404),
+        "malformed": HTTPException(400, "not well"),
         "surrogate": KeyError("\ud800"),
+        "shared": SHARED,
         "traced": OverflowError("raised once"),
     }
     raise errors[what]
@@ -142,6 +150,7 @@ def served(serve):
         ("http", 403, "go away", None),
         ("missing", 404, "no such picture", "3"),
         ("missing-plain", 404, "Not Found", None),
+        ("malformed", 400, "not well", None),
         ("surrogate", 500, "Internal Server Error", None),
     ],
 )
@@ -189,6 +198,28 @@ def test_request_at_a_websocket_is_told_what_is_there(served):
         assert answer.json()["detail"].startswith("Path /talk is a websocket: connect")
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/nowhere", "Path /nowhere does not exist."),
+        ("/h%C3%A4%0A", "Path /hä\n does not exist."),
+        (
+            "/size",
+            "Path /size is no websocket: send it requests, by a url that begins with http.",
+        ),
+    ],
+)
+def test_websocket_that_does_not_exist_is_told(served, path: str, said: str):
+    """
+    A client that connects to a wrong path is answered as one that sends a request there.
+    """
+    with pytest.raises(InvalidStatus) as caught, connect(f"ws{served.url[4:]}{path}"):
+        pass
+    answer = caught.value.response
+    assert (answer.status_code, answer.headers[UNITS]) == (404, "0")
+    assert json.loads(answer.body or b"") == {"detail": said}
+
+
 @pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])
 def test_body_that_is_not_read_as_json_is_told_why(served, headers: dict[str, str]):
     """
@@ -204,6 +235,22 @@ def test_body_that_is_not_read_as_json_is_told_why(served, headers: dict[str, st
     assert served.client.post("/size", content=body, headers=json_header).json() == 2
     wrong = served.client.post("/size", content=b"{}", headers=json_header)
     assert wrong.json()["detail"][0]["msg"] == "Field required"
+
+
+@pytest.mark.parametrize("path", ["raise", "raise-async"])
+def test_error_that_is_raised_again_is_in_the_log_again(served, path):
+    """
+    Each request has its traceback once, also where the exception object is the same.
+    """
+    ids = [f"{path}-{number}" for number in range(3)]
+    for each in ids:
+        answer = served.post(f"/{path}/shared", headers={"x-fal-request-id": each})
+        assert answer.status_code == 500
+    served.find_line(f'"request_id":"{ids[-1]}"')
+    for each in ids:
+        errors = [line for line in served.lines if is_error_of(line, each)]
+        assert len(errors) == 1
+        assert "raised again and again" in errors[0].message
 
 
 def test_traceback_goes_to_the_log_alone(served):
@@ -257,6 +304,7 @@ def test_output_of_a_wrong_type_is_the_services_fault(served):
         b"",
         b"[" * 100_000,
         b"[" * 200 + b"]" * 200,
+        b"1" * 5000,
     ],
 )
 @pytest.mark.parametrize("path", ["/size", "/any"])
@@ -268,8 +316,8 @@ def test_what_validation_echoes_is_safe(served, path: str, body: bytes):
         path, content=body, headers={"content-type": "application/json"}
     )
     assert answer.status_code in (400, 422), answer.text
+    assert answer.headers[UNITS] == "0"
     if answer.status_code == 422:
-        assert answer.headers[UNITS] == "0"
         json.loads(answer.text, parse_constant=lambda name: pytest.fail(name))
         assert answer.json()["detail"]
 

@@ -51,7 +51,7 @@ class Everything(BaseServable):
         self._asked += 1
         if self._asked == 2:
             raise LookupError("no hints today")
-        return ["warm", "größe", "模型"]
+        return ["warm", "größe", "模型", "two\r\nlines"]
 
     def context(self) -> dict[str, Any]:
         request = requests.current.get()
@@ -179,6 +179,8 @@ def test_hints_are_given_with_each_answer(service, wait_for_line):
     hints = dict(first.headers.raw)[b"x-fal-runner-hints"]
     assert hints == "warm,größe".encode("latin-1")
     message = "The hint '模型' is left out: it is not latin-1."
+    wait_for_line(service, message=message, logger="fal_serve")
+    message = r"The hint 'two\r\nlines' is left out: it has control characters."
     wait_for_line(service, message=message, logger="fal_serve")
     second = httpx.post(service.url + "/context")
     assert second.status_code == 200

@@ -204,6 +204,8 @@ def test_endpoint_travels() -> None:
         (Handlers.batch, {"batch_wait": -1}, "batch_wait"),
         (Handlers.plain, {"buffering": 0}, "buffering"),
         (Handlers.plain, {"buffering": True}, "buffering"),
+        (Handlers.plain, {"content_type": "image/png"}, "no codec for it"),
+        (Handlers.generator, {"buffering": 1}, "takes one input"),
         (Handlers.plain, {"session_timeout": 0}, "session_timeout"),
         (Handlers.plain, {"session_timeout": "1"}, "session_timeout"),
     ],
@@ -265,7 +267,7 @@ def test_document_tells_of_realtime_endpoints() -> None:
 
     class Documented(App):
         @realtime("/model", buffering=2, session_timeout=5)
-        async def model(self, input: In) -> AsyncIterator[Out]:
+        async def model(self, inputs: AsyncIterator[In]) -> AsyncIterator[Out]:
             yield Out(y=1)
 
         @realtime("/values")
@@ -283,7 +285,7 @@ def test_document_tells_of_realtime_endpoints() -> None:
         "operationId": "model",
         "config": {"buffering": 2, "sessionTimeout": 5, "maxBatchSize": 1},
         "contentType": "application/msgpack",
-        "realtimeMode": "server_streaming",
+        "realtimeMode": "bidi",
     }
     body = paths["/model"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body == {"$ref": "#/components/schemas/In"}

@@ -11,10 +11,13 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from fastapi import Body
+from fastapi.encoders import jsonable_encoder
 from starlette.responses import Response
 
 from fal_core_worker.routes import RouteSignature
+from fal_serve.answers import encode
 from fal_serve.batches import Batched
+from fal_serve.endpoints import declaration_error
 from fal_serve.events import EventStream
 from fal_serve.iterations import iterate
 from fal_serve.signatures import batch_parameter, signature_of
@@ -26,15 +29,36 @@ Handler = Callable[..., Any]
 def adapt(signature: RouteSignature, handler: Handler) -> Handler:
     """
     Return what answers the requests of *handler*: often the handler itself.
+
+    Raises:
+        ValueError: A stream is to have another content type.
     """
+    adapted = _adapt(signature, handler)
+    return adapt_content(signature, adapted) if fixes_content(signature) else adapted
+
+
+def _adapt(signature: RouteSignature, handler: Handler) -> Handler:
     batch = batch_parameter(handler)
     if batch is not None:
         return adapt_batch(signature, handler, batch)
     if is_generator(handler):
+        if fixes_content(signature) and signature.content_type != EventStream.media_type:
+            raise declaration_error(
+                f"The route {signature.path!r} has the content_type "
+                f"{signature.content_type!r}, and its handler yields, which is answered with "
+                "events. Leave it out, or return a StreamingResponse."
+            )
         return adapt_generator(handler)
     if is_plain(handler):
         return adapt_plain(handler)
     return handler
+
+
+def fixes_content(signature: RouteSignature) -> bool:
+    """
+    Tell whether the answers of a route have a content type that is not JSON's.
+    """
+    return signature.content_type not in (None, "application/json")
 
 
 def is_plain(handler: Handler) -> bool:
@@ -81,6 +105,35 @@ def adapt_plain(handler: Handler) -> Handler:
     # It is of the same kind, and what its annotations mean its module says.
     adapted.__wrapped__ = handler  # type: ignore[attr-defined]
     return adapted
+
+
+def adapt_content(signature: RouteSignature, handler: Handler) -> Handler:
+    """
+    Return what answers with the content type of the route.
+
+    Text and bytes are sent as they are, and all else as JSON.
+    """
+    content_type = signature.content_type
+
+    async def answer(**values: Any) -> Response:
+        output = handler(**values)
+        if inspect.isawaitable(output):
+            output = await output
+        if isinstance(output, Response):
+            return output
+        if isinstance(output, str):
+            output = output.encode("utf-8", "backslashreplace")
+        content = output if isinstance(output, bytes) else encode(jsonable_encoder(output))
+        made = Response(content, media_type=content_type)
+        for given in (value for value in values.values() if isinstance(value, Response)):
+            made.status_code = given.status_code or made.status_code
+            made.raw_headers += [
+                each for each in given.raw_headers if each[0] != b"content-length"
+            ]
+        return made
+
+    shown = signature_of(handler).replace(return_annotation=Response)
+    return dress(answer, handler, shown)
 
 
 def adapt_generator(handler: Handler) -> Handler:

@@ -7,6 +7,7 @@ As text they mean what their module says, which is not there where a handler of
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,7 +47,14 @@ def restore(found: list[Found]) -> None:
 def _handlers(served: Any) -> Iterator[Callable[..., Any]]:
     functions: list[Any] = [served]
     if isinstance(served, type):
-        functions = [route.function for route in routes_of(served)]
+        # Where routes are written by hand, any method may be a handler.
+        functions = [route.function for route in routes_of(served)] or [
+            each
+            for base in served.__mro__
+            if base.__module__.partition(".")[0] != __package__
+            for each in vars(base).values()
+            if inspect.isfunction(each)
+        ]
     for function in functions:
         while function is not None:
             yield function

@@ -11,15 +11,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from fastapi.datastructures import Default
 from fastapi.routing import APIRoute
+from starlette.responses import Response
 
 from fal_core_worker import services
 from fal_core_worker.routes import RouteSignature
-from fal_serve.adapters import adapt, is_generator
+from fal_serve.adapters import adapt, fixes_content, is_generator
+from fal_serve.answers import JSONAnswer, encode_all
 from fal_serve.cancellation import connection
+from fal_serve.endpoints import check_plain
 from fal_serve.events import EventStream
 from fal_serve.failures import answer_all, install
 from fal_serve.logs import original
+from fal_serve.realtime_endpoints import conversations_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -57,6 +62,14 @@ class FalFastAPI(FastAPI):
                 raise
             raise first from first.__cause__
 
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        # As a default it leaves answers that have a type to pydantic.
+        options.setdefault("response_class", Default(JSONAnswer))
+        super().add_api_route(path, endpoint, **options)
+        route = self.routes[-1]
+        assert isinstance(route, APIRoute)
+        encode_all(route)
+
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
         answer_all(stack)
@@ -68,24 +81,30 @@ class FalFastAPI(FastAPI):
         """
         Add a websocket route that the OpenAPI document describes.
         """
-        conversations = getattr(endpoint, "conversations", None)
+        conversations = conversations_of(signature, endpoint)
         if conversations is None:
+            check_plain(signature)
             self.add_api_websocket_route(signature.path, endpoint, name=endpoint.__name__)
         else:
             # A realtime endpoint serves its websockets itself, with nothing between.
-            self.router.add_websocket_route(
-                signature.path, conversations, name=endpoint.__name__
-            )
+            served: Any = conversations
+            self.router.add_websocket_route(signature.path, served, name=endpoint.__name__)
         self.websocket_routes.append((signature, endpoint))
 
     def add_endpoint(self, signature: RouteSignature, handler: Callable[..., Any]) -> None:
         """
         Add a route that answers POST.
         """
+        check_plain(signature)
         options: dict[str, Any] = {}
         if is_generator(handler):
             options["response_class"] = EventStream
             self.streams[signature.path] = handler
+        elif fixes_content(signature):
+            # It says in the document what the answer is.
+            options["response_class"] = type(
+                "Answer", (Response,), {"media_type": signature.content_type}
+            )
         adapted = adapt(signature, handler)
         name = getattr(handler, "__name__", "endpoint")
         self.add_api_route(signature.path, adapted, name=name, methods=["POST"], **options)

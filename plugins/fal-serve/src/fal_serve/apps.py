@@ -16,6 +16,7 @@ from fal_serve.declarations import Declared, make_name, merge, read_class
 from fal_serve.endpoints import check_routes, declaration_error, routes_of
 from fal_serve.health import find_config
 from fal_serve.servables import BaseServable
+from fal_serve.signatures import parameters_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -91,6 +92,7 @@ class App(BaseServable):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__()
+        _check_names(cls)
         written = read_class(cls, keywords)
         cls._written = written.attributes
         cls.app_name = written.name if written.name is not None else make_name(cls.__name__)
@@ -242,6 +244,23 @@ async def call(method: Callable[[], Any]) -> Any:
     """
     result = method()
     return await result if inspect.isawaitable(result) else result
+
+
+def _check_names(cls: type[App]) -> None:
+    for _, name, function in routes_of(cls):
+        if not hasattr(App, name):
+            continue
+        needed = [each for each in parameters_of(function)[1:] if each.default is each.empty]
+        if name != "health":
+            raise declaration_error(
+                f"Class {cls.__name__!r}: {name!r} is an attribute of every application, and "
+                "cannot be an endpoint. Call the method something else; its path may stay."
+            )
+        if needed:
+            raise declaration_error(
+                f"Class {cls.__name__!r}: 'health' answers 'GET /health' as well, and takes "
+                f"nothing. Leave out {needed[0].name!r}, or call the method something else."
+            )
 
 
 def _check_hooks(cls: type[App]) -> None:

@@ -33,6 +33,8 @@ _LOOK = 2.0
 _LOOKS = 8
 
 _GONE = "websocket.disconnect"
+#: What the server sends a session after which no more messages come.
+DRAIN = "fal.drain"
 
 
 class ClientGone(Exception):
@@ -44,6 +46,12 @@ class ClientGone(Exception):
 class Idle(Exception):
     """
     No input has come for as long as the session waits.
+    """
+
+
+class Drained(Exception):
+    """
+    The service ends, and all that came before has been read.
     """
 
 
@@ -113,7 +121,7 @@ class Channel:
         if (await self._receive())["type"] != "websocket.connect":
             self._note_gone()
             raise ClientGone
-        await self._put({"type": "websocket.accept"})
+        await self._put({"type": "websocket.accept", DRAIN: True})
         if self._timeout is not None:
             self.rest()
             self._idler = self._loop.call_later(self._timeout, self._look_for_idleness)
@@ -124,6 +132,8 @@ class Channel:
 
         Raises:
             ClientGone: There will be none.
+
+            Drained: The service takes no more.
 
             Idle: There was none for too long.
 
@@ -142,7 +152,9 @@ class Channel:
         if self._ticker is None:
             self._reads_at_tick = self._reads
             self._ticker = self._loop.call_later(_TICK, self._tick)
-        if frame["type"] == _GONE:
+        if frame["type"] != "websocket.receive":
+            if frame["type"] == DRAIN:
+                raise Drained
             self._note_gone()
             raise ClientGone
         data = frame.get("bytes")
@@ -212,6 +224,14 @@ class Channel:
             finally:
                 self._listeners.discard(future)
         return {"type": _GONE, "code": 1006}
+
+    def interrupt(self) -> None:
+        """
+        Cancel the task of the session, which works while the client has gone.
+        """
+        if self.interruptible and self._owner is not None and not self._owner.done():
+            self._interrupted.add(self._owner)
+            self._owner.cancel()
 
     def absorb(self) -> bool:
         """
@@ -306,7 +326,7 @@ class Channel:
                 self._ahead_bytes += _size(frame)
                 if frame["type"] == _GONE:
                     self._note_gone()
-                    self._interrupt()
+                    self.interrupt()
                     return
             if self._looker is None and self._looks < _LOOKS:
                 delay = _LOOK * 2**self._looks
@@ -319,11 +339,6 @@ class Channel:
         for future in self._listeners:
             if not future.done():
                 future.set_result(None)
-
-    def _interrupt(self) -> None:
-        if self.interruptible and self._owner is not None and not self._owner.done():
-            self._interrupted.add(self._owner)
-            self._owner.cancel()
 
     def _look_for_idleness(self) -> None:
         assert self._timeout is not None

@@ -11,16 +11,20 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlencode
 
 import httpx
 
-from fal_serve.connections import AsyncRealtimeConnection, RealtimeConnection
+from fal_serve.connections import AsyncWebsocketConnection, WebsocketConnection
 from fal_serve.endpoint_calls import EndpointCall, EventReader, asking, check, endpoint_calls
+from fal_serve.paths import fill
+from fal_serve.realtime_connections import AsyncRealtimeConnection, RealtimeConnection
 from fal_serve.servables import BaseServable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from fal_core_worker.routes import RouteSignature
     from fal_serve.apps import App
     from fal_serve.spawns import AppSpawnInfo
 
@@ -30,7 +34,8 @@ class _Client(ABC):
     What both clients have in common: a method for each endpoint.
     """
 
-    _connection: ClassVar[type[RealtimeConnection] | type[AsyncRealtimeConnection]]
+    _realtime: ClassVar[type[RealtimeConnection] | type[AsyncRealtimeConnection]]
+    _websocket: ClassVar[type[WebsocketConnection] | type[AsyncWebsocketConnection]]
 
     def __init__(self, cls: type[App], url: str, headers: dict[str, str] | None) -> None:
         if not (isinstance(cls, type) and issubclass(cls, BaseServable)):
@@ -46,14 +51,18 @@ class _Client(ABC):
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from None
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
         if name in self._calls:
             return self._method(self._calls[name])
         if name in self._sockets:
-            signature = self._sockets[name]
-            url = f"ws{self.url.removeprefix('http')}{signature.path}"
-            return lambda: self._connection(url, signature, self.headers)
+            return self._dialler(self._sockets[name])
         known = ", ".join(sorted((*self._calls, *self._sockets)))
-        raise AttributeError(f"{self.cls.__name__} has no endpoint {name!r}. It has: {known}.")
+        raise KeyError(f"{self.cls.__name__} has no endpoint {name!r}. It has: {known}.")
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._calls, *self._sockets]
@@ -67,6 +76,19 @@ class _Client(ABC):
         # What inspect asks for; the type of functions does not have it.
         ask.__signature__ = call.signature  # type: ignore[attr-defined]
         return ask
+
+    def _dialler(self, signature: RouteSignature) -> Callable[..., Any]:
+        base = f"ws{self.url.removeprefix('http')}"
+        if signature.realtime_mode is not None:
+            return lambda: self._realtime(base + signature.path, signature, self.headers)
+
+        def dial(**parameters: Any) -> Any:
+            query = {name: str(value) for name, value in parameters.items()}
+            path = fill(signature.path, query)
+            url = f"{base}{path}?{urlencode(query)}" if query else base + path
+            return self._websocket(url, self.headers)
+
+        return dial
 
     @abstractmethod
     def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
@@ -86,7 +108,9 @@ class AppClient(_Client):
     A client of an application, with a method for each endpoint.
 
     A method takes what the handler takes and returns what it returns; it iterates
-    over what a generator yields. That of a realtime endpoint gives a session.
+    over what a generator yields. That of a realtime endpoint gives a session, and that
+    of a websocket the websocket. The client's own attributes come first:
+    ``client["close"]`` is the method of an endpoint that has the name of one.
 
     Arguments:
         cls: The application; its handlers say what the methods take.
@@ -97,7 +121,8 @@ class AppClient(_Client):
             along where the connection is encrypted.
     """
 
-    _connection = RealtimeConnection
+    _realtime = RealtimeConnection
+    _websocket = WebsocketConnection
 
     def __init__(
         self,
@@ -186,7 +211,8 @@ class AsyncAppClient(_Client):
         As for :class:`AppClient`.
     """
 
-    _connection = AsyncRealtimeConnection
+    _realtime = AsyncRealtimeConnection
+    _websocket = AsyncWebsocketConnection
 
     def __init__(
         self,

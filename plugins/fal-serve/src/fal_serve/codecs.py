@@ -1,21 +1,27 @@
 """
-Codecs: how realtime messages are bytes; msgpack unless the route says otherwise.
+Codecs: how realtime messages are bytes; msgpack unless the route says otherwise, which
+it does by codecs of its own or by the content type of JSON.
 
 What msgpack has no form for travels as what a JSON answer would have: a model or a
 dataclass as a map, a set as a list, a time as its ISO text. Bytes stay bytes. A NumPy
 array is a map that any client can read: ``__ndarray__`` (the type of its elements, as
 in ``<f4``), ``shape``, and ``data`` (its elements in C order).
+Half of a surrogate pair, which UTF-8 has no form for, has its escape as text.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
 from pydantic import BaseModel
+
+from fal_core_worker.routes import RouteSignature
 
 #: The key by which the map of an array is known, and how it looks in a message.
 _ARRAY = "__ndarray__"
@@ -41,9 +47,14 @@ def encode(message: Any) -> bytes:
     Raises:
         TypeError: It holds something that has no form there.
 
-        ValueError: A number is too large, or text has no UTF-8 form.
+        ValueError: A number is too large.
     """
-    packed: bytes = msgpack.packb(message, default=_plain)
+    packed: bytes
+    try:
+        packed = msgpack.packb(message, default=_plain)
+    except UnicodeEncodeError:
+        # A codec of the user's may have made half of a surrogate pair.
+        packed = msgpack.packb(message, default=_plain, unicode_errors="backslashreplace")
     return packed
 
 
@@ -63,6 +74,48 @@ def decode(data: bytes) -> Any:
         # The parser has exceptions of many kinds for what is malformed.
         reason = str(error) or type(error).__name__
         raise MessageError(f"The message is not msgpack: {reason}") from error
+
+
+def codec_of(
+    signature: RouteSignature,
+) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    """
+    Return what makes bytes of the messages of a route, and messages of bytes.
+    """
+    plain = (encode_json, decode_json) if speaks_json(signature) else (encode, decode)
+    return signature.encode_message or plain[0], signature.decode_message or plain[1]
+
+
+def speaks_json(signature: RouteSignature) -> bool:
+    """
+    Tell whether the messages of a route are JSON where it has no codec of its own.
+    """
+    return (signature.content_type or "").partition(";")[0].strip() == "application/json"
+
+
+def encode_json(message: Any) -> bytes:
+    """
+    Return *message* as JSON.
+
+    Raises:
+        TypeError: It holds something that has no form there.
+    """
+    from fal_serve import answers
+
+    return answers.encode(_as_json(message))
+
+
+def decode_json(data: bytes) -> Any:
+    """
+    Return the message that *data* is.
+
+    Raises:
+        MessageError: It is none.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"The message is not JSON: {error}") from error
 
 
 def dump(output: Any) -> Any:

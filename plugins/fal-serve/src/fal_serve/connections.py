@@ -1,23 +1,19 @@
 """
-Connections: the client's end of a realtime endpoint.
+Connections: the client's end of a websocket.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-
-from fal_core_worker.routes import RouteSignature
-from fal_serve import codecs
 from fal_serve.exceptions import AppClientError
 
 if TYPE_CHECKING:
     import websockets
     import websockets.sync.client
+    from typing_extensions import Self
 
 
 @contextlib.contextmanager
@@ -41,58 +37,29 @@ def opening(url: str) -> Iterator[None]:
         raise AppClientError(f"{url} cannot be reached: {error}", 500) from error
 
 
-class Messages:
+@contextlib.contextmanager
+def ending() -> Iterator[None]:
     """
-    What both kinds of connection have in common: how messages are bytes.
-
-    Attributes:
-        timings: The seconds that the handler took for each answer, where it tells.
+    Raise EOFError where the session has ended.
     """
+    from websockets.exceptions import ConnectionClosed
 
-    def __init__(self, signature: RouteSignature) -> None:
-        self._encode = signature.encode_message or codecs.encode
-        self._decode = signature.decode_message or codecs.decode
-        output = signature.output_modal
-        self._output: TypeAdapter[Any] | None = None if output is None else TypeAdapter(output)
-        self.timings: list[float] = []
-
-    def write(self, message: Any) -> bytes:
-        """
-        Return *message* as bytes.
-        """
-        return self._encode(codecs.dump(message))
-
-    def read(self, frame: bytes | str) -> tuple[bool, Any]:
-        """
-        Return whether *frame* is an answer, and the answer.
-
-        Raises:
-            AppClientError: It tells of a failure.
-        """
-        if isinstance(frame, bytes):
-            answer = self._decode(frame)
-            if self._output is not None:
-                answer = self._output.validate_python(answer)
-            return True, answer
-        told = json.loads(frame)
-        if told.get("type") == "x-fal-error":
-            raise AppClientError(f"{told.get('error')}: {told.get('reason')}", 500)
-        if told.get("action") == "timings":
-            self.timings.append(told["timing"])
-        return False, None
+    try:
+        yield
+    except ConnectionClosed as error:
+        raise EOFError(f"The session has ended: {error}") from error
 
 
-class RealtimeConnection(Messages):
+class WebsocketConnection:
     """
-    A session of a realtime endpoint, as a context manager.
+    A websocket of an endpoint, as a context manager: text and bytes, as they are.
     """
 
-    def __init__(self, url: str, signature: RouteSignature, headers: dict[str, str]) -> None:
-        super().__init__(signature)
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
         self._url, self._headers = url, headers
         self._socket: websockets.sync.client.ClientConnection | None = None
 
-    def __enter__(self) -> RealtimeConnection:
+    def __enter__(self) -> Self:
         from websockets.sync.client import connect
 
         with opening(self._url):
@@ -103,59 +70,32 @@ class RealtimeConnection(Messages):
     def __exit__(self, *error: Any) -> None:
         self._opening.__exit__(*error)
 
-    def send(self, message: Any) -> None:
+    def send(self, message: str | bytes) -> None:
         """
-        Send an input.
+        Send text or bytes.
 
         Raises:
-            EOFError: The session has ended; ``receive`` tells why.
+            EOFError: The session has ended.
         """
-        from websockets.exceptions import ConnectionClosed
+        with ending():
+            self._open().send(message)
 
-        try:
-            self._open().send(self.write(message))
-        except ConnectionClosed as error:
-            raise EOFError(f"The session has ended: {error}") from error
-
-    def receive(self, timeout: float | None = None) -> Any:
+    def receive(self, timeout: float | None = None) -> str | bytes:
         """
-        Wait for an answer and return it.
+        Wait for a message and return it, text or bytes.
 
         Raises:
-            AppClientError: The endpoint tells that it has failed.
-
             TimeoutError: None has come within *timeout* seconds.
 
             EOFError: The session has ended.
         """
-        from websockets.exceptions import ConnectionClosed
+        with ending():
+            return self._open().recv(timeout)
 
-        while True:
-            try:
-                frame = self._open().recv(timeout)
-            except ConnectionClosed as error:
-                raise EOFError(f"The session has ended: {error}") from error
-            is_answer, answer = self.read(frame)
-            if is_answer:
-                return answer
-
-    def __call__(self, message: Any, timeout: float | None = None) -> Any:
-        """
-        Send an input and return the next answer.
-
-        Raises:
-            As ``receive`` does.
-        """
+    def __iter__(self) -> Iterator[str | bytes]:
         with contextlib.suppress(EOFError):
-            self.send(message)
-        return self.receive(timeout)
-
-    def __iter__(self) -> Iterator[Any]:
-        while True:
-            try:
+            while True:
                 yield self.receive()
-            except EOFError:
-                return
 
     def _open(self) -> websockets.sync.client.ClientConnection:
         if self._socket is None:
@@ -163,17 +103,16 @@ class RealtimeConnection(Messages):
         return self._socket
 
 
-class AsyncRealtimeConnection(Messages):
+class AsyncWebsocketConnection:
     """
-    A session of a realtime endpoint, as an async context manager.
+    A websocket of an endpoint, as an async context manager: text and bytes, as they are.
     """
 
-    def __init__(self, url: str, signature: RouteSignature, headers: dict[str, str]) -> None:
-        super().__init__(signature)
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
         self._url, self._headers = url, headers
         self._socket: websockets.ClientConnection | None = None
 
-    async def __aenter__(self) -> AsyncRealtimeConnection:
+    async def __aenter__(self) -> Self:
         from websockets.asyncio.client import connect
 
         with opening(self._url):
@@ -182,61 +121,34 @@ class AsyncRealtimeConnection(Messages):
             )
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: Any) -> None:
         if self._socket is not None:
             await self._socket.close()
 
-    async def send(self, message: Any) -> None:
+    async def send(self, message: str | bytes) -> None:
         """
-        Send an input.
+        Send text or bytes.
 
         Raises:
-            EOFError: The session has ended; ``receive`` tells why.
-        """
-        from websockets.exceptions import ConnectionClosed
-
-        try:
-            await self._open().send(self.write(message))
-        except ConnectionClosed as error:
-            raise EOFError(f"The session has ended: {error}") from error
-
-    async def receive(self) -> Any:
-        """
-        Wait for an answer and return it.
-
-        Raises:
-            AppClientError: The endpoint tells that it has failed.
-
             EOFError: The session has ended.
         """
-        from websockets.exceptions import ConnectionClosed
+        with ending():
+            await self._open().send(message)
 
-        while True:
-            try:
-                frame = await self._open().recv()
-            except ConnectionClosed as error:
-                raise EOFError(f"The session has ended: {error}") from error
-            is_answer, answer = self.read(frame)
-            if is_answer:
-                return answer
-
-    async def __call__(self, message: Any) -> Any:
+    async def receive(self) -> str | bytes:
         """
-        Send an input and return the next answer.
+        Wait for a message and return it, text or bytes.
 
         Raises:
-            As ``receive`` does.
+            EOFError: The session has ended.
         """
-        with contextlib.suppress(EOFError):
-            await self.send(message)
-        return await self.receive()
+        with ending():
+            return await self._open().recv()
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        while True:
-            try:
+    async def __aiter__(self) -> AsyncIterator[str | bytes]:
+        with contextlib.suppress(EOFError):
+            while True:
                 yield await self.receive()
-            except EOFError:
-                return
 
     def _open(self) -> websockets.ClientConnection:
         if self._socket is None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.health import HealthCheck
+from fal_serve.paths import find_mistake, shape_of
 from fal_serve.signatures import batch_parameter, evaluate, parameters_of
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
@@ -102,6 +103,9 @@ def set_route(
             f"The path of endpoint {name!r} must begin with '/', as in '/predict', and is "
             f"{signature.path!r}."
         )
+    mistake = find_mistake(signature.path)
+    if mistake is not None:
+        raise declaration_error(f"The path {signature.path!r} of endpoint {name!r} {mistake}")
     size = signature.max_batch_size
     if type(size) is not int or size < 1:
         raise declaration_error(
@@ -159,17 +163,57 @@ def check_routes(cls: type) -> None:
         raise declaration_error(f"Class {cls.__name__!r}: {sentence}")
 
 
+def check_plain(signature: RouteSignature) -> None:
+    """
+    Check that a route without realtime messages says nothing of them.
+
+    Raises:
+        ValueError: It says what would be ignored.
+    """
+    names = ("realtime_mode", "buffering", "session_timeout", "emit_timings")
+    said = [
+        name
+        for name in (*names, "encode_message", "decode_message")
+        if getattr(signature, name)
+    ]
+    if said:
+        raise declaration_error(
+            f"The route {signature.path!r} has {' and '.join(said)}, which is for realtime "
+            "routes alone. Give it is_websocket=True and a realtime_mode, or leave it out."
+        )
+
+
+def check_function(function: Callable[..., Any]) -> None:
+    """
+    Check a function that is served by itself.
+
+    Raises:
+        ValueError: Its route says of it what it is not.
+    """
+    signature = getattr(function, "route_signature", None)
+    size = getattr(signature, "max_batch_size", 1)
+    if size > 1 and batch_parameter(function) is None:
+        name = getattr(function, "__name__", repr(function))
+        raise declaration_error(
+            f"Function {name!r} has a max_batch_size of {size}, and takes no batches. Write "
+            f"'def {name}(*inputs)', which is given many items and returns an output for each."
+        )
+
+
 def _clashes(routes: list[Route]) -> Iterator[str]:
-    seen: dict[tuple[str, bool], str] = {}
-    for signature, name, _ in routes:
-        place = signature.path, signature.is_websocket
+    seen: dict[tuple[str, bool], Route] = {}
+    for route in routes:
+        signature, name, _ = route
+        place = shape_of(signature.path), signature.is_websocket
         if place in seen:
+            other = seen[place]
             kind = "websocket endpoint" if signature.is_websocket else "endpoint"
+            paths = dict.fromkeys((other.signature.path, signature.path))
             yield (
-                f"{seen[place]!r} and {name!r} are both the {kind} at {signature.path!r}. "
-                "Give one of them another path."
+                f"{other.name!r} and {name!r} are both the {kind} at "
+                f"{', which is '.join(map(repr, paths))}. Give one of them another path."
             )
-        seen[place] = name
+        seen[place] = route
 
 
 def _health_checks(routes: list[Route]) -> Iterator[str]:

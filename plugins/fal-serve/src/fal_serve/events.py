@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from fastapi.encoders import jsonable_encoder
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 from starlette.responses import Response
 
 from fal_core_worker import services
+from fal_serve import answers
 from fal_serve.cancellation import wait_for_disconnect
 from fal_serve.exchanges import error_event
 from fal_serve.failures import detail_of
@@ -108,8 +109,8 @@ def encode(item: Any) -> bytes:
     Return *item* as one line of JSON.
     """
     if isinstance(item, BaseModel):
-        return item.model_dump_json(by_alias=True).encode()
-    plain = jsonable_encoder(item)
-    text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    # What is no text, such as half of a pair, stands in JSON as its escape.
-    return text.encode("utf-8", "backslashreplace")
+        try:
+            return item.model_dump_json(by_alias=True).encode()
+        except PydanticSerializationError:
+            return answers.encode(item.model_dump(mode="json", by_alias=True))
+    return answers.encode(jsonable_encoder(item))

@@ -54,6 +54,10 @@ def _hints_header(hints: Callable[[], list[str] | None]) -> bytes | None:
             return None
         values = []
         for hint in given:
+            if not hint.isprintable():
+                # It would end the header, and break every answer.
+                logger.warning("The hint %r is left out: it has control characters.", hint)
+                continue
             try:
                 values.append(hint.encode("latin-1"))
             except UnicodeEncodeError:

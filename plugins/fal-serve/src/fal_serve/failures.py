@@ -5,18 +5,22 @@ Failures: what the client is told when a request cannot be answered, and what th
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, HTTPException
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
+from fastapi.utils import is_body_allowed_for_status_code
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Match
 from starlette.websockets import WebSocket, WebSocketState
 
+from fal_serve.answers import JSONAnswer
 from fal_serve.exceptions import (
     AppException,
     FieldException,
@@ -24,6 +28,9 @@ from fal_serve.exceptions import (
     find_gpu_error,
 )
 from fal_serve.logs import log_error
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 BILLABLE_UNITS = "x-fal-billable-units"
 _NOTHING = {BILLABLE_UNITS: "0"}
@@ -40,6 +47,7 @@ def install(application: FastAPI) -> None:
     """
     handlers: dict[Any, Any] = {
         404: _not_found,
+        StarletteHTTPException: _http_exception,
         AppException: _app_exception,
         FieldException: _field_exception,
         RequestCancelledException: _cancelled,
@@ -48,6 +56,7 @@ def install(application: FastAPI) -> None:
     }
     for kind, handler in handlers.items():
         application.add_exception_handler(kind, handler)
+    application.router.default = answer_missing(application.router.default)
 
 
 def answer_all(stack: Any) -> None:
@@ -64,27 +73,67 @@ def answer_all(stack: Any) -> None:
         stack = getattr(stack, "app", None)
 
 
+def answer_missing(otherwise: ASGIApp) -> ASGIApp:
+    """
+    Return what answers where there is no route, and websockets so too.
+
+    Where the server cannot answer a websocket it closes it, as *otherwise* does.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        is_websocket = scope["type"] == "websocket"
+        if is_websocket and "websocket.http.response" in (scope.get("extensions") or {}):
+            said = "does not exist."
+            if _exists(scope, "http"):
+                said = "is no websocket: send it requests, by a url that begins with http."
+            await _missing(scope["path"], said)(scope, receive, send)
+        else:
+            await otherwise(scope, receive, send)
+
+    return answer
+
+
 async def _not_found(request: Request, error: HTTPException) -> Response:
     if "endpoint" in request.scope:
         # The endpoint said so itself.
-        return JSONResponse({"detail": error.detail}, 404, headers=error.headers)
-    path = printable(request.url.path)
+        return await _http_exception(request, error)
     said = "does not exist."
-    if _is_websocket(request):
+    if _exists(request.scope, "websocket"):
         said = "is a websocket: connect to it by a url that begins with ws:// or wss://."
-    return JSONResponse({"detail": f"Path {path} {said}"}, 404, headers=_NOTHING)
+    return _missing(request.url.path, said)
 
 
-def _is_websocket(request: Request) -> bool:
-    scope = {**request.scope, "type": "websocket"}
-    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+def _missing(path: str, said: str) -> Response:
+    return JSONAnswer({"detail": f"Path {printable(path)} {said}"}, 404, headers=_NOTHING)
+
+
+def _exists(scope: Scope, kind: str) -> bool:
+    scope = {"method": "POST", **scope, "type": kind}
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
+
+
+async def _http_exception(connection: HTTPConnection, error: HTTPException) -> Response:
+    headers = error.headers
+    if error.status_code == 400 and _is_of_body(error):
+        headers = {**(headers or {}), **_NOTHING}
+    if not is_body_allowed_for_status_code(error.status_code):
+        return Response(status_code=error.status_code, headers=headers)
+    return JSONAnswer({"detail": error.detail}, error.status_code, headers=headers)
+
+
+def _is_of_body(error: BaseException) -> bool:
+    """
+    Tell whether FastAPI raised *error* itself, as it could not read the body.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals["__name__"] == "fastapi.routing"
 
 
 async def _app_exception(connection: HTTPConnection, error: AppException) -> Response | None:
     if isinstance(connection, WebSocket):
         await _close(connection, error.message)
         return None
-    return JSONResponse({"detail": error.message}, error.status_code)
+    return JSONAnswer({"detail": error.message}, error.status_code)
 
 
 async def _field_exception(
@@ -98,7 +147,7 @@ async def _field_exception(
         number = float(units)
         whole = isinstance(units, int) or number.is_integer()
         headers[BILLABLE_UNITS] = format(number, ".0f" if whole else ".8f")
-    return JSONResponse(error.to_pydantic_format(), error.status_code, headers=headers)
+    return JSONAnswer(error.to_pydantic_format(), error.status_code, headers=headers)
 
 
 async def _cancelled(
@@ -107,7 +156,7 @@ async def _cancelled(
     if isinstance(connection, WebSocket):
         await _close(connection, str(error))
         return None
-    return JSONResponse({"detail": str(error)}, 499)
+    return JSONAnswer({"detail": str(error)}, 499)
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -117,7 +166,7 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
         for each in detail:
             if each["loc"][0] == "body":
                 each["msg"] += f"; {_UNREAD}"
-    return JSONResponse({"detail": detail}, 422, headers=_NOTHING)
+    return JSONAnswer({"detail": detail}, 422, headers=_NOTHING)
 
 
 async def _unexpected(connection: HTTPConnection, error: Exception) -> Response | None:
@@ -127,14 +176,15 @@ async def _unexpected(connection: HTTPConnection, error: Exception) -> Response 
         await _close(connection, "Internal Server Error" if gpu is None else gpu.message)
         return None
     if gpu is not None:
-        return JSONResponse({"detail": gpu.message}, gpu.status_code)
-    return JSONResponse({"detail": "Internal Server Error"}, 500)
+        return JSONAnswer({"detail": gpu.message}, gpu.status_code)
+    return JSONAnswer({"detail": "Internal Server Error"}, 500)
 
 
 async def _close(connection: WebSocket, reason: str) -> None:
     if connection.application_state is not WebSocketState.DISCONNECTED:
         # A reason has room for 123 bytes.
-        await connection.close(1011, reason.encode()[:123].decode("utf-8", "ignore"))
+        said = printable(reason).encode()[:123].decode("utf-8", "ignore")
+        await connection.close(1011, said)
 
 
 def detail_of(error: Exception) -> Any:

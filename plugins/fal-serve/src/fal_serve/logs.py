@@ -4,13 +4,16 @@ Logs: lines of JSON for requests, errors and what the server itself has to say.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import traceback
+import weakref
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from fal_core_worker import services
+from fal_serve.requests import current
 from fal_serve.stacks import package_of
 
 _LEVELS = {
@@ -31,21 +34,40 @@ class Aborted(Exception):
 
 def log_error(error: BaseException, message: str) -> None:
     """
-    Write *error* with its traceback to the log, once however often it passes.
+    Write *error* with its traceback to the log, once for each request it passes in.
     """
     error = original(error)
-    if isinstance(error, Aborted) or getattr(error, "_fal_logged", False):
+    if isinstance(error, Aborted) or _is_noted(error):
         return
-    try:
-        # A mark of ours on an exception of anyone's.
-        error._fal_logged = True  # type: ignore[attr-defined]
-    except AttributeError:
-        pass
     facts = {"message": message, "traceback": format_traceback(error)}
     request_id = services.request_id.get()
     if request_id:
         facts["request_id"] = request_id
     services.log("ERROR", facts)
+
+
+class _NoRequest:
+    """
+    What an error belongs to that is met outside any request.
+    """
+
+
+_no_request = _NoRequest()
+
+
+def _is_noted(error: BaseException) -> bool:
+    """
+    Tell whether *error* has passed in this request, and note that it has.
+    """
+    request = current.get() or _no_request
+    # Other requests may raise the same one, which a module has made.
+    seen = [ref for ref in getattr(error, "_fal_logged", ()) if ref() is not None]
+    if any(ref() is request for ref in seen):
+        return True
+    # A mark of ours on an exception of anyone's.
+    with contextlib.suppress(AttributeError):
+        error._fal_logged = [*seen, weakref.ref(request)]  # type: ignore[attr-defined]
+    return False
 
 
 def original(error: BaseException) -> BaseException:

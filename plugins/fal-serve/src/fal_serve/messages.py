@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic import ValidationError
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import Batched
-from fal_serve.codecs import MessageError, decode, dump, encode
+from fal_serve.codecs import MessageError, codec_of, decode, dump
+from fal_serve.modals import type_adapter
 from fal_serve.refusals import UNREADABLE, Refused, invalid
 from fal_serve.sessions import Conversation
 from fal_serve.signatures import batch_parameter
@@ -29,16 +29,14 @@ def converse(
     together = None
     if batch_parameter(handler) is not None:
         together = Batched(handler, max_batch_size=signature.max_batch_size, wait=batch_wait)
-    own = signature.decode_message
-    read = _read_msgpack if own is None else _reader(own)
+    writes, reads = codec_of(signature)
+    read = _read_msgpack if reads is decode else _reader(reads)
     return Conversation(
         signature,
         handler,
         together,
         decode=_checked(read, signature.input_modal),
-        encode=encode
-        if signature.encode_message is None
-        else _writer(signature.encode_message),
+        encode=writes if signature.encode_message is None else _writer(writes),
     )
 
 
@@ -79,7 +77,7 @@ def _checked(read: Decoder, modal: Any) -> Decoder:
     """
     if modal is None:
         return read
-    check = _adapter(modal).validator.validate_python
+    check = type_adapter(modal).validator.validate_python
 
     def read_checked(data: bytes | str) -> Any:
         try:
@@ -88,11 +86,3 @@ def _checked(read: Decoder, modal: Any) -> Decoder:
             raise invalid(error) from error
 
     return read_checked
-
-
-def _adapter(modal: Any) -> TypeAdapter[Any]:
-    try:
-        return TypeAdapter(modal)
-    except (PydanticSchemaGenerationError, PydanticUserError):
-        # A class that pydantic does not know, such as an array: its instances pass.
-        return TypeAdapter(modal, config=ConfigDict(arbitrary_types_allowed=True))

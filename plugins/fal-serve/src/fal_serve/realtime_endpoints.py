@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
+#: The content types that need no codec.
 MSGPACK = "application/msgpack"
+JSON = "application/json"
 
 
 class _Unsaid:
@@ -34,6 +36,14 @@ class _Unsaid:
 
 
 _UNSAID: Any = _Unsaid()
+
+#: How a handler is used, by whether it streams in and out.
+_MODES = {
+    (False, False): "unary",
+    (False, True): "server_streaming",
+    (True, False): "client_streaming",
+    (True, True): "bidi",
+}
 
 _STREAMS = (
     collections.abc.AsyncIterator,
@@ -85,13 +95,15 @@ def realtime(
 
         batch_wait: Seconds that a batch which is not full waits for more inputs.
 
-        content_type: Of the messages, for the OpenAPI document.
+        content_type: Of the messages. ``application/json`` has messages that are JSON;
+            what is neither that nor msgpack needs a codec, and is for the document.
 
         encode_message: Makes bytes of an output. A model comes as a dictionary.
 
         decode_message: Makes an input of bytes, and raises ValueError for what is none.
 
-        emit_timings: Tell after each answer how many seconds the handler took.
+        emit_timings: Tell after each answer how many seconds the handler took, without
+            those in which it waited for inputs; after a stream for one input, once.
 
     Raises:
         ValueError: The declaration is wrong.
@@ -102,12 +114,19 @@ def realtime(
     def mark(handler: HandlerT) -> HandlerT:
         _check_numbers(handler, buffering=buffering, session_timeout=session_timeout)
         shape = _shape_of(handler, frame, input_modal, output_modal)
+        _check_buffering(handler, buffering, shape.mode)
         if not shape.takes_batches and max_batch_size != 1:
             name = handler.__name__
             raise declaration_error(
                 f"Realtime endpoint {name!r} has a max_batch_size of {max_batch_size}, and "
                 f"takes no batches. Write 'def {name}(self, *inputs)', which is given many "
                 "inputs and returns an output for each."
+            )
+        if (encode_message or decode_message) is None and content_type not in (MSGPACK, JSON):
+            raise declaration_error(
+                f"Realtime endpoint {handler.__name__!r} has the content_type "
+                f"{content_type!r} and no codec for it. Pass encode_message= and "
+                f"decode_message=, or one of {MSGPACK!r} and {JSON!r}."
             )
         signature = RouteSignature(
             path,
@@ -187,6 +206,31 @@ class Conversations:
         await Session(self._conversation, receive, send).run()
 
 
+def conversations_of(
+    signature: RouteSignature, handler: Callable[..., Any]
+) -> Conversations | None:
+    """
+    Return what serves the websockets of a route; None where the handler does so itself.
+
+    Raises:
+        ValueError: The route, which was written by hand, cannot be served.
+    """
+    own: Conversations | None = getattr(handler, "conversations", None)
+    mode = signature.realtime_mode
+    if own is not None or mode is None:
+        return own
+    if mode not in _MODES.values():
+        known = ", ".join(map(repr, _MODES.values()))
+        raise declaration_error(
+            f"The route {signature.path!r} has the realtime_mode {mode!r}. Known: {known}."
+        )
+    _check_numbers(
+        handler, buffering=signature.buffering, session_timeout=signature.session_timeout
+    )
+    _check_buffering(handler, signature.buffering, mode)
+    return Conversations(handler, signature, getattr(handler, "batch_wait", 0.0))
+
+
 # -- what a handler is -------------------------------------------------------------
 
 
@@ -234,12 +278,7 @@ def _shape_of(
         raise declaration_error(
             f"Realtime endpoint {name!r} iterates over its inputs, and must be 'async def'."
         )
-    mode = {
-        (False, False): "unary",
-        (False, True): "server_streaming",
-        (True, False): "client_streaming",
-        (True, True): "bidi",
-    }[streams_in, streams_out]
+    mode = _MODES[streams_in, streams_out]
     if batches:
         given_item = _item_of(given, (list, tuple, collections.abc.Sequence))
     found_input = taken if taken_item is None else taken_item
@@ -344,4 +383,12 @@ def _check_numbers(
         raise declaration_error(
             f"session_timeout of realtime endpoint {name!r} must be seconds, more than 0, "
             f"not {session_timeout!r}."
+        )
+
+
+def _check_buffering(handler: Callable[..., Any], buffering: int | None, mode: str) -> None:
+    if buffering is not None and mode == "server_streaming":
+        raise declaration_error(
+            f"Realtime endpoint {handler.__name__!r} takes one input, and none wait. Leave "
+            "out buffering, or iterate over the inputs."
         )

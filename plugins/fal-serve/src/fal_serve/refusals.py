@@ -28,7 +28,7 @@ from fal_serve.exceptions import (
 from fal_serve.logs import log_error
 
 #: Codes that a connection is closed with.
-ENDED, UNREADABLE, WRONG, FAILED = 1000, 1007, 1008, 1011
+ENDED, UNREADABLE, WRONG, FAILED, RESTARTED = 1000, 1007, 1008, 1011, 1012
 
 #: How many wrong fields a reason names, and how long it may be.
 _FIELDS = 8

@@ -18,18 +18,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import Batched, is_async
 from fal_serve.cancellation import connection
-from fal_serve.channels import Channel, ClientGone, Idle
+from fal_serve.channels import Channel, ClientGone, Drained, Idle
+from fal_serve.inputs import BufferedInputs, Inputs
 from fal_serve.iterations import iterate
 from fal_serve.logs import log_error
 from fal_serve.pipelines import Buffered, Together
-from fal_serve.refusals import ENDED, FAILED, Refused, refusal_of
+from fal_serve.refusals import ENDED, FAILED, RESTARTED, Refused, refusal_of
 from fal_serve.threads import run_on_thread
 
 
@@ -83,6 +84,8 @@ class Session:
             await self._converse()
         except ClientGone:
             await channel.close()
+        except Drained:
+            await channel.close(RESTARTED)
         except Idle:
             seconds = self._signature.session_timeout
             await channel.refuse(
@@ -94,7 +97,7 @@ class Session:
             elif _is_own(error):
                 await self._fail(error)
             else:
-                await channel.close()
+                await channel.close(RESTARTED)
                 raise
         except BaseException as error:
             await self._fail(error)
@@ -115,9 +118,7 @@ class Session:
         elif mode == "client_streaming":
             await self._collect_inputs()
         elif mode == "bidi":
-            inputs = Inputs(self._channel)
-            await self._write_all(self._handler(inputs))
-            inputs.check()
+            await self._exchange()
         elif self._conversation.together is not None:
             await Together(self, signature, self._conversation.together.batcher).run()
         elif signature.buffering is not None:
@@ -182,57 +183,52 @@ class Session:
             await self._tell_timing(time.perf_counter() - began)
 
     async def _collect_inputs(self) -> None:
-        inputs = Inputs(self._channel)
-        await self._channel.write(await self._handler(inputs))
-        inputs.check()
+        began = time.perf_counter()
+        async with self._open_inputs() as inputs:
+            output = await self._handler(inputs)
+            await self.answer(output, time.perf_counter() - began - inputs.waited)
 
-    async def _write_all(self, produced: Any) -> None:
+    async def _exchange(self) -> None:
+        async with self._open_inputs() as inputs:
+            await self._write_all(self._handler(inputs), inputs)
+
+    def _open_inputs(self) -> Inputs:
+        buffering = self._signature.buffering
+        if buffering is None:
+            return Inputs(self._channel)
+        return BufferedInputs(self._channel, buffering)
+
+    async def _write_all(self, produced: Any, inputs: Inputs | None = None) -> None:
         """
         Send what is *produced*, as it comes.
+
+        Arguments:
+            inputs: What it is made of; each output that has its own has its timing.
         """
+        timed = inputs if self._signature.emit_timings else None
         if inspect.isawaitable(produced):
             produced = await produced
         self._channel.interruptible = hasattr(produced, "__aiter__")
         outputs = iterate(produced)
         try:
-            async for output in outputs:
-                await self._channel.write(output)
+            if timed is None:
+                async for output in outputs:
+                    await self._channel.write(output)
+            else:
+                await self._write_timed(outputs, timed)
         finally:
             await outputs.aclose()
+
+    async def _write_timed(self, outputs: AsyncIterator[Any], inputs: Inputs) -> None:
+        began, waited = time.perf_counter(), inputs.waited
+        async for output in outputs:
+            seconds = time.perf_counter() - began
+            await self.answer(output, seconds - (inputs.waited - waited))
+            began, waited = time.perf_counter(), inputs.waited
 
     async def _tell_timing(self, seconds: float) -> None:
         facts = {"type": "x-fal-message", "action": "timings", "timing": seconds}
         await self._channel.tell(facts)
-
-
-class Inputs:
-    """
-    The inputs of a session, which a handler iterates over.
-
-    The iteration ends when the client goes, or sends nothing for too long.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._end: ClientGone | Idle | None = None
-
-    def __aiter__(self) -> Inputs:
-        return self
-
-    async def __anext__(self) -> Any:
-        if self._end is None:
-            try:
-                return await self._channel.read()
-            except (ClientGone, Idle) as error:
-                self._end = error
-        raise StopAsyncIteration
-
-    def check(self) -> None:
-        """
-        Raise what ended the inputs, once the handler has ended as well.
-        """
-        if self._end is not None:
-            raise self._end
 
 
 def is_generator(handler: Callable[..., Any]) -> bool:

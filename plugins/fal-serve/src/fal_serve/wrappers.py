@@ -13,7 +13,7 @@ from fal_serve.servables import BaseServable
 
 class ServeWrapper(BaseServable):
     """
-    Serves one function at ``/``.
+    Serves one function: at ``/``, or as a decorator above it says.
     """
 
     def __init__(self, func: Callable[..., Any]) -> None:
@@ -24,4 +24,6 @@ class ServeWrapper(BaseServable):
         return getattr(self._func, "__name__", "function")
 
     def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
-        return {RouteSignature("/"): self._func}
+        written = getattr(self._func, "route_signature", None)
+        route = written if isinstance(written, RouteSignature) else RouteSignature("/")
+        return {route: self._func}

@@ -47,7 +47,7 @@ class Order(BaseModel):
     words: str = Field(
         min_length=2,
         max_length=4000,
-        examples=["zebra", "ant"],
+        examples=["zebra", "ant", "a giraffe that looks over the wall of the garden"],
         description="What is drawn.</p><b>no</b>",
     )
     amount: int = Field(3, ge=1, le=9)

@@ -71,6 +71,27 @@ def test_a_phone_needs_no_sideways_scrolling(page, place):
     assert tab.evaluate(wide) == 360
 
 
+def test_long_example_is_cut_at_its_end_alone(page):
+    """
+    Where there is no room for an example, its beginning can be read.
+    """
+    tab = page("POST /echo", viewport={"width": 280, "height": 740})
+    chip = tab.get_by_role("button", name="a giraffe that looks")
+    start, end = chip.evaluate(
+        """chip => {
+          const range = document.createRange();
+          range.selectNodeContents(chip.firstElementChild ?? chip);
+          const text = range.getBoundingClientRect();
+          const box = chip.getBoundingClientRect();
+          return [text.left - box.left, box.right - text.right];
+        }"""
+    )
+    assert start >= 5
+    assert end < 0
+    style = "chip => getComputedStyle(chip.firstElementChild).textOverflow"
+    assert chip.evaluate(style) == "ellipsis"
+
+
 def brightness(page: Page) -> float:
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     parts = [float(each) for each in colour.partition("(")[2].rstrip(")").split(",")[:3]]

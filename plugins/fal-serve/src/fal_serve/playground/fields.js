@@ -124,7 +124,8 @@ class Field {
       const text = typeof example === "string" ? example : JSON.stringify(example);
       const shown = text.length > 48 ? `${text.slice(0, 47)}…` : text;
       return button(
-        shown,
+        // In an element of its own, which can be cut at its end.
+        make("span", {}, shown),
         () => {
           this.value = structuredClone(example);
           this.options.changed();

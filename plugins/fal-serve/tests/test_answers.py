@@ -1,0 +1,188 @@
+"""
+Answers that hold what a client has sent, whatever that is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgpack
+import pytest
+from fastapi import Body, HTTPException, WebSocket
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from fal_serve import App, AppException, FieldException, endpoint, realtime
+
+
+class Said(BaseModel):
+    text: str
+
+
+class Held(BaseModel):
+    value: Any
+
+
+class Echo(App, kind="current"):
+    @endpoint("/model")
+    def model(self, said: Said) -> Said:
+        return said
+
+    @endpoint("/held")
+    async def held(self, held: Held) -> Held:
+        return held
+
+    @endpoint("/dict")
+    async def dictionary(self, value: dict[str, Any]) -> dict[str, Any]:
+        return value
+
+    @endpoint("/list")
+    def listed(self, value: Annotated[list[Any], Body()]) -> list[Any]:
+        return value
+
+    @endpoint("/untyped")
+    def untyped(self, value: Annotated[Any, Body()]):
+        return value
+
+    @endpoint("/text")
+    async def text(self, said: Said) -> str:
+        return said.text
+
+    @endpoint("/together", max_batch_size=4)
+    def together(self, *said: Said) -> list[Said]:
+        return list(said)
+
+    @endpoint("/stream")
+    def stream(self, value: Annotated[Any, Body()]) -> Iterator[Any]:
+        yield value
+        yield Held(value=value)
+
+    @endpoint("/refuse/{how}")
+    def refuse(self, how: str, said: Said) -> None:
+        errors = {
+            "app": AppException(said.text, 409),
+            "field": FieldException("text", said.text),
+            "http": HTTPException(409, said.text),
+            "missing": HTTPException(404, said.text),
+        }
+        raise errors[how]
+
+    @endpoint("/socket", is_websocket=True)
+    async def socket(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        raise AppException(json.loads(await websocket.receive_text()), 400)
+
+    @realtime("/realtime", decode_message=json.loads)
+    async def realtime(self, message):
+        return message
+
+
+@pytest.fixture(scope="module")
+def served(serve):
+    return serve(Echo)
+
+
+def send(served: Any, path: str, body: bytes) -> Any:
+    return served.client.post(path, content=body, headers={"content-type": "application/json"})
+
+
+@pytest.mark.parametrize(
+    "path", ["/model", "/dict", "/untyped", "/together", "/stream", "/text"]
+)
+def test_text_that_is_half_of_a_pair_comes_back(served, path: str):
+    """
+    What JSON can say of a text, its answers say too.
+    """
+    answer = send(served, path, b'{"text": "a\\ud83d"}')
+    assert answer.status_code == 200
+    assert b"a\\ud83d" in answer.content
+
+
+@pytest.mark.parametrize("how", ["app", "field", "http", "missing"])
+def test_error_of_a_handler_may_hold_any_text(served, how: str):
+    """
+    An error that says what the client has sent has its own status.
+    """
+    answer = send(served, f"/refuse/{how}", b'{"text": "a\\ud83d"}')
+    assert answer.status_code in (404, 409, 422)
+    assert b"a\\ud83d" in answer.content
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()), max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=()), max_size=3), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(value=JSON, path=st.sampled_from(["/dict", "/held", "/list", "/untyped", "/stream"]))
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_value_comes_back_as_json(served, value: Any, path: str):
+    """
+    Whatever JSON a client sends, what a handler gives back of it is JSON.
+    """
+    sent: Any = {"/dict": {"value": value}, "/held": {"value": value}, "/list": [value]}
+    sent = sent.get(path, value)
+    answer = send(served, path, json.dumps(sent).encode())
+    assert answer.status_code == 200, answer.text
+    text = answer.content.decode()
+    if path == "/stream":
+        text = text.split("\n")[0].removeprefix("data: ")
+    got = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+    assert got == finite(sent)
+
+
+def finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [finite(each) for each in value]
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    is_number = isinstance(value, float) and value - value == 0
+    return value if is_number or not isinstance(value, float) else None
+
+
+@pytest.mark.parametrize("path", ["/list", "/untyped"])
+def test_deep_lists_come_back(served, path: str):
+    """
+    What was not too deep to be read is not too deep to be answered.
+    """
+    body = b"[" * 400 + b"]" * 400
+    answer = send(served, path, body)
+    assert (answer.status_code, answer.content) == (200, body)
+
+
+def test_realtime_message_may_hold_any_text(served):
+    """
+    Where a codec makes half of a pair, msgpack has its escape, as text.
+    """
+    with connect(f"ws{served.url[4:]}/realtime") as connection:
+        connection.send('{"te\\ud83dxt": "a\\ud83d"}')
+        assert msgpack.unpackb(connection.recv(10)) == {"te\\ud83dxt": "a\\ud83d"}
+
+
+def test_websocket_is_closed_with_any_reason(served):
+    """
+    The reason that a websocket is closed with has the escape of what is no text.
+    """
+    with connect(f"ws{served.url[4:]}/socket") as connection:
+        connection.send('"a\\ud83d"')
+        with pytest.raises(ConnectionClosed) as caught:
+            connection.recv(10)
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.reason == "a\\ud83d"
