@@ -31,10 +31,10 @@ def test_a_served_function_answers_at_its_url(
     """
 
     @served()
-    def greet() -> dict[str, str]:
+    def welcome() -> dict[str, str]:
         return {"hello": "there"}
 
-    url = _url(follow(greet), law_timeout)
+    url = _url(follow(welcome), law_timeout)
     assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
     assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
 
@@ -121,10 +121,10 @@ def test_a_cancelled_service_ends_and_is_reached_no_more(
     """
 
     @served()
-    def greet() -> str:
+    def greet_no_more() -> str:
         return "hello"
 
-    recorder = follow(greet)
+    recorder = follow(greet_no_more)
     url = _url(recorder, law_timeout)
     recorder.cancel(2.0)
     exited = recorder.wait(law_timeout)
@@ -234,14 +234,14 @@ def test_a_function_may_bring_its_own_server(
     make, add = _make_serve(), marks.add
 
     @isolated(exposed_port=free_port())
-    def serve(port: int) -> None:
+    def serve_itself(port: int) -> None:
         import time
 
         time.sleep(0.5)
         add("set up")
         make(port)
 
-    recorder = follow(serve, serve.options.gateway["exposed_port"])
+    recorder = follow(serve_itself, serve_itself.options.gateway["exposed_port"])
     url = _url(recorder, law_timeout)
     assert ask(url, law_timeout) == Answer(200, "POST /")
     assert marks.read() == ["set up"]

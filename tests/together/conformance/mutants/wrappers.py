@@ -74,6 +74,24 @@ class Broken(Host[..., Any]):
         passing.cancel_inner(grace)
 
 
+@attrs.define(eq=False, slots=False)
+class Selects(Broken):
+    """
+    A host that is broken for functions of some names, and whole for all others.
+    """
+
+    whole: Host[..., Any]
+    names: frozenset[str]
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        host = self.inner if call.name in self.names else self.whole
+        return host.launch(call, sink)
+
+    def close(self) -> None:
+        self.inner.close()
+        self.whole.close()
+
+
 class Passing:
     """
     An execution of a broken host, and what it knows of its call.
