@@ -86,6 +86,8 @@ class Call:
         retries: How often detached work is begun again after its host has failed.
 
         traceparent: W3C trace context of the caller.
+
+        origin: The file that the function was written in, where it was launched.
     """
 
     __repr__ = show_fields
@@ -107,6 +109,7 @@ class Call:
     timeout: float | None = None
     retries: int = 0
     traceparent: str | None = None
+    origin: str | None = None
     version: int = ENVELOPE_VERSION
 
     def again(self, identity: str, arguments: Sealed) -> Call:

@@ -5,6 +5,7 @@ Source that travels beside a function: its local modules, and the worker itself.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -176,6 +177,18 @@ def travel_report(
             why = "It is installed; the environment must have it too."
         report.append(Travel(module=name, how="reference", why=why))
     return tuple(report)
+
+
+def file_of(func: Callable[..., Any]) -> str | None:
+    """
+    Return the file that *func* was written in, where there is one.
+    """
+    target = _underlying(inspect.unwrap(func))
+    module = sys.modules.get(target.__module__) if isinstance(target, type) else None
+    path = getattr(module, "__file__", None)
+    if hasattr(target, "__code__"):
+        path = target.__code__.co_filename
+    return os.path.abspath(path) if path is not None and os.path.isfile(path) else None
 
 
 def _first_imports(func: Callable[..., Any]) -> list[str]:
