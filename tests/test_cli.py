@@ -15,7 +15,7 @@ import pytest
 
 from fal_core.cli.program import COMMANDS
 
-BROKEN = "raise RuntimeError('out of order')\n"
+BROKEN = "raise RuntimeError('out of\\n  order')\n"
 
 ADDS_COMMANDS = """
 import click
@@ -207,6 +207,7 @@ def test_doctor_reports_what_is_broken(command_line: Any) -> None:
     done = command_line("doctor", "--json")
     assert done.returncode == 1
     found = {finding["name"]: finding for finding in json.loads(done.stdout)}
+    # What a plugin says in several lines is part of one sentence here.
     assert "out of order" in found["plugins"]["message"]
     assert not found["plugins"]["ok"]
     assert found["python"]["ok"]

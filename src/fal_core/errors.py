@@ -44,6 +44,13 @@ class FalCoreError(Exception):
     """
 
 
+def in_one_line(error: BaseException) -> str:
+    """
+    Return what *error* says, for a sentence that it is a part of: without lines or an end.
+    """
+    return " ".join(str(error).split()).rstrip(".") or "no reason was given"
+
+
 # -- Declarations ------------------------------------------------------------
 
 
