@@ -155,17 +155,9 @@ def _with_kind(kind: str, config: dict[str, Any]) -> dict[str, Any]:
 def _check_modules(modules: Any) -> tuple[str, ...] | None:
     if modules is None:
         return None
-    if not isinstance(modules, list | tuple):
-        raise OptionError(
-            f"Option 'local_python_modules' must be a list of module names, not {modules!r}."
-        )
-    for index, name in enumerate(modules):
-        if not isinstance(name, str):
-            raise OptionError(
-                f"Option 'local_python_modules[{index}]' must be the name of a module, "
-                f"not {name!r}."
-            )
-    return tuple(modules)
+    from fal_core.sources import check_local_modules
+
+    return tuple(check_local_modules(modules))
 
 
 if TYPE_CHECKING:
