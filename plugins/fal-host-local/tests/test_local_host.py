@@ -326,7 +326,8 @@ def test_secrets_lie_beside_the_function(tmp_path: Path, monkeypatch: pytest.Mon
         "names = ['FAL_TEST_BESIDE', 'FAL_TEST_BOTH', *sys.argv[1:]]\n"
         "@function('current', host='local', secrets=names)\n"
         "def read(): return [os.environ[name] for name in names]\n"
-        "print(*read(), *read.spawn().future.result(20))\n"
+        "apart = read.with_policy(lifetime='detached')\n"
+        "print(*read(), *apart.spawn().future.result(20))\n"
     )
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
