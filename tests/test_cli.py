@@ -15,7 +15,7 @@ import pytest
 
 from fal_core.cli.program import COMMANDS
 
-BROKEN = "raise RuntimeError('out of order')\n"
+BROKEN = "raise RuntimeError('out of\\n  order')\n"
 
 ADDS_COMMANDS = """
 import click
@@ -207,6 +207,7 @@ def test_doctor_reports_what_is_broken(command_line: Any) -> None:
     done = command_line("doctor", "--json")
     assert done.returncode == 1
     found = {finding["name"]: finding for finding in json.loads(done.stdout)}
+    # What a plugin says in several lines is part of one sentence here.
     assert "out of order" in found["plugins"]["message"]
     assert not found["plugins"]["ok"]
     assert found["python"]["ok"]
@@ -232,13 +233,20 @@ def test_doctor_survives_a_check_that_raises(command_line: Any) -> None:
         "checking",
         """
         from fal_core import hookimpl
-        from fal_core.checks import Check
+        from fal_core.checks import Check, Finding
 
         fal_core_api = 1
 
+        def lines():
+            raise OSError("first\\n  second.")
+
         @hookimpl
         def fal_health_checks():
-            return [Check("division", lambda: 1 / 0)]
+            return [
+                Check("division", lambda: 1 / 0),
+                Check("lines", lines),
+                Check("words", lambda: Finding(True, "One.\\nTwo.")),
+            ]
         """,
     )
     done = command_line("doctor")
@@ -246,6 +254,9 @@ def test_doctor_survives_a_check_that_raises(command_line: Any) -> None:
     assert "fails  division: The check failed: ZeroDivisionError: division by zero." in (
         done.stdout
     )
+    # What they say in several lines is one here.
+    assert "fails  lines: The check failed: OSError: first second.\n" in done.stdout
+    assert "ok     words: One. Two.\n" in done.stdout
 
 
 def test_check_names_the_extra_that_it_needs(command_line: Any) -> None:

@@ -66,6 +66,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("batches", "streams", "retries", "spawning"),
     ("bindings", "futures", "maps"),
     ("functions",),
+    ("decorators",),
     ("declarations",),
     ("attaching",),
     # What is told to people.

@@ -22,7 +22,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_core import function, sealing
+from fal_core import (
+    WorkerLost,
+    errors,
+    find_missing_dependencies,
+    function,
+    sealing,
+)
 from fal_core.calls import Call
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
@@ -585,8 +591,22 @@ def test_group_of_exceptions(worker: Any) -> None:
     assert "in fail_together" in str(group.__cause__)
 
 
+@pytest.fixture
+def bare_worker(tmp_path: Path) -> Iterator[Any]:
+    """
+    A worker that has no fal-core, and nothing but what comes with a worker.
+    """
+    package = tmp_path / "only"
+    package.mkdir()
+    (package / "fal_core_worker").symlink_to(ROOT / "src" / "fal_core_worker")
+    (package / "cloudpickle").symlink_to(Path(cloudpickle.__file__).parent)
+    process = home.Worker(sys.executable, [str(package)], ("-I", "-S"))
+    yield process
+    process.close()
+
+
 def test_module_that_declares_isolated_functions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bare_worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     It is imported in a worker without fal-core, and its functions run there.
@@ -600,11 +620,6 @@ def test_module_that_declares_isolated_functions(
         "def kept(): return 5\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    package = tmp_path / "only"
-    package.mkdir()
-    (package / "fal_core_worker").symlink_to(ROOT / "src" / "fal_core_worker")
-    (package / "cloudpickle").symlink_to(Path(cloudpickle.__file__).parent)
-    worker = home.Worker(sys.executable, [str(package)], ("-I", "-S"))
 
     def use() -> Any:
         import declares
@@ -616,13 +631,64 @@ def test_module_that_declares_isolated_functions(
 
         return declares.inner(1)
 
+    assert bare_worker(use, ()) == [(2, 5)]
+    (error,) = bare_worker(call, ())
+    assert isinstance(error, RuntimeError)
+    assert "'inner' was declared in a worker" in str(error)
+
+
+shared = function("current", host=InProcessHost())
+
+
+def name_what_stays(way: str) -> Any:
+    if way == "decorator":
+        return shared(len)("four")
+    if way == "declaration":
+        return function("current")(len)("four")
+    if way == "other":
+        return find_missing_dependencies(len, {})
     try:
-        assert worker(use, ()) == [(2, 5)]
-        (error,) = worker(call, ())
-        assert isinstance(error, RuntimeError)
-        assert "'inner' was declared in a worker" in str(error)
-    finally:
-        worker.close()
+        return "right"
+    except (WorkerLost, errors.FalCoreError):
+        return "wrong"
+
+
+def test_code_that_names_what_stays_at_home(bare_worker: Any) -> None:
+    """
+    It travels without the host and what that holds, and is told of it where it uses it.
+    """
+    ways = ("nothing", "decorator", "declaration", "other")
+    for portable in (False, True):
+        seal = seal_function(name_what_stays, portable=portable)
+        # Neither the host nor this test's module with all it imports goes along.
+        assert len(seal.sealed.native.data) < 4000
+        assert seal.sealed.refusal == ""
+        calls = [(way,) for way in ways]
+        right, *told = bare_worker(None, *calls, native=not portable, seal=seal)
+        assert right == "right"
+        assert [type(error) for error in told] == [RuntimeError] * 3
+        assert "'len' was declared in a worker, which has no home" in str(told[0])
+        assert "'len' was declared in a worker, which has no home" in str(told[1])
+        assert "fal_core.find_missing_dependencies is not there in a worker" in str(told[2])
+
+
+class Guarded:
+    lock = threading.Lock()
+
+
+held = Guarded()
+
+
+def test_capture_that_cannot_travel_is_the_one_that_was_written() -> None:
+    """
+    It is blamed by its name where it was captured, whatever it holds in turn.
+    """
+
+    def use() -> Any:
+        return held
+
+    with pytest.raises(FalSerializationError, match="because of global 'held': cannot pickle"):
+        seal_function(use)
 
 
 def test_class_that_is_not_here(worker: Any) -> None:

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import copy
 import enum
+import functools
 import gc
 import json
 import pickle
 import timeit
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -32,6 +34,7 @@ from fal_core.errors import (
     UnknownOptionError,
     WrongKindError,
 )
+from fal_core.functions import IsolatedFunction
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities, Host
 from fal_core.options import Gateway, HostOptions, Options, merge_basic_config
@@ -47,6 +50,7 @@ from fal_core.vocabulary import (
     unstructure_environment,
     unusable_options,
 )
+from fal_core_worker import nested
 
 Written = list[str] | list[list[str]]
 
@@ -333,6 +337,45 @@ def test_numbers_have_bounds(option: str, refused: float, least: float, words: s
         isolated.on(**{option: refused})
     assert str(declared.value) == f"Option {option!r} must be {words}, not {refused}."
     assert str(moved.value) == str(declared.value)
+
+
+def test_bounds_of_a_range_go_together() -> None:
+    """
+    A most that is less than the least is refused, wherever the two come together.
+    """
+    told = "Option 'max_concurrency' must be at least 3, which option 'min_concurrency'"
+    with pytest.raises(OptionValueError, match=f"{told} asks for, not 1."):
+        function("current", host=Plain(), min_concurrency=3, max_concurrency=1)
+    isolated = function("current", host=Plain(), min_concurrency=3)(answer)
+    with pytest.raises(OptionValueError, match=told):
+        isolated.on(max_concurrency=2)
+    assert isolated.on(max_concurrency=3).options.host["max_concurrency"] == 3
+
+
+def test_named_module_is_looked_for_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A module that is named and does not exist is an error of the declaration; a worker
+    that imports one has not what the declaration is for.
+    """
+    declare = functools.partial(function, "current", host=Plain())
+    with pytest.raises(OptionError, match="'local_python_modules' names 'nomod'"):
+        declare(local_python_modules=["json", "nomod"])
+    with pytest.raises(OptionTypeError, match="local_python_modules"):
+        declare(local_python_modules="json")
+    monkeypatch.setattr(nested, "runner", object())
+    declare(local_python_modules=["json", "nomod"])
+
+
+def test_isolated_functions_are_made_as_documented() -> None:
+    """
+    The host, the function and its options are given; the executor is there all the same.
+    """
+    with pytest.raises(TypeError, match="options"):
+        IsolatedFunction(Plain(), answer)  # type: ignore[call-arg]
+    isolated = IsolatedFunction(Plain(), answer, Options(environment={"kind": "current"}))
+    assert isinstance(isolated.executor, ThreadPoolExecutor)
+    assert isolated.executor is isolated.executor
+    isolated.executor.shutdown()
 
 
 def answer() -> int:

@@ -45,6 +45,20 @@ def between(least: float, most: float) -> Validator:
     return _validator(lambda value: least <= value <= most, f"from {least} to {most}")
 
 
+def no_less_than(other: str) -> Validator:
+    """
+    Return the validator of a number that is as much as the option *other*, or more.
+    """
+
+    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        least = getattr(instance, other)
+        if value is not None and least is not None and value < least:
+            words = f"at least {least}, which option {other!r} asks for"
+            raise OptionValueError(str(attribute.alias), repr(value), words)
+
+    return check
+
+
 def seconds(within: Validator) -> Validator:
     """
     Return the validator of a span of time that is also *within* other bounds.

@@ -88,6 +88,7 @@ class Call:
         traceparent: W3C trace context of the caller.
 
         application: Whether a class is served, in place of a function.
+        origin: The file that the function was written in, where it was launched.
     """
 
     __repr__ = show_fields
@@ -110,6 +111,7 @@ class Call:
     retries: int = 0
     traceparent: str | None = None
     application: bool = False
+    origin: str | None = None
     version: int = ENVELOPE_VERSION
 
     def again(self, identity: str, arguments: Sealed) -> Call:

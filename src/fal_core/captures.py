@@ -77,9 +77,12 @@ class Captures:
                 return False
         return True
 
-    def find_culprit(self) -> str:
+    def find_culprit(self, by_value: Callable[[str], bool]) -> str:
         """
         Say which capture cannot be pickled, as part of a sentence; or nothing.
+
+        Arguments:
+            by_value: Tells of a module's name whether its objects travel by value.
         """
         from fal_core_worker.pickling import Pickler, dump
 
@@ -89,7 +92,7 @@ class Captures:
             if value is _ABSENT or isinstance(value, FunctionType):
                 continue
             try:
-                dump(Pickler(), value)
+                dump(Pickler(by_value=by_value), value)
             except Exception:
                 return f" because of {what}"
         return ""

@@ -98,6 +98,12 @@ class Plugins:
             raise attrs.evolve(self._conflicts[role, name])
         raise UnknownNameError(role, name, tuple(sorted(classes)), self._hint(role, name))
 
+    def conflicts_of(self, role: Role) -> tuple[PluginError, ...]:
+        """
+        Return an error for each name that several plugins claim in *role*.
+        """
+        return tuple(error for (own, _), error in self._conflicts.items() if own == role)
+
     def describe(self) -> tuple[PluginDescription, ...]:
         """
         Return all plugins as a listing shows them.

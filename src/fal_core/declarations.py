@@ -4,10 +4,10 @@ The declaration of an isolated function.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
+from fal_core.decorators import Decorator
 from fal_core.errors import OptionError, UnknownOptionError
 from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hosts import Host
@@ -127,21 +127,7 @@ def function(
         raise _suggest_keyword(error) from None
     modules = _check_modules(local_python_modules)
 
-    def decorate(func: Callable[ArgsT, ReturnT]) -> IsolatedFunction[ArgsT, ReturnT]:
-        if not callable(func):
-            raise OptionError(f"Only a function can be isolated, not {func!r}.")
-        served = bool(options.gateway.get("serve"))
-        isolated = (ServedIsolatedFunction if served else IsolatedFunction)(
-            place,
-            func,
-            options,
-            app_name=getattr(func, "__name__", None),
-            local_python_modules=modules,
-            policy=policy,
-        )
-        return functools.update_wrapper(isolated, func, updated=())  # type: ignore[return-value]
-
-    return decorate
+    return Decorator(host=place, options=options, local_python_modules=modules, policy=policy)
 
 
 def _suggest_keyword(error: UnknownOptionError) -> UnknownOptionError:
@@ -169,17 +155,9 @@ def _with_kind(kind: str, config: dict[str, Any]) -> dict[str, Any]:
 def _check_modules(modules: Any) -> tuple[str, ...] | None:
     if modules is None:
         return None
-    if not isinstance(modules, list | tuple):
-        raise OptionError(
-            f"Option 'local_python_modules' must be a list of module names, not {modules!r}."
-        )
-    for index, name in enumerate(modules):
-        if not isinstance(name, str):
-            raise OptionError(
-                f"Option 'local_python_modules[{index}]' must be the name of a module, "
-                f"not {name!r}."
-            )
-    return tuple(modules)
+    from fal_core.sources import check_local_modules
+
+    return tuple(check_local_modules(modules))
 
 
 if TYPE_CHECKING:

@@ -44,6 +44,13 @@ class FalCoreError(Exception):
     """
 
 
+def in_one_line(error: BaseException) -> str:
+    """
+    Return what *error* says, for a sentence that it is a part of: without lines or an end.
+    """
+    return " ".join(str(error).split()).rstrip(".") or "no reason was given"
+
+
 # -- Declarations ------------------------------------------------------------
 
 
@@ -324,17 +331,21 @@ class EnvironmentBuildError(HostError):
         requirement: The requirement that failed, if the builder named one.
 
         lines: The last lines of the builder's output.
+
+        unsaid: Those of *lines* that *reason* does not say; None for all of them.
     """
 
     kind: str
     reason: str
     requirement: str | None = None
     lines: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         which = f" at requirement {self.requirement!r}" if self.requirement else ""
         sentence = f"The {self.kind} environment could not be built{which}: {self.reason}"
-        return "\n".join((sentence, *(f"  {line}" for line in self.lines)))
+        shown = self.lines if self.unsaid is None else self.unsaid
+        return "\n".join((sentence, *(f"  {line}" for line in shown)))
 
 
 # -- The documented errors ---------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from fal_core.environments import Environment
-from fal_core.errors import FalCoreError
+from fal_core.errors import FalCoreError, PluginError, UnknownNameError
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
 from fal_core.option_uses import OptionUse, environment_uses, other_uses
@@ -63,11 +63,22 @@ def explain(
 
     Arguments:
         host: The function's own where None.
+
+    Raises:
+        UnknownNameError: No working plugin provides *host*.
+
+        PluginError: Several plugins claim its name.
     """
     name = _name(function)
     shown = host if isinstance(host, str) else (host or function.host).name
     try:
-        there = function if host is None else function.on(to_host(host))
+        place = None if host is None else to_host(host)
+    except (UnknownNameError, PluginError):
+        raise
+    except FalCoreError as error:
+        return Explanation(function=name, host=shown, runs=False, reasons=(str(error),))
+    try:
+        there = function if place is None else function.on(place)
         environment = structure_environment(there.options)
         options = (*environment_uses(there, environment), *other_uses(there))
     except FalCoreError as error:

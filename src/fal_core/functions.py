@@ -76,7 +76,8 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
     host: Host[ArgsT, ReturnT]
     raw_func: Callable[ArgsT, ReturnT] | None
-    options: Options = attrs.field(factory=Options)
+    options: Options
+    # The documented default is an executor of its own; it is made once it is asked for.
     _executor: ThreadPoolExecutor | None = attrs.field(default=None, alias="executor")
     reraise: bool = True
     app_name: str | None = None

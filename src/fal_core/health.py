@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from fal_core.caches import CACHE_VARIABLE, cache_root
 from fal_core.checks import Check, Finding
 from fal_core.environments import OLDEST_PYTHON
-from fal_core.errors import FalCoreError
+from fal_core.errors import FalCoreError, in_one_line
 from fal_core.plugins import load_plugins
 
 #: Seconds that a call on this machine may take, a new worker included.
@@ -43,7 +43,7 @@ def all_checks() -> Iterator[Check]:
         try:
             checks = list(implementation.function())
         except Exception as error:
-            sentence = f"Plugin {name!r} cannot say what to check: {error}"
+            sentence = f"Plugin {name!r} cannot say what to check: {in_one_line(error)}."
             checks = [Check(name, lambda sentence=sentence: Finding(False, sentence))]  # type: ignore[misc]
         yield from checks
 
@@ -55,8 +55,8 @@ def find(check: Check) -> Finding:
     try:
         return check.run()
     except Exception as error:
-        said = str(error) or "no reason was given"
-        return Finding(False, f"The check failed: {type(error).__name__}: {said}.")
+        said = f"{type(error).__name__}: {in_one_line(error)}"
+        return Finding(False, f"The check failed: {said}.")
 
 
 def check_python() -> Finding:

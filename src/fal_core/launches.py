@@ -81,6 +81,7 @@ class Launcher:
             self.host.expect(self.environment, self.host_options, self.gateway)
         # They bring cloudpickle, which takes as long as a process takes to start.
         from fal_core.sealing import open_value, seal_arguments, seal_function, stub_reducers
+        from fal_core.sources import file_of
 
         stub_reducers.update(stub_types)
         portable = self._may_be_other_python()
@@ -109,6 +110,7 @@ class Launcher:
             application_name=function.app_name,
             application_auth_mode=function.app_auth,
             application=application,
+            origin=file_of(function.raw_func),
         )
         self._seal_arguments = seal_arguments
         self.open_value = open_value

@@ -14,7 +14,7 @@ import pluggy
 from fal_core import contracts, hooks
 from fal_core.annotations import option_types
 from fal_core.entry_points import EntryPoint
-from fal_core.errors import PluginError
+from fal_core.errors import PluginError, in_one_line
 from fal_core.reprs import show_fields
 
 Role = Literal["host", "kind of environment"]
@@ -158,10 +158,9 @@ class Loader:
         self, entry: EntryPoint, claims: Mapping[Claim, type], error: BaseException
     ) -> None:
         if not isinstance(error, PluginError):
-            cause, words = error, str(error) or "no reason was given"
-            error = PluginError(
-                str(entry), f"it could not be loaded: {type(cause).__name__}: {words}."
-            )
+            cause = error
+            said = f"{type(cause).__name__}: {in_one_line(cause)}"
+            error = PluginError(str(entry), f"it could not be loaded: {said}.")
             error.__cause__ = cause
         self.broken.append(error)
         self.discarded[error.plugin] = entry

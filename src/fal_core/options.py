@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import attrs
 
-from fal_core.bounds import at_least, between, more_than
+from fal_core.bounds import at_least, between, more_than, no_less_than
 from fal_core.reprs import show_fields
 
 #: The port of a served function inside its own network.
@@ -99,7 +99,9 @@ class HostOptions:
     regions: tuple[str, ...] | None = None
     keep_alive: float | None = attrs.field(default=None, validator=at_least(0))
     min_concurrency: int | None = attrs.field(default=None, validator=at_least(0))
-    max_concurrency: int | None = attrs.field(default=None, validator=at_least(1))
+    max_concurrency: int | None = attrs.field(
+        default=None, validator=[at_least(1), no_less_than("min_concurrency")]
+    )
     concurrency_buffer: int | None = attrs.field(default=None, validator=at_least(0))
     concurrency_buffer_perc: int | None = attrs.field(default=None, validator=at_least(0))
     max_multiplexing: int | None = attrs.field(default=None, validator=at_least(1))

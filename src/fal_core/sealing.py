@@ -127,7 +127,7 @@ def _seal_native(
     try:
         return _dump(pickler, head, func, named), pickler
     except Exception as error:
-        culprit = Captures.of(pickler.functions).find_culprit()
+        culprit = Captures.of(pickler.functions).find_culprit(by_value)
         name = getattr(func, "__qualname__", None) or type(func).__name__
         raise FalSerializationError(
             f"Function {name!r} cannot travel{culprit}: {error}"

@@ -5,6 +5,7 @@ Source that travels beside a function: its local modules, and the worker itself.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ from fal_core.digests import blake2b, digest
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.imports import code_imports, file_imports, find_module, is_installed
 from fal_core.reprs import show_fields
+from fal_core_worker import nested
 from fal_core_worker.archives import cache_root
 from fal_core_worker.services import Server
 
@@ -107,13 +109,7 @@ def local_modules(
     found: dict[str, str] = {}
     named: set[str] = set()
     for name in check_local_modules(local_python_modules):
-        path = find_module(name)
-        if path is None:
-            raise OptionError(
-                f"local_python_modules names {name!r}, and no such module is found. "
-                "Name modules as they are imported, from where they can be."
-            )
-        named.update((name, *_submodules(name, path)))
+        named.update((name, *_submodules(name, _find_named(name))))
     # What a server needs it says itself: its packages are looked into no further.
     whole = frozenset(func.packages) if isinstance(func, Server) else frozenset()
     waiting = [*_first_imports(func), *named]
@@ -140,6 +136,8 @@ def check_local_modules(value: Any) -> list[str]:
 
     Raises:
         OptionTypeError: It is not a list of names.
+
+        OptionError: A module does not exist.
     """
     if value is not None and not isinstance(value, (list, tuple)):
         shown = f"{value!r} ({type(value).__name__})"
@@ -148,7 +146,20 @@ def check_local_modules(value: Any) -> list[str]:
         if not isinstance(name, str):
             shown = f"{name!r} ({type(name).__name__})"
             raise OptionTypeError(f"local_python_modules[{index}]", shown, "a name of a module")
+        # What a module declares that travelled to a worker has its own modules at home.
+        if nested.runner is None:
+            _find_named(name)
     return list(value or ())
+
+
+def _find_named(name: str) -> str:
+    path = find_module(name)
+    if path is None:
+        raise OptionError(
+            f"Option 'local_python_modules' names {name!r}, and no such module is found. "
+            "Name modules as they are imported, from where they can be."
+        )
+    return path
 
 
 def travel_report(
@@ -176,6 +187,18 @@ def travel_report(
             why = "It is installed; the environment must have it too."
         report.append(Travel(module=name, how="reference", why=why))
     return tuple(report)
+
+
+def file_of(func: Callable[..., Any]) -> str | None:
+    """
+    Return the file that *func* was written in, where there is one.
+    """
+    target = _underlying(inspect.unwrap(func))
+    module = sys.modules.get(target.__module__) if isinstance(target, type) else None
+    path = getattr(module, "__file__", None)
+    if hasattr(target, "__code__"):
+        path = target.__code__.co_filename
+    return os.path.abspath(path) if path is not None and os.path.isfile(path) else None
 
 
 def _first_imports(func: Callable[..., Any]) -> list[str]:

@@ -47,6 +47,13 @@ class Declared:
         return self.func(*args, **kwargs)
 
 
+def make_decorator() -> Callable[[Callable[..., Any]], Declared]:
+    """
+    Return what stands in a worker for a decorator that code there refers to.
+    """
+    return Declared
+
+
 def _function(*args: Any, **config: Any) -> Callable[[Callable[..., Any]], Declared]:
     return Declared
 
@@ -70,12 +77,15 @@ def _make(name: str) -> Any:
 
 
 class _Finder:
-    # It is asked last, so an installed fal_core is found before it.
+    # It is asked last, so an installed fal_core is found before it. Code that travels
+    # by value refers to what it uses by the module that defines it.
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: Any = None
     ) -> ModuleSpec | None:
-        if name == "fal_core":
-            return ModuleSpec(name, self)  # type: ignore[arg-type]
+        if name == "fal_core" or (
+            name.startswith("fal_core.") and _is_stand_in(sys.modules.get("fal_core"))
+        ):
+            return ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
         return None
 
     def create_module(self, spec: ModuleSpec) -> types.ModuleType:
@@ -88,6 +98,11 @@ class _Finder:
 
 
 _finder = _Finder()
+
+
+def _is_stand_in(module: Any) -> bool:
+    # A module that an installed fal_core lacks is missing as any other.
+    return getattr(getattr(module, "__spec__", None), "loader", None) is _finder
 
 
 def install() -> None:

@@ -252,13 +252,39 @@ def test_all_hosts_are_asked(program: Any) -> None:
     assert "    applies  min_words = 3\n" in done.stdout
 
 
-def test_unknown_host_runs_nothing(program: Any) -> None:
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_unknown_host_is_an_error(program: Any, form: tuple[str, ...]) -> None:
     """
-    A host that is not installed does not run the function, and the reason says so.
+    Of a host that is not installed there is nothing to explain.
     """
-    (explanation,) = explain(program, "wordy", "--on", "mars")
-    assert not explanation["runs"]
-    assert explanation["reasons"][0].startswith("No host is called 'mars'. Installed: ")
+    done = program("explain", "functions.py::wordy", "--on", "mars", *form)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: No host is called 'mars'. Installed: ")
+
+
+def test_host_of_several_plugins_is_told_where_hosts_are_looked_for(program: Any) -> None:
+    """
+    A name that several plugins claim is told where hosts are listed and explained.
+    """
+    told = "each provides the host 'wordy'. Uninstall one of them, or name one in"
+    program.install("other_hosts", HOSTS.replace('"little"', '"large"'))
+    listed = program("hosts", "list")
+    assert "little" in listed.stdout
+    assert "wordy" not in listed.stdout
+    assert listed.stderr.startswith("Warning: Plugin 'more_hosts")
+    assert told in listed.stderr
+    program.write(
+        "plain.py", "from fal_core import function\nplain = function('current')(len)\n"
+    )
+    done = program("explain", "plain.py::plain", "--on", "wordy")
+    assert done.returncode == 1
+    assert told in done.stderr
+    program.variables["FAL_CORE_PLUGINS"] = "more_hosts, other_hosts"
+    program.write("site/other_hosts.py", HOSTS)
+    listed = program("hosts", "list")
+    assert listed.stdout == ""
+    assert told in listed.stderr
 
 
 def test_hosts_are_listed(program: Any) -> None:

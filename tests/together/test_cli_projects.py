@@ -70,6 +70,8 @@ def test_environment_project_passes_its_tests(command_line: Any) -> None:
     The project of a kind of environment passes its own tests as it was created.
     """
     project = create(command_line, "deep-blue", "environment")
+    # It needs no plugin beside the core.
+    command_line.variables["FAL_CORE_PLUGINS"] = "deep-blue"
     assert "5 passed" in pytest_in(command_line, project)
     assert "environments: deep-blue" in command_line("plugins", "list").stdout
 

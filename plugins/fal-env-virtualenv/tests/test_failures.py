@@ -4,6 +4,10 @@ What uv says when it fails, in one sentence.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from fal_env_virtualenv.failures import is_unsolved, translate
 from fal_env_virtualenv.requirements import parse
 
@@ -33,6 +37,9 @@ def test_reason_of_a_resolution() -> None:
     error = translate(WRAPPED.splitlines(), requirements, 1)
     assert error.reason == "there is no version of six==99 and you require six==99."
     assert error.requirement == "six==99"
+    # The last lines are there, and not said once more.
+    assert error.lines == tuple(WRAPPED.splitlines())
+    assert str(error).endswith("you require six==99.")
     assert is_unsolved(WRAPPED.splitlines())
 
 
@@ -53,9 +60,33 @@ def test_reason_of_a_build() -> None:
         "Call to `backend.build_wheel` failed (exit status: 1)."
     )
     assert error.requirement == "demo @ https://h/demo"
-    assert error.lines[-2].strip() == "ValueError: not today"
-    assert not [line for line in error.lines if "Failed to build" in line or "cause" in line]
+    assert error.lines == tuple(BUILD.splitlines())
+    assert str(error).splitlines()[-2].strip() == "ValueError: not today"
+    assert str(error).count("Failed to build") == str(error).count("exit status: 1") == 1
+    assert "cause" not in str(error)
     assert not is_unsolved(BUILD.splitlines())
+
+
+@pytest.mark.parametrize("entry", ["-e .", ".", "demo @ https://h/demo"])
+def test_what_was_built_is_blamed_where_nothing_is_named(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Of a build that names no package the one project is to blame, if there is just one.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "setup.py").write_text("raise SystemExit('no')")
+    lines = [
+        "error: The build backend returned an error",
+        "  cause: Call to `setuptools.build_meta:__legacy__.build_wheel` failed",
+    ]
+    built = parse(entry)
+    for requirements in ([built], [parse("six==1.0"), built]):
+        assert translate(lines, requirements, 1).requirement == built.text
+    others = [parse("other @ https://h/other"), built]
+    assert translate(lines, others, 1).requirement is None
+    full = [*lines, "  cause: No space left on device (os error 28)"]
+    assert translate(full, [built], 1).requirement is None
 
 
 def test_requirement_written_word_for_word_comes_first() -> None:

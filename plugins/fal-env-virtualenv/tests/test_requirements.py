@@ -4,6 +4,7 @@ What an entry of ``requirements`` may say, and how a wrong one is refused.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,9 @@ def test_forms_of_requirements(entry: str, form: str, name: str | None) -> None:
         ("hg+https://host/tool", "only git is understood"),
         ("-e git+https://host/tool.git", "must name a local project"),
         ("./nowhere", "there is no such path"),
+        ("./demo/pyproject.toml[extra]", r"write '\./demo\[extra\]'"),
+        ("pyproject.toml[extra]", r"write '\.\[extra\]'"),
+        ("-e ./demo/pyproject.toml[extra]", r"write '-e \./demo\[extra\]'"),
         ("-r nowhere.txt", "there is no such path"),
     ],
 )
@@ -127,21 +131,27 @@ def test_layers_are_what_was_written() -> None:
     assert layered.extend(["c"]) == Virtualenv(requirements=[["a"], ["b"], ["c"]], tags=["x"])
 
 
-@pytest.mark.parametrize("version", ["2.7", "python3.11", ">=3.11", "", "3.11.7.1"])
+@pytest.mark.parametrize(
+    "version", ["2.7", "4.7", "abc", "python3.11", ">=3.11", "", "3.11.7.1"]
+)
 def test_wrong_version_is_refused_where_it_is_written(version: str) -> None:
     """
-    What is not written as a version of Python is refused at the declaration.
+    What is not written as a version of Python is refused at the declaration, with
+    those that there are.
     """
-    with pytest.raises(OptionError, match="python_version"):
+    here = ".".join(map(str, sys.version_info[:3]))
+    with pytest.raises(OptionError, match=rf"'python_version' .* Installed: .*{here}"):
         Virtualenv(python_version=version)
 
 
-@pytest.mark.parametrize("version", ["3.9", "3.9.18", "3.2t"])
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.9.18", "3.2t"])
 def test_version_that_runs_no_worker_is_refused_where_it_is_written(version: str) -> None:
     """
-    A Python that is older than the worker needs is refused at the declaration.
+    A Python that is older than the worker needs is refused at the declaration, with
+    those that there are.
     """
-    with pytest.raises(OptionError, match=r"must be 3\.10 or newer"):
+    here = ".".join(map(str, sys.version_info[:3]))
+    with pytest.raises(OptionError, match=rf"must be 3\.10 or newer.* Installed: .*{here}"):
         Virtualenv(python_version=version)
     assert Virtualenv(python_version="3").python_version == "3"
 

@@ -28,7 +28,8 @@ def doctor(as_json: bool) -> None:
         if not as_json:
             colour = "green" if finding.ok else "red"
             word = styled(f"{'ok' if finding.ok else 'fails':5}", sys.stdout, fg=colour)
-            click.echo(f"{word}  {check.name}: {finding.message}")
+            message = " ".join(finding.message.split("\n"))
+            click.echo(f"{word}  {check.name}: {message}")
     if as_json:
         print_json(findings)
     if not all(finding["ok"] for finding in findings):

@@ -34,6 +34,9 @@ def explain(target: str, host: str | None, as_json: bool) -> None:
     It tells whether the host runs it and why not, which of its options apply, are
     kept for other hosts or are ignored, what travels, and whether the environment is
     built. Nothing is run or built.
+
+    The exit code is 0 also where a host does not run it, and 1 where there is no such
+    host.
     """
     from fal_core import explanations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from fal_core.cli.outputs import print_json, print_table
+from fal_core.cli.outputs import complain, print_json, print_table
 
 if TYPE_CHECKING:
     from fal_core.hosts import Capabilities, Host
@@ -33,20 +33,24 @@ def list_(as_json: bool) -> None:
     """
     from fal_core.plugins import load_plugins
 
+    plugins = load_plugins()
     found = [
         {
             "name": name,
             "summary": _summary(cls),
             "class": f"{cls.__module__}.{cls.__qualname__}",
         }
-        for name, cls in sorted(load_plugins().hosts.items())
+        for name, cls in sorted(plugins.hosts.items())
     ]
     if as_json:
         print_json(found)
-    elif not found:
-        click.echo("No host is installed. Install the extra 'local' of fal-core.")
-    else:
+    elif found:
         print_table(("NAME", "SUMMARY"), [(each["name"], each["summary"]) for each in found])
+    elif not plugins.broken:
+        click.echo("No host is installed. Install the extra 'local' of fal-core.")
+    # A host that is missing here may be so for one of these reasons.
+    for error in plugins.conflicts_of("host") if found else plugins.broken:
+        complain(str(error), title="Warning")
 
 
 @hosts.command()

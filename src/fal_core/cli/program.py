@@ -12,7 +12,7 @@ from importlib import import_module
 import click
 
 from fal_core.cli.outputs import complain
-from fal_core.errors import FalCoreError
+from fal_core.errors import FalCoreError, in_one_line
 
 #: What the shell reports of a program that was ended by Ctrl-C.
 INTERRUPTED = 130
@@ -105,9 +105,8 @@ class LazyGroup(click.Group):
                 implementation.function(cli=self)
             except Exception as error:
                 name = implementation.plugin_name
-                complain(
-                    f"Plugin {name!r} could not add its commands: {error}", title="Warning"
-                )
+                said = f"Plugin {name!r} could not add its commands: {in_one_line(error)}."
+                complain(said, title="Warning")
 
 
 def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

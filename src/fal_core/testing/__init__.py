@@ -11,11 +11,13 @@ fixture::
     def host():
         return SlurmHost("slurm://login1")
 
-The laws that run are those which the host's capabilities call for.
+The laws that run are those which the host's capabilities call for. Whoever tests a
+kind of environment runs functions in it with :class:`ProcessHost`.
 """
 
 from fal_core.testing.hosts import InProcessHost
+from fal_core.testing.process_hosts import ProcessHost
 from fal_core.testing.recorders import Recorder
 from fal_core.testing.watching import WatchedHost
 
-__all__ = ["InProcessHost", "Recorder", "WatchedHost"]
+__all__ = ["InProcessHost", "ProcessHost", "Recorder", "WatchedHost"]

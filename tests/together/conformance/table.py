@@ -4,15 +4,7 @@ Which broken host breaks which laws.
 
 from __future__ import annotations
 
-from declarations import (
-    AWAIT_A_LINE,
-    OUTCOMES_OF_BATCHES,
-    REACH_A_SERVICE,
-    REASONS_OF_CANCELLED_CALLS,
-    Mutant,
-    alone,
-    around,
-)
+from declarations import Mutant, alone, around
 from mutants import (
     calls,
     cancels,
@@ -39,55 +31,20 @@ from fal_core.testing import InProcessHost
 MUTANTS: tuple[Mutant, ...] = (
     # Calls.
     around(calls.TurnsBytesIntoText, "test_a_result_comes_back"),
-    around(
-        calls.DropsKeywords,
-        "test_arguments_arrive_by_position_and_by_name",
-        also="test_the_documented_ways_of_a_host_run_functions",
-    ),
+    around(calls.DropsKeywords, "test_arguments_arrive_by_position_and_by_name", of="take"),
     around(calls.RefusesLargeArguments, "test_large_values_travel_both_ways"),
     around(calls.ReversesBuffers, "test_large_buffers_travel_both_ways"),
+    around(calls.Memoizes, "test_every_call_gets_its_own_result", of="square"),
+    around(calls.MixesCallsAtOnce, "test_calls_of_many_threads_do_not_mix", of="echo"),
     around(
-        calls.Memoizes,
-        "test_every_call_gets_its_own_result",
-        # Their functions answer anew each time; or elsewhere, in another environment.
-        also="test_calls_of_many_threads_do_not_mix "
-        "test_the_result_of_the_setup_is_the_first_argument test_a_warm_worker_is_used_again "
-        "test_functions_do_not_share_their_requirements test_an_idle_worker_ends "
-        "test_a_call_to_home_leaves_room_for_others "
-        "test_a_lost_call_is_run_again_where_it_is_asked_for "
-        "test_a_drained_service_finishes_what_it_does",
+        calls.KnowsFunctionsByName, "test_functions_of_one_name_are_told_apart", of="recall"
     ),
-    around(
-        calls.MixesCallsAtOnce,
-        "test_calls_of_many_threads_do_not_mix",
-        # Calls that wait for each other run at once.
-        also="test_a_call_to_home_leaves_room_for_others "
-        "test_no_more_calls_run_at_once_than_may",
-    ),
-    around(
-        calls.KnowsFunctionsByName,
-        "test_functions_of_one_name_are_told_apart",
-        # Each reads marks of its own, by functions of one name.
-        also="test_a_function_may_bring_its_own_server "
-        "test_a_drained_service_finishes_what_it_does",
-    ),
-    around(
-        calls.RunsTwice,
-        "test_a_call_runs_once",
-        also="test_a_warm_worker_is_used_again test_a_lost_call_is_not_run_again_unasked "
-        "test_a_lost_call_is_run_again_where_it_is_asked_for",
-    ),
-    around(
-        calls.CopiesClasses,
-        "test_a_class_stays_the_same_class test_values_travel_between_environments",
-    ),
+    around(calls.RunsTwice, "test_a_call_runs_once", of="run"),
+    around(calls.CopiesClasses, "test_a_class_stays_the_same_class", of="mirror"),
+    around(calls.CopiesClasses, "test_values_travel_between_environments", of="move"),
     around(calls.HidesWhatCannotTravel, "test_a_result_that_cannot_travel_is_an_error"),
     around(
-        calls.IgnoresSetup,
-        "test_the_result_of_the_setup_is_the_first_argument",
-        also="test_the_setup_runs_once_in_each_worker "
-        "test_functions_of_other_options_do_not_share_a_worker "
-        "test_a_worker_that_is_not_ready_in_time_ends_its_call",
+        calls.IgnoresSetup, "test_the_result_of_the_setup_is_the_first_argument", of="predict"
     ),
     # Errors.
     around(errors.JoinsErrorArguments, "test_an_error_arrives_as_itself"),
@@ -101,75 +58,48 @@ MUTANTS: tuple[Mutant, ...] = (
     around(errors.TakesExitsForCrashes, "test_an_exit_of_the_function_is_an_error"),
     around(errors.TakesInterruptsForItsOwn, "test_an_interrupt_of_the_function_is_an_error"),
     around(
-        workers.GivesUpOn,
-        "test_a_call_after_an_error_works",
-        conditions.is_error,
-        also="test_a_result_that_cannot_travel_is_an_error",
+        workers.GivesUpOn, "test_a_call_after_an_error_works", conditions.is_error, of="divide"
     ),
     around(
-        futures.BreaksOffBatches,
-        "test_an_error_in_a_batch_is_of_its_item_alone",
-        also=OUTCOMES_OF_BATCHES,
+        futures.BreaksOffBatches, "test_an_error_in_a_batch_is_of_its_item_alone", of="invert"
     ),
     # Logs.
     around(
         logs.ChangesLogs,
         "test_lines_arrive_before_the_result",
         logs.loses_some_lines,
-        also="test_many_lines_arrive",
+        of="recite",
     ),
-    around(
-        logs.LosesTheLastLine,
-        "test_lines_arrive_before_the_result",
-        # They print more than ten lines too.
-        also="test_many_lines_arrive test_lines_of_calls_at_once_do_not_mix",
-    ),
-    around(
-        logs.ReturnsBeforeTheLogs,
-        "test_lines_arrive_before_the_result",
-        also="test_many_lines_arrive",
-    ),
+    around(logs.LosesTheLastLine, "test_lines_arrive_before_the_result", of="recite"),
+    around(logs.ReturnsBeforeTheLogs, "test_lines_arrive_before_the_result", of="recite"),
     alone(logs.NeedsLineEnds, "test_the_last_line_needs_no_end"),
     around(
         logs.ForgetsLogsOfErrors,
         "test_lines_before_an_error_arrive",
-        # It waits for lines of a service that runs.
-        also="test_lines_of_a_request_name_it",
+        of="complain",
         inner=InProcessHost,
     ),
+    around(logs.ForgetsLogsOfErrors, "test_lines_before_a_crash_arrive", of="speak_and_leave"),
     around(
-        logs.ForgetsLogsOfErrors,
-        "test_lines_before_a_crash_arrive",
-        also=AWAIT_A_LINE + "test_lines_before_an_error_arrive",
-    ),
-    around(
-        logs.ChangesLogs,
-        "test_errors_are_printed_as_such",
-        logs.prints_all_alike,
-        also="test_lines_printed_below_python_arrive",
+        logs.ChangesLogs, "test_errors_are_printed_as_such", logs.prints_all_alike, of="warn"
     ),
     around(logs.ChangesLogs, "test_lines_arrive_as_they_were_printed", logs.drops_empty_lines),
     around(logs.ChangesLogs, "test_a_long_line_arrives_whole", logs.cuts_long_lines),
     around(logs.ChangesLogs, "test_many_lines_arrive", logs.stops_after_many),
     around(
-        logs.ChangesLogs,
-        "test_lines_name_their_call",
-        logs.forgets_the_call,
-        also="test_lines_of_a_batch_name_their_item test_lines_of_a_request_name_it",
+        logs.ChangesLogs, "test_lines_name_their_call", logs.forgets_the_call, of="introduce"
     ),
     around(logs.ChangesLogs, "test_lines_of_a_batch_name_their_item", logs.forgets_the_item),
     around(logs.ChangesLogs, "test_lines_name_their_time", logs.forgets_the_time),
-    around(
-        logs.HoldsLogsBack,
-        "test_a_line_arrives_while_the_function_runs",
-        also=AWAIT_A_LINE,
-    ),
+    around(logs.HoldsLogsBack, "test_a_line_arrives_while_the_function_runs", of="announce"),
     around(
         Wraps,
-        "test_lines_printed_below_python_arrive test_lines_of_child_processes_arrive",
+        "test_lines_printed_below_python_arrive",
         logs.closes_descriptors,
-        # Bytes that are no text can only be printed below Python.
-        also="test_bytes_that_are_no_text_arrive_readable",
+        of="write_below",
+    ),
+    around(
+        Wraps, "test_lines_of_child_processes_arrive", logs.closes_descriptors, of="run_child"
     ),
     around(
         logs.ChangesLogs,
@@ -181,216 +111,211 @@ MUTANTS: tuple[Mutant, ...] = (
     around(events.ReportsOutcomesTwice, "test_there_is_one_outcome"),
     around(events.TakesErrorsForItsOwn, "test_an_error_is_an_outcome"),
     around(events.DeliversAtOnce, "test_events_come_one_at_a_time"),
-    around(
-        events.SaysNoPhases,
-        "test_a_call_says_when_it_runs",
-        # An item of a map has its time from when it runs.
-        also="test_a_service_says_when_it_is_ready "
-        "test_a_submitted_call_that_takes_too_long_is_ended",
-    ),
+    around(events.SaysNoPhases, "test_a_call_says_when_it_runs", of="step"),
     around(events.LaunchWaits, "test_launching_does_not_wait"),
     around(events.NamesAllAlike, "test_executions_have_names_of_their_own"),
     # Futures and maps.
     around(
         futures.ChangesBatches,
-        "test_every_future_has_its_own_result test_results_come_in_the_order_of_the_items",
+        "test_every_future_has_its_own_result",
         futures.reverses,
-        also=OUTCOMES_OF_BATCHES,
-    ),
-    around(
-        futures.HidesErrorsOfItems,
-        "test_a_future_raises_what_its_call_raised "
-        "test_a_map_gives_errors_where_they_are_wanted test_a_map_raises_the_error_of_an_item",
-        futures.hides_errors,
-        also="test_an_error_in_a_batch_is_of_its_item_alone",
+        of="twice",
     ),
     around(
         futures.ChangesBatches,
-        "test_an_unordered_map_gives_every_result_once "
+        "test_results_come_in_the_order_of_the_items",
+        futures.reverses,
+        of="dawdle",
+    ),
+    around(
+        futures.HidesErrorsOfItems,
+        "test_a_future_raises_what_its_call_raised",
+        futures.hides_errors,
+        of="pick",
+    ),
+    around(
+        futures.HidesErrorsOfItems,
+        "test_a_map_gives_errors_where_they_are_wanted",
+        futures.hides_errors,
+        of="sift",
+    ),
+    around(
+        futures.HidesErrorsOfItems,
+        "test_a_map_raises_the_error_of_an_item",
+        futures.hides_errors,
+        of="stumble",
+    ),
+    around(
+        futures.ChangesBatches,
+        "test_an_unordered_map_gives_every_result_once",
+        futures.loses_the_last,
+        of="pass_on",
+    ),
+    around(
+        futures.ChangesBatches,
         "test_results_before_an_input_that_raises_are_given",
         futures.loses_the_last,
-        also=OUTCOMES_OF_BATCHES,
+        of="keep",
     ),
     around(
         logs.ChangesLogs,
-        "test_a_spawned_call_can_be_followed test_detached_work_gives_its_result",
+        "test_a_spawned_call_can_be_followed",
         logs.drops_where_nobody_waits,
-        # It waits for a line of spawned work.
-        also="test_detached_work_is_cancelled_from_another_process",
+        of="converse",
     ),
     around(
-        futures.HidesErrorsOfSpawns,
-        "test_a_spawned_call_raises_what_it_raised",
-        also="test_a_service_that_fails_to_start_raises_what_it_raised",
+        logs.ChangesLogs,
+        "test_detached_work_gives_its_result",
+        logs.drops_where_nobody_waits,
+        of="work_apart",
     ),
     around(
-        futures.SaysAllAreReady,
-        "test_a_spawned_call_that_serves_nothing_has_no_url",
-        # They ask where the service is not; and what was ready is not run again.
-        also=REACH_A_SERVICE + "test_a_service_says_when_it_is_ready "
-        "test_a_lost_call_is_run_again_where_it_is_asked_for",
+        futures.HidesErrorsOfSpawns, "test_a_spawned_call_raises_what_it_raised", of="collapse"
+    ),
+    around(
+        futures.SaysAllAreReady, "test_a_spawned_call_that_serves_nothing_has_no_url", of="rest"
     ),
     # Streams.
-    around(
-        streams.LosesAnItem,
-        "test_every_item_of_a_stream_arrives_in_order test_an_async_generator_is_a_stream "
-        "test_a_spawned_generator_gives_a_list",
-        30,
-        # It counts its items, which are more than 30.
-        also="test_a_generator_is_held_back",
+    around(streams.LosesAnItem, "test_every_item_of_a_stream_arrives_in_order", 30, of="tick"),
+    around(streams.LosesAnItem, "test_an_async_generator_is_a_stream", 30, of="drip"),
+    around(streams.LosesAnItem, "test_a_spawned_generator_gives_a_list", 30, of="gather"),
+    alone(
+        coroutines.AsyncGeneratorsAsLists,
+        "test_an_async_generator_is_a_stream",
+        of="drip",
+        whole=InProcessHost,
     ),
     alone(
         coroutines.AsyncGeneratorsAsLists,
-        "test_an_async_generator_is_a_stream test_streams_can_be_iterated_over_asynchronously",
+        "test_streams_can_be_iterated_over_asynchronously",
+        of="pace",
+        whole=InProcessHost,
     ),
     around(streams.HoldsItemsBack, "test_an_item_arrives_while_the_generator_runs"),
-    around(
-        streams.ForgetsItemsOfErrors,
-        "test_items_before_an_error_arrive",
-        # The last item is held until what comes next is no error.
-        also="test_an_item_arrives_while_the_generator_runs",
-    ),
+    around(streams.ForgetsItemsOfErrors, "test_items_before_an_error_arrive", of="break_off"),
     around(streams.NeverHoldsBack, "test_a_generator_is_held_back"),
     around(streams.LogsAfterItems, "test_lines_and_items_arrive_in_order"),
     around(cancels.IgnoresCancel, "test_a_closed_stream_ends", conditions.is_iterated),
     # Async functions.
-    around(
-        coroutines.RefusesEventLoops,
-        "test_calls_can_be_awaited",
-        also="test_cancelling_the_task_ends_the_call",
+    around(coroutines.RefusesEventLoops, "test_calls_can_be_awaited", of="double"),
+    alone(
+        coroutines.NeverAwaits,
+        "test_an_async_function_is_awaited",
+        of="total",
+        whole=InProcessHost,
     ),
     alone(
         coroutines.NeverAwaits,
-        "test_an_async_function_is_awaited test_an_async_function_raises_what_it_raised",
+        "test_an_async_function_raises_what_it_raised",
+        of="reject",
+        whole=InProcessHost,
     ),
     # Cancelling.
-    around(
-        cancels.TakesCancelForCrash,
-        "test_a_cancelled_call_ends",
-        also=REASONS_OF_CANCELLED_CALLS,
-    ),
-    around(
-        cancels.ForgesCancel,
-        "test_a_cancelled_function_runs_no_more",
-        # They look at what the function still does when its end is told.
-        also="test_a_function_that_will_not_end_is_ended "
-        "test_children_of_a_cancelled_call_end "
-        "test_a_cancelled_service_ends_and_is_reached_no_more "
-        "test_a_function_may_bring_its_own_server "
-        "test_an_async_function_is_cancelled_as_its_task",
-    ),
+    around(cancels.TakesCancelForCrash, "test_a_cancelled_call_ends", of="linger"),
+    around(cancels.ForgesCancel, "test_a_cancelled_function_runs_no_more", of="pulse"),
     around(cancels.NeverKills, "test_a_function_that_will_not_end_is_ended"),
-    alone(
-        crashes.LeavesChildren,
-        "test_children_of_a_cancelled_call_end test_children_of_a_lost_worker_end",
-    ),
+    alone(crashes.LeavesChildren, "test_children_of_a_cancelled_call_end", of="start_children"),
+    alone(crashes.LeavesChildren, "test_children_of_a_lost_worker_end", of="leave_children"),
     around(
         workers.GivesUpOn,
         "test_a_call_after_a_cancelled_one_works",
         conditions.is_cancelled,
-        # One call after the other is ended there.
-        also="test_a_submitted_call_that_takes_too_long_is_ended",
+        of="nap",
     ),
     around(cancels.EndsTwice, "test_cancelling_what_has_ended_does_nothing"),
+    around(cancels.CannotCancelWhatWaits, "test_a_call_that_waits_can_be_cancelled"),
     around(
-        cancels.CannotCancelWhatWaits,
-        "test_a_call_that_waits_can_be_cancelled",
+        cancels.IgnoresCancel,
+        "test_a_future_that_is_cancelled_ends_its_call",
+        conditions.is_submitted,
+        of="throb",
     ),
     around(
         cancels.IgnoresCancel,
-        "test_a_future_that_is_cancelled_ends_its_call "
-        "test_a_submitted_call_that_takes_too_long_is_ended "
-        "test_cancelling_the_task_ends_the_call "
+        "test_a_submitted_call_that_takes_too_long_is_ended",
+        conditions.is_submitted,
+        of="overrun",
+    ),
+    around(
+        cancels.IgnoresCancel,
+        "test_cancelling_the_task_ends_the_call",
+        conditions.is_submitted,
+        of="doze",
+    ),
+    around(
+        cancels.IgnoresCancel,
         "test_a_map_over_endless_items_can_be_left",
         conditions.is_submitted,
+        of="crawl",
     ),
     around(
         cancels.CancelsAtOnce,
         "test_an_async_function_is_cancelled_as_its_task",
-        # Without grace the worker that the two share is ended.
-        also="test_cancelling_one_leaves_its_neighbour_alone",
+        of="wait_and_clean_up",
     ),
-    around(
-        cancels.TakesCancelForResult,
-        "test_a_cancelled_result_is_an_error",
-        also=REASONS_OF_CANCELLED_CALLS,
-    ),
+    around(cancels.TakesCancelForResult, "test_a_cancelled_result_is_an_error", of="idle"),
     around(
         cancels.IgnoresCancel,
         "test_a_call_that_takes_too_long_is_ended",
         conditions.is_waited_for,
     ),
     # Crashes.
+    around(crashes.SwallowsCrashes, "test_a_worker_that_exits_is_lost", of="leave_by_itself"),
+    around(crashes.SwallowsCrashes, "test_a_worker_that_is_killed_is_lost", of="die"),
+    around(crashes.SwallowsCrashes, "test_a_crash_is_the_reason_of_the_end", of="vanish"),
     around(
-        crashes.SwallowsCrashes,
-        "test_a_worker_that_exits_is_lost test_a_worker_that_is_killed_is_lost "
-        "test_a_crash_is_the_reason_of_the_end",
-        also="test_a_call_after_a_crash_works "
-        "test_children_of_a_lost_worker_end "
-        "test_a_lost_call_is_not_run_again_unasked "
-        "test_a_lost_call_is_run_again_where_it_is_asked_for "
-        "test_a_service_that_is_no_longer_well_is_ended",
+        workers.GivesUpOn,
+        "test_a_call_after_a_crash_works",
+        conditions.is_crash,
+        of="leave_or_stay",
     ),
     around(
         workers.GivesUpOn,
-        "test_a_call_after_a_crash_works test_a_lost_call_is_run_again_where_it_is_asked_for",
+        "test_a_lost_call_is_run_again_where_it_is_asked_for",
         conditions.is_crash,
+        of="leave_always",
     ),
     around(
-        crashes.RunsLostCallsAgain,
-        "test_a_lost_call_is_not_run_again_unasked",
-        also="test_lines_before_a_crash_arrive "
-        "test_a_lost_call_is_run_again_where_it_is_asked_for "
-        "test_a_service_that_is_no_longer_well_is_ended",
+        crashes.RunsLostCallsAgain, "test_a_lost_call_is_not_run_again_unasked", of="leave_once"
     ),
     around(
-        crashes.ForgetsWhatWasStarted,
-        "test_no_item_of_a_lost_batch_runs_twice",
-        # It holds the results of a batch, of which later items may take long.
-        also="test_a_map_over_endless_items_can_be_left",
+        crashes.ForgetsWhatWasStarted, "test_no_item_of_a_lost_batch_runs_twice", of="leave_at"
     ),
     # Warm workers.
+    around(workers.StartsAnewEachTime, "test_a_warm_worker_is_used_again", of="count_on"),
     around(
-        workers.StartsAnewEachTime,
-        "test_a_warm_worker_is_used_again test_the_setup_runs_once_in_each_worker",
-        also="test_no_more_calls_run_at_once_than_may",
+        workers.StartsAnewEachTime, "test_the_setup_runs_once_in_each_worker", of="tell_loaded"
     ),
     around(workers.LeaksWorkers, "test_an_idle_worker_ends"),
     alone(
         workers.SharesWorkers,
         "test_functions_of_other_options_do_not_share_a_worker",
-        also="test_a_worker_that_is_not_ready_in_time_ends_its_call",
+        of="use peek",
     ),
     around(
-        workers.RunsOneAtATime,
-        "test_calls_of_one_worker_run_at_once test_async_calls_of_one_worker_run_at_once",
-        # The neighbour has to run beside the one that is cancelled.
-        also="test_cancelling_one_leaves_its_neighbour_alone",
+        workers.RunsOneAtATime, "test_calls_of_one_worker_run_at_once", of="meet_in_threads"
     ),
     around(
-        workers.MixesLines,
-        "test_lines_of_calls_at_once_do_not_mix",
-        # It waits for a line of each call.
-        also="test_cancelling_one_leaves_its_neighbour_alone",
+        workers.RunsOneAtATime, "test_async_calls_of_one_worker_run_at_once", of="meet_in_tasks"
     ),
+    around(workers.MixesLines, "test_lines_of_calls_at_once_do_not_mix", of="chant"),
     around(workers.CancelsNeighbours, "test_cancelling_one_leaves_its_neighbour_alone"),
     # Calls to home.
     around(
         home_calls.RefusesHome,
-        "test_a_function_of_another_place_is_called_at_home test_a_generator_calls_home "
-        "test_items_of_a_batch_call_home",
-        also="test_an_error_at_home_arrives_as_itself "
-        "test_a_call_to_home_leaves_room_for_others",
+        "test_a_function_of_another_place_is_called_at_home",
+        of="ask_home",
     ),
+    around(home_calls.RefusesHome, "test_a_generator_calls_home", of="yield_from_home"),
+    around(home_calls.RefusesHome, "test_items_of_a_batch_call_home", of="ask_home_each"),
     around(home_calls.HidesErrorsAtHome, "test_an_error_at_home_arrives_as_itself"),
     alone(home_calls.LeavesNoRoom, "test_a_call_to_home_leaves_room_for_others"),
     # Options.
     around(options.DropsOptions, "test_options_are_kept_on_the_way"),
     around(options.RefusesOptions, "test_options_that_are_of_no_use_stop_nothing"),
+    around(options.BelievesNames, "test_an_unknown_option_is_refused_where_it_is_written"),
     around(
-        options.BelievesOptions,
-        "test_an_unknown_option_is_refused_where_it_is_written "
-        "test_an_option_of_a_wrong_type_is_refused_where_it_is_written",
+        options.BelievesTypes, "test_an_option_of_a_wrong_type_is_refused_where_it_is_written"
     ),
     around(options.RunsItself, "test_the_documented_ways_of_a_host_run_functions"),
     # Claims.
@@ -400,27 +325,25 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         claims.IgnoresStartupTimeout, "test_a_worker_that_is_not_ready_in_time_ends_its_call"
     ),
-    around(
-        claims.RunsMoreThanItMay,
-        "test_no_more_calls_run_at_once_than_may",
-        # Their calls wait for the only worker.
-        also="test_a_call_that_waits_can_be_cancelled "
-        "test_a_call_to_home_leaves_room_for_others test_a_warm_worker_is_used_again "
-        "test_the_setup_runs_once_in_each_worker "
-        "test_functions_of_other_options_do_not_share_a_worker",
-    ),
+    around(claims.RunsMoreThanItMay, "test_no_more_calls_run_at_once_than_may", of="span"),
     # Environments.
+    around(options.IgnoresEnvironments, "test_a_function_has_its_requirements", of="find"),
     around(
         options.IgnoresEnvironments,
-        "test_a_function_has_its_requirements test_functions_do_not_share_their_requirements "
+        "test_functions_do_not_share_their_requirements",
+        of="is_there",
+    ),
+    around(
+        options.IgnoresEnvironments,
         "test_an_environment_that_cannot_be_built_is_an_error",
+        of="never_run",
     ),
     # Secrets.
     around(
         Wraps,
         "test_a_function_has_the_secrets_it_names",
         secret_values.hides_secrets,
-        also="test_a_function_has_no_secrets_that_it_does_not_name",
+        of="reveal",
     ),
     around(secret_values.SharesSecrets, "test_a_function_has_no_secrets_that_it_does_not_name"),
     around(secret_values.TellsSecrets, "test_a_secret_is_not_seen_from_outside"),
@@ -430,32 +353,24 @@ MUTANTS: tuple[Mutant, ...] = (
     around(detachment.RepeatsTheJournal, "test_detached_work_is_attached_to_again"),
     around(
         detachment.DetachesNothing,
-        "test_detached_work_is_attached_to_from_another_process "
+        "test_detached_work_is_attached_to_from_another_process",
+        of="speak_apart",
+    ),
+    around(
+        detachment.DetachesNothing,
         "test_detached_work_is_cancelled_from_another_process",
-        also="test_detached_work_is_listed_until_it_ends "
-        "test_detached_work_is_attached_to_again",
+        of="wait_apart",
     ),
     around(detachment.AttachesToNothing, "test_attaching_to_no_work_is_an_error"),
     # Services.
-    around(
-        serving.TellsAnotherUrl,
-        "test_a_served_function_answers_at_its_url",
-        # They ask at the url.
-        also="test_services_at_once_have_urls_of_their_own test_lines_of_a_request_name_it "
-        "test_a_drained_service_finishes_what_it_does "
-        "test_requests_run_at_once_as_far_as_they_may "
-        "test_a_request_that_takes_too_long_is_answered "
-        "test_a_function_may_bring_its_own_server "
-        "test_a_server_may_say_itself_when_it_is_ready "
-        "test_a_service_is_ready_once_it_says_that_it_is_well",
-    ),
+    around(serving.TellsAnotherUrl, "test_a_served_function_answers_at_its_url", of="welcome"),
     around(serving.NeverSaysReady, "test_a_service_says_when_it_is_ready"),
     around(serving.TellsOneUrl, "test_services_at_once_have_urls_of_their_own"),
     around(serving.ForgetsRequests, "test_lines_of_a_request_name_it"),
     around(
         serving.LeavesThePort,
         "test_a_cancelled_service_ends_and_is_reached_no_more",
-        also="test_a_function_may_bring_its_own_server",
+        of="greet_no_more",
     ),
     around(serving.DrainsByForce, "test_a_drained_service_finishes_what_it_does"),
     around(
@@ -469,11 +384,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "request_timeout",
     ),
     around(
-        serving.TellsUrlsEarly,
-        "test_a_function_may_bring_its_own_server",
-        # It is asked before it listens.
-        also="test_a_server_may_say_itself_when_it_is_ready "
-        "test_a_service_that_fails_to_start_raises_what_it_raised",
+        serving.TellsUrlsEarly, "test_a_function_may_bring_its_own_server", of="serve_itself"
     ),
     around(
         serving.NeverAsksForHealth,
@@ -484,8 +395,7 @@ MUTANTS: tuple[Mutant, ...] = (
         serving.NeverAsksForHealth,
         "test_a_service_is_ready_once_it_says_that_it_is_well",
         serving.is_served,
-        # Who is never asked never fails.
-        also="test_a_service_that_is_no_longer_well_is_ended",
+        of="get_well",
     ),
     around(serving.AsksForHealthOnce, "test_a_service_that_is_no_longer_well_is_ended"),
     around(

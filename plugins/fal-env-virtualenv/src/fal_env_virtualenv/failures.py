@@ -42,15 +42,20 @@ def translate(
     chain = _chain(lines)
     requirement = _blamed(" ".join(chain) or "\n".join(lines), requirements)
     system_reason = _system_reason(lines)
-    # What the reason says is not said once more.
-    others = beside_reason(lines) if system_reason is None else lines
-    shown = tuple(line for line in others if line.strip())[-LAST_LINES:]
+    if requirement is None and system_reason is None:
+        requirement = _only_built(requirements)
     return EnvironmentBuildError(
         KIND,
         credentials.mask(system_reason or _reason(chain, code)),
         credentials.mask(requirement.text) if requirement is not None else None,
-        shown,
+        _last(lines),
+        # What the reason says is not said once more.
+        _last(beside_reason(lines)) if system_reason is None else None,
     )
+
+
+def _last(lines: Sequence[str]) -> tuple[str, ...]:
+    return tuple(line for line in lines if line.strip())[-LAST_LINES:]
 
 
 def is_error(line: str) -> bool:
@@ -155,6 +160,16 @@ def _blamed(text: str, requirements: Sequence[Requirement]) -> Requirement | Non
         if name in words
     ]
     return requirements[min(places)[1]] if places else None
+
+
+def _only_built(requirements: Sequence[Requirement]) -> Requirement | None:
+    """
+    Return the one requirement that may have had to be built; None where there are more.
+
+    What goes wrong while it is, uv may tell without a name: the project may have none.
+    """
+    built = [each for each in requirements if each.form in ("path", "editable", "address")]
+    return built[0] if len(built) == 1 else None
 
 
 def _names(requirement: Requirement) -> Iterable[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from fal_core.environments import OLDEST_PYTHON
-from fal_core.errors import OptionError, UnknownNameError
+from fal_core.errors import FalCoreError, OptionError, UnknownNameError
 from fal_core.reprs import show_fields
 
 _VERSION = r"3(\.\d+){0,2}t?"
@@ -75,14 +75,22 @@ def check_version(version: str) -> None:
     if re.fullmatch(_VERSION, version.strip()) is None:
         raise OptionError(
             "Option 'python_version' must be a version of Python 3, as in '3.11', "
-            f"not {version!r}."
+            f"not {version!r}. {_what_there_is()}"
         )
     if not _is_usable(version.strip().rstrip("t")):
         oldest = ".".join(map(str, OLDEST_PYTHON))
         raise OptionError(
             f"Option 'python_version' must be {oldest} or newer, which a worker needs, "
-            f"not {version!r}."
+            f"not {version!r}. {_what_there_is()}"
         )
+
+
+def _what_there_is() -> str:
+    try:
+        return f"Installed: {', '.join(_installed())}."
+    except FalCoreError:
+        # Without uv there is this one at least, and no reason to tell of uv.
+        return f"Installed: {running_python().version}."
 
 
 def _is_usable(version: str) -> bool:

@@ -143,7 +143,7 @@ def _addressed(text: str, name: str | None, address: str) -> Requirement:
 
 
 def _looks_like_path(text: str) -> bool:
-    plain = text.partition(";")[0]
+    plain = re.sub(rf"\s*{_EXTRAS}\s*$", "", text.partition(";")[0])
     return (
         text.startswith((".", "~"))
         or os.sep in plain
@@ -157,6 +157,12 @@ def _local(text: str, *, editable: bool) -> Requirement:
     plain, extras = text, ""
     if (match := re.fullmatch(_EXTRAS_BEHIND, text)) is not None:
         plain, extras = match.groups()
+        if plain.endswith("pyproject.toml"):
+            flag, project = "-e " if editable else "", os.path.dirname(plain) or "."
+            raise OptionError(
+                f"Requirement {text!r} asks a file for extras. Name the project itself: "
+                f"write {f'{flag}{project}{extras}'!r}."
+            )
     path = _existing(plain, text)
     if editable and not os.path.isdir(path):
         raise OptionError(f"Requirement '-e {text}' must name the directory of a project.")

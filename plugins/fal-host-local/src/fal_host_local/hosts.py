@@ -86,14 +86,15 @@ class LocalHost(Host[..., Any]):
             return launch_detached(call, sink)
         if call.gateway.serve or call.gateway.exposed_port is not None:
             return self._launch_service(call, sink)
-        pool = self._find_pool(call.environment, call.host_options, call.setup)
+        pool = self._find_pool(call.environment, call.host_options, call.setup, call.origin)
         return pool.launch(call, sink)
 
     def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
         try:
             self._find_keeper()
-            if options.setup_function is not None:
-                # It decides which workers are used, and is not known before it is sealed.
+            if options.setup_function is not None or options.secrets:
+                # They decide which workers are used: one is not known before it is
+                # sealed, and the others may lie beside the function.
                 return
             if gateway.serve:
                 self._expect_service(environment, options)
@@ -150,7 +151,11 @@ class LocalHost(Host[..., Any]):
         self._closed = False
 
     def _find_pool(
-        self, environment: Environment, options: HostOptions, setup: SealedFunction | None
+        self,
+        environment: Environment,
+        options: HostOptions,
+        setup: SealedFunction | None,
+        origin: str | None = None,
     ) -> Pool:
         # The typed options of one function are one object for all its calls.
         recent = self._recent.get((id(environment), id(options)))
@@ -170,6 +175,7 @@ class LocalHost(Host[..., Any]):
             options.startup_timeout,
             options.machine_type,
             options.secrets,
+            origin if options.secrets else None,
             setup and setup.digest,
         )
         with self._lock:
@@ -185,6 +191,7 @@ class LocalHost(Host[..., Any]):
                     _print_build_log,
                     has_setup=setup is not None,
                 )
+                pool.origin = origin
             if len(self._recent) > 256:
                 self._recent.clear()
             recent.pool = pool
@@ -216,6 +223,7 @@ class LocalHost(Host[..., Any]):
             pool = self._make_service_pool(
                 call.environment, call.host_options, has_setup=call.setup is not None
             )
+        pool.origin = call.origin
         key = ("service", call.id)
         execution = ServiceExecution(call, sink, pool, lambda: self._pools.pop(key, None))
         with self._lock:
@@ -285,7 +293,7 @@ class LocalHost(Host[..., Any]):
 
     def _start_worker(self, pool: Pool, interpreter: Interpreter) -> Worker:
         secrets = pool.options.secrets or ()
-        values = resolve_secrets(secrets)
+        values = resolve_secrets(secrets, pool.origin)
         command = interpreter.command(ARGUMENTS, name=None)
         if pool.place is not None and pool.place.is_apart:
             from fal_host_local.namespaces import isolated

@@ -58,12 +58,15 @@ class Pool:
 
         place: Where a service is reached that brings its own server.
 
+        origin: The file of the functions it runs, where they name secrets.
+
         await_end: Ends the last worker that was started, once it is idle, and
             waits until nothing is left of it.
     """
 
     shares_memory = True
     place: Place | None = None
+    origin: str | None = None
     await_end: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(

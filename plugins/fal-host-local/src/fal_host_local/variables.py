@@ -46,12 +46,16 @@ def worker_variables(secrets: Iterable[str], added: Mapping[str, str]) -> dict[s
     return {**variables, **added}
 
 
-def resolve_secrets(names: Iterable[str]) -> dict[str, str]:
+def resolve_secrets(names: Iterable[str], origin: str | None = None) -> dict[str, str]:
     """
     Return the values of secrets: from the environment, then the project's ``.env``.
 
+    Arguments:
+        origin: The file of the function that names them. The project around it is
+            looked at after the one around the working directory.
+
     Raises:
-        OptionError: One is in neither.
+        OptionError: One is in none of these.
     """
     values: dict[str, str] = {}
     written: dict[str, str] | None = None
@@ -59,24 +63,27 @@ def resolve_secrets(names: Iterable[str]) -> dict[str, str]:
         value = os.environ.get(name)
         if value is None:
             if written is None:
-                written = read_dotenv(find_dotenv())
+                written = read_dotenv(find_dotenv(os.path.dirname(origin))) if origin else {}
+                written |= read_dotenv(find_dotenv(os.getcwd()))
             value = written.get(name)
         if value is None:
+            asked = "" if origin is None else f", which a function in {origin} names,"
+            beside = "" if origin is None else "beside that file, or "
             raise OptionError(
-                f"Secret {name!r} is not set. Set the environment variable {name}, "
-                "or write it to the file .env of the project."
+                f"Secret {name!r}{asked} is not set. Set the environment variable {name}, "
+                f"or write it to the file .env {beside}of the project."
             )
         values[name] = value
     return values
 
 
-def find_dotenv() -> Path | None:
+def find_dotenv(place: str) -> Path | None:
     """
-    Return the ``.env`` of the working directory or the project around it.
+    Return the ``.env`` of the directory *place* or the project around it.
     """
     from pathlib import Path
 
-    directory = Path.cwd()
+    directory = Path(place).absolute()
     for folder in (directory, *directory.parents):
         if (folder / ".env").is_file():
             return folder / ".env"

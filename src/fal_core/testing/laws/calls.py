@@ -97,14 +97,14 @@ def test_calls_of_many_threads_do_not_mix(isolated: Isolated, law_timeout: float
     """
 
     @isolated()
-    def same(value: tuple[int, int]) -> tuple[int, int]:
+    def echo(value: tuple[int, int]) -> tuple[int, int]:
         return value
 
     wrong: list[object] = []
 
     def call(thread: int) -> None:
         try:
-            wrong.extend(value for value in values(thread) if same(value) != value)
+            wrong.extend(value for value in values(thread) if echo(value) != value)
         except Exception as error:
             wrong.append(error)
 
@@ -127,10 +127,10 @@ def test_functions_of_one_name_are_told_apart(isolated: Isolated) -> None:
 
     def make(captured: str) -> object:
         @isolated()
-        def tell() -> str:
+        def recall() -> str:
             return captured
 
-        return tell
+        return recall
 
     first, second = make("left"), make("back")
     assert [first(), second(), first()] == ["left", "back", "left"]  # type: ignore[operator]
@@ -198,7 +198,7 @@ def test_the_result_of_the_setup_is_the_first_argument(isolated: Isolated) -> No
         return {"loaded": 1}
 
     @isolated(setup_function=load)
-    def use(model: dict[str, int], number: int) -> int:
+    def predict(model: dict[str, int], number: int) -> int:
         return model["loaded"] + number
 
-    assert [use(1), use(2)] == [2, 3]
+    assert [predict(1), predict(2)] == [2, 3]

@@ -27,13 +27,13 @@ def test_a_cancelled_call_ends(isolated: Isolated, follow: Follow, law_timeout: 
     """
 
     @isolated()
-    def wait(seconds: float) -> None:
+    def linger(seconds: float) -> None:
         import time
 
         print("waiting")
         time.sleep(seconds)
 
-    recorder = follow(wait, 10 * law_timeout)
+    recorder = follow(linger, 10 * law_timeout)
     _await_line(recorder, law_timeout)
     recorder.cancel(1.0)
     exited = recorder.wait(law_timeout)
@@ -51,7 +51,7 @@ def test_a_cancelled_function_runs_no_more(
     add = marks.add
 
     @isolated()
-    def beat(seconds: float, pause: float) -> None:
+    def pulse(seconds: float, pause: float) -> None:
         import time
 
         until = time.monotonic() + seconds
@@ -60,7 +60,7 @@ def test_a_cancelled_function_runs_no_more(
             add("beat")
             time.sleep(pause)
 
-    recorder = follow(beat, law_timeout, BEAT)
+    recorder = follow(pulse, law_timeout, BEAT)
     _await_line(recorder, law_timeout)
     recorder.cancel(1.0)
     recorder.wait(law_timeout)
@@ -111,7 +111,7 @@ def test_children_of_a_cancelled_call_end(
     add = marks.add
 
     @isolated()
-    def start(seconds: float) -> None:
+    def start_children(seconds: float) -> None:
         import os
         import time
 
@@ -128,7 +128,7 @@ def test_children_of_a_cancelled_call_end(
         print("started")
         time.sleep(seconds)
 
-    recorder = follow(start, 3 * law_timeout)
+    recorder = follow(start_children, 3 * law_timeout)
     _await_line(recorder, law_timeout)
     wait_until(lambda: len(marks.read()) == 3, law_timeout / 4)
     recorder.cancel(0.3)
@@ -147,18 +147,18 @@ def test_a_call_after_a_cancelled_one_works(
     """
 
     @isolated()
-    def wait(seconds: float) -> str:
+    def nap(seconds: float) -> str:
         import time
 
         print("waiting")
         time.sleep(seconds)
         return "done"
 
-    recorder = follow(wait, 10 * law_timeout)
+    recorder = follow(nap, 10 * law_timeout)
     _await_line(recorder, law_timeout)
     recorder.cancel(1.0)
     recorder.wait(law_timeout)
-    assert wait(0) == "done"
+    assert nap(0) == "done"
 
 
 @requires("cancel")
@@ -221,7 +221,7 @@ def test_a_future_that_is_cancelled_ends_its_call(
     add = marks.add
 
     @isolated()
-    def beat(seconds: float, pause: float) -> None:
+    def throb(seconds: float, pause: float) -> None:
         import time
 
         until = time.monotonic() + seconds
@@ -229,7 +229,7 @@ def test_a_future_that_is_cancelled_ends_its_call(
             add("beat")
             time.sleep(pause)
 
-    future = beat.submit(law_timeout, BEAT)
+    future = throb.submit(law_timeout, BEAT)
     wait_until(lambda: bool(marks.read()), law_timeout / 4)
     assert future.cancel()
     assert future.cancelled()
@@ -252,7 +252,7 @@ def test_an_async_function_is_cancelled_as_its_task(
     add = marks.add
 
     @isolated()
-    async def wait(seconds: float) -> None:
+    async def wait_and_clean_up(seconds: float) -> None:
         import asyncio
 
         print("waiting")
@@ -264,7 +264,7 @@ def test_an_async_function_is_cancelled_as_its_task(
             add("cleaned up")
             print("cleaned up")
 
-    recorder = follow(wait, 10 * law_timeout)
+    recorder = follow(wait_and_clean_up, 10 * law_timeout)
     _await_line(recorder, law_timeout)
     recorder.cancel(law_timeout / 4)
     exited = recorder.wait(law_timeout)
@@ -280,12 +280,12 @@ def test_a_cancelled_result_is_an_error(isolated: Isolated, law_timeout: float) 
     from concurrent.futures import CancelledError
 
     @isolated()
-    def wait(seconds: float) -> None:
+    def idle(seconds: float) -> None:
         import time
 
         time.sleep(seconds)
 
-    info = wait.spawn(10 * law_timeout)
+    info = idle.spawn(10 * law_timeout)
     info.cancel(0.5)
     assert info.future is not None
     with pytest.raises((Cancelled, CancelledError)):

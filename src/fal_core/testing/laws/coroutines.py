@@ -20,14 +20,14 @@ def test_an_async_function_is_awaited(isolated: Isolated) -> None:
     """
 
     @isolated()
-    async def add(first: int, second: int) -> int:
+    async def total(first: int, second: int) -> int:
         import asyncio
 
         await asyncio.sleep(0)
         return first + second
 
-    assert add(1, 2) == 3
-    assert list(add.map([1, 2, 3], [1, 1, 1])) == [2, 3, 4]
+    assert total(1, 2) == 3
+    assert list(total.map([1, 2, 3], [1, 1, 1])) == [2, 3, 4]
 
 
 def test_an_async_function_raises_what_it_raised(isolated: Isolated) -> None:
@@ -36,11 +36,11 @@ def test_an_async_function_raises_what_it_raised(isolated: Isolated) -> None:
     """
 
     @isolated()
-    async def fail() -> None:
+    async def reject() -> None:
         raise LookupError("gone")
 
     with pytest.raises(LookupError, match="gone"):
-        fail()
+        reject()
 
 
 def test_calls_can_be_awaited(isolated: Isolated) -> None:
@@ -65,12 +65,12 @@ def test_streams_can_be_iterated_over_asynchronously(isolated: Isolated) -> None
     """
 
     @isolated()
-    async def count() -> AsyncIterator[int]:
+    async def pace() -> AsyncIterator[int]:
         for number in range(10):
             yield number
 
     async def main() -> list[int]:
-        return [item async for item in count.aio()]
+        return [item async for item in pace.aio()]
 
     assert asyncio.run(main()) == list(range(10))
 
@@ -84,13 +84,13 @@ def test_cancelling_the_task_ends_the_call(
     """
 
     @isolated()
-    def wait(seconds: float) -> None:
+    def doze(seconds: float) -> None:
         import time
 
         time.sleep(seconds)
 
     async def main() -> None:
-        task = asyncio.ensure_future(wait.on(watched).aio(10 * law_timeout))
+        task = asyncio.ensure_future(doze.on(watched).aio(10 * law_timeout))
         while not watched.running:
             await asyncio.sleep(0.01)
         task.cancel()

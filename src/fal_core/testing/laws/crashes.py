@@ -22,13 +22,13 @@ def test_a_worker_that_exits_is_lost(isolated: Isolated) -> None:
     """
 
     @isolated()
-    def leave() -> None:
+    def leave_by_itself() -> None:
         import os
 
         os._exit(3)
 
     with pytest.raises(WorkerLost) as caught:
-        leave()
+        leave_by_itself()
     assert caught.value.code in (3, None)
 
 
@@ -59,12 +59,12 @@ def test_a_crash_is_the_reason_of_the_end(
     """
 
     @isolated()
-    def leave() -> None:
+    def vanish() -> None:
         import os
 
         os._exit(3)
 
-    recorder = follow(leave)
+    recorder = follow(vanish)
     exited = recorder.wait(law_timeout)
     assert recorder.outcome is None
     assert isinstance(exited.reason, HostError)
@@ -81,7 +81,7 @@ def test_lines_before_a_crash_arrive(
     """
 
     @isolated()
-    def leave() -> None:
+    def speak_and_leave() -> None:
         import os
         import time
 
@@ -89,7 +89,7 @@ def test_lines_before_a_crash_arrive(
         time.sleep(0.5)
         os._exit(3)
 
-    recorder = follow(leave)
+    recorder = follow(speak_and_leave)
     recorder.wait(law_timeout)
     assert [log.message for log in recorder.printed] == ["before"]
 
@@ -101,7 +101,7 @@ def test_a_call_after_a_crash_works(isolated: Isolated) -> None:
     """
 
     @isolated()
-    def leave(now: bool) -> str:
+    def leave_or_stay(now: bool) -> str:
         import os
 
         if now:
@@ -109,8 +109,8 @@ def test_a_call_after_a_crash_works(isolated: Isolated) -> None:
         return "here"
 
     with pytest.raises(WorkerLost):
-        leave(True)
-    assert leave(False) == "here"
+        leave_or_stay(True)
+    assert leave_or_stay(False) == "here"
 
 
 @requires("crash")
@@ -123,7 +123,7 @@ def test_children_of_a_lost_worker_end(
     add = marks.add
 
     @isolated()
-    def start(seconds: float) -> None:
+    def leave_children(seconds: float) -> None:
         import os
         import time
 
@@ -145,7 +145,7 @@ def test_children_of_a_lost_worker_end(
         os._exit(3)
 
     with pytest.raises(WorkerLost):
-        start(3 * law_timeout)
+        leave_children(3 * law_timeout)
     pids = [int(line) for line in marks.read()]
     living = isolated()(make_living())
     assert wait_until(lambda: not living(pids), law_timeout / 4), living(pids)
@@ -159,14 +159,14 @@ def test_a_lost_call_is_not_run_again_unasked(isolated: Isolated, marks: Marks) 
     add = marks.add
 
     @isolated()
-    def leave() -> None:
+    def leave_once() -> None:
         import os
 
         add("ran")
         os._exit(3)
 
     with pytest.raises(WorkerLost):
-        leave()
+        leave_once()
     assert len(marks.read()) <= 1
 
 
@@ -180,18 +180,18 @@ def test_a_lost_call_is_run_again_where_it_is_asked_for(
     add = marks.add
 
     @isolated(retries=2)
-    def leave() -> None:
+    def leave_always() -> None:
         import os
 
         add("ran")
         os._exit(3)
 
     with pytest.raises(WorkerLost):
-        leave()
+        leave_always()
     # Where marks cannot be read, at least the error arrives.
     assert len(marks.read()) in (0, 3)
     with pytest.raises(WorkerLost):
-        assert leave.spawn().return_value is None
+        assert leave_always.spawn().return_value is None
     assert len(marks.read()) in (0, 6)
 
 
@@ -207,7 +207,7 @@ def test_no_item_of_a_lost_batch_runs_twice(
     add = marks.add
 
     @isolated()
-    def check(number: int) -> int:
+    def leave_at(number: int) -> int:
         import os
 
         add(number)
@@ -215,7 +215,7 @@ def test_no_item_of_a_lost_batch_runs_twice(
             os._exit(3)
         return number
 
-    futures = [check.submit(number) for number in range(120)]
+    futures = [leave_at.submit(number) for number in range(120)]
     wait(futures, law_timeout)
     for number, future in enumerate(futures):
         error = future.exception(0)

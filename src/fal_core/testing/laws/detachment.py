@@ -77,11 +77,11 @@ def test_detached_work_gives_its_result(
     """
 
     @isolated()
-    def speak() -> str:
+    def work_apart() -> str:
         print("detached")
         return "done"
 
-    info = detach(speak)
+    info = detach(work_apart)
     assert info.future is not None
     assert info.future.result(law_timeout) == "done"
     assert "detached" in [line.message for line in list(info.logs.queue)]
@@ -151,10 +151,10 @@ def test_detached_work_is_attached_to_from_another_process(
     """
 
     @isolated()
-    def speak() -> None:
+    def speak_apart() -> None:
         print("seen elsewhere")
 
-    info = detach(speak)
+    info = detach(speak_apart)
     lines = _in_another_process(host_url, info.reference, "follow", law_timeout)
     assert lines == ["seen elsewhere", "NoneType"]
 
@@ -168,13 +168,13 @@ def test_detached_work_is_cancelled_from_another_process(
     """
 
     @isolated()
-    def wait(seconds: float) -> None:
+    def wait_apart(seconds: float) -> None:
         import time
 
         print("waiting")
         time.sleep(seconds)
 
-    info = detach(wait, 10 * law_timeout)
+    info = detach(wait_apart, 10 * law_timeout)
     assert info.logs.get(timeout=law_timeout).message == "waiting"
     lines = _in_another_process(host_url, info.reference, "cancel", law_timeout)
     assert lines[-1] == "Cancelled"

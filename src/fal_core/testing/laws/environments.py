@@ -68,13 +68,13 @@ def test_functions_do_not_share_their_requirements(
     """
     name, module = requirement
 
-    def look(module: str) -> bool:
+    def is_there(module: str) -> bool:
         import importlib.util
 
         return importlib.util.find_spec(module) is not None
 
-    with_it = virtual(requirements=[name])(look)
-    without = virtual()(look)
+    with_it = virtual(requirements=[name])(is_there)
+    without = virtual()(is_there)
     assert [with_it(module), without(module)] == [True, False]
 
 
@@ -85,11 +85,11 @@ def test_an_environment_that_cannot_be_built_is_an_error(virtual: Virtual) -> No
     """
 
     @virtual(requirements=["fal-core-no-such-project==1.0"])
-    def give() -> int:
+    def never_run() -> int:
         return 1
 
     with pytest.raises(EnvironmentBuildError, match="fal-core-no-such-project"):
-        give()
+        never_run()
 
 
 @requires("kind virtualenv")

@@ -91,10 +91,10 @@ def test_a_call_says_when_it_runs(
     """
 
     @isolated()
-    def give() -> int:
+    def step() -> int:
         return 1
 
-    recorder = follow(give)
+    recorder = follow(step)
     recorder.wait(law_timeout)
     phases = recorder.phases
     order = ["queued", "building", "starting", "running"]

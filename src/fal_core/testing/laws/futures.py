@@ -17,10 +17,10 @@ def test_every_future_has_its_own_result(isolated: Isolated, law_timeout: float)
     """
 
     @isolated()
-    def double(number: int) -> int:
+    def twice(number: int) -> int:
         return 2 * number
 
-    futures = [double.submit(number) for number in range(60)]
+    futures = [twice.submit(number) for number in range(60)]
     wait(futures, law_timeout)
     assert [future.result(0) for future in futures] == [2 * number for number in range(60)]
 
@@ -31,12 +31,12 @@ def test_a_future_raises_what_its_call_raised(isolated: Isolated, law_timeout: f
     """
 
     @isolated()
-    def check(number: int) -> int:
+    def pick(number: int) -> int:
         if number % 7 == 3:
             raise LookupError(number)
         return number
 
-    futures = [check.submit(number) for number in range(30)]
+    futures = [pick.submit(number) for number in range(30)]
     wait(futures, law_timeout)
     for number, future in enumerate(futures):
         error = future.exception(0)
@@ -53,11 +53,11 @@ def test_a_spawned_call_can_be_followed(isolated: Isolated, law_timeout: float) 
     """
 
     @isolated()
-    def speak() -> str:
+    def converse() -> str:
         print("spawned")
         return "done"
 
-    info = speak.spawn()
+    info = converse.spawn()
     assert info.future is not None
     assert info.future.result(law_timeout) == "done"
     lines = [info.logs.get_nowait() for _ in range(info.logs.qsize())]
@@ -70,10 +70,10 @@ def test_a_spawned_call_raises_what_it_raised(isolated: Isolated, law_timeout: f
     """
 
     @isolated()
-    def fail() -> None:
+    def collapse() -> None:
         raise LookupError("gone")
 
-    info = fail.spawn()
+    info = collapse.spawn()
     assert info.future is not None
     with pytest.raises(LookupError, match="gone"):
         info.future.result(law_timeout)
@@ -85,9 +85,9 @@ def test_a_spawned_call_that_serves_nothing_has_no_url(isolated: Isolated) -> No
     """
 
     @isolated()
-    def give() -> int:
+    def rest() -> int:
         return 1
 
-    info = give.spawn()
+    info = rest.spawn()
     with pytest.raises(ValueError, match="url"):
         _ = info.url

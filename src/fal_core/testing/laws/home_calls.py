@@ -26,10 +26,10 @@ def test_a_function_of_another_place_is_called_at_home(isolated: Isolated) -> No
         return os.getpid(), number + 1
 
     @isolated()
-    def outer(number: int) -> tuple[int, int]:
+    def ask_home(number: int) -> tuple[int, int]:
         return at_home(number)
 
-    assert outer(1) == (os.getpid(), 2)
+    assert ask_home(1) == (os.getpid(), 2)
 
 
 @requires("home_calls")
@@ -83,11 +83,11 @@ def test_a_generator_calls_home(isolated: Isolated) -> None:
         return number * 10
 
     @isolated()
-    def outer() -> Iterator[int]:
+    def yield_from_home() -> Iterator[int]:
         for number in range(3):
             yield at_home(number)
 
-    assert list(outer()) == [0, 10, 20]
+    assert list(yield_from_home()) == [0, 10, 20]
 
 
 @requires("home_calls", "batch")
@@ -101,7 +101,7 @@ def test_items_of_a_batch_call_home(isolated: Isolated) -> None:
         return number * 10
 
     @isolated()
-    def outer(number: int) -> int:
+    def ask_home_each(number: int) -> int:
         return at_home(number) + 1
 
-    assert list(outer.map(range(12))) == [number * 10 + 1 for number in range(12)]
+    assert list(ask_home_each.map(range(12))) == [number * 10 + 1 for number in range(12)]

@@ -36,11 +36,11 @@ def test_lines_arrive_before_the_result(
     """
 
     @isolated()
-    def count() -> None:
+    def recite() -> None:
         for number in range(50):
             print("line", number)
 
-    recorder = follow(count)
+    recorder = follow(recite)
     recorder.result(law_timeout)
     assert messages(recorder) == [f"line {number}" for number in range(50)]
 
@@ -70,11 +70,11 @@ def test_lines_before_an_error_arrive(
     """
 
     @isolated()
-    def fail() -> None:
+    def complain() -> None:
         print("before")
         raise LookupError("gone")
 
-    recorder = follow(fail)
+    recorder = follow(complain)
     recorder.wait(law_timeout)
     assert messages(recorder) == ["before"]
 
@@ -152,10 +152,10 @@ def test_lines_name_their_call(isolated: Isolated, follow: Follow, law_timeout: 
     """
 
     @isolated()
-    def speak() -> None:
+    def introduce() -> None:
         print("here")
 
-    first, second = follow(speak), follow(speak)
+    first, second = follow(introduce), follow(introduce)
     for recorder in (first, second):
         recorder.result(law_timeout)
         (log,) = (log for log in recorder.logs if log.message == "here")
@@ -193,13 +193,13 @@ def test_a_line_arrives_while_the_function_runs(
     """
 
     @isolated()
-    def wait(seconds: float) -> None:
+    def announce(seconds: float) -> None:
         import time
 
         print("waiting")
         time.sleep(seconds)
 
-    recorder = follow(wait, 10 * law_timeout)
+    recorder = follow(announce, 10 * law_timeout)
     log = recorder.wait_for(Log, law_timeout)
     assert log.message == "waiting"
     assert not recorder.ended
@@ -214,13 +214,13 @@ def test_lines_printed_below_python_arrive(
     """
 
     @isolated()
-    def write() -> None:
+    def write_below() -> None:
         import os
 
         os.write(1, b"below\n")
         os.write(2, b"careful\n")
 
-    recorder = follow(write)
+    recorder = follow(write_below)
     recorder.result(law_timeout)
     assert messages(recorder) == ["below"]
     assert messages(recorder, "STDERR") == ["careful"]
@@ -235,13 +235,13 @@ def test_lines_of_child_processes_arrive(
     """
 
     @isolated()
-    def start() -> int:
+    def run_child() -> int:
         import subprocess
         import sys
 
         return subprocess.run([sys.executable, "-c", "print('from the child')"]).returncode
 
-    recorder = follow(start)
+    recorder = follow(run_child)
     assert recorder.result(law_timeout) == 0
     assert "from the child" in messages(recorder)
 

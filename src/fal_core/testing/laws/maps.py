@@ -21,13 +21,13 @@ def test_results_come_in_the_order_of_the_items(isolated: Isolated) -> None:
     """
 
     @isolated()
-    def wait(number: int) -> int:
+    def dawdle(number: int) -> int:
         import time
 
         time.sleep(0.02 if number % 8 == 0 else 0)
         return number
 
-    assert list(wait.map(range(50))) == list(range(50))
+    assert list(dawdle.map(range(50))) == list(range(50))
 
 
 def test_an_unordered_map_gives_every_result_once(isolated: Isolated) -> None:
@@ -36,10 +36,10 @@ def test_an_unordered_map_gives_every_result_once(isolated: Isolated) -> None:
     """
 
     @isolated()
-    def same(number: int) -> int:
+    def pass_on(number: int) -> int:
         return number
 
-    assert sorted(same.map(range(80), ordered=False)) == list(range(80))
+    assert sorted(pass_on.map(range(80), ordered=False)) == list(range(80))
 
 
 def test_a_map_gives_errors_where_they_are_wanted(isolated: Isolated) -> None:
@@ -48,12 +48,12 @@ def test_a_map_gives_errors_where_they_are_wanted(isolated: Isolated) -> None:
     """
 
     @isolated()
-    def check(number: int) -> int:
+    def sift(number: int) -> int:
         if number == 5:
             raise LookupError(number)
         return number
 
-    results = list(check.map(range(10), return_exceptions=True))
+    results = list(sift.map(range(10), return_exceptions=True))
     assert type(results[5]) is LookupError
     assert [*results[:5], *results[6:]] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
 
@@ -64,12 +64,12 @@ def test_a_map_raises_the_error_of_an_item(isolated: Isolated) -> None:
     """
 
     @isolated()
-    def check(number: int) -> int:
+    def stumble(number: int) -> int:
         if number == 3:
             raise LookupError("three")
         return number
 
-    results = check.map(range(10))
+    results = stumble.map(range(10))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(LookupError, match="three"):
         next(results)
@@ -85,10 +85,10 @@ def test_results_before_an_input_that_raises_are_given(isolated: Isolated) -> No
         raise LookupError("no more")
 
     @isolated()
-    def same(number: int) -> int:
+    def keep(number: int) -> int:
         return number
 
-    results = same.map(numbers())
+    results = keep.map(numbers())
     assert [next(results) for _ in range(20)] == list(range(20))
     with pytest.raises(LookupError, match="no more"):
         next(results)
@@ -103,7 +103,7 @@ def test_a_map_over_endless_items_can_be_left(
     """
 
     @isolated()
-    def same(number: int, seconds: float) -> int:
+    def crawl(number: int, seconds: float) -> int:
         import time
 
         if number >= 60:
@@ -111,7 +111,7 @@ def test_a_map_over_endless_items_can_be_left(
         return number
 
     seconds = itertools.repeat(10 * law_timeout)
-    with closing(same.on(watched).map(itertools.count(), seconds)) as results:
+    with closing(crawl.on(watched).map(itertools.count(), seconds)) as results:
         assert list(itertools.islice(results, 40)) == list(range(40))
     assert watched.all_ended(law_timeout)
 

@@ -22,7 +22,7 @@ def test_calls_of_one_worker_run_at_once(
     """
 
     @isolated(**SHARED)
-    def meet(timeout: float) -> int:
+    def meet_in_threads(timeout: float) -> int:
         import os
         import sys
         import threading
@@ -33,7 +33,7 @@ def test_calls_of_one_worker_run_at_once(
         barrier.wait(timeout)
         return os.getpid()
 
-    recorders = [follow(meet, law_timeout) for _ in range(2)]
+    recorders = [follow(meet_in_threads, law_timeout) for _ in range(2)]
     first, second = (recorder.result(law_timeout) for recorder in recorders)
     assert first == second
 
@@ -47,7 +47,7 @@ def test_async_calls_of_one_worker_run_at_once(
     """
 
     @isolated(**SHARED)
-    async def meet(name: str, timeout: float) -> int:
+    async def meet_in_tasks(name: str, timeout: float) -> int:
         import asyncio
         import os
         import sys
@@ -63,7 +63,7 @@ def test_async_calls_of_one_worker_run_at_once(
             raise TimeoutError("The other one did not come.")
         return os.getpid()
 
-    recorders = [follow(meet, name, law_timeout / 2) for name in ("first", "second")]
+    recorders = [follow(meet_in_tasks, name, law_timeout / 2) for name in ("first", "second")]
     first, second = (recorder.result(law_timeout) for recorder in recorders)
     assert first == second
 
@@ -77,14 +77,14 @@ def test_lines_of_calls_at_once_do_not_mix(
     """
 
     @isolated(**SHARED)
-    def speak(name: str) -> None:
+    def chant(name: str) -> None:
         import time
 
         for number in range(20):
             print(name, number)
             time.sleep(0.002)
 
-    recorders = {name: follow(speak, name) for name in ("first", "second")}
+    recorders = {name: follow(chant, name) for name in ("first", "second")}
     for name, recorder in recorders.items():
         recorder.result(law_timeout)
         expected = [f"{name} {number}" for number in range(20)]

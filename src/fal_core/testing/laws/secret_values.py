@@ -36,12 +36,12 @@ def test_a_function_has_the_secrets_it_names(
     name, value = secret
 
     @isolated(secrets=[name])
-    def look(name: str) -> str | None:
+    def reveal(name: str) -> str | None:
         import os
 
         return os.environ.get(name)
 
-    assert look(name) == value
+    assert reveal(name) == value
 
 
 @requires("secrets")

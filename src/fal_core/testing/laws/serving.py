@@ -31,10 +31,10 @@ def test_a_served_function_answers_at_its_url(
     """
 
     @served()
-    def greet() -> dict[str, str]:
+    def welcome() -> dict[str, str]:
         return {"hello": "there"}
 
-    url = _url(follow(greet), law_timeout)
+    url = _url(follow(welcome), law_timeout)
     assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
     assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
 
@@ -121,10 +121,10 @@ def test_a_cancelled_service_ends_and_is_reached_no_more(
     """
 
     @served()
-    def greet() -> str:
+    def greet_no_more() -> str:
         return "hello"
 
-    recorder = follow(greet)
+    recorder = follow(greet_no_more)
     url = _url(recorder, law_timeout)
     recorder.cancel(2.0)
     exited = recorder.wait(law_timeout)
@@ -231,14 +231,14 @@ def test_a_service_is_ready_once_it_says_that_it_is_well(
     asked: list[None] = []
 
     @served(health_check_config={"path": "/", "method": "POST"})
-    def check() -> int:
+    def get_well() -> int:
         asked.append(None)
         if len(asked) < 3:
             raise LookupError("not yet")
         return len(asked)
 
     # Only the third answer, or a later one, is of 2xx; whoever asks before meets 500.
-    assert ask(_url(follow(check), law_timeout), law_timeout).body > 3
+    assert ask(_url(follow(get_well), law_timeout), law_timeout).body > 3
 
 
 @requires("serve", "cancel", "option health_check_config")
@@ -254,7 +254,7 @@ def test_a_service_that_is_no_longer_well_is_ended(
     check = {"path": "/", "method": "POST", "call_regularly": True, "failure_threshold": 1}
 
     @served(health_check_config=check)
-    def once() -> None:
+    def get_unwell() -> None:
         import os
 
         asked.append(os.urandom(8).hex())
@@ -262,7 +262,7 @@ def test_a_service_that_is_no_longer_well_is_ended(
         if len(asked) > 1:
             raise LookupError("no longer")
 
-    recorder = follow(once)
+    recorder = follow(get_unwell)
     _url(recorder, law_timeout)
 
     def is_replaced() -> bool:
@@ -287,14 +287,14 @@ def test_a_function_may_bring_its_own_server(
     make, add = _make_serve(), marks.add
 
     @isolated(exposed_port=free_port())
-    def serve(port: int) -> None:
+    def serve_itself(port: int) -> None:
         import time
 
         time.sleep(0.5)
         add("set up")
         make(port)
 
-    recorder = follow(serve, serve.options.gateway["exposed_port"])
+    recorder = follow(serve_itself, serve_itself.options.gateway["exposed_port"])
     url = _url(recorder, law_timeout)
     assert ask(url, law_timeout) == Answer(200, "POST /")
     assert marks.read() == ["set up"]

@@ -25,11 +25,11 @@ def test_every_item_of_a_stream_arrives_in_order(isolated: Isolated) -> None:
     """
 
     @isolated()
-    def count(most: int) -> Iterator[int]:
+    def tick(most: int) -> Iterator[int]:
         yield from range(most)
 
-    assert list(count(100)) == list(range(100))
-    assert list(count(0)) == []
+    assert list(tick(100)) == list(range(100))
+    assert list(tick(0)) == []
 
 
 @requires("stream")
@@ -39,14 +39,14 @@ def test_an_async_generator_is_a_stream(isolated: Isolated) -> None:
     """
 
     @isolated()
-    async def count(most: int) -> AsyncIterator[int]:
+    async def drip(most: int) -> AsyncIterator[int]:
         import asyncio
 
         for number in range(most):
             await asyncio.sleep(0)
             yield number
 
-    assert list(count(50)) == list(range(50))
+    assert list(drip(50)) == list(range(50))
 
 
 @requires("stream", "cancel")
@@ -98,12 +98,12 @@ def test_items_before_an_error_arrive(isolated: Isolated) -> None:
     """
 
     @isolated()
-    def fail() -> Iterator[int]:
+    def break_off() -> Iterator[int]:
         yield 1
         yield 2
         raise LookupError("gone")
 
-    items = fail()
+    items = break_off()
     assert [next(items), next(items)] == [1, 2]
     with pytest.raises(LookupError, match="gone"):
         next(items)
@@ -160,9 +160,9 @@ def test_a_spawned_generator_gives_a_list(isolated: Isolated, law_timeout: float
     """
 
     @isolated()
-    def count() -> Iterator[int]:
+    def gather() -> Iterator[int]:
         yield from range(40)
 
-    info = count.spawn()
+    info = gather.spawn()
     assert info.future is not None
     assert info.future.result(law_timeout) == list(range(40))

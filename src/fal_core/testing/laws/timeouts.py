@@ -54,7 +54,7 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
     add = marks.add
 
     @isolated(timeout=1.0)
-    def beat(seconds: float) -> None:
+    def overrun(seconds: float) -> None:
         import time
 
         until = time.monotonic() + seconds
@@ -63,7 +63,7 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
             time.sleep(0.05)
 
     with pytest.raises(Timeout):
-        beat.submit(10 * law_timeout).result(law_timeout)
+        overrun.submit(10 * law_timeout).result(law_timeout)
     assert _comes_to_rest(marks, law_timeout / 4)
 
     @isolated(timeout=1.0)
@@ -77,8 +77,8 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
             yield number
 
     with pytest.raises(Timeout):
-        beat.spawn(10 * law_timeout).future.result(law_timeout)
-    (error,) = beat.map([10 * law_timeout], return_exceptions=True)
+        overrun.spawn(10 * law_timeout).future.result(law_timeout)
+    (error,) = overrun.map([10 * law_timeout], return_exceptions=True)
     assert isinstance(error, Timeout)
     if host.capabilities.stream:
         with pytest.raises(Timeout):

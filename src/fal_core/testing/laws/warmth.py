@@ -16,7 +16,7 @@ def test_a_warm_worker_is_used_again(isolated: Isolated) -> None:
     """
 
     @isolated(max_concurrency=1, keep_alive=60)
-    def count() -> tuple[int, int]:
+    def count_on() -> tuple[int, int]:
         import os
         import sys
 
@@ -24,7 +24,7 @@ def test_a_warm_worker_is_used_again(isolated: Isolated) -> None:
         count = module.__dict__["count"] = module.__dict__.get("count", 0) + 1
         return os.getpid(), count
 
-    (first, one), (second, two), (third, three) = count(), count(), count()
+    (first, one), (second, two), (third, three) = count_on(), count_on(), count_on()
     assert first == second == third
     assert (one, two, three) == (1, 2, 3)
 
@@ -41,12 +41,12 @@ def test_the_setup_runs_once_in_each_worker(isolated: Isolated) -> None:
         return uuid.uuid4().hex
 
     @isolated(max_concurrency=1, keep_alive=60, setup_function=load)
-    def tell(loaded: str) -> tuple[int, str]:
+    def tell_loaded(loaded: str) -> tuple[int, str]:
         import os
 
         return os.getpid(), loaded
 
-    assert len({tell() for _ in range(3)}) == 1
+    assert len({tell_loaded() for _ in range(3)}) == 1
 
 
 @requires("keep_alive", "option keep_alive", "crash")
@@ -83,10 +83,10 @@ def test_functions_of_other_options_do_not_share_a_worker(isolated: Isolated) ->
         return loaded
 
     @isolated(max_concurrency=1)
-    def look() -> bool:
+    def peek() -> bool:
         import builtins
 
         return hasattr(builtins, "fal_core_law")
 
     assert use() == "loaded"
-    assert look() is False
+    assert peek() is False

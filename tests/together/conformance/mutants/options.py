@@ -10,7 +10,7 @@ import attrs
 
 from fal_core.calls import Call
 from fal_core.environments import CurrentEnvironment
-from fal_core.errors import OptionError, UnsupportedError
+from fal_core.errors import OptionTypeError, UnknownOptionError, UnsupportedError
 from fal_core.events import Sink
 from fal_core.hosts import Execution
 from fal_core.options import Options
@@ -37,14 +37,25 @@ class RefusesOptions(Broken):
         return super().launch(call, sink)
 
 
-class BelievesOptions(Broken):
-    """Takes whatever options it is given."""
+class BelievesNames(Broken):
+    """Takes options that there are not for those of another host."""
 
     @classmethod
     def parse_options(cls, **config: Any) -> Options:
         try:
             return LocalHost.parse_options(**config)
-        except OptionError:
+        except UnknownOptionError:
+            return Options(environment={"kind": config.get("kind", "current")})
+
+
+class BelievesTypes(Broken):
+    """Takes options of whatever type they are."""
+
+    @classmethod
+    def parse_options(cls, **config: Any) -> Options:
+        try:
+            return LocalHost.parse_options(**config)
+        except OptionTypeError:
             return Options(environment={"kind": config.get("kind", "current")})
 
 

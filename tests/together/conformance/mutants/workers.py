@@ -43,8 +43,9 @@ class LeaksWorkers(Broken):
 class SharesWorkers(LocalHost):
     """Runs functions of any setup in the same workers."""
 
-    def _find_pool(self, environment: Any, options: Any, setup: Any) -> Any:
-        return super()._find_pool(environment, attrs.evolve(options, setup_function=None), None)
+    def _find_pool(self, environment: Any, options: Any, setup: Any, *more: Any) -> Any:
+        shared = attrs.evolve(options, setup_function=None)
+        return super()._find_pool(environment, shared, None, *more)
 
 
 class RunsOneAtATime(Broken):

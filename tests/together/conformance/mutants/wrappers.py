@@ -74,6 +74,35 @@ class Broken(Host[..., Any]):
         passing.cancel_inner(grace)
 
 
+@attrs.define(eq=False, slots=False)
+class Selects(Broken):
+    """
+    A host that is broken for functions of some names, and whole for all others.
+    """
+
+    whole: Host[..., Any]
+    names: frozenset[str]
+
+    @property
+    def capabilities(self) -> Any:  # type: ignore[override]
+        # All laws are asked of it, whatever the broken one would take upon itself.
+        return self.whole.capabilities
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        host = self.inner if call.name in self.names else self.whole
+        return host.launch(call, sink)
+
+    def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
+        return self.whole.attach(reference, sink, after)
+
+    def executions(self) -> Iterable[ExecutionStatus]:
+        return self.whole.executions()
+
+    def close(self) -> None:
+        self.inner.close()
+        self.whole.close()
+
+
 class Passing:
     """
     An execution of a broken host, and what it knows of its call.
