@@ -801,11 +801,14 @@ def test_team_of_a_project_is_that_of_its_deployment(
     asking: SyncServerlessClient, recorder: Any, project: Path, capsys: Any
 ):
     """
-    The team that a project names is told, and gives way to that of the client.
+    The team that a project names is told, and gives way to that of the client; a key,
+    which belongs to one account, leaves it aside and says so.
     """
     (project / "pyproject.toml").write_text(f"{PROJECT}\nteam = 'acme'\n")
     assert run("deploy", "double", "--dry-run") == 0
-    assert "Team: acme" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "Team: acme" in printed.out
+    assert "Team 'acme' is left aside: a key belongs to one account" in printed.err
     other = SyncServerlessClient(host=recorder.address, team="others")
     assert deploying.prepare(other, "double").team == "others"
     assert deploying.prepare(asking, "search").team is None
