@@ -28,7 +28,9 @@ class RecentPool:
         # Held, so that no others get their ids.
         self._environment = environment
         self._options = options
-        self._stamp = self._look()
+        # Not measured: it may have to import how to look.
+        self._stamp = environment.stamp()
+        self._until = 0.0
         self.refers = self._stamp is not None
         self.pool: Pool
 
