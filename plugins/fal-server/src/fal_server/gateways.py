@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from fal_server.callers import Caller
+from fal_server.connections import Unreadable
 from fal_server.errors import Refusal, Unavailable
 from fal_server.forwarding import (
     BROKEN,
@@ -112,6 +113,8 @@ class RunGateway:
         except BROKEN as error:
             if response is not None or not runner.url:
                 raise ConnectionResetError from error
+            if isinstance(request.content.exception(), web.RequestPayloadError):
+                raise Unreadable from None
             raise await broken_off(runner) from error
 
 
@@ -185,7 +188,7 @@ class SocketGateway:
 
 def serve_gateway(answer: Answer) -> web.Server:
     """
-    Return what makes the protocols of the connections of a gateway.
+    Return what answers the requests of the connections of a gateway.
 
     A sender that goes away ends its request.
     """
@@ -195,6 +198,9 @@ def serve_gateway(answer: Answer) -> web.Server:
             return await answer(request)
         except Refusal as refusal:
             return refuse(refusal)
+        except web.RequestPayloadError:
+            # What it says has a part of the body.
+            return refuse(Unreadable())
         except web.HTTPException as error:
             return web.json_response({"detail": error.reason}, status=error.status)
         except (ConnectionError, asyncio.CancelledError):
@@ -203,7 +209,7 @@ def serve_gateway(answer: Answer) -> web.Server:
             logger.exception("%s %s failed", request.method, request.path)
             return web.json_response({"detail": "An internal error occurred."}, status=500)
 
-    return web.Server(guarded, handler_cancellation=True, access_log=None, max_line_size=16_384)
+    return web.Server(guarded, handler_cancellation=True)
 
 
 def refuse(refusal: Refusal, headers: dict[str, str] | None = None) -> web.Response:

@@ -27,7 +27,7 @@ from fal_server.application_calls import ApplicationCalls
 from fal_server.blobs import Blobs
 from fal_server.catalogs import Catalog
 from fal_server.certificates import server_context
-from fal_server.connections import start_http
+from fal_server.connections import connections_of, start_http
 from fal_server.controllers import Controller
 from fal_server.directories import DataDirectory
 from fal_server.doors import Door, ProtocolFactory
@@ -261,9 +261,9 @@ class ControlPlane:
             ("queue", QueueGateway(forwarder, self.queue, self.logs, self.urls)),
             ("ws", SocketGateway(forwarder)),
         ):
-            http = serve_gateway(gateway.answer)
-            self._ends.push_async_callback(http.shutdown, self.settings.drain)
-            await self._open_door(name, http)
+            server = serve_gateway(gateway.answer)
+            self._ends.push_async_callback(server.shutdown, self.settings.drain)
+            await self._open_door(name, connections_of(server, inflates=False))
 
     async def _start_grpc(self) -> str:
         """
