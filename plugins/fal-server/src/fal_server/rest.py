@@ -74,9 +74,7 @@ def make_application(
 
 def _guard(identity: Identity, route: Route) -> OpenAnswer:
     async def guarded(request: web.Request) -> web.StreamResponse:
-        caller = await identity.authenticate(
-            {name.lower(): value for name, value in request.headers.items()}
-        )
+        caller = await identity.authenticate_http(request.headers)
         caller.require(route.permission)
         return await route.answer(request, caller)
 

@@ -36,7 +36,7 @@ from fal_server.errors import Refusal, ServerError
 from fal_server.fleet_metrics import FleetMetrics
 from fal_server.fleets import Fleet
 from fal_server.forwarding import Forwarder
-from fal_server.gateways import RunGateway, SocketGateway, serve_gateway
+from fal_server.gateways import RunGateway, serve_gateway
 from fal_server.identities import Identity
 from fal_server.key_calls import KeyCalls
 from fal_server.keys import NewKey, make_key
@@ -55,6 +55,7 @@ from fal_server.rest import OpenRoute, make_application
 from fal_server.revisions import Revisions
 from fal_server.runs import RunCalls
 from fal_server.settings import ServerSettings
+from fal_server.socket_gateway import SocketGateway
 from fal_server.stage_calls import StageCalls
 from fal_server.state import Store
 from fal_server.token_routes import TokenRoutes
