@@ -344,7 +344,9 @@ def clients(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     for command in (make, install):
         done = subprocess.run(command, capture_output=True, text=True, timeout=900)
         if done.returncode:
-            pytest.skip(f"{wanted} cannot be installed: {done.stderr.strip()[-500:]}")
+            # Where nobody looks, what was not tried would be taken for what works.
+            tell = pytest.fail if os.environ.get("CI") else pytest.skip
+            tell(f"{wanted} cannot be installed: {done.stderr.strip()[-500:]}")
     (folder / "home").mkdir()
     return programs.Clients(folder, request.param)
 
