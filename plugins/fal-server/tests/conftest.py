@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import os
 import shutil
 import signal
 import subprocess
@@ -329,24 +328,7 @@ def clients(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     The released clients, at the newest version and at the oldest that is supported.
     """
     folder = tmp_path_factory.mktemp("clients") / "environment"
-    version = "" if request.param == "newest" else f"=={request.param}"
-    wanted = [f"fal{version}", "fal-client"]
-    uv = shutil.which(
-        "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    )
-    python = str(folder / "bin" / "python")
-    if uv is None:
-        make = [sys.executable, "-m", "venv", str(folder)]
-        install = [python, "-m", "pip", "install", "--quiet", *wanted]
-    else:
-        make = [uv, "venv", "--quiet", "--python", sys.executable, str(folder)]
-        install = [uv, "pip", "install", "--quiet", "--python", python, *wanted]
-    for command in (make, install):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-        if done.returncode:
-            pytest.skip(f"{wanted} cannot be installed: {done.stderr.strip()[-500:]}")
-    (folder / "home").mkdir()
-    return programs.Clients(folder, request.param)
+    return programs.install_clients(folder, request.param)
 
 
 @pytest.fixture(scope="module")

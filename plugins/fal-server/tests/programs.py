@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 
 import grpc
 import httpx
+import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_server.directories import DataDirectory
@@ -212,6 +214,33 @@ class Clients:
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+
+def install_clients(folder: Path, version: str) -> Clients:
+    """
+    Install the released clients of *version*, which may be ``newest``, in *folder*.
+
+    Where they cannot be had the test is skipped.
+    """
+    wanted = ["fal" if version == "newest" else f"fal=={version}", "fal-client"]
+    uv = shutil.which(
+        "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
+    python = str(folder / "bin" / "python")
+    if uv is None:
+        make = [sys.executable, "-m", "venv", str(folder)]
+        install = [python, "-m", "pip", "install", "--quiet", *wanted]
+    else:
+        make = [uv, "venv", "--quiet", "--python", sys.executable, str(folder)]
+        install = [uv, "pip", "install", "--quiet", "--python", python, *wanted]
+    for command in (make, install):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+        if done.returncode:
+            # Where nobody looks, what was not tried would be taken for what works.
+            tell = pytest.fail if os.environ.get("CI") else pytest.skip
+            tell(f"{wanted} cannot be installed: {done.stderr.strip()[-500:]}")
+    (folder / "home").mkdir()
+    return Clients(folder, version)
 
 
 def end_runners(data: Path) -> None:

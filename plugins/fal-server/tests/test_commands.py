@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -72,6 +73,21 @@ def test_first_start_makes_a_key_and_shows_it_once(start_program, tmp_path):
     assert variables["FAL_KEY"] not in "".join(second.lines)
     assert current(again, variables["FAL_KEY"])["nickname"] == "ann"
     assert second.end(signal.SIGINT) == 0
+
+
+def test_start_prints_what_the_documentation_shows(start_program, tmp_path):
+    """
+    The documentation shows what the first start prints, line by line.
+    """
+    page = (Path(__file__).parents[3] / "docs" / "server.md").read_text()
+    shown = page.partition("```console\n$ fal-core server start\n")[2].partition("```")[0]
+    program = start_program()
+    program.wait_until_ready()
+    printed = "".join(program.lines)
+    printed = printed.replace(str(tmp_path / "data"), "/home/me/.local/share/fal-core/server")
+    for number, port in enumerate(re.findall(r"(?:api|run|queue|ws|metrics) (\d+)", printed)):
+        printed = re.sub(rf"\b{port}\b", str(6001 + number), printed)
+    assert re.sub(r"(FAL_KEY=).*", r"\1…", printed) == shown
 
 
 def test_env_prints_the_variables_again(start_program, server):

@@ -5,6 +5,7 @@ Doors: one port for gRPC, TLS and HTTP.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import http.client
 import json
 import socket
@@ -15,10 +16,12 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
 from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-from fal_server.certificates import server_context
+from fal_server import certificates, server
+from fal_server.certificates import Certificate
 from fal_server.directories import DataDirectory
 from fal_server.doors import Door
 
@@ -112,6 +115,26 @@ def test_stranger_to_the_authority_is_refused(plane):
         client.request("GET", "/health")
 
 
+@pytest.mark.parametrize("door", ["api", "run", "queue", "ws", "metrics"])
+def test_doors_offer_what_they_speak(plane, door):
+    """
+    HTTP/2, which is gRPC, is offered by the door that has it; the others answer a client
+    that would like it in HTTP/1.1.
+    """
+    context = trusting(plane)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    address = ("127.0.0.1", plane.plane.ports[door])
+    with (
+        socket.create_connection(address, timeout=30) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        chosen = connection.selected_alpn_protocol()
+        assert chosen == ("h2" if door == "api" else "http/1.1")
+        if chosen == "http/1.1":
+            connection.sendall(REQUEST)
+            assert read_all(connection).startswith(b"HTTP/1.1 ")
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_grpc_with_and_without_tls(plane, tls):
     """
@@ -177,13 +200,42 @@ def test_certificate_is_kept_and_follows_the_names(tmp_path):
     certificate of the same authority.
     """
     directory = DataDirectory(tmp_path / "data")
-    server_context(directory, ["a.example"])
+    Certificate(directory, ["a.example"])
     first = {path.name: path.read_bytes() for path in directory.tls.iterdir()}
-    server_context(directory, ["a.example"])
+    Certificate(directory, ["a.example"])
     assert {path.name: path.read_bytes() for path in directory.tls.iterdir()} == first
-    server_context(directory, ["b.example"])
+    Certificate(directory, ["b.example"])
     assert (directory.tls / "ca.pem").read_bytes() == first["ca.pem"]
     assert (directory.tls / "server.pem").read_bytes() != first["server.pem"]
+
+
+def test_certificate_is_renewed_while_the_server_runs(make_plane, monkeypatch):
+    """
+    A month before it ends there is a new certificate, of the same authority, at every
+    door; connections go on.
+    """
+    monkeypatch.setattr(server, "_ROUND", 0.05)
+    plane = make_plane()
+
+    def shown(door: str) -> str:
+        return ssl.get_server_certificate(("127.0.0.1", plane.plane.ports[door]))
+
+    with trusting(plane).wrap_socket(connect(plane), server_hostname="localhost") as kept:
+        before = {shown(door) for door in plane.plane.ports}
+        assert len(before) == 1
+        now = datetime.datetime.now(datetime.timezone.utc)
+        later = now + datetime.timedelta(days=370)
+        monkeypatch.setattr(certificates, "_now", lambda: later)
+        deadline = time.monotonic() + 30
+        while before & (after := {shown(door) for door in plane.plane.ports}):
+            assert time.monotonic() < deadline
+        assert len(after) == 1
+        monkeypatch.setattr(certificates, "_now", lambda: now)
+        kept.sendall(REQUEST)
+        assert read_all(kept).startswith(b"HTTP/1.1 200")
+    (found,) = after
+    authority = x509.load_pem_x509_certificate((plane.directory.tls / "ca.pem").read_bytes())
+    x509.load_pem_x509_certificate(found.encode()).verify_directly_issued_by(authority)
 
 
 def test_nobody_else_reads_what_is_secret(plane):

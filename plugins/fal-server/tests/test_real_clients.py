@@ -138,6 +138,30 @@ with FalServerlessClient(GRPC_HOST, get_credentials()).connect() as connection:
     assert clients.python(code, variables=variables) == "UNIMPLEMENTED"
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("runners gpus", "404"),
+        ("apps gpus nothing", "404"),
+        ("runners exec nobody -- ls", "does not have ShellRunner"),
+        ("files upload README.md a.md", "Not Found"),
+        ("files rm a", "Not Found"),
+    ],
+)
+def test_commands_that_are_not_there_are_told(clients, server, command, told, tmp_path):
+    """
+    The commands that the documentation says do not work end with an error that says so.
+    """
+    variables = json.loads(run(server, "env", "--json"))
+    (tmp_path / "README.md").write_text("words")
+    printed = clients.fal(
+        *command.split(), variables=variables, check=False, directory=tmp_path
+    )
+    if "invalid choice" in printed or "unrecognized arguments" in printed:
+        pytest.skip("These clients do not know it.")
+    assert told in printed
+
+
 UPLOAD = """
 import json, pathlib, tempfile, urllib.request
 from fal.file_sync import FileSync

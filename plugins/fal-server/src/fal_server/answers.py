@@ -15,6 +15,7 @@ from fal_server.applications import Application
 from fal_server.errors import Refusal
 from fal_server.forwarding import (
     ERROR_TYPE,
+    NOT_ADDED,
     RequestTimeout,
     from_runner,
     settle_runner,
@@ -73,6 +74,8 @@ async def ask(application: Application, runner: Runner, request: QueuedRequest) 
     """
     headers = to_runner(request.headers, request.id, request.path.partition("?")[0])
     headers[ATTEMPT] = str(request.attempts)
+    # Who reads the answer, a webhook among them, is not who has sent the request.
+    headers["Accept-Encoding"] = "identity"
     timeout = application.scaling.request_timeout
     try:
         async with runner.session.request(
@@ -82,6 +85,7 @@ async def ask(application: Application, runner: Runner, request: QueuedRequest) 
             data=request.body or None,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=5.0),
+            skip_auto_headers=NOT_ADDED,
         ) as upstream:
             body = await upstream.read()
             settle_runner(runner, upstream.status, upstream.headers)

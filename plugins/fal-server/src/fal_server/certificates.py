@@ -33,27 +33,50 @@ _SERVER_DAYS = 397
 _RENEWAL_DAYS = 30
 
 
-def server_context(directory: DataDirectory, names: Iterable[str]) -> ssl.SSLContext:
+class Certificate:
     """
-    Return what a server for *names* encrypts with, made where there is none yet.
+    What a server for some names shows, made where there is none yet.
 
     Beside it lie ``ca.pem``, the authority, and ``bundle.pem``, which has the
     authorities of the system too: a client that trusts the bundle reaches the rest of
     the world as before.
     """
-    folder = directory.tls
-    authority, key = _authority(directory)
-    _write_bundle(directory, authority)
-    wanted = sorted({"localhost", "127.0.0.1", "::1", *names, *FOREIGN_NAMES})
-    if not _serves(folder / "server.pem", authority, wanted):
-        _make_server(directory, authority, key, wanted)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem")
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    # A ticket arrives behind the handshake. OpenSSL is no good for two threads at once,
-    # and a client that writes in one while another reads the ticket waits for ever.
-    context.num_tickets = 0
-    return context
+
+    def __init__(self, directory: DataDirectory, names: Iterable[str]) -> None:
+        self._directory = directory
+        self._names = sorted({"localhost", "127.0.0.1", "::1", *names, *FOREIGN_NAMES})
+        self._path = directory.tls / "server.pem"
+        self._contexts: list[ssl.SSLContext] = []
+        authority, _ = _authority(directory)
+        _write_bundle(directory, authority)
+        self.renew()
+
+    def make_context(self, *protocols: str) -> ssl.SSLContext:
+        """
+        Return what encrypts connections that speak one of *protocols*, as ALPN calls
+        them.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self._path)
+        context.set_alpn_protocols(list(protocols))
+        # A ticket arrives behind the handshake. OpenSSL is no good for two threads at
+        # once, and a client that writes in one while another reads the ticket waits for
+        # ever.
+        context.num_tickets = 0
+        self._contexts.append(context)
+        return context
+
+    def renew(self) -> None:
+        """
+        Make it anew where it ends soon or is for other names; new connections have it
+        from then on.
+        """
+        authority, key = _authority(self._directory)
+        if _serves(self._path, authority, self._names):
+            return
+        _make_server(self._directory, authority, key, self._names)
+        for context in self._contexts:
+            context.load_cert_chain(self._path)
 
 
 def _authority(directory: DataDirectory) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -7,13 +7,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
+
+from fal_server.errors import Invalid
 
 logger = logging.getLogger(__name__)
 
 #: The longest first line of a request: a path may have a token in it.
 _LONGEST_LINE = 16_384
+
+_UNREADABLE = "The request cannot be read."
+
+
+class Unreadable(Invalid):
+    """
+    A request, or its body, is no HTTP.
+    """
+
+    http = 400
+
+    def __init__(self) -> None:
+        super().__init__(_UNREADABLE)
 
 
 class Connection(web.RequestHandler):
@@ -36,13 +52,27 @@ class Connection(web.RequestHandler):
         """
         Refuse what cannot be read, and end the connection.
         """
-        logger.info("A request that cannot be read was refused: %s", type(exc).__name__)
+        _log(exc)
         if request.writer.output_size > 0:
             raise ConnectionError("The answer has begun already.")
-        sentence = "The request cannot be read." if status < 500 else "An error occurred."
+        sentence = _UNREADABLE if status < 500 else "An error occurred."
         answer = web.json_response({"detail": sentence}, status=status)
         answer.force_close()
         return answer
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """
+        Log what is no fault of a sender: what a broken body says has a part of it.
+        """
+        error = kw.get("exc_info")
+        if isinstance(error, web.RequestPayloadError):
+            _log(error)
+        else:
+            super().log_exception(*args, **kw)
+
+
+def _log(error: BaseException | None) -> None:
+    logger.info("A request that cannot be read was refused: %s", type(error).__name__)
 
 
 async def start_http(
@@ -55,12 +85,29 @@ async def start_http(
     """
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=drain)
     await runner.setup()
-    server, loop = runner.server, asyncio.get_running_loop()
-    assert server is not None
+    assert runner.server is not None
+    return runner, connections_of(runner.server)
+
+
+def connections_of(server: web.Server, *, inflates: bool = True) -> Callable[[], Connection]:
+    """
+    Return what makes the connections of *server*.
+
+    Arguments:
+        inflates: Whether compressed bodies are read as what was compressed. What passes
+            them on leaves them as they are.
+    """
+    loop = asyncio.get_running_loop()
     quiet = logging.getLogger(f"{__name__}.access")
     quiet.disabled = True
 
     def connect() -> Connection:
-        return Connection(server, loop=loop, access_log=quiet, max_line_size=_LONGEST_LINE)
+        return Connection(
+            server,
+            loop=loop,
+            access_log=quiet,
+            max_line_size=_LONGEST_LINE,
+            auto_decompress=inflates,
+        )
 
-    return runner, connect
+    return connect

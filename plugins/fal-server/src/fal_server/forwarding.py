@@ -42,10 +42,22 @@ _HOP = frozenset(
         "upgrade",
     }
 )
-_OURS = _HOP | {"authorization", "host", "content-length", "expect", "cookie"}
+_OURS = _HOP | {
+    "auth-key",
+    "auth-key-id",
+    "authorization",
+    "content-length",
+    "expect",
+    "fal-user-id",
+    "host",
+    "x-fal-user-id",
+}
 
 #: Headers of a runner's answer that nobody else is told.
 _NOT_TOLD = _HOP | {"date", NEEDS_RETRY, STOP_RUNNER}
+
+#: Headers of a request that are not made up where a sender has left them out.
+NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 #: Query parameters that are the gateways' own.
 TOKEN, WEBHOOK = "fal_jwt_token", "fal_webhook"
@@ -129,7 +141,7 @@ class Forwarder:
     async def admit(
         self,
         application: Application,
-        headers: Mapping[str, str],
+        headers: Headers,
         permission: str = "models:requests:submit",
     ) -> Caller | None:
         """
@@ -138,11 +150,9 @@ class Forwarder:
         Raises:
             Refusal: They may not.
         """
-        lower = {name.lower(): value for name, value in headers.items()}
-        shown = "authorization" in lower or "auth-key" in lower
-        if application.auth_mode == wire.PUBLIC and not shown:
+        if application.auth_mode == wire.PUBLIC and "Authorization" not in headers:
             return None
-        caller = await self.identity.authenticate(lower)
+        caller = await self.identity.authenticate_http(headers)
         if caller.applications is not None and application.alias not in caller.applications:
             raise Forbidden("The token is for other applications.")
         if application.auth_mode == wire.PUBLIC:
@@ -223,9 +233,14 @@ def to_runner(
     Return the headers that a runner is sent.
     """
     kept: CIMultiDict[str] = CIMultiDict()
+    named: list[str] = []
     for name, value in headers:
-        if name.lower() not in _OURS and not name.lower().startswith("sec-websocket"):
+        lower = name.lower()
+        if lower == "connection":
+            named += value.split(",")
+        elif lower not in _OURS and not lower.startswith("sec-websocket"):
             kept.add(name, value)
+    _drop(kept, named)
     kept[REQUEST_ID] = request_id
     kept["x-fal-endpoint"] = path
     kept.setdefault("x-fal-object-lifecycle-preference", "{}")
@@ -237,11 +252,24 @@ def from_runner(headers: Headers, request_id: str) -> CIMultiDict[str]:
     Return the headers that the sender is answered with.
     """
     kept: CIMultiDict[str] = CIMultiDict()
+    named: list[str] = []
     for name, value in headers.items():
-        if name.lower() not in _NOT_TOLD:
+        lower = name.lower()
+        if lower == "connection":
+            named += value.split(",")
+        elif lower not in _NOT_TOLD:
             kept.add(name, value)
+    _drop(kept, named)
     kept[REQUEST_ID] = request_id
     return kept
+
+
+def _drop(headers: CIMultiDict[str], named: Iterable[str]) -> None:
+    """
+    Drop what the header ``Connection`` names: it is for one connection too.
+    """
+    for name in named:
+        headers.popall(name.strip(), None)
 
 
 def settle_runner(runner: Runner, status: int, headers: Headers) -> None:

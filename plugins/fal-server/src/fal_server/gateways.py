@@ -5,7 +5,6 @@ Gateways: the doors through which applications are called at once.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -14,14 +13,17 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
+from multidict import CIMultiDict
 
-from fal_server.callers import Caller
+from fal_server.connections import Unreadable
 from fal_server.errors import Refusal, Unavailable
 from fal_server.forwarding import (
     BROKEN,
+    NOT_ADDED,
     REQUEST_ID,
     TOKEN,
     Forwarder,
+    Headers,
     RequestTimeout,
     Target,
     broken_off,
@@ -39,7 +41,7 @@ logger = logging.getLogger(__name__)
 _SMALL = 1 << 18
 
 #: The largest message of a websocket, in bytes.
-_LARGEST_MESSAGE = 64 << 20
+LARGEST_MESSAGE = 64 << 20
 
 Answer = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -57,14 +59,13 @@ class RunGateway:
         Pass *request* on to a runner, and its answer back.
         """
         target = self._forwarder.find(request.rel_url)
-        headers = _with_token(request)
-        caller = await self._forwarder.admit(target.application, headers)
+        caller = await self._forwarder.admit(target.application, with_token(request))
         request_id = new_request_id()
         try:
             async with self._forwarder.lease(
                 target.application, request.headers, request_id, caller
             ) as runner:
-                if _is_websocket(request):
+                if is_websocket(request):
                     return await _pass_websocket(request, target, runner, request_id)
                 return await self._pass(request, target, runner, request_id)
         except Refusal as refusal:
@@ -89,7 +90,7 @@ class RunGateway:
                     data=body,
                     allow_redirects=False,
                     timeout=limit(timeout),
-                    skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+                    skip_auto_headers=NOT_ADDED,
                 ) as upstream,
             ):
                 settle_runner(runner, upstream.status, upstream.headers)
@@ -112,80 +113,14 @@ class RunGateway:
         except BROKEN as error:
             if response is not None or not runner.url:
                 raise ConnectionResetError from error
+            if isinstance(request.content.exception(), web.RequestPayloadError):
+                raise Unreadable from None
             raise await broken_off(runner) from error
-
-
-class SocketGateway:
-    """
-    Takes many requests of an application over one websocket, and answers in order.
-
-    Each is JSON; its answer is a message that begins it, its body, and one that ends it.
-    """
-
-    def __init__(self, forwarder: Forwarder) -> None:
-        self._forwarder = forwarder
-
-    async def answer(self, request: BaseRequest) -> web.StreamResponse:
-        """
-        Answer the requests of one websocket.
-        """
-        target = self._forwarder.find(request.rel_url)
-        caller = await self._forwarder.admit(target.application, _with_token(request))
-        if not _is_websocket(request):
-            raise Unavailable("This door takes websockets alone.")
-        socket = web.WebSocketResponse(max_msg_size=_LARGEST_MESSAGE)
-        await socket.prepare(request)
-        async for message in socket:
-            if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                break
-            await self._exchange(socket, request, target, caller, message.data)
-        return socket
-
-    async def _exchange(
-        self,
-        socket: web.WebSocketResponse,
-        request: BaseRequest,
-        target: Target,
-        caller: Caller | None,
-        body: str | bytes,
-    ) -> None:
-        request_id = new_request_id()
-        headers = to_runner(request.headers.items(), request_id, target.path)
-        headers["Content-Type"] = "application/json"
-        data = body.encode() if isinstance(body, str) else body
-        status, told = 502, {}
-        try:
-            async with (
-                self._forwarder.lease(
-                    target.application, request.headers, request_id, caller
-                ) as runner,
-                runner.session.post(
-                    f"{runner.url}{target.path}",
-                    data=data,
-                    headers=headers,
-                    timeout=limit(target.application.scaling.request_timeout),
-                ) as upstream,
-            ):
-                status = upstream.status
-                settle_runner(runner, status, upstream.headers)
-                told = dict(from_runner(upstream.headers, request_id))
-                await socket.send_str(_control("start", request_id, status, told))
-                async for chunk in upstream.content.iter_any():
-                    await socket.send_bytes(chunk)
-        except Refusal as refusal:
-            status = refusal.http
-            await socket.send_str(_control("start", request_id, status, told))
-            await socket.send_bytes(json.dumps(what_is_told(refusal)[0]).encode())
-        except (asyncio.TimeoutError, *BROKEN):
-            if not told:
-                await socket.send_str(_control("start", request_id, status, told))
-            await socket.send_bytes(b'{"detail": "The runner broke off the request."}')
-        await socket.send_str(_control("end", request_id, status, told))
 
 
 def serve_gateway(answer: Answer) -> web.Server:
     """
-    Return what makes the protocols of the connections of a gateway.
+    Return what answers the requests of the connections of a gateway.
 
     A sender that goes away ends its request.
     """
@@ -195,6 +130,9 @@ def serve_gateway(answer: Answer) -> web.Server:
             return await answer(request)
         except Refusal as refusal:
             return refuse(refusal)
+        except web.RequestPayloadError:
+            # What it says has a part of the body.
+            return refuse(Unreadable())
         except web.HTTPException as error:
             return web.json_response({"detail": error.reason}, status=error.status)
         except (ConnectionError, asyncio.CancelledError):
@@ -203,7 +141,7 @@ def serve_gateway(answer: Answer) -> web.Server:
             logger.exception("%s %s failed", request.method, request.path)
             return web.json_response({"detail": "An internal error occurred."}, status=500)
 
-    return web.Server(guarded, handler_cancellation=True, access_log=None, max_line_size=16_384)
+    return web.Server(guarded, handler_cancellation=True)
 
 
 def refuse(refusal: Refusal, headers: dict[str, str] | None = None) -> web.Response:
@@ -214,18 +152,22 @@ def refuse(refusal: Refusal, headers: dict[str, str] | None = None) -> web.Respo
     return web.json_response(body, status=refusal.http, headers={**told, **(headers or {})})
 
 
-def _with_token(request: BaseRequest) -> dict[str, str]:
+def with_token(request: BaseRequest) -> Headers:
     """
     Return the headers of *request*, with the token that a url may carry instead.
     """
-    headers = dict(request.headers)
     token = request.query.get(TOKEN)
-    if token and "Authorization" not in request.headers:
-        headers["Authorization"] = f"Bearer {token}"
+    if not token or "Authorization" in request.headers:
+        return request.headers
+    headers = CIMultiDict(request.headers)
+    headers["Authorization"] = f"Bearer {token}"
     return headers
 
 
-def _is_websocket(request: BaseRequest) -> bool:
+def is_websocket(request: BaseRequest) -> bool:
+    """
+    Tell whether *request* asks for a websocket.
+    """
     return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
@@ -242,12 +184,12 @@ async def _pass_websocket(
             f"{runner.url}{target.path_and_query}",
             headers=to_runner(request.headers.items(), request_id, target.path),
             protocols=protocols,
-            max_msg_size=_LARGEST_MESSAGE,
+            max_msg_size=LARGEST_MESSAGE,
         )
     except BROKEN as error:
         raise Unavailable("The runner takes no websocket there.") from error
     chosen = (there.protocol,) if there.protocol else ()
-    here = web.WebSocketResponse(protocols=chosen, max_msg_size=_LARGEST_MESSAGE)
+    here = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
     here.headers[REQUEST_ID] = request_id
     await here.prepare(request)
     ways = [asyncio.create_task(_relay(here, there)), asyncio.create_task(_relay(there, here))]
@@ -282,8 +224,3 @@ def limit(seconds: float | None) -> aiohttp.ClientTimeout:
     Return how long a runner may take for a request, None for any time.
     """
     return aiohttp.ClientTimeout(total=seconds, sock_connect=5.0)
-
-
-def _control(kind: str, request_id: str, status: int, headers: dict[str, str]) -> str:
-    told = {"type": kind, "request_id": request_id, "status": status, "headers": headers}
-    return json.dumps(told)

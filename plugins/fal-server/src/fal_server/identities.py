@@ -66,8 +66,7 @@ class Identity:
 
     async def authenticate(self, headers: Mapping[str, str]) -> Caller:
         """
-        Return who sends *headers*: those of HTTP, or the metadata of gRPC, by names in
-        lower case.
+        Return who sends *headers*, the metadata of gRPC.
 
         Raises:
             Unauthenticated: They show no key or token, or none that is valid.
@@ -76,8 +75,7 @@ class Identity:
         """
         token = _shown_token(headers)
         if token is not None:
-            team = headers.get("fal-user-id") or headers.get("x-fal-user-id")
-            return await self._authenticate_user(token, team)
+            return await self._authenticate_user(token, headers.get("fal-user-id"))
         shown = _shown_key(headers)
         if shown is None:
             raise Unauthenticated("This needs a key. Set FAL_KEY to 'ID:SECRET'.")
@@ -93,6 +91,23 @@ class Identity:
             permissions=key.permissions,
             key_id=key.id,
         )
+
+    async def authenticate_http(self, headers: Mapping[str, str]) -> Caller:
+        """
+        Return who sends *headers* of HTTP, where a key stands in ``Authorization`` alone.
+
+        Arguments:
+            headers: They are found whatever the case of their names.
+
+        Raises:
+            Unauthenticated: They show no key or token, or none that is valid.
+
+            Forbidden: A token is shown for a team that its user is no member of.
+        """
+        shown = {"authorization": headers.get("Authorization", "")}
+        if team := headers.get("X-Fal-User-Id"):
+            shown["fal-user-id"] = team
+        return await self.authenticate(shown)
 
     async def _authenticate_user(self, token: str, team_id: str | None) -> Caller:
         claims = self.tokens.open((LOGIN, *_LIMITED), token)

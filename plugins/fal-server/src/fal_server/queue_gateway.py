@@ -60,7 +60,7 @@ class QueueGateway:
 
     async def _accept(self, request: BaseRequest, target: Target) -> web.Response:
         application = target.application
-        caller = await self._forwarder.admit(application, dict(request.headers))
+        caller = await self._forwarder.admit(application, request.headers)
         start_timeout(request.headers)
         priority = request.headers.get("X-Fal-Queue-Priority", "normal").lower()
         if priority not in _PRIORITIES:
@@ -101,7 +101,7 @@ class QueueGateway:
     ) -> web.Response:
         application = target.application
         caller = await self._forwarder.admit(
-            application, dict(request.headers), "models:requests:read"
+            application, request.headers, "models:requests:read"
         )
         found = await self._queue.requests.find(request_id)
         place = (application.owner_name, application.alias)

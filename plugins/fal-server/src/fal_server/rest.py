@@ -12,6 +12,7 @@ import attrs
 from aiohttp import web
 
 from fal_server.callers import Caller
+from fal_server.connections import Unreadable
 from fal_server.errors import Refusal
 from fal_server.identities import Identity
 from fal_server.metrics import Metrics
@@ -73,9 +74,7 @@ def make_application(
 
 def _guard(identity: Identity, route: Route) -> OpenAnswer:
     async def guarded(request: web.Request) -> web.StreamResponse:
-        caller = await identity.authenticate(
-            {name.lower(): value for name, value in request.headers.items()}
-        )
+        caller = await identity.authenticate_http(request.headers)
         caller.require(route.permission)
         return await route.answer(request, caller)
 
@@ -118,6 +117,9 @@ async def _refusals(request: web.Request, handler: OpenAnswer) -> web.StreamResp
         if error.status < 400:
             raise
         return web.json_response({"detail": error.reason}, status=error.status)
+    except web.RequestPayloadError:
+        # What it says has a part of the body.
+        return web.json_response({"detail": str(Unreadable())}, status=400)
     except UnicodeEncodeError:
         # Half of a surrogate pair, which is no text, in a path, a query or JSON.
         return web.json_response({"detail": "The request has what is no text."}, status=422)

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import ssl
 import time
 from collections.abc import Mapping
 from ipaddress import ip_network
@@ -26,8 +25,8 @@ from fal_server.accounts import list_accounts, make_account
 from fal_server.application_calls import ApplicationCalls
 from fal_server.blobs import Blobs
 from fal_server.catalogs import Catalog
-from fal_server.certificates import server_context
-from fal_server.connections import start_http
+from fal_server.certificates import Certificate
+from fal_server.connections import connections_of, start_http
 from fal_server.controllers import Controller
 from fal_server.directories import DataDirectory
 from fal_server.doors import Door, ProtocolFactory
@@ -36,7 +35,7 @@ from fal_server.errors import Refusal, ServerError
 from fal_server.fleet_metrics import FleetMetrics
 from fal_server.fleets import Fleet
 from fal_server.forwarding import Forwarder
-from fal_server.gateways import RunGateway, SocketGateway, serve_gateway
+from fal_server.gateways import RunGateway, serve_gateway
 from fal_server.identities import Identity
 from fal_server.key_calls import KeyCalls
 from fal_server.keys import NewKey, make_key
@@ -55,6 +54,7 @@ from fal_server.rest import OpenRoute, make_application
 from fal_server.revisions import Revisions
 from fal_server.runs import RunCalls
 from fal_server.settings import ServerSettings
+from fal_server.socket_gateway import SocketGateway
 from fal_server.stage_calls import StageCalls
 from fal_server.state import Store
 from fal_server.token_routes import TokenRoutes
@@ -69,7 +69,7 @@ from fal_server.webhooks import Webhooks
 logger = logging.getLogger(__name__)
 
 
-#: Seconds between two rounds of dropping what has expired.
+#: Seconds between two rounds of renewing and dropping what expires.
 _ROUND = 3600.0
 
 #: A clock that differs by so many seconds from one round to the next was set.
@@ -112,7 +112,7 @@ class ControlPlane:
     runs: RunCalls = attrs.field(init=False)
     queue: Queue = attrs.field(init=False)
     _base: Base = attrs.field(init=False)
-    _tls: ssl.SSLContext | None = None
+    _certificate: Certificate = attrs.field(init=False)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
 
     def __attrs_post_init__(self) -> None:
@@ -192,7 +192,7 @@ class ControlPlane:
         self._ends.push_async_callback(self.queue.close)
         try:
             names = [*self.settings.names, *self._own_names()]
-            self._tls = server_context(self.directory, names)
+            self._certificate = Certificate(self.directory, names)
             socket_path = await self._start_grpc()
             http = await self._start_http(self._make_api())
             await self._open_door("api", http, grpc_socket=socket_path)
@@ -261,9 +261,9 @@ class ControlPlane:
             ("queue", QueueGateway(forwarder, self.queue, self.logs, self.urls)),
             ("ws", SocketGateway(forwarder)),
         ):
-            http = serve_gateway(gateway.answer)
-            self._ends.push_async_callback(http.shutdown, self.settings.drain)
-            await self._open_door(name, http)
+            server = serve_gateway(gateway.answer)
+            self._ends.push_async_callback(server.shutdown, self.settings.drain)
+            await self._open_door(name, connections_of(server, inflates=False))
 
     async def _start_grpc(self) -> str:
         """
@@ -295,7 +295,9 @@ class ControlPlane:
         Open a door at its port; it closes before what stands behind it.
         """
         host, port = self.settings.host, self.settings.port_of(name)
-        door = Door(name, http, grpc_socket, self._tls)
+        protocols = ["http/1.1"] if grpc_socket is None else ["h2", "http/1.1"]
+        tls = self._certificate.make_context(*protocols)
+        door = Door(name, http, grpc_socket, tls)
         try:
             self.ports[name] = await door.open(host, port)
         except OSError as error:
@@ -308,15 +310,20 @@ class ControlPlane:
         self.logs.end_following()
 
     def _start_rounds(self) -> None:
-        rounds = asyncio.create_task(self._drop_expired())
+        rounds = asyncio.create_task(self._go_round())
         self._ends.push_async_callback(_end_task, rounds)
 
-    async def _drop_expired(self) -> None:
+    async def _go_round(self) -> None:
         """
-        Drop what nobody wants any more, again and again.
+        Renew what ends and drop what nobody wants any more, again and again.
         """
         offset = time.time() - time.monotonic()
         while True:
+            try:
+                self._certificate.renew()
+            except OSError:
+                # There is a month left to write it.
+                logger.exception("The certificate could not be renewed")
             before, offset = offset, time.time() - time.monotonic()
             if abs(offset - before) < _SET:
                 await self._drop_once()
