@@ -35,6 +35,9 @@ _LAST_LINES = 5.0
 #: Seconds that its host may take to tell why it has broken off.
 _LAST_WORDS = 2.0
 
+#: Seconds that one of an earlier version may take to tell its host where it serves.
+_LONGEST_START = 600.0
+
 #: Seconds after which one is taken for dead that is asked and does not answer.
 _SILENCE = 5.0
 
@@ -270,7 +273,8 @@ class Runner:
             header, parts = await load()
             if self.spec.startup_timeout is not None:
                 # The host's own limit ends where the agent listens, which serves nothing yet.
-                self.loop.call_later(self.spec.startup_timeout, self._see_that_it_is_up)
+                limit = self.spec.startup_timeout
+                self.loop.call_later(limit, self._see_that_it_is_up, limit)
             async with self.session.post(
                 f"{self.control}/serve",
                 data=pack({**header, "call": self.id}, *parts),
@@ -281,6 +285,9 @@ class Runner:
                     message = await response.content.readexactly(size)
                     header, _ = unpack(message)
                     if "serving" in header:
+                        # An agent of an earlier version, which has told its host alone.
+                        limit = self.spec.startup_timeout or _LONGEST_START
+                        self.loop.call_later(limit, self._see_that_it_is_up, limit)
                         return
                     if "urls" in header:
                         self._take_urls(header["urls"])
@@ -298,10 +305,9 @@ class Runner:
             logger.exception("Runner %s could not be told what to serve", self.id)
             self.give_up("An internal error occurred.")
 
-    def _see_that_it_is_up(self) -> None:
+    def _see_that_it_is_up(self, limit: float) -> None:
         if self.is_alive and not self.ready.is_set():
-            assert self.spec.startup_timeout is not None
-            self.cause = StartupTimeout(self.spec.startup_timeout)
+            self.cause = StartupTimeout(limit)
             self.give_up(str(self.cause))
 
     async def _post(self, path: str, body: bytes) -> bytes:

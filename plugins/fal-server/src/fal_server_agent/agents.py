@@ -97,6 +97,10 @@ class Desk:
         self._setups: dict[str, Any] = {}
         self._threads = ThreadPoolExecutor(1, "call")
         self._served: asyncio.Task[bytes] | None = None
+        self._urls: dict[str, str] = {}
+        self._up = asyncio.Event()
+        # What is served may set another one meanwhile, which leads nowhere.
+        self._runner = nested.runner
         self._used = False
         self._settled = False
         self._calling = asyncio.Lock()
@@ -247,38 +251,38 @@ class Desk:
         """
         Serve an application, and tell first where, then how it has ended.
 
-        It is served on where the plane goes away meanwhile.
+        It is served on where the plane goes away meanwhile; a plane that was started
+        again cannot know, and is told the same.
         """
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-        if self._served is not None:
-            # A plane that was started again cannot know.
-            _tell(writer, pack({"serving": True}))
-            await writer.drain()
-            return
-        header, parts = unpack(body)
-        try:
-            self._settle(header)
-        except OSError as error:
-            _tell(writer, outcomes.failed(_unsettled(error)))
-            await writer.drain()
-            self._ended.set()
-            return
-        task = self._served = asyncio.create_task(self._serve_now(header, parts, writer))
-        outcome = await asyncio.shield(task)
+        if self._served is None:
+            header, parts = unpack(body)
+            try:
+                self._settle(header)
+            except OSError as error:
+                _tell(writer, outcomes.failed(_unsettled(error)))
+                await writer.drain()
+                self._ended.set()
+                return
+            self._served = asyncio.create_task(self._serve_now(header, parts))
+        up = asyncio.ensure_future(self._up.wait())
+        await asyncio.wait({up, self._served}, return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if self._urls:
+            _tell(writer, pack({"urls": self._urls}))
+        outcome = await asyncio.shield(self._served)
         _tell(writer, outcome)
         await writer.drain()
         self._ended.set()
 
-    async def _serve_now(
-        self, header: dict[str, Any], parts: list[bytes], writer: asyncio.StreamWriter
-    ) -> bytes:
+    async def _serve_now(self, header: dict[str, Any], parts: list[bytes]) -> bytes:
         metrics = free_port()
         mark_requests()
         try:
             place = self._place = _find_place(header, parts)
         except PortTaken as error:
             return outcomes.failed(str(error))
-        watch = asyncio.create_task(self._watch(place, metrics, header, writer))
+        watch = asyncio.create_task(self._watch(place, metrics, header))
         keywords = {"exposed_port": place.port, "exposed_metrics_port": metrics}
         try:
             if isinstance(place, Apart):
@@ -288,17 +292,16 @@ class Desk:
             watch.cancel()
             self._ended.set()
 
-    async def _watch(
-        self, place: Place, metrics: int, header: dict[str, Any], writer: asyncio.StreamWriter
-    ) -> None:
+    async def _watch(self, place: Place, metrics: int, header: dict[str, Any]) -> None:
         await answers(place, None)
         await answers(place, header.get("health_check"))
-        urls = {
+        self._urls = {
             "run": f"http://127.0.0.1:{place.port}",
             "metrics": f"http://127.0.0.1:{metrics}",
         }
-        services.announce(urls)
-        _tell(writer, pack({"urls": urls}))
+        self._up.set()
+        if self._runner is not None:
+            self._runner.announce(dict(self._urls))
 
 
 def _find_place(header: dict[str, Any], parts: list[bytes]) -> Place:
