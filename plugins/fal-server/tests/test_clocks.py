@@ -101,7 +101,9 @@ def timed(
     """
     A server whose clock is set.
     """
-    return make_standing(tmp_path_factory.mktemp("timed"), variables=clock.variables)
+    # What the server starts has its clock as well.
+    told = ("--variable", "FAKETIME_*")
+    return make_standing(tmp_path_factory.mktemp("timed"), *told, variables=clock.variables)
 
 
 def runner_of(stage: Any, name: str) -> Any:

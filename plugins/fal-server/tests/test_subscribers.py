@@ -136,12 +136,11 @@ def test_subscribers_of_a_server_that_is_killed(
             name=name, imports=imports, base=base, endpoint=endpoint, gate=str(gate)
         )
         files[name].write_text(filled)
-    clients.fal(
-        "deploy", f"{files['theirs']}::Held", "--app-name", "theirs", variables=variables
-    )
+    theirs = ("deploy", f"{files['theirs']}::Held", "--app-name", "theirs")
+    clients.fal(*theirs, variables=variables)
+    ours = ("deploy", f"{files['ours']}::Held", "--app-name", "ours")
     subprocess.run(
-        [sys.executable, "-m", "fal_core.cli", "deploy", f"{files['ours']}::Held"]
-        + ["--app-name", "ours"],
+        [sys.executable, "-m", "fal_core.cli", *ours],
         env={**os.environ, **variables},
         check=True,
         timeout=PATIENCE,

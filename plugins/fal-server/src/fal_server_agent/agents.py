@@ -22,6 +22,7 @@ from fal_server_agent.limits import limit_memory
 from fal_server_agent.listening import answers
 from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
 from fal_server_agent.places import Apart, Place, PortTaken, find_place
+from fal_server_agent.surroundings import forget_credentials
 from fal_server_agent.tracing import TRACE_VARIABLES, mark_requests
 
 #: The port that a server takes which was not told another.
@@ -79,6 +80,7 @@ def run(token: str, paths: Sequence[str]) -> None:
     Run an agent until it is drained, or what it serves has ended.
     """
     sys.path.extend(path for path in paths if path not in sys.path)
+    forget_credentials(os.environ)
     # What calls print is read here before they are answered; none has to wait for that.
     os.environ[READS] = str(os.getpid())
     loop = asyncio.new_event_loop()
