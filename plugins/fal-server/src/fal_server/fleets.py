@@ -82,6 +82,7 @@ class Fleet:
         except FalCoreError:
             await self.records.end(record.id)
             return
+        self.payloads.admit(runner)
         home.adopt(runner)
         if pool is None:
             runner.revision = record.revision

@@ -27,11 +27,17 @@ class Urls:
         """
         Return the address of *door*, without a path.
         """
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host
-        host = f"[{host}]" if ":" in host else host
         secret = "" if _is_here(self.host) else "s"
         scheme = "ws" if door == "ws" else "http"
-        return f"{scheme}{secret}://{host}:{self.ports.get(door, 0)}"
+        return f"{scheme}{secret}://{self.address(door)}"
+
+    def address(self, door: str) -> str:
+        """
+        Return the host and the port of *door*.
+        """
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host
+        host = f"[{host}]" if ":" in host else host
+        return f"{host}:{self.ports.get(door, 0)}"
 
     def service_urls(self, owner: str, alias: str) -> ServiceURLs:
         """
