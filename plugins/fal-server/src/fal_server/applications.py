@@ -32,6 +32,9 @@ class Application:
         rolling: What waits until the newest pool is up.
 
         retries: How often its queued requests are tried again.
+
+        broken: Why it has no runners, as a sentence: this server cannot read what it was
+            registered with. Empty where it can.
     """
 
     owner: str
@@ -47,6 +50,7 @@ class Application:
     rolling: asyncio.Task[None] | None = None
     newest: Pool | None = None
     retries: Retries = attrs.field(factory=Retries)
+    broken: str = ""
 
     @property
     def runners(self) -> list[Runner]:

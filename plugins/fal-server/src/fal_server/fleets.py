@@ -11,7 +11,7 @@ import attrs
 
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import FalCoreError
-from fal_server.errors import Invalid, NotFound
+from fal_server.errors import STATE_TROUBLE
 from fal_server.launching import Launchpad
 from fal_server.payloads import Payloads
 from fal_server.pools import Pool
@@ -121,7 +121,9 @@ class Fleet:
     async def _spec_of_record(self, record: Record) -> RunnerSpec:
         try:
             return await self.spec_of(record.revision, record.account_id, record.alias)
-        except (NotFound, Invalid):
+        except STATE_TROUBLE:
+            raise
+        except Exception:
             # Its revision was removed, or the plugin that it needs; it is only drained.
             return RunnerSpec(
                 name=record.alias,
@@ -130,6 +132,13 @@ class Fleet:
                 machine_type=record.machine_type,
                 application=record.alias,
             )
+
+
+def make_closed_pool() -> Pool:
+    """
+    Make a pool that takes no requests and starts no runners.
+    """
+    return Pool(Scaling(), _never, closed=True)
 
 
 def _with_settings(spec: RunnerSpec, scaling: Scaling) -> RunnerSpec:

@@ -29,7 +29,7 @@ from fal_server.forwarding import (
     broken_off,
 )
 from fal_server.interfaces import QueueSize
-from fal_server.pools import RunnerBlocked
+from fal_server.pools import Broken, RunnerBlocked
 from fal_server.requests import QueuedRequest, Requests
 from fal_server.runners import Runner
 from fal_server.tasks import insist, uninterrupted
@@ -219,8 +219,9 @@ class Queue:
         try:
             application = self.forwarder.catalog.find(request.owner_name, request.alias)
             answer = await self._ask(work, application)
-        except (RunnerBlocked, *STATE_TROUBLE):
-            # It was accepted, and is begun once that can be written down.
+        except (Broken, RunnerBlocked, *STATE_TROUBLE):
+            # It was accepted, and is begun once its application can be read again, or what
+            # is begun can be written down.
             work.runner = None
             return False
         except Refusal as refusal:
