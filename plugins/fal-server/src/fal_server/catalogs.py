@@ -304,7 +304,7 @@ class Catalog:
             await self.fleet.attach(record, home)
         for application in self.applications.values():
             application.pool.adjust()
-        self._tasks.spawn(check_health(self.applications.values()))
+        self._tasks.spawn(check_health(self.applications.values(), self._tasks))
 
     async def _find_again(self, alias: Alias) -> None:
         """
