@@ -88,6 +88,13 @@ def make_application(folder: str) -> Callable[..., None]:
                 self.extra = told.get("headers", {})
                 self.answer({"attempt": attempt, "pid": os.getpid()}, status)
 
+            def say(self, request: str, told: dict[str, Any]) -> None:
+                from fal_core_worker import services
+
+                services.request_id.set(request)
+                print(told["word"])
+                self.answer({})
+
             def text(self, request: str, told: dict[str, Any]) -> None:
                 self.send(b"words", 200, "text/plain")
 

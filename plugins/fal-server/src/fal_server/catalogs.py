@@ -24,7 +24,6 @@ from fal_server.fleets import Fleet, make_closed_pool
 from fal_server.health_checks import check_health
 from fal_server.interfaces import RunnerTimes
 from fal_server.pools import Pool
-from fal_server.retrying import Retries
 from fal_server.revisions import Alias, Revision, Revisions, full_alias
 from fal_server.runners import Runner
 from fal_server.scaling import Scaling
@@ -253,16 +252,17 @@ class Catalog:
         pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
         application = self.applications.get((alias.owner_name, alias.alias))
         if application is None:
-            application = self._add(alias, pool, spec.retries)
+            application = self._add(alias, pool)
+            application.follow(spec)
             pool.adjust()
             return application
         application.revision, application.auth_mode = alias.revision, alias.auth_mode
         application.scaling, application.environment = alias.scaling, alias.environment
-        application.retries, application.broken = spec.retries, ""
+        application.follow(spec)
         application.replace(pool, self._tasks, rolling=rolling)
         return application
 
-    def _add(self, alias: Alias, pool: Pool, retries: Retries, broken: str = "") -> Application:
+    def _add(self, alias: Alias, pool: Pool) -> Application:
         application = Application(
             owner=alias.account_id,
             owner_name=alias.owner_name,
@@ -272,8 +272,6 @@ class Catalog:
             environment=alias.environment,
             revision=alias.revision,
             scaling=alias.scaling,
-            retries=retries,
-            broken=broken,
         )
         self.applications[alias.owner_name, alias.alias] = application
         return application
@@ -318,11 +316,12 @@ class Catalog:
         except Exception as error:
             where = f"{alias.owner_name}/{alias.alias}"
             logger.error("Application %s cannot be read: %s", where, error)
-            reason = f"The server cannot read the application {where}. {error}"
-            self._add(alias, make_closed_pool(), Retries(), reason)
+            application = self._add(alias, make_closed_pool())
+            application.broken = f"The server cannot read the application {where}. {error}"
+            application.private_logs = True
             return
         pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
-        self._add(alias, pool, spec.retries)
+        self._add(alias, pool).follow(spec)
 
     async def close(self) -> None:
         """

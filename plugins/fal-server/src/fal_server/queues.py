@@ -336,3 +336,11 @@ def may_read(application: Application, caller: Caller | None, request: QueuedReq
     if application.auth_mode == wire.PUBLIC and not request.sender:
         return True
     return caller is not None and caller.user_id in (request.sender, application.owner)
+
+
+def may_read_logs(application: Application, caller: Caller | None) -> bool:
+    """
+    Tell whether *caller*, who may see a request, is shown what was printed for it.
+    """
+    owns = caller is not None and caller.user_id == application.owner
+    return owns or not application.private_logs
