@@ -39,8 +39,16 @@ async def check_health(applications: Collection[Application], tasks: Tasks) -> N
                 if check is None or runner.phase != "running" or runner in asked:
                     continue
                 asked.add(runner)
-                task = tasks.spawn(_check(application.pool, runner, check))
-                task.add_done_callback(lambda _, runner=runner: asked.discard(runner))
+                tasks.spawn(_check_once(application.pool, runner, check, asked))
+
+
+async def _check_once(
+    pool: Pool, runner: Runner, check: Mapping[str, Any], asked: set[Runner]
+) -> None:
+    try:
+        await _check(pool, runner, check)
+    finally:
+        asked.discard(runner)
 
 
 async def _check(pool: Pool, runner: Runner, check: Mapping[str, Any]) -> None:

@@ -53,6 +53,7 @@ from fal_server.records import Records
 from fal_server.requests import Requests
 from fal_server.rest import OpenRoute, make_application
 from fal_server.revisions import Revisions
+from fal_server.runner_calls import RunnerCalls
 from fal_server.runner_keys import RunnerKeys, derive_secret
 from fal_server.runs import RunCalls
 from fal_server.settings import ServerSettings
@@ -235,6 +236,7 @@ class ControlPlane:
             StageCalls(self.environments, self.vault),
             self.runs,
             ApplicationCalls(self.launchpad, self.catalog, self.urls),
+            RunnerCalls(self.catalog, self.runs),
         )
 
     def _make_api(self) -> web.Application:
