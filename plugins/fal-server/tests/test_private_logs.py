@@ -4,6 +4,7 @@ Private logs: what is printed for a request, and who is shown it.
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
@@ -51,6 +52,28 @@ def test_who_is_shown_what_was_printed(stage, stranger):
     stage.restart()
     for reader in (stranger, ""):
         assert lines_shown(stage, "closed", reader, reader) == []
+
+
+def test_url_of_the_logs_of_an_application(stage):
+    """
+    What a deployment tells as the url of the logs has them, for a key of the account.
+    """
+    request = stage.registration("tells")
+    (urls,) = [
+        message.service_urls
+        for message in stage.plane.stream("RegisterApplication", request)
+        if message.HasField("result")
+    ]
+    stage.finish("tells", stage.submit("tells/say", {"word": "told"}))
+    with stage.plane.client() as client:
+
+        def lines() -> list[str]:
+            answer = client.get(urls.log)
+            assert answer.status_code == 200, answer.text
+            return [each["message"] for each in answer.json()]
+
+        stage.settle(lambda: "told" in lines())
+    assert httpx.get(urls.log, trust_env=False).status_code == 401
 
 
 def test_release_that_keeps_its_logs_private_no_longer(stage, stranger):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import attrs
 from isolate_proto import ServiceURLs
@@ -49,7 +50,7 @@ class Urls:
             run=self.base("run") + path,
             queue=self.base("queue") + path,
             ws=self.base("ws") + path,
-            log=self.base("api") + f"/applications{path}/logs",
+            log=self.base("api") + f"/logs/?app_name={quote(alias, safe='')}",
         )
 
 
