@@ -168,7 +168,8 @@ class Forwarder:
         Have a place of a runner within the context.
 
         Arguments:
-            since: When it was asked for, by the clock; now where that is None.
+            since: When it was asked for, in seconds of the monotonic clock; now where that
+                is None.
 
         Raises:
             StartTimeout: No runner had room in time.
@@ -180,7 +181,7 @@ class Forwarder:
         if timeout is None and own:
             timeout = application.scaling.request_start_timeout
         if timeout is not None and since is not None:
-            timeout -= time.time() - since
+            timeout -= time.monotonic() - since
             if timeout <= 0:
                 raise StartTimeout("No runner could take the request in time.")
         if application.broken:

@@ -69,7 +69,7 @@ class Queue:
         """
         self._number = await self.requests.last_number()
         for request in await self.requests.unfinished():
-            self._begin(request)
+            self._begin(Work.found_again(request))
         await self.webhooks.start()
 
     async def close(self) -> None:
@@ -95,7 +95,7 @@ class Queue:
         Accept a request: once this returns it is answered, whatever ends meanwhile.
         """
         await self.requests.add(request)
-        self._begin(request)
+        self._begin(Work(request))
 
     def position(self, request_id: str) -> int:
         """
@@ -189,8 +189,8 @@ class Queue:
 
     # -- answering -------------------------------------------------------------------------
 
-    def _begin(self, request: QueuedRequest) -> None:
-        work = self._works[request.id] = Work(request)
+    def _begin(self, work: Work) -> None:
+        self._works[work.request.id] = work
         work.task = asyncio.ensure_future(self._answer(work))
 
     async def _answer(self, work: Work) -> None:
@@ -256,7 +256,7 @@ class Queue:
             request.id,
             caller,
             request.priority,
-            since=request.submitted_at,
+            since=work.since,
         ) as runner:
             work.runner = runner
             attempts = request.attempts + 1
