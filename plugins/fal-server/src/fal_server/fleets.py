@@ -19,6 +19,7 @@ from fal_server.records import Record, Records
 from fal_server.revisions import Revisions
 from fal_server.runners import Runner, RunnerLost
 from fal_server.scaling import Scaling
+from fal_server.serving import serve
 from fal_server.specs import Message, RunnerSpec, read_spec
 from fal_server.tasks import Tasks, insist
 
@@ -103,7 +104,7 @@ class Fleet:
             return await self.payloads.make(request, runner.spec, runner)
 
         runner.revision = revision_id
-        runner.serve(load)
+        serve(runner, load)
 
     def _noting(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
         """
