@@ -5,11 +5,14 @@ Surroundings: what runs on a server sees nothing that is its operator's alone.
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from fal_server import certificates
 from fal_server.surroundings import leave_behind
 from fal_server_agent.surroundings import forget_credentials
 
@@ -143,3 +146,18 @@ def test_credentials_of_indexes():
     }
     forget_credentials(variables)
     assert variables == kept
+
+
+def test_authorities_of_a_system_that_has_them_in_one_file(make_plane, monkeypatch):
+    """
+    Runners trust the authorities of the system too, also where OpenSSL knows them by
+    their directory alone.
+    """
+    if not any(map(os.path.exists, certificates._OF_SYSTEMS)):
+        pytest.skip("This system has no such file.")
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    none = SimpleNamespace(cafile=None, openssl_cafile="/nowhere")
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: none)
+    plane = make_plane()
+    bundle = plane.directory.tls / "bundle.pem"
+    assert bundle.read_text().count("BEGIN CERTIFICATE") > 2
