@@ -31,7 +31,8 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
     Return an application that needs nothing but Python.
 
     Its paths: ``/hold/WORD`` answers once there is a file *WORD*, ``/health`` unless
-    there is a file ``sick`` or one of its process. A file ``starting-RELEASE`` keeps it
+    there is a file ``sick`` or one of its process, and not while there is a file ``mute``
+    of its process. A file ``starting-RELEASE`` keeps it
     from listening. When it is told to end it writes a file ``told-PID``, finishes what
     it has, and ends unless there is a file ``stays``.
 
@@ -57,6 +58,9 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
 
         async def reply(path: str, reader: Any) -> int:
             if path == "/health":
+                while (files / f"mute-{pid}").exists() and not reader.at_eof():
+                    (files / f"asked-{pid}").touch()
+                    await asyncio.sleep(0.01)
                 sick = (files / "sick").exists() or (files / f"sick-{pid}").exists()
                 return 500 if sick else 200
             if path.startswith("/hold/"):

@@ -26,6 +26,9 @@ from fal_server.directories import DataDirectory
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 60
 
+#: What measures which lines are run by all that a server starts.
+_MEASURED = ("--variable", "COVERAGE_*")
+
 FAL_CORE = (sys.executable, "-m", "fal_core.cli")
 
 
@@ -43,9 +46,10 @@ class Program:
     ) -> None:
         self.data = data
         self.errors = errors or data.parent / f"{data.name}.err"
+        started = ("server", "start", *_MEASURED)
         with self.errors.open("w") as stream:
             self.process = subprocess.Popen(
-                [*FAL_CORE, "server", "start", "--data", str(data), "--port", "0", *arguments],
+                [*FAL_CORE, *started, "--data", str(data), "--port", "0", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=stream,
                 text=True,

@@ -7,7 +7,10 @@ its requests leave what the test waits for, and find what they wait for.
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +88,13 @@ def make_application(folder: str) -> Callable[..., None]:
                 self.extra = told.get("headers", {})
                 self.answer({"attempt": attempt, "pid": os.getpid()}, status)
 
+            def say(self, request: str, told: dict[str, Any]) -> None:
+                from fal_core_worker import services
+
+                services.request_id.set(request)
+                print(told["word"])
+                self.answer({})
+
             def text(self, request: str, told: dict[str, Any]) -> None:
                 self.send(b"words", 200, "text/plain")
 
@@ -159,6 +169,30 @@ class Stage:
             if message.HasField("result"):
                 return str(message.result.application_id)
         raise AssertionError("There is no result.")
+
+    def deploy_class(self, name: str, source: str) -> None:
+        """
+        Deploy the class ``Served`` of *source* by ``fal-core deploy``. A name *FOLDER* in
+        it stands for the folder.
+        """
+        file = self.folder / f"{name}.py"
+        file.write_text(f"FOLDER = {str(self.folder)!r}\n{textwrap.dedent(source)}")
+        ports = self.plane.plane.ports
+        variables = {
+            "ISOLATE_TEST_MODE": "1",
+            "FAL_GRPC_HOST": f"127.0.0.1:{ports['api']}",
+            "FAL_REST_HOST": f"127.0.0.1:{ports['api']}",
+            "FAL_KEY": self.plane.key,
+        }
+        command = [sys.executable, "-m", "fal_core.cli", "deploy", f"{file}::Served"]
+        done = subprocess.run(
+            [*command, "--app-name", name],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def registration(
         self,

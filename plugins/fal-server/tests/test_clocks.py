@@ -101,7 +101,9 @@ def timed(
     """
     A server whose clock is set.
     """
-    return make_standing(tmp_path_factory.mktemp("timed"), variables=clock.variables)
+    # What the server starts has its clock as well.
+    told = ("--variable", "FAKETIME_*")
+    return make_standing(tmp_path_factory.mktemp("timed"), *told, variables=clock.variables)
 
 
 def runner_of(stage: Any, name: str) -> Any:
@@ -140,6 +142,24 @@ def test_clock_that_is_set(timed: Any, clock: Clock, offset: float):
     found = runner_of(timed, name)
     assert found.runner_id == runner.runner_id
     assert runner.uptime <= found.uptime <= time.monotonic() - began + 60
+
+
+def test_start_timeout_of_a_request_that_is_tried_again(timed: Any, clock: Clock):
+    """
+    How long a request may wait for a runner is told by a clock that nobody sets, the
+    attempts that follow a failed one included.
+    """
+    clock.set(0)
+    timed.deploy("again")
+    held = timed.submit("again/hold", {"gate": "again"})
+    timed.begin("again", held)
+    body = {"statuses": [504, 200]}
+    waiting = timed.submit("again/attempts", body, X_Fal_Request_Timeout="60")
+    clock.set(2 * DAY)
+    timed.open("again")
+    answer = timed.finish("again", waiting)
+    assert (answer.status_code, answer.json().get("attempt")) == (200, 2), answer.text
+    clock.set(0)
 
 
 def test_lines_of_a_runner_that_is_found_again(timed: Any, clock: Clock):

@@ -58,6 +58,22 @@ def test_sick_runner(holder, settle):
     assert holder.ask("busy").status_code == 200
 
 
+def test_check_that_takes_long(holder, settle):
+    """
+    A runner that does not answer its check holds up the checks of no other application.
+    """
+    checked = check(failure_threshold=1, call_regularly=True, timeout_seconds=600)
+    holder.deploy("mute", health=checked)
+    holder.deploy("other", health=checked)
+    mute, other = (holder.ask(name).json()["pid"] for name in ("mute", "other"))
+    holder.write(f"mute-{mute}")
+    settle(lambda: holder.has(f"asked-{mute}"))
+    holder.write(f"sick-{other}")
+    settle(lambda: holder.ask("other").json()["pid"] != other)
+    assert holder.ask("mute").json()["pid"] == mute
+    holder.lift(f"mute-{mute}")
+
+
 def test_runner_that_is_not_healthy_yet(holder, settle):
     """
     A runner takes no request before it is healthy.

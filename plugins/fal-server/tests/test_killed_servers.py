@@ -6,6 +6,7 @@ A seeded tenth of the moments runs by default; FAL_CORE_FAULTS=all runs them all
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import random
@@ -74,23 +75,53 @@ def make_recorder(folder: str, release: int) -> Callable[..., None]:
     return serve
 
 
+#: The same as a class, which is deployed by this project's own client.
+CLASS = """
+    import os
+    import time
+    from typing import Any
+
+    from fastapi import Request
+
+    from fal_serve import App, endpoint
+
+
+    class Served(App, keep_alive=300, max_concurrency=1, max_multiplexing=4):
+        @endpoint("/")
+        async def record(self, request: Request) -> dict[str, Any]:
+            name = request.headers["x-fal-request-id"]
+            attempt = request.headers.get("x-fal-request-attempt", "0")
+            with open(f"{FOLDER}/begun", "ab", buffering=0) as file:
+                file.write(f"{name} {attempt}\\n".encode())
+            time.sleep(0.005)
+            return {"pid": os.getpid(), "told": await request.json()}
+"""
+
+#: Whether the class can be deployed here.
+HAS_CLASSES = all(map(importlib.util.find_spec, ("fal_serve", "fal_host_serverless")))
+
+
 @attrs.define
 class Load:
     """
     Requests and deployments, one after the other until the server is gone.
 
     Attributes:
-        accepted: The requests that were answered with a 2xx, and what they were told.
+        accepted: The requests that were answered with a 2xx, each with its application
+            and what it was told.
 
         deployed: The releases whose deployment has ended well, by their revisions.
 
         tried: The newest release that was sent.
+
+        applications: Those that are sent requests in turn.
     """
 
     stage: Any
-    accepted: dict[str, int] = attrs.field(factory=dict)
+    accepted: dict[str, tuple[str, int]] = attrs.field(factory=dict)
     deployed: dict[str, int] = attrs.field(factory=dict)
     tried: int = 0
+    applications: tuple[str, ...] = ("work", "class") if HAS_CLASSES else ("work",)
     _numbers: Iterator[int] = attrs.field(factory=itertools.count)
 
     def submit(self) -> None:
@@ -100,9 +131,10 @@ class Load:
         with suppress(httpx.TransportError), self.stage.client() as client:
             while True:
                 number = next(self._numbers)
-                answer = client.post("/owner/work", json=number)
+                name = self.applications[number % len(self.applications)]
+                answer = client.post(f"/owner/{name}", json=number)
                 assert answer.status_code == 200, answer.text
-                self.accepted[answer.json()["request_id"]] = number
+                self.accepted[answer.json()["request_id"]] = name, number
                 time.sleep(0.01)
 
     def deploy(self) -> None:
@@ -206,6 +238,8 @@ def load(standing: Any) -> Load:
     """
     load = Load(standing)
     deploy(standing, "work", 0)
+    if HAS_CLASSES:
+        standing.deploy_class("class", CLASS)
     load.deployed[deploy(standing, "moving", 0)] = 0
     return load
 
@@ -218,21 +252,18 @@ def test_server_that_is_killed_under_load(standing: Any, load: Load, moment: int
     loaded are the same; an alias is wholly one release.
     """
     stage = standing
-    pid = ask(stage, "work")["pid"]
+    pids = {name: ask(stage, name)["pid"] for name in load.applications}
     seconds = random.Random(moment).uniform(0.0, SPAN)
     load.run(seconds)
     stage.plane.start()
 
-    if load.accepted:
-        # They are answered in their order.
-        stage.finish("work", [*load.accepted][-1])
-    reached = begun(stage.folder)
     with stage.client() as client:
-        for request, number in load.accepted.items():
-            answer = client.get(f"/owner/work/requests/{request}")
+        for request, (name, number) in load.accepted.items():
+            answer = stage.finish(name, request)
+            reached = begun(stage.folder)
             assert (answer.status_code, answer.json()["told"]) == (200, number)
-            assert answer.json()["pid"] == pid
-            status = client.get(f"/owner/work/requests/{request}/status").json()
+            assert answer.json()["pid"] == pids[name]
+            status = client.get(f"/owner/{name}/requests/{request}/status").json()
             assert reached[request] == sorted(set(reached[request]))
             assert status["attempts"] == reached[request][-1]
     load.accepted.clear()
@@ -243,7 +274,7 @@ def test_server_that_is_killed_under_load(standing: Any, load: Load, moment: int
     assert metadata_of(stage, "moving") == {"release": release}
     assert load.deployed.get(revision_of(stage, "moving"), release) == release
     load.deployed[revision_of(stage, "moving")] = release
-    assert ask(stage, "work")["pid"] == pid
+    assert {name: ask(stage, name)["pid"] for name in load.applications} == pids
     stage.settle(lambda: running(stage.plane.data) <= known(stage))
 
 

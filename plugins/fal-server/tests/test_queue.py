@@ -4,6 +4,8 @@ The queue: requests that are accepted now and answered later.
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 from isolate_proto import controller_pb2 as wire
 
@@ -273,3 +275,22 @@ def test_trace_of_the_caller_reaches_the_function(stage, app):
         headers = {k.lower(): v for k, v in answer.json()["headers"].items()}
         assert {name: headers[name] for name in told} == told
         assert "authorization" not in headers
+
+
+def test_start_timeout_across_a_restart(stage):
+    """
+    How long a request may wait for a runner includes the time in which no server ran.
+    """
+    stage.deploy("occupied")
+    held = stage.submit("occupied/hold", {"gate": "occupied"})
+    stage.begin("occupied", held)
+    waiting = stage.submit("occupied", X_Fal_Request_Timeout="3600")
+    stage.plane.close()
+    with sqlite3.connect(stage.plane.settings.data / "state.db") as connection:
+        earlier = "update requests set submitted_at = submitted_at - 7200 where id = ?"
+        connection.execute(earlier, (waiting,))
+    connection.close()
+    stage.plane = stage._start()
+    assert stage.finish("occupied", waiting).status_code == 504
+    stage.open("occupied")
+    assert stage.finish("occupied", held).status_code == 200

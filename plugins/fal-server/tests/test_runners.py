@@ -5,15 +5,42 @@ Runners: agents that were launched on a host.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 import pytest
 
 from fal_core.environments import CurrentEnvironment
+from fal_core.errors import StartupTimeout
 from fal_core.events import Ready
+from fal_server import serving
 from fal_server.errors import NotFound
 from fal_server.runners import Runner
+from fal_server.serving import serve
 from fal_server.specs import Message, RunnerSpec
+from fal_server_agent.messages import pack
+
+
+def make_runner(plane: Any, session: aiohttp.ClientSession) -> Runner:
+    return Runner(
+        id="one",
+        spec=RunnerSpec(name="one", owner="", environment=CurrentEnvironment()),
+        token="",
+        logs=plane.plane.logs,
+        loop=asyncio.get_running_loop(),
+        session=session,
+        changed=lambda _: None,
+        echoes={},
+    )
+
+
+async def until(check: Callable[[], Any]) -> None:
+    for _ in range(1000):
+        if check():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("It does not become true.")
 
 
 @pytest.mark.parametrize("error", [NotFound("It is gone."), OSError("No room.")])
@@ -27,22 +54,43 @@ def test_runner_that_cannot_be_told_what_to_serve_is_ended(plane, error):
 
     async def main() -> None:
         async with aiohttp.ClientSession() as session:
-            runner = Runner(
-                id="one",
-                spec=RunnerSpec(name="one", owner="", environment=CurrentEnvironment()),
-                token="",
-                logs=plane.plane.logs,
-                loop=asyncio.get_running_loop(),
-                session=session,
-                changed=lambda _: None,
-                echoes={},
-            )
-            runner.serve(load)
+            runner = make_runner(plane, session)
+            serve(runner, load)
             runner.take(Ready({"control": "http://127.0.0.1:1"}))
-            for _ in range(1000):
-                if runner.gave_up:
-                    break
-                await asyncio.sleep(0.01)
-            assert (runner.gave_up, bool(runner.reason)) == (True, True)
+            await until(lambda: runner.gave_up)
+            assert runner.reason
+
+    plane.run(main())
+
+
+def test_runner_of_an_earlier_version_that_does_not_come_up(plane, monkeypatch):
+    """
+    A runner whose agent tells a server that was started again no url, as agents of
+    earlier versions do, is ended where its host tells none either.
+    """
+    monkeypatch.setattr(serving, "_LONGEST_START", 0.2)
+
+    async def load() -> Message:
+        return {}, []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        message = pack({"serving": True})
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+        writer.write(head + len(message).to_bytes(8, "little") + message)
+        writer.close()
+
+    async def main() -> None:
+        agent = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = agent.sockets[0].getsockname()[1]
+        async with agent, aiohttp.ClientSession() as session:
+            told, mute = (make_runner(plane, session) for _ in range(2))
+            for runner in (told, mute):
+                serve(runner, load)
+                runner.take(Ready({"control": f"http://127.0.0.1:{port}"}))
+            told.take(Ready({"run": "http://127.0.0.1:1"}))
+            await until(lambda: mute.gave_up)
+            assert isinstance(mute.cause, StartupTimeout)
+            assert (told.phase, told.gave_up) == ("running", False)
 
     plane.run(main())

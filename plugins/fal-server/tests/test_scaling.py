@@ -40,6 +40,31 @@ def test_most_runners(holder, settle):
     assert len(holder.runners("most")) == 2
 
 
+def test_requests_that_share_a_runner(holder, settle):
+    """
+    A runner has as many requests at once as *max_multiplexing* says, before another is
+    started; with a larger one those that wait go to the runners that are there.
+    """
+    holder.deploy("share", max_concurrency=4, max_multiplexing=3)
+    held = [holder.hold("share", "share-1") for _ in range(3)]
+    settle(lambda: holder.in_flight("share") == [3])
+    held.append(holder.hold("share", "share-1"))
+    settle(lambda: holder.in_flight("share") == [1, 3])
+    held += [holder.hold("share", "share-1") for _ in range(2)]
+    settle(lambda: holder.in_flight("share") == [3, 3])
+    holder.set("share", max_concurrency=2)
+    held += [holder.hold("share", "share-2") for _ in range(2)]
+    settle(lambda: holder.waiting("share") == 2)
+    holder.set("share", max_multiplexing=4)
+    settle(lambda: holder.in_flight("share") == [4, 4])
+    assert holder.waiting("share") == 0
+    holder.write("share-1")
+    settle(lambda: sum(holder.in_flight("share")) == 2)
+    holder.write("share-2")
+    assert [each.result().status_code for each in held] == [200] * 8
+    assert len({each.result().json()["pid"] for each in held}) == 2
+
+
 def test_buffer(holder, settle):
     """
     Beside those that are busy there are as many runners as the buffer says, in numbers

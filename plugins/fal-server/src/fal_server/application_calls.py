@@ -1,34 +1,27 @@
 """
-The procedures for applications, their aliases and their runners.
+The procedures for applications and their aliases.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import attrs
-from google.protobuf.struct_pb2 import Struct
 from isolate_proto import (
     AliasInfo,
     ApplicationInfo,
     DeleteAliasResult,
     DeleteApplicationResult,
-    KillRunnerResponse,
     ListAliasesResult,
-    ListAliasRunnersResponse,
     ListApplicationsResult,
-    ListRunnersResponse,
     RegisterApplicationRequest,
     RegisterApplicationResult,
     RegisterApplicationResultType,
     RolloutApplicationResult,
-    RunnerInfo,
     SetAliasResult,
-    StopRunnerResponse,
     UpdateApplicationResult,
 )
 from isolate_proto import controller_pb2 as wire
@@ -43,26 +36,14 @@ from fal_server.launching import Launchpad
 from fal_server.log_messages import line_of, to_log
 from fal_server.messages import to_timestamp
 from fal_server.revisions import Revision, full_alias
-from fal_server.runners import Runner
 from fal_server.scaling import Scaling
 from fal_server.specs import check_name, read_spec
 from fal_server.urls import Urls
 
-#: What is told of a runner, by how far it is.
-_STATES = {
-    "pending": RunnerInfo.PENDING,
-    "building": RunnerInfo.DOCKER_PULL,
-    "setup": RunnerInfo.SETUP,
-    "running": RunnerInfo.RUNNING,
-    "idle": RunnerInfo.IDLE,
-    "draining": RunnerInfo.DRAINING,
-    "terminated": RunnerInfo.TERMINATED,
-}
-
 
 class ApplicationCalls:
     """
-    Answers the procedures for applications, their aliases and their runners.
+    Answers the procedures for applications and their aliases.
     """
 
     def __init__(self, launchpad: Launchpad, catalog: Catalog, urls: Urls) -> None:
@@ -181,52 +162,6 @@ class ApplicationCalls:
             ]
         )
 
-    # -- runners -----------------------------------------------------------------------
-
-    async def ListAliasRunners(self, request: Any, caller: Caller) -> ListAliasRunnersResponse:
-        """
-        Return the runners of an application.
-        """
-        application = self._catalog.of(caller, request.alias, request.environment_name)
-        return ListAliasRunnersResponse(runners=_describe_runners(application, request))
-
-    async def ListRunners(self, request: Any, caller: Caller) -> ListRunnersResponse:
-        """
-        Return the runners of the account.
-        """
-        found = self._catalog.list_of(caller.user_id)
-        return ListRunnersResponse(
-            runners=[info for each in found for info in _describe_runners(each, request)]
-        )
-
-    async def StopRunner(self, request: Any, caller: Caller) -> StopRunnerResponse:
-        """
-        Let a runner finish what it has, and end; another comes first, where asked for.
-
-        The id of a run stands for its runner: the function that it runs is interrupted.
-        """
-        runs = self._catalog.runner_of_run(caller.user_id, request.runner_id)
-        if runs is not None:
-            runs.drain()
-            return StopRunnerResponse()
-        application, runner = self._catalog.find_runner(caller.user_id, request.runner_id)
-        if request.replace_first:
-            other = application.pool.start_one()
-            await other.ready.wait()
-            if other.phase != "running":
-                raise Invalid(f"Its replacement could not be started. {other.reason}")
-        runner.drain()
-        application.pool.adjust()
-        return StopRunnerResponse()
-
-    async def KillRunner(self, request: Any, caller: Caller) -> KillRunnerResponse:
-        """
-        End a runner now.
-        """
-        _, runner = self._catalog.find_runner(caller.user_id, request.runner_id)
-        runner.kill()
-        return KillRunnerResponse()
-
     def _describe_revision(self, revision: Revision, caller: Caller) -> ApplicationInfo:
         active = sum(
             runner.revision == revision.id
@@ -264,38 +199,3 @@ def _scaling_fields(scaling: Scaling) -> dict[str, Any]:
     fields["scaling_delay_seconds"] = int(fields.pop("scaling_delay"))
     fields["keep_alive"] = int(fields["keep_alive"])
     return fields
-
-
-def _describe_runners(application: Application, request: Any) -> list[RunnerInfo]:
-    since = request.start_time.seconds if request.HasField("start_time") else 0
-    return [
-        _describe_runner(application, runner)
-        for runner in application.runners
-        if runner.started_at >= since and (request.list_pending or runner.phase == "running")
-    ]
-
-
-def _describe_runner(application: Application, runner: Runner) -> RunnerInfo:
-    leases = Struct()
-    leases.update(
-        {
-            "leases": [
-                {"request_id": id, "leased_at_epoch": lease[0], "caller_user_id": lease[1]}
-                for id, lease in runner.requests.items()
-            ]
-        }
-    )
-    info = RunnerInfo(
-        runner_id=runner.id,
-        in_flight_requests=runner.in_flight,
-        uptime=runner.uptime,
-        revision=runner.revision,
-        alias=application.alias,
-        external_metadata=leases,
-        state=_STATES[runner.state],
-        machine_type=runner.spec.machine_type,
-    )
-    if runner.state == "idle":
-        idle = time.monotonic() - runner.idle_since
-        info.expiration_countdown = max(0, int(application.scaling.keep_alive - idle))
-    return info

@@ -12,6 +12,7 @@ from fal_server.pools import Pool
 from fal_server.retrying import Retries
 from fal_server.runners import Runner
 from fal_server.scaling import Scaling
+from fal_server.specs import RunnerSpec
 from fal_server.tasks import Tasks
 
 
@@ -32,6 +33,11 @@ class Application:
         rolling: What waits until the newest pool is up.
 
         retries: How often its queued requests are tried again.
+
+        private_logs: Whether its owner alone sees what is printed for a request.
+
+        broken: Why it has no runners, as a sentence: this server cannot read what it was
+            registered with. Empty where it can.
     """
 
     owner: str
@@ -47,6 +53,15 @@ class Application:
     rolling: asyncio.Task[None] | None = None
     newest: Pool | None = None
     retries: Retries = attrs.field(factory=Retries)
+    private_logs: bool = False
+    broken: str = ""
+
+    def follow(self, spec: RunnerSpec) -> None:
+        """
+        Treat requests as what *spec* was read from says.
+        """
+        self.retries, self.private_logs = spec.retries, spec.private_logs
+        self.broken = ""
 
     @property
     def runners(self) -> list[Runner]:

@@ -5,6 +5,7 @@ Catalogs: the applications that there are, by who owns them and their aliases.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Mapping
@@ -18,8 +19,8 @@ from isolate_proto import controller_pb2 as wire
 from fal_server.applications import Application
 from fal_server.callers import Caller
 from fal_server.declarations import whole
-from fal_server.errors import NotFound
-from fal_server.fleets import Fleet
+from fal_server.errors import STATE_TROUBLE, NotFound
+from fal_server.fleets import Fleet, make_closed_pool
 from fal_server.health_checks import check_health
 from fal_server.interfaces import RunnerTimes
 from fal_server.pools import Pool
@@ -28,6 +29,8 @@ from fal_server.runners import Runner
 from fal_server.scaling import Scaling
 from fal_server.specs import RunnerSpec
 from fal_server.tasks import Tasks, uninterrupted
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False)
@@ -249,16 +252,17 @@ class Catalog:
         pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
         application = self.applications.get((alias.owner_name, alias.alias))
         if application is None:
-            application = self._add(alias, pool, spec)
+            application = self._add(alias, pool)
+            application.follow(spec)
             pool.adjust()
             return application
         application.revision, application.auth_mode = alias.revision, alias.auth_mode
         application.scaling, application.environment = alias.scaling, alias.environment
-        application.retries = spec.retries
+        application.follow(spec)
         application.replace(pool, self._tasks, rolling=rolling)
         return application
 
-    def _add(self, alias: Alias, pool: Pool, spec: RunnerSpec) -> Application:
+    def _add(self, alias: Alias, pool: Pool) -> Application:
         application = Application(
             owner=alias.account_id,
             owner_name=alias.owner_name,
@@ -268,7 +272,6 @@ class Catalog:
             environment=alias.environment,
             revision=alias.revision,
             scaling=alias.scaling,
-            retries=spec.retries,
         )
         self.applications[alias.owner_name, alias.alias] = application
         return application
@@ -283,12 +286,11 @@ class Catalog:
         Have all that was registered before, and find its runners again.
         """
         for alias in await self.revisions.aliases():
-            spec = await self.fleet.spec_of(alias.revision, alias.account_id, alias.alias)
-            pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
-            self._add(alias, pool, spec)
+            await self._find_again(alias)
         pools = {
             (each.owner, each.alias, each.revision): each.pool
             for each in self.applications.values()
+            if not each.broken
         }
         records = await self.fleet.records.unfinished()
         await asyncio.to_thread(
@@ -300,7 +302,26 @@ class Catalog:
             await self.fleet.attach(record, home)
         for application in self.applications.values():
             application.pool.adjust()
-        self._tasks.spawn(check_health(self.applications.values()))
+        self._tasks.spawn(check_health(self.applications.values(), self._tasks))
+
+    async def _find_again(self, alias: Alias) -> None:
+        """
+        Have an application that was registered before; one that cannot be read does not
+        keep others from being used.
+        """
+        try:
+            spec = await self.fleet.spec_of(alias.revision, alias.account_id, alias.alias)
+        except STATE_TROUBLE:
+            raise
+        except Exception as error:
+            where = f"{alias.owner_name}/{alias.alias}"
+            logger.error("Application %s cannot be read: %s", where, error)
+            application = self._add(alias, make_closed_pool())
+            application.broken = f"The server cannot read the application {where}. {error}"
+            application.private_logs = True
+            return
+        pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
+        self._add(alias, pool).follow(spec)
 
     async def close(self) -> None:
         """

@@ -32,6 +32,14 @@ _SERVER_DAYS = 397
 #: Days before its end that a certificate is made anew.
 _RENEWAL_DAYS = 30
 
+#: Where systems keep the authorities that they trust in one file. OpenSSL knows some of
+#: them by their directory alone, and runners are to reach the rest of the world.
+_OF_SYSTEMS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
+
 
 class Certificate:
     """
@@ -148,7 +156,8 @@ def _write_bundle(directory: DataDirectory, authority: x509.Certificate) -> None
     """
     paths = ssl.get_default_verify_paths()
     system = b""
-    for path in (os.environ.get("SSL_CERT_FILE"), paths.cafile, paths.openssl_cafile):
+    told = (os.environ.get("SSL_CERT_FILE"), paths.cafile, paths.openssl_cafile)
+    for path in (*told, *_OF_SYSTEMS):
         if path and Path(path).is_file():
             system = Path(path).read_bytes()
             break

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -70,21 +71,32 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
     metavar="TYPE=SIZE",
     help="The memory that runners of a machine type may use, as in XS=512M.",
 )
+@click.option(
+    "--variable",
+    "variables",
+    multiple=True,
+    metavar="NAME",
+    help="An environment variable that builds and runners see too, or a pattern of names.",
+)
 @click.option("--owner", default="owner", show_default=True, help="The first user.")
 @click.option("--verbose", is_flag=True, help="Log every refusal too.")
-def start(data: Path | None, verbose: bool, **settings: Any) -> None:
+def start(
+    data: Path | None, verbose: bool, variables: tuple[str, ...], **settings: Any
+) -> None:
     """
     Start a control plane; Ctrl-C ends it.
 
     It prints the variables that point the fal SDK, CLI and fal_client at it.
     """
     from fal_server.directories import DataDirectory
+    from fal_server.surroundings import leave_behind
 
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     chosen = ServerSettings(data=(data or default_data()).absolute(), **settings)
+    leave_behind(os.environ, variables)
     with DataDirectory(chosen.data).locked():
         _run(chosen)
 

@@ -11,7 +11,7 @@ import attrs
 
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import FalCoreError
-from fal_server.errors import Invalid, NotFound
+from fal_server.errors import STATE_TROUBLE
 from fal_server.launching import Launchpad
 from fal_server.payloads import Payloads
 from fal_server.pools import Pool
@@ -19,6 +19,7 @@ from fal_server.records import Record, Records
 from fal_server.revisions import Revisions
 from fal_server.runners import Runner, RunnerLost
 from fal_server.scaling import Scaling
+from fal_server.serving import serve
 from fal_server.specs import Message, RunnerSpec, read_spec
 from fal_server.tasks import Tasks, insist
 
@@ -82,6 +83,7 @@ class Fleet:
         except FalCoreError:
             await self.records.end(record.id)
             return
+        self.payloads.admit(runner)
         home.adopt(runner)
         if pool is None:
             runner.revision = record.revision
@@ -102,7 +104,7 @@ class Fleet:
             return await self.payloads.make(request, runner.spec, runner)
 
         runner.revision = revision_id
-        runner.serve(load)
+        serve(runner, load)
 
     def _noting(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
         """
@@ -120,7 +122,9 @@ class Fleet:
     async def _spec_of_record(self, record: Record) -> RunnerSpec:
         try:
             return await self.spec_of(record.revision, record.account_id, record.alias)
-        except (NotFound, Invalid):
+        except STATE_TROUBLE:
+            raise
+        except Exception:
             # Its revision was removed, or the plugin that it needs; it is only drained.
             return RunnerSpec(
                 name=record.alias,
@@ -129,6 +133,13 @@ class Fleet:
                 machine_type=record.machine_type,
                 application=record.alias,
             )
+
+
+def make_closed_pool() -> Pool:
+    """
+    Make a pool that takes no requests and starts no runners.
+    """
+    return Pool(Scaling(), _never, closed=True)
 
 
 def _with_settings(spec: RunnerSpec, scaling: Scaling) -> RunnerSpec:

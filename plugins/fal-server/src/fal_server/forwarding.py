@@ -22,7 +22,7 @@ from fal_server.callers import Caller
 from fal_server.catalogs import Catalog
 from fal_server.errors import Forbidden, Invalid, NotFound, Refusal, Unavailable
 from fal_server.identities import Identity
-from fal_server.pools import StartTimeout
+from fal_server.pools import Broken, StartTimeout
 from fal_server.retrying import NEEDS_RETRY, STOP_RUNNER, ends_runner
 from fal_server.runners import Runner
 
@@ -178,21 +178,24 @@ class Forwarder:
         Have a place of a runner within the context.
 
         Arguments:
-            since: When it was asked for, by the clock; now where that is None.
+            since: When it was asked for, in seconds of the monotonic clock; now where that
+                is None.
 
         Raises:
             StartTimeout: No runner had room in time.
 
-            NoRunner: None comes up.
+            NoRunner: None comes up, or none can.
         """
         own = caller is not None and caller.user_id == application.owner
         timeout = start_timeout(headers)
         if timeout is None and own:
             timeout = application.scaling.request_start_timeout
         if timeout is not None and since is not None:
-            timeout -= time.time() - since
+            timeout -= time.monotonic() - since
             if timeout <= 0:
                 raise StartTimeout("No runner could take the request in time.")
+        if application.broken:
+            raise Broken(application.broken)
         pool = application.pool
         runner = await pool.acquire(
             priority=priority, hint=headers.get(RUNNER_HINT, ""), timeout=timeout

@@ -14,27 +14,41 @@ import aiohttp
 from fal_server.applications import Application
 from fal_server.pools import Pool
 from fal_server.runners import Runner
+from fal_server.tasks import Tasks
 
 #: Seconds between two rounds.
 _INTERVAL = 5.0
 
 
-async def check_health(applications: Collection[Application]) -> None:
+async def check_health(applications: Collection[Application], tasks: Tasks) -> None:
     """
     Replace runners of *applications* that fail too often, again and again.
+
+    A runner that takes long to answer holds up no other: each is asked by a task of its
+    own, and once more after it has answered.
 
     Arguments:
         applications: Looked at anew in each round.
     """
+    asked: set[Runner] = set()
     while True:
         await asyncio.sleep(_INTERVAL)
-        checks = [
-            _check(application.pool, runner, runner.spec.health_check)
-            for application in list(applications)
-            for runner in application.pool.runners
-            if runner.spec.health_check is not None and runner.phase == "running"
-        ]
-        await asyncio.gather(*checks, return_exceptions=True)
+        for application in list(applications):
+            for runner in application.pool.runners:
+                check = runner.spec.health_check
+                if check is None or runner.phase != "running" or runner in asked:
+                    continue
+                asked.add(runner)
+                tasks.spawn(_check_once(application.pool, runner, check, asked))
+
+
+async def _check_once(
+    pool: Pool, runner: Runner, check: Mapping[str, Any], asked: set[Runner]
+) -> None:
+    try:
+        await _check(pool, runner, check)
+    finally:
+        asked.discard(runner)
 
 
 async def _check(pool: Pool, runner: Runner, check: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from fal_server.callers import Caller
 from fal_server.errors import Forbidden, Unauthenticated
 from fal_server.keys import Key, NewKey, find_key, make_key, revoke_key
 from fal_server.permissions import PRESETS, permissions_of
+from fal_server.runner_keys import RunnerKeys
 from fal_server.state import Store
 from fal_server.tokens import Tokens
 
@@ -56,11 +57,14 @@ class Identity:
 
     Attributes:
         tokens: Makes and opens tokens, which stand for an account for a while.
+
+        runner_keys: Those of runners that live.
     """
 
-    def __init__(self, store: Store, tokens: Tokens) -> None:
+    def __init__(self, store: Store, tokens: Tokens, runner_keys: RunnerKeys) -> None:
         self._store = store
         self.tokens = tokens
+        self.runner_keys = runner_keys
         self._known: dict[str, tuple[float, Key, Account]] = {}
         self._revoked = 0
 
@@ -174,6 +178,9 @@ class Identity:
         self._known.pop(id, None)
 
     async def _find(self, id: str) -> tuple[Key | None, Account | None]:
+        if (given := self.runner_keys.find(id)) is not None:
+            owner = given.account_id
+            return given, await self._store.read(lambda it: find_account(it, id=owner))
         known = self._known.get(id)
         now, revoked = time.monotonic(), self._revoked
         if known is not None and now - known[0] < REMEMBERED:

@@ -35,6 +35,10 @@ keys = sa.Table(
 )
 
 
+def _to_set(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
 @attrs.frozen(kw_only=True)
 class Key:
     """
@@ -50,7 +54,7 @@ class Key:
     hash: str = attrs.field(repr=False)
     alias: str
     preset: str
-    permissions: frozenset[str] = attrs.field(converter=frozenset)
+    permissions: frozenset[str] = attrs.field(converter=_to_set)
     created_at: float
     revoked_at: float | None = None
 

@@ -11,9 +11,11 @@ from typing import Any
 from urllib.parse import quote
 
 import attrs
+from isolate_proto import HostedRun
 
 from fal_server.blobs import translated
 from fal_server.errors import NotFound
+from fal_server.runner_keys import CALLED, DEPLOYED, RunnerKeys
 from fal_server.runners import Runner
 from fal_server.specs import Message, RunnerSpec
 from fal_server.uploads import AppFiles
@@ -33,6 +35,10 @@ class Payloads:
         folder: Where each runner has a directory for its files.
 
         data: Where each account has a directory that outlives runners.
+
+        keys: Those that runners show to this server.
+
+        bundle: The authorities that runners trust, that of this server among them.
     """
 
     vault: Vault
@@ -40,6 +46,8 @@ class Payloads:
     urls: Urls
     folder: Path
     data: Path
+    keys: RunnerKeys
+    bundle: Path
 
     async def make(self, request: Any, spec: RunnerSpec, runner: Runner) -> Message:
         """
@@ -58,7 +66,12 @@ class Payloads:
                 raise NotFound(f"Secret {name[:80]!r} is not set in {spec.stage!r}.")
         full = attrs.evolve(
             spec,
-            variables=self._variables(spec, secrets),
+            variables={
+                **spec.variables,
+                **self._variables(spec),
+                **self._credentials(request, spec, runner),
+                **secrets,
+            },
             definition=request.function.definition,
             setup_definition=request.setup_func.definition,
         )
@@ -109,29 +122,54 @@ class Payloads:
 
     def tidying(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
         """
-        Return what removes the files of a runner that has ended before *changed* acts
-        on it.
+        Return what removes the files of a runner that has ended, and revokes its key,
+        before *changed* acts on it.
         """
 
         def tidy(runner: Runner) -> None:
             folder = self.folder / runner.id
-            if not runner.is_alive and folder.is_dir():
-                shutil.rmtree(folder, ignore_errors=True)
+            if not runner.is_alive:
+                self.keys.revoke(runner.id)
+                if folder.is_dir():
+                    shutil.rmtree(folder, ignore_errors=True)
             changed(runner)
 
         return tidy
 
-    def _variables(self, spec: RunnerSpec, secrets: Mapping[str, str]) -> Mapping[str, str]:
+    def admit(self, runner: Runner) -> None:
         """
-        Return what a runner finds in its environment variables.
+        Take the key of a runner that was found again.
         """
-        host = self.urls.base("api").partition("://")[2]
-        own = {
+        self.keys.issue(runner.id, runner.spec.owner)
+
+    def _variables(self, spec: RunnerSpec) -> Mapping[str, str]:
+        """
+        Return what a runner finds in its environment variables, beside its credentials.
+        """
+        host = self.urls.address("api")
+        return {
             "IS_ISOLATE_AGENT": "1",
             "FAL_HOST": host,
             # Where 'fal' is imported it takes such a host from this one alone.
             "FAL_GRPC_HOST": host,
+            "FAL_REST_HOST": host,
+            "FAL_RUN_HOST": self.urls.address("run"),
+            "FAL_QUEUE_RUN_HOST": self.urls.address("queue"),
+            "FAL_WS_RUN_HOST": self.urls.address("ws"),
+            # The toolkit and the clients speak to them over TLS alone.
+            "SSL_CERT_FILE": str(self.bundle),
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self.bundle),
             "FAL_APP_NAME": spec.application,
             "FAL_CORE_DATA": str(self._data_of(spec)),
         }
-        return {**spec.variables, **own, **secrets}
+
+    def _credentials(self, request: Any, spec: RunnerSpec, runner: Runner) -> Mapping[str, str]:
+        """
+        Return the key of *runner*, as the clients take it; nothing where it has ended.
+        """
+        if not runner.is_alive:
+            return {}
+        permissions = CALLED if isinstance(request, HostedRun) else DEPLOYED
+        key = self.keys.issue(runner.id, spec.owner, permissions)
+        # What names both goes before a file in the home directory, which is the operator's.
+        return {"FAL_KEY": key.text, "FAL_KEY_ID": key.id, "FAL_KEY_SECRET": key.secret}

@@ -39,6 +39,12 @@ class RunnerBlocked(NoRunner):
     """
 
 
+class Broken(NoRunner):
+    """
+    There is no runner for a request since this server cannot read its application.
+    """
+
+
 class StartTimeout(Unavailable):
     """
     A request has waited too long for a runner.

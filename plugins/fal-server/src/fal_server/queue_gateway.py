@@ -22,7 +22,7 @@ from fal_server.forwarding import (
     to_runner,
 )
 from fal_server.logs import LogFilter, Logs
-from fal_server.queues import Queue, may_read
+from fal_server.queues import Queue, may_read, may_read_logs
 from fal_server.requests import QueuedRequest
 from fal_server.urls import Urls
 
@@ -114,7 +114,8 @@ class QueueGateway:
         if not rest and request.method == "GET":
             return _result(found)
         if rest == ["status"] and request.method == "GET":
-            return await self._status(request, found)
+            may_read_lines = may_read_logs(application, caller)
+            return await self._status(request, found, may_read_lines=may_read_lines)
         if rest == ["cancel"] and request.method in ("PUT", "POST"):
             taken = await self._queue.cancel(found)
             if not taken:
@@ -122,16 +123,19 @@ class QueueGateway:
             return _json({"status": "CANCELLATION_REQUESTED"}, request_id, status=202)
         raise NotFound("There is no such thing to ask of a request.")
 
-    async def _status(self, request: BaseRequest, found: QueuedRequest) -> web.Response:
+    async def _status(
+        self, request: BaseRequest, found: QueuedRequest, *, may_read_lines: bool
+    ) -> web.Response:
         """
         Tell how a request is, so that both clients understand it: one reads the code,
         the other what is said.
         """
         wants_logs = request.query.get("logs", "").lower() in ("1", "true")
+        lines = await self._lines(found) if wants_logs and may_read_lines else []
         told: dict[str, Any] = {
             "request_id": found.id,
             **self._urls_of(request, found),
-            "logs": await self._lines(found) if wants_logs else None,
+            "logs": lines if wants_logs else None,
             "attempts": found.attempts,
         }
         if found.state == "queued":

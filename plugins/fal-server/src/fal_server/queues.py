@@ -29,7 +29,7 @@ from fal_server.forwarding import (
     broken_off,
 )
 from fal_server.interfaces import QueueSize
-from fal_server.pools import RunnerBlocked
+from fal_server.pools import Broken, RunnerBlocked
 from fal_server.requests import QueuedRequest, Requests
 from fal_server.runners import Runner
 from fal_server.tasks import insist, uninterrupted
@@ -69,7 +69,7 @@ class Queue:
         """
         self._number = await self.requests.last_number()
         for request in await self.requests.unfinished():
-            self._begin(request)
+            self._begin(Work.found_again(request))
         await self.webhooks.start()
 
     async def close(self) -> None:
@@ -95,7 +95,7 @@ class Queue:
         Accept a request: once this returns it is answered, whatever ends meanwhile.
         """
         await self.requests.add(request)
-        self._begin(request)
+        self._begin(Work(request))
 
     def position(self, request_id: str) -> int:
         """
@@ -189,8 +189,8 @@ class Queue:
 
     # -- answering -------------------------------------------------------------------------
 
-    def _begin(self, request: QueuedRequest) -> None:
-        work = self._works[request.id] = Work(request)
+    def _begin(self, work: Work) -> None:
+        self._works[work.request.id] = work
         work.task = asyncio.ensure_future(self._answer(work))
 
     async def _answer(self, work: Work) -> None:
@@ -219,8 +219,9 @@ class Queue:
         try:
             application = self.forwarder.catalog.find(request.owner_name, request.alias)
             answer = await self._ask(work, application)
-        except (RunnerBlocked, *STATE_TROUBLE):
-            # It was accepted, and is begun once that can be written down.
+        except (Broken, RunnerBlocked, *STATE_TROUBLE):
+            # It was accepted, and is begun once its application can be read again, or what
+            # is begun can be written down.
             work.runner = None
             return False
         except Refusal as refusal:
@@ -255,7 +256,7 @@ class Queue:
             request.id,
             caller,
             request.priority,
-            since=request.submitted_at,
+            since=work.since,
         ) as runner:
             work.runner = runner
             attempts = request.attempts + 1
@@ -335,3 +336,11 @@ def may_read(application: Application, caller: Caller | None, request: QueuedReq
     if application.auth_mode == wire.PUBLIC and not request.sender:
         return True
     return caller is not None and caller.user_id in (request.sender, application.owner)
+
+
+def may_read_logs(application: Application, caller: Caller | None) -> bool:
+    """
+    Tell whether *caller*, who may see a request, is shown what was printed for it.
+    """
+    owns = caller is not None and caller.user_id == application.owner
+    return owns or not application.private_logs

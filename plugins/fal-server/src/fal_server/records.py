@@ -34,6 +34,10 @@ runners = sa.Table(
 )
 
 
+#: How many records are returned at once of runners that have ended.
+_MOST = 1000
+
+
 @attrs.frozen(kw_only=True)
 class Record:
     """
@@ -98,6 +102,23 @@ class Records:
         chosen = sa.select(runners).where(runners.c.ended_at.is_(None))
         return await self._store.read(
             lambda connection: [_to_record(row) for row in connection.execute(chosen)]
+        )
+
+    async def ended(
+        self, account_id: str, since: float, alias: str | None = None
+    ) -> Sequence[Record]:
+        """
+        Return the records of an account's runners, or those of one alias, that have ended
+        *since* a time in seconds since the epoch; the last to end comes first.
+        """
+        chosen = (runners.c.account_id == account_id) & (runners.c.ended_at >= since)
+        if alias is not None:
+            chosen &= runners.c.alias == alias
+        query = sa.select(runners).where(chosen).order_by(runners.c.ended_at.desc())
+        return await self._store.read(
+            lambda connection: [
+                _to_record(row) for row in connection.execute(query.limit(_MOST))
+            ]
         )
 
     async def times(self, account_id: str, runner_id: str) -> RunnerTimes:

@@ -9,21 +9,20 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import aiohttp
 import attrs
 
-from fal_core.errors import FalCoreError, StartupTimeout
+from fal_core.errors import FalCoreError
 from fal_core.events import Event, Exited, Log, Ready, State
 from fal_core.hosts import Execution
-from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.logs import LogLine, Logs
 from fal_server.outcomes import CallOutcome
 from fal_server.runner_lines import RunnerLines
-from fal_server.specs import Message, RunnerSpec
-from fal_server_agent.messages import TOKEN_HEADER, pack, unpack
+from fal_server.specs import RunnerSpec
+from fal_server_agent.messages import TOKEN_HEADER, pack
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +68,8 @@ class Runner:
 
         gave_up: Whether it is ended since it does not come up.
 
+        serving: What has it serve an application; None for one that is called.
+
         blocked: Whether it does not come up since the server itself can write nothing.
     """
 
@@ -104,7 +105,7 @@ class Runner:
     ready: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
     execution: Execution | None = attrs.field(default=None, repr=False)
     _controlled: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
-    _task: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
+    serving: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
     _began: float = attrs.field(factory=time.monotonic, init=False, repr=False)
     _ended: float | None = attrs.field(default=None, init=False, repr=False)
     _suspected: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
@@ -174,11 +175,14 @@ class Runner:
             if self.phase in ("pending", "building") and event.name in phases:
                 self._enter(phases[event.name])
         elif isinstance(event, Ready):
-            self._take_urls(event.urls)
+            self.take_urls(event.urls)
         elif isinstance(event, Exited):
             self._end(event)
 
-    def _take_urls(self, urls: Mapping[str, str]) -> None:
+    def take_urls(self, urls: Mapping[str, str]) -> None:
+        """
+        Note where its agent listens, or where it serves.
+        """
         if "control" in urls:
             self.control = urls["control"]
             self._controlled.set()
@@ -256,53 +260,6 @@ class Runner:
         if self.phase == "draining" or self.wants_end or self.gave_up:
             self._end_now()
         self.changed(self)
-
-    def serve(self, load: Callable[[], Awaitable[Message]]) -> None:
-        """
-        Have it serve what *load* returns; :attr:`ready` is set once it does, and
-        :attr:`outcome` has how it ended.
-        """
-        self._task = self.loop.create_task(self._serve(load))
-
-    async def _serve(self, load: Callable[[], Awaitable[Message]]) -> None:
-        try:
-            await self.wait_for_control()
-            header, parts = await load()
-            if self.spec.startup_timeout is not None:
-                # The host's own limit ends where the agent listens, which serves nothing yet.
-                self.loop.call_later(self.spec.startup_timeout, self._see_that_it_is_up)
-            async with self.session.post(
-                f"{self.control}/serve",
-                data=pack({**header, "call": self.id}, *parts),
-                headers={TOKEN_HEADER: self.token},
-            ) as response:
-                while True:
-                    size = int.from_bytes(await response.content.readexactly(8), "little")
-                    message = await response.content.readexactly(size)
-                    header, _ = unpack(message)
-                    if "serving" in header:
-                        return
-                    if "urls" in header:
-                        self._take_urls(header["urls"])
-                    else:
-                        if not self.outcome.done():
-                            self.outcome.set_result(CallOutcome.read(message))
-                        return
-        except (RunnerLost, aiohttp.ClientError, asyncio.IncompleteReadError):
-            # Its end is told by its host.
-            return
-        except Refusal as refusal:
-            self.blocked = isinstance(refusal, STATE_TROUBLE)
-            self.give_up(str(refusal))
-        except Exception:
-            logger.exception("Runner %s could not be told what to serve", self.id)
-            self.give_up("An internal error occurred.")
-
-    def _see_that_it_is_up(self) -> None:
-        if self.is_alive and not self.ready.is_set():
-            assert self.spec.startup_timeout is not None
-            self.cause = StartupTimeout(self.spec.startup_timeout)
-            self.give_up(str(self.cause))
 
     async def _post(self, path: str, body: bytes) -> bytes:
         request = asyncio.ensure_future(self._exchange(path, body))

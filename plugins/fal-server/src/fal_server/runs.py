@@ -43,6 +43,7 @@ from fal_server.run_results import (
 )
 from fal_server.runners import Runner, RunnerLost
 from fal_server.scaling import Scaling
+from fal_server.serving import serve
 from fal_server.specs import Message, RunnerSpec, read_spec
 from fal_server.tasks import Tasks
 from fal_server.urls import Urls
@@ -230,7 +231,7 @@ class RunCalls:
             async def load() -> Message:
                 return await self._payloads.make(request, spec, runner)
 
-            runner.serve(load)
+            serve(runner, load)
             if not first:
                 first.append(runner)
             return runner

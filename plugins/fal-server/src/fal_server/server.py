@@ -52,6 +52,8 @@ from fal_server.records import Records
 from fal_server.requests import Requests
 from fal_server.rest import OpenRoute, make_application
 from fal_server.revisions import Revisions
+from fal_server.runner_calls import RunnerCalls
+from fal_server.runner_keys import RunnerKeys, derive_secret
 from fal_server.runs import RunCalls
 from fal_server.settings import ServerSettings
 from fal_server.socket_gateway import SocketGateway
@@ -124,7 +126,8 @@ class ControlPlane:
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
-        payloads = Payloads(self.vault, self.files, self.urls, runners, data)
+        bundle, keys = self.directory.tls / "bundle.pem", self.identity.runner_keys
+        payloads = Payloads(self.vault, self.files, self.urls, runners, data, keys, bundle)
         revisions = Revisions(self.store)
         fleet = Fleet(self.launchpad, revisions, Records(self.store), payloads)
         self.catalog = Catalog(revisions, fleet)
@@ -154,13 +157,18 @@ class ControlPlane:
             environments.removals.append(remove_secrets)
             vault = Vault(store, read_key(directory, "secrets.key"))
             environments.removed.append(vault.forget)
-            blobs = Blobs(directory.path / "blobs")
+            blobs, signing_key = (
+                Blobs(directory.path / "blobs"),
+                read_key(directory, "signing.key"),
+            )
             return cls(
                 settings=settings,
                 directory=directory,
                 metrics=metrics,
                 store=store,
-                identity=Identity(store, Tokens(read_key(directory, "signing.key"))),
+                identity=Identity(
+                    store, Tokens(signing_key), RunnerKeys(derive_secret(signing_key))
+                ),
                 environments=environments,
                 vault=vault,
                 logs=Logs(store, metrics.log_lines.inc),
@@ -228,6 +236,7 @@ class ControlPlane:
             StageCalls(self.environments, self.vault),
             self.runs,
             ApplicationCalls(self.launchpad, self.catalog, self.urls),
+            RunnerCalls(self.catalog, self.runs),
         )
 
     def _make_api(self) -> web.Application:

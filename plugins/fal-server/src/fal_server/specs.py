@@ -63,6 +63,8 @@ class RunnerSpec:
         mounts: What it wants to keep of the account's data, as paths below ``/data``.
 
         retries: How often queued requests are tried again.
+
+        private_logs: Whether the owner alone sees what is printed for a request.
     """
 
     name: str
@@ -86,6 +88,7 @@ class RunnerSpec:
     files: tuple[tuple[str, str], ...] = ()
     mounts: tuple[str, ...] = ()
     retries: Retries = attrs.field(factory=Retries)
+    private_logs: bool = False
 
     @property
     def message(self) -> Message:
@@ -129,6 +132,7 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
     if name in request.DESCRIPTOR.fields_by_name and request.HasField(name):
         grace = float(request.termination_grace_period_seconds)
     types = list(machine.machine_types) or [machine.machine_type]
+    is_registration = isinstance(request, RegisterApplicationRequest)
     return RunnerSpec(
         name=check_name(request.application_name or "function"),
         owner=owner,
@@ -152,11 +156,8 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
         secrets=tuple(request.secrets.names) if request.HasField("secrets") else None,
         files=tuple((each.hash, each.relative_path) for each in request.files),
         mounts=tuple(check_mount(each) for each in request.data_mounts),
-        retries=(
-            read_retries(request)
-            if isinstance(request, RegisterApplicationRequest)
-            else Retries()
-        ),
+        retries=read_retries(request) if is_registration else Retries(),
+        private_logs=is_registration and request.private_logs,
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import attrs
 from isolate_proto import ServiceURLs
@@ -27,11 +28,17 @@ class Urls:
         """
         Return the address of *door*, without a path.
         """
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host
-        host = f"[{host}]" if ":" in host else host
         secret = "" if _is_here(self.host) else "s"
         scheme = "ws" if door == "ws" else "http"
-        return f"{scheme}{secret}://{host}:{self.ports.get(door, 0)}"
+        return f"{scheme}{secret}://{self.address(door)}"
+
+    def address(self, door: str) -> str:
+        """
+        Return the host and the port of *door*.
+        """
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host
+        host = f"[{host}]" if ":" in host else host
+        return f"{host}:{self.ports.get(door, 0)}"
 
     def service_urls(self, owner: str, alias: str) -> ServiceURLs:
         """
@@ -43,7 +50,7 @@ class Urls:
             run=self.base("run") + path,
             queue=self.base("queue") + path,
             ws=self.base("ws") + path,
-            log=self.base("api") + f"/applications{path}/logs",
+            log=self.base("api") + f"/logs/?app_name={quote(alias, safe='')}",
         )
 
 

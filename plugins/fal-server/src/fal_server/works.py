@@ -5,6 +5,7 @@ Works: queued requests that are under way, as this process has them.
 from __future__ import annotations
 
 import asyncio
+import time
 
 import attrs
 from multidict import CIMultiDict
@@ -21,17 +22,28 @@ class Work:
     A request that is under way.
 
     Attributes:
+        since: When the request was accepted, in seconds of the monotonic clock.
+
         begun: When a runner was given it, in seconds of the monotonic clock.
 
         failures: How often it has failed in this process, by the reason.
     """
 
     request: QueuedRequest
+    since: float = attrs.field(factory=time.monotonic)
     task: asyncio.Task[None] | None = None
     runner: Runner | None = None
     cancelled: bool = False
     begun: float | None = None
     failures: dict[Condition, int] = attrs.field(factory=dict)
+
+    @classmethod
+    def found_again(cls, request: QueuedRequest) -> Work:
+        """
+        Go on with a request that an earlier process has accepted, when the clock alone
+        tells.
+        """
+        return cls(request, time.monotonic() - max(0.0, time.time() - request.submitted_at))
 
     @property
     def headers(self) -> CIMultiDict[str]:

@@ -22,6 +22,7 @@ from fal_server_agent.limits import limit_memory
 from fal_server_agent.listening import answers
 from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
 from fal_server_agent.places import Apart, Place, PortTaken, find_place
+from fal_server_agent.surroundings import forget_credentials
 from fal_server_agent.tracing import TRACE_VARIABLES, mark_requests
 
 #: The port that a server takes which was not told another.
@@ -79,6 +80,7 @@ def run(token: str, paths: Sequence[str]) -> None:
     Run an agent until it is drained, or what it serves has ended.
     """
     sys.path.extend(path for path in paths if path not in sys.path)
+    forget_credentials(os.environ)
     # What calls print is read here before they are answered; none has to wait for that.
     os.environ[READS] = str(os.getpid())
     loop = asyncio.new_event_loop()
@@ -97,6 +99,10 @@ class Desk:
         self._setups: dict[str, Any] = {}
         self._threads = ThreadPoolExecutor(1, "call")
         self._served: asyncio.Task[bytes] | None = None
+        self._urls: dict[str, str] = {}
+        self._up = asyncio.Event()
+        # What is served may set another one meanwhile, which leads nowhere.
+        self._runner = nested.runner
         self._used = False
         self._settled = False
         self._calling = asyncio.Lock()
@@ -247,38 +253,38 @@ class Desk:
         """
         Serve an application, and tell first where, then how it has ended.
 
-        It is served on where the plane goes away meanwhile.
+        It is served on where the plane goes away meanwhile; a plane that was started
+        again cannot know, and is told the same.
         """
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-        if self._served is not None:
-            # A plane that was started again cannot know.
-            _tell(writer, pack({"serving": True}))
-            await writer.drain()
-            return
-        header, parts = unpack(body)
-        try:
-            self._settle(header)
-        except OSError as error:
-            _tell(writer, outcomes.failed(_unsettled(error)))
-            await writer.drain()
-            self._ended.set()
-            return
-        task = self._served = asyncio.create_task(self._serve_now(header, parts, writer))
-        outcome = await asyncio.shield(task)
+        if self._served is None:
+            header, parts = unpack(body)
+            try:
+                self._settle(header)
+            except OSError as error:
+                _tell(writer, outcomes.failed(_unsettled(error)))
+                await writer.drain()
+                self._ended.set()
+                return
+            self._served = asyncio.create_task(self._serve_now(header, parts))
+        up = asyncio.ensure_future(self._up.wait())
+        await asyncio.wait({up, self._served}, return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if self._urls:
+            _tell(writer, pack({"urls": self._urls}))
+        outcome = await asyncio.shield(self._served)
         _tell(writer, outcome)
         await writer.drain()
         self._ended.set()
 
-    async def _serve_now(
-        self, header: dict[str, Any], parts: list[bytes], writer: asyncio.StreamWriter
-    ) -> bytes:
+    async def _serve_now(self, header: dict[str, Any], parts: list[bytes]) -> bytes:
         metrics = free_port()
         mark_requests()
         try:
             place = self._place = _find_place(header, parts)
         except PortTaken as error:
             return outcomes.failed(str(error))
-        watch = asyncio.create_task(self._watch(place, metrics, header, writer))
+        watch = asyncio.create_task(self._watch(place, metrics, header))
         keywords = {"exposed_port": place.port, "exposed_metrics_port": metrics}
         try:
             if isinstance(place, Apart):
@@ -288,17 +294,16 @@ class Desk:
             watch.cancel()
             self._ended.set()
 
-    async def _watch(
-        self, place: Place, metrics: int, header: dict[str, Any], writer: asyncio.StreamWriter
-    ) -> None:
+    async def _watch(self, place: Place, metrics: int, header: dict[str, Any]) -> None:
         await answers(place, None)
         await answers(place, header.get("health_check"))
-        urls = {
+        self._urls = {
             "run": f"http://127.0.0.1:{place.port}",
             "metrics": f"http://127.0.0.1:{metrics}",
         }
-        services.announce(urls)
-        _tell(writer, pack({"urls": urls}))
+        self._up.set()
+        if self._runner is not None:
+            self._runner.announce(dict(self._urls))
 
 
 def _find_place(header: dict[str, Any], parts: list[bytes]) -> Place:

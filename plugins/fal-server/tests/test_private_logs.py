@@ -1,0 +1,88 @@
+"""
+Private logs: what is printed for a request, and who is shown it.
+"""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from isolate_proto import RegisterApplicationRequest
+from isolate_proto import controller_pb2 as wire
+
+
+def private(request: RegisterApplicationRequest) -> None:
+    request.private_logs = True
+
+
+def lines_shown(stage, name: str, sender: str, reader: str) -> list[str]:
+    """
+    Return what the status of a request shows that *sender* has sent and *reader* asks for.
+    """
+    request = stage.submit(f"{name}/say", {"word": "printed"}, key=sender)
+    with stage.client(key=reader) as client:
+        url = f"/owner/{name}/requests/{request}/status"
+        stage.settle(lambda: client.get(url).status_code == 200)
+        owned = f"/owner/{name}/requests/{request}/status?logs=1"
+        with stage.client() as owner:
+            stage.settle(lambda: owner.get(owned).json()["logs"])
+        found = client.get(url, params={"logs": "1"}).json()
+    return [each["message"] for each in found["logs"]]
+
+
+@pytest.fixture(scope="module")
+def stranger(stage) -> str:
+    """
+    The key of another account.
+    """
+    return str(stage.plane.add_user("stranger"))
+
+
+def test_who_is_shown_what_was_printed(stage, stranger):
+    """
+    Who may see a request is shown what was printed for it, unless the application keeps
+    its logs private: then its owner is, and nobody else, the next server included.
+    """
+    owner = stage.plane.key
+    stage.deploy("open", auth_mode=wire.PUBLIC)
+    stage.deploy("closed", auth_mode=wire.PUBLIC, change=private)
+    for reader in (owner, stranger, ""):
+        assert lines_shown(stage, "open", reader, reader) == ["printed"]
+    assert lines_shown(stage, "closed", owner, owner) == ["printed"]
+    assert lines_shown(stage, "closed", stranger, owner) == ["printed"]
+    stage.restart()
+    for reader in (stranger, ""):
+        assert lines_shown(stage, "closed", reader, reader) == []
+
+
+def test_url_of_the_logs_of_an_application(stage):
+    """
+    What a deployment tells as the url of the logs has them, for a key of the account.
+    """
+    request = stage.registration("tells")
+    (urls,) = [
+        message.service_urls
+        for message in stage.plane.stream("RegisterApplication", request)
+        if message.HasField("result")
+    ]
+    stage.finish("tells", stage.submit("tells/say", {"word": "told"}))
+    with stage.plane.client() as client:
+
+        def lines() -> list[str]:
+            answer = client.get(urls.log)
+            assert answer.status_code == 200, answer.text
+            return [each["message"] for each in answer.json()]
+
+        stage.settle(lambda: "told" in lines())
+    assert httpx.get(urls.log, trust_env=False).status_code == 401
+
+
+def test_release_that_keeps_its_logs_private_no_longer(stage, stranger):
+    """
+    Whether logs are private is told by the release that an application stands for.
+    """
+    earlier = stage.deploy("turns", auth_mode=wire.PUBLIC, change=private)
+    assert lines_shown(stage, "turns", stranger, stranger) == []
+    stage.deploy("turns", auth_mode=wire.PUBLIC)
+    assert lines_shown(stage, "turns", stranger, stranger) == ["printed"]
+    stage.plane.call("SetAlias", wire.SetAliasRequest(alias="turns", revision=earlier))
+    assert lines_shown(stage, "turns", stranger, stranger) == []

@@ -1,0 +1,172 @@
+"""
+Subscribers: clients that wait for results, with live logs, while the server is killed
+and started again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fal_host_serverless")
+pytest.importorskip("fal_serve")
+
+pytestmark = pytest.mark.faults
+
+#: Seconds that anything may take.
+PATIENCE = 60
+
+#: One application, as each library has it.
+SOURCE = """
+    import os
+    import time
+    from pathlib import Path
+
+    {imports}
+
+
+    class Held({base}, keep_alive=300, max_concurrency=1, max_multiplexing=4):
+        machine_type = "XS"
+
+        @{endpoint}("/")
+        def hold(self) -> dict:
+            print("{name} is held")
+            while not Path({gate!r}).exists():
+                time.sleep(0.05)
+            print("{name} goes on")
+            return {{"name": "{name}", "pid": os.getpid()}}
+"""
+
+SUBSCRIBE = """
+    import json, sys, threading
+    import fal_client
+
+    told = {}
+
+    def subscribe(name):
+        lines = []
+
+        def update(status):
+            for line in getattr(status, "logs", None) or ():
+                if line["message"] not in lines:
+                    lines.append(line["message"])
+                    print(f"LINE {line['message']}", flush=True)
+
+        result = fal_client.subscribe(
+            f"owner/{name}", {}, with_logs=True, on_queue_update=update
+        )
+        told[name] = [result, lines]
+
+    threads = [threading.Thread(target=subscribe, args=[name]) for name in sys.argv[1:]]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    print("JSON " + json.dumps(told), flush=True)
+"""
+
+
+def free_ports(count: int) -> int:
+    """
+    Return the first of *count* ports in a row that nobody has.
+    """
+    while True:
+        with ExitStack() as taken:
+            first = taken.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port: int = first.getsockname()[1]
+            try:
+                for number in range(port + 1, port + count):
+                    taken.enter_context(socket.create_server(("127.0.0.1", number)))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path, launch_program: Any, programs: Any
+) -> Iterator[Callable[[], dict[str, str]]]:
+    """
+    Start the server at the same ports, once more where it was killed, and return the
+    variables that it prints.
+    """
+    port = free_ports(5)
+    started: list[Any] = []
+
+    def run() -> dict[str, str]:
+        if started:
+            started[-1].end(signal.SIGKILL)
+        started.append(launch_program(tmp_path / "data", "--port", str(port)))
+        return dict(started[-1].wait_until_ready())
+
+    yield run
+    started[-1].end()
+    programs.end_runners(tmp_path / "data")
+
+
+def test_subscribers_of_a_server_that_is_killed(
+    clients: Any, start: Callable[[], dict[str, str]], tmp_path: Path
+) -> None:
+    """
+    Of an application that ``fal deploy`` has put on a server, and of one by ``fal-core
+    deploy``, ``fal_client.subscribe`` gets live logs and the result, also where the
+    server is killed and started again in the middle of it.
+    """
+    variables = start()
+    gate = tmp_path / "gate"
+    files = {}
+    for name, imports, base, endpoint in (
+        ("theirs", "import fal", "fal.App", "fal.endpoint"),
+        ("ours", "from fal_serve import App, endpoint", "App", "endpoint"),
+    ):
+        files[name] = tmp_path / f"{name}.py"
+        filled = textwrap.dedent(SOURCE).format(
+            name=name, imports=imports, base=base, endpoint=endpoint, gate=str(gate)
+        )
+        files[name].write_text(filled)
+    theirs = ("deploy", f"{files['theirs']}::Held", "--app-name", "theirs")
+    clients.fal(*theirs, variables=variables)
+    ours = ("deploy", f"{files['ours']}::Held", "--app-name", "ours")
+    subprocess.run(
+        [sys.executable, "-m", "fal_core.cli", *ours],
+        env={**os.environ, **variables},
+        check=True,
+        timeout=PATIENCE,
+    )
+
+    script = tmp_path / "subscribe.py"
+    script.write_text(textwrap.dedent(SUBSCRIBE))
+    command = [str(clients.folder / "bin" / "python"), str(script), "theirs", "ours"]
+    printed, errors = tmp_path / "printed", tmp_path / "errors"
+    with printed.open("w") as out, errors.open("w") as err:
+        client = subprocess.Popen(
+            command, env={"PATH": os.environ["PATH"], **variables}, stdout=out, stderr=err
+        )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not all(f"LINE {name} is held" in printed.read_text() for name in files):
+            assert client.poll() is None, errors.read_text()
+            assert time.monotonic() < deadline, errors.read_text()
+            time.sleep(0.05)
+        start()
+        gate.touch()
+        assert client.wait(PATIENCE) == 0, errors.read_text()
+    finally:
+        client.kill()
+        client.wait()
+    (line,) = [it for it in printed.read_text().splitlines() if it.startswith("JSON ")]
+    for name, (result, lines) in json.loads(line.removeprefix("JSON ")).items():
+        assert result["name"] == name
+        assert f"{name} goes on" in lines
