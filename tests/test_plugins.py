@@ -581,9 +581,9 @@ def test_observers_are_known_without_a_call() -> None:
 @pytest.mark.parametrize(
     ("find", "name", "hint"),
     [
-        (plugins.find_host, "serverless", ADD),
-        (plugins.find_host, "ray://head:10001", ADD),
-        (plugins.find_host, "serverles", "Did you mean 'serverless'?"),
+        (plugins.make_host, "serverless", ADD),
+        (plugins.make_host, "ray://head:10001", ADD),
+        (plugins.make_host, "serverles", "Did you mean 'serverless'?"),
         (plugins.find_environment, "conda", ADD),
         (plugins.find_environment, "curent", "Did you mean 'current'?"),
         (plugins.find_environment, "container", ADD),

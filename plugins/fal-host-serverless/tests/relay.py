@@ -278,16 +278,20 @@ class Relay(isolate_proto.IsolateControllerServicer):
         results = server.stub.Run(bound)
         context.add_callback(results.cancel)
         if url is not None:
-            yield from self._until_ready(request, context, results, url)
+            yield from self._until_ready(request, context, server, results, url)
         try:
             for partial in results:
                 yield _translate(partial)
         except grpc.RpcError as error:
             context.abort(error.code(), error.details())
 
-    def _until_ready(self, request: Any, context: Any, results: Any, url: str) -> Any:
+    def _until_ready(
+        self, request: Any, context: Any, server: IsolateServer, results: Any, url: str
+    ) -> Any:
         """
-        Yield what a service says until it can be reached, and then where.
+        Yield what a service says, and where it can be reached once it can.
+
+        One that is to be asked regularly, and is no longer well, is ended.
         """
         machine = request.machine_requirements
         limit = machine.startup_timeout if machine.HasField("startup_timeout") else None
@@ -305,6 +309,7 @@ class Relay(isolate_proto.IsolateControllerServicer):
 
         threading.Thread(target=read, daemon=True).start()
         told, since, shown = False, time.monotonic(), 0
+        failures, asked = 0, 0.0
         while not (ended.is_set() and shown == len(taken)):
             while shown < len(taken):
                 partial = taken[shown]
@@ -316,6 +321,11 @@ class Relay(isolate_proto.IsolateControllerServicer):
                 told = True
                 urls = isolate_proto.ServiceURLs(run=url, queue=url, playground=url)
                 yield isolate_proto.HostedRunResult(service_urls=urls)
+            elif told and check.call_regularly and time.monotonic() - asked > 0.5:
+                asked = time.monotonic()
+                failures = 0 if _answers(url, check) else failures + 1
+                if failures >= max(1, check.failure_threshold):
+                    server.end()
             if not told and limit and time.monotonic() - since > limit:
                 context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "It was not ready in time")
             time.sleep(0.01)

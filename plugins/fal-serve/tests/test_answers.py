@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgpack
 import pytest
 from fastapi import Body, HTTPException, WebSocket
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from websockets.exceptions import ConnectionClosed
@@ -127,6 +127,8 @@ JSON = st.recursive(
 )
 
 
+@example(value={"\ud800": None}, path="/held")
+@example(value={"\ud800": None}, path="/stream")
 @given(value=JSON, path=st.sampled_from(["/dict", "/held", "/list", "/untyped", "/stream"]))
 @settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -183,9 +183,9 @@ def test_settings_survive_a_deployment(applied, deploy):
     deploy("kept")
     applied.fal("apps", "scale", "kept", "--keep-alive", "77", "--max-concurrency", "4")
     deploy("kept", 2)
-    assert "77" in row(applied, "kept")
+    assert "77" in row(applied, "kept").split()
     deploy("kept", 3, "--reset-scale")
-    assert "77" not in row(applied, "kept")
+    assert "77" not in row(applied, "kept").split()
 
 
 def row(applied, name: str) -> str:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,15 @@ from fal_host_local import LocalHost
 from fal_server.runner_commands import end_executions
 
 FAL_CORE = ("-m", "fal_core.cli", "server")
+
+
+@pytest.fixture
+def shallow():
+    """
+    A directory whose path is short enough for those of sockets in it.
+    """
+    with tempfile.TemporaryDirectory(prefix="fal-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -224,11 +234,11 @@ def test_metrics_are_shown_at_their_own_port(plane):
         assert line in shown, line
 
 
-def test_start_leaves_nothing(start_program, tmp_path, monkeypatch):
+def test_start_leaves_nothing(start_program, shallow, monkeypatch):
     """
     What a server needs while it runs is gone after it.
     """
-    temporary = tmp_path / "temporary"
+    temporary = shallow / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     program = start_program()
@@ -236,6 +246,16 @@ def test_start_leaves_nothing(start_program, tmp_path, monkeypatch):
     assert [*temporary.iterdir()]
     program.end()
     assert not [*temporary.iterdir()]
+
+
+def test_directory_for_temporary_files_may_be_deep(start_program, tmp_path, monkeypatch):
+    """
+    A server whose directory for temporary files is too deep for a socket has it elsewhere.
+    """
+    temporary = tmp_path / ("deep" * 20)
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    start_program().wait_until_ready()
 
 
 def test_runners_are_not_ended_under_a_server(start_program, server):

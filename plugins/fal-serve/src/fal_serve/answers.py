@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
+from fastapi.encoders import jsonable_encoder
 from fastapi.routing import APIRoute
 from pydantic_core import PydanticSerializationError
 from starlette.responses import JSONResponse
@@ -63,9 +65,20 @@ def encode_all(route: APIRoute) -> None:
     field.serialize_json = serialize_json  # type: ignore[method-assign]
 
 
+def dump(serialize: Callable[..., Any], *values: Any, **options: Any) -> Any:
+    """
+    Return what *serialize*, a way of pydantic's, gives as dictionaries, lists and the like.
+    """
+    try:
+        return serialize(*values, mode="json", **options)
+    except UnicodeEncodeError:
+        # The key of a dictionary has half of a pair.
+        return jsonable_encoder(serialize(*values, mode="python", **options))
+
+
 def _plain(field: Any, value: Any, options: dict[str, Any]) -> Any:
     try:
-        return field.serialize(value, **options)
+        return dump(field.serialize, value, **options)
     except ValueError:
         # Lists in lists may be deeper than pydantic looks, and are plain already.
         return value

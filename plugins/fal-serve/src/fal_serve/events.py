@@ -112,5 +112,5 @@ def encode(item: Any) -> bytes:
         try:
             return item.model_dump_json(by_alias=True).encode()
         except PydanticSerializationError:
-            return answers.encode(item.model_dump(mode="json", by_alias=True))
+            return answers.encode(answers.dump(item.model_dump, by_alias=True))
     return answers.encode(jsonable_encoder(item))

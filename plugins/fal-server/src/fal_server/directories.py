@@ -18,6 +18,11 @@ import attrs
 
 from fal_server.errors import DataInUse, ServerError
 
+#: How many bytes the path of the directory for temporary files may have where sockets
+#: are in one of its own directories, and what serves where it has more.
+_DEEPEST = 70
+_SHALLOW = "/tmp"
+
 
 @attrs.frozen
 class DataDirectory:
@@ -87,16 +92,20 @@ class DataDirectory:
         Make a directory for the sockets of this process, and remove those of servers of
         this directory that were killed.
 
-        The data directory itself may be too deep for the path of a socket.
+        The data directory itself may be too deep for the path of a socket, and so may
+        the directory for temporary files.
         """
         digest = hashlib.sha256(os.fsencode(self.path.absolute())).hexdigest()[:8]
         # It is short, as the path of a socket has to be.
         prefix = f"fal-{digest}-"
-        for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        root = tempfile.gettempdir()
+        if len(os.fsencode(root)) > _DEEPEST:
+            root = _SHALLOW
+        for folder in Path(root).glob(f"{prefix}*"):
             pid = folder.name.removeprefix(prefix).partition("-")[0]
             if pid.isdigit() and not _is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
-        return tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
+        return tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=root)
 
     def write_private(self, path: Path, content: bytes) -> None:
         """
