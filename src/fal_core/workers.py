@@ -172,6 +172,7 @@ class Worker:
             try:
                 self._deliveries.send(channel, call)
             except (OSError, ValueError) as error:
+                self._read_banner()
                 self._arrivals.executions.pop(channel, None)
                 raise ConnectionError("The worker is gone.") from error
         if self._shared or not isinstance(sink, Driver):
@@ -387,6 +388,24 @@ class Worker:
             else:
                 self._arrivals.deliver(frame)
         return True
+
+    def _read_banner(self) -> None:
+        """
+        Report what a worker has printed that has ended before it spoke.
+        """
+        # Whoever reads meanwhile reports it.
+        if not self._reading.acquire(blocking=False):
+            return
+        try:
+            while not (self.gone or self._banner.ended) and self._is_readable():
+                rest = self._banner.read(self._stream.reader, self._arrivals.report)
+                for frame in self._stream.parse(rest) or () if rest else ():
+                    if frame[0] == frames.HELLO:
+                        self._greet(frame)
+                    else:
+                        self._arrivals.deliver(frame)
+        finally:
+            self._reading.release()
 
     def _greet(self, frame: frames.Received) -> None:
         self.hello = marshal.loads(frame[4])

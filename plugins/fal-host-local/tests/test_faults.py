@@ -711,6 +711,45 @@ def test_what_prints_before_the_worker_becomes_a_log(tmp_path: Path):
     assert messages == ["a banner"]
 
 
+@pytest.mark.parametrize("size", [1, 1 << 22])
+def test_last_words_of_a_python_that_does_not_start(tmp_path: Path, size: int):
+    """
+    What a Python prints that ends before there is a worker in it is told to its call,
+    whether all of that was sent or not.
+    """
+    import attrs
+
+    from fal_core.environments import CurrentEnvironment, LocalInterpreter
+    from fal_core.events import Exited, Log
+
+    path = tmp_path / "python"
+    path.write_text("#!/bin/sh\necho 'last words' >&2\nexit 3\n")
+    path.chmod(0o755)
+
+    class Ending(CurrentEnvironment):
+        key = f"ending {size}"
+
+        def build(self, log, cancelled):
+            return LocalInterpreter(str(path), None)
+
+    isolated = function("current")(inc)
+    events: list[object] = []
+    ended = threading.Event()
+
+    def sink(event: object) -> None:
+        events.append(event)
+        if isinstance(event, Exited):
+            ended.set()
+
+    call = isolated.make_launcher().call(((b"x" * size,), {}))
+    isolated.host.launch(attrs.evolve(call, environment=Ending()), sink)
+    assert ended.wait(20)
+    messages = [event.message for event in events if isinstance(event, Log)]
+    assert messages == ["last words"]
+    assert isinstance(events[-1], Exited)
+    assert "exited with code 3" in str(events[-1].reason)
+
+
 def test_an_interpreter_that_cannot_start_is_told(tmp_path: Path):
     """
     A worker that does not start is a host error, not a hang.

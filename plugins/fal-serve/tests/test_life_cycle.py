@@ -143,6 +143,23 @@ async def hang_on_thread() -> None:
     await asyncio.to_thread(hang_in_sleep)
 
 
+class OpensSlowly:
+    """
+    A value that takes the worker longer to open than it had to start, as on a busy machine.
+    """
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (2.0,)
+
+
+slow = OpensSlowly()
+
+
+async def hang_after_a_slow_start() -> None:
+    _ = slow
+    await asyncio.sleep(3600)
+
+
 def hang_for_a_port() -> None:
     while True:
         try:
@@ -152,7 +169,11 @@ def hang_for_a_port() -> None:
 
 
 @pytest.mark.parametrize(
-    "hang", [hang_in_sleep, hang_in_loop, hang_in_await, hang_on_thread, hang_for_a_port]
+    "hang",
+    [
+        *(hang_in_sleep, hang_in_loop, hang_in_await, hang_on_thread, hang_for_a_port),
+        hang_after_a_slow_start,
+    ],
 )
 def test_setup_that_never_ends_is_named(serve_with, hang):
     """

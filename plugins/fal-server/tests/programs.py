@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,15 @@ _MEASURED = ("--variable", "COVERAGE_*")
 
 FAL_CORE = (sys.executable, "-m", "fal_core.cli")
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 class Program:
     """
     ``fal-core server start`` in a process of its own.
+
+    Arguments:
+        python: What it runs on.
     """
 
     def __init__(
@@ -43,13 +48,23 @@ class Program:
         *arguments: str,
         variables: Mapping[str, str] | None = None,
         errors: Path | None = None,
+        python: str = sys.executable,
     ) -> None:
         self.data = data
         self.errors = errors or data.parent / f"{data.name}.err"
         started = ("server", "start", *_MEASURED)
         with self.errors.open("w") as stream:
             self.process = subprocess.Popen(
-                [*FAL_CORE, *started, "--data", str(data), "--port", "0", *arguments],
+                [
+                    python,
+                    *FAL_CORE[1:],
+                    *started,
+                    "--data",
+                    str(data),
+                    "--port",
+                    "0",
+                    *arguments,
+                ],
                 stdout=subprocess.PIPE,
                 stderr=stream,
                 text=True,
@@ -220,31 +235,50 @@ class Clients:
         return done.stdout + done.stderr
 
 
-def install_clients(folder: Path, version: str) -> Clients:
+def install_clients(folder: Path, version: str, python: str = sys.executable) -> Clients:
     """
     Install the released clients of *version*, which may be ``newest``, in *folder*.
 
     Where they cannot be had the test is skipped.
     """
     wanted = ["fal" if version == "newest" else f"fal=={version}", "fal-client"]
+    install(folder, wanted, python)
+    (folder / "home").mkdir()
+    return Clients(folder, version)
+
+
+def install_this(folder: Path, python: str) -> str:
+    """
+    Install what lies here, in *folder*, for another Python, and return the executable.
+
+    Where what it needs cannot be had the test is skipped.
+    """
+    names = ("host-local", "env-virtualenv", "serve", "host-serverless", "server")
+    places = (ROOT, *(ROOT / "plugins" / f"fal-{name}" for name in names))
+    return install(folder, [part for place in places for part in ("-e", str(place))], python)
+
+
+def install(folder: Path, wanted: Sequence[str], python: str) -> str:
+    """
+    Make an environment of *python* with what is *wanted*, and return its executable.
+    """
     uv = shutil.which(
         "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     )
-    python = str(folder / "bin" / "python")
+    made = str(folder / "bin" / "python")
     if uv is None:
-        make = [sys.executable, "-m", "venv", str(folder)]
-        install = [python, "-m", "pip", "install", "--quiet", *wanted]
+        make = [python, "-m", "venv", str(folder)]
+        fill = [made, "-m", "pip", "install", "--quiet", *wanted]
     else:
-        make = [uv, "venv", "--quiet", "--python", sys.executable, str(folder)]
-        install = [uv, "pip", "install", "--quiet", "--python", python, *wanted]
-    for command in (make, install):
+        make = [uv, "venv", "--quiet", "--python", python, str(folder)]
+        fill = [uv, "pip", "install", "--quiet", "--python", made, *wanted]
+    for command in (make, fill):
         done = subprocess.run(command, capture_output=True, text=True, timeout=900)
         if done.returncode:
             # Where nobody looks, what was not tried would be taken for what works.
             tell = pytest.fail if os.environ.get("CI") else pytest.skip
             tell(f"{wanted} cannot be installed: {done.stderr.strip()[-500:]}")
-    (folder / "home").mkdir()
-    return Clients(folder, version)
+    return made
 
 
 def end_runners(data: Path) -> None:

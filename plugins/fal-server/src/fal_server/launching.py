@@ -260,7 +260,8 @@ class Launchpad:
         memory = memory_of(spec.machine_type, self._sizes)
         paths = self._agent_paths(spec.environment)
         agent = Agent(runner.token, paths, memory=memory, name=reference)
-        seal = seal_function(agent, local_python_modules=agent.packages)
+        # Clients choose the Python, which need not be that of this process.
+        seal = seal_function(agent, local_python_modules=agent.packages, portable=True)
         return Call(
             id=reference,
             name=spec.name,

@@ -272,9 +272,8 @@ class Pool:
             # Those that wait still have a chance.
             return
         if not self.patient or self._failures >= _ATTEMPTS:
-            reason = runner.reason or runner.failure or "It has ended."
             kind = RunnerBlocked if runner.blocked else NoRunner
-            sentence = f"The runner could not be started. {reason}"
+            sentence = f"The runner could not be started. {runner.why_it_ended}"
             self._fail_waiting(sentence, kind, runner.cause)
 
     def _fail_waiting(

@@ -88,7 +88,7 @@ class RunnerCalls:
             other = pool.start_one()
             await other.ready.wait()
             if other.phase != "running":
-                raise Invalid(f"Its replacement could not be started. {other.reason}")
+                raise Invalid(f"Its replacement could not be started. {other.why_it_ended}")
         runner.drain()
         pool.adjust()
         return StopRunnerResponse()

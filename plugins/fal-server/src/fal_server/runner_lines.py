@@ -66,9 +66,12 @@ class RunnerLines:
         for done in self._calls.values():
             done.set()
 
-    def take(self, event: Log) -> None:
+    def take(self, event: Log, *, is_echoed: bool = True) -> None:
         """
         Keep a line, unless it is known.
+
+        Arguments:
+            is_echoed: Tell it at once to who waits for lines.
         """
         # What is printed below Python, as by a process that it starts, names no call.
         request = event.request_id or self.call_id
@@ -90,6 +93,8 @@ class RunnerLines:
             time=event.time or time.time(),
         )
         self._logs.add(line)
+        if not is_echoed:
+            return
         for name in (line.request_id or "", f"{line.account_id}\0{line.application}"):
             if name in self._echoes:
                 self._echoes[name](line)

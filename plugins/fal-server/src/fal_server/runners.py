@@ -16,8 +16,15 @@ import aiohttp
 import attrs
 
 from fal_core.errors import FalCoreError
-from fal_core.events import Event, Exited, Log, Ready, State
+from fal_core.events import Event, Exited, Log, Outcome, Ready, State
 from fal_core.hosts import Execution
+from fal_server.endings import (
+    Raised,
+    describe_exit,
+    describe_outcome,
+    make_lines,
+    read_raised,
+)
 from fal_server.logs import LogLine, Logs
 from fal_server.outcomes import CallOutcome
 from fal_server.runner_lines import RunnerLines
@@ -31,7 +38,8 @@ Phase = Literal["pending", "building", "setup", "running", "draining", "terminat
 #: Seconds that lines printed by a call may take to arrive after its result.
 _LAST_LINES = 5.0
 
-#: Seconds that its host may take to tell why it has broken off.
+#: Seconds that its host may take to tell why it has broken off, and its agent how its
+#: function has ended.
 _LAST_WORDS = 2.0
 
 #: Seconds after which one is taken for dead that is asked and does not answer.
@@ -109,6 +117,8 @@ class Runner:
     _began: float = attrs.field(factory=time.monotonic, init=False, repr=False)
     _ended: float | None = attrs.field(default=None, init=False, repr=False)
     _suspected: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
+    _raised: Raised | None = attrs.field(default=None, init=False, repr=False)
+    _ending: asyncio.Task[None] | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.outcome = self.loop.create_future()
@@ -148,12 +158,18 @@ class Runner:
         """
         What its function has told instead of serving. Empty where nothing.
         """
-        if not self.outcome.done():
-            return ""
-        outcome = self.outcome.result()
-        if outcome.raised:
-            return f"{outcome.type_name}: {outcome.text}"
-        return outcome.failure
+        return describe_outcome(self._told)
+
+    @property
+    def _told(self) -> CallOutcome | None:
+        return self.outcome.result() if self.outcome.done() else None
+
+    @property
+    def why_it_ended(self) -> str:
+        """
+        Why it did not come up, as a sentence.
+        """
+        return self.reason or self.failure or "It was told to end before it was up."
 
     # -- events of the host ----------------------------------------------------------
 
@@ -176,6 +192,8 @@ class Runner:
                 self._enter(phases[event.name])
         elif isinstance(event, Ready):
             self.take_urls(event.urls)
+        elif isinstance(event, Outcome):
+            self._raised = read_raised(event.sealed) if event.raised else None
         elif isinstance(event, Exited):
             self._end(event)
 
@@ -201,21 +219,57 @@ class Runner:
         self.ready.set()
 
     def _end(self, event: Exited) -> None:
-        if not self.is_alive:
-            return
         if event.reason is not None and not self.reason:
             self.reason, self.cause = str(event.reason), event.reason
+        if self._raised is not None and not (self.reason or self._was_told_to_end):
+            # What is sent first is the plane's own, and no user's.
+            self.reason = self._raised.sentence
+            logger.error("Runner %s has failed: %s", self.id, self.reason)
+        listens = self.control is not None and self.serving is not None
+        if listens and not (self.reason or self._told or self._was_told_to_end):
+            self._ending = self.loop.create_task(self._end_once_told(event))
+        else:
+            self._finish(event)
+
+    async def _end_once_told(self, event: Exited) -> None:
+        """
+        End once its agent has told how its function has ended, which may be on its way.
+        """
+        assert self.serving is not None
+        await asyncio.wait({self.serving}, timeout=_LAST_WORDS)
+        self._finish(event)
+
+    def _finish(self, event: Exited) -> None:
+        if not self.is_alive:
+            return
         self.ended_at, self._ended = time.time(), time.monotonic()
-        asked_for = self.wants_end or self.phase == "draining"
-        if self.control is not None and self.reason and (self.sick or not asked_for):
-            # Why one has not come up is told by who wanted it.
-            self.lines.take(Log(self.reason, "ERROR", "BRIDGE", self.ended_at))
+        came_up = self.running_since is not None
+        if not (came_up or self.reason or self.failure or self._was_told_to_end):
+            self.reason = describe_exit(event, has_returned=self._told is not None)
+        if self.sick or not self._was_told_to_end:
+            self._log_end(self.ended_at, came_up=came_up)
         self._enter("terminated")
         for waiting in (self.ready, self._controlled, self.ended):
             waiting.set()
         self.lines.end()
         if not self.outcome.done():
             self.outcome.set_result(CallOutcome(failure=self.reason or "The runner has ended."))
+
+    @property
+    def _was_told_to_end(self) -> bool:
+        return self.wants_end or self.phase == "draining"
+
+    def _log_end(self, now: float, *, came_up: bool) -> None:
+        # Where the server can write nothing, a line would only wait with the others.
+        sentence = "" if self.blocked else self.reason or ("" if came_up else self.failure)
+        if not sentence:
+            return
+        traceback = self._raised.traceback if self._raised is not None else ""
+        if self._told is not None and not self.reason:
+            traceback = self._told.traceback
+        for line in make_lines(sentence, traceback, self.cause, now):
+            # Why one has not come up is also told by who wanted it.
+            self.lines.take(line, is_echoed=self.control is not None and bool(self.reason))
 
     def _enter(self, phase: Phase) -> None:
         if phase != self.phase:
