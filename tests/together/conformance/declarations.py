@@ -27,11 +27,14 @@ class Mutant:
         make: Makes one.
 
         breaks: The laws that it breaks. One that is there for a law alone breaks no other.
+
+        of: The functions that it is broken for; of all where empty.
     """
 
     name: str
     make: Make
     breaks: tuple[str, ...]
+    of: frozenset[str] = frozenset()
 
 
 def alone(
@@ -53,6 +56,7 @@ def alone(
         f"{name}-of-{'-'.join(sorted(names))}",
         lambda: Selects(cls(), whole(), names),
         tuple(breaks.split()),
+        names,
     )
 
 

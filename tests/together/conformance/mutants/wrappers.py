@@ -4,8 +4,10 @@ What broken hosts are made of: hosts around a host that change what passes.
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -101,6 +103,20 @@ class Selects(Broken):
     def close(self) -> None:
         self.inner.close()
         self.whole.close()
+
+
+@attrs.define(eq=False, slots=False)
+class Notes(Broken):
+    """
+    A whole host that notes which functions each law has called on it.
+    """
+
+    called: dict[str, set[str]] = attrs.field(factory=lambda: defaultdict(set))
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        law = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].partition(" ")[0]
+        self.called[law].add(call.name)
+        return self.inner.launch(call, sink)
 
 
 class Passing:
