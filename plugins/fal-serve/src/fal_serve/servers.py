@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -20,7 +20,6 @@ from anyio import to_thread
 
 from fal_core_worker import nested, services
 from fal_serve.batches import Batcher
-from fal_serve.events import EventStream
 from fal_serve.garbage import frozen
 from fal_serve.listeners import bind, url_of
 from fal_serve.logs import ServerLog, log_error
@@ -42,8 +41,6 @@ logger = logging.getLogger("fal_serve")
 
 #: Seconds that a request which was cancelled may take to end.
 _LAST_GRACE = 1.0
-#: What requests are answered within, each with a variable that names the request.
-MARKERS = [each.__code__ for each in (Operations.__call__, EventStream.pump, Batcher.call)]
 #: Seconds for which a connection is kept that asks nothing more.
 _KEEP_ALIVE = 300
 
@@ -284,7 +281,7 @@ class Service:
                     config, settings.termination_grace, lambda: self._listen(urls)
                 )
                 server.set_handle_exit(servable.handle_exit)
-                stack.enter_context(Watchdog(settings, self._phase, MARKERS))
+                stack.enter_context(Watchdog(settings, self._phase, find_markers()))
                 await self._serve(server, listener)
 
     def drain(self) -> None:
@@ -355,6 +352,16 @@ class Service:
             except Exception as error:
                 log_error(error, "The teardown failed.")
                 raise
+
+
+def find_markers() -> list[CodeType]:
+    """
+    Return what requests are answered within; a variable of each names the request.
+    """
+    # It imports FastAPI, and probes are to answer before that.
+    from fal_serve.events import EventStream
+
+    return [each.__code__ for each in (Operations.__call__, EventStream.pump, Batcher.call)]
 
 
 @contextlib.asynccontextmanager
