@@ -11,6 +11,7 @@ system's Python. What is there already is used again.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -55,8 +56,10 @@ def find_tox() -> Path:
     if tox.exists() and stamp.exists() and stamp.read_text() == made_for:
         return tox
     seed = WORK / "seed"
+    # A virtual environment may have no pip; the Python that it was made of has one.
+    python = sys.executable if importlib.util.find_spec("pip") else sys._base_executable
     # pip takes a target directory also where it refuses to touch this Python.
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-user", "--upgrade"]
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-user", "--upgrade"]
     variables = {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     subprocess.run(
         [*pip, "--target", str(seed), TOOLS[-1]], check=True, env={**os.environ, **variables}
