@@ -340,8 +340,7 @@ MUTANTS: tuple[Mutant, ...] = (
         crashes.RunsLostCallsAgain,
         "test_a_lost_call_is_not_run_again_unasked",
         also="test_lines_before_a_crash_arrive "
-        "test_a_lost_call_is_run_again_where_it_is_asked_for "
-        "test_a_service_that_is_no_longer_well_is_ended",
+        "test_a_lost_call_is_run_again_where_it_is_asked_for",
     ),
     around(
         crashes.ForgetsWhatWasStarted,
