@@ -47,8 +47,7 @@ def test_runners_that_have_ended_are_listed_since_a_time(stage):
             lambda name=name: [it for it in listed(stage).values() if it.alias == name]
         )
     stays, goes = runner_of(stage, "stays"), runner_of(stage, "goes")
-    stage.settle(lambda: listed(stage)[goes].state in LIVE)
-    stage.settle(lambda: listed(stage)[stays].state in LIVE)
+    stage.settle(lambda: {listed(stage)[it].state for it in (stays, goes)} <= LIVE)
     stage.plane.call("DeleteAlias", wire.DeleteAliasRequest(alias="goes"))
     stage.settle(lambda: goes not in listed(stage))
     stage.settle(lambda: goes in listed(stage, began))
