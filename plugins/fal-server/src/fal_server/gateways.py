@@ -5,6 +5,7 @@ Gateways: the doors through which applications are called at once.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -74,7 +75,7 @@ class RunGateway:
     async def _pass(
         self, request: BaseRequest, target: Target, runner: Runner, request_id: str
     ) -> web.StreamResponse:
-        body = request.content if request.body_exists else None
+        body = await _body_of(request)
         sent = to_runner(request.headers.items(), request_id, target.path)
         if body is not None and request.content_length is not None:
             # Its length is known: a small server may take nothing in chunks.
@@ -219,6 +220,19 @@ async def _relay(source: Socket, target: Socket) -> None:
             return
 
 
+async def _body_of(request: BaseRequest) -> bytes | aiohttp.StreamReader | None:
+    """
+    Return the body of *request*: as bytes where it is short and has come whole, since those
+    take one step to send.
+    """
+    if not request.body_exists:
+        return None
+    if request.content.is_eof() and (request.content_length or _SMALL + 1) <= _SMALL:
+        return await request.content.read()
+    return request.content
+
+
+@functools.lru_cache(256)
 def limit(seconds: float | None) -> aiohttp.ClientTimeout:
     """
     Return how long a runner may take for a request, None for any time.
