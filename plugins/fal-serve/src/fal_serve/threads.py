@@ -78,6 +78,9 @@ class Threads:
         self._ended: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         #: A thread that has nothing to do waits for its lock.
         self._asleep: list[threading.Lock] = []
+        #: An item for each thread that is about to look for a job. Whoever leaves a job
+        #: while there is one may count on it: it leaves this list before its last look.
+        self._looking: list[None] = []
         #: Whether a thread was woken that has not looked for a job yet.
         self._waking = False
         #: Whether the loop was told of results that it has not taken yet.
@@ -95,8 +98,7 @@ class Threads:
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         self._jobs.append((future, copy_context(), call))
-        if not self._waking:
-            self._wake(self._start)
+        self._wake(self._start)
         try:
             return await future
         except asyncio.CancelledError:
@@ -194,7 +196,7 @@ class Threads:
         """
         Have one more thread look for jobs; *start* starts it where none is asleep.
         """
-        if self._waking or not self._jobs:
+        if self._waking or self._looking or not self._jobs:
             return
         try:
             lock = self._asleep.pop()
@@ -222,7 +224,7 @@ class Threads:
         """
         lock = threading.Lock()
         lock.acquire()
-        self._waking = False
+        self._awake()
         try:
             while True:
                 try:
@@ -231,7 +233,8 @@ class Threads:
                     if not self._sleep(lock):
                         return
                     continue
-                if self._jobs and not self._waking:
+                self._looking.pop()
+                if self._jobs:
                     self._wake(self._start_from_afar)
                 self._run(*job)
                 # What it held is not kept until the next.
@@ -246,7 +249,9 @@ class Threads:
         Sleep until there may be a job; return False where there will be none.
         """
         self._asleep.append(lock)
+        self._looking.pop()
         if self._jobs or self._closed:
+            self._looking.append(None)
             try:
                 self._asleep.remove(lock)
             except ValueError:
@@ -255,8 +260,12 @@ class Threads:
                 self._waking = False
             return bool(self._jobs) or not self._closed
         lock.acquire()
-        self._waking = False
+        self._awake()
         return True
+
+    def _awake(self) -> None:
+        self._looking.append(None)
+        self._waking = False
 
     def _run(
         self, future: asyncio.Future[Any], context: Context, call: Callable[[], Any]
@@ -268,6 +277,8 @@ class Threads:
             except BaseException as raised:
                 error = raised
         self._ended.append((future, result, error))
+        # Before the loop hears of it: the next of calls in a row finds this thread.
+        self._looking.append(None)
         if not self._telling:
             self._telling = True
             self._loop.call_soon_threadsafe(self._tell)
