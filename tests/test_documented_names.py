@@ -14,6 +14,8 @@ from typing import Any
 import attrs
 import pytest
 
+from fal_core.facts import facts_of
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -84,6 +86,8 @@ def look(found: Any, name: str) -> Any:
         return getattr(found, name)
     if attrs.has(found) and name in attrs.fields_dict(found):
         return attrs.fields_dict(found)[name]
+    if name in facts_of(found):
+        return name
     return inspect.getattr_static(found, name)
 
 
@@ -99,6 +103,8 @@ def own_fields(found: type) -> list[str]:
             for field in attrs.fields(found)
             if not field.inherited and not field.alias.startswith("_")
         ]
+    if facts_of(found):
+        return [name for name in facts_of(found) if name in inspect.get_annotations(found)]
     return list(getattr(found, "_fields", ()))
 
 

@@ -330,6 +330,7 @@ class Errors(Markdown):
 
     def lines(self) -> Iterator[str]:
         from fal_core import errors
+        from fal_core.facts import facts_of
 
         tree = inspect.cleandoc(errors.__doc__ or "")
         start = tree.index("    FalCoreError")
@@ -341,7 +342,7 @@ class Errors(Markdown):
             if not (isinstance(error, type) and issubclass(error, errors.FalCoreError)):
                 continue
             text, _ = split(error.__doc__)
-            facts = [f"`{field.alias}`" for field in getattr(error, "__attrs_attrs__", ())]
+            facts = [f"`{name}`" for name in facts_of(error)]
             yield f"| `{name}` | {', '.join(facts)} | {' '.join(text.split())} |"
         yield ""
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import attrs
 
+from fal_core.nesting import stub_types
+
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
@@ -140,3 +142,6 @@ def reduce_bound(bound: BoundFunction[..., Any]) -> tuple[Any, ...]:
     from fal_core_worker.nested import BoundStub
 
     return BoundStub, (bound.__func__, bound.__self__)
+
+
+stub_types[BoundFunction] = reduce_bound

@@ -13,6 +13,7 @@ import attrs
 from fal_core.entry_points import DENIED_VARIABLE, EntryPoint
 from fal_core.environments import Environment
 from fal_core.errors import PluginError, UnknownNameError
+from fal_core.facts import with_facts
 from fal_core.hosts import Host
 from fal_core.loaders import Claim, PluginDescription, Role
 from fal_core.reprs import show_fields
@@ -95,7 +96,7 @@ class Plugins:
             return classes[name]
         if (role, name) in self._conflicts:
             # An error that is raised twice must not collect both tracebacks.
-            raise attrs.evolve(self._conflicts[role, name])
+            raise with_facts(self._conflicts[role, name])
         raise UnknownNameError(role, name, tuple(sorted(classes)), self._hint(role, name))
 
     def conflicts_of(self, role: Role) -> tuple[PluginError, ...]:

@@ -136,13 +136,12 @@ def _suggest_keyword(error: UnknownOptionError) -> UnknownOptionError:
     """
     import inspect
 
-    import attrs
-
+    from fal_core.facts import with_facts
     from fal_core.known_options import nearest_name
 
     own = set(inspect.signature(function).parameters) - {"config"}
     near = nearest_name(error.option, ({*own, *filter(None, [error.suggestion])},))
-    return attrs.evolve(error, suggestion=near)
+    return with_facts(error, suggestion=near)
 
 
 def _with_kind(kind: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -33,9 +33,7 @@ of them, so that errors pickle and cross processes unchanged.
 
 from __future__ import annotations
 
-import signal as signals
-
-import attrs
+from fal_core.facts import facts
 
 
 class FalCoreError(Exception):
@@ -60,7 +58,7 @@ class OptionError(FalCoreError, ValueError):
     """
 
 
-@attrs.define(repr=False)
+@facts
 class UnknownOptionError(OptionError):
     """
     No installed plugin knows the option.
@@ -91,7 +89,7 @@ class UnknownOptionError(OptionError):
         )
 
 
-@attrs.define(repr=False)
+@facts
 class WrongKindError(OptionError):
     """
     The option exists, but for other kinds of environment.
@@ -111,7 +109,7 @@ class WrongKindError(OptionError):
         return sentence
 
 
-@attrs.define(repr=False)
+@facts
 class OptionTypeError(OptionError):
     """
     The value of an option or an argument has the wrong type.
@@ -132,7 +130,7 @@ class OptionTypeError(OptionError):
         return f"Option {self.option!r} must be {self.expected}, not {self.got}."
 
 
-@attrs.define(repr=False)
+@facts
 class OptionValueError(OptionError):
     """
     The value of an option has the right type, and is out of its bounds.
@@ -151,7 +149,7 @@ class OptionValueError(OptionError):
         return f"Option {self.option!r} must be {self.expected}, not {self.got}."
 
 
-@attrs.define(repr=False)
+@facts
 class UnknownNameError(OptionError):
     """
     No installed plugin provides a host or an environment of that name.
@@ -168,7 +166,7 @@ class UnknownNameError(OptionError):
         return f"No {self.role} is called {self.name!r}. Installed: {known}.{hint}"
 
 
-@attrs.define(repr=False)
+@facts
 class PluginError(FalCoreError):
     """
     A plugin breaks its side of the contract.
@@ -190,7 +188,7 @@ class HostError(FalCoreError):
     """
 
 
-@attrs.define(repr=False)
+@facts
 class WorkerLost(HostError):
     """
     The process that ran the call ended before it answered.
@@ -209,8 +207,10 @@ class WorkerLost(HostError):
 
     def __str__(self) -> str:
         if self.signal is not None:
+            import signal
+
             try:
-                name = signals.Signals(self.signal).name
+                name = signal.Signals(self.signal).name
             except ValueError:
                 name = f"signal {self.signal}"
             sentence = f"The worker was ended by {name} before it answered."
@@ -231,7 +231,7 @@ class OutOfMemory(WorkerLost):
         return f"The worker was ended because it ran out of memory.{detail}"
 
 
-@attrs.define(repr=False)
+@facts
 class Timeout(HostError, TimeoutError):
     """
     The call took longer than it may, and was ended.
@@ -255,7 +255,7 @@ class StartupTimeout(Timeout):
         )
 
 
-@attrs.define(repr=False)
+@facts
 class PortTaken(HostError):
     """
     A service wants a port that somebody else has.
@@ -278,7 +278,7 @@ class PortTaken(HostError):
         )
 
 
-@attrs.define(repr=False)
+@facts
 class Cancelled(HostError):
     """
     The call was cancelled, and has ended.
@@ -290,7 +290,7 @@ class Cancelled(HostError):
         return self.detail or "The call was cancelled."
 
 
-@attrs.define(repr=False)
+@facts
 class HostClosed(HostError):
     """
     The host was closed, or cannot be reached.
@@ -303,7 +303,7 @@ class HostClosed(HostError):
         return f"Host {self.host!r} cannot take calls. {self.detail or 'It was closed.'}"
 
 
-@attrs.define(repr=False)
+@facts
 class UnsupportedError(HostError):
     """
     The host cannot do what the call asks of it.
@@ -318,7 +318,7 @@ class UnsupportedError(HostError):
         return f"Host {self.host!r} cannot {self.what}.{remedy}"
 
 
-@attrs.define(repr=False)
+@facts
 class EnvironmentBuildError(HostError):
     """
     The environment could not be built.
@@ -357,7 +357,7 @@ class FalServerlessException(FalCoreError):
     """
 
 
-@attrs.define(repr=False)
+@facts
 class FalServerlessError(FalServerlessException):
     """
     A run or a declaration failed; *message* says how.
@@ -369,7 +369,7 @@ class FalServerlessError(FalServerlessException):
         return self.message
 
 
-@attrs.define(repr=False)
+@facts
 class InternalFalServerlessError(FalServerlessException):
     """
     The service failed, not the caller; *message* says how.
@@ -381,7 +381,7 @@ class InternalFalServerlessError(FalServerlessException):
         return self.message
 
 
-@attrs.define(repr=False)
+@facts
 class FalSerializationError(FalServerlessException):
     """
     A function, an argument, a result or an exception cannot travel.
@@ -393,7 +393,7 @@ class FalSerializationError(FalServerlessException):
         return self.message
 
 
-@attrs.define(repr=False)
+@facts
 class FalMissingDependencyError(FalSerializationError):
     """
     The function needs a module that its environment does not have.

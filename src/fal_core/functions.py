@@ -22,7 +22,6 @@ from typing import (
 
 import attrs
 
-from fal_core.bindings import BoundFunction, reduce_bound
 from fal_core.errors import (
     FalServerlessError,
     OptionError,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from fal_core.aio import AsyncCalls
+    from fal_core.bindings import BoundFunction
     from fal_core.calls import AuthMode
     from fal_core.futures import Submitter
     from fal_core.launches import Launcher
@@ -324,7 +324,6 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
         for kind in (IsolatedFunction, ServedIsolatedFunction):
             stub_types[kind] = reduce_function
-        stub_types[BoundFunction] = reduce_bound
         with self._lock:
             launcher = self._launcher = Launcher(self)
             self._submitter = None
@@ -350,7 +349,11 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
     ) -> BoundFunction[RestT, ReturnT]: ...
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else BoundFunction(self, instance)
+        if instance is None:
+            return self
+        from fal_core.bindings import BoundFunction
+
+        return BoundFunction(self, instance)
 
     def __repr__(self) -> str:
         name = getattr(self.raw_func, "__qualname__", None) or self.app_name

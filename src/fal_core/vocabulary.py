@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
 from fal_core.annotations import option_names
 from fal_core.converters import show
 from fal_core.environments import Environment
@@ -18,6 +16,7 @@ from fal_core.errors import (
     UnknownNameError,
     UnknownOptionError,
 )
+from fal_core.facts import with_facts
 from fal_core.hosts import Host
 from fal_core.known_options import SPELLINGS, KnownOptions, nearest_name
 from fal_core.options import Gateway, HostOptions, Options
@@ -196,7 +195,7 @@ def _find_environment(kind: str, written: Mapping[str, Any]) -> type[Environment
         if kind == DEFAULT_KIND or written.get("kind") is not None:
             raise
         hint = f"Option 'image' implies this kind. {error.hint}".rstrip()
-        raise attrs.evolve(error, hint=hint) from None
+        raise with_facts(error, hint=hint) from None
 
 
 def _build_host_options(written: Mapping[str, Any], cls: type[HostOptions]) -> HostOptions:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable
 from threading import Event
 from typing import TYPE_CHECKING
 
-import attrs
-
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import Level, Log, LogSink
+from fal_core.facts import with_facts
 from fal_env_virtualenv import credentials, failures, files, records
 from fal_env_virtualenv.indexes import Indexes, find_indexes, platform_name
 from fal_env_virtualenv.pythons import find_python
@@ -155,7 +154,7 @@ def _build_from_pins(
             if record.pins:
                 place.install_pins(record)
         except EnvironmentBuildError as error:
-            raise attrs.evolve(
+            raise with_facts(
                 error,
                 reason=f"{error.reason} It was to be as it was first resolved; "
                 "force=True resolves anew.",

@@ -19,12 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from fal_core.caches import cache_root
 from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Exited, Sink
+from fal_core.facts import with_facts
 from fal_core.hosts import ExecutionStatus
 from fal_core.journals import Records, read_journal
 from fal_core_worker import trees
@@ -263,7 +262,7 @@ class DetachedExecution:
     def _follow(self) -> None:
         ended = self._follow_supervisor() or self._replay()
         if not ended:
-            self._sink(Exited(reason=attrs.evolve(LOST)))
+            self._sink(Exited(reason=with_facts(LOST)))
 
     def _follow_supervisor(self) -> bool:
         connection = self._wait_for_supervisor()

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import grpc
 
 from fal_core.calls import Call
@@ -22,6 +21,7 @@ from fal_core.errors import (
     StartupTimeout,
 )
 from fal_core.events import Exited, Log, Outcome, Phase, Ready, Sink, State
+from fal_core.facts import with_facts
 from fal_core_worker.frames import Frame
 from fal_host_serverless import channels, distributions, envelopes, messages, probes, requests
 from fal_host_serverless.failures import RunFailed, RunFailedInside, translate_run
@@ -281,7 +281,7 @@ class ServerlessExecution:
         if isinstance(reason, EnvironmentBuildError):
             distributions.doubt()
             kind = self.call.environment.kind
-            reason = attrs.evolve(reason, kind=kind, lines=tuple(self._built))
+            reason = with_facts(reason, kind=kind, lines=tuple(self._built))
         reason.__cause__ = error
         return reason
 

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from fal_core.errors import (
     Cancelled,
     EnvironmentBuildError,
@@ -19,6 +17,7 @@ from fal_core.errors import (
     InternalFalServerlessError,
     WorkerLost,
 )
+from fal_core.facts import facts
 
 if TYPE_CHECKING:
     import grpc
@@ -36,14 +35,14 @@ _SENTENCES = {
 _INTERNAL = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 
 
-@attrs.define(repr=False)
+@facts
 class RunFailed(FalServerlessError, HostError):
     """
     The service did not run the call; *message* says why.
     """
 
 
-@attrs.define(repr=False)
+@facts
 class RunFailedInside(InternalFalServerlessError, HostError):
     """
     The service failed while it ran the call.

@@ -28,10 +28,10 @@ from __future__ import annotations
 import logging
 from typing import ClassVar
 
-import attrs
 import grpc
 
 from fal_core.errors import FalCoreError
+from fal_core.facts import facts
 
 
 class ServerError(FalCoreError):
@@ -40,7 +40,7 @@ class ServerError(FalCoreError):
     """
 
 
-@attrs.define(repr=False)
+@facts
 class DataInUse(ServerError):
     """
     Another server uses the data directory.
@@ -57,7 +57,7 @@ class DataInUse(ServerError):
         )
 
 
-@attrs.define(repr=False)
+@facts
 class DataTooNew(ServerError):
     """
     A newer version has written the state.
@@ -73,7 +73,7 @@ class DataTooNew(ServerError):
         )
 
 
-@attrs.define(repr=False)
+@facts
 class StateBroken(ServerError):
     """
     The database of the state cannot be used.

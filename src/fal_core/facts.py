@@ -1,0 +1,109 @@
+"""
+Facts: what an error holds, from which ``str`` makes its sentence.
+
+attrs compiles a constructor for each class, which for the errors alone would be a
+quarter of what importing fal-core takes. Here one constructor serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import inspect
+
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
+        return lambda decorator: decorator
+
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
+
+
+@dataclass_transform(eq_default=False)
+def facts(cls: type[ErrorT]) -> type[ErrorT]:
+    """
+    Make the annotated fields of the error *cls* the arguments of its constructor.
+
+    They follow those of the error that it extends, may be given by position or by
+    name, and become attributes; what is assigned in the class is the default.
+    Such errors pickle, and compare by identity as all errors do::
+
+        @facts
+        class OutOfPaper(HostError):
+            printer: str
+            tray: int = 1
+    """
+    inherited: tuple[str, ...] = getattr(cls, "__match_args__", ())
+    names = tuple(dict.fromkeys((*inherited, *cls.__annotations__)))
+    cls.__match_args__ = names  # type: ignore[attr-defined,misc]  # exceptions have none
+    cls.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # nor this
+    cls.__init__ = _hold  # type: ignore[method-assign]  # its types are the decorator's
+    return cls
+
+
+def facts_of(error: BaseException | type[BaseException]) -> tuple[str, ...]:
+    """
+    Return the names of what *error* holds, in the order of its constructor.
+    """
+    names: tuple[str, ...] = getattr(error, "__match_args__", ())
+    return names
+
+
+def with_facts(error: ErrorT, **changes: Any) -> ErrorT:
+    """
+    Return a new error like *error*, with other facts where *changes* has them.
+    """
+    return type(error)(**{name: getattr(error, name) for name in facts_of(error)} | changes)
+
+
+class _Signature:
+    """
+    What ``inspect`` shows of the constructor; made where it is asked for.
+    """
+
+    def __get__(
+        self, error: BaseException | None, cls: type[BaseException]
+    ) -> inspect.Signature:
+        import inspect
+
+        types: dict[str, Any] = {}
+        for base in reversed(cls.__mro__):
+            types |= vars(base).get("__annotations__", {})
+        return inspect.Signature(
+            [
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                    default=getattr(cls, name, inspect.Parameter.empty),
+                    annotation=types[name],
+                )
+                for name in facts_of(cls)
+            ]
+        )
+
+
+_SIGNATURE = _Signature()
+
+
+def _hold(self: BaseException, *args: Any, **kwargs: Any) -> None:
+    cls = type(self)
+    names = facts_of(cls)
+    given = dict(zip(names, args, strict=False))
+    if len(args) > len(names):
+        raise TypeError(f"{cls.__name__} takes {len(names)} facts, not {len(args)}.")
+    if twice := given.keys() & kwargs.keys():
+        raise TypeError(f"{cls.__name__} got {min(twice)!r} twice.")
+    if unknown := kwargs.keys() - set(names):
+        raise TypeError(f"{cls.__name__} has no fact {min(unknown)!r}, but {', '.join(names)}.")
+    given |= kwargs
+    missing = [name for name in names if name not in given and not hasattr(cls, name)]
+    if missing:
+        raise TypeError(f"{cls.__name__} needs {', '.join(missing)}.")
+    held = {name: given[name] if name in given else getattr(cls, name) for name in names}
+    # Exceptions pickle by their positional arguments.
+    Exception.__init__(self, *held.values())
+    self.__dict__.update(held)
