@@ -194,12 +194,14 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         Start a call and return at once; its lines are queued, not printed.
         """
-        from fal_core.spawning import spawn
-
         lifetime = self.policy.lifetime
         if lifetime == "detached" and not self.host.capabilities.detach:
             raise UnsupportedError(self.host.name, "detach work from its caller")
-        return spawn(self.make_launcher(), args, kwargs, lifetime)
+        launcher = self.make_launcher()
+        # Imported while the worker starts, which the launcher has told the host to expect.
+        from fal_core.spawning import spawn
+
+        return spawn(launcher, args, kwargs, lifetime)
 
     def map(
         self,

@@ -10,7 +10,6 @@ by its path, of the standard library alone, and becomes the command it is given.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -78,6 +77,8 @@ def leave() -> None:
     Raises:
         OSError: This machine refuses it.
     """
+    import ctypes
+
     library = ctypes.CDLL(None, use_errno=True)
     if library.unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
         number = ctypes.get_errno()

@@ -220,9 +220,11 @@ class App(BaseServable):
         """
         Start the application and return at once.
         """
+        info = cls.to_function(host, **config).spawn()
+        # Imported while the worker starts.
         from fal_serve.spawns import AppSpawnInfo
 
-        return AppSpawnInfo(cls.to_function(host, **config).spawn())
+        return AppSpawnInfo(info)
 
     @classmethod
     def run_local(
