@@ -7,7 +7,6 @@ They matter where the application is launched, and do not travel with it.
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from fal_serve.endpoints import declaration_error
@@ -119,6 +118,8 @@ def _check_attribute(cls: type, name: str) -> None:
     value = vars(cls)[name]
     if name in _LONG or name[0] == "_" or callable(value) or hasattr(value, "__get__"):
         return
+    from difflib import get_close_matches
+
     for near in get_close_matches(name, _LONG, n=1, cutoff=0.9):
         raise declaration_error(
             f"Class {cls.__name__!r}: attribute {name!r} is no option. Did you mean "

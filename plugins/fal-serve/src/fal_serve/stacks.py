@@ -4,18 +4,15 @@ Stacks: where a thread is, told to people.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-import sysconfig
 import threading
 import traceback
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 _OURS = ("fal_serve", "fal_core_worker", "uvloop")
-_INSTALLED = tuple(
-    sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 
 
 def package_of(frame: FrameType) -> str:
@@ -30,9 +27,18 @@ def is_users(frame: FrameType) -> bool:
     Tell whether *frame* runs the user's own code, and not a package's or Python's.
     """
     name = frame.f_code.co_filename
-    if name.startswith(("<", *_INSTALLED)) or "site-packages" in name:
+    if name.startswith(("<", *_installed())) or "site-packages" in name:
         return False
     return package_of(frame) not in _OURS
+
+
+@functools.cache
+def _installed() -> tuple[str, ...]:
+    # Imported for a stack that is told: it reads all that Python was built with.
+    import sysconfig
+
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple(sysconfig.get_path(name) + os.sep for name in names)
 
 
 def of_user(trace: TracebackType | None) -> TracebackType | None:
