@@ -2,7 +2,7 @@
 Deferrals: what other packages do as they are imported, put off until it is used.
 
 Much of what FastAPI and uvicorn do then serves documents, a command line and an older
-pydantic: a fourth of the time that a service takes to start. So the modules at fault are
+pydantic: a fifth of the time that a service takes to start. So the modules at fault are
 executed with a part of them left for later, which whoever asks for it still finds there.
 """
 
