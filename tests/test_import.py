@@ -92,6 +92,15 @@ def test_worker_import_is_light():
     assert not loaded.intersection(HEAVY)
 
 
+def test_worker_starts_without_what_is_slow_to_import() -> None:
+    """
+    A worker opens a plain function with none of the modules that take half of its start.
+    """
+    loaded = modules_after("import fal_core_worker.main, fal_core_worker.functions")
+    slow = {"enum", "pickle", "re", "signal", "typing"} - modules_after("pass")
+    assert not loaded.intersection(slow)
+
+
 def test_names_that_are_imported_on_first_use_are_listed() -> None:
     """
     ``dir`` tells every public name, also those that nothing has asked for yet.

@@ -322,12 +322,10 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         if launcher is not None and launcher.is_current():
             return launcher
         from fal_core.launches import Launcher
-        from fal_core.nesting import reduce_function, stub_types
 
-        for kind in (IsolatedFunction, ServedIsolatedFunction):
-            stub_types[kind] = reduce_function
+        stubbed = (IsolatedFunction, ServedIsolatedFunction)
         with self._lock:
-            launcher = self._launcher = Launcher(self)
+            launcher = self._launcher = Launcher(self, stubbed=stubbed)
             self._submitter = None
         return launcher
 

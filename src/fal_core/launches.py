@@ -14,21 +14,17 @@ from weakref import WeakKeyDictionary
 import attrs
 
 from fal_core import plugins, vocabulary
-from fal_core.calls import Call
 from fal_core.errors import FalSerializationError, UnsupportedError
-from fal_core.events import Event, Log
 from fal_core.hosts import Execution, Host
-from fal_core.nesting import sealing, stub_types
 from fal_core.options import Lifetime
-from fal_core.printing import print_log
-from fal_core.waiters import Waiter, answer_home_call
-from fal_core_worker.seals import Sealed
 
+# All else is imported once the host has been told that a call is about to come.
 if TYPE_CHECKING:
+    from fal_core.calls import Call
+    from fal_core.events import Event
     from fal_core.functions import IsolatedFunction
     from fal_core.sealing import FunctionSeal
-
-__all__ = ["Launcher", "Waiter", "answer_home_call", "print_log"]
+    from fal_core.waiters import Waiter
 
 _numbers = itertools.count(1)
 _process = os.urandom(6).hex()
@@ -45,9 +41,14 @@ os.register_at_fork(after_in_child=_renew_identity)
 class Launcher:
     """
     One function, sealed, with its typed options, ready to be called on its host.
+
+    Arguments:
+        stubbed: The classes of functions that others capture as stubs.
     """
 
-    def __init__(self, function: IsolatedFunction[..., Any]) -> None:
+    def __init__(
+        self, function: IsolatedFunction[..., Any], *, stubbed: Iterable[type] = ()
+    ) -> None:
         self.function = function
         self.host: Host[..., Any] = function.host
         self.policy = function.policy
@@ -80,9 +81,15 @@ class Launcher:
         if self.policy.lifetime == "attached":
             self.host.expect(self.environment, self.host_options, self.gateway)
         # They bring cloudpickle, which takes as long as a process takes to start.
+        from fal_core.calls import Call
+        from fal_core.nesting import reduce_function, sealing, stub_types
         from fal_core.sealing import open_value, seal_arguments, seal_function, stub_reducers
         from fal_core.sources import file_of
+        from fal_core.waiters import Waiter
+        from fal_core_worker.seals import Sealed
 
+        self._make_waiter = Waiter
+        stub_types.update(dict.fromkeys(stubbed, reduce_function))
         stub_reducers.update(stub_types)
         portable = self._may_be_other_python()
         setup = self.host_options.setup_function
@@ -167,7 +174,7 @@ class Launcher:
         """
         Return the sink of a call that this thread waits for.
         """
-        return Waiter(self)
+        return self._make_waiter(self)
 
     def launch(self, call: Call, sink: Callable[[Event], None]) -> Execution:
         """
@@ -213,6 +220,9 @@ class Launcher:
         names = _untold(self.function.raw_func, self.host.name, names)
         if not names:
             return
+        from fal_core.events import Log
+        from fal_core.printing import print_log
+
         print_log(
             Log(
                 f"Host {self.host.name!r} does not use option {_listed(names)} "

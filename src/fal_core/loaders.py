@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, Literal
 
 import attrs
@@ -55,6 +56,32 @@ class PluginDescription:
     problem: str = ""
 
 
+#: What can be a hook.
+_HOOKS = (FunctionType, MethodType, staticmethod, classmethod)
+
+
+class _Manager(pluggy.PluginManager):
+    """
+    Passes over what is no function in a module, where pluggy looks at all with great care.
+    """
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        return super().parse_hookimpl_opts(plugin, name) if _is_hook(plugin, name) else None
+
+    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+        if not _is_hook(module_or_class, name):
+            return None
+        return super().parse_hookspec_opts(module_or_class, name)
+
+
+def _is_hook(owner: object, name: str) -> bool:
+    """
+    Tell whether *name* of *owner* may be a hook.
+    """
+    # Any other object may have it from its class.
+    return type(owner) is not ModuleType or isinstance(vars(owner).get(name), _HOOKS)
+
+
 @attrs.define(eq=False)
 class Loader:
     """
@@ -80,7 +107,7 @@ class Loader:
     _environment_options: dict[str, str] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        self.manager = pluggy.PluginManager("fal_core")
+        self.manager = _Manager("fal_core")
         self.manager.add_hookspecs(hooks)
 
     def add(self, entry: EntryPoint, plugin: object | None = None) -> None:

@@ -14,7 +14,10 @@ import struct
 import threading
 import weakref
 from bisect import bisect_right
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _PAGE = 4096
 _OFFSET = struct.Struct("<Q")

@@ -20,8 +20,25 @@ import select
 import struct
 import threading
 import time
+from collections import namedtuple
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
+    #: A frame as it is read; making a plain tuple is much the quickest.
+    Received = tuple[int, int, int, int, Any]
+
+    class _Frame(NamedTuple):
+        kind: int
+        channel: int
+        a: int
+        b: int
+        payload: Any
+else:
+    # The typed form takes a module that is slow to import.
+    _Frame = namedtuple("_Frame", ("kind", "channel", "a", "b", "payload"))
 
 MAGIC = b"\x00fal-core-worker\x01\n"
 HEADER = struct.Struct("<BBHIIIQ")
@@ -76,7 +93,7 @@ ENDED_CANCELLED = 2
 REPLACE = 1
 
 
-class Frame(NamedTuple):
+class Frame(_Frame):
     """
     One frame.
 
@@ -84,11 +101,7 @@ class Frame(NamedTuple):
         payload: Bytes, or a pair of the data and its out-of-band buffers.
     """
 
-    kind: int
-    channel: int
-    a: int
-    b: int
-    payload: Any
+    __slots__ = ()
 
 
 def pack_frame(kind: int, channel: int = 0, a: int = 0, b: int = 0, data: bytes = b"") -> bytes:
@@ -137,10 +150,6 @@ def unpack_buffers(payload: Any, count: int, arena: Any) -> tuple[Any, list[Any]
         else:
             buffers.append(arena.view(offset, length))
     return data, buffers
-
-
-#: A frame as it is read; making a plain tuple is much the quickest.
-Received = tuple[int, int, int, int, Any]
 
 
 class Stream:

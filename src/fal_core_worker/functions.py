@@ -5,16 +5,18 @@ Sealed functions: what one needs is told before it is opened.
 from __future__ import annotations
 
 import io
-import pickle
 import sys
 from collections.abc import Callable
-from typing import Any
 
-from fal_core_worker import absent
+from fal_core_worker import absent, pickles
 from fal_core_worker.loading import ForeignUnpickler, refuse, version_text
 from fal_core_worker.origins import is_found
 from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PREFIX_SIZE, Sealed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: A name for people, and for each module it imports the names it has for it.
 Needs = tuple[str, dict[str, tuple[str, ...]]]
@@ -24,7 +26,7 @@ def open_native(sealed: Sealed) -> Callable[..., Any]:
     """
     Open the form for the Python minor that sealed it.
     """
-    return _open(sealed, pickle.Unpickler)
+    return _open(sealed, pickles.Unpickler)
 
 
 def open_portable(
@@ -36,7 +38,7 @@ def open_portable(
     if portable is None:
         if native is None:
             raise SealingError("There is no function to open.")
-        name, _ = pickle.loads(native.data[PREFIX_SIZE:])
+        name, _ = pickles.loads(native.data[PREFIX_SIZE:])
         sentence = refuse(native, f"function {name!r}")
         raise SealingError(f"{sentence} {refusal}".rstrip())
     return _open(portable, ForeignUnpickler)
@@ -45,7 +47,7 @@ def open_portable(
 def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
     file = io.BytesIO(sealed.data)
     file.seek(PREFIX_SIZE)
-    name, modules = pickle.load(file)
+    name, modules = pickles.load(file)
     absent.install()
     _check_modules(name, modules)
     try:

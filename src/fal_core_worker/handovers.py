@@ -13,10 +13,13 @@ import threading
 import weakref
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
-from typing import IO, Any
 
 from fal_core_worker.origins import Name, Origin
 from fal_core_worker.seals import Sealed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO, Any
 
 #: The environment variable that says where a child finds the functions.
 VARIABLE = "FAL_CORE_WORKER_FUNCTIONS"

@@ -5,15 +5,18 @@ Opening what was sealed, by this Python or by another minor.
 from __future__ import annotations
 
 import io
-import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
+from fal_core_worker import pickles
 from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PREFIX_SIZE, PYTHON, Sealed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Held while code is opened, so that no thread sees a class half made.
 OPENING = threading.RLock()
@@ -43,7 +46,7 @@ def collect_class(cls: type) -> None:
         classes.add(cls)
 
 
-class ForeignUnpickler(pickle.Unpickler):
+class ForeignUnpickler(pickles.Unpickler):
     """
     Finds classes that moved inside the standard library between Pythons.
     """
@@ -83,9 +86,9 @@ def open_sealed(sealed: Sealed, what: str, remedy: str = REQUIRE) -> Any:
     data = sealed.data
     if data[2:4] == PYTHON:
         if not sealed.contains_code:
-            return _load(sealed, what, remedy, pickle.loads)
+            return _load(sealed, what, remedy, pickles.loads)
         with OPENING:
-            return _load(sealed, what, remedy, pickle.loads)
+            return _load(sealed, what, remedy, pickles.loads)
     if sealed.contains_code:
         raise SealingError(refuse(sealed, what))
     with OPENING:

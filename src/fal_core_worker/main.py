@@ -4,16 +4,15 @@ The worker: opens functions, runs calls, and tells what happens.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]
 import fcntl
 import functools
 import marshal
 import mmap
 import os
-import signal
 import sys
 import threading
 import time
-from typing import Any, NoReturn
 
 from fal_core_worker import frames, nested, origins
 from fal_core_worker.arenas import InboundArena, OutboundArena
@@ -22,6 +21,10 @@ from fal_core_worker.making import SealersFinder
 from fal_core_worker.outputs import Output
 from fal_core_worker.runners import Runner
 from fal_core_worker.serial import SerialRunner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 _FIRST_DESCRIPTOR = 64
 

@@ -11,9 +11,12 @@ import sys
 import types
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
-from typing import Any
 
 from fal_core_worker.origins import publish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class SealersFinder:

@@ -9,7 +9,10 @@ process that launched this worker, over the worker's own stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: What runs calls in this process; None outside a worker.
 runner: Any = None

@@ -4,14 +4,19 @@ The worker's side of sealing: opens functions and arguments, seals what they giv
 
 from __future__ import annotations
 
-import pickle
 import sys
 import weakref
 from collections.abc import Callable
-from typing import Any
 
-from fal_core_worker.raised import MissingModule, Record, SealingError, bare_record, describe
+from fal_core_worker import pickles
+from fal_core_worker.raised import MissingModule, SealingError, bare_record, describe
 from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed, dump_plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fal_core_worker.raised import Record
 
 _LONGEST_CHAIN = 50
 
@@ -62,7 +67,7 @@ def open_arguments(sealed: Sealed, function: Callable[..., Any] | None) -> Any:
     data = sealed.data
     if data[:PREFIX_SIZE] == PLAIN_PREFIX and len(data) < 4096 and not sealed.buffers:
         try:
-            return pickle.loads(data[PREFIX_SIZE:])
+            return pickles.loads(data[PREFIX_SIZE:])
         except Exception:
             pass  # It fails again below, where the error is made.
     from fal_core_worker.loading import open_sealed
@@ -93,7 +98,7 @@ def seal_error(error: BaseException, function: Callable[..., Any] | None) -> Sea
         record = _record(error, _classes(function), set())
     except Exception:
         record = bare_record(error)
-    return Sealed(PLAIN_PREFIX + pickle.dumps(record, 5))
+    return Sealed(PLAIN_PREFIX + pickles.dumps(record, 5))
 
 
 def _record(error: BaseException, known: frozenset[type], seen: set[int]) -> Record:

@@ -5,9 +5,11 @@ The standard streams of a worker, whose lines become frames.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fal_core_worker.outputs import Output
 
 

@@ -4,11 +4,15 @@ Exceptions made anew of the record that the other end sealed.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 
-from fal_core_worker.raised import Record, RemoteTraceback, SealingError, stand_in
+from fal_core_worker import pickles
+from fal_core_worker.raised import RemoteTraceback, SealingError, stand_in
 from fal_core_worker.seals import PREFIX_SIZE, Sealed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fal_core_worker.raised import Record
 
 
 def open_error(
@@ -20,7 +24,7 @@ def open_error(
     It is the exception itself wherever it can be; otherwise a stand-in whose class
     has the same name and bases. *own* makes those that have another name here.
     """
-    return _rebuild(pickle.loads(memoryview(sealed.data)[PREFIX_SIZE:]), own)
+    return _rebuild(pickles.loads(memoryview(sealed.data)[PREFIX_SIZE:]), own)
 
 
 def _rebuild(

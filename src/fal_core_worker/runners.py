@@ -4,16 +4,15 @@ What runs calls in a worker: the stream, the functions, and calls to home.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]
 import marshal
 import mmap
 import os
-import signal
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, FrameType
-from typing import Any, NoReturn
 
 from fal_core_worker import frames, opening, origins, trees
 from fal_core_worker.archives import add_source
@@ -21,6 +20,10 @@ from fal_core_worker.outputs import Output
 from fal_core_worker.rebuilding import open_error
 from fal_core_worker.seals import Sealed
 from fal_core_worker.slots import WINDOW, CallCancelled, Functions, send_item
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 
 class Runner(ABC):

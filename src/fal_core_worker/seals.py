@@ -8,10 +8,22 @@ sender's Python (major, minor), then a pickle of protocol 5.
 from __future__ import annotations
 
 import io
-import pickle
 import sys
+from collections import namedtuple
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+
+from fal_core_worker import pickles
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
+    class _Sealed(NamedTuple):
+        data: bytes
+        buffers: Sequence[Any] = ()
+else:
+    # The typed form takes a module that is slow to import.
+    _Sealed = namedtuple("_Sealed", ("data", "buffers"), defaults=((),))
 
 VERSION = 1
 CONTAINS_CODE = 1
@@ -22,7 +34,7 @@ CODE_PREFIX = bytes((VERSION, CONTAINS_CODE)) + PYTHON
 PREFIX_SIZE = 4
 
 
-class Sealed(NamedTuple):
+class Sealed(_Sealed):
     """
     A pickled object that a host moves and does not open.
 
@@ -32,8 +44,7 @@ class Sealed(NamedTuple):
         buffers: The out-of-band buffers of the pickle, in order.
     """
 
-    data: bytes
-    buffers: Sequence[Any] = ()
+    __slots__ = ()
 
     @property
     def contains_code(self) -> bool:
@@ -56,7 +67,7 @@ class NotPlain(Exception):
     """
 
 
-class _PlainPickler(pickle.Pickler):
+class _PlainPickler(pickles.Pickler):
     def reducer_override(self, value: Any) -> Any:
         # It is asked about everything but exact built-in values.
         raise NotPlain

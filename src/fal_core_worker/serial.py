@@ -8,15 +8,14 @@ milliseconds, so that it can be cancelled, and its output is seen while it runs.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]
 import os
 import select
-import signal
 import struct
 import threading
 import time
 from collections.abc import Callable
 from types import CoroutineType, FrameType
-from typing import Any
 
 from fal_core_worker import frames, opening, trees
 from fal_core_worker.outputs import Output, high_pipe
@@ -32,6 +31,10 @@ from fal_core_worker.slots import (
     send_items,
     send_value,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Seconds after which the watcher looks at a running call.
 _TICK = 0.005

@@ -7,10 +7,13 @@ from __future__ import annotations
 import marshal
 from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any
 
 from fal_core_worker import frames, opening
 from fal_core_worker.seals import Sealed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: What a function returns whose result is still to come.
 LAZY = frozenset((GeneratorType, CoroutineType, AsyncGeneratorType))

@@ -136,6 +136,16 @@ def _children_by_parent(pid: int) -> list[int]:
 
 def _prctl() -> Any:
     try:
+        # What ``ctypes`` calls: its own import takes as long as all others of the keeper.
+        from _ctypes import call_cdeclfunction, dlopen, dlsym
+
+        address = dlsym(dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+        return lambda *arguments: call_cdeclfunction(address, arguments)
+    except ImportError:
+        pass
+    except (OSError, AttributeError):
+        return None
+    try:
         import ctypes
 
         return ctypes.CDLL(None).prctl

@@ -91,7 +91,9 @@ def test_scripts_and_modules_work_where_the_environment_ends_up(build: Builder) 
     subprocess.run(command, capture_output=True, timeout=60, check=True)
     for path in programs.parent.rglob("*"):
         if path.is_file() and path.suffix != ".pyc":
-            assert b"/building/" not in path.read_bytes(), path
+            content = path.read_bytes()
+            assert b"/building/" not in content, path
+            assert b"/seats/" not in content, path
 
 
 def test_compile_bytecode(build: Builder) -> None:

@@ -13,7 +13,6 @@ import attrs
 
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError
-from fal_core.events import LogSink
 from fal_core.hooks import API_VERSION, hookimpl
 from fal_core.reprs import show_fields
 from fal_env_virtualenv.credentials import mask
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import click
 
     from fal_core.checks import Check
+    from fal_core.events import LogSink
 
 fal_core_api = API_VERSION
 

@@ -64,16 +64,22 @@ def remove_quietly(path: str) -> None:
         pass
 
 
-def open_lock(path: str, *, shared: bool, create: bool = False) -> int | None:
+def open_lock(path: str, *, shared: bool, create: bool = False, least: int = 0) -> int | None:
     """
     Take the lock file *path* and return its descriptor; None where another has it.
 
     A lock file that was replaced while we took it is no lock: it is taken anew.
+
+    Arguments:
+        least: The descriptor is no smaller.
     """
     mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
     while True:
         descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
+        if descriptor < least:
+            low, descriptor = descriptor, fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
+            os.close(low)
         try:
             fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
             if is_locked_by(descriptor, path):
@@ -95,6 +101,15 @@ def close_lock(descriptor: int) -> None:
     if descriptor in _held:
         _held.discard(descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def leave_lock(descriptor: int) -> None:
+    """
+    Leave a lock that :func:`open_lock` took to the processes that have inherited it.
+    """
+    if descriptor in _held:
+        _held.discard(descriptor)
         os.close(descriptor)
 
 

@@ -8,6 +8,7 @@ Below the cache root, in ``virtualenvs``::
     locks/<key>.lock    held by whoever builds for the key
     building/           environments that are not finished
     trash/              environments that are being removed
+    seats/              links to those that uv builds now, and their locks
     pythons.json        the interpreters that searches have found
     uv.json             the index that uv asks where nothing names one
 

@@ -129,6 +129,7 @@ def run(
     directory: str,
     heard: Callable[[str], None],
     cancelled: Event,
+    inherited: Sequence[int] = (),
 ) -> int:
     """
     Run *command*, pass each line it prints to *heard*, and return its exit code.
@@ -136,6 +137,9 @@ def run(
     Its whole process group ends with this call, and with this process, however
     they end. What a command that is ended would have removed from uv's cache is
     removed for it.
+
+    Arguments:
+        inherited: Descriptors that all its processes have open; none is below 10.
 
     Raises:
         Cancelled: *cancelled* was set, or this process ends.
@@ -149,6 +153,7 @@ def run(
         env=variables,
         cwd=directory,
         start_new_session=True,
+        pass_fds=inherited,
     )
     try:
         for line in _lines(process, cancelled):

@@ -12,12 +12,13 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from threading import Event
 
 import attrs
 
 from fal_core.errors import Cancelled
-from fal_env_virtualenv import contents, credentials, failures, files, records, tools
+from fal_env_virtualenv import contents, credentials, failures, files, records, seats, tools
 from fal_env_virtualenv.indexes import Indexes
 from fal_env_virtualenv.pythons import Python
 from fal_env_virtualenv.records import Record
@@ -67,6 +68,8 @@ class Workplace:
 
     Attributes:
         directory: Holds the environment and what uv is given.
+
+        seat: Where uv sees *directory*, and the descriptor that it inherits for that.
     """
 
     directory: str
@@ -74,6 +77,8 @@ class Workplace:
     indexes: Indexes
     say: Callable[[str], None]
     cancelled: Event
+    seat: tuple[str, int] | None = attrs.field(init=False, default=None)
+    _exits: ExitStack = attrs.field(init=False, factory=ExitStack)
 
     @classmethod
     def made(
@@ -108,12 +113,15 @@ class Workplace:
     def __enter__(self) -> Workplace:
         try:
             create(self.environment, self.python)
+            taken = seats.taken(records.store_root(), self.directory, self.python)
+            self.seat = self._exits.enter_context(taken)
         except BaseException:
             _remove(self.directory)
             raise
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._exits.close()
         if isinstance(error, Cancelled):
             # Whoever cancels does not wait until many files are removed.
             threading.Thread(target=_remove, args=(self.directory,), daemon=True).start()
@@ -218,6 +226,7 @@ class Workplace:
             directory=directory or self.directory,
             heard=heard,
             cancelled=self.cancelled,
+            inherited=() if self.seat is None else self.seat[1:],
         )
         # The reason is the error's to tell; here it would be told twice.
         for line in () if quiet else failures.beside_reason(failed):
@@ -229,7 +238,9 @@ class Workplace:
         Return the options that uv is given, and the variables that are changed for it.
         """
         variables = dict(self.indexes.variables)
-        options = ["--python", os.path.join(self.environment, "bin", "python"), "--no-progress"]
+        seen = self.directory if self.seat is None else self.seat[0]
+        python = os.path.join(seen, "environment", "bin", "python")
+        options = ["--python", python, "--no-progress"]
         if refresh:
             options.append("--refresh")
         # What uv may keep of an index, it does not refresh either.

@@ -4,34 +4,27 @@ The host ``local``: warm workers on this machine.
 
 from __future__ import annotations
 
-import mmap
 import os
-import socket
 import threading
-import time
 import weakref
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from fal_core.calls import Call, SealedFunction
-from fal_core.environments import Environment, Interpreter
 from fal_core.errors import HostClosed, HostError
-from fal_core.events import Log, Sink
 from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
-from fal_core.options import Gateway, HostOptions
-from fal_core.printing import print_log
-from fal_core.remains import Remains
-from fal_core.workers import ARGUMENTS, Arenas, Worker
-from fal_core_worker.arenas import InboundArena, OutboundArena
-from fal_host_local.keepers import Keeper, memory_kills
-from fal_host_local.pools import Pool, processors
-from fal_host_local.recent import RecentPool
-from fal_host_local.variables import resolve_secrets, worker_variables
+from fal_host_local.keepers import Keeper, processors
 
-#: Seconds that a worker may take to end when it is told to.
-_PATIENCE = 2.0
+# All else is imported while the keeper starts, which takes about as long.
+if TYPE_CHECKING:
+    from fal_core.calls import Call, SealedFunction
+    from fal_core.environments import Environment, Interpreter
+    from fal_core.events import Sink
+    from fal_core.options import Gateway, HostOptions
+    from fal_core.workers import Worker
+    from fal_host_local.pools import Pool
+    from fal_host_local.recent import RecentPool
 
 _hosts: weakref.WeakSet[LocalHost] = weakref.WeakSet()
 
@@ -161,6 +154,10 @@ class LocalHost(Host[..., Any]):
         recent = self._recent.get((id(environment), id(options)))
         if recent is not None and (not recent.refers or recent.is_right()):
             return recent.pool
+        from fal_host_local.pools import Pool
+        from fal_host_local.recent import RecentPool
+        from fal_host_local.starts import print_build_log
+
         before, recent = recent, RecentPool(environment, options)
         key = (
             environment.kind,
@@ -188,7 +185,7 @@ class LocalHost(Host[..., Any]):
                     options,
                     self._start_worker,
                     processors(),
-                    _print_build_log,
+                    print_build_log,
                     has_setup=setup is not None,
                 )
                 pool.origin = origin
@@ -242,6 +239,9 @@ class LocalHost(Host[..., Any]):
     def _make_service_pool(
         self, environment: Environment, options: HostOptions, *, has_setup: bool
     ) -> Pool:
+        from fal_host_local.pools import Pool
+        from fal_host_local.starts import print_build_log
+
         own = attrs.evolve(
             options,
             max_concurrency=1,
@@ -254,7 +254,7 @@ class LocalHost(Host[..., Any]):
             own,
             self._start_worker,
             1,
-            _print_build_log,
+            print_build_log,
             has_setup=has_setup,
         )
         pool.shares_memory = False
@@ -292,117 +292,9 @@ class LocalHost(Host[..., Any]):
             return self._keeper
 
     def _start_worker(self, pool: Pool, interpreter: Interpreter) -> Worker:
-        secrets = pool.options.secrets or ()
-        values = resolve_secrets(secrets, pool.origin)
-        command = interpreter.command(ARGUMENTS, name=None)
-        if pool.place is not None and pool.place.is_apart:
-            from fal_host_local.namespaces import isolated
+        from fal_host_local.starts import start_worker
 
-            command = isolated(command, outer=pool.place.port, inner=pool.place.inner)
-        variables = worker_variables(secrets, command.variables)
-        keeper = self._find_keeper()
-        ours, theirs = socket.socketpair()
-        settings: dict[str, Any] = {"multiplex": pool.multiplex, "kept": True}
-        descriptors = [theirs.fileno()]
-        arenas = None
-        shares = pool.shares_memory and interpreter.passes_fds
-        if shares and hasattr(os, "memfd_create"):
-            arenas, shared = _make_arenas()
-            descriptors += shared
-            settings |= {"arenas": (3, 4, _capacity()), "page": 5}
-        remains = None
-        if interpreter.passes_fds and not (pool.place is not None and pool.place.is_apart):
-            remains = Remains()
-            first = len(descriptors) + 2
-            settings["pipes"] = tuple(range(first, first + len(remains.given)))
-            descriptors += remains.given
-        kills = memory_kills()
-        try:
-            number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
-        except OSError:
-            # The host was closed meanwhile.
-            ours.close()
-            if remains is not None:
-                remains.close()
-            raise
-        finally:
-            theirs.close()
-            if remains is not None:
-                remains.close_given()
-        if arenas is not None:
-            # The mappings stay; only the arenas that may grow are needed here.
-            os.close(descriptors[3])
-        began = time.monotonic()
-
-        def lost() -> HostError:
-            error = keeper.how_it_ended(number, kills)
-            pool.worker_ended(worker)
-            return pool.startups.error(worker) or error
-
-        def ready() -> None:
-            assert worker.hello is not None
-            pool.worker_ready(worker, worker.hello["at"] - began)
-
-        descriptor = ours.detach()
-        worker = Worker(
-            descriptor,
-            descriptor,
-            lost=lost,
-            kill=lambda: keeper.kill(number),
-            log=_print_build_log,
-            idle=pool.worker_idle,
-            away=pool.call_away,
-            ready=ready,
-            settings=settings,
-            arenas=arenas,
-            remains=remains,
-        )
-        pool.await_end = lambda: _await_end(worker, keeper, number)
-        if values:
-            worker.send_secrets(values)
-        return worker
-
-
-def _await_end(worker: Worker, keeper: Keeper, number: int) -> None:
-    """
-    End a worker that is idle, and wait until nothing is left of it.
-    """
-    if not worker.gone:
-        worker.stop(watch=False)
-        if keeper.wait(number, _PATIENCE) is None:
-            worker.kill()
-            keeper.wait(number, _PATIENCE)
-        # Nobody reads its stream any more, and would notice that it has ended.
-        worker.forget()
-
-
-def _make_arenas() -> tuple[Arenas, list[int]]:
-    """
-    Return the arenas of a worker, and the descriptors it inherits.
-    """
-    to_worker = os.memfd_create("fal-core", os.MFD_CLOEXEC)
-    from_worker = os.memfd_create("fal-core", os.MFD_CLOEXEC)
-    page = os.memfd_create("fal-core", os.MFD_CLOEXEC)
-    os.ftruncate(page, mmap.PAGESIZE)
-    arenas = Arenas(
-        InboundArena(from_worker),
-        OutboundArena(to_worker, _capacity()),
-        mmap.mmap(page, mmap.PAGESIZE),
-    )
-    return arenas, [to_worker, from_worker, page]
-
-
-def _capacity() -> int:
-    """
-    Return how large an arena may grow: a quarter of the memory, 4 GiB at most.
-    """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(4 << 30, memory // 4)
-
-
-def _print_build_log(event: Any) -> None:
-    if isinstance(event, Log):
-        print_log(event)
+        return start_worker(self._find_keeper, pool, interpreter)
 
 
 def _forget_workers() -> None:

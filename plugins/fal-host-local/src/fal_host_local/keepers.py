@@ -1,15 +1,18 @@
 """
 The client's side of the keeper: starting workers, and learning how they end.
+
+The keeper is started first of all by a first call, so this imports little: ``socket``
+and ``signal`` of the standard library take as long as half of an interpreter's start.
 """
 
 from __future__ import annotations
 
-import array
+import _signal as signal  # type: ignore[import-not-found]
+import _socket as socket
 import marshal
 import os
 import select
-import signal
-import socket
+import struct
 import sys
 import threading
 import time
@@ -144,7 +147,7 @@ class Keeper:
     def _send(self, request: tuple[Any, ...], descriptors: Sequence[int]) -> None:
         data = marshal.dumps(request, 2)
         message = LENGTH.pack(len(data)) + data
-        rights = array.array("i", descriptors)
+        rights = struct.pack(f"{len(descriptors)}i", *descriptors)
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
         sent = self._control.sendmsg([message], ancillary)
         if sent < len(message):
@@ -184,3 +187,12 @@ def memory_kills() -> int:
     except OSError:
         pass
     return 0
+
+
+def processors() -> int:
+    """
+    Return how many processors this process may use.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

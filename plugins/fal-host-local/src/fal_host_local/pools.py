@@ -4,7 +4,6 @@ Pools: the warm workers of one environment, and the calls that wait for one.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -431,12 +430,3 @@ def as_host_error(error: BaseException) -> HostError:
     failed = HostClosed("local", f"{type(error).__name__}: {error}")
     failed.__cause__ = error
     return failed
-
-
-def processors() -> int:
-    """
-    Return how many processors this process may use.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,24 +9,38 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from fal_core.calls import AuthMode, Call
 from fal_core.errors import OptionError
-from fal_core.events import Sink
 from fal_core.hosts import Capabilities, Host
-from fal_core.options import Options
 from fal_host_serverless import settings
-from fal_host_serverless.credentials import Credentials, find_credentials
-from fal_host_serverless.deliveries import Deliveries
 from fal_host_serverless.settings import DEFAULT_URL
-from fal_host_serverless.turns import Turns
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from fal_core.calls import AuthMode, Call
+    from fal_core.events import Sink
+    from fal_core.options import Options
+    from fal_host_serverless.credentials import Credentials
     from fal_host_serverless.executions import ServerlessExecution
+    from fal_host_serverless.turns import Turns
     from fal_host_serverless.values import RegisterApplicationResult
 
 DeploymentStrategy = Literal["recreate", "rolling"]
+
+
+# Every declaration asks for the options of every host, and few programs make this one.
+
+
+def _find_credentials() -> Credentials:
+    from fal_host_serverless.credentials import find_credentials
+
+    return find_credentials()
+
+
+def _make_turns() -> Turns:
+    from fal_host_serverless.turns import Turns
+
+    return Turns()
 
 
 @attrs.define(eq=False, slots=False)
@@ -63,11 +77,13 @@ class FalServerlessHost(Host[..., Any]):
 
     url: str = DEFAULT_URL
     local_file_path: str = ""
-    credentials: Credentials = attrs.field(factory=find_credentials)
+    credentials: Credentials = attrs.field(factory=_find_credentials)
     environment_name: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        self.turns = Turns()
+        from fal_host_serverless.deliveries import Deliveries
+
+        self.turns = _make_turns()
         self.deliveries = Deliveries()
 
     @classmethod
@@ -197,4 +213,4 @@ class FalServerlessHost(Host[..., Any]):
         return {**kept, "credentials": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, credentials=find_credentials(), turns=Turns())
+        self.__dict__.update(state, credentials=_find_credentials(), turns=_make_turns())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from fal_core.errors import FalServerlessError
-from fal_host_serverless import profiles
 
 #: Where fal.ai takes calls.
 DEFAULT_URL = "api.alpha.fal.ai"
@@ -48,6 +47,9 @@ def grpc_host(written: str | None = None, *, profile: str | None = None) -> str:
     named = os.environ.get("FAL_GRPC_HOST")
     if named:
         return named
+    # Most programs ask for nothing but the constant above.
+    from fal_host_serverless import profiles
+
     host = os.environ.get("FAL_HOST") or profiles.read().value("host", profile) or DEFAULT_URL
     if not host.startswith("api") and not test_mode():
         raise FalServerlessError(
