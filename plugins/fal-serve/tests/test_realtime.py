@@ -481,7 +481,10 @@ def test_wrong_field_is_named(dial, message: Any, reason: str) -> None:
     A message that is not what the handler takes ends the session, after what came before.
     """
     with dial("/model") as socket:
-        send(socket, {"x": 1}, message, {"x": 3})
+        send(socket, {"x": 1}, message)
+        # The session may have ended by now, and the last message finds it so.
+        with contextlib.suppress(ConnectionClosed):
+            send(socket, {"x": 3})
         answer, last = take_all(socket, 1008)
     assert answer["y"] == 2
     assert last["error"] == "VALIDATION_ERROR"
