@@ -19,7 +19,8 @@ from types import CoroutineType, FrameType
 from typing import Any
 
 from fal_core_worker import frames, opening, trees
-from fal_core_worker.outputs import Output, high_pipe
+from fal_core_worker.outputs import Output
+from fal_core_worker.pipes import high_pipe
 from fal_core_worker.runners import Runner
 from fal_core_worker.seals import Sealed
 from fal_core_worker.slots import (
