@@ -30,6 +30,7 @@ from fal_core.testing.laws import (  # noqa: E402
     options,
     raised,
     secret_values,
+    servers,
     serving,
     streams,
     timeouts,
@@ -58,6 +59,7 @@ GROUPS = {
     "home calls": home_calls,
     "detach": detachment,
     "serve": serving,
+    "own servers": servers,
 }
 
 _FIXTURES = (
