@@ -56,9 +56,9 @@ worker_class = "gthread"
 graceful_timeout = 5
 
 def tell(name, facts):
-    with open(name + ".part", "w") as file:
+    with open("part-" + name, "w") as file:
         json.dump(facts, file)
-    os.rename(name + ".part", name)
+    os.rename("part-" + name, name)
 
 def pre_fork(server, worker):
     if preload_app:
