@@ -80,7 +80,7 @@ class Output:
             # What is there is the stream, which has other descriptors by now.
             os.closerange(level + 1, level + 2)
             self._pipes.lead()
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115  # it lives as long as the process
         printed: Any = (PrintedText(self, 0), PrintedText(self, 1))
         sys.stdout, sys.stderr = printed
         # What programs fall back to is caught as well.
@@ -124,7 +124,7 @@ class Output:
         """
         Whether this thread is in the middle of adding or sending output.
         """
-        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]
+        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]  # private
 
     def add(self, level: int, text: str) -> None:
         """
@@ -278,9 +278,9 @@ class Output:
         # A thread that is no more may have held the lock, and half written a block.
         self._lock = threading.RLock()
         self._block, self._size, self._partial = [], 0, {}
-        self.add = self._write_below  # type: ignore[method-assign]
-        self.flush_line = self._flush_below  # type: ignore[method-assign]
-        self.flush = lambda final=False: None  # type: ignore[method-assign]
+        self.add = self._write_below  # type: ignore[method-assign]  # in a forked child
+        self.flush_line = self._flush_below  # type: ignore[method-assign]  # in a forked child
+        self.flush = lambda final=False: None  # type: ignore[method-assign]  # likewise
 
     def _write_below(self, level: int, text: str) -> None:
         key = (level, 0, 0)

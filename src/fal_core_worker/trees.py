@@ -8,7 +8,7 @@ children of children finds all of them. Elsewhere orphans are not found.
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]
+import _signal as signal  # type: ignore[import-not-found]  # known to no type checker
 import os
 import time
 
