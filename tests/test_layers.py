@@ -59,6 +59,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dependencies", "envelopes", "journals", "portability", "sources", "spawns"),
     ("banners", "deliveries", "executions", "sealing", "servers"),
     ("arrivals",),
+    ("readings",),
     ("workers",),
     ("nesting", "outcomes"),
     # Ways to call.

@@ -98,6 +98,7 @@ def default_of(field: attrs.Attribute[Any]) -> str:
     """
     if field.default is attrs.NOTHING:
         return ""
+    # It is a class, typed as a function.
     if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
         factory = field.default.factory
         return f"`{getattr(factory, '__name__', 'made')}()`"

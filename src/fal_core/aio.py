@@ -32,7 +32,7 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
         self._function = function
 
     @overload
-    def __call__(  # type: ignore[overload-overlap]
+    def __call__(  # type: ignore[overload-overlap]  # a generator's is one too
         self: AsyncCalls[ArgsT, Iterator[ItemT]], *args: ArgsT.args, **kwargs: ArgsT.kwargs
     ) -> AsyncIterator[ItemT]: ...
 

@@ -28,7 +28,7 @@ from fal_core_worker.outputs import LEVELS, PARTIAL
 from fal_core_worker.seals import Sealed
 
 ENDED = Exited()
-_LEVELS: tuple[Level, ...] = LEVELS  # type: ignore[assignment]
+_LEVELS: tuple[Level, ...] = LEVELS  # type: ignore[assignment]  # plain text at the other end
 
 
 class Arrivals:

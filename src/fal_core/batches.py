@@ -90,9 +90,9 @@ class Batch:
     def __call__(self, event: Event) -> None:
         kind = type(event)
         if kind is Log:
-            print_log(event)  # type: ignore[arg-type]
+            print_log(event)  # type: ignore[arg-type]  # its kind says so
         elif kind is HomeCall:
-            answer_home_call(self, event)  # type: ignore[arg-type]
+            answer_home_call(self, event)  # type: ignore[arg-type]  # its kind says so
         else:
             # Its owner may take the event later than it came.
             if kind is Exited:
@@ -178,15 +178,16 @@ class Batcher:
         """
         kind = type(event)
         if kind is Item:
-            self._handle_items(batch, event)  # type: ignore[arg-type]
+            self._handle_items(batch, event)  # type: ignore[arg-type]  # its kind says so
         elif kind is Started:
-            batch.started = max(batch.started, event.count)  # type: ignore[union-attr]
+            count = event.count  # type: ignore[union-attr]  # its kind says so
+            batch.started = max(batch.started, count)
         elif kind is Returned:
-            self._take_back(batch, event.first)  # type: ignore[union-attr]
+            self._take_back(batch, event.first)  # type: ignore[union-attr]  # its kind says so
         elif kind is Outcome:
-            batch.outcome = event  # type: ignore[assignment]
+            batch.outcome = event  # type: ignore[assignment]  # its kind says so
         elif kind is Exited:
-            self._finish(batch, event)  # type: ignore[arg-type]
+            self._finish(batch, event)  # type: ignore[arg-type]  # its kind says so
 
     # -- launching -----------------------------------------------------------------
 

@@ -47,7 +47,8 @@ class Decorator:
             local_python_modules=self.local_python_modules,
             policy=self.policy,
         )
-        return functools.update_wrapper(isolated, func, updated=())  # type: ignore[return-value]
+        functools.update_wrapper(isolated, func, updated=())
+        return isolated
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Code that refers to it travels; the host and what it holds stay here.

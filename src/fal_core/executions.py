@@ -52,7 +52,7 @@ class WorkerExecution(Driven):
         get_reader().after(grace, self._kill)
 
     def drive(self, timeout: float | None) -> None:
-        self.worker.drive(self, timeout)
+        self.worker.reading.drive(self, timeout)
 
     def wait(self, timeout: float | None) -> None:
         """

@@ -164,11 +164,13 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         if self.flavour.endswith("generator"):
             from fal_core.streams import Stream
 
+            # An iterator is what it says that it returns.
             return Stream(launcher, args, kwargs)  # type: ignore[return-value]
         if launcher.policy.retries:
             from fal_core.retries import call_again
 
-            return call_again(launcher, (args, kwargs))  # type: ignore[no-any-return]
+            returned: ReturnT = call_again(launcher, (args, kwargs))
+            return returned
         waiter = launcher.waiter()
         waiter.wait(launcher.launch(launcher.call((args, kwargs)), waiter))
         result: ReturnT = waiter.result()
@@ -261,12 +263,12 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         Run the function in this process, without an environment.
         """
-        result: Any = self.func(*args, **kwargs)
+        result = self.func(*args, **kwargs)
         if inspect.iscoroutine(result):
             import asyncio
 
             result = asyncio.run(result)
-        return result  # type: ignore[no-any-return]
+        return result
 
     # -- changing it -----------------------------------------------------------
 

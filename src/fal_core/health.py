@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from fal_core.caches import CACHE_VARIABLE, cache_root
 from fal_core.checks import Check, Finding
@@ -44,7 +45,7 @@ def all_checks() -> Iterator[Check]:
             checks = list(implementation.function())
         except Exception as error:
             sentence = f"Plugin {name!r} cannot say what to check: {in_one_line(error)}."
-            checks = [Check(name, lambda sentence=sentence: Finding(False, sentence))]  # type: ignore[misc]
+            checks = [Check(name, partial(Finding, False, sentence))]
         yield from checks
 
 

@@ -9,6 +9,10 @@ import os
 import sys
 from collections.abc import Sequence
 from types import CodeType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 #: Names of the module that a script is.
 MAIN = ("__main__", "__mp_main__")
@@ -93,7 +97,7 @@ def find_module(name: str) -> str | None:
     return path if path is not None and os.path.isfile(path) else None
 
 
-def _find_spec(name: str, search: Sequence[str] | None):  # type: ignore[no-untyped-def]
+def _find_spec(name: str, search: Sequence[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
         try:
             spec = finder.find_spec(name, search)

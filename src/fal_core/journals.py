@@ -50,7 +50,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file: IO[bytes] = open(path, "ab", buffering=0)  # noqa: SIM115
+        self._file: IO[bytes] = open(path, "ab", buffering=0)  # noqa: SIM115  # until close
         self.count = 0
 
     def append(self, event: Event) -> bytes:

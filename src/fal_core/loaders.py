@@ -172,9 +172,9 @@ class Loader:
             if implementation.plugin is plugin:
                 yield from implementation.function()
 
-    def _check(self, entry: EntryPoint, claims: Mapping[Claim, type]) -> None:
+    def _check(self, entry: EntryPoint, claims: Mapping[Claim, type[Any]]) -> None:
         for (role, _), cls in claims.items():
-            options = cls.options if role == "host" else cls  # type: ignore[attr-defined]
+            options = cls.options if role == "host" else cls
             if isinstance(options, type):
                 problem = contracts.check_together(
                     self._host_options, self._environment_options, options
@@ -182,7 +182,7 @@ class Loader:
                 _raise_for(entry, problem)
 
     def _discard(
-        self, entry: EntryPoint, claims: Mapping[Claim, type], error: BaseException
+        self, entry: EntryPoint, claims: Mapping[Claim, type[Any]], error: BaseException
     ) -> None:
         if not isinstance(error, PluginError):
             cause = error
@@ -193,13 +193,13 @@ class Loader:
         self.discarded[error.plugin] = entry
         self.offered.update(dict.fromkeys(claims, error))
 
-    def _keep(self, entry: EntryPoint, claims: Mapping[Claim, type]) -> None:
+    def _keep(self, entry: EntryPoint, claims: Mapping[Claim, type[Any]]) -> None:
         for (role, name), cls in claims.items():
             self.classes[role, name][str(entry)] = cls
             if role != "host":
                 self._environment_options.update(dict.fromkeys(option_types(cls), name))
-            elif isinstance(cls.options, type):  # type: ignore[attr-defined]
-                self._host_options.update(option_types(cls.options))  # type: ignore[attr-defined]
+            elif isinstance(cls.options, type):
+                self._host_options.update(option_types(cls.options))
         plugin = self.manager.get_plugin(str(entry))
         callers = self.manager.get_hookcallers(plugin) or ()
         self.loaded.append(

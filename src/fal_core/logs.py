@@ -36,7 +36,7 @@ class LogQueue(Queue[Any]):
             self._size += size
             return
         if self._file is None:
-            # It is closed once everything in it was read.
+            # It is closed once everything in it was read, not at the end of a block.
             self._file = tempfile.TemporaryFile(prefix="fal-core-logs-")  # noqa: SIM115
         self._file.seek(0, 2)
         pickle.dump(item, self._file)

@@ -47,6 +47,7 @@ class Mapping(Iterator[Any]):
         self._events: SimpleQueue[tuple[Batch, Event]] = SimpleQueue()
         timeout = launcher.policy.timeout
         self._batcher = Batcher(launcher, self._put, self._deliver, timeout=timeout)
+        # The shortest ends it, as it ends the built-in map.
         arguments: Iterator[Any] = zip(zip(*iterables), repeat({}))  # noqa: B905
         self._inputs: Iterator[Any] | None = zip(arguments, count())
         self._stride = 1

@@ -146,6 +146,7 @@ def _dataclass_state(cls: Any, content: dict[str, Any]) -> State:
     own = {}
     for name in content["__annotations__"]:
         field = cls.__dataclass_fields__.get(name)
+        # What is private has no types.
         if field is None or field._field_type is dataclasses._FIELD_CLASSVAR:  # type: ignore[attr-defined]
             continue
         content.pop(name, None)

@@ -42,6 +42,7 @@ def build(cls: type[T], written: Mapping[str, Any], *, manner: Manner = "written
             name: structure(value, types[name], name, manner=manner)
             for name, value in values.items()
         }
+    # Its subclasses are classes of attrs.
     for attribute in attrs.fields(cls):  # type: ignore[arg-type]
         if (
             attribute.init
@@ -153,6 +154,7 @@ def _unstructure_fields(value: Any, where: str) -> dict[str, Any]:
 
 def _is_default(item: Any, attribute: attrs.Attribute[Any], owner: Any) -> bool:
     default: Any = attribute.default
+    # A class, typed as a function.
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         default = default.factory(owner) if default.takes_self else default.factory()
     try:

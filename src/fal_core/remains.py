@@ -13,9 +13,9 @@ import os
 import time
 from collections.abc import Sequence
 
+from fal_core_worker import pipes
+
 _BLOCK = 65536
-_PIPE_SIZE = 1 << 20
-_F_SETPIPE_SZ = 1031
 
 
 class Remains:
@@ -37,10 +37,7 @@ class Remains:
                 given += (reader, writer)
                 os.set_blocking(reader, False)
                 self._readers.append(fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 0))
-                try:
-                    fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_SIZE)
-                except OSError:
-                    pass
+                pipes.widen(writer)
         except OSError:
             self.close()
             raise
@@ -79,7 +76,7 @@ def _read_all(reader: int) -> bytes:
     data = b""
     try:
         # What children of the worker go on writing is not waited for.
-        while len(data) < 2 * _PIPE_SIZE and (part := os.read(reader, _BLOCK)):
+        while len(data) < 2 * pipes.SIZE and (part := os.read(reader, _BLOCK)):
             data += part
     except OSError:
         pass

@@ -32,7 +32,7 @@ def make_server(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:
     if isinstance(raw, Server):
         return raw
     assert raw is not None
-    server = load_plugins().hook.fal_create_server(
+    server: Server | None = load_plugins().hook.fal_create_server(
         routes={RouteSignature("/"): raw},
         gateway=structure_gateway(function.options),
         options=structure_host_options(function.options, function.host),
@@ -41,7 +41,7 @@ def make_server(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:
         raise UnsupportedError(
             function.host.name, "serve functions", "Add the extra 'serve' of fal-core."
         )
-    return server  # type: ignore[no-any-return]
+    return server
 
 
 def extend_environment(environment: Environment, server: Server) -> Environment:

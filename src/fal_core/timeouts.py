@@ -83,6 +83,7 @@ class TimeLimit:
             if sink is None:
                 return
             kind = type(event)
+            # Its kind says that it has a name.
             if self._timer is None and kind is State and event.name == "running":  # type: ignore[union-attr]
                 self._begin()
             elif kind is Exited:

@@ -36,15 +36,15 @@ class Waiter(Driver):
     def __call__(self, event: Event) -> None:
         kind = type(event)
         if kind is Outcome:
-            self.outcome = event  # type: ignore[assignment]
+            self.outcome = event  # type: ignore[assignment]  # its kind says so
         elif kind is Exited:
-            self.exited = event  # type: ignore[assignment]
+            self.exited = event  # type: ignore[assignment]  # its kind says so
             if self._event is not None:
                 self._event.set()
         elif kind is Log:
-            print_log(event)  # type: ignore[arg-type]
+            print_log(event)  # type: ignore[arg-type]  # its kind says so
         elif kind is HomeCall:
-            answer_home_call(self, event)  # type: ignore[arg-type]
+            answer_home_call(self, event)  # type: ignore[arg-type]  # its kind says so
 
     def wait(self, execution: Execution, seconds: float | None = None) -> None:
         """

@@ -32,10 +32,12 @@ class WrapperHost(Host[ArgsT, ReturnT]):
     inner: Host[ArgsT, ReturnT]
 
     @property
+    # Inner's own, not the class's.
     def options(self) -> type[HostOptions]:  # type: ignore[override]
         return self.inner.options
 
     @property
+    # Inner's own, not the class's.
     def capabilities(self) -> Capabilities:  # type: ignore[override]
         return self.inner.capabilities
 

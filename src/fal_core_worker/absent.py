@@ -88,6 +88,7 @@ class _Finder:
         if name == "fal_core" or (
             name.startswith("fal_core.") and _is_stand_in(sys.modules.get("fal_core"))
         ):
+            # What is needed of a loader it has.
             return ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
         return None
 

@@ -94,7 +94,8 @@ def write() -> bool:
             if not hasattr(os, "memfd_create"):
                 return False
             # Nothing of it is left behind, however this process ends.
-            _file = open(os.memfd_create("fal-core-functions", os.MFD_CLOEXEC), "ab")  # noqa: SIM115
+            memory = os.memfd_create("fal-core-functions", os.MFD_CLOEXEC)
+            _file = open(memory, "ab")  # noqa: SIM115  # it lives as long as the process
         os.environ[VARIABLE] = f"/proc/{os.getpid()}/fd/{_file.fileno()}"
         for key, (_, forms, names) in list(_kept.items()):
             if key not in _written:

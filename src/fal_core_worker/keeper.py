@@ -15,7 +15,7 @@ interpreter itself.
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]
+import _signal as signal  # type: ignore[import-not-found]  # known to no type checker
 import _socket
 import marshal
 import os
@@ -24,6 +24,10 @@ import struct
 import time
 
 from fal_core_worker import trees
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: What happened (STARTED or EXITED), the number of the worker, and its process
 #: or its wait status.
@@ -106,7 +110,7 @@ class Keeper:
             size -= len(part)
         return data
 
-    def _start(self, request: tuple, descriptors: list[int]) -> None:  # type: ignore[type-arg]
+    def _start(self, request: tuple[Any, ...], descriptors: list[int]) -> None:
         _, number, argv, variables, directory = request
         pid = os.fork()
         if not pid:

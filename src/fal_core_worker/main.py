@@ -4,7 +4,7 @@ The worker: opens functions, runs calls, and tells what happens.
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]
+import _signal as signal  # type: ignore[import-not-found]  # typeshed lacks it
 import fcntl
 import functools
 import marshal

@@ -51,6 +51,7 @@ class _Finder:
         package = any(other.startswith(f"{name}.") for other in known)
         if not package and name not in known:
             return None
+        # What is needed of a loader it has.
         return ModuleSpec(name, self, is_package=package)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> types.ModuleType:

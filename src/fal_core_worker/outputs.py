@@ -8,15 +8,14 @@ printed below Python, or by children, arrives as well.
 
 from __future__ import annotations
 
-import fcntl
 import marshal
 import os
-import select
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 
+from fal_core_worker.pipes import Pipes, high_pipe
 from fal_core_worker.printing import PrintedText
 
 TYPE_CHECKING = False
@@ -34,8 +33,6 @@ _OVERWRITTEN = 1024
 _SOON, _AGAIN = 0.02, 0.1
 #: Seconds that may pass before a print looks what has been printed below Python.
 _BELOW = 0.0005
-_PIPE_SIZE = 1 << 20
-_F_SETPIPE_SZ = 1031
 
 
 class Output:
@@ -55,14 +52,11 @@ class Output:
 
     def __init__(self, send: Callable[[bytes], None], pipes: Sequence[int] = ()) -> None:
         self._send = send
-        self._given = [(pipes[at], pipes[at + 1]) for at in range(0, len(pipes), 2)]
         self._lock = threading.RLock()
         self._block: list[tuple[int, float, int, int | str, str]] = []
         self._size = 0
         self._partial: dict[tuple[int, int, int | str], str] = {}
-        self._pipes: dict[int, int] = {}
-        # The ends to be written of pipes that nothing leads to.
-        self._aside: dict[int, int] = {}
+        self._pipes = Pipes(pipes)
         self._raw: dict[int, bytes] = {}
         # When lines that have not ended may be sent; those below Python by level.
         self._due: dict[Any, float] = {}
@@ -71,7 +65,6 @@ class Output:
         self._looked = 0.0
         self._bell: tuple[int, int] | None = None
         self._resting = self._rung = False
-        self._poll = select.poll()
         self._fflush: Any = None
         self.current: Callable[[], tuple[int, int | str]] = lambda: (0, 0)
         self.current_below: Callable[[], tuple[int, int | str]] = lambda: (0, 0)
@@ -86,59 +79,22 @@ class Output:
         os.dup2(null, 0)
         os.close(null)
         for level in (0, 1):
-            self._catch(level)
+            self._pipes.add(level)
             # What is there is the stream, which has other descriptors by now.
             os.closerange(level + 1, level + 2)
-            self._lead()
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
+            self._pipes.lead()
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115  # it lives as long as the process
         printed: Any = (PrintedText(self, 0), PrintedText(self, 1))
         sys.stdout, sys.stderr = printed
         # What programs fall back to is caught as well.
         sys.__dict__.update(__stdout__=printed[0], __stderr__=printed[1])
-
-    def _catch(self, level: int) -> None:
-        """
-        Make a pipe for what is printed to *level* below Python; nothing leads there yet.
-        """
-        if self._given:
-            reader, writer = self._given.pop(0)
-        else:
-            reader, writer = high_pipe()
-            try:
-                fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_SIZE)
-            except OSError:
-                pass
-        high = self._pipes.get(level)
-        if high is None:
-            high = self._pipes[level] = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 64)
-            self._poll.register(high, select.POLLIN)
-        else:
-            # Whoever waits for the one before, by its number, waits for this one.
-            os.dup2(reader, high, inheritable=False)
-        os.close(reader)
-        os.set_blocking(high, False)
-        self._aside[level] = writer
-
-    def _lead(self) -> None:
-        """
-        Have descriptors that the function has closed lead to their pipes again.
-
-        One that it has put something of its own at stays as it is.
-        """
-        with self._lock:
-            for level, writer in list(self._aside.items()):
-                copy = fcntl.fcntl(writer, fcntl.F_DUPFD, level + 1)
-                if copy == level + 1:
-                    os.close(self._aside.pop(level))
-                else:
-                    os.close(copy)
 
     @property
     def descriptors(self) -> list[int]:
         """
         The descriptors that become readable when something was printed below Python.
         """
-        return list(self._pipes.values())
+        return list(self._pipes.readers.values())
 
     @property
     def is_waiting(self) -> bool:
@@ -171,7 +127,7 @@ class Output:
         """
         Whether this thread is in the middle of adding or sending output.
         """
-        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]
+        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]  # private
 
     def add(self, level: int, text: str) -> None:
         """
@@ -183,7 +139,7 @@ class Output:
             if now - self._looked > _BELOW:
                 # What a child printed before comes before.
                 self._looked = now
-                if self._is_printed_below():
+                if self._pipes.is_readable():
                     self._read_pipes(final=False)
             key = (level, channel, index)
             text = self._partial.pop(key, "") + text
@@ -312,10 +268,11 @@ class Output:
             self._fflush = sys.modules["ctypes"].CDLL(None).fflush
         if self._fflush is not None:
             self._fflush(None)
-        if self._block or self._partial or self._raw or self._is_printed_below():
+        if self._block or self._partial or self._raw or self._pipes.is_readable():
             self.flush(final=True)
-        if self._aside:
-            self._lead()
+        if self._pipes.aside:
+            with self._lock:
+                self._pipes.lead()
 
     def leave(self) -> None:
         """
@@ -324,9 +281,9 @@ class Output:
         # A thread that is no more may have held the lock, and half written a block.
         self._lock = threading.RLock()
         self._block, self._size, self._partial = [], 0, {}
-        self.add = self._write_below  # type: ignore[method-assign]
-        self.flush_line = self._flush_below  # type: ignore[method-assign]
-        self.flush = lambda final=False: None  # type: ignore[method-assign]
+        self.add = self._write_below  # type: ignore[method-assign]  # in a forked child
+        self.flush_line = self._flush_below  # type: ignore[method-assign]  # in a forked child
+        self.flush = lambda final=False: None  # type: ignore[method-assign]  # likewise
 
     def _write_below(self, level: int, text: str) -> None:
         key = (level, 0, 0)
@@ -344,18 +301,11 @@ class Output:
             if text:
                 _write_whole(level + 1, text)
 
-    def _is_printed_below(self) -> bool:
-        try:
-            return bool(self._poll.poll(0))
-        except RuntimeError:
-            # Another thread asks at the same time, which it may not.
-            return True
-
     # -- below Python ----------------------------------------------------------
 
     def _read_pipes(self, final: bool) -> None:
         with self._lock:
-            for level, reader in list(self._pipes.items()):
+            for level, reader in list(self._pipes.readers.items()):
                 while True:
                     try:
                         data = os.read(reader, _BLOCK)
@@ -363,8 +313,8 @@ class Output:
                         break
                     if not data:
                         # The function has closed it; the next one may need it.
-                        self._catch(level)
-                        self._lead()
+                        self._pipes.add(level)
+                        self._pipes.lead()
                         break
                     self._add_raw(level, data)
                 if final and level in self._raw:
@@ -393,17 +343,6 @@ class Output:
     def _append(self, level: int, channel: int, index: int | str, lines: str) -> None:
         self._block.append((level, time.time(), channel, index, lines))
         self._size += len(lines)
-
-
-def high_pipe() -> tuple[int, int]:
-    """
-    Make a pipe of descriptors that no program expects anything at.
-    """
-    low = os.pipe()
-    reader, writer = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 64) for end in low)
-    for end in low:
-        os.close(end)
-    return reader, writer
 
 
 def last_written(text: str) -> str:

@@ -53,7 +53,7 @@ def only_main(module: str) -> bool:
     return module in _MAIN or is_origin(module)
 
 
-class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """
     Pickles one object, and notes what it met on the way.
 

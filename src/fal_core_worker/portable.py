@@ -101,6 +101,7 @@ def make_named_tuple(
     """
     Make a named tuple's class anew.
     """
+    # Its fields are not known before.
     made: Any = namedtuple(name, fields, defaults=defaults, module=module)  # type: ignore[misc]
     made.__qualname__ = qualname
     tracked: type = cloudpickle._lookup_class_or_track(tracker, made)

@@ -4,7 +4,7 @@ What runs calls in a worker: the stream, the functions, and calls to home.
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]
+import _signal as signal  # type: ignore[import-not-found]  # typeshed lacks it
 import marshal
 import mmap
 import os

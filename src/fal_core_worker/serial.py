@@ -3,22 +3,20 @@ The runner of one call at a time, on the main thread.
 
 The main thread also reads the stream while it is idle, so that a warm call
 switches no thread. A watcher takes the stream over once a call has run for some
-milliseconds, so that it can be cancelled, and its output is seen while it runs.
+milliseconds.
 """
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]
+import _signal as signal  # type: ignore[import-not-found]  # typeshed lacks it
 import os
-import select
 import struct
 import threading
-import time
 from collections.abc import Callable
 from types import CoroutineType, FrameType
 
 from fal_core_worker import frames, opening, trees
-from fal_core_worker.outputs import Output, high_pipe
+from fal_core_worker.outputs import Output
 from fal_core_worker.runners import Runner
 from fal_core_worker.seals import Sealed
 from fal_core_worker.slots import (
@@ -31,15 +29,12 @@ from fal_core_worker.slots import (
     send_items,
     send_value,
 )
+from fal_core_worker.watchers import Watcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Seconds after which the watcher looks at a running call.
-_TICK = 0.005
-#: Ticks without a call after which the watcher rests until the next one.
-_RESTING = 200
 _NUMBER = struct.Struct("<I")
 
 
@@ -52,8 +47,9 @@ class SerialRunner(Runner):
         super().__init__(stream, output)
         self.channel = 0
         self.index = 0
-        self._busy = False
-        self._turn = 0
+        # Whether a call runs, and how many have, the one that runs included.
+        self.busy = False
+        self.turn = 0
         self._cancelled = 0
         self._drained = 0
         # What the end of a call says of the worker: REPLACE once it was told to end.
@@ -68,8 +64,7 @@ class SerialRunner(Runner):
         self._done: list[tuple[int, Any]] = []
         self._first = 0
         self._items = threading.Lock()
-        self._resting = False
-        self._wake = high_pipe()
+        self._watcher = Watcher(self)
         output.current = output.current_below = lambda: (self.channel, self.index)
 
     def function_of(self, channel: int) -> Any:
@@ -78,7 +73,7 @@ class SerialRunner(Runner):
     # -- the main thread -------------------------------------------------------
 
     def serve(self) -> int:
-        threading.Thread(target=self._watch, name="fal-core watcher", daemon=True).start()
+        self._watcher.start()
         inbox = self.inbox
         while True:
             if self._after:
@@ -109,11 +104,10 @@ class SerialRunner(Runner):
         self.channel = channel
         self._slot = slot
         self._began = trees.now()
-        self._turn += 1
-        self._busy = True
-        if self._resting:
-            self._resting = False
-            os.write(self._wake[1], b"\0")
+        self.turn += 1
+        self.busy = True
+        if self._watcher.resting:
+            self._watcher.wake()
         sealed: Any = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
         try:
             try:
@@ -137,7 +131,7 @@ class SerialRunner(Runner):
         except BaseException as error:
             self._end_raised(channel, error)
         else:
-            self._busy = False
+            self.busy = False
             if self.forked:
                 os._exit(0)
             self.output.flush_call()
@@ -159,7 +153,7 @@ class SerialRunner(Runner):
         return value
 
     def _end_raised(self, channel: int, error: BaseException) -> None:
-        self._busy = False
+        self.busy = False
         if self.forked:
             os._exit(0)
         if isinstance(error, Terminated):
@@ -175,7 +169,7 @@ class SerialRunner(Runner):
             send_error(self.stream, channel, error, self.functions.raw(self._slot), self._after)
 
     def is_cancelled(self) -> bool:
-        return self._cancelled == self.channel and self._busy
+        return self._cancelled == self.channel and self.busy
 
     def interrupted(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGTERM:
@@ -192,7 +186,7 @@ class SerialRunner(Runner):
         Let the function clean up, if one runs, and end.
         """
         if self._drained:
-            if self._busy:
+            if self.busy:
                 raise SystemExit(128 + signal.SIGTERM)
             self.stopping = True
             return
@@ -202,8 +196,8 @@ class SerialRunner(Runner):
         # end of the call is being told this process ends after that.
         self._after = frames.REPLACE
         busy = self.stream.is_sending or self.output.is_writing
-        self._awaits_signal = busy and self._busy
-        if self._busy and not busy:
+        self._awaits_signal = busy and self.busy
+        if self.busy and not busy:
             raise Terminated(128 + signal.SIGTERM)
 
     def drain(self, channel: int) -> None:
@@ -212,7 +206,7 @@ class SerialRunner(Runner):
 
     def cancel(self, channel: int) -> None:
         self._cancelled = channel
-        if not self._busy or channel != self.channel:
+        if not self.busy or channel != self.channel:
             return
         if self._task is not None:
             loop, task = self._task
@@ -340,73 +334,34 @@ class SerialRunner(Runner):
             loop.close()
             output.current = current
 
-    # -- the watcher -------------------------------------------------------------
+    # -- what the watcher asks for -------------------------------------------------
 
-    def _watch(self) -> None:
-        seen = idle = 0
-        while True:
-            time.sleep(_TICK)
-            if not self._busy:
-                idle += 1
-                if self.output.is_waiting:
-                    # A thread of the function has printed after the call.
-                    self.output.flush()
-                if idle > _RESTING:
-                    self._rest()
-                    idle = 0
-                continue
-            idle = 0
-            if self._turn == seen:
-                self._take_over(seen)
-            seen = self._turn
-
-    def _rest(self) -> None:
+    def read_beside(self, turn: int) -> bool:
         """
-        Wait for a call, and send what is printed meanwhile.
+        Read the stream while the call of *turn* runs; return False if another thread does.
         """
-        while True:
-            # Each time anew: a call that has ended since has ended the rest as well.
-            self._resting = True
-            if self._busy:
-                break
-            poll = select.poll()
-            for descriptor in (self._wake[0], self.output.rest(), *self.output.descriptors):
-                poll.register(descriptor, select.POLLIN)
-            ready = poll.poll(100 if self.output.is_waiting else None)
-            if any(descriptor == self._wake[0] for descriptor, _ in ready):
-                os.read(self._wake[0], 4096)
-            self.output.flush()
-        self._resting = False
-
-    def _take_over(self, turn: int) -> None:
-        """
-        Read the stream and the output until the call of *turn* has ended.
-        """
-        poll = select.poll()
-        for descriptor in (self.stream.reader, *self.output.descriptors):
-            poll.register(descriptor, select.POLLIN)
-        index = -1
-        while self._busy and self._turn == turn:
-            ready = poll.poll(10 if index < 0 else 50)
-            if not (self._busy and self._turn == turn):
-                return
-            if any(descriptor == self.stream.reader for descriptor, _ in ready):
-                self._read_beside(turn)
-            self.output.flush()
-            if self._cancelled == self.channel and self.interruptible:
-                self.cancel(self.channel)
-            if self._awaits_signal:
-                os.kill(os.getpid(), signal.SIGTERM)
-            if self._end and self.index == index:
-                self._return_rest(self.channel)
-            index = self.index
-
-    def _read_beside(self, turn: int) -> None:
         if not self._reading.acquire(blocking=False):
-            time.sleep(_TICK)
-            return
+            return False
         try:
-            if self._busy and self._turn == turn and not self.pump():
+            if self.busy and self.turn == turn and not self.pump():
                 self.lost()
         finally:
             self._reading.release()
+        return True
+
+    def ask_again(self) -> None:
+        """
+        Interrupt the call that was in the middle of a frame or a line when it was to be.
+        """
+        if self._cancelled == self.channel and self.interruptible:
+            self.cancel(self.channel)
+        if self._awaits_signal:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def return_rest(self, index: int) -> int:
+        """
+        Hand items of a batch back if the one of *index* still runs; return which does.
+        """
+        if self._end and self.index == index:
+            self._return_rest(self.channel)
+        return self.index

@@ -8,7 +8,7 @@ children of children finds all of them. Elsewhere orphans are not found.
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]
+import _signal as signal  # type: ignore[import-not-found]  # known to no type checker
 import os
 import time
 
@@ -139,6 +139,7 @@ def _prctl() -> Any:
         # What ``ctypes`` calls: its own import takes as long as all others of the keeper.
         from _ctypes import call_cdeclfunction, dlopen, dlsym
 
+        # typeshed does not know that None is the process itself.
         address = dlsym(dlopen(None, 0), "prctl")  # type: ignore[arg-type]
         return lambda *arguments: call_cdeclfunction(address, arguments)
     except ImportError:

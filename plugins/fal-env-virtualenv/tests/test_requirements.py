@@ -117,7 +117,7 @@ def test_entries_and_layers_do_not_mix(requirements: object, where: str) -> None
     Requirements are a list of entries or a list of lists; the error says where not.
     """
     with pytest.raises(OptionTypeError, match=where):
-        Virtualenv(requirements=requirements)  # type: ignore[arg-type]
+        Virtualenv(requirements=requirements)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_layers_are_what_was_written() -> None:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,7 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
     Run source as a program of its own and return how it ended.
     """
 
-    def run(
-        source: str, *arguments: str, **options: object
-    ) -> subprocess.CompletedProcess[str]:
+    def run(source: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         path = tmp_path / "program.py"
         path.write_text(textwrap.dedent(source))
         return subprocess.run(
@@ -31,7 +30,7 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
             capture_output=True,
             text=True,
             timeout=60,
-            **options,  # type: ignore[call-overload]
+            **options,
         )
 
     return run

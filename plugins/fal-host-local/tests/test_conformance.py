@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fal_core.testing.suite import *  # noqa: F403
+from fal_core.testing.suite import *  # noqa: F403  # every law
 from fal_host_local import LocalHost
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,7 +123,9 @@ def test_a_worker_that_is_told_to_end_is_lost(tmp_path: Path, way: str):
     SIGTERM that nobody of ours has sent is a host error that names it, after the function
     has cleaned up; it does not end the caller.
     """
-    options = {"max_multiplexing": 2} if way == "shared" else {"max_concurrency": 1}
+    options: dict[str, Any] = (
+        {"max_multiplexing": 2} if way == "shared" else {"max_concurrency": 1}
+    )
     started, cleaned = tmp_path / "started", tmp_path / "cleaned"
 
     def work(number: int) -> int:
@@ -144,7 +147,7 @@ def test_a_worker_that_is_told_to_end_is_lost(tmp_path: Path, way: str):
         yield work(1)
 
     host = LocalHost()
-    at_host = function("current", host=host, **options)  # type: ignore[call-overload]
+    at_host = function("current", host=host, **options)
 
     def run() -> None:
         if way == "stream":
@@ -291,7 +294,7 @@ def test_what_a_crash_tells_of_itself_arrives(capfd):
         import ctypes
         import faulthandler
 
-        faulthandler.enable(open(2, "w", closefd=False))  # noqa: SIM115
+        faulthandler.enable(open(2, "w", closefd=False))  # noqa: SIM115  # to the end
         ctypes.string_at(0)
 
     with pytest.raises(WorkerLost):
@@ -398,13 +401,13 @@ def test_children_end_with_their_worker(tmp_path: Path, end: str, error: type[Ex
     Children that were double-forked or called setsid do not outlive their work.
     """
     path = str(tmp_path / "pids")
-    space: dict[str, object] = {}
+    space: dict[str, Any] = {}
     exec(DAEMON, space)
     start_daemons, count = space["start_daemons"], space["count"]
 
     @function("current")
     def work(path: str, end: str) -> None:
-        start_daemons(path)  # type: ignore[operator]
+        start_daemons(path)
         if end == "exit":
             os._exit(1)
         if end == "kill":
@@ -414,7 +417,7 @@ def test_children_end_with_their_worker(tmp_path: Path, end: str, error: type[Ex
     info = work.spawn(path, end)
     assert info.future is not None
     if end == "cancel":
-        assert wait_until(lambda: count(path) == 2, 10)  # type: ignore[operator]
+        assert wait_until(lambda: count(path) == 2, 10)
         info.cancel()
     with pytest.raises(error):
         info.future.result(timeout=20)

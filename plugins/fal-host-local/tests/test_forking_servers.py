@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,9 +57,9 @@ worker_class = "gthread"
 graceful_timeout = 5
 
 def tell(name, facts):
-    with open(name + ".part", "w") as file:
+    with open("part-" + name, "w") as file:
         json.dump(facts, file)
-    os.rename(name + ".part", name)
+    os.rename("part-" + name, name)
 
 def pre_fork(server, worker):
     if preload_app:
@@ -105,11 +106,11 @@ def test_gunicorn_calls_from_both_sides(
     assert wait_until(lambda: len(list(tmp_path.glob("port-*"))) == 2, 60), server.poll()
     [port] = {json.loads(path.read_text()) for path in tmp_path.glob("port-*")}
 
-    def get() -> dict[str, object]:
+    def get() -> dict[str, Any]:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=60) as answer:
             return json.load(answer)
 
-    answers: list[dict[str, object]] = []
+    answers: list[dict[str, Any]] = []
     until = time.monotonic() + 60
     with ThreadPoolExecutor(6) as pool:
         while len({answer["process"] for answer in answers}) < 2:
@@ -124,7 +125,7 @@ def test_gunicorn_calls_from_both_sides(
     used: dict[object, set[int]] = {}
     for answer in answers:
         pids = used.setdefault(answer["process"], set())
-        pids |= {answer["called"], *answer["submitted"]}  # type: ignore[misc]
+        pids |= {answer["called"], *answer["submitted"]}
         assert (answer["loaded_in"] == server.pid) == preload
     if preload:
         forking, first, *others = json.loads((tmp_path / "forking").read_text())

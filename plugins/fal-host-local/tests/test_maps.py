@@ -144,5 +144,5 @@ def test_a_map_over_what_is_no_iterable_is_refused_once(host: LocalHost):
         return x
 
     with pytest.raises(TypeError, match="iterable"):
-        same.map(3)  # type: ignore[arg-type]
+        same.map(3)  # type: ignore[arg-type]  # wrong on purpose
     gc.collect()

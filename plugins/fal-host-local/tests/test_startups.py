@@ -69,7 +69,7 @@ def test_a_setup_that_takes_too_long_ends_the_call_and_the_worker(
         return loaded
 
     with pytest.raises(StartupTimeout, match=r"startup_timeout of 1\.5 s") as caught:
-        give()  # type: ignore[call-arg]
+        give()  # type: ignore[call-arg]  # the setup gives the first
     assert isinstance(caught.value, HostError)
     pid = int((tmp_path / "pid").read_text())
     assert wait_until(lambda: not is_alive(pid), 10)
@@ -92,8 +92,8 @@ def test_only_the_startup_is_limited(host: LocalHost, tmp_path: Path) -> None:
         time.sleep(seconds)
         return loaded == os.getpid()
 
-    assert wait(2.5) is True  # type: ignore[call-arg]
-    assert wait(0.0) is True  # type: ignore[call-arg]
+    assert wait(2.5) is True  # type: ignore[call-arg]  # the setup gives the first
+    assert wait(0.0) is True  # type: ignore[call-arg]  # the setup gives the first
 
 
 @attrs.frozen(kw_only=True)

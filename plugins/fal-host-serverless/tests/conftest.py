@@ -60,7 +60,7 @@ def agent_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     return relays.make_agent_environment(
         tmp_path_factory.mktemp("agent") / "venv", sys.executable
-    )  # type: ignore[no-any-return]
+    )  # type: ignore[no-any-return]  # relays has no types
 
 
 @pytest.fixture(scope="session")

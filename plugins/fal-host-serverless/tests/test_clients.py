@@ -134,7 +134,7 @@ def test_time_without_a_zone_is_local(
         assert told.ToDatetime(tzinfo=timezone.utc) == MOMENT
     for ask in (asking.runners.list, functools.partial(asking.apps.runners, "app")):
         with pytest.raises(OptionError, match="'since' is a datetime, not '10m'"):
-            ask(since="10m")  # type: ignore[operator]
+            ask(since="10m")  # type: ignore[operator]  # wrong on purpose
 
 
 def test_variable_names_the_environment_everywhere(

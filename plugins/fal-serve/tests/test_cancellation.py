@@ -188,5 +188,5 @@ def test_plain_function_cannot_be_cancelled():
     """
     with pytest.raises(OptionError, match=r"not 'async def'\. Have it ask request_cancelled"):
 
-        @cancel_on_disconnect  # type: ignore[arg-type]
+        @cancel_on_disconnect  # type: ignore[arg-type]  # wrong on purpose
         def plain() -> None: ...

@@ -102,7 +102,7 @@ class Failing(App, kind="current"):
 
     @endpoint("/wrong-type")
     def wrong_type(self) -> int:
-        return "no number"  # type: ignore[return-value]
+        return "no number"  # type: ignore[return-value]  # wrong on purpose
 
 
 def is_error_of(line: Any, request_id: str) -> bool:

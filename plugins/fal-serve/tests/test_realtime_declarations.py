@@ -241,7 +241,7 @@ def test_annotation_that_means_nothing_is_refused() -> None:
     A type that is not there would check nothing in silence; said otherwise it may be.
     """
 
-    def handle(self, input: Missing) -> Out: ...  # noqa: F821
+    def handle(self, input: Missing) -> Out: ...  # noqa: F821  # missing on purpose
 
     with pytest.raises(ValueError, match="'Missing' of realtime endpoint 'handle'"):
         realtime("/path")(handle)

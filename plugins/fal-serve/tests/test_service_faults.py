@@ -69,7 +69,8 @@ def nothing() -> None: ...
 
 
 def held(url: str) -> dict[str, int]:
-    return httpx.post(url + "/held", timeout=PATIENCE).json()  # type: ignore[no-any-return]
+    counts: dict[str, int] = httpx.post(url + "/held", timeout=PATIENCE).json()
+    return counts
 
 
 def wait_until_none_is_held(url: str, before: dict[str, int]) -> None:

@@ -28,7 +28,7 @@ def test_run_is_stopped_by_its_id(stage, served):
         await told.wait()
         return "cleaned up"
 
-    wait._run_on_main_thread = True  # type: ignore[attr-defined]
+    wait._run_on_main_thread = True  # type: ignore[attr-defined]  # as isolate's clients set it
     request = HostedRun(application_name="wait")
     served.fill(request, wait)
     messages = stage.plane.stream("Run", request)

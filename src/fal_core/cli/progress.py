@@ -122,7 +122,7 @@ class ShownHost(WrapperHost[..., Any]):
     progress: Progress
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:  # type: ignore[override]  # inner's own, not the class's
         return self.inner.name
 
     @property

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fal_core.calls import Call
-from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, State
+from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Ready, State
 from fal_core.hosts import Execution
 from fal_core.outcomes import open_outcome
 from fal_core.waiters import answer_home_call
@@ -114,6 +114,13 @@ class Recorder:
         """
         exited: Exited = self.wait_for(Exited, timeout)
         return exited
+
+    def wait_for_url(self, timeout: float) -> str:
+        """
+        Wait until a service is ready, and return where it is reached.
+        """
+        ready: Ready = self.wait_for(Ready, timeout)
+        return ready.urls["run"]
 
     @property
     def ended(self) -> bool:

@@ -12,8 +12,8 @@ import pytest
 
 pytest.register_assert_rewrite("fal_core.testing.laws")
 
-from fal_core.testing import fixtures  # noqa: E402
-from fal_core.testing.laws import (  # noqa: E402
+from fal_core.testing import fixtures  # noqa: E402  # their asserts are rewritten
+from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
     calls,
     cancels,
     claims,
@@ -30,6 +30,7 @@ from fal_core.testing.laws import (  # noqa: E402
     options,
     raised,
     secret_values,
+    servers,
     serving,
     streams,
     timeouts,
@@ -58,6 +59,7 @@ GROUPS = {
     "home calls": home_calls,
     "detach": detachment,
     "serve": serving,
+    "own servers": servers,
 }
 
 _FIXTURES = (

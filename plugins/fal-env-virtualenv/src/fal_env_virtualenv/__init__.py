@@ -103,6 +103,7 @@ class Virtualenv(Environment):
         """
         The requirements in layers, also where they were not written so.
         """
+        # Each of its entries is of one form, which types cannot tell from the first.
         if all(isinstance(entry, str) for entry in self.requirements):
             return (self.requirements,) if self.requirements else ()  # type: ignore[return-value]
         return self.requirements  # type: ignore[return-value]

@@ -67,7 +67,8 @@ def stub(host: str) -> Any:
     with _lock:
         if key not in _channels:
             _channels[key] = grpc.secure_channel(host, security(), options=options())
-        return IsolateControllerStub(_channels[key])  # type: ignore[no-untyped-call]
+        channel = _channels[key]
+        return IsolateControllerStub(channel)  # type: ignore[no-untyped-call]  # generated
 
 
 def close() -> None:

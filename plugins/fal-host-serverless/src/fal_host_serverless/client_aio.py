@@ -253,6 +253,7 @@ class AsyncServerlessClient(Connection):
             self._channel = grpc.aio.secure_channel(
                 address, channels.security(), options=channels.options()
             )
+        # It is generated, without types.
         stub: Any = IsolateControllerStub(self._channel)  # type: ignore[no-untyped-call]
         with translated(address):
             method = getattr(stub, operation.rpc)

@@ -229,7 +229,7 @@ def health_check(config: Any) -> isolate_proto.ApplicationHealthCheckConfig | No
     method = values.pop("method")
     if method is not None:
         kind = isolate_proto.ApplicationHealthCheckConfig
-        if str(method).upper() not in kind.Method.keys():  # noqa: SIM118
+        if str(method).upper() not in kind.Method.keys():  # noqa: SIM118  # no mapping
             listed = ", ".join(kind.Method.keys())
             raise OptionError(
                 f"Option 'health_check_config' has the method {method!r}. There are: {listed}."

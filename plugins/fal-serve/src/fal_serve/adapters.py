@@ -103,7 +103,7 @@ def adapt_plain(handler: Handler) -> Handler:
 
     adapted = dress(answer, handler, signature_of(handler))
     # It is of the same kind, and what its annotations mean its module says.
-    adapted.__wrapped__ = handler  # type: ignore[attr-defined]
+    adapted.__wrapped__ = handler  # type: ignore[attr-defined]  # no function's type has it
     return adapted
 
 
@@ -206,6 +206,6 @@ def dress(adapter: Handler, handler: Handler, shown: inspect.Signature) -> Handl
     """
     functools.update_wrapper(adapter, handler, updated=())
     # Whoever unwraps it would take it for the handler's own kind.
-    del adapter.__wrapped__  # type: ignore[attr-defined]
-    adapter.__signature__ = shown  # type: ignore[attr-defined]
+    del adapter.__wrapped__  # type: ignore[attr-defined]  # no function's type has it
+    adapter.__signature__ = shown  # type: ignore[attr-defined]  # likewise
     return adapter

@@ -95,5 +95,6 @@ class ServableServer(services.Server):
         try:
             services.run(service.run(), new_loop(), service.drain)
         except Exception as error:
-            # How a service is run tells nobody what is wrong with its setup.
+            # How a service is run tells nobody what is wrong with its setup. It is the
+            # same error, raised again.
             raise error.with_traceback(of_user(error.__traceback__))  # noqa: B904

@@ -181,7 +181,7 @@ def _describe(application: Application) -> AliasInfo:
     return AliasInfo(
         alias=application.alias,
         revision=application.revision,
-        auth_mode=application.auth_mode,  # type: ignore[arg-type]
+        auth_mode=application.auth_mode,  # type: ignore[arg-type]  # text in the database
         active_runners=sum(runner.is_alive for runner in application.runners),
         environment_name=application.environment,
         is_rolling=application.rolling is not None,

@@ -287,7 +287,7 @@ class Launchpad:
         with self._lock:
             if version not in self._paths:
                 cls = find_environment("virtualenv")
-                own = cls(  # type: ignore[call-arg]
+                own = cls(  # type: ignore[call-arg]  # an option of this kind
                     requirements=_AGENT_REQUIREMENTS, python_version=version or None
                 )
                 found = own.build(lambda log: None, threading.Event())

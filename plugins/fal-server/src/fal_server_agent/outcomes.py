@@ -131,7 +131,7 @@ def _support_tracebacks() -> None:
     Have exceptions pickle with their tracebacks, those known by now.
     """
     try:
-        from tblib.pickling_support import install  # type: ignore[import-untyped]
+        from tblib.pickling_support import install  # type: ignore[import-untyped]  # no types
     except ImportError:
         return
     install()

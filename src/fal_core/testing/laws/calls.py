@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -125,7 +126,7 @@ def test_functions_of_one_name_are_told_apart(isolated: Isolated) -> None:
     A function runs with the values that it has captured, not with another's.
     """
 
-    def make(captured: str) -> object:
+    def make(captured: str) -> Any:
         @isolated()
         def recall() -> str:
             return captured
@@ -133,7 +134,7 @@ def test_functions_of_one_name_are_told_apart(isolated: Isolated) -> None:
         return recall
 
     first, second = make("left"), make("back")
-    assert [first(), second(), first()] == ["left", "back", "left"]  # type: ignore[operator]
+    assert [first(), second(), first()] == ["left", "back", "left"]
 
 
 def test_a_call_runs_once(isolated: Isolated, marks: Marks) -> None:

@@ -5,21 +5,16 @@ Laws of services: functions that are reached from outside.
 from __future__ import annotations
 
 import os
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import pytest
-
-from fal_core.errors import Cancelled, Timeout, WorkerLost
-from fal_core.events import Exited, Log, Ready, State
+from fal_core.errors import Cancelled, WorkerLost
+from fal_core.events import Log, Ready
 from fal_core.testing.capabilities import requires
 from fal_core.testing.fixtures import Follow
 from fal_core.testing.marks import Isolated, Marks
 from fal_core.testing.processes import wait_until
-from fal_core.testing.recorders import Recorder
 from fal_core.testing.requests import Answer, ask, is_served
-from fal_core_worker.ports import free_port
 
 
 @requires("serve")
@@ -34,7 +29,7 @@ def test_a_served_function_answers_at_its_url(
     def welcome() -> dict[str, str]:
         return {"hello": "there"}
 
-    url = _url(follow(welcome), law_timeout)
+    url = follow(welcome).wait_for_url(law_timeout)
     assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
     assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
 
@@ -52,7 +47,7 @@ def test_a_service_says_when_it_is_ready(
         return "hello"
 
     recorder = follow(greet)
-    _url(recorder, law_timeout)
+    recorder.wait_for_url(law_timeout)
     # The phase and the url are one event after the other, in any order.
     assert wait_until(lambda: "ready" in recorder.phases, law_timeout)
     assert [name for name in recorder.phases if name in ("running", "ready")] == [
@@ -78,7 +73,7 @@ def test_services_at_once_have_urls_of_their_own(
         return tell
 
     names = ("first", "second")
-    urls = [_url(follow(make(name)), law_timeout) for name in names]
+    urls = [follow(make(name)).wait_for_url(law_timeout) for name in names]
     assert urls[0] != urls[1]
     assert [ask(url, law_timeout).body for url in urls] == list(names)
 
@@ -97,7 +92,7 @@ def test_lines_of_a_request_name_it(
         print("asked")
 
     recorder = follow(speak)
-    url = _url(recorder, law_timeout)
+    url = recorder.wait_for_url(law_timeout)
     names = []
     for name in ("first", "second"):
         answer = ask(url, law_timeout, {"x-fal-request-id": name})
@@ -125,7 +120,7 @@ def test_a_cancelled_service_ends_and_is_reached_no_more(
         return "hello"
 
     recorder = follow(greet_no_more)
-    url = _url(recorder, law_timeout)
+    url = recorder.wait_for_url(law_timeout)
     recorder.cancel(2.0)
     exited = recorder.wait(law_timeout)
     assert not is_served(url)
@@ -151,7 +146,7 @@ def test_a_drained_service_finishes_what_it_does(
         return "done"
 
     recorder = follow(work)
-    url = _url(recorder, law_timeout)
+    url = recorder.wait_for_url(law_timeout)
     answer = _ask_beside(url, law_timeout)
     assert wait_until(lambda: "begun" in marks.read(), law_timeout)
     assert recorder.execution is not None
@@ -189,7 +184,7 @@ def test_requests_run_at_once_as_far_as_they_may(
             inside.pop()
         return most
 
-    url = _url(follow(meet), law_timeout)
+    url = follow(meet).wait_for_url(law_timeout)
     answers = [_ask_beside(url, law_timeout) for _ in range(6)]
     assert max(answer.result(law_timeout).body for answer in answers) == 2
 
@@ -215,7 +210,7 @@ def test_a_request_that_takes_too_long_is_answered(
             sys.modules[waited] = sys
             await asyncio.sleep(600)
 
-    url = _url(follow(wait), law_timeout)
+    url = follow(wait).wait_for_url(law_timeout)
     assert ask(url, law_timeout).status == 504
     assert ask(url, law_timeout).status == 200
 
@@ -238,7 +233,7 @@ def test_a_service_is_ready_once_it_says_that_it_is_well(
         return len(asked)
 
     # Only the third answer, or a later one, is of 2xx; whoever asks before meets 500.
-    assert ask(_url(follow(get_well), law_timeout), law_timeout).body > 3
+    assert ask(follow(get_well).wait_for_url(law_timeout), law_timeout).body > 3
 
 
 @requires("serve", "cancel", "option health_check_config")
@@ -263,7 +258,7 @@ def test_a_service_that_is_no_longer_well_is_ended(
             raise LookupError("no longer")
 
     recorder = follow(get_unwell)
-    _url(recorder, law_timeout)
+    recorder.wait_for_url(law_timeout)
 
     def is_replaced() -> bool:
         # What serves may print lines of its own.
@@ -275,149 +270,8 @@ def test_a_service_that_is_no_longer_well_is_ended(
         assert isinstance(recorder.wait(law_timeout).reason, WorkerLost)
 
 
-# -- functions that bring their own server ---------------------------------------
-
-
-@requires("serve", "cancel")
-def test_a_function_may_bring_its_own_server(
-    isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
-) -> None:
-    """
-    A function with ``exposed_port`` is reached when its own server listens, and not
-    before, and is gone when it is cancelled.
-    """
-    make, add = _make_serve(), marks.add
-
-    @isolated(exposed_port=free_port())
-    def serve_itself(port: int) -> None:
-        import time
-
-        time.sleep(0.5)
-        add("set up")
-        make(port)
-
-    recorder = follow(serve_itself, serve_itself.options.gateway["exposed_port"])
-    url = _url(recorder, law_timeout)
-    assert ask(url, law_timeout) == Answer(200, "POST /")
-    assert marks.read() == ["set up"]
-    recorder.cancel(2.0)
-    assert isinstance(recorder.wait(law_timeout).reason, Cancelled)
-    assert not is_served(url)
-
-
-@requires("serve", "cancel", "option health_check_config")
-def test_a_server_may_say_itself_when_it_is_ready(
-    isolated: Isolated, follow: Follow, law_timeout: float
-) -> None:
-    """
-    With ``health_check_config`` the url is told after its first answer of 2xx.
-    """
-    make = _make_serve()
-
-    @isolated(exposed_port=free_port(), health_check_config={"path": "/up", "method": "POST"})
-    def serve(port: int) -> None:
-        make(port, refuse=3)
-
-    recorder = follow(serve, serve.options.gateway["exposed_port"])
-    assert ask(_url(recorder, law_timeout), law_timeout) == Answer(200, "POST /")
-    assert wait_until(lambda: len(recorder.printed) >= 4, law_timeout)
-    asked = [log.message for log in recorder.printed]
-    assert asked[:4] == ["POST /up 503", "POST /up 503", "POST /up 503", "POST /up 200"]
-
-
-@requires("serve")
-def test_a_service_that_fails_to_start_raises_what_it_raised(
-    isolated: Isolated, law_timeout: float
-) -> None:
-    """
-    Whoever waits for the url of a service gets the error that it failed to start with.
-    """
-
-    @isolated(exposed_port=free_port())
-    def serve() -> None:
-        raise LookupError("no model")
-
-    info = serve.spawn()
-    waiting: Future[Any] = Future()
-    threading.Thread(target=_wait_for_url, args=(info, waiting), daemon=True).start()
-    with pytest.raises(LookupError, match="no model"):
-        waiting.result(law_timeout)
-
-
-@requires("serve", "cancel", "option startup_timeout")
-def test_a_service_that_never_starts_is_ended(
-    isolated: Isolated, follow: Follow, law_timeout: float
-) -> None:
-    """
-    A service that is not ready within ``startup_timeout`` ends with an error that says
-    so, after the lines that it has printed.
-    """
-    seconds = max(2.0, law_timeout / 10)
-
-    @isolated(exposed_port=free_port(), startup_timeout=seconds)
-    def serve() -> None:
-        import time
-
-        print("loading")
-        time.sleep(600)
-
-    recorder = follow(serve)
-    exited: Exited = recorder.wait(law_timeout + seconds)
-    assert isinstance(exited.reason, Timeout)
-    assert exited.reason.seconds == seconds
-    assert [log.message for log in recorder.printed] == ["loading"]
-    assert State("ready") not in recorder.events
-
-
-def _url(recorder: Recorder, timeout: float) -> str:
-    ready: Ready = recorder.wait_for(Ready, timeout)
-    return ready.urls["run"]
-
-
 def _ask_beside(url: str, timeout: float) -> Future[Answer]:
     pool = ThreadPoolExecutor(1)
     answer = pool.submit(ask, url, timeout)
     pool.shutdown(wait=False)
     return answer
-
-
-def _wait_for_url(info: Any, waiting: Future[Any]) -> None:
-    try:
-        waiting.set_result(info.url)
-    except BaseException as error:
-        waiting.set_exception(error)
-
-
-def _make_serve() -> Any:
-    # A function made here travels by value: the worker needs nothing of ours.
-    def serve(port: int, refuse: int = 0) -> None:
-        import http.server
-
-        left = [503] * refuse
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status = left.pop() if left and self.path == "/up" else 200
-                body = f'"{self.command} {self.path}"'.encode()
-                if self.path == "/up":
-                    print(self.command, self.path, status)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_POST = do_GET
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        # Not the class for HTTP: it asks for the name of this machine.
-        import socketserver
-
-        class Server(socketserver.ThreadingTCPServer):
-            allow_reuse_address = daemon_threads = True
-
-        with Server(("0.0.0.0", port), Handler) as server:
-            server.serve_forever()
-
-    return serve

@@ -75,7 +75,7 @@ def test_functions_of_other_options_do_not_share_a_worker(isolated: Isolated) ->
     def load() -> str:
         import builtins
 
-        builtins.fal_core_law = "loaded"  # type: ignore[attr-defined]
+        builtins.fal_core_law = "loaded"  # type: ignore[attr-defined]  # this law's own name
         return "loaded"
 
     @isolated(max_concurrency=1, setup_function=load)

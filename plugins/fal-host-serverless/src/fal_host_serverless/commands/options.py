@@ -63,7 +63,7 @@ def tell(sentence: str, *, as_json: bool, **facts: Any) -> None:
         click.echo(sentence)
 
 
-class Since(click.ParamType):  # type: ignore[type-arg]
+class Since(click.ParamType):  # type: ignore[type-arg]  # not generic in 8.2
     """
     A time in the past: ISO 8601, or how long ago as in ``10m``, ``2h`` or ``1d``.
     """

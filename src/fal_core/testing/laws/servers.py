@@ -1,0 +1,153 @@
+"""
+Laws of functions that bring a server of their own, at the port that they expose.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from fal_core.errors import Cancelled, Timeout
+from fal_core.events import Exited, State
+from fal_core.testing.capabilities import requires
+from fal_core.testing.fixtures import Follow
+from fal_core.testing.marks import Isolated, Marks
+from fal_core.testing.processes import wait_until
+from fal_core.testing.requests import Answer, ask, is_served
+from fal_core_worker.ports import free_port
+
+
+@requires("serve", "cancel")
+def test_a_function_may_bring_its_own_server(
+    isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
+) -> None:
+    """
+    A function with ``exposed_port`` is reached when its own server listens, and not
+    before, and is gone when it is cancelled.
+    """
+    make, add = _make_serve(), marks.add
+
+    @isolated(exposed_port=free_port())
+    def serve_itself(port: int) -> None:
+        import time
+
+        time.sleep(0.5)
+        add("set up")
+        make(port)
+
+    recorder = follow(serve_itself, serve_itself.options.gateway["exposed_port"])
+    url = recorder.wait_for_url(law_timeout)
+    assert ask(url, law_timeout) == Answer(200, "POST /")
+    assert marks.read() == ["set up"]
+    recorder.cancel(2.0)
+    assert isinstance(recorder.wait(law_timeout).reason, Cancelled)
+    assert not is_served(url)
+
+
+@requires("serve", "cancel", "option health_check_config")
+def test_a_server_may_say_itself_when_it_is_ready(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    With ``health_check_config`` the url is told after its first answer of 2xx.
+    """
+    make = _make_serve()
+
+    @isolated(exposed_port=free_port(), health_check_config={"path": "/up", "method": "POST"})
+    def serve(port: int) -> None:
+        make(port, refuse=3)
+
+    recorder = follow(serve, serve.options.gateway["exposed_port"])
+    assert ask(recorder.wait_for_url(law_timeout), law_timeout) == Answer(200, "POST /")
+    assert wait_until(lambda: len(recorder.printed) >= 4, law_timeout)
+    asked = [log.message for log in recorder.printed]
+    assert asked[:4] == ["POST /up 503", "POST /up 503", "POST /up 503", "POST /up 200"]
+
+
+@requires("serve")
+def test_a_service_that_fails_to_start_raises_what_it_raised(
+    isolated: Isolated, law_timeout: float
+) -> None:
+    """
+    Whoever waits for the url of a service gets the error that it failed to start with.
+    """
+
+    @isolated(exposed_port=free_port())
+    def serve() -> None:
+        raise LookupError("no model")
+
+    info = serve.spawn()
+    waiting: Future[Any] = Future()
+    threading.Thread(target=_wait_for_url, args=(info, waiting), daemon=True).start()
+    with pytest.raises(LookupError, match="no model"):
+        waiting.result(law_timeout)
+
+
+@requires("serve", "cancel", "option startup_timeout")
+def test_a_service_that_never_starts_is_ended(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    A service that is not ready within ``startup_timeout`` ends with an error that says
+    so, after the lines that it has printed.
+    """
+    seconds = max(2.0, law_timeout / 10)
+
+    @isolated(exposed_port=free_port(), startup_timeout=seconds)
+    def serve() -> None:
+        import time
+
+        print("loading")
+        time.sleep(600)
+
+    recorder = follow(serve)
+    exited: Exited = recorder.wait(law_timeout + seconds)
+    assert isinstance(exited.reason, Timeout)
+    assert exited.reason.seconds == seconds
+    assert [log.message for log in recorder.printed] == ["loading"]
+    assert State("ready") not in recorder.events
+
+
+def _wait_for_url(info: Any, waiting: Future[Any]) -> None:
+    try:
+        waiting.set_result(info.url)
+    except BaseException as error:
+        waiting.set_exception(error)
+
+
+def _make_serve() -> Any:
+    # A function made here travels by value: the worker needs nothing of ours.
+    def serve(port: int, refuse: int = 0) -> None:
+        import http.server
+
+        left = [503] * refuse
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status = left.pop() if left and self.path == "/up" else 200
+                body = f'"{self.command} {self.path}"'.encode()
+                if self.path == "/up":
+                    print(self.command, self.path, status)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        # Not the class for HTTP: it asks for the name of this machine.
+        import socketserver
+
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address = daemon_threads = True
+
+        with Server(("0.0.0.0", port), Handler) as server:
+            server.serve_forever()
+
+    return serve
