@@ -25,6 +25,7 @@ _SERVICE = "controller.IsolateController"
 
 _lock = threading.Lock()
 _channels: dict[tuple[str, bool], Any] = {}
+_stubs: dict[tuple[str, bool], Any] = {}
 
 
 def options() -> list[tuple[str, Any]]:
@@ -59,15 +60,24 @@ def security() -> grpc.ChannelCredentials:
 def stub(host: str) -> Any:
     """
     Return the RPCs of the service at *host*.
-    """
-    import grpc
-    from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
+    What they stream is read by the thread that takes it, without one of gRPC between.
+    """
     key = (host, settings.test_mode())
     with _lock:
-        if key not in _channels:
-            _channels[key] = grpc.secure_channel(host, security(), options=options())
-        return IsolateControllerStub(_channels[key])  # type: ignore[no-untyped-call]
+        if key not in _stubs:
+            _stubs[key] = _connect(key)
+        return _stubs[key]
+
+
+def _connect(key: tuple[str, bool]) -> Any:
+    import grpc
+    from grpc.experimental import ChannelOptions
+    from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+
+    kept = [*options(), (ChannelOptions.SingleThreadedUnaryStream, 1)]
+    _channels[key] = grpc.secure_channel(key[0], security(), options=kept)
+    return IsolateControllerStub(_channels[key])  # type: ignore[no-untyped-call]
 
 
 def close() -> None:
@@ -77,8 +87,13 @@ def close() -> None:
     with _lock:
         for channel in _channels.values():
             channel.close()
-        _channels.clear()
+        _forget()
+
+
+def _forget() -> None:
+    _channels.clear()
+    _stubs.clear()
 
 
 # A channel does not work in a forked child.
-os.register_at_fork(after_in_child=_channels.clear)
+os.register_at_fork(after_in_child=_forget)

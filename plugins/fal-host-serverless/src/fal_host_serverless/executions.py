@@ -22,8 +22,17 @@ from fal_core.errors import (
 )
 from fal_core.events import Exited, Log, Outcome, Phase, Ready, Sink, State
 from fal_core.facts import with_facts
+from fal_core.readers import Timer, get_reader
 from fal_core_worker.frames import Frame
-from fal_host_serverless import channels, distributions, envelopes, messages, probes, requests
+from fal_host_serverless import (
+    channels,
+    distributions,
+    envelopes,
+    followers,
+    messages,
+    probes,
+    requests,
+)
 from fal_host_serverless.failures import RunFailed, RunFailedInside, translate_run
 
 if TYPE_CHECKING:
@@ -63,7 +72,7 @@ class ServerlessExecution:
         self._failure: HostError | None = None
         self._url: str | None = None
         self._run_id = ""
-        self._timers: list[threading.Timer] = []
+        self._timers: list[Timer] = []
         self._over = threading.Event()
         self._built: deque[str] = deque(maxlen=_LINES)
         self._lines = messages.Lines(call)
@@ -96,10 +105,9 @@ class ServerlessExecution:
 
     def start(self) -> None:
         """
-        Follow the run on a thread of its own.
+        Follow the run on a thread beside this one.
         """
-        name = f"call {self.call.id}"
-        threading.Thread(target=self._follow, name=name, daemon=True).start()
+        followers.follow(self._follow)
 
     # -- the thread ----------------------------------------------------------------
 
@@ -149,7 +157,7 @@ class ServerlessExecution:
         finally:
             self._over.set()
             for timer in self._timers:
-                timer.cancel()
+                get_reader().forget(timer)
 
     def _send_once(self, prepared: Preparation, *, lean: bool) -> None:
         from fal_host_serverless.running import run_request
@@ -243,14 +251,12 @@ class ServerlessExecution:
 
         self._after(seconds, end)
 
-    def _after(self, seconds: float, act: Callable[[], object]) -> None:
+    def _after(self, seconds: float, act: Callable[[], None]) -> None:
         """
-        Have *act* called in so many seconds, unless the run has ended by then.
+        Have *act*, which does not block, called in so many seconds, unless the run has
+        ended by then.
         """
-        timer = threading.Timer(seconds, act)
-        timer.daemon = True
-        timer.start()
-        self._timers.append(timer)
+        self._timers.append(get_reader().after(seconds, act))
 
     def _announce(self, urls: Any) -> None:
         if self._url is not None:

@@ -90,9 +90,11 @@ class RunCalls:
             results = self._call(run_id, request, spec, scaling)
         else:
             results = self._serve(run_id, request, spec, scaling, caller)
+        # To find it takes as long as all else that is done here for a call.
+        env_id = spec.environment.key
         async for result in results:
             result.run_id = run_id
-            result.env_id = spec.environment.key
+            result.env_id = env_id
             yield result
 
     async def BuildEnvironment(
