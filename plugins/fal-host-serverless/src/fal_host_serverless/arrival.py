@@ -264,6 +264,21 @@ def _import_first(path: str, version: str) -> None:
         sys.path.append(path)
 
 
+def key_of(parts: dict[str, Any]) -> tuple[Any, Any]:
+    """
+    Return what an open function is known by.
+    """
+    function, setup = parts["function"], parts["setup"]
+    return function[0], setup and setup[0]
+
+
+def is_open(parts: dict[str, Any]) -> bool:
+    """
+    Tell whether an earlier call has opened the function.
+    """
+    return key_of(parts) in kept().slots
+
+
 def find_function(parts: dict[str, Any]) -> tuple[Any, Any]:
     """
     Return what to call, with its setup done, and the function itself.
@@ -272,7 +287,7 @@ def find_function(parts: dict[str, Any]) -> tuple[Any, Any]:
 
     state = kept()
     function, setup = parts["function"], parts["setup"]
-    key = (function[0], setup and setup[0])
+    key = key_of(parts)
     if key not in state.slots:
         if len(state.slots) >= SLOTS:
             oldest = next(iter(state.slots))
@@ -299,9 +314,7 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
     before, nested.runner = nested.runner, runner
     printed = None
     if parts["marked"]:
-        printed = define(parts["printing"], "fal_core_printing")["Printed"](
-            runner.owner, waits=os.environ.get(READS) != str(os.getpid())
-        )
+        printed = catch(parts, runner, before)
     if printed is not None:
         runner.output = printed.output
         runner.mark = printed.mark
@@ -315,6 +328,20 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
     return OUTCOME, *frames.outcome
 
 
+def catch(parts: dict[str, Any], runner: Runner, before: Any) -> Any:
+    """
+    Have what the call prints told line by line.
+
+    Arguments:
+        before: What runs the agent, where this worker's does.
+    """
+    printing = define(parts["printing"], "fal_core_printing")
+    reads = os.environ.get(READS) == str(os.getpid())
+    if reads and before is not None and not runner.serves:
+        return printing["Left"](before.output)
+    return printing["Printed"](runner.owner, waits=not reads)
+
+
 def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None:
     from fal_core_worker import opening
     from fal_core_worker.frames import ENDED_CANCELLED
@@ -323,7 +350,8 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None
 
     raw = None
     try:
-        runner.mark("o")
+        if not is_open(parts):
+            runner.mark("o")
         function, raw = find_function(parts)
         runner.mark("s")
         args, kwargs = opening.open_arguments(Sealed(*parts["arguments"]), raw)

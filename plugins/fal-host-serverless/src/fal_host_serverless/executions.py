@@ -44,7 +44,7 @@ _ENDING = 10.0
 #: Seconds that the service may take to stop a runner.
 _STOPPING = 5.0
 #: By this word servers of this project announce themselves; they send all lines of a
-#: run before its result.
+#: run before its result, with the levels that they have.
 _ORDERLY = "fal-core-server"
 #: Says to a server of fal-core that urls are to be told once they are answered.
 _ANNOUNCEMENT = ("fal-core-client", "1")
@@ -178,13 +178,14 @@ class ServerlessExecution:
             ending = self._outcome is not None
             self._take(message)
             if self._outcome is not None and not ending:
-                if message.status.state == messages.SUCCEEDED and self._tells_lines_first():
+                if message.status.state == messages.SUCCEEDED and self._is_orderly():
                     self._tell_outcome()
                 self._after(_ENDING, self._stream.cancel)
 
-    def _tells_lines_first(self) -> bool:
+    def _is_orderly(self) -> bool:
         """
-        Tell whether the service is known to send nothing of a run after its result.
+        Tell whether the service is known to send nothing of a run after its result, and
+        the levels of lines as they are.
         """
         return any(name == _ORDERLY for name, _ in self._stream.initial_metadata() or ())
 
@@ -199,6 +200,7 @@ class ServerlessExecution:
 
     def _take(self, message: Any) -> None:
         self._run_id = message.run_id or self._run_id
+        self._lines.guessed = not self._is_orderly()
         begun_before = self._lines.begun
         for log in messages.read_logs(message.logs, self._lines):
             self._note(log)

@@ -75,9 +75,9 @@ class RunnerLines:
         """
         # What is printed below Python, as by a process that it starts, names no call.
         request = event.request_id or self.call_id
-        if self._is_known(event):
+        if event.partial or self._is_known(event):
             return
-        if event.message == END_OF_LOGS:
+        if event.message == END_OF_LOGS and event.level == "DEBUG":
             done = self._calls.get(request)
             if done is not None:
                 done.set()
