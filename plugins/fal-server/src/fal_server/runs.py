@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextvars import ContextVar
+from weakref import WeakKeyDictionary
 
 import attrs
 from isolate_proto import (
@@ -68,6 +69,7 @@ class RunCalls:
         self._payloads = payloads
         self._urls = urls
         self._pools: dict[str, Pool] = {}
+        self._ids: WeakKeyDictionary[Pool, str] = WeakKeyDictionary()
         self._tasks = Tasks()
 
     @property
@@ -87,11 +89,12 @@ class RunCalls:
         spec = attrs.evolve(read_spec(request, caller.user_id), variables=caller.trace)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
         if spec.port is None:
-            results = self._call(run_id, request, spec, scaling)
+            pool = self._find_pool(spec, scaling)
+            env_id = self._id_of_environment(pool, spec)
+            results = self._call(run_id, request, spec, pool)
         else:
+            env_id = spec.environment.key
             results = self._serve(run_id, request, spec, scaling, caller)
-        # To find it takes as long as all else that is done here for a call.
-        env_id = spec.environment.key
         async for result in results:
             result.run_id = run_id
             result.env_id = env_id
@@ -132,9 +135,8 @@ class RunCalls:
     # -- functions -----------------------------------------------------------------
 
     async def _call(
-        self, run_id: str, request: HostedRun, spec: RunnerSpec, scaling: Scaling
+        self, run_id: str, request: HostedRun, spec: RunnerSpec, pool: Pool
     ) -> AsyncIterator[HostedRunResult]:
-        pool = self._find_pool(spec, scaling)
         lines: Results = asyncio.Queue()
         self._launchpad.echoes[run_id] = lines.put_nowait
         task = asyncio.ensure_future(self._call_in(pool, run_id, request, spec))
@@ -195,6 +197,17 @@ class RunCalls:
                     del self._pools[other]
             pool = self._pools[key] = self._make_pool(spec, scaling)
         return pool
+
+    def _id_of_environment(self, pool: Pool, spec: RunnerSpec) -> str:
+        """
+        Return what the environment of the runners of *pool* is called.
+
+        While there are some it is theirs; to find it anew takes as long as all else that
+        is done here for a call.
+        """
+        if not pool.live or pool not in self._ids:
+            self._ids[pool] = spec.environment.key
+        return self._ids[pool]
 
     def _make_pool(self, spec: RunnerSpec, scaling: Scaling) -> Pool:
         bare = spec.bare()
