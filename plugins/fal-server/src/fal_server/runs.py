@@ -27,6 +27,7 @@ from fal_core.errors import FalCoreError
 from fal_core.events import Log
 from fal_server.applications import Application, lines_of
 from fal_server.callers import Caller
+from fal_server.calling import call
 from fal_server.catalogs import Catalog
 from fal_server.declarations import read_environment
 from fal_server.launching import Launchpad
@@ -166,7 +167,7 @@ class RunCalls:
         try:
             self._catalog.runs[run_id] = runner
             header, parts = await self._payloads.make(request, spec, runner)
-            return await runner.call(run_id, header, parts)
+            return await call(runner, run_id, header, parts)
         except RunnerLost as error:
             return CallOutcome(failure=str(error))
         except asyncio.CancelledError:
