@@ -67,6 +67,28 @@ def test_function_is_opened_once_in_an_agent(host: Any):
     assert (first[1], second[1]) == (1, 2)
 
 
+def test_line_that_is_flushed_before_its_end_comes_once(host: Any):
+    """
+    What is shown of a line before it ends is for who watches, not for who gets lines.
+    """
+
+    @function("virtualenv", host=host)
+    def count() -> None:
+        import time
+
+        for number in range(3):
+            print(f"\r{number} of 3", end="", flush=True)
+            time.sleep(0.1)
+        print(", done")
+
+    spawned = count.spawn()
+    spawned.future.result()
+    lines: list[Log] = []
+    while not spawned.logs.empty():
+        lines.append(spawned.logs.get())
+    assert [line.message for line in lines if line.source == "USER"] == ["2 of 3, done"]
+
+
 def sizes_sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """
     Return a list that grows by the size of each function that is sent.
