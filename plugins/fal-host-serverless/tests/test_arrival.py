@@ -8,10 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
+import isolate_proto
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +24,7 @@ from fal_core import function
 from fal_core.calls import Call
 from fal_core.errors import FalCoreError, FalSerializationError
 from fal_core.events import Log
-from fal_host_serverless import FalServerlessHost, arrival, envelopes, printing
+from fal_host_serverless import FalServerlessHost, arrival, channels, envelopes, printing
 from fal_host_serverless.deliveries import Deliveries
 from fal_host_serverless.failures import RunFailedInside
 from fal_host_serverless.messages import Lines
@@ -370,3 +374,34 @@ def test_deployed_function_serves_in_a_stock_agent(host: Any, recorder: Any, add
         assert httpx.post(url, params={"number": 4}, timeout=30).json() == 8
     finally:
         run.cancel()
+
+
+def test_streams_that_are_left_are_let_go(monkeypatch: pytest.MonkeyPatch):
+    """
+    A stream that is not read to its end is cancelled, and gRPC keeps nothing of it.
+    """
+    cancelled = threading.Event()
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        yield b""
+        context.add_callback(cancelled.set)
+        cancelled.wait()
+
+    service = grpc.method_handlers_generic_handler(
+        "controller.IsolateController", {"Run": grpc.unary_stream_rpc_method_handler(answer)}
+    )
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((service,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
+    try:
+        sent = channels.stub(f"127.0.0.1:{port}").Run(isolate_proto.HostedRun())
+        with channels.streaming(sent) as stream:
+            next(stream)
+        assert cancelled.wait(30)
+        assert sent.cancelled()
+        # What it waits for is what it keeps.
+        assert not sent._state.due
+    finally:
+        server.stop(None)

@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fal_host_serverless import settings
@@ -78,6 +80,33 @@ def _connect(key: tuple[str, bool]) -> Any:
     kept = [*options(), (ChannelOptions.SingleThreadedUnaryStream, 1)]
     _channels[key] = grpc.secure_channel(key[0], security(), options=kept)
     return IsolateControllerStub(_channels[key])  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def streaming(stream: Any) -> Iterator[Any]:
+    """
+    Let go of *stream* at the end of the context, also where it was not read to its end.
+    """
+    try:
+        yield stream
+    except Exception:
+        _let_go(stream)
+        raise
+    except BaseException:
+        # What was interrupted may have taken what would be waited for.
+        stream.cancel()
+        raise
+    _let_go(stream)
+
+
+def _let_go(stream: Any) -> None:
+    if not stream.done():
+        stream.cancel()
+    # gRPC keeps a call until its end was taken, which nobody takes of one that was
+    # cancelled. There is no other way to, and elsewhere it takes care of that itself.
+    take = getattr(stream, "_consume_next_event", None)
+    while take is not None and stream._state.due:
+        take()
 
 
 def close() -> None:

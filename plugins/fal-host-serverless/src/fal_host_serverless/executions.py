@@ -171,16 +171,17 @@ class ServerlessExecution:
                 return
             stub = channels.stub(self.host.address)
             self._stream = stub.Run(request, metadata=metadata)
-        for message in self._stream:
-            if self._told:
-                # The stream is read to its end, so that the service is left in order.
-                continue
-            ending = self._outcome is not None
-            self._take(message)
-            if self._outcome is not None and not ending:
-                if message.status.state == messages.SUCCEEDED and self._is_orderly():
-                    self._tell_outcome()
-                self._after(_ENDING, self._stream.cancel)
+        with channels.streaming(self._stream) as stream:
+            for message in stream:
+                if self._told:
+                    # The stream is read to its end, so that the service is left in order.
+                    continue
+                ending = self._outcome is not None
+                self._take(message)
+                if self._outcome is not None and not ending:
+                    if message.status.state == messages.SUCCEEDED and self._is_orderly():
+                        self._tell_outcome()
+                    self._after(_ENDING, self._stream.cancel)
 
     def _is_orderly(self) -> bool:
         """
