@@ -383,8 +383,8 @@ def test_streams_that_are_left_are_let_go(monkeypatch: pytest.MonkeyPatch):
     cancelled = threading.Event()
 
     def answer(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
-        yield b""
         context.add_callback(cancelled.set)
+        yield b""
         cancelled.wait()
 
     service = grpc.method_handlers_generic_handler(
