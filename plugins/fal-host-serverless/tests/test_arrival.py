@@ -8,10 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
+import isolate_proto
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +24,7 @@ from fal_core import function
 from fal_core.calls import Call
 from fal_core.errors import FalCoreError, FalSerializationError
 from fal_core.events import Log
-from fal_host_serverless import FalServerlessHost, arrival, envelopes, printing
+from fal_host_serverless import FalServerlessHost, arrival, channels, envelopes, printing
 from fal_host_serverless.deliveries import Deliveries
 from fal_host_serverless.failures import RunFailedInside
 from fal_host_serverless.messages import Lines
@@ -65,6 +69,28 @@ def test_function_is_opened_once_in_an_agent(host: Any):
     first, second = count(), count()
     assert first[0] == second[0]
     assert (first[1], second[1]) == (1, 2)
+
+
+def test_line_that_is_flushed_before_its_end_comes_once(host: Any):
+    """
+    What is shown of a line before it ends is for who watches, not for who gets lines.
+    """
+
+    @function("virtualenv", host=host)
+    def count() -> None:
+        import time
+
+        for number in range(3):
+            print(f"\r{number} of 3", end="", flush=True)
+            time.sleep(0.1)
+        print(", done")
+
+    spawned = count.spawn()
+    spawned.future.result()
+    lines: list[Log] = []
+    while not spawned.logs.empty():
+        lines.append(spawned.logs.get())
+    assert [line.message for line in lines if line.source == "USER"] == ["2 of 3, done"]
 
 
 def sizes_sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -348,3 +374,34 @@ def test_deployed_function_serves_in_a_stock_agent(host: Any, recorder: Any, add
         assert httpx.post(url, params={"number": 4}, timeout=30).json() == 8
     finally:
         run.cancel()
+
+
+def test_streams_that_are_left_are_let_go(monkeypatch: pytest.MonkeyPatch):
+    """
+    A stream that is not read to its end is cancelled, and gRPC keeps nothing of it.
+    """
+    cancelled = threading.Event()
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        context.add_callback(cancelled.set)
+        yield b""
+        cancelled.wait()
+
+    service = grpc.method_handlers_generic_handler(
+        "controller.IsolateController", {"Run": grpc.unary_stream_rpc_method_handler(answer)}
+    )
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((service,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
+    try:
+        sent = channels.stub(f"127.0.0.1:{port}").Run(isolate_proto.HostedRun())
+        with channels.streaming(sent) as stream:
+            next(stream)
+        assert cancelled.wait(30)
+        assert sent.cancelled()
+        # What it waits for is what it keeps.
+        assert not sent._state.due
+    finally:
+        server.stop(None)

@@ -54,13 +54,14 @@ class Arrival:
         import asyncio
 
         ports = (exposed_port, exposed_metrics_port)
-        runner = Runner(self.parts)
+        attending = define(self.parts["attending"], "fal_core_attending")
+        runner = attending["Runner"](self.parts)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             # An agent that knows of no main thread.
             return run(self.parts, ports, runner)
-        return attend(runner, lambda: run(self.parts, ports, runner))
+        return attending["attend"](runner, lambda: run(self.parts, ports, runner))
 
 
 class Frames:
@@ -84,81 +85,6 @@ class Frames:
 
         if kind == OUTCOME:
             self.outcome = (a, bytes(data), [bytes(buffer) for buffer in buffers])
-
-
-class Runner:
-    """
-    What code of a call finds of the host that it runs on, and how the call is ended.
-    """
-
-    def __init__(self, parts: dict[str, Any]) -> None:
-        self.serves = parts["serve"]
-        #: Services answer to whoever reaches the machine, not to it alone.
-        self.address = parts["address"]
-        self.output: Any = self
-        self.ended = False
-        self.drain: Any = None
-        self.task: Any = None
-        self.thread: int | None = None
-        self.mark: Any = lambda flag: None
-
-    def end(self) -> None:
-        """
-        Have a service finish what it does, and anything else be interrupted.
-        """
-        self.ended = True
-        if self.serves:
-            if self.drain is not None:
-                self.drain()
-        elif self.task is not None:
-            loop, task = self.task
-            loop.call_soon_threadsafe(task.cancel)
-        elif self.thread is not None:
-            import ctypes
-
-            raised = ctypes.py_object(KeyboardInterrupt)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), raised)
-
-    def owner(self) -> str:
-        """
-        Return whose the line is that this code prints.
-        """
-        services = sys.modules.get("fal_core_worker.services")
-        request = services.request_id.get() if services is not None else ""
-        return f"request {request}" if request else ""
-
-    def write(self, level: str, line: str) -> None:
-        stream = sys.stderr if level in ("WARNING", "ERROR", "STDERR") else sys.stdout
-        stream.write(f"{line}\n")
-
-    def call_home(self, number: int, args: Any, kwargs: Any) -> Any:
-        raise RuntimeError(
-            "A function on a serverless host cannot call home: nothing leads back to the "
-            "process that launched it. Call functions of the same options, which run in "
-            "place, or call the other one where this one was called."
-        )
-
-    def announce(self, urls: dict[str, str]) -> None:
-        """
-        Do nothing: the service knows by the port where it answers.
-        """
-
-    def run_service(self, service: Any, loop: Any, drain: Any) -> None:
-        """
-        Run a service in *loop*, on the thread of the call.
-        """
-        import asyncio
-
-        asyncio.set_event_loop(loop)
-        self.drain = lambda: loop.call_soon_threadsafe(drain)
-        if self.ended:
-            loop.call_soon(drain)
-        try:
-            loop.run_until_complete(service)
-        finally:
-            self.drain = None
-            asyncio.set_event_loop(None)
-            loop.close()
 
 
 def kept() -> Any:
@@ -264,6 +190,21 @@ def _import_first(path: str, version: str) -> None:
         sys.path.append(path)
 
 
+def key_of(parts: dict[str, Any]) -> tuple[Any, Any]:
+    """
+    Return what an open function is known by.
+    """
+    function, setup = parts["function"], parts["setup"]
+    return function[0], setup and setup[0]
+
+
+def is_open(parts: dict[str, Any]) -> bool:
+    """
+    Tell whether an earlier call has opened the function.
+    """
+    return key_of(parts) in kept().slots
+
+
 def find_function(parts: dict[str, Any]) -> tuple[Any, Any]:
     """
     Return what to call, with its setup done, and the function itself.
@@ -272,7 +213,7 @@ def find_function(parts: dict[str, Any]) -> tuple[Any, Any]:
 
     state = kept()
     function, setup = parts["function"], parts["setup"]
-    key = (function[0], setup and setup[0])
+    key = key_of(parts)
     if key not in state.slots:
         if len(state.slots) >= SLOTS:
             oldest = next(iter(state.slots))
@@ -285,7 +226,7 @@ def find_function(parts: dict[str, Any]) -> tuple[Any, Any]:
     return found
 
 
-def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
+def run(parts: dict[str, Any], ports: Any, runner: Any) -> Any:
     """
     Run the call, and return how it ended.
     """
@@ -299,9 +240,7 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
     before, nested.runner = nested.runner, runner
     printed = None
     if parts["marked"]:
-        printed = define(parts["printing"], "fal_core_printing")["Printed"](
-            runner.owner, waits=os.environ.get(READS) != str(os.getpid())
-        )
+        printed = catch(parts, runner, before)
     if printed is not None:
         runner.output = printed.output
         runner.mark = printed.mark
@@ -315,7 +254,21 @@ def run(parts: dict[str, Any], ports: Any, runner: Runner) -> Any:
     return OUTCOME, *frames.outcome
 
 
-def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None:
+def catch(parts: dict[str, Any], runner: Any, before: Any) -> Any:
+    """
+    Have what the call prints told line by line.
+
+    Arguments:
+        before: What runs the agent, where this worker's does.
+    """
+    printing = define(parts["printing"], "fal_core_printing")
+    reads = os.environ.get(READS) == str(os.getpid())
+    if reads and before is not None and not runner.serves:
+        return printing["Left"](before.output)
+    return printing["Printed"](runner.owner, waits=not reads)
+
+
+def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Any) -> None:
     from fal_core_worker import opening
     from fal_core_worker.frames import ENDED_CANCELLED
     from fal_core_worker.seals import Sealed
@@ -323,7 +276,8 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None
 
     raw = None
     try:
-        runner.mark("o")
+        if not is_open(parts):
+            runner.mark("o")
         function, raw = find_function(parts)
         runner.mark("s")
         args, kwargs = opening.open_arguments(Sealed(*parts["arguments"]), raw)
@@ -332,7 +286,7 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None
                 kwargs[name] = port
         try:
             runner.thread = threading.get_ident()
-            value = finish(function(*args, **kwargs), runner)
+            value = runner.finish(function(*args, **kwargs))
         finally:
             runner.thread = None
     except BaseException as error:
@@ -344,70 +298,6 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Runner) -> None
             frames.outcome = (ENDED_CANCELLED, b"", [])
     else:
         send_value(frames, 0, value, raw)
-
-
-def finish(value: Any, runner: Runner) -> Any:
-    """
-    Run what a function left to be run.
-    """
-    import asyncio
-
-    if isinstance(value, types.CoroutineType):
-        loop = asyncio.new_event_loop()
-        task = loop.create_task(value)
-        runner.task = loop, task
-        if runner.ended:
-            task.cancel()
-        try:
-            return loop.run_until_complete(task)
-        except asyncio.CancelledError:
-            if runner.ended:
-                raise KeyboardInterrupt from None
-            raise
-        finally:
-            runner.task = None
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-    if isinstance(value, (types.GeneratorType, types.AsyncGeneratorType)):
-        raise TypeError(
-            "A serverless host gives a call's result once it has ended, so a function "
-            "that yields cannot run there. Return a list, or serve the function."
-        )
-    return value
-
-
-async def attend(runner: Runner, work: Any) -> Any:
-    """
-    Do *work* on a thread, and end it when the agent is told to end.
-    """
-    import asyncio
-    import signal
-
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    before = signal.signal(signal.SIGTERM, lambda *_: runner.end())
-
-    def tell(value: Any, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(value)
-        else:
-            done.set_exception(error)
-
-    def follow() -> None:
-        value, error = None, None
-        try:
-            value = work()
-        except BaseException as raised:
-            error = raised
-        loop.call_soon_threadsafe(tell, value, error)
-
-    threading.Thread(target=follow, name="call", daemon=True).start()
-    try:
-        return await done
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def enter(folder: str | None, current: bool) -> None:

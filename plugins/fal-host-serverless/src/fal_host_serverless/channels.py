@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fal_host_serverless import settings
@@ -24,7 +26,8 @@ _REPEATABLE = (
 _SERVICE = "controller.IsolateController"
 
 _lock = threading.Lock()
-_channels: dict[tuple[str, bool], Any] = {}
+#: The channel to each service, and its RPCs.
+_connections: dict[tuple[str, bool], tuple[Any, Any]] = {}
 
 
 def options() -> list[tuple[str, Any]]:
@@ -59,16 +62,52 @@ def security() -> grpc.ChannelCredentials:
 def stub(host: str) -> Any:
     """
     Return the RPCs of the service at *host*.
-    """
-    import grpc
-    from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
+    What they stream is read by the thread that takes it, without one of gRPC between.
+    """
     key = (host, settings.test_mode())
     with _lock:
-        if key not in _channels:
-            _channels[key] = grpc.secure_channel(host, security(), options=options())
-        channel = _channels[key]
-        return IsolateControllerStub(channel)  # type: ignore[no-untyped-call]  # generated
+        if key not in _connections:
+            _connections[key] = _connect(host)
+        return _connections[key][1]
+
+
+def _connect(host: str) -> tuple[Any, Any]:
+    import grpc
+    from grpc.experimental import ChannelOptions
+    from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+
+    kept = [*options(), (ChannelOptions.SingleThreadedUnaryStream, 1)]
+    channel = grpc.secure_channel(host, security(), options=kept)
+    return channel, IsolateControllerStub(channel)  # type: ignore[no-untyped-call]  # generated
+
+
+@contextmanager
+def streaming(stream: Any) -> Iterator[Any]:
+    """
+    Let go of *stream* at the end of the context, also where it was not read to its end.
+    """
+    try:
+        yield stream
+    except Exception:
+        _let_go(stream)
+        raise
+    except BaseException:
+        # What was interrupted may have taken what would be waited for.
+        stream.cancel()
+        raise
+    _let_go(stream)
+
+
+def _let_go(stream: Any) -> None:
+    if not stream.done():
+        stream.cancel()
+    # gRPC keeps a call until its end was taken, which nobody takes of one that was
+    # cancelled. There is no other way to, and elsewhere it takes care of that itself.
+    take = getattr(stream, "_consume_next_event", None)
+    state = getattr(stream, "_state", None)
+    while take is not None and getattr(state, "due", None):
+        take()
 
 
 def close() -> None:
@@ -76,10 +115,10 @@ def close() -> None:
     Close all channels.
     """
     with _lock:
-        for channel in _channels.values():
+        for channel, _ in _connections.values():
             channel.close()
-        _channels.clear()
+        _connections.clear()
 
 
 # A channel does not work in a forked child.
-os.register_at_fork(after_in_child=_channels.clear)
+os.register_at_fork(after_in_child=_connections.clear)

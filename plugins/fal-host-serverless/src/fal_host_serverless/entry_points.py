@@ -105,9 +105,9 @@ def describe(
     where = f"{entry_point}.{_DESCRIBES}"
     request = metadata_request(host, call, prepared, where)
     value: Any = None
-    with translated(host.address):
-        stub = channels.stub(host.address)
-        for message in stub.Run(request, metadata=host.caller.metadata()):
+    sent = channels.stub(host.address).Run(request, metadata=host.caller.metadata())
+    with translated(host.address), channels.streaming(sent) as stream:
+        for message in stream:
             for each in messages.read_logs(message.logs):
                 if messages.is_wanted(each):
                     log(each)

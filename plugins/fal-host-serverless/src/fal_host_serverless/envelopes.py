@@ -21,7 +21,7 @@ from fal_core.events import Outcome
 from fal_core.sources import worker_archive
 from fal_core_worker import archives, frames
 from fal_core_worker.seals import Sealed
-from fal_host_serverless import arrival, descriptors, printing
+from fal_host_serverless import arrival, attending, descriptors, printing
 from fal_host_serverless.failures import RunFailedInside
 
 #: Makes the callable of its source; it is all that the pickle calls. What was defined
@@ -87,6 +87,7 @@ def seal(
     parts = {
         "name": call.name,
         "archives": _source(archives.__file__),
+        "attending": _source(attending.__file__),
         "printing": _source(printing.__file__),
         "descriptors": _source(descriptors.__file__),
         "worker": _pack_archive(worker_archive(), lean=lean),

@@ -22,8 +22,17 @@ from fal_core.errors import (
 )
 from fal_core.events import Exited, Log, Outcome, Phase, Ready, Sink, State
 from fal_core.facts import with_facts
+from fal_core.readers import Timer, get_reader
 from fal_core_worker.frames import Frame
-from fal_host_serverless import channels, distributions, envelopes, messages, probes, requests
+from fal_host_serverless import (
+    channels,
+    distributions,
+    envelopes,
+    followers,
+    messages,
+    probes,
+    requests,
+)
 from fal_host_serverless.failures import RunFailed, RunFailedInside, translate_run
 
 if TYPE_CHECKING:
@@ -35,7 +44,7 @@ _ENDING = 10.0
 #: Seconds that the service may take to stop a runner.
 _STOPPING = 5.0
 #: By this word servers of this project announce themselves; they send all lines of a
-#: run before its result.
+#: run before its result, with the levels that they have.
 _ORDERLY = "fal-core-server"
 #: Says to a server of fal-core that urls are to be told once they are answered.
 _ANNOUNCEMENT = ("fal-core-client", "1")
@@ -63,7 +72,7 @@ class ServerlessExecution:
         self._failure: HostError | None = None
         self._url: str | None = None
         self._run_id = ""
-        self._timers: list[threading.Timer] = []
+        self._timers: list[Timer] = []
         self._over = threading.Event()
         self._built: deque[str] = deque(maxlen=_LINES)
         self._lines = messages.Lines(call)
@@ -96,10 +105,9 @@ class ServerlessExecution:
 
     def start(self) -> None:
         """
-        Follow the run on a thread of its own.
+        Follow the run on a thread beside this one.
         """
-        name = f"call {self.call.id}"
-        threading.Thread(target=self._follow, name=name, daemon=True).start()
+        followers.follow(self._follow)
 
     # -- the thread ----------------------------------------------------------------
 
@@ -149,7 +157,7 @@ class ServerlessExecution:
         finally:
             self._over.set()
             for timer in self._timers:
-                timer.cancel()
+                get_reader().forget(timer)
 
     def _send_once(self, prepared: Preparation, *, lean: bool) -> None:
         from fal_host_serverless.running import run_request
@@ -163,20 +171,22 @@ class ServerlessExecution:
                 return
             stub = channels.stub(self.host.address)
             self._stream = stub.Run(request, metadata=metadata)
-        for message in self._stream:
-            if self._told:
-                # The stream is read to its end, so that the service is left in order.
-                continue
-            ending = self._outcome is not None
-            self._take(message)
-            if self._outcome is not None and not ending:
-                if message.status.state == messages.SUCCEEDED and self._tells_lines_first():
-                    self._tell_outcome()
-                self._after(_ENDING, self._stream.cancel)
+        with channels.streaming(self._stream) as stream:
+            for message in stream:
+                if self._told:
+                    # The stream is read to its end, so that the service is left in order.
+                    continue
+                ending = self._outcome is not None
+                self._take(message)
+                if self._outcome is not None and not ending:
+                    if message.status.state == messages.SUCCEEDED and self._is_orderly():
+                        self._tell_outcome()
+                    self._after(_ENDING, self._stream.cancel)
 
-    def _tells_lines_first(self) -> bool:
+    def _is_orderly(self) -> bool:
         """
-        Tell whether the service is known to send nothing of a run after its result.
+        Tell whether the service is known to send nothing of a run after its result, and
+        the levels of lines as they are.
         """
         return any(name == _ORDERLY for name, _ in self._stream.initial_metadata() or ())
 
@@ -191,6 +201,7 @@ class ServerlessExecution:
 
     def _take(self, message: Any) -> None:
         self._run_id = message.run_id or self._run_id
+        self._lines.guessed = not self._is_orderly()
         begun_before = self._lines.begun
         for log in messages.read_logs(message.logs, self._lines):
             self._note(log)
@@ -243,14 +254,12 @@ class ServerlessExecution:
 
         self._after(seconds, end)
 
-    def _after(self, seconds: float, act: Callable[[], object]) -> None:
+    def _after(self, seconds: float, act: Callable[[], None]) -> None:
         """
-        Have *act* called in so many seconds, unless the run has ended by then.
+        Have *act*, which does not block, called in so many seconds, unless the run has
+        ended by then.
         """
-        timer = threading.Timer(seconds, act)
-        timer.daemon = True
-        timer.start()
-        self._timers.append(timer)
+        self._timers.append(get_reader().after(seconds, act))
 
     def _announce(self, urls: Any) -> None:
         if self._url is not None:

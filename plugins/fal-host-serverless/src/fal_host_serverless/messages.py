@@ -23,6 +23,9 @@ _QUIET = ("TRACE", "DEBUG")
 class Lines:
     """
     Reads the lines of a call, some of which say what they are.
+
+    Attributes:
+        guessed: Whether the service guesses the levels of the others.
     """
 
     def __init__(self, call: Call) -> None:
@@ -30,6 +33,7 @@ class Lines:
         self._parts: dict[str, str] = {}
         #: What the call has begun with: ``o`` is opening it, ``s`` running it.
         self.begun = ""
+        self.guessed = True
 
     def read(self, line: str, level: Level, time: float) -> Log | None:
         """
@@ -40,7 +44,7 @@ class Lines:
         flags, separator, owner = rest.partition(":")
         if not (mark and separator and number.isdigit() and int(number) < len(LEVELS)):
             # What guesses levels has one for what it cannot guess.
-            level = "STDOUT" if level == "INFO" else level
+            level = "STDOUT" if level == "INFO" and self.guessed else level
             return Log(line, level, "USER", time, self._call.id)
         if flags in ("o", "s") and not text:
             self.begun = flags

@@ -58,9 +58,12 @@ def prepare(host: FalServerlessHost, call: Call, log: LogSink) -> Preparation:
         FalServerlessError: The service does not take it.
     """
     options = call.host_options
+    written = getattr(call.environment, "requirements", None) or ()
+    if not written and _names_no_files(call):
+        # As most functions do; to look at the folders would take longer than the rest.
+        return Preparation()
     base = base_folder(host.local_file_path)
     found = local_files(host, call)
-    written = getattr(call.environment, "requirements", None) or ()
     project = inside(base, options.requirements_context_dir)
     local = local_requirements.has_local(written, project)
     if not found and not local:
@@ -125,6 +128,15 @@ def selection(host: FalServerlessHost, call: Call) -> Selection:
         own = os.path.relpath(Path(host.local_file_path).resolve(), folder)
         ignored = (*ignored, f"^{re.escape(Path(own).as_posix())}$")
     return Selection(paths=tuple(options.app_files or ()), ignored=ignored, folder=folder)
+
+
+def _names_no_files(call: Call) -> bool:
+    """
+    Tell whether *call* names no file of this machine, nor what is ignored of them.
+    """
+    options = call.host_options
+    image = getattr(call.environment, "image", None)
+    return not (options.app_files or options.app_files_ignore or isinstance(image, dict))
 
 
 def app_folder(base: Path, options: HostOptions) -> str | None:

@@ -22,6 +22,59 @@ GUESSED = ("trace", "debug", "info", "warn", "error", "critical", "fatal", "std"
 PATIENCE = 1.0
 
 
+class Streams:
+    """
+    The standard streams of a process, as they are before a call.
+    """
+
+    def __init__(self) -> None:
+        self.descriptors = [os.dup(number) for number in range(3)]
+        names = ("stdin", "stdout", "stderr", "__stdout__", "__stderr__")
+        self.streams = {name: getattr(sys, name) for name in names}
+
+    def restore(self) -> None:
+        """
+        Put everything back.
+        """
+        for number, descriptor in enumerate(self.descriptors):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        sys.__dict__.update(self.streams)
+
+
+class Left:
+    """
+    What the call prints in an agent that catches it by itself, line by line.
+
+    Arguments:
+        output: What the agent catches it with.
+    """
+
+    def __init__(self, output: Any) -> None:
+        self.output = output
+        self.before = Streams()
+        self.opens = False
+
+    def mark(self, flag: str) -> None:
+        """
+        Tell what the call begins with: ``o``, it is opened; ``s``, it is started.
+
+        It is told at once where the call has to be opened, and otherwise with the first
+        that is printed, or after a moment.
+        """
+        self.opens = self.opens or flag == "o"
+        self.output.write("STDOUT", f"{MARK}0:{flag}:")
+        if self.opens:
+            self.output.flush()
+
+    def finish(self) -> None:
+        """
+        Tell what is left, and put everything back.
+        """
+        self.output.flush_call()
+        self.before.restore()
+
+
 class Printed:
     """
     What the call prints, caught by the worker's own means and told line by line.
@@ -37,9 +90,8 @@ class Printed:
     def __init__(self, owner: Any, waits: bool = True) -> None:
         from fal_core_worker.outputs import Output
 
-        self.saved = [os.dup(number) for number in range(3)]
-        names = ("stdin", "stdout", "stderr", "__stdout__", "__stderr__")
-        self.streams = {name: getattr(sys, name) for name in names}
+        self.before = Streams()
+        self.standard_output = self.before.descriptors[1]
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         self.waits = waits
@@ -55,7 +107,7 @@ class Printed:
         """
         Tell what the call begins with: ``o``, it is opened; ``s``, it is started.
         """
-        os.write(self.saved[1], f"{MARK}0:{flag}:\n".encode())
+        os.write(self.standard_output, f"{MARK}0:{flag}:\n".encode())
 
     def watch(self) -> None:
         """
@@ -70,10 +122,15 @@ class Printed:
         """
         import marshal
 
+        from fal_core_worker.outputs import PARTIAL
+
         for level, _, _, owner, lines in marshal.loads(block):
+            if level >= PARTIAL:
+                # It comes as a whole once it has ended.
+                continue
             for line in lines.split("\n"):
                 for piece in encode(line, level, owner):
-                    os.write(self.saved[1], piece)
+                    os.write(self.standard_output, piece)
 
     def finish(self) -> None:
         """
@@ -82,10 +139,7 @@ class Printed:
         self.over.set()
         self.thread.join()
         self.output.flush_call()
-        for number, descriptor in enumerate(self.saved):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
-        sys.__dict__.update(self.streams)
+        self.before.restore()
         for descriptor in self.output.descriptors:
             os.close(descriptor)
         if self.waits:

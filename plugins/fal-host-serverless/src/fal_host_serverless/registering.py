@@ -112,8 +112,8 @@ def register(
     """
     request = register_request(call, prepared, registration)
     stub = channels.stub(host.address)
-    with translated(host.address):
-        stream = stub.RegisterApplication(request, metadata=host.caller.metadata())
+    sent = stub.RegisterApplication(request, metadata=host.caller.metadata())
+    with translated(host.address), channels.streaming(sent) as stream:
         for message in stream:
             logs = [
                 each for each in messages.read_logs(message.logs) if messages.is_wanted(each)
@@ -122,7 +122,6 @@ def register(
                 log(each)
             if message.HasField("result"):
                 urls = message.service_urls if message.HasField("service_urls") else None
-                stream.cancel()
                 return values.RegisterApplicationResult(
                     values.Revision(message.result.application_id),
                     logs,
@@ -227,8 +226,9 @@ def build(
             registration.application_name, environment_name
         )
     stub = channels.stub(host.address)
-    with translated(host.address):
-        for message in stub.BuildEnvironment(request, metadata=host.caller.metadata()):
+    sent = stub.BuildEnvironment(request, metadata=host.caller.metadata())
+    with translated(host.address), channels.streaming(sent) as stream:
+        for message in stream:
             for each in messages.read_logs(message.logs):
                 if messages.is_wanted(each):
                     log(each)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -127,12 +128,17 @@ def _run(settings: ServerSettings) -> None:
     from fal_server.loops import run_to_the_end
     from fal_server.server import serve
 
+    def started(plane: ControlPlane) -> None:
+        _tell(plane)
+        # What is there now stays: no full collection has to look at it while requests wait.
+        gc.freeze()
+
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await serve(settings, stop, _tell)
+        await serve(settings, stop, started)
 
     run_to_the_end(main())
 

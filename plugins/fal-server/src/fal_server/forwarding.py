@@ -5,10 +5,9 @@ Forwarding: one request, from who sent it to a runner and back.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
 import aiohttp
@@ -61,6 +60,10 @@ NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 #: Query parameters that are the gateways' own.
 TOKEN, WEBHOOK = "fal_jwt_token", "fal_webhook"
+
+#: Random bytes that are asked for at once, and those that are left, in hexadecimal digits.
+_AT_ONCE = 1024
+_random = ""
 
 REQUEST_ID = "x-fal-request-id"
 START_TIMEOUT = "x-fal-request-timeout"
@@ -131,11 +134,13 @@ class Forwarder:
             raise NotFound("An application is called as /owner/name.")
         rest = "/" + parts[3] if len(parts) > 3 else "/"
         application = self.catalog.find(unquote(parts[1]), unquote(parts[2]))
-        query = "&".join(
-            part
-            for part in url.raw_query_string.split("&")
-            if part and part.partition("=")[0] not in (TOKEN, WEBHOOK)
-        )
+        query = url.raw_query_string
+        if query:
+            query = "&".join(
+                part
+                for part in query.split("&")
+                if part and part.partition("=")[0] not in (TOKEN, WEBHOOK)
+            )
         return Target(application=application, path=rest, query=query)
 
     async def admit(
@@ -164,8 +169,7 @@ class Forwarder:
             )
         return caller
 
-    @asynccontextmanager
-    async def lease(
+    def lease(
         self,
         application: Application,
         headers: Mapping[str, str],
@@ -173,41 +177,64 @@ class Forwarder:
         caller: Caller | None,
         priority: int = 0,
         since: float | None = None,
-    ) -> AsyncIterator[Runner]:
+    ) -> Lease:
         """
-        Have a place of a runner within the context.
+        Have a place of a runner within the context that is returned.
 
         Arguments:
             since: When it was asked for, in seconds of the monotonic clock; now where that
                 is None.
+        """
+        return Lease(application, headers, request_id, caller, priority, since)
+
+
+@attrs.define(eq=False)
+class Lease:
+    """
+    A place of a runner, within a context.
+    """
+
+    _application: Application
+    _headers: Mapping[str, str]
+    _request_id: str
+    _caller: Caller | None
+    _priority: int
+    _since: float | None
+    _runner: Runner | None = attrs.field(default=None, init=False)
+
+    async def __aenter__(self) -> Runner:
+        """
+        Wait for a runner with room.
 
         Raises:
             StartTimeout: No runner had room in time.
 
             NoRunner: None comes up, or none can.
         """
-        own = caller is not None and caller.user_id == application.owner
-        timeout = start_timeout(headers)
-        if timeout is None and own:
+        application, caller = self._application, self._caller
+        timeout = start_timeout(self._headers)
+        if timeout is None and caller is not None and caller.user_id == application.owner:
             timeout = application.scaling.request_start_timeout
-        if timeout is not None and since is not None:
-            timeout -= time.monotonic() - since
+        if timeout is not None and self._since is not None:
+            timeout -= time.monotonic() - self._since
             if timeout <= 0:
                 raise StartTimeout("No runner could take the request in time.")
         if application.broken:
             raise Broken(application.broken)
-        pool = application.pool
-        runner = await pool.acquire(
-            priority=priority, hint=headers.get(RUNNER_HINT, ""), timeout=timeout
+        hint = self._headers.get(RUNNER_HINT, "")
+        runner = self._runner = await application.pool.acquire(
+            priority=self._priority, hint=hint, timeout=timeout
         )
         lease = (time.time(), caller.user_id if caller is not None else "")
-        runner.requests[request_id] = lease
-        try:
-            yield runner
-        finally:
-            runner.requests.pop(request_id, None)
-            # The pool it came from may have been replaced meanwhile.
-            runner.release()
+        runner.requests[self._request_id] = lease
+        return runner
+
+    async def __aexit__(self, *_: object) -> None:
+        runner = self._runner
+        assert runner is not None
+        runner.requests.pop(self._request_id, None)
+        # The pool it came from may have been replaced meanwhile.
+        runner.release()
 
 
 def start_timeout(headers: Mapping[str, str]) -> float | None:
@@ -309,7 +336,14 @@ def new_request_id() -> str:
     """
     Return the id of a new request.
     """
-    return str(uuid.uuid4())
+    # As uuid.uuid4, which asks the system for each.
+    global _random
+    if len(_random) < 32:
+        _random = os.urandom(_AT_ONCE).hex()
+    drawn, _random = _random[:32], _random[32:]
+    variant = "89ab"[int(drawn[16], 16) & 3]
+    rest = f"4{drawn[13:16]}-{variant}{drawn[17:20]}-{drawn[20:]}"
+    return f"{drawn[:8]}-{drawn[8:12]}-{rest}"
 
 
 #: What sending to a runner may raise where the runner is at fault.

@@ -344,10 +344,8 @@ class Logs:
     def _take(self) -> list[LogLine]:
         lines: list[LogLine] = []
         while self._waiting and len(lines) < _BATCH:
-            line = self._waiting.popleft()
             self._number += 1
-            message = line.message[:LONGEST].encode("utf-8", "replace").decode()
-            lines.append(attrs.evolve(line, message=message, number=self._number))
+            lines.append(_numbered(self._waiting.popleft(), self._number))
         return lines
 
 
@@ -366,8 +364,39 @@ def _last_number(connection: sa.Connection) -> int:
     return connection.scalar(sa.select(sa.func.max(logs.c.number))) or 0
 
 
+def _numbered(line: LogLine, number: int) -> LogLine:
+    """
+    Return *line* as it is kept.
+    """
+    message = line.message
+    if len(message) > LONGEST or not message.isascii():
+        message = message[:LONGEST].encode("utf-8", "replace").decode()
+    # What copies any value takes several times as long, and there are many lines.
+    return LogLine(
+        message=message,
+        account_id=line.account_id,
+        application=line.application,
+        runner_id=line.runner_id,
+        request_id=line.request_id,
+        level=line.level,
+        source=line.source,
+        time=line.time,
+        number=number,
+    )
+
+
 def _to_row(line: LogLine) -> Mapping[str, Any]:
-    return attrs.asdict(line) | {"time": to_micros(line.time)}
+    return {
+        "message": line.message,
+        "account_id": line.account_id,
+        "application": line.application,
+        "runner_id": line.runner_id,
+        "request_id": line.request_id,
+        "level": line.level,
+        "source": line.source,
+        "time": to_micros(line.time),
+        "number": line.number,
+    }
 
 
 def _from_row(row: sa.Row[Any]) -> LogLine:

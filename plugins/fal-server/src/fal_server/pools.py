@@ -178,7 +178,7 @@ class Pool:
         """
         Take a runner that was found again.
         """
-        runner.released = self.adjust
+        runner.released = self._take_back
         self.runners.append(runner)
 
     def start_one(self) -> Runner:
@@ -187,7 +187,7 @@ class Pool:
         """
         self.empty.clear()
         runner = self.launch(self._changed)
-        runner.released = self.adjust
+        runner.released = self._take_back
         self.runners.append(runner)
         return runner
 
@@ -303,6 +303,18 @@ class Pool:
 
     def _take(self, runner: Runner) -> None:
         runner.in_flight += 1
+
+    def _take_back(self) -> None:
+        """
+        Act on a place that was given back.
+        """
+        if self.closed or self._waiting or len(self.runners) > 1 or self._is_idle:
+            self.adjust()
+        # Else nobody wants it, and the only runner has other requests: as it was.
+
+    @property
+    def _is_idle(self) -> bool:
+        return not any(runner.in_flight for runner in self.runners)
 
     def _assign(self) -> None:
         while self._waiting:

@@ -16,6 +16,10 @@ from fal_server.logs import LogLine, Logs, to_micros
 from fal_server.specs import RunnerSpec
 from fal_server_agent.messages import END_OF_LOGS
 
+#: What clients of this project have a call tell as it is opened and as it is started.
+#: They wait for it, and nobody reads it afterwards.
+_SIGNS = frozenset({"\x1ffal-core:0:o:", "\x1ffal-core:0:s:"})
+
 #: Seconds after which what a runner tells that was found again is new, whatever a clock
 #: that was set says.
 _RETOLD = 30.0
@@ -75,9 +79,9 @@ class RunnerLines:
         """
         # What is printed below Python, as by a process that it starts, names no call.
         request = event.request_id or self.call_id
-        if self._is_known(event):
+        if event.partial or self._is_known(event):
             return
-        if event.message == END_OF_LOGS:
+        if event.message == END_OF_LOGS and event.level == "DEBUG":
             done = self._calls.get(request)
             if done is not None:
                 done.set()
@@ -92,7 +96,8 @@ class RunnerLines:
             message=event.message,
             time=event.time or time.time(),
         )
-        self._logs.add(line)
+        if line.message not in _SIGNS:
+            self._logs.add(line)
         if not is_echoed:
             return
         for name in (line.request_id or "", f"{line.account_id}\0{line.application}"):

@@ -29,14 +29,11 @@ from fal_server.logs import LogLine, Logs
 from fal_server.outcomes import CallOutcome
 from fal_server.runner_lines import RunnerLines
 from fal_server.specs import RunnerSpec
-from fal_server_agent.messages import TOKEN_HEADER, pack
+from fal_server_agent.messages import TOKEN_HEADER
 
 logger = logging.getLogger(__name__)
 
 Phase = Literal["pending", "building", "setup", "running", "draining", "terminated"]
-
-#: Seconds that lines printed by a call may take to arrive after its result.
-_LAST_LINES = 5.0
 
 #: Seconds that its host may take to tell why it has broken off, and its agent how its
 #: function has ended.
@@ -289,24 +286,6 @@ class Runner:
         if self.control is None:
             raise RunnerLost(self.reason or "The runner has ended before it could start.")
 
-    async def call(
-        self, call: str, header: Mapping[str, Any], parts: list[bytes]
-    ) -> CallOutcome:
-        """
-        Run a function, and return how it ended once all that it printed is here.
-
-        Raises:
-            RunnerLost: The runner has ended meanwhile.
-        """
-        await self.wait_for_control()
-        with self.lines.all_of(call) as done:
-            message = await self._post("/call", pack({**header, "call": call}, *parts))
-            try:
-                await asyncio.wait_for(done.wait(), _LAST_LINES)
-            except asyncio.TimeoutError:
-                logger.warning("The last lines of %s did not come.", call)
-            return CallOutcome.read(message)
-
     def launched(self) -> None:
         """
         Act on what it was told before its host had it.
@@ -314,27 +293,6 @@ class Runner:
         if self.phase == "draining" or self.wants_end or self.gave_up:
             self._end_now()
         self.changed(self)
-
-    async def _post(self, path: str, body: bytes) -> bytes:
-        request = asyncio.ensure_future(self._exchange(path, body))
-        ended = asyncio.ensure_future(self.ended.wait())
-        try:
-            await asyncio.wait({request, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if request.done():
-                return request.result()
-            raise RunnerLost(self.reason or "The runner was ended.")
-        except (aiohttp.ClientError, OSError) as error:
-            reason = await self.how_it_broke()
-            raise RunnerLost(reason or "The runner broke off.") from error
-        finally:
-            request.cancel()
-            ended.cancel()
-
-    async def _exchange(self, path: str, body: bytes) -> bytes:
-        async with self.session.post(
-            f"{self.control}{path}", data=body, headers={TOKEN_HEADER: self.token}
-        ) as response:
-            return await response.read()
 
     def suspect(self) -> None:
         """

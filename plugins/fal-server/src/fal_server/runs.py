@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextvars import ContextVar
+from weakref import WeakKeyDictionary
 
 import attrs
 from isolate_proto import (
@@ -26,6 +27,7 @@ from fal_core.errors import FalCoreError
 from fal_core.events import Log
 from fal_server.applications import Application, lines_of
 from fal_server.callers import Caller
+from fal_server.calling import call
 from fal_server.catalogs import Catalog
 from fal_server.declarations import read_environment
 from fal_server.launching import Launchpad
@@ -68,6 +70,7 @@ class RunCalls:
         self._payloads = payloads
         self._urls = urls
         self._pools: dict[str, Pool] = {}
+        self._ids: WeakKeyDictionary[Pool, str] = WeakKeyDictionary()
         self._tasks = Tasks()
 
     @property
@@ -87,12 +90,15 @@ class RunCalls:
         spec = attrs.evolve(read_spec(request, caller.user_id), variables=caller.trace)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
         if spec.port is None:
-            results = self._call(run_id, request, spec, scaling)
+            pool = self._find_pool(spec, scaling)
+            env_id = self._id_of_environment(pool, spec)
+            results = self._call(run_id, request, spec, pool)
         else:
+            env_id = spec.environment.key
             results = self._serve(run_id, request, spec, scaling, caller)
         async for result in results:
             result.run_id = run_id
-            result.env_id = spec.environment.key
+            result.env_id = env_id
             yield result
 
     async def BuildEnvironment(
@@ -130,9 +136,8 @@ class RunCalls:
     # -- functions -----------------------------------------------------------------
 
     async def _call(
-        self, run_id: str, request: HostedRun, spec: RunnerSpec, scaling: Scaling
+        self, run_id: str, request: HostedRun, spec: RunnerSpec, pool: Pool
     ) -> AsyncIterator[HostedRunResult]:
-        pool = self._find_pool(spec, scaling)
         lines: Results = asyncio.Queue()
         self._launchpad.echoes[run_id] = lines.put_nowait
         task = asyncio.ensure_future(self._call_in(pool, run_id, request, spec))
@@ -162,7 +167,7 @@ class RunCalls:
         try:
             self._catalog.runs[run_id] = runner
             header, parts = await self._payloads.make(request, spec, runner)
-            return await runner.call(run_id, header, parts)
+            return await call(runner, run_id, header, parts)
         except RunnerLost as error:
             return CallOutcome(failure=str(error))
         except asyncio.CancelledError:
@@ -193,6 +198,17 @@ class RunCalls:
                     del self._pools[other]
             pool = self._pools[key] = self._make_pool(spec, scaling)
         return pool
+
+    def _id_of_environment(self, pool: Pool, spec: RunnerSpec) -> str:
+        """
+        Return what the environment of the runners of *pool* is called.
+
+        While there are some it is theirs; to find it anew takes as long as all else that
+        is done here for a call.
+        """
+        if not pool.live or pool not in self._ids:
+            self._ids[pool] = spec.environment.key
+        return self._ids[pool]
 
     def _make_pool(self, spec: RunnerSpec, scaling: Scaling) -> Pool:
         bare = spec.bare()

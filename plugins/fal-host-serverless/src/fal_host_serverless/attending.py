@@ -1,0 +1,151 @@
+"""
+Attending: what a call finds of its host at the far end, and how it is told to end.
+
+Like :mod:`fal_host_serverless.arrival` it travels as source, and needs nothing but the
+standard library and the worker's.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import types
+from typing import Any
+
+
+class Runner:
+    """
+    What code of a call finds of the host that it runs on, and how the call is ended.
+    """
+
+    def __init__(self, parts: dict[str, Any]) -> None:
+        self.serves = parts["serve"]
+        #: Services answer to whoever reaches the machine, not to it alone.
+        self.address = parts["address"]
+        self.output: Any = self
+        self.ended = False
+        self.drain: Any = None
+        self.task: Any = None
+        self.thread: int | None = None
+        self.mark: Any = lambda flag: None
+
+    def end(self) -> None:
+        """
+        Have a service finish what it does, and anything else be interrupted.
+        """
+        self.ended = True
+        if self.serves:
+            if self.drain is not None:
+                self.drain()
+        elif self.task is not None:
+            loop, task = self.task
+            loop.call_soon_threadsafe(task.cancel)
+        elif self.thread is not None:
+            import ctypes
+
+            raised = ctypes.py_object(KeyboardInterrupt)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), raised)
+
+    def owner(self) -> str:
+        """
+        Return whose the line is that this code prints.
+        """
+        services = sys.modules.get("fal_core_worker.services")
+        request = services.request_id.get() if services is not None else ""
+        return f"request {request}" if request else ""
+
+    def write(self, level: str, line: str) -> None:
+        stream = sys.stderr if level in ("WARNING", "ERROR", "STDERR") else sys.stdout
+        stream.write(f"{line}\n")
+
+    def call_home(self, number: int, args: Any, kwargs: Any) -> Any:
+        raise RuntimeError(
+            "A function on a serverless host cannot call home: nothing leads back to the "
+            "process that launched it. Call functions of the same options, which run in "
+            "place, or call the other one where this one was called."
+        )
+
+    def announce(self, urls: dict[str, str]) -> None:
+        """
+        Do nothing: the service knows by the port where it answers.
+        """
+
+    def run_service(self, service: Any, loop: Any, drain: Any) -> None:
+        """
+        Run a service in *loop*, on the thread of the call.
+        """
+        import asyncio
+
+        asyncio.set_event_loop(loop)
+        self.drain = lambda: loop.call_soon_threadsafe(drain)
+        if self.ended:
+            loop.call_soon(drain)
+        try:
+            loop.run_until_complete(service)
+        finally:
+            self.drain = None
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    def finish(self, value: Any) -> Any:
+        """
+        Run what a function left to be run.
+        """
+        import asyncio
+
+        if isinstance(value, types.CoroutineType):
+            loop = asyncio.new_event_loop()
+            task = loop.create_task(value)
+            self.task = loop, task
+            if self.ended:
+                task.cancel()
+            try:
+                return loop.run_until_complete(task)
+            except asyncio.CancelledError:
+                if self.ended:
+                    raise KeyboardInterrupt from None
+                raise
+            finally:
+                self.task = None
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.close()
+        if isinstance(value, (types.GeneratorType, types.AsyncGeneratorType)):
+            raise TypeError(
+                "A serverless host gives a call's result once it has ended, so a function "
+                "that yields cannot run there. Return a list, or serve the function."
+            )
+        return value
+
+
+async def attend(runner: Runner, work: Any) -> Any:
+    """
+    Do *work* on a thread, and end it when the agent is told to end.
+    """
+    import asyncio
+    import signal
+
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    before = signal.signal(signal.SIGTERM, lambda *_: runner.end())
+
+    def tell(value: Any, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(value)
+        else:
+            done.set_exception(error)
+
+    def follow() -> None:
+        value, error = None, None
+        try:
+            value = work()
+        except BaseException as raised:
+            error = raised
+        loop.call_soon_threadsafe(tell, value, error)
+
+    threading.Thread(target=follow, name="call", daemon=True).start()
+    try:
+        return await done
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,60 @@
+"""
+Followers: the threads that follow runs, each of them one after the other.
+
+To start a thread takes longer than all else that is done here for a call.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TypeAlias
+
+#: Seconds after which a thread ends that follows nothing.
+_IDLE = 5.0
+
+_Inbox: TypeAlias = "SimpleQueue[Callable[[], None]]"
+
+_lock = threading.Lock()
+_idle: list[_Inbox] = []
+
+
+def follow(work: Callable[[], None]) -> None:
+    """
+    Have *work*, which raises nothing, done on a thread beside this one.
+    """
+    with _lock:
+        inbox = _idle.pop() if _idle else None
+    if inbox is None:
+        inbox = SimpleQueue()
+        threading.Thread(
+            target=_follow, args=(inbox,), name="fal-core follower", daemon=True
+        ).start()
+    inbox.put(work)
+
+
+def _follow(inbox: _Inbox) -> None:
+    while True:
+        try:
+            inbox.get(timeout=_IDLE)()
+        except Empty:
+            with _lock:
+                if inbox in _idle:
+                    _idle.remove(inbox)
+                    return
+            # It is being given something.
+            continue
+        with _lock:
+            _idle.append(inbox)
+
+
+def _forget() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _idle.clear()
+
+
+# The threads are left behind by a fork.
+os.register_at_fork(after_in_child=_forget)
