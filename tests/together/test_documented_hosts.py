@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fal_core.hosts import Host
-from fal_core.testing.suite import *  # noqa: F403
+from fal_core.testing.suite import *  # noqa: F403  # every law
 from fal_core.testing.suite import GROUPS
 from fal_host_local import LocalHost
 
