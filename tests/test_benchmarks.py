@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 # They are no package that is installed: the path comes first.
-from benchmarks.figures import (  # noqa: E402
+from benchmarks.figures import (  # noqa: E402  # the path comes first
     BEST,
     FAL_CORE,
     Contestant,
@@ -27,7 +27,7 @@ from benchmarks.figures import (  # noqa: E402
     Result,
     Role,
 )
-from benchmarks.tables import render, summary  # noqa: E402
+from benchmarks.tables import render, summary  # noqa: E402  # the path comes first
 
 sys.path.remove(str(ROOT))
 

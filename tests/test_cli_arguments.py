@@ -51,7 +51,7 @@ def takes_all(
     loud: bool = False,
     path: Path | None = None,
     mode: Literal["fast", "slow"] = "fast",
-    points: list[Point] = [],  # noqa: B006
+    points: list[Point] = [],  # noqa: B006  # as users write it
     **others: int,
 ) -> None: ...
 
@@ -87,7 +87,7 @@ def test_words_are_read_as_annotations_say(given: list[str], expected: Any) -> N
         assert words(takes_all, *given) == expected
 
 
-def plain(text, value=None): ...  # type: ignore[no-untyped-def]
+def plain(text, value=None): ...  # type: ignore[no-untyped-def]  # as users write it
 
 
 def string(text: str) -> None: ...

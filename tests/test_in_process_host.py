@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from fal_core.testing import InProcessHost
-from fal_core.testing.suite import *  # noqa: F403
+from fal_core.testing.suite import *  # noqa: F403  # every law
 
 
 @pytest.fixture(scope="session")

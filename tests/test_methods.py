@@ -82,7 +82,7 @@ def test_a_method_tells_what_it_is(scale: Any) -> None:
     assert list(inspect.signature(scale.times).parameters) == ["number", "plus"]
     assert "times" in repr(scale.times)
     with pytest.raises(AttributeError):
-        scale.times.nothing_of_that_name  # noqa: B018
+        scale.times.nothing_of_that_name  # noqa: B018  # asking for it is the test
     with pytest.raises(TypeError, match="iterable"):
         scale.times.map()
 

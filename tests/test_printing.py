@@ -26,9 +26,9 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
     """
     monkeypatch.setenv("TERM", "xterm")
     ours, theirs = pty.openpty()
-    stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115
+    stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115  # closed below
     with open(ours, "r+b", buffering=0) as other, stream:
-        stream.screen = other  # type: ignore[attr-defined]
+        stream.screen = other  # type: ignore[attr-defined]  # this test's own
         yield stream
 
 
@@ -46,7 +46,7 @@ def screen(stream: IO[str]) -> list[str]:
     Return what is to be seen on the terminal, by its rows.
     """
     stream.flush()
-    descriptor = stream.screen.fileno()  # type: ignore[attr-defined]
+    descriptor = stream.screen.fileno()  # type: ignore[attr-defined]  # this test's own
     text = ""
     # A terminal gives what was written in pieces.
     while select.select([descriptor], [], [], 1.0 if not text else 0.2)[0]:

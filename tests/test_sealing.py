@@ -358,7 +358,7 @@ def test_pydantic_models(worker: Any) -> None:
     """
     pydantic = pytest.importorskip("pydantic")
 
-    class Model(pydantic.BaseModel):  # type: ignore[misc, name-defined]
+    class Model(pydantic.BaseModel):  # type: ignore[misc, name-defined]  # imported at run time
         x: int = pydantic.Field(gt=0)
 
     def grow(model: Any) -> Any:
@@ -493,7 +493,7 @@ def fail(which: str) -> None:
         try:
             {}["k"]
         except KeyError:
-            raise Odd(code=5)  # noqa: B904
+            raise Odd(code=5)  # noqa: B904  # chained by itself
     if which == "noted":
         error = ValueError("v")
         error.__dict__["__notes__"] = ["a note"]
@@ -501,13 +501,13 @@ def fail(which: str) -> None:
     if which == "unicode":
         b"\xff".decode()
     if which == "file":
-        open("/nonexistent/file")  # noqa: SIM115
+        open("/nonexistent/file")  # noqa: SIM115  # it is not there
     if which == "interrupt":
         raise KeyboardInterrupt
     if which == "exit":
         raise SystemExit(3)
     if which == "import":
-        import nonexistent_module  # noqa: F401
+        import nonexistent_module  # noqa: F401  # it is not there
 
 
 @attrs.frozen
@@ -581,7 +581,7 @@ def test_group_of_exceptions(worker: Any) -> None:
                 fail(which)
             except Exception as error:
                 members.append(error)
-        raise ExceptionGroup("both", members)  # noqa: F821
+        raise ExceptionGroup("both", members)  # noqa: F821  # from 3.11 on
 
     (group,) = worker(fail_together, ())
 

@@ -73,7 +73,7 @@ class Layered(CurrentEnvironment):
     kind: ClassVar[str] = "layered"
 
     requirements: Written = attrs.field(
-        default=(),  # type: ignore[assignment]
+        default=(),  # type: ignore[assignment]  # converted
         converter=as_layers,
     )
     python_version: str | None = None
@@ -143,7 +143,7 @@ class Around(Place):
     inner: Host[..., Any] = attrs.field(factory=Queued)
 
     @property
-    def options(self) -> type[HostOptions]:  # type: ignore[override]
+    def options(self) -> type[HostOptions]:  # type: ignore[override]  # the host's own
         return self.inner.options
 
 
@@ -371,7 +371,7 @@ def test_isolated_functions_are_made_as_documented() -> None:
     The host, the function and its options are given; the executor is there all the same.
     """
     with pytest.raises(TypeError, match="options"):
-        IsolatedFunction(Plain(), answer)  # type: ignore[call-arg]
+        IsolatedFunction(Plain(), answer)  # type: ignore[call-arg]  # wrong on purpose
     isolated = IsolatedFunction(Plain(), answer, Options(environment={"kind": "current"}))
     assert isinstance(isolated.executor, ThreadPoolExecutor)
     assert isolated.executor is isolated.executor
@@ -534,7 +534,7 @@ class Vague:
     def __bool__(self) -> bool:
         raise ValueError("ambiguous")
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as lists have none
 
 
 def test_values_that_do_not_compare_are_taken() -> None:

@@ -19,10 +19,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 if __name__ == "__main__":
     sys.path[:0] = [HERE, *sys.argv[2:]]
 
-from dataclasses import dataclass  # noqa: E402
+from dataclasses import dataclass  # noqa: E402  # the path comes first
 
-from fal_core.errors import FalSerializationError  # noqa: E402
-from fal_core.sealing import (  # noqa: E402
+from fal_core.errors import FalSerializationError  # noqa: E402  # the path comes first
+from fal_core.sealing import (  # noqa: E402  # the path comes first
     open_error,
     open_value,
     seal_arguments,

@@ -7,7 +7,7 @@ import sys
 
 sys.path[:0] = sys.argv[1:]
 
-from fal_core_worker.opening import (  # noqa: E402
+from fal_core_worker.opening import (  # noqa: E402  # the path comes first
     open_arguments,
     open_function,
     seal_error,

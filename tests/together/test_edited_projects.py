@@ -80,7 +80,7 @@ def test_the_next_call_has_what_was_edited(
 
     @function("virtualenv", requirements=[form.format(project)], host=host, keep_alive=5)
     def read() -> tuple[int, int]:
-        import demo  # type: ignore[import-not-found]
+        import demo  # type: ignore[import-not-found]  # written by this test
 
         return demo.value, os.getpid()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fal_core.hosts import Host
-from fal_core.testing.suite import *  # noqa: F403
+from fal_core.testing.suite import *  # noqa: F403  # every law
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,7 @@ class RunsTwice(Broken):
         passing: Any = super().launch(call, sink)
         if is_waited_for(passing):
             passing.twin = self.inner.launch(call.again(f"{call.id}-2", call.arguments), drop)
-        return passing  # type: ignore[no-any-return]
+        return passing  # type: ignore[no-any-return]  # an execution, and more
 
     def cancel(self, grace: float, passing: Passing) -> None:
         passing.cancel_inner(grace)

@@ -50,7 +50,7 @@ class ForgesCancel(Broken):
         elif not passing.ended:
             passing.ended = True
             passing.send_on(Exited(reason=Cancelled()))
-            passing.send_on = drop  # type: ignore[method-assign]
+            passing.send_on = drop  # type: ignore[method-assign]  # broken
             threading.Timer(2.0, passing.cancel_inner, [grace]).start()
 
 

@@ -17,7 +17,7 @@ class ClaimsUnknownOptions(Broken):
     """Says that it acts on an option that there is not."""
 
     @property
-    def capabilities(self) -> Any:  # type: ignore[override]
+    def capabilities(self) -> Any:  # type: ignore[override]  # the host's own
         claimed: Any = self.inner.capabilities
         return attrs.evolve(claimed, options=claimed.options | {"bogus_option"})
 
@@ -26,7 +26,7 @@ class ClaimsSecretsByName(Broken):
     """Says that it acts on secrets, and that it has none."""
 
     @property
-    def capabilities(self) -> Any:  # type: ignore[override]
+    def capabilities(self) -> Any:  # type: ignore[override]  # the host's own
         return attrs.evolve(self.inner.capabilities, secrets=False)
 
 
@@ -34,7 +34,7 @@ class SharesNoOption(Broken):
     """Says that it runs several calls in one worker, and not by which option."""
 
     @property
-    def capabilities(self) -> Any:  # type: ignore[override]
+    def capabilities(self) -> Any:  # type: ignore[override]  # the host's own
         claimed: Any = self.inner.capabilities
         return attrs.evolve(claimed, options=claimed.options - {"max_multiplexing"})
 

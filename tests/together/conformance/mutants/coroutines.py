@@ -29,7 +29,7 @@ class NeverAwaits(InProcessHost):
                 return None
             return finish(value)
 
-        execution.finish = changed  # type: ignore[method-assign]
+        execution.finish = changed  # type: ignore[method-assign]  # broken
         threading.Thread(target=execution.run, daemon=True).start()
         return execution
 
@@ -53,7 +53,7 @@ class AsyncGeneratorsAsLists(InProcessHost):
         def changed(value: Any) -> Any:
             return _collect(value) if hasattr(value, "__anext__") else finish(value)
 
-        execution.finish = changed  # type: ignore[method-assign]
+        execution.finish = changed  # type: ignore[method-assign]  # broken
         threading.Thread(target=execution.run, daemon=True).start()
         return execution
 

@@ -24,7 +24,7 @@ class RefusesHome(Broken):
         if isinstance(event, HomeCall):
             passing.ended = True
             passing.send_on(Exited(reason=UnsupportedError("local", "call home")))
-            passing.send_on = drop  # type: ignore[method-assign]
+            passing.send_on = drop  # type: ignore[method-assign]  # broken
             threading.Timer(0.1, lambda: passing.inner.cancel(0)).start()
             return
         passing.send_on(event)
@@ -43,7 +43,7 @@ class HidesErrorsAtHome(Broken):
             send(frame)
 
         passing.send = changed
-        return passing  # type: ignore[no-any-return]
+        return passing  # type: ignore[no-any-return]  # an execution, and more
 
 
 class LeavesNoRoom(LocalHost):
@@ -51,5 +51,5 @@ class LeavesNoRoom(LocalHost):
 
     def _find_pool(self, *facts: Any) -> Any:
         pool = super()._find_pool(*facts)
-        pool.call_away = lambda change: None  # type: ignore[method-assign]
+        pool.call_away = lambda change: None  # type: ignore[method-assign]  # broken
         return pool

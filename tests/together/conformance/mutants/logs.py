@@ -96,7 +96,7 @@ class NeedsLineEnds(InProcessHost):
 
     def launch(self, call: Call, sink: Sink) -> InProcessExecution:
         execution = InProcessExecution(self, call, sink)
-        execution._printer.flush = lambda: None  # type: ignore[method-assign]
+        execution._printer.flush = lambda: None  # type: ignore[method-assign]  # broken
         threading.Thread(target=execution.run, daemon=True).start()
         return execution
 

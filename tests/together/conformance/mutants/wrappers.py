@@ -30,15 +30,15 @@ class Broken(Host[..., Any]):
     inner: Host[..., Any]
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:  # type: ignore[override]  # the host's own
         return self.inner.name
 
     @property
-    def options(self) -> Any:  # type: ignore[override]
+    def options(self) -> Any:  # type: ignore[override]  # the host's own
         return self.inner.options
 
     @property
-    def capabilities(self) -> Any:  # type: ignore[override]
+    def capabilities(self) -> Any:  # type: ignore[override]  # the host's own
         return self.inner.capabilities
 
     def launch(self, call: Call, sink: Sink) -> Execution:
@@ -86,7 +86,7 @@ class Selects(Broken):
     names: frozenset[str]
 
     @property
-    def capabilities(self) -> Any:  # type: ignore[override]
+    def capabilities(self) -> Any:  # type: ignore[override]  # the host's own
         # All laws are asked of it, whatever the broken one would take upon itself.
         return self.whole.capabilities
 
