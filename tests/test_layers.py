@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     # The contracts that plugins are written against.
     ("events", "options", "environments", "hooks"),
-    ("calls", "hosts", "builtin", "printing"),
+    ("calls", "handlers", "hosts", "builtin", "printing"),
     ("wrappers",),
     # What users write, sorted and checked.
     ("scalars",),

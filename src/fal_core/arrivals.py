@@ -68,25 +68,25 @@ class Arrivals:
         elif execution is None:
             return
         elif kind == frames.ITEM:
-            execution.sink(Item(_sealed(payload), a, b))
+            execution.tell(Item(_sealed(payload), a, b))
         elif kind == frames.PREPARED:
             self.prepared = True
         elif kind == frames.STARTED:
-            execution.sink(Started(a))
+            execution.tell(Started(a))
         elif kind == frames.RETURNED:
-            execution.sink(Returned(a))
+            execution.tell(Returned(a))
         elif kind == frames.HOME_CALL:
             self.count_home(1)
-            execution.sink(HomeCall(a, _sealed(payload)))
+            execution.tell(HomeCall(a, _sealed(payload)))
         elif kind == frames.READY:
-            execution.sink(Ready(marshal.loads(payload)))
+            execution.tell(Ready(marshal.loads(payload)))
 
     def report(self, log: Log) -> None:
         """
         Give a line that no call printed to the calls that run, or to the host.
         """
         for execution in list(self.executions.values()):
-            execution.sink(log)
+            execution.tell(log)
         if not self.executions and self._log is not None:
             self._log(log)
 
@@ -128,7 +128,7 @@ class Arrivals:
                 partial = level >= PARTIAL
                 log = Log(line, _LEVELS[level % PARTIAL], "USER", when, name, request, partial)
                 if execution is not None:
-                    execution.sink(log)
+                    execution.tell(log)
                 else:
                     self.report(log)
 
@@ -141,7 +141,7 @@ def finish(execution: WorkerExecution, frame: frames.Received) -> None:
     if how == frames.ENDED_CANCELLED:
         execution.finish(Exited(reason=Cancelled()))
     else:
-        execution.sink(Outcome(_sealed(frame[4]), how == frames.ENDED_RAISED))
+        execution.tell(Outcome(_sealed(frame[4]), how == frames.ENDED_RAISED))
         execution.finish(ENDED)
 
 
@@ -153,7 +153,7 @@ def lose(execution: WorkerExecution, reason: HostError, started: int | None) -> 
         started: How many items of a batch the worker had started, if it is known.
     """
     if started is not None and execution.call.batch:
-        execution.sink(Started(started))
+        execution.tell(Started(started))
     if execution.cancelling:
         execution.finish(Exited(reason=Cancelled()))
     else:

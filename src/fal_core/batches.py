@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Returned, Started
+from fal_core.handlers import error_of, failed, follow, handle
 from fal_core.hosts import Execution
 from fal_core.outcomes import ItemOutcome, is_retried, open_items, open_outcome
 from fal_core.paces import LARGEST, Pace
@@ -58,6 +59,7 @@ class Batch:
         "end",
         "ended",
         "execution",
+        "failure",
         "items",
         "launched",
         "launcher",
@@ -82,6 +84,7 @@ class Batch:
         self.started = 0
         self.end = len(items)
         self.execution: Execution | None = None
+        self.failure: Exception | None = None
         self.outcome: Outcome | None = None
         self.alone = alone
         self.launched = self.began = self.ended = 0.0
@@ -90,13 +93,17 @@ class Batch:
     def __call__(self, event: Event) -> None:
         kind = type(event)
         if kind is Log:
-            print_log(event)  # type: ignore[arg-type]  # its kind says so
+            handle(self, print_log, event)
         elif kind is HomeCall:
             answer_home_call(self, event)  # type: ignore[arg-type]  # its kind says so
         else:
             # Its owner may take the event later than it came.
             if kind is Exited:
                 self.ended = time.monotonic()
+                if self.failure is not None:
+                    event = failed(self.failure)
+            elif self.failure is not None and kind in (Item, Outcome):
+                return
             elif kind is Started and not self.began:
                 self.began = time.monotonic()
             self._take(self, event)
@@ -212,7 +219,7 @@ class Batcher:
             else:
                 call = self.launcher.call(items, batch=len(items))
             batch.launched = time.monotonic()
-            batch.execution = self._launch_call(call, batch)
+            follow(batch, self._launch_call(call, batch))
         except Exception as error:
             self.running.discard(batch)
             if len(items) == 1:
@@ -282,7 +289,9 @@ class Batcher:
         self._learn(batch, batch.done, exited)
         if batch.done >= batch.end:
             return
-        error: BaseException = exited.reason or WorkerLost(detail="It sent no outcome.")
+        error = error_of(exited)
+        if exited.reason is None:
+            error = WorkerLost(detail="It sent no outcome.")
         if isinstance(error, WorkerLost) and not error.detail and len(batch.items) > 1:
             error.detail = "This item may have run, so it was not run again."
         if batch.outcome is not None and batch.outcome.raised:

@@ -8,7 +8,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from fal_core.calls import Call
-from fal_core.events import Exited, Sink
+from fal_core.events import Event, Exited, Sink
+from fal_core.handlers import GRACE, failed
 from fal_core.hosts import Driven
 from fal_core.readers import get_reader
 from fal_core_worker import frames
@@ -23,7 +24,16 @@ class WorkerExecution(Driven):
     A call that runs in a worker.
     """
 
-    __slots__ = ("_event", "call", "cancelling", "channel", "ended", "sink", "worker")
+    __slots__ = (
+        "_event",
+        "call",
+        "cancelling",
+        "channel",
+        "ended",
+        "failure",
+        "sink",
+        "worker",
+    )
 
     def __init__(self, worker: Worker, channel: int, call: Call, sink: Sink) -> None:
         self.worker = worker
@@ -31,6 +41,7 @@ class WorkerExecution(Driven):
         self.call = call
         self.sink = sink
         self.ended = False
+        self.failure: Exception | None = None
         self.cancelling = False
         self._event: threading.Event | None = None
 
@@ -64,14 +75,34 @@ class WorkerExecution(Driven):
         if not self.ended:
             event.wait(timeout)
 
+    def tell(self, event: Event) -> None:
+        """
+        Deliver *event*. What the sink raises ends the call, and its last event tells it.
+        """
+        if self.failure is not None:
+            return
+        try:
+            self.sink(event)
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """
+        End the call, for its sink raised *error*.
+        """
+        self.failure = error
+        self.cancel(GRACE)
+
     def finish(self, exited: Exited) -> None:
         """
         Deliver the last event.
         """
-        self.sink(exited)
-        self.ended = True
-        if self._event is not None:
-            self._event.set()
+        try:
+            self.sink(exited if self.failure is None else failed(self.failure))
+        finally:
+            self.ended = True
+            if self._event is not None:
+                self._event.set()
 
     def _kill(self) -> None:
         if not self.ended:

@@ -129,6 +129,7 @@ def _serve(function: IsolatedFunction[..., Any], args: Any, kwargs: Any, sink: A
     launcher = function.make_launcher()
     waiter = launcher.waiter()
     execution = launcher.launch(launcher.call((args, kwargs)), waiter)
+    waiter.follow(execution)
     while not waiter.drive(execution, _TICK):
         if sink.ended:
             execution.cancel(function.policy.grace)

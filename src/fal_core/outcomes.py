@@ -13,15 +13,18 @@ from fal_core.errors import (
     HostError,
     Timeout,
     UserFunctionException,
-    WorkerLost,
 )
 from fal_core.events import Exited, Outcome
+from fal_core.handlers import HandlerFailed, error_of
 from fal_core.policies import Policy
 from fal_core_worker.seals import Sealed
 from fal_core_worker.slots import RAISED, SEALED, VALUE
 
 if TYPE_CHECKING:
     from fal_core.launches import Launcher
+
+#: Errors of hosts after which a call is not made again.
+_FINAL = (Cancelled, EnvironmentBuildError, HandlerFailed, Timeout)
 
 #: The outcome of an item: (VALUE, value) or (RAISED, error).
 ItemOutcome = tuple[int, Any]
@@ -32,7 +35,7 @@ def open_outcome(launcher: Launcher, outcome: Outcome | None, exited: Exited | N
     Return what the function returned, or raise what it or its host raised.
     """
     if outcome is None:
-        raise (exited and exited.reason) or WorkerLost()
+        raise error_of(exited)
     if not outcome.raised:
         return launcher.open_value(outcome.sealed, launcher.seal)
     from fal_core.sealing import open_error
@@ -66,7 +69,7 @@ def is_retried(policy: Policy, error: BaseException | None) -> bool:
     Tell whether a call that ended with *error* may be made again.
     """
     if isinstance(error, HostError):
-        return not isinstance(error, Cancelled | EnvironmentBuildError | Timeout)
+        return not isinstance(error, _FINAL)
     return isinstance(error, policy.retry_on)
 
 

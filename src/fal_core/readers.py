@@ -138,12 +138,16 @@ class Reader:
             more = source.read_ready()
         except Exception:
             # One source that fails is told and left; the others are read on.
-            threading.excepthook(
-                threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
-            )
+            self._tell_failure()
             more = False
         if not more:
             self.unfollow(source)
+
+    @staticmethod
+    def _tell_failure() -> None:
+        threading.excepthook(
+            threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+        )
 
     def _timeout(self) -> float | None:
         with self._lock:
@@ -163,7 +167,11 @@ class Reader:
                 if action is None:
                     self._forgotten = max(0, self._forgotten - 1)
                     continue
-            action()
+            try:
+                action()
+            except Exception:
+                # What fails at its time keeps nothing from being read.
+                self._tell_failure()
 
 
 _reader: Reader | None = None

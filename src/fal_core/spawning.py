@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Ready
+from fal_core.handlers import failed, follow, handle
 from fal_core.outcomes import is_retried, open_outcome
 from fal_core.spawns import SpawnInfo
 from fal_core.waiters import answer_home_call
@@ -51,6 +52,7 @@ class SpawnSink:
         self.launcher = launcher
         self.info = info
         self.execution: Execution | None = None
+        self.failure: Exception | None = None
         self._outcome: Outcome | None = None
         self._items: list[Any] | None = None
         self._owed = 0
@@ -63,7 +65,7 @@ class SpawnSink:
         """
         Learn what *execution* the events are of; some may have come before.
         """
-        self.execution = execution
+        follow(self, execution)
         self._give_credit()
 
     @property
@@ -74,6 +76,14 @@ class SpawnSink:
         return self._exited
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Exited):
+            if self.failure is not None:
+                self._outcome, event = None, failed(self.failure)
+            self._end(event)
+        else:
+            handle(self, self._take, event)
+
+    def _take(self, event: Event) -> None:
         if isinstance(event, Log):
             # The queue holds whole lines.
             if not event.partial:
@@ -87,8 +97,6 @@ class SpawnSink:
             answer_home_call(self, event)
         elif isinstance(event, Item):
             self._add(event)
-        elif isinstance(event, Exited):
-            self._end(event)
 
     def _add(self, event: Item) -> None:
         from fal_core.sealing import open_value

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome
+from fal_core.handlers import failed, follow, handle
 from fal_core.hosts import Execution
 from fal_core_worker import frames
 from fal_core_worker.frames import Frame
@@ -86,15 +87,17 @@ class Stream(Iterator[Any]):
         call = self.launcher.call(self._arguments, stream=True)
         sink = _StreamSink(self.launcher, self._events)
         if self._until is None:
-            self.execution = sink.execution = self.launcher.launch(call, sink)
+            self.execution = self.launcher.launch(call, sink)
+            follow(sink, self.execution)
             return
         from fal_core.timeouts import TimeLimit
 
         policy = self.launcher.policy
         seconds = self._until - time.monotonic()
         limited = TimeLimit(sink, seconds, grace=policy.grace, limit=policy.timeout)
-        self.execution = sink.execution = self.launcher.launch(call, limited)
+        self.execution = self.launcher.launch(call, limited)
         limited.follow(self.execution)
+        follow(sink, self.execution)
 
     def _end(self, exited: Exited) -> None:
         from fal_core.outcomes import is_retried, open_outcome
@@ -118,6 +121,7 @@ class _StreamSink:
     def __init__(self, launcher: Launcher, events: SimpleQueue[Event]) -> None:
         self.launcher = launcher
         self.execution: Execution | None = None
+        self.failure: Exception | None = None
         self.ended = False
         self._events = events
 
@@ -126,9 +130,13 @@ class _StreamSink:
         from fal_core.waiters import answer_home_call
 
         if isinstance(event, Log):
-            print_log(event)
+            handle(self, print_log, event)
         elif isinstance(event, HomeCall):
             answer_home_call(self, event)
         else:
             self.ended = isinstance(event, Exited)
+            if self.failure is not None and isinstance(event, Outcome | Exited):
+                if isinstance(event, Outcome):
+                    return
+                event = failed(self.failure)
             self._events.put(event)

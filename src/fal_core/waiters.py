@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fal_core.errors import Timeout
 from fal_core.events import Event, Exited, HomeCall, Log, Outcome
+from fal_core.handlers import failed, follow, handle
 from fal_core.hosts import Driven, Driver, Execution
 from fal_core.nesting import answer
 from fal_core.outcomes import open_outcome
@@ -24,13 +25,14 @@ class Waiter(Driver):
     The sink of a call that a thread waits for.
     """
 
-    __slots__ = ("_event", "execution", "exited", "launcher", "outcome")
+    __slots__ = ("_event", "execution", "exited", "failure", "launcher", "outcome")
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher = launcher
         self.outcome: Outcome | None = None
         self.exited: Exited | None = None
         self.execution: Execution | None = None
+        self.failure: Exception | None = None
         self._event: threading.Event | None = None
 
     def __call__(self, event: Event) -> None:
@@ -38,13 +40,21 @@ class Waiter(Driver):
         if kind is Outcome:
             self.outcome = event  # type: ignore[assignment]  # its kind says so
         elif kind is Exited:
+            if self.failure is not None:
+                self.outcome, event = None, failed(self.failure)
             self.exited = event  # type: ignore[assignment]  # its kind says so
             if self._event is not None:
                 self._event.set()
         elif kind is Log:
-            print_log(event)  # type: ignore[arg-type]  # its kind says so
+            handle(self, print_log, event)
         elif kind is HomeCall:
             answer_home_call(self, event)  # type: ignore[arg-type]  # its kind says so
+
+    def follow(self, execution: Execution) -> None:
+        """
+        Learn of what *execution* the events are; some may have come before.
+        """
+        follow(self, execution)
 
     def wait(self, execution: Execution, seconds: float | None = None) -> None:
         """
@@ -54,7 +64,7 @@ class Waiter(Driver):
             seconds: Those left of the timeout; all of it if they are not given.
         """
         policy = self.launcher.policy
-        self.execution = execution
+        self.follow(execution)
         try:
             self.drive(execution, policy.timeout if seconds is None else seconds)
         except BaseException:

@@ -171,7 +171,11 @@ class Worker:
         Raises:
             ConnectionError: The worker is gone, and the call has not started.
         """
-        sink(RUNNING)
+        failure = None
+        try:
+            sink(RUNNING)
+        except Exception as error:
+            failure = error
         with self._calling:
             if self.reading.gone:
                 raise ConnectionError("The worker is gone.")
@@ -188,6 +192,8 @@ class Worker:
             self.reading.follow()
         elif self.reading.followed:
             self.reading.unfollow()
+        if failure is not None:
+            execution.fail(failure)
         return execution
 
     def send_secrets(self, values: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 import click
@@ -37,6 +37,63 @@ def complain(sentence: str, *, title: str = "Error") -> None:
     """
     colour = "red" if title == "Error" else "yellow"
     click.echo(f"{styled(f'{title}:', sys.stderr, fg=colour, bold=True)} {sentence}", err=True)
+
+
+class Watch:
+    """
+    The output and the error output of this process, and how they fail.
+
+    An error of a file and one of the output look alike: this tells which it is.
+
+    Attributes:
+        errors: What was raised where one of them could not be written.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[OSError] = []
+        self._unwritable: set[IO[str]] = set()
+        self._streams = tuple(filter(None, (sys.stdout, sys.stderr)))
+
+    def __enter__(self) -> Watch:
+        for stream in self._streams:
+            for name in ("write", "flush"):
+                setattr(stream, name, self._watched(stream, getattr(stream, name)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in self._streams:
+            for name in ("write", "flush"):
+                delattr(stream, name)
+            if stream in self._unwritable:
+                _give_up(stream)
+
+    def flush(self) -> None:
+        """
+        Write what has not been written yet.
+        """
+        for stream in self._streams:
+            stream.flush()
+
+    def _watched(self, stream: IO[str], method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            try:
+                return method(*args)
+            except OSError as error:
+                self._unwritable.add(stream)
+                self.errors.append(error)
+                raise
+
+        return call
+
+
+def _give_up(stream: IO[str]) -> None:
+    """
+    Let what *stream* still holds go nowhere: Python would fail to write it at its end.
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+    stream.flush()
 
 
 def print_json(value: Any) -> None:

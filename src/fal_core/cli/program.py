@@ -4,14 +4,13 @@ The program ``fal-core``: its commands, and how it ends.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import click
 
-from fal_core.cli.outputs import complain
+from fal_core.cli.outputs import Watch, complain
 from fal_core.errors import FalCoreError, in_one_line
 
 #: What the shell reports of a program that was ended by Ctrl-C.
@@ -144,10 +143,25 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     It is 1 for an error, which is told in one sentence, 2 for a command line that is
     wrong, and 130 where Ctrl-C ended it. A function that exits has the code it gives.
+    Where nobody reads the output any more, it is 1 and nothing is told.
     """
+    with Watch() as watch:
+        try:
+            code = _run(arguments)
+            watch.flush()
+        except OSError as error:
+            if error not in watch.errors:
+                raise
+            if not isinstance(error, BrokenPipeError):
+                with suppress(OSError):
+                    complain(f"The output cannot be written: {error.strerror}.")
+            return 1
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         result = cli.main(arguments, prog_name="fal-core", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         _show(error)
         return error.exit_code
@@ -156,10 +170,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except FalCoreError as error:
         complain(str(error))
-        return 1
-    except BrokenPipeError:
-        # Whoever read the output has enough; Python must not try to flush it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return result if isinstance(result, int) else 0
 

@@ -16,8 +16,9 @@ import attrs
 
 from fal_core.calls import Call
 from fal_core.cli.outputs import is_terminal, styled
-from fal_core.events import Event, Log, Sink, State
+from fal_core.events import Event, Exited, Log, Outcome, Sink, State
 from fal_core.functions import IsolatedFunction
+from fal_core.handlers import failed, follow, handle
 from fal_core.hosts import Execution, Host
 from fal_core.printing import print_log
 from fal_core.wrappers import WrapperHost
@@ -54,9 +55,9 @@ class Progress:
         if self._drawing:
             threading.Thread(target=self._draw, name="fal-core progress", daemon=True).start()
 
-    def __call__(self, event: Event) -> bool:
+    def __call__(self, event: Event) -> None:
         """
-        Show *event*; return whether it is for nobody else.
+        Show *event*.
         """
         with self._lock:
             if isinstance(event, State):
@@ -68,7 +69,6 @@ class Progress:
                 self._show(event)
             else:
                 self._enter("")
-        return isinstance(event, Log)
 
     def close(self) -> None:
         """
@@ -130,11 +130,29 @@ class ShownHost(WrapperHost[..., Any]):
         return self.inner.place
 
     def launch(self, call: Call, sink: Sink) -> Execution:
-        def tell(event: Event) -> None:
-            if not self.progress(event):
-                sink(event)
+        around = _ShownSink(self.progress, sink)
+        execution = self.inner.launch(call, around)
+        follow(around, execution)
+        return execution
 
-        return self.inner.launch(call, tell)
+
+class _ShownSink:
+    """
+    Shows events and passes them on; where they cannot be shown the call is ended.
+    """
+
+    def __init__(self, progress: Progress, sink: Sink) -> None:
+        self.execution: Execution | None = None
+        self.failure: Exception | None = None
+        self._progress = progress
+        self._sink = sink
+
+    def __call__(self, event: Event) -> None:
+        handle(self, self._progress, event)
+        if isinstance(event, Exited):
+            self._sink(event if self.failure is None else failed(self.failure))
+        elif not isinstance(event, Log if self.failure is None else Log | Outcome):
+            self._sink(event)
 
 
 @contextmanager

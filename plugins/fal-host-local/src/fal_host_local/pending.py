@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
-from fal_core.events import Exited, Sink
+from fal_core.events import Event, Exited, Sink
+from fal_core.handlers import failed
 from fal_core.hosts import Driven
 from fal_core.workers import Worker, WorkerExecution
 from fal_core_worker.frames import Frame
@@ -57,9 +58,17 @@ class PendingExecution(Driven):
         """
         End the call before it had a worker.
         """
-        self.sink(Exited(reason=reason))
-        self._ended = True
-        self._changed.set()
+        self._end(Exited(reason=reason))
+
+    def tell(self, event: Event) -> None:
+        """
+        Tell what is done for the call while it waits; it ends if its sink raises.
+        """
+        try:
+            self.sink(event)
+        except Exception as error:
+            if self._pool.withdraw(self):
+                self._end(failed(error))
 
     def send(self, frame: Frame) -> None:
         if self._inner is not None:
@@ -83,3 +92,8 @@ class PendingExecution(Driven):
         if self._inner is not None:
             left = None if until is None else max(0.0, until - time.monotonic())
             self._inner.drive(left)
+
+    def _end(self, exited: Exited) -> None:
+        self.sink(exited)
+        self._ended = True
+        self._changed.set()

@@ -145,7 +145,7 @@ class Pool:
             else:
                 self.startups.called(worker)
                 return execution
-        sink(State("queued"))
+        pending.tell(State("queued"))
         self._grow()
         return pending
 
@@ -385,7 +385,7 @@ class Pool:
         with self._lock:
             waiting = list(self._waiting)
         for pending in waiting:
-            pending.sink(event)
+            pending.tell(event)
         if not waiting and isinstance(event, Log):
             self._log(event)
 

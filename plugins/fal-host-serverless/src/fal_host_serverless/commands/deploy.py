@@ -94,18 +94,11 @@ def deploy(
         _tell_plan(deployment, as_json=as_json)
         return
     progress = make_progress()
-
-    def log(line: Any) -> None:
-        if not progress(line):
-            from fal_core.printing import print_log
-
-            print_log(line)
-
     from fal_core.events import State
 
     progress(State("building"))
     try:
-        result = deploying.execute(deployment, log=log)
+        result = deploying.execute(deployment, log=progress)
     finally:
         progress.close()
     _tell_result(result, as_json=as_json)
