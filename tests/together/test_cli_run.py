@@ -258,6 +258,35 @@ def test_exception_of_the_function_shows_where(program: Any) -> None:
     assert "fal_core" not in done.stderr
 
 
+def test_result_that_cannot_travel_is_one_sentence(program: Any) -> None:
+    """
+    Of what cannot travel the error says all; where it was packed says nothing.
+    """
+    program.write(
+        "locked.py",
+        """
+        from threading import Lock
+        from fal_core import function
+
+        @function("current")
+        def one():
+            return Lock()
+
+        @function("current")
+        def many():
+            yield Lock()
+        """,
+    )
+    for name in ("one", "many"):
+        done = program("run", f"locked.py::{name}")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"Error: The result of {name!r} cannot travel: ")
+        assert len(done.stderr.splitlines()) == 1
+    reference = program("run", "locked.py::one", "--detach").stdout.strip()
+    done = program("executions", "attach", reference)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("status", "code", "said"), [("4", 4, ""), ("null", 0, ""), ('"I leave"', 1, "I leave\n")]
 )

@@ -15,6 +15,7 @@ import click
 from fal_core.cli import arguments, serving, targets
 from fal_core.cli.outputs import complain, to_json
 from fal_core.cli.progress import make_progress, shown
+from fal_core.errors import FalSerializationError
 from fal_core.functions import IsolatedFunction
 from fal_core_worker.raised import RemoteTraceback
 
@@ -182,7 +183,11 @@ def leave(error: SystemExit) -> click.exceptions.Exit:
 def show_remote_traceback(error: BaseException) -> bool:
     """
     Print the traceback of the other side, where *error* was raised there.
+
+    Of what cannot travel its own sentence tells; there is nothing of the function in it.
     """
+    if isinstance(error, FalSerializationError):
+        return False
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, RemoteTraceback):
         cause = cause.__cause__
