@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 APP = """
@@ -68,10 +69,11 @@ def deploy(applied):
     Deploy a release of the application under a name.
     """
 
-    def run(name: str, release: int = 1, *arguments: str) -> None:
+    def run(name: str, release: int = 1, *arguments: str) -> str:
         file = applied.data.parent / f"app_{name}_{release}.py"
         file.write_text(textwrap.dedent(APP.format(release=release)))
-        applied.fal("deploy", f"{file}::Echo", "--app-name", name, *arguments)
+        printed = applied.fal("deploy", f"{file}::Echo", "--app-name", name, *arguments)
+        return str(printed)
 
     return run
 
@@ -174,6 +176,18 @@ def test_pipelined_requests(applied, deploy):
         print("JSON " + json.dumps(both))
         """
     ) == [7, 8]
+
+
+def test_printed_page_opens(applied, deploy):
+    """
+    The page that a deployment prints for each endpoint opens in a browser.
+    """
+    printed = deploy("shown", 1, "--auth", "public")
+    pages = re.findall(r"http://\S+/owner/shown\S*#/\S*", printed)
+    assert f"http://{applied.variables['FAL_RUN_HOST']}/owner/shown/openapi.json#/wait" in pages
+    answer = httpx.get(pages[0], trust_env=False, timeout=PATIENCE)
+    assert answer.status_code == 200
+    assert "/wait" in answer.json()["paths"]
 
 
 def test_settings_survive_a_deployment(applied, deploy):

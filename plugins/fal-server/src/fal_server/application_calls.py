@@ -40,7 +40,7 @@ from fal_server.run_results import DidNotStart, refusal_of
 from fal_server.scaling import Scaling
 from fal_server.specs import check_name, read_spec
 from fal_server.takeovers import Takeover
-from fal_server.urls import Urls
+from fal_server.urls import DOCUMENT, PLAYGROUND, Urls
 
 
 class ApplicationCalls:
@@ -93,7 +93,9 @@ class ApplicationCalls:
             _check_taken_over(revision, takeover)
         yield RegisterApplicationResult(
             result=RegisterApplicationResultType(application_id=revision.id),
-            service_urls=self._urls.service_urls(caller.nickname, alias),
+            service_urls=self._urls.service_urls(
+                caller.nickname, alias, _page_of(request, caller)
+            ),
             env_id=spec.environment.key,
         )
 
@@ -186,6 +188,15 @@ class ApplicationCalls:
             environment_name=revision.environment,
             **_scaling_fields(revision.scaling),
         )
+
+
+def _page_of(request: RegisterApplicationRequest, caller: Caller) -> str:
+    """
+    Return which page of an application people are shown.
+    """
+    if "openapi" not in request.metadata:
+        return ""
+    return PLAYGROUND if caller.is_core else DOCUMENT
 
 
 def _check_taken_over(revision: Revision, takeover: Takeover) -> None:
