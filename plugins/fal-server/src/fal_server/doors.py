@@ -96,7 +96,7 @@ class Door:
             who = holder(port, claimed=False)
             remedy = "End that, or choose other ports by '--port'."
             return f"{beginning}: it is taken by {who}. {remedy}"
-        if error.errno in errno.errorcode:
+        if error.errno is not None and error.errno in errno.errorcode:
             # The words of Python repeat the address.
             return f"{beginning}: {os.strerror(error.errno)}."
         return f"{beginning}: {error.strerror}."
