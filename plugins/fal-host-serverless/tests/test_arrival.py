@@ -27,7 +27,7 @@ from fal_core.events import Log
 from fal_host_serverless import FalServerlessHost, arrival, channels, envelopes, printing
 from fal_host_serverless.deliveries import Deliveries
 from fal_host_serverless.failures import RunFailedInside
-from fal_host_serverless.messages import Lines
+from fal_host_serverless.messages import Lines, read_urls
 
 FOREIGN = "3.13"
 
@@ -344,6 +344,23 @@ def test_service_that_is_not_there_is_an_error_of_the_host():
 
 
 # -- what is deployed ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("page", "has_page", "shown"),
+    [
+        ("http://run/me/app/playground#", True, "http://run/me/app/playground"),
+        ("http://run/me/app/playground#", False, None),
+        ("https://fal.test/models/me/app", False, "https://fal.test/models/me/app"),
+        ("", True, None),
+    ],
+)
+def test_page_is_shown_where_there_is_one(page: str, has_page: bool, shown: str | None):
+    """
+    A page of the application itself is one url, and is shown only where it has one.
+    """
+    urls = isolate_proto.ServiceURLs(run="http://run/me/app", playground=page)
+    assert read_urls(urls, has_page=has_page).get("playground") == shown
 
 
 def test_deployed_function_serves_in_a_stock_agent(host: Any, recorder: Any, address: str):

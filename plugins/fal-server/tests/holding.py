@@ -32,9 +32,9 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
 
     Its paths: ``/hold/WORD`` answers once there is a file *WORD*, ``/health`` unless
     there is a file ``sick`` or one of its process, and not while there is a file ``mute``
-    of its process. A file ``starting-RELEASE`` keeps it
-    from listening. When it is told to end it writes a file ``told-PID``, finishes what
-    it has, and ends unless there is a file ``stays``.
+    of its process. A file ``starting-RELEASE`` keeps it from listening, of which it prints
+    a line. When it is told to end it writes a file ``told-PID``, finishes what it has, and
+    ends unless there is a file ``stays``.
 
     Arguments:
         port: The one that it insists on, as a server does which knows no other.
@@ -89,6 +89,8 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
             writer.close()
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+        if (files / f"starting-{release}").exists():
+            print(f"{pid} waits", flush=True)
         while (files / f"starting-{release}").exists() and not ended.is_set():
             await asyncio.sleep(0.01)
         server = await asyncio.start_server(take, "127.0.0.1", at)
@@ -132,6 +134,9 @@ def make_plain_server(port: int) -> Callable[[], None]:
 class Holder:
     """
     Deploys such applications on a control plane of this process, and asks them.
+
+    Attributes:
+        told: The lines that the last deployment was told.
     """
 
     states = RunnerInfo
@@ -139,6 +144,7 @@ class Holder:
     def __init__(self, plane: Any, folder: Path) -> None:
         self.plane = plane
         self.folder = folder
+        self.told: list[str] = []
         self._threads = ThreadPoolExecutor(16)
         self._channel = grpc.insecure_channel(plane.address)
         self._stub = IsolateControllerStub(self._channel)
@@ -181,6 +187,7 @@ class Holder:
         release: int = 1,
         *,
         strategy: str = "ROLLING",
+        attach: bool | None = False,
         environment: str | None = None,
         reset: bool = False,
         grace: int | None = None,
@@ -191,12 +198,16 @@ class Holder:
     ) -> str:
         """
         Deploy a release, or *function*, and return the id of its revision.
+
+        Arguments:
+            attach: Wait until it has taken over; None leaves it to the server.
         """
         cloudpickle.register_pickle_by_value(sys.modules[__name__])
         request = RegisterApplicationRequest(
             application_name=name,
             environment_name=environment,
             deployment_strategy=getattr(wire, strategy),
+            attach_to_deployment=attach,
             scale=reset,
             termination_grace_period_seconds=grace,
             health_check_config=health,
@@ -214,7 +225,12 @@ class Holder:
         stream = self._stub.RegisterApplication(
             request, metadata=(("auth-key-id", key_id), ("auth-key", secret)), timeout=PATIENCE
         )
-        return next(each.result.application_id for each in stream if each.HasField("result"))
+        self.told = []
+        for each in stream:
+            if each.HasField("result"):
+                return str(each.result.application_id)
+            self.told += [log.message for log in each.logs]
+        raise AssertionError("The server did not confirm the deployment.")
 
     def set(self, name: str, **settings: Any) -> Any:
         """

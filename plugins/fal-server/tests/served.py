@@ -170,10 +170,10 @@ class Stage:
                 return str(message.result.application_id)
         raise AssertionError("There is no result.")
 
-    def deploy_class(self, name: str, source: str) -> None:
+    def deploy_class(self, name: str, source: str, *arguments: str) -> str:
         """
-        Deploy the class ``Served`` of *source* by ``fal-core deploy``. A name *FOLDER* in
-        it stands for the folder.
+        Deploy the class ``Served`` of *source* by ``fal-core deploy``, and return what that
+        prints. A name *FOLDER* in it stands for the folder.
         """
         file = self.folder / f"{name}.py"
         file.write_text(f"FOLDER = {str(self.folder)!r}\n{textwrap.dedent(source)}")
@@ -186,13 +186,14 @@ class Stage:
         }
         command = [sys.executable, "-m", "fal_core.cli", "deploy", f"{file}::Served"]
         done = subprocess.run(
-            [*command, "--app-name", name],
+            [*command, "--app-name", name, *arguments],
             env={**os.environ, **variables},
             capture_output=True,
             text=True,
             timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def registration(
         self,

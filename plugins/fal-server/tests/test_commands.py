@@ -138,10 +138,41 @@ def test_taken_port_is_told(start_program, server, tmp_path):
     """
     A port that is taken is an error of one sentence.
     """
-    variables = start_program(data="other").wait_until_ready()
-    port = variables["FAL_GRPC_HOST"].partition(":")[2]
+    first = start_program(data="other")
+    port = first.wait_until_ready()["FAL_GRPC_HOST"].partition(":")[2]
     _, errors = server("start", "--port", port, code=1)
-    assert f"cannot listen at 127.0.0.1, port {port}" in errors
+    assert f"cannot listen at 127.0.0.1:{port} for its door 'api': it is taken by" in errors
+    assert f"by process {first.process.pid} (" in errors
+    assert "choose other ports by '--port'" in errors
+    assert "Traceback" not in errors
+
+
+def test_address_of_another_machine_is_told(server):
+    """
+    An address that this machine has not is an error of one sentence.
+    """
+    _, errors = server("start", "--host", "192.0.2.1", "--port", "0", code=1)
+    assert "cannot listen at 192.0.2.1 for its door 'api': Cannot assign" in errors
+    assert errors.count("192.0.2.1") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "written", "told"),
+    [
+        ("--webhook-network", "foo", "'foo' is not a network. Write one as in '10.0.0.0/8'"),
+        ("--webhook-network", "10.0.0.1/8", "Write '10.0.0.0/8' for the network"),
+        ("--memory", "foo", "'foo' is not written as TYPE=SIZE, where SIZE is a whole number"),
+        ("--memory", "XS=1M", "A runner needs 64M of memory at least"),
+    ],
+)
+def test_option_that_makes_no_sense(server, option, written, told):
+    """
+    An option that cannot be read is a wrong command line, which is told with the option,
+    what it got and what it takes.
+    """
+    _, errors = server("start", "--port", "0", option, written, code=2)
+    assert f"Invalid value for '{option}': " in errors
+    assert told in " ".join(errors.split())
     assert "Traceback" not in errors
 
 

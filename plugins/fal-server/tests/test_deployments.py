@@ -4,16 +4,19 @@ Deployments: what becomes of requests and runners when an application changes.
 
 from __future__ import annotations
 
+import grpc
 import pytest
 from isolate_proto import controller_pb2 as wire
 
 
-def grpc_code(call):
-    import grpc
-
+def grpc_error(call):
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    return caught.value.code().name
+    return caught.value
+
+
+def grpc_code(call):
+    return grpc_error(call).code().name
 
 
 def release_of(answer):
@@ -71,6 +74,62 @@ def test_order_of_strategies(holder, settle):
     assert not held.done()
     holder.lift("starting-3")
     assert release_of(held.result()) == 3
+
+
+@pytest.mark.parametrize("attach", [True, None])
+def test_attached_deployment_waits(holder, settle, attach):
+    """
+    A rolling deployment is told as done once the new release answers, unless its client
+    does not attach to it; what the new runners print is told meanwhile.
+    """
+    name = f"attached-{attach}".lower()
+    holder.deploy(name, attach=attach)
+    assert release_of(holder.ask(name)) == 1
+    holder.write("starting-7")
+    deployed = holder.later(holder.deploy, name, 7, attach=attach)
+    settle(lambda: holder.states.SETUP in {each.state for each in holder.runners(name)})
+    assert release_of(holder.ask(name)) == 1
+    assert not deployed.done()
+    settle(lambda: [line.split()[1:] for line in holder.told] == [["waits"]])
+    holder.lift("starting-7")
+    assert deployed.result() == holder.alias(name).revision
+    assert release_of(holder.ask(name)) == 7
+
+
+def test_attached_deployment_that_is_superseded(holder, settle):
+    """
+    Who waits for a release is told that another one has taken its place.
+    """
+    holder.deploy("superseded")
+    assert release_of(holder.ask("superseded")) == 1
+    holder.write("starting-8")
+    try:
+        waiting = holder.later(grpc_error, lambda: holder.deploy("superseded", 8, attach=True))
+        settle(lambda: len(holder.runners("superseded")) == 2)
+        holder.deploy("superseded", 9, attach=True)
+        assert release_of(holder.ask("superseded")) == 9
+    finally:
+        holder.lift("starting-8")
+    error = waiting.result()
+    assert error.code().name == "FAILED_PRECONDITION"
+    assert "has not taken over: the application was deployed anew" in error.details()
+
+
+def test_attached_deployment_that_fails(holder):
+    """
+    Who waits for a release that does not come up is told why, and that the one before
+    goes on answering.
+    """
+
+    def fail() -> None:
+        raise LookupError("no weights")
+
+    holder.deploy("failing")
+    assert release_of(holder.ask("failing")) == 1
+    error = grpc_error(lambda: holder.deploy("failing", function=fail, attach=True))
+    assert "of 'failing' does not come up, so that the one before goes on" in error.details()
+    assert "no weights" in error.details()
+    assert release_of(holder.ask("failing")) == 1
 
 
 def test_release_that_does_not_come_up(holder, settle):

@@ -23,6 +23,9 @@ _REPEATABLE = (
     *("ListUserKeys", "ListEnvironments", "UpdateApplication", "SetAlias", "SetSecret"),
     "BuildEnvironment",
 )
+#: Says to a server of fal-core that urls are to be told once they are answered, and which
+#: page its applications have.
+ANNOUNCEMENT = ("fal-core-client", "1")
 _SERVICE = "controller.IsolateController"
 
 _lock = threading.Lock()

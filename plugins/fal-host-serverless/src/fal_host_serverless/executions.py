@@ -46,8 +46,6 @@ _STOPPING = 5.0
 #: By this word servers of this project announce themselves; they send all lines of a
 #: run before its result, with the levels that they have.
 _ORDERLY = "fal-core-server"
-#: Says to a server of fal-core that urls are to be told once they are answered.
-_ANNOUNCEMENT = ("fal-core-client", "1")
 #: How many of the builder's lines an error shows.
 _LINES = 10
 
@@ -163,7 +161,7 @@ class ServerlessExecution:
         from fal_host_serverless.running import run_request
 
         request = run_request(self.host, self.call, prepared, lean=lean)
-        metadata = [*self.host.caller.metadata(), _ANNOUNCEMENT]
+        metadata = [*self.host.caller.metadata(), channels.ANNOUNCEMENT]
         if self.call.traceparent is not None:
             metadata.append(("traceparent", self.call.traceparent))
         with self._lock:
@@ -267,7 +265,7 @@ class ServerlessExecution:
         self._enter("running")
         self._url = urls.run
         self._sink(State("ready"))
-        self._sink(Ready(messages.read_urls(urls)))
+        self._sink(Ready(messages.read_urls(urls, has_page=self.call.gateway.serve)))
 
     def _enter(self, phase: Phase) -> None:
         if self._phase != phase and self._phase != "running":

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urldefrag
 
 from fal_core.calls import Call
 from fal_core.events import Level, Log, Source
@@ -79,12 +80,21 @@ def read_logs(logs: Iterable[Any], lines: Lines | None = None) -> Iterator[Log]:
             yield read
 
 
-def read_urls(urls: Any) -> Mapping[str, str]:
+def read_urls(urls: Any, *, has_page: bool) -> Mapping[str, str]:
     """
     Return where an application is reached, by what it is for.
+
+    Arguments:
+        has_page: Whether the application itself has a page on which it is tried.
     """
     names = ("run", "queue", "ws", "playground", "log")
-    return {name: getattr(urls, name) for name in names if getattr(urls, name)}
+    found = {name: getattr(urls, name) for name in names if getattr(urls, name)}
+    page, _ = urldefrag(found.get("playground", ""))
+    if page.startswith(f"{urls.run}/") and not has_page:
+        del found["playground"]
+    elif page:
+        found["playground"] = page
+    return found
 
 
 def is_wanted(log: Log) -> bool:

@@ -112,7 +112,8 @@ def register(
     """
     request = register_request(call, prepared, registration)
     stub = channels.stub(host.address)
-    sent = stub.RegisterApplication(request, metadata=host.caller.metadata())
+    metadata = [*host.caller.metadata(), channels.ANNOUNCEMENT]
+    sent = stub.RegisterApplication(request, metadata=metadata)
     with translated(host.address), channels.streaming(sent) as stream:
         for message in stream:
             logs = [

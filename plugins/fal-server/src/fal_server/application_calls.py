@@ -31,14 +31,16 @@ from fal_core.events import Log
 from fal_server.applications import Application
 from fal_server.callers import Caller
 from fal_server.catalogs import Catalog
-from fal_server.errors import Invalid
+from fal_server.errors import Invalid, NotNow
 from fal_server.launching import Launchpad
 from fal_server.log_messages import line_of, to_log
 from fal_server.messages import to_timestamp
 from fal_server.revisions import Revision, full_alias
+from fal_server.run_results import DidNotStart, refusal_of
 from fal_server.scaling import Scaling
 from fal_server.specs import check_name, read_spec
-from fal_server.urls import Urls
+from fal_server.takeovers import Takeover
+from fal_server.urls import DOCUMENT, PLAYGROUND, Urls
 
 
 class ApplicationCalls:
@@ -56,6 +58,9 @@ class ApplicationCalls:
     ) -> AsyncIterator[RegisterApplicationResult]:
         """
         Build what an application needs, keep it, and have its alias stand for it.
+
+        Clients say that it is deployed once they are told the revision, so that they are
+        told once its runners take the requests, unless they do not attach to it.
         """
         if not request.machine_requirements.HasField("exposed_port"):
             request.machine_requirements.exposed_port = 8080
@@ -79,10 +84,18 @@ class ApplicationCalls:
         rolling = True
         if request.HasField("deployment_strategy"):
             rolling = request.deployment_strategy == wire.ROLLING
-        application = await self._catalog.register(caller, request, spec, rolling=rolling)
+        revision, takeover = await self._catalog.register(
+            caller, request, spec, rolling=rolling
+        )
+        if request.attach_to_deployment or not request.HasField("attach_to_deployment"):
+            async for printed in takeover.follow():
+                yield RegisterApplicationResult(logs=[to_log(printed)])
+            _check_taken_over(revision, takeover)
         yield RegisterApplicationResult(
-            result=RegisterApplicationResultType(application_id=application.revision),
-            service_urls=self._urls.service_urls(caller.nickname, alias),
+            result=RegisterApplicationResultType(application_id=revision.id),
+            service_urls=self._urls.service_urls(
+                caller.nickname, alias, _page_of(request, caller)
+            ),
             env_id=spec.environment.key,
         )
 
@@ -175,6 +188,35 @@ class ApplicationCalls:
             environment_name=revision.environment,
             **_scaling_fields(revision.scaling),
         )
+
+
+def _page_of(request: RegisterApplicationRequest, caller: Caller) -> str:
+    """
+    Return which page of an application people are shown.
+    """
+    if "openapi" not in request.metadata:
+        return ""
+    return PLAYGROUND if caller.is_core else DOCUMENT
+
+
+def _check_taken_over(revision: Revision, takeover: Takeover) -> None:
+    """
+    Check that the runners of *revision* take the requests.
+
+    Raises:
+        Refusal: They do not.
+    """
+    if takeover.superseded:
+        raise NotNow(
+            f"Revision {revision.id} of {revision.alias!r} has not taken over: the application "
+            "was deployed anew or removed meanwhile, or the server is ending."
+        )
+    if takeover.failed is not None:
+        sentence = (
+            f"Revision {revision.id} of {revision.alias!r} does not come up, so that the one "
+            f"before goes on answering until it does. {takeover.failed.why_it_ended}"
+        )
+        raise refusal_of(sentence, takeover.failed.cause, DidNotStart)
 
 
 def _describe(application: Application) -> AliasInfo:

@@ -13,6 +13,7 @@ from fal_server.retrying import Retries
 from fal_server.runners import Runner
 from fal_server.scaling import Scaling
 from fal_server.specs import RunnerSpec
+from fal_server.takeovers import Takeover
 from fal_server.tasks import Tasks
 
 
@@ -85,16 +86,22 @@ class Application:
         for pool in self._present:
             pool.set_scaling(scaling)
 
-    def replace(self, pool: Pool, tasks: Tasks, *, rolling: bool) -> None:
+    def replace(self, pool: Pool, tasks: Tasks, *, rolling: bool) -> Takeover:
         """
         Have *pool* take over: at once, or once it is up where runners answer meanwhile.
         """
         self._stop_rolling()
+        takeover = Takeover()
         if rolling and self.pool.live:
             self.newest = pool
-            self.rolling = tasks.spawn(self._roll(pool, tasks))
+            self.rolling = tasks.spawn(self._roll(pool, takeover, tasks))
+            self.rolling.add_done_callback(
+                lambda task: takeover.end(superseded=task.cancelled())
+            )
         else:
             self._switch(pool, tasks)
+            takeover.end(superseded=False)
+        return takeover
 
     def close(self) -> None:
         """
@@ -114,16 +121,19 @@ class Application:
             self.newest.close()
         self.rolling = self.newest = None
 
-    async def _roll(self, pool: Pool, tasks: Tasks) -> None:
+    async def _roll(self, pool: Pool, takeover: Takeover, tasks: Tasks) -> None:
         """
         Start a runner of the new revision, and switch to it once it is ready.
         """
         pause = 0.5
         while True:
             runner = pool.start_one()
+            runner.lines.follow = takeover.take
             await runner.ready.wait()
             if runner.phase == "running":
+                runner.lines.follow = None
                 break
+            takeover.note_failure(runner)
             await asyncio.sleep(pause)
             pause = min(2 * pause, 30.0)
         self.rolling = self.newest = None

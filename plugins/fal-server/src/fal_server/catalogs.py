@@ -28,6 +28,7 @@ from fal_server.revisions import Alias, Revision, Revisions, full_alias
 from fal_server.runners import Runner
 from fal_server.scaling import Scaling
 from fal_server.specs import RunnerSpec
+from fal_server.takeovers import Takeover
 from fal_server.tasks import Tasks, uninterrupted
 
 logger = logging.getLogger(__name__)
@@ -152,7 +153,7 @@ class Catalog:
         spec: RunnerSpec,
         *,
         rolling: bool,
-    ) -> Application:
+    ) -> tuple[Revision, Takeover]:
         """
         Keep a revision, and have its alias stand for it from now on.
 
@@ -176,11 +177,12 @@ class Catalog:
             created_at=time.time(),
         )
         await self.revisions.add(revision, request, auth_mode)
-        return self._point(
+        _, takeover = self._point(
             _to_alias(caller.nickname, revision, auth_mode, scaling),
             spec.bare(),
             rolling=rolling,
         )
+        return revision, takeover
 
     @uninterrupted
     async def set_alias(
@@ -200,9 +202,10 @@ class Catalog:
             auth_mode = before.auth_mode if before is not None else wire.PRIVATE
         moved = attrs.evolve(revision, alias=alias)
         await self.revisions.point(moved, auth_mode, scaling)
-        return self._point(
+        application, _ = self._point(
             _to_alias(caller.nickname, moved, auth_mode, scaling), spec, rolling=rolling
         )
+        return application
 
     @uninterrupted
     async def set_scaling(self, application: Application, scaling: Scaling) -> None:
@@ -245,7 +248,9 @@ class Catalog:
         pool = self.fleet.make_pool(application.revision, spec, application.scaling)
         application.replace(pool, self._tasks, rolling=not force)
 
-    def _point(self, alias: Alias, spec: RunnerSpec, *, rolling: bool) -> Application:
+    def _point(
+        self, alias: Alias, spec: RunnerSpec, *, rolling: bool
+    ) -> tuple[Application, Takeover]:
         """
         Have an alias stand for a revision, whose runners take over as the strategy says.
         """
@@ -255,12 +260,13 @@ class Catalog:
             application = self._add(alias, pool)
             application.follow(spec)
             pool.adjust()
-            return application
+            takeover = Takeover()
+            takeover.end(superseded=False)
+            return application, takeover
         application.revision, application.auth_mode = alias.revision, alias.auth_mode
         application.scaling, application.environment = alias.scaling, alias.environment
         application.follow(spec)
-        application.replace(pool, self._tasks, rolling=rolling)
-        return application
+        return application, application.replace(pool, self._tasks, rolling=rolling)
 
     def _add(self, alias: Alias, pool: Pool) -> Application:
         application = Application(

@@ -25,11 +25,45 @@ from fal_server.account_commands import (
     users,
     webhook_secret,
 )
+from fal_server.errors import ServerError
 from fal_server.runner_commands import end_runners
 from fal_server.settings import PORT, ServerSettings, default_data
 
 if TYPE_CHECKING:
     from fal_server.server import ControlPlane
+
+
+def _check_networks(
+    _: click.Context, __: click.Parameter, written: tuple[str, ...]
+) -> tuple[str, ...]:
+    from ipaddress import ip_network
+
+    for each in written:
+        try:
+            whole = ip_network(each, strict=False)
+        except ValueError:
+            raise click.BadParameter(
+                f"{each!r} is not a network. Write one as in '10.0.0.0/8' or 'fd00::/8'."
+            ) from None
+        address, bits = each.partition("/")[0], whole.max_prefixlen
+        if whole.network_address != ip_network(address).network_address:
+            raise click.BadParameter(
+                f"{each!r} is an address inside a network. Write '{whole}' for the network, "
+                f"or '{address}/{bits}' for the address alone."
+            )
+    return written
+
+
+def _check_memory(
+    _: click.Context, __: click.Parameter, written: tuple[str, ...]
+) -> tuple[str, ...]:
+    from fal_server.memory import read_sizes
+
+    try:
+        read_sizes(written)
+    except ServerError as error:
+        raise click.BadParameter(str(error)) from None
+    return written
 
 
 @click.group()
@@ -64,12 +98,15 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
     "--webhook-network",
     "webhook_networks",
     multiple=True,
+    metavar="NETWORK",
+    callback=_check_networks,
     help="A private network that webhooks may reach, as in 10.0.0.0/8.",
 )
 @click.option(
     "--memory",
     multiple=True,
     metavar="TYPE=SIZE",
+    callback=_check_memory,
     help="The memory that runners of a machine type may use, as in XS=512M.",
 )
 @click.option(

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from typing import Any, cast
 
 import attrs
 
-from fal_core_worker.ports import free_port
+from fal_core_worker.ports import free_port, holder
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,22 @@ class Door:
         self._accepting = asyncio.create_task(self._accept(listener))
         taken: int = listener.getsockname()[1]
         return taken
+
+    def describe(self, error: OSError, host: str, port: int) -> str:
+        """
+        Return why it cannot be opened, as a sentence.
+        """
+        where = f"[{host}]" if ":" in host else host
+        where = f"{where}:{port}" if port else where
+        beginning = f"The server cannot listen at {where} for its door {self.name!r}"
+        if error.errno == errno.EADDRINUSE:
+            who = holder(port, claimed=False)
+            remedy = "End that, or choose other ports by '--port'."
+            return f"{beginning}: it is taken by {who}. {remedy}"
+        if error.errno is not None and error.errno in errno.errorcode:
+            # The words of Python repeat the address.
+            return f"{beginning}: {os.strerror(error.errno)}."
+        return f"{beginning}: {error.strerror}."
 
     async def close(self) -> None:
         """

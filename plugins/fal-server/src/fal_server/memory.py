@@ -29,7 +29,10 @@ def read_sizes(written: Iterable[str]) -> Mapping[str, int]:
         name, _, text = each.partition("=")
         found = _SIZE.fullmatch(text.strip())
         if not name or found is None:
-            raise ServerError(f"Memory is written as in XS=512M or GPU=16G, unlike {each!r}.")
+            raise ServerError(
+                f"{each!r} is not written as TYPE=SIZE, where SIZE is a whole number of bytes, "
+                "or of K, M, G or T, as in XS=512M or GPU=16G."
+            )
         size = int(found[1]) * _UNITS[found[2].upper()]
         if size < LEAST:
             raise ServerError(f"A runner needs 64M of memory at least, and {each!r} is less.")

@@ -17,7 +17,7 @@ from fal_server.runners import Runner
 from fal_server.scaling import Scaling
 
 #: Starts in a row that may fail before the requests that wait are told.
-_ATTEMPTS = 3
+ATTEMPTS = 3
 
 #: Seconds before another runner is started after one that did not come up.
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 60.0
@@ -271,7 +271,7 @@ class Pool:
         if any(each.phase == "running" for each in self.runners):
             # Those that wait still have a chance.
             return
-        if not self.patient or self._failures >= _ATTEMPTS:
+        if not self.patient or self._failures >= ATTEMPTS:
             kind = RunnerBlocked if runner.blocked else NoRunner
             sentence = f"The runner could not be started. {runner.why_it_ended}"
             self._fail_waiting(sentence, kind, runner.cause)

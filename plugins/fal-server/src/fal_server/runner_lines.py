@@ -35,6 +35,8 @@ class RunnerLines:
 
         call_id: The call that it has, where it has one at a time. Empty where none.
 
+        follow: Told of each line too, beside the echoes. None where nobody is.
+
         known_until: When the last line was printed that an earlier server has kept, in
             seconds since the epoch; 0 where there is none.
     """
@@ -45,6 +47,7 @@ class RunnerLines:
     _echoes: Mapping[str, Callable[[LogLine], None]]
     starting_request: str = ""
     call_id: str = attrs.field(default="", init=False)
+    follow: Callable[[LogLine], None] | None = attrs.field(default=None, init=False)
     known_until: float = 0.0
     _made: float = attrs.field(factory=time.monotonic, init=False)
     _calls: dict[str, asyncio.Event] = attrs.field(factory=dict, init=False)
@@ -100,6 +103,8 @@ class RunnerLines:
             self._logs.add(line)
         if not is_echoed:
             return
+        if self.follow is not None:
+            self.follow(line)
         for name in (line.request_id or "", f"{line.account_id}\0{line.application}"):
             if name in self._echoes:
                 self._echoes[name](line)

@@ -48,7 +48,7 @@ from fal_server.scaling import Scaling
 from fal_server.serving import serve
 from fal_server.specs import Message, RunnerSpec, read_spec
 from fal_server.tasks import Tasks
-from fal_server.urls import Urls
+from fal_server.urls import PLAYGROUND, Urls
 
 #: The run that a runner is started for.
 _starting: ContextVar[str] = ContextVar("starting", default="")
@@ -272,7 +272,9 @@ class RunCalls:
             self._catalog.runs[run_id] = first[0]
             told = HostedRunResult(
                 status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS),
-                service_urls=self._urls.service_urls(caller.nickname, alias),
+                service_urls=self._urls.service_urls(
+                    caller.nickname, alias, PLAYGROUND if caller.is_core else ""
+                ),
             )
             if caller.is_core:
                 self._tasks.spawn(_tell_when_ready(first[0], lines, told))

@@ -310,9 +310,7 @@ class ControlPlane:
         try:
             self.ports[name] = await door.open(host, port)
         except OSError as error:
-            raise ServerError(
-                f"The server cannot listen at {host}, port {port}: {error.strerror}."
-            ) from error
+            raise ServerError(door.describe(error, host, port)) from error
         self._ends.push_async_callback(door.close)
 
     async def _end_streams(self, _: web.Application) -> None:

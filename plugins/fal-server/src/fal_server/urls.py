@@ -11,6 +11,10 @@ from urllib.parse import quote
 import attrs
 from isolate_proto import ServiceURLs
 
+#: Pages of an application that a browser opens, by which of them it has: one to try it on,
+#: and the document of its endpoints. Clients put the path of each endpoint behind.
+PLAYGROUND, DOCUMENT = "/playground#", "/openapi.json#"
+
 
 @attrs.frozen(kw_only=True)
 class Urls:
@@ -40,13 +44,16 @@ class Urls:
         host = f"[{host}]" if ":" in host else host
         return f"{host}:{self.ports.get(door, 0)}"
 
-    def service_urls(self, owner: str, alias: str) -> ServiceURLs:
+    def service_urls(self, owner: str, alias: str, page: str = "") -> ServiceURLs:
         """
         Return where the application *alias* of *owner* is reached.
+
+        Arguments:
+            page: The one that people are shown, behind the url of the application.
         """
         path = f"/{owner}/{alias}"
         return ServiceURLs(
-            playground=self.base("run") + path,
+            playground=self.base("run") + path + page,
             run=self.base("run") + path,
             queue=self.base("queue") + path,
             ws=self.base("ws") + path,

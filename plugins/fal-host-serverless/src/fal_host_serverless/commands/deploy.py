@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urldefrag, urlsplit
 
 import click
 
@@ -147,14 +148,30 @@ def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
         click.echo(f"  {path}  {name}  {size}")
 
 
+def _note_on_pages(result: DeploymentResult) -> str:
+    """
+    Return what is to be known of a page that the application itself has.
+    """
+    places = [
+        {urlsplit(url).netloc for url in result.urls[use].values()}
+        for use in ("playground", "sync")
+    ]
+    if places[0] != places[1] or result.auth_mode not in ("private", "shared"):
+        return ""
+    return " (asks for a key, which browsers do not send; '--auth public' opens it)"
+
+
 def _tell_result(result: DeploymentResult, *, as_json: bool) -> None:
     if as_json:
         print_json(to_plain(result))
         return
     click.echo(f"Deployed {result.app_name}, revision {result.revision}.")
     click.echo(f"Auth: {result.auth_mode}")
+    note = _note_on_pages(result)
     for use, urls in result.urls.items():
-        for url in urls.values():
-            click.echo(f"{use.capitalize()}: {url}")
+        # Endpoints of one page differ in what stands behind its '#'.
+        shown = [urldefrag(url).url for url in urls.values()]
+        for url in dict.fromkeys(shown):
+            click.echo(f"{use.capitalize()}: {url}" + (note if use == "playground" else ""))
     if result.log_url:
         click.echo(f"Logs: {result.log_url}")

@@ -1,0 +1,65 @@
+"""
+Pages: where an application is tried in a browser.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+SOURCE = """
+    from fal_serve import App, endpoint, realtime
+
+
+    class Served(App, keep_alive=300):
+        @endpoint("/look")
+        def look(self) -> int:
+            return 1
+
+        @realtime("/talk")
+        def talk(self, word: str) -> str:
+            return word
+"""
+
+#: Seconds that the first request may take.
+PATIENCE = 60
+
+
+def page_of(printed: str) -> tuple[str, str]:
+    """
+    Return the page that a deployment prints, and what it says of it.
+    """
+    (found,) = re.findall(r"^Playground: (\S+)(.*)$", printed, re.MULTILINE)
+    return found
+
+
+def test_page_is_printed_once_and_opens(standing: Any):
+    """
+    A deployment prints the page of the application once, whatever endpoints that has, and
+    it opens where anybody may call the application.
+    """
+    url, note = page_of(standing.deploy_class("open", SOURCE, "--auth", "public"))
+
+    assert url == f"http://127.0.0.1:{standing.plane.ports['run']}/owner/open/playground"
+    assert note == ""
+    answer = httpx.get(url, trust_env=False, timeout=PATIENCE)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert httpx.get(f"{url}/../openapi.json", trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize("arguments", [(), ("--auth", "shared")])
+def test_page_that_asks_for_a_key(standing: Any, arguments: tuple[str, ...]):
+    """
+    Where the application asks for a key its page does too, which is said beside its url.
+    """
+    url, note = page_of(standing.deploy_class("closed", SOURCE, *arguments))
+
+    assert "asks for a key" in note
+    assert "'--auth public' opens it" in note
+    assert httpx.get(url, trust_env=False).status_code == 401
+    headers = {"Authorization": f"Key {standing.plane.key}"}
+    assert httpx.get(url, headers=headers, trust_env=False, timeout=PATIENCE).is_success
