@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import isolate_proto
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fal_core import function
@@ -283,6 +283,9 @@ LINES = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]
 
 
 @given(LINES, st.sampled_from(["STDOUT", "STDERR", "INFO", "ERROR"]), st.integers(0, 2))
+@example('"', "STDOUT", 2)
+@example("\\\t", "STDERR", 2)
+@example("\U0001f600", "INFO", 2)
 def test_lines_survive_what_isolate_does_to_them(line: str, level: str, times: int):
     """
     A line comes back whole, at its level and with its owner, however the agent's

@@ -152,7 +152,7 @@ def encode(line: str, level: int, owner: str) -> Any:
     """
     import json
 
-    plain = line.isprintable() or all(each.isprintable() or each == "\t" for each in line)
+    plain = line.replace("\t", "").isprintable()
     short = len(line) <= PIECE and (line.isascii() or len(line) <= PIECE // 4)
     lowered = line.lower()
     clear = not line.startswith("{") and not any(word in lowered for word in GUESSED)
@@ -163,7 +163,8 @@ def encode(line: str, level: int, owner: str) -> Any:
         text = line.encode("utf-8", "backslashreplace").decode()
         yield f"{text}{MARK}{level}::{owner}\n".encode()
         return
-    size = PIECE if line.isascii() and plain else PIECE // 12
+    # A character takes up to twelve bytes there, as a quotation mark takes two.
+    size = PIECE // max((len(json.dumps(each)) - 2 for each in set(line)), default=1)
     for start in range(0, len(line) or 1, size):
         more = "+" if start + size < len(line) else ""
         text = json.dumps(line[start : start + size])
