@@ -14,14 +14,15 @@ from time import perf_counter
 from benchmarks.peers.bodies import BODY
 from benchmarks.services import end_session, free_ports, post
 
-_FAL = """
-import sys
+_RUN_LOCAL = """
+import importlib, sys
 from time import perf_counter
-from benchmarks.peers.fal_app import Painter
+Painter = importlib.import_module(sys.argv.pop(1)).Painter
 port, metrics = map(int, sys.argv[1:])
 print(perf_counter(), flush=True)
 Painter.run_local(exposed_port=port, exposed_metrics_port=metrics)
 """
+_LOCAL = {"run-local": "benchmarks.painters", "fal": "benchmarks.peers.fal_app"}
 
 
 def start_fal_core(kind: str, since: float | None = None) -> float:
@@ -40,15 +41,15 @@ def start_fal_core(kind: str, since: float | None = None) -> float:
         service.cancel()
 
 
-def start_fal(imports: bool = False) -> float:
+def run_locally(module: str, *, imports: bool = False) -> float:
     """
-    Run the application in a process that has imported it, and return the same; with
-    *imports* from the start of that process on.
+    Run the application of *module* in a process that has imported it, without an
+    environment, and return the same; with *imports* from the start of that process on.
     """
     port, metrics = free_ports(2)
     started = perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", _FAL, str(port), str(metrics)],
+        [sys.executable, "-c", _RUN_LOCAL, module, str(port), str(metrics)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -75,13 +76,13 @@ def main() -> None:
     Print the seconds to a first answer.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("who", choices=("fal-core", "fal"))
+    parser.add_argument("who", choices=("fal-core", *_LOCAL))
     parser.add_argument("--kind", default="current")
     parser.add_argument("--since", type=float, help="when this process was started")
     options = parser.parse_args()
-    if options.who == "fal":
+    if options.who in _LOCAL:
         # It runs in a process of its own; the start of this one is not its matter.
-        print(start_fal(imports=options.since is not None))
+        print(run_locally(_LOCAL[options.who], imports=options.since is not None))
     else:
         print(start_fal_core(options.kind, options.since))
 

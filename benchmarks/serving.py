@@ -103,6 +103,7 @@ def figures(*, quick: bool) -> list[Figure]:
         *(_batches(measure, seconds) for measure in ("rate", "p99")),
         *(_first_answer(kind) for kind in ("current", "virtualenv")),
         _first_answer("virtualenv", imports=True),
+        _first_answer_of_run_local(),
         *(_memory(measure) for measure in ("rss", "pss")),
     ]
 
@@ -223,6 +224,31 @@ def _first_answer(kind: str, *, imports: bool = False) -> Figure:
             ),
         ),
         goals=(Goal(against=rival),) if imports else (Goal(plus=0.5), Goal(against=rival)),
+    )
+
+
+def _first_answer_of_run_local() -> Figure:
+    rival = "fal.App.run_local"
+    return Figure(
+        name="first-answer-run-local",
+        title="run_local, without an environment: a new process to the first answer",
+        unit="s",
+        note="its imports are counted, on either side",
+        contestants=tuple(
+            Contestant(
+                name=name,
+                target=_HERE + "first_answer",
+                settings={"who": who, "imports": True},
+                role=role,
+                needs=(needed,),
+                pinned=False,
+            )
+            for name, who, role, needed in (
+                (FAL_CORE, "run-local", "fal-core", "fal_serve"),
+                (rival, "fal", "peer", "fal"),
+            )
+        ),
+        goals=(Goal(against=rival),),
     )
 
 
