@@ -290,7 +290,10 @@ FAILING = "\n    def setup(self):\n        {}\n"
             + FAILING.format("import time; time.sleep(100)"),
             "The setup has not ended within the startup_timeout of 0.5 s.",
         ),
-        (SOURCE.replace("@endpoint", "# @endpoint"), "'times' has no endpoint"),
+        (
+            SOURCE.replace("@endpoint", "# @endpoint"),
+            "Error: service.py:5: Class 'Times' has no endpoint",
+        ),
         (SOURCE, "'fal-core run --port' gives it another."),
     ],
 )
