@@ -148,6 +148,39 @@ def test_a_service_is_run_and_ended_by_an_interrupt(start, port):
         again.bind(("127.0.0.1", port))
 
 
+@pytest.mark.parametrize("options", [(), ("--reload",)])
+def test_a_service_whose_output_nobody_reads_ends(start, port, tmp_path, options):
+    """
+    A service ends silently, and its port is free, once the pipe that it prints to is closed.
+    """
+    (tmp_path / "service.py").write_text(SOURCE)
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "fal_core.cli",
+            "run",
+            "service.py",
+            "--port",
+            str(port),
+            *options,
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert f"http://127.0.0.1:{port}" in process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(PATIENCE) == 1
+        assert process.stderr.read() == ""
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
+
+
 def test_the_only_application_of_a_file_needs_no_name(start, port):
     """
     The name is left out where a file has but one application.
