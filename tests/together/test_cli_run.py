@@ -535,11 +535,15 @@ def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
     done = program("run", "functions.py::sleep", str(pid_file), "--detach")
     reference = done.stdout.strip()
     wait_for(pid_file.exists)
+    listed = json.loads(program("executions", "list", "--json").stdout)
+    shown = [(each["ended"], each["phase"], each["end"]) for each in listed]
+    assert shown == [(False, "running", None)]
     done = program("executions", "cancel", reference)
     assert (done.returncode, done.stdout) == (0, f"{reference} has ended.\n"), done.stderr
     assert not is_alive(int(pid_file.read_text()))
     listed = json.loads(program("executions", "list", "--json").stdout)
-    assert [each["ended"] for each in listed] == [True]
+    shown = [(each["ended"], each["phase"], each["end"]) for each in listed]
+    assert shown == [(True, "ended", "cancelled")]
 
 
 def test_unknown_references_are_one_sentence(program: Any) -> None:
