@@ -240,6 +240,31 @@ def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path):
     assert program.process.wait(PATIENCE) == 0
 
 
+@pytest.mark.parametrize("options", [(), ("--reload",)])
+def test_a_second_interrupt_ends_requests_that_run(start, port, tmp_path, options):
+    """
+    Ctrl-C again does not wait, and the exit code tells that the service did not end in
+    good order.
+    """
+    slow = SOURCE.replace(
+        "        print(", "        import time; time.sleep(60)\n        print("
+    )
+    (tmp_path / "service.py").write_text(slow)
+    program = start("service.py::Times", "--port", str(port), *options)
+    program.wait_for(f"http://127.0.0.1:{port}")
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, port, 4)
+        time.sleep(1.0)
+        os.killpg(program.process.pid, signal.SIGINT)
+        program.wait_for("Ctrl-C again ends it at once.")
+        assert program.process.poll() is None
+        os.killpg(program.process.pid, signal.SIGINT)
+        assert program.process.wait(PATIENCE) == 130
+        assert answer.result(PATIENCE) != 8
+    assert "Traceback" not in program.printed.read_text()
+
+
 def test_a_reloaded_service_ends_with_its_command(start, port):
     """
     However the command ends, what it serves ends as well.

@@ -87,7 +87,8 @@ def serve(
     Raises:
         Exception: What the service raised.
 
-        KeyboardInterrupt: Ctrl-C came before anything was served.
+        KeyboardInterrupt: Ctrl-C came before anything was served, or a second time; the
+            service has ended.
 
         BrokenPipeError: Nobody reads the output any more; the service has ended.
     """
@@ -139,11 +140,8 @@ def _follow(
 def _end_gently(info: SpawnInfo) -> None:
     click.echo("Ending; requests that run may finish. Ctrl-C again ends it at once.", err=True)
     info.stream.drain()
-    try:
-        assert info.future is not None
-        info.future.exception()
-    except KeyboardInterrupt:
-        pass
+    assert info.future is not None
+    info.future.exception()
 
 
 def _end_at_once(info: SpawnInfo) -> None:
