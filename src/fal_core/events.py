@@ -3,6 +3,9 @@ What a host reports of a call while it runs.
 
 A host hands each event to the sink it was given, in order, one at a time, from
 any thread. Logs come before the outcome, and nothing follows :class:`Exited`.
+
+The core's own sinks raise nothing. That of a host around a host may: where a worker
+tells it, what it raises ends the call, and is raised where the call is waited for.
 """
 
 from __future__ import annotations

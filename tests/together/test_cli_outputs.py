@@ -176,3 +176,19 @@ def test_errors_that_cannot_be_told_have_their_exit_code(program: Any) -> None:
     with open("/dev/full", "w") as full:
         done = run_into(program, full, "run", "functions.py::one", stderr=full)
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("name", ["file", "file/cache"])
+def test_a_cache_that_cannot_be_used_is_one_sentence(program: Any, name: str) -> None:
+    """
+    Where a file stands in the way of the cache, commands that read it name that file.
+    """
+    path = program.write("file", "in the way")
+    program.variables["FAL_CORE_CACHE"] = str(program.folder / name)
+    for arguments in (["list"], ["list", "--json"], ["gc"], ["verify"]):
+        done = program("env", *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(
+            f"Error: A file is where the cache directory needs a directory: {path}. "
+        )
+        assert len(done.stderr.splitlines()) == 1

@@ -157,6 +157,17 @@ def test_names_that_are_taken_are_refused(
     assert not list(command_line.folder.glob("fal-*"))
 
 
+def test_project_is_of_one_kind(command_line: Any) -> None:
+    """
+    A host and a kind of environment are begun apart; asking for both is wrong use.
+    """
+    for words in (["--host", "--environment"], ["--environment", "--host"]):
+        done = command_line("plugins", "new", "acme", *words)
+        assert done.returncode == 2
+        assert "give '--host' or '--environment', not both" in done.stderr
+        assert not list(command_line.folder.glob("fal-*"))
+
+
 def test_name_of_an_installed_distribution_is_refused(command_line: Any) -> None:
     """
     A distribution of the name is enough, also where its plugin is called something else.

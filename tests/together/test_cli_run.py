@@ -334,6 +334,13 @@ def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
         ("functions.py::nope", "There is no 'nope' in functions.py. functions.py has "),
         ("functions.py::plain", "'plain' in functions.py is no isolated function. "),
         ("functions.py", "functions.py has these isolated functions: add, count, crash, "),
+        (
+            "two.py",
+            "two.py has these isolated functions: a, b. Name one of them, as in 'two.py::a'.",
+        ),
+        ("folder", "folder is a directory. Name a file in it, as in 'folder/file.py::name'."),
+        ("./folder/", "./folder/ is a directory. Name a file in it, as in './folder/file.py"),
+        ("folder::add", "folder is a directory. "),
         ("sibling.py", "sibling.py has no isolated function. "),
         ("no.such.module::f", "There is no module no.such.module."),
         ("json.such::f", "There is no module json.such."),
@@ -345,6 +352,19 @@ def test_what_is_not_there_is_a_wrong_command_line(
     """
     A target that there is not is one sentence, with exit code 2.
     """
+    program.write("folder/notes.txt", "no module")
+    program.write(
+        "two.py",
+        """
+        from fal_core import function
+
+        @function("current")
+        def b(): ...
+
+        @function("current")
+        def a(): ...
+        """,
+    )
     for command in ("run", "explain"):
         done = program(command, target)
         assert done.returncode == 2, done.stderr
@@ -535,11 +555,15 @@ def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
     done = program("run", "functions.py::sleep", str(pid_file), "--detach")
     reference = done.stdout.strip()
     wait_for(pid_file.exists)
+    listed = json.loads(program("executions", "list", "--json").stdout)
+    shown = [(each["ended"], each["phase"], each["end"]) for each in listed]
+    assert shown == [(False, "running", None)]
     done = program("executions", "cancel", reference)
     assert (done.returncode, done.stdout) == (0, f"{reference} has ended.\n"), done.stderr
     assert not is_alive(int(pid_file.read_text()))
     listed = json.loads(program("executions", "list", "--json").stdout)
-    assert [each["ended"] for each in listed] == [True]
+    shown = [(each["ended"], each["phase"], each["end"]) for each in listed]
+    assert shown == [(True, "ended", "cancelled")]
 
 
 def test_unknown_references_are_one_sentence(program: Any) -> None:

@@ -420,13 +420,13 @@ def test_cache_that_is_no_directory(
     build: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A cache where a file is in the way is one sentence.
+    A cache where a file is in the way is one sentence, which names that file.
     """
     (tmp_path / "file").touch()
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(EnvironmentBuildError, match="A file is where") as caught:
         build(Virtualenv(requirements=["gamma"]))
-    one_sentence(caught.value)
+    assert f"a directory: {tmp_path}/file. Remove it" in one_sentence(caught.value)
 
 
 def test_cache_that_cannot_be_made_names_the_variable(

@@ -148,6 +148,39 @@ def test_a_service_is_run_and_ended_by_an_interrupt(start, port):
         again.bind(("127.0.0.1", port))
 
 
+@pytest.mark.parametrize("options", [(), ("--reload",)])
+def test_a_service_whose_output_nobody_reads_ends(start, port, tmp_path, options):
+    """
+    A service ends silently, and its port is free, once the pipe that it prints to is closed.
+    """
+    (tmp_path / "service.py").write_text(SOURCE)
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "fal_core.cli",
+            "run",
+            "service.py",
+            "--port",
+            str(port),
+            *options,
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert f"http://127.0.0.1:{port}" in process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(PATIENCE) == 1
+        assert process.stderr.read() == ""
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
+
+
 def test_the_only_application_of_a_file_needs_no_name(start, port):
     """
     The name is left out where a file has but one application.
@@ -205,6 +238,31 @@ def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path):
         os.killpg(program.process.pid, signal.SIGINT)
         assert answer.result(PATIENCE) == 8
     assert program.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--reload",)])
+def test_a_second_interrupt_ends_requests_that_run(start, port, tmp_path, options):
+    """
+    Ctrl-C again does not wait, and the exit code tells that the service did not end in
+    good order.
+    """
+    slow = SOURCE.replace(
+        "        print(", "        import time; time.sleep(60)\n        print("
+    )
+    (tmp_path / "service.py").write_text(slow)
+    program = start("service.py::Times", "--port", str(port), *options)
+    program.wait_for(f"http://127.0.0.1:{port}")
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, port, 4)
+        time.sleep(1.0)
+        os.killpg(program.process.pid, signal.SIGINT)
+        program.wait_for("Ctrl-C again ends it at once.")
+        assert program.process.poll() is None
+        os.killpg(program.process.pid, signal.SIGINT)
+        assert program.process.wait(PATIENCE) == 130
+        assert answer.result(PATIENCE) != 8
+    assert "Traceback" not in program.printed.read_text()
 
 
 def test_a_reloaded_service_ends_with_its_command(start, port):
@@ -290,7 +348,10 @@ FAILING = "\n    def setup(self):\n        {}\n"
             + FAILING.format("import time; time.sleep(100)"),
             "The setup has not ended within the startup_timeout of 0.5 s.",
         ),
-        (SOURCE.replace("@endpoint", "# @endpoint"), "'times' has no endpoint"),
+        (
+            SOURCE.replace("@endpoint", "# @endpoint"),
+            "Error: service.py:5: Class 'Times' has no endpoint",
+        ),
         (SOURCE, "'fal-core run --port' gives it another."),
     ],
 )

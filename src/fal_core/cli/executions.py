@@ -48,7 +48,7 @@ def list_(host: str, as_json: bool) -> None:
 
     found = sorted(find_host(host).executions(), key=lambda status: status.started)
     if as_json:
-        print_json([attrs.asdict(status) for status in found])
+        print_json([_for_machines(status) for status in found])
     elif not found:
         click.echo(f"Host {host!r} has no detached work.")
     else:
@@ -122,6 +122,16 @@ def cancel(reference: str, host: str, grace: float) -> None:
     if not ended.wait(grace + 10):
         raise click.ClickException(f"{reference} has not ended within {grace + 10:g} s.")
     click.echo(f"{reference} has ended.")
+
+
+def _for_machines(status: ExecutionStatus) -> dict[str, Any]:
+    """
+    Return what is known of work, whose last phase says nothing any more once it has ended.
+    """
+    shown = attrs.asdict(status)
+    if status.ended:
+        shown["phase"] = "ended"
+    return shown
 
 
 def _state(status: ExecutionStatus) -> str:

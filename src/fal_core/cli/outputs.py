@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from typing import IO, Any
@@ -39,18 +41,29 @@ def complain(sentence: str, *, title: str = "Error") -> None:
     click.echo(f"{styled(f'{title}:', sys.stderr, fg=colour, bold=True)} {sentence}", err=True)
 
 
+def is_abandoned(stream: IO[str]) -> bool:
+    """
+    Tell whether *stream* is a pipe that nobody reads any more.
+    """
+    try:
+        descriptor = stream.fileno()
+        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except (OSError, ValueError):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return is_pipe and any(found & select.POLLERR for _, found in poll.poll(0))
+
+
 class Watch:
     """
     The output and the error output of this process, and how they fail.
 
     An error of a file and one of the output look alike: this tells which it is.
-
-    Attributes:
-        errors: What was raised where one of them could not be written.
     """
 
     def __init__(self) -> None:
-        self.errors: list[OSError] = []
+        self._errors: list[OSError] = []
         self._unwritable: set[IO[str]] = set()
         self._streams = tuple(filter(None, (sys.stdout, sys.stderr)))
 
@@ -67,6 +80,14 @@ class Watch:
             if stream in self._unwritable:
                 _give_up(stream)
 
+    def has_raised(self, error: OSError) -> bool:
+        """
+        Tell whether *error* is one of the output, or says that nobody reads that.
+        """
+        if isinstance(error, BrokenPipeError) and any(map(is_abandoned, self._streams)):
+            return True
+        return error in self._errors
+
     def flush(self) -> None:
         """
         Write what has not been written yet.
@@ -80,7 +101,7 @@ class Watch:
                 return method(*args)
             except OSError as error:
                 self._unwritable.add(stream)
-                self.errors.append(error)
+                self._errors.append(error)
                 raise
 
         return call

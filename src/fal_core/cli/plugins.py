@@ -47,14 +47,14 @@ def list_(as_json: bool) -> None:
 
 @plugins.command()
 @click.argument("name")
-@click.option("--host", "role", flag_value="host", default=True, help="A host. The default.")
-@click.option("--environment", "role", flag_value="environment", help="A kind of environment.")
+@click.option("--host", is_flag=True, help="A host. The default.")
+@click.option("--environment", is_flag=True, help="A kind of environment.")
 @click.option(
     "--path",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where to; a new directory here otherwise.",
 )
-def new(name: str, role: str, path: Path | None) -> None:
+def new(name: str, host: bool, environment: bool, path: Path | None) -> None:
     """
     Create the project of a plugin that passes its tests at once.
 
@@ -62,11 +62,18 @@ def new(name: str, role: str, path: Path | None) -> None:
     """
     from fal_core.cli.projects import Project, create
 
+    context = click.get_current_context()
+    if host and environment:
+        raise click.UsageError(
+            "A plugin is begun with a host or with a kind of environment: give '--host' or "
+            "'--environment', not both.",
+            context,
+        )
     try:
-        project = Project.named(name, role)
+        project = Project.named(name, "environment" if environment else "host")
         project.refuse_taken()
     except ValueError as error:
-        raise click.UsageError(str(error), click.get_current_context()) from None
+        raise click.UsageError(str(error), context) from None
     folder = path or Path(project.distribution)
     for written in create(project, folder):
         click.echo(f"  {written}")

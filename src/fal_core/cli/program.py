@@ -150,7 +150,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             code = _run(arguments)
             watch.flush()
         except OSError as error:
-            if error not in watch.errors:
+            if not watch.has_raised(error):
                 raise
             if not isinstance(error, BrokenPipeError):
                 with suppress(OSError):

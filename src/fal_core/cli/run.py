@@ -15,9 +15,9 @@ import click
 from fal_core.cli import arguments, serving, targets
 from fal_core.cli.outputs import complain, to_json
 from fal_core.cli.progress import make_progress, shown
+from fal_core.cli.tracebacks import remote_traceback
 from fal_core.errors import FalSerializationError
 from fal_core.functions import IsolatedFunction
-from fal_core_worker.raised import RemoteTraceback
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -188,12 +188,10 @@ def show_remote_traceback(error: BaseException) -> bool:
     """
     if isinstance(error, FalSerializationError):
         return False
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, RemoteTraceback):
-        cause = cause.__cause__
-    if cause is None:
+    text = remote_traceback(error)
+    if not text:
         return False
-    click.echo(cause.text.rstrip(), err=True)
+    click.echo(text, err=True)
     complain(f"The function raised {type(error).__name__}.")
     return True
 

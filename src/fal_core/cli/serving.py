@@ -4,6 +4,8 @@ Services on the command line: where they are reached, their log, and reloading.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +14,15 @@ import click
 
 from fal_core.cli import targets
 from fal_core.cli.access import ServiceLog
-from fal_core.cli.outputs import complain, styled
+from fal_core.cli.outputs import complain, is_abandoned, styled
 from fal_core.cli.progress import Progress, shown
+from fal_core.cli.tracebacks import remote_traceback
 from fal_core.cli.versions import Version, Versions
 from fal_core.cli.watching import Watched
 from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
 from fal_core.spawns import SpawnInfo
 from fal_core_worker.ports import free_port
-from fal_core_worker.raised import RemoteTraceback
 from fal_core_worker.services import StartupError
 
 #: Seconds between two looks at the files of a service, and at all that might be one.
@@ -85,7 +87,10 @@ def serve(
     Raises:
         Exception: What the service raised.
 
-        KeyboardInterrupt: Ctrl-C came before anything was served.
+        KeyboardInterrupt: Ctrl-C came before anything was served, or a second time; the
+            service has ended.
+
+        BrokenPipeError: Nobody reads the output any more; the service has ended.
     """
     log = ServiceLog()
     progress = Progress(sys.stderr, log)
@@ -113,6 +118,8 @@ def _follow(
     assert future is not None
     told = False
     while not future.done():
+        if is_abandoned(sys.stdout):
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if not told and info.await_url(_LOOK) and info.urls:
             told = True
             show_urls(info.urls)
@@ -133,11 +140,8 @@ def _follow(
 def _end_gently(info: SpawnInfo) -> None:
     click.echo("Ending; requests that run may finish. Ctrl-C again ends it at once.", err=True)
     info.stream.drain()
-    try:
-        assert info.future is not None
-        info.future.exception()
-    except KeyboardInterrupt:
-        pass
+    assert info.future is not None
+    info.future.exception()
 
 
 def _end_at_once(info: SpawnInfo) -> None:
@@ -207,11 +211,12 @@ def _show(error: Exception) -> None:
     if isinstance(error, StartupError):
         complain(str(error))
         return
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, RemoteTraceback):
-        cause = cause.__cause__
-    if cause is not None:
-        click.echo(cause.text.rstrip(), err=True)
+    text = remote_traceback(error)
+    if not text and isinstance(error, OSError):
+        # It is not the service that has failed, but this command.
+        raise error
+    if text:
+        click.echo(text, err=True)
     if not isinstance(error, Cancelled):
         said = error if isinstance(error, FalCoreError) else f"{type(error).__name__}: {error}"
         complain(f"The service has ended: {said}")

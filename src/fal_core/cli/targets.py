@@ -52,6 +52,9 @@ def load_target(target: str) -> IsolatedFunction[..., Any]:
         )
     module = load_module(place)
     found = functions_of(module)
+    if os.path.isdir(place) and getattr(module, "__file__", None) is None:
+        # Python takes any directory for a package.
+        raise TargetError(_directory(place))
     if not name:
         if len(found) == 1:
             return next(iter(found.values()))
@@ -140,6 +143,8 @@ def load_module(place: str) -> ModuleType:
 
 def _load_file(place: str) -> ModuleType:
     path = os.path.abspath(place)
+    if os.path.isdir(path):
+        raise TargetError(_directory(place))
     if not os.path.isfile(path):
         raise TargetError(f"There is no file {place}.")
     folder, name = os.path.split(path)
@@ -179,10 +184,20 @@ def _is_missing(place: str, name: str | None) -> bool:
     return name is not None and f"{place}.".startswith(f"{name}.")
 
 
+def _directory(place: str) -> str:
+    example = os.path.join(place, "file.py::name")
+    return f"{place} is a directory. Name a file in it, as in {example!r}."
+
+
 def _choices(place: str, found: dict[str, IsolatedFunction[..., Any]]) -> str:
     if not found:
         return f"{place} has no isolated function. Decorate one with @function(…)."
-    return f"{place} has these isolated functions: {', '.join(sorted(found))}."
+    names = sorted(found)
+    example = f"{place}::{names[0]}"
+    return (
+        f"{place} has these isolated functions: {', '.join(names)}. "
+        f"Name one of them, as in {example!r}."
+    )
 
 
 def _locate(error: FalCoreError) -> str:

@@ -165,10 +165,20 @@ def describe_failure(error: OSError) -> str:
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return (
-            f"A file is where the cache directory needs a directory:{where}. Remove it, or "
-            "name another cache directory by the variable FAL_CORE_CACHE."
+            f"A file is where the cache directory needs a directory: {_file_in(error)}. "
+            "Remove it, or name another cache directory by the variable FAL_CORE_CACHE."
         )
     return f"{error.strerror or error}:{where or ' the file system failed'}."
+
+
+def _file_in(error: OSError) -> str:
+    """
+    Return the part of the path of *error*, from its beginning, that is no directory.
+    """
+    path = str(error.filename)
+    while not os.path.lexists(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    return path
 
 
 def _is_rootless(error: OSError) -> bool:

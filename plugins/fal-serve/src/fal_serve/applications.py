@@ -146,9 +146,11 @@ def build_application(servable: BaseServable) -> FalFastAPI:
     )
     routes = servable.collect_routes()
     if not routes:
+        # As errors of declarations do, it names files of the working directory shortly.
+        place = servable.place.removeprefix(os.getcwd() + os.sep)
         raise NothingToServe(
-            f"{servable.title!r} has no endpoint, so there is nothing to serve. Mark a "
-            "method with @endpoint('/')."
+            f"{place}{place and ': '}Class {type(servable).__name__!r} has no endpoint, so "
+            "there is nothing to serve. Mark a method with @endpoint('/')."
         )
     for signature, handler in routes.items():
         if signature.is_websocket:

@@ -17,6 +17,7 @@ from fal_serve.endpoints import check_routes, declaration_error, routes_of
 from fal_serve.health import find_config
 from fal_serve.servables import BaseServable
 from fal_serve.signatures import parameters_of
+from fal_serve.stacks import place_of_class
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -89,12 +90,14 @@ class App(BaseServable):
     data_mounts: ClassVar[list[str] | None] = None
 
     _written: ClassVar[Declared] = Declared()
+    _place: ClassVar[str] = ""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__()
         _check_names(cls)
         written = read_class(cls, keywords)
         cls._written = written.attributes
+        cls._place = place_of_class()
         cls.app_name = written.name if written.name is not None else make_name(cls.__name__)
         cls.host_kwargs = merge(cls)
         if cls.__init__ is not App.__init__:
@@ -169,6 +172,10 @@ class App(BaseServable):
     @property
     def title(self) -> str:
         return self.app_name or type(self).__name__
+
+    @property
+    def place(self) -> str:
+        return self._place
 
     def hints(self) -> list[str] | None:
         return self.provide_hints()

@@ -49,6 +49,13 @@ class BaseServable(metaclass=ServableMeta):
         """
         return type(self).__name__
 
+    @property
+    def place(self) -> str:
+        """
+        The file and the line where it is written; empty where that is not known.
+        """
+        return ""
+
     @abstractmethod
     def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
         """

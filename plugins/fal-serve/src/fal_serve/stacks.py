@@ -41,6 +41,21 @@ def _installed() -> tuple[str, ...]:
     return tuple(sysconfig.get_path(name) + os.sep for name in names)
 
 
+def place_of_class() -> str:
+    """
+    Return the file and the line of the class that is being made; empty if nobody knows.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    hooks = ("__init_subclass__", "__new__", "__init__", "__call__")
+    while frame is not None and (
+        package_of(frame) == "fal_serve" or frame.f_code.co_name in hooks
+    ):
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_filename.startswith("<"):
+        return ""
+    return f"{os.path.abspath(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
 def of_user(trace: TracebackType | None) -> TracebackType | None:
     """
     Return *trace* from the user's first frame on; all of it where there is none.
