@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import isolate_proto
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fal_core import function
@@ -282,6 +282,8 @@ CALL = make_call()
 LINES = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))
 
 
+@example("\t", "STDOUT", 2)
+@example('"', "STDOUT", 2)
 @given(LINES, st.sampled_from(["STDOUT", "STDERR", "INFO", "ERROR"]), st.integers(0, 2))
 def test_lines_survive_what_isolate_does_to_them(line: str, level: str, times: int):
     """

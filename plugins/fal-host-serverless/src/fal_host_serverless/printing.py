@@ -163,7 +163,8 @@ def encode(line: str, level: int, owner: str) -> Any:
         text = line.encode("utf-8", "backslashreplace").decode()
         yield f"{text}{MARK}{level}::{owner}\n".encode()
         return
-    size = PIECE if line.isascii() and plain else PIECE // 12
+    # JSON has two characters for a quote, a backslash or a tab, and up to twelve for others.
+    size = PIECE // (2 if line.isascii() and plain else 12)
     for start in range(0, len(line) or 1, size):
         more = "+" if start + size < len(line) else ""
         text = json.dumps(line[start : start + size])
