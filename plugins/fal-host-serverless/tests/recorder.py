@@ -257,6 +257,8 @@ class RestRecorder:
             return 200, {}
         if words[0] == "applications":
             name = "/".join(words[1:3])
+            if name not in self.queues:
+                return 404, {"detail": f"Application {name} was not found."}
             if method == "DELETE":
                 self.queues[name] = 0
             return 200, {"size": self.queues[name]}

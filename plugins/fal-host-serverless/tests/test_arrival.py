@@ -282,6 +282,8 @@ CALL = make_call()
 LINES = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))
 
 
+@example("\t", "STDOUT", 2)
+@example('"', "STDOUT", 2)
 @given(LINES, st.sampled_from(["STDOUT", "STDERR", "INFO", "ERROR"]), st.integers(0, 2))
 @example('"', "STDOUT", 2)
 @example("\\\t", "STDERR", 2)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -875,7 +876,7 @@ def test_flags_reach_the_service(asking: SyncServerlessClient, recorder: Any):
     assert list(request.policy.permissions) == ["a:b", "c:d", "e:f"]
     assert run("keys", "create") == 2
     assert run("keys", "create", "--scope", "api", "--preset", "full") == 2
-    assert run("keys", "create", "--preset", "none") == 1
+    assert run("keys", "create", "--preset", "none") == 2
     for flag, exposed in (("--not-exposed-by-default", False), ("--exposed-by-default", True)):
         assert run("secrets", "set", "A=b", flag) == 0
         request = recorder.last("SetSecret")
@@ -904,7 +905,7 @@ def test_profiles_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     A profile keeps an address and a key, which no command prints.
     """
     monkeypatch.setenv("FAL_CONFIG_PATH", str(tmp_path / "config.toml"))
-    monkeypatch.setattr("click.prompt", lambda *_, **__: "id:very-secret")
+    monkeypatch.setattr("sys.stdin", io.StringIO("id:very-secret\n" * 3))
     assert run("profile", "key") == 1
     assert run("profile", "set", "work") == 0
     assert run("profile", "host", "api.work.test") == 0

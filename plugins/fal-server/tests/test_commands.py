@@ -184,7 +184,7 @@ def test_users_teams_and_keys_by_command(start_program, server):
     key, _ = server("users", "add", "bob", "--name", "Bob B.")
     assert current(variables, key)["full_name"] == "Bob B."
     assert "already" in server("users", "add", "bob", code=1)[1]
-    assert "no nickname" in server("users", "add", "Bob/..", code=1)[1]
+    assert "no nickname" in server("users", "add", "Bob/..", code=2)[1]
 
     team, _ = server("teams", "add", "crew", "--member", "bob")
     assert [each["nickname"] for each in current(variables, team)["members"]] == ["bob"]
@@ -196,7 +196,7 @@ def test_users_teams_and_keys_by_command(start_program, server):
 
     made, _ = server("keys", "create", "bob", "--preset", "api", "--alias", "robot")
     assert current(variables, made)["nickname"] == "bob"
-    assert "Unknown preset" in server("keys", "create", "bob", "--preset", "x", code=1)[1]
+    assert "Unknown preset" in server("keys", "create", "bob", "--preset", "x", code=2)[1]
     keys = json.loads(server("keys", "list", "bob", "--json")[0])
     assert [each["alias"] for each in keys] == ["", "robot"]
     assert made.partition(":")[2] not in json.dumps(keys)

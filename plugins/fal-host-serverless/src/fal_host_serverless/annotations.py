@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fal_core.errors import OptionError
+from fal_host_serverless.arguments import WrongArgument
 
 #: The service takes no more: characters of a message and of a key, annotations, and
 #: bytes of all of them as JSON.
@@ -24,7 +24,7 @@ def written(
     Return what a revision carries of them.
 
     Raises:
-        OptionError: Something is no text, too long, or has a name of the service's own.
+        WrongArgument: Something is no text, too long, or has a name of the service's own.
     """
     found: dict[str, Any] = {}
     if message is not None:
@@ -39,9 +39,9 @@ def written(
 
 def _check_message(message: Any) -> None:
     if not isinstance(message, str):
-        raise OptionError(f"The message of a deployment is text, not {message!r}.")
+        raise WrongArgument(f"The message of a deployment is text, not {message!r}.")
     if len(message) > MESSAGE_LENGTH:
-        raise OptionError(
+        raise WrongArgument(
             f"The message of a deployment has {len(message)} characters. The service takes "
             f"{MESSAGE_LENGTH}."
         )
@@ -49,27 +49,27 @@ def _check_message(message: Any) -> None:
 
 def _check_annotations(annotations: Any) -> None:
     if not isinstance(annotations, Mapping):
-        raise OptionError(
+        raise WrongArgument(
             f"Annotations are written as in {{'commit': '1f2e3d'}}, not {annotations!r}."
         )
     for key, value in annotations.items():
         if not (isinstance(key, str) and key and isinstance(value, str)):
-            raise OptionError(
+            raise WrongArgument(
                 f"An annotation has a name and a text, as in {{'commit': '1f2e3d'}}, not "
                 f"{key!r}: {value!r}."
             )
         if key in _RESERVED:
-            raise OptionError(
+            raise WrongArgument(
                 f"An annotation cannot be called {key!r}: that is the service's own."
             )
         if len(key) > KEY_LENGTH:
-            raise OptionError(
+            raise WrongArgument(
                 f"The name of annotation {key!r} has {len(key)} characters. The service takes "
                 f"{KEY_LENGTH}."
             )
     size = len(json.dumps(dict(annotations), ensure_ascii=False).encode())
     if len(annotations) > COUNT or size > SIZE:
-        raise OptionError(
+        raise WrongArgument(
             f"There are {len(annotations)} annotations of {size} bytes. The service takes "
             f"{COUNT}, of {SIZE} bytes as JSON."
         )

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from fal_core.errors import OptionError
 from fal_host_serverless import requests, settings, values
+from fal_host_serverless.arguments import WrongArgument
 
 ValueT = TypeVar("ValueT")
 
@@ -56,13 +56,13 @@ def _known(argument: str, written: Any, kind: type[EnumT]) -> EnumT:
     Return the member of *kind* that *written* is, or names.
 
     Raises:
-        OptionError: It is none.
+        WrongArgument: It is none.
     """
     try:
         return kind(written.upper() if isinstance(written, str) else written)
     except ValueError:
         *others, last = (repr(each.value.lower()) for each in kind)
-        raise OptionError(
+        raise WrongArgument(
             f"The {argument} of a key is {', '.join(others)} or {last}, not {written!r}."
         ) from None
 
@@ -72,12 +72,12 @@ def _check_names(argument: str, written: Any, example: str) -> None:
     Check that *written* is a list of names.
 
     Raises:
-        OptionError: It is not.
+        WrongArgument: It is not.
     """
     if not isinstance(written, list | tuple) or not all(
         isinstance(each, str) and each for each in written
     ):
-        raise OptionError(
+        raise WrongArgument(
             f"Argument {argument!r} is a list of names, as in [{example!r}], not {written!r}."
         )
 
@@ -87,10 +87,10 @@ def _check_time(since: Any) -> None:
     Check that *since* is a time, if anything.
 
     Raises:
-        OptionError: It is none.
+        WrongArgument: It is none.
     """
     if not isinstance(since, datetime | None):
-        raise OptionError(f"Argument 'since' is a datetime, not {since!r}.")
+        raise WrongArgument(f"Argument 'since' is a datetime, not {since!r}.")
 
 
 def _set(message: Any, **fields: Any) -> Any:
@@ -173,7 +173,7 @@ def scale(
     Change how an application scales; None leaves what is set.
 
     Raises:
-        OptionError: A change is none that the service can be asked for.
+        WrongArgument: A change is none that the service can be asked for.
     """
     import isolate_proto
 
@@ -184,7 +184,9 @@ def scale(
         if name in _LISTED:
             _check_names(name, value, _LISTED[name])
         elif type(value) is not int or not 0 <= value < _TOO_MANY:
-            raise OptionError(f"Argument {name!r} is a whole number from 0 on, not {value!r}.")
+            raise WrongArgument(
+                f"Argument {name!r} is a whole number from 0 on, not {value!r}."
+            )
     names = {"scaling_delay": "scaling_delay_seconds", "regions": "valid_regions"}
     fields = {names.get(name, name): value for name, value in changes.items()}
     message = _set(
@@ -266,12 +268,12 @@ def create_key(
     Create a key of a scope, of a preset, or with permissions.
 
     Raises:
-        OptionError: There is no such scope or preset, or not one of the three is given.
+        WrongArgument: There is no such scope or preset, or not one of the three is given.
     """
     import isolate_proto
 
     if sum(each is not None for each in (scope, preset, permissions)) != 1:
-        raise OptionError(
+        raise WrongArgument(
             "What a key may do is one of 'scope', 'preset' and 'permissions'. Write one, as "
             "in preset='DEPLOY'."
         )
@@ -279,7 +281,7 @@ def create_key(
     if permissions is not None:
         _check_names("permissions", permissions, "serverless:apps:run")
         if not permissions:
-            raise OptionError("Argument 'permissions' is empty: the key could do nothing.")
+            raise WrongArgument("Argument 'permissions' is empty: the key could do nothing.")
         message.policy.permissions.extend(permissions)
     elif preset is not None:
         message.policy_preset = _known("preset", preset, values.KeyPreset).value

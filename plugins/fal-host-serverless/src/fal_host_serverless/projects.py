@@ -14,6 +14,7 @@ import attrs
 from fal_core.calls import AuthMode
 from fal_core.converters import structure
 from fal_core.errors import OptionError
+from fal_host_serverless.arguments import WrongArgument
 from fal_host_serverless.hosts import DeploymentStrategy
 
 if sys.version_info >= (3, 11):
@@ -95,12 +96,14 @@ def read_app(path: Path, name: str) -> Declared:
     Return the application *name* of the project in *path*.
 
     Raises:
-        OptionError: It has none of that name, or declares it wrongly.
+        WrongArgument: It has none of that name.
+
+        OptionError: It declares it wrongly.
     """
     found = _apps(path)
     if name not in found:
         known = ", ".join(found) or "none"
-        raise OptionError(f"{path} declares no application {name!r}. It declares: {known}.")
+        raise WrongArgument(f"{path} declares no application {name!r}. It declares: {known}.")
     options = dict(found[name])
     where = f"tool.fal.apps.{name}"
 

@@ -14,6 +14,7 @@ from typing import Any
 from fal_core.errors import OptionError
 from fal_core.functions import IsolatedFunction
 from fal_host_serverless import projects
+from fal_host_serverless.arguments import WrongArgument
 
 
 def resolve(app_ref: str | tuple[str, str | None] | None) -> projects.Declared:
@@ -21,7 +22,7 @@ def resolve(app_ref: str | tuple[str, str | None] | None) -> projects.Declared:
     Return the application that *app_ref* stands for.
 
     Raises:
-        OptionError: It stands for none.
+        WrongArgument: It stands for none.
     """
     if isinstance(app_ref, tuple):
         file, name = app_ref
@@ -31,13 +32,13 @@ def resolve(app_ref: str | tuple[str, str | None] | None) -> projects.Declared:
     path = projects.find_project()
     if path is None:
         what = "names no file, and no" if app_ref else "is not given, and no"
-        raise OptionError(
+        raise WrongArgument(
             f"The application {what} pyproject.toml declares any under [tool.fal.apps]. "
             "Write as in 'file.py::App'."
         )
     known = projects.names(path)
     if app_ref is None and len(known) != 1:
-        raise OptionError(
+        raise WrongArgument(
             f"{path} declares several applications. Name one: {', '.join(known)}."
         )
     return projects.read_app(path, app_ref or known[0])
@@ -48,7 +49,9 @@ def load(ref: str) -> IsolatedFunction[..., Any]:
     Return the application at *ref* as an isolated function.
 
     Raises:
-        OptionError: There is none.
+        WrongArgument: There is none.
+
+        OptionError: Its file cannot be loaded.
     """
     import click
 
@@ -59,7 +62,8 @@ def load(ref: str) -> IsolatedFunction[..., Any]:
         with _serverless_by_default():
             return load_target(ref)
     except click.ClickException as error:
-        raise OptionError(error.format_message()) from error
+        wrong = WrongArgument if error.exit_code == click.UsageError.exit_code else OptionError
+        raise wrong(error.format_message()) from error
 
 
 @contextmanager

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import AuthMode, Call
-from fal_core.errors import FalServerlessError, InternalFalServerlessError, OptionError
+from fal_core.errors import FalServerlessError, InternalFalServerlessError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.options import Options
 from fal_core.servers import Server
 from fal_core.vocabulary import structure_gateway
 from fal_host_serverless import channels, envelopes, messages, requests, values
+from fal_host_serverless.arguments import WrongArgument
 from fal_host_serverless.containers import Container
 from fal_host_serverless.failures import translated
 from fal_host_serverless.preparations import Preparation
@@ -57,10 +58,10 @@ def check_attached(attach: bool | None, strategy: str) -> None:
     Check that a deployment of *strategy* can be waited for, where that is said.
 
     Raises:
-        OptionError: It cannot.
+        WrongArgument: It cannot.
     """
     if attach is not None and strategy != "rolling":
-        raise OptionError(
+        raise WrongArgument(
             "Only a rolling deployment can be attached to, or detached from. Name the "
             f"strategy 'rolling' in place of {strategy!r}, or leave it to the service."
         )

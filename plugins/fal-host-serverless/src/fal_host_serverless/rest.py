@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.errors import FalServerlessError, InternalFalServerlessError
+from fal_core.facts import facts
 from fal_host_serverless import settings
 from fal_host_serverless.credentials import Credentials
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 #: Seconds: a large upload is put together slowly.
 _READING, _WRITING, _CONNECTING = 240.0, 300.0, 30.0
+
+
+@facts
+class NotThere(FalServerlessError):
+    """
+    The service has nothing there; *message* says where.
+    """
 
 
 @attrs.define(eq=False, slots=False, repr=False)
@@ -128,4 +136,4 @@ def failure_of(answer: httpx.Response) -> FalServerlessError | InternalFalServer
     sentence = f"The server answers {answer.status_code} at {answer.request.url.path}: {detail}"
     if answer.status_code >= 500:
         return InternalFalServerlessError(sentence)
-    return FalServerlessError(sentence)
+    return (NotThere if answer.status_code == 404 else FalServerlessError)(sentence)

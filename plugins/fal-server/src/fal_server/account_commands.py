@@ -338,9 +338,12 @@ def _refused(attempt: Callable[[], T]) -> T:
     """
     Tell what is refused in one sentence.
     """
-    from fal_server.errors import Refusal
+    from fal_server.errors import Invalid, Refusal
 
     try:
         return attempt()
+    except Invalid as refusal:
+        # What the command line says makes no sense, whatever the server has.
+        raise click.UsageError(str(refusal)) from refusal
     except Refusal as refusal:
         raise click.ClickException(str(refusal)) from refusal

@@ -12,6 +12,7 @@ import click
 from fal_core.cli.outputs import print_json
 from fal_host_serverless.commands.options import (
     Since,
+    WholeNumber,
     client_options,
     environment_option,
     json_option,
@@ -129,6 +130,9 @@ def scale(
     """
     Change how an application scales; what is not named stays as it is.
     """
+    if not (machine_types or regions or any(value is not None for value in changes.values())):
+        options = ", ".join(f"--{name}" for name in (*_SCALES, "machine-types", "regions"))
+        raise click.UsageError(f"Nothing is to be changed. Give one or more of {options}.")
     result = client.apps.scale(
         name,
         machine_types=list(machine_types) or None,
@@ -148,5 +152,5 @@ def scale(
 for _name in _SCALES:
     _unit = "" if "concurrency" in _name or "multi" in _name else " In seconds."
     scale = click.option(
-        f"--{_name}", type=click.IntRange(0), help=f"The option of that name.{_unit}"
+        f"--{_name}", type=WholeNumber(), help=f"The option of that name.{_unit}"
     )(scale)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -37,10 +38,14 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_client(
         *args: Any, host: str | None, profile: str | None, team: str | None, **kwargs: Any
     ) -> Any:
+        from fal_host_serverless.arguments import WrongArgument
         from fal_host_serverless.client import SyncServerlessClient
 
         client = SyncServerlessClient(host=host, profile=profile, team=team)
-        return command(*args, client=client, **kwargs)
+        try:
+            return command(*args, client=client, **kwargs)
+        except WrongArgument as error:
+            raise click.UsageError(str(error)) from error
 
     for option in (
         click.option("--team", metavar="NAME", help="The team that a login acts for."),
@@ -83,6 +88,43 @@ class Since(click.ParamType):  # type: ignore[type-arg]  # not generic in 8.2
         except ValueError:
             self.fail(f"{value!r} is no time. Write as in 10m, 2h, 1d or 2031-01-30T12:00.")
         return moment if moment.tzinfo else moment.astimezone()
+
+
+class WholeNumber(click.ParamType):  # type: ignore[type-arg]  # not generic in 8.2
+    """
+    A whole number from 0 on.
+    """
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if not re.fullmatch("[0-9]+", str(value)):
+            self.fail(f"{str(value)!r} is not a whole number >= 0.", param, ctx)
+        return int(value)
+
+
+def ask_secret(what: str, *, instead: str = "") -> str:
+    """
+    Return *what* as somebody types it, unseen; where there is no terminal, a line of the
+    standard input.
+
+    Arguments:
+        instead: How else it can be given, as the end of a sentence.
+
+    Raises:
+        ClickException: The standard input has no line, or an empty one.
+    """
+    if sys.stdin.isatty():
+        return str(click.prompt(what, hide_input=True, err=True))
+    line = sys.stdin.readline().rstrip("\r\n")
+    if not line:
+        raise click.ClickException(
+            f"{what} is to be a line of the standard input, which is no terminal here and "
+            f"has none. Write it there{instead}."
+        )
+    return line
 
 
 def show(

@@ -9,7 +9,7 @@ import click
 from fal_core.cli.outputs import print_json, print_table
 from fal_core.errors import FalServerlessError
 from fal_host_serverless import profiles
-from fal_host_serverless.commands.options import json_option, tell
+from fal_host_serverless.commands.options import ask_secret, json_option, tell
 from fal_host_serverless.credentials import KeyCredentials
 
 
@@ -94,8 +94,10 @@ def host(address: str, as_json: bool) -> None:
 def key(as_json: bool) -> None:
     """
     Keep a key in the profile; it is asked for, so that no history has it.
+
+    Where there is no terminal, it is a line of the standard input.
     """
-    written = click.prompt("Key, as ID:SECRET", hide_input=True, err=True)
+    written = ask_secret("Key, as ID:SECRET")
     KeyCredentials.of(written, "the prompt")
     _keep("key", written)
     tell("The key is kept.", as_json=as_json, has_key=True)

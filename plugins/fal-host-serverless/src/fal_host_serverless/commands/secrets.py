@@ -10,6 +10,7 @@ import click
 
 from fal_core.cli.outputs import print_json
 from fal_host_serverless.commands.options import (
+    ask_secret,
     client_options,
     environment_option,
     json_option,
@@ -70,18 +71,28 @@ def set_(
 ) -> None:
     """
     Set secrets. A name without a value asks for it, and keeps it out of the history.
+
+    Where there is no terminal, the values that are not written are lines of the standard
+    input.
     """
+    values = dict(map(_read, assignments))
     names: list[str] = []
-    for assignment in assignments:
-        name, separator, value = assignment.partition("=")
-        if not separator:
-            value = click.prompt(f"Value of {name}", hide_input=True, err=True)
+    for name, value in values.items():
         client.secrets.set(name, value, environment_name, default_exposed)
         names.append(name)
         if not as_json:
             click.echo(f"Secret {name} is set.")
     if as_json:
         print_json({"set": names})
+
+
+def _read(assignment: str) -> tuple[str, str]:
+    name, separator, value = assignment.partition("=")
+    if not name:
+        raise click.UsageError(f"{assignment!r} names no secret. Write it as in NAME=VALUE.")
+    if not separator:
+        value = ask_secret(f"Value of {name}", instead=f", or give it as in {name}=VALUE")
+    return name, value
 
 
 @secrets.command()
