@@ -271,6 +271,30 @@ def test_a_python_that_is_not_here_may_be_there():
     assert any("3.99" in note for note in explanation.notes)
 
 
+def test_tracebacks_have_frames_of_the_user_alone(host: Any):
+    """
+    What an error shows begins with the function, its setup or its coroutine.
+    """
+
+    def prepare() -> None:
+        raise LookupError("in the setup")
+
+    @function("virtualenv", host=host, setup_function=prepare)
+    def give(prepared: None) -> int:
+        return 1
+
+    @function("virtualenv", host=host)
+    async def wait() -> None:
+        raise LookupError("in the coroutine")
+
+    for isolated, name in ((give, "prepare"), (wait, "wait")):
+        with pytest.raises(LookupError) as caught:
+            isolated()
+        cause = str(caught.value.__cause__)
+        assert f"in {name}\n" in cause
+        assert cause.count('  File "') == 1, cause
+
+
 # -- other Pythons -------------------------------------------------------------------
 
 
