@@ -20,6 +20,10 @@ def ready(text: str) -> str:
     return sibling.shout(json.dumps(text))
 
 
+@function("virtualenv", requirements=[])
+def bare() -> None: ...
+
+
 @function("current", min_words=3)
 def wordy() -> None: ...
 
@@ -232,6 +236,13 @@ def test_environment_is_built_once_it_was_used(program: Any) -> None:
     assert done.returncode == 0, done.stderr
     (after,) = explain(program, "ready")
     assert (after["key"], after["built"]) == (before["key"], True)
+
+
+def test_requirements_that_are_none_are_said_in_words(program: Any) -> None:
+    """
+    A list of no requirements is no pair of brackets to a person.
+    """
+    assert "applies  without requirements\n" in program("explain", "functions.py::bare").stdout
 
 
 def test_credentials_are_not_shown(program: Any) -> None:
