@@ -63,7 +63,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("workers",),
     ("nesting", "outcomes"),
     # Ways to call.
-    ("paces", "timeouts", "waiters"),
+    ("needs", "paces", "timeouts", "waiters"),
     ("launches",),
     ("batches", "streams", "retries", "spawning"),
     ("bindings", "futures", "maps"),

@@ -12,14 +12,20 @@ import attrs
 
 from fal_core.environments import Environment
 from fal_core.errors import FalCoreError, PluginError, UnknownNameError
-from fal_core.functions import IsolatedFunction
+from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hosts import Host
+from fal_core.launches import Launcher
+from fal_core.needs import refusals, refuse_detached
 from fal_core.option_uses import OptionUse, environment_uses, other_uses
 from fal_core.places import to_host
 from fal_core.plugins import load_plugins
 from fal_core.servers import Server, missing_requirements
 from fal_core.sources import Travel, travel_report
-from fal_core.vocabulary import structure_environment, unusable_options
+from fal_core.vocabulary import (
+    structure_environment,
+    structure_gateway,
+    structure_host_options,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -80,17 +86,23 @@ def explain(
     try:
         there = function if place is None else function.on(place)
         environment = structure_environment(there.options)
+        host_options = structure_host_options(there.options, there.host)
+        gateway = structure_gateway(there.options)
         options = (*environment_uses(there, environment), *other_uses(there))
     except FalCoreError as error:
         return Explanation(function=name, host=shown, runs=False, reasons=(str(error),))
-    reasons = list(_refusals(there, environment))
+    reasons = [str(each) for each in refusals(there, environment, host_options, gateway)]
     notes = list(_missing(there))
+    if there.policy.lifetime == "detached" and (refusal := refuse_detached(there.host)):
+        notes.append(f"It can be called, and not spawned: {refusal}")
     added = _serving_needs(there, environment)
     if added:
         environment = environment.extend(added)
         notes.append(f"Serving adds to its environment: {', '.join(added)}.")
     notes += _try_to_seal(there, reasons)
-    key, built = _find_built(environment, reasons)
+    # Elsewhere there may be another Python, and what else this machine has not.
+    here = there.host.capabilities.same_python
+    key, built = _find_built(environment, reasons if here else notes)
     return Explanation(
         function=name,
         host=shown,
@@ -116,36 +128,13 @@ def _name(function: IsolatedFunction[..., Any]) -> str:
     return getattr(function.raw_func, "__qualname__", None) or function.app_name or "function"
 
 
-def _refusals(function: IsolatedFunction[..., Any], environment: Environment) -> Iterator[str]:
-    """
-    Yield what the host says of itself that it cannot do.
-    """
-    host, options = function.host, function.options
-    can = host.capabilities
-    python = getattr(environment, "python_version", None) or _this_python()
-    if can.python_versions is not None and not any(
-        python == version or python.startswith(f"{version}.") for version in can.python_versions
-    ):
-        listed = ", ".join(can.python_versions)
-        yield f"Host {host.name!r} cannot run Python {python}. It runs {listed}."
-    if function.flavour.endswith("generator") and not can.stream:
-        yield f"Host {host.name!r} cannot stream what a generator yields."
-    if (options.gateway.get("serve") or options.gateway.get("exposed_port")) and not can.serve:
-        yield f"Host {host.name!r} cannot serve functions."
-    if options.host.get("secrets") and not can.secrets:
-        yield f"Host {host.name!r} cannot resolve secrets."
-    unusable = unusable_options(options, host)
-    if unusable and function.policy.on_unsupported == "error":
-        listed = ", ".join(map(repr, unusable))
-        yield f"Host {host.name!r} cannot use option {listed}, and the function insists on it."
-
-
 def _try_to_seal(function: IsolatedFunction[..., Any], reasons: list[str]) -> list[str]:
     """
     Seal *function* as a call would; return what is to note of the seal.
     """
     try:
-        launcher = function.with_policy(on_unsupported="ignore").make_launcher()
+        stubbed = (IsolatedFunction, ServedIsolatedFunction)
+        launcher = Launcher(function, stubbed=stubbed, rehearsed=True)
     except FalCoreError as error:
         reasons.append(str(error))
         return []

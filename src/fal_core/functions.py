@@ -26,7 +26,6 @@ from fal_core.errors import (
     FalServerlessError,
     OptionError,
     UnknownOptionError,
-    UnsupportedError,
 )
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
@@ -197,8 +196,11 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         Start a call and return at once; its lines are queued, not printed.
         """
         lifetime = self.policy.lifetime
-        if lifetime == "detached" and not self.host.capabilities.detach:
-            raise UnsupportedError(self.host.name, "detach work from its caller")
+        if lifetime == "detached":
+            from fal_core.needs import refuse_detached
+
+            if refusal := refuse_detached(self.host):
+                raise refusal
         launcher = self.make_launcher()
         # Imported while the worker starts, which the launcher has told the host to expect.
         from fal_core.spawning import spawn

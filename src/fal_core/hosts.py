@@ -318,6 +318,32 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
             gateway: How the function will be reached, if it is a service.
         """
 
+    def check(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
+        """
+        Refuse what calls would be refused for, as far as this machine knows it.
+
+        A function is checked before anything is built or sent for it, and where
+        ``fal-core explain`` tells of it. What the capabilities say is checked already.
+
+        Arguments:
+            environment: The one that the call will have.
+
+            options: Those that the call will have.
+
+            gateway: How the function will be reached, if it is a service.
+
+            origin: The file of a function that names secrets, where that is known.
+
+        Raises:
+            FalCoreError: A call would be refused.
+        """
+
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         """
         Report detached work to *sink*, from its event number *after* on.

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
-from fal_core import plugins, vocabulary
+from fal_core import needs, plugins, vocabulary
 from fal_core.errors import FalSerializationError, UnsupportedError
 from fal_core.hosts import Execution, Host
 from fal_core.options import Lifetime
@@ -44,10 +44,17 @@ class Launcher:
 
     Arguments:
         stubbed: The classes of functions that others capture as stubs.
+
+        rehearsed: Only find out what sealing the function says; whether the host would
+            take it is not asked, and no call comes.
     """
 
     def __init__(
-        self, function: IsolatedFunction[..., Any], *, stubbed: Iterable[type] = ()
+        self,
+        function: IsolatedFunction[..., Any],
+        *,
+        stubbed: Iterable[type] = (),
+        rehearsed: bool = False,
     ) -> None:
         self.function = function
         self.host: Host[..., Any] = function.host
@@ -58,14 +65,12 @@ class Launcher:
         self.environment = vocabulary.structure_environment(options)
         self.host_options = vocabulary.structure_host_options(options, self.host)
         self.gateway = vocabulary.structure_gateway(options)
-        kinds = self.host.capabilities.kinds
-        if kinds is not None and self.environment.kind not in kinds:
-            raise UnsupportedError(
-                self.host.name,
-                f"run kind {self.environment.kind!r}",
-                f"It runs {', '.join(sorted(kinds))}.",
-            )
-        self._check_unsupported()
+        if not rehearsed:
+            for refusal in needs.refusals(
+                function, self.environment, self.host_options, self.gateway
+            ):
+                raise refusal
+            self._warn_of_unsupported()
         if function.raw_func is None:
             raise UnsupportedError(self.host.name, "run a function without code")
         modules = function.local_python_modules or ()
@@ -78,7 +83,7 @@ class Launcher:
                 modules = (*modules, *func.packages)
                 self.environment = extend_environment(self.environment, func)
                 application = isinstance(func.func, type)
-        if self.policy.lifetime == "attached":
+        if self.policy.lifetime == "attached" and not rehearsed:
             self.host.expect(self.environment, self.host_options, self.gateway)
         # They bring cloudpickle, which takes as long as a process takes to start.
         from fal_core.calls import Call
@@ -209,14 +214,12 @@ class Launcher:
             "python_version out."
         )
 
-    def _check_unsupported(self) -> None:
+    def _warn_of_unsupported(self) -> None:
         if self.policy.on_unsupported == "ignore":
             return
         names = vocabulary.unusable_options(self._options, self.host)
         if not names:
             return
-        if self.policy.on_unsupported == "error":
-            raise UnsupportedError(self.host.name, f"use option {_listed(names)}")
         names = _untold(self.function.raw_func, self.host.name, names)
         if not names:
             return

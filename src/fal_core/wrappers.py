@@ -44,6 +44,15 @@ class WrapperHost(Host[ArgsT, ReturnT]):
     def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
         self.inner.expect(environment, options, gateway)
 
+    def check(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
+        self.inner.check(environment, options, gateway, origin)
+
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         return self.inner.attach(reference, sink, after)
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 
+#: Run the coroutine that the worker gives them.
+_LOOPS = ("asyncio.runners", "asyncio.base_events")
+
+
 class SealingError(Exception):
     """
     Something cannot be sealed or opened.
@@ -97,18 +101,25 @@ def format_traceback(error: BaseException) -> str:
     import traceback
 
     trace = error.__traceback__
-    while trace is not None and _is_ours(trace.tb_frame):
+    began = trace is not None and _is_ours(trace.tb_frame)
+    while trace is not None and (
+        _is_ours(trace.tb_frame) or (began and _module(trace.tb_frame) in _LOOPS)
+    ):
         trace = trace.tb_next
     lines = traceback.TracebackException(type(error), error, trace).format(chain=False)
     return "".join(lines)
 
 
 def _is_ours(frame: types.FrameType) -> bool:
-    name = str(frame.f_globals.get("__name__", ""))
+    name = _module(frame)
+    # What arrives at an agent as source is named like the worker, as fal_core_arrival.
+    ours = name.startswith(("fal_core.", "fal_core_", "fal_serve."))
     # The functions of the laws are a user's as far as the worker is concerned.
-    return name.startswith(
-        ("fal_core.", "fal_core_worker.", "fal_serve.")
-    ) and not name.startswith("fal_core.testing.laws.")
+    return ours and not name.startswith("fal_core.testing.laws.")
+
+
+def _module(frame: types.FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def _text(show: Callable[[Any], str], value: Any) -> str:

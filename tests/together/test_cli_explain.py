@@ -20,6 +20,10 @@ def ready(text: str) -> str:
     return sibling.shout(json.dumps(text))
 
 
+@function("virtualenv", requirements=[])
+def bare() -> None: ...
+
+
 @function("current", min_words=3)
 def wordy() -> None: ...
 
@@ -178,7 +182,7 @@ def test_reasons_why_it_does_not_run(program: Any) -> None:
     (explanation,) = explain(program, "count", "--on", "little")
     assert not explanation["runs"]
     stream, python = sorted(explanation["reasons"], key=lambda reason: "Python" in reason)
-    assert stream == "Host 'little' cannot stream what a generator yields."
+    assert stream == "Host 'little' cannot stream what a generator yields. Return a list."
     assert python.endswith("It runs 2.7.")
     (explanation,) = explain(program, "ready", "--on", "little")
     assert (
@@ -209,13 +213,16 @@ def test_what_serving_adds_is_told(program: Any) -> None:
 
 def test_hosts_that_cannot_serve_say_so(program: Any) -> None:
     """
-    A function that is reached from outside does not run where nothing is served.
+    A function is not served where nothing is; a port of its own is kept for other hosts.
     """
     (here,) = explain(program, "serves_itself")
     assert here["runs"]
-    (little,) = explain(program, "serves_itself", "--on", "little")
+    (little,) = explain(program, "served", "--on", "little")
     assert not little["runs"]
     assert "Host 'little' cannot serve functions." in little["reasons"]
+    (little,) = explain(program, "serves_itself", "--on", "little")
+    assert "serve" not in " ".join(little["reasons"])
+    assert uses(little)["exposed_port"] == "kept"
 
 
 def test_environment_is_built_once_it_was_used(program: Any) -> None:
@@ -229,6 +236,13 @@ def test_environment_is_built_once_it_was_used(program: Any) -> None:
     assert done.returncode == 0, done.stderr
     (after,) = explain(program, "ready")
     assert (after["key"], after["built"]) == (before["key"], True)
+
+
+def test_requirements_that_are_none_are_said_in_words(program: Any) -> None:
+    """
+    A list of no requirements is no pair of brackets to a person.
+    """
+    assert "applies  without requirements\n" in program("explain", "functions.py::bare").stdout
 
 
 def test_credentials_are_not_shown(program: Any) -> None:

@@ -75,6 +75,7 @@ def test_empty_environment(build: Builder, evaluate: Evaluate) -> None:
     assert (
         evaluate(interpreter, "importlib.util.find_spec('attrs')", "importlib.util") == "None"
     )
+    assert any(message.endswith(" without requirements") for message in build.messages)
 
 
 def test_scripts_and_modules_work_where_the_environment_ends_up(build: Builder) -> None:

@@ -24,6 +24,7 @@ from fal_core import (
     function,
 )
 from fal_core.environments import CurrentEnvironment
+from fal_core.explanations import explain
 from fal_core.testing.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
@@ -365,6 +366,32 @@ def test_a_missing_secret_is_named(host):
 
     with pytest.raises(Exception, match=r"FAL_TEST_NOWHERE.*\.env"):
         isolated()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"secrets": ["FAL_TEST_NOWHERE"]},
+        {"exposed_port": 8123, "health_check_config": {}},
+    ],
+)
+def test_a_call_is_refused_as_it_is_explained(host, monkeypatch, options):
+    """
+    What this machine cannot give is refused before anything is built, in the words of
+    the explanation.
+    """
+
+    def build(*_):
+        raise AssertionError("nothing is built")
+
+    monkeypatch.setattr(CurrentEnvironment, "build", build)
+    isolated = function("current", host=host, **options)(get_pid)
+    (reason,) = explain(isolated).reasons
+
+    with pytest.raises(OptionError) as caught:
+        isolated()
+
+    assert str(caught.value) == reason
 
 
 def test_a_closed_host_takes_no_calls(host):

@@ -22,8 +22,14 @@ from hypothesis import strategies as st
 
 from fal_core import function
 from fal_core.calls import Call
-from fal_core.errors import FalCoreError, FalSerializationError
+from fal_core.errors import (
+    FalCoreError,
+    FalSerializationError,
+    OptionError,
+    UnsupportedError,
+)
 from fal_core.events import Log
+from fal_core.explanations import explain
 from fal_host_serverless import FalServerlessHost, arrival, channels, envelopes, printing
 from fal_host_serverless.deliveries import Deliveries
 from fal_host_serverless.failures import RunFailedInside
@@ -209,8 +215,84 @@ def test_generator_is_refused_with_what_to_do(host: Any):
     def count() -> Iterator[int]:
         yield 1
 
-    with pytest.raises(TypeError, match="Return a list, or serve"):
+    with pytest.raises(UnsupportedError, match="Return a list, or serve"):
         list(count())
+
+    @function("virtualenv", host=host)
+    def give() -> Any:
+        return (number for number in range(3))
+
+    with pytest.raises(TypeError, match="Return a list, or serve"):
+        give()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"health_check_config": {}},
+        {"health_check_config": {"path": "/", "method": "PUT"}},
+        {"app_files": ["nowhere"]},
+        {"app_files": ["."], "app_files_ignore": ["("]},
+        {"requirements": ["./no-project"]},
+    ],
+)
+def test_what_cannot_be_asked_is_refused_as_it_is_explained(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    What no request can be made of is refused before the service is asked, in the words
+    of the explanation.
+    """
+    (tmp_path / "no-project").mkdir()
+    (tmp_path / "no-project/pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path)
+
+    @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"), **options)
+    def nothing() -> None:
+        return None
+
+    (reason,) = explain(nothing).reasons
+    with pytest.raises(OptionError) as caught:
+        nothing()
+    assert str(caught.value) == reason
+
+
+def test_a_python_that_is_not_here_may_be_there():
+    """
+    The service has Pythons of its own: that one is not on this machine is only noted.
+    """
+
+    @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"), python_version="3.99")
+    def nothing() -> None:
+        return None
+
+    explanation = explain(nothing)
+    assert explanation.runs
+    assert any("3.99" in note for note in explanation.notes)
+
+
+def test_tracebacks_have_frames_of_the_user_alone(host: Any):
+    """
+    What an error shows begins with the function, its setup or its coroutine.
+    """
+
+    def prepare() -> None:
+        raise LookupError("in the setup")
+
+    @function("virtualenv", host=host, setup_function=prepare)
+    def give(prepared: None) -> int:
+        return 1
+
+    @function("virtualenv", host=host)
+    async def wait() -> None:
+        raise LookupError("in the coroutine")
+
+    for isolated, name in ((give, "prepare"), (wait, "wait")):
+        with pytest.raises(LookupError) as caught:
+            isolated()
+        cause = str(caught.value.__cause__)
+        assert f"in {name}\n" in cause
+        assert cause.count('  File "') == 1, cause
 
 
 # -- other Pythons -------------------------------------------------------------------

@@ -16,6 +16,7 @@ from fal_core.cli.outputs import print_json, styled
 
 if TYPE_CHECKING:
     from fal_core.explanations import Explanation
+    from fal_core.option_uses import OptionUse
 
 
 @click.command()
@@ -72,7 +73,7 @@ def render(explanation: Explanation) -> Iterable[str]:
     yield from _section(
         "options",
         [
-            (option.use, f"{option.name} = {option.value}", option.why)
+            (option.use, _say(option), option.why)
             for option in explanation.options
             if option.name != "kind"
         ],
@@ -81,6 +82,12 @@ def render(explanation: Explanation) -> Iterable[str]:
         "travels", [(travel.how, travel.module, travel.why) for travel in explanation.travels]
     )
     yield from (f"  note: {note}" for note in explanation.notes)
+
+
+def _say(option: OptionUse) -> str:
+    if option.name == "requirements" and option.value in ("()", "[]"):
+        return "without requirements"
+    return f"{option.name} = {option.value}"
 
 
 def _section(title: str, rows: list[tuple[str, str, str]]) -> Iterable[str]:

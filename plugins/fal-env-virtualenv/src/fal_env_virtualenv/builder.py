@@ -107,8 +107,9 @@ def _build_alone(
         _build_from_pins(record, indexes, say, cancelled)
         return
     python = find_python(environment.python_version, records.store_root())
-    wanted = ", ".join(entry for layer in environment.layers for entry in layer) or "nothing"
-    say(f"Building a virtual environment of Python {python.version} with {wanted}")
+    wanted = ", ".join(entry for layer in environment.layers for entry in layer)
+    what = f"with {wanted}" if wanted else "without requirements"
+    say(f"Building a virtual environment of Python {python.version} {what}")
     constraints = environment.constraints_file
     with Workplace.made(key, python, indexes, say, cancelled) as place:
         for layer in environment.layers:

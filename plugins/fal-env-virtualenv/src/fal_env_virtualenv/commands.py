@@ -88,7 +88,7 @@ def _age(since: float) -> str:
 
 def _wanted(entry: store.Entry) -> str:
     layers = (" ".join(layer) for layer in entry.requirements)
-    return " | ".join(layers) or "(nothing)"
+    return " | ".join(layers) or "(none)"
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

@@ -97,6 +97,23 @@ class LocalHost(Host[..., Any]):
             # The call finds out as well, and tells.
             pass
 
+    def check(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
+        if options.secrets:
+            from fal_host_local.variables import resolve_secrets
+
+            resolve_secrets(options.secrets, origin)
+        is_service = gateway.serve or gateway.exposed_port is not None
+        if is_service and options.health_check_config is not None:
+            from fal_host_local.readiness import HealthCheck
+
+            HealthCheck.read(options.health_check_config)
+
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         from fal_host_local.detached import attach
 

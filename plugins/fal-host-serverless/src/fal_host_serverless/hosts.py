@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fal_core.calls import AuthMode, Call
+    from fal_core.environments import Environment
     from fal_core.events import Sink
-    from fal_core.options import Options
+    from fal_core.options import Gateway, HostOptions, Options
     from fal_host_serverless.credentials import Credentials
     from fal_host_serverless.executions import ServerlessExecution
     from fal_host_serverless.turns import Turns
@@ -128,6 +129,17 @@ class FalServerlessHost(Host[..., Any]):
         execution = ServerlessExecution(self, call, sink)
         execution.start()
         return execution
+
+    def check(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
+        from fal_host_serverless.preparations import check
+
+        check(self, environment, options)
 
     def register(
         self,

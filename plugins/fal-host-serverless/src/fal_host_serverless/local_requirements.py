@@ -103,11 +103,16 @@ def replace_local(requirements: Sequence[Any], base: Path, place: Callable[[Path
 def read_listing(path: Path) -> Iterator[str]:
     """
     Yield the requirements that a file lists, one a line or those of a project.
+
+    Raises:
+        OptionError: It is written wrong.
     """
     if path.suffix == ".toml":
-        yield from (
-            tomllib.loads(path.read_text("utf-8")).get("project", {}).get("dependencies", ())
-        )
+        try:
+            written = tomllib.loads(path.read_text("utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise OptionError(f"Requirements cannot be read from {path}: {error}.") from error
+        yield from written.get("project", {}).get("dependencies", ())
         return
     for line in path.read_text("utf-8").splitlines():
         entry = re.sub(r"(^|\s)#.*", "", line).strip()

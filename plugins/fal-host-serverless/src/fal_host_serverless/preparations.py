@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import Call
+from fal_core.environments import Environment
 from fal_core.events import LogSink
 from fal_core.options import HostOptions
-from fal_host_serverless import distributions, local_requirements, uploads
+from fal_host_serverless import distributions, local_requirements, requests, uploads
 from fal_host_serverless.distributions import Distribution
 from fal_host_serverless.files import (
     USUALLY_IGNORED,
@@ -48,6 +49,23 @@ class Preparation:
     folder: str | None = None
 
 
+def check(host: FalServerlessHost, environment: Environment, options: HostOptions) -> None:
+    """
+    Refuse what no request can be made of, before anything is uploaded.
+
+    Raises:
+        OptionError: Something is named that is not there, or written otherwise.
+    """
+    if options.health_check_config is not None:
+        requests.health_check(options.health_check_config)
+    if not _names_no_files(environment, options):
+        selection(host, environment, options).collect()
+    written = getattr(environment, "requirements", None)
+    if written:
+        project = inside(base_folder(host.local_file_path), options.requirements_context_dir)
+        local_requirements.local_projects(written, project)
+
+
 def prepare(host: FalServerlessHost, call: Call, log: LogSink) -> Preparation:
     """
     Upload what *call* names of this machine.
@@ -59,7 +77,7 @@ def prepare(host: FalServerlessHost, call: Call, log: LogSink) -> Preparation:
     """
     options = call.host_options
     written = getattr(call.environment, "requirements", None) or ()
-    if not written and _names_no_files(call):
+    if not written and _names_no_files(call.environment, options):
         # As most functions do; to look at the folders would take longer than the rest.
         return Preparation()
     base = base_folder(host.local_file_path)
@@ -87,7 +105,7 @@ def local_files(host: FalServerlessHost, call: Call) -> list[LocalFile]:
     Raises:
         OptionError: Something is named that is not there.
     """
-    return selection(host, call).collect()
+    return selection(host, call.environment, call.host_options).collect()
 
 
 def local_sources(host: FalServerlessHost, call: Call) -> dict[Path, Distribution]:
@@ -107,13 +125,14 @@ def local_sources(host: FalServerlessHost, call: Call) -> dict[Path, Distributio
     return {folder: distributions.pack(folder) for folder in found}
 
 
-def selection(host: FalServerlessHost, call: Call) -> Selection:
+def selection(
+    host: FalServerlessHost, environment: Environment, options: HostOptions
+) -> Selection:
     """
     Return which files travel: for an image those it is built of.
     """
-    options = call.host_options
     base = base_folder(host.local_file_path)
-    image = getattr(call.environment, "image", None)
+    image = getattr(environment, "image", None)
     if isinstance(image, dict):
         return Selection(
             paths=tuple(image.get("docker_files_list") or ()),
@@ -130,12 +149,11 @@ def selection(host: FalServerlessHost, call: Call) -> Selection:
     return Selection(paths=tuple(options.app_files or ()), ignored=ignored, folder=folder)
 
 
-def _names_no_files(call: Call) -> bool:
+def _names_no_files(environment: Environment, options: HostOptions) -> bool:
     """
-    Tell whether *call* names no file of this machine, nor what is ignored of them.
+    Tell whether a call names no file of this machine, nor what is ignored of them.
     """
-    options = call.host_options
-    image = getattr(call.environment, "image", None)
+    image = getattr(environment, "image", None)
     return not (options.app_files or options.app_files_ignore or isinstance(image, dict))
 
 
