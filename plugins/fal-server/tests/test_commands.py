@@ -100,6 +100,22 @@ def test_start_prints_what_the_documentation_shows(start_program, tmp_path):
     assert re.sub(r"(FAL_KEY=).*", r"\1…", printed) == shown
 
 
+def test_applications_of_the_documentation_have_names_of_their_own():
+    """
+    No page deploys an application over that of another, so that one may be followed
+    after the other.
+    """
+    root = Path(__file__).parents[3]
+    pages = [root / "README.md", *(root / "docs").glob("*.md")]
+    names = [
+        re.findall(r"^(?:\$ )?fal(?:-core)? deploy .*--app-name (\S+)", page.read_text(), re.M)
+        for page in pages
+    ]
+    deployed = [name for each in names for name in each]
+    assert {"reader", "counter", "hello"} <= set(deployed)
+    assert len(deployed) == len(set(deployed))
+
+
 def test_env_prints_the_variables_again(start_program, server):
     """
     ``env`` prints what ``start`` has printed, for a shell or as JSON; with ``--tls``
