@@ -226,7 +226,8 @@ def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
 
     try:
         remedy = "Install what provides it here too, or return plain values."
-        return open_sealed(sealed, f"the result of {seal.name!r}", remedy)
+        what = f"the result of {seal.name!r}"
+        return open_sealed(sealed, what, remedy, from_caller=False)
     except MissingModule as error:
         raise FalMissingDependencyError(str(error)) from error.__cause__
     except SealingError as error:

@@ -16,6 +16,7 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from fal_core_worker.loading import collect_class
+from fal_core_worker.models import is_model, meet_model, note_model, versions
 from fal_core_worker.origins import publish
 
 _unfinished: set[str] = set()
@@ -78,6 +79,9 @@ def reduce_to_value(cls: type) -> Reduced:
         given = {**arguments[3], "__slots__": names if isinstance(names, str) else tuple(names)}
         arguments = (*arguments[:3], given, *arguments[4:])
     state = (content, slots)
+    if is_model(cls):
+        made = (constructor, arguments, versions())
+        return make_model, made, state, None, None, fill_class
     return make_class, (constructor, arguments), state, None, None, fill_class
 
 
@@ -108,6 +112,18 @@ def make_class(constructor: Callable[..., type], arguments: tuple[Any, ...]) -> 
         cls = constructor(*arguments)
         _unfinished.add(name)
     collect_class(cls)
+    return cls
+
+
+def make_model(
+    constructor: Callable[..., type], arguments: tuple[Any, ...], sent: tuple[str, str]
+) -> type:
+    """
+    Return the pydantic model of that identity, from a sender with the versions *sent*.
+    """
+    meet_model(sent)
+    cls = make_class(constructor, arguments)
+    note_model(cls, is_new=arguments[-2] in _unfinished)
     return cls
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from fal_core_worker import absent, pickles
 from fal_core_worker.loading import ForeignUnpickler, refuse, version_text
+from fal_core_worker.models import explain_models, forget_models, rebuild_models
 from fal_core_worker.origins import is_found
 from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PREFIX_SIZE, Sealed
@@ -50,16 +51,19 @@ def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
     name, modules = pickles.load(file)
     absent.install()
     _check_modules(name, modules)
+    forget_models()
     try:
         # Classes that the function names in annotations come after it.
         function: Callable[..., Any]
         function, *_ = unpickler(file, buffers=sealed.buffers).load()
+        rebuild_models()
     except ModuleNotFoundError as error:
         raise MissingModule(_missing(name, str(error.name), ())) from error
     except Exception as error:
         raise SealingError(
             f"Python {version_text(sys.version_info[:2])} cannot open function {name!r}, "
             f"sealed by Python {version_text(sealed.python)}: {type(error).__name__}: {error}"
+            f"{explain_models(from_caller=True)}"
         ) from error
     return function
 
@@ -73,7 +77,11 @@ def _check_modules(name: str, modules: dict[str, tuple[str, ...]]) -> None:
 def _missing(name: str, module: str, aliases: tuple[str, ...]) -> str:
     others = [alias for alias in aliases if alias != module]
     known_as = f" (as {', '.join(others)})" if others else ""
+    what = f"what provides {module!r}"
+    if module == "pydantic_core" or module.startswith("pydantic."):
+        # Models refer to what the first pydantic had not, and nothing else provides.
+        what = "'pydantic>=2'"
     return (
         f"Function {name!r} uses module {module!r}{known_as}, which its environment does "
-        f"not have. Add what provides {module!r} to requirements."
+        f"not have. Add {what} to requirements."
     )

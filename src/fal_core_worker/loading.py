@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from fal_core_worker import pickles
+from fal_core_worker.models import explain_models, forget_models, rebuild_models
 from fal_core_worker.raised import MissingModule, SealingError
 from fal_core_worker.seals import PREFIX_SIZE, PYTHON, Sealed
 
@@ -73,12 +74,16 @@ def load_foreign(data: Any, *, buffers: Iterable[Any]) -> Any:
 REQUIRE = "Add what provides it to requirements."
 
 
-def open_sealed(sealed: Sealed, what: str, remedy: str = REQUIRE) -> Any:
+def open_sealed(
+    sealed: Sealed, what: str, remedy: str = REQUIRE, *, from_caller: bool = True
+) -> Any:
     """
     Open what was sealed; *what* it is stands in the error.
 
     Arguments:
         remedy: What to do where a module is missing, as a sentence.
+
+        from_caller: Whether the caller of a function has sealed it.
 
     Raises:
         SealingError: It cannot be opened here.
@@ -88,11 +93,24 @@ def open_sealed(sealed: Sealed, what: str, remedy: str = REQUIRE) -> Any:
         if not sealed.contains_code:
             return _load(sealed, what, remedy, pickles.loads)
         with OPENING:
-            return _load(sealed, what, remedy, pickles.loads)
+            forget_models()
+            try:
+                return _load(sealed, what, remedy, _load_code)
+            except MissingModule:
+                raise
+            except SealingError as error:
+                why = explain_models(from_caller=from_caller)
+                raise SealingError(f"{error}{why}") from error.__cause__
     if sealed.contains_code:
         raise SealingError(refuse(sealed, what))
     with OPENING:
         return _load(sealed, what, remedy, load_foreign)
+
+
+def _load_code(data: Any, *, buffers: Iterable[Any]) -> Any:
+    value = pickles.loads(data, buffers=buffers)
+    rebuild_models()
+    return value
 
 
 def refuse(sealed: Sealed, what: str) -> str:

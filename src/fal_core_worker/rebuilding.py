@@ -65,7 +65,7 @@ def _open_whole(record: Record) -> BaseException | None:
     if data is None:
         return None
     try:
-        opened = open_sealed(Sealed(data), "the exception")
+        opened = open_sealed(Sealed(data), "the exception", from_caller=False)
     except SealingError:
         return None
     return opened if isinstance(opened, BaseException) else None
