@@ -320,6 +320,7 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     for each in started:
         if each.process.poll() is None or not each.process.stdout.closed:
             each.end(signal.SIGKILL)
+        DataDirectory(each.data).remove_left_sockets()
 
 
 @pytest.fixture(scope="session", params=["newest", "1.79.1"])

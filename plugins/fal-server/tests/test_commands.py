@@ -317,6 +317,23 @@ def test_runners_are_not_ended_under_a_server(start_program, server):
     assert f"process {program.process.pid}" in errors
 
 
+def test_sockets_that_a_killed_server_has_left_go_with_its_runners(
+    start_program, server, shallow, monkeypatch
+):
+    """
+    Nothing of a server is left among the temporary files once its runners were ended.
+    """
+    monkeypatch.setenv("TMPDIR", str(shallow))
+    program = start_program()
+    program.wait_until_ready()
+    program.end(signal.SIGKILL)
+    assert [*shallow.iterdir()]
+
+    server("end-runners")
+
+    assert not [*shallow.iterdir()]
+
+
 def test_runners_of_no_server_are_not_ended(server):
     """
     A directory that no server has run on is told as that.

@@ -91,21 +91,34 @@ class DataDirectory:
         """
         Make a directory for the sockets of this process, and remove those of servers of
         this directory that were killed.
+        """
+        self.remove_left_sockets()
+        root, prefix = self._name_sockets()
+        return tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=root)
+
+    def remove_left_sockets(self) -> None:
+        """
+        Remove the sockets of servers of this directory that were killed.
+        """
+        root, prefix = self._name_sockets()
+        for folder in Path(root).glob(f"{prefix}*"):
+            pid = folder.name.removeprefix(prefix).partition("-")[0]
+            if pid.isdigit() and not _is_alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _name_sockets(self) -> tuple[str, str]:
+        """
+        Return the directory in which those of sockets are, and how their names begin.
 
         The data directory itself may be too deep for the path of a socket, and so may
         the directory for temporary files.
         """
         digest = hashlib.sha256(os.fsencode(self.path.absolute())).hexdigest()[:8]
-        # It is short, as the path of a socket has to be.
-        prefix = f"fal-{digest}-"
         root = tempfile.gettempdir()
         if len(os.fsencode(root)) > _DEEPEST:
             root = _SHALLOW
-        for folder in Path(root).glob(f"{prefix}*"):
-            pid = folder.name.removeprefix(prefix).partition("-")[0]
-            if pid.isdigit() and not _is_alive(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
-        return tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=root)
+        # It is short, as the path of a socket has to be.
+        return root, f"fal-{digest}-"
 
     def write_private(self, path: Path, content: bytes) -> None:
         """

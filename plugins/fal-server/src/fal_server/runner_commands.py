@@ -38,6 +38,7 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
     with opened_state(data, database) as store:
         directory = DataDirectory(settings_of(data, database).data)
         with directory.locked():
+            directory.remove_left_sockets()
             references = store.read_here(read_references)
             host = make_host(machine)
             try:
