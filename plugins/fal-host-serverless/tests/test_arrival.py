@@ -4,6 +4,7 @@ The far end: what a stock isolate agent does with a call.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -30,7 +31,14 @@ from fal_core.errors import (
 )
 from fal_core.events import Log
 from fal_core.explanations import explain
-from fal_host_serverless import FalServerlessHost, arrival, channels, envelopes, printing
+from fal_host_serverless import (
+    FalServerlessHost,
+    arrival,
+    attending,
+    channels,
+    envelopes,
+    printing,
+)
 from fal_host_serverless.deliveries import Deliveries
 from fal_host_serverless.failures import RunFailedInside
 from fal_host_serverless.messages import Lines, read_urls
@@ -478,6 +486,35 @@ def test_deployed_function_serves_in_a_stock_agent(host: Any, recorder: Any, add
         assert httpx.post(url, params={"number": 4}, timeout=30).json() == 8
     finally:
         run.cancel()
+
+
+def test_call_that_outlives_its_agent_ends_in_silence():
+    """
+    What a call gives after nobody waits for it any more is dropped.
+    """
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert over.wait(60)
+
+    async def leave() -> None:
+        runner = attending.Runner({"serve": False, "address": "127.0.0.1"})
+        call = asyncio.create_task(attending.attend(runner, work))
+        await asyncio.to_thread(begun.wait, 60)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    asyncio.run(leave())
+    (thread,) = (each for each in threading.enumerate() if each.name == "call")
+    raised: list[object] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(threading, "excepthook", raised.append)
+        over.set()
+        thread.join(60)
+    assert not thread.is_alive()
+    assert not raised
 
 
 def test_streams_that_are_left_are_let_go(monkeypatch: pytest.MonkeyPatch):

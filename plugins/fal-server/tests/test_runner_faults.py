@@ -120,10 +120,12 @@ def make_leaker(folder: str) -> Callable[..., None]:
             os.wait()
 
         def leak() -> None:
+            full = os.open(f"{folder}/full", os.O_CREAT | os.O_WRONLY)
             while True:
                 try:
                     held.append(os.open("/dev/null", os.O_RDONLY))
                 except OSError:
+                    os.write(full, b"full")
                     time.sleep(0.01)
 
         class Handler(BaseHTTPRequestHandler):
@@ -153,8 +155,8 @@ def test_application_that_leaks(stage: Any):
     stage.deploy("leaking", function=make_leaker(str(stage.folder)), request_timeout=1)
     with stage.client("run") as client:
         pid = int(client.post("/owner/leaking/leak").text)
-        left = stage.folder / "left"
-        stage.settle(left.exists)
+        left, full = stage.folder / "left", stage.folder / "full"
+        stage.settle(lambda: left.exists() and full.exists() and full.stat().st_size)
         assert client.post("/owner/leaking").status_code == 504
         (runner,) = stage.plane.plane.catalog.find("owner", "leaking").runners
         stage.plane.call("KillRunner", wire.KillRunnerRequest(runner_id=runner.id))

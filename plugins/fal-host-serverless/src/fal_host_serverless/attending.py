@@ -142,7 +142,10 @@ async def attend(runner: Runner, work: Any) -> Any:
             value = work()
         except BaseException as raised:
             error = raised
-        loop.call_soon_threadsafe(tell, value, error)
+        try:
+            loop.call_soon_threadsafe(tell, value, error)
+        except RuntimeError:
+            pass  # Its loop is closed: the agent has ended, and nobody waits for it.
 
     threading.Thread(target=follow, name="call", daemon=True).start()
     try:
