@@ -8,10 +8,10 @@ import asyncio
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import grpc
 import pytest
 from isolate_proto import HostedRun
@@ -22,6 +22,7 @@ from fal_core_worker.opening import seal_error
 from fal_core_worker.raised import MissingModule
 from fal_core_worker.seals import PLAIN_PREFIX, Sealed
 from fal_server.endings import read_raised
+from fal_server.exchanges import Exchanges
 from fal_server.logs import LogLine
 from fal_server.runners import Runner
 from fal_server.specs import RunnerSpec
@@ -120,14 +121,14 @@ def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
     echoed: list[LogLine] = []
 
     async def main() -> Runner:
-        async with aiohttp.ClientSession() as session:
+        async with aclosing(Exchanges()) as exchanges:
             runner = Runner(
                 id=f"ends{len(sentence)}",
                 spec=RunnerSpec(name="ends", owner="", environment=CurrentEnvironment()),
                 token="",
                 logs=plane.plane.logs,
                 loop=asyncio.get_running_loop(),
-                session=session,
+                exchanges=exchanges,
                 changed=lambda _: None,
                 echoes={"\0ends": echoed.append},
             )

@@ -5,7 +5,9 @@ Gateways: what a runner is told of a request, and a sender of its answer.
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
+import http.client
 import json
 import os
 import signal
@@ -56,6 +58,8 @@ def make_mirror() -> Callable[..., None]:
                 if "gzip" in self.headers.get("Accept-Encoding", ""):
                     answer = gzip.compress(answer)
                     self.send_header("Content-Encoding", "gzip")
+                if "X-Back" in self.headers:
+                    self.send_header("X-Back", self.headers["X-Back"])
                 self.send_header("Connection", "x-between, keep-alive")
                 self.send_header("X-Between", "us")
                 self.send_header("Content-Length", str(len(answer)))
@@ -118,6 +122,27 @@ def test_nothing_is_added(post: Any):
     told = post(content=b"a", headers={"User-Agent": "mine"})
     assert told["headers"]["User-Agent"] == "mine"
     assert "Content-Type" not in told["headers"]
+
+
+def test_what_was_written_goes_on_as_it_was_written(stage: Any, mirror: str):
+    """
+    A path reaches the application byte by byte, and so does a header in an encoding of
+    old; where the application answers with one, it can be read.
+    """
+    asked = f"/owner/{mirror}/a/../b%2fc//d?x=%41&y="
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", stage.plane.plane.ports["run"], timeout=60
+    )
+    with contextlib.closing(connection):
+        connection.putrequest("POST", asked, skip_accept_encoding=True)
+        connection.putheader("X-Back", b"caf\xe9")
+        connection.putheader("Content-Length", "0")
+        connection.endheaders()
+        answer = connection.getresponse()
+        told = json.loads(answer.read())
+    assert told["path"] == "/a/../b%2fc//d?x=%41&y="
+    assert told["headers"]["X-Back"] == "café"
+    assert answer.headers["X-Back"].encode("latin-1").decode() == "café"
 
 
 def test_what_shows_who_asks_is_not_passed_on(stage: Any, post: Any):

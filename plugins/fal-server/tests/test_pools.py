@@ -5,19 +5,20 @@ Pools: the runners of one revision, and the requests that wait for them.
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import Any
 
-import aiohttp
 import pytest
 
 from fal_core.environments import CurrentEnvironment
+from fal_server.exchanges import Exchanges
 from fal_server.pools import Pool, StartTimeout
 from fal_server.runners import Runner
 from fal_server.scaling import Scaling
 from fal_server.specs import RunnerSpec
 
 
-async def make_busy(plane: Any, session: aiohttp.ClientSession) -> tuple[Pool, Runner]:
+async def make_busy(plane: Any, exchanges: Exchanges) -> tuple[Pool, Runner]:
     """
     Return a pool of one runner, which has a request.
     """
@@ -32,7 +33,7 @@ async def make_busy(plane: Any, session: aiohttp.ClientSession) -> tuple[Pool, R
         token="",
         logs=plane.plane.logs,
         loop=asyncio.get_running_loop(),
-        session=session,
+        exchanges=exchanges,
         changed=pool.changed,
         echoes={},
     )
@@ -49,8 +50,8 @@ def test_request_that_is_given_up_gives_its_place_back(plane, timeout):
     """
 
     async def main() -> None:
-        async with aiohttp.ClientSession() as session:
-            pool, runner = await make_busy(plane, session)
+        async with aclosing(Exchanges()) as exchanges:
+            pool, runner = await make_busy(plane, exchanges)
             waiting = asyncio.create_task(pool.acquire(timeout=timeout))
             while not pool.waiting:
                 await asyncio.sleep(0)
@@ -70,9 +71,9 @@ def test_request_that_has_waited_too_long_is_forgotten(plane):
     """
 
     async def main() -> None:
-        async with aiohttp.ClientSession() as session:
-            pool, _ = await make_busy(plane, session)
-            other, runner = await make_busy(plane, session)
+        async with aclosing(Exchanges()) as exchanges:
+            pool, _ = await make_busy(plane, exchanges)
+            other, runner = await make_busy(plane, exchanges)
             waiting = asyncio.create_task(pool.acquire(timeout=0.1))
             while not pool.waiting:
                 await asyncio.sleep(0)

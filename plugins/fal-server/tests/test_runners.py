@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
-import aiohttp
 import pytest
 
 from fal_core.environments import CurrentEnvironment
@@ -16,20 +16,21 @@ from fal_core.errors import StartupTimeout
 from fal_core.events import Ready
 from fal_server import serving
 from fal_server.errors import NotFound
+from fal_server.exchanges import Exchanges
 from fal_server.runners import Runner
 from fal_server.serving import serve
 from fal_server.specs import Message, RunnerSpec
 from fal_server_agent.messages import pack
 
 
-def make_runner(plane: Any, session: aiohttp.ClientSession) -> Runner:
+def make_runner(plane: Any, exchanges: Exchanges) -> Runner:
     return Runner(
         id="one",
         spec=RunnerSpec(name="one", owner="", environment=CurrentEnvironment()),
         token="",
         logs=plane.plane.logs,
         loop=asyncio.get_running_loop(),
-        session=session,
+        exchanges=exchanges,
         changed=lambda _: None,
         echoes={},
     )
@@ -53,8 +54,8 @@ def test_runner_that_cannot_be_told_what_to_serve_is_ended(plane, error):
         raise error
 
     async def main() -> None:
-        async with aiohttp.ClientSession() as session:
-            runner = make_runner(plane, session)
+        async with aclosing(Exchanges()) as exchanges:
+            runner = make_runner(plane, exchanges)
             serve(runner, load)
             runner.take(Ready({"control": "http://127.0.0.1:1"}))
             await until(lambda: runner.gave_up)
@@ -83,8 +84,8 @@ def test_runner_of_an_earlier_version_that_does_not_come_up(plane, monkeypatch):
     async def main() -> None:
         agent = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = agent.sockets[0].getsockname()[1]
-        async with agent, aiohttp.ClientSession() as session:
-            told, mute = (make_runner(plane, session) for _ in range(2))
+        async with agent, aclosing(Exchanges()) as exchanges:
+            told, mute = (make_runner(plane, exchanges) for _ in range(2))
             for runner in (told, mute):
                 serve(runner, load)
                 runner.take(Ready({"control": f"http://127.0.0.1:{port}"}))

@@ -8,14 +8,12 @@ import asyncio
 import json
 from typing import Any
 
-import aiohttp
 import attrs
 
 from fal_server.applications import Application
 from fal_server.errors import Refusal
 from fal_server.forwarding import (
     ERROR_TYPE,
-    NOT_ADDED,
     RequestTimeout,
     from_runner,
     settle_runner,
@@ -78,14 +76,13 @@ async def ask(application: Application, runner: Runner, request: QueuedRequest) 
     headers["Accept-Encoding"] = "identity"
     timeout = application.scaling.request_timeout
     try:
-        async with runner.session.request(
+        async with runner.exchanges.ask(
             request.method,
-            f"{runner.url}{request.path}",
+            runner.url or "",
+            request.path,
             headers=headers,
-            data=request.body or None,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=5.0),
-            skip_auto_headers=NOT_ADDED,
+            body=request.body or None,
+            seconds=timeout,
         ) as upstream:
             body = await upstream.read()
             settle_runner(runner, upstream.status, upstream.headers)

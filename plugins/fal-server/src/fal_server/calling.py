@@ -9,19 +9,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
-
 from fal_server.outcomes import CallOutcome
 from fal_server.runners import Runner, RunnerLost
-from fal_server_agent.messages import TOKEN_HEADER, pack
+from fal_server_agent.messages import pack
 
 logger = logging.getLogger(__name__)
 
 #: Seconds that lines printed by a call may take to arrive after its result.
 _LAST_LINES = 5.0
-
-#: Headers that no agent reads.
-_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 async def call(
@@ -54,7 +49,7 @@ async def _post(runner: Runner, path: str, body: bytes) -> bytes:
         if request.done():
             return request.result()
         raise RunnerLost(runner.reason or "The runner was ended.")
-    except (aiohttp.ClientError, OSError) as error:
+    except OSError as error:
         reason = await runner.how_it_broke()
         raise RunnerLost(reason or "The runner broke off.") from error
     finally:
@@ -63,10 +58,5 @@ async def _post(runner: Runner, path: str, body: bytes) -> bytes:
 
 
 async def _exchange(runner: Runner, path: str, body: bytes) -> bytes:
-    async with runner.session.post(
-        f"{runner.control}{path}",
-        data=body,
-        headers={TOKEN_HEADER: runner.token},
-        skip_auto_headers=_NOT_ADDED,
-    ) as response:
-        return await response.read()
+    async with runner.tell(path, body) as upstream:
+        return await upstream.read()

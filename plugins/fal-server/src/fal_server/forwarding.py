@@ -55,9 +55,6 @@ _OURS = _HOP | {
 #: Headers of a runner's answer that nobody else is told.
 _NOT_TOLD = _HOP | {"date", NEEDS_RETRY, STOP_RUNNER}
 
-#: Headers of a request that are not made up where a sender has left them out.
-NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-
 #: Query parameters that are the gateways' own.
 TOKEN, WEBHOOK = "fal_jwt_token", "fal_webhook"
 

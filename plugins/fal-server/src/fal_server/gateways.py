@@ -5,9 +5,8 @@ Gateways: the doors through which applications are called at once.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -18,9 +17,9 @@ from multidict import CIMultiDict
 
 from fal_server.connections import Unreadable
 from fal_server.errors import Refusal, Unavailable
+from fal_server.exchanges import LARGEST_MESSAGE
 from fal_server.forwarding import (
     BROKEN,
-    NOT_ADDED,
     REQUEST_ID,
     TOKEN,
     Forwarder,
@@ -40,9 +39,6 @@ logger = logging.getLogger(__name__)
 
 #: Answers up to this size are passed on in one piece.
 _SMALL = 1 << 18
-
-#: The largest message of a websocket, in bytes.
-LARGEST_MESSAGE = 64 << 20
 
 Answer = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -83,27 +79,23 @@ class RunGateway:
         timeout = target.application.scaling.request_timeout
         response: web.StreamResponse | None = None
         try:
-            async with (
-                runner.session.request(
-                    request.method,
-                    f"{runner.url}{target.path_and_query}",
-                    headers=sent,
-                    data=body,
-                    allow_redirects=False,
-                    timeout=limit(timeout),
-                    skip_auto_headers=NOT_ADDED,
-                ) as upstream,
-            ):
+            async with runner.exchanges.ask(
+                request.method,
+                runner.url or "",
+                target.path_and_query,
+                headers=sent,
+                body=body,
+                seconds=timeout,
+            ) as upstream:
                 settle_runner(runner, upstream.status, upstream.headers)
                 headers = from_runner(upstream.headers, request_id)
-                size = upstream.content_length
-                if size is not None and size <= _SMALL:
+                if upstream.size is not None and upstream.size <= _SMALL:
                     content = await upstream.read()
                     return web.Response(body=content, status=upstream.status, headers=headers)
                 response = web.StreamResponse(status=upstream.status, headers=headers)
                 await response.prepare(request)
-                async for chunk in upstream.content.iter_any():
-                    await response.write(chunk)
+                while part := await upstream.read_part():
+                    await response.write(part)
                 await response.write_eof()
                 return response
         except asyncio.TimeoutError:
@@ -181,11 +173,11 @@ async def _pass_websocket(
     asked = request.headers.get("Sec-WebSocket-Protocol", "")
     protocols = tuple(each.strip() for each in asked.split(",") if each.strip())
     try:
-        there = await runner.session.ws_connect(
-            f"{runner.url}{target.path_and_query}",
+        there = await runner.exchanges.connect(
+            runner.url or "",
+            target.path_and_query,
             headers=to_runner(request.headers.items(), request_id, target.path),
             protocols=protocols,
-            max_msg_size=LARGEST_MESSAGE,
         )
     except BROKEN as error:
         raise Unavailable("The runner takes no websocket there.") from error
@@ -220,7 +212,7 @@ async def _relay(source: Socket, target: Socket) -> None:
             return
 
 
-async def _body_of(request: BaseRequest) -> bytes | aiohttp.StreamReader | None:
+async def _body_of(request: BaseRequest) -> bytes | AsyncIterable[bytes] | None:
     """
     Return the body of *request*: as bytes where it is short and has come whole, since those
     take one step to send.
@@ -229,12 +221,4 @@ async def _body_of(request: BaseRequest) -> bytes | aiohttp.StreamReader | None:
         return None
     if request.content.is_eof() and (request.content_length or _SMALL + 1) <= _SMALL:
         return await request.content.read()
-    return request.content
-
-
-@functools.lru_cache(256)
-def limit(seconds: float | None) -> aiohttp.ClientTimeout:
-    """
-    Return how long a runner may take for a request, None for any time.
-    """
-    return aiohttp.ClientTimeout(total=seconds, sock_connect=5.0)
+    return request.content.iter_any()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import aiohttp
+from yarl import URL
 
 from fal_server.applications import Application
 from fal_server.pools import Pool
@@ -74,15 +74,15 @@ async def _is_healthy(runner: Runner, check: Mapping[str, Any]) -> bool:
     """
     Ask a runner for its health.
     """
-    path = "/" + str(check["path"]).lstrip("/")
-    timeout = aiohttp.ClientTimeout(total=float(check.get("timeout_seconds") or 5))
+    path = URL("/" + str(check["path"]).lstrip("/")).raw_path_qs
     try:
-        async with runner.session.request(
+        async with runner.exchanges.ask(
             check.get("method") or "GET",
-            f"{runner.url}{path}",
+            runner.url or "",
+            path,
             headers={"x-fal-runner-health-check": "true"},
-            timeout=timeout,
-        ) as response:
-            return response.status < 300
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
+            seconds=float(check.get("timeout_seconds") or 5),
+        ) as upstream:
+            return upstream.status < 300
+    except (asyncio.TimeoutError, OSError):
         return False

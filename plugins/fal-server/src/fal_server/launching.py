@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from fal_core.calls import Call
 from fal_core.environments import Environment, LocalInterpreter
 from fal_core.errors import FalCoreError
@@ -24,6 +22,7 @@ from fal_core.hosts import Host
 from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import find_environment, make_host
 from fal_server.errors import STATE_TROUBLE, Refusal
+from fal_server.exchanges import Exchanges
 from fal_server.logs import LogLine, Logs
 from fal_server.memory import memory_of
 from fal_server.runners import Runner, make_runner_id
@@ -72,30 +71,16 @@ class Launchpad:
         self._tasks: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
         self._paths: dict[str, tuple[str, ...]] = {}
-        self._session: aiohttp.ClientSession | None = None
+        #: The requests that runners are sent.
+        self.exchanges = Exchanges()
         #: Who is told of lines at once, see :class:`Runner`.
         self.echoes: dict[str, Callable[[LogLine], None]] = {}
-
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """
-        The connections to runners.
-        """
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3.0),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
 
     async def close(self) -> None:
         """
         End the runners that end with this process, and let go of the others.
         """
-        if self._session is not None:
-            await self._session.close()
+        await self.exchanges.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -224,7 +209,7 @@ class Launchpad:
             token=token,
             logs=self.logs,
             loop=asyncio.get_running_loop(),
-            session=self.session,
+            exchanges=self.exchanges,
             changed=note,
             echoes=self.echoes,
         )

@@ -13,7 +13,6 @@ import logging
 import time
 from typing import Any
 
-import aiohttp
 import attrs
 from isolate_proto import controller_pb2 as wire
 
@@ -22,7 +21,6 @@ from fal_server.applications import Application
 from fal_server.callers import Caller
 from fal_server.errors import STATE_TROUBLE, NotFound, Refusal
 from fal_server.forwarding import (
-    BROKEN,
     BrokenOff,
     Forwarder,
     RequestTimeout,
@@ -33,6 +31,7 @@ from fal_server.pools import Broken, RunnerBlocked
 from fal_server.requests import QueuedRequest, Requests
 from fal_server.runners import Runner
 from fal_server.tasks import insist, uninterrupted
+from fal_server.upstreams import BrokenUpstream
 from fal_server.webhooks import Webhooks
 from fal_server.works import Work
 
@@ -275,7 +274,7 @@ class Queue:
                 return await ask(application, runner, work.request)
             except RequestTimeout as late:
                 return Answer.refused(late, "timeout")
-            except BROKEN:
+            except BrokenUpstream:
                 refusal = await broken_off(runner)
                 ended = runner.ended.is_set()
                 return Answer.refused(refusal, "server_error" if ended else "connection_error")
@@ -311,13 +310,13 @@ async def _tell_of_cancel(runner: Runner, request_id: str) -> None:
     """
     Tell a runner that nobody waits for a request any more; it may go on with it.
     """
-    timeout = aiohttp.ClientTimeout(total=5.0)
+    headers = {"x-fal-request-id": request_id}
     try:
-        async with runner.session.post(
-            f"{runner.url}/cancel", headers={"x-fal-request-id": request_id}, timeout=timeout
-        ) as response:
-            await response.read()
-    except (asyncio.TimeoutError, *BROKEN):
+        async with runner.exchanges.ask(
+            "POST", runner.url or "", "/cancel", headers=headers, seconds=5.0
+        ) as upstream:
+            await upstream.read()
+    except (asyncio.TimeoutError, OSError):
         logger.info("Runner %s was not told of a cancelled request.", runner.id)
 
 

@@ -10,9 +10,9 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
-import aiohttp
 import attrs
 
 from fal_core.errors import FalCoreError
@@ -25,10 +25,12 @@ from fal_server.endings import (
     make_lines,
     read_raised,
 )
+from fal_server.exchanges import Exchanges
 from fal_server.logs import LogLine, Logs
 from fal_server.outcomes import CallOutcome
 from fal_server.runner_lines import RunnerLines
 from fal_server.specs import RunnerSpec
+from fal_server.upstreams import Upstream
 from fal_server_agent.messages import TOKEN_HEADER
 
 logger = logging.getLogger(__name__)
@@ -83,7 +85,7 @@ class Runner:
     token: str = attrs.field(repr=False)
     logs: Logs = attrs.field(repr=False)
     loop: asyncio.AbstractEventLoop = attrs.field(repr=False)
-    session: aiohttp.ClientSession = attrs.field(repr=False)
+    exchanges: Exchanges = attrs.field(repr=False)
     changed: Callable[[Runner], None] = attrs.field(repr=False)
     echoes: Mapping[str, Callable[[LogLine], None]] = attrs.field(repr=False)
     phase: Phase = "pending"
@@ -275,6 +277,18 @@ class Runner:
 
     # -- what it is told -------------------------------------------------------------
 
+    def tell(
+        self, path: str, body: bytes | None = None, *, seconds: float | None = None
+    ) -> AbstractAsyncContextManager[Upstream]:
+        """
+        Tell its agent something, as in :meth:`Exchanges.ask`.
+        """
+        headers = {TOKEN_HEADER: self.token}
+        url = self.control or ""
+        return self.exchanges.ask(
+            "POST", url, path, headers=headers, body=body, seconds=seconds
+        )
+
     async def wait_for_control(self) -> None:
         """
         Wait until the agent listens.
@@ -303,17 +317,14 @@ class Runner:
             self._suspected = self.loop.create_task(self._examine())
 
     async def _examine(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=_SILENCE)
         try:
-            async with self.session.post(
-                f"{self.control}/ping", headers={TOKEN_HEADER: self.token}, timeout=timeout
-            ) as response:
-                await response.read()
+            async with self.tell("/ping", seconds=_SILENCE) as upstream:
+                await upstream.read()
         except asyncio.TimeoutError:
             self.reason = "It no longer answered."
             self.sick = True
             self.kill()
-        except (aiohttp.ClientError, OSError):
+        except OSError:
             # Its end is told by its host.
             return
 

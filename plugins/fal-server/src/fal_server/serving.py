@@ -4,19 +4,17 @@ Serving: how a runner is told what to serve, and tells where it does and how it 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-
-import aiohttp
 
 from fal_core.errors import StartupTimeout
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.outcomes import CallOutcome
 from fal_server.runners import Runner, RunnerLost
 from fal_server.specs import Message
-from fal_server_agent.messages import TOKEN_HEADER, pack, unpack
+from fal_server.upstreams import BrokenUpstream
+from fal_server_agent.messages import pack, unpack
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +52,7 @@ async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None
                         runner.outcome.set_result(CallOutcome.read(message))
                     return
                 runner.take_urls(header["urls"])
-    except (RunnerLost, aiohttp.ClientError, asyncio.IncompleteReadError):
+    except (RunnerLost, BrokenUpstream):
         # Its end is told by its host.
         return
     except Refusal as refusal:
@@ -69,12 +67,13 @@ async def _tell(runner: Runner, body: bytes) -> AsyncGenerator[bytes, None]:
     """
     Tell an agent what to serve, and iterate over what it tells.
     """
-    async with runner.session.post(
-        f"{runner.control}/serve", data=body, headers={TOKEN_HEADER: runner.token}
-    ) as response:
-        while True:
-            size = int.from_bytes(await response.content.readexactly(8), "little")
-            yield await response.content.readexactly(size)
+    told = bytearray()
+    async with runner.tell("/serve", body) as upstream:
+        while part := await upstream.read_part():
+            told += part
+            while len(told) >= (end := 8 + int.from_bytes(told[:8], "little")):
+                yield bytes(told[8:end])
+                del told[:end]
 
 
 def _limit_start(runner: Runner, seconds: float) -> None:

@@ -14,9 +14,9 @@ from aiohttp.web_request import BaseRequest
 
 from fal_server.callers import Caller
 from fal_server.errors import Refusal, Unavailable
+from fal_server.exchanges import LARGEST_MESSAGE
 from fal_server.forwarding import (
     BROKEN,
-    NOT_ADDED,
     Forwarder,
     RequestTimeout,
     Target,
@@ -27,7 +27,7 @@ from fal_server.forwarding import (
     to_runner,
     what_is_told,
 )
-from fal_server.gateways import LARGEST_MESSAGE, is_websocket, limit, with_token
+from fal_server.gateways import is_websocket, with_token
 from fal_server.runners import Runner
 
 
@@ -133,18 +133,19 @@ async def _pass(
     headers["Accept-Encoding"] = "identity"
     timeout = target.application.scaling.request_timeout
     try:
-        async with runner.session.post(
-            f"{runner.url}{target.path_and_query}",
-            data=data,
+        async with runner.exchanges.ask(
+            "POST",
+            runner.url or "",
+            target.path_and_query,
             headers=headers,
-            timeout=limit(timeout),
-            skip_auto_headers=NOT_ADDED,
+            body=data,
+            seconds=timeout,
         ) as upstream:
             settle_runner(runner, upstream.status, upstream.headers)
             told = dict(from_runner(upstream.headers, reply.request_id))
             await reply.start(upstream.status, told)
-            async for chunk in upstream.content.iter_any():
-                await reply.socket.send_bytes(chunk)
+            while part := await upstream.read_part():
+                await reply.socket.send_bytes(part)
     except asyncio.TimeoutError:
         runner.suspect()
         raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
