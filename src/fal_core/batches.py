@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Returned, Started
-from fal_core.handlers import error_of, failed, follow, handle
+from fal_core.handlers import HandlingSink, error_of, failed
 from fal_core.hosts import Execution
 from fal_core.outcomes import ItemOutcome, is_retried, open_items, open_outcome
 from fal_core.paces import LARGEST, Pace
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fal_core.launches import Launcher
 
 
-class Batch:
+class Batch(HandlingSink):
     """
     One launch of several items; the sink of its events.
 
@@ -58,8 +58,6 @@ class Batch:
         "done",
         "end",
         "ended",
-        "execution",
-        "failure",
         "items",
         "launched",
         "launcher",
@@ -77,14 +75,13 @@ class Batch:
         *,
         alone: bool,
     ) -> None:
+        super().__init__()
         self.launcher = launcher
         self.items = items
         self.tags = tags
         self.done = 0
         self.started = 0
         self.end = len(items)
-        self.execution: Execution | None = None
-        self.failure: Exception | None = None
         self.outcome: Outcome | None = None
         self.alone = alone
         self.launched = self.began = self.ended = 0.0
@@ -93,7 +90,7 @@ class Batch:
     def __call__(self, event: Event) -> None:
         kind = type(event)
         if kind is Log:
-            handle(self, print_log, event)
+            self.handle(print_log, event)
         elif kind is HomeCall:
             answer_home_call(self, event)  # type: ignore[arg-type]  # its kind says so
         else:
@@ -219,7 +216,7 @@ class Batcher:
             else:
                 call = self.launcher.call(items, batch=len(items))
             batch.launched = time.monotonic()
-            follow(batch, self._launch_call(call, batch))
+            batch.follow(self._launch_call(call, batch))
         except Exception as error:
             self.running.discard(batch)
             if len(items) == 1:

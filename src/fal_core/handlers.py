@@ -8,11 +8,14 @@ handler raises ends the call, and is raised where the call is waited for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fal_core.errors import HostError, WorkerLost, in_one_line
 from fal_core.events import Event, Exited
 from fal_core.facts import facts
+
+if TYPE_CHECKING:
+    from fal_core.hosts import Execution
 
 #: Seconds that a call has to end, of whose events nobody wants to hear any more.
 GRACE = 2.0
@@ -36,40 +39,43 @@ class HandlerFailed(HostError):
         return f"The call was ended, for a handler of its events raised {self.detail}."
 
 
-def handle(sink: Any, handler: Callable[[Any], object], event: Event) -> None:
+class HandlingSink:
     """
-    Give *event* to *handler*; if that raises, *sink* has failed, and its call is ended.
+    A sink whose call is ended when a handler of its events raises.
 
-    Of a sink that has failed nothing more is handled.
+    Attributes:
+        execution: The call, once the sink has learned of it.
 
-    Arguments:
-        sink: Has ``failure``, None or what was raised, and ``execution``.
+        failure: What a handler has raised.
     """
-    if sink.failure is not None:
-        return
-    try:
-        handler(event)
-    except Exception as error:
-        fail(sink, error)
 
+    __slots__ = ("execution", "failure")
 
-def fail(sink: Any, error: Exception) -> None:
-    """
-    End the call of *sink*, for *error* was raised where its events are handled.
-    """
-    # In this order: who learns of the execution meanwhile looks for a failure.
-    sink.failure = error
-    if sink.execution is not None:
-        sink.execution.cancel(GRACE)
+    def __init__(self) -> None:
+        self.execution: Execution | None = None
+        self.failure: Exception | None = None
 
+    def follow(self, execution: Execution) -> None:
+        """
+        Learn of what *execution* the events are; some may have come before.
+        """
+        self.execution = execution
+        if self.failure is not None:
+            execution.cancel(GRACE)
 
-def follow(sink: Any, execution: Any) -> None:
-    """
-    Have *sink* learn of its execution, which is ended if *sink* has failed before.
-    """
-    sink.execution = execution
-    if sink.failure is not None:
-        execution.cancel(GRACE)
+    def handle(self, handler: Callable[[Any], object], event: Event) -> None:
+        """
+        Give *event* to *handler*, unless one has raised before.
+        """
+        if self.failure is not None:
+            return
+        try:
+            handler(event)
+        except Exception as error:
+            # In this order: who learns of the execution meanwhile looks for a failure.
+            self.failure = error
+            if self.execution is not None:
+                self.execution.cancel(GRACE)
 
 
 def failed(error: Exception) -> Exited:

@@ -155,7 +155,8 @@ class ExecutionStatus:
     Detached work, as a host lists it.
 
     Attributes:
-        phase: The last one that it has entered.
+        phase: The last one that it has entered; ``ended`` once it has ended, whatever
+            its host gives.
 
         started: Seconds since the epoch.
 
@@ -171,11 +172,15 @@ class ExecutionStatus:
 
     reference: str
     name: str
-    phase: Phase
+    phase: Phase | Literal["ended"]
     started: float
     ended: bool = False
     end: End | None = None
     error: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        if self.ended:
+            object.__setattr__(self, "phase", "ended")
 
 
 @attrs.define(eq=False, slots=False)

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Ready
-from fal_core.handlers import failed, follow, handle
+from fal_core.handlers import HandlingSink, failed
 from fal_core.outcomes import is_retried, open_outcome
 from fal_core.spawns import SpawnInfo
 from fal_core.waiters import answer_home_call
@@ -43,16 +43,15 @@ class SpawnFuture(Future[Any]):
         return super().cancel()
 
 
-class SpawnSink:
+class SpawnSink(HandlingSink):
     """
     Fills a :class:`SpawnInfo` from the events of its call.
     """
 
     def __init__(self, launcher: Launcher, info: SpawnInfo) -> None:
+        super().__init__()
         self.launcher = launcher
         self.info = info
-        self.execution: Execution | None = None
-        self.failure: Exception | None = None
         self._outcome: Outcome | None = None
         self._items: list[Any] | None = None
         self._owed = 0
@@ -62,10 +61,7 @@ class SpawnSink:
         self.again: Callable[[BaseException], bool] | None = None
 
     def follow(self, execution: Execution) -> None:
-        """
-        Learn what *execution* the events are of; some may have come before.
-        """
-        follow(self, execution)
+        super().follow(execution)
         self._give_credit()
 
     @property
@@ -81,7 +77,7 @@ class SpawnSink:
                 self._outcome, event = None, failed(self.failure)
             self._end(event)
         else:
-            handle(self, self._take, event)
+            self.handle(self._take, event)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Log):

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome
-from fal_core.handlers import failed, follow, handle
+from fal_core.handlers import HandlingSink, failed
 from fal_core.hosts import Execution
 from fal_core_worker import frames
 from fal_core_worker.frames import Frame
@@ -88,7 +88,7 @@ class Stream(Iterator[Any]):
         sink = _StreamSink(self.launcher, self._events)
         if self._until is None:
             self.execution = self.launcher.launch(call, sink)
-            follow(sink, self.execution)
+            sink.follow(self.execution)
             return
         from fal_core.timeouts import TimeLimit
 
@@ -97,7 +97,7 @@ class Stream(Iterator[Any]):
         limited = TimeLimit(sink, seconds, grace=policy.grace, limit=policy.timeout)
         self.execution = self.launcher.launch(call, limited)
         limited.follow(self.execution)
-        follow(sink, self.execution)
+        sink.follow(self.execution)
 
     def _end(self, exited: Exited) -> None:
         from fal_core.outcomes import is_retried, open_outcome
@@ -113,15 +113,14 @@ class Stream(Iterator[Any]):
         open_outcome(self.launcher, self._outcome, exited)
 
 
-class _StreamSink:
+class _StreamSink(HandlingSink):
     """
     Passes the events of a stream on, without keeping the stream itself alive.
     """
 
     def __init__(self, launcher: Launcher, events: SimpleQueue[Event]) -> None:
+        super().__init__()
         self.launcher = launcher
-        self.execution: Execution | None = None
-        self.failure: Exception | None = None
         self.ended = False
         self._events = events
 
@@ -130,7 +129,7 @@ class _StreamSink:
         from fal_core.waiters import answer_home_call
 
         if isinstance(event, Log):
-            handle(self, print_log, event)
+            self.handle(print_log, event)
         elif isinstance(event, HomeCall):
             answer_home_call(self, event)
         else:

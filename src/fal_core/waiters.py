@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fal_core.errors import Timeout
 from fal_core.events import Event, Exited, HomeCall, Log, Outcome
-from fal_core.handlers import failed, follow, handle
+from fal_core.handlers import HandlingSink, failed
 from fal_core.hosts import Driven, Driver, Execution
 from fal_core.nesting import answer
 from fal_core.outcomes import open_outcome
@@ -20,19 +20,18 @@ if TYPE_CHECKING:
     from fal_core.launches import Launcher
 
 
-class Waiter(Driver):
+class Waiter(HandlingSink, Driver):
     """
     The sink of a call that a thread waits for.
     """
 
-    __slots__ = ("_event", "execution", "exited", "failure", "launcher", "outcome")
+    __slots__ = ("_event", "exited", "launcher", "outcome")
 
     def __init__(self, launcher: Launcher) -> None:
+        super().__init__()
         self.launcher = launcher
         self.outcome: Outcome | None = None
         self.exited: Exited | None = None
-        self.execution: Execution | None = None
-        self.failure: Exception | None = None
         self._event: threading.Event | None = None
 
     def __call__(self, event: Event) -> None:
@@ -46,15 +45,9 @@ class Waiter(Driver):
             if self._event is not None:
                 self._event.set()
         elif kind is Log:
-            handle(self, print_log, event)
+            self.handle(print_log, event)
         elif kind is HomeCall:
             answer_home_call(self, event)  # type: ignore[arg-type]  # its kind says so
-
-    def follow(self, execution: Execution) -> None:
-        """
-        Learn of what *execution* the events are; some may have come before.
-        """
-        follow(self, execution)
 
     def wait(self, execution: Execution, seconds: float | None = None) -> None:
         """

@@ -226,7 +226,7 @@ def test_records_of_older_versions_are_listed(tmp_path: Path, monkeypatch: pytes
     record = {"name": "f", "started": 1.0, "pid": 1, "phase": "running", "ended": True}
     (directory / "status.json").write_text(json.dumps(record))
     (status,) = LocalHost().executions()
-    assert (status.ended, status.end, status.error) == (True, None, "")
+    assert (status.phase, status.ended, status.end, status.error) == ("ended", True, None, "")
     assert "  ended  " in CliRunner().invoke(executions, ["list"]).output
 
 

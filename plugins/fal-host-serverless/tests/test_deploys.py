@@ -21,11 +21,20 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from fal_core import function
+from fal_core.environments import CurrentEnvironment
 from fal_core.errors import FalServerlessError, OptionError
 from fal_core.events import Log
-from fal_host_serverless import SyncServerlessClient, distributions, trees
+from fal_core.options import Gateway, HostOptions
+from fal_host_serverless import (
+    FalServerlessHost,
+    SyncServerlessClient,
+    distributions,
+    files,
+    preparations,
+    trees,
+)
 from fal_host_serverless import deploy as deploying
-from fal_host_serverless.files import USUALLY_IGNORED, LocalFile, Selection
+from fal_host_serverless.files import SIZE_LIMIT, USUALLY_IGNORED, LocalFile, Selection
 from fal_host_serverless.rest import RestClient
 from fal_host_serverless.uploads import PART_SIZE, send_files
 
@@ -581,14 +590,45 @@ def test_wrong_files_are_told(
     paths: tuple[str, ...], ignored: tuple[str, ...], words: str, tmp_path: Path
 ):
     """
-    What is not there, lies outside, or is no pattern is an error of the declaration.
+    What is not there, lies outside, or is no pattern is an error of the declaration,
+    where the files are looked at first as where they are collected.
     """
     folder = tmp_path / "inside"
     folder.mkdir()
     (folder / "file").write_text("")
     (tmp_path / "outside").write_text("")
+    selection = Selection(paths=paths, ignored=ignored, folder=folder)
     with pytest.raises(OptionError, match=words):
-        Selection(paths=paths, ignored=ignored, folder=folder).collect()
+        selection.collect()
+    with pytest.raises(OptionError, match=words):
+        selection.check()
+
+
+def test_files_too_large_are_told(tmp_path: Path):
+    """
+    A file that is too large is refused, before it is read.
+    """
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(SIZE_LIMIT + 1)
+    selection = Selection(paths=("large",), folder=tmp_path)
+    with pytest.raises(OptionError, match="large has more than"):
+        selection.check()
+    with pytest.raises(OptionError, match="large has more than"):
+        selection.collect()
+
+
+def test_files_are_not_read_to_check_a_function(project: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    Before a function is launched its files are looked for; what is in them may be much.
+    """
+    read: list[Path] = []
+    monkeypatch.setattr(files, "content_hash", lambda path, mode: read.append(path) or "")
+    host = FalServerlessHost("127.0.0.1:1")
+    options = HostOptions(app_files=("data",))
+    host.check(CurrentEnvironment(), options, Gateway())
+    assert not read
+    assert preparations.selection(host, CurrentEnvironment(), options).collect()
+    assert read == [project / "data" / "words.txt"]
 
 
 @pytest.fixture

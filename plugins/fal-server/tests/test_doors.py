@@ -20,7 +20,7 @@ from cryptography import x509
 from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-from fal_server import certificates, server
+from fal_server import certificates, rounds
 from fal_server.certificates import Certificate
 from fal_server.directories import DataDirectory
 from fal_server.doors import Door
@@ -214,7 +214,7 @@ def test_certificate_is_renewed_while_the_server_runs(make_plane, monkeypatch):
     A month before it ends there is a new certificate, of the same authority, at every
     door; connections go on.
     """
-    monkeypatch.setattr(server, "_ROUND", 0.05)
+    monkeypatch.setattr(rounds, "_ROUND", 0.05)
     plane = make_plane()
 
     def shown(door: str) -> str:

@@ -48,7 +48,7 @@ def list_(host: str, as_json: bool) -> None:
 
     found = sorted(find_host(host).executions(), key=lambda status: status.started)
     if as_json:
-        print_json([_for_machines(status) for status in found])
+        print_json([attrs.asdict(status) for status in found])
     elif not found:
         click.echo(f"Host {host!r} has no detached work.")
     else:
@@ -124,25 +124,13 @@ def cancel(reference: str, host: str, grace: float) -> None:
     click.echo(f"{reference} has ended.")
 
 
-def _for_machines(status: ExecutionStatus) -> dict[str, Any]:
-    """
-    Return what is known of work, whose last phase says nothing any more once it has ended.
-    """
-    shown = attrs.asdict(status)
-    if status.ended:
-        shown["phase"] = "ended"
-    return shown
-
-
 def _state(status: ExecutionStatus) -> str:
     """
     Return what work does, or how it has ended.
     """
-    if not status.ended:
-        return status.phase
     # The class of the error alone; its sentence is in the JSON, and attaching raises it.
     kind = status.error.partition(":")[0]
-    return (status.end or "ended") + (f" ({kind})" if kind else "")
+    return (status.end or status.phase) + (f" ({kind})" if kind else "")
 
 
 def _print_lines(info: SpawnInfo, stream: Any) -> None:

@@ -18,7 +18,7 @@ from fal_core.calls import Call
 from fal_core.cli.outputs import is_terminal, styled
 from fal_core.events import Event, Exited, Log, Outcome, Sink, State
 from fal_core.functions import IsolatedFunction
-from fal_core.handlers import failed, follow, handle
+from fal_core.handlers import HandlingSink, failed
 from fal_core.hosts import Execution, Host
 from fal_core.printing import print_log
 from fal_core.wrappers import WrapperHost
@@ -132,23 +132,22 @@ class ShownHost(WrapperHost[..., Any]):
     def launch(self, call: Call, sink: Sink) -> Execution:
         around = _ShownSink(self.progress, sink)
         execution = self.inner.launch(call, around)
-        follow(around, execution)
+        around.follow(execution)
         return execution
 
 
-class _ShownSink:
+class _ShownSink(HandlingSink):
     """
     Shows events and passes them on; where they cannot be shown the call is ended.
     """
 
     def __init__(self, progress: Progress, sink: Sink) -> None:
-        self.execution: Execution | None = None
-        self.failure: Exception | None = None
+        super().__init__()
         self._progress = progress
         self._sink = sink
 
     def __call__(self, event: Event) -> None:
-        handle(self, self._progress, event)
+        self.handle(self._progress, event)
         if isinstance(event, Exited):
             self._sink(event if self.failure is None else failed(self.failure))
         elif not isinstance(event, Log if self.failure is None else Log | Outcome):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from fal_core.calls import Call
@@ -67,7 +68,7 @@ class PendingExecution(Driven):
         try:
             self.sink(event)
         except Exception as error:
-            if self._pool.withdraw(self):
+            if self._pool.waiting.withdraw(self):
                 self._end(failed(error))
 
     def send(self, frame: Frame) -> None:
@@ -82,7 +83,7 @@ class PendingExecution(Driven):
         self._cancelling = grace
         if self._inner is not None:
             self._inner.cancel(grace)
-        elif self._pool.withdraw(self):
+        elif self._pool.waiting.withdraw(self):
             self.refuse(Cancelled())
 
     def drive(self, timeout: float | None) -> None:
@@ -97,3 +98,66 @@ class PendingExecution(Driven):
         self.sink(exited)
         self._ended = True
         self._changed.set()
+
+
+class Queue(deque[PendingExecution]):
+    """
+    The calls of a pool that wait, the next one first.
+
+    Arguments:
+        lock: The pool's, which whoever puts calls in or takes them out holds.
+    """
+
+    def __init__(self, lock: threading.Lock) -> None:
+        super().__init__()
+        self._lock = lock
+
+    def take_all(self) -> list[PendingExecution]:
+        """
+        Return the calls, and let none wait any more; under the lock.
+        """
+        waiting = list(self)
+        self.clear()
+        return waiting
+
+    def withdraw(self, pending: PendingExecution) -> bool:
+        """
+        Take a call out; return False if it has a worker already.
+        """
+        with self._lock:
+            try:
+                self.remove(pending)
+            except ValueError:
+                return False
+        return True
+
+    def tell(self, event: Event) -> bool:
+        """
+        Tell each call what is done for it; return False if none waits.
+        """
+        with self._lock:
+            waiting = list(self)
+        for pending in waiting:
+            pending.tell(event)
+        return bool(waiting)
+
+
+class AllWithdrawn(threading.Event):
+    """
+    Set when none of the calls waits for the environment any more.
+    """
+
+    def __init__(self, waiting: Queue) -> None:
+        super().__init__()
+        self._waiting = waiting
+
+    def is_set(self) -> bool:
+        return not self._waiting
+
+    def wait(self, timeout: float | None = None) -> bool:
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            if until is not None and time.monotonic() >= until:
+                return False
+            time.sleep(0.02)
+        return True

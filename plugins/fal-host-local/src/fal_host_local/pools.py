@@ -18,7 +18,7 @@ from fal_core.hosts import Execution
 from fal_core.options import HostOptions
 from fal_core.readers import get_reader
 from fal_core.workers import Worker
-from fal_host_local.pending import PendingExecution
+from fal_host_local.pending import AllWithdrawn, PendingExecution, Queue
 from fal_host_local.startups import Startups
 from fal_host_local.upkeep import Roster, Upkeep
 
@@ -59,6 +59,8 @@ class Pool:
 
         origin: The file of the functions it runs, where they name secrets.
 
+        waiting: The calls that wait for a worker.
+
         await_end: Ends the last worker that was started, once it is idle, and
             waits until nothing is left of it.
     """
@@ -87,13 +89,13 @@ class Pool:
         self._keep_alive = KEEP_ALIVE if options.keep_alive is None else options.keep_alive
         self._patience = options.scaling_delay
         self._lock = threading.Lock()
+        self.waiting = Queue(self._lock)
         self.startups = Startups(options.startup_timeout, has_setup=has_setup)
         self._roster = Roster()
         self._upkeep = Upkeep(
             self._roster, self._lock, keep_alive=self._keep_alive, least=self._least
         )
         self._away = 0
-        self._waiting: deque[PendingExecution] = deque()
         self._starts: deque[float] = deque(maxlen=15)
         self._interpreter: Interpreter | None = None
         self._starting = 0
@@ -132,7 +134,7 @@ class Pool:
             with self._lock:
                 if not self._roster.idle:
                     pending = PendingExecution(self, call, sink)
-                    self._waiting.append(pending)
+                    self.waiting.append(pending)
                     break
                 worker = self._roster.idle.pop()
                 self._expecting = False
@@ -162,11 +164,11 @@ class Pool:
                     self._roster.remove(worker)
                     replaced = True
                     break
-                if not self._waiting:
+                if not self.waiting:
                     self._roster.rest(worker)
                     replaced = False
                     break
-                pending = self._waiting.popleft()
+                pending = self.waiting.popleft()
             if pending.assign(worker):
                 return
         if replaced:
@@ -208,19 +210,8 @@ class Pool:
             pending.refuse(worker.reason or WorkerLost())
             return
         with self._lock:
-            self._waiting.appendleft(pending)
+            self.waiting.appendleft(pending)
         self.worker_ended(worker)
-
-    def withdraw(self, pending: PendingExecution) -> bool:
-        """
-        Take a call out of the queue; return False if it has a worker already.
-        """
-        with self._lock:
-            try:
-                self._waiting.remove(pending)
-            except ValueError:
-                return False
-        return True
 
     def close(self) -> None:
         """
@@ -228,7 +219,7 @@ class Pool:
         """
         with self._lock:
             self._closed = True
-            waiting, self._waiting = list(self._waiting), deque()
+            waiting = self.waiting.take_all()
             workers = list(self._roster.workers)
             self._roster.clear()
         for pending in waiting:
@@ -297,7 +288,7 @@ class Pool:
         Tell whether calls wait and there may be one more worker; under the lock.
         """
         count = self.worker_count + self._starting
-        wanted = bool(self._waiting) or count < self._least
+        wanted = bool(self.waiting) or count < self._least
         return wanted and not self._closed and count < self._most + self._away
 
     def _wait_before_start(self) -> float:
@@ -313,7 +304,7 @@ class Pool:
             if not self._may_start():
                 return
             building = self._interpreter is None and self._starting
-            since = self._waiting[0].since if self._waiting else 0.0
+            since = self.waiting[0].since if self.waiting else 0.0
             due = time.monotonic() - since >= patience - 0.001 and not building
             if due:
                 self._starting += 1
@@ -329,14 +320,14 @@ class Pool:
         if interpreter is not None:
             self._start_with(interpreter)
         elif self.environment.is_built() and not get_reader().is_current_thread():
-            self._find_environment(_AllWithdrawn(self))
+            self._find_environment(AllWithdrawn(self.waiting))
         else:
             threading.Thread(target=self._build, name="fal-core build", daemon=True).start()
 
     def _build(self) -> None:
         if not self.environment.is_built():
             self._report(State("building"))
-        self._find_environment(_AllWithdrawn(self))
+        self._find_environment(AllWithdrawn(self.waiting))
 
     def _find_environment(self, cancelled: threading.Event) -> None:
         """
@@ -374,7 +365,7 @@ class Pool:
         """
         with self._lock:
             self._starting -= 1
-            waiting, self._waiting = list(self._waiting), deque()
+            waiting = self.waiting.take_all()
         for pending in waiting:
             pending.refuse(reason)
 
@@ -382,43 +373,12 @@ class Pool:
         """
         Tell the calls that wait what is done for them.
         """
-        with self._lock:
-            waiting = list(self._waiting)
-        for pending in waiting:
-            pending.tell(event)
-        if not waiting and isinstance(event, Log):
+        if not self.waiting.tell(event) and isinstance(event, Log):
             self._log(event)
-
-    def has_waiting(self) -> bool:
-        """
-        Tell whether a call waits.
-        """
-        return bool(self._waiting)
 
     def _forget(self, worker: Worker) -> None:
         with self._lock:
             self._roster.remove(worker)
-
-
-class _AllWithdrawn(threading.Event):
-    """
-    Set when no call waits for the environment any more.
-    """
-
-    def __init__(self, pool: Pool) -> None:
-        super().__init__()
-        self._pool = pool
-
-    def is_set(self) -> bool:
-        return not self._pool.has_waiting()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        until = None if timeout is None else time.monotonic() + timeout
-        while not self.is_set():
-            if until is not None and time.monotonic() >= until:
-                return False
-            time.sleep(0.02)
-        return True
 
 
 def as_host_error(error: BaseException) -> HostError:

@@ -50,9 +50,8 @@ class LocalFile:
         Raises:
             OptionError: It is too large.
         """
+        check_file(path)
         status = path.stat()
-        if status.st_size > SIZE_LIMIT:
-            raise OptionError(f"{path} has more than {SIZE_LIMIT} bytes, and cannot travel.")
         return cls(
             path=path,
             relative_path=relative_path,
@@ -96,16 +95,33 @@ class Selection:
             OptionError: There is no such file, one is too large or lies outside
                 *folder*, or a pattern is none.
         """
+        found = self._find()
+        return [LocalFile.read(found[relative], relative) for relative in sorted(found)]
+
+    def check(self) -> None:
+        """
+        Refuse what cannot be collected. No file is read, which may take long.
+
+        Raises:
+            OptionError: As :meth:`collect` does.
+        """
+        for path in self._find().values():
+            check_file(path)
+
+    def _find(self) -> dict[str, Path]:
+        """
+        Return where the files are, by the paths that the function finds them at.
+        """
         patterns = [_compile(pattern) for pattern in self.ignored]
-        found: dict[str, LocalFile] = {}
-        for path, written in self._find(patterns):
+        found: dict[str, Path] = {}
+        for path, written in self._walk(patterns):
             resolved = path.resolve()
             relative = self._relative(resolved, written)
             if relative not in found and not _is_ignored(relative, patterns):
-                found[relative] = LocalFile.read(resolved, relative)
-        return [found[name] for name in sorted(found)]
+                found[relative] = resolved
+        return found
 
-    def _find(self, patterns: list[re.Pattern[str]]) -> Iterator[tuple[Path, str]]:
+    def _walk(self, patterns: list[re.Pattern[str]]) -> Iterator[tuple[Path, str]]:
         """
         Yield each file and the path that led to it, those ignored aside.
         """
@@ -129,6 +145,20 @@ class Selection:
                 "pattern of it in 'app_files_ignore'."
             )
         return relative.as_posix()
+
+
+def check_file(path: Path) -> None:
+    """
+    Refuse a file that cannot travel; its content is not read.
+
+    Raises:
+        OptionError: It is too large.
+
+        OSError: It may not be read.
+    """
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > SIZE_LIMIT:
+            raise OptionError(f"{path} has more than {SIZE_LIMIT} bytes, and cannot travel.")
 
 
 def content_hash(path: Path, mode: int) -> str:

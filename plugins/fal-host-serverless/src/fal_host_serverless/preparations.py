@@ -59,7 +59,7 @@ def check(host: FalServerlessHost, environment: Environment, options: HostOption
     if options.health_check_config is not None:
         requests.health_check(options.health_check_config)
     if not _names_no_files(environment, options):
-        selection(host, environment, options).collect()
+        selection(host, environment, options).check()
     written = getattr(environment, "requirements", None)
     if written:
         project = inside(base_folder(host.local_file_path), options.requirements_context_dir)

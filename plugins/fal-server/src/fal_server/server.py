@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import shutil
-import time
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -41,7 +39,7 @@ from fal_server.key_calls import KeyCalls
 from fal_server.keys import NewKey, make_key
 from fal_server.launching import Launchpad
 from fal_server.log_routes import LogRoutes
-from fal_server.logs import KEPT, Logs
+from fal_server.logs import Logs
 from fal_server.memory import read_sizes
 from fal_server.metrics import Metrics
 from fal_server.payloads import Payloads
@@ -52,6 +50,7 @@ from fal_server.records import Records
 from fal_server.requests import Requests
 from fal_server.rest import OpenRoute, make_application
 from fal_server.revisions import Revisions
+from fal_server.rounds import Rounds
 from fal_server.runner_calls import RunnerCalls
 from fal_server.runner_keys import RunnerKeys, derive_secret
 from fal_server.runs import RunCalls
@@ -67,15 +66,6 @@ from fal_server.urls import Urls
 from fal_server.vaults import Vault, remove_secrets
 from fal_server.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.webhooks import Webhooks
-
-logger = logging.getLogger(__name__)
-
-
-#: Seconds between two rounds of renewing and dropping what expires.
-_ROUND = 3600.0
-
-#: A clock that differs by so many seconds from one round to the next was set.
-_SET = 300.0
 
 
 @attrs.define(eq=False)
@@ -317,36 +307,14 @@ class ControlPlane:
         self.logs.end_following()
 
     def _start_rounds(self) -> None:
-        rounds = asyncio.create_task(self._go_round())
-        self._ends.push_async_callback(_end_task, rounds)
-
-    async def _go_round(self) -> None:
-        """
-        Renew what ends and drop what nobody wants any more, again and again.
-        """
-        offset = time.time() - time.monotonic()
-        while True:
-            try:
-                self._certificate.renew()
-            except OSError:
-                # There is a month left to write it.
-                logger.exception("The certificate could not be renewed")
-            before, offset = offset, time.time() - time.monotonic()
-            if abs(offset - before) < _SET:
-                await self._drop_once()
-            else:
-                # What seems old may not be; a clock that stays so is believed next time.
-                logger.warning("The clock was set by %.0f seconds", offset - before)
-            await asyncio.sleep(_ROUND)
-
-    async def _drop_once(self) -> None:
-        try:
-            await asyncio.to_thread(self.blobs.drop_abandoned)
-            await self.stored_files.drop_expired()
-            await self.queue.requests.forget()
-            await self.logs.forget(before=time.time() - KEPT)
-        except (OSError, Refusal):
-            logger.exception("What has expired could not be dropped")
+        rounds = Rounds(
+            certificate=self._certificate,
+            blobs=self.blobs,
+            stored_files=self.stored_files,
+            requests=self.queue.requests,
+            logs=self.logs,
+        )
+        self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.go()))
 
     def _own_names(self) -> list[str]:
         host = self.settings.host
