@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
@@ -95,3 +97,30 @@ def is_full(error: DatabaseError, path: str | None) -> bool:
         return False
     found = os.statvfs(os.path.dirname(path))
     return bool(found.f_bavail * found.f_frsize < _ROOM)
+
+
+class Prepared:
+    """
+    A statement that is compiled once, and changes rows.
+
+    To have SQLAlchemy execute it takes longer than SQLite takes to run it. Its values are
+    given to the driver as they are, without what the types of their columns make of them.
+    """
+
+    def __init__(self, statement: sa.UpdateBase) -> None:
+        self._statement = statement
+        self._compiled: dict[str, tuple[str, Sequence[str] | None, Mapping[str, Any]]] = {}
+
+    def run(self, connection: sa.Connection, values: Mapping[str, Any]) -> int:
+        """
+        Run it, and return how many rows it has changed.
+        """
+        dialect = connection.dialect
+        if dialect.name not in self._compiled:
+            compiled = self._statement.compile(dialect=dialect)
+            order = compiled.positiontup if compiled.positional else None
+            self._compiled[dialect.name] = str(compiled), order, compiled.params
+        text, names, constants = self._compiled[dialect.name]
+        given = {**constants, **values}
+        parameters = given if names is None else tuple([given[name] for name in names])
+        return connection.exec_driver_sql(text, parameters).rowcount

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import attrs
 import sqlalchemy as sa
 
+from fal_server.databases import Prepared
 from fal_server.state import Store, metadata
 
 requests = sa.Table(
@@ -48,7 +49,7 @@ requests = sa.Table(
 )
 
 # Statements are made once: to make one takes longer than to execute it.
-_ADDED = requests.insert()
+_ADDED = Prepared(requests.insert())
 _FOUND = sa.select(requests).where(requests.c.id == sa.bindparam("request_id"))
 
 State = Literal["queued", "running", "completed", "cancelled"]
@@ -118,7 +119,7 @@ class Requests:
         Keep a new request; it is not lost once this returns.
         """
         row = _to_row(request)
-        await self._store.write(lambda connection: connection.execute(_ADDED, row))
+        await self._store.write(lambda connection: _ADDED.run(connection, row))
 
     async def find(self, id: str) -> QueuedRequest | None:
         """
@@ -138,9 +139,7 @@ class Requests:
             values["answer_headers"] = json.dumps(values["answer_headers"])
         changed = _changed(tuple(values), tuple(only))
         told = {**values, "request_id": id}
-        return await self._store.write(
-            lambda connection: bool(connection.execute(changed, told).rowcount)
-        )
+        return await self._store.write(lambda connection: bool(changed.run(connection, told)))
 
     async def unfinished(self) -> list[QueuedRequest]:
         """
@@ -180,14 +179,14 @@ class Requests:
 
 
 @functools.cache
-def _changed(names: tuple[str, ...], only: tuple[State, ...]) -> sa.Update:
+def _changed(names: tuple[str, ...], only: tuple[State, ...]) -> Prepared:
     """
     Return what sets the columns *names* of a request that is in one of the states *only*.
     """
     chosen = requests.update().where(requests.c.id == sa.bindparam("request_id"))
     if only:
-        chosen = chosen.where(requests.c.state.in_(only))
-    return chosen.values({name: sa.bindparam(name) for name in names})
+        chosen = chosen.where(sa.or_(*(requests.c.state == state for state in only)))
+    return Prepared(chosen.values({name: sa.bindparam(name) for name in names}))
 
 
 def _to_row(request: QueuedRequest) -> dict[str, Any]:
