@@ -5,12 +5,67 @@ Protocols: how connections are read, and how long for.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: How many bytes the head of a request may have, its line and all its headers.
 _LONGEST_HEAD = 1 << 18
+
+#: How the head of an answer begins.
+_STATUS_LINE = b"HTTP/1.1 "
+
+
+class JoiningTransport:
+    """
+    A transport that sends the head of an answer together with what comes right behind it.
+
+    uvicorn writes a head and a body one after the other, and a system call is a tenth of
+    the time that a short request takes. A head with nothing behind it in the same turn of
+    the event loop, as that of a stream, goes alone.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        """
+        Send *data*, at the latest at the end of this turn of the event loop.
+        """
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.writelines((head, data))
+        elif data.startswith(_STATUS_LINE):
+            self._head = data
+            self._loop.call_soon(self.flush)
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> asyncio.Transport:
+        """
+        Send a head that nothing has come behind, and return what sends at once.
+        """
+        head, self._head = self._head, None
+        # The client may have gone meanwhile.
+        if head is not None and not self._transport.is_closing():
+            self._transport.write(head)
+        return self._transport
+
+    def close(self) -> None:
+        """
+        Send what is left, and close the connection.
+        """
+        self.flush().close()
+
+    def is_closing(self) -> bool:
+        """
+        Tell whether the connection is closed, or is about to be.
+        """
+        return self._transport.is_closing()
 
 
 class ServiceProtocol(HttpToolsProtocol):
@@ -30,6 +85,8 @@ class ServiceProtocol(HttpToolsProtocol):
     # As it is written in uvicorn: asyncio gives what can be read and written.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._joining = JoiningTransport(transport, self.loop)
+        self.transport = cast(asyncio.Transport, self._joining)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -49,6 +106,10 @@ class ServiceProtocol(HttpToolsProtocol):
             self._await_head()
         if self._head_size > _LONGEST_HEAD and not self.transport.is_closing():
             self.send_400_response("The head of the request is too long.")
+
+    def handle_websocket_upgrade(self) -> None:
+        self.transport = self._joining.flush()
+        super().handle_websocket_upgrade()
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(
