@@ -480,6 +480,29 @@ def test_an_answer_before_the_body_has_come():
     run(main())
 
 
+def test_an_answer_before_a_whole_body_is_sent():
+    """
+    A connection on which a part of the last request is still to be sent takes no other: a
+    runner that does not read it would not read the next request either.
+    """
+
+    async def main() -> None:
+        agent = Agent(refusing, holding(OK))
+        async with listening(agent) as (exchanges, url):
+            assert await ask(exchanges, url, "POST", body=b"a" * (32 << 20)) == b"fine"
+            assert await ask(exchanges, url, "POST", body=b"a") == b"fine"
+            assert agent.connections == 2
+            over.set()
+
+    async def refusing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await over.wait()
+
+    over = asyncio.Event()
+    run(main())
+
+
 def test_a_body_that_breaks_off_ends_the_request():
     """
     A runner is never left waiting for the rest of a body that does not come.

@@ -93,8 +93,12 @@ class Upstream(asyncio.Protocol):
     def is_reusable(self) -> bool:
         """
         Whether it can take another request now that the last was answered.
+
+        One that was answered before all of it was sent leaves the rest on its way, and who
+        has answered may never read that.
         """
-        return self._keeps_alive and self.is_usable
+        is_sent = not self._transport.get_write_buffer_size()
+        return self._keeps_alive and self.is_usable and is_sent
 
     def begin(self, message: Iterable[bytes], *, is_bodiless: bool) -> None:
         """
