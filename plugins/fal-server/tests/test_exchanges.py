@@ -628,3 +628,34 @@ def test_a_request_that_nobody_waits_for_ends():
 
     begun = asyncio.Event()
     run(main())
+
+
+def test_a_request_that_is_cancelled_at_its_very_end_leaves_nothing():
+    """
+    A connection whose answer was read is kept also where its request is cancelled just then.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"0\r\n\r\n")
+            writer.write(OK)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"12"
+
+    async def cancelled(exchanges: Exchanges, url: str) -> None:
+        async with exchanges.ask("POST", url, "/", headers={}, body=body()) as upstream:
+            assert await upstream.read() == b"fine"
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+    async def main() -> None:
+        agent = Agent(serve)
+        async with listening(agent) as (exchanges, url):
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.ensure_future(cancelled(exchanges, url))
+            assert await ask(exchanges, url, "POST", body=body()) == b"fine"
+            assert agent.connections == 1
+
+    run(main())

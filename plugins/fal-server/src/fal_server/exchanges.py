@@ -145,9 +145,11 @@ class Exchanges:
                     await upstream.wait_for_head()
                 yield upstream
             finally:
-                if upload is not None:
-                    await _end_upload(upload, upstream)
-                self._give_back(origin, upstream)
+                try:
+                    if upload is not None:
+                        await _end_upload(upload, upstream)
+                finally:
+                    self._give_back(origin, upstream)
 
     async def connect(
         self, url: str, path: str, *, headers: Mapping[str, str], protocols: Iterable[str]
