@@ -354,6 +354,29 @@ def test_a_connection_that_nobody_has_used_for_long_is_not_used(monkeypatch):
     run(main())
 
 
+def test_connections_that_nobody_uses_are_closed(monkeypatch):
+    """
+    They are also where nothing more is asked: a runner that serves one connection after
+    another would never come to the next.
+    """
+    monkeypatch.setattr("fal_server.exchanges._LONGEST_IDLE", 0.05)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with one_at_a_time:
+            await holding(OK)(reader, writer)
+
+    async def main() -> None:
+        agent = Agent(serve)
+        async with listening(agent) as (exchanges, url):
+            answers = await asyncio.gather(ask(exchanges, url), ask(exchanges, url))
+            assert answers == [b"fine", b"fine"]
+            while exchanges._open or exchanges._idle or exchanges._timer is not None:
+                await asyncio.sleep(0.01)
+
+    one_at_a_time = asyncio.Lock()
+    run(main())
+
+
 def test_runners_that_have_ended_leave_nothing():
     """
     Nothing is kept of a runner whose connections are closed.

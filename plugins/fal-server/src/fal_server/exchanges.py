@@ -88,6 +88,7 @@ class Exchanges:
         self._session: aiohttp.ClientSession | None = None
         self._open: set[Upstream] = set()
         self._idle: dict[Origin, deque[Upstream]] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     @contextlib.asynccontextmanager
     async def ask(
@@ -174,6 +175,8 @@ class Exchanges:
         """
         End all connections.
         """
+        if self._timer is not None:
+            self._timer.cancel()
         for upstream in self._open:
             upstream.abort()
         if self._session is not None:
@@ -212,10 +215,25 @@ class Exchanges:
         if not upstream.is_reusable:
             upstream.abort()
             return
-        kept = self._idle.setdefault(origin, deque())
-        kept.append(upstream)
-        if upstream.idle_since - kept[0].idle_since > _LONGEST_IDLE:
-            kept.popleft().abort()
+        self._idle.setdefault(origin, deque()).append(upstream)
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_LONGEST_IDLE, self._end_idle)
+
+    def _end_idle(self) -> None:
+        """
+        End what nobody has used for long: a runner that serves one connection after another
+        takes no other before, and some close none by themselves.
+        """
+        self._timer = None
+        now = time.monotonic()
+        kept = [upstream for each in self._idle.values() for upstream in each]
+        for upstream in kept:
+            if now - upstream.idle_since >= _LONGEST_IDLE:
+                upstream.abort()
+        if kept:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_LONGEST_IDLE, self._end_idle)
 
     def _drop(self, origin: Origin, upstream: Upstream) -> None:
         self._open.discard(upstream)
