@@ -682,3 +682,33 @@ def test_a_request_that_is_cancelled_at_its_very_end_leaves_nothing():
             assert agent.connections == 1
 
     run(main())
+
+
+def test_a_request_that_is_broken_off_at_the_end_is_not_asked_again():
+    """
+    Once all is closed a runner is asked nothing more, on kept connections or on new ones.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        begun.set()
+        await reader.readexactly(1)
+
+    async def main() -> None:
+        agent = Agent(serve)
+        async with listening(agent) as (exchanges, url):
+            await ask(exchanges, url)
+            asking = asyncio.ensure_future(ask(exchanges, url))
+            await begun.wait()
+            await exchanges.aclose()
+            with pytest.raises(BrokenUpstream):
+                await asking
+            with pytest.raises(BrokenUpstream):
+                await ask(exchanges, url)
+            assert agent.connections == 1
+            assert len(agent.requests) == 2
+
+    begun = asyncio.Event()
+    run(main())

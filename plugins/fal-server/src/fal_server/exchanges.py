@@ -89,6 +89,7 @@ class Exchanges:
         self._open: set[Upstream] = set()
         self._idle: dict[Origin, deque[Upstream]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     @contextlib.asynccontextmanager
     async def ask(
@@ -173,8 +174,9 @@ class Exchanges:
 
     async def aclose(self) -> None:
         """
-        End all connections.
+        End all connections, and make no others: what is broken off here is not asked again.
         """
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
         for upstream in self._open:
@@ -196,6 +198,8 @@ class Exchanges:
         return await self._connect(origin), False
 
     async def _connect(self, origin: Origin) -> Upstream:
+        if self._is_closed:
+            raise BrokenUpstream("There are no more connections.")
         loop = asyncio.get_running_loop()
         context = ssl.create_default_context() if origin.is_encrypted else None
         async with timeout(_LONGEST_CONNECT):
@@ -209,6 +213,8 @@ class Exchanges:
             except OSError as error:
                 raise BrokenUpstream(f"There is no connection: {error}.") from error
         self._open.add(upstream)
+        if self._is_closed:
+            upstream.abort()
         return upstream
 
     def _give_back(self, origin: Origin, upstream: Upstream) -> None:
