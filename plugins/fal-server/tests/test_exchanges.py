@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from fal_server.connections import Unreadable
 from fal_server.exchanges import Exchanges
 from fal_server.loops import make_loop
-from fal_server.upstreams import LONGEST_HEAD, BrokenUpstream
+from fal_server.upstreams import LONGEST_HEAD, BrokenUpstream, UnreachedUpstream
 
 PATIENCE = 30
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
@@ -245,6 +246,29 @@ def test_nobody_listens():
                 await ask(exchanges, "http://127.0.0.1:1")
 
     run(main())
+
+
+def test_nobody_takes_a_connection(monkeypatch):
+    """
+    A runner that takes no connection has broken off too, whatever time its answer has.
+    """
+    monkeypatch.setattr("fal_server.exchanges._LONGEST_CONNECT", 0.2)
+
+    async def main(url: str) -> None:
+        async with contextlib.aclosing(Exchanges()) as exchanges:
+            with pytest.raises(UnreachedUpstream, match="no connection after"):
+                await ask(exchanges, url, seconds=PATIENCE)
+            with pytest.raises(asyncio.TimeoutError):
+                await ask(exchanges, url, seconds=0.1)
+
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        run(main(f"http://127.0.0.1:{full.getsockname()[1]}"))
 
 
 def test_connections_are_kept_and_shared_by_nobody():

@@ -19,7 +19,7 @@ import aiohttp
 import attrs
 
 from fal_server.connections import Unreadable
-from fal_server.upstreams import BrokenUpstream, Upstream
+from fal_server.upstreams import BrokenUpstream, UnreachedUpstream, Upstream
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout
@@ -120,6 +120,8 @@ class Exchanges:
             seconds: How long the whole of it may take. None for any time.
 
         Raises:
+            UnreachedUpstream: It was not sent, as the runner has taken no connection.
+
             BrokenUpstream: It was not answered, or not to the end.
 
             asyncio.TimeoutError: It took longer.
@@ -202,16 +204,20 @@ class Exchanges:
             raise BrokenUpstream("There are no more connections.")
         loop = asyncio.get_running_loop()
         context = ssl.create_default_context() if origin.is_encrypted else None
-        async with timeout(_LONGEST_CONNECT):
-            try:
+        try:
+            async with timeout(_LONGEST_CONNECT):
                 _, upstream = await loop.create_connection(
                     lambda: Upstream(functools.partial(self._drop, origin)),
                     origin.host,
                     origin.port,
                     ssl=context,
                 )
-            except OSError as error:
-                raise BrokenUpstream(f"There is no connection: {error}.") from error
+        except asyncio.TimeoutError as error:
+            # It is an OSError too, but for Python 3.10.
+            seconds = f"{_LONGEST_CONNECT:g} seconds"
+            raise UnreachedUpstream(f"There is no connection after {seconds}.") from error
+        except OSError as error:
+            raise BrokenUpstream(f"There is no connection: {error}.") from error
         self._open.add(upstream)
         if self._is_closed:
             upstream.abort()

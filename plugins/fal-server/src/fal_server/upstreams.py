@@ -32,6 +32,12 @@ class BrokenUpstream(ConnectionError):
     """
 
 
+class UnreachedUpstream(BrokenUpstream):
+    """
+    A runner has taken no connection in time. Whether it lives cannot be told.
+    """
+
+
 class Upstream(asyncio.Protocol):
     """
     A connection with a runner: one request, and its answer, after another.
