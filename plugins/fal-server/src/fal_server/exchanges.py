@@ -287,12 +287,16 @@ def _begin_message(
         raise Unreadable
     # What a sender has written in another encoding goes on as it was written.
     begun = head.encode("utf-8", "surrogateescape") + b"\r\n\r\n"
-    return (begun, body) if isinstance(body, bytes) else (begun,)
+    # An empty part at the end has the loop of Python 3.12 write it for ever.
+    return (begun, body) if body and isinstance(body, bytes) else (begun,)
 
 
 async def _upload(upstream: Upstream, body: AsyncIterable[bytes], is_chunked: bool) -> None:
     try:
         async for part in body:
+            if not part:
+                # As a chunk it would be the end, and what follows another request.
+                continue
             await upstream.write(b"%x\r\n%b\r\n" % (len(part), part) if is_chunked else part)
         if is_chunked:
             await upstream.write(b"0\r\n\r\n")
