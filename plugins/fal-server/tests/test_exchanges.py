@@ -236,6 +236,27 @@ def test_an_answer_that_is_none_is_an_error(answer: bytes):
         answer_of(answering(answer))
 
 
+@pytest.mark.parametrize("begun", [b"0\r\nX-Mine: ", b"2;x="])
+def test_what_comes_beside_a_body_is_not_kept_without_end(begun: bytes):
+    """
+    A trailer, or what a chunk says of itself, has the size of the headers at most.
+    """
+    written = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + begun)
+        while written < 1024 * LONGEST_HEAD:
+            writer.write(LONGEST_HEAD * b"a")
+            await writer.drain()
+            written += LONGEST_HEAD
+
+    with pytest.raises(BrokenUpstream, match="too long"):
+        answer_of(serve)
+    assert written < 1024 * LONGEST_HEAD
+
+
 def test_nobody_listens():
     """
     A runner that cannot be reached has broken off.

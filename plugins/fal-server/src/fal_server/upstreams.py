@@ -216,14 +216,13 @@ class Upstream(asyncio.Protocol):
             self.abort()
             return
         self.has_received = True
-        if not self._has_head:
-            self._head_size += len(data)
+        self._head_size += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self.abort(BrokenUpstream("What it has answered is no HTTP."))
             return
-        if not self._has_head and self._head_size > LONGEST_HEAD:
+        if self._head_size > LONGEST_HEAD and not self._is_complete:
             self.abort(BrokenUpstream("The headers of its answer are too long."))
         elif self._kept > _HIGH_WATER and not self._is_full and not self._is_complete:
             self._is_full = True
@@ -304,6 +303,8 @@ class Upstream(asyncio.Protocol):
         """
         if self._is_complete:
             raise BrokenUpstream("It has answered with more than it has said.")
+        # What comes behind a body, or between two parts, is held to the same size.
+        self._head_size = 0
         self._parts.append(part)
         self._kept += len(part)
         self._wake()
