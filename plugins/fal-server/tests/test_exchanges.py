@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from fal_server.connections import Unreadable
 from fal_server.exchanges import Exchanges
 from fal_server.loops import make_loop
-from fal_server.upstreams import LONGEST_HEAD, BrokenUpstream
+from fal_server.upstreams import LONGEST_HEAD, BrokenUpstream, UnreachedUpstream
 
 PATIENCE = 30
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
@@ -234,6 +236,27 @@ def test_an_answer_that_is_none_is_an_error(answer: bytes):
         answer_of(answering(answer))
 
 
+@pytest.mark.parametrize("begun", [b"0\r\nX-Mine: ", b"2;x="])
+def test_what_comes_beside_a_body_is_not_kept_without_end(begun: bytes):
+    """
+    A trailer, or what a chunk says of itself, has the size of the headers at most.
+    """
+    written = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + begun)
+        while written < 1024 * LONGEST_HEAD:
+            writer.write(LONGEST_HEAD * b"a")
+            await writer.drain()
+            written += LONGEST_HEAD
+
+    with pytest.raises(BrokenUpstream, match="too long"):
+        answer_of(serve)
+    assert written < 1024 * LONGEST_HEAD
+
+
 def test_nobody_listens():
     """
     A runner that cannot be reached has broken off.
@@ -245,6 +268,29 @@ def test_nobody_listens():
                 await ask(exchanges, "http://127.0.0.1:1")
 
     run(main())
+
+
+def test_nobody_takes_a_connection(monkeypatch):
+    """
+    A runner that takes no connection has broken off too, whatever time its answer has.
+    """
+    monkeypatch.setattr("fal_server.exchanges._LONGEST_CONNECT", 0.2)
+
+    async def main(url: str) -> None:
+        async with contextlib.aclosing(Exchanges()) as exchanges:
+            with pytest.raises(UnreachedUpstream, match="no connection after"):
+                await ask(exchanges, url, seconds=PATIENCE)
+            with pytest.raises(asyncio.TimeoutError):
+                await ask(exchanges, url, seconds=0.1)
+
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        run(main(f"http://127.0.0.1:{full.getsockname()[1]}"))
 
 
 def test_connections_are_kept_and_shared_by_nobody():
@@ -354,6 +400,29 @@ def test_a_connection_that_nobody_has_used_for_long_is_not_used(monkeypatch):
     run(main())
 
 
+def test_connections_that_nobody_uses_are_closed(monkeypatch):
+    """
+    They are also where nothing more is asked: a runner that serves one connection after
+    another would never come to the next.
+    """
+    monkeypatch.setattr("fal_server.exchanges._LONGEST_IDLE", 0.05)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with one_at_a_time:
+            await holding(OK)(reader, writer)
+
+    async def main() -> None:
+        agent = Agent(serve)
+        async with listening(agent) as (exchanges, url):
+            answers = await asyncio.gather(ask(exchanges, url), ask(exchanges, url))
+            assert answers == [b"fine", b"fine"]
+            while exchanges._open or exchanges._idle or exchanges._timer is not None:
+                await asyncio.sleep(0.01)
+
+    one_at_a_time = asyncio.Lock()
+    run(main())
+
+
 def test_runners_that_have_ended_leave_nothing():
     """
     Nothing is kept of a runner whose connections are closed.
@@ -395,6 +464,27 @@ def test_a_body_has_its_length(method: str, body: bytes | None, told: bytes | No
         assert lengths == ([] if told is None else [told])
 
     run(main())
+
+
+def test_an_empty_body_takes_no_time_of_the_loop():
+    """
+    A loop of asyncio alone, as there is without uvloop, has nothing left to write.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        before = time.process_time()
+        await asyncio.sleep(0.5)
+        taken.append(time.process_time() - before)
+        writer.write(OK)
+
+    async def main() -> None:
+        async with listening(Agent(serve)) as (exchanges, url):
+            assert await ask(exchanges, url, "POST", body=b"") == b"fine"
+
+    taken: list[float] = []
+    asyncio.run(main())
+    assert taken[0] < 0.25
 
 
 @pytest.mark.parametrize(
@@ -440,6 +530,7 @@ def test_a_body_that_is_still_coming_goes_on_as_it_comes(length: str | None):
 
     async def body() -> AsyncIterator[bytes]:
         yield b"1234"
+        yield b""
         await seen.wait()
         yield b"5678"
 
@@ -477,6 +568,29 @@ def test_an_answer_before_the_body_has_come():
             assert agent.connections == 2
 
     ended: list[bool] = []
+    run(main())
+
+
+def test_an_answer_before_a_whole_body_is_sent():
+    """
+    A connection on which a part of the last request is still to be sent takes no other: a
+    runner that does not read it would not read the next request either.
+    """
+
+    async def main() -> None:
+        agent = Agent(refusing, holding(OK))
+        async with listening(agent) as (exchanges, url):
+            assert await ask(exchanges, url, "POST", body=b"a" * (32 << 20)) == b"fine"
+            assert await ask(exchanges, url, "POST", body=b"a") == b"fine"
+            assert agent.connections == 2
+            over.set()
+
+    async def refusing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await over.wait()
+
+    over = asyncio.Event()
     run(main())
 
 
@@ -602,6 +716,67 @@ def test_a_request_that_nobody_waits_for_ends():
             with pytest.raises(asyncio.CancelledError):
                 await asking
             await agent.gone.wait()
+
+    begun = asyncio.Event()
+    run(main())
+
+
+def test_a_request_that_is_cancelled_at_its_very_end_leaves_nothing():
+    """
+    A connection whose answer was read is kept also where its request is cancelled just then.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"0\r\n\r\n")
+            writer.write(OK)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"12"
+
+    async def cancelled(exchanges: Exchanges, url: str) -> None:
+        async with exchanges.ask("POST", url, "/", headers={}, body=body()) as upstream:
+            assert await upstream.read() == b"fine"
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+    async def main() -> None:
+        agent = Agent(serve)
+        async with listening(agent) as (exchanges, url):
+            # Later Pythons have nothing left to wait for there.
+            await asyncio.wait({asyncio.ensure_future(cancelled(exchanges, url))})
+            assert await ask(exchanges, url, "POST", body=body()) == b"fine"
+            assert agent.connections == 1
+
+    run(main())
+
+
+def test_a_request_that_is_broken_off_at_the_end_is_not_asked_again():
+    """
+    Once all is closed a runner is asked nothing more, on kept connections or on new ones.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        begun.set()
+        await reader.readexactly(1)
+
+    async def main() -> None:
+        agent = Agent(serve)
+        async with listening(agent) as (exchanges, url):
+            await ask(exchanges, url)
+            asking = asyncio.ensure_future(ask(exchanges, url))
+            await begun.wait()
+            await exchanges.aclose()
+            with pytest.raises(BrokenUpstream):
+                await asking
+            with pytest.raises(BrokenUpstream):
+                await ask(exchanges, url)
+            assert agent.connections == 1
+            assert len(agent.requests) == 2
 
     begun = asyncio.Event()
     run(main())

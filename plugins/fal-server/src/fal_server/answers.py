@@ -23,6 +23,7 @@ from fal_server.forwarding import (
 from fal_server.requests import QueuedRequest
 from fal_server.retrying import Condition, judge
 from fal_server.runners import Runner
+from fal_server.upstreams import UnreachedUpstream
 
 #: The header that tells a runner of how often a request was begun.
 ATTEMPT = "x-fal-request-attempt"
@@ -65,10 +66,13 @@ async def ask(application: Application, runner: Runner, request: QueuedRequest) 
     """
     Return what *runner* answers a request with.
 
-    A runner that has taken too long, or says that it is broken, takes no more.
+    A runner that has taken too long, or no connection, or says that it is broken, takes no
+    more.
 
     Raises:
         RequestTimeout: It took too long.
+
+        BrokenUpstream: It has not answered.
     """
     headers = to_runner(request.headers, request.id, request.path.partition("?")[0])
     headers[ATTEMPT] = str(request.attempts)
@@ -100,6 +104,9 @@ async def ask(application: Application, runner: Runner, request: QueuedRequest) 
                 error_type=upstream.headers.get(ERROR_TYPE) if error else None,
                 failed=judge(upstream.status, upstream.headers),
             )
+    except UnreachedUpstream:
+        runner.drain()
+        raise
     except asyncio.TimeoutError:
         runner.drain()
         runner.suspect()

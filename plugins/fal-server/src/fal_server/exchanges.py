@@ -19,7 +19,7 @@ import aiohttp
 import attrs
 
 from fal_server.connections import Unreadable
-from fal_server.upstreams import BrokenUpstream, Upstream
+from fal_server.upstreams import BrokenUpstream, UnreachedUpstream, Upstream
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout
@@ -88,6 +88,8 @@ class Exchanges:
         self._session: aiohttp.ClientSession | None = None
         self._open: set[Upstream] = set()
         self._idle: dict[Origin, deque[Upstream]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     @contextlib.asynccontextmanager
     async def ask(
@@ -118,6 +120,8 @@ class Exchanges:
             seconds: How long the whole of it may take. None for any time.
 
         Raises:
+            UnreachedUpstream: It was not sent, as the runner has taken no connection.
+
             BrokenUpstream: It was not answered, or not to the end.
 
             asyncio.TimeoutError: It took longer.
@@ -145,9 +149,11 @@ class Exchanges:
                     await upstream.wait_for_head()
                 yield upstream
             finally:
-                if upload is not None:
-                    await _end_upload(upload, upstream)
-                self._give_back(origin, upstream)
+                try:
+                    if upload is not None:
+                        await _end_upload(upload, upstream)
+                finally:
+                    self._give_back(origin, upstream)
 
     async def connect(
         self, url: str, path: str, *, headers: Mapping[str, str], protocols: Iterable[str]
@@ -170,8 +176,11 @@ class Exchanges:
 
     async def aclose(self) -> None:
         """
-        End all connections.
+        End all connections, and make no others: what is broken off here is not asked again.
         """
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         for upstream in self._open:
             upstream.abort()
         if self._session is not None:
@@ -191,29 +200,52 @@ class Exchanges:
         return await self._connect(origin), False
 
     async def _connect(self, origin: Origin) -> Upstream:
+        if self._is_closed:
+            raise BrokenUpstream("There are no more connections.")
         loop = asyncio.get_running_loop()
         context = ssl.create_default_context() if origin.is_encrypted else None
-        async with timeout(_LONGEST_CONNECT):
-            try:
+        try:
+            async with timeout(_LONGEST_CONNECT):
                 _, upstream = await loop.create_connection(
                     lambda: Upstream(functools.partial(self._drop, origin)),
                     origin.host,
                     origin.port,
                     ssl=context,
                 )
-            except OSError as error:
-                raise BrokenUpstream(f"There is no connection: {error}.") from error
+        except asyncio.TimeoutError as error:
+            # It is an OSError too, but for Python 3.10.
+            seconds = f"{_LONGEST_CONNECT:g} seconds"
+            raise UnreachedUpstream(f"There is no connection after {seconds}.") from error
+        except OSError as error:
+            raise BrokenUpstream(f"There is no connection: {error}.") from error
         self._open.add(upstream)
+        if self._is_closed:
+            upstream.abort()
         return upstream
 
     def _give_back(self, origin: Origin, upstream: Upstream) -> None:
         if not upstream.is_reusable:
             upstream.abort()
             return
-        kept = self._idle.setdefault(origin, deque())
-        kept.append(upstream)
-        if upstream.idle_since - kept[0].idle_since > _LONGEST_IDLE:
-            kept.popleft().abort()
+        self._idle.setdefault(origin, deque()).append(upstream)
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_LONGEST_IDLE, self._end_idle)
+
+    def _end_idle(self) -> None:
+        """
+        End what nobody has used for long: a runner that serves one connection after another
+        takes no other before, and some close none by themselves.
+        """
+        self._timer = None
+        now = time.monotonic()
+        kept = [upstream for each in self._idle.values() for upstream in each]
+        for upstream in kept:
+            if now - upstream.idle_since >= _LONGEST_IDLE:
+                upstream.abort()
+        if kept:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_LONGEST_IDLE, self._end_idle)
 
     def _drop(self, origin: Origin, upstream: Upstream) -> None:
         self._open.discard(upstream)
@@ -255,12 +287,16 @@ def _begin_message(
         raise Unreadable
     # What a sender has written in another encoding goes on as it was written.
     begun = head.encode("utf-8", "surrogateescape") + b"\r\n\r\n"
-    return (begun, body) if isinstance(body, bytes) else (begun,)
+    # An empty part at the end has the loop of Python 3.12 write it for ever.
+    return (begun, body) if body and isinstance(body, bytes) else (begun,)
 
 
 async def _upload(upstream: Upstream, body: AsyncIterable[bytes], is_chunked: bool) -> None:
     try:
         async for part in body:
+            if not part:
+                # As a chunk it would be the end, and what follows another request.
+                continue
             await upstream.write(b"%x\r\n%b\r\n" % (len(part), part) if is_chunked else part)
         if is_chunked:
             await upstream.write(b"0\r\n\r\n")

@@ -24,6 +24,7 @@ from fal_server.identities import Identity
 from fal_server.pools import Broken, StartTimeout
 from fal_server.retrying import NEEDS_RETRY, STOP_RUNNER, ends_runner
 from fal_server.runners import Runner
+from fal_server.upstreams import UnreachedUpstream
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
@@ -321,10 +322,15 @@ def what_is_told(refusal: Refusal) -> tuple[Mapping[str, str], Mapping[str, str]
     return body, headers
 
 
-async def broken_off(runner: Runner) -> BrokenOff:
+async def broken_off(runner: Runner, error: Exception) -> BrokenOff:
     """
     Return what tells that *runner* has not answered, and why as far as that is known.
+
+    Arguments:
+        error: What asking it has raised.
     """
+    if isinstance(error, UnreachedUpstream):
+        runner.suspect()
     reason = await runner.how_it_broke()
     return BrokenOff(f"The runner broke off the request. {reason}".strip())
 

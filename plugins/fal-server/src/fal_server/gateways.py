@@ -108,7 +108,7 @@ class RunGateway:
                 raise ConnectionResetError from error
             if isinstance(request.content.exception(), web.RequestPayloadError):
                 raise Unreadable from None
-            raise await broken_off(runner) from error
+            raise await broken_off(runner, error) from error
 
 
 def serve_gateway(answer: Answer) -> web.Server:

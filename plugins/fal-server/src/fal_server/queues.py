@@ -274,8 +274,8 @@ class Queue:
                 return await ask(application, runner, work.request)
             except RequestTimeout as late:
                 return Answer.refused(late, "timeout")
-            except BrokenUpstream:
-                refusal = await broken_off(runner)
+            except BrokenUpstream as error:
+                refusal = await broken_off(runner, error)
                 ended = runner.ended.is_set()
                 return Answer.refused(refusal, "server_error" if ended else "connection_error")
 

@@ -30,7 +30,7 @@ from fal_server.logs import LogLine, Logs
 from fal_server.outcomes import CallOutcome
 from fal_server.runner_lines import RunnerLines
 from fal_server.specs import RunnerSpec
-from fal_server.upstreams import Upstream
+from fal_server.upstreams import UnreachedUpstream, Upstream
 from fal_server_agent.messages import TOKEN_HEADER
 
 logger = logging.getLogger(__name__)
@@ -320,7 +320,7 @@ class Runner:
         try:
             async with self.tell("/ping", seconds=_SILENCE) as upstream:
                 await upstream.read()
-        except asyncio.TimeoutError:
+        except (asyncio.TimeoutError, UnreachedUpstream):
             self.reason = "It no longer answered."
             self.sick = True
             self.kill()

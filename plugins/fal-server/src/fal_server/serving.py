@@ -13,7 +13,7 @@ from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.outcomes import CallOutcome
 from fal_server.runners import Runner, RunnerLost
 from fal_server.specs import Message
-from fal_server.upstreams import BrokenUpstream
+from fal_server.upstreams import BrokenUpstream, UnreachedUpstream
 from fal_server_agent.messages import pack, unpack
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,8 @@ async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None
                         runner.outcome.set_result(CallOutcome.read(message))
                     return
                 runner.take_urls(header["urls"])
+    except UnreachedUpstream:
+        runner.give_up("It no longer answered.")
     except (RunnerLost, BrokenUpstream):
         # Its end is told by its host.
         return

@@ -152,4 +152,4 @@ async def _pass(
     except BROKEN as error:
         if reply.socket.closed:
             raise ConnectionResetError from error
-        raise await broken_off(runner) from error
+        raise await broken_off(runner, error) from error

@@ -32,6 +32,12 @@ class BrokenUpstream(ConnectionError):
     """
 
 
+class UnreachedUpstream(BrokenUpstream):
+    """
+    A runner has taken no connection in time. Whether it lives cannot be told.
+    """
+
+
 class Upstream(asyncio.Protocol):
     """
     A connection with a runner: one request, and its answer, after another.
@@ -93,8 +99,12 @@ class Upstream(asyncio.Protocol):
     def is_reusable(self) -> bool:
         """
         Whether it can take another request now that the last was answered.
+
+        One that was answered before all of it was sent leaves the rest on its way, and who
+        has answered may never read that.
         """
-        return self._keeps_alive and self.is_usable
+        is_sent = not self._transport.get_write_buffer_size()
+        return self._keeps_alive and self.is_usable and is_sent
 
     def begin(self, message: Iterable[bytes], *, is_bodiless: bool) -> None:
         """
@@ -206,14 +216,13 @@ class Upstream(asyncio.Protocol):
             self.abort()
             return
         self.has_received = True
-        if not self._has_head:
-            self._head_size += len(data)
+        self._head_size += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self.abort(BrokenUpstream("What it has answered is no HTTP."))
             return
-        if not self._has_head and self._head_size > LONGEST_HEAD:
+        if self._head_size > LONGEST_HEAD and not self._is_complete:
             self.abort(BrokenUpstream("The headers of its answer are too long."))
         elif self._kept > _HIGH_WATER and not self._is_full and not self._is_complete:
             self._is_full = True
@@ -294,6 +303,8 @@ class Upstream(asyncio.Protocol):
         """
         if self._is_complete:
             raise BrokenUpstream("It has answered with more than it has said.")
+        # What comes behind a body, or between two parts, is held to the same size.
+        self._head_size = 0
         self._parts.append(part)
         self._kept += len(part)
         self._wake()
