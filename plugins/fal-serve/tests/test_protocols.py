@@ -33,6 +33,7 @@ class Recorded:
         self.writes.append(data)
 
     def writelines(self, data: Any) -> None:
+        assert all(data)
         self.write(b"".join(data))
 
     def close(self) -> None:
@@ -84,6 +85,19 @@ def test_a_head_without_a_body_goes_at_the_end_of_its_turn():
         transport.write(BODY)
 
     assert writes_of(steps) == [HEAD, BODY]
+
+
+def test_a_head_with_an_empty_body_ends_there():
+    """
+    A loop may try for ever to send the nothing that comes last in one write.
+    """
+
+    async def steps(transport: Any, beneath: Any) -> None:
+        transport.write(HEAD)
+        transport.write(b"")
+        transport.write(b"")
+
+    assert writes_of(steps) == [HEAD]
 
 
 def test_a_head_goes_before_its_connection_is_closed():

@@ -36,7 +36,10 @@ class JoiningTransport:
         """
         Send *data*, at the latest at the end of this turn of the event loop.
         """
-        if self._head is not None:
+        if not data:
+            # With a head in front the loop of Python 3.12 would write it for ever.
+            self.flush()
+        elif self._head is not None:
             head, self._head = self._head, None
             self._transport.writelines((head, data))
         elif data.startswith(_STATUS_LINE):
