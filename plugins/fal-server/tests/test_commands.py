@@ -336,6 +336,8 @@ def test_runners_are_not_ended_under_a_server(start_program, server):
     _, errors = server("end-runners", code=1)
 
     assert f"process {program.process.pid}" in errors
+    assert "End it first, and then its runners." in " ".join(errors.split())
+    assert "start this one" not in errors
 
 
 def test_sockets_that_a_killed_server_has_left_go_with_its_runners(
