@@ -317,6 +317,25 @@ def test_errors_are_told_by_their_status(
     assert isinstance(caught.value.__cause__, grpc.RpcError)
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("NOT_FOUND", "Runner 'r' was not found."),
+        ("ALREADY_EXISTS", "There is a runner 'r' already."),
+    ],
+)
+def test_what_the_service_says_is_not_said_before(
+    status: str, words: str, asking: SyncServerlessClient, recorder: Any
+):
+    """
+    Words of the service that say what their status does are told alone.
+    """
+    recorder.failure = (grpc.StatusCode[status], words)
+    with pytest.raises(FalServerlessError) as caught:
+        asking.runners.kill("r")
+    assert str(caught.value) == words
+
+
 def test_what_runs_code_is_sent_once(asking: SyncServerlessClient, recorder: Any):
     """
     A question is asked again where the service is away; a run is not, since it may

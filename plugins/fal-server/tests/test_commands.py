@@ -173,6 +173,27 @@ def test_address_of_another_machine_is_told(server):
 
 
 @pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("foo", "gives is no URL of a database. Write one as in 'sqlite:////srv/state.db'."),
+        ("nosuch://:secret@host/x", "No kind of database is called 'nosuch'."),
+        ("mysql+absent://host/x", "No kind of database is called 'mysql+absent'."),
+        ("oracle+cx_oracle://:secret@host/x", "needs the module 'cx_Oracle'"),
+    ],
+)
+def test_database_that_cannot_be_used_is_told(server, url, told):
+    """
+    A database that the server cannot speak to is an error of one sentence, which has no
+    password.
+    """
+    for command in (("start", "--port", "0"), ("users", "list")):
+        _, errors = server(*command, "--database", url, code=1)
+        assert told in " ".join(errors.split())
+        assert "secret" not in errors
+        assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
     ("option", "written", "told"),
     [
         ("--webhook-network", "foo", "'foo' is not a network. Write one as in '10.0.0.0/8'"),
@@ -315,6 +336,8 @@ def test_runners_are_not_ended_under_a_server(start_program, server):
     _, errors = server("end-runners", code=1)
 
     assert f"process {program.process.pid}" in errors
+    assert "End it first, and then its runners." in " ".join(errors.split())
+    assert "start this one" not in errors
 
 
 def test_sockets_that_a_killed_server_has_left_go_with_its_runners(

@@ -8,6 +8,9 @@ import grpc
 import pytest
 from isolate_proto import controller_pb2 as wire
 
+from fal_server.errors import Invalid
+from fal_server.specs import check_name
+
 
 def grpc_error(call):
     with pytest.raises(grpc.RpcError) as caught:
@@ -238,3 +241,13 @@ def test_environments_are_apart(holder, settle):
     assert holder.ask("twice--staging").status_code == 404
     assert release_of(holder.ask("twice")) == 1
     holder.call("DeleteEnvironment", wire.DeleteEnvironmentRequest(name="staging"))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "a" * 129])
+def test_name_that_cannot_be_one_is_told_what_it_may_have(name):
+    """
+    An application that cannot be called what it is to be called is told what a name has.
+    """
+    with pytest.raises(Invalid, match=r"1 to 128 characters, none of them a space"):
+        check_name(name)
+    assert check_name("a.b-c_d") == "a.b-c_d"

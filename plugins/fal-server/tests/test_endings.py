@@ -208,3 +208,34 @@ def test_application_that_ends_before_it_serves(stage: Any, ends: str, sentence:
     assert sentence in answer.json()["detail"]
     stage.settle(lambda: any(sentence in line for line in stage.lines(ends)))
     assert "its last line" in stage.lines(ends)
+
+
+def test_class_whose_setup_raises(stage: Any):
+    """
+    Who calls a class of ``fal-core deploy`` whose setup raises is told what it has
+    raised, and so is its log.
+    """
+    pytest.importorskip("fal_host_serverless")
+    pytest.importorskip("fal_serve")
+    source = """
+        from fal_serve import App, endpoint
+
+
+        class NoWeights(Exception):
+            pass
+
+
+        class Served(App):
+            def setup(self) -> None:
+                raise NoWeights("on the shelf")
+
+            @endpoint("/")
+            def look(self) -> int:
+                return 1
+    """
+    stage.deploy_class("unset", source)
+    with stage.client("run") as client:
+        answer = client.post("/owner/unset", json={})
+    assert answer.status_code == 503
+    assert "NoWeights: on the shelf" in answer.json()["detail"]
+    stage.settle(lambda: "NoWeights: on the shelf" in stage.lines("unset"))

@@ -113,9 +113,11 @@ class Parameters:
         if index < len(self.positional):
             return self.positional[index]
         if self.rest is None:
+            count = len(self.positional)
+            arguments = f"{count} argument" if count == 1 else f"{count or 'no'} arguments"
             raise ArgumentError(
-                f"{self.name}{self.signature} takes {len(self.positional)} arguments by "
-                "position, and was given more."
+                f"{self.name}{self.signature} takes {arguments} by position, and was given "
+                "more."
             )
         return self.rest
 

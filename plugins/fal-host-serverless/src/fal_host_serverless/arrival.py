@@ -239,7 +239,7 @@ def run(parts: dict[str, Any], ports: Any, runner: Any) -> Any:
 
     before, nested.runner = nested.runner, runner
     printed = None
-    if parts["marked"]:
+    if parts["attended"]:
         printed = catch(parts, runner, before)
     if printed is not None:
         runner.output = printed.output
@@ -290,6 +290,9 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Any) -> None:
         finally:
             runner.thread = None
     except BaseException as error:
+        if not parts["attended"] and isinstance(error, Exception):
+            # Nobody opens the outcome, while the agent tells the service of an exception.
+            raise
         if not (runner.ended and isinstance(error, (KeyboardInterrupt, SystemExit))):
             send_error(frames, 0, error, raw)
         elif runner.serves:

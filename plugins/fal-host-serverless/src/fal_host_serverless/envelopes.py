@@ -66,7 +66,7 @@ def seal(
     *,
     folder: str | None = None,
     current_folder: bool = False,
-    marked: bool = True,
+    attended: bool = True,
     lean: bool = False,
 ) -> bytes:
     """
@@ -77,7 +77,9 @@ def seal(
 
         current_folder: Whether modules of the working directory are importable.
 
-        marked: Whether lines say whose they are, and arrive as they were printed.
+        attended: Whether a launcher reads its lines, which say whose they are and
+            arrive as they were printed, and opens its outcome. Without one the agent
+            is left what it prints and raises.
 
         lean: Leave out archives that the agent is thought to have.
     """
@@ -97,7 +99,7 @@ def seal(
         "setup": None if call.setup is None else _pack_function(call.setup),
         "arguments": (bytes(arguments.data), [bytes(each) for each in arguments.buffers]),
         "serve": call.gateway.serve,
-        "marked": marked,
+        "attended": attended,
         "folder": folder,
         "current_folder": current_folder,
         "address": "0.0.0.0",

@@ -32,6 +32,8 @@ _SENTENCES = {
     "UNIMPLEMENTED": "The server does not offer it",
     "DEADLINE_EXCEEDED": "The server took too long",
 }
+#: Where these are among the words, they say it themselves.
+_SAID = {"NOT_FOUND": "not found", "ALREADY_EXISTS": "already"}
 _INTERNAL = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 
 
@@ -64,6 +66,8 @@ def translate(error: grpc.RpcError, host: str) -> FalCoreError:
     if status in _INTERNAL:
         return InternalFalServerlessError(words)
     sentence = _SENTENCES.get(status)
+    if status in _SAID and _SAID[status] in words:
+        sentence = None
     return FalServerlessError(f"{sentence}: {words}" if sentence else words)
 
 

@@ -195,7 +195,7 @@ def register_request(
         call,
         folder=prepared.folder,
         current_folder=call.environment.kind == "container",
-        marked=False,
+        attended=False,
     )
     return message
 

@@ -55,6 +55,15 @@ class _NoRequest:
 _no_request = _NoRequest()
 
 
+class _Requests(list["weakref.ref[Any]"]):
+    """
+    Requests that an error has passed in, which stay here where it is pickled.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, ()
+
+
 def _is_noted(error: BaseException) -> bool:
     """
     Tell whether *error* has passed in this request, and note that it has.
@@ -66,7 +75,7 @@ def _is_noted(error: BaseException) -> bool:
         return True
     # A mark of ours on an exception of anyone's.
     with contextlib.suppress(AttributeError):
-        error._fal_logged = [*seen, weakref.ref(request)]  # type: ignore[attr-defined]
+        error._fal_logged = _Requests([*seen, weakref.ref(request)])  # type: ignore[attr-defined]
     return False
 
 

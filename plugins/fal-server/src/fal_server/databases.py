@@ -12,6 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
+from fal_server.errors import ServerError
+
 #: What SQLite says of a full disk, of one that fails, and of a database that another
 #: process holds.
 _FULL, _IO, _LOCKED = 13, 10, (5, 6)
@@ -30,9 +32,12 @@ def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
     """
     Make an engine of *pool* connections whose transactions start with *begin*, where
     the database is SQLite.
+
+    Raises:
+        ServerError: *url* names no database that can be used here.
     """
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_size=pool, max_overflow=0, pool_pre_ping=True)
+        return _make_other(url, pool)
     engine = sa.create_engine(
         url,
         poolclass=sa.QueuePool,
@@ -53,6 +58,29 @@ def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
     sa.event.listen(engine, "connect", connect)
     sa.event.listen(engine, "begin", start)
     return engine
+
+
+def _make_other(url: str, pool: int) -> sa.Engine:
+    try:
+        parsed = sa.engine.make_url(url)
+    except sa.exc.ArgumentError:
+        # It may hold a password, which cannot be told from the rest.
+        raise ServerError(
+            "What '--database' gives is no URL of a database. Write one as in "
+            "'sqlite:////srv/state.db'."
+        ) from None
+    try:
+        return sa.create_engine(parsed, pool_size=pool, max_overflow=0, pool_pre_ping=True)
+    except sa.exc.NoSuchModuleError:
+        raise ServerError(
+            f"No kind of database is called {parsed.drivername!r}. The URL begins with one "
+            "that SQLAlchemy knows, as in 'sqlite:////srv/state.db'."
+        ) from None
+    except ImportError as error:
+        raise ServerError(
+            f"A database of kind {parsed.drivername!r} needs the module {error.name!r}, "
+            "which is not installed where the server runs. Install what brings it."
+        ) from None
 
 
 def is_locked(error: DatabaseError) -> bool:

@@ -49,10 +49,16 @@ class DataInUse(ServerError):
     directory: str
     pid: int | None
 
+    @property
+    def who(self) -> str:
+        """
+        What holds it, in words.
+        """
+        return f"process {self.pid}" if self.pid else "another process"
+
     def __str__(self) -> str:
-        who = f"process {self.pid}" if self.pid else "another process"
         return (
-            f"A server runs on {self.directory} already ({who}). End it first, or start "
+            f"A server runs on {self.directory} already ({self.who}). End it first, or start "
             "this one with '--data' and another directory."
         )
 

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,9 @@ from fal_core.errors import HostError
 from fal_core.events import Event, Exited
 from fal_core.hosts import Host
 from fal_server.account_commands import data_option, database_option, opened_state, settings_of
+
+if TYPE_CHECKING:
+    from fal_server.directories import DataDirectory
 
 #: Seconds that a runner may take to end once it was told to.
 _PATIENCE = 30.0
@@ -37,7 +41,7 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
 
     with opened_state(data, database) as store:
         directory = DataDirectory(settings_of(data, database).data)
-        with directory.locked():
+        with _alone_on(directory):
             directory.remove_left_sockets()
             references = store.read_here(read_references)
             host = make_host(machine)
@@ -51,6 +55,24 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
             f"{len(left)} have not within {_PATIENCE:g} s: {', '.join(left)}. Try again, or "
             "look for what keeps them with 'fal-core executions list'."
         )
+
+
+@contextlib.contextmanager
+def _alone_on(directory: DataDirectory) -> Iterator[None]:
+    """
+    Hold *directory*, or say that the runners belong to the server that holds it.
+    """
+    from fal_server.errors import DataInUse, ServerError
+
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(directory.locked())
+        except DataInUse as error:
+            raise ServerError(
+                f"The runners are those of a server that runs on {error.directory} "
+                f"({error.who}). End it first, and then its runners."
+            ) from None
+        yield
 
 
 def end_executions(

@@ -182,5 +182,9 @@ def check_name(name: str) -> str:
         Invalid: It cannot.
     """
     if len(name) > _LONGEST_NAME or not name or any(each in name for each in "/\\?#% \n\r\0"):
-        raise Invalid(f"{name[:_LONGEST_NAME]!r} cannot be the name of an application.")
+        raise Invalid(
+            f"{name[:_LONGEST_NAME]!r} cannot be the name of an application. A name has 1 to "
+            f"{_LONGEST_NAME} characters, none of them a space, a line break or one of "
+            r"/, \, ?, # and %."
+        )
     return name
