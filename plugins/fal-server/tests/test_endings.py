@@ -239,3 +239,7 @@ def test_class_whose_setup_raises(stage: Any):
     assert answer.status_code == 503
     assert "NoWeights: on the shelf" in answer.json()["detail"]
     stage.settle(lambda: "NoWeights: on the shelf" in stage.lines("unset"))
+    told = "\n".join(stage.lines("unset"))
+    assert "destroyed" not in told
+    first = next(line for line in told.splitlines() if line.startswith("  File "))
+    assert first.endswith("in setup")

@@ -10,7 +10,7 @@ import functools
 import hmac
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,6 +33,9 @@ READS = "FAL_CORE_AGENT"
 
 #: Seconds after which an agent ends that nobody has asked for anything.
 _UNUSED = 600.0
+
+#: Seconds in which whoever has it serve takes how that has ended.
+_LAST_WORD = 2.0
 
 #: The largest message, in bytes.
 _LARGEST = 1 << 31
@@ -107,6 +110,7 @@ class Desk:
         self._settled = False
         self._calling = asyncio.Lock()
         self._place: Place | None = None
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """
@@ -123,6 +127,9 @@ class Desk:
             server.close()
         if self._served is not None and not self._served.done():
             await asyncio.wait([self._served])
+        if self._telling:
+            # Who has it serve is told first how that has ended.
+            await asyncio.wait(self._telling, timeout=_LAST_WORD)
         async with self._calling:
             # What it has is answered first.
             pass
@@ -152,7 +159,7 @@ class Desk:
                     continue
                 self._used = True
                 if path == "/serve":
-                    await self._serve(writer, body)
+                    await self._tell_of(self._serve(writer, body))
                     return
                 if path == "/ping":
                     _respond(writer, b"")
@@ -226,7 +233,7 @@ class Desk:
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 raise
-            return _answer(functools.partial(outcomes.raised, method, error, depth=2))
+            return _answer(functools.partial(outcomes.raised, method, error))
         return _answer(lambda: outcomes.returned(method, value))
 
     async def _apply(
@@ -249,6 +256,12 @@ class Desk:
 
     # -- applications --------------------------------------------------------------
 
+    async def _tell_of(self, serving: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(serving)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+        await task
+
     async def _serve(self, writer: asyncio.StreamWriter, body: bytes) -> None:
         """
         Serve an application, and tell first where, then how it has ended.
@@ -270,6 +283,7 @@ class Desk:
         up = asyncio.ensure_future(self._up.wait())
         await asyncio.wait({up, self._served}, return_when=asyncio.FIRST_COMPLETED)
         up.cancel()
+        await asyncio.wait({up})
         if self._urls:
             _tell(writer, pack({"urls": self._urls}))
         outcome = await asyncio.shield(self._served)

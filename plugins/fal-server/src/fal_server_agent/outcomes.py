@@ -9,12 +9,25 @@ import importlib
 import inspect
 import sys
 import traceback
+from types import FrameType, TracebackType
 from typing import Any
 
 from fal_server_agent.messages import pack
 
 #: How a result travels where nothing was sent to tell.
 DEFAULT_METHOD = "pickle"
+
+#: The packages around a function of a user, and what their threads run in.
+_AROUND = frozenset(
+    {
+        "concurrent",
+        "fal_core",
+        "fal_core_worker",
+        "fal_host_serverless",
+        "fal_serve",
+        "fal_server_agent",
+    }
+)
 
 
 class Unserializable(Exception):
@@ -61,20 +74,15 @@ def returned(method: str, value: Any) -> bytes:
     return pack({"raised": False, "method": method}, _dump(method, value))
 
 
-def raised(method: str, error: BaseException, depth: int = 0) -> bytes:
+def raised(method: str, error: BaseException) -> bytes:
     """
     Return the message of a function that has raised *error*.
-
-    Arguments:
-        depth: How many of the outermost frames are the agent's own.
 
     Raises:
         Unserializable: It cannot travel.
     """
     _support_tracebacks()
-    frames = error.__traceback__
-    for _ in range(depth):
-        frames = frames.tb_next if frames is not None and frames.tb_next else frames
+    frames = _of_user(error.__traceback__)
     text = "".join(traceback.format_exception(type(error), error, frames))
     try:
         message = str(error)
@@ -88,6 +96,22 @@ def raised(method: str, error: BaseException, depth: int = 0) -> bytes:
         "message": message,
     }
     return pack(header, _dump(method, error))
+
+
+def _of_user(trace: TracebackType | None) -> TracebackType | None:
+    """
+    Return *trace* from the first frame on that is not of what runs the function; all of it
+    where there is none.
+    """
+    found = trace
+    while found is not None and _is_around(found.tb_frame):
+        found = found.tb_next
+    return found or trace
+
+
+def _is_around(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return module in _AROUND or frame.f_code.co_filename.startswith("<fal_core_")
 
 
 def failed(sentence: str) -> bytes:
