@@ -55,6 +55,7 @@ class Agent:
             self.requests.append(found)
             return found
 
+        # Each turn reads by itself; what it reads is noted for all of them here.
         reader.readuntil = readuntil  # type: ignore[method-assign]
         return reader
 

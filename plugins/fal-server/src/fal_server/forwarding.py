@@ -4,7 +4,6 @@ Forwarding: one request, from who sent it to a runner and back.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -350,4 +349,4 @@ def new_request_id() -> str:
 
 
 #: What sending to a runner may raise where the runner is at fault.
-BROKEN = (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError)
+BROKEN = (aiohttp.ClientError, ConnectionError)
