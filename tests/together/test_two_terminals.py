@@ -8,7 +8,6 @@ import importlib.util
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -49,20 +48,6 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def free_ports() -> int:
-    """
-    Return the first of five ports in a row that nobody has.
-    """
-    for first in range(20_000, 32_000, 7):
-        try:
-            for port in range(first, first + 5):
-                socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return first
-    raise AssertionError("There are no five free ports.")
-
-
 class Terminals:
     """
     Two terminals: in the first one a server runs, in the other what calls it.
@@ -84,7 +69,7 @@ class Terminals:
             (self._place / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
             (self._place / name).chmod(0o755)
         self.data = self._home / ".local" / "share" / "fal-core" / "server"
-        self._first = ("--port", str(free_ports()))
+        self._first = ("--port", programs.find_ports())
         self.start()
 
     def start(self) -> None:

@@ -20,6 +20,7 @@ import httpx
 import pytest
 import uvicorn
 
+from fal_core_worker.ports import free_port
 from fal_core_worker.routes import RouteSignature
 from fal_serve import FalServer
 from fal_serve.servables import BaseServable
@@ -343,10 +344,7 @@ class Mine(BaseServable):
 
 
 def free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
+    return free_port(), free_port()
 
 
 def wait_for_service(url: str, process: subprocess.Popen[str]) -> None:

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from fal_core.testing.processes import wait_until
+from fal_core_worker.ports import free_port
 
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 60
@@ -103,9 +104,7 @@ def port() -> int:
     """
     A port that is free.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        found: int = free.getsockname()[1]
-        return found
+    return free_port()
 
 
 def ask(port: int, number: int) -> Any:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -21,6 +22,7 @@ import httpx
 import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
+from fal_core_worker.ports import is_free
 from fal_server.directories import DataDirectory
 
 #: Seconds that anything may take; most takes a fraction of one.
@@ -32,6 +34,24 @@ _MEASURED = ("--variable", "COVERAGE_*")
 FAL_CORE = (sys.executable, "-m", "fal_core.cli")
 
 ROOT = Path(__file__).resolve().parents[3]
+
+#: How many doors a server has, each at the port after that of the one before.
+_DOORS = 5
+
+#: Ports that nothing else here is given: neither by the system nor by `free_port`.
+_KEPT = range(12_000, 20_000, _DOORS)
+
+
+def find_ports() -> str:
+    """
+    Return the first of as many free ports in a row as a server has doors.
+
+    They stay free while a server that is started again at them is down.
+    """
+    first = random.choice(_KEPT)
+    while not all(is_free(port) for port in range(first, first + _DOORS)):
+        first = random.choice(_KEPT)
+    return str(first)
 
 
 class Program:
@@ -299,14 +319,15 @@ class Applied:
         self.data = data
         self.clients = clients
         self._launch = launch
+        self._port = find_ports()
         self.start()
 
     def start(self) -> None:
         """
         Start the server, once more where it has ended.
         """
-        ports = [] if not hasattr(self, "variables") else ["--port", self._port()]
-        self.program = self._launch(self.data, "--webhook-network", "127.0.0.0/8", *ports)
+        options = ("--webhook-network", "127.0.0.0/8", "--port", self._port)
+        self.program = self._launch(self.data, *options)
         variables = dict(self.program.wait_until_ready())
         self.variables = variables | {"FAL_KEY": DataDirectory(self.data).read_key()}
 
@@ -344,6 +365,3 @@ class Applied:
             timeout=PATIENCE,
             trust_env=False,
         )
-
-    def _port(self) -> str:
-        return self.variables["FAL_GRPC_HOST"].rpartition(":")[2]

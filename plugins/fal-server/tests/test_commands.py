@@ -157,7 +157,7 @@ def test_taken_port_is_told(start_program, server, tmp_path):
     first = start_program(data="other")
     port = first.wait_until_ready()["FAL_GRPC_HOST"].partition(":")[2]
     _, errors = server("start", "--port", port, code=1)
-    assert f"cannot listen at 127.0.0.1:{port} for its door 'api': it is taken by" in errors
+    assert f"cannot listen at 127.0.0.1:{port} for the API: it is taken by" in errors
     assert f"by process {first.process.pid} (" in errors
     assert "choose other ports by '--port'" in errors
     assert "Traceback" not in errors
@@ -168,7 +168,8 @@ def test_address_of_another_machine_is_told(server):
     An address that this machine has not is an error of one sentence.
     """
     _, errors = server("start", "--host", "192.0.2.1", "--port", "0", code=1)
-    assert "cannot listen at 192.0.2.1 for its door 'api': Cannot assign" in errors
+    assert "cannot listen at 192.0.2.1 for the API: Cannot assign" in errors
+    assert "Give an address of this machine by '--host'." in errors
     assert errors.count("192.0.2.1") == 1
 
 
@@ -257,16 +258,15 @@ def test_login_makes_a_token(start_program, server, tmp_path):
     assert "no user" in server("login", "nobody", code=1)[1]
 
 
-def test_killed_server_keeps_what_it_was_told(start_program):
+def test_killed_server_keeps_what_it_was_told(start_program, programs):
     """
     After SIGKILL, the key and the address are those of before where they are asked for.
     """
-    first = start_program()
+    port = programs.find_ports()
+    first = start_program("--port", port)
     variables = first.wait_until_ready()
     first.end(signal.SIGKILL)
-    port = variables["FAL_GRPC_HOST"].partition(":")[2]
-    second = start_program("--port", port)
-    again = second.wait_until_ready()
+    again = start_program("--port", port).wait_until_ready()
     assert again["FAL_GRPC_HOST"] == variables["FAL_GRPC_HOST"]
     assert current(again, variables["FAL_KEY"])["nickname"] == "owner"
 

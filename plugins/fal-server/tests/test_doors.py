@@ -20,7 +20,8 @@ from cryptography import x509
 from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-from fal_server import certificates, rounds
+from fal_core_worker.ports import free_port
+from fal_server import certificates, doors, rounds
 from fal_server.certificates import Certificate
 from fal_server.directories import DataDirectory
 from fal_server.doors import Door
@@ -248,6 +249,17 @@ def test_nobody_else_reads_what_is_secret(plane):
         assert (plane.directory.path / name).stat().st_mode & 0o777 == 0o600, name
 
 
+async def open_anywhere() -> int:
+    """
+    Return the port of a door that was told none.
+    """
+    door = Door(name="any", http=asyncio.Protocol)
+    try:
+        return await door.open("127.0.0.1", 0)
+    finally:
+        await door.close()
+
+
 def test_free_port_is_left_to_a_server_that_starts_again():
     """
     A port that a door chooses is none that the system gives to connections.
@@ -257,11 +269,15 @@ def test_free_port_is_left_to_a_server_that_starts_again():
         pytest.skip("This system does not say which ports it gives to connections.")
     first, last = map(int, given.read_text().split())
 
-    async def choose() -> int:
-        door = Door(name="any", http=asyncio.Protocol)
-        try:
-            return await door.open("127.0.0.1", 0)
-        finally:
-            await door.close()
+    assert not first <= asyncio.run(open_anywhere()) <= last
 
-    assert not first <= asyncio.run(choose()) <= last
+
+def test_free_port_that_somebody_takes_first_is_let_go(monkeypatch):
+    """
+    Where the free port that was found is taken meanwhile, a door has another.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        found = iter([other.getsockname()[1], free_port()])
+        monkeypatch.setattr(doors, "free_port", lambda: next(found))
+
+        assert asyncio.run(open_anywhere()) != other.getsockname()[1]

@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -78,22 +76,6 @@ SUBSCRIBE = """
 """
 
 
-def free_ports(count: int) -> int:
-    """
-    Return the first of *count* ports in a row that nobody has.
-    """
-    while True:
-        with ExitStack() as taken:
-            first = taken.enter_context(socket.create_server(("127.0.0.1", 0)))
-            port: int = first.getsockname()[1]
-            try:
-                for number in range(port + 1, port + count):
-                    taken.enter_context(socket.create_server(("127.0.0.1", number)))
-            except (OSError, OverflowError):
-                continue
-            return port
-
-
 @pytest.fixture
 def start(
     tmp_path: Path, launch_program: Any, programs: Any
@@ -102,13 +84,13 @@ def start(
     Start the server at the same ports, once more where it was killed, and return the
     variables that it prints.
     """
-    port = free_ports(5)
+    port = programs.find_ports()
     started: list[Any] = []
 
     def run() -> dict[str, str]:
         if started:
             started[-1].end(signal.SIGKILL)
-        started.append(launch_program(tmp_path / "data", "--port", str(port)))
+        started.append(launch_program(tmp_path / "data", "--port", port))
         return dict(started[-1].wait_until_ready())
 
     yield run

@@ -40,6 +40,18 @@ _INTERVAL = 0.02
 #: Connections that wait to be accepted.
 _BACKLOG = 1024
 
+#: How many free ports are tried, where somebody else may take one first.
+_TRIES = 10
+
+#: What stands behind each door of a server, for who reads that it cannot be opened.
+_BEHIND = {
+    "api": "the API",
+    "run": "the run gateway",
+    "queue": "the queue gateway",
+    "ws": "the websocket gateway",
+    "metrics": "the metrics",
+}
+
 
 @attrs.define(eq=False)
 class Door:
@@ -75,10 +87,7 @@ class Door:
         Raises:
             OSError: The port is taken, or *host* is not an address of this machine.
         """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server(
-            (host, port or free_port()), family=family, backlog=_BACKLOG
-        )
+        listener = _listen(host, port) if port else _listen_anywhere(host)
         listener.setblocking(False)
         self._socket = listener
         self._accepting = asyncio.create_task(self._accept(listener))
@@ -91,15 +100,19 @@ class Door:
         """
         where = f"[{host}]" if ":" in host else host
         where = f"{where}:{port}" if port else where
-        beginning = f"The server cannot listen at {where} for its door {self.name!r}"
+        behind = _BEHIND.get(self.name, f"its door {self.name!r}")
         if error.errno == errno.EADDRINUSE:
-            who = holder(port, claimed=False)
+            reason = f"it is taken by {holder(port, claimed=False)}"
             remedy = "End that, or choose other ports by '--port'."
-            return f"{beginning}: it is taken by {who}. {remedy}"
-        if error.errno is not None and error.errno in errno.errorcode:
-            # The words of Python repeat the address.
-            return f"{beginning}: {os.strerror(error.errno)}."
-        return f"{beginning}: {error.strerror}."
+        elif error.errno == errno.EACCES:
+            reason = os.strerror(error.errno)
+            remedy = "Choose ports that this user may have by '--port'."
+        else:
+            # The words of Python repeat the address, but for names that are none.
+            known = error.errno is not None and error.errno in errno.errorcode
+            reason = os.strerror(error.errno or 0) if known else str(error.strerror)
+            remedy = "Give an address of this machine by '--host'."
+        return f"The server cannot listen at {where} for {behind}: {reason}. {remedy}"
 
     async def close(self) -> None:
         """
@@ -282,6 +295,24 @@ class Far(asyncio.Protocol):
     def resume_writing(self) -> None:
         if not self._near.is_closing():
             self._near.resume_reading()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+
+
+def _listen_anywhere(host: str) -> socket.socket:
+    """
+    Listen at a free port, another one where somebody takes it first.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return _listen(host, free_port())
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return _listen(host, free_port())
 
 
 async def _peek(connection: socket.socket) -> bytes:
