@@ -413,6 +413,47 @@ def test_application_that_is_not_there_is_told(
 
 
 @pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        ("def add(a, b=1): ...", r"'add'.*a required argument: 'a'.*'serve=True'"),
+        ("async def add(*, b): ...", r"'add'.*'b'.*'serve=True'"),
+        ("def add(): ...", None),
+        ("def add(a=1, *b, **c): ...", None),
+    ],
+)
+def test_function_that_nothing_gives_arguments_is_not_deployed(
+    declared: str, words: str | None, asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    What needs arguments, and is not served, is an error before the service is asked.
+    """
+    source = f'from fal_core import function\n\n@function("virtualenv")\n{declared}\n'
+    (project / "searching.py").write_text(source)
+    if words is None:
+        assert asking.deploy("searching.py::add").app_name == "add"
+    else:
+        with pytest.raises(OptionError, match=words):
+            asking.deploy("searching.py::add")
+        assert recorder.asked == []
+
+
+def test_function_is_given_what_its_setup_returns(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    The first argument of a deployed function is that of its setup, where it has one.
+    """
+    (project / "searching.py").write_text(
+        "from fal_core import function\n\ndef load(): ...\n\n"
+        "@function('virtualenv', setup_function=load)\ndef one(model): ...\n\n"
+        "@function('virtualenv', setup_function=load)\ndef none(): ...\n"
+    )
+    assert asking.deploy("searching.py::one").app_name == "one"
+    with pytest.raises(OptionError, match="'none' cannot be deployed: too many"):
+        asking.deploy("searching.py::none")
+
+
+@pytest.mark.parametrize(
     ("written", "words"),
     [
         ('auth = "pubic"', r"tool\.fal\.apps\.one\.auth.*'pubic'"),

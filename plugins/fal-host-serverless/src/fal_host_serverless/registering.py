@@ -4,6 +4,7 @@ Registering: a function becomes a revision of an application.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -91,11 +92,32 @@ def describe(func: Callable[..., Any], options: Options) -> dict[str, Any]:
 def sealed(host: FalServerlessHost, func: Callable[..., Any], options: Options) -> Call:
     """
     Return *func* as the call that a runner makes.
+
+    Raises:
+        WrongArgument: It needs arguments, and none come with that call.
     """
     function = (
         func if isinstance(func, IsolatedFunction) else IsolatedFunction(host, func, options)
     )
-    return with_ports(function.make_launcher().call(((), {})))
+    call = function.make_launcher().call(((), {}))
+    if inspect.isfunction(function.raw_func) and not call.gateway.serve:
+        _check_callable(function.raw_func, () if call.setup is None else (None,))
+    return with_ports(call)
+
+
+def _check_callable(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """
+    Check that *function* can be called with as many *arguments*.
+    """
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError as error:
+        name = function.__name__
+        raise WrongArgument(
+            f"Function {name!r} cannot be deployed: {error}. It is called without any by "
+            "its runner, to listen at its port itself; with 'serve=True' each request brings "
+            "them."
+        ) from error
 
 
 def register(
