@@ -106,6 +106,16 @@ def test_usage_errors_exit_with_2(command_line: Any) -> None:
         assert "Error: " in done.stderr
 
 
+def test_command_that_is_written_wrongly_names_the_one_that_is_near(command_line: Any) -> None:
+    """
+    A command that is not there is answered with the one that was meant.
+    """
+    done = command_line("rum", "script.py::function")
+    assert done.returncode == 2
+    assert "No such command 'rum'. Did you mean 'run'?" in done.stderr
+    assert "Did you mean" not in command_line("bogus").stderr
+
+
 def test_command_of_a_plugin_that_is_not_installed_names_the_extra(command_line: Any) -> None:
     """
     A command that a plugin would add says how the plugin is had.

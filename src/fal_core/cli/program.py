@@ -67,16 +67,28 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            from fal_core.catalogs import offered_extras
-
-            extra = OF_EXTRAS.get(args[0])
-            if extra is None or extra not in offered_extras():
+            remedy = self._find_remedy(ctx, args[0])
+            if not remedy:
                 raise
             raise click.UsageError(
-                f"No such command {args[0]!r}. It comes with the extra {extra!r} of "
-                "fal-core, whose plugin is not installed or is kept from loading.",
-                error.ctx,
+                f"No such command {args[0]!r}. {remedy}", error.ctx
             ) from None
+
+    def _find_remedy(self, ctx: click.Context, name: str) -> str:
+        """
+        Say what to do where there is no command *name*. Empty where nobody knows.
+        """
+        from fal_core.catalogs import offered_extras
+        from fal_core.known_options import nearest_name
+
+        extra = OF_EXTRAS.get(name)
+        if extra in offered_extras():
+            return (
+                f"It comes with the extra {extra!r} of fal-core, whose plugin is not "
+                "installed or is kept from loading."
+            )
+        near = nearest_name(name, [self.list_commands(ctx)])
+        return "" if near is None else f"Did you mean {near!r}?"
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """

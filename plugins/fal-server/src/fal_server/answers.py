@@ -80,9 +80,8 @@ async def ask(application: Application, runner: Runner, request: QueuedRequest) 
     headers["Accept-Encoding"] = "identity"
     timeout = application.scaling.request_timeout
     try:
-        async with runner.exchanges.ask(
+        async with runner.ask(
             request.method,
-            runner.url or "",
             request.path,
             headers=headers,
             body=request.body or None,

@@ -9,8 +9,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from fal_server.endings import RunnerLost
 from fal_server.outcomes import CallOutcome
-from fal_server.runners import Runner, RunnerLost
+from fal_server.runners import Runner
 from fal_server_agent.messages import pack
 
 logger = logging.getLogger(__name__)

@@ -91,6 +91,12 @@ def make_lines(
         yield Log(message, "ERROR", "BRIDGE" if built else "BUILDER", now)
 
 
+class RunnerLost(Exception):
+    """
+    A runner has ended while something was asked of it. The argument says why.
+    """
+
+
 class _PlainUnpickler(pickle.Unpickler):
     """
     Opens built-in values and nothing else.

@@ -11,13 +11,14 @@ import attrs
 
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import FalCoreError
+from fal_server.endings import RunnerLost
 from fal_server.errors import STATE_TROUBLE
 from fal_server.launching import Launchpad
 from fal_server.payloads import Payloads
 from fal_server.pools import Pool
 from fal_server.records import Record, Records
 from fal_server.revisions import Revisions
-from fal_server.runners import Runner, RunnerLost
+from fal_server.runners import Runner
 from fal_server.scaling import Scaling
 from fal_server.serving import serve
 from fal_server.specs import Message, RunnerSpec, read_spec

@@ -79,9 +79,8 @@ class RunGateway:
         timeout = target.application.scaling.request_timeout
         response: web.StreamResponse | None = None
         try:
-            async with runner.exchanges.ask(
+            async with runner.ask(
                 request.method,
-                runner.url or "",
                 target.path_and_query,
                 headers=sent,
                 body=body,

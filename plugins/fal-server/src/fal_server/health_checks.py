@@ -76,9 +76,8 @@ async def _is_healthy(runner: Runner, check: Mapping[str, Any]) -> bool:
     """
     path = URL("/" + str(check["path"]).lstrip("/")).raw_path_qs
     try:
-        async with runner.exchanges.ask(
+        async with runner.ask(
             check.get("method") or "GET",
-            runner.url or "",
             path,
             headers={"x-fal-runner-health-check": "true"},
             seconds=float(check.get("timeout_seconds") or 5),

@@ -25,7 +25,7 @@ from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.exchanges import Exchanges
 from fal_server.logs import LogLine, Logs
 from fal_server.memory import memory_of
-from fal_server.runners import Runner, make_runner_id
+from fal_server.runners import Runner
 from fal_server.specs import RunnerSpec
 from fal_server_agent.limits import drop_groups
 
@@ -110,7 +110,7 @@ class Launchpad:
         if lifetime == "detached" and not self.host.capabilities.detach:
             lifetime = "attached"
         observed = self._observing(changed)
-        runner = self._make_runner(make_runner_id(), spec, secrets.token_hex(16), observed)
+        runner = self._make_runner(secrets.token_hex(8), spec, secrets.token_hex(16), observed)
         runner.lines.starting_request = starting_request
         task = asyncio.ensure_future(self._launch_after(runner, lifetime, before))
         self._tasks.add(task)

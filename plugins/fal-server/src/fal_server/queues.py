@@ -312,9 +312,7 @@ async def _tell_of_cancel(runner: Runner, request_id: str) -> None:
     """
     headers = {"x-fal-request-id": request_id}
     try:
-        async with runner.exchanges.ask(
-            "POST", runner.url or "", "/cancel", headers=headers, seconds=5.0
-        ) as upstream:
+        async with runner.ask("POST", "/cancel", headers=headers, seconds=5.0) as upstream:
             await upstream.read()
     except (asyncio.TimeoutError, OSError):
         logger.info("Runner %s was not told of a cancelled request.", runner.id)

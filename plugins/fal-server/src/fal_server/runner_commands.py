@@ -49,7 +49,7 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
                 count, left = end_executions(host, references)
             finally:
                 host.close()
-    click.echo(f"{count} runners have ended.")
+    click.echo("1 runner has ended." if count == 1 else f"{count} runners have ended.")
     if left:
         raise click.ClickException(
             f"{len(left)} have not within {_PATIENCE:g} s: {', '.join(left)}. Try again, or "

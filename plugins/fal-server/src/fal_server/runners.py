@@ -7,9 +7,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from fal_core.events import Event, Exited, Log, Outcome, Ready, State
 from fal_core.hosts import Execution
 from fal_server.endings import (
     Raised,
+    RunnerLost,
     describe_exit,
     describe_outcome,
     make_lines,
@@ -277,6 +277,23 @@ class Runner:
 
     # -- what it is told -------------------------------------------------------------
 
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | AsyncIterable[bytes] | None = None,
+        seconds: float | None = None,
+    ) -> AbstractAsyncContextManager[Upstream]:
+        """
+        Ask what it serves for something, as in :meth:`Exchanges.ask`.
+        """
+        url = self.url or ""
+        return self.exchanges.ask(
+            method, url, path, headers=headers, body=body, seconds=seconds
+        )
+
     def tell(
         self, path: str, body: bytes | None = None, *, seconds: float | None = None
     ) -> AbstractAsyncContextManager[Upstream]:
@@ -384,16 +401,3 @@ class Runner:
     def _end_now(self) -> None:
         if self.is_alive and self.execution is not None:
             self.execution.cancel(0.0)
-
-
-class RunnerLost(Exception):
-    """
-    A runner has ended while something was asked of it. The argument says why.
-    """
-
-
-def make_runner_id() -> str:
-    """
-    Return the id of a new runner.
-    """
-    return secrets.token_hex(8)

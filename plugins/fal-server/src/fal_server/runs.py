@@ -30,6 +30,7 @@ from fal_server.callers import Caller
 from fal_server.calling import call
 from fal_server.catalogs import Catalog
 from fal_server.declarations import read_environment
+from fal_server.endings import RunnerLost
 from fal_server.launching import Launchpad
 from fal_server.log_messages import line_of, to_log
 from fal_server.outcomes import CallOutcome
@@ -43,7 +44,7 @@ from fal_server.run_results import (
     results_until_end,
     told_by_builder,
 )
-from fal_server.runners import Runner, RunnerLost
+from fal_server.runners import Runner
 from fal_server.scaling import Scaling
 from fal_server.serving import serve
 from fal_server.specs import Message, RunnerSpec, read_spec

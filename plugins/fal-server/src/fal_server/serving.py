@@ -9,9 +9,10 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from fal_core.errors import StartupTimeout
+from fal_server.endings import RunnerLost
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.outcomes import CallOutcome
-from fal_server.runners import Runner, RunnerLost
+from fal_server.runners import Runner
 from fal_server.specs import Message
 from fal_server.upstreams import BrokenUpstream, UnreachedUpstream
 from fal_server_agent.messages import pack, unpack

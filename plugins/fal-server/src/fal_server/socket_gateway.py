@@ -133,9 +133,8 @@ async def _pass(
     headers["Accept-Encoding"] = "identity"
     timeout = target.application.scaling.request_timeout
     try:
-        async with runner.exchanges.ask(
+        async with runner.ask(
             "POST",
-            runner.url or "",
             target.path_and_query,
             headers=headers,
             body=data,
