@@ -143,6 +143,7 @@ def test_argument_that_cannot_be_pickled(value: Any, where: str) -> None:
 
     assert str(caught.value).startswith("An argument of 'echo' cannot travel")
     assert where in str(caught.value)
+    assert str(caught.value).endswith("Pass what it is made of, and make it in the function.")
 
 
 def test_result_that_cannot_be_pickled(worker: Any) -> None:
@@ -687,8 +688,10 @@ def test_capture_that_cannot_travel_is_the_one_that_was_written() -> None:
     def use() -> Any:
         return held
 
-    with pytest.raises(FalSerializationError, match="because of global 'held': cannot pickle"):
+    with pytest.raises(FalSerializationError) as caught:
         seal_function(use)
+    assert "because of global 'held': cannot pickle" in str(caught.value)
+    assert str(caught.value).endswith("in the function, or in its setup_function.")
 
 
 def test_class_that_is_not_here(worker: Any) -> None:

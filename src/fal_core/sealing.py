@@ -130,7 +130,8 @@ def _seal_native(
         culprit = Captures.of(pickler.functions).find_culprit(by_value)
         name = getattr(func, "__qualname__", None) or type(func).__name__
         raise FalSerializationError(
-            f"Function {name!r} cannot travel{culprit}: {error}"
+            f"Function {name!r} cannot travel{culprit}: {error}. Make that in "
+            "the function, or in its setup_function."
         ) from error
 
 
@@ -201,9 +202,11 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
     from fal_core_worker import pickling
 
     what = f"an argument of {seal.name!r}"
+    remedy = "Pass what it is made of, and make it in the function."
+    names = ("args", "kwargs")
     try:
         return pickling.seal(
-            value, what, ("args", "kwargs"), by_value=seal.by_value, known=seal.classes
+            value, what, remedy, names, by_value=seal.by_value, known=seal.classes
         )
     except SealingError as error:
         raise FalSerializationError(str(error)) from error.__cause__

@@ -87,7 +87,8 @@ def seal_value(value: Any, function: Callable[..., Any] | None) -> Sealed:
         return Sealed(data)
     from fal_core_worker.pickling import seal
 
-    return seal(value, f"the result of {_name(function)}", known=_classes(function))
+    what, remedy = f"the result of {_name(function)}", "Return what it can be made of again."
+    return seal(value, what, remedy, known=_classes(function))
 
 
 def seal_error(error: BaseException, function: Callable[..., Any] | None) -> Sealed:
@@ -127,13 +128,13 @@ def _seal_whole(error: BaseException, known: frozenset[type]) -> bytes | None:
 
     def can_travel(value: Any) -> bool:
         try:
-            seal(value, "", known=known, beside=False)
+            seal(value, "", "", known=known, beside=False)
         except SealingError:
             return False
         return True
 
     try:
-        return seal(error, "", known=known, beside=False).data
+        return seal(error, "", "", known=known, beside=False).data
     except SealingError:
         pass
     try:
@@ -142,7 +143,7 @@ def _seal_whole(error: BaseException, known: frozenset[type]) -> bytes | None:
         copy = make_error(type(error), arguments)
         for name, value in attributes(error).items():
             fill_error(copy, {name: value if can_travel(value) else repr(value)})
-        return seal(copy, "", known=known, beside=False).data
+        return seal(copy, "", "", known=known, beside=False).data
     except Exception:
         return None
 

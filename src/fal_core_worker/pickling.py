@@ -234,11 +234,15 @@ def dump(pickler: Pickler, value: Any) -> Sealed:
     return Sealed(file.getvalue(), buffers)
 
 
-def seal(value: Any, what: str, names: Sequence[str] = (), **options: Any) -> Sealed:
+def seal(
+    value: Any, what: str, remedy: str, names: Sequence[str] = (), **options: Any
+) -> Sealed:
     """
     Seal *value*; *what* it is stands in the error, as in ``the result of 'f'``.
 
     Arguments:
+        remedy: What to do in place of it, as a sentence.
+
         names: What the parts of *value* are called in the error, if it is a tuple.
 
     Raises:
@@ -251,7 +255,9 @@ def seal(value: Any, what: str, names: Sequence[str] = (), **options: Any) -> Se
         return dump(Pickler(**options), value)
     except Exception as error:
         where = _find_culprit(value, options, names)
-        raise SealingError(f"{_sentence(what)} cannot travel{where}: {error}") from error
+        raise SealingError(
+            f"{_sentence(what)} cannot travel{where}: {error}. {remedy}"
+        ) from error
 
 
 def _sentence(what: str) -> str:

@@ -281,6 +281,7 @@ def test_result_that_cannot_travel_is_one_sentence(program: Any) -> None:
         done = program("run", f"locked.py::{name}")
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"Error: The result of {name!r} cannot travel: ")
+        assert done.stderr.endswith(". Return what it can be made of again.\n")
         assert len(done.stderr.splitlines()) == 1
     reference = program("run", "locked.py::one", "--detach").stdout.strip()
     done = program("executions", "attach", reference)
