@@ -219,6 +219,10 @@ def test_websocket_that_does_not_exist_is_told(served, path: str, said: str):
     assert (answer.status_code, answer.headers[UNITS]) == (404, "0")
     assert json.loads(answer.body or b"") == {"detail": said}
 
+    served.post("/size", content=b"2", headers={"x-fal-request-id": f"after {path}"})
+    served.find_line(f"after {path}")
+    assert not any("handshake" in line.message for line in served.lines)
+
 
 @pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])
 def test_body_that_is_not_read_as_json_is_told_why(served, headers: dict[str, str]):

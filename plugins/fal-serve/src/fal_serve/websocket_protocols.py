@@ -84,6 +84,9 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
             if message["type"] == "websocket.accept":
                 self._told = message.get(DRAIN, False)
             await super().send(message)
+            if message["type"] == "websocket.http.response.body" and self.close_sent:
+                # It was refused by an answer, which uvicorn takes for none at all.
+                self.handshake_complete = True
             return
         # As it is for most messages.
         try:
