@@ -239,6 +239,12 @@ def test_generator_is_refused_with_what_to_do(host: Any):
     [
         {"health_check_config": {}},
         {"health_check_config": {"path": "/", "method": "PUT"}},
+        {"keep_alive": 10**30},
+        {"scaling_delay": 2**31},
+        {"_scheduler_options": {"where": object()}},
+        {"metadata": {"when": object()}},
+        {"retry_config": {"boredom": {"retries": 1}}},
+        {"skip_retry_conditions": ["boredom"]},
         {"app_files": ["nowhere"]},
         {"app_files": ["."], "app_files_ignore": ["("]},
         {"requirements": ["./no-project"]},

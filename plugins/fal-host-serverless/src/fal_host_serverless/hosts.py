@@ -139,7 +139,7 @@ class FalServerlessHost(Host[..., Any]):
     ) -> None:
         from fal_host_serverless.preparations import check
 
-        check(self, environment, options)
+        check(self, environment, options, gateway)
 
     def register(
         self,

@@ -14,7 +14,7 @@ import attrs
 from fal_core.calls import Call
 from fal_core.environments import Environment
 from fal_core.events import LogSink
-from fal_core.options import HostOptions
+from fal_core.options import Gateway, HostOptions
 from fal_host_serverless import distributions, local_requirements, requests, uploads
 from fal_host_serverless.distributions import Distribution
 from fal_host_serverless.files import (
@@ -49,15 +49,16 @@ class Preparation:
     folder: str | None = None
 
 
-def check(host: FalServerlessHost, environment: Environment, options: HostOptions) -> None:
+def check(
+    host: FalServerlessHost, environment: Environment, options: HostOptions, gateway: Gateway
+) -> None:
     """
     Refuse what no request can be made of, before anything is uploaded.
 
     Raises:
         OptionError: Something is named that is not there, or written otherwise.
     """
-    if options.health_check_config is not None:
-        requests.health_check(options.health_check_config)
+    requests.check(options, gateway)
     if not _names_no_files(environment, options):
         selection(host, environment, options).check()
     written = getattr(environment, "requirements", None)

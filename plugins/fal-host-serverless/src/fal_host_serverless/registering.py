@@ -161,7 +161,6 @@ def register_request(
     Return the request that deploys *call*.
     """
     import isolate_proto
-    from google.protobuf.struct_pb2 import Struct
 
     options = call.host_options
     strategy = registration.strategy.upper()
@@ -177,7 +176,9 @@ def register_request(
                 forced=registration.build_environment is not False,
             )
         ],
-        machine_requirements=requests.machine_requirements(call),
+        machine_requirements=requests.machine_requirements(
+            call.host_options, call.gateway, application=call.application
+        ),
         files=requests.files(prepared.files),
         auth_mode=requests.auth_mode(registration.auth_mode),
         deployment_strategy=isolate_proto.DeploymentStrategy.Value(strategy),
@@ -197,14 +198,12 @@ def register_request(
         message.application_name = requests.full_name(
             registration.application_name, registration.environment_name
         )
-    if options.termination_grace_period_seconds is not None:
-        grace = requests.whole(options.termination_grace_period_seconds)
-        message.termination_grace_period_seconds = grace
+    requests.set_whole(
+        message, "termination_grace_period_seconds", options.termination_grace_period_seconds
+    )
     metadata = {**registration.metadata, **(options.metadata or {})}
     if metadata:
-        struct = Struct()
-        struct.update(metadata)
-        message.metadata.CopyFrom(struct)
+        message.metadata.CopyFrom(requests.struct("Option 'metadata'", metadata))
     if isinstance(call.environment, Container) and call.environment.runs_itself:
         if options.metrics_port is None:
             message.machine_requirements.ClearField("metrics_port")
@@ -240,7 +239,9 @@ def build(
     options, environment_name = call.host_options, registration.environment_name
     request = isolate_proto.BuildEnvironmentRequest(
         environments=[requests.environment(call, requirements=prepared.requirements)],
-        machine_requirements=requests.build_requirements(call),
+        machine_requirements=requests.build_requirements(
+            call.host_options, application=call.application
+        ),
         files=requests.files(prepared.files),
         environment_name=environment_name,
         secrets=requests.secrets(options.secrets),

@@ -19,6 +19,7 @@ from fal_core.vocabulary import unstructure_environment
 
 if TYPE_CHECKING:
     import isolate_proto
+    from google.protobuf.struct_pb2 import Struct
 
 #: What the service is asked for where nothing is declared.
 MACHINE_TYPE = "XS"
@@ -34,6 +35,10 @@ _RESOLVED = ("container", "virtualenv")
 METRICS_PORT = 9090
 #: Between an application's name and its environment's.
 SEPARATOR = "--"
+
+#: The largest number of a field, and the fields that are not called as their option is.
+_LARGEST = 2**31 - 1
+_FIELDS = {"scaling_delay": "scaling_delay_seconds"}
 
 _CONDITIONS = ("timeout", "server_error", "connection_error")
 
@@ -78,7 +83,6 @@ def environment(
         forced: Whether ``force`` is passed on.
     """
     import isolate_proto
-    from google.protobuf.struct_pb2 import Struct
 
     options = unstructure_environment(call.environment)
     kind = options.pop("kind")
@@ -89,55 +93,81 @@ def environment(
         options["requirements"] = requirements
     # Code travels, so the Python there is the one here unless another is named.
     options.setdefault("python_version", f"{sys.version_info.major}.{sys.version_info.minor}")
-    configuration = Struct()
-    configuration.update(options)
     return isolate_proto.EnvironmentDefinition(
-        kind=kind, configuration=configuration, force=force and forced
+        kind=kind,
+        configuration=struct(f"Environment {kind!r}", options),
+        force=force and forced,
     )
 
 
-def machine_types(call: Call) -> list[str]:
+def check(options: HostOptions, gateway: Gateway) -> None:
     """
-    Return the machine types that *call* names, the wanted one first.
+    Refuse options that the service cannot be told.
+
+    Raises:
+        OptionError: One is not written as it should, or not within what a message takes.
     """
-    options = call.host_options
-    usual = APPLICATION_MACHINE_TYPE if call.application else MACHINE_TYPE
+    machine_requirements(options, gateway)
+    struct("Option 'metadata'", options.metadata)
+    health_check(options.health_check_config)
+    retry_conditions(options.skip_retry_conditions)
+    retry_config(options.retry_config)
+
+
+def machine_types(options: HostOptions, *, application: bool = False) -> list[str]:
+    """
+    Return the machine types that *options* name, the wanted one first.
+    """
+    usual = APPLICATION_MACHINE_TYPE if application else MACHINE_TYPE
     written = options.machine_type or options.machine_types or usual
     return [written] if isinstance(written, str) else list(written)
 
 
-def build_requirements(call: Call) -> isolate_proto.MachineRequirements:
+def build_requirements(
+    options: HostOptions, *, application: bool = False
+) -> isolate_proto.MachineRequirements:
     """
     Return what building an environment needs of a machine.
+
+    Arguments:
+        application: Whether a class is served.
+
+    Raises:
+        OptionError: As :func:`check`.
     """
     import isolate_proto
-    from google.protobuf.struct_pb2 import Struct
 
-    options, types = call.host_options, machine_types(call)
+    types = machine_types(options, application=application)
     scheduler, scheduled = options._scheduler, options._scheduler_options
-    if call.application:
+    if application:
         scheduler = SCHEDULER if scheduler is None else scheduler
         scheduled = SCHEDULER_OPTIONS if scheduled is None else scheduled
-    scheduler_options = Struct()
-    scheduler_options.update(dict(scheduled or {}))
-    return isolate_proto.MachineRequirements(
+    message = isolate_proto.MachineRequirements(
         machine_type=types[0],
         machine_types=types,
-        num_gpus=options.num_gpus,
         base_image=options._base_image,
         scheduler=scheduler,
-        scheduler_options=scheduler_options,
+        scheduler_options=struct("Option '_scheduler_options'", scheduled),
         valid_regions=options.regions,
     )
+    set_whole(message, "num_gpus", options.num_gpus)
+    return message
 
 
-def machine_requirements(call: Call) -> isolate_proto.MachineRequirements:
+def machine_requirements(
+    options: HostOptions, gateway: Gateway, *, application: bool = False
+) -> isolate_proto.MachineRequirements:
     """
-    Return what running *call* needs of its machines.
+    Return what running needs of its machines.
+
+    Arguments:
+        application: Whether a class is served.
+
+    Raises:
+        OptionError: As :func:`check`.
     """
-    message = build_requirements(call)
-    options, gateway = call.host_options, call.gateway
-    usual = APPLICATION_KEEP_ALIVE if call.application else KEEP_ALIVE
+    message = build_requirements(options, application=application)
+    usual = APPLICATION_KEEP_ALIVE if application else KEEP_ALIVE
     values = {
         "keep_alive": usual if options.keep_alive is None else options.keep_alive,
         "exposed_port": exposed_port(gateway),
@@ -147,14 +177,50 @@ def machine_requirements(call: Call) -> isolate_proto.MachineRequirements:
         "max_multiplexing": options.max_multiplexing,
         "concurrency_buffer": options.concurrency_buffer,
         "concurrency_buffer_perc": options.concurrency_buffer_perc,
-        "scaling_delay_seconds": options.scaling_delay,
+        "scaling_delay": options.scaling_delay,
         "request_timeout": options.request_timeout,
         "request_start_timeout": options.request_start_timeout,
         "startup_timeout": options.startup_timeout,
     }
-    for name, value in values.items():
-        if value is not None:
-            setattr(message, name, whole(value))
+    for option, value in values.items():
+        set_whole(message, option, value)
+    return message
+
+
+def set_whole(message: Any, option: str, value: float | None) -> None:
+    """
+    Set the field of *option*, which is a whole number, where there is a *value*.
+
+    Raises:
+        OptionError: The field cannot have it.
+    """
+    if value is None:
+        return
+    try:
+        setattr(message, _FIELDS.get(option, option), whole(value))
+    except (ValueError, OverflowError) as error:
+        raise OptionError(
+            f"Option {option!r} is {value!r}, and the service takes none above {_LARGEST}."
+        ) from error
+
+
+def struct(what: str, content: Mapping[str, Any] | None) -> Struct:
+    """
+    Return the message of *content*, which is of JSON.
+
+    Raises:
+        OptionError: *content* is not; the error calls it *what*.
+    """
+    from google.protobuf.struct_pb2 import Struct
+
+    message = Struct()
+    try:
+        message.update(dict(content or {}))
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"{what} has what the service cannot be told: {error}. Write only "
+            "texts, numbers, booleans, None, lists and mappings by text."
+        ) from error
     return message
 
 

@@ -73,7 +73,9 @@ def _request(
         environments=[
             requests.environment(call, requirements=prepared.requirements, forced=forced)
         ],
-        machine_requirements=requests.machine_requirements(call),
+        machine_requirements=requests.machine_requirements(
+            call.host_options, call.gateway, application=call.application
+        ),
         files=requests.files(prepared.files),
         application_name=application_name(host, call),
         auth_mode=requests.auth_mode(call.application_auth_mode or "public"),
