@@ -24,7 +24,7 @@ from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from fal_server.directories import DataDirectory
 
 #: Seconds that anything may take; most takes a fraction of one.
-PATIENCE = 60
+PATIENCE = 120
 
 #: What measures which lines are run by all that a server starts.
 _MEASURED = ("--variable", "COVERAGE_*")
@@ -229,7 +229,7 @@ class Clients:
             },
             capture_output=True,
             text=True,
-            timeout=3 * PATIENCE,
+            timeout=2 * PATIENCE,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
