@@ -180,6 +180,7 @@ def test_attempts_end_with_the_time_of_a_request(stage, app):
     The time that a sender gives a request to be begun is counted from its first attempt
     on.
     """
+    runner_of(stage, app)
     answer, attempts = ask(stage, app, 504, X_Fal_Request_Timeout="3")
     assert answer.json()["error_type"] == "startup_timeout"
     assert answer.headers["x-fal-request-timeout-type"] == "user"
