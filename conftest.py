@@ -42,6 +42,18 @@ def pytest_unconfigure() -> None:
 
 
 try:
+    from hypothesis import HealthCheck, settings
+except ModuleNotFoundError:
+    # A distribution is also tested alone.
+    pass
+else:
+    # How long an example takes says more of the machine than of what is tested.
+    settings.register_profile(
+        "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("unhurried")
+
+try:
     from sybil import Sybil
     from sybil.example import SybilFailure
     from sybil.integration.pytest import SybilItem

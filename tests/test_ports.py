@@ -5,6 +5,8 @@ Ports of this machine.
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,27 @@ def test_a_taken_port_is_not_found(monkeypatch):
         monkeypatch.setattr(ports, "_first_given_away", lambda: taken + 1)
 
         assert ports.free_port() != taken
+
+
+def test_a_port_that_another_process_has_found_is_passed_over():
+    """
+    Of two that look for a port at once each finds one of its own, used or not.
+    """
+    first = ports.free_port()
+    script = f"""
+import sys
+from fal_core_worker import ports
+
+first, last = {first}, {first} + 2
+ports._LOWEST, ports._first_given_away = first, lambda: last
+print(ports.is_free(first), *{{ports.free_port() for _ in range(20)}})
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    is_free, *found = done.stdout.split()
+
+    assert is_free == "True"
+    assert str(first) not in found
 
 
 def test_where_all_ports_are_given_away_one_is_asked_for(monkeypatch):

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+from collections import deque
 from contextlib import suppress
 
 from fal_core_worker.archives import cache_root
@@ -21,6 +22,11 @@ _LISTENS = "0A"
 #: The first port that is taken to be free for anybody, and how many are tried.
 _LOWEST = 20000
 _TRIES = 100
+
+#: What keeps the ports that this process has found free from others that look for one,
+#: the oldest first, and how many are kept so.
+_found: deque[int] = deque()
+_KEPT = 32
 
 
 def claim(port: int, name: str, reference: str) -> int | None:
@@ -87,18 +93,36 @@ def free_port() -> int:
     Return a port of this machine that nobody has.
 
     It is none of those that the system gives to connections, and to whoever asks for
-    any: until it is used it might be given away again.
+    any: until it is used it might be given away again. Nor is it found again by another
+    process that looks here, before it is used.
     """
     first = _LOWEST
     end = _first_given_away()
     for _ in range(_TRIES if end > first else 0):
         port = first + int.from_bytes(os.urandom(4), "little") % (end - first)
-        if is_free(port):
+        if is_free(port) and _keep(port):
             return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         given: int = probe.getsockname()[1]
         return given
+
+
+def _keep(port: int) -> bool:
+    """
+    Keep *port* from being found by another process; return False if it has found it.
+
+    What is kept is a name of the system's, which ends with the process and is no file.
+    """
+    with socket.socket(socket.AF_UNIX) as name:
+        try:
+            name.bind(f"\0fal-core-port-{port}")
+        except OSError:
+            return False
+        _found.append(name.detach())
+    if len(_found) > _KEPT:
+        os.close(_found.popleft())
+    return True
 
 
 def _first_given_away() -> int:
@@ -159,3 +183,7 @@ def _open_files(pid: str) -> set[str]:
 
 def _file(port: int) -> str:
     return os.path.join(cache_root(), "ports", str(port))
+
+
+# What a forked child has of it may be another's there.
+os.register_at_fork(after_in_child=_found.clear)

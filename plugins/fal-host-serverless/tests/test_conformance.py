@@ -20,7 +20,7 @@ def kind() -> str:
 
 @pytest.fixture(scope="session")
 def law_timeout() -> float:
-    return 30.0
+    return 60.0
 
 
 @pytest.fixture

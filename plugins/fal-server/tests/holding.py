@@ -23,7 +23,7 @@ from isolate_proto import controller_pb2 as wire
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 #: Seconds that anything may take; most takes a fraction of one.
-PATIENCE = 30
+PATIENCE = 120
 
 
 def make_server(folder: str, release: int, port: int | None = None) -> Callable[..., Any]:

@@ -26,7 +26,7 @@ from fal_core_worker.ports import is_free
 from fal_server.directories import DataDirectory
 
 #: Seconds that anything may take; most takes a fraction of one.
-PATIENCE = 60
+PATIENCE = 120
 
 #: What measures which lines are run by all that a server starts.
 _MEASURED = ("--variable", "COVERAGE_*")
@@ -249,7 +249,7 @@ class Clients:
             },
             capture_output=True,
             text=True,
-            timeout=3 * PATIENCE,
+            timeout=2 * PATIENCE,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr

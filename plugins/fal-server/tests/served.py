@@ -21,7 +21,7 @@ import httpx
 from isolate_proto import HostedRun, HostedRunStatus, RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
-PATIENCE = 60
+PATIENCE = 120
 
 
 def make_application(folder: str) -> Callable[..., None]:
@@ -220,7 +220,7 @@ class Stage:
         *,
         key: str | None = None,
         change: Callable[[HostedRun], Any] = lambda _: None,
-        keep_alive: int = 60,
+        keep_alive: int = 300,
         **metadata: str,
     ) -> Any:
         """

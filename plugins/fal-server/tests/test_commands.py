@@ -95,8 +95,11 @@ def test_start_prints_what_the_documentation_shows(start_program, tmp_path):
     program.wait_until_ready()
     printed = "".join(program.lines)
     printed = printed.replace(str(tmp_path / "data"), "/home/me/.local/share/fal-core/server")
-    for number, port in enumerate(re.findall(r"(?:api|run|queue|ws|metrics) (\d+)", printed)):
-        printed = re.sub(rf"\b{port}\b", str(6001 + number), printed)
+    ports = re.findall(r"(?:api|run|queue|ws|metrics) (\d+)", printed)
+    shown_as = {port: str(6001 + number) for number, port in enumerate(ports)}
+    printed = re.sub(
+        rf"\b({'|'.join(ports)})\b", lambda found: shown_as[found.group()], printed
+    )
     assert re.sub(r"(FAL_KEY=).*", r"\1…", printed) == shown
 
 
@@ -249,7 +252,9 @@ def test_login_makes_a_token(start_program, server, tmp_path):
     variables = start_program().wait_until_ready()
     token, _ = server("login", "owner")
     url = f"http://{variables['FAL_REST_HOST']}/users/current"
-    answer = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    answer = httpx.get(
+        url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
+    )
     assert answer.json()["nickname"] == "owner"
     server("login", "owner", "--home", str(tmp_path / "home"))
     path = tmp_path / "home" / "auth0_token"
@@ -290,7 +295,7 @@ def test_metrics_are_shown_at_their_own_port(plane):
         client.get("/nothing/of/the/kind")
         assert client.get("/metrics").status_code == 404
     url = f"http://127.0.0.1:{plane.plane.ports['metrics']}/metrics"
-    shown = httpx.get(url, trust_env=False).text
+    shown = httpx.get(url, trust_env=False, timeout=60).text
     for line in [
         'fal_server_procedures_total{code="OK",procedure="ListUserKeys"} 1.0',
         'fal_server_http_requests_total{method="GET",route="/users/current",status="401"} 1.0',

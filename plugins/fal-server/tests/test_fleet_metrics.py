@@ -22,7 +22,7 @@ def metrics(stage):
     def read() -> dict[str, float]:
         url = f"http://127.0.0.1:{stage.plane.plane.ports['metrics']}/metrics"
         lines = re.findall(
-            r"^(fal_server\S*) (\S+)$", httpx.get(url, trust_env=False).text, re.M
+            r"^(fal_server\S*) (\S+)$", httpx.get(url, trust_env=False, timeout=60).text, re.M
         )
         return {name: float(number) for name, number in lines}
 

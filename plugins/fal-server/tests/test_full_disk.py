@@ -96,7 +96,9 @@ def test_full_disk(full: Any, disk: Path):
         with full.plane.client() as client:
             told = {"file_name": "large", "content_type": "text/plain"}
             begun = client.post("/storage/upload/initiate", json=told).json()
-            upload = httpx.put(begun["upload_url"], content=bytes(1 << 20), trust_env=False)
+            upload = httpx.put(
+                begun["upload_url"], content=bytes(1 << 20), trust_env=False, timeout=60
+            )
         assert (upload.status_code, upload.json()["detail"]) == (507, NO_ROOM)
         full.open("full")
         # Its answer is tried to be kept, more than once.

@@ -151,10 +151,11 @@ def test_cancelled_call_ends_its_runner(applied, tmp_path):
             time.sleep(600)
 
         info = hang.spawn()
-        while not pathlib.Path({str(beat)!r}).exists():
+        beat = pathlib.Path({str(beat)!r})
+        while not (beat.exists() and beat.read_text()):
             time.sleep(0.05)
         info.stream.cancel()
-        pid = int(pathlib.Path({str(beat)!r}).read_text())
+        pid = int(beat.read_text())
         while os.path.exists(f"/proc/{{pid}}"):
             time.sleep(0.05)
         print("JSON true", flush=True)

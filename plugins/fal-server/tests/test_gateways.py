@@ -49,7 +49,7 @@ def make_mirror() -> Callable[..., None]:
                 }
                 answer = json.dumps(told).encode()
                 if self.path.startswith("/sleep"):
-                    time.sleep(5)
+                    time.sleep(60)
                 if self.path.startswith("/half"):
                     self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
                     self.close_connection = True
@@ -264,7 +264,7 @@ def test_requests_of_a_websocket_that_take_too_long(stage: Any):
     A request of a websocket is held to the ``request_timeout`` as any other, and a
     runner that does not answer at all is replaced.
     """
-    stage.deploy("slow", function=make_mirror(), request_timeout=1, max_multiplexing=8)
+    stage.deploy("slow", function=make_mirror(), request_timeout=4, max_multiplexing=8)
     [answer] = exchange(stage, "slow/sleep", "1")
     start, told, end = map(json.loads, answer)
     assert (start["status"], end["status"]) == (504, 504)
@@ -274,7 +274,7 @@ def test_requests_of_a_websocket_that_take_too_long(stage: Any):
     def pid() -> int:
         return int(json.loads(exchange(stage, "slow/again", "1")[0][1]).get("pid", 0))
 
-    stopped = pid()
+    stopped = next(found for found in iter(pid, None) if found)
     os.kill(stopped, signal.SIGSTOP)
     stage.settle(lambda: pid() not in (0, stopped))
 

@@ -120,6 +120,6 @@ def test_run_is_killed_by_its_id(stage, served):
     threading.Thread(target=follow).start()
     stage.settle((stage.folder / "hangs").exists)
     stage.plane.call("KillRunner", wire.KillRunnerRequest(runner_id=run))
-    assert ended.wait(30)
+    assert ended.wait(120)
     with pytest.raises(grpc.RpcError, match="not found"):
         stage.plane.call("KillRunner", wire.KillRunnerRequest(runner_id=run))

@@ -99,7 +99,7 @@ class Pair:
             cwd=file.parent,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -116,7 +116,7 @@ def other_python() -> str:
             if found is None:
                 continue
             asked = [found, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-            told = subprocess.run(asked, capture_output=True, text=True, timeout=20)
+            told = subprocess.run(asked, capture_output=True, text=True, timeout=60)
             if told.stdout.strip() == version:
                 return found
     pytest.skip(f"There is neither Python 3.11 nor 3.13 here beside {HERE}.")
@@ -193,7 +193,7 @@ def test_application_of_another_python(pair: Pair, code: str, tmp_path: Path):
     with httpx.Client(
         base_url=f"http://{pair.variables['FAL_RUN_HOST']}",
         headers={"Authorization": f"Key {pair.variables['FAL_KEY']}"},
-        timeout=60,
+        timeout=120,
         trust_env=False,
     ) as client:
         answer = client.post(f"/owner/{name}", json={})

@@ -41,8 +41,8 @@ def test_servers_of_one_port_have_networks_of_their_own(holder, settle, port):
     each request is answered by the application that was asked, what each prints is kept,
     and each is told to end.
     """
-    holder.deploy("own", 1, port=port, max_concurrency=2)
-    holder.deploy("same", 2, port=port)
+    holder.deploy("own", 1, port=port, max_concurrency=2, grace=300)
+    holder.deploy("same", 2, port=port, grace=300)
     held = [holder.hold(name, "own-word") for name in ("own", "own", "same")]
     settle(lambda: holder.in_flight("own") == [1, 1] and holder.in_flight("same") == [1])
     holder.write("own-word")

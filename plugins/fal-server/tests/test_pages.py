@@ -24,8 +24,8 @@ SOURCE = """
             return word
 """
 
-#: Seconds that the first request may take.
-PATIENCE = 60
+#: Seconds that a request may take.
+PATIENCE = 120
 
 
 def page_of(printed: str) -> tuple[str, str]:
@@ -48,7 +48,10 @@ def test_page_is_printed_once_and_opens(standing: Any):
     answer = httpx.get(url, trust_env=False, timeout=PATIENCE)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/html")
-    assert httpx.get(f"{url}/../openapi.json", trust_env=False).status_code == 200
+    assert (
+        httpx.get(f"{url}/../openapi.json", trust_env=False, timeout=PATIENCE).status_code
+        == 200
+    )
 
 
 @pytest.mark.parametrize("arguments", [(), ("--auth", "shared")])
@@ -60,6 +63,6 @@ def test_page_that_asks_for_a_key(standing: Any, arguments: tuple[str, ...]):
 
     assert "asks for a key" in note
     assert "'--auth public' opens it" in note
-    assert httpx.get(url, trust_env=False).status_code == 401
+    assert httpx.get(url, trust_env=False, timeout=PATIENCE).status_code == 401
     headers = {"Authorization": f"Key {standing.plane.key}"}
     assert httpx.get(url, headers=headers, trust_env=False, timeout=PATIENCE).is_success

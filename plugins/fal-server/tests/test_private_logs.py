@@ -73,7 +73,7 @@ def test_url_of_the_logs_of_an_application(stage):
             return [each["message"] for each in answer.json()]
 
         stage.settle(lambda: "told" in lines())
-    assert httpx.get(urls.log, trust_env=False).status_code == 401
+    assert httpx.get(urls.log, trust_env=False, timeout=60).status_code == 401
 
 
 def test_release_that_keeps_its_logs_private_no_longer(stage, stranger):

@@ -112,7 +112,7 @@ def test_a_request_that_takes_too_long_is_tried_again(stage):
     """
     A request that takes longer than its application allows is given to another runner.
     """
-    stage.deploy("slow", request_timeout=1)
+    stage.deploy("slow", request_timeout=5)
     before = runner_of(stage, "slow")
     answer, attempts = ask(stage, "slow", 0, 200)
     assert (answer.status_code, attempts) == (200, 2)
@@ -128,7 +128,7 @@ def test_conditions_that_are_skipped(stage):
     def skip(*conditions):
         return lambda request: request.skip_retry_conditions.extend(conditions)
 
-    stage.deploy("unsaid", change=skip(wire.TIMEOUT), request_timeout=1)
+    stage.deploy("unsaid", change=skip(wire.TIMEOUT), request_timeout=5)
     answer, attempts = ask(stage, "unsaid", 0, 200)
     assert (answer.status_code, answer.json()["error_type"]) == (504, "request_timeout")
     assert attempts == 1
@@ -150,7 +150,7 @@ def test_budgets_of_conditions(stage, quick):
     def change(request):
         request.retry_config = '{"server_error": {"retries": 1}, "timeout": {"retries": 0}}'
 
-    stage.deploy("bounded", change=change, auth_mode=wire.SHARED, request_timeout=1)
+    stage.deploy("bounded", change=change, auth_mode=wire.SHARED, request_timeout=5)
     for headers, key, attempts in [
         ({}, None, 2),
         ({"X_Fal_Retry_Config": '{"server_error": {"retries": 2}}'}, None, 3),
@@ -180,7 +180,8 @@ def test_attempts_end_with_the_time_of_a_request(stage, app):
     The time that a sender gives a request to be begun is counted from its first attempt
     on.
     """
-    answer, attempts = ask(stage, app, 504, X_Fal_Request_Timeout="0.5")
+    runner_of(stage, app)
+    answer, attempts = ask(stage, app, 504, X_Fal_Request_Timeout="3")
     assert answer.json()["error_type"] == "startup_timeout"
     assert answer.headers["x-fal-request-timeout-type"] == "user"
     assert 1 < attempts < MOST

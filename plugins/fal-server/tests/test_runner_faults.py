@@ -65,9 +65,9 @@ def test_runner_that_is_stopped(stage: Any):
     A runner that has stopped is noticed when a request takes too long: another takes its
     place, and its processes are ended.
     """
-    stage.deploy("stopped", request_timeout=1)
+    stage.deploy("stopped", request_timeout=5)
     pid = pid_of(stage, "stopped")
-    queued = stage.submit("stopped/hold", {"gate": "stopped"})
+    queued = stage.submit("stopped/hold", {"gate": "stopped"}, X_Fal_No_Retry="1")
     stage.begin("stopped", queued)
     os.kill(pid, signal.SIGSTOP)
     waiting = stage.submit("stopped")
@@ -152,7 +152,7 @@ def test_application_that_leaks(stage: Any):
     All that a runner has opened and forked ends with it, also where it can open nothing
     more; the next one has nothing of it.
     """
-    stage.deploy("leaking", function=make_leaker(str(stage.folder)), request_timeout=1)
+    stage.deploy("leaking", function=make_leaker(str(stage.folder)), request_timeout=5)
     with stage.client("run") as client:
         pid = int(client.post("/owner/leaking/leak").text)
         left, full = stage.folder / "left", stage.folder / "full"

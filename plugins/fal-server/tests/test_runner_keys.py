@@ -37,7 +37,7 @@ def test_application_uploads_a_file(applied):
     with applied.client() as client:
         answer = client.post("/owner/maker", json={})
     assert answer.status_code == 200, answer.text
-    assert httpx.get(answer.json()["url"], trust_env=False).content == b"made here"
+    assert httpx.get(answer.json()["url"], trust_env=False, timeout=60).content == b"made here"
 
 
 def key_of(stage, name: str) -> str:

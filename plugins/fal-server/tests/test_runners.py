@@ -13,8 +13,8 @@ import pytest
 
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import StartupTimeout
-from fal_core.events import Ready
-from fal_server import serving
+from fal_core.events import Exited, Ready
+from fal_server import breaks, serving
 from fal_server.errors import NotFound
 from fal_server.exchanges import Exchanges
 from fal_server.runners import Runner
@@ -37,7 +37,7 @@ def make_runner(plane: Any, exchanges: Exchanges) -> Runner:
 
 
 async def until(check: Callable[[], Any]) -> None:
-    for _ in range(1000):
+    for _ in range(5000):
         if check():
             return
         await asyncio.sleep(0.01)
@@ -60,6 +60,25 @@ def test_runner_that_cannot_be_told_what_to_serve_is_ended(plane, error):
             runner.take(Ready({"control": "http://127.0.0.1:1"}))
             await until(lambda: runner.gave_up)
             assert runner.reason
+
+    plane.run(main())
+
+
+def test_why_a_runner_broke_off_is_waited_for_where_its_agent_is_gone(plane, monkeypatch):
+    """
+    How a runner has ended is told to whom it does not answer, however late it is known.
+    """
+    monkeypatch.setattr(breaks, "_LAST_WORDS", 0.01)
+
+    async def main() -> None:
+        async with aclosing(Exchanges()) as exchanges:
+            runner = make_runner(plane, exchanges)
+            runner.take_urls({"control": "http://127.0.0.1:1"})
+            told = asyncio.create_task(breaks.how_it_broke(runner))
+            await asyncio.sleep(0.2)
+            assert not told.done()
+            runner.take(Exited(code=3))
+            assert "exited with code 3" in await told
 
     plane.run(main())
 

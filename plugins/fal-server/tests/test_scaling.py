@@ -125,14 +125,14 @@ def test_request_that_takes_too_long(holder, settle):
     A request that takes more than its time is answered with 504, which says whose limit
     it was, and the runner finds out; its place is free again.
     """
-    holder.deploy("slow", max_concurrency=1, request_timeout=1)
+    holder.deploy("slow", max_concurrency=1, request_timeout=5)
     answer = holder.hold("slow", "slow-word").result()
     assert answer.status_code == 504
     assert answer.headers["x-fal-request-timeout-type"] == "infrastructure"
-    assert "1 seconds" in answer.json()["detail"]
+    assert "5 seconds" in answer.json()["detail"]
     settle(lambda: holder.has("left-slow-word"))
     assert holder.ask("slow").status_code == 200
-    assert holder.in_flight("slow") == [0]
+    settle(lambda: holder.in_flight("slow") == [0])
 
 
 def test_request_that_waits_too_long(holder, settle):
@@ -153,7 +153,7 @@ def test_request_that_waits_too_long(holder, settle):
     patient = holder.hold("wait", "wait-word")
     holder.write("wait-word")
     assert [each.result().status_code for each in (held, patient)] == [200, 200]
-    assert holder.in_flight("wait") == [0]
+    settle(lambda: holder.in_flight("wait") == [0])
 
 
 def test_runner_that_does_not_start(holder, settle):
@@ -169,6 +169,7 @@ def test_runner_that_does_not_start(holder, settle):
         assert "startup_timeout of 1 s" in answer.json()["detail"]
     finally:
         holder.lift("starting-1")
+    holder.set("start", startup_timeout=600)
     assert holder.ask("start").status_code == 200
 
 
@@ -190,7 +191,7 @@ def test_time_to_end(holder, settle):
     holder.lift("stays")
     settle(lambda: holder.has(f"ended-{pid}"))
 
-    holder.deploy("hasty", grace=1)
+    holder.deploy("hasty", grace=5)
     pid = holder.ask("hasty").json()["pid"]
     holder.write("stays")
     (runner,) = holder.runners("hasty")

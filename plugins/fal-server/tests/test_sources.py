@@ -131,7 +131,7 @@ def run(
             env={**os.environ, **variables, "FAL_CORE_CACHE": str(project / "cache")},
             capture_output=True,
             text=True,
-            timeout=programs.PATIENCE,
+            timeout=2 * programs.PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         lines = re.findall(r"^(Uploading|Building)\b", done.stderr, re.M)
@@ -196,6 +196,6 @@ def test_entry_point_is_deployed(run: Any, project: Path, variables: Mapping[str
     assert url == f"http://{variables['FAL_RUN_HOST']}/owner/shop/look"
     assert lines == ["Uploading", "Building"]
     headers = {"Authorization": f"Key {variables['FAL_KEY']}"}
-    answer = httpx.post(url, headers=headers, timeout=30, trust_env=False)
+    answer = httpx.post(url, headers=headers, timeout=120, trust_env=False)
     assert (answer.status_code, answer.json()) == (200, 42)
     assert run("-m", "fal_core.cli", "deploy")[1] == []

@@ -208,10 +208,10 @@ def test_sender_that_goes_while_its_request_is_written(stage: Any, app: str):
     stage.deploy("going")
     with locked(data_of(stage)):
         with stage.client() as client, pytest.raises(httpx.ReadTimeout):
-            client.post(f"/owner/{app}", json={"name": "gone"}, timeout=0.5)
+            client.post(f"/owner/{app}", json={"name": "gone"}, timeout=3.0)
         request = stage.registration("going")
         with pytest.raises(grpc.RpcError):
-            stage.plane.call_within(1.0, "RegisterApplication", request)
+            stage.plane.call_within(3.0, "RegisterApplication", request)
     stage.settle(lambda: "echo gone" in stage.order())
     stage.settle(lambda: len(revisions(stage, "going")) == 1)
     assert stage.finish("going", stage.submit("going")).status_code == 200

@@ -217,7 +217,7 @@ def test_stored_file_is_read_by_anybody(plane):
     """
     Who may upload is told where to; what was put there is read without a key.
     """
-    with plane.client() as client, httpx.Client(trust_env=False) as anybody:
+    with plane.client() as client, httpx.Client(trust_env=False, timeout=60) as anybody:
         told = initiate(client)
         assert anybody.get(told["file_url"]).status_code == 404
         content = secrets.token_bytes(300_000)
@@ -237,7 +237,7 @@ def test_stored_file_in_parts(plane):
     """
     A large file is put together of its parts, in the order of their numbers.
     """
-    with plane.client() as client, httpx.Client(trust_env=False) as anybody:
+    with plane.client() as client, httpx.Client(trust_env=False, timeout=60) as anybody:
         told, parts = initiate(client, "initiate-multipart"), []
         for number in (2, 1):
             put = anybody.put(f"{told['upload_url']}/{number}", content=bytes([number]) * 10)
@@ -254,7 +254,7 @@ def test_stored_file_in_parts_as_the_other_service_does(plane):
     """
     The same works for clients that ask where each part goes.
     """
-    with plane.client() as client, httpx.Client(trust_env=False) as anybody:
+    with plane.client() as client, httpx.Client(trust_env=False, timeout=60) as anybody:
         told, parts = initiate(client, "initiate-multipart"), []
         for number in (1, 2):
             where = client.post(f"{told['upload_url']}/{number}").json()["upload_url"]
@@ -270,7 +270,7 @@ def test_files_expire(plane):
     A file that was sent for a while is gone then, and its content with it.
     """
     life = json.dumps({"expiration_duration_seconds": 0.000001})
-    with plane.client() as client, httpx.Client(trust_env=False) as anybody:
+    with plane.client() as client, httpx.Client(trust_env=False, timeout=60) as anybody:
         told = initiate(client, **{"X-Fal-Object-Lifecycle": life})
         content = secrets.token_bytes(1000)
         assert anybody.put(told["upload_url"], content=content).status_code == 200
@@ -293,7 +293,7 @@ def test_content_that_is_told_before_has_one_place(plane):
     with (
         plane.client() as client,
         plane.client(other) as elsewhere,
-        httpx.Client(trust_env=False) as anybody,
+        httpx.Client(trust_env=False, timeout=60) as anybody,
     ):
         told = [initiate(client, **digest) for _ in range(2)]
         assert told[0]["file_url"] == told[1]["file_url"]

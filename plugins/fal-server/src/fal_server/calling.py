@@ -9,7 +9,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from fal_server.breaks import how_it_broke
 from fal_server.endings import RunnerLost
+from fal_server.outcomes import CallOutcome
+from fal_server.runners import Runner
 from fal_server.outcomes import CallOutcome
 from fal_server.runners import Runner
 from fal_server_agent.messages import pack
@@ -51,7 +54,7 @@ async def _post(runner: Runner, path: str, body: bytes) -> bytes:
             return request.result()
         raise RunnerLost(runner.reason or "The runner was ended.")
     except OSError as error:
-        reason = await runner.how_it_broke()
+        reason = await how_it_broke(runner)
         raise RunnerLost(reason or "The runner broke off.") from error
     finally:
         request.cancel()

@@ -16,6 +16,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from fal_server.applications import Application
+from fal_server.breaks import how_it_broke
 from fal_server.callers import Caller
 from fal_server.catalogs import Catalog
 from fal_server.errors import Forbidden, Invalid, NotFound, Refusal, Unavailable
@@ -330,7 +331,7 @@ async def broken_off(runner: Runner, error: Exception) -> BrokenOff:
     """
     if isinstance(error, UnreachedUpstream):
         runner.suspect()
-    reason = await runner.how_it_broke()
+    reason = await how_it_broke(runner)
     return BrokenOff(f"The runner broke off the request. {reason}".strip())
 
 

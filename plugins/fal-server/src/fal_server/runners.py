@@ -5,7 +5,6 @@ Runners: agents that were launched on a host, and what the plane says to them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterable, Callable, Mapping
@@ -37,9 +36,9 @@ logger = logging.getLogger(__name__)
 
 Phase = Literal["pending", "building", "setup", "running", "draining", "terminated"]
 
-#: Seconds that its host may take to tell why it has broken off, and its agent how its
-#: function has ended.
-_LAST_WORDS = 2.0
+#: Seconds that its agent may take to tell how its function has ended: on a busy machine
+#: that is late, and nothing else tells it.
+_LAST_WORDS = 20.0
 
 #: Seconds after which one is taken for dead that is asked and does not answer.
 _SILENCE = 5.0
@@ -335,8 +334,7 @@ class Runner:
 
     async def _examine(self) -> None:
         try:
-            async with self.tell("/ping", seconds=_SILENCE) as upstream:
-                await upstream.read()
+            await self.ping()
         except (asyncio.TimeoutError, UnreachedUpstream):
             self.reason = "It no longer answered."
             self.sick = True
@@ -345,14 +343,12 @@ class Runner:
             # Its end is told by its host.
             return
 
-    async def how_it_broke(self) -> str:
+    async def ping(self) -> None:
         """
-        Return why it has broken off, once its host has told, or after a moment; empty
-        where it is not known.
+        Return once its agent has answered; an error of the exchange says that it does not.
         """
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.ended.wait(), _LAST_WORDS)
-        return self.reason
+        async with self.tell("/ping", seconds=_SILENCE) as upstream:
+            await upstream.read()
 
     def release(self) -> None:
         """

@@ -35,7 +35,7 @@ READS = "FAL_CORE_AGENT"
 _UNUSED = 600.0
 
 #: Seconds in which whoever has it serve takes how that has ended.
-_LAST_WORD = 2.0
+_LAST_WORD = 20.0
 
 #: The largest message, in bytes.
 _LARGEST = 1 << 31
