@@ -42,6 +42,17 @@ def pytest_unconfigure() -> None:
 
 
 try:
+    from hypothesis import HealthCheck, settings
+except ModuleNotFoundError:
+    pass
+else:
+    # How long an example takes says how busy the machine is, and nothing of the code.
+    settings.register_profile(
+        "fal-core", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("fal-core")
+
+try:
     from sybil import Sybil
     from sybil.example import SybilFailure
     from sybil.integration.pytest import SybilItem

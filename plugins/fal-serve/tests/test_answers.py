@@ -131,7 +131,9 @@ JSON = st.recursive(
 @example(value={"\ud800": None}, path="/stream")
 @given(value=JSON, path=st.sampled_from(["/dict", "/held", "/list", "/untyped", "/stream"]))
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_value_comes_back_as_json(served, value: Any, path: str):
     """

@@ -414,7 +414,9 @@ FRAMES = st.lists(
 
 @given(frames=FRAMES, path=st.sampled_from(["/echo", "/buffered", "/collect", "/stream"]))
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_frames_are_answered_or_refused(shared, frames: list[Any], path: str) -> None:
     """
