@@ -15,7 +15,7 @@ import attrs
 import pytest
 
 #: Seconds that a command may take; most take a fraction of one.
-PATIENCE = 60
+PATIENCE = 240
 
 
 @attrs.frozen

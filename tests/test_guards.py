@@ -25,7 +25,7 @@ from fal_core.testing.processes import is_alive, wait_until
 from fal_core.workers import ARGUMENTS, Worker
 
 #: Seconds that processes have to end.
-PATIENCE = 20
+PATIENCE = 60
 
 
 @attrs.define(eq=False, slots=False)
@@ -86,13 +86,13 @@ def leave_a_child(told: Path, how: str) -> None:
         if os.fork():
             os._exit(0)
         os.write(writer, str(os.getpid()).encode())
-        time.sleep(60)
+        time.sleep(600)
         os._exit(0)
     told.with_suffix(".new").write_text(f"{os.read(reader, 20).decode()} {os.getpid()}")
     told.with_suffix(".new").rename(told)
     if how == "hold":
         # No other thread runs, the one that reads the stream included.
-        ctypes.PyDLL(None).sleep(60)
+        ctypes.PyDLL(None).sleep(600)
     exec(how)
 
 

@@ -44,7 +44,7 @@ def other_python() -> str:
         if python is None:
             continue
         asked = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-        found = subprocess.run(asked, capture_output=True, text=True, timeout=20)
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=60)
         if found.returncode == 0 and found.stdout.strip() not in ("", HERE):
             return python
     pytest.skip("There is no Python of another minor here.")

@@ -18,6 +18,9 @@ from fal_core.events import Log
 from fal_core.journals import decode_event, encode_event
 from fal_core.printing import print_log
 
+#: What nothing prints, and a terminal passes on as it is.
+END = "\x1e"
+
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
@@ -45,14 +48,16 @@ def screen(stream: IO[str]) -> list[str]:
     """
     Return what is to be seen on the terminal, by its rows.
     """
+    stream.write(END)
     stream.flush()
     descriptor = stream.screen.fileno()  # type: ignore[attr-defined]  # this test's own
     text = ""
-    # A terminal gives what was written in pieces.
-    while select.select([descriptor], [], [], 1.0 if not text else 0.2)[0]:
+    # A terminal gives what was written in pieces, each when it comes to that.
+    while not text.endswith(END):
+        assert select.select([descriptor], [], [], 60)[0], text
         text += os.read(descriptor, 65536).decode()
     rows = []
-    for row in text.replace("\r\n", "\n").split("\n"):
+    for row in text.removesuffix(END).replace("\r\n", "\n").split("\n"):
         rows.append(row.rpartition("\r\033[K")[2])
     return rows
 

@@ -18,6 +18,8 @@ from types import ModuleType
 import attrs
 import pytest
 
+from fal_core_worker.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 
 if importlib.util.find_spec("fal_host_local") is None:
@@ -52,12 +54,14 @@ def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)], check=True
         )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (place / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {place}/host\n"
         f"AuthorizedKeysFile {place}/user.pub\nPidFile {place}/pid\n"
         "StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n"
+        # Calls at once are as many connections that have not logged in yet; by default some
+        # of more than ten are refused.
+        "MaxStartups 200\n"
     )
     if getpass.getuser() == "root":
         # Where sshd drops its privileges; a service manager would make it.
@@ -84,7 +88,7 @@ def wait_for(port: int) -> None:
     """
     Return once something listens on *port*.
     """
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -57,7 +57,7 @@ def run_into(program: Any, output: Any, *arguments: str, **streams: Any) -> Any:
         cwd=program.folder,
         env=program.variables,
         stdout=output,
-        timeout=60,
+        timeout=240,
         text=True,
         **{"stderr": subprocess.PIPE, **streams},
     )
@@ -94,7 +94,7 @@ def test_output_that_nobody_reads_ends_the_call_silently(program: Any, tmp_path:
     assert done.returncode == 1
     assert not [line for line in done.stderr.splitlines() if not line.startswith("mishap ")]
     pid = pid_file.read_text()
-    assert wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 20)
+    assert wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 60)
     # As with 2>&1.
     done = run_closed(program, *arguments, stderr=subprocess.STDOUT)
     assert done.returncode == 1
@@ -166,7 +166,7 @@ def test_lines_that_cannot_be_written_are_one_sentence(program: Any, tmp_path: P
     lines = [line for line in done.stderr.splitlines(True) if not line.startswith("mishap ")]
     assert lines == [FULL]
     pid = pid_file.read_text()
-    assert wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 20)
+    assert wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 60)
 
 
 def test_errors_that_cannot_be_told_have_their_exit_code(program: Any) -> None:

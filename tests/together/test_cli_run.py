@@ -100,7 +100,7 @@ def sleep(pid_file: str) -> None:
     with open(pid_file + ".part", "w") as file:
         file.write(str(os.getpid()))
     os.rename(pid_file + ".part", pid_file)
-    time.sleep(60)
+    time.sleep(600)
 
 
 def plain():
@@ -234,16 +234,16 @@ def test_items_are_printed_as_they_come(program: Any) -> None:
     """
     An item is printed when it has been yielded, not when all have.
     """
-    argv = [*program.argv, "run", "functions.py::count", "3", "--pause", "30"]
+    argv = [*program.argv, "run", "functions.py::count", "3", "--pause", "100"]
     with subprocess.Popen(
         argv, cwd=program.folder, env=program.variables, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], 20)
+        ready, _, _ = select.select([process.stdout], [], [], 60)
         assert ready
         assert os.read(process.stdout.fileno(), 1) == b"0"
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
 
 
 def test_exception_of_the_function_shows_where(program: Any) -> None:
@@ -321,7 +321,7 @@ def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
     ) as process:
         wait_for(pid_file.exists)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.endswith("Interrupted: Ctrl-C ended the command.\n")
     assert "Traceback" not in said
@@ -506,7 +506,7 @@ def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
     ) as process:
         os.close(theirs)
         shown = read_all(ours)
-        assert process.communicate(timeout=20)[0] == "asking\n42\n"
+        assert process.communicate(timeout=60)[0] == "asking\n42\n"
     assert "Building the environment" in shown
     assert "fetching the parts" in shown
     assert shown.endswith("\r\033[K")
@@ -579,7 +579,7 @@ def test_unknown_references_are_one_sentence(program: Any) -> None:
     assert program("executions", "list").stdout == "Host 'local' has no detached work.\n"
 
 
-def wait_for(condition: Any, seconds: float = 20) -> None:
+def wait_for(condition: Any, seconds: float = 60) -> None:
     """
     Wait until *condition* holds.
     """

@@ -22,7 +22,7 @@ from fal_core.testing.processes import wait_until
 from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 HOSTS = (InProcessHost, ProcessHost, LocalHost)
 
@@ -158,4 +158,4 @@ def test_the_call_is_ended(tmp_path: Any) -> None:
         stay(path)
     with open(path) as file:
         pid = int(file.read())
-    assert wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 20)
+    assert wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 60)

@@ -102,18 +102,19 @@ def test_timeout_ends_the_process_there(host: Host[..., Any], tmp_path: Any):
     """
     trace = tmp_path / "pid"
 
-    @function("current", host=host, timeout=2)
+    @function("current", host=host)
     def sleep(path: str) -> None:
         with open(path, "w") as file:
             file.write(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(600)
 
-    with pytest.raises(TimeoutError):
-        sleep(str(trace))
-    deadline = time.monotonic() + 5
-    while os.path.exists(f"/proc/{trace.read_text()}"):
-        assert time.monotonic() < deadline, "the worker is still there"
-        time.sleep(0.05)
+    # A busy machine may not come as far as the function in the shorter time.
+    for seconds in (2, 30):
+        with pytest.raises(TimeoutError):
+            sleep.with_policy(timeout=seconds)(str(trace))
+        if trace.exists() and trace.read_text():
+            break
+    assert wait_until(lambda: not is_alive(int(trace.read_text())), 60)
 
 
 PROGRAM = """
@@ -133,12 +134,12 @@ host = SshHost(address, python=python, arguments=tuple(arguments))
 def hold(path: str) -> None:
     import os
 
-    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
     with open(path + ".new", "w") as file:
         file.write(f"{child.pid} {os.getpid()}")
     os.rename(path + ".new", path)
     # No other thread runs meanwhile, the one that reads the stream included.
-    ctypes.PyDLL(None).sleep(60)
+    ctypes.PyDLL(None).sleep(600)
 
 
 hold(path)
@@ -162,11 +163,11 @@ def test_lost_client_ends_what_it_started_there(ssh_server: Any, tmp_path: Any, 
         stderr=subprocess.PIPE,
     )
     try:
-        assert wait_until(trace.exists, 30)
+        assert wait_until(trace.exists, 60)
         there = [int(word) for word in trace.read_text().split()]
         (client,) = trees.children(program.pid)
         os.kill(program.pid if broken == "program" else client, signal.SIGKILL)
-        assert wait_until(lambda: not any(map(is_alive, there)), 20)
+        assert wait_until(lambda: not any(map(is_alive, there)), 60)
     finally:
         program.kill()
         program.communicate()

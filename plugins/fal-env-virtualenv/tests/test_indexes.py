@@ -188,7 +188,9 @@ texts = st.lists(st.text(max_size=20), max_size=4).map(tuple)
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=50,
 )
 @given(
     layers=st.lists(texts, max_size=3).map(tuple),

@@ -117,7 +117,7 @@ def test_collection_spares_what_is_in_use(three: list[Built], build: Builder) ->
     taken, running, free = three
     build(taken[0])
     process = subprocess.Popen(
-        running[1].command(["-c", "import time; time.sleep(60)"]).argv, start_new_session=True
+        running[1].command(["-c", "import time; time.sleep(600)"]).argv, start_new_session=True
     )
     commands = Path(f"/proc/{process.pid}/cmdline")
     try:
@@ -171,7 +171,7 @@ def test_collection_beside_builds_breaks_none(build: Builder) -> None:
             let_go(interpreter)
     finally:
         stop.set()
-        collector.join(20)
+        collector.join(60)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         )
         assert result.returncode == -signal.SIGKILL, result.stderr
         path = tmp_path / "pid"
-        assert wait_until(lambda: path.exists() and path.read_text() != "", 20)
+        assert wait_until(lambda: path.exists() and path.read_text() != "", 60)
         return result.stdout.strip(), int(path.read_text())
 
     return run
@@ -81,7 +81,7 @@ def test_detached_work_survives_its_client(launch, tmp_path: Path):
     lines = [info.logs.get().message for _ in range(info.logs.qsize())]
     assert lines == [f"step {step}" for step in range(5)]
     supervisor = supervisor_of(tmp_path, reference)
-    assert wait_until(lambda: not is_alive(supervisor), 5)
+    assert wait_until(lambda: not is_alive(supervisor), 30)
 
 
 def test_what_has_ended_is_attached_to_as_well(launch):
@@ -120,9 +120,9 @@ def test_detached_work_is_listed_and_cancelled(launch, tmp_path: Path):
 
     assert info.future is not None
     with pytest.raises(Cancelled):
-        info.future.result(timeout=20)
+        info.future.result(timeout=60)
     supervisor = supervisor_of(tmp_path, reference)
-    assert wait_until(lambda: not (is_alive(pid) or is_alive(supervisor)), 5)
+    assert wait_until(lambda: not (is_alive(pid) or is_alive(supervisor)), 30)
     (status,) = LocalHost().executions()
     assert (status.ended, status.end, status.error) == (True, "cancelled", "")
 
@@ -134,7 +134,7 @@ def test_a_supervisor_that_was_killed_is_told(launch, tmp_path: Path):
     reference, pid = launch(600)
     os.kill(supervisor_of(tmp_path, reference), signal.SIGKILL)
 
-    assert wait_until(lambda: not is_alive(pid), 3)
+    assert wait_until(lambda: not is_alive(pid), 30)
     info = attach("local", reference)
     assert info.future is not None
     with pytest.raises(WorkerLost, match="supervisor"):
@@ -154,8 +154,8 @@ def test_a_supervisor_ends_where_nothing_can_be_written(launch, tmp_path: Path):
     supervisor = supervisor_of(tmp_path, reference)
     shutil.rmtree(tmp_path / "cache" / "executions" / reference)
 
-    assert wait_until(lambda: not is_alive(pid), 20)
-    assert wait_until(lambda: not is_alive(supervisor), 20)
+    assert wait_until(lambda: not is_alive(pid), 60)
+    assert wait_until(lambda: not is_alive(supervisor), 60)
 
 
 def give() -> int:

@@ -133,4 +133,4 @@ def test_gunicorn_calls_from_both_sides(
         used[forking] = {first}
     every = [pid for pids in used.values() for pid in pids]
     assert len(every) == len(set(every)), used
-    assert wait_until(lambda: not any(map(is_alive, every)), 10)
+    assert wait_until(lambda: not any(map(is_alive, every)), 60)

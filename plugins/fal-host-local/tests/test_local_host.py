@@ -5,6 +5,7 @@ Warm workers on this machine.
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -79,16 +80,16 @@ def test_workers_that_have_ended_leave_nothing_open(host):
 
     def call() -> None:
         isolated()
-        assert wait_until(lambda: not host.worker_count, 5)
+        assert wait_until(lambda: not host.worker_count, 30)
 
     call()
-    assert wait_until(lambda: host.worker_count == 0, 5)
+    assert wait_until(lambda: host.worker_count == 0, 30)
     time.sleep(0.2)
     before = open_files()
     for _ in range(5):
         call()
 
-    assert wait_until(lambda: open_files() <= before, 5)
+    assert wait_until(lambda: open_files() <= before, 30)
 
 
 def test_an_idle_worker_ends_after_keep_alive(host):
@@ -99,8 +100,8 @@ def test_an_idle_worker_ends_after_keep_alive(host):
 
     pid = isolated()
 
-    assert wait_until(lambda: not is_alive(pid), 5)
-    assert wait_until(lambda: host.worker_count == 0, 5)
+    assert wait_until(lambda: not is_alive(pid), 30)
+    assert wait_until(lambda: host.worker_count == 0, 30)
     assert isolated() != pid
 
 
@@ -124,7 +125,7 @@ def test_min_concurrency_workers_are_started(host):
 
     isolated()
 
-    assert wait_until(lambda: host.worker_count == 2, 5)
+    assert wait_until(lambda: host.worker_count == 2, 30)
 
 
 def shared_files() -> dict[int, int]:
@@ -154,10 +155,13 @@ def test_shared_memory_of_idle_workers_is_given_back(host):
         return sum(size for inode, size in shared_files().items() if inode not in others)
 
     same = function("current", host=host)(lambda array: array)
-    total = float(same(numpy.ones(1 << 20)).sum())
+    array = same(numpy.ones(1 << 20))
+    # What is still looked at is given back by nobody.
+    assert held() > 1 << 20
+    total = float(array.sum())
+    del array
 
     assert total == 1 << 20
-    assert held() > 1 << 20
     assert wait_until(lambda: held() < 1 << 20, 30)
     assert float(same(numpy.ones(1 << 20)).sum()) == total
 
@@ -182,10 +186,10 @@ def test_a_second_worker_starts_while_the_first_is_busy(host):
     isolated = function("current", host=host, max_concurrency=2)(sleep)
     isolated(0)
 
-    long = isolated.submit(3.0)
+    long = isolated.submit(600)
     short = isolated.submit(0)
 
-    short.result(timeout=2.5)
+    short.result(timeout=60)
     assert not long.done()
     assert long.cancel()
 
@@ -212,48 +216,69 @@ def test_many_threads_share_the_workers(host):
     assert host.worker_count <= host.capabilities.concurrency
 
 
-def test_multiplexed_calls_share_a_worker(host):
+def test_multiplexed_calls_share_a_worker(host, tmp_path: Path):
     """
     ``max_multiplexing`` calls run at once in one worker, threads and tasks alike.
     """
 
-    async def wait(seconds: float) -> int:
+    def count() -> int:
+        return len(list(tmp_path.iterdir()))
+
+    def meet(name: str) -> int:
+        (tmp_path / name).touch()
+        assert wait_until(lambda: count() == 8, 60)
+        return os.getpid()
+
+    async def meet_as_task(name: str) -> int:
         import asyncio
 
-        await asyncio.sleep(seconds)
+        (tmp_path / name).touch()
+        until = time.monotonic() + 60
+        while count() < 8:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.01)
         return os.getpid()
 
     options = {"max_multiplexing": 8, "max_concurrency": 1}
-    blocking = function("current", host=host, **options)(sleep)
-    awaiting = function("current", host=host, **options)(wait)
-    blocking(0)
+    blocking = function("current", host=host, **options)(meet)
+    awaiting = function("current", host=host, **options)(meet_as_task)
 
-    began = time.monotonic()
-    futures = [isolated.submit(0.5) for isolated in (blocking, awaiting) for _ in range(4)]
+    futures = [blocking.submit(f"thread {number}") for number in range(4)]
+    futures += [awaiting.submit(f"task {number}") for number in range(4)]
     pids = {future.result() for future in futures}
 
     assert len(pids) == 1
-    # One after another they would take 4 s.
-    assert time.monotonic() - began < 3
 
 
-def test_cancelling_a_multiplexed_call_leaves_its_neighbours(host):
+def test_cancelling_a_multiplexed_call_leaves_its_neighbours(host, tmp_path: Path):
     """
     A cancelled thread is abandoned; its worker is replaced once it has drained.
     """
-    isolated = function("current", host=host, max_multiplexing=4, max_concurrency=1)(sleep)
-    pid = isolated(0)
 
-    neighbour = isolated.submit(0.5)
-    stuck = isolated.spawn(30)
-    time.sleep(0.2)
+    def stay(name: str) -> int:
+        (tmp_path / name).touch()
+        while not (tmp_path / f"{name} may go").exists():
+            time.sleep(0.01)
+        return os.getpid()
+
+    options = {"max_multiplexing": 4, "max_concurrency": 1}
+    isolated = function("current", host=host, **options)(get_pid)
+    staying = function("current", host=host, **options)(stay)
+    pid = isolated()
+
+    neighbour = staying.submit("neighbour")
+    stuck = staying.spawn("stuck")
+    assert wait_until(lambda: len(list(tmp_path.iterdir())) == 2, 30)
     stuck.cancel()
 
     with pytest.raises(Cancelled):
-        stuck.future.result(timeout=5)
-    assert neighbour.result(timeout=5) == pid
-    assert isolated(0) != pid
-    assert wait_until(lambda: not is_alive(pid), 5)
+        stuck.future.result(timeout=30)
+    assert not neighbour.done()
+    (tmp_path / "neighbour may go").touch()
+    assert neighbour.result(timeout=30) == pid
+    assert isolated() != pid
+    (tmp_path / "stuck may go").touch()
+    assert wait_until(lambda: not is_alive(pid), 30)
 
 
 def test_setup_runs_once_in_a_worker(host, tmp_path: Path):
@@ -328,7 +353,7 @@ def test_secrets_lie_beside_the_function(tmp_path: Path, monkeypatch: pytest.Mon
         "@function('current', host='local', secrets=names)\n"
         "def read(): return [os.environ[name] for name in names]\n"
         "apart = read.with_policy(lifetime='detached')\n"
-        "print(*read(), *apart.spawn().future.result(20))\n"
+        "print(*read(), *apart.spawn().future.result(60))\n"
     )
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -403,7 +428,7 @@ def test_a_closed_host_takes_no_calls(host):
 
     host.close()
 
-    assert wait_until(lambda: not is_alive(pid), 5)
+    assert wait_until(lambda: not is_alive(pid), 30)
     with pytest.raises(HostClosed):
         isolated()
 
@@ -412,14 +437,15 @@ def test_a_call_that_takes_too_long_is_ended(host):
     """
     A timeout ends the call, and its worker serves the next one.
     """
-    isolated = function("current", host=host, timeout=0.3)(sleep)
-    isolated(0)
+    isolated = function("current", host=host, max_concurrency=1, timeout=0.3)(sleep)
+    in_time = isolated.with_policy(timeout=None)
+    pid = in_time(0)
 
     with pytest.raises(Timeout, match=r"0\.3 s"):
-        isolated(30)
+        isolated(300)
     with pytest.raises(Timeout):
-        isolated.submit(30).result(timeout=10)
-    assert isolated(0)
+        isolated.submit(300).result(timeout=60)
+    assert in_time(0) == pid
 
 
 def test_a_function_that_does_not_listen_is_killed(host):
@@ -440,7 +466,7 @@ def test_a_function_that_does_not_listen_is_killed(host):
     info.cancel(grace=0.2)
 
     with pytest.raises(Cancelled):
-        info.future.result(timeout=10)
+        info.future.result(timeout=30)
 
 
 def test_large_arrays_are_read_in_place(host):
@@ -518,7 +544,7 @@ def test_a_function_that_cannot_travel_costs_no_worker_for_long(host):
     with pytest.raises(FalSerializationError):
         isolated()
 
-    assert wait_until(lambda: not host.worker_count, 10)
+    assert wait_until(lambda: not host.worker_count, 30)
 
 
 def test_a_worker_that_ended_before_its_call_is_replaced(host):
@@ -529,7 +555,7 @@ def test_a_worker_that_ended_before_its_call_is_replaced(host):
     (pool,) = host._pools.values()
     (worker,) = pool._roster.workers
     worker.kill()
-    time.sleep(0.2)
+    assert host._keeper.wait(1, 30) is not None
 
     assert function("current", host=host)(get_pid)() > 0
 
@@ -538,12 +564,17 @@ def test_the_start_of_a_worker_is_timed_by_itself(host):
     """
     That its hello is read late, at the first call, does not count.
     """
+    began = time.monotonic()
     host.expect(CurrentEnvironment(), HostOptions(), Gateway())
-    time.sleep(1.5)
+    (pool,) = host._pools.values()
+    (worker,) = pool._roster.workers
+    # A reader of the host's own may come first where the start takes long.
+    assert wait_until(lambda: worker.hello or select.select([worker.reading], [], [], 0)[0], 60)
+    said = time.monotonic() - began
+    time.sleep(1.0)
     function("current", host=host)(get_pid)()
 
-    (pool,) = host._pools.values()
-    assert next(iter(pool._starts)) < 1.4
+    assert next(iter(pool._starts)) <= said
 
 
 def test_a_worker_without_keep_alive_waits_for_the_call_that_is_expected(host):
@@ -557,7 +588,7 @@ def test_a_worker_without_keep_alive_waits_for_the_call_that_is_expected(host):
 
     assert function("current", host=host, keep_alive=0)(get_pid)() > 0
 
-    assert wait_until(lambda: not host.worker_count, 5)
+    assert wait_until(lambda: not host.worker_count, 30)
 
 
 def test_a_service_that_is_expected_runs_in_the_worker_that_was_started(host):

@@ -8,6 +8,7 @@ import gc
 import itertools
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -105,20 +106,26 @@ def test_input_that_raises_ends_the_map_after_what_came_before(host: LocalHost):
         next(results)
 
 
-def test_calls_of_one_map_run_in_several_workers(host: LocalHost):
+def test_calls_of_one_map_run_in_several_workers(host: LocalHost, tmp_path: Path):
     """
     Long calls are not held together while a worker could take some.
     """
 
     @function("current", host=host, min_concurrency=2, max_concurrency=2)
-    def wait(seconds: float) -> int:
+    def meet(folder: Path) -> int:
         import os
         import time
 
-        time.sleep(seconds)
+        # None ends before one has begun in the other worker, however late that starts.
+        (folder / str(os.getpid())).touch()
+        until = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        time.sleep(0.05)
         return os.getpid()
 
-    assert len(set(wait.map(itertools.repeat(0.05, 20)))) == 2
+    assert len(set(meet.map(itertools.repeat(tmp_path, 20)))) == 2
 
 
 def test_an_unordered_map_gives_first_what_was_ready_first(host: LocalHost):

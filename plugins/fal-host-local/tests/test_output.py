@@ -225,6 +225,6 @@ def test_a_call_after_a_short_one_after_a_rest_is_watched(host: LocalHost):
         time.sleep(1.5)
         isolated(0)
         recorder = record(isolated, 60)
-        assert recorder.wait_for(Log, 10).message == "waiting"
+        assert recorder.wait_for(Log, 30).message == "waiting"
         recorder.cancel(5)
         recorder.wait(30)

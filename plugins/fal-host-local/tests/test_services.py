@@ -23,7 +23,7 @@ from fal_core.testing.processes import is_alive, wait_until
 from fal_core_worker import networks, ports
 from fal_host_local import LocalHost, namespaces
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -228,7 +228,6 @@ def test_a_server_that_never_opens_its_port_is_ended(host: LocalHost, port: int)
     ``startup_timeout`` ends it, also where it blocks, after what it has printed.
     """
 
-    @function("current", host=host, exposed_port=port, startup_timeout=2)
     def wait() -> None:
         import signal
 
@@ -237,12 +236,18 @@ def test_a_server_that_never_opens_its_port_is_ended(host: LocalHost, port: int)
         signal.sigwait({signal.SIGINT, signal.SIGUSR1})
         signal.sigwait({signal.SIGUSR1})
 
-    info = wait.spawn()
-    with pytest.raises(StartupTimeout, match=r"startup_timeout of 2 s") as caught:
-        assert info.url
-    assert caught.value.seconds == 2
-    assert [line.message for line in list(info.logs.queue)] == ["loading"]
-    assert isinstance(caught.value, TimeoutError)
+    # A busy machine may not come as far as the line in the shorter time.
+    for seconds in (2, 20):
+        options = {"exposed_port": port, "startup_timeout": seconds}
+        info = function("current", host=host, **options)(wait).spawn()
+        with pytest.raises(StartupTimeout, match=f"startup_timeout of {seconds} s") as caught:
+            assert info.url
+        assert caught.value.seconds == seconds
+        assert isinstance(caught.value, TimeoutError)
+        lines = [line.message for line in list(info.logs.queue)]
+        if lines:
+            break
+    assert lines == ["loading"]
 
 
 def test_a_server_that_fails_its_regular_check_is_ended(
@@ -353,7 +358,7 @@ def test_a_server_ends_with_its_client(start_client: Any, port: int, number: int
     client.send_signal(number)
 
     client.wait(PATIENCE)
-    assert wait_until(lambda: ports.is_free(port), 5)
+    assert wait_until(lambda: ports.is_free(port), 30)
 
 
 def test_an_interrupt_of_a_called_server_ends_it(start_client: Any, port: int):
@@ -366,7 +371,7 @@ def test_an_interrupt_of_a_called_server_ends_it(start_client: Any, port: int):
     client.send_signal(signal.SIGINT)
 
     assert "KeyboardInterrupt" in client.communicate(timeout=PATIENCE)[1]
-    assert ports.is_free(port)
+    assert wait_until(lambda: ports.is_free(port), PATIENCE)
 
 
 def test_a_fork_leaves_the_services_of_its_parent_alone(start_client: Any, port: int):
@@ -449,7 +454,7 @@ def test_two_servers_of_one_port_run_at_once(host: LocalHost, port: int):
     (pasta,) = [child for child in _children(pid) if "pasta" in _command(child)]
     wait_for_end(apart)
     assert not is_alive(pid)
-    assert wait_until(lambda: not is_alive(pasta), 5)
+    assert wait_until(lambda: not is_alive(pasta), 30)
     wait_for_end(second if apart is first else first)
 
 
@@ -501,7 +506,7 @@ def test_the_command_of_a_network_becomes_the_one_it_is_given(port: int):
     done = subprocess.run(command.argv, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 7, done.stderr
     assert done.stdout.strip() not in ("", os.readlink("/proc/self/ns/net"))
-    assert wait_until(lambda: ports.is_free(port), 5)
+    assert wait_until(lambda: ports.is_free(port), 30)
 
 
 def _children(pid: int) -> list[int]:

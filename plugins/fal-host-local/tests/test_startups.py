@@ -21,6 +21,10 @@ from fal_core.plugins import registered
 from fal_core.testing.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
+#: How long startups may take: the second where a busy machine has not come as far as the
+#: setup in the first.
+SECONDS = (1.5, 20)
+
 
 @pytest.fixture
 def host() -> Iterator[LocalHost]:
@@ -58,21 +62,26 @@ def test_a_setup_that_takes_too_long_ends_the_call_and_the_worker(
     ``startup_timeout`` holds for the setup: the error says so, and nothing is left.
     """
 
-    @function(
-        "current",
-        host=host,
-        setup_function=make_load(tmp_path / "pid", 600),
-        startup_timeout=1.5,
-        max_multiplexing=multiplexing,
-    )
-    def give(loaded: int) -> int:
-        return loaded
+    path = tmp_path / "pid"
+    for seconds in SECONDS:
 
-    with pytest.raises(StartupTimeout, match=r"startup_timeout of 1\.5 s") as caught:
-        give()  # type: ignore[call-arg]  # the setup gives the first
-    assert isinstance(caught.value, HostError)
-    pid = int((tmp_path / "pid").read_text())
-    assert wait_until(lambda: not is_alive(pid), 10)
+        @function(
+            "current",
+            host=host,
+            setup_function=make_load(path, 600),
+            startup_timeout=seconds,
+            max_multiplexing=multiplexing,
+        )
+        def give(loaded: int) -> int:
+            return loaded
+
+        with pytest.raises(StartupTimeout, match=f"startup_timeout of {seconds} s") as caught:
+            give()  # type: ignore[call-arg]  # the setup gives the first
+        assert isinstance(caught.value, HostError)
+        if path.exists() and path.read_text():
+            break
+    pid = int(path.read_text())
+    assert wait_until(lambda: not is_alive(pid), 30)
 
 
 def test_only_the_startup_is_limited(host: LocalHost, tmp_path: Path) -> None:
@@ -80,20 +89,29 @@ def test_only_the_startup_is_limited(host: LocalHost, tmp_path: Path) -> None:
     Calls of a worker that is ready may take longer than its startup.
     """
 
-    @function(
-        "current",
-        host=host,
-        setup_function=make_load(tmp_path / "pid", 0.0),
-        startup_timeout=2.0,
-        max_concurrency=1,
-        keep_alive=60,
-    )
-    def wait(loaded: int, seconds: float) -> bool:
-        time.sleep(seconds)
-        return loaded == os.getpid()
+    for seconds in SECONDS:
 
-    assert wait(2.5) is True  # type: ignore[call-arg]  # the setup gives the first
-    assert wait(0.0) is True  # type: ignore[call-arg]  # the setup gives the first
+        @function(
+            "current",
+            host=host,
+            setup_function=make_load(tmp_path / "pid", 0.0),
+            startup_timeout=seconds,
+            max_concurrency=1,
+            keep_alive=60,
+        )
+        def wait(loaded: int, seconds: float) -> bool:
+            time.sleep(seconds)
+            return loaded == os.getpid()
+
+        try:
+            assert wait(0.0) is True  # type: ignore[call-arg]  # the setup gives the first
+        except StartupTimeout:
+            if seconds == SECONDS[-1]:
+                raise
+            continue
+        assert wait(seconds + 0.5) is True  # type: ignore[call-arg]  # as above
+        assert wait(0.0) is True  # type: ignore[call-arg]  # as above
+        return
 
 
 @attrs.frozen(kw_only=True)
@@ -114,19 +132,23 @@ def test_a_worker_that_does_not_start_ends_the_call(host: LocalHost, tmp_path: P
     """
     ``startup_timeout`` holds for the start of the worker.
     """
+    path = tmp_path / "pid"
     program = tmp_path / "python"
-    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 600\n")
+    program.write_text(f"#!/bin/sh\necho $$ > {path}\nexec sleep 600\n")
     program.chmod(0o755)
     plugin: Any = ModuleType("sleepy")
     plugin.fal_core_api = API_VERSION
     plugin.fal_register_environments = hookimpl(lambda: [Sleepy])
     with registered(plugin):
+        for seconds in SECONDS:
 
-        @function("sleepy", host=host, program=str(program), startup_timeout=1.5)
-        def give() -> int:
-            return 1
+            @function("sleepy", host=host, program=str(program), startup_timeout=seconds)
+            def give() -> int:
+                return 1
 
-        with pytest.raises(StartupTimeout):
-            give()
-    pid = int((tmp_path / "pid").read_text())
-    assert wait_until(lambda: not is_alive(pid), 10)
+            with pytest.raises(StartupTimeout):
+                give()
+            if path.exists() and path.read_text():
+                break
+    pid = int(path.read_text())
+    assert wait_until(lambda: not is_alive(pid), 30)

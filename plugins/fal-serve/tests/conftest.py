@@ -19,7 +19,7 @@ from fal_serve.settings import Settings
 from fal_serve.wrappers import ServeWrapper
 
 #: Seconds that anything may take; most takes a fraction of one.
-PATIENCE = 30
+PATIENCE = 60
 
 
 class Served:
@@ -30,7 +30,7 @@ class Served:
     def __init__(self, info: Any) -> None:
         self.info = info
         self.url: str = info.url
-        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE)
         self.lines: list[Any] = []
 
     def post(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
@@ -47,7 +47,7 @@ class Served:
             if text in line.message:
                 return line
         while True:
-            line = self.info.logs.get(timeout=20)
+            line = self.info.logs.get(timeout=PATIENCE)
             self.lines.append(line)
             if text in line.message:
                 return line
@@ -59,7 +59,7 @@ class Served:
         self.client.close()
         drained = self.info.future.done()
         self.info.cancel()
-        assert drained or self.info.future.exception(30) is not None
+        assert drained or self.info.future.exception(PATIENCE) is not None
 
 
 @pytest.fixture(scope="module")

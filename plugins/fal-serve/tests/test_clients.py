@@ -214,9 +214,9 @@ def test_a_session_may_be_json(client):
         assert session(Prompt(text="abc")) == Answer(text="cba")
     with connect(f"ws{client.url[4:]}/json") as socket:
         socket.send('{"text": "ab"}')
-        assert socket.recv(20) == b'{"text":"ba","upper":false}'
+        assert socket.recv(60) == b'{"text":"ba","upper":false}'
         socket.send("[" * 100_000)
-        assert "INVALID_MESSAGE" in socket.recv(20)
+        assert "INVALID_MESSAGE" in socket.recv(60)
 
 
 def test_a_websocket_has_text_and_bytes(client):
@@ -226,7 +226,7 @@ def test_a_websocket_has_text_and_bytes(client):
     with client.socket(name="a b", loud=True) as socket:
         assert socket.receive() == "A B"
         socket.send(b"\xff")
-        assert socket.receive(20) == b"\xff"
+        assert socket.receive(60) == b"\xff"
         socket.send("text")
         assert list(socket) == ["text"]
         with pytest.raises(EOFError):

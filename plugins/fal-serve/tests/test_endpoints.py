@@ -110,7 +110,7 @@ class Answering(App, kind="current", max_multiplexing=8):
     @endpoint("/gated")
     def gated(self) -> Iterator[int]:
         yield 1
-        self.gate.wait(20)
+        self.gate.wait(60)
         yield 2
 
     @endpoint("/nothing")

@@ -96,7 +96,7 @@ def ask(service: Any, path: str, *messages: Any) -> list[Any]:
     with connect(f"ws{service.url[4:]}{path}") as socket:
         for each in messages:
             socket.send(each)
-        return [socket.recv(20) for _ in range(count)]
+        return [socket.recv(60) for _ in range(count)]
 
 
 def test_handler_of_a_realtime_route_is_given_messages(written):

@@ -74,8 +74,8 @@ def test_a_closed_host_ends_its_services(host: LocalHost):
     for info in infos:
         with pytest.raises(HostError):
             info.future.result(PATIENCE)
-    assert wait_until(lambda: not any(map(is_alive, pids)), 5)
-    assert wait_until(lambda: not any(is_reachable(str(url)) for url in urls), 5)
+    assert wait_until(lambda: not any(map(is_alive, pids)), PATIENCE)
+    assert wait_until(lambda: not any(is_reachable(str(url)) for url in urls), PATIENCE)
 
 
 def test_a_service_has_no_shared_memory(host: LocalHost):
@@ -222,7 +222,7 @@ def test_a_service_ends_with_its_client(start_client: Start, number: int):
     client.send_signal(number)
 
     client.wait(PATIENCE)
-    assert wait_until(lambda: not (is_alive(pid) or is_reachable(url)), 5)
+    assert wait_until(lambda: not (is_alive(pid) or is_reachable(url)), PATIENCE)
 
 
 def test_an_interrupt_ends_a_service_that_is_waited_for(start_client: Start):
@@ -248,7 +248,7 @@ def test_a_forked_client_has_services_of_its_own(start_client: Start):
     assert url != other
     assert read_line(client) == ["forked"]
     assert pid_at(url)
-    assert wait_until(lambda: not is_reachable(other), 5)
+    assert wait_until(lambda: not is_reachable(other), PATIENCE)
 
 
 def test_a_detached_service_outlives_its_client(start_client: Start, tmp_path: Path):
@@ -274,7 +274,7 @@ def test_a_detached_service_outlives_its_client(start_client: Start, tmp_path: P
     assert not is_reachable(url)
     path = tmp_path / "cache" / "executions" / reference / "status.json"
     supervisor = int(json.loads(path.read_text())["pid"])
-    assert wait_until(lambda: not (is_alive(pid) or is_alive(supervisor)), 5)
+    assert wait_until(lambda: not (is_alive(pid) or is_alive(supervisor)), PATIENCE)
 
 
 def test_a_detached_service_is_drained(start_client: Start):

@@ -17,7 +17,7 @@ from fal_serve.metrics import BOUNDS, UNMATCHED, Labels, Metrics
 from fal_serve.probes import Phase, ProbeServer
 from fal_serve.servables import BaseServable
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 class Probed(BaseServable):

@@ -50,7 +50,7 @@ class Streams(App, kind="current"):
             self.ended.append(type(error).__name__)
             raise
 
-    @realtime("/total", buffering=2, session_timeout=0.4)
+    @realtime("/total", buffering=2, session_timeout=1.5)
     async def total(self, inputs: AsyncIterator[int]) -> int:
         total = 0
         async for each in inputs:
@@ -83,12 +83,12 @@ def dial(served: Any, path: str) -> AbstractContextManager[ClientConnection]:
 
 
 def take(socket: ClientConnection) -> Any:
-    frame = socket.recv(20)
+    frame = socket.recv(60)
     return json.loads(frame) if isinstance(frame, str) else msgpack.unpackb(frame)
 
 
 def wait_for(served: Any, path: str, expected: list[Any]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while (seen := served.post(path).json()) != expected:
         assert time.monotonic() < until, seen
         time.sleep(0.01)
@@ -106,9 +106,9 @@ def test_oldest_of_too_many_inputs_is_dropped(serve, path: str, answers: list[in
         for number in range(1, 10):
             socket.send(msgpack.packb(number))
         # The inputs have been read when a pong comes, which is answered after them.
-        assert socket.ping().wait(20)
+        assert socket.ping().wait(60)
         # Longer than an idle session lasts, which this one is not.
-        time.sleep(0.6)
+        time.sleep(1.8)
         for seen in ([0], [0, 8], [0, 8, 9]):
             wait_for(served, "/seen", seen)
             served.post("/open")
@@ -150,13 +150,16 @@ def test_each_output_of_a_stream_has_its_timing(served) -> None:
     with dial(served, "/timed") as socket:
         time.sleep(0.3)
         for seconds in (0.05, 0.0):
+            began = time.monotonic()
             socket.send(msgpack.packb(seconds))
             assert take(socket) == "first"
             told = take(socket)
             assert told["action"] == "timings"
-            assert seconds * 0.9 <= told["timing"] < seconds + 0.2
+            assert seconds * 0.9 <= told["timing"]
             assert take(socket) == "second"
-            assert take(socket)["timing"] < 0.04
+            second = take(socket)["timing"]
+            # Together they are no more than there was time from the input on.
+            assert told["timing"] + second < time.monotonic() - began
 
 
 def test_answer_to_a_stream_has_its_timing(served) -> None:
@@ -164,10 +167,13 @@ def test_answer_to_a_stream_has_its_timing(served) -> None:
     An answer to many inputs has the time that the handler took for all of them.
     """
     with dial(served, "/timed-once") as socket:
+        began = time.monotonic()
         for _ in range(2):
             socket.send(msgpack.packb(0.05))
         assert take(socket) == "once"
-        assert 0.09 <= take(socket)["timing"] < 0.4
+        taken = take(socket)["timing"]
+        # What the session waits for another input is no time of the handler.
+        assert 0.09 <= taken < time.monotonic() - began - 0.4
         assert take(socket)["error"] == "TIMEOUT"
         with contextlib.suppress(ConnectionClosed):
-            socket.recv(20)
+            socket.recv(60)

@@ -75,7 +75,7 @@ class Program:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(10)
+                self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -113,7 +113,7 @@ def ask(port: int, number: int) -> Any:
     """
     try:
         return httpx.post(
-            f"http://127.0.0.1:{port}/times", params={"number": number}, timeout=10
+            f"http://127.0.0.1:{port}/times", params={"number": number}, timeout=PATIENCE
         ).json()
     except (httpx.TransportError, ValueError):
         return None
@@ -225,7 +225,8 @@ def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path):
     finish, and the command ends in good order.
     """
     slow = SOURCE.replace(
-        "        print(", "        import time; time.sleep(2)\n        print("
+        "        print(",
+        "        import time; print('begun'); time.sleep(2)\n        print(",
     )
     (tmp_path / "service.py").write_text(slow)
     program = start("service.py::Times", "--reload", "--port", str(port))
@@ -233,7 +234,7 @@ def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path):
 
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, port, 4)
-        time.sleep(1.0)
+        program.wait_for("begun")
         os.killpg(program.process.pid, signal.SIGINT)
         assert answer.result(PATIENCE) == 8
     assert program.process.wait(PATIENCE) == 0
@@ -246,7 +247,8 @@ def test_a_second_interrupt_ends_requests_that_run(start, port, tmp_path, option
     good order.
     """
     slow = SOURCE.replace(
-        "        print(", "        import time; time.sleep(60)\n        print("
+        "        print(",
+        "        import time; print('begun'); time.sleep(600)\n        print(",
     )
     (tmp_path / "service.py").write_text(slow)
     program = start("service.py::Times", "--port", str(port), *options)
@@ -254,7 +256,7 @@ def test_a_second_interrupt_ends_requests_that_run(start, port, tmp_path, option
 
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, port, 4)
-        time.sleep(1.0)
+        program.wait_for("begun")
         os.killpg(program.process.pid, signal.SIGINT)
         program.wait_for("Ctrl-C again ends it at once.")
         assert program.process.poll() is None
@@ -396,5 +398,5 @@ def test_an_interrupt_ends_a_setup_at_once(start, tmp_path):
     program.wait_for("setting up")
     program.process.send_signal(signal.SIGINT)
 
-    assert program.process.wait(10) == 130
+    assert program.process.wait(PATIENCE) == 130
     assert "requests that run" not in program.printed.read_text()

@@ -94,14 +94,22 @@ def test_nothing_is_kept_of_requests(holding, path):
         answer: dict[str, int] = httpx.post(f"{holding.url}/held", timeout=PATIENCE).json()
         return answer
 
+    def is_kept(grown: dict[str, int]) -> bool:
+        return not (
+            # Threads that wait for calls are kept, each with a task; there are few.
+            grown["threads"] <= 8
+            and grown["tasks"] <= 8 + grown["threads"]
+            and grown["descriptors"] <= 2
+            and grown["objects"] < MANY / 10
+            and grown["memory"] < 4 << 20
+        )
+
     ask(holding, path, 1_600)
-    before = held()
-    ask(holding, path, MANY)
-    after = held()
-    grown = {name: after[name] - before[name] for name in before}
-    # Threads that wait for calls are kept, each with a task; there are few.
-    assert grown["threads"] <= 8, grown
-    assert grown["tasks"] <= 8 + grown["threads"], grown
-    assert grown["descriptors"] <= 2, grown
-    assert grown["objects"] < MANY / 10, grown
-    assert grown["memory"] < 4 << 20, grown
+    rounds = []
+    # What a busy machine has had to be held at once is not held again; a leak grows on.
+    while not rounds or (is_kept(rounds[-1]) and len(rounds) < 3):
+        before = held()
+        ask(holding, path, MANY)
+        after = held()
+        rounds.append({name: after[name] - before[name] for name in before})
+    assert not is_kept(rounds[-1]), rounds

@@ -51,7 +51,7 @@ def test_handler_that_blocks_is_named(serve_with, wait_for_line, tmp_path):
     """
     service = serve_with(nothing, Blocking, blocked_after=0.2)
     end = tmp_path / "end"
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=60) as client:
         # What runs on a thread blocks nothing.
         client.post(service.url + "/work?seconds=1")
     import threading
@@ -60,7 +60,7 @@ def test_handler_that_blocks_is_named(serve_with, wait_for_line, tmp_path):
         target=lambda: httpx.post(
             f"{service.url}/block?until={end}",
             headers={"x-fal-request-id": "slow"},
-            timeout=30,
+            timeout=60,
         )
     )
     caller.start()
@@ -141,7 +141,7 @@ def test_service_that_rests_says_nothing(serve_with, wait_for_line):
     A loop that is idle, or that is busy with short work, is not blocked.
     """
     service = serve_with(nothing, Blocking, blocked_after=0.5)
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         for _ in range(30):
             client.post(service.url + "/work?seconds=0.05")
     lines = []

@@ -67,7 +67,7 @@ def test_a_law_of_detached_work_that_fails_leaves_none_running() -> None:
         new = (status for status in inner.executions() if status.reference not in before)
         return [status for status in new if status.name == "wait" and not status.ended]
 
-    assert wait_until(lambda: not left(), 10.0)
+    assert wait_until(lambda: not left(), 60.0)
     inner.close()
 
 

@@ -83,7 +83,7 @@ class Keeper:
         with self._lock, suppress(OSError):
             self._send((KILL, number), ())
 
-    def how_it_ended(self, number: int, kills: int, timeout: float = 2.0) -> HostError:
+    def how_it_ended(self, number: int, kills: int, timeout: float = 10.0) -> HostError:
         """
         Wait for the end of a worker and return it as an error.
 

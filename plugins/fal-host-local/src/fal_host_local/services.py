@@ -24,7 +24,7 @@ from fal_host_local.readiness import HealthCheck, Watch
 #: Seconds that a server of ours has to say itself that its setup took too long, and where
 #: it hangs. It counts them from when the setup begins, and a worker on a busy machine
 #: takes seconds to come that far.
-_GRACE = 5.0
+_GRACE = 10.0
 
 #: Seconds that a service which did not come up has to tell what it printed.
 _LAST_WORDS = 1.0

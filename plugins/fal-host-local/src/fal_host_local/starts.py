@@ -25,6 +25,9 @@ from fal_host_local.variables import resolve_secrets, worker_variables
 #: Seconds that a worker may take to end when it is told to.
 _PATIENCE = 2.0
 
+#: Seconds after which one that was killed is taken to be gone, whatever the keeper says.
+_GIVEN_UP = 10.0
+
 
 def start_worker(
     find_keeper: Callable[[], Keeper], pool: Pool, interpreter: Interpreter
@@ -116,7 +119,7 @@ def _await_end(worker: Worker, keeper: Keeper, number: int) -> None:
         worker.stop(watch=False)
         if keeper.wait(number, _PATIENCE) is None:
             worker.kill()
-            keeper.wait(number, _PATIENCE)
+            keeper.wait(number, _GIVEN_UP)
         # Nobody reads its stream any more, and would notice that it has ended.
         worker.forget()
 

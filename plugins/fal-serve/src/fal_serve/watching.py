@@ -64,9 +64,11 @@ class Watchdog:
             if now - before > 2 * self._interval + 0.1:
                 # This thread has not run either: the machine is busy, or slept.
                 continue
-            # The note is due once an interval, and late only beyond that.
+            # The note is due once an interval, and late only beyond that; by how much this
+            # thread is late itself the machine may have kept the loop waiting as well.
             noted = self._noted
-            blocked = now - noted - self._interval
+            late = max(0.0, now - before - self._interval)
+            blocked = now - noted - self._interval - late
             if blocked < self._limit - self._interval:
                 if self._phase.not_alive:
                     self._phase.not_alive = ""

@@ -29,7 +29,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 #: Milliseconds that the browser may take; most takes a fraction of one.
-PATIENCE = 20_000
+PATIENCE = 60_000
 
 #: One pixel.
 PNG = base64.b64decode(
@@ -217,6 +217,7 @@ def answer_of() -> Callable[..., Any]:
     def answer_of(page: Page) -> Any:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page.get_by_role("button", name="Copy the answer").click()
+        expect(page.locator("#announcements")).to_have_text("Copied.")
         return json.loads(page.evaluate("navigator.clipboard.readText()"))
 
     return answer_of

@@ -11,6 +11,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from fal_core_worker.ports import free_port
+
 
 def test_all_can_be_done_by_keyboard(page, answer_of):
     """
@@ -221,10 +223,7 @@ def test_a_service_that_starts_again_is_read_anew(open_page, tmp_path, run, answ
     The page says that the service has gone, goes on when it is back, and shows what is
     new with what was typed before.
     """
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (tmp_path / "changing.py").write_text(SOURCE)
     command = [sys.executable, "-m", "fal_core.cli", "run", "changing.py::Changing"]
 
@@ -246,7 +245,7 @@ def test_a_service_that_starts_again_is_read_anew(open_page, tmp_path, run, answ
         tab = open_page(f"http://127.0.0.1:{port}")
         field(tab, "text").fill("typed")
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         expect(tab.locator("#state")).to_contain_text("Gone")
         expect(tab.locator("#lost")).to_be_visible()
 

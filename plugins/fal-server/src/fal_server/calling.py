@@ -13,8 +13,6 @@ from fal_server.breaks import how_it_broke
 from fal_server.endings import RunnerLost
 from fal_server.outcomes import CallOutcome
 from fal_server.runners import Runner
-from fal_server.outcomes import CallOutcome
-from fal_server.runners import Runner
 from fal_server_agent.messages import pack
 
 logger = logging.getLogger(__name__)

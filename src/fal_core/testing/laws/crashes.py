@@ -77,7 +77,8 @@ def test_lines_before_a_crash_arrive(
     """
     What was on its way when the worker was lost arrives before the end.
 
-    The function waits until the line may be taken to have been sent.
+    The function waits until the line may be taken to have been sent: many times for a
+    moment, as a worker that stands still for long loses one of them.
     """
 
     @isolated()
@@ -86,7 +87,8 @@ def test_lines_before_a_crash_arrive(
         import time
 
         print("before")
-        time.sleep(0.5)
+        for _ in range(50):
+            time.sleep(0.01)
         os._exit(3)
 
     recorder = follow(speak_and_leave)

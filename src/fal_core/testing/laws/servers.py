@@ -94,19 +94,22 @@ def test_a_service_that_never_starts_is_ended(
     A service that is not ready within ``startup_timeout`` ends with an error that says
     so, after the lines that it has printed.
     """
-    seconds = max(2.0, law_timeout / 10)
 
-    @isolated(exposed_port=free_port(), startup_timeout=seconds)
     def serve() -> None:
         import time
 
         print("loading")
         time.sleep(600)
 
-    recorder = follow(serve)
-    exited: Exited = recorder.wait(law_timeout + seconds)
-    assert isinstance(exited.reason, Timeout)
-    assert exited.reason.seconds == seconds
+    # A busy machine may not come as far as the line in the shorter time.
+    for seconds in (max(2.0, law_timeout / 10), law_timeout / 2):
+        port = free_port()
+        recorder = follow(isolated(exposed_port=port, startup_timeout=seconds)(serve))
+        exited: Exited = recorder.wait(law_timeout + seconds)
+        assert isinstance(exited.reason, Timeout)
+        assert exited.reason.seconds == seconds
+        if recorder.printed:
+            break
     assert [log.message for log in recorder.printed] == ["loading"]
     assert State("ready") not in recorder.events
 

@@ -212,7 +212,8 @@ def test_a_request_that_takes_too_long_is_answered(
 
     url = follow(wait).wait_for_url(law_timeout)
     assert ask(url, law_timeout).status == 504
-    assert ask(url, law_timeout).status == 200
+    # On a machine that stands still another one may take too long as well.
+    assert wait_until(lambda: ask(url, law_timeout).status == 200, law_timeout)
 
 
 @requires("serve", "cancel", "option health_check_config")

@@ -74,7 +74,7 @@ class LaunchWaits(Broken):
     def launch(self, call: Call, sink: Sink) -> Execution:
         passing: Any = super().launch(call, sink)
         if not (call.stream or is_submitted(passing)):
-            until = time.monotonic() + 1.5
+            until = time.monotonic() + 4.0
             while not passing.ended and time.monotonic() < until:
                 time.sleep(0.01)
         return passing  # type: ignore[no-any-return]  # an execution, and more

@@ -78,7 +78,7 @@ class LeavesThePort(Broken):
         if is_service(passing.call) and not passing.ended:
             passing.ended = True
             passing.send_on(Exited(reason=Cancelled()))
-            threading.Timer(1.0, passing.cancel_inner, (grace,)).start()
+            threading.Timer(5.0, passing.cancel_inner, (grace,)).start()
         else:
             passing.cancel_inner(grace)
 
