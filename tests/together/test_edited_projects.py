@@ -78,13 +78,13 @@ def test_the_next_call_has_what_was_edited(
     (project / "requirements.txt").write_text("-e ./\n")
     begun, edited = tmp_path / "begun", tmp_path / "edited"
 
-    @function("virtualenv", requirements=[form.format(project)], host=host, keep_alive=600)
+    @function("virtualenv", requirements=[form.format(project)], host=host, keep_alive=5)
     def read() -> tuple[int, int]:
         import demo  # type: ignore[import-not-found]  # written by this test
 
         return demo.value, os.getpid()
 
-    @function("virtualenv", requirements=[form.format(project)], host=host, keep_alive=600)
+    @function("virtualenv", requirements=[form.format(project)], host=host, keep_alive=5)
     def read_late(begun: Path, edited: Path) -> tuple[int, int]:
         import demo
 
