@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from fal_core import Cancelled, HostError, WorkerLost, attach, function
 from fal_core.cli.executions import executions
 from fal_core.testing.processes import is_alive, wait_until
-from fal_host_local import LocalHost
+from fal_host_local import LocalHost, detached
 
 LAUNCHER = """
 import os, sys, time
@@ -214,6 +214,31 @@ def test_the_listing_says_how_work_has_ended(
     assert bool(status.error) == bool(error)
     listed = CliRunner().invoke(executions, ["list"])
     assert f"  {state}  " in listed.output
+
+
+def test_work_that_ends_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    What has ended since its record was read is listed as it ended, and not as lost.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
+    directory = tmp_path / "executions" / "quick"
+    directory.mkdir(parents=True)
+    record = {"name": "f", "started": 1.0, "pid": 1, "phase": "running"}
+    (directory / "status.json").write_text(json.dumps(record))
+
+    def end(directory: Path) -> bool:
+        ended = {**record, "ended": True, "end": "returned"}
+        (directory / "status.json").write_text(json.dumps(ended))
+        return False
+
+    monkeypatch.setattr(detached, "is_supervised", end)
+    (status,) = LocalHost().executions()
+    assert (status.phase, status.ended, status.end, status.error) == (
+        "ended",
+        True,
+        "returned",
+        "",
+    )
 
 
 def test_records_of_older_versions_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

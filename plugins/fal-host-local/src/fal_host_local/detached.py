@@ -138,11 +138,13 @@ def list_executions() -> Iterator[ExecutionStatus]:
     for path in executions_root().glob("*/status.json"):
         if path.parent.name.startswith(_BEGUN):
             continue
-        try:
-            status = json.loads(path.read_text())
-        except (OSError, ValueError):
+        status = _read_status(path)
+        if status is None:
             continue
         ended = "ended" in status or not is_supervised(path.parent)
+        if ended and "ended" not in status:
+            # Its supervisor may have written how it ended since, and gone.
+            status = _read_status(path) or status
         end, error = status.get("end"), status.get("error", "")
         if ended and "ended" not in status:
             end, error = "failed", _describe(LOST)
@@ -159,6 +161,17 @@ def list_executions() -> Iterator[ExecutionStatus]:
             )
         )
     return iter(sorted(found, key=lambda status: status.started))
+
+
+def _read_status(path: Path) -> dict[str, Any] | None:
+    """
+    Return what the file *path* tells of detached work. None where it cannot be read.
+    """
+    try:
+        status: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return status
 
 
 def _describe(error: HostError) -> str:
@@ -187,9 +200,8 @@ def is_supervised(directory: Path) -> bool:
             return True
     except OSError:
         pass
-    try:
-        status = json.loads((directory / "status.json").read_text())
-    except (OSError, ValueError):
+    status = _read_status(directory / "status.json")
+    if status is None:
         return False
     # A time of before the machine was started is none of now.
     elapsed = trees.now() - status.get("since", 0.0)
