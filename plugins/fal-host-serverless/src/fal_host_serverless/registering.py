@@ -112,11 +112,11 @@ def _check_callable(function: Callable[..., Any], arguments: tuple[Any, ...]) ->
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError as error:
-        name = function.__name__
+        given = "with what its setup_function returns" if arguments else "without any"
         raise WrongArgument(
-            f"Function {name!r} cannot be deployed: {error}. It is called without any by "
-            "its runner, to listen at its port itself; with 'serve=True' each request brings "
-            "them."
+            f"Function {function.__name__!r} cannot be deployed: {error}. Its runner calls it "
+            f"{given}, and it listens at its port itself; with 'serve=True' each request "
+            "brings its arguments."
         ) from error
 
 
