@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -63,16 +65,26 @@ except ModuleNotFoundError:
     pass
 else:
 
-    def name_program(namespace: dict[str, Any]) -> None:
+    def begin_page(namespace: dict[str, Any]) -> None:
         """
-        Give the page's code the name of a program, as it has where a reader runs it.
+        Give the page's code the name of a program, as it has where a reader runs it, and a
+        place of its own for temporary files.
         """
         namespace["__name__"] = "__main__"
+        tempfile.tempdir = tempfile.mkdtemp(prefix="page-")
+
+    def end_page(_: dict[str, Any]) -> None:
+        """
+        Remove what the page's code has left there.
+        """
+        shutil.rmtree(tempfile.gettempdir())
+        tempfile.tempdir = None
 
     pytest_collect_file = Sybil(
         parsers=[PythonCodeBlockParser()],
         patterns=["docs/*.md", "README.md", "CONTRIBUTING.md", "plugins/*/README.md"],
-        setup=name_program,
+        setup=begin_page,
+        teardown=end_page,
     ).pytest()
 
     @pytest.hookimpl(wrapper=True)

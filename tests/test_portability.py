@@ -155,6 +155,7 @@ assert grown.parts == [Part(size=2)]
 assert minor != sys.version_info[1]
 error, = worker(fail, (), portable=True)
 assert "too long" in str(error), repr(error)
+worker.close()
 '''
 
 

@@ -163,11 +163,11 @@ def test_commands_that_are_not_there_are_told(clients, server, command, told, tm
 
 
 UPLOAD = """
-import json, pathlib, tempfile, urllib.request
+import json, pathlib, urllib.request
 from fal.file_sync import FileSync
 from fal.toolkit import File
 
-folder = pathlib.Path(tempfile.mkdtemp())
+folder = pathlib.Path(FOLDER)
 (folder / "script.py").write_text("")
 content = bytes(range(256)) * 50_000
 (folder / "large.bin").write_bytes(content)
@@ -183,11 +183,12 @@ print(json.dumps({"missing": missing, "hashes": len(hashes), "stored": stored}))
 """
 
 
-def test_uploads(clients, variables):
+def test_uploads(clients, variables, tmp_path):
     """
     Files of applications, and files of the toolkit, are uploaded and there.
     """
-    told = clients.python(UPLOAD, variables=variables)
+    code = f"FOLDER = {str(tmp_path)!r}\n{UPLOAD}"
+    told = clients.python(code, variables=variables)
     assert told["missing"] == []
     assert told["hashes"] == 2
     assert told["stored"] == "hello"
