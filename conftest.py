@@ -37,10 +37,11 @@ def pytest_configure() -> None:
 def pytest_unconfigure() -> None:
     """
     Have a process that does not end after its last test say where it is, and end.
+
+    Of processes that share the tests all but the first wait for it to end them.
     """
-    if not _is_outermost:
-        return
-    faulthandler.dump_traceback_later(ENDING, exit=True, file=sys.__stderr__ or 2)
+    if _is_outermost and "PYTEST_XDIST_WORKER" not in os.environ:
+        faulthandler.dump_traceback_later(ENDING, exit=True, file=sys.__stderr__ or 2)
 
 
 try:
