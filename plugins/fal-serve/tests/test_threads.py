@@ -62,8 +62,8 @@ def test_short_calls_take_few_threads():
     async def main() -> set[int]:
         return {await run_on_thread(threading.get_ident) for _ in range(200)}
 
-    # One that is slow to fall asleep may leave a call to another.
-    assert len(asyncio.run(main())) <= LIMIT / 4
+    # A thread that takes a call as it falls asleep may have another started, which is seldom.
+    assert len(asyncio.run(main())) <= LIMIT / 10
 
 
 def test_context_is_that_of_the_caller():
