@@ -499,8 +499,10 @@ def test_call_that_outlives_its_agent_ends_in_silence():
     What a call gives after nobody waits for it any more is dropped.
     """
     begun, over = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
 
     def work() -> None:
+        threads.append(threading.current_thread())
         begun.set()
         assert over.wait(60)
 
@@ -513,7 +515,7 @@ def test_call_that_outlives_its_agent_ends_in_silence():
             await call
 
     asyncio.run(leave())
-    (thread,) = (each for each in threading.enumerate() if each.name == "call")
+    (thread,) = threads
     raised: list[object] = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(threading, "excepthook", raised.append)

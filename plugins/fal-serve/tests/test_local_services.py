@@ -104,8 +104,8 @@ def test_services_that_ended_leave_nothing_open(host: LocalHost):
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         serve_once()
-    assert len(os.listdir("/proc/self/fd")) <= before
-    assert host.worker_count == 0
+    assert wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, PATIENCE)
+    assert wait_until(lambda: host.worker_count == 0, PATIENCE)
 
 
 def test_a_service_in_a_virtualenv_brings_what_serving_needs(host: LocalHost):
