@@ -141,7 +141,9 @@ def _end_gently(info: SpawnInfo) -> None:
     click.echo("Ending; requests that run may finish. Ctrl-C again ends it at once.", err=True)
     info.stream.drain()
     assert info.future is not None
-    info.future.exception()
+    while not info.future.done():
+        # An interrupt that comes just before a wait is heard after it.
+        _wait(info.future, _INTERVAL)
 
 
 def _end_at_once(info: SpawnInfo) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -22,12 +23,14 @@ from types import FrameType
 
 import click
 
-#: An interrupt as it is passed on. The terminal tells all processes of it, and each
-#: interrupt is to count once.
+#: An interrupt as a version's main thread is told of it. The terminal tells all
+#: processes, and each interrupt is to count once.
 _PASSED_ON = signal.SIGUSR1
 _SIGNALS = {signal.SIGINT, _PASSED_ON}
-#: What a version says when the next is to be started.
-_NEXT = b"\n"
+#: What a version says when the next is to be started, and is told of an interrupt.
+_NEXT, _INTERRUPT = b"\n", b"!"
+#: Seconds after which an interrupt is told again to a main thread that has not heard it.
+_AGAIN = 0.1
 
 
 class Version:
@@ -37,11 +40,10 @@ class Version:
 
     def __init__(self, parent: socket.socket) -> None:
         self._parent = parent
+        self._told = self._heard = 0
         signal.signal(signal.SIGINT, _ignore)
-        signal.signal(_PASSED_ON, signal.default_int_handler)
-        threading.Thread(
-            target=self._end_with_parent, name="fal-core version", daemon=True
-        ).start()
+        signal.signal(_PASSED_ON, self._hear)
+        threading.Thread(target=self._listen, name="fal-core version", daemon=True).start()
 
     def serves(self, local: Collection[str]) -> None:
         """
@@ -66,9 +68,35 @@ class Version:
         self._parent.sendall(_NEXT)
         os._exit(0)
 
-    def _end_with_parent(self) -> None:
-        self._parent.recv(1)
-        os._exit(1)
+    def _listen(self) -> None:
+        """
+        End with the parent, and tell each interrupt until it is heard.
+
+        A signal that comes just before a thread waits is not handled until it has
+        waited, and this one comes just after another.
+        """
+        main = threading.main_thread().ident
+        assert main is not None
+        while True:
+            patience = _AGAIN if self._heard < self._told else None
+            if select.select([self._parent], [], [], patience)[0]:
+                if not self._receive():
+                    os._exit(1)
+                self._told += 1
+            if self._heard < self._told:
+                signal.pthread_kill(main, _PASSED_ON)
+
+    def _receive(self) -> bytes:
+        try:
+            return self._parent.recv(1)
+        except OSError:
+            # It has ended before it read what this process has sent.
+            return b""
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self._heard < self._told:
+            self._heard += 1
+            raise KeyboardInterrupt
 
 
 class Versions:
@@ -78,6 +106,7 @@ class Versions:
 
     def __init__(self) -> None:
         self._pid = 0
+        self._version: socket.socket | None = None
         self._interrupted = False
 
     def run(self, run: Callable[[Version], None]) -> None:
@@ -91,6 +120,7 @@ class Versions:
         try:
             while True:
                 ours, theirs = socket.socketpair()
+                self._version = ours
                 if not self._fork():
                     ours.close()
                     version = Version(theirs)
@@ -118,8 +148,10 @@ class Versions:
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, _PASSED_ON)
+        # It may have ended, or be about to be started.
+        with suppress(OSError):
+            if self._version is not None:
+                self._version.send(_INTERRUPT)
 
 
 def _follow(version: socket.socket) -> bool:
