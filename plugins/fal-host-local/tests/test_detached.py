@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from fal_core import Cancelled, HostError, WorkerLost, attach, function
-from fal_core.cli.executions import executions
+from fal_core.cli.program import cli
 from fal_core.testing.processes import is_alive, wait_until
 from fal_host_local import LocalHost, detached
 
@@ -212,7 +212,7 @@ def test_the_listing_says_how_work_has_ended(
     assert (status.ended, status.end) == (True, end)
     assert status.error.startswith(error)
     assert bool(status.error) == bool(error)
-    listed = CliRunner().invoke(executions, ["list"])
+    listed = CliRunner().invoke(cli, ["executions", "list"])
     assert f"  {state}  " in listed.output
 
 
@@ -252,7 +252,7 @@ def test_records_of_older_versions_are_listed(tmp_path: Path, monkeypatch: pytes
     (directory / "status.json").write_text(json.dumps(record))
     (status,) = LocalHost().executions()
     assert (status.phase, status.ended, status.end, status.error) == ("ended", True, None, "")
-    assert "  ended  " in CliRunner().invoke(executions, ["list"]).output
+    assert "  ended  " in CliRunner().invoke(cli, ["executions", "list"]).output
 
 
 KILLED = """

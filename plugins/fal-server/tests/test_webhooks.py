@@ -18,7 +18,7 @@ import attrs
 import pytest
 from click.testing import CliRunner
 
-from fal_server.commands import server as command
+from fal_core.cli.program import cli
 from fal_server.errors import Invalid
 from fal_server.webhooks import PATIENCE, Webhooks
 
@@ -165,7 +165,7 @@ def test_webhook_is_told_and_signed(stage, app, make_receiver):
     assert (body["status"], body["payload"]["told"]) == ("OK", {"n": 1})
     assert "fal_webhook" not in body["payload"]["path"]
     data = str(stage.plane.settings.data)
-    printed = CliRunner().invoke(command, ["webhook-secret", "owner", "--data", data])
+    printed = CliRunner().invoke(cli, ["server", "webhook-secret", "owner", "--data", data])
     assert printed.exit_code == 0, printed.output
     secret = printed.output.strip().encode()
     timestamp = told.headers["x-fal-webhook-timestamp"]
@@ -174,7 +174,7 @@ def test_webhook_is_told_and_signed(stage, app, make_receiver):
     assert told.headers["x-fal-webhook-signature"] == expected
     assert told.headers["x-fal-webhook-request-id"] == request
     assert abs(int(timestamp) - stage.find(request).ended_at) < 60
-    unknown = CliRunner().invoke(command, ["webhook-secret", "nobody", "--data", data])
+    unknown = CliRunner().invoke(cli, ["server", "webhook-secret", "nobody", "--data", data])
     assert (unknown.exit_code, "nobody" in unknown.output) == (1, True)
 
 
