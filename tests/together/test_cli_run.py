@@ -561,7 +561,8 @@ def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
     assert shown == [(False, "running", None)]
     done = program("executions", "cancel", reference)
     assert (done.returncode, done.stdout) == (0, f"{reference} has ended.\n"), done.stderr
-    assert not is_alive(int(pid_file.read_text()))
+    # Its worker ends with its supervisor, which has told the end by then.
+    wait_for(lambda: not is_alive(int(pid_file.read_text())))
     listed = json.loads(program("executions", "list", "--json").stdout)
     shown = [(each["ended"], each["phase"], each["end"]) for each in listed]
     assert shown == [(True, "ended", "cancelled")]
