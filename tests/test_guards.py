@@ -88,11 +88,15 @@ def leave_a_child(told: Path, how: str) -> None:
         os.write(writer, str(os.getpid()).encode())
         time.sleep(600)
         os._exit(0)
-    told.with_suffix(".new").write_text(f"{os.read(reader, 20).decode()} {os.getpid()}")
-    told.with_suffix(".new").rename(told)
+    new = told.with_suffix(".new")
+    new.write_text(f"{os.read(reader, 20).decode()} {os.getpid()}")
     if how == "hold":
-        # No other thread runs, the one that reads the stream included.
-        ctypes.PyDLL(None).sleep(600)
+        # From before it is told no other thread runs, the one that reads the stream included.
+        sys.setswitchinterval(600)
+        native = ctypes.PyDLL(None)
+        native.rename(bytes(new), bytes(told))
+        native.sleep(600)
+    new.rename(told)
     exec(how)
 
 

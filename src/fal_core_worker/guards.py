@@ -19,6 +19,8 @@ from fal_core_worker import trees
 
 #: Seconds that a worker has to end of its own accord when its stream has ended.
 _GRACE = 0.5
+#: The most that one wait takes of them: a machine that stands still does not take them all.
+_WAIT = 0.025
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 #: A hang-up of both directions is told unasked.
 _HANG_UP = getattr(select, "POLLRDHUP", 0)
@@ -75,19 +77,18 @@ def _wait(worker: int, wake: int) -> int:
     # The end of the stream is told without reading from it.
     poll.register(0, _HANG_UP)
     left: float | None = None
-    until = 0.0
     while (code := _reap(worker)) is None:
-        if left is not None:
-            left = until - time.monotonic()
-            if left <= 0:
-                return 128 + signal.SIGKILL
-        for descriptor, _ in poll.poll(None if left is None else left * 1000):
+        if left is not None and left <= 0:
+            return 128 + signal.SIGKILL
+        began = time.monotonic()
+        for descriptor, _ in poll.poll(None if left is None else _WAIT * 1000):
             if descriptor == wake:
                 os.read(wake, 4096)
             else:
                 poll.unregister(0)
                 left = _GRACE
-                until = time.monotonic() + _GRACE
+        if left is not None:
+            left -= min(time.monotonic() - began, _WAIT)
     return code
 
 

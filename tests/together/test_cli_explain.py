@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -335,5 +336,5 @@ def test_doctor_calls_on_this_machine(program: Any) -> None:
     """
     done = program("doctor")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "ok     call: A call on this machine took 0." in done.stdout
+    assert re.search(r"^ok     call: A call on this machine took \d+\.\d+ s", done.stdout, re.M)
     assert "fails" not in done.stdout

@@ -108,6 +108,7 @@ def plain():
 """
 
 SLOW_KIND = """
+import os
 import time
 from typing import ClassVar
 
@@ -126,7 +127,8 @@ class Slow(CurrentEnvironment):
     def build(self, log, cancelled):
         global built
         log(Log("fetching the parts", "INFO", "BUILDER", time.time()))
-        time.sleep(1)
+        while not os.path.exists(os.environ["SEEN"]):
+            time.sleep(0.01)
         built = True
         return super().build(log, cancelled)
 
@@ -478,6 +480,7 @@ def test_builder_is_heard_off_terminals(program: Any) -> None:
     """
     program.install("slow", SLOW_KIND)
     program.write("slowly.py", SLOW_FUNCTION)
+    program.variables["SEEN"] = str(program.write("seen", ""))
     done = program("run", "slowly.py")
     assert done.stdout == "asking\n42\n"
     assert done.stderr == "fetching the parts\n"
@@ -493,6 +496,8 @@ def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
     program.install("slow", SLOW_KIND)
     program.write("slowly.py", SLOW_FUNCTION)
     program.variables["TERM"] = "xterm"
+    seen = program.folder / "seen"
+    program.variables["SEEN"] = str(seen)
     if colourless:
         program.variables["NO_COLOR"] = "1"
     ours, theirs = pty.openpty()
@@ -505,7 +510,9 @@ def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
         text=True,
     ) as process:
         os.close(theirs)
-        shown = read_all(ours)
+        shown = read_until(ours, "fetching the parts")
+        seen.touch()
+        shown += read_all(ours)
         assert process.communicate(timeout=60)[0] == "asking\n42\n"
     assert "Building the environment" in shown
     assert "fetching the parts" in shown
@@ -561,7 +568,8 @@ def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
     assert shown == [(False, "running", None)]
     done = program("executions", "cancel", reference)
     assert (done.returncode, done.stdout) == (0, f"{reference} has ended.\n"), done.stderr
-    assert not is_alive(int(pid_file.read_text()))
+    # Its worker ends with its supervisor, which has told the end by then.
+    wait_for(lambda: not is_alive(int(pid_file.read_text())))
     listed = json.loads(program("executions", "list", "--json").stdout)
     shown = [(each["ended"], each["phase"], each["end"]) for each in listed]
     assert shown == [(True, "ended", "cancelled")]
@@ -598,6 +606,16 @@ def is_alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def read_until(descriptor: int, words: str) -> str:
+    """
+    Return what a terminal is sent until *words* are among it.
+    """
+    data = b""
+    while words.encode() not in data:
+        data += os.read(descriptor, 1)
+    return data.decode()
 
 
 def read_all(descriptor: int) -> str:

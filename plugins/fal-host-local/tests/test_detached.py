@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -91,6 +92,22 @@ def test_what_has_ended_is_attached_to_as_well(launch):
     reference, _ = launch(1)
 
     assert attach("local", reference).return_value == {"steps": 1}
+    assert attach("local", reference).return_value == {"steps": 1}
+
+
+def test_work_that_ends_as_it_is_attached_to(launch, monkeypatch: pytest.MonkeyPatch):
+    """
+    Where the supervisor is gone once it was found, the journal has the result.
+    """
+    reference, _ = launch(1)
+    assert attach("local", reference).return_value == {"steps": 1}
+
+    def connect_to_what_is_gone(directory: Path) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return ours
+
+    monkeypatch.setattr(detached, "connect", connect_to_what_is_gone)
     assert attach("local", reference).return_value == {"steps": 1}
 
 
