@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,6 +93,24 @@ def test_what_has_ended_is_attached_to_as_well(launch):
 
     assert attach("local", reference).return_value == {"steps": 1}
     assert attach("local", reference).return_value == {"steps": 1}
+
+
+def test_a_supervisor_that_ends_as_it_is_connected_to(launch, monkeypatch: pytest.MonkeyPatch):
+    """
+    Whoever finds a supervisor that ends before it is spoken to gets what the journal has.
+    """
+    reference, _ = launch(1)
+    assert attach("local", reference).return_value == {"steps": 1}
+
+    def connect(_: Path) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return ours
+
+    monkeypatch.setattr(detached, "connect", connect)
+    info = attach("local", reference)
+    assert info.future is not None
+    assert info.future.result(60) == {"steps": 1}
 
 
 def test_events_that_were_seen_can_be_left_out(launch):

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -279,8 +280,10 @@ class DetachedExecution:
     def _follow_supervisor(self) -> bool:
         connection = self._wait_for_supervisor()
         if connection is not None:
-            # It comes first: what others send follows it.
-            connection.sendall(self._after.to_bytes(8, "little"))
+            # It comes first: what others send follows it. A supervisor that has ended
+            # since hears nothing, and the journal has everything.
+            with suppress(OSError):
+                connection.sendall(self._after.to_bytes(8, "little"))
         self._connection = connection
         self._connected.set()
         if connection is None:
