@@ -22,7 +22,7 @@ import pytest
 from fal_core.environments import Interpreter
 from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
-from fal_env_virtualenv import Virtualenv, records
+from fal_env_virtualenv import Virtualenv, leftovers, records
 
 if TYPE_CHECKING:
     from conftest import Builder, Project
@@ -260,6 +260,19 @@ def test_collection_takes_what_killed_builds_left_in_the_cache_of_uv(
     wait_until(lambda: collect(1 << 40).freed >= 10_000 or not old.exists(), seconds=120)
     assert not old.exists()
     assert new.exists()
+
+
+def test_places_of_a_uv_that_is_started_meanwhile_are_left(
+    cache: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """
+    What is new stays, also where the first uv is started while that is looked for.
+    """
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    (tmp_path / "uv" / "builds-v0" / ".tmpNEW").mkdir(parents=True)
+    seen = iter([False])
+    monkeypatch.setattr(leftovers, "_is_uv_running", lambda: next(seen, True))
+    assert leftovers.old_places() == []
 
 
 KILLED = """

@@ -135,9 +135,10 @@ class TestKeys:
         environment.key  # noqa: B018  # it is worked out when asked for
         costs = []
         for _ in range(50):
-            started = time.perf_counter()
+            # Not that of the clock: others may run meanwhile.
+            started = time.thread_time()
             environment.key  # noqa: B018  # it is worked out when asked for
-            costs.append(time.perf_counter() - started)
+            costs.append(time.thread_time() - started)
         assert sorted(costs)[25] < 0.001
 
 

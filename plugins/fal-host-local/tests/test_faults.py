@@ -531,12 +531,15 @@ def test_what_a_function_puts_in_place_of_its_output_stays_its_own(
         with open(path, "w") as file:
             os.dup2(file.fileno(), 1)
         print("printed", flush=True)
-        began = time.process_time()
-        time.sleep(0.3)
-        taken = time.process_time() - began
+        taken = []
+        for _ in range(3):
+            began = time.process_time()
+            time.sleep(0.1)
+            taken.append(time.process_time() - began)
         os.write(1, b"mine\n")
         os.close(1)
-        return taken
+        # A machine that stands still may count that as time of who ran.
+        return min(taken)
 
     @function("current", max_concurrency=1, host=work.host)
     def write() -> None:
@@ -544,7 +547,7 @@ def test_what_a_function_puts_in_place_of_its_output_stays_its_own(
 
     try:
         # Nothing of ours is kept busy by what was closed.
-        assert work(str(path)) < 0.15
+        assert work(str(path)) < 0.05
         write()
     finally:
         work.host.close()
@@ -665,8 +668,8 @@ def test_a_forked_client_calls_from_both_sides(run_script):
         import os, sys
         from fal_core import function
 
-        @function("current")
-        def pid(): 
+        @function("current", keep_alive=600)
+        def pid():
             import os
             return os.getpid()
 

@@ -25,7 +25,7 @@ APPLICATION = """
 import json, os
 from fal_core import function
 
-@function("current")
+@function("current", keep_alive=600)
 def pid(seconds=0.0):
     import os, time
     time.sleep(seconds)

@@ -86,15 +86,20 @@ def test_attempts_share_the_time_of_the_call(host: LocalHost, tmp_path: Path):
         time.sleep(0.3)
         raise LookupError
 
-    isolated = function("current", host=host, retries=1000, retry_on=LookupError, timeout=3)(
-        wait_and_fail
-    )
-    with pytest.raises((Timeout, LookupError)):
-        isolated(str(tmp_path / "called"))
-    with pytest.raises((Timeout, LookupError)):
-        assert isolated.spawn(str(tmp_path / "spawned")).return_value is None
-    assert 1 < len((tmp_path / "called").read_text()) < 20
-    assert 1 < len((tmp_path / "spawned").read_text()) < 20
+    options = {"retries": 1000, "retry_on": LookupError}
+    # A busy machine may not come as far as the second attempt in the shorter time.
+    for seconds in (3, 20):
+        isolated = function("current", host=host, timeout=seconds, **options)(wait_and_fail)
+        paths = [tmp_path / f"{way} {seconds}" for way in ("called", "spawned")]
+        with pytest.raises((Timeout, LookupError)):
+            isolated(str(paths[0]))
+        with pytest.raises((Timeout, LookupError)):
+            assert isolated.spawn(str(paths[1])).return_value is None
+        counts = [len(path.read_text()) if path.exists() else 0 for path in paths]
+        assert max(counts) < seconds / 0.3 + 2
+        if min(counts) > 1:
+            break
+    assert min(counts) > 1
 
 
 @pytest.mark.parametrize("lifetime", ["attached", "detached"])
@@ -135,13 +140,14 @@ def test_a_spawned_call_that_was_cancelled_is_not_made_again(host: LocalHost, tm
 
     isolated = function("current", host=host, retries=3)(beat)
     info = isolated.spawn(str(tmp_path / "beats"))
-    assert wait_until(lambda: (tmp_path / "beats").exists(), 30)
+    beats = tmp_path / "beats"
+    assert wait_until(lambda: beats.exists() and beats.read_text() == "x", 30)
 
     info.cancel(0.5)
 
     assert info.future is not None
     assert type(info.future.exception(30)).__name__ == "Cancelled"
-    assert (tmp_path / "beats").read_text() == "x"
+    assert beats.read_text() == "x"
 
 
 def test_detached_work_keeps_its_timeout_when_its_client_is_gone(

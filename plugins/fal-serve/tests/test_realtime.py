@@ -87,7 +87,7 @@ class Realtime(App, kind="current"):
     async def listed(self, input: In) -> Iterator[dict]:
         return iter([{"y": input.x}])
 
-    @realtime("/total", session_timeout=1.5)
+    @realtime("/total", session_timeout=3.5)
     async def total(self, inputs: AsyncIterator[In]) -> Out:
         return Out(y=sum([each.x async for each in inputs]))
 
@@ -115,7 +115,7 @@ class Realtime(App, kind="current"):
         await self.gate.wait()
         return Out(y=input.x)
 
-    @realtime("/idle", session_timeout=1.5)
+    @realtime("/idle", session_timeout=3.5)
     async def idle(self, input: In) -> Out:
         await asyncio.sleep(input.x / 10)
         return Out(y=input.x)
@@ -132,7 +132,7 @@ class Realtime(App, kind="current"):
     def threads(self, *inputs: In) -> list[dict]:
         return [{"y": each.x} for each in inputs]
 
-    @realtime("/pairs", max_batch_size=4, batch_wait=0.05)
+    @realtime("/pairs", max_batch_size=4, batch_wait=3)
     def pairs(self, *inputs: Paired) -> list[dict]:
         return [{"y": [one.number for one in inputs]} for _ in inputs]
 
@@ -284,7 +284,7 @@ def test_stream_of_inputs_ends_when_no_more_come(dial) -> None:
         send(socket, {"x": 3}, {"x": 4})
         answer, last = take_all(socket)
     assert answer["y"] == 7
-    assert last == error("TIMEOUT", "There was no input for 1.5 s.")
+    assert last == error("TIMEOUT", "There was no input for 3.5 s.")
 
 
 def test_streams_go_both_ways(dial) -> None:
@@ -361,8 +361,8 @@ def test_session_ends_when_it_is_idle(dial) -> None:
     It waits for an input as long as is said; the time of the handler does not count.
     """
     with dial("/idle") as socket:
-        assert ask(socket, {"x": 18})["y"] == 18
-        assert take_all(socket) == [error("TIMEOUT", "There was no input for 1.5 s.")]
+        assert ask(socket, {"x": 38})["y"] == 38
+        assert take_all(socket) == [error("TIMEOUT", "There was no input for 3.5 s.")]
 
 
 def take_opening(served: Any, socket: ClientConnection, count: int) -> list[Any]:

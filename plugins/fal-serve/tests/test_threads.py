@@ -38,9 +38,11 @@ def test_no_more_calls_run_than_the_limit():
     A call beyond the limit waits until another has ended.
     """
     running, most = [], []
+    together = threading.Barrier(3)
 
     def call() -> None:
         running.append(None)
+        together.wait(PATIENCE)
         most.append(len(running))
         threading.Event().wait(0.002)
         running.pop()

@@ -49,16 +49,15 @@ def places_since(began: float) -> set[str]:
 
     Where the system does not tell what runs there are none.
     """
-    if not os.path.isdir("/proc/self") or _is_uv_running():
-        return set()
-    return {path for path, made in _places() if made >= began - 0.1}
+    return {path for path, made in _left() if made >= began - 0.1}
 
 
 def old_places() -> list[str]:
     """
     Return the places that are left: no uv runs, and none has touched them for long.
     """
-    return sorted(places_since(0.0) - places_since(time.time() - OLD))
+    before = time.time() - OLD
+    return sorted(path for path, made in _left() if made < before)
 
 
 def remove(path: str) -> None:
@@ -66,6 +65,15 @@ def remove(path: str) -> None:
     Remove the place at *path*.
     """
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _left() -> list[tuple[str, float]]:
+    """
+    Return the places whose uv has ended, with the time when each was touched last.
+    """
+    # In this order: those of a uv that is started now are not among them.
+    places = list(_places())
+    return [] if not os.path.isdir("/proc/self") or _is_uv_running() else places
 
 
 def _places() -> Iterator[tuple[str, float]]:
