@@ -77,11 +77,13 @@ class Proxy:
 
 
 async def _pass(reader, writer) -> None:
-    with contextlib.suppress(ConnectionError):
-        while content := await reader.read(1 << 16):
-            writer.write(content)
-            await writer.drain()
-    writer.close()
+    try:
+        with contextlib.suppress(ConnectionError):
+            while content := await reader.read(1 << 16):
+                writer.write(content)
+                await writer.drain()
+    finally:
+        writer.close()
 
 
 @pytest.fixture(scope="module")

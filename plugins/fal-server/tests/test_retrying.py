@@ -181,7 +181,7 @@ def test_attempts_end_with_the_time_of_a_request(stage, app):
     on.
     """
     runner_of(stage, app)
-    answer, attempts = ask(stage, app, 504, X_Fal_Request_Timeout="3")
+    answer, attempts = ask(stage, app, 504, X_Fal_Request_Timeout="6")
     assert answer.json()["error_type"] == "startup_timeout"
     assert answer.headers["x-fal-request-timeout-type"] == "user"
     assert 1 < attempts < MOST

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from fal_core.testing.processes import wait_until
 from fal_server.errors import DataTooNew, StorageFull, Unavailable
 from fal_server.state import Store, layouts, metadata
 
@@ -78,6 +79,8 @@ def test_many_writes_share_transactions(store: Store):
         assert await store.read(every) == list(range(1000))
 
     asyncio.run(main())
+    # Who has written is told before the one who observes is.
+    assert wait_until(lambda: sum(groups) >= 1000, 60)
     assert sum(groups) == 1000
     assert len(groups) < 200
 

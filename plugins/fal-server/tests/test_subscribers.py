@@ -24,7 +24,7 @@ pytest.importorskip("fal_serve")
 pytestmark = pytest.mark.faults
 
 #: Seconds that anything may take.
-PATIENCE = 60
+PATIENCE = 120
 
 #: One application, as each library has it.
 SOURCE = """
@@ -44,6 +44,8 @@ SOURCE = """
             while not Path({gate!r}).exists():
                 time.sleep(0.05)
             print("{name} goes on")
+            while not Path({end!r}).exists():
+                time.sleep(0.05)
             return {{"name": "{name}", "pid": os.getpid()}}
 """
 
@@ -107,7 +109,7 @@ def test_subscribers_of_a_server_that_is_killed(
     server is killed and started again in the middle of it.
     """
     variables = start()
-    gate = tmp_path / "gate"
+    gate, end = tmp_path / "gate", tmp_path / "end"
     files = {}
     for name, imports, base, endpoint in (
         ("theirs", "import fal", "fal.App", "fal.endpoint"),
@@ -115,7 +117,12 @@ def test_subscribers_of_a_server_that_is_killed(
     ):
         files[name] = tmp_path / f"{name}.py"
         filled = textwrap.dedent(SOURCE).format(
-            name=name, imports=imports, base=base, endpoint=endpoint, gate=str(gate)
+            name=name,
+            imports=imports,
+            base=base,
+            endpoint=endpoint,
+            gate=str(gate),
+            end=str(end),
         )
         files[name].write_text(filled)
     theirs = ("deploy", f"{files['theirs']}::Held", "--app-name", "theirs")
@@ -136,14 +143,21 @@ def test_subscribers_of_a_server_that_is_killed(
         client = subprocess.Popen(
             command, env={"PATH": os.environ["PATH"], **variables}, stdout=out, stderr=err
         )
-    try:
+
+    def wait_for_lines(words: str) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not all(f"LINE {name} is held" in printed.read_text() for name in files):
+        while not all(f"LINE {name} {words}" in printed.read_text() for name in files):
             assert client.poll() is None, errors.read_text()
             assert time.monotonic() < deadline, errors.read_text()
             time.sleep(0.05)
+
+    try:
+        wait_for_lines("is held")
         start()
         gate.touch()
+        # What is printed goes another way than what is answered.
+        wait_for_lines("goes on")
+        end.touch()
         assert client.wait(PATIENCE) == 0, errors.read_text()
     finally:
         client.kill()
