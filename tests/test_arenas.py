@@ -178,7 +178,7 @@ def test_calls_with_arrays_need_no_more_memory():
         assert before > 0
         for _ in range(20):
             assert echo(sent).data.nbytes == 8 * MIB
-        assert in_arenas() == before
+        assert in_arenas() <= before
     finally:
         gc.enable()
         host.close()

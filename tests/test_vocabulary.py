@@ -38,6 +38,7 @@ from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities, Host
 from fal_core.options import Gateway, HostOptions, Options, merge_basic_config
 from fal_core.plugins import registered
+from fal_core.testing.processes import wait_until
 from fal_core.vocabulary import (
     parse_options,
     restore,
@@ -357,6 +358,8 @@ def test_named_module_is_looked_for_where_it_is_named(monkeypatch: pytest.Monkey
     that imports one has not what the declaration is for.
     """
     declare = functools.partial(function, "current", host=Plain())
+    # A call that another test has left on a thread makes a worker of this process.
+    assert wait_until(lambda: nested.runner is None, 60)
     with pytest.raises(OptionError, match="'local_python_modules' names 'nomod'"):
         declare(local_python_modules=["json", "nomod"])
     with pytest.raises(OptionTypeError, match="local_python_modules"):

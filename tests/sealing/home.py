@@ -70,7 +70,7 @@ class Worker:
         self.process.stdin.close()
         self.process.stdout.close()
         shutil.rmtree(self.folder)
-        return self.process.wait(10)
+        return self.process.wait(60)
 
 
 def attempt(call):

@@ -22,4 +22,4 @@ def host(request: pytest.FixtureRequest) -> Host[..., Any]:
 @pytest.fixture(scope="session")
 def law_timeout() -> float:
     # Short, as some laws are broken by what never comes; long enough for a busy machine.
-    return 10.0
+    return 20.0
