@@ -169,8 +169,14 @@ def test_a_supervisor_ends_where_nothing_can_be_written(launch, tmp_path: Path):
     """
     reference, pid = launch(20)
     supervisor = supervisor_of(tmp_path, reference)
-    shutil.rmtree(tmp_path / "cache" / "executions" / reference)
+    directory = tmp_path / "cache" / "executions" / reference
 
+    def is_removed() -> bool:
+        # Its supervisor may write there meanwhile.
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+
+    assert wait_until(is_removed, 30)
     assert wait_until(lambda: not is_alive(pid), 60)
     assert wait_until(lambda: not is_alive(supervisor), 60)
 

@@ -162,11 +162,13 @@ def test_a_host_that_is_closed_while_a_service_ends(port: int):
         ).serve_forever()
 
     host = LocalHost()
+    # Services of other tests may still be ending.
+    before = _ending()
     info = function("current", host=host, exposed_port=port)(ignore).spawn()
     assert info.url is not None
     info.cancel()
 
-    assert wait_until(_is_ending, PATIENCE)
+    assert wait_until(lambda: bool(_ending() - before), PATIENCE)
     host.close()
 
     assert info.future is not None
@@ -175,8 +177,11 @@ def test_a_host_that_is_closed_while_a_service_ends(port: int):
     assert ports.is_free(port)
 
 
-def _is_ending() -> bool:
-    return any(thread.name == "fal-core service" for thread in threading.enumerate())
+def _ending() -> set[threading.Thread]:
+    """
+    Return the threads that end services of this process.
+    """
+    return {each for each in threading.enumerate() if each.name == "fal-core service"}
 
 
 def test_a_server_that_is_drained_has_no_error(host: LocalHost, port: int):
