@@ -186,7 +186,8 @@ class Relay(isolate_proto.IsolateControllerServicer):
 
     def _take(self, python: Path) -> IsolateServer:
         with self._lock:
-            for server in self._idle:
+            # The one that was used last has most of what the next call needs.
+            for server in reversed(self._idle):
                 if server.python == python:
                     self._idle.remove(server)
                     return server

@@ -22,7 +22,7 @@ class RecentPool:
         refers: Whether the environment refers to files, which may change.
     """
 
-    __slots__ = ("_environment", "_options", "_stamp", "_until", "pool", "refers")
+    __slots__ = ("_environment", "_options", "_stamp", "_took", "_until", "pool", "refers")
 
     def __init__(self, environment: Environment, options: HostOptions) -> None:
         # Held, so that no others get their ids.
@@ -30,7 +30,7 @@ class RecentPool:
         self._options = options
         # Not measured: it may have to import how to look.
         self._stamp = environment.stamp()
-        self._until = 0.0
+        self._until = self._took = 0.0
         self.refers = self._stamp is not None
         self.pool: Pool
 
@@ -51,5 +51,8 @@ class RecentPool:
         began = time.monotonic()
         stamp = self._environment.stamp()
         ended = time.monotonic()
-        self._until = ended + _REST * (ended - began)
+        # One look alone may have met a machine that stood still, whose seconds would hide
+        # edits for minutes.
+        before, self._took = self._took, ended - began
+        self._until = ended + _REST * min(before, self._took)
         return stamp
