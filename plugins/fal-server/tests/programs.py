@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[3]
 _DOORS = 5
 
 #: Ports that nothing else here is given: neither by the system nor by `free_port`.
-_KEPT = range(12_000, 20_000, _DOORS)
+_KEPT = range(12_000, 18_000, _DOORS)
 
 
 def find_ports() -> str:
@@ -48,10 +48,23 @@ def find_ports() -> str:
 
     They stay free while a server that is started again at them is down.
     """
-    first = random.choice(_KEPT)
-    while not all(is_free(port) for port in range(first, first + _DOORS)):
-        first = random.choice(_KEPT)
-    return str(first)
+    while True:
+        first = secrets.choice(_KEPT)
+        if all(is_free(port) for port in range(first, first + _DOORS)) and _keep(first):
+            return str(first)
+
+
+def _keep(first: int) -> bool:
+    """
+    Keep a row of ports from other processes of the tests, until this one ends.
+    """
+    with socket.socket(socket.AF_UNIX) as name:
+        try:
+            name.bind(f"\0fal-core-tests-{first}")
+        except OSError:
+            return False
+        name.detach()
+    return True
 
 
 class Program:
