@@ -296,7 +296,7 @@ class ServerlessExecution:
         """
         Wait until a service that is reached without a gateway is reached no more.
         """
-        until = time.monotonic() + max(self._grace, 1.0)
+        until = time.monotonic() + max(self._grace, _STOPPING)
         while self._url and probes.is_open(self._url) and time.monotonic() < until:
             time.sleep(0.02)
 
