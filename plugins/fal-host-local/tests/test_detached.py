@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from fal_core import Cancelled, HostError, WorkerLost, attach, function
 from fal_core.cli.program import cli
 from fal_core.testing.processes import is_alive, wait_until
+from fal_core_worker import trees
 from fal_host_local import LocalHost, detached
 
 LAUNCHER = """
@@ -109,6 +110,22 @@ def test_work_that_ends_as_it_is_attached_to(launch, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(detached, "connect", connect_to_what_is_gone)
     assert attach("local", reference).return_value == {"steps": 1}
+
+
+def test_a_supervisor_that_starts_as_it_is_looked_for(tmp_path, monkeypatch):
+    """
+    One that takes connections right after a look found none is not taken for gone.
+    """
+    status = tmp_path / "status.json"
+    status.write_text(json.dumps({"since": trees.now()}))
+
+    def connect_just_before_it_listens(directory: Path) -> socket.socket:
+        status.write_text(json.dumps({"since": trees.now(), "pid": os.getpid()}))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(detached, "connect", connect_just_before_it_listens)
+    assert detached.is_supervised(tmp_path)
+    assert not detached.is_supervised(tmp_path)
 
 
 def test_events_that_were_seen_can_be_left_out(launch):

@@ -196,12 +196,13 @@ def is_supervised(directory: Path) -> bool:
     """
     Tell whether a supervisor is at work, or is about to be.
     """
+    # It comes first: a supervisor that starts after this look is about to be.
+    status = _read_status(directory / "status.json")
     try:
         with connect(directory):
             return True
     except OSError:
         pass
-    status = _read_status(directory / "status.json")
     if status is None:
         return False
     # A time of before the machine was started is none of now.
