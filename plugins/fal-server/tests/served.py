@@ -304,7 +304,11 @@ class Stage:
         """
         Return the path and the name of each request that has reached the application.
         """
-        return (self.folder / "order").read_text().splitlines()
+        try:
+            return (self.folder / "order").read_text().splitlines()
+        except FileNotFoundError:
+            # The first is on its way.
+            return []
 
     @staticmethod
     def settle(check: Callable[[], Any]) -> None:
