@@ -21,13 +21,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fal_core.annotations import describe
-from fal_core.converters import converter, structure, wire_converter
+from fal_core.conversion.annotations import describe
+from fal_core.conversion.converters import converter, structure, wire_converter
+from fal_core.conversion.mismatches import Mismatch
+from fal_core.conversion.shortcuts import UNSURE, WRONG, accept
+from fal_core.conversion.texts import parse_json, parse_text
 from fal_core.errors import OptionTypeError
-from fal_core.mismatches import Mismatch
 from fal_core.options import HostOptions
-from fal_core.shortcuts import UNSURE, WRONG, accept
-from fal_core.texts import parse_json, parse_text
 
 
 class Color(enum.Enum):

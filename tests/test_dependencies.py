@@ -13,7 +13,7 @@ import attrs as at
 import cattrs
 import pytest
 
-from fal_core.dependencies import find_missing_dependencies, imports_needed
+from fal_core.sealing.dependencies import find_missing_dependencies, imports_needed
 from fal_core_worker.services import Server
 
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fal_core.calls import ENVELOPE_VERSION, Call, SealedFunction, SourceArchive
-from fal_core.envelopes import decode_call, encode_call
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import FalSerializationError
 from fal_core.options import Gateway, HostOptions
+from fal_core.sealing.envelopes import decode_call, encode_call
 from fal_core_worker.opening import open_arguments
 from fal_core_worker.seals import Sealed
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fal_core.errors import Cancelled, HostError, PortTaken, StartupTimeout, WorkerLost
 from fal_core.events import Exited, Log, Ready, State
-from fal_core.journals import Journal, Records, decode_event, encode_event, read_journal
+from fal_core.sinks.journals import Journal, Records, decode_event, encode_event, read_journal
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 logs = st.builds(

@@ -21,14 +21,14 @@ import attrs
 import pytest
 
 from fal_core import function as isolated
-from fal_core import plugins
-from fal_core.catalogs import DOCUMENTED
-from fal_core.entry_points import EntryPoint, find_entry_points, keeps_out
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import OptionError, PluginError, UnknownNameError
 from fal_core.events import Sink
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Execution, Host
+from fal_core.plugins import installed as plugins
+from fal_core.plugins.catalog import DOCUMENTED
+from fal_core.plugins.entry_points import EntryPoint, find_entry_points, keeps_out
 from fal_core.testing import InProcessHost
 
 SOURCE = Path(plugins.__file__).parents[1]
@@ -347,7 +347,7 @@ def test_loading_leaves_heavy_modules_out(tmp_path: Path) -> None:
         tmp_path / "site",
         """
         import json, sys
-        from fal_core.vocabulary import parse_options
+        from fal_core.declaring.vocabulary import parse_options
         parse_options({"kind": "light", "x": ["a"], "keep_alive": 3, "regions": ["us"]})
         heavy = ["cattrs", "importlib.metadata", "difflib", "asyncio", "cloudpickle", "click"]
         print(json.dumps([name for name in heavy if name in sys.modules]))
@@ -366,7 +366,9 @@ def test_entry_points_are_those_that_the_standard_library_finds() -> None:
         for entry in importlib.metadata.entry_points(group="fal_core")
         if entry.dist is not None
     }
-    assert ("core", "fal_core.builtin", "fal-core") in {entry[:3] for entry in expected}
+    assert ("core", "fal_core.plugins.built_in", "fal-core") in {
+        entry[:3] for entry in expected
+    }
     assert {
         (entry.name, entry.value, entry.distribution, entry.version)
         for entry in find_entry_points()

@@ -22,20 +22,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_core import (
-    WorkerLost,
-    errors,
-    find_missing_dependencies,
-    function,
-    sealing,
-)
+from fal_core import WorkerLost, errors, find_missing_dependencies, function
 from fal_core.calls import Call
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
 from fal_core.hooks import API_VERSION, hookimpl
 from fal_core.hosts import Capabilities
 from fal_core.plugins import registered
-from fal_core.sealing import (
+from fal_core.sealing import functions as sealing
+from fal_core.sealing.functions import (
     open_error,
     open_value,
     seal_arguments,

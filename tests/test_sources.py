@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fal_core.errors import OptionError, OptionTypeError
-from fal_core.sources import (
+from fal_core.sealing.sources import (
     SourceArchive,
     local_archives,
     local_modules,

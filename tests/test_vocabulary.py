@@ -21,9 +21,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_core import vocabulary
-from fal_core.bounds import at_least
-from fal_core.declarations import function
+from fal_core.declaring import vocabulary
+from fal_core.declaring.vocabulary import (
+    parse_options,
+    restore,
+    restore_environment,
+    structure_environment,
+    structure_gateway,
+    structure_host_options,
+    unstructure,
+    unstructure_environment,
+    unusable_options,
+)
+from fal_core.decorators import function
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import (
     OptionError,
@@ -39,17 +49,7 @@ from fal_core.hosts import Capabilities, Host
 from fal_core.options import Gateway, HostOptions, Options, merge_basic_config
 from fal_core.plugins import registered
 from fal_core.testing.processes import wait_until
-from fal_core.vocabulary import (
-    parse_options,
-    restore,
-    restore_environment,
-    structure_environment,
-    structure_gateway,
-    structure_host_options,
-    unstructure,
-    unstructure_environment,
-    unusable_options,
-)
+from fal_core.validators import at_least
 from fal_core_worker import nested
 
 Written = list[str] | list[list[str]]

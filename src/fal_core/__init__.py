@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fal_core.declarations import function
+from fal_core.decorators import function
 from fal_core.errors import (
     Cancelled,
     EnvironmentBuildError,
@@ -39,10 +39,10 @@ from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
 from fal_core.options import Gateway, HostOptions, Options, merge_basic_config
 
 if TYPE_CHECKING:
-    from fal_core.attaching import attach
-    from fal_core.caching import cached
-    from fal_core.dependencies import find_missing_dependencies
+    from fal_core.caches import cached
+    from fal_core.calling.attaching import attach
     from fal_core.routes import RouteSignature
+    from fal_core.sealing.dependencies import find_missing_dependencies
     from fal_core.spawns import SpawnInfo
 
 __all__ = [
@@ -94,9 +94,9 @@ __all__ = [
 _LAZY = {
     "RouteSignature": "fal_core.routes",
     "SpawnInfo": "fal_core.spawns",
-    "attach": "fal_core.attaching",
-    "cached": "fal_core.caching",
-    "find_missing_dependencies": "fal_core.dependencies",
+    "attach": "fal_core.calling.attaching",
+    "cached": "fal_core.caches",
+    "find_missing_dependencies": "fal_core.sealing.dependencies",
 }
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
-    from fal_core.bindings import BoundFunction
+    from fal_core.calling.methods import BoundFunction
     from fal_core.functions import IsolatedFunction
 
 ArgsT = ParamSpec("ArgsT")

@@ -1,20 +1,164 @@
 """
-Decorators: what a declaration is before it has a function.
+The declaration of an isolated function.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 import attrs
 
-from fal_core.errors import OptionError
+from fal_core.declaring.places import default_host, to_host
+from fal_core.errors import OptionError, UnknownOptionError
 from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hosts import Host
-from fal_core.options import Options
-from fal_core.policies import Policy
+from fal_core.options import Lifetime, OnUnsupported, Options
+from fal_core.policies import Policy, check_policy
+
+ArgsT = ParamSpec("ArgsT")
+ReturnT = TypeVar("ReturnT", covariant=True)
+ItemT = TypeVar("ItemT")
+
+
+@overload
+def function(
+    kind: str = "virtualenv",
+    *,
+    serve: Literal[True],
+    host: Host[Any, Any] | str | None = None,
+    local_python_modules: list[str] | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | Iterable[type[Exception]] = (),
+    grace: float = 2.0,
+    lifetime: Lifetime = "attached",
+    seal: Literal["once", "every call"] = "once",
+    on_unsupported: OnUnsupported = "warn",
+    **config: Any,
+) -> Callable[[Callable[ArgsT, ReturnT]], ServedIsolatedFunction[ArgsT, ReturnT]]: ...
+
+
+@overload
+def function(
+    kind: str = "virtualenv",
+    *,
+    host: Host[Any, Any] | str | None = None,
+    local_python_modules: list[str] | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | Iterable[type[Exception]] = (),
+    grace: float = 2.0,
+    lifetime: Lifetime = "attached",
+    seal: Literal["once", "every call"] = "once",
+    on_unsupported: OnUnsupported = "warn",
+    **config: Any,
+) -> _Decorator: ...
+
+
+def function(
+    kind: str = "virtualenv",
+    *,
+    host: Host[Any, Any] | str | None = None,
+    local_python_modules: list[str] | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | Iterable[type[Exception]] = (),
+    grace: float = 2.0,
+    lifetime: Lifetime = "attached",
+    seal: Literal["once", "every call"] = "once",
+    on_unsupported: OnUnsupported = "warn",
+    **config: Any,
+) -> Any:
+    """
+    Make a function isolated: it runs on *host*, in an environment of its own.
+
+    Arguments:
+        kind: Of the environment, as in ``virtualenv``.
+
+        host: Where it runs: a host, its name or its URL. The default is this
+            machine, or what ``FAL_CORE_HOST`` names.
+
+        local_python_modules: Modules to take along as source, beside those
+            that are found.
+
+        timeout: Seconds that a call may take, waiting and retries included; an
+            item of a map has them from when the host runs it.
+
+        retries: How often a call is made again after its host has failed.
+
+        retry_on: Exceptions of the function after which it is called again.
+
+        grace: Seconds that a call which is ended has to end of its own accord.
+
+        lifetime: ``"detached"`` lets spawned calls outlive this process.
+
+        seal: ``"once"`` seals the function at its first call: what changes later
+            inside the objects that it refers to is not seen. ``"every call"``
+            seals it anew each time, and sees that.
+
+        on_unsupported: What to do about options that the host cannot use:
+            ``"warn"`` once for each, ``"error"`` at the call, or ``"ignore"``.
+
+        config: Options of the environment, the host and the gateway.
+
+    Raises:
+        OptionError: The declaration is wrong.
+    """
+    if callable(kind):
+        raise OptionError(
+            "The decorator takes its options in parentheses: write @function(), "
+            "or @function('virtualenv', …)."
+        )
+    policy = check_policy(
+        {
+            "timeout": timeout,
+            "retries": retries,
+            "retry_on": retry_on,
+            "grace": grace,
+            "lifetime": lifetime,
+            "seal": seal,
+            "on_unsupported": on_unsupported,
+        }
+    )
+    place = to_host(host) if host is not None else default_host()
+    try:
+        options = place.parse_options(**_with_kind(kind, config))
+    except UnknownOptionError as error:
+        raise _suggest_keyword(error) from None
+    modules = _check_modules(local_python_modules)
+
+    return Decorator(host=place, options=options, local_python_modules=modules, policy=policy)
+
+
+def _suggest_keyword(error: UnknownOptionError) -> UnknownOptionError:
+    """
+    Return *error*, with a keyword of the decorator itself where that is nearest.
+    """
+    import inspect
+
+    from fal_core.declaring.known_options import nearest_name
+    from fal_core.facts import with_facts
+
+    own = set(inspect.signature(function).parameters) - {"config"}
+    near = nearest_name(error.option, ({*own, *filter(None, [error.suggestion])},))
+    return with_facts(error, suggestion=near)
+
+
+def _with_kind(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    # The documented spelling: an image alone says that the kind is a container.
+    if kind == "virtualenv" and config.get("image") is not None:
+        return config
+    return {"kind": kind, **config}
+
+
+def _check_modules(modules: Any) -> tuple[str, ...] | None:
+    if modules is None:
+        return None
+    from fal_core.sealing.sources import check_local_modules
+
+    return tuple(check_local_modules(modules))
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -55,3 +199,37 @@ class Decorator:
         from fal_core_worker.absent import make_decorator
 
         return make_decorator, ()
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Generator
+    from typing import Protocol
+
+    class _Decorator(Protocol):
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, Coroutine[Any, Any, ItemT]]
+        ) -> IsolatedFunction[ArgsT, ItemT]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, Generator[ItemT, Any, Any]]
+        ) -> IsolatedFunction[ArgsT, Iterator[ItemT]]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, AsyncGenerator[ItemT, Any]]
+        ) -> IsolatedFunction[ArgsT, Iterator[ItemT]]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, AsyncIterator[ItemT]]
+        ) -> IsolatedFunction[ArgsT, Iterator[ItemT]]: ...
+
+        @overload
+        def __call__(
+            self, func: Callable[ArgsT, Awaitable[ItemT]]
+        ) -> IsolatedFunction[ArgsT, ItemT]: ...
+
+        @overload
+        def __call__(self, func: Callable[ArgsT, ItemT]) -> IsolatedFunction[ArgsT, ItemT]: ...

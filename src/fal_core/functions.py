@@ -22,6 +22,7 @@ from typing import (
 
 import attrs
 
+from fal_core.declaring.places import to_host
 from fal_core.errors import (
     FalServerlessError,
     OptionError,
@@ -29,17 +30,16 @@ from fal_core.errors import (
 )
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
-from fal_core.places import to_host
 from fal_core.policies import Policy, check_policy, refuse_in_on
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from fal_core.aio import AsyncCalls
-    from fal_core.bindings import BoundFunction
+    from fal_core.batching.futures import Submitter
+    from fal_core.calling.launcher import Launcher
+    from fal_core.calling.methods import BoundFunction
     from fal_core.calls import AuthMode
-    from fal_core.futures import Submitter
-    from fal_core.launches import Launcher
     from fal_core.spawns import SpawnInfo
 
 ArgsT = ParamSpec("ArgsT")
@@ -100,7 +100,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         if self.raw_func is None:
             raise FalServerlessError("This isolated function has no code of its own.")
         if self.options.gateway.get("serve"):
-            from fal_core.servers import make_server
+            from fal_core.calling.serving import make_server
 
             return make_server(self)
         return self.raw_func
@@ -161,12 +161,12 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         if launcher is None or not launcher.is_current():
             launcher = self.make_launcher()
         if self.flavour.endswith("generator"):
-            from fal_core.streams import Stream
+            from fal_core.calling.streaming import Stream
 
             # An iterator is what it says that it returns.
             return Stream(launcher, args, kwargs)  # type: ignore[return-value]
         if launcher.policy.retries:
-            from fal_core.retries import call_again
+            from fal_core.calling.attempts import call_again
 
             returned: ReturnT = call_again(launcher, (args, kwargs))
             return returned
@@ -185,7 +185,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         submitter = self._submitter
         launcher = self._launcher
         if submitter is None or launcher is None or not launcher.is_current():
-            from fal_core.futures import Submitter
+            from fal_core.batching.futures import Submitter
 
             launcher = self.make_launcher()
             submitter = self._submitter = Submitter(launcher)
@@ -197,13 +197,13 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         lifetime = self.policy.lifetime
         if lifetime == "detached":
-            from fal_core.needs import refuse_detached
+            from fal_core.calling.preconditions import refuse_detached
 
             if refusal := refuse_detached(self.host):
                 raise refusal
         launcher = self.make_launcher()
         # Imported while the worker starts, which the launcher has told the host to expect.
-        from fal_core.spawning import spawn
+        from fal_core.calling.spawning import spawn
 
         return spawn(launcher, args, kwargs, lifetime)
 
@@ -232,7 +232,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             window: How many items may be under way at once.
         """
         self._refuse_generator("map", "stream")
-        from fal_core.maps import Mapping as Mapped
+        from fal_core.batching.maps import Mapping as Mapped
 
         if window is not None and window < 1:
             raise OptionError(f"Argument 'window' must be at least 1, not {window}.")
@@ -257,7 +257,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
                 f"{self!r} yields nothing to stream: it is no generator function. "
                 "Call it, or make it yield."
             )
-        from fal_core.streams import Stream
+        from fal_core.calling.streaming import Stream
 
         return Stream(self.make_launcher(), args, kwargs)
 
@@ -325,7 +325,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         launcher = self._launcher
         if launcher is not None and launcher.is_current():
             return launcher
-        from fal_core.launches import Launcher
+        from fal_core.calling.launcher import Launcher
 
         stubbed = (IsolatedFunction, ServedIsolatedFunction)
         with self._lock:
@@ -355,7 +355,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        from fal_core.bindings import BoundFunction
+        from fal_core.calling.methods import BoundFunction
 
         return BoundFunction(self, instance)
 

@@ -247,7 +247,7 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         Raises:
             OptionError: An option is unknown, of another kind, or of a wrong type.
         """
-        from fal_core.vocabulary import parse_options
+        from fal_core.declaring.vocabulary import parse_options
 
         return parse_options(dict(cls.parse_key(key, value) for key, value in config.items()))
 

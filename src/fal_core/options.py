@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import attrs
 
-from fal_core.bounds import at_least, between, more_than, no_less_than
 from fal_core.reprs import show_fields
+from fal_core.validators import at_least, between, more_than, no_less_than
 
 #: The port of a served function inside its own network.
 SERVE_PORT = 8080
@@ -27,7 +27,7 @@ class HostOptions:
     Every documented option of a host, with its one type and default.
 
     Times are in seconds. A plugin adds options in a subclass; it redefines none, and
-    says by the validators of :mod:`fal_core.bounds` which numbers it takes.
+    says by the validators of :mod:`fal_core.validators` which numbers it takes.
 
     Attributes:
         machine_type: The machine to run on; of several the first that is free.

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import attrs
 
-from fal_core.bounds import at_least, more_than, seconds
 from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError
 from fal_core.options import Lifetime, OnUnsupported
 from fal_core.reprs import show_fields
+from fal_core.validators import at_least, more_than, seconds
 
 
 def _exceptions(value: Any) -> Any:
@@ -76,8 +76,8 @@ def check_policy(values: Mapping[str, Any]) -> Policy:
     """
     Return the policy of *values*, checked as options are.
     """
-    from fal_core.converters import structure
-    from fal_core.known_options import nearest_name
+    from fal_core.conversion.converters import structure
+    from fal_core.declaring.known_options import nearest_name
 
     hints = {
         "timeout": float | None,
@@ -103,7 +103,7 @@ def refuse_in_on(error: UnknownOptionError) -> OptionError:
     Return what to raise where ``on`` was given an option that is not known: *error*,
     or what tells that a part of the policy was meant.
     """
-    from fal_core.known_options import nearest_name
+    from fal_core.declaring.known_options import nearest_name
 
     names = {*attrs.fields_dict(Policy), *filter(None, [error.suggestion])}
     near = nearest_name(error.option, (names,))

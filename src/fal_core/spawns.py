@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 
 import attrs
 
-from fal_core.logs import LogQueue
+from fal_core.sinks.log_queues import LogQueue
 
 
 @attrs.define(eq=False, slots=False)

@@ -22,7 +22,7 @@ if __name__ == "__main__":
 from dataclasses import dataclass  # noqa: E402  # the path comes first
 
 from fal_core.errors import FalSerializationError  # noqa: E402  # the path comes first
-from fal_core.sealing import (  # noqa: E402  # the path comes first
+from fal_core.sealing.functions import (  # noqa: E402  # the path comes first
     open_error,
     open_value,
     seal_arguments,

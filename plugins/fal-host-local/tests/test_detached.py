@@ -297,7 +297,8 @@ def test_records_of_older_versions_are_listed(tmp_path: Path, monkeypatch: pytes
 
 KILLED = """
 import os, sys
-from fal_core import envelopes, function
+from fal_core import function
+from fal_core.sealing import envelopes
 
 @function("current")
 def work():

@@ -774,8 +774,8 @@ def test_an_interpreter_that_cannot_start_is_told(tmp_path: Path):
     """
     import attrs
 
+    from fal_core.calling.waiting import Waiter
     from fal_core.environments import CurrentEnvironment, LocalInterpreter
-    from fal_core.waiters import Waiter
 
     class Broken(CurrentEnvironment):
         key = "broken"

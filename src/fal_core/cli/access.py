@@ -12,7 +12,7 @@ from typing import Any
 
 from fal_core.cli.outputs import is_terminal, styled
 from fal_core.events import Log
-from fal_core.printing import print_log
+from fal_core.sinks.printing import print_log
 
 _COLOURS = {2: "green", 3: "cyan", 4: "yellow", 5: "red"}
 

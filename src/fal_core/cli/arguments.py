@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fal_core.annotations import plain
 from fal_core.cli.parameters import ArgumentError, Arguments, Parameters
+from fal_core.conversion.annotations import plain
+from fal_core.conversion.texts import parse_json, parse_text
 from fal_core.errors import OptionTypeError
 from fal_core.functions import IsolatedFunction
-from fal_core.texts import parse_json, parse_text
 
 __all__ = ["ArgumentError", "Arguments", "parse_json_arguments", "parse_words"]
 

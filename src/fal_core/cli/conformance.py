@@ -14,7 +14,7 @@ import click
 _TEST = """\
 import pytest
 
-from fal_core.plugins import find_host
+from fal_core.plugins.installed import find_host
 from fal_core.testing.suite import *
 
 

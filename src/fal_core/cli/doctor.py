@@ -19,7 +19,7 @@ def doctor(as_json: bool) -> None:
 
     The exit code is 1 where a check fails.
     """
-    from fal_core import health
+    from fal_core.explanations import doctor as health
 
     findings = []
     for check in health.all_checks():

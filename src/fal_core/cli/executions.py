@@ -44,7 +44,7 @@ def list_(host: str, as_json: bool) -> None:
     """
     List the detached work of a host, the oldest first.
     """
-    from fal_core.plugins import find_host
+    from fal_core.plugins.installed import find_host
 
     found = sorted(find_host(host).executions(), key=lambda status: status.started)
     if as_json:
@@ -80,7 +80,7 @@ def attach(reference: str, host: str, output: str) -> None:
 
     Ctrl-C leaves the work as it is.
     """
-    from fal_core.attaching import attach as follow
+    from fal_core.calling.attaching import attach as follow
 
     info = follow(host, reference)
     stream = sys.stderr if output == "json" else sys.stdout
@@ -112,7 +112,7 @@ def cancel(reference: str, host: str, grace: float) -> None:
     from threading import Event
 
     from fal_core.events import Exited
-    from fal_core.plugins import find_host
+    from fal_core.plugins.installed import find_host
 
     ended = Event()
     execution = find_host(host).attach(

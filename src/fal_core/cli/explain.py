@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from fal_core.cli import targets
 from fal_core.cli.outputs import print_json, styled
+from fal_core.loading import targets
 
 if TYPE_CHECKING:
-    from fal_core.explanations import Explanation
-    from fal_core.option_uses import OptionUse
+    from fal_core.explanations.explaining import Explanation
+    from fal_core.explanations.option_uses import OptionUse
 
 
 @click.command()
@@ -39,7 +39,7 @@ def explain(target: str, host: str | None, as_json: bool) -> None:
     The exit code is 0 also where a host does not run it, and 1 where there is no such
     host.
     """
-    from fal_core import explanations
+    from fal_core.explanations import explaining as explanations
 
     function = targets.load_target(target)
     if host == "all":

@@ -31,7 +31,7 @@ def list_(as_json: bool) -> None:
     """
     List the installed hosts.
     """
-    from fal_core.plugins import load_plugins
+    from fal_core.plugins.installed import load_plugins
 
     plugins = load_plugins()
     found = [
@@ -60,7 +60,7 @@ def describe(host: str, as_json: bool) -> None:
     """
     Tell what a host can do, and which options it understands.
     """
-    from fal_core.plugins import find_host
+    from fal_core.plugins.installed import find_host
 
     place = find_host(host)
     abilities, options = _abilities(place.capabilities), _options(place)
@@ -100,7 +100,7 @@ def check(host: str, pytest_arguments: tuple[str, ...]) -> None:
     is broken.
     """
     from fal_core.cli.conformance import check_host
-    from fal_core.plugins import find_host
+    from fal_core.plugins.installed import find_host
 
     find_host(host)
     raise click.exceptions.Exit(check_host(host, pytest_arguments))
@@ -125,8 +125,8 @@ def _abilities(capabilities: Capabilities) -> dict[str, Any]:
 
 
 def _options(host: Host[..., Any]) -> list[dict[str, Any]]:
-    from fal_core.annotations import describe as in_words
-    from fal_core.annotations import option_names, option_types
+    from fal_core.conversion.annotations import describe as in_words
+    from fal_core.conversion.annotations import option_names, option_types
     from fal_core.options import HostOptions
 
     documented = set(option_names(HostOptions))

@@ -16,7 +16,7 @@ import click
 from fal_core.cli.outputs import print_json, styled
 
 if TYPE_CHECKING:
-    from fal_core.plugins import PluginDescription
+    from fal_core.plugins.installed import PluginDescription
 
 
 @click.group()
@@ -32,7 +32,7 @@ def list_(as_json: bool) -> None:
     """
     List the plugins: what each provides, and what is wrong with those that are broken.
     """
-    from fal_core.plugins import describe_plugins
+    from fal_core.plugins.installed import describe_plugins
 
     found = describe_plugins()
     if as_json:

@@ -78,8 +78,8 @@ class LazyGroup(click.Group):
         """
         Say what to do where there is no command *name*. Empty where nobody knows.
         """
-        from fal_core.catalogs import offered_extras
-        from fal_core.known_options import nearest_name
+        from fal_core.declaring.known_options import nearest_name
+        from fal_core.plugins.catalog import offered_extras
 
         extra = OF_EXTRAS.get(name)
         if extra in offered_extras():
@@ -109,7 +109,7 @@ class LazyGroup(click.Group):
         if self._asked:
             return
         self._asked = True
-        from fal_core.plugins import load_plugins
+        from fal_core.plugins.installed import load_plugins
 
         for implementation in load_plugins().hook.fal_register_commands.get_hookimpls():
             try:

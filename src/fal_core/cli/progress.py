@@ -18,9 +18,9 @@ from fal_core.calls import Call
 from fal_core.cli.outputs import is_terminal, styled
 from fal_core.events import Event, Exited, Log, Outcome, Sink, State
 from fal_core.functions import IsolatedFunction
-from fal_core.handlers import HandlingSink, failed
 from fal_core.hosts import Execution, Host
-from fal_core.printing import print_log
+from fal_core.sinks.handlers import HandlingSink, failed
+from fal_core.sinks.printing import print_log
 from fal_core.wrappers import WrapperHost
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"

@@ -69,7 +69,7 @@ class Project:
         """
         from importlib.metadata import PackageNotFoundError, distribution
 
-        from fal_core.plugins import describe_plugins
+        from fal_core.plugins.installed import describe_plugins
 
         what = "host" if self.role == "host" else "kind of environment"
         for plugin in describe_plugins():

@@ -12,12 +12,13 @@ from typing import IO, Any
 import attrs
 import click
 
-from fal_core.cli import arguments, serving, targets
+from fal_core.cli import arguments, serving
 from fal_core.cli.outputs import complain, to_json
 from fal_core.cli.progress import make_progress, shown
 from fal_core.cli.tracebacks import remote_traceback
 from fal_core.errors import FalSerializationError
 from fal_core.functions import IsolatedFunction
+from fal_core.loading import targets
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 
-from fal_core.cli import targets
 from fal_core.cli.access import ServiceLog
 from fal_core.cli.outputs import complain, is_abandoned, styled
 from fal_core.cli.progress import Progress, shown
@@ -21,6 +20,7 @@ from fal_core.cli.versions import Version, Versions
 from fal_core.cli.watching import Watched
 from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
+from fal_core.loading import targets
 from fal_core.spawns import SpawnInfo
 from fal_core_worker.ports import free_port
 from fal_core_worker.services import StartupError

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from fal_core.functions import IsolatedFunction
-from fal_core.sources import local_modules
+from fal_core.sealing.sources import local_modules
 
 #: Folders that no source of a function lies in.
 _PASSED = {"__pycache__", "node_modules", "site-packages"}

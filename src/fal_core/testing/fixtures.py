@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.declarations import function
+from fal_core.decorators import function
 from fal_core.hosts import Host
 from fal_core.testing.capabilities import missing_capabilities
 from fal_core.testing.deadlines import deadline

@@ -15,7 +15,7 @@ from fal_core.calls import Call
 from fal_core.errors import WorkerLost
 from fal_core.events import Sink
 from fal_core.hosts import Capabilities, Execution, Host
-from fal_core.workers import ARGUMENTS, Worker
+from fal_core.workers.worker import ARGUMENTS, Worker
 
 
 @attrs.define(eq=False, slots=False)

@@ -8,16 +8,16 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from fal_core.calling.waiting import answer_home_call
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Ready, State
 from fal_core.hosts import Execution
-from fal_core.outcomes import open_outcome
-from fal_core.waiters import answer_home_call
+from fal_core.sinks.outcomes import open_outcome
 from fal_core_worker import frames
 from fal_core_worker.frames import Frame
 
 if TYPE_CHECKING:
-    from fal_core.launches import Launcher
+    from fal_core.calling.launcher import Launcher
 
 
 class Recorder:

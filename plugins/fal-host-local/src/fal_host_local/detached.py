@@ -26,7 +26,7 @@ from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Exited, Sink
 from fal_core.facts import with_facts
 from fal_core.hosts import ExecutionStatus
-from fal_core.journals import Records, read_journal
+from fal_core.sinks.journals import Records, read_journal
 from fal_core_worker import trees
 from fal_core_worker.frames import Frame, pack_buffers, pack_frame
 
@@ -84,7 +84,7 @@ def launch_detached(call: Call, sink: Sink) -> DetachedExecution:
     """
     Start *call* under a supervisor of its own, and report it to *sink*.
     """
-    from fal_core.envelopes import encode_call
+    from fal_core.sealing.envelopes import encode_call
 
     root = executions_root()
     forget_old()

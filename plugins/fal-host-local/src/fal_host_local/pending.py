@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import Event, Exited, Sink
-from fal_core.handlers import failed
 from fal_core.hosts import Driven
+from fal_core.sinks.handlers import failed
 from fal_core.workers import Worker, WorkerExecution
 from fal_core_worker.frames import Frame
 

@@ -16,7 +16,7 @@ from fal_core.errors import HostClosed, HostError, WorkerLost
 from fal_core.events import Event, Log, Sink, State
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
-from fal_core.readers import get_reader
+from fal_core.sinks.event_thread import get_reader
 from fal_core.workers import Worker
 from fal_host_local.pending import AllWithdrawn, PendingExecution, Queue
 from fal_host_local.startups import Startups

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from fal_core.errors import OptionError
-from fal_core.readers import get_reader
+from fal_core.sinks.event_thread import get_reader
 
 #: Seconds between two questions: the first, and the most.
 _FIRST, _MOST = 0.01, 0.25

@@ -14,7 +14,7 @@ from fal_core.calls import Call
 from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Ready, Sink, State
 from fal_core.hosts import Execution
-from fal_core.readers import get_reader
+from fal_core.sinks.event_thread import get_reader
 from fal_core_worker.frames import Frame
 from fal_core_worker.ports import listens
 from fal_host_local.pools import Pool

@@ -14,9 +14,9 @@ from typing import Any
 from fal_core.environments import Interpreter
 from fal_core.errors import HostError
 from fal_core.events import Event, Log
-from fal_core.printing import print_log
-from fal_core.remains import Remains
+from fal_core.sinks.printing import print_log
 from fal_core.workers import ARGUMENTS, Arenas, Worker
+from fal_core.workers.crash_output import Remains
 from fal_core_worker.arenas import InboundArena, OutboundArena
 from fal_host_local.keepers import Keeper, memory_kills
 from fal_host_local.pools import Pool

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from fal_core.calls import Call
-from fal_core.envelopes import decode_call
 from fal_core.errors import Cancelled, HostError, WorkerLost
 from fal_core.events import Event, Exited, Log, Outcome, State
 from fal_core.hosts import Execution
-from fal_core.journals import Journal
-from fal_core.outcomes import is_retried
 from fal_core.policies import Policy
-from fal_core.timeouts import TimeLimit
+from fal_core.sealing.envelopes import decode_call
+from fal_core.sinks.journals import Journal
+from fal_core.sinks.outcomes import is_retried
+from fal_core.sinks.time_limits import TimeLimit
 from fal_core_worker import frames
 from fal_core_worker.frames import HEADER, HEADER_SIZE, Frame, unpack_buffers
 from fal_host_local.hosts import LocalHost

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 import time
 
-from fal_core.readers import get_reader
+from fal_core.sinks.event_thread import get_reader
 from fal_core.workers import Worker
 
 #: Seconds after which an idle worker's shared memory is given back.

@@ -16,7 +16,7 @@ from fal_core.calls import AuthMode, Call
 from fal_core.errors import FalServerlessError, InternalFalServerlessError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
-from fal_core.printing import print_log
+from fal_core.sinks.printing import print_log
 from fal_host_serverless import (
     channels,
     entry_points,

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fal_core.calls import AuthMode, Call, SealedFunction
-from fal_core.errors import FalServerlessError, InternalFalServerlessError
-from fal_core.events import LogSink
-from fal_core.functions import IsolatedFunction
-from fal_core.options import SERVE_PORT
-from fal_core.vocabulary import (
+from fal_core.declaring.vocabulary import (
     structure_environment,
     structure_gateway,
     structure_host_options,
 )
+from fal_core.errors import FalServerlessError, InternalFalServerlessError
+from fal_core.events import LogSink
+from fal_core.functions import IsolatedFunction
+from fal_core.options import SERVE_PORT
 from fal_core_worker.seals import Sealed
 from fal_host_serverless import channels, envelopes, messages
 from fal_host_serverless.containers import Container

@@ -183,7 +183,7 @@ class FalServerlessHost(Host[..., Any]):
 
             OptionError: What is said of it cannot be.
         """
-        from fal_core.printing import print_log
+        from fal_core.sinks.printing import print_log
         from fal_host_serverless.preparations import prepare
         from fal_host_serverless.registering import (
             Registration,

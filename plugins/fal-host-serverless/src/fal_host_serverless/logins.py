@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fal_core.errors import FalServerlessError
 from fal_core.events import Log
-from fal_core.printing import print_log
+from fal_core.sinks.printing import print_log
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -55,7 +55,7 @@ def load(ref: str) -> IsolatedFunction[..., Any]:
     """
     import click
 
-    from fal_core.cli.targets import load_target
+    from fal_core.loading.targets import load_target
 
     _forget(ref.partition("::")[0])
     try:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from fal_core.calling.serving import Server
 from fal_core.calls import AuthMode, Call
+from fal_core.declaring.vocabulary import structure_gateway
 from fal_core.errors import FalServerlessError, InternalFalServerlessError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.options import Options
-from fal_core.servers import Server
-from fal_core.vocabulary import structure_gateway
 from fal_host_serverless import channels, envelopes, messages, requests, values
 from fal_host_serverless.arguments import WrongArgument
 from fal_host_serverless.containers import Container

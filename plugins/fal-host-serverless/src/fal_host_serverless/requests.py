@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import AuthMode, Call
+from fal_core.declaring.vocabulary import unstructure_environment
 from fal_core.errors import OptionError
 from fal_core.options import SERVE_PORT, Gateway, HostOptions
-from fal_core.vocabulary import unstructure_environment
 
 if TYPE_CHECKING:
     import isolate_proto

@@ -300,7 +300,7 @@ def printed(info: AppSpawnInfo) -> Iterator[None]:
     """
     Print what an application prints, as long as this lasts.
     """
-    from fal_core.printing import print_log
+    from fal_core.sinks.printing import print_log
 
     over = threading.Event()
 

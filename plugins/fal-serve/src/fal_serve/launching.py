@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from fal_core import Host, ServedIsolatedFunction
 from fal_core.calls import AuthMode
-from fal_core.converters import structure
+from fal_core.conversion.converters import structure
+from fal_core.declaring.places import default_host, to_host
+from fal_core.declaring.vocabulary import parse_options
 from fal_core.errors import OptionError
 from fal_core.options import HostOptions
-from fal_core.places import default_host, to_host
-from fal_core.sources import check_local_modules
-from fal_core.vocabulary import parse_options
+from fal_core.sealing.sources import check_local_modules
 from fal_serve.settings import Settings, WrongLimit, wants_playground, with_own_limits
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Any
 import attrs
 from google.protobuf.json_format import MessageToDict
 
+from fal_core.declaring.vocabulary import structure_environment
 from fal_core.environments import Environment
 from fal_core.errors import FalCoreError, UnknownNameError
 from fal_core.options import Options
-from fal_core.vocabulary import structure_environment
 from fal_server.errors import Invalid
 
 #: What clients send in a configuration that says nothing about what is installed.

@@ -234,7 +234,7 @@ class Launchpad:
         runner.take(Exited())
 
     def _make_call(self, runner: Runner, lifetime: Lifetime) -> Call:
-        from fal_core.sealing import seal_function
+        from fal_core.sealing.functions import seal_function
         from fal_core_worker.seals import Sealed
         from fal_server_agent.agents import Agent
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.annotations import option_names
+from fal_core.conversion.annotations import option_names
 from fal_core.errors import HostError
 from fal_core.hosts import Host
 from fal_core.options import HostOptions

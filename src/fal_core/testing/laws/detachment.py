@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from fal_core.calling.spawning import spawn
 from fal_core.errors import Cancelled, HostError
 from fal_core.hosts import Host
-from fal_core.spawning import spawn
 from fal_core.spawns import SpawnInfo
 from fal_core.testing.capabilities import requires
 from fal_core.testing.marks import Isolated
@@ -26,7 +26,7 @@ Detach = Callable[..., SpawnInfo]
 _OTHER_PROCESS = """\
 import sys, threading
 from fal_core.events import Exited, Log
-from fal_core.plugins import find_host
+from fal_core.plugins.installed import find_host
 ended = threading.Event()
 def sink(event):
     if isinstance(event, Log):

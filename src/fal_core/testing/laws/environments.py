@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.declarations import function
+from fal_core.decorators import function
 from fal_core.errors import EnvironmentBuildError
 from fal_core.hosts import Host
 from fal_core.testing.capabilities import requires
@@ -30,7 +30,7 @@ def virtual(host: Host[..., Any]) -> Virtual:
     """
     The decorator for functions with requirements, where an environment builds them.
     """
-    from fal_core.plugins import load_plugins
+    from fal_core.plugins.installed import load_plugins
 
     if "virtualenv" not in load_plugins().environments:
         pytest.skip("No installed plugin provides kind 'virtualenv'.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from fal_core.declarations import function
+from fal_core.decorators import function
 from fal_core.testing.capabilities import requires
 from fal_core.testing.hosts import InProcessHost
 from fal_core.testing.marks import Isolated

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.declarations import function
+from fal_core.decorators import function
 from fal_core.errors import OptionTypeError, UnknownOptionError
 from fal_core.hosts import Host
 from fal_core.testing.hosts import InProcessHost

@@ -4,7 +4,7 @@ What broken hosts tell events and calls apart by.
 
 from __future__ import annotations
 
-from fal_core.batches import Batch
+from fal_core.batching.batches import Batch
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Outcome
 from fal_core.hosts import Driver

@@ -212,7 +212,7 @@ def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]
     Streams and detached work are left alone. So are functions whose arguments look
     up the classes that travel with them: the function around them brings none.
     """
-    from fal_core.sealing import seal_function
+    from fal_core.sealing.functions import seal_function
 
     needs_classes = find_class.__name__.encode() in bytes(call.arguments.data)
     if call.stream or call.lifetime == "detached" or needs_classes:

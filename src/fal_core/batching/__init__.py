@@ -1,0 +1,3 @@
+"""
+Batching: many calls carried by few launches.
+"""

@@ -1,0 +1,3 @@
+"""
+Calling: one call of a function, from its declaration to its result.
+"""

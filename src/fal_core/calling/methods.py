@@ -1,0 +1,147 @@
+"""
+Isolated methods: what an isolated function is when it is taken of an instance.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+import attrs
+
+from fal_core.calling.home_calls import stub_types
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from fal_core.aio import AsyncCalls
+    from fal_core.functions import Flavour
+    from fal_core.hosts import Host
+    from fal_core.spawns import SpawnInfo
+
+ArgsT = ParamSpec("ArgsT")
+ReturnT = TypeVar("ReturnT", covariant=True)
+ItemT = TypeVar("ItemT")
+
+
+@attrs.frozen(eq=False)
+class BoundFunction(Generic[ArgsT, ReturnT]):
+    """
+    An isolated function and the instance that is the first argument of its calls.
+
+    It has the ways to call of an :class:`IsolatedFunction`, and its attributes.
+    The instance travels with each call, as any argument does.
+    """
+
+    # An isolated function, which type checkers would bind once more.
+    __func__: Any = attrs.field(alias="function")
+    __self__: Any = attrs.field(alias="instance")
+
+    def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
+        """
+        Run the method on its host and wait for what it returns.
+        """
+        result: ReturnT = self.__func__(self.__self__, *args, **kwargs)
+        return result
+
+    def submit(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
+        """
+        Queue a call and return the future of its result.
+        """
+        future: Future[ReturnT] = self.__func__.submit(self.__self__, *args, **kwargs)
+        return future
+
+    def spawn(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
+        """
+        Start a call and return at once; its lines are queued, not printed.
+        """
+        info: SpawnInfo = self.__func__.spawn(self.__self__, *args, **kwargs)
+        return info
+
+    def map(self, *iterables: Iterable[Any], **options: Any) -> Iterator[ReturnT]:
+        """
+        Call the method once for each item, as :meth:`IsolatedFunction.map` does.
+        """
+        if not iterables:
+            # The instance alone would never come to an end.
+            raise TypeError("A map needs at least one iterable of arguments.")
+        results: Iterator[ReturnT]
+        results = self.__func__.map(repeat(self.__self__), *iterables, **options)
+        return results
+
+    def stream(
+        self: BoundFunction[ArgsT, Iterator[ItemT]],
+        *args: ArgsT.args,
+        **kwargs: ArgsT.kwargs,
+    ) -> Iterator[ItemT]:
+        """
+        Run a generator method and iterate over what it yields, as it does.
+        """
+        items: Iterator[ItemT] = self.__func__.stream(self.__self__, *args, **kwargs)
+        return items
+
+    def run_local(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
+        """
+        Run the method in this process, without an environment.
+        """
+        result: ReturnT = self.__func__.run_local(self.__self__, *args, **kwargs)
+        return result
+
+    @property
+    def aio(self) -> AsyncCalls[ArgsT, ReturnT]:
+        """
+        The same calls for code that runs in an event loop.
+        """
+        from fal_core.aio import AsyncCalls
+
+        return AsyncCalls(self)
+
+    @property
+    def flavour(self) -> Flavour:
+        """
+        What calling the method gives.
+        """
+        flavour: Flavour = self.__func__.flavour
+        return flavour
+
+    def on(
+        self, host: Host[Any, Any] | str | None = None, **config: Any
+    ) -> BoundFunction[ArgsT, ReturnT]:
+        """
+        Return this method on another *host*, or with other options.
+        """
+        return BoundFunction(self.__func__.on(host, **config), self.__self__)
+
+    def with_policy(self, **changes: Any) -> BoundFunction[ArgsT, ReturnT]:
+        """
+        Return this method with other timeouts, retries and the like.
+        """
+        return BoundFunction(self.__func__.with_policy(**changes), self.__self__)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        whole = inspect.signature(self.__func__)
+        return whole.replace(parameters=list(whole.parameters.values())[1:])
+
+    def __getattr__(self, name: str) -> Any:
+        # Special names are asked for by copy and pickle before there are fields.
+        if name.startswith("__") and name not in ("__name__", "__qualname__", "__wrapped__"):
+            raise AttributeError(name)
+        return getattr(self.__func__, name)
+
+    def __repr__(self) -> str:
+        return f"<bound {self.__func__!r} of {self.__self__!r}>"
+
+
+def reduce_bound(bound: BoundFunction[..., Any]) -> tuple[Any, ...]:
+    """
+    Reduce *bound*, which the function being sealed has captured, to a stub.
+    """
+    from fal_core_worker.nested import BoundStub
+
+    return BoundStub, (bound.__func__, bound.__self__)
+
+
+stub_types[BoundFunction] = reduce_bound

@@ -1,0 +1,100 @@
+"""
+Needs: what a function asks of its host, and why a host refuses it before anything is done.
+
+A call raises the first of these errors, and ``fal-core explain`` tells all of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fal_core.declaring.vocabulary import unusable_options
+from fal_core.errors import FalCoreError, UnsupportedError
+
+if TYPE_CHECKING:
+    from fal_core.environments import Environment
+    from fal_core.functions import IsolatedFunction
+    from fal_core.hosts import Host
+    from fal_core.options import Gateway, HostOptions
+
+
+def refusals(
+    function: IsolatedFunction[..., Any],
+    environment: Environment,
+    options: HostOptions,
+    gateway: Gateway,
+) -> Iterator[FalCoreError]:
+    """
+    Yield an error for each reason why the host of *function* would not run it.
+    """
+    host = function.host
+    can = host.capabilities
+    if can.kinds is not None and environment.kind not in can.kinds:
+        yield UnsupportedError(
+            host.name, f"run kind {environment.kind!r}", f"It runs {_listed(can.kinds)}."
+        )
+    python = _python_of(environment)
+    if can.python_versions is not None and not any(
+        _is_within(python, version) or _is_within(version, python)
+        for version in can.python_versions
+    ):
+        listed = ", ".join(can.python_versions)
+        yield UnsupportedError(host.name, f"run Python {python}", f"It runs {listed}.")
+    if gateway.serve:
+        if not can.serve:
+            yield UnsupportedError(host.name, "serve functions")
+    elif function.flavour.endswith("generator") and not can.stream:
+        remedy = "Return a list, or serve the function." if can.serve else "Return a list."
+        yield UnsupportedError(host.name, "stream what a generator yields", remedy)
+    if options.secrets and not can.secrets:
+        yield UnsupportedError(host.name, "resolve secrets")
+    unusable = unusable_options(function.options, host)
+    if unusable and function.policy.on_unsupported == "error":
+        yield UnsupportedError(
+            host.name,
+            f"use option {', '.join(map(repr, unusable))}",
+            "Leave it out, or write on_unsupported='warn' to keep it for other hosts.",
+        )
+    try:
+        host.check(environment, options, gateway, _origin(function, options))
+    except FalCoreError as error:
+        yield error
+
+
+def refuse_detached(host: Host[..., Any]) -> UnsupportedError | None:
+    """
+    Return why detached work is not spawned on *host*; None where it is.
+    """
+    if host.capabilities.detach:
+        return None
+    return UnsupportedError(host.name, "detach work from its caller")
+
+
+def _python_of(environment: Environment) -> str:
+    """
+    Return the version of Python that *environment* asks for, as in ``3.11``.
+    """
+    version: str | None = getattr(environment, "python_version", None)
+    return version or f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _is_within(version: str, other: str) -> bool:
+    return version == other or version.startswith(f"{other}.")
+
+
+def _listed(names: frozenset[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _origin(function: IsolatedFunction[..., Any], options: HostOptions) -> str | None:
+    """
+    Return the file of *function*, where its secrets may lie beside it.
+    """
+    if not options.secrets or function.raw_func is None:
+        return None
+    # It brings cloudpickle, which is imported while a worker starts.
+    from fal_core.sealing.sources import file_of
+
+    return file_of(function.raw_func)

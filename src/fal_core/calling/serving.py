@@ -1,0 +1,63 @@
+"""
+Servers: what the call of a served function runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fal_core.declaring.vocabulary import structure_gateway, structure_host_options
+from fal_core.environments import Environment
+from fal_core.errors import UnsupportedError
+from fal_core.plugins.installed import load_plugins
+from fal_core.requirements import requirement_name
+from fal_core.routes import RouteSignature
+from fal_core_worker.services import Server
+
+if TYPE_CHECKING:
+    from fal_core.functions import IsolatedFunction
+
+__all__ = ["Server", "extend_environment", "make_server", "missing_requirements"]
+
+
+def make_server(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:
+    """
+    Return a callable that serves *function* until it is drained.
+
+    Raises:
+        UnsupportedError: No installed plugin serves functions.
+    """
+    raw = function.raw_func
+    if isinstance(raw, Server):
+        return raw
+    assert raw is not None
+    server: Server | None = load_plugins().hook.fal_create_server(
+        routes={RouteSignature("/"): raw},
+        gateway=structure_gateway(function.options),
+        options=structure_host_options(function.options, function.host),
+    )
+    if server is None:
+        raise UnsupportedError(
+            function.host.name, "serve functions", "Add the extra 'serve' of fal-core."
+        )
+    return server
+
+
+def extend_environment(environment: Environment, server: Server) -> Environment:
+    """
+    Return *environment* with what *server* needs, where it does not ask for it itself.
+    """
+    missing = missing_requirements(environment, server)
+    return environment.extend(missing) if missing else environment
+
+
+def missing_requirements(environment: Environment, server: Server) -> tuple[str, ...]:
+    """
+    Return what *server* needs and *environment* does not ask for.
+    """
+    asked = set()
+    for entry in getattr(environment, "requirements", None) or ():
+        for requirement in (entry,) if isinstance(entry, str) else entry:
+            asked.add(requirement_name(requirement))
+    return tuple(each for each in server.requirements if requirement_name(each) not in asked)

@@ -1,0 +1,3 @@
+"""
+Conversion: strict, typed values out of what users write.
+"""

@@ -1,0 +1,3 @@
+"""
+Declaring: options sorted by who understands them, and the hosts that declarations name.
+"""

@@ -1,0 +1,108 @@
+"""
+Known options: every name that the installed plugins give an option, and whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from fal_core.conversion.annotations import option_names
+from fal_core.errors import OptionError, UnknownOptionError, WrongKindError
+from fal_core.options import Gateway, HostOptions
+from fal_core.plugins.catalog import Plugins
+from fal_core.reprs import show_fields
+
+#: What kinds know whose plugin may not be installed, so that the error can say more
+#: of their options than that they are unknown.
+DOCUMENTED_KINDS: Mapping[str, tuple[str, ...]] = {
+    "virtualenv": ("requirements", "python_version", "resolver", "force", "compile_bytecode"),
+    "conda": (
+        "python_version",
+        "env_dict",
+        "env_yml",
+        "env_yml_str",
+        "packages",
+        "pip",
+        "channels",
+    ),
+    "container": ("image", "python_version", "requirements", "resolver", "force"),
+}
+
+#: The same option in the words of the released SDK.
+SPELLINGS: Mapping[str, str] = {"force_env_build": "force"}
+
+
+#: What is meant by a name that is nearer to another one by its letters.
+_MEANT: Mapping[str, str] = {"retry": "retries"}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class KnownOptions:
+    """
+    The options that the plugins of this process know.
+
+    Attributes:
+        plugins: Where it was read from.
+
+        host: For each option of a host the class that declares it.
+
+        gateway: The options of the gateway.
+
+        environments: The options of each kind, those documented kinds included
+            that are not installed.
+    """
+
+    __repr__ = show_fields
+
+    plugins: Plugins
+    host: Mapping[str, type[HostOptions]]
+    gateway: tuple[str, ...]
+    environments: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def read(cls, plugins: Plugins) -> KnownOptions:
+        """
+        Return the options that *plugins* know.
+        """
+        host: dict[str, type[HostOptions]] = {}
+        for options in (HostOptions, *(each.options for each in plugins.hosts.values())):
+            # A host around a host computes its options; the inner one's are known.
+            if isinstance(options, type):
+                for name in option_names(options):
+                    host.setdefault(name, options)
+        installed = {kind: option_names(each) for kind, each in plugins.environments.items()}
+        return cls(
+            plugins=plugins,
+            host=host,
+            gateway=option_names(Gateway),
+            environments={**DOCUMENTED_KINDS, **installed},
+        )
+
+    def refuse(self, option: str, kind: str) -> OptionError:
+        """
+        Return the error for *option*, which is of no use with *kind*.
+        """
+        usable = self.environments.get(kind, ())
+        kinds = sorted(other for other, names in self.environments.items() if option in names)
+        if kinds:
+            return WrongKindError(option, kind, tuple(kinds), tuple(sorted(usable)))
+        everywhere = {name for names in self.environments.values() for name in names}
+        candidates = ({*usable, *self.host, *self.gateway}, {*everywhere, *SPELLINGS, "kind"})
+        return UnknownOptionError(option, nearest_name(option, candidates))
+
+
+def nearest_name(option: str, candidates: Iterable[Iterable[str]]) -> str | None:
+    """
+    Return the name nearest to *option* of the first candidates that have one near.
+    """
+    from difflib import get_close_matches
+
+    meant = _MEANT.get(option)
+    for names in map(set, candidates):
+        if meant in names:
+            return meant
+        for near in get_close_matches(option, sorted(names), n=1):
+            return near
+    return None

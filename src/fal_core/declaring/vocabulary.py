@@ -1,0 +1,229 @@
+"""
+The vocabulary: every option that the installed plugins know, and whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fal_core.conversion.annotations import option_names
+from fal_core.conversion.converters import show
+from fal_core.conversion.records import Records, build, restore, unstructure
+from fal_core.declaring.known_options import SPELLINGS, KnownOptions, nearest_name
+from fal_core.environments import Environment
+from fal_core.errors import (
+    OptionError,
+    OptionTypeError,
+    UnknownNameError,
+    UnknownOptionError,
+)
+from fal_core.facts import with_facts
+from fal_core.hosts import Host
+from fal_core.options import Gateway, HostOptions, Options
+from fal_core.plugins.installed import find_environment, load_plugins
+
+__all__ = [
+    "KnownOptions",
+    "kind_of",
+    "parse_options",
+    "restore",
+    "restore_environment",
+    "structure_environment",
+    "structure_gateway",
+    "structure_host_options",
+    "unstructure",
+    "unstructure_environment",
+    "unusable_options",
+    "vocabulary",
+]
+
+DEFAULT_KIND = "virtualenv"
+
+
+def vocabulary() -> KnownOptions:
+    """
+    Return the vocabulary of the plugins of this process.
+    """
+    global _vocabulary
+    plugins, current = load_plugins(), _vocabulary
+    if current is None or current.plugins is not plugins:
+        current = _vocabulary = KnownOptions.read(plugins)
+    return current
+
+
+_vocabulary: KnownOptions | None = None
+
+
+def parse_options(config: Mapping[str, Any]) -> Options:
+    """
+    Sort *config* into options of the host, the environment and the gateway, and check all.
+
+    Raises:
+        OptionError: An option is unknown, of another kind, or of a wrong type; or
+            the kind is unknown.
+
+        PluginError: Several plugins claim the kind.
+    """
+    known, options = vocabulary(), Options()
+    written = _respell(config)
+    kind = kind_of(written)
+    usable = option_names(_find_environment(kind, written))
+    for name, value in written.items():
+        if name in known.host:
+            options.host[name] = value
+        elif name in known.gateway:
+            options.gateway[name] = value
+        elif name in usable or name == "kind":
+            options.environment[name] = value
+        else:
+            raise known.refuse(name, kind)
+    structure_environment(options)
+    structure_gateway(options)
+    for owner in dict.fromkeys(known.host[name] for name in options.host):
+        build(
+            owner,
+            {name: options.host[name] for name in options.host if known.host[name] is owner},
+        )
+    return options
+
+
+def kind_of(environment: Mapping[str, Any]) -> str:
+    """
+    Return the kind that the options of an environment stand for.
+
+    Raises:
+        OptionTypeError: The kind is not a string.
+    """
+    kind = environment.get("kind")
+    if kind is None:
+        return "container" if environment.get("image") is not None else DEFAULT_KIND
+    if not isinstance(kind, str):
+        raise OptionTypeError("kind", show(kind), "a string")
+    return kind
+
+
+def structure_environment(options: Options) -> Environment:
+    """
+    Return the environment that *options* declare.
+
+    Raises:
+        OptionError: They declare none that the installed plugins have.
+    """
+    plugins = load_plugins()
+    return _environments.get(options, options.environment, plugins, _build_environment)
+
+
+def structure_host_options(options: Options, host: Host[..., Any]) -> HostOptions:
+    """
+    Return the options of *host*; what only other hosts know is left out.
+
+    Raises:
+        OptionError: No host knows an option, or it has a wrong type.
+    """
+    return _host_options.get(options, options.host, host.options, _build_host_options)
+
+
+def structure_gateway(options: Options) -> Gateway:
+    """
+    Return the options of the gateway.
+
+    Raises:
+        OptionError: It has no such option, or one has a wrong type.
+    """
+    return _gateways.get(options, options.gateway, Gateway, _build_gateway)
+
+
+def unstructure_environment(environment: Environment) -> dict[str, Any]:
+    """
+    Return *environment* as JSON has it, its kind included.
+
+    Raises:
+        OptionTypeError: JSON cannot hold a value.
+    """
+    return unstructure(environment)
+
+
+def restore_environment(travelled: Mapping[str, Any]) -> Environment:
+    """
+    Return the environment of which :func:`unstructure_environment` made *travelled*.
+
+    Raises:
+        OptionError: The kind is not installed here, or has other options.
+    """
+    options = {name: value for name, value in travelled.items() if name != "kind"}
+    return restore(find_environment(kind_of(travelled)), options)
+
+
+def unusable_options(options: Options, host: Host[..., Any]) -> tuple[str, ...]:
+    """
+    Return the names of the options that are set and that *host* does not act on.
+    """
+    usable = set(option_names(host.options))
+    acted_on = host.capabilities.options
+    if acted_on is not None:
+        usable -= set(option_names(HostOptions)) - acted_on
+    return tuple(
+        name for name, value in options.host.items() if value is not None and name not in usable
+    )
+
+
+# Typed values are made anew only where what the user wrote has changed.
+_environments: Records[Environment] = Records()
+_host_options: Records[HostOptions] = Records()
+_gateways: Records[Gateway] = Records()
+
+
+def _build_environment(written: Mapping[str, Any], _: object) -> Environment:
+    written = _respell(written)
+    kind = kind_of(written)
+    cls = _find_environment(kind, written)
+    names = option_names(cls)
+    for name in written:
+        if name not in names and name != "kind":
+            raise vocabulary().refuse(name, kind)
+    return build(cls, {name: value for name, value in written.items() if name != "kind"})
+
+
+def _find_environment(kind: str, written: Mapping[str, Any]) -> type[Environment]:
+    """
+    Return the class of *kind*; an error says so where no one has written the kind.
+    """
+    try:
+        return find_environment(kind)
+    except UnknownNameError as error:
+        if kind == DEFAULT_KIND or written.get("kind") is not None:
+            raise
+        hint = f"Option 'image' implies this kind. {error.hint}".rstrip()
+        raise with_facts(error, hint=hint) from None
+
+
+def _build_host_options(written: Mapping[str, Any], cls: type[HostOptions]) -> HostOptions:
+    known, names = vocabulary(), option_names(cls)
+    for name in written:
+        if name not in names and name not in known.host:
+            raise UnknownOptionError(name, nearest_name(name, (known.host,)))
+    return build(cls, {name: value for name, value in written.items() if name in names})
+
+
+def _build_gateway(written: Mapping[str, Any], cls: type[Gateway]) -> Gateway:
+    names = option_names(cls)
+    for name in written:
+        if name not in names:
+            raise UnknownOptionError(name, nearest_name(name, (names,)))
+    return build(cls, written)
+
+
+def _respell(config: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return *config* with the SDK's spellings replaced.
+    """
+    written: dict[str, Any] = {}
+    for name, value in config.items():
+        plain = SPELLINGS.get(name, name)
+        if plain in written or (plain != name and plain in config):
+            raise OptionError(
+                f"Options {plain!r} and {name!r} are one and the same. Write one."
+            )
+        written[plain] = value
+    return written

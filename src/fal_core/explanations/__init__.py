@@ -1,0 +1,7 @@
+"""
+Explanations: what a host would do with a function, before it does it.
+"""
+
+from fal_core.explanations.explaining import Explanation, explain, explain_everywhere
+
+__all__ = ["Explanation", "explain", "explain_everywhere"]

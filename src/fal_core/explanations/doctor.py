@@ -1,0 +1,125 @@
+"""
+Health: what of fal-core itself can be wrong with this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+
+from fal_core.caches import CACHE_VARIABLE, cache_root
+from fal_core.checks import Check, Finding
+from fal_core.environments import OLDEST_PYTHON
+from fal_core.errors import FalCoreError, in_one_line
+from fal_core.plugins.installed import load_plugins
+
+#: Seconds that a call on this machine may take, a new worker included.
+PATIENCE = 30.0
+
+
+def core_checks() -> tuple[Check, ...]:
+    """
+    Return what the core checks.
+    """
+    return (
+        Check("python", check_python),
+        Check("cache", check_cache),
+        Check("plugins", check_plugins),
+        Check("call", check_call),
+    )
+
+
+def all_checks() -> Iterator[Check]:
+    """
+    Yield the checks of the core, and those of the plugins.
+
+    A plugin that fails to name its checks has one that says so.
+    """
+    yield from core_checks()
+    for implementation in load_plugins().hook.fal_health_checks.get_hookimpls():
+        name = implementation.plugin_name
+        try:
+            checks = list(implementation.function())
+        except Exception as error:
+            sentence = f"Plugin {name!r} cannot say what to check: {in_one_line(error)}."
+            checks = [Check(name, partial(Finding, False, sentence))]
+        yield from checks
+
+
+def find(check: Check) -> Finding:
+    """
+    Run *check*; that it fails to run is what it found.
+    """
+    try:
+        return check.run()
+    except Exception as error:
+        said = f"{type(error).__name__}: {in_one_line(error)}"
+        return Finding(False, f"The check failed: {said}.")
+
+
+def check_python() -> Finding:
+    """
+    Compare this Python with those that fal-core is written for.
+    """
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        return Finding(
+            False, f"This is Python {version}. Use {oldest} or newer: fal-core needs it."
+        )
+    return Finding(True, f"Python {version} at {sys.executable}.")
+
+
+def check_cache() -> Finding:
+    """
+    Write a file where plugins keep what they have built.
+    """
+    root = cache_root()
+    path = os.path.join(root, f"written-by-doctor.{os.getpid()}")
+    try:
+        os.makedirs(root, exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("It can be removed.\n")
+        os.remove(path)
+    except OSError as error:
+        return Finding(
+            False,
+            f"{root} cannot be written: {error.strerror}. "
+            f"Name another directory in the variable {CACHE_VARIABLE}.",
+        )
+    return Finding(True, f"{root} can be written.")
+
+
+def check_plugins() -> Finding:
+    """
+    Load all plugins.
+    """
+    plugins = load_plugins()
+    if plugins.broken:
+        return Finding(False, " ".join(map(str, plugins.broken)))
+    names = ", ".join(plugin.entry.name for plugin in plugins.loaded)
+    return Finding(True, f"{len(plugins.loaded)} loaded: {names}.")
+
+
+def check_call() -> Finding:
+    """
+    Call a function on this machine.
+    """
+    from fal_core.decorators import function
+
+    began = time.perf_counter()
+    try:
+        answer = function("current", host="local", timeout=PATIENCE)(_answer)()
+    except FalCoreError as error:
+        return Finding(False, f"A call on this machine failed: {error}")
+    took = time.perf_counter() - began
+    if answer != 42:
+        return Finding(False, f"A call on this machine returned {answer!r} and not 42.")
+    return Finding(True, f"A call on this machine took {took:.2f} s, with a new worker.")
+
+
+def _answer() -> int:
+    return 42

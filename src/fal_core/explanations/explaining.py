@@ -1,0 +1,214 @@
+"""
+Explanations: what a host would do with a function, before it does it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from fal_core.calling.launcher import Launcher
+from fal_core.calling.preconditions import refusals, refuse_detached
+from fal_core.calling.serving import Server, missing_requirements
+from fal_core.declaring.places import to_host
+from fal_core.declaring.vocabulary import (
+    structure_environment,
+    structure_gateway,
+    structure_host_options,
+)
+from fal_core.environments import Environment
+from fal_core.errors import FalCoreError, PluginError, UnknownNameError
+from fal_core.explanations.option_uses import OptionUse, environment_uses, other_uses
+from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
+from fal_core.hosts import Host
+from fal_core.plugins.installed import load_plugins
+from fal_core.sealing.sources import Travel, travel_report
+
+
+@attrs.frozen(kw_only=True)
+class Explanation:
+    """
+    What a host would do with a function.
+
+    Attributes:
+        runs: Whether a call would be launched.
+
+        reasons: Why not, a sentence each.
+
+        notes: What may go wrong later, a sentence each.
+
+        kind: Of the environment. None where its declaration is wrong.
+
+        key: Of the environment. None where it has none yet.
+
+        built: Whether a call would find the environment built.
+
+        travels: How each module that the function uses reaches the worker.
+    """
+
+    function: str
+    host: str
+    runs: bool
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    options: tuple[OptionUse, ...] = ()
+    kind: str | None = None
+    key: str | None = None
+    built: bool = False
+    travels: tuple[Travel, ...] = ()
+
+
+def explain(
+    function: IsolatedFunction[..., Any], host: Host[Any, Any] | str | None = None
+) -> Explanation:
+    """
+    Tell what *host* would do with *function*; nothing is launched or built.
+
+    Arguments:
+        host: The function's own where None.
+
+    Raises:
+        UnknownNameError: No working plugin provides *host*.
+
+        PluginError: Several plugins claim its name.
+    """
+    name = _name(function)
+    shown = host if isinstance(host, str) else (host or function.host).name
+    try:
+        place = None if host is None else to_host(host)
+    except (UnknownNameError, PluginError):
+        raise
+    except FalCoreError as error:
+        return Explanation(function=name, host=shown, runs=False, reasons=(str(error),))
+    try:
+        there = function if place is None else function.on(place)
+        environment = structure_environment(there.options)
+        host_options = structure_host_options(there.options, there.host)
+        gateway = structure_gateway(there.options)
+        options = (*environment_uses(there, environment), *other_uses(there))
+    except FalCoreError as error:
+        return Explanation(function=name, host=shown, runs=False, reasons=(str(error),))
+    reasons = [str(each) for each in refusals(there, environment, host_options, gateway)]
+    notes = list(_missing(there))
+    if there.policy.lifetime == "detached" and (refusal := refuse_detached(there.host)):
+        notes.append(f"It can be called, and not spawned: {refusal}")
+    added = _serving_needs(there, environment)
+    if added:
+        environment = environment.extend(added)
+        notes.append(f"Serving adds to its environment: {', '.join(added)}.")
+    notes += _try_to_seal(there, reasons)
+    # Elsewhere there may be another Python, and what else this machine has not.
+    here = there.host.capabilities.same_python
+    key, built = _find_built(environment, reasons if here else notes)
+    return Explanation(
+        function=name,
+        host=shown,
+        runs=not reasons,
+        reasons=tuple(dict.fromkeys(reasons)),
+        notes=tuple(notes),
+        options=options,
+        kind=environment.kind,
+        key=key,
+        built=built,
+        travels=_travels(there),
+    )
+
+
+def explain_everywhere(function: IsolatedFunction[..., Any]) -> tuple[Explanation, ...]:
+    """
+    Tell what each installed host would do with *function*.
+    """
+    return tuple(explain(function, name) for name in sorted(load_plugins().hosts))
+
+
+def _name(function: IsolatedFunction[..., Any]) -> str:
+    return getattr(function.raw_func, "__qualname__", None) or function.app_name or "function"
+
+
+def _try_to_seal(function: IsolatedFunction[..., Any], reasons: list[str]) -> list[str]:
+    """
+    Seal *function* as a call would; return what is to note of the seal.
+    """
+    try:
+        stubbed = (IsolatedFunction, ServedIsolatedFunction)
+        launcher = Launcher(function, stubbed=stubbed, rehearsed=True)
+    except FalCoreError as error:
+        reasons.append(str(error))
+        return []
+    refusal = launcher.seal.sealed.refusal
+    return [f"On another Python than {_this_python()}: {refusal}"] if refusal else []
+
+
+def _missing(function: IsolatedFunction[..., Any]) -> Iterator[str]:
+    from fal_core.sealing.dependencies import find_missing_dependencies
+
+    if function.raw_func is None:
+        return
+    for package, names in find_missing_dependencies(
+        _served(function), function.options.environment
+    ):
+        listed = ", ".join(dict.fromkeys(names))
+        yield f"It uses {listed}, and no requirement names the package {package!r}."
+
+
+def _served(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:
+    """
+    Return what a call runs; where nothing serves it, the function itself.
+    """
+    try:
+        return function.func
+    except FalCoreError:
+        assert function.raw_func is not None
+        return function.raw_func
+
+
+def _serving_needs(
+    function: IsolatedFunction[..., Any], environment: Environment
+) -> tuple[str, ...]:
+    """
+    Return what a call adds to *environment* so that the function can be served.
+
+    An environment that takes nothing is among the reasons of the seal.
+    """
+    server = _served(function) if function.raw_func is not None else None
+    if not isinstance(server, Server):
+        return ()
+    added = missing_requirements(environment, server)
+    try:
+        return added if environment.extend(added) != environment else ()
+    except FalCoreError:
+        return ()
+
+
+def _find_built(environment: Environment, reasons: list[str]) -> tuple[str | None, bool]:
+    try:
+        return environment.key, environment.is_built()
+    except FalCoreError as error:
+        reasons.append(str(error))
+        return None, False
+
+
+def _travels(function: IsolatedFunction[..., Any]) -> tuple[Travel, ...]:
+    if function.raw_func is None:
+        return ()
+    func = _served(function)
+    try:
+        report = travel_report(func, function.local_python_modules or ())
+    except FalCoreError:
+        # A named module that does not exist is among the reasons already.
+        return ()
+    if not isinstance(func, Server):
+        return report
+    others = (each for each in report if each.module.partition(".")[0] not in func.packages)
+    own = (
+        Travel(module=name, how="source", why="It serves the function.")
+        for name in func.packages
+    )
+    return (*others, *own)
+
+
+def _this_python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -1,0 +1,109 @@
+"""
+What becomes of each option of a function on its host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import attrs
+
+from fal_core.conversion.annotations import option_names
+from fal_core.declaring.vocabulary import unusable_options
+from fal_core.environments import Environment
+from fal_core.functions import IsolatedFunction
+from fal_core.options import HostOptions
+from fal_core.plugins.installed import load_plugins
+from fal_core.policies import Policy
+
+Part = Literal["environment", "host", "gateway", "core"]
+Use = Literal["applies", "kept", "ignored"]
+
+
+@attrs.frozen(kw_only=True)
+class OptionUse:
+    """
+    What becomes of one option on a host.
+
+    Attributes:
+        value: As ``repr`` shows it, with no credentials.
+
+        part: What the option is of; ``core`` keeps its own on every host.
+
+        use: ``applies``: it is acted on. ``kept``: another installed host acts on
+            it. ``ignored``: no installed one does; it stays in the function.
+    """
+
+    name: str
+    value: str
+    part: Part
+    use: Use = "applies"
+    why: str = ""
+
+
+def environment_uses(
+    function: IsolatedFunction[..., Any], environment: Environment
+) -> Iterator[OptionUse]:
+    """
+    Yield the options of *environment*, which *function* declares.
+    """
+    yield OptionUse(name="kind", value=repr(environment.kind), part="environment")
+    cls: Any = type(environment)
+    fields = {field.alias: field for field in attrs.fields(cls)}
+    for name in option_names(cls):
+        if name in function.options.environment:
+            field = fields[name]
+            value = getattr(environment, field.name)
+            # A field that may hold credentials has a representation of its own.
+            shown = field.repr(value) if callable(field.repr) else repr(value)
+            yield OptionUse(name=name, value=shown, part="environment")
+
+
+def other_uses(function: IsolatedFunction[..., Any]) -> Iterator[OptionUse]:
+    """
+    Yield the options of the host, the gateway and the core.
+    """
+    unusable = unusable_options(function.options, function.host)
+    for name, value in function.options.host.items():
+        if value is None:
+            continue
+        shown = getattr(value, "__qualname__", None) or repr(value)
+        if name not in unusable:
+            yield OptionUse(name=name, value=shown, part="host")
+            continue
+        others = sorted(_users_of(name))
+        use: Use = "kept" if others else "ignored"
+        why = f"for {', '.join(others)}." if others else "no installed host acts on it."
+        yield OptionUse(name=name, value=shown, part="host", use=use, why=why)
+    for name, value in function.options.gateway.items():
+        if function.host.capabilities.serve or not value:
+            yield OptionUse(name=name, value=repr(value), part="gateway")
+        else:
+            yield OptionUse(
+                name=name,
+                value=repr(value),
+                part="gateway",
+                use="kept",
+                why="for hosts that serve.",
+            )
+    for field in attrs.fields(Policy):
+        value = getattr(function.policy, field.name)
+        if value != field.default:
+            yield OptionUse(name=field.name, value=repr(value), part="core")
+
+
+def _users_of(option: str) -> Iterator[str]:
+    """
+    Yield the names of the installed hosts that act on *option*.
+    """
+    for name, cls in load_plugins().hosts.items():
+        # A host around a host computes both; what it acts on only it can tell.
+        options, capabilities = cls.options, cls.capabilities
+        if not isinstance(options, type) or isinstance(capabilities, property):
+            continue
+        acted_on = capabilities.options
+        if option not in option_names(options):
+            continue
+        if acted_on is None or option in acted_on or option not in option_names(HostOptions):
+            yield name

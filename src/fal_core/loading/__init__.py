@@ -1,0 +1,3 @@
+"""
+Loading: the function that ``file.py::name`` stands for.
+"""

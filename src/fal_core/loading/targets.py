@@ -1,0 +1,234 @@
+"""
+Targets: the isolated functions that a command line names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import traceback
+from types import ModuleType
+from typing import Any
+
+import click
+
+import fal_core
+from fal_core.errors import FalCoreError, OptionError, PluginError
+from fal_core.functions import IsolatedFunction
+from fal_core.plugins.entry_points import find_entry_points
+
+#: Where frames are ours, and not those of whoever wrote the module.
+_OURS = os.path.dirname(os.path.abspath(fal_core.__file__)) + os.sep
+
+
+class TargetError(click.ClickException):
+    """
+    The command line names a function that there is not.
+    """
+
+    exit_code = 2
+
+
+def load_target(target: str) -> IsolatedFunction[..., Any]:
+    """
+    Return the isolated function that *target* names, as in ``file.py::name``.
+
+    A module may stand in the place of the file, as in ``package.module::name``. The
+    name may be left out where there is but one isolated function.
+
+    Raises:
+        TargetError: There is none.
+
+        ClickException: Its module cannot be loaded.
+    """
+    place, separator, name = target.partition("::")
+    if not place or (separator and not name):
+        raise click.UsageError(
+            f"{target!r} names no function. Write it as in 'file.py::name'.",
+            click.get_current_context(silent=True),
+        )
+    module = load_module(place)
+    found = functions_of(module)
+    if os.path.isdir(place) and getattr(module, "__file__", None) is None:
+        # Python takes any directory for a package.
+        raise TargetError(_directory(place))
+    if not name:
+        if len(found) == 1:
+            return next(iter(found.values()))
+        raise TargetError(_choices(place, found))
+    value: Any = module
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    function = as_function(value)
+    if function is not None:
+        return function
+    if value is not None:
+        raise TargetError(
+            f"{name!r} in {place} is no isolated function. Decorate it with @function(…)."
+        )
+    raise TargetError(f"There is no {name!r} in {place}. {_choices(place, found)}")
+
+
+def functions_of(module: ModuleType) -> dict[str, IsolatedFunction[..., Any]]:
+    """
+    Return the isolated functions that *module* itself defines, applications included.
+    """
+    found = {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, IsolatedFunction)
+    }
+    own = {
+        name: value
+        for name, value in found.items()
+        if getattr(value.raw_func, "__module__", None) == module.__name__
+    }
+    applications = {
+        name: value.to_function()
+        for name, value in vars(module).items()
+        if is_application(value) and value.__module__ == module.__name__ and name[0] != "_"
+    }
+    return {**own, **applications} or found
+
+
+def as_function(value: Any) -> IsolatedFunction[..., Any] | None:
+    """
+    Return *value* if it is an isolated function, or what an application is as one.
+    """
+    if is_application(value):
+        value = value.to_function()
+    return value if isinstance(value, IsolatedFunction) else None
+
+
+def is_application(value: Any) -> bool:
+    """
+    Tell whether *value* is a class that can be served: it has ``to_function``.
+    """
+    return isinstance(value, type) and callable(getattr(value, "to_function", None))
+
+
+def load_module(place: str) -> ModuleType:
+    """
+    Import the file or the module *place*, with what lies beside it importable.
+
+    Raises:
+        TargetError: There is no such file or module.
+
+        ClickException: It cannot be imported.
+    """
+    try:
+        if place.endswith(".py") or os.sep in place:
+            return _load_file(place)
+        sys.path.insert(0, os.getcwd())
+        return importlib.import_module(place)
+    except click.ClickException:
+        raise
+    except (OptionError, PluginError) as error:
+        raise click.ClickException(_locate(error)) from error
+    except SystemExit as error:
+        raise click.ClickException(
+            f"{place} exits where it is imported. Put what it does as a program under "
+            "if __name__ == '__main__'."
+        ) from error
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and _is_missing(place, error.name):
+            raise TargetError(f"There is no module {place}.") from error
+        _show_traceback(error)
+        said = error if isinstance(error, FalCoreError) else f"{type(error).__name__}: {error}"
+        raise click.ClickException(f"{place} could not be imported: {said}") from error
+
+
+def _load_file(place: str) -> ModuleType:
+    path = os.path.abspath(place)
+    if os.path.isdir(path):
+        raise TargetError(_directory(place))
+    if not os.path.isfile(path):
+        raise TargetError(f"There is no file {place}.")
+    folder, name = os.path.split(path)
+    names = [os.path.splitext(name)[0]]
+    # A file of a package is imported as part of it, so that its relative imports work.
+    while os.path.isfile(os.path.join(folder, "__init__.py")):
+        folder, name = os.path.split(folder)
+        names.insert(0, name)
+    sys.path.insert(0, folder)
+    if names[1:]:
+        return importlib.import_module(".".join(names))
+    return _execute(names[0], path)
+
+
+def _execute(name: str, path: str) -> ModuleType:
+    if name in sys.modules:
+        raise click.ClickException(
+            f"{os.path.basename(path)} has the name of a module that is in use, {name!r}. "
+            "Give the file another name."
+        )
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _is_missing(place: str, name: str | None) -> bool:
+    """
+    Tell whether the module that is not there, *name*, is *place* or holds it.
+    """
+    return name is not None and f"{place}.".startswith(f"{name}.")
+
+
+def _directory(place: str) -> str:
+    example = os.path.join(place, "file.py::name")
+    return f"{place} is a directory. Name a file in it, as in {example!r}."
+
+
+def _choices(place: str, found: dict[str, IsolatedFunction[..., Any]]) -> str:
+    if not found:
+        return f"{place} has no isolated function. Decorate one with @function(…)."
+    names = sorted(found)
+    example = f"{place}::{names[0]}"
+    return (
+        f"{place} has these isolated functions: {', '.join(names)}. "
+        f"Name one of them, as in {example!r}."
+    )
+
+
+def _locate(error: FalCoreError) -> str:
+    """
+    Return the sentence of *error* behind the place of the declaration that is wrong.
+    """
+    core = frozenset(("fal_core", "fal_core_worker"))
+    # A plugin checks what is declared with it, but may also declare something itself.
+    checking = core.union(re.split(r"[.:]", each.value)[0] for each in find_entry_points())
+    return f"{_place_of(error, checking) or _place_of(error, core)}{error}"
+
+
+def _place_of(error: FalCoreError, checking: frozenset[str]) -> str:
+    """
+    Return the last place before code of the packages *checking*; empty if there is none.
+    """
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        path = frame.f_code.co_filename
+        if path.startswith("<"):
+            continue
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in checking:
+            place = f"{os.path.relpath(path)}:{line}: "
+        elif place:
+            break
+    return place
+
+
+def _show_traceback(error: Exception) -> None:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((_OURS, "<")):
+        trace = trace.tb_next
+    lines = traceback.format_exception(type(error), error, trace)
+    click.echo("".join(lines).rstrip(), err=True)

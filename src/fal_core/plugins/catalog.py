@@ -1,0 +1,165 @@
+"""
+Catalogs: the plugins that were loaded, by what they provide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from fal_core.environments import Environment
+from fal_core.errors import PluginError, UnknownNameError
+from fal_core.facts import with_facts
+from fal_core.hosts import Host
+from fal_core.plugins.entry_points import DENIED_VARIABLE, EntryPoint
+from fal_core.plugins.loaders import Claim, PluginDescription, Role
+from fal_core.reprs import show_fields
+
+#: The hosts and kinds of environment that the documentation names, and the extra of
+#: fal-core that brings each. An extra is suggested only where fal-core has it.
+DOCUMENTED: Mapping[Role, Mapping[str, str]] = {
+    "host": {"local": "local", "ray": "ray", "serverless": "serverless"},
+    "kind of environment": {
+        "virtualenv": "local",
+        "conda": "conda",
+        "container": "container",
+    },
+}
+
+
+#: What to say of a name that was given as one role and belongs to the other.
+_OTHER_ROLE: Mapping[Role, str] = {
+    "host": "It is a kind of environment: write kind={!r}.",
+    "kind of environment": "It is a host: write host={!r}.",
+}
+
+
+def offered_extras() -> frozenset[str]:
+    """
+    Return the extras that the installed fal-core has.
+    """
+    # Read only for an error: it costs more to import than all of this module.
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    try:
+        return frozenset(metadata("fal-core").get_all("Provides-Extra") or ())
+    except PackageNotFoundError:
+        return frozenset()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Plugins:
+    """
+    The plugins of this process.
+
+    Attributes:
+        hosts: The host classes by name.
+
+        environments: The environment classes by kind.
+
+        loaded: The plugins that work.
+
+        broken: What is wrong with the others, and the names that several claim.
+
+        hook: Calls a hook of all of them.
+
+        has_observers: Whether any sees calls; where none does, none need be told.
+    """
+
+    __repr__ = show_fields
+
+    hosts: Mapping[str, type[Host[..., Any]]]
+    environments: Mapping[str, type[Environment]]
+    loaded: tuple[PluginDescription, ...]
+    broken: tuple[PluginError, ...]
+    hook: Any = attrs.field(repr=False)
+    has_observers: bool
+    _discarded: Mapping[str, EntryPoint] = attrs.field(repr=False)
+    _conflicts: Mapping[Claim, PluginError] = attrs.field(repr=False)
+    _offered: Mapping[Claim, PluginError] = attrs.field(repr=False)
+    _kept_out: Mapping[EntryPoint, str] = attrs.field(repr=False)
+
+    def find(self, role: Role, name: str) -> Any:
+        """
+        Return the class that *role* has under *name*.
+
+        Raises:
+            PluginError: Several plugins claim the name.
+
+            UnknownNameError: No working plugin provides it.
+        """
+        classes: Mapping[str, Any] = self.hosts if role == "host" else self.environments
+        if name in classes:
+            return classes[name]
+        if (role, name) in self._conflicts:
+            # An error that is raised twice must not collect both tracebacks.
+            raise with_facts(self._conflicts[role, name])
+        raise UnknownNameError(role, name, tuple(sorted(classes)), self._hint(role, name))
+
+    def conflicts_of(self, role: Role) -> tuple[PluginError, ...]:
+        """
+        Return an error for each name that several plugins claim in *role*.
+        """
+        return tuple(error for (own, _), error in self._conflicts.items() if own == role)
+
+    def describe(self) -> tuple[PluginDescription, ...]:
+        """
+        Return all plugins as a listing shows them.
+        """
+        # A name that several plugins claim is the problem of no single one.
+        broken = [
+            PluginDescription(
+                entry=self._discarded.get(error.plugin, EntryPoint(error.plugin, "")),
+                problem=error.problem,
+            )
+            for error in self.broken
+        ]
+        return (*self.loaded, *broken)
+
+    def _hint(self, role: Role, name: str) -> str:
+        if (role, name) in self._offered:
+            return str(self._offered[role, name])
+        # What a plugin provides is not known where its import fails; its name tells.
+        near = [error for error in self.broken if name in re.split(r"\W+", error.plugin)]
+        if near:
+            return " ".join(map(str, near))
+        hints = list(self._kept_out_hints(name))
+        extra = DOCUMENTED[role].get(name)
+        if hints:
+            pass
+        elif self._is_of_other_role(role, name):
+            hints.append(_OTHER_ROLE[role].format(name))
+        elif extra is None:
+            hints.extend(self._suggestions(role, name))
+        elif extra in offered_extras():
+            hints.append(f"Install the extra {extra!r} of fal-core.")
+        else:
+            hints.append("The name is known, but no installed plugin provides it.")
+        if self.broken:
+            broken = ", ".join(error.plugin for error in self.broken)
+            hints.append(
+                f"These plugins do not work, and 'fal-core plugins list' says why: {broken}."
+            )
+        return " ".join(hints)
+
+    def _kept_out_hints(self, name: str) -> Iterator[str]:
+        # What is not imported is known by its name alone.
+        for entry, variable in self._kept_out.items():
+            if name in re.split(r"\W+", str(entry)):
+                verb = "names" if variable == DENIED_VARIABLE else "does not name"
+                yield f"Plugin {str(entry)!r} is installed, but {variable} {verb} it."
+
+    def _is_of_other_role(self, role: Role, name: str) -> bool:
+        if role == "host":
+            return name in self.environments or name in DOCUMENTED["kind of environment"]
+        return name in self.hosts or name in DOCUMENTED["host"]
+
+    def _suggestions(self, role: Role, name: str) -> Iterator[str]:
+        from difflib import get_close_matches
+
+        classes: Mapping[str, Any] = self.hosts if role == "host" else self.environments
+        for near in get_close_matches(name, sorted({*classes, *DOCUMENTED[role]}), n=1):
+            yield f"Did you mean {near!r}?"

@@ -1,0 +1,182 @@
+"""
+Plugins: what is installed, what it provides, and what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fal_core.environments import Environment
+from fal_core.hosts import Host
+from fal_core.plugins.catalog import Plugins
+from fal_core.plugins.entry_points import EntryPoint, find_entry_points, keeps_out
+from fal_core.plugins.loaders import Loader, PluginDescription
+
+__all__ = [
+    "PluginDescription",
+    "Plugins",
+    "describe_plugins",
+    "find_environment",
+    "find_host",
+    "load_plugins",
+    "make_host",
+    "registered",
+]
+
+_OBSERVERS = ("fal_call_started", "fal_call_finished", "fal_host_failed")
+_CORE = EntryPoint("core", "fal_core.plugins.built_in", "fal-core")
+
+
+# What this process shares. A forked child makes hosts of its own.
+_lock = threading.RLock()
+_plugins: Plugins | None = None
+_extras: tuple[tuple[EntryPoint, object], ...] = ()
+_shared_hosts: dict[str, Host[..., Any]] = {}
+
+
+def load_plugins() -> Plugins:
+    """
+    Return the plugins of this process; the first call loads them.
+    """
+    global _plugins
+    plugins = _plugins
+    if plugins is None:
+        with _lock:
+            plugins = _plugins
+            if plugins is None:
+                plugins = _plugins = _load()
+    return plugins
+
+
+def find_environment(kind: str) -> type[Environment]:
+    """
+    Return the environment class of *kind*.
+
+    Raises:
+        UnknownNameError: No working plugin provides it.
+
+        PluginError: Several plugins claim it.
+    """
+    found: type[Environment] = load_plugins().find("kind of environment", kind)
+    return found
+
+
+def find_host(name_or_url: str) -> Host[..., Any]:
+    """
+    Return the host of a name or a URL, as in ``local`` or ``ray://head:10001``.
+
+    This process has one host for each such string.
+
+    Raises:
+        UnknownNameError: No working plugin provides it.
+
+        PluginError: Several plugins claim it.
+
+        OptionError: The URL does not fit the host.
+    """
+    host = _shared_hosts.get(name_or_url)
+    if host is None:
+        with _lock:
+            host = _shared_hosts.get(name_or_url)
+            if host is None:
+                host = _shared_hosts[name_or_url] = make_host(name_or_url)
+    return host
+
+
+def make_host(name_or_url: str) -> Host[..., Any]:
+    """
+    Return a host of a name or a URL that is the caller's own, to be closed by it.
+
+    Raises:
+        As :func:`find_host` does.
+    """
+    cls: type[Host[..., Any]] = load_plugins().find("host", name_or_url.partition("://")[0])
+    return cls.from_url(name_or_url)
+
+
+def describe_plugins() -> tuple[PluginDescription, ...]:
+    """
+    Return all plugins, those that work first; at the end the names that several claim.
+    """
+    return load_plugins().describe()
+
+
+@contextmanager
+def registered(plugin: object, name: str | None = None) -> Iterator[Plugins]:
+    """
+    Have *plugin* among the plugins of this process for as long as the context lasts.
+
+    It is for tests. Hosts that :func:`find_host` makes meanwhile are closed at the end.
+
+    Raises:
+        PluginError: The plugin is broken.
+    """
+    global _plugins, _extras, _shared_hosts
+    with _lock:
+        name = name or f"registered-{len(_extras) + 1}"
+        before = (_plugins, _extras, _shared_hosts)
+        _extras = (*_extras, (EntryPoint(name, ""), plugin))
+        _plugins, _shared_hosts = None, dict(_shared_hosts)
+    try:
+        plugins = load_plugins()
+        for error in plugins.broken:
+            if error.plugin == name:
+                raise error
+        yield plugins
+    finally:
+        with _lock:
+            made = [host for key, host in _shared_hosts.items() if key not in before[2]]
+            _plugins, _extras, _shared_hosts = before
+        for host in made:
+            host.close()
+
+
+def _load() -> Plugins:
+    loader = Loader()
+    installed = find_entry_points()
+    # The core's own comes first, and is there without being installed or allowed.
+    core = next((entry for entry in installed if entry.value == _CORE.value), _CORE)
+    loader.add(core)
+    kept_out: dict[EntryPoint, str] = {}
+    for entry in installed:
+        if entry.value == _CORE.value:
+            continue
+        variable = keeps_out(entry)
+        if variable is None:
+            loader.add(entry)
+        else:
+            kept_out[entry] = variable
+    for entry, plugin in _extras:
+        loader.add(entry, plugin)
+    conflicts = loader.conflicts()
+    classes = {
+        claim: next(iter(sides.values()))
+        for claim, sides in loader.classes.items()
+        if claim not in conflicts
+    }
+    hook = loader.manager.hook
+    return Plugins(
+        hosts={name: cls for (role, name), cls in classes.items() if role == "host"},
+        environments={name: cls for (role, name), cls in classes.items() if role != "host"},
+        loaded=tuple(loader.loaded),
+        broken=(*loader.broken, *conflicts.values()),
+        hook=hook,
+        has_observers=any(getattr(hook, name).get_hookimpls() for name in _OBSERVERS),
+        discarded=loader.discarded,
+        conflicts=conflicts,
+        offered=loader.offered,
+        kept_out=kept_out,
+    )
+
+
+def _forget_hosts() -> None:
+    global _lock, _shared_hosts
+    # The lock may be held by a thread that the child does not have.
+    _lock, _shared_hosts = threading.RLock(), {}
+
+
+os.register_at_fork(after_in_child=_forget_hosts)

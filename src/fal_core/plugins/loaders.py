@@ -1,0 +1,218 @@
+"""
+Loaders: each plugin is imported, checked and registered in its own try.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, Literal
+
+import attrs
+import pluggy
+
+from fal_core import hooks
+from fal_core.conversion.annotations import option_types
+from fal_core.errors import PluginError, in_one_line
+from fal_core.plugins import validation as contracts
+from fal_core.plugins.entry_points import EntryPoint
+from fal_core.reprs import show_fields
+
+Role = Literal["host", "kind of environment"]
+
+#: A name and the role it is a name in.
+Claim = tuple[Role, str]
+
+
+# What a plugin may provide: the hook that returns the classes, how a class names
+# itself, and what it must keep to.
+_PROVIDED: tuple[tuple[Role, str, str, Callable[[object], str | None]], ...] = (
+    ("host", "fal_register_hosts", "name", contracts.check_host),
+    ("kind of environment", "fal_register_environments", "kind", contracts.check_environment),
+)
+
+
+@attrs.frozen(kw_only=True)
+class PluginDescription:
+    """
+    A plugin as a listing shows it.
+
+    Attributes:
+        hosts: The names of the hosts it provides.
+
+        environments: The kinds of environment it provides.
+
+        hooks: The names of all hooks it answers.
+
+        problem: What is wrong with it, as a sentence; empty where all is well.
+    """
+
+    __repr__ = show_fields
+
+    entry: EntryPoint
+    hosts: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()
+    problem: str = ""
+
+
+#: What can be a hook.
+_HOOKS = (FunctionType, MethodType, staticmethod, classmethod)
+
+
+class _Manager(pluggy.PluginManager):
+    """
+    Passes over what is no function in a module, where pluggy looks at all with great care.
+    """
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        return super().parse_hookimpl_opts(plugin, name) if _is_hook(plugin, name) else None
+
+    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+        if not _is_hook(module_or_class, name):
+            return None
+        return super().parse_hookspec_opts(module_or_class, name)
+
+
+def _is_hook(owner: object, name: str) -> bool:
+    """
+    Tell whether *name* of *owner* may be a hook.
+    """
+    # Any other object may have it from its class.
+    return type(owner) is not ModuleType or isinstance(vars(owner).get(name), _HOOKS)
+
+
+@attrs.define(eq=False)
+class Loader:
+    """
+    Takes plugins one after the other; one that is broken leaves no trace but its error.
+
+    Attributes:
+        classes: For each name the plugins that claim it, and their classes.
+
+        discarded: The broken plugins by the names that their errors give them.
+
+        offered: What broken plugins would have provided, where that is known.
+    """
+
+    __repr__ = show_fields
+
+    manager: pluggy.PluginManager = attrs.field(init=False)
+    loaded: list[PluginDescription] = attrs.field(factory=list)
+    broken: list[PluginError] = attrs.field(factory=list)
+    classes: dict[Claim, dict[str, type]] = attrs.field(factory=lambda: defaultdict(dict))
+    discarded: dict[str, EntryPoint] = attrs.field(factory=dict)
+    offered: dict[Claim, PluginError] = attrs.field(factory=dict)
+    _host_options: dict[str, Any] = attrs.field(factory=dict)
+    _environment_options: dict[str, str] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.manager = _Manager("fal_core")
+        self.manager.add_hookspecs(hooks)
+
+    def add(self, entry: EntryPoint, plugin: object | None = None) -> None:
+        """
+        Load the plugin of *entry*, which is *plugin* where it is given.
+        """
+        claims: dict[Claim, type] = {}
+        is_new = not self.manager.has_plugin(str(entry))
+        try:
+            _raise_for(entry, None if is_new else "a plugin of this name is loaded already.")
+            loaded = entry.load() if plugin is None else plugin
+            _raise_for(entry, contracts.check_version(loaded))
+            self._register(entry, loaded)
+            self._claim(entry, loaded, claims)
+            self._check(entry, claims)
+        except KeyboardInterrupt:
+            raise
+        # A plugin may end its import in any way, SystemExit among them.
+        except BaseException as error:
+            if is_new and self.manager.has_plugin(str(entry)):
+                self.manager.unregister(name=str(entry))
+            self._discard(entry, claims, error)
+        else:
+            self._keep(entry, claims)
+
+    def conflicts(self) -> dict[Claim, PluginError]:
+        """
+        Return an error for each name that several plugins claim.
+        """
+        return {
+            (role, name): PluginError(
+                " and ".join(sorted(sides)),
+                f"each provides the {role} {name!r}. Uninstall one of them, or name "
+                "one in the variable FAL_CORE_PLUGINS_DENY.",
+            )
+            for (role, name), sides in self.classes.items()
+            if len(sides) > 1
+        }
+
+    def _register(self, entry: EntryPoint, plugin: object) -> None:
+        self.manager.register(plugin, str(entry))
+        known = {caller.name for caller in self.manager.get_hookcallers(plugin) or ()}
+        for name in sorted(known):
+            if not getattr(self.manager.hook, name).has_spec():
+                _raise_for(entry, f"it answers {name!r}, which is no hook of fal-core.")
+
+    def _claim(self, entry: EntryPoint, plugin: object, claims: dict[Claim, type]) -> None:
+        """
+        Add to *claims* what *plugin* provides, also that which breaks the contract.
+        """
+        for role, hook, label, check in _PROVIDED:
+            for cls in self._answers(hook, plugin):
+                claim = role, str(getattr(cls, label, cls))
+                _raise_for(
+                    entry, f"it provides {claim[1]!r} twice." if claim in claims else None
+                )
+                claims[claim] = cls
+                _raise_for(entry, check(cls))
+
+    def _answers(self, hook: str, plugin: object) -> Iterator[Any]:
+        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+            if implementation.plugin is plugin:
+                yield from implementation.function()
+
+    def _check(self, entry: EntryPoint, claims: Mapping[Claim, type[Any]]) -> None:
+        for (role, _), cls in claims.items():
+            options = cls.options if role == "host" else cls
+            if isinstance(options, type):
+                problem = contracts.check_together(
+                    self._host_options, self._environment_options, options
+                )
+                _raise_for(entry, problem)
+
+    def _discard(
+        self, entry: EntryPoint, claims: Mapping[Claim, type[Any]], error: BaseException
+    ) -> None:
+        if not isinstance(error, PluginError):
+            cause = error
+            said = f"{type(cause).__name__}: {in_one_line(cause)}"
+            error = PluginError(str(entry), f"it could not be loaded: {said}.")
+            error.__cause__ = cause
+        self.broken.append(error)
+        self.discarded[error.plugin] = entry
+        self.offered.update(dict.fromkeys(claims, error))
+
+    def _keep(self, entry: EntryPoint, claims: Mapping[Claim, type[Any]]) -> None:
+        for (role, name), cls in claims.items():
+            self.classes[role, name][str(entry)] = cls
+            if role != "host":
+                self._environment_options.update(dict.fromkeys(option_types(cls), name))
+            elif isinstance(cls.options, type):
+                self._host_options.update(option_types(cls.options))
+        plugin = self.manager.get_plugin(str(entry))
+        callers = self.manager.get_hookcallers(plugin) or ()
+        self.loaded.append(
+            PluginDescription(
+                entry=entry,
+                hosts=tuple(name for role, name in claims if role == "host"),
+                environments=tuple(name for role, name in claims if role != "host"),
+                hooks=tuple(sorted(caller.name for caller in callers)),
+            )
+        )
+
+
+def _raise_for(entry: EntryPoint, problem: str | None) -> None:
+    if problem is not None:
+        raise PluginError(str(entry), problem)

@@ -1,0 +1,170 @@
+"""
+Contracts: what a plugin must keep to, checked before anything of it is used.
+
+Each check returns what is wrong as a sentence, or None.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from fal_core.conversion.annotations import option_names, option_types
+from fal_core.environments import CurrentEnvironment, Environment
+from fal_core.hooks import API_VERSION
+from fal_core.hosts import Host
+from fal_core.options import Gateway, HostOptions
+
+#: Keywords of the decorator itself, which no option can be called.
+RESERVED = frozenset({"kind", "host", "local_python_modules", "on_unsupported", "seal"})
+
+_NAME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+def check_version(plugin: object) -> str | None:
+    """
+    Check the integer that a plugin states as ``fal_core_api``.
+    """
+    stated = getattr(plugin, "fal_core_api", None)
+    if stated is None:
+        return f"it states no fal_core_api. Write 'fal_core_api = {API_VERSION}' in its module."
+    if type(stated) is not int:
+        return f"its fal_core_api is {stated!r}, and must be an integer."
+    if stated != API_VERSION:
+        side = "fal-core" if stated > API_VERSION else "the plugin"
+        return (
+            f"it was written for version {stated} of the plugin API, and this fal-core "
+            f"has version {API_VERSION}. Upgrade {side}."
+        )
+    return None
+
+
+def check_host(cls: object) -> str | None:
+    """
+    Check a class that ``fal_register_hosts`` returned.
+    """
+    if not isinstance(cls, type) or not issubclass(cls, Host):
+        return f"{cls!r} is not a subclass of Host."
+    problem = _check_class(cls, "name", decorator="attrs.define(eq=False, slots=False)")
+    if problem is not None:
+        return problem
+    if cls.__hash__ is None:
+        return f"{cls.__name__} cannot be hashed. Decorate it with attrs.define(eq=False)."
+    options = cls.options
+    if isinstance(options, property):
+        # A host around a host computes its options; those of the inner one were checked.
+        return None
+    if not isinstance(options, type) or not issubclass(options, HostOptions):
+        return f"The options of {cls.__name__} are {options!r}, not a subclass of HostOptions."
+    if not _is_decorated(options):
+        return f"{options.__name__} is not decorated with attrs.frozen(kw_only=True)."
+    return _check_frozen(options) or _check_types(options) or _check_redefined(options)
+
+
+def check_environment(cls: object) -> str | None:
+    """
+    Check a class that ``fal_register_environments`` returned.
+    """
+    if not isinstance(cls, type) or not issubclass(cls, Environment):
+        return f"{cls!r} is not a subclass of Environment."
+    problem = _check_class(cls, "kind", decorator="attrs.frozen(kw_only=True)")
+    if problem is not None:
+        return problem
+    taken = RESERVED.union(option_names(HostOptions), option_names(Gateway))
+    for option in option_names(cls):
+        if option in taken:
+            return f"{cls.__name__} has an option {option!r}, which is not the environment's."
+    return _check_frozen(cls) or _check_types(cls)
+
+
+def check_together(
+    host_options: Mapping[str, Any], environment_options: Mapping[str, str], cls: type
+) -> str | None:
+    """
+    Check the options of *cls* against those that other plugins registered.
+
+    Arguments:
+        host_options: The type of each option of the hosts.
+
+        environment_options: For each option of the environments a kind that has it.
+    """
+    is_host = issubclass(cls, HostOptions)
+    for option, annotation in option_types(cls).items():
+        if is_host and option in environment_options:
+            kind = environment_options[option]
+            return f"{cls.__name__} has an option {option!r}, which is one of kind {kind!r}."
+        if not is_host and option in host_options:
+            return f"{cls.__name__} has an option {option!r}, which is one of a host."
+        if is_host and host_options.get(option, annotation) != annotation:
+            return (
+                f"{cls.__name__} redefines option {option!r} as {annotation}; "
+                f"another plugin has it as {host_options[option]}."
+            )
+    return None
+
+
+def _check_class(cls: type, label: str, *, decorator: str) -> str | None:
+    name = getattr(cls, label, None)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return (
+            f"{cls.__name__} has no usable {label}. Set {label}: ClassVar[str] to lower-case "
+            f"letters, digits, '+', '.' and '-', and let a letter be first."
+        )
+    if not _is_decorated(cls):
+        return f"{cls.__name__} is not decorated with {decorator}."
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        return f"{cls.__name__} does not write {', '.join(missing)}."
+    return None
+
+
+def _is_decorated(cls: type) -> bool:
+    # An undecorated subclass inherits the fields of its base, and loses its own.
+    return "__attrs_attrs__" in vars(cls)
+
+
+def _check_frozen(cls: type) -> str | None:
+    # attrs gives one and the same method to every frozen class.
+    shared: object = CurrentEnvironment.__setattr__
+    if cls.__setattr__ is not shared:
+        return f"{cls.__name__} is not frozen. Decorate it with attrs.frozen(kw_only=True)."
+    return None
+
+
+def _check_types(cls: type) -> str | None:
+    try:
+        option_types(cls)
+    except Exception as error:
+        return (
+            f"The annotations of {cls.__name__} cannot be read ({error}). Import what they "
+            "name outside of 'if TYPE_CHECKING'."
+        )
+    return None
+
+
+def _check_redefined(options: type[HostOptions]) -> str | None:
+    documented = {attribute.alias: attribute for attribute in attrs.fields(HostOptions)}
+    for attribute in _own_fields(options):
+        option = str(attribute.alias)
+        if option in RESERVED or option in option_names(Gateway):
+            return f"{options.__name__} has an option {option!r}, which is not a host's."
+        if attribute.default is attrs.NOTHING:
+            return f"{options.__name__}: option {option!r} has no default, and must have one."
+        same = documented.get(option)
+        if same is None:
+            continue
+        is_typed_alike = option_types(options)[option] == option_types(HostOptions)[option]
+        if not is_typed_alike or attribute.default != same.default:
+            return (
+                f"{options.__name__} redefines option {option!r} of HostOptions. "
+                "Give an option of its own another name."
+            )
+    return None
+
+
+def _own_fields(options: type[HostOptions]) -> Iterator[attrs.Attribute[Any]]:
+    inherited = attrs.fields(HostOptions)
+    return (field for field in attrs.fields(options) if field not in inherited)

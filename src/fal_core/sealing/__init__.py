@@ -1,0 +1,3 @@
+"""
+Sealing: functions and arguments made into bytes that travel, and opened again.
+"""

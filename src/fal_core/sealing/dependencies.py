@@ -1,0 +1,157 @@
+"""
+What a function needs from its environment.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fal_core.requirements import canonical_name, requirement_name
+from fal_core.sealing.imports import find_module, is_installed, is_standard, leading_imports
+from fal_core_worker.services import Server
+
+#: The modules a function uses, and the names under which it uses each.
+Uses = dict[str, list[str]]
+
+
+def find_missing_dependencies(
+    func: Callable[..., Any], env: dict[str, Any]
+) -> Iterator[tuple[str, list[str]]]:
+    """
+    Yield each package that *func* uses and *env* does not ask for.
+
+    Each comes with the names under which the function uses it. A package that
+    only another requirement brings is yielded too. Nothing is yielded for other
+    kinds than ``virtualenv``.
+
+    Arguments:
+        env: The options of the environment, ``kind`` and ``requirements`` among them.
+    """
+    if env.get("kind", "virtualenv") != "virtualenv":
+        return
+    asked = set()
+    for entry in env.get("requirements") or ():
+        for requirement in (entry,) if isinstance(entry, str) else entry:
+            asked.add(requirement_name(requirement))
+    if isinstance(func, Server):
+        # The environment is given what serving needs.
+        asked.update(requirement_name(each) for each in func.requirements)
+    missing: Uses = {}
+    for module, names in used_modules(func).items():
+        packages = _packages(module)
+        if asked.isdisjoint(packages):
+            missing.setdefault(packages[0], []).extend(names)
+    yield from missing.items()
+
+
+def imports_needed(func: Callable[..., Any]) -> tuple[str, ...]:
+    """
+    Return the installed top-level modules without which *func* cannot be called.
+    """
+    return tuple(used_modules(func))
+
+
+def used_modules(func: Callable[..., Any]) -> Uses:
+    """
+    Return the installed modules that *func* and what it refers to use.
+
+    Modules of Python itself, local modules and that of *func*, which travels by
+    value, are not among them.
+    """
+    uses: Uses = {}
+    travelling: tuple[str, ...] = ()
+    if isinstance(func, Server):
+        # What is served is what matters of a server; its packages travel with it.
+        travelling, func = tuple(func.packages), func.func
+    own = getattr(func, "__module__", None)
+    waiting: list[tuple[str, Any]] = [("", func)]
+    seen: set[int] = set()
+    while waiting:
+        name, value = waiting.pop()
+        module = _module_of(value)
+        if module is not None and module.partition(".")[0] in travelling:
+            continue
+        if name and module is not None and module != own and is_installed(module):
+            _note(uses, module, name)
+            continue
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        waiting += _referred(value)
+        if not name and hasattr(value, "__code__"):
+            for imported, alias in leading_imports(value.__code__):
+                if find_module(imported) is None or is_installed(imported):
+                    _note(uses, imported, alias)
+    return uses
+
+
+def _note(uses: Uses, module: str, name: str) -> None:
+    top = module.partition(".")[0]
+    if is_standard(top):
+        return
+    # Private names are those of generated code, and say nothing to the user.
+    shown = top if name.startswith("_") else name
+    if shown not in uses.setdefault(top, []):
+        uses[top].append(shown)
+
+
+def _module_of(value: Any) -> str | None:
+    if isinstance(value, types.ModuleType):
+        return value.__name__
+    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
+        return value.__module__
+    if isinstance(value, (types.MethodType, functools.partial)):
+        return None
+    return type(value).__module__
+
+
+def _referred(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, types.FunctionType):
+        return _referred_by_function(value)
+    if isinstance(value, types.MethodType):
+        return [("", value.__func__), ("self", value.__self__)]
+    if isinstance(value, functools.partial):
+        return [("", value.func), *(("argument", each) for each in value.args)]
+    if isinstance(value, type):
+        bases = [(base.__name__, base) for base in value.__bases__]
+        return bases + [(name, each) for name, each in vars(value).items()]
+    if isinstance(value, (staticmethod, classmethod)):
+        return [("", value.__func__)]
+    if isinstance(value, property):
+        return [("", each) for each in (value.fget, value.fset, value.fdel) if each]
+    return [(type(value).__name__, type(value))]
+
+
+def _referred_by_function(function: types.FunctionType) -> list[tuple[str, Any]]:
+    from cloudpickle import cloudpickle
+
+    space = function.__globals__
+    names = cloudpickle._extract_code_globals(function.__code__)
+    found = [(name, space[name]) for name in names if name in space]
+    for name, cell in zip(
+        function.__code__.co_freevars, function.__closure__ or (), strict=True
+    ):
+        try:
+            found.append((name, cell.cell_contents))
+        except ValueError:
+            continue
+    annotations = [each for each in function.__annotations__.values() if isinstance(each, type)]
+    found += [(each.__name__, each) for each in annotations]
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    found += [(type(each).__name__, each) for each in defaults]
+    return found
+
+
+def _packages(module: str) -> list[str]:
+    names = _distributions().get(module) or [module]
+    return [canonical_name(name) for name in names]
+
+
+@functools.lru_cache(maxsize=1)
+def _distributions() -> dict[str, list[str]]:
+    from importlib.metadata import packages_distributions
+
+    return dict(packages_distributions())

@@ -1,0 +1,124 @@
+"""
+What a function had captured when it was sealed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from types import CellType, FunctionType
+from typing import Any
+
+import attrs
+
+from fal_core.reprs import show_fields
+from fal_core.sealing.imports import MAIN
+
+_ABSENT = object()
+
+#: A namespace, a name in it, and what it stood for.
+Name = tuple[Mapping[str, Any], str, Any]
+
+
+@attrs.frozen(eq=False)
+class Captures:
+    """
+    The captures of the functions that travel by value together.
+
+    Attributes:
+        names: Namespaces, names they were asked for, and what was found.
+
+        cells: Variables of enclosing functions, and what they held.
+
+        functions: The functions, with their code, defaults and keyword defaults.
+    """
+
+    __repr__ = show_fields
+
+    names: tuple[Name, ...]
+    cells: tuple[tuple[CellType, Any], ...]
+    functions: tuple[tuple[FunctionType, Any, Any, Any], ...]
+
+    @classmethod
+    def of(cls, functions: Iterable[FunctionType], named: Iterable[Name] = ()) -> Captures:
+        """
+        Return what *functions* have captured, and *named* beside it.
+        """
+        from cloudpickle import cloudpickle
+
+        names: dict[tuple[int, str], Name] = {(id(each[0]), each[1]): each for each in named}
+        cells: list[tuple[CellType, Any]] = []
+        states: list[tuple[FunctionType, Any, Any, Any]] = []
+        for function in functions:
+            space = function.__globals__
+            for name in cloudpickle._extract_code_globals(function.__code__):
+                names[id(space), name] = (space, name, space.get(name, _ABSENT))
+            cells += [(cell, _content(cell)) for cell in function.__closure__ or ()]
+            defaults = (function.__defaults__, function.__kwdefaults__)
+            states.append((function, function.__code__, *defaults))
+        return cls(tuple(names.values()), tuple(cells), tuple(states))
+
+    def are_unchanged(self) -> bool:
+        """
+        Tell whether everything captured is the same object. It runs before each call.
+        """
+        for space, name, value in self.names:
+            if space.get(name, _ABSENT) is not value:
+                return False
+        for cell, value in self.cells:
+            if _content(cell) is not value:
+                return False
+        for function, code, defaults, keyword_defaults in self.functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not keyword_defaults
+            ):
+                return False
+        return True
+
+    def find_culprit(self, by_value: Callable[[str], bool]) -> str:
+        """
+        Say which capture cannot be pickled, as part of a sentence; or nothing.
+
+        Arguments:
+            by_value: Tells of a module's name whether its objects travel by value.
+        """
+        from fal_core_worker.pickling import Pickler, dump
+
+        named = [(f"global {name!r}", value) for _, name, value in self.names]
+        named += [("a variable of an enclosing function", value) for _, value in self.cells]
+        for what, value in named:
+            if value is _ABSENT or isinstance(value, FunctionType):
+                continue
+            try:
+                dump(Pickler(by_value=by_value), value)
+            except Exception:
+                return f" because of {what}"
+        return ""
+
+
+def annotated_classes(func: Any, by_value: Callable[[str], bool]) -> list[Name]:
+    """
+    Return the classes to travel by value that only textual annotations name.
+
+    Arguments are likely of them, and refer to them once they have travelled.
+    """
+    annotations = getattr(func, "__annotations__", None) or {}
+    space = getattr(func, "__globals__", None)
+    texts = [text for text in annotations.values() if isinstance(text, str)]
+    if not texts or space is None:
+        return []
+    found = []
+    for name in dict.fromkeys(re.findall(r"[^\W\d]\w*", " ".join(texts))):
+        value = space.get(name)
+        if isinstance(value, type) and (value.__module__ in MAIN or by_value(value.__module__)):
+            found.append((space, name, value))
+    return found
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _ABSENT

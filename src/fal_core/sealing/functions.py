@@ -1,0 +1,256 @@
+"""
+Sealing: functions once, arguments each time; and the only place that opens.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from fal_core.calls import SealedFunction, SourceArchive
+from fal_core.digests import blake2b
+from fal_core.errors import FalMissingDependencyError, FalSerializationError
+from fal_core.reprs import show_fields
+from fal_core.sealing.fingerprints import Captures, Name, annotated_classes
+from fal_core_worker.raised import MissingModule, SealingError
+from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed, dump_plain
+
+if TYPE_CHECKING:
+    from fal_core_worker.pickling import Pickler
+
+#: How instances of a type travel where a function refers to them.
+stub_reducers: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
+
+#: What the worker, which has no fal_core, calls by other names.
+_OWN = {
+    "FalSerializationError": FalSerializationError,
+    "FalMissingDependencyError": FalMissingDependencyError,
+}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class FunctionSeal:
+    """
+    A sealed function, and what was captured when it was sealed.
+
+    Attributes:
+        name: Of the function, for messages.
+
+        sources: What its imports need on ``sys.path`` beside the environment.
+
+        by_value: Tells of a module's name whether its objects travel by value.
+
+        classes: The classes that travelled with the function.
+
+        captures: What the function referred to, as it was then.
+    """
+
+    __repr__ = show_fields
+
+    name: str
+    sealed: SealedFunction
+    sources: tuple[SourceArchive, ...]
+    by_value: Callable[[str], bool]
+    classes: frozenset[type]
+    captures: Captures
+
+    def is_fresh(self) -> bool:
+        """
+        Tell whether every captured global, cell and default is the same object.
+        """
+        return self.captures.are_unchanged()
+
+
+def seal_function(
+    func: Callable[..., Any],
+    *,
+    local_python_modules: Iterable[str] = (),
+    portable: bool = False,
+) -> FunctionSeal:
+    """
+    Seal *func* for many calls.
+
+    Arguments:
+        local_python_modules: Modules that travel as source beside those found.
+
+        portable: Make the form for other Python minors too.
+
+    Raises:
+        FalSerializationError: It cannot be pickled.
+
+        OptionError: A module of *local_python_modules* does not exist.
+    """
+    from fal_core.sealing.dependencies import used_modules
+    from fal_core.sealing.sources import archives, local_modules
+    from fal_core_worker.pickling import reducers
+
+    reducers.update(stub_reducers)
+    name = getattr(func, "__qualname__", None) or type(func).__name__
+    modules = local_modules(func, local_python_modules)
+    by_value = ByValue(func, modules)
+    needs = {module: tuple(names) for module, names in used_modules(func).items()}
+    head = pickle.dumps((name, needs), 5)
+    named = annotated_classes(func, by_value)
+    other, refusal, named = _seal_portable(func, named, head, by_value, wanted=portable)
+    try:
+        native, pickler = _seal_native(func, named, head, by_value)
+    except FalSerializationError:
+        if not named:
+            raise
+        # A class that is only named must not keep the function from travelling.
+        named = []
+        native, pickler = _seal_native(func, named, head, by_value)
+    return FunctionSeal(
+        name=name,
+        sealed=SealedFunction(
+            digest=_digest(native), native=native, portable=other, refusal=refusal
+        ),
+        sources=archives(modules, local_python_modules),
+        by_value=by_value,
+        classes=frozenset(pickler.classes),
+        captures=Captures.of(pickler.functions, named),
+    )
+
+
+def _seal_native(
+    func: Callable[..., Any],
+    named: list[Name],
+    head: bytes,
+    by_value: Callable[[str], bool],
+) -> tuple[Sealed, Pickler]:
+    from fal_core_worker.pickling import Pickler
+
+    pickler = Pickler(by_value=by_value)
+    try:
+        return _dump(pickler, head, func, named), pickler
+    except Exception as error:
+        culprit = Captures.of(pickler.functions).find_culprit(by_value)
+        name = getattr(func, "__qualname__", None) or type(func).__name__
+        raise FalSerializationError(
+            f"Function {name!r} cannot travel{culprit}: {error}. Make that in "
+            "the function, or in its setup_function."
+        ) from error
+
+
+def _dump(pickler: Pickler, head: bytes, func: Any, named: list[Name]) -> Sealed:
+    from fal_core_worker.pickling import dump
+
+    pickler.file.write(head)
+    return dump(pickler, (func, *(value for _, _, value in named)))
+
+
+def _seal_portable(
+    func: Callable[..., Any],
+    named: list[Name],
+    head: bytes,
+    by_value: Callable[[str], bool],
+    *,
+    wanted: bool,
+) -> tuple[Sealed | None, str, list[Name]]:
+    if not wanted:
+        return None, "", named
+    from fal_core.sealing.portability import PortablePickler
+    from fal_core.sealing.refusals import NotPortable
+
+    try:
+        return _dump(PortablePickler(by_value=by_value), head, func, named), "", named
+    except NotPortable as error:
+        refusal = str(error)
+    except Exception as error:
+        refusal = f"It cannot be written as source: {error}"
+    if not named:
+        return None, refusal, named
+    # The function may travel without classes that it only names in annotations.
+    found, again, _ = _seal_portable(func, [], head, by_value, wanted=True)
+    return found, again, named if found is None else []
+
+
+class ByValue:
+    """
+    Tells of a module's name whether its objects travel by value.
+    """
+
+    def __init__(self, func: Callable[..., Any], archived: Iterable[str] = ()) -> None:
+        from fal_core.sealing.imports import is_installed, is_standard
+
+        self._is_installed = is_installed
+        self._known = dict.fromkeys(archived, False)
+        module = getattr(func, "__module__", None)
+        if module is not None and not is_standard(module):
+            self._known[module] = True
+
+    def __call__(self, module: str) -> bool:
+        known = self._known.get(module)
+        if known is None:
+            known = self._known[module] = not self._is_installed(module)
+        return known
+
+
+def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
+    """
+    Seal the arguments of one call, or a list of those of many.
+
+    Raises:
+        FalSerializationError: They cannot be pickled.
+    """
+    data = dump_plain(value)
+    if data is not None:
+        return Sealed(data)
+    from fal_core_worker import pickling
+
+    what = f"an argument of {seal.name!r}"
+    remedy = "Pass what it is made of, and make it in the function."
+    names = ("args", "kwargs")
+    try:
+        return pickling.seal(
+            value, what, remedy, names, by_value=seal.by_value, known=seal.classes
+        )
+    except SealingError as error:
+        raise FalSerializationError(str(error)) from error.__cause__
+
+
+def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
+    """
+    Open what the function returned or yielded.
+
+    Raises:
+        FalSerializationError: It cannot be opened by this Python.
+    """
+    data = sealed.data
+    if data[:PREFIX_SIZE] == PLAIN_PREFIX and len(data) < 4096 and not sealed.buffers:
+        try:
+            return pickle.loads(data[PREFIX_SIZE:])
+        except Exception:
+            pass  # It fails again below, where the error is made.
+    from fal_core_worker.loading import open_sealed
+
+    try:
+        remedy = "Install what provides it here too, or return plain values."
+        what = f"the result of {seal.name!r}"
+        return open_sealed(sealed, what, remedy, from_caller=False)
+    except MissingModule as error:
+        raise FalMissingDependencyError(str(error)) from error.__cause__
+    except SealingError as error:
+        raise FalSerializationError(str(error)) from error.__cause__
+
+
+def open_error(sealed: Sealed, seal: FunctionSeal) -> BaseException:
+    """
+    Return the exception that the function raised, its traceback there as cause.
+
+    It is the exception itself wherever it can be; otherwise a stand-in whose class
+    has the same name and bases.
+    """
+    from fal_core_worker import rebuilding
+
+    return rebuilding.open_error(sealed, _OWN)
+
+
+def _digest(sealed: Sealed) -> str:
+    digest = blake2b(sealed.data, digest_size=20)
+    for buffer in sealed.buffers:
+        digest.update(buffer)
+    return digest.hexdigest()

@@ -1,0 +1,310 @@
+"""
+Source that travels beside a function: its local modules, and the worker itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from fal_core.calls import SourceArchive
+from fal_core.digests import blake2b, digest
+from fal_core.errors import OptionError, OptionTypeError
+from fal_core.reprs import show_fields
+from fal_core.sealing.imports import code_imports, file_imports, find_module, is_installed
+from fal_core_worker import nested
+from fal_core_worker.archives import cache_root
+from fal_core_worker.services import Server
+
+#: A data file of a named package travels up to this size.
+DATA_FILE_SIZE = 1 << 20
+
+
+@attrs.frozen(kw_only=True)
+class Travel:
+    """
+    How the objects of a module reach the worker, for ``fal-core explain``.
+
+    Attributes:
+        how: ``value``: inside the pickle. ``source``: its files travel, and it is
+            imported from them. ``reference``: it is imported from the environment.
+
+        why: A sentence.
+    """
+
+    __repr__ = show_fields
+
+    module: str
+    how: Literal["value", "source", "reference"]
+    why: str
+
+
+@functools.cache
+def worker_archive() -> SourceArchive:
+    """
+    Return the worker's own source, with the cloudpickle that sealed.
+    """
+    files: dict[str, str] = {}
+    for package in ("fal_core_worker", "cloudpickle"):
+        initial = find_module(package)
+        assert initial is not None
+        folder = os.path.dirname(initial)
+        for name in os.listdir(folder):
+            if name.endswith(".py"):
+                files[f"{package}/{name}"] = os.path.join(folder, name)
+    return _kept_archive(_read(files))
+
+
+def local_archives(
+    func: Callable[..., Any], local_python_modules: Iterable[str] = ()
+) -> tuple[SourceArchive, ...]:
+    """
+    Return the source of the local modules that *func* needs, an archive for each.
+
+    Of a module that was found by its import travel its ``.py`` file and those of
+    the packages around it; of one that was named its whole package, small data
+    files included.
+
+    Raises:
+        OptionError: A named module does not exist.
+    """
+    return archives(local_modules(func, local_python_modules), local_python_modules)
+
+
+def archives(
+    modules: Mapping[str, str], local_python_modules: Iterable[str] = ()
+) -> tuple[SourceArchive, ...]:
+    """
+    Return the archives of *modules*, which are paths by name.
+    """
+    named = set(local_python_modules)
+    files: dict[str, dict[str, str]] = {}
+    for name, path in modules.items():
+        kept = files.setdefault(name.partition(".")[0], {})
+        inside = name.replace(".", "/")
+        if os.path.basename(path) != "__init__.py":
+            kept[f"{inside}.py"] = path
+            continue
+        kept[f"{inside}/__init__.py"] = path
+        if name in named:
+            kept.update(_package_files(os.path.dirname(path), inside))
+    return tuple(_archive(_read(files[top])) for top in sorted(files))
+
+
+def local_modules(
+    func: Callable[..., Any], local_python_modules: Iterable[str] = ()
+) -> dict[str, str]:
+    """
+    Return the paths of the local modules that *func* needs, by name.
+
+    They are found from the imports of its module, and of each local module so
+    found. The module of *func* itself is among them only if another imports it.
+    """
+    found: dict[str, str] = {}
+    named: set[str] = set()
+    for name in check_local_modules(local_python_modules):
+        named.update((name, *_submodules(name, _find_named(name))))
+    # What a server needs it says itself: its packages are looked into no further.
+    whole = frozenset(func.packages) if isinstance(func, Server) else frozenset()
+    waiting = [*_first_imports(func), *named]
+    while waiting:
+        name = waiting.pop()
+        if name in found or (is_installed(name) and name not in named):
+            continue
+        path = find_module(name)
+        if path is None or not path.endswith(".py"):
+            continue
+        found[name] = path
+        if name.partition(".")[0] in whole:
+            continue
+        is_package = os.path.basename(path) == "__init__.py"
+        waiting += file_imports(path, name if is_package else name.rpartition(".")[0])
+        if "." in name:
+            waiting.append(name.rpartition(".")[0])
+    return found
+
+
+def check_local_modules(value: Any) -> list[str]:
+    """
+    Return what was given as ``local_python_modules``, checked.
+
+    Raises:
+        OptionTypeError: It is not a list of names.
+
+        OptionError: A module does not exist.
+    """
+    if value is not None and not isinstance(value, (list, tuple)):
+        shown = f"{value!r} ({type(value).__name__})"
+        raise OptionTypeError("local_python_modules", shown, "a list of names of modules")
+    for index, name in enumerate(value or ()):
+        if not isinstance(name, str):
+            shown = f"{name!r} ({type(name).__name__})"
+            raise OptionTypeError(f"local_python_modules[{index}]", shown, "a name of a module")
+        # What a module declares that travelled to a worker has its own modules at home.
+        if nested.runner is None:
+            _find_named(name)
+    return list(value or ())
+
+
+def _find_named(name: str) -> str:
+    path = find_module(name)
+    if path is None:
+        raise OptionError(
+            f"Option 'local_python_modules' names {name!r}, and no such module is found. "
+            "Name modules as they are imported, from where they can be."
+        )
+    return path
+
+
+def travel_report(
+    func: Callable[..., Any], local_python_modules: Iterable[str] = ()
+) -> tuple[Travel, ...]:
+    """
+    Tell of each module that *func* uses how it reaches the worker.
+    """
+    module = getattr(func, "__module__", None) or "__main__"
+    local = local_modules(func, local_python_modules)
+    named = set(local_python_modules)
+    report = [Travel(module=module, how="value", why="The function is defined in it.")]
+    for name in sorted(local):
+        why = "It is local: no installed distribution brings it."
+        if name in named:
+            why = "local_python_modules names it."
+        report.append(Travel(module=name, how="source", why=why))
+    tops = {name.partition(".")[0] for name in _first_imports(func)}
+    for name in sorted(tops - {name.partition(".")[0] for name in local} - {"fal_core"}):
+        if name in sys.stdlib_module_names:
+            why = "It belongs to Python."
+        elif find_module(name) is None:
+            why = "It is not found here; the environment must have it."
+        else:
+            why = "It is installed; the environment must have it too."
+        report.append(Travel(module=name, how="reference", why=why))
+    return tuple(report)
+
+
+def file_of(func: Callable[..., Any]) -> str | None:
+    """
+    Return the file that *func* was written in, where there is one.
+    """
+    target = _underlying(inspect.unwrap(func))
+    module = sys.modules.get(target.__module__) if isinstance(target, type) else None
+    path = getattr(module, "__file__", None)
+    if hasattr(target, "__code__"):
+        path = target.__code__.co_filename
+    return os.path.abspath(path) if path is not None and os.path.isfile(path) else None
+
+
+def _first_imports(func: Callable[..., Any]) -> list[str]:
+    target = _underlying(func)
+    space = getattr(target, "__globals__", {})
+    if isinstance(target, type):
+        space = vars(sys.modules.get(target.__module__, target))
+    package = space.get("__package__") or ""
+    path = space.get("__file__")
+    names = code_imports(target.__code__, package) if hasattr(target, "__code__") else []
+    if isinstance(path, str) and path.endswith(".py") and os.path.isfile(path):
+        return names + file_imports(path, package)
+    # Without a file, as in a notebook, what was imported is among the globals.
+    for value in list(space.values()):
+        module = getattr(value, "__name__" if type(value) is type(sys) else "__module__", None)
+        if isinstance(module, str) and module != space.get("__name__"):
+            names.append(module)
+    return names
+
+
+def _underlying(func: Any) -> Any:
+    while not (hasattr(func, "__code__") or isinstance(func, type)):
+        inner = getattr(func, "func", None) or getattr(func, "__func__", None)
+        if inner is None:
+            return vars(type(func)).get("__call__", func)
+        func = inner
+    return func
+
+
+def _submodules(name: str, path: str) -> list[str]:
+    if os.path.basename(path) != "__init__.py":
+        return []
+    names = []
+    for inside in _package_files(os.path.dirname(path), name.replace(".", "/")):
+        if inside.endswith(".py"):
+            names.append(inside[:-3].replace("/", ".").removesuffix(".__init__"))
+    return names
+
+
+def _package_files(folder: str, inside: str) -> dict[str, str]:
+    files = {}
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] not in "._" or name == "_"]
+        place = os.path.relpath(root, folder)
+        for name in names:
+            path = os.path.join(root, name)
+            if name[0] == "." or name.endswith((".pyc", ".so", ".pyd")):
+                continue
+            if name.endswith(".py") or os.path.getsize(path) <= DATA_FILE_SIZE:
+                files[os.path.normpath(os.path.join(inside, place, name))] = path
+    return files
+
+
+def _read(files: Mapping[str, str]) -> dict[str, bytes]:
+    """
+    Return the contents of *files*, which are paths by name, in the order of the names.
+    """
+    contents = {}
+    for name in sorted(files):
+        with open(files[name], "rb") as file:
+            contents[name] = file.read()
+    return contents
+
+
+def _kept_archive(contents: Mapping[str, bytes]) -> SourceArchive:
+    """
+    Return the archive of *contents*, from the cache where it was made before.
+
+    Making one takes longer than all else that a new process does for its first call.
+    """
+    key = blake2b(digest_size=20)
+    for name, content in contents.items():
+        key.update(f"{name}\0{len(content)}\0".encode() + content)
+    path = os.path.join(cache_root(), "archives", key.hexdigest())
+    try:
+        with open(path, "rb") as file:
+            told, data = file.read(40).decode("latin-1"), file.read()
+        # After a loss of power a file may be there without its contents.
+        if digest(data) == told:
+            return SourceArchive(told, data)
+    except OSError:
+        pass
+    archive = _archive(contents)
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        new = f"{path}.{os.urandom(8).hex()}"
+        with open(new, "xb") as file:
+            file.write(archive.digest.encode() + archive.data)
+        os.replace(new, path)
+    except OSError:
+        # It is made anew where it cannot be kept.
+        pass
+    return archive
+
+
+def _archive(contents: Mapping[str, bytes]) -> SourceArchive:
+    import io
+    import zipfile
+
+    # The same files give the same bytes, so that what was sent is not sent again.
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in contents.items():
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            # Compressed, a worker fits into a socket that nobody reads yet.
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 1)
+    data = buffer.getvalue()
+    return SourceArchive(digest(data), data)

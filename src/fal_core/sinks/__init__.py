@@ -1,0 +1,3 @@
+"""
+Sinks: what takes the events of one call.
+"""
