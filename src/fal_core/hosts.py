@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Pr
 
 import attrs
 
-from fal_core.errors import UnsupportedError
+from fal_core.errors import OptionError, UnsupportedError
 from fal_core.options import Gateway, HostOptions, Options
 from fal_core.reprs import show_fields
 
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
     from fal_core.calls import AuthMode, Call
     from fal_core.environments import Environment
-    from fal_core.events import Event, Phase, Sink
+    from fal_core.events import Event, Message, Phase, Sink
     from fal_core.spawns import SpawnInfo
-    from fal_core_worker.frames import Frame
 
 End = Literal["returned", "raised", "cancelled", "failed"]
 
@@ -95,15 +94,15 @@ class Execution(Protocol):
 
     Attributes:
         reference: Names the execution on its host; for detached work it is what
-            :meth:`Host.attach` takes.
+            :meth:`DetachingHost.attach` takes.
     """
 
     @property
     def reference(self) -> str: ...
 
-    def send(self, frame: Frame) -> None:
+    def send(self, message: Message) -> None:
         """
-        Pass *frame* on to the worker: credit, or the answer to a home call.
+        Pass *message* on to the worker: credit, or the reply to a home call.
         """
 
     def drain(self) -> None:
@@ -116,36 +115,6 @@ class Execution(Protocol):
         End the call: interrupt it, and after *grace* seconds end its processes.
 
         It returns at once and may be called at any time; ``Exited`` tells the end.
-        """
-
-
-class Driver:
-    """
-    A sink whose thread drives the execution, if it is :class:`Driven`.
-
-    A host that is given one may leave its events undelivered until it is driven.
-    """
-
-    __slots__ = ()
-
-    def __call__(self, event: Event) -> None:
-        """
-        Take *event*.
-        """
-
-
-class Driven:
-    """
-    An execution that a waiting thread can drive, which saves a thread's switch.
-    """
-
-    __slots__ = ()
-
-    def drive(self, timeout: float | None) -> None:
-        """
-        Deliver events on this thread until ``Exited``, or for *timeout* seconds.
-
-        It returns early where another thread delivers them already.
         """
 
 
@@ -212,8 +181,6 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         Raises:
             OptionError: The URL does not fit this host.
         """
-        from fal_core.errors import OptionError
-
         if url not in (cls.name, f"{cls.name}://"):
             raise OptionError(
                 f"Host {cls.name!r} takes no address, and was given {url!r}. "
@@ -247,9 +214,9 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         Raises:
             OptionError: An option is unknown, of another kind, or of a wrong type.
         """
-        from fal_core.declaring.vocabulary import parse_options
+        from fal_core.front import parse_options
 
-        return parse_options(dict(cls.parse_key(key, value) for key, value in config.items()))
+        return parse_options(cls, config)
 
     def run(
         self,
@@ -263,15 +230,9 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         """
         Run *func* here, wait for it, and return what it returned.
         """
-        from fal_core.functions import IsolatedFunction
+        from fal_core.front import isolate
 
-        function = IsolatedFunction(
-            self,
-            func,
-            options,
-            app_name=application_name,
-            app_auth=application_auth_mode,
-        )
+        function = isolate(self, func, options, application_name, application_auth_mode)
         return function(*args, **kwargs)
 
     def spawn(
@@ -286,15 +247,9 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         """
         Start *func* here and return at once.
         """
-        from fal_core.functions import IsolatedFunction
+        from fal_core.front import isolate
 
-        function = IsolatedFunction(
-            self,
-            func,
-            options,
-            app_name=application_name,
-            app_auth=application_auth_mode,
-        )
+        function = isolate(self, func, options, application_name, application_auth_mode)
         return function.spawn(*args, **kwargs)
 
     # -- what a host writes ----------------------------------------------------
@@ -306,21 +261,6 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
 
         It raises only for what it knows at once; anything later is the reason
         in ``Exited``. It is called from many threads.
-        """
-
-    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
-        """
-        Be told that a first call is about to come, while its function is sealed.
-
-        What takes a while to start may be started meanwhile. It returns at once, and
-        raises nothing: the call tells what is wrong.
-
-        Arguments:
-            environment: The one that the call will have.
-
-            options: Those that the call will have.
-
-            gateway: How the function will be reached, if it is a service.
         """
 
     def check(
@@ -349,22 +289,87 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
             FalCoreError: A call would be refused.
         """
 
+    def close(self) -> None:
+        """
+        End what runs here attached, and free what the host holds.
+        """
+
+
+# -- what a host may do beside ------------------------------------------------
+
+
+class DetachingHost(ABC):
+    """
+    What a :class:`Host` adds whose work can outlive the process that launched it.
+    """
+
+    @abstractmethod
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         """
         Report detached work to *sink*, from its event number *after* on.
 
         Raises:
-            HostError: There is no such work, or this host detaches none.
+            HostError: There is no such work.
         """
-        raise UnsupportedError(self.name, "attach to detached work")
 
+    @abstractmethod
     def executions(self) -> Iterable[ExecutionStatus]:
         """
         List the detached work of this host.
         """
-        return ()
 
-    def close(self) -> None:
+
+def detaching(host: Host[Any, Any]) -> DetachingHost:
+    """
+    Return *host*, if it detaches work.
+
+    Raises:
+        UnsupportedError: It detaches none.
+    """
+    if isinstance(host, DetachingHost):
+        return host
+    raise UnsupportedError(host.name, "attach to detached work")
+
+
+class AnticipatingHost(ABC):
+    """
+    What a :class:`Host` adds that can start a worker before the call is there.
+    """
+
+    @abstractmethod
+    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
         """
-        End what runs here attached, and free what the host holds.
+        Learn that a first call is about to come, while its function is sealed.
+
+        It returns at once and raises nothing: the call tells what is wrong.
+        """
+
+
+class Driver:
+    """
+    A sink whose thread drives the execution, if it is :class:`Driven`.
+
+    A host that is given one may leave its events undelivered until it is driven.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, event: Event) -> None:
+        """
+        Take *event*.
+        """
+
+
+class Driven:
+    """
+    An execution that a waiting thread can drive, which saves a thread's switch.
+    """
+
+    __slots__ = ()
+
+    def drive(self, timeout: float | None) -> None:
+        """
+        Deliver events on this thread until ``Exited``, or for *timeout* seconds.
+
+        It returns early where another thread delivers them already.
         """

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from fal_core.calling.spawning import SpawnFuture, SpawnSink
+from fal_core.hosts import detaching
 from fal_core.policies import Policy
 from fal_core.spawns import SpawnInfo
 
@@ -42,7 +43,7 @@ def attach(
     launcher: Any = _Follower() if function is None else function.make_launcher()
     info = SpawnInfo(SpawnFuture())
     sink = SpawnSink(launcher, info)
-    execution = place.attach(reference, sink, after)
+    execution = detaching(place).attach(reference, sink, after)
     info.stream = execution
     sink.follow(execution)
     assert isinstance(info.future, SpawnFuture)

@@ -44,9 +44,14 @@ def list_(host: str, as_json: bool) -> None:
     """
     List the detached work of a host, the oldest first.
     """
+    from fal_core.hosts import DetachingHost
     from fal_core.plugins.installed import find_host
 
-    found = sorted(find_host(host).executions(), key=lambda status: status.started)
+    place = find_host(host)
+    found = sorted(
+        place.executions() if isinstance(place, DetachingHost) else (),
+        key=lambda status: status.started,
+    )
     if as_json:
         print_json([attrs.asdict(status) for status in found])
     elif not found:
@@ -112,10 +117,11 @@ def cancel(reference: str, host: str, grace: float) -> None:
     from threading import Event
 
     from fal_core.events import Exited
+    from fal_core.hosts import detaching
     from fal_core.plugins.installed import find_host
 
     ended = Event()
-    execution = find_host(host).attach(
+    execution = detaching(find_host(host)).attach(
         reference, lambda event: ended.set() if isinstance(event, Exited) else None
     )
     execution.cancel(grace)

@@ -13,10 +13,11 @@ import attrs
 from fal_core.calls import SealedFunction, SourceArchive
 from fal_core.digests import blake2b
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
+from fal_core.events import Sealed
 from fal_core.reprs import show_fields
 from fal_core.sealing.fingerprints import Captures, Name, annotated_classes
 from fal_core_worker.raised import MissingModule, SealingError
-from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed, dump_plain
+from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, dump_plain
 
 if TYPE_CHECKING:
     from fal_core_worker.pickling import Pickler
@@ -139,7 +140,7 @@ def _dump(pickler: Pickler, head: bytes, func: Any, named: list[Name]) -> Sealed
     from fal_core_worker.pickling import dump
 
     pickler.file.write(head)
-    return dump(pickler, (func, *(value for _, _, value in named)))
+    return Sealed(*dump(pickler, (func, *(value for _, _, value in named))))
 
 
 def _seal_portable(
@@ -205,11 +206,12 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
     remedy = "Pass what it is made of, and make it in the function."
     names = ("args", "kwargs")
     try:
-        return pickling.seal(
+        sealed = pickling.seal(
             value, what, remedy, names, by_value=seal.by_value, known=seal.classes
         )
     except SealingError as error:
         raise FalSerializationError(str(error)) from error.__cause__
+    return Sealed(*sealed)
 
 
 def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
@@ -225,12 +227,13 @@ def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
             return pickle.loads(data[PREFIX_SIZE:])
         except Exception:
             pass  # It fails again below, where the error is made.
+    from fal_core_worker import seals
     from fal_core_worker.loading import open_sealed
 
     try:
         remedy = "Install what provides it here too, or return plain values."
         what = f"the result of {seal.name!r}"
-        return open_sealed(sealed, what, remedy, from_caller=False)
+        return open_sealed(seals.Sealed(*sealed), what, remedy, from_caller=False)
     except MissingModule as error:
         raise FalMissingDependencyError(str(error)) from error.__cause__
     except SealingError as error:
@@ -244,9 +247,9 @@ def open_error(sealed: Sealed, seal: FunctionSeal) -> BaseException:
     It is the exception itself wherever it can be; otherwise a stand-in whose class
     has the same name and bases.
     """
-    from fal_core_worker import rebuilding
+    from fal_core_worker import rebuilding, seals
 
-    return rebuilding.open_error(sealed, _OWN)
+    return rebuilding.open_error(seals.Sealed(*sealed), _OWN)
 
 
 def _digest(sealed: Sealed) -> str:

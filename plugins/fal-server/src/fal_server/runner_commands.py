@@ -14,7 +14,7 @@ import click
 
 from fal_core.errors import HostError
 from fal_core.events import Event, Exited
-from fal_core.hosts import Host
+from fal_core.hosts import DetachingHost, Host
 from fal_server.account_commands import data_option, database_option, opened_state, settings_of
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def end_executions(
     Return how many have ended, and the references of those that have not in time.
     """
     ends: dict[str, threading.Event] = {}
+    if not isinstance(host, DetachingHost):
+        return 0, ()
     for status in host.executions():
         if status.ended or status.reference not in references:
             continue
