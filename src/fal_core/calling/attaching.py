@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fal_core.calling.spawning import SpawnFuture, SpawnSink
 from fal_core.policies import Policy
+from fal_core.sealing.opener import Opener
 from fal_core.spawns import SpawnInfo
 
 if TYPE_CHECKING:
@@ -56,11 +57,6 @@ class _Follower:
     """
 
     policy = Policy()
-    function = SimpleNamespace(reraise=True, flavour="function")
+    function = SimpleNamespace(flavour="function")
     seal = SimpleNamespace(name="the detached call", classes=frozenset())
-
-    @staticmethod
-    def open_value(sealed: Any, seal: Any) -> Any:
-        from fal_core.sealing.functions import open_value
-
-        return open_value(sealed, seal)
+    opener = Opener(name="the detached call")

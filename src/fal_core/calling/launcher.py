@@ -91,12 +91,9 @@ class Launcher:
         from fal_core.calling.home_calls import reduce_function, sealing, stub_types
         from fal_core.calling.waiting import Waiter
         from fal_core.calls import Call
-        from fal_core.sealing.functions import (
-            open_value,
-            seal_arguments,
-            seal_function,
-            stub_reducers,
-        )
+        from fal_core.sealing.arguments import seal_arguments
+        from fal_core.sealing.functions import seal_function, stub_reducers
+        from fal_core.sealing.opener import Opener
         from fal_core.sealing.sources import file_of
         from fal_core_worker.seals import Sealed
 
@@ -132,7 +129,7 @@ class Launcher:
             origin=file_of(function.raw_func),
         )
         self._seal_arguments = seal_arguments
-        self.open_value = open_value
+        self.opener = Opener(name=self.seal.name, reraise=function.reraise)
         self._cached = self.policy.seal == "once"
         self._observed = plugins.load_plugins().has_observers
 
@@ -145,6 +142,7 @@ class Launcher:
             self._cached
             and self._options is options
             and self.host is self.function.host
+            and self.opener.reraise is self.function.reraise
             and self._written == (options.host, options.environment, options.gateway)
             and self.seal.is_fresh()
         )
