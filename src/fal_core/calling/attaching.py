@@ -37,7 +37,7 @@ def attach(
     Raises:
         HostError: There is no such work, or the host detaches none.
     """
-    from fal_core.declaring.places import to_host
+    from fal_core.declaring.named_hosts import to_host
 
     place = to_host(host)
     launcher: Any = _Follower() if function is None else function.make_launcher()
