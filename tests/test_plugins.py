@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
+import fal_core
 from fal_core import function as isolated
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import OptionError, PluginError, UnknownNameError
@@ -31,7 +32,7 @@ from fal_core.plugins.catalog import DOCUMENTED
 from fal_core.plugins.entry_points import EntryPoint, find_entry_points, keeps_out
 from fal_core.testing import InProcessHost
 
-SOURCE = Path(plugins.__file__).parents[1]
+SOURCE = Path(fal_core.__file__).parents[1]
 
 #: Stands for what is said of a known name, which the installed fal-core decides.
 ADD = "add it"
@@ -667,7 +668,7 @@ def test_no_message_suggests_an_extra_that_there_is_not() -> None:
     """
     What the code calls an extra of fal-core is one that fal-core has.
     """
-    package = Path(plugins.__file__).parent
+    package = Path(fal_core.__file__).parent
     named = {
         (extra, path.name)
         for path in sorted(package.rglob("*.py"))
