@@ -1,5 +1,5 @@
 """
-Converters: strict for what users write, lenient for the wire, by annotation for texts.
+Structuring: strict for what users write, and by annotation for texts.
 """
 
 # The older spellings of unions are values under test here.
@@ -11,6 +11,7 @@ import collections.abc
 import enum
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -21,13 +22,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fal_core.conversion import structuring
 from fal_core.conversion.annotations import describe
-from fal_core.conversion.converters import converter, structure, wire_converter
-from fal_core.conversion.mismatches import Mismatch
-from fal_core.conversion.shortcuts import UNSURE, WRONG, accept
+from fal_core.conversion.structuring import structure
 from fal_core.conversion.texts import parse_json, parse_text
 from fal_core.errors import OptionTypeError
-from fal_core.options import HostOptions
 
 
 class Color(enum.Enum):
@@ -211,7 +210,7 @@ def test_long_value_is_shortened() -> None:
     assert len(str(caught.value)) < 120
 
 
-# -- The first look --------------------------------------------------------------
+# -- Drawn values --------------------------------------------------------------
 
 LEAVES: list[Any] = [
     str,
@@ -287,19 +286,15 @@ values = st.recursive(
 @example(Text("a"), str)
 @example(Size.SMALL, Union[str, int])
 @example(2**53 + 1, float)
-def test_first_look_agrees_with_the_converter(value: Any, annotation: Any) -> None:
+def test_what_was_structured_is_taken_as_it_is(value: Any, annotation: Any) -> None:
     """
-    What the first look accepts the converter accepts with one result, and what it
-    refuses the converter refuses.
+    A structured value has its type: structuring it again changes nothing.
     """
-    quick = accept(value, annotation)
-    if quick is UNSURE:
-        return
     try:
-        slow = converter("written").structure(value, annotation)
-    except Mismatch:
-        slow = WRONG
-    assert same(quick, slow)
+        once = structure(value, annotation, "option")
+    except OptionTypeError:
+        return
+    assert same(structure(once, annotation, "option"), once)
 
 
 @pytest.mark.parametrize(
@@ -314,50 +309,22 @@ def test_first_look_agrees_with_the_converter(value: Any, annotation: Any) -> No
         ({"a": [1]}, Mapping[str, Any] | None),
         (Path("a"), str | os.PathLike[str] | None),
         (True, bool),
+        (Color.RED, Color),
+        ({1}, set[int]),
     ],
 )
-def test_usual_declarations_need_no_cattrs(value: Any, annotation: Any) -> None:
+def test_only_classes_with_fields_need_cattrs(
+    value: Any, annotation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
-    The first look suffices for what most people write.
+    What most people write is structured without cattrs, which is slow to import.
     """
-    assert accept(value, annotation) not in (UNSURE, WRONG)
+    monkeypatch.setitem(sys.modules, "fal_core.conversion.field_classes", None)
+    structuring._converter.cache_clear()
 
-
-# -- The wire --------------------------------------------------------------------
-
-
-def test_wire_takes_whole_doubles_for_integers() -> None:
-    """
-    Over the wire numbers are doubles; whole ones are integers where those are due.
-    """
-    options = wire_converter().structure(
-        {
-            "max_concurrency": 2.0,
-            "keep_alive": 300.0,
-            "machine_type": ["a", "b"],
-            "_scheduler": "nomad",
-            "from_the_future": 1.0,
-        },
-        HostOptions,
-    )
-    assert options == HostOptions(
-        max_concurrency=2, keep_alive=300.0, machine_type=("a", "b"), _scheduler="nomad"
-    )
-    assert type(options.max_concurrency) is int
-    one_or_two: Any = Literal[1, 2]
-    assert wire_converter().structure(1.0, one_or_two) == 1
-
-
-@pytest.mark.parametrize(
-    ("value", "annotation"),
-    [(2.5, int), (math.nan, int), (math.inf, int), ("2", int), (1.0, bool), ("ab", list[str])],
-)
-def test_wire_still_refuses_what_fits_no_type(value: Any, annotation: Any) -> None:
-    """
-    The lenient converter invents nothing: halves, words and strings stay what they are.
-    """
-    with pytest.raises(Mismatch):
-        wire_converter().structure(value, annotation)
+    structure(value, annotation, "option")
+    with pytest.raises(ImportError):
+        structure({"x": 1}, Point, "option")
 
 
 # -- Texts -----------------------------------------------------------------------

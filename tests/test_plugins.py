@@ -32,7 +32,7 @@ from fal_core.plugins.catalog import DOCUMENTED
 from fal_core.plugins.entry_points import EntryPoint, find_entry_points, keeps_out
 from fal_core.testing import InProcessHost
 
-SOURCE = Path(plugins.__file__).parents[1]
+SOURCE = Path(fal_core.__file__).parents[1]
 
 #: Stands for what is said of a known name, which the installed fal-core decides.
 ADD = "add it"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fal_core import function
+from fal_core.declaring.policy_checks import check_policy
 from fal_core.errors import OptionError
-from fal_core.policies import check_policy
 from fal_core.testing import InProcessHost
 
 

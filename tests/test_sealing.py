@@ -30,12 +30,9 @@ from fal_core.hooks import API_VERSION, hookimpl
 from fal_core.hosts import Capabilities
 from fal_core.plugins import registered
 from fal_core.sealing import functions as sealing
-from fal_core.sealing.functions import (
-    open_error,
-    open_value,
-    seal_arguments,
-    seal_function,
-)
+from fal_core.sealing.arguments import seal_arguments
+from fal_core.sealing.functions import seal_function
+from fal_core.sealing.opener import Opener
 from fal_core.testing.hosts import InProcessHost
 from fal_core_worker.opening import open_arguments, open_function, seal_error, seal_value
 from fal_core_worker.pickling import BUFFER_SIZE
@@ -91,7 +88,7 @@ def test_plain_values_round_trip(value: Any) -> None:
     (opened,), _ = open_arguments(sealed, echo)
     assert opened == value
     assert not sealed.contains_code
-    assert open_value(seal_value(value, echo), seal) == value
+    assert Opener(name="echo").open_value(seal_value(value, echo)) == value
 
 
 class Large:
@@ -737,9 +734,8 @@ def test_sealing_an_error_never_fails() -> None:
 
     error = Broken()
     error.__context__ = error.__cause__ = Broken()
-    seal = seal_function(echo)
 
-    opened = open_error(seal_error(error, echo), seal)
+    opened = Opener(name="echo").open_error(seal_error(error, echo))
     assert type(opened).__name__ == "Broken"
     assert isinstance(opened.__cause__, RemoteTraceback)
 
@@ -753,7 +749,7 @@ def test_long_chains_of_exceptions_are_cut() -> None:
         first.__cause__ = ValueError("earlier")
         first = first.__cause__
 
-    assert str(open_error(seal_error(error, None), seal_function(echo))) == "last"
+    assert str(Opener(name="echo").open_error(seal_error(error, None))) == "last"
 
 
 # -- What is missing ---------------------------------------------------------------
@@ -785,7 +781,7 @@ def test_code_of_another_python_is_refused_unopened() -> None:
     other = bytes((value.data[0], value.data[1], 3, 99)) + b"not a pickle"
 
     with pytest.raises(FalSerializationError, match=r"holds code of Python 3\.99") as caught:
-        open_value(value._replace(data=other), seal)
+        Opener(name="echo").open_value(value._replace(data=other))
     assert f"Python {sys.version_info[0]}.{sys.version_info[1]}" in str(caught.value)
     native = seal.sealed.native
     foreign = native._replace(data=native.data[:2] + bytes((3, 99)) + native.data[4:])
@@ -803,7 +799,7 @@ def test_value_that_does_not_open() -> None:
     with pytest.raises(
         FalSerializationError, match="cannot open the result of 'echo', sealed by"
     ):
-        open_value(good._replace(data=good.data[:-4]), seal)
+        Opener(name="echo").open_value(good._replace(data=good.data[:-4]))
 
 
 @attrs.define(eq=False, slots=False)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 import attrs
 
-from fal_core.declaring.places import default_host, to_host
+from fal_core.declaring.named_hosts import default_host, to_host
+from fal_core.declaring.policy_checks import check_policy
 from fal_core.errors import OptionError, UnknownOptionError
 from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hosts import Host
 from fal_core.options import Lifetime, OnUnsupported, Options
-from fal_core.policies import Policy, check_policy
+from fal_core.policies import Policy
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)

@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from fal_core.cli.outputs import print_json, print_table
-from fal_core.cli.run import Printer, leave, show_remote_traceback
+from fal_core.cli.outputs import (
+    Printer,
+    leave,
+    print_json,
+    print_table,
+    show_remote_traceback,
+)
 
 if TYPE_CHECKING:
     from fal_core.hosts import ExecutionStatus

@@ -12,7 +12,7 @@ import attrs
 import click
 
 from fal_core.cli.outputs import print_json, styled
-from fal_core.loading import targets
+from fal_core.loading.targets import load_target
 
 if TYPE_CHECKING:
     from fal_core.explanations.explaining import Explanation
@@ -41,7 +41,7 @@ def explain(target: str, host: str | None, as_json: bool) -> None:
     """
     from fal_core.explanations import explaining as explanations
 
-    function = targets.load_target(target)
+    function = load_target(target)
     if host == "all":
         found = explanations.explain_everywhere(function)
     else:

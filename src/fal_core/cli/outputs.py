@@ -12,7 +12,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
+import attrs
 import click
+
+from fal_core.errors import FalCoreError, FalSerializationError
+from fal_core_worker.raised import RemoteTraceback
 
 
 def is_terminal(stream: IO[str]) -> bool:
@@ -55,7 +59,7 @@ def is_abandoned(stream: IO[str]) -> bool:
     return is_pipe and any(found & select.POLLERR for _, found in poll.poll(0))
 
 
-class Watch:
+class OutputErrors:
     """
     The output and the error output of this process, and how they fail.
 
@@ -67,7 +71,7 @@ class Watch:
         self._unwritable: set[IO[str]] = set()
         self._streams = tuple(filter(None, (sys.stdout, sys.stderr)))
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> OutputErrors:
         for stream in self._streams:
             for name in ("write", "flush"):
                 setattr(stream, name, self._watched(stream, getattr(stream, name)))
@@ -156,8 +160,6 @@ def to_json(value: Any) -> str:
 def _fields(value: Any) -> Any:
     import dataclasses
 
-    import attrs
-
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     if attrs.has(type(value)):
@@ -169,3 +171,78 @@ def _fields(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(f"there is none for {type(value).__name__}")
+
+
+@attrs.frozen
+class Printer:
+    """
+    Prints results in one of the two ways.
+    """
+
+    stream: IO[str]
+    output: str
+
+    def __call__(self, value: Any) -> None:
+        """
+        Print *value*; as text, None is nothing to print.
+        """
+        if self.output == "json":
+            self._write(to_json(value))
+        elif value is not None:
+            self._write(repr(value))
+
+    def _write(self, line: str) -> None:
+        # In one piece: lines of the function are printed by another thread.
+        self.stream.write(f"{line}\n")
+        self.stream.flush()
+
+
+# -- Errors ------------------------------------------------------------------------
+
+
+def remote_traceback(error: BaseException) -> str:
+    """
+    Return the traceback of *error* from where it was raised; empty if that was here.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, RemoteTraceback):
+        cause = cause.__cause__
+    return "" if cause is None else cause.text.rstrip()
+
+
+def report(error: FalCoreError) -> int:
+    """
+    Print what *error* says, and return the exit code for it.
+    """
+    from fal_core.loading.targets import TargetError, TargetImportError
+
+    if isinstance(error, TargetImportError) and error.traceback:
+        click.echo(error.traceback, err=True)
+    complain(str(error))
+    return 2 if isinstance(error, TargetError) else 1
+
+
+def leave(error: SystemExit) -> click.exceptions.Exit:
+    """
+    Return what ends this program as Python ends one whose code raised *error*.
+    """
+    if error.code is None or isinstance(error.code, int):
+        return click.exceptions.Exit(error.code or 0)
+    click.echo(str(error.code), err=True)
+    return click.exceptions.Exit(1)
+
+
+def show_remote_traceback(error: BaseException) -> bool:
+    """
+    Print the traceback of the other side, where *error* was raised there.
+
+    Of what cannot travel its own sentence tells; there is nothing of the function in it.
+    """
+    if isinstance(error, FalSerializationError):
+        return False
+    text = remote_traceback(error)
+    if not text:
+        return False
+    click.echo(text, err=True)
+    complain(f"The function raised {type(error).__name__}.")
+    return True

@@ -10,7 +10,7 @@ from importlib import import_module
 
 import click
 
-from fal_core.cli.outputs import Watch, complain
+from fal_core.cli.outputs import OutputErrors, complain, report
 from fal_core.errors import FalCoreError, in_one_line
 
 #: What the shell reports of a program that was ended by Ctrl-C.
@@ -157,12 +157,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     wrong, and 130 where Ctrl-C ended it. A function that exits has the code it gives.
     Where nobody reads the output any more, it is 1 and nothing is told.
     """
-    with Watch() as watch:
+    with OutputErrors() as output:
         try:
             code = _run(arguments)
-            watch.flush()
+            output.flush()
         except OSError as error:
-            if not watch.has_raised(error):
+            if not output.has_raised(error):
                 raise
             if not isinstance(error, BrokenPipeError):
                 with suppress(OSError):
@@ -181,8 +181,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         complain("Ctrl-C ended the command.", title="Interrupted")
         return INTERRUPTED
     except FalCoreError as error:
-        complain(str(error))
-        return 1
+        return report(error)
     return result if isinstance(result, int) else 0
 
 

@@ -9,16 +9,13 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
-import attrs
 import click
 
 from fal_core.cli import arguments, serving
-from fal_core.cli.outputs import complain, to_json
+from fal_core.cli.outputs import Printer, leave, show_remote_traceback
 from fal_core.cli.progress import make_progress, shown
-from fal_core.cli.tracebacks import remote_traceback
-from fal_core.errors import FalSerializationError
 from fal_core.functions import IsolatedFunction
-from fal_core.loading import targets
+from fal_core.loading.targets import load_target
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -83,7 +80,7 @@ def run(
         serving.serve_again(target, host, port)
         return
     with _standard_output(json=output == "json") as stream:
-        function = targets.load_target(target)
+        function = load_target(target)
         given = parse(function, words, json_text)
         if host is not None:
             function = function.on(host)
@@ -125,30 +122,6 @@ def parse(
         raise click.UsageError(str(error), context) from None
 
 
-@attrs.frozen
-class Printer:
-    """
-    Prints results in one of the two ways.
-    """
-
-    stream: IO[str]
-    output: str
-
-    def __call__(self, value: Any) -> None:
-        """
-        Print *value*; as text, None is nothing to print.
-        """
-        if self.output == "json":
-            self._write(to_json(value))
-        elif value is not None:
-            self._write(repr(value))
-
-    def _write(self, line: str) -> None:
-        # In one piece: lines of the function are printed by another thread.
-        self.stream.write(f"{line}\n")
-        self.stream.flush()
-
-
 def call(
     function: IsolatedFunction[..., Any], given: arguments.Arguments, show: Printer
 ) -> None:
@@ -169,32 +142,6 @@ def start(function: IsolatedFunction[..., Any], given: arguments.Arguments) -> s
     """
     args, kwargs = given
     return function.with_policy(lifetime="detached").spawn(*args, **kwargs).reference
-
-
-def leave(error: SystemExit) -> click.exceptions.Exit:
-    """
-    Return what ends this program as Python ends one whose code raised *error*.
-    """
-    if error.code is None or isinstance(error.code, int):
-        return click.exceptions.Exit(error.code or 0)
-    click.echo(str(error.code), err=True)
-    return click.exceptions.Exit(1)
-
-
-def show_remote_traceback(error: BaseException) -> bool:
-    """
-    Print the traceback of the other side, where *error* was raised there.
-
-    Of what cannot travel its own sentence tells; there is nothing of the function in it.
-    """
-    if isinstance(error, FalSerializationError):
-        return False
-    text = remote_traceback(error)
-    if not text:
-        return False
-    click.echo(text, err=True)
-    complain(f"The function raised {type(error).__name__}.")
-    return True
 
 
 @contextlib.contextmanager

@@ -12,15 +12,14 @@ from typing import Any
 
 import click
 
-from fal_core.cli.access import ServiceLog
-from fal_core.cli.outputs import complain, is_abandoned, styled
+from fal_core.cli.outputs import complain, is_abandoned, remote_traceback, report, styled
 from fal_core.cli.progress import Progress, shown
-from fal_core.cli.tracebacks import remote_traceback
+from fal_core.cli.service_log import ServiceLog
 from fal_core.cli.versions import Version, Versions
 from fal_core.cli.watching import Watched
 from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
-from fal_core.loading import targets
+from fal_core.loading.targets import TargetError, TargetImportError, load_target
 from fal_core.spawns import SpawnInfo
 from fal_core_worker.ports import free_port
 from fal_core_worker.services import StartupError
@@ -183,9 +182,9 @@ def serve_again(target: str, host: str | None, port: int | None) -> None:
 
 def _serve_version(version: Version, target: str, host: str | None, port: int) -> None:
     try:
-        function = targets.load_target(target)
-    except click.ClickException as error:
-        error.show()
+        function = load_target(target)
+    except (TargetError, TargetImportError) as error:
+        report(error)
         _await_change(Watched.beside(target))
     else:
         if not is_service(function):

@@ -13,7 +13,7 @@ import attrs
 from fal_core.calling.launcher import Launcher
 from fal_core.calling.preconditions import refusals, refuse_detached
 from fal_core.calling.serving import Server, missing_requirements
-from fal_core.declaring.places import to_host
+from fal_core.declaring.named_hosts import to_host
 from fal_core.declaring.vocabulary import (
     structure_environment,
     structure_gateway,

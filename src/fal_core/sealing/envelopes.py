@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from fal_core.calls import ENVELOPE_VERSION, Call, SealedFunction, SourceArchive
-from fal_core.conversion.records import restore, unstructure
+from fal_core.declaring.typed_options import restore, unstructure
 from fal_core.declaring.vocabulary import restore_environment, unstructure_environment
 from fal_core.errors import FalSerializationError, OptionError
 from fal_core.events import Sealed

@@ -12,12 +12,12 @@ import builtins
 import linecache
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from cloudpickle import cloudpickle
 
-from fal_core.sealing.refusals import NotPortable
+from fal_core.sealing.function_source import NotPortable, locate
 from fal_core_worker import classes, portable
 from fal_core_worker.portable import Unit
 
@@ -31,9 +31,7 @@ def is_model(cls: type) -> bool:
     return "__pydantic_core_schema__" in vars(cls) or "__pydantic_decorators__" in vars(cls)
 
 
-def reduce_model(
-    cls: type, locate: Callable[[types.FunctionType], tuple[Unit, Any]]
-) -> tuple[Any, ...]:
+def reduce_model(cls: type) -> tuple[Any, ...]:
     """
     Reduce a model to the statement that defines it, and what the statement uses.
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import attrs
 
 from fal_core.calls import AuthMode
-from fal_core.conversion.converters import structure
+from fal_core.conversion.structuring import structure
 from fal_core.errors import OptionError
 from fal_host_serverless.arguments import WrongArgument
 from fal_host_serverless.hosts import DeploymentStrategy

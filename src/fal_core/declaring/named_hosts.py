@@ -1,5 +1,5 @@
 """
-Places: the hosts that declarations name.
+The hosts that declarations name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from fal_core.hosts import Host
 
 def to_host(host: Host[Any, Any] | str) -> Host[Any, Any]:
     """
-    Return the host that *host* is or names.
+    Return *host* itself, or the host of that name or URL.
+
+    Raises:
+        OptionError: It is neither a host nor a name of one.
     """
     if isinstance(host, Host):
         return host
@@ -29,6 +32,6 @@ def to_host(host: Host[Any, Any] | str) -> Host[Any, Any]:
 
 def default_host() -> Host[Any, Any]:
     """
-    Return the host of functions that name none.
+    Return the host of functions that name none: that of ``FAL_CORE_HOST``, or ``local``.
     """
     return to_host(os.environ.get("FAL_CORE_HOST") or "local")

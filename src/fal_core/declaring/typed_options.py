@@ -1,5 +1,5 @@
 """
-Records: typed values made of what the user wrote, and back.
+Typed options: made from what the user wrote, and written as JSON and back.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from fal_core.conversion.annotations import option_types
-from fal_core.conversion.converters import show, structure
+from fal_core.conversion.mismatches import show
+from fal_core.conversion.structuring import structure
 from fal_core.environments import Environment
 from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError
 from fal_core.options import Options
@@ -27,7 +28,7 @@ KeyT = TypeVar("KeyT")
 
 def build(cls: type[T], written: Mapping[str, Any], *, manner: Manner = "written") -> T:
     """
-    Return the *cls* that *written* declares; None stands for what is not set.
+    Return the *cls* that *written* declares; a value of None counts as not set.
 
     Each value is checked against its annotation, and then goes through the
     converter of its field, if it has one.
@@ -42,7 +43,6 @@ def build(cls: type[T], written: Mapping[str, Any], *, manner: Manner = "written
             name: structure(value, types[name], name, manner=manner)
             for name, value in values.items()
         }
-    # Its subclasses are classes of attrs.
     for attribute in attrs.fields(cls):  # type: ignore[arg-type]
         if (
             attribute.init
@@ -60,10 +60,10 @@ def build(cls: type[T], written: Mapping[str, Any], *, manner: Manner = "written
 
 def unstructure(value: Any) -> dict[str, Any]:
     """
-    Return the fields of *value* that differ from their defaults, as JSON has them.
+    Return the fields of *value* that differ from their defaults, as values for JSON.
 
-    Functions are left out: they travel sealed. An environment says its kind. Paths
-    become strings, and enums names, so :func:`restore` makes the value again.
+    Functions are left out: they travel sealed. The kind of an environment is among
+    the fields. Paths become strings and enums names; :func:`restore` reads both.
 
     Raises:
         OptionTypeError: JSON cannot hold a value.
@@ -74,10 +74,10 @@ def unstructure(value: Any) -> dict[str, Any]:
 
 def restore(cls: type[T], travelled: Mapping[str, Any]) -> T:
     """
-    Return the *cls* of which :func:`unstructure` made *travelled*.
+    Return the *cls* that :func:`unstructure` wrote as *travelled*.
 
     Raises:
-        OptionError: *travelled* has a field that *cls* has not, or a wrong type.
+        OptionError: *travelled* has a field that *cls* lacks, or one of a wrong type.
     """
     known = option_types(cls)
     for name in travelled:
@@ -86,12 +86,12 @@ def restore(cls: type[T], travelled: Mapping[str, Any]) -> T:
     return build(cls, travelled, manner="text")
 
 
-class Records(Generic[T]):
+class TypedOptionsCache(Generic[T]):
     """
-    The typed values of one sort, each kept for as long as its ``Options`` live.
+    Keeps the typed value that was made from each ``Options``, for as long as they live.
 
-    A value is made anew where the mapping it was made of does not compare equal to
-    a copy from then, or where the key is another object.
+    A value is made anew once the mapping that it was made from differs from a copy
+    taken then, or the key is another object.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Records(Generic[T]):
         make: Callable[[Mapping[str, Any], KeyT], T],
     ) -> T:
         """
-        Return the value of *options*, made by *make* of *written* and *key*.
+        Return the value of *options*, which *make* makes from *written* and *key*.
         """
         identity = id(options)
         kept = self._kept.get(identity)
@@ -114,7 +114,7 @@ class Records(Generic[T]):
                 if written == kept[2]:
                     return kept[3]
             except Exception:
-                # Arrays, for one, do not compare to a truth; they count as changed.
+                # Some values, such as arrays, do not compare as True or False.
                 pass
         snapshot = _copy(written)
         value = make(written, key)
