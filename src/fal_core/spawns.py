@@ -4,16 +4,67 @@
 
 from __future__ import annotations
 
+import pickle
+import tempfile
 import threading
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
 from queue import Queue
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlparse
 
 import attrs
 
-from fal_core.sinks.log_queues import LogQueue
+#: Bytes of unread lines that are kept in memory.
+_MEMORY = 8 << 20
+
+
+class LogQueue(Queue[Any]):
+    """
+    A queue of log lines, which stays small however much is printed.
+
+    Unread lines beyond 8 MiB are kept in a temporary file.
+    """
+
+    def _init(self, maxsize: int) -> None:
+        self.queue: deque[Any] = deque()
+        self._size = 0
+        self._file: IO[bytes] | None = None
+        self._spooled = 0
+        self._read_at = 0
+
+    def _qsize(self) -> int:
+        return len(self.queue) + self._spooled
+
+    def _put(self, item: Any) -> None:
+        size = len(getattr(item, "message", "")) + 200
+        if not self._spooled and self._size + size <= _MEMORY:
+            self.queue.append(item)
+            self._size += size
+            return
+        if self._file is None:
+            # It is closed once everything in it has been read, not at the end of a block.
+            self._file = tempfile.TemporaryFile(prefix="fal-core-logs-")  # noqa: SIM115
+        self._file.seek(0, 2)
+        pickle.dump(item, self._file)
+        self._spooled += 1
+
+    def _get(self) -> Any:
+        if self.queue:
+            item = self.queue.popleft()
+            self._size = self._size - len(getattr(item, "message", "")) - 200
+            return item
+        assert self._file is not None
+        self._file.seek(self._read_at)
+        item = pickle.load(self._file)
+        self._read_at = self._file.tell()
+        self._spooled -= 1
+        if not self._spooled:
+            self._file.close()
+            self._file = None
+            self._read_at = 0
+        return item
 
 
 @attrs.define(eq=False, slots=False)

@@ -572,7 +572,9 @@ def test_the_start_of_a_worker_is_timed_by_itself(host):
     (pool,) = host._pools.values()
     (worker,) = pool._roster.workers
     # A reader of the host's own may come first where the start takes long.
-    assert wait_until(lambda: worker.hello or select.select([worker.reading], [], [], 0)[0], 60)
+    assert wait_until(
+        lambda: worker.hello or select.select([worker.stream_reader], [], [], 0)[0], 60
+    )
     said = time.monotonic() - began
     time.sleep(1.0)
     function("current", host=host)(get_pid)()

@@ -1,8 +1,8 @@
 """
-What a worker leaves unread when it ends on the way.
+The last output of a worker that has crashed.
 
 Lines that are printed below Python go through pipes, which the worker itself reads. The
-host holds their other ends as well: what a crash has written last is still in there.
+host has the reading ends open as well, and finds there what the worker could not read.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from fal_core_worker import pipes
 _BLOCK = 65536
 
 
-class Remains:
+class CrashOutput:
     """
-    The pipes of one worker: of its standard output, and of its standard error.
+    The pipes that one worker's standard output and standard error go through.
 
     Attributes:
-        given: The descriptors that the worker inherits, a reader and a writer for each.
-            Whoever starts it closes them then by :meth:`close_given`.
+        given: The descriptors that the worker inherits, a reader and a writer for each
+            pipe. Whoever starts the worker closes them afterwards with :meth:`close_given`.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Remains:
 
     def close_given(self) -> None:
         """
-        Close what the worker has inherited.
+        Close the descriptors that the worker has inherited.
         """
         for descriptor in self.given:
             os.close(descriptor)
@@ -54,7 +54,7 @@ class Remains:
 
     def take(self, channel: int) -> bytes:
         """
-        Return what is left, as the payload of a LOG frame of *channel*; empty if nothing.
+        Return the unread lines as the payload of a LOG frame of *channel*, or empty bytes.
         """
         lines = []
         for level, reader in enumerate(self._readers):
@@ -65,7 +65,7 @@ class Remains:
 
     def close(self) -> None:
         """
-        Close the ends that the host holds.
+        Close the reading ends of the host.
         """
         readers, self._readers = self._readers, []
         for reader in readers:
@@ -75,7 +75,7 @@ class Remains:
 def _read_all(reader: int) -> bytes:
     data = b""
     try:
-        # What children of the worker go on writing is not waited for.
+        # Children of the worker may go on writing; that is not waited for.
         while len(data) < 2 * pipes.SIZE and (part := os.read(reader, _BLOCK)):
             data += part
     except OSError:

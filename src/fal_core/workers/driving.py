@@ -1,9 +1,10 @@
 """
-Readings: what a worker writes, read by whoever waits for it, until it ends.
+Reading the stream of a worker, on the thread that waits for a call where there is one.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 import time
@@ -11,51 +12,87 @@ from collections.abc import Callable
 from typing import Any
 
 from fal_core.errors import HostError
+from fal_core.events import Log
 from fal_core.sinks.event_thread import get_reader
-from fal_core.workers.banners import Banner
-from fal_core.workers.crash_output import Remains
-from fal_core.workers.events_in import Arrivals, lose
+from fal_core.workers.crash_output import CrashOutput
+from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import WorkerExecution
 from fal_core_worker import frames
 
 
-class Reading:
+class Banner:
     """
-    The stream of one worker, as it is read.
+    What a Python prints before the worker in it starts, as a login or a ``.pth`` file does.
+
+    Attributes:
+        ended: Whether the magic, which precedes the first frame, has been read.
+    """
+
+    __slots__ = ("_data", "ended")
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._data = b""
+
+    def read(self, reader: int, report: Callable[[Log], None]) -> bytes | None:
+        """
+        Read once; return what follows the magic, or None at the end of the stream.
+
+        The lines are reported once the magic, or the end, has been read.
+        """
+        try:
+            chunk = os.read(reader, 65536)
+        except OSError:
+            chunk = b""
+        data = self._data + chunk
+        output, magic, rest = data.partition(frames.MAGIC)
+        if not (magic or not chunk):
+            self._data = data
+            return b""
+        for line in output.decode("utf-8", "backslashreplace").splitlines():
+            report(Log(line, "STDERR", "BRIDGE", time.time()))
+        self._data = b""
+        self.ended = True
+        return rest if chunk else None
+
+
+class StreamReader:
+    """
+    Reads the stream of one worker until it ends.
 
     Events of a call are delivered by the thread that drives its execution, or else by
-    the reader's thread. Whoever reads finds the end, and closes the stream.
+    the event thread. Whichever of them finds the end closes the stream.
 
     Arguments:
-        arrivals: Takes the frames that neither greet nor end a call.
+        calls: Takes the frames that are events of a call, but for its end.
 
-        greeted: Takes the frame in which the worker says hello.
+        greeted: Takes the HELLO frame of the worker.
 
-        finished: Takes the frame that ends a call, which it is to tell.
+        finished: Takes the OUTCOME frame of a call, and delivers its end.
 
         lost: Called once when the stream has ended unasked; returns the reason.
 
         page: The page where the worker counts the items it has started.
 
-        remains: The pipes that the worker's output below Python goes through.
+        crash_output: The pipes that the worker's output below Python goes through.
 
     Attributes:
         gone: Whether the stream has ended.
 
-        followed: Whether the reader's thread delivers events.
+        followed: Whether the event thread delivers events.
 
         reason: What *lost* has returned.
     """
 
     __slots__ = (
-        "_arrivals",
         "_banner",
+        "_calls",
+        "_crash_output",
         "_finished",
         "_greeted",
         "_lost",
         "_page",
         "_reading",
-        "_remains",
         "_state",
         "_stream",
         "followed",
@@ -66,26 +103,26 @@ class Reading:
     def __init__(
         self,
         stream: frames.Stream,
-        arrivals: Arrivals,
+        calls: RunningCalls,
         *,
         greeted: Callable[[frames.Received], None],
         finished: Callable[[frames.Received], None],
         lost: Callable[[], HostError],
         page: Any,
-        remains: Remains | None,
+        crash_output: CrashOutput | None,
     ) -> None:
         self.gone = False
         self.followed = False
         self.reason: HostError | None = None
         self._stream = stream
-        self._arrivals = arrivals
+        self._calls = calls
         self._greeted = greeted
         self._finished = finished
         self._lost = lost
         self._page = page
-        self._remains = remains
+        self._crash_output = crash_output
         self._banner = Banner()
-        # Whoever reads may end the worker in what it is told of, as a host does.
+        # A host may end the worker while it takes an event, on the thread that reads.
         self._reading = threading.RLock()
         self._state = threading.Lock()
 
@@ -96,7 +133,7 @@ class Reading:
 
     def follow(self) -> None:
         """
-        Have the reader's thread deliver events from now on.
+        Have the event thread deliver events from now on.
         """
         with self._state:
             if not (self.followed or self.gone):
@@ -105,12 +142,12 @@ class Reading:
 
     def unfollow(self) -> None:
         """
-        Leave the stream to whoever drives an execution.
+        Leave the stream to the threads that drive executions.
         """
         with self._state:
-            self._leave_reader()
+            self._stop_following()
 
-    def _leave_reader(self) -> None:
+    def _stop_following(self) -> None:
         if self.followed:
             self.followed = False
             get_reader().unfollow(self)
@@ -121,9 +158,9 @@ class Reading:
         try:
             if self.gone:
                 return False
-            idle = not (self._arrivals.executions and self.followed)
+            idle = not (self._calls.executions and self.followed)
             if idle and not self._is_readable():
-                # A call was driven meanwhile, which has read what there was.
+                # The thread that drove a call meanwhile has read everything.
                 return True
             return self._pump()
         finally:
@@ -157,7 +194,7 @@ class Reading:
 
     def read_waiting(self) -> None:
         """
-        Read all that waits to be read, unless another thread reads.
+        Read all frames that have come, unless another thread reads.
         """
         if self._reading.acquire(blocking=False):
             try:
@@ -168,19 +205,19 @@ class Reading:
 
     def read_banner(self) -> None:
         """
-        Report what a worker has printed that has ended before it spoke.
+        Report what a process has printed that ended before its worker started.
         """
-        # Whoever reads meanwhile reports it.
+        # A thread that reads at the moment reports it.
         if not self._reading.acquire(blocking=False):
             return
         try:
             while not (self.gone or self._banner.ended) and self._is_readable():
-                rest = self._banner.read(self._stream.reader, self._arrivals.report)
+                rest = self._banner.read(self._stream.reader, self._calls.report)
                 for frame in self._stream.parse(rest) or () if rest else ():
                     if frame[0] == frames.HELLO:
                         self._greeted(frame)
                     else:
-                        self._arrivals.deliver(frame)
+                        self._calls.deliver(frame)
         finally:
             self._reading.release()
 
@@ -191,7 +228,7 @@ class Reading:
 
     def _pump(self, *, soon: bool = False) -> bool:
         """
-        Read once and deliver; the caller holds the read lock.
+        Read once and deliver; the caller holds the lock for reading.
         """
         if self.gone:
             return False
@@ -199,7 +236,7 @@ class Reading:
         if self._banner.ended:
             got = self._stream.read_soon() if soon else self._stream.read()
         else:
-            rest = self._banner.read(self._stream.reader, self._arrivals.report)
+            rest = self._banner.read(self._stream.reader, self._calls.report)
             got = None if rest is None else self._stream.parse(rest)
         if got is None:
             self._end()
@@ -210,7 +247,7 @@ class Reading:
             elif frame[0] == frames.HELLO:
                 self._greeted(frame)
             else:
-                self._arrivals.deliver(frame)
+                self._calls.deliver(frame)
         return True
 
     # -- the end ----------------------------------------------------------------
@@ -219,8 +256,8 @@ class Reading:
         """
         End the stream; calls that run end as lost.
 
-        Any thread may. Where another one reads, it tells them, once it has read what
-        there is.
+        Any thread may call it. If another thread reads, that one ends the calls, after it
+        has read what is there.
         """
         if not self._shut():
             return
@@ -230,12 +267,12 @@ class Reading:
             finally:
                 self._reading.release()
         else:
-            # That one may have read for the last time.
+            # That thread may have read for the last time.
             self.follow()
 
     def forget(self) -> None:
         """
-        Close what is open for a worker that has ended, unless its end was noticed.
+        Close everything that is open for a worker whose end was not noticed.
         """
         if not self._shut():
             return
@@ -244,28 +281,28 @@ class Reading:
                 if self.gone:
                     return
                 self.gone = True
-                self._leave_reader()
+                self._stop_following()
             self._stream.end()
-            if self._remains is not None:
-                self._remains.close()
+            if self._crash_output is not None:
+                self._crash_output.close()
 
     def abandon(self) -> None:
         """
-        Let go of a stream that belongs to the process this one was forked from.
+        Close the stream of a worker that belongs to the parent process, after a fork.
         """
-        # No other thread is left that reads or sends; one may have held a lock.
+        # No other thread is left that reads or sends; one may have held a lock at the fork.
         self.gone = True
-        self._leave_reader()
+        self._stop_following()
         self._stream.close()
-        if self._remains is not None:
-            self._remains.close()
+        if self._crash_output is not None:
+            self._crash_output.close()
 
     def _shut(self) -> bool:
         """
-        Have whoever reads or sends find the end; return False where it was found.
+        Let threads that read or send find the end; return False if it was found already.
 
-        The descriptors stay: one that is closed while another thread reads or writes
-        there may be somebody else's file by then.
+        The descriptors stay open: once closed, their numbers may stand for other files
+        while a thread still reads or writes.
         """
         with self._state:
             if not self.gone:
@@ -274,17 +311,17 @@ class Reading:
 
     def _end(self) -> None:
         """
-        Tell every call that runs that the worker has ended; the caller holds the read lock.
+        End every call that runs; the caller holds the lock for reading.
         """
         with self._state:
             if self.gone:
                 return
             self.gone = True
-            self._leave_reader()
-            self._take_remains()
-            executions = self._arrivals.take_all()
-        self._arrivals.forget_home()
-        # Closed first: a reason may be how the worker ended, which waits for that.
+            self._stop_following()
+            self._deliver_crash_output()
+            executions = self._calls.take_all()
+        self._calls.forget_home()
+        # Closed first: *lost* may wait for the process to end, which waits for that.
         self._stream.end()
         self.reason = reason = self._lost()
         started = None
@@ -292,17 +329,17 @@ class Reading:
             started = int.from_bytes(self._page[:4], "little")
             self._page.close()
         for execution in executions:
-            lose(execution, reason, started)
+            execution.lose(reason, started)
 
-    def _take_remains(self) -> None:
+    def _deliver_crash_output(self) -> None:
         """
-        Tell what the worker has printed last, and could not tell itself.
+        Deliver what the worker has printed last and could not read itself.
         """
-        if self._remains is None:
+        if self._crash_output is None:
             return
-        # Of several calls at once nobody knows whose it is.
-        channels = list(self._arrivals.executions)
-        block = self._remains.take(channels[0] if len(channels) == 1 else 0)
-        self._remains.close()
+        # With several calls at once nobody knows which has printed it.
+        channels = list(self._calls.executions)
+        block = self._crash_output.take(channels[0] if len(channels) == 1 else 0)
+        self._crash_output.close()
         if block:
-            self._arrivals.deliver((frames.LOG, 0, 0, 0, block))
+            self._calls.deliver((frames.LOG, 0, 0, 0, block))

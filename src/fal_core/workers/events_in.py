@@ -1,5 +1,5 @@
 """
-Arrivals: what a worker writes, delivered as the events of its calls.
+Frames of a worker, delivered as the events of its calls.
 """
 
 from __future__ import annotations
@@ -7,33 +7,15 @@ from __future__ import annotations
 import marshal
 import threading
 from collections.abc import Callable
-from typing import Any
 
-from fal_core.errors import Cancelled, HostError
-from fal_core.events import (
-    Exited,
-    HomeCall,
-    Item,
-    Level,
-    Log,
-    LogSink,
-    Outcome,
-    Ready,
-    Returned,
-    Sealed,
-    Started,
-)
-from fal_core.workers.execution import WorkerExecution
+from fal_core.events import HomeCall, Item, Level, Log, LogSink, Ready, Returned, Started
+from fal_core.workers.execution import WorkerExecution, sealed_from
 from fal_core_worker import frames
-from fal_core_worker.outputs import LEVELS, PARTIAL
-
-ENDED = Exited()
-_LEVELS: tuple[Level, ...] = LEVELS  # type: ignore[assignment]  # plain text at the other end
 
 
-class Arrivals:
+class RunningCalls:
     """
-    The calls that run in a worker, and who else hears of it.
+    The calls that run in a worker.
 
     Arguments:
         log: Takes output that belongs to no call.
@@ -42,7 +24,7 @@ class Arrivals:
             -1 when it has its answer.
 
     Attributes:
-        executions: The calls that run, by their channels.
+        executions: The calls, by their channels.
 
         prepared: Whether the setup of a function has run.
     """
@@ -59,7 +41,7 @@ class Arrivals:
 
     def deliver(self, frame: frames.Received) -> None:
         """
-        Give the event that *frame* is to its call; outcomes are for :func:`finish`.
+        Deliver the event that *frame* holds; outcomes are for :meth:`WorkerExecution.finish`.
         """
         kind, channel, a, b, payload = frame
         execution = self.executions.get(channel)
@@ -68,25 +50,25 @@ class Arrivals:
         elif execution is None:
             return
         elif kind == frames.ITEM:
-            execution.tell(Item(_sealed(payload), a, b))
+            execution.deliver(Item(sealed_from(payload), a, b))
         elif kind == frames.PREPARED:
             self.prepared = True
         elif kind == frames.STARTED:
-            execution.tell(Started(a))
+            execution.deliver(Started(a))
         elif kind == frames.RETURNED:
-            execution.tell(Returned(a))
+            execution.deliver(Returned(a))
         elif kind == frames.HOME_CALL:
             self.count_home(1)
-            execution.tell(HomeCall(a, _sealed(payload)))
+            execution.deliver(HomeCall(a, sealed_from(payload)))
         elif kind == frames.READY:
-            execution.tell(Ready(marshal.loads(payload)))
+            execution.deliver(Ready(marshal.loads(payload)))
 
     def report(self, log: Log) -> None:
         """
-        Give a line that no call printed to the calls that run, or to the host.
+        Give a line that no call has printed to all calls that run, or else to the host.
         """
         for execution in list(self.executions.values()):
-            execution.tell(log)
+            execution.deliver(log)
         if not self.executions and self._log is not None:
             self._log(log)
 
@@ -103,18 +85,23 @@ class Arrivals:
 
     def forget_home(self) -> None:
         """
-        Count no call any more: their worker is gone.
+        Set the count of home calls to 0: the worker is gone.
         """
         self.count_home(-self._calls_home)
 
     def take_all(self) -> list[WorkerExecution]:
         """
-        Return the calls that run, which hear of no frame any more.
+        Remove all calls and return them.
         """
         executions, self.executions = self.executions, {}
         return list(executions.values())
 
     def _deliver_log(self, payload: bytes) -> None:
+        # Many calls print nothing.
+        from fal_core_worker.outputs import LEVELS, PARTIAL
+
+        # Plain text at the other end.
+        levels: tuple[Level, ...] = LEVELS  # type: ignore[assignment]
         for level, when, channel, index, lines in marshal.loads(payload):
             execution = self.executions.get(channel)
             name = request = None
@@ -126,43 +113,8 @@ class Arrivals:
                     name = f"{name}/{index}"
             for line in lines.split("\n"):
                 partial = level >= PARTIAL
-                log = Log(line, _LEVELS[level % PARTIAL], "USER", when, name, request, partial)
+                log = Log(line, levels[level % PARTIAL], "USER", when, name, request, partial)
                 if execution is not None:
-                    execution.tell(log)
+                    execution.deliver(log)
                 else:
                     self.report(log)
-
-
-def finish(execution: WorkerExecution, frame: frames.Received) -> None:
-    """
-    Tell *execution* the end that *frame*, an outcome, brings.
-    """
-    how = frame[2]
-    if how == frames.ENDED_CANCELLED:
-        execution.finish(Exited(reason=Cancelled()))
-    else:
-        execution.tell(Outcome(_sealed(frame[4]), how == frames.ENDED_RAISED))
-        execution.finish(ENDED)
-
-
-def lose(execution: WorkerExecution, reason: HostError, started: int | None) -> None:
-    """
-    Tell *execution* that its worker has ended.
-
-    Arguments:
-        started: How many items of a batch the worker had started, if it is known.
-    """
-    if started is not None and execution.call.batch:
-        execution.tell(Started(started))
-    if execution.cancelling:
-        execution.finish(Exited(reason=Cancelled()))
-    else:
-        code = getattr(reason, "code", None)
-        signal = getattr(reason, "signal", None)
-        execution.finish(Exited(code, signal, reason))
-
-
-def _sealed(payload: Any) -> Sealed:
-    if type(payload) is tuple:
-        return Sealed(*payload)
-    return Sealed(payload)

@@ -1,29 +1,72 @@
 """
-Executions: the calls that run in a worker.
+The calls that run in a worker, as executions.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
+
+import attrs
 
 from fal_core.calls import Call
-from fal_core.events import Credit, Event, Exited, Message, Sink
+from fal_core.errors import Cancelled, HostError
+from fal_core.events import (
+    Credit,
+    Event,
+    Exited,
+    Message,
+    Outcome,
+    Reply,
+    Sealed,
+    Sink,
+    Started,
+)
 from fal_core.hosts import Driven
 from fal_core.sinks.event_thread import get_reader
 from fal_core.sinks.handlers import GRACE, failed
 from fal_core_worker import frames
 
-if TYPE_CHECKING:
-    from fal_core.workers.worker import Worker
+_ENDED = Exited()
+
+
+@attrs.frozen(kw_only=True)
+class Controls:
+    """
+    What an execution asks of the worker that runs its call.
+
+    Attributes:
+        send: Sends a frame of a kind for a channel, with a number.
+
+        answer: Sends the answer to a home call of a channel.
+
+        drive: Delivers events on the calling thread until an execution has ended, or
+            for some seconds.
+
+        kill: Ends the worker and all it has started, at once.
+    """
+
+    send: Callable[[int, int, int], None]
+    answer: Callable[[int, Reply], None]
+    drive: Callable[[WorkerExecution, float | None], None]
+    kill: Callable[[], None]
 
 
 class WorkerExecution(Driven):
     """
     A call that runs in a worker.
+
+    Attributes:
+        ended: Whether its last event has been delivered.
+
+        cancelling: Whether it was cancelled.
+
+        failure: What its sink has raised.
     """
 
     __slots__ = (
+        "_controls",
         "_event",
         "call",
         "cancelling",
@@ -31,11 +74,10 @@ class WorkerExecution(Driven):
         "ended",
         "failure",
         "sink",
-        "worker",
     )
 
-    def __init__(self, worker: Worker, channel: int, call: Call, sink: Sink) -> None:
-        self.worker = worker
+    def __init__(self, controls: Controls, channel: int, call: Call, sink: Sink) -> None:
+        self._controls = controls
         self.channel = channel
         self.call = call
         self.sink = sink
@@ -50,26 +92,26 @@ class WorkerExecution(Driven):
 
     def send(self, message: Message) -> None:
         if isinstance(message, Credit):
-            self.worker.send(frames.CREDIT, self.channel, message.count)
+            self._controls.send(frames.CREDIT, self.channel, message.count)
         else:
-            self.worker.answer(self.channel, message)
+            self._controls.answer(self.channel, message)
 
     def drain(self) -> None:
-        self.worker.send(frames.DRAIN, self.channel)
+        self._controls.send(frames.DRAIN, self.channel, 0)
 
     def cancel(self, grace: float) -> None:
         if self.ended:
             return
         self.cancelling = True
-        self.worker.send(frames.CANCEL, self.channel)
+        self._controls.send(frames.CANCEL, self.channel, 0)
         get_reader().after(grace, self._kill)
 
     def drive(self, timeout: float | None) -> None:
-        self.worker.reading.drive(self, timeout)
+        self._controls.drive(self, timeout)
 
     def wait(self, timeout: float | None) -> None:
         """
-        Wait until another thread has delivered the end.
+        Wait until another thread has delivered the last event.
         """
         event = self._event
         if event is None:
@@ -77,9 +119,11 @@ class WorkerExecution(Driven):
         if not self.ended:
             event.wait(timeout)
 
-    def tell(self, event: Event) -> None:
+    # -- events --------------------------------------------------------------------
+
+    def deliver(self, event: Event) -> None:
         """
-        Deliver *event*. What the sink raises ends the call, and its last event tells it.
+        Give *event* to the sink. What the sink raises ends the call.
         """
         if self.failure is not None:
             return
@@ -90,15 +134,39 @@ class WorkerExecution(Driven):
 
     def fail(self, error: Exception) -> None:
         """
-        End the call, for its sink raised *error*.
+        End the call, as its sink has raised *error*.
         """
         self.failure = error
         self.cancel(GRACE)
 
-    def finish(self, exited: Exited) -> None:
+    def finish(self, frame: frames.Received) -> None:
         """
-        Deliver the last event.
+        Deliver the outcome that *frame* holds, and the end of the call.
         """
+        how = frame[2]
+        if how == frames.ENDED_CANCELLED:
+            self._exit(Exited(reason=Cancelled()))
+        else:
+            self.deliver(Outcome(sealed_from(frame[4]), how == frames.ENDED_RAISED))
+            self._exit(_ENDED)
+
+    def lose(self, reason: HostError, started: int | None) -> None:
+        """
+        Deliver the end of a call whose worker has ended.
+
+        Arguments:
+            started: How many items of a batch the worker had started, if it is known.
+        """
+        if started is not None and self.call.batch:
+            self.deliver(Started(started))
+        if self.cancelling:
+            self._exit(Exited(reason=Cancelled()))
+        else:
+            code = getattr(reason, "code", None)
+            signal = getattr(reason, "signal", None)
+            self._exit(Exited(code, signal, reason))
+
+    def _exit(self, exited: Exited) -> None:
         try:
             self.sink(exited if self.failure is None else failed(self.failure))
         finally:
@@ -108,4 +176,11 @@ class WorkerExecution(Driven):
 
     def _kill(self) -> None:
         if not self.ended:
-            self.worker.kill()
+            self._controls.kill()
+
+
+def sealed_from(payload: Any) -> Sealed:
+    """
+    Return the sealed object that a frame's *payload* is: bytes, or a pair with buffers.
+    """
+    return Sealed(*payload) if type(payload) is tuple else Sealed(payload)

@@ -1,5 +1,5 @@
 """
-Deliveries: what a worker is sent so that it can run a call.
+Calls as the frames that a worker is sent.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any
 from fal_core.calls import Call, SealedFunction
 from fal_core_worker import frames
 
-#: How many functions a worker keeps open.
+#: How many functions a worker keeps.
 FUNCTION_SLOTS = 64
 
 
-class Deliveries:
+class CallSender:
     """
-    Calls on their way to a worker, which has each source and function sent once.
+    Sends calls to a worker, and each source and function once.
 
-    The worker knows functions by slots. A slot stands for one function from its
-    FUNCTION frame to the CALL, so the owner sends one call at a time.
+    The worker keeps functions in numbered slots. A slot must not change between a
+    FUNCTION frame and the CALL frame that uses it, so the owner sends one call at a time.
     """
 
     __slots__ = ("_slots", "_sources", "_stream")
@@ -32,7 +32,7 @@ class Deliveries:
 
     def send(self, channel: int, call: Call) -> None:
         """
-        Send *call*, after what the worker does not have of it.
+        Send *call*, after those of its sources and functions that the worker lacks.
 
         Raises:
             OSError: The worker is gone.

@@ -21,11 +21,11 @@ from fal_core.errors import HostError, WorkerLost
 from fal_core.events import LogSink, Reply, Sink, State
 from fal_core.hosts import Driver
 from fal_core.reprs import show_fields
-from fal_core.workers.crash_output import Remains
-from fal_core.workers.driving import Reading
-from fal_core.workers.events_in import Arrivals, finish
-from fal_core.workers.execution import WorkerExecution
-from fal_core.workers.frames_out import Deliveries
+from fal_core.workers.crash_output import CrashOutput
+from fal_core.workers.driving import StreamReader
+from fal_core.workers.events_in import RunningCalls
+from fal_core.workers.execution import Controls, WorkerExecution
+from fal_core.workers.frames_out import CallSender
 from fal_core_worker import frames
 from fal_core_worker.bootstrap import ARGUMENTS, preamble
 
@@ -58,19 +58,20 @@ class Worker:
     """
     A worker, as the process that launched it sees it.
 
-    It owns the two descriptors. Events of a call are delivered by whoever reads: see
-    :class:`~fal_core.workers.driving.Reading`.
+    It owns the two descriptors. Events of a call are delivered by the thread that waits
+    for it, or else by the event thread: see
+    :class:`~fal_core.workers.driving.StreamReader`.
 
     Arguments:
-        reader: What the worker writes can be read here.
+        reader: The descriptor that the worker's output is read from.
 
-        writer: What is written here the worker reads.
+        writer: The descriptor that the worker's input is written to.
 
         lost: Called once when the stream has ended unasked; returns the reason.
 
         kill: Ends the worker and all it has started, at once.
 
-        log: Takes output that belongs to no call.
+        log: Takes lines that belong to no call.
 
         idle: Called when a call has ended and the worker can take another.
 
@@ -80,11 +81,11 @@ class Worker:
             function for it, and with -1 when it has its answer.
 
         settings: ``multiplex``: how many calls run at once. ``kept``: the host
-            itself ends what a lost worker leaves behind. ``arenas`` and
-            ``page``: descriptors, where *arenas* is given. ``pipes``: descriptors,
-            where *remains* is.
+            itself ends the processes that a lost worker leaves behind. ``arenas``
+            and ``page``: descriptors, if *arenas* is given. ``pipes``: descriptors,
+            if *crash_output* is given.
 
-        remains: The pipes that the worker's output below Python goes through.
+        crash_output: The pipes that the worker's output below Python goes through.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Worker:
         away: Callable[[int], None] | None = None,
         settings: Mapping[str, Any] | None = None,
         arenas: Arenas | None = None,
-        remains: Remains | None = None,
+        crash_output: CrashOutput | None = None,
     ) -> None:
         from fal_core.sealing.sources import worker_archive
 
@@ -114,22 +115,25 @@ class Worker:
         self._kill = kill
         self._idle = idle
         self._ready = ready
-        self._arrivals = Arrivals(log=log, away=away)
-        self._deliveries = Deliveries(self._stream)
-        self.reading = Reading(
+        self._calls = RunningCalls(log=log, away=away)
+        self._sender = CallSender(self._stream)
+        self.stream_reader = StreamReader(
             self._stream,
-            self._arrivals,
+            self._calls,
             greeted=self._greet,
             finished=self._finish,
             lost=lost,
             page=None if arenas is None else arenas.page,
-            remains=remains,
+            crash_output=crash_output,
+        )
+        self._controls = Controls(
+            send=self._send, answer=self._answer, drive=self.stream_reader.drive, kill=self.kill
         )
         self._calling = threading.Lock()
         self._channels = 0
         archive = worker_archive()
         configuration = marshal.dumps(dict(settings or {}), 2)
-        # A process that has ended already is told of by the first call.
+        # If the process has ended already, the first call finds out.
         with suppress(OSError):
             self._stream.write(preamble(archive.digest, archive.data, configuration))
 
@@ -138,28 +142,28 @@ class Worker:
         """
         Whether its stream has ended.
         """
-        return self.reading.gone
+        return self.stream_reader.gone
 
     @property
     def reason(self) -> HostError | None:
         """
-        Why it has ended, where nobody asked it to.
+        Why it has ended, if nobody asked it to.
         """
-        return self.reading.reason
+        return self.stream_reader.reason
 
     @property
     def executions(self) -> Mapping[int, WorkerExecution]:
         """
         The calls that run, by their channels.
         """
-        return self._arrivals.executions
+        return self._calls.executions
 
     @property
     def prepared(self) -> bool:
         """
         Whether it has run a ``setup_function``.
         """
-        return self._arrivals.prepared
+        return self._calls.prepared
 
     # -- what a host asks for ---------------------------------------------------
 
@@ -176,21 +180,21 @@ class Worker:
         except Exception as error:
             failure = error
         with self._calling:
-            if self.reading.gone:
+            if self.stream_reader.gone:
                 raise ConnectionError("The worker is gone.")
             self._channels = channel = self._channels + 1
-            execution = WorkerExecution(self, channel, call, sink)
-            self._arrivals.executions[channel] = execution
+            execution = WorkerExecution(self._controls, channel, call, sink)
+            self._calls.executions[channel] = execution
             try:
-                self._deliveries.send(channel, call)
+                self._sender.send(channel, call)
             except (OSError, ValueError) as error:
-                self.reading.read_banner()
-                self._arrivals.executions.pop(channel, None)
+                self.stream_reader.read_banner()
+                self._calls.executions.pop(channel, None)
                 raise ConnectionError("The worker is gone.") from error
         if self._shared or not isinstance(sink, Driver):
-            self.reading.follow()
-        elif self.reading.followed:
-            self.reading.unfollow()
+            self.stream_reader.follow()
+        elif self.stream_reader.followed:
+            self.stream_reader.unfollow()
         if failure is not None:
             execution.fail(failure)
         return execution
@@ -207,8 +211,8 @@ class Worker:
         Let the worker end once it is idle.
 
         Arguments:
-            watch: Notice its end, and let go of what is open for it. Otherwise whoever
-                calls does so.
+            watch: Notice its end and close what is open for it. Otherwise the caller
+                does so, with :meth:`forget`.
         """
         self.stopped = True
         try:
@@ -216,7 +220,7 @@ class Worker:
         except (OSError, ValueError):
             pass
         if watch:
-            self.reading.follow()
+            self.stream_reader.follow()
 
     def kill(self) -> None:
         """
@@ -232,36 +236,36 @@ class Worker:
         """
         Close the stream, which ends the worker; calls that run end as lost.
 
-        Any thread may. Where another one reads, it tells them, once it has read what
-        there is.
+        Any thread may call it. If another thread reads, that one ends the calls, after it
+        has read what is there.
         """
         self.stopped = True
-        self.reading.close()
+        self.stream_reader.close()
 
     def abandon(self) -> None:
         """
-        Let go of a worker that belongs to the process this one was forked from.
+        Close the stream of a worker that belongs to the parent process, after a fork.
         """
         self.stopped = True
-        self.reading.abandon()
+        self.stream_reader.abandon()
 
     def forget(self) -> None:
         """
-        Close what is open for a worker that has ended, unless its end was noticed.
+        Close everything that is open for a worker whose end was not noticed.
         """
         self.stopped = True
-        self.reading.forget()
+        self.stream_reader.forget()
 
     def trim(self) -> bool:
         """
-        Give shared memory back, at both ends, while the worker is idle.
+        Free shared memory at both ends, while the worker is idle.
 
-        It returns whether some is left, which a later call may find free.
+        It returns whether some is left, which a later call may free.
         """
         if self.gone or self.executions or not self._stream.shared_size:
             return False
-        # What the worker has let go of it says in frames that wait here.
-        self.reading.read_waiting()
+        # The worker announces what it no longer uses in frames that may not be read yet.
+        self.stream_reader.read_waiting()
         try:
             self._stream.trim()
             self._stream.send(frames.TRIM)
@@ -269,13 +273,13 @@ class Worker:
             return False
         return self._stream.shared_size > 0
 
-    # -- what is heard of it -----------------------------------------------------
+    # -- what the worker sends ---------------------------------------------------
 
     def follow(self) -> None:
         """
-        Have the reader's thread deliver events from now on.
+        Have the event thread deliver events from now on.
         """
-        self.reading.follow()
+        self.stream_reader.follow()
 
     def _greet(self, frame: frames.Received) -> None:
         self.hello = marshal.loads(frame[4])
@@ -284,35 +288,35 @@ class Worker:
 
     def _finish(self, frame: frames.Received) -> None:
         """
-        Take another call, or end, and then tell the call that has ended.
+        Have the worker take another call, or end; then deliver the end of this call.
         """
-        executions = self._arrivals.executions
+        executions = self._calls.executions
         execution = executions.pop(frame[1], None)
         if execution is None:
             return
         self.stopped = self.stopped or frame[3] == frames.REPLACE
-        if self.reading.followed and not executions:
-            self.reading.unfollow()
+        if self.stream_reader.followed and not executions:
+            self.stream_reader.unfollow()
         if self._idle is not None:
             self._idle(self)
         if self.stopped and not executions:
             self.stop()
-        finish(execution, frame)
+        execution.finish(frame)
 
-    # -- sending ------------------------------------------------------------------
+    # -- what executions send -----------------------------------------------------
 
-    def send(self, kind: int, channel: int, a: int = 0) -> None:
+    def _send(self, kind: int, channel: int, a: int) -> None:
         """
         Send a frame for the call of *channel*; nothing happens if the worker is gone.
         """
         with suppress(OSError, ValueError):
             self._stream.send(kind, channel, a)
 
-    def answer(self, channel: int, reply: Reply) -> None:
+    def _answer(self, channel: int, reply: Reply) -> None:
         """
         Send the answer to a home call of *channel*; nothing happens if the worker is gone.
         """
-        self._arrivals.count_home(-1)
+        self._calls.count_home(-1)
         data, buffers = reply.sealed
         with suppress(OSError, ValueError):
             self._stream.send(

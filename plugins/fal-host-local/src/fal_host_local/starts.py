@@ -16,7 +16,7 @@ from fal_core.errors import HostError
 from fal_core.events import Event, Log
 from fal_core.sinks.printing import print_log
 from fal_core.workers import ARGUMENTS, Arenas, Worker
-from fal_core.workers.crash_output import Remains
+from fal_core.workers.crash_output import CrashOutput
 from fal_core_worker.arenas import InboundArena, OutboundArena
 from fal_host_local.keepers import Keeper, memory_kills
 from fal_host_local.pools import Pool
@@ -58,25 +58,25 @@ def start_worker(
         arenas, shared = _make_arenas()
         descriptors += shared
         settings |= {"arenas": (3, 4, _capacity()), "page": 5}
-    remains = None
+    crash_output = None
     if interpreter.passes_fds and not (pool.place is not None and pool.place.is_apart):
-        remains = Remains()
+        crash_output = CrashOutput()
         first = len(descriptors) + 2
-        settings["pipes"] = tuple(range(first, first + len(remains.given)))
-        descriptors += remains.given
+        settings["pipes"] = tuple(range(first, first + len(crash_output.given)))
+        descriptors += crash_output.given
     kills = memory_kills()
     try:
         number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
     except OSError:
         # The host was closed meanwhile.
         ours.close()
-        if remains is not None:
-            remains.close()
+        if crash_output is not None:
+            crash_output.close()
         raise
     finally:
         theirs.close()
-        if remains is not None:
-            remains.close_given()
+        if crash_output is not None:
+            crash_output.close_given()
     if arenas is not None:
         # The mappings stay; only the arenas that may grow are needed here.
         os.close(descriptors[3])
@@ -103,7 +103,7 @@ def start_worker(
         ready=ready,
         settings=settings,
         arenas=arenas,
-        remains=remains,
+        crash_output=crash_output,
     )
     pool.await_end = lambda: _await_end(worker, keeper, number)
     if values:
