@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from fal_core import function
-from fal_core.batching.paces import GROWTH, LARGEST, TARGET, Pace
+from fal_core.batching.batches import GROWTH, LARGEST, TARGET, Pace
 from fal_core.calls import Call
 from fal_core.events import Sink
 from fal_core.testing.hosts import InProcessExecution, InProcessHost

@@ -8,15 +8,29 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
-
-if TYPE_CHECKING:
-    from fal_core.calling.methods import BoundFunction
-    from fal_core.functions import IsolatedFunction
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
 ItemT = TypeVar("ItemT")
+
+
+class Calls(Protocol[ArgsT, ReturnT]):
+    """
+    The ways to call that isolated functions and isolated methods have in common.
+    """
+
+    @property
+    def flavour(self) -> str: ...
+
+    def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT: ...
+
+    # Any: their parameters follow those of the function in ways that no protocol says.
+    def submit(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def map(self, *args: Any, **kwargs: Any) -> Iterator[ReturnT]: ...
+
+    def stream(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 class AsyncCalls(Generic[ArgsT, ReturnT]):
@@ -26,9 +40,7 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
     Cancelling the task that awaits one ends the call.
     """
 
-    def __init__(
-        self, function: IsolatedFunction[ArgsT, ReturnT] | BoundFunction[ArgsT, ReturnT]
-    ) -> None:
+    def __init__(self, function: Calls[ArgsT, ReturnT]) -> None:
         self._function = function
 
     @overload
@@ -80,7 +92,7 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
         try:
             future = await asyncio.to_thread(submit)
         except asyncio.CancelledError:
-            # The thread goes on, and ends what it launches; or it has launched already.
+            # The thread goes on, and ends the call as soon as it is launched.
             abandoned.set()
             for future in made:
                 future.cancel()

@@ -9,26 +9,12 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    Generic,
-    Literal,
-    ParamSpec,
-    TypeVar,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import attrs
 
 from fal_core.declaring.named_hosts import to_host
-from fal_core.declaring.policy_checks import check_policy, hint_at_policy
-from fal_core.errors import (
-    FalServerlessError,
-    OptionError,
-    UnknownOptionError,
-)
+from fal_core.errors import FalServerlessError, OptionError, UnknownOptionError
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
 from fal_core.policies import Policy
@@ -41,14 +27,13 @@ if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher
     from fal_core.calling.methods import BoundFunction
     from fal_core.calls import AuthMode
+    from fal_core.declaring.declaration import Declaration, Flavour
     from fal_core.spawns import SpawnInfo
 
 ArgsT = ParamSpec("ArgsT")
 RestT = ParamSpec("RestT")
 ReturnT = TypeVar("ReturnT", covariant=True)
 ItemT = TypeVar("ItemT")
-
-Flavour = Literal["function", "coroutine", "generator", "async generator"]
 
 
 @attrs.define(eq=False, slots=False)
@@ -77,7 +62,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
     host: Host[ArgsT, ReturnT]
     raw_func: Callable[ArgsT, ReturnT] | None
     options: Options
-    # The documented default is an executor of its own; it is made once it is asked for.
+    # The documented default is an executor; it is made when it is first asked for.
     _executor: ThreadPoolExecutor | None = attrs.field(default=None, alias="executor")
     reraise: bool = True
     app_name: str | None = None
@@ -96,20 +81,20 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
     @property
     def func(self) -> Callable[ArgsT, ReturnT]:
         """
-        The function that is run: served, where the options say so.
+        The function that a call runs: a server of it, if the options say so.
         """
         if self.raw_func is None:
             raise FalServerlessError("This isolated function has no code of its own.")
         if self.options.gateway.get("serve"):
             from fal_core.calling.serving import make_server
 
-            return make_server(self)
+            return make_server(self.declaration)
         return self.raw_func
 
     @property
     def executor(self) -> ThreadPoolExecutor:
         """
-        The threads that submitted calls wait on, where the caller gave some.
+        The threads that submitted calls wait on, if the caller gave any.
         """
         if self._executor is None:
             from concurrent.futures import ThreadPoolExecutor
@@ -122,19 +107,32 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         self._executor = executor
         self._executor_given = True
 
+    @property
+    def declaration(self) -> Declaration:
+        """
+        All that calls are made from, as it is now.
+        """
+        from fal_core.declaring.declaration import Declaration
+
+        return Declaration(
+            host=self.host,
+            raw_func=self.raw_func,
+            options=self.options,
+            policy=self.policy,
+            reraise=self.reraise,
+            app_name=self.app_name,
+            app_auth=self.app_auth,
+            local_python_modules=self.local_python_modules,
+        )
+
     @functools.cached_property
     def flavour(self) -> Flavour:
         """
         What calling the function gives.
         """
-        func = inspect.unwrap(self.raw_func) if callable(self.raw_func) else None
-        if isinstance(func, functools.partial):
-            func = func.func
-        if inspect.isasyncgenfunction(func):
-            return "async generator"
-        if inspect.isgeneratorfunction(func):
-            return "generator"
-        return "coroutine" if inspect.iscoroutinefunction(func) else "function"
+        from fal_core.declaring.declaration import flavour_of
+
+        return flavour_of(self.raw_func)
 
     @property
     def aio(self) -> AsyncCalls[ArgsT, ReturnT]:
@@ -159,19 +157,14 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             HostError: The host failed.
         """
         launcher = self._launcher
-        if launcher is None or not launcher.is_current():
+        if launcher is None or not launcher.is_current(self.host, self.options, self.reraise):
             launcher = self.make_launcher()
         if self.flavour.endswith("generator"):
             from fal_core.calling.streaming import Stream
 
             # An iterator is what it says that it returns.
             return Stream(launcher, args, kwargs)  # type: ignore[return-value]
-        if launcher.policy.retries:
-            from fal_core.calling.attempts import call_again
-
-            returned: ReturnT = call_again(launcher, (args, kwargs))
-            return returned
-        waiter = launcher.waiter()
+        waiter = launcher.make_waiter()
         waiter.wait(launcher.launch(launcher.call((args, kwargs)), waiter))
         result: ReturnT = waiter.result()
         return result
@@ -183,12 +176,13 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         self._refuse_generator("submit", "stream")
         if self._executor_given and self._executor is not None:
             return self._executor.submit(self, *args, **kwargs)
-        submitter = self._submitter
         launcher = self._launcher
-        if submitter is None or launcher is None or not launcher.is_current():
+        if launcher is None or not launcher.is_current(self.host, self.options, self.reraise):
+            launcher = self.make_launcher()
+        submitter = self._submitter
+        if submitter is None:
             from fal_core.batching.futures import Submitter
 
-            launcher = self.make_launcher()
             submitter = self._submitter = Submitter(launcher)
         return submitter.submit(args, kwargs)
 
@@ -203,7 +197,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             if refusal := refuse_detached(self.host):
                 raise refusal
         launcher = self.make_launcher()
-        # Imported while the worker starts, which the launcher has told the host to expect.
+        # Imported while the worker starts, as the host expects the call by now.
         from fal_core.calling.spawning import spawn
 
         return spawn(launcher, args, kwargs, lifetime)
@@ -292,6 +286,8 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         try:
             options = place.parse_options(**{**written, **config})
         except UnknownOptionError as error:
+            from fal_core.declaring.policy_checks import hint_at_policy
+
             raise hint_at_policy(error) from None
         policy = self.policy
         if on_unsupported is not None:
@@ -315,22 +311,32 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         Return this function with other timeouts, retries and the like.
         """
+        from fal_core.declaring.policy_checks import check_policy
+
         other = self.on()
         other.policy = check_policy(attrs.asdict(self.policy, recurse=False) | changes)
         return other
 
-    def make_launcher(self) -> Launcher:
+    def make_launcher(self, *, rehearsed: bool = False) -> Launcher:
         """
         Return the launcher of this function as it is now.
+
+        Arguments:
+            rehearsed: Only find out whether the function can be sealed; nothing is kept.
         """
         launcher = self._launcher
-        if launcher is not None and launcher.is_current():
+        now = (self.host, self.options, self.reraise)
+        if launcher is not None and launcher.is_current(*now) and not rehearsed:
             return launcher
         from fal_core.calling.launcher import Launcher
+        from fal_core.sealing.stubs import reduce_function, stub_reducers
 
-        stubbed = (IsolatedFunction, ServedIsolatedFunction)
+        for kind in (IsolatedFunction, ServedIsolatedFunction):
+            stub_reducers[kind] = reduce_function
+        if rehearsed:
+            return Launcher(self.declaration, rehearsed=True)
         with self._lock:
-            launcher = self._launcher = Launcher(self, stubbed=stubbed)
+            launcher = self._launcher = Launcher(self.declaration)
             self._submitter = None
         return launcher
 
@@ -366,7 +372,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         return f"<isolated function {name} ({kind}) on {self.host.name}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # Where the function's own name leads to, another process finds it too.
+        # If the function is found by its name, another process finds it so, too.
         found: Any = sys.modules.get(getattr(self.raw_func, "__module__", None) or "")
         name: str = getattr(self.raw_func, "__qualname__", "")
         for part in name.split("."):

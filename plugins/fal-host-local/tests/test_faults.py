@@ -774,7 +774,6 @@ def test_an_interpreter_that_cannot_start_is_told(tmp_path: Path):
     """
     import attrs
 
-    from fal_core.calling.waiting import Waiter
     from fal_core.environments import CurrentEnvironment, LocalInterpreter
 
     class Broken(CurrentEnvironment):
@@ -786,7 +785,7 @@ def test_an_interpreter_that_cannot_start_is_told(tmp_path: Path):
     isolated = function("current")(inc)
     launcher = isolated.make_launcher()
     call = attrs.evolve(launcher.call(((1,), {})), environment=Broken())
-    waiter = Waiter(launcher)
+    waiter = launcher.make_waiter()
     waiter.wait(launcher.launch(call, waiter))
     with pytest.raises(HostError, match="127"):
         waiter.result()

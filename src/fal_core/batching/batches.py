@@ -1,10 +1,9 @@
 """
-Batches: many calls of one function carried by few launches.
+Batches: many calls of one function, made with few launches.
 
-The size of a batch follows the measured time of an item, so that short calls
-share the cost of a launch and long ones never wait behind each other. Items
-are told apart all the way: each has its outcome, and one that may have run is
-never run again unasked.
+The size of a batch follows the measured time of an item, so that short calls share the
+cost of a launch and long ones never wait behind each other. Every item has an outcome of
+its own, and one that may have run is never run again unasked.
 """
 
 from __future__ import annotations
@@ -12,118 +11,184 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import Any
 
-from fal_core.batching.paces import LARGEST, Pace
-from fal_core.calling.waiting import answer_home_call
+from fal_core.calling.attempts import Retries
+from fal_core.calling.launcher import Launcher
+from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
-from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Returned, Started
-from fal_core.hosts import Execution
-from fal_core.sinks.handlers import HandlingSink, error_of, failed
-from fal_core.sinks.outcomes import ItemOutcome, is_retried, open_items, open_outcome
+from fal_core.events import Event, Exited, Item, Log, Returned, Sealed, Started
+from fal_core.sealing.opener import Opener
+from fal_core.sinks.call_sinks import OpeningSink, error_of
 from fal_core.sinks.printing import print_log
-from fal_core_worker.slots import RAISED, VALUE
+from fal_core_worker.slots import RAISED, SEALED, VALUE
 
-if TYPE_CHECKING:
-    from fal_core.calling.launcher import Launcher
-    from fal_core.calls import Call
+#: The positional and the keyword arguments of an item.
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+#: The outcome of an item: (VALUE, value) or (RAISED, error).
+ItemOutcome = tuple[int, Any]
+
+#: Seconds that a batch is meant to take, for each worker that is busy.
+TARGET = 0.006
+LARGEST = 4096
+#: How much larger than the last a batch may be.
+GROWTH = 8
 
 
-class Batch(HandlingSink):
+class Pace:
+    """
+    The size of the next batch, which follows the time that an item takes.
+
+    If the host reports when items start, launching is no part of that time, and a batch
+    should take no less time than its launch. Otherwise only the time from the launch to
+    the end is known.
+
+    Arguments:
+        workers: How many batches the host runs at once.
+
+    Attributes:
+        size: How many items a batch should have, with a fraction.
+
+        tells_starts: Whether the host reports when items start, as far as is known.
+    """
+
+    __slots__ = ("_launching", "_workers", "size", "tells_starts")
+
+    def __init__(self, workers: int) -> None:
+        self.size = 1.0
+        self.tells_starts = True
+        self._workers = workers
+        self._launching: float | None = None
+
+    def slow_down(self, most: float = 1.0) -> None:
+        """
+        Make the next batch no larger than *most*.
+        """
+        self.size = max(1.0, min(self.size, most))
+
+    def learn(self, count: int, launched: float, ended: float, *, running: int) -> None:
+        """
+        Learn from *count* items that ended, of a host that reports no starts.
+
+        Arguments:
+            running: How many batches shared the host meanwhile.
+        """
+        self.tells_starts = False
+        self._follow(TARGET, (ended - launched) / count / max(1, running))
+
+    def learn_started(
+        self, count: int, launched: float, started: float, ended: float, *, running: int
+    ) -> None:
+        """
+        Learn from *count* items that ended, the first of which began at *started*.
+        """
+        self.tells_starts = True
+        # A launch that waited for another batch took longer than launching does.
+        launching = started - launched
+        self._launching = min(launching, self._launching or launching)
+        busy = max(1, min(running, self._workers))
+        self._follow(max(TARGET * busy, self._launching), (ended - started) / count)
+
+    def _follow(self, seconds: float, each: float) -> None:
+        wanted = seconds / max(1e-7, each)
+        self.size = max(1.0, min(wanted, self.size * GROWTH, LARGEST))
+
+
+class Batch(OpeningSink):
     """
     One launch of several items; the sink of its events.
 
-    Attributes:
-        items: Pairs of positional and keyword arguments.
+    Arguments:
+        take: Takes the events that the owner acts on, perhaps later than they come.
 
-        tags: What the owner knows each item by.
+    Attributes:
+        items: The arguments of each item.
+
+        tags: How the owner knows each item.
 
         done: How many of them have an outcome.
 
         started: How many may have been started.
 
+        end: How many are left with this launch; the others were handed back.
+
         alone: Whether it is one item, launched as a call of its own.
 
-        launched: When it was launched, by ``time.monotonic``.
+        launched_at: When it was launched, by ``time.monotonic``.
 
-        began: When its first item was started; 0 if the host has not told.
+        began_at: When its first item was started; 0 if the host has not reported that.
 
-        ended: When it ended.
+        ended_at: When it ended.
     """
-
-    __slots__ = (
-        "_take",
-        "alone",
-        "began",
-        "done",
-        "end",
-        "ended",
-        "items",
-        "launched",
-        "launcher",
-        "outcome",
-        "started",
-        "tags",
-    )
 
     def __init__(
         self,
         launcher: Launcher,
-        items: list[tuple[tuple[Any, ...], dict[str, Any]]],
+        items: list[Arguments],
         tags: list[Any],
         take: Callable[[Batch, Event], None],
         *,
         alone: bool,
     ) -> None:
-        super().__init__()
-        self.launcher = launcher
+        super().__init__(launcher.opener, launcher.answer)
         self.items = items
         self.tags = tags
         self.done = 0
         self.started = 0
         self.end = len(items)
-        self.outcome: Outcome | None = None
         self.alone = alone
-        self.launched = self.began = self.ended = 0.0
+        self.launched_at = self.began_at = self.ended_at = 0.0
         self._take = take
 
-    def __call__(self, event: Event) -> None:
-        kind = type(event)
-        if kind is Log:
-            self.handle(print_log, event)
-        elif kind is HomeCall:
-            answer_home_call(self, event)  # type: ignore[arg-type]  # its kind says so
-        else:
-            # Its owner may take the event later than it came.
-            if kind is Exited:
-                self.ended = time.monotonic()
-                if self.failure is not None:
-                    event = failed(self.failure)
-            elif self.failure is not None and kind in (Item, Outcome):
-                return
-            elif kind is Started and not self.began:
-                self.began = time.monotonic()
-            self._take(self, event)
+    def on_log(self, log: Log) -> None:
+        print_log(log)
+
+    def on_started(self, started: Started) -> None:
+        if not self.began_at:
+            self.began_at = time.monotonic()
+        self._take(self, started)
+
+    def on_item(self, item: Item) -> None:
+        self._take(self, item)
+
+    def on_returned(self, returned: Returned) -> None:
+        self._take(self, returned)
+
+    def on_exited(self, exited: Exited) -> None:
+        self.ended_at = time.monotonic()
+        self.exited = exited
+        self._take(self, exited)
+
+    def single(self) -> ItemOutcome:
+        """
+        Return how the only item has ended, or the batch as a whole.
+        """
+        try:
+            return VALUE, self.result()
+        except BaseException as error:
+            return RAISED, error
 
 
 class Batcher:
     """
-    Cuts items into batches, launches them, and sorts out how they end.
+    Divides items into batches, launches them, and finds out how each item ended.
 
     It is not thread-safe: its owner calls it from one thread, or under a lock.
 
     Arguments:
-        take: Where batches send their events; it may be called on any thread,
-            and leads to :meth:`handle`.
+        take: Takes the events of batches, on any thread. It passes them to
+            :meth:`handle`.
 
         deliver: Called with the tags and the outcomes of items that ended.
 
-        timeout: Seconds that each item may take from when it runs.
+        timeout: Seconds that each item may take, from when the host runs it.
 
     Attributes:
-        waiting: Items with their tags, not launched yet.
+        waiting: Items that were not launched yet, with their tags.
 
-        more: Whether its owner has more of them, to be put there soon.
+        more: Whether its owner is about to add more of them.
     """
 
     def __init__(
@@ -135,12 +200,19 @@ class Batcher:
         timeout: float | None = None,
     ) -> None:
         self.launcher = launcher
-        self.waiting: deque[tuple[tuple[tuple[Any, ...], dict[str, Any]], Any]] = deque()
+        self.waiting: deque[tuple[Arguments, Any]] = deque()
         self.running: set[Batch] = set()
         self._take = take
         self._deliver = deliver
-        self._timeout = timeout
-        self._attempts: dict[int, int] = {}
+        # Items have attempts of their own; the launch has none.
+        self._launch_call = launcher.launch_once
+        if timeout is not None:
+            from fal_core.calling.deadlines import with_deadline
+
+            self._launch_call = with_deadline(
+                self._launch_call, timeout, grace=launcher.policy.grace, from_start=True
+            )
+        self._retries: dict[int, Retries] = {}
         capabilities = launcher.host.capabilities
         options = launcher.host_options
         self.limit = 2 * (options.max_concurrency or capabilities.concurrency)
@@ -155,7 +227,7 @@ class Batcher:
     @property
     def room(self) -> int:
         """
-        How many more items could be launched or wait for it usefully.
+        How many more items should be added to those that wait.
         """
         if self._alone:
             return self.limit - len(self.running) - len(self.waiting)
@@ -172,7 +244,7 @@ class Batcher:
             count = 1 if self._alone else min(len(waiting), size, self._share())
             part = not self._alone and count < size
             if part and self.more and len(self.running) >= self.limit // 2:
-                return  # Every worker is busy; what comes meanwhile goes along.
+                return  # Every worker is busy; items that come meanwhile fill the batch.
             pairs = [waiting.popleft() for _ in range(count)]
             self._launch([item for item, _ in pairs], [tag for _, tag in pairs])
 
@@ -188,8 +260,6 @@ class Batcher:
             batch.started = max(batch.started, count)
         elif kind is Returned:
             self._take_back(batch, event.first)  # type: ignore[union-attr]  # its kind says so
-        elif kind is Outcome:
-            batch.outcome = event  # type: ignore[assignment]  # its kind says so
         elif kind is Exited:
             self._finish(batch, event)  # type: ignore[arg-type]  # its kind says so
 
@@ -203,19 +273,18 @@ class Batcher:
             return LARGEST
         return max(1, -(-len(self.waiting) // max(1, self.limit // 2)))
 
-    def _launch(
-        self, items: list[tuple[tuple[Any, ...], dict[str, Any]]], tags: list[Any]
-    ) -> None:
-        # A call of its own costs less, and nothing tells when it starts.
+    def _launch(self, items: list[Arguments], tags: list[Any]) -> None:
+        # A call of its own costs less, but does not show when it starts.
         alone = len(items) == 1 and (self._alone or not self.pace.tells_starts)
         batch = Batch(self.launcher, items, tags, self._take, alone=alone)
         self.running.add(batch)
         try:
+            call: Call
             if alone:
                 call = self.launcher.call(items[0])
             else:
                 call = self.launcher.call(items, batch=len(items))
-            batch.launched = time.monotonic()
+            batch.launched_at = time.monotonic()
             batch.follow(self._launch_call(call, batch))
         except Exception as error:
             self.running.discard(batch)
@@ -226,48 +295,35 @@ class Batcher:
             for item, tag in zip(items, tags, strict=True):
                 self._launch([item], [tag])
 
-    def _launch_call(self, call: Call, batch: Batch) -> Execution:
-        if self._timeout is None:
-            return self.launcher.launch(call, batch)
-        from fal_core.sinks.time_limits import TimeLimit
-
-        grace = self.launcher.policy.grace
-        sink = TimeLimit(batch, self._timeout, grace=grace, from_start=True)
-        execution = self.launcher.launch(call, sink)
-        sink.follow(execution)
-        return execution
-
     # -- endings -------------------------------------------------------------------
 
     def _handle_items(self, batch: Batch, event: Item) -> None:
-        outcomes = open_items(batch.launcher, event.sealed)
+        outcomes = open_items(batch.opener, event.sealed)
         tags = batch.tags[event.first : event.first + event.count]
         batch.done = event.first + event.count
         self._settle(batch.items[event.first : batch.done], tags, outcomes)
 
     def _settle(self, items: list[Any], tags: list[Any], outcomes: list[ItemOutcome]) -> None:
+        """
+        Deliver the outcomes of items, but for those that are run again.
+        """
         policy = self.launcher.policy
         if not policy.retries:
             self._deliver(tags, outcomes)
             return
         for item, tag, outcome in zip(items, tags, outcomes, strict=True):
-            if outcome[0] == RAISED and self._may_retry(tag, outcome[1]):
+            retries = self._retries.get(id(tag))
+            if outcome[0] == RAISED and retries is None:
+                retries = self._retries[id(tag)] = Retries(policy.retries, policy.retry_on)
+            if outcome[0] == RAISED and retries is not None and retries.take(outcome[1]):
                 self.waiting.appendleft((item, tag))
             else:
-                self._attempts.pop(id(tag), None)
+                self._retries.pop(id(tag), None)
                 self._deliver([tag], [outcome])
-
-    def _may_retry(self, tag: Any, error: BaseException) -> bool:
-        policy = self.launcher.policy
-        attempts = self._attempts.get(id(tag), 0)
-        if attempts >= policy.retries or not is_retried(policy, error):
-            return False
-        self._attempts[id(tag)] = attempts + 1
-        return True
 
     def _take_back(self, batch: Batch, first: int) -> None:
         """
-        Queue items again, in front, that the worker has not started.
+        Put items that the worker has not started back in front of those that wait.
         """
         pairs = zip(batch.items[first : batch.end], batch.tags[first : batch.end], strict=True)
         self.waiting.extendleft(reversed(list(pairs)))
@@ -276,11 +332,10 @@ class Batcher:
 
     def _finish(self, batch: Batch, exited: Exited) -> None:
         self.running.discard(batch)
-        # An execution refers to its sink: nothing waits for the collector.
+        # An execution refers to its sink: this ends the cycle.
         batch.execution = None
         if batch.alone:
-            outcome = self._single(batch, exited)
-            self._settle(batch.items, batch.tags, [outcome])
+            self._settle(batch.items, batch.tags, [batch.single()])
             self._learn(batch, 1, exited)
             return
         self._learn(batch, batch.done, exited)
@@ -292,7 +347,7 @@ class Batcher:
         if isinstance(error, WorkerLost) and not error.detail and len(batch.items) > 1:
             error.detail = "This item may have run, so it was not run again."
         if batch.outcome is not None and batch.outcome.raised:
-            error = self._single(batch, exited)[1]
+            error = batch.single()[1]
             batch.started = batch.end
         lost = max(batch.started, batch.done) if isinstance(error, HostError) else batch.end
         if batch.started < batch.end and isinstance(error, HostError) and batch.started:
@@ -306,20 +361,34 @@ class Batcher:
             [(RAISED, error)] * count,
         )
 
-    def _single(self, batch: Batch, exited: Exited) -> ItemOutcome:
-        outcome, batch.outcome = batch.outcome, None
-        try:
-            return VALUE, open_outcome(batch.launcher, outcome, exited)
-        except BaseException as error:
-            return RAISED, error
-
     def _learn(self, batch: Batch, count: int, exited: Exited) -> None:
         running = len(self.running)
         if not count:
             self.pace.slow_down()
-        elif not batch.began:
-            self.pace.learn(count, batch.launched, batch.ended, running=running)
+        elif not batch.began_at:
+            self.pace.learn(count, batch.launched_at, batch.ended_at, running=running)
         elif exited.reason is None:
             self.pace.learn_started(
-                count, batch.launched, batch.began, batch.ended, running=running
+                count, batch.launched_at, batch.began_at, batch.ended_at, running=running
             )
+
+
+def open_items(opener: Opener, sealed: Sealed) -> list[ItemOutcome]:
+    """
+    Open the outcomes that an event of a batch carries.
+    """
+    outcomes: list[ItemOutcome] = opener.open_value(sealed)
+    if any(map(itemgetter(0), outcomes)):
+        return [_open_item(opener, kind, value) for kind, value in outcomes]
+    return outcomes
+
+
+def _open_item(opener: Opener, kind: int, value: Any) -> ItemOutcome:
+    try:
+        if kind == RAISED:
+            return RAISED, opener.open_error(Sealed(value))
+        if kind == SEALED:
+            return VALUE, opener.open_value(Sealed(*value))
+    except Exception as error:
+        return RAISED, error
+    return kind, value

@@ -9,27 +9,26 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fal_core.batching.batches import Batch, Batcher
-from fal_core.errors import Timeout
+from fal_core.batching.batches import Batch, Batcher, ItemOutcome
+from fal_core.calling.launcher import Launcher
 from fal_core.events import Event, Exited, Item, Returned
-from fal_core.sinks.outcomes import ItemOutcome
 from fal_core_worker.slots import RAISED
 
 if TYPE_CHECKING:
-    from fal_core.calling.launcher import Launcher
+    from fal_core.calling.deadlines import Deadline
 
 
 class CallFuture(Future[Any]):
     """
-    The future of a call. Unlike a thread's it can be cancelled while it runs.
+    The future of a call. Unlike that of a thread it can be cancelled while it runs.
     """
 
     _submitter: Submitter | None = None
-    _timer: Any = None
+    _deadline: Deadline | None = None
 
     def cancel(self) -> bool:
         """
-        Cancel the call; if it runs already, end it.
+        Cancel the call, or end it if it runs.
         """
         submitter = self._submitter
         if submitter is None or self.done():
@@ -39,7 +38,7 @@ class CallFuture(Future[Any]):
 
 class Submitter:
     """
-    Makes the submitted calls of one launcher.
+    Makes the calls of one launcher that are submitted.
     """
 
     def __init__(self, launcher: Launcher) -> None:
@@ -51,7 +50,7 @@ class Submitter:
 
     def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture:
         """
-        Queue a call, and launch it if the host can take one.
+        Queue a call, and launch it if the host can take another.
         """
         future = CallFuture()
         future._submitter = self
@@ -59,10 +58,9 @@ class Submitter:
         with self._lock:
             seconds = self._launcher.policy.timeout
             if seconds is not None:
-                from fal_core.sinks.event_thread import get_reader
+                from fal_core.calling.deadlines import Deadline
 
-                expire = partial(self._time_out, future, seconds)
-                future._timer = get_reader().after(seconds, expire)
+                future._deadline = Deadline(seconds, partial(self._time_out, future))
             batcher.waiting.append(((args, kwargs), future))
             if len(batcher.running) < batcher.limit:
                 batcher.launch_waiting()
@@ -78,13 +76,13 @@ class Submitter:
             if future.done():
                 return future.cancelled()
             self._withdraw(future)
-        self._forget_timer(future)
+        self._stop_deadline(future)
         Future.cancel(future)
         return True
 
     def _cancel_alone(self, batch: Batch) -> None:
         """
-        End *batch* if everything it has left to do is unwanted.
+        End *batch* if none of its remaining items is wanted.
         """
         left = batch.tags[batch.done : batch.end]
         if left and batch.execution is not None and self._unwanted.issuperset(left):
@@ -100,21 +98,21 @@ class Submitter:
                 self._cancel_alone(batch)
         self._settle()
 
-    def _time_out(self, future: CallFuture, seconds: float) -> None:
+    def _time_out(self, future: CallFuture) -> None:
         """
-        End the call of *future*, or take it out of the queue: its time is up.
+        End the call of *future*, or take it out of the queue, as its time is up.
         """
         with self._lock:
-            if future.done():
+            if future.done() or future._deadline is None:
                 return
-            # First of all: the end of the call may be told at once.
-            self._settled.append((future, (RAISED, Timeout(seconds))))
+            # First of all: the end of the call may come at once.
+            self._settled.append((future, (RAISED, future._deadline.error())))
             self._withdraw(future)
         self._settle()
 
     def _withdraw(self, future: CallFuture) -> None:
         """
-        Have *future* run no more; items that share its launch go on.
+        End the call of *future*, but not other items of its launch.
         """
         for pair in self._batcher.waiting:
             if pair[1] is future:
@@ -130,14 +128,14 @@ class Submitter:
 
     def _settle(self) -> None:
         """
-        Give futures their outcomes, outside the lock: callbacks may submit.
+        Give futures their outcomes, without the lock: callbacks may submit.
         """
         with self._lock:
             settled, self._settled = self._settled, []
             for future, _ in settled:
                 self._unwanted.discard(future)
         for future, (kind, value) in settled:
-            self._forget_timer(future)
+            self._stop_deadline(future)
             if future.done():
                 continue
             if kind == RAISED:
@@ -146,8 +144,6 @@ class Submitter:
                 future.set_result(value)
 
     @staticmethod
-    def _forget_timer(future: CallFuture) -> None:
-        if future._timer is not None:
-            from fal_core.sinks.event_thread import get_reader
-
-            get_reader().forget(future._timer)
+    def _stop_deadline(future: CallFuture) -> None:
+        if future._deadline is not None:
+            future._deadline.stop()

@@ -1,5 +1,5 @@
 """
-``map``: a function over many items, with a bounded window.
+``map``: calls for many items, of which a bounded number is under way.
 """
 
 from __future__ import annotations
@@ -9,28 +9,25 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import count, islice, repeat
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fal_core.batching.batches import Batch, Batcher
+from fal_core.batching.batches import Batch, Batcher, ItemOutcome
+from fal_core.calling.launcher import Launcher
 from fal_core.events import Event
-from fal_core.sinks.outcomes import ItemOutcome
 from fal_core_worker.slots import RAISED
 
-if TYPE_CHECKING:
-    from fal_core.calling.launcher import Launcher
-
-#: How many items are taken at once, at most.
+#: How many items are taken from the input at once, at most.
 STRIDE = 64
-#: Seconds for so many, above which they are launched as they come.
+#: Seconds that taking them may need; above it they are launched one by one.
 SLOW = 0.001
 
 
 class Mapping(Iterator[Any]):
     """
-    The results of a map; it takes items, and launches them, as it is iterated over.
+    The results of a map. Items are taken and launched as it is iterated over.
 
-    It is closed, and what runs is ended, when it is exhausted, raises, is
-    closed, or is forgotten.
+    It is closed, and the calls that run are ended, when it is exhausted, raises, or is
+    no longer referred to.
     """
 
     def __init__(
@@ -42,12 +39,12 @@ class Mapping(Iterator[Any]):
         return_exceptions: bool,
         window: int | None,
     ) -> None:
-        # First of all: whoever forgets a map that could not be made asks for it.
+        # First of all: __del__ needs it if the rest of this method raises.
         self._closed = True
         self._events: SimpleQueue[tuple[Batch, Event]] = SimpleQueue()
         timeout = launcher.policy.timeout
         self._batcher = Batcher(launcher, self._put, self._deliver, timeout=timeout)
-        # The shortest ends it, as it ends the built-in map.
+        # The shortest iterable ends it, as with the built-in map.
         arguments: Iterator[Any] = zip(zip(*iterables), repeat({}))  # noqa: B905
         self._inputs: Iterator[Any] | None = zip(arguments, count())
         self._stride = 1
@@ -55,7 +52,7 @@ class Mapping(Iterator[Any]):
         self._ordered = ordered
         self._return_exceptions = return_exceptions
         self._window = window
-        # Outcomes that nobody has taken yet: by number, or as they came.
+        # Outcomes that were not taken yet: by number, or in the order in which they came.
         self._ready: dict[int, ItemOutcome] = {}
         self._come: deque[ItemOutcome] = deque()
         self._taken = 0
@@ -86,7 +83,7 @@ class Mapping(Iterator[Any]):
 
     def close(self) -> None:
         """
-        End what runs and take no more items.
+        End the calls that run and take no more items.
         """
         self._closed = True
         self._inputs = None
@@ -111,12 +108,12 @@ class Mapping(Iterator[Any]):
 
     def _advance(self) -> None:
         """
-        Take items, launch them, and wait for an event if nothing else can be done.
+        Take items, launch them, and wait for an event if there is nothing else to do.
         """
         self._take_inputs()
         self._batcher.more = self._inputs is not None
         self._batcher.launch_waiting()
-        # Let the thread that reads go first: what it has read lets workers go on.
+        # Let the event thread go first: what it reads lets workers go on.
         time.sleep(0)
         if self._handle_events(block=False) or self._is_next_ready():
             return
@@ -148,7 +145,7 @@ class Mapping(Iterator[Any]):
         if self._window is not None:
             room = min(room, self._window - (self._taken - self._next))
         else:
-            # Results that nobody has taken yet count as well.
+            # Results that were not taken yet count as well.
             room = min(room, 16 * 4096 - len(self._ready) - len(self._come))
         waiting = self._batcher.waiting
         while room > 0 and self._inputs is not None:
@@ -158,7 +155,7 @@ class Mapping(Iterator[Any]):
             try:
                 waiting.extend(islice(self._inputs, wanted))
             except Exception as error:
-                # What was taken before is finished first.
+                # Items that were taken before are finished first.
                 self._input_error = error
                 self._inputs = None
             taken = len(waiting) - before
@@ -167,7 +164,7 @@ class Mapping(Iterator[Any]):
             self._taken += taken
             room -= taken
             if time.monotonic() - began > SLOW:
-                # They come slowly: those there are need not wait for the others.
+                # They come slowly: the first ones must not wait for the others.
                 self._stride = 1
                 return
             self._stride = min(2 * self._stride, STRIDE)

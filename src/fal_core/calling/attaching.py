@@ -5,23 +5,29 @@ Following detached work from another process.
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from fal_core.calling.launcher import Launcher
 from fal_core.calling.spawning import SpawnFuture, SpawnSink
-from fal_core.hosts import detaching
-from fal_core.policies import Policy
+from fal_core.events import HomeCall
+from fal_core.hosts import Host, detaching
 from fal_core.sealing.opener import Opener
+from fal_core.sinks.call_sinks import OpeningSink
 from fal_core.spawns import SpawnInfo
 
-if TYPE_CHECKING:
-    from fal_core.functions import IsolatedFunction
-    from fal_core.hosts import Host
+
+class Launches(Protocol):
+    """
+    An isolated function, as far as its calls are followed.
+    """
+
+    def make_launcher(self) -> Launcher: ...
 
 
 def attach(
     host: Host[Any, Any] | str,
     reference: str,
-    function: IsolatedFunction[..., Any] | None = None,
+    function: Launches | None = None,
     *,
     after: int = 0,
 ) -> SpawnInfo:
@@ -29,11 +35,12 @@ def attach(
     Follow detached work on *host*, as if this process had spawned it.
 
     Arguments:
-        reference: What the work is called there, as ``SpawnInfo.reference`` tells.
+        reference: The name of the work there, as ``SpawnInfo.reference`` gives it.
 
-        function: The function that was spawned, where its classes matter.
+        function: The isolated function that was spawned, if its classes are needed to
+            open the result.
 
-        after: How many events to leave out, as they were seen already.
+        after: How many events to leave out because they were seen already.
 
     Raises:
         HostError: There is no such work, or the host detaches none.
@@ -41,23 +48,23 @@ def attach(
     from fal_core.declaring.named_hosts import to_host
 
     place = to_host(host)
-    launcher: Any = _Follower() if function is None else function.make_launcher()
-    info = SpawnInfo(SpawnFuture())
-    sink = SpawnSink(launcher, info)
-    execution = detaching(place).attach(reference, sink, after)
-    info.stream = execution
-    sink.follow(execution)
-    assert isinstance(info.future, SpawnFuture)
-    info.future.execution = execution
+    future = SpawnFuture()
+    info = SpawnInfo(future)
+    if function is None:
+        sink = SpawnSink(info, Opener(name="the detached call"), _answer)
+    else:
+        launcher = function.make_launcher()
+        sink = SpawnSink(info, launcher.opener, launcher.answer)
+    info.stream = future.execution = detaching(place).attach(reference, sink, after)
+    sink.follow(info.stream)
     return info
 
 
-class _Follower:
+def _answer(call: HomeCall, sink: OpeningSink) -> None:
     """
-    What opening a result needs of a launcher, where the function is not known.
+    Answer a call that a function makes which this process does not know.
     """
+    from fal_core.calling.home_calls import answer_home_call
 
-    policy = Policy()
-    function = SimpleNamespace(flavour="function")
-    seal = SimpleNamespace(name="the detached call", classes=frozenset())
-    opener = Opener(name="the detached call")
+    seal = SimpleNamespace(name="the detached call", by_value=None, classes=frozenset())
+    answer_home_call(call, sink, seal)

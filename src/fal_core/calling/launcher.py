@@ -1,5 +1,5 @@
 """
-Launching: what the calls of one function have in common.
+Launching: what all calls of one function have in common.
 """
 
 from __future__ import annotations
@@ -8,25 +8,31 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import attrs
 
-from fal_core.calling import preconditions as needs
+from fal_core.calling.preconditions import refusals
 from fal_core.declaring import vocabulary
+from fal_core.declaring.declaration import Declaration
 from fal_core.errors import FalSerializationError, UnsupportedError
-from fal_core.hosts import AnticipatingHost, Execution, Host
-from fal_core.options import Lifetime
+from fal_core.hosts import AnticipatingHost, Host
+from fal_core.options import Lifetime, Options
 from fal_core.plugins import installed as plugins
 
-# All else is imported once the host has been told that a call is about to come.
+# The rest is imported once the host knows that a call is about to come.
 if TYPE_CHECKING:
+    from fal_core.calling.attempts import Launch
     from fal_core.calling.waiting import Waiter
     from fal_core.calls import Call
-    from fal_core.events import Event
-    from fal_core.functions import IsolatedFunction
+    from fal_core.events import HomeCall
     from fal_core.sealing.functions import FunctionSeal
+    from fal_core.sinks.call_sinks import OpeningSink
+
+#: Seconds between two looks at whether a call is still wanted.
+_TICK = 0.1
 
 _numbers = itertools.count(1)
 _process = os.urandom(6).hex()
@@ -45,42 +51,45 @@ class Launcher:
     One function, sealed, with its typed options, ready to be called on its host.
 
     Arguments:
-        stubbed: The classes of functions that others capture as stubs.
+        rehearsed: Only find out whether the function can be sealed. The host is not
+            asked whether it would take it, and expects no call.
 
-        rehearsed: Only find out what sealing the function says; whether the host would
-            take it is not asked, and no call comes.
+    Attributes:
+        launch: Launches a call, within the deadline and the attempts of the policy.
+
+        launch_once: Launches a call with neither.
+
+        make_waiter: Returns the sink of a call that the calling thread waits for.
+
+        opener: Opens what the function returned, yielded or raised.
+
+        answer: Answers a home call of the function, on a thread of its own.
     """
 
-    def __init__(
-        self,
-        function: IsolatedFunction[..., Any],
-        *,
-        stubbed: Iterable[type] = (),
-        rehearsed: bool = False,
-    ) -> None:
-        self.function = function
-        self.host: Host[..., Any] = function.host
-        self.policy = function.policy
-        options = function.options
-        self._options = options
+    def __init__(self, declaration: Declaration, *, rehearsed: bool = False) -> None:
+        self.declaration = declaration
+        self.host: Host[..., Any] = declaration.host
+        self.policy = declaration.policy
+        options = self._options = declaration.options
         self._written = (dict(options.host), dict(options.environment), dict(options.gateway))
         self.environment = vocabulary.structure_environment(options)
         self.host_options = vocabulary.structure_host_options(options, self.host)
         self.gateway = vocabulary.structure_gateway(options)
         if not rehearsed:
-            for refusal in needs.refusals(
-                function, self.environment, self.host_options, self.gateway
+            for refusal in refusals(
+                declaration, self.environment, self.host_options, self.gateway
             ):
                 raise refusal
             self._warn_of_unsupported()
-        if function.raw_func is None:
+        if declaration.raw_func is None:
             raise UnsupportedError(self.host.name, "run a function without code")
-        modules = function.local_python_modules or ()
-        func: Callable[..., Any] = function.func
+        func: Callable[..., Any] = declaration.raw_func
+        modules = declaration.local_python_modules or ()
         application = False
         if self.gateway.serve:
-            from fal_core.calling.serving import Server, extend_environment
+            from fal_core.calling.serving import Server, extend_environment, make_server
 
+            func = make_server(declaration)
             if isinstance(func, Server):
                 modules = (*modules, *func.packages)
                 self.environment = extend_environment(self.environment, func)
@@ -88,35 +97,15 @@ class Launcher:
         if self.policy.lifetime == "attached" and not rehearsed:
             if isinstance(self.host, AnticipatingHost):
                 self.host.expect(self.environment, self.host_options, self.gateway)
-        # They bring cloudpickle, which takes as long as a process takes to start.
-        from fal_core.calling.home_calls import reduce_function, sealing, stub_types
-        from fal_core.calling.waiting import Waiter
+        # These import cloudpickle, which takes as long as a process takes to start.
         from fal_core.calls import Call
         from fal_core.events import Sealed
-        from fal_core.sealing.arguments import seal_arguments
-        from fal_core.sealing.functions import seal_function, stub_reducers
-        from fal_core.sealing.opener import Opener
         from fal_core.sealing.sources import file_of
 
-        self._make_waiter = Waiter
-        stub_types.update(dict.fromkeys(stubbed, reduce_function))
-        stub_reducers.update(stub_types)
-        portable = self._may_be_other_python()
-        setup = self.host_options.setup_function
-        with sealing(function):
-            self.seal: FunctionSeal = seal_function(
-                func, local_python_modules=modules, portable=portable
-            )
-            self.setup_seal = None
-            if setup is not None:
-                self.setup_seal = seal_function(
-                    setup, local_python_modules=modules, portable=portable
-                )
-        for seal in filter(None, (self.seal, self.setup_seal)):
-            self._check_other_python(seal)
-        self._usual = Call(
+        self._seal(func, modules)
+        self._template = Call(
             id="",
-            name=getattr(function.raw_func, "__name__", "function"),
+            name=declaration.name,
             function=self.seal.sealed,
             arguments=Sealed(b""),
             environment=self.environment,
@@ -124,28 +113,32 @@ class Launcher:
             gateway=self.gateway,
             setup=None if self.setup_seal is None else self.setup_seal.sealed,
             sources=self.seal.sources,
-            application_name=function.app_name,
-            application_auth_mode=function.app_auth,
+            application_name=declaration.app_name,
+            application_auth_mode=declaration.app_auth,
             application=application,
-            origin=file_of(function.raw_func),
+            origin=file_of(declaration.raw_func),
         )
-        self._seal_arguments = seal_arguments
-        self.opener = Opener(name=self.seal.name, reraise=function.reraise)
-        self._cached = self.policy.seal == "once"
-        self._observed = plugins.load_plugins().has_observers
+        self._is_cached = self.policy.seal == "once"
+        self._prepare_launches()
 
-    def is_current(self) -> bool:
+    def is_current(
+        self,
+        host: Host[..., Any],
+        options: Options,
+        reraise: bool,  # hot
+    ) -> bool:
         """
-        Tell whether nothing that the launcher was made of has changed.
+        Tell whether nothing that the launcher was made of has changed since.
+
+        Arguments are those that the function has now.
         """
-        options = self.function.options
         return (
-            self._cached
+            self._is_cached
             and self._options is options
-            and self.host is self.function.host
-            and self.opener.reraise is self.function.reraise
+            and self.host is host
+            and self.declaration.reraise is reraise
             and self._written == (options.host, options.environment, options.gateway)
-            and self.seal.is_fresh()
+            and self._captures_are_unchanged()
         )
 
     def call(
@@ -159,43 +152,98 @@ class Launcher:
         """
         Seal *arguments* and return the envelope of a call.
         """
-        identity = f"{_process}-{next(_numbers)}"
-        sealed = self._seal_arguments(arguments, self.seal)
-        call = self._usual.again(identity, sealed)
+        data = self._dump_plain(arguments)
+        if data is not None:
+            sealed = self._make_sealed(data)
+        else:
+            sealed = self._seal_objects(arguments, self.seal)
+        call = self._template.again(f"{_process}-{next(_numbers)}", sealed)
         if batch or stream or lifetime != "attached" or "opentelemetry.trace" in sys.modules:
             return attrs.evolve(
                 call,
                 batch=batch,
                 stream=stream,
                 lifetime=lifetime,
-                # Its keeper goes on when this process, and its timers, are gone.
+                # The host goes on when this process, and its timers, are gone.
                 timeout=self.policy.timeout if lifetime == "detached" else None,
                 retries=self.policy.retries if lifetime == "detached" else 0,
                 traceparent=_traceparent(),
             )
         return call
 
-    def renew(self, call: Call) -> Call:
+    def run_until(self, arguments: Any, is_over: Callable[[], bool]) -> Any:
         """
-        Return *call* under another id, to be launched again.
+        Make a call and return its result; end it once *is_over* says so.
         """
-        return call.again(f"{_process}-{next(_numbers)}", call.arguments)
+        waiter = self.make_waiter()
+        execution = self.launch(self.call(arguments), waiter)
+        waiter.follow(execution)
+        while not waiter.wait_until(execution, _TICK):
+            if is_over():
+                execution.cancel(self.policy.grace)
+                waiter.wait_until(execution, self.policy.grace + _TICK)
+        return waiter.result()
 
-    def waiter(self) -> Waiter:
-        """
-        Return the sink of a call that this thread waits for.
-        """
-        return self._make_waiter(self)
+    # -- made once -----------------------------------------------------------------
 
-    def launch(self, call: Call, sink: Callable[[Event], None]) -> Execution:
-        """
-        Launch *call*, and tell the plugins that observe.
-        """
-        if self._observed:
-            from fal_core.sinks.observers import observed
+    def _seal(self, func: Callable[..., Any], modules: Iterable[str]) -> None:
+        from fal_core.sealing.functions import seal_function
+        from fal_core.sealing.stubs import sealing
 
-            sink = observed(call, self.host, sink)
-        return self.host.launch(call, sink)
+        portable = self._may_be_other_python()
+        setup = self.host_options.setup_function
+        self.setup_seal = None
+        with sealing(self.declaration):
+            self.seal: FunctionSeal = seal_function(
+                func, local_python_modules=modules, portable=portable
+            )
+            if setup is not None:
+                self.setup_seal = seal_function(
+                    setup, local_python_modules=modules, portable=portable
+                )
+        for seal in filter(None, (self.seal, self.setup_seal)):
+            self._check_other_python(seal)
+
+    def _prepare_launches(self) -> None:
+        """
+        Look up once what each call needs.
+        """
+        from fal_core.calling.waiting import Waiter
+        from fal_core.events import Sealed
+        from fal_core.sealing.arguments import seal_objects
+        from fal_core.sealing.opener import Opener
+        from fal_core_worker.seals import dump_plain
+
+        self._dump_plain = dump_plain
+        self._make_sealed = Sealed
+        self._seal_objects = seal_objects
+        self._captures_are_unchanged = self.seal.captures.are_unchanged
+        self.opener = Opener(name=self.seal.name, reraise=self.declaration.reraise)
+        policy = self.policy
+        self.answer: Callable[[HomeCall, OpeningSink], None] = partial(_answer, self.seal)
+        self.make_waiter: Callable[[], Waiter]
+        self.make_waiter = partial(Waiter, self.opener, self.answer, policy.grace)
+        launch: Launch = self.host.launch
+        if plugins.load_plugins().has_observers:
+            from fal_core.sinks.observers import launch_observed
+
+            launch = partial(launch_observed, self.host)
+        self.launch_once = launch
+        if policy.retries:
+            from fal_core.calling.attempts import with_attempts
+
+            launch = with_attempts(
+                launch,
+                policy.retries,
+                retry_on=policy.retry_on,
+                renew=renew,
+                open_error=Opener(name=self.seal.name).open_error,
+            )
+        if policy.timeout is not None:
+            from fal_core.calling.deadlines import with_deadline
+
+            launch = with_deadline(launch, policy.timeout, grace=policy.grace)
+        self.launch = launch
 
     def _may_be_other_python(self) -> bool:
         version = getattr(self.environment, "python_version", None)
@@ -206,7 +254,7 @@ class Launcher:
 
     def _check_other_python(self, seal: FunctionSeal) -> None:
         """
-        Refuse what the Python of the environment could not open, before it is built.
+        Refuse a function that the Python of the environment could not open.
         """
         version = getattr(self.environment, "python_version", None) or ""
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -226,7 +274,7 @@ class Launcher:
         names = vocabulary.unusable_options(self._options, self.host)
         if not names:
             return
-        names = _untold(self.function.raw_func, self.host.name, names)
+        names = _untold(self.declaration.raw_func, self.host.name, names)
         if not names:
             return
         from fal_core.events import Log
@@ -235,30 +283,42 @@ class Launcher:
         print_log(
             Log(
                 f"Host {self.host.name!r} does not use option {_listed(names)} "
-                f"of {getattr(self.function.raw_func, '__name__', 'function')!r}; kept for "
-                "hosts that do.",
+                f"of {self.declaration.name!r}; kept for hosts that do.",
                 "WARNING",
                 "BRIDGE",
             )
         )
 
 
+def renew(call: Call) -> Call:
+    """
+    Return *call* under another id, to be launched again.
+    """
+    return call.again(f"{_process}-{next(_numbers)}", call.arguments)
+
+
+def _answer(seal: FunctionSeal, call: HomeCall, sink: OpeningSink) -> None:
+    from fal_core.calling.home_calls import answer_home_call
+
+    answer_home_call(call, sink, seal)
+
+
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in names)
 
 
-# For each function the hosts and the options that this process has told of.
+# For each function the hosts and options that this process has warned of.
 _told: WeakKeyDictionary[Any, set[tuple[str, str]]] = WeakKeyDictionary()
 
 
 def _untold(function: Any, host: str, names: Iterable[str]) -> tuple[str, ...]:
     """
-    Return those of the options *names* that were not told before, and keep them as told.
+    Return those of *names* that no warning was printed for, and note that one is now.
     """
     try:
         told = _told.setdefault(function, set())
     except TypeError:
-        # A callable that has no hash, or that nothing may refer to weakly.
+        # A callable without a hash, or without weak references.
         told = _told.setdefault(type(function), set())
     untold = tuple(name for name in names if (host, name) not in told)
     told.update((host, name) for name in untold)
@@ -267,7 +327,7 @@ def _untold(function: Any, host: str, names: Iterable[str]) -> tuple[str, ...]:
 
 def _traceparent() -> str | None:
     """
-    Return the W3C trace context of the caller, where OpenTelemetry is in use.
+    Return the W3C trace context of the caller if OpenTelemetry is in use.
     """
     if "opentelemetry.trace" not in sys.modules:
         return None

@@ -1,5 +1,5 @@
 """
-Isolated methods: what an isolated function is when it is taken of an instance.
+Isolated methods: an isolated function that is accessed through an instance.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import attrs
 
-from fal_core.calling.home_calls import stub_types
+from fal_core.sealing.stubs import stub_reducers
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from fal_core.aio import AsyncCalls
-    from fal_core.functions import Flavour
+    from fal_core.declaring.declaration import Flavour
     from fal_core.hosts import Host
     from fal_core.spawns import SpawnInfo
 
@@ -31,11 +31,11 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
     """
     An isolated function and the instance that is the first argument of its calls.
 
-    It has the ways to call of an :class:`IsolatedFunction`, and its attributes.
+    It is called in the ways of an :class:`IsolatedFunction`, and has its attributes.
     The instance travels with each call, as any argument does.
     """
 
-    # An isolated function, which type checkers would bind once more.
+    # Any: type checkers would bind an isolated function once more.
     __func__: Any = attrs.field(alias="function")
     __self__: Any = attrs.field(alias="instance")
 
@@ -126,7 +126,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         return whole.replace(parameters=list(whole.parameters.values())[1:])
 
     def __getattr__(self, name: str) -> Any:
-        # Special names are asked for by copy and pickle before there are fields.
+        # Copy and pickle ask for special names before the fields are set.
         if name.startswith("__") and name not in ("__name__", "__qualname__", "__wrapped__"):
             raise AttributeError(name)
         return getattr(self.__func__, name)
@@ -144,4 +144,4 @@ def reduce_bound(bound: BoundFunction[..., Any]) -> tuple[Any, ...]:
     return BoundStub, (bound.__func__, bound.__self__)
 
 
-stub_types[BoundFunction] = reduce_bound
+stub_reducers[BoundFunction] = reduce_bound

@@ -1,35 +1,33 @@
 """
-Needs: what a function asks of its host, and why a host refuses it before anything is done.
+Preconditions: why a host refuses a function before anything is built or sent.
 
-A call raises the first of these errors, and ``fal-core explain`` tells all of them.
+A call raises the first of these errors; ``fal-core explain`` shows all of them.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fal_core.declaring.declaration import Declaration
 from fal_core.declaring.vocabulary import unusable_options
+from fal_core.environments import Environment
 from fal_core.errors import FalCoreError, UnsupportedError
-
-if TYPE_CHECKING:
-    from fal_core.environments import Environment
-    from fal_core.functions import IsolatedFunction
-    from fal_core.hosts import Host
-    from fal_core.options import Gateway, HostOptions
+from fal_core.hosts import Host
+from fal_core.options import Gateway, HostOptions
 
 
 def refusals(
-    function: IsolatedFunction[..., Any],
+    declaration: Declaration,
     environment: Environment,
     options: HostOptions,
     gateway: Gateway,
 ) -> Iterator[FalCoreError]:
     """
-    Yield an error for each reason why the host of *function* would not run it.
+    Yield an error for each reason why the host would not run the declared function.
     """
-    host = function.host
+    host = declaration.host
     can = host.capabilities
     if can.kinds is not None and environment.kind not in can.kinds:
         yield UnsupportedError(
@@ -45,27 +43,27 @@ def refusals(
     if gateway.serve:
         if not can.serve:
             yield UnsupportedError(host.name, "serve functions")
-    elif function.flavour.endswith("generator") and not can.stream:
+    elif declaration.is_generator and not can.stream:
         remedy = "Return a list, or serve the function." if can.serve else "Return a list."
         yield UnsupportedError(host.name, "stream what a generator yields", remedy)
     if options.secrets and not can.secrets:
         yield UnsupportedError(host.name, "resolve secrets")
-    unusable = unusable_options(function.options, host)
-    if unusable and function.policy.on_unsupported == "error":
+    unusable = unusable_options(declaration.options, host)
+    if unusable and declaration.policy.on_unsupported == "error":
         yield UnsupportedError(
             host.name,
             f"use option {', '.join(map(repr, unusable))}",
             "Leave it out, or write on_unsupported='warn' to keep it for other hosts.",
         )
     try:
-        host.check(environment, options, gateway, _origin(function, options))
+        host.check(environment, options, gateway, _origin(declaration, options))
     except FalCoreError as error:
         yield error
 
 
 def refuse_detached(host: Host[..., Any]) -> UnsupportedError | None:
     """
-    Return why detached work is not spawned on *host*; None where it is.
+    Return why no detached work can be spawned on *host*; None if it can.
     """
     if host.capabilities.detach:
         return None
@@ -74,7 +72,7 @@ def refuse_detached(host: Host[..., Any]) -> UnsupportedError | None:
 
 def _python_of(environment: Environment) -> str:
     """
-    Return the version of Python that *environment* asks for, as in ``3.11``.
+    Return the version of Python that *environment* wants, as in ``3.11``.
     """
     version: str | None = getattr(environment, "python_version", None)
     return version or f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -88,13 +86,13 @@ def _listed(names: frozenset[str]) -> str:
     return ", ".join(sorted(names))
 
 
-def _origin(function: IsolatedFunction[..., Any], options: HostOptions) -> str | None:
+def _origin(declaration: Declaration, options: HostOptions) -> str | None:
     """
-    Return the file of *function*, where its secrets may lie beside it.
+    Return the file of the function if it names secrets, which may lie beside it.
     """
-    if not options.secrets or function.raw_func is None:
+    if not options.secrets or declaration.raw_func is None:
         return None
-    # It brings cloudpickle, which is imported while a worker starts.
+    # It imports cloudpickle, which others do while a worker starts.
     from fal_core.sealing.sources import file_of
 
-    return file_of(function.raw_func)
+    return file_of(declaration.raw_func)

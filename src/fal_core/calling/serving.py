@@ -1,12 +1,13 @@
 """
-Servers: what the call of a served function runs.
+Serving: what the call of a served function runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fal_core.declaring.declaration import Declaration
 from fal_core.declaring.vocabulary import structure_gateway, structure_host_options
 from fal_core.environments import Environment
 from fal_core.errors import UnsupportedError
@@ -15,31 +16,28 @@ from fal_core.requirements import requirement_name
 from fal_core.routes import RouteSignature
 from fal_core_worker.services import Server
 
-if TYPE_CHECKING:
-    from fal_core.functions import IsolatedFunction
-
 __all__ = ["Server", "extend_environment", "make_server", "missing_requirements"]
 
 
-def make_server(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:
+def make_server(declaration: Declaration) -> Callable[..., Any]:
     """
-    Return a callable that serves *function* until it is drained.
+    Return a callable that serves the declared function until it is drained.
 
     Raises:
         UnsupportedError: No installed plugin serves functions.
     """
-    raw = function.raw_func
+    raw = declaration.raw_func
     if isinstance(raw, Server):
         return raw
     assert raw is not None
     server: Server | None = load_plugins().hook.fal_create_server(
         routes={RouteSignature("/"): raw},
-        gateway=structure_gateway(function.options),
-        options=structure_host_options(function.options, function.host),
+        gateway=structure_gateway(declaration.options),
+        options=structure_host_options(declaration.options, declaration.host),
     )
     if server is None:
         raise UnsupportedError(
-            function.host.name, "serve functions", "Add the extra 'serve' of fal-core."
+            declaration.host.name, "serve functions", "Add the extra 'serve' of fal-core."
         )
     return server
 

@@ -19,7 +19,7 @@ from fal_core.cli.outputs import is_terminal, styled
 from fal_core.events import Event, Exited, Log, Outcome, Sink, State
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Execution, Host
-from fal_core.sinks.handlers import HandlingSink, failed
+from fal_core.sinks.call_sinks import CallSink, failed
 from fal_core.sinks.printing import print_log
 from fal_core.wrappers import WrapperHost
 
@@ -136,22 +136,34 @@ class ShownHost(WrapperHost[..., Any]):
         return execution
 
 
-class _ShownSink(HandlingSink):
+class _ShownSink(CallSink):
     """
-    Shows events and passes them on; where they cannot be shown the call is ended.
+    Shows events, and passes on all but lines; if they cannot be shown the call is ended.
     """
 
     def __init__(self, progress: Progress, sink: Sink) -> None:
-        super().__init__()
         self._progress = progress
         self._sink = sink
 
-    def __call__(self, event: Event) -> None:
-        self.handle(self._progress, event)
-        if isinstance(event, Exited):
-            self._sink(event if self.failure is None else failed(self.failure))
-        elif not isinstance(event, Log if self.failure is None else Log | Outcome):
-            self._sink(event)
+    def on_log(self, log: Log) -> None:
+        self._progress(log)
+
+    def on_state(self, state: State) -> None:
+        self.on_other(state)
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        self.on_other(outcome)
+
+    def on_other(self, event: Event) -> None:
+        self._progress(event)
+        self._sink(event)
+
+    def on_exited(self, exited: Exited) -> None:
+        try:
+            self._progress(exited)
+        except Exception as error:
+            exited = failed(error)
+        self._sink(exited)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 
 import attrs
 
-from fal_core.calling.launcher import Launcher
 from fal_core.calling.preconditions import refusals, refuse_detached
 from fal_core.calling.serving import Server, missing_requirements
 from fal_core.declaring.named_hosts import to_host
@@ -22,7 +21,7 @@ from fal_core.declaring.vocabulary import (
 from fal_core.environments import Environment
 from fal_core.errors import FalCoreError, PluginError, UnknownNameError
 from fal_core.explanations.option_uses import OptionUse, environment_uses, other_uses
-from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
+from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
 from fal_core.plugins.installed import load_plugins
 from fal_core.sealing.sources import Travel, travel_report
@@ -91,7 +90,9 @@ def explain(
         options = (*environment_uses(there, environment), *other_uses(there))
     except FalCoreError as error:
         return Explanation(function=name, host=shown, runs=False, reasons=(str(error),))
-    reasons = [str(each) for each in refusals(there, environment, host_options, gateway)]
+    reasons = [
+        str(each) for each in refusals(there.declaration, environment, host_options, gateway)
+    ]
     notes = list(_missing(there))
     if there.policy.lifetime == "detached" and (refusal := refuse_detached(there.host)):
         notes.append(f"It can be called, and not spawned: {refusal}")
@@ -133,8 +134,7 @@ def _try_to_seal(function: IsolatedFunction[..., Any], reasons: list[str]) -> li
     Seal *function* as a call would; return what is to note of the seal.
     """
     try:
-        stubbed = (IsolatedFunction, ServedIsolatedFunction)
-        launcher = Launcher(function, stubbed=stubbed, rehearsed=True)
+        launcher = function.make_launcher(rehearsed=True)
     except FalCoreError as error:
         reasons.append(str(error))
         return []

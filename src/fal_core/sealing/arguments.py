@@ -21,8 +21,16 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
         FalSerializationError: They cannot be pickled.
     """
     data = dump_plain(value)
-    if data is not None:
-        return Sealed(data)
+    return seal_objects(value, seal) if data is None else Sealed(data)
+
+
+def seal_objects(value: Any, seal: FunctionSeal) -> Sealed:
+    """
+    Seal arguments that are not plain values, for which ``dump_plain`` has returned None.
+
+    Raises:
+        FalSerializationError: They cannot be pickled.
+    """
     from fal_core_worker import pickling
 
     what = f"an argument of {seal.name!r}"

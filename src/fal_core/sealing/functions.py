@@ -16,12 +16,10 @@ from fal_core.errors import FalSerializationError
 from fal_core.events import Sealed
 from fal_core.reprs import show_fields
 from fal_core.sealing.fingerprints import Captures, Name, annotated_classes
+from fal_core.sealing.stubs import stub_reducers
 
 if TYPE_CHECKING:
     from fal_core_worker.pickling import Pickler
-
-#: How instances of a type travel where a function refers to them.
-stub_reducers: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -1,71 +1,56 @@
 """
-Telling plugins of calls, and the trace context that travels with them.
+Telling plugins about calls, and the trace context that travels with them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from fal_core.calls import Call
-from fal_core.events import Event, Exited, Outcome
-from fal_core.hosts import Driver, Host
+from fal_core.events import Exited, Outcome, Sink
+from fal_core.hosts import Execution, Host
 from fal_core.plugins import installed as plugins
+from fal_core.sinks.call_sinks import SinkAround
 
 
-class ObservedSink(Driver):
+class ObservedSink(SinkAround):
     """
-    A sink that tells plugins how a call begins and ends.
+    A sink that tells plugins when a call begins and ends.
     """
 
-    def __init__(self, call: Call, host: Host[..., Any], sink: Callable[[Event], None]) -> None:
+    def __init__(self, call: Call, host: Host[..., Any], sink: Sink) -> None:
+        super().__init__(sink)
         self._call = call
         self._host = host
-        self._sink = sink
         self._hook = plugins.load_plugins().hook
         self._began = time.monotonic()
-        self._raised: bool | None = None
+        self._raised = False
         self._hook.fal_call_started(call=call, host=host, count=max(1, call.batch))
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Outcome):
-            self._raised = event.raised
-        self._sink(event)
-        if not isinstance(event, Exited):
-            return
-        if event.reason is not None:
-            self._hook.fal_host_failed(call=self._call, host=self._host, error=event.reason)
+    def on_outcome(self, outcome: Outcome) -> None:
+        self._raised = outcome.raised
+        self.sink(outcome)
+
+    def on_exited(self, exited: Exited) -> None:
+        self.sink(exited)
+        if exited.reason is not None:
+            self._hook.fal_host_failed(call=self._call, host=self._host, error=exited.reason)
         else:
             self._hook.fal_call_finished(
                 call=self._call,
                 host=self._host,
                 count=max(1, self._call.batch),
                 seconds=time.monotonic() - self._began,
-                raised=bool(self._raised),
+                raised=self._raised,
             )
 
 
-class FollowedSink:
+def launch_observed(host: Host[..., Any], call: Call, sink: Sink) -> Execution:
     """
-    The same for a sink that no thread drives.
+    Launch *call* on *host*, and tell the plugins that observe.
     """
-
-    def __init__(self, observed: ObservedSink) -> None:
-        self._observed = observed
-
-    def __call__(self, event: Event) -> None:
-        self._observed(event)
-
-
-def observed(
-    call: Call, host: Host[..., Any], sink: Callable[[Event], None]
-) -> Callable[[Event], None]:
-    """
-    Return *sink* with the plugins that observe told of what passes.
-    """
-    around = ObservedSink(call, host, sink)
-    return around if isinstance(sink, Driver) else FollowedSink(around)
+    return host.launch(call, ObservedSink(call, host, sink).for_host())
 
 
 def current_traceparent() -> str | None:

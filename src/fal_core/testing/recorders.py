@@ -8,11 +8,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from fal_core.calling.waiting import answer_home_call
 from fal_core.calls import Call
 from fal_core.events import Credit, Event, Exited, HomeCall, Item, Log, Outcome, Ready, State
 from fal_core.hosts import Execution
-from fal_core.sinks.outcomes import open_outcome
+from fal_core.sinks.call_sinks import open_outcome
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher
@@ -32,6 +31,7 @@ class Recorder:
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher = launcher
+        self.opener = launcher.opener
         self.call: Call | None = None
         self.execution: Execution | None = None
         self.events: list[Event] = []
@@ -53,7 +53,7 @@ class Recorder:
         finally:
             self._taking.release()
         if isinstance(event, HomeCall):
-            answer_home_call(self, event)
+            self.launcher.answer(event, self)  # type: ignore[arg-type]  # has what it needs
         elif isinstance(event, Item):
             with self._changed:
                 self._owed += event.count
@@ -70,7 +70,7 @@ class Recorder:
         """
         Launch a call of the launcher's function with these arguments.
         """
-        stream = self.launcher.function.flavour.endswith("generator")
+        stream = self.launcher.declaration.is_generator
         self.call = self.launcher.call((args, kwargs), stream=stream)
         self.follow(self.launcher.host.launch(self.call, self))
 
@@ -161,4 +161,4 @@ class Recorder:
         Wait for the end and return what the function returned, or raise what it raised.
         """
         exited = self.wait(timeout)
-        return open_outcome(self.launcher, self.outcome, exited)
+        return open_outcome(self.launcher.opener, self.outcome, exited)

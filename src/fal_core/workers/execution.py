@@ -24,8 +24,8 @@ from fal_core.events import (
     Started,
 )
 from fal_core.hosts import Driven
+from fal_core.sinks.call_sinks import GRACE, failed
 from fal_core.sinks.event_thread import get_reader
-from fal_core.sinks.handlers import GRACE, failed
 from fal_core_worker import frames
 
 _ENDED = Exited()

@@ -13,7 +13,7 @@ from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import Event, Exited, Message, Sink
 from fal_core.hosts import Driven
-from fal_core.sinks.handlers import failed
+from fal_core.sinks.call_sinks import failed
 from fal_core.workers import Worker, WorkerExecution
 
 if TYPE_CHECKING:

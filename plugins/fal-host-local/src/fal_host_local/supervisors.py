@@ -9,10 +9,11 @@ import os
 import socket
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
+from fal_core.calling.attempts import with_attempts
+from fal_core.calling.deadlines import with_deadline
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError, WorkerLost
 from fal_core.events import Credit, Event, Exited, Log, Message, Outcome, Reply, Sealed, State
@@ -20,8 +21,6 @@ from fal_core.hosts import Execution
 from fal_core.policies import Policy
 from fal_core.sealing.envelopes import decode_call
 from fal_core.sinks.journals import Journal
-from fal_core.sinks.outcomes import is_retried
-from fal_core.sinks.time_limits import TimeLimit
 from fal_core_worker import frames
 from fal_core_worker.frames import HEADER, HEADER_SIZE, unpack_buffers
 from fal_host_local.hosts import LocalHost
@@ -39,10 +38,6 @@ class Supervisor:
         self._lock = threading.Lock()
         self._followers: list[socket.socket] = []
         self._ended = threading.Event()
-        # Set at the end of each attempt.
-        self._over = threading.Event()
-        self._left = 0
-        self._seen = False
         self._execution: Execution | None = None
         self._outcome: Outcome | None = None
         self._launched = threading.Event()
@@ -56,27 +51,20 @@ class Supervisor:
         threading.Thread(target=self._accept, args=(server,), daemon=True).start()
         host = LocalHost()
         call = _attached(decode_call((self._directory / "call").read_bytes()))
-        until = None if call.timeout is None else time.monotonic() + call.timeout
-        self._left = call.retries
-        while not self._ended.is_set():
-            self._over.clear()
-            try:
-                self._launch(host, call, until)
-            except HostError as error:
-                self._take(Exited(reason=error))
-            self._launched.set()
-            self._over.wait()
+        try:
+            self._execution = self._launch(host, call)
+        except HostError as error:
+            self._take(Exited(reason=error))
+        self._launched.set()
+        self._ended.wait()
         (self._directory / "socket").unlink(missing_ok=True)
         host.close()
 
-    def _launch(self, host: LocalHost, call: Call, until: float | None) -> None:
-        if until is None:
-            self._execution = host.launch(call, self._take)
-            return
-        seconds = until - time.monotonic()
-        sink = TimeLimit(self._take, seconds, grace=Policy().grace, limit=call.timeout)
-        self._execution = host.launch(call, sink)
-        sink.follow(self._execution)
+    def _launch(self, host: LocalHost, call: Call) -> Execution:
+        launch = with_attempts(host.launch, call.retries)
+        if call.timeout is not None:
+            launch = with_deadline(launch, call.timeout, grace=Policy().grace)
+        return launch(call, self._take)
 
     def _listen(self) -> socket.socket:
         server = socket.socket(socket.AF_UNIX)
@@ -94,18 +82,11 @@ class Supervisor:
             # A journal would grow with each step of a progress bar.
             return
         if isinstance(event, Exited):
-            if self._left and not self._seen and is_retried(Policy(), event.reason):
-                self._left -= 1
-                self._over.set()
-                return
             self._update_status(ended=True, **_how(self._outcome, event))
         elif isinstance(event, State):
             self._update_status(phase=event.name)
-        elif not isinstance(event, Log):
-            # What was seen of it is not taken back: it is not begun again after that.
-            self._seen = True
-            if isinstance(event, Outcome):
-                self._outcome = event
+        elif isinstance(event, Outcome):
+            self._outcome = event
         try:
             with self._lock:
                 record = self._journal.append(event)
@@ -115,7 +96,6 @@ class Supervisor:
             # Also where nothing can be written any more.
             if isinstance(event, Exited):
                 self._ended.set()
-                self._over.set()
 
     def _pass_on(self, follower: socket.socket, record: bytes) -> None:
         try:

@@ -1,0 +1,280 @@
+"""
+Sinks that give each event of a call to the handler of its kind.
+
+A handler may raise, as printing does when a disk is full. Hosts deliver events on threads
+of their own, where nobody would notice. So what a handler raises ends the call, and is
+raised where the call is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fal_core.errors import HostError, WorkerLost, in_one_line
+from fal_core.events import (
+    Event,
+    Exited,
+    HomeCall,
+    Item,
+    Log,
+    Outcome,
+    Ready,
+    Returned,
+    Sink,
+    Started,
+    State,
+)
+from fal_core.facts import facts
+from fal_core.hosts import Driver, Execution
+
+if TYPE_CHECKING:
+    from fal_core.sealing.opener import Opener
+
+#: Seconds that a call has to end of its own accord once a handler of its events has raised.
+GRACE = 2.0
+
+
+@facts
+class HandlerFailed(HostError):
+    """
+    A handler of the call's events has raised, and the call was ended.
+
+    Attributes:
+        detail: The class and the message of what it raised.
+
+        error: What it raised; None in another process.
+    """
+
+    detail: str
+    error: Exception | None = None
+
+    def __str__(self) -> str:
+        return f"The call was ended because a handler of its events raised {self.detail}."
+
+
+class CallSink:
+    """
+    The sink of one call. A subclass overrides the handlers of the events that it needs.
+
+    By default the outcome and the end are kept, and all other events are ignored. Once a
+    handler has raised, only ``Exited`` is handled, with :class:`HandlerFailed` as its
+    reason.
+
+    Attributes:
+        execution: The call, once :meth:`follow` was called.
+
+        outcome: The outcome, unless a handler has raised.
+
+        exited: The end of the call.
+
+        failure: What a handler has raised.
+    """
+
+    execution: Execution | None = None
+    outcome: Outcome | None = None
+    exited: Exited | None = None
+    failure: Exception | None = None
+
+    def __call__(self, event: Event) -> None:
+        kind: Any = type(event)
+        handled: Any = event
+        if kind is Exited:
+            self.on_exited(handled if self.failure is None else failed(self.failure))
+            return
+        if self.failure is not None:
+            return
+        try:
+            if kind is State:
+                self.on_state(handled)
+            elif kind is Outcome:
+                self.on_outcome(handled)
+            elif kind is Log:
+                self.on_log(handled)
+            elif kind is Item:
+                self.on_item(handled)
+            elif kind is Started:
+                self.on_started(handled)
+            elif kind is Returned:
+                self.on_returned(handled)
+            elif kind is Ready:
+                self.on_ready(handled)
+            elif kind is HomeCall:
+                self.on_home_call(handled)
+        except Exception as error:
+            self.fail(error)
+
+    def follow(self, execution: Execution) -> None:
+        """
+        Learn which execution the events come from; some may have come before.
+        """
+        self.execution = execution
+        if self.failure is not None:
+            execution.cancel(GRACE)
+
+    def fail(self, error: Exception) -> None:
+        """
+        End the call, as a handler has raised *error*.
+        """
+        # In this order: a thread that calls follow() meanwhile looks for a failure.
+        self.failure = error
+        self.outcome = None
+        if self.execution is not None:
+            self.execution.cancel(GRACE)
+
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the call has ended.
+        """
+        return self.exited is not None
+
+    # -- handlers ------------------------------------------------------------------
+
+    def on_state(self, state: State) -> None:
+        """
+        Handle the phase that the call has entered.
+        """
+
+    def on_log(self, log: Log) -> None:
+        """
+        Handle a line of output.
+        """
+        self.on_other(log)
+
+    def on_item(self, item: Item) -> None:
+        """
+        Handle what a generator has yielded, or the outcomes of a batch.
+        """
+        self.on_other(item)
+
+    def on_started(self, started: Started) -> None:
+        """
+        Handle the start of items of a batch.
+        """
+        self.on_other(started)
+
+    def on_returned(self, returned: Returned) -> None:
+        """
+        Handle items of a batch that were handed back.
+        """
+        self.on_other(returned)
+
+    def on_ready(self, ready: Ready) -> None:
+        """
+        Handle the urls of a service.
+        """
+        self.on_other(ready)
+
+    def on_home_call(self, call: HomeCall) -> None:
+        """
+        Handle a call that the function makes to a function of this process.
+        """
+        self.on_other(call)
+
+    def on_other(self, event: Event) -> None:
+        """
+        Handle an event whose own handler was not overridden; this one ignores it.
+        """
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """
+        Keep the outcome.
+        """
+        self.outcome = outcome
+
+    def on_exited(self, exited: Exited) -> None:
+        """
+        Keep the end of the call; what this handler raises is not caught.
+        """
+        self.exited = exited
+
+
+class OpeningSink(CallSink):
+    """
+    The sink of a call whose result is opened here, and whose home calls are answered.
+
+    Arguments:
+        opener: Opens what the function returned, yielded or raised.
+
+        answer: Answers a home call, on a thread of its own.
+    """
+
+    def __init__(self, opener: Opener, answer: Callable[[HomeCall, OpeningSink], None]) -> None:
+        self.opener = opener
+        self._answer = answer
+
+    def on_home_call(self, call: HomeCall) -> None:
+        self._answer(call, self)
+
+    def result(self) -> Any:
+        """
+        Return what the function returned, or raise what it or its host raised.
+        """
+        outcome = self.outcome
+        # The execution refers to its sink: without a cycle a large outcome, and memory
+        # that it shares, is freed with its last view.
+        self.outcome = self.execution = None
+        return open_outcome(self.opener, outcome, self.exited)
+
+
+class SinkAround(CallSink, Driver):
+    """
+    A sink around a sink, to which it passes all events that a subclass does not handle.
+
+    What the inner sink raises is raised to the host, as if it had been given that.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+
+    def for_host(self) -> Sink:
+        """
+        Return this sink as a host is to see it: a ``Driver`` only if the inner one is.
+        """
+        return self if isinstance(self.sink, Driver) else self.__call__
+
+    def fail(self, error: Exception) -> None:
+        raise error
+
+    def on_state(self, state: State) -> None:
+        self.sink(state)
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        self.sink(outcome)
+
+    def on_exited(self, exited: Exited) -> None:
+        self.sink(exited)
+
+    def on_other(self, event: Event) -> None:
+        self.sink(event)
+
+
+def open_outcome(opener: Opener, outcome: Outcome | None, exited: Exited | None) -> Any:
+    """
+    Return what the function returned, or raise what it or its host raised.
+    """
+    if outcome is None:
+        raise error_of(exited)
+    if outcome.raised:
+        raise opener.open_error(outcome.sealed)
+    return opener.open_value(outcome.sealed)
+
+
+def failed(error: Exception) -> Exited:
+    """
+    Return the end of a call whose handler has raised *error*.
+    """
+    reason = HandlerFailed(f"{type(error).__name__}: {in_one_line(error)}", error)
+    reason.__cause__ = error
+    return Exited(reason=reason)
+
+
+def error_of(exited: Exited | None) -> BaseException:
+    """
+    Return the error to raise for a call that has ended without an outcome.
+    """
+    reason = None if exited is None else exited.reason
+    if isinstance(reason, HandlerFailed) and reason.error is not None:
+        return reason.error
+    return reason or WorkerLost()
