@@ -15,7 +15,7 @@ from fal_core import function
 from fal_core.batching.paces import GROWTH, LARGEST, TARGET, Pace
 from fal_core.calls import Call
 from fal_core.events import Sink
-from fal_core.testing.hosts import InProcessExecution, InProcessHost
+from fal_core.testing.hosts.in_process import InProcessExecution, InProcessHost
 
 #: Seconds that the host of these tests needs for a launch.
 LAUNCH = 0.03

@@ -35,7 +35,7 @@ def fal_register_commands(cli):
 PLACED = """
 import attrs
 from fal_core import hookimpl
-from fal_core.testing.hosts import InProcessHost
+from fal_core.testing.hosts.in_process import InProcessHost
 
 fal_core_api = 1
 

@@ -22,7 +22,7 @@ from fal_core.calls import Call
 from fal_core.errors import WorkerLost
 from fal_core.events import Sink
 from fal_core.hosts import Capabilities, Execution, Host
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import ARGUMENTS, Worker
 from fal_core_worker import frames
 

@@ -12,7 +12,7 @@ ADDS_TOO_LATE = """
 import sys
 from fal_core import function
 from fal_core.testing import InProcessHost
-from fal_core.testing.marks import Marks
+from fal_core.testing.harness.marks import Marks
 
 marks = Marks(lambda: function("current", host=InProcessHost()))
 marks.add("first")

@@ -18,7 +18,7 @@ from fal_core.events import Sink
 from fal_core.explanations import explain
 from fal_core.hosts import Capabilities
 from fal_core.options import Gateway, HostOptions
-from fal_core.testing.hosts import InProcessExecution, InProcessHost
+from fal_core.testing.hosts.in_process import InProcessExecution, InProcessHost
 from fal_core.wrappers import WrapperHost
 
 

@@ -33,7 +33,7 @@ from fal_core.sealing import functions as sealing
 from fal_core.sealing.arguments import seal_arguments
 from fal_core.sealing.functions import seal_function
 from fal_core.sealing.opener import Opener
-from fal_core.testing.hosts import InProcessHost
+from fal_core.testing.hosts.in_process import InProcessHost
 from fal_core_worker.opening import open_arguments, open_function, seal_error, seal_value
 from fal_core_worker.pickling import BUFFER_SIZE
 from fal_core_worker.raised import RemoteTraceback

@@ -47,7 +47,7 @@ from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities, Host
 from fal_core.options import Gateway, HostOptions, Options, merge_basic_config
 from fal_core.plugins import registered
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_core.validators import at_least
 from fal_core_worker import nested
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fal_core import function
-from fal_core.testing.processes import is_alive, wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
 pytest.importorskip("fal_env_virtualenv")

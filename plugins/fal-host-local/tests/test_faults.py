@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from fal_core import Cancelled, HostError, OutOfMemory, WorkerLost, function
-from fal_core.testing.processes import is_alive, wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
 pytestmark = pytest.mark.faults

@@ -16,7 +16,7 @@ import click
 from fal_core.cli.outputs import print_json, styled
 
 if TYPE_CHECKING:
-    from fal_core.plugins.installed import PluginDescription
+    from fal_core.plugins.loaders import PluginDescription
 
 
 @click.group()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fal_core.errors import FalSerializationError
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated, Marks
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks
 
 
 def test_a_result_comes_back(isolated: Isolated) -> None:

@@ -10,11 +10,10 @@ import pytest
 
 from fal_core.errors import Cancelled
 from fal_core.events import Log
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated, Marks, make_living
-from fal_core.testing.processes import wait_until
-from fal_core.testing.recorders import Recorder
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks, make_living
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Follow, Recorder
 
 #: Seconds in which a function that is not interrupted would have left a mark.
 BEAT = 0.05

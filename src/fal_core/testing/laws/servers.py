@@ -12,11 +12,11 @@ import pytest
 
 from fal_core.errors import Cancelled, Timeout
 from fal_core.events import Exited, State
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated, Marks
-from fal_core.testing.processes import wait_until
-from fal_core.testing.requests import Answer, ask, is_served
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Follow
+from fal_core.testing.harness.requests import Answer, ask, is_served
 from fal_core_worker.ports import free_port
 
 

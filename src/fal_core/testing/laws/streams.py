@@ -12,10 +12,10 @@ from contextlib import closing
 import pytest
 
 from fal_core.events import Item, Log
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
-from fal_core.testing.watching import WatchedHost
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
+from fal_core.testing.hosts.watched import WatchedHost
 
 
 @requires("stream")

@@ -12,9 +12,9 @@ import pytest
 
 from fal_core.errors import Timeout
 from fal_core.hosts import Host
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated, Marks
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.processes import wait_until
 
 
 @requires("cancel")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fal_core.calling.waiting import answer_home_call
@@ -164,3 +165,7 @@ class Recorder:
         """
         exited = self.wait(timeout)
         return open_outcome(self.launcher, self.outcome, exited)
+
+
+#: Launches a call of an isolated function, with arguments, and records its events.
+Follow = Callable[..., Recorder]

@@ -31,8 +31,8 @@ from fal_core.events import (
     State,
 )
 from fal_core.hosts import Capabilities, Host
-from fal_core.testing.printing import Printer, printed_by
-from fal_core.testing.services import Service, tell_when_reachable
+from fal_core.testing.hosts.printing import Printer, printed_by
+from fal_core.testing.hosts.services import Service, tell_when_reachable
 from fal_core_worker import frames, nested, opening
 from fal_core_worker.frames import Frame
 from fal_core_worker.rebuilding import open_error
