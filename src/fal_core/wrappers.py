@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from fal_core.abilities import AnticipatingHost, DetachingHost, ExecutionStatus, detaching
 from fal_core.events import Sink
-from fal_core.hosts import (
-    AnticipatingHost,
-    ArgsT,
-    Capabilities,
-    DetachingHost,
-    Execution,
-    ExecutionStatus,
-    Host,
-    ReturnT,
-    detaching,
-)
+from fal_core.hosts import ArgsT, Capabilities, Execution, Host, ReturnT
 from fal_core.options import Gateway, HostOptions
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from fal_core.abilities import detaching
 from fal_core.calling.spawning import SpawnFuture, SpawnSink
-from fal_core.hosts import detaching
 from fal_core.policies import Policy
 from fal_core.spawns import SpawnInfo
 

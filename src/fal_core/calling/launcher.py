@@ -13,10 +13,11 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
+from fal_core.abilities import AnticipatingHost
 from fal_core.calling import preconditions as needs
 from fal_core.declaring import vocabulary
 from fal_core.errors import FalSerializationError, UnsupportedError
-from fal_core.hosts import AnticipatingHost, Execution, Host
+from fal_core.hosts import Execution, Host
 from fal_core.options import Lifetime
 from fal_core.plugins import installed as plugins
 

@@ -16,7 +16,7 @@ from fal_core.cli.outputs import print_json, print_table
 from fal_core.cli.run import Printer, leave, show_remote_traceback
 
 if TYPE_CHECKING:
-    from fal_core.hosts import ExecutionStatus
+    from fal_core.abilities import ExecutionStatus
     from fal_core.spawns import SpawnInfo
 
 _host = click.option(
@@ -44,7 +44,7 @@ def list_(host: str, as_json: bool) -> None:
     """
     List the detached work of a host, the oldest first.
     """
-    from fal_core.hosts import DetachingHost
+    from fal_core.abilities import DetachingHost
     from fal_core.plugins.installed import find_host
 
     place = find_host(host)
@@ -116,8 +116,8 @@ def cancel(reference: str, host: str, grace: float) -> None:
     """
     from threading import Event
 
+    from fal_core.abilities import detaching
     from fal_core.events import Exited
-    from fal_core.hosts import detaching
     from fal_core.plugins.installed import find_host
 
     ended = Event()

@@ -7,9 +7,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from fal_core.abilities import Driven
 from fal_core.calls import Call
 from fal_core.events import Credit, Event, Exited, Message, Sink
-from fal_core.hosts import Driven
 from fal_core.sinks.event_thread import get_reader
 from fal_core.sinks.handlers import GRACE, failed
 from fal_core_worker import frames

@@ -20,12 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fal_core.abilities import ExecutionStatus
 from fal_core.caches import cache_root
 from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Credit, Exited, Message, Sink
 from fal_core.facts import with_facts
-from fal_core.hosts import ExecutionStatus
 from fal_core.sinks.journals import Records, read_journal
 from fal_core_worker import trees
 from fal_core_worker.frames import pack_buffers, pack_frame

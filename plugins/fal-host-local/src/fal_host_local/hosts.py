@@ -12,15 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from fal_core.abilities import AnticipatingHost, DetachingHost, ExecutionStatus
 from fal_core.errors import HostClosed, HostError
-from fal_core.hosts import (
-    AnticipatingHost,
-    Capabilities,
-    DetachingHost,
-    Execution,
-    ExecutionStatus,
-    Host,
-)
+from fal_core.hosts import Capabilities, Execution, Host
 from fal_host_local.keepers import Keeper, processors
 
 # All else is imported while the keeper starts, which takes about as long.

@@ -9,10 +9,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from fal_core.abilities import Driven
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import Event, Exited, Message, Sink
-from fal_core.hosts import Driven
 from fal_core.sinks.handlers import failed
 from fal_core.workers import Worker, WorkerExecution
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fal_core.abilities import DetachingHost
 from fal_core.errors import HostError
 from fal_core.events import Event, Exited
-from fal_core.hosts import DetachingHost, Host
+from fal_core.hosts import Host
 from fal_server.account_commands import data_option, database_option, opened_state, settings_of
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from fal_core.abilities import detaching
 from fal_core.calling.spawning import spawn
 from fal_core.errors import Cancelled, HostError
-from fal_core.hosts import Host, detaching
+from fal_core.hosts import Host
 from fal_core.spawns import SpawnInfo
 from fal_core.testing.capabilities import requires
 from fal_core.testing.marks import Isolated
