@@ -4,14 +4,15 @@ A call as it travels: an envelope that hosts move and do not open.
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import attrs
 
 from fal_core.environments import Environment
+from fal_core.events import Sealed
 from fal_core.options import Gateway, HostOptions, Lifetime
 from fal_core.reprs import show_fields
-from fal_core_worker.seals import Sealed, dump_plain
 
 ENVELOPE_VERSION = 1
 
@@ -136,6 +137,7 @@ class Call:
             "exposed_port": declared[0] or exposed_port,
             "exposed_metrics_port": declared[1] or exposed_metrics_port,
         }
-        data = dump_plain(((), ports))
-        assert data is not None
-        return self.again(self.id, Sealed(data))
+        import pickle
+
+        plain = bytes((1, 0, *sys.version_info[:2])) + pickle.dumps(((), ports), 5)
+        return self.again(self.id, Sealed(plain))

@@ -16,7 +16,6 @@ Every error fal-core raises of its own accord.
     │   │   └── StartupTimeout
     │   ├── Cancelled
     │   ├── HostClosed
-    │   ├── PortTaken
     │   ├── UnsupportedError
     │   └── EnvironmentBuildError
     └── FalServerlessException              the documented errors
@@ -40,13 +39,6 @@ class FalCoreError(Exception):
     """
     The root of the tree: catch it to catch all of fal-core's own errors.
     """
-
-
-def in_one_line(error: BaseException) -> str:
-    """
-    Return what *error* says, for a sentence that it is a part of: without lines or an end.
-    """
-    return " ".join(str(error).split()).rstrip(".") or "no reason was given"
 
 
 # -- Declarations ------------------------------------------------------------
@@ -252,29 +244,6 @@ class StartupTimeout(Timeout):
         return (
             f"The worker was not ready within its startup_timeout of {self.seconds:g} s, "
             "and was ended. Let it do less before it is ready, or give it more time."
-        )
-
-
-@facts
-class PortTaken(HostError):
-    """
-    A service wants a port that somebody else has.
-
-    Attributes:
-        holder: Who has it, in words.
-
-        remedy: What else can be done than to wait for it, as a sentence.
-    """
-
-    port: int
-    holder: str = "another process"
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        remedy = f" {self.remedy}" if self.remedy else ""
-        return (
-            f"Port {self.port} is taken by {self.holder}. "
-            f"End that first, or declare another exposed_port.{remedy}"
         )
 
 

@@ -10,18 +10,46 @@ tells it, what it raises ends the call, and is raised where the call is waited f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import attrs
 
 from fal_core.errors import HostError
 from fal_core.reprs import show_fields
-from fal_core_worker.seals import Sealed
 
 Level = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "STDOUT", "STDERR"]
 Source = Literal["BUILDER", "BRIDGE", "USER"]
 Phase = Literal["queued", "building", "starting", "running", "ready", "draining"]
+
+
+class Sealed(NamedTuple):
+    """
+    A pickled object that hosts move and do not open.
+
+    Attributes:
+        data: One byte of version, one of flags, two for the sender's Python (major,
+            minor), then a pickle of protocol 5.
+
+        buffers: The out-of-band buffers of the pickle, in order.
+    """
+
+    data: bytes
+    buffers: Sequence[Any] = ()
+
+    @property
+    def contains_code(self) -> bool:
+        """
+        Whether only the Python minor that sealed it may open it.
+        """
+        return bool(self.data[1] & 1)
+
+    @property
+    def python(self) -> tuple[int, int]:
+        """
+        The Python that sealed it, as (major, minor).
+        """
+        return self.data[2], self.data[3]
 
 
 @attrs.frozen
@@ -135,7 +163,7 @@ class HomeCall:
     """
     The running function calls another isolated function.
 
-    The launching process answers it through :meth:`Execution.send`.
+    The launching process answers with a :class:`Reply`.
     """
 
     __repr__ = show_fields
@@ -178,6 +206,31 @@ class Exited:
     reason: HostError | None = None
 
 
+@attrs.frozen
+class Reply:
+    """
+    The answer to :class:`HomeCall` *number*: what that function returned or *raised*.
+    """
+
+    __repr__ = show_fields
+
+    number: int
+    sealed: Sealed
+    raised: bool = False
+
+
+@attrs.frozen
+class Credit:
+    """
+    Leave for a generator to yield *count* more items.
+    """
+
+    __repr__ = show_fields
+
+    count: int
+
+
 Event = State | Log | Item | Started | Returned | Ready | HomeCall | Outcome | Exited
 Sink = Callable[[Event], None]
 LogSink = Callable[[Log], None]
+Message = Reply | Credit

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from fal_core import Cancelled, OptionError, PortTaken, StartupTimeout, WorkerLost, function
+from fal_core import Cancelled, OptionError, StartupTimeout, WorkerLost, function
 from fal_core.environments import Command
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core_worker import networks, ports
-from fal_host_local import LocalHost, namespaces
+from fal_host_local import LocalHost, PortTaken, namespaces
 
 PATIENCE = 60.0
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from fal_core import Cancelled, HostError, PortTaken, WorkerLost, attach, function
+from fal_core import Cancelled, HostError, WorkerLost, attach, function
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core.testing.harness.requests import Answer, ask, is_reachable
 from fal_core_worker.ports import free_port
-from fal_host_local import LocalHost
+from fal_host_local import LocalHost, PortTaken
 from fal_serve import App, AppException, HealthCheck, endpoint
 
 PATIENCE = 60.0

@@ -7,9 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from fal_core.errors import FalSerializationError
+from fal_core.events import Sealed
 from fal_core.sealing.functions import FunctionSeal
 from fal_core_worker.raised import SealingError
-from fal_core_worker.seals import Sealed, dump_plain
+from fal_core_worker.seals import dump_plain
 
 
 def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
@@ -28,8 +29,9 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
     remedy = "Pass what it is made of, and make it in the function."
     names = ("args", "kwargs")
     try:
-        return pickling.seal(
+        sealed = pickling.seal(
             value, what, remedy, names, by_value=seal.by_value, known=seal.classes
         )
     except SealingError as error:
         raise FalSerializationError(str(error)) from error.__cause__
+    return Sealed(*sealed)

@@ -13,9 +13,9 @@ import attrs
 from fal_core.calls import SealedFunction, SourceArchive
 from fal_core.digests import blake2b
 from fal_core.errors import FalSerializationError
+from fal_core.events import Sealed
 from fal_core.reprs import show_fields
 from fal_core.sealing.fingerprints import Captures, Name, annotated_classes
-from fal_core_worker.seals import Sealed
 
 if TYPE_CHECKING:
     from fal_core_worker.pickling import Pickler
@@ -132,7 +132,7 @@ def _dump(pickler: Pickler, head: bytes, func: Any, named: list[Name]) -> Sealed
     from fal_core_worker.pickling import dump
 
     pickler.file.write(head)
-    return dump(pickler, (func, *(value for _, _, value in named)))
+    return Sealed(*dump(pickler, (func, *(value for _, _, value in named))))
 
 
 def _seal_portable(

@@ -20,12 +20,12 @@ from fal_core.events import (
     Outcome,
     Ready,
     Returned,
+    Sealed,
     Started,
 )
 from fal_core.workers.execution import WorkerExecution
 from fal_core_worker import frames
 from fal_core_worker.outputs import LEVELS, PARTIAL
-from fal_core_worker.seals import Sealed
 
 ENDED = Exited()
 _LEVELS: tuple[Level, ...] = LEVELS  # type: ignore[assignment]  # plain text at the other end

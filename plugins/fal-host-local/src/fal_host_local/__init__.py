@@ -11,9 +11,10 @@ from fal_core.hooks import API_VERSION, hookimpl
 
 if TYPE_CHECKING:
     from fal_core.hosts import Host
+    from fal_host_local.errors import PortTaken
     from fal_host_local.hosts import LocalHost
 
-__all__ = ["LocalHost"]
+__all__ = ["LocalHost", "PortTaken"]
 
 fal_core_api = API_VERSION
 
@@ -33,4 +34,8 @@ def __getattr__(name: str) -> Any:
         from fal_host_local.hosts import LocalHost
 
         return LocalHost
+    if name == "PortTaken":
+        from fal_host_local.errors import PortTaken
+
+        return PortTaken
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

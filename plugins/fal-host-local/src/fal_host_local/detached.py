@@ -20,15 +20,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fal_core.abilities import ExecutionStatus
 from fal_core.caches import cache_root
 from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
-from fal_core.events import Exited, Sink
+from fal_core.events import Credit, Exited, Message, Sink
 from fal_core.facts import with_facts
-from fal_core.hosts import ExecutionStatus
 from fal_core.sinks.journals import Records, read_journal
 from fal_core_worker import trees
-from fal_core_worker.frames import Frame, pack_buffers, pack_frame
+from fal_core_worker.frames import pack_buffers, pack_frame
 
 #: Seconds for which the record of work that has ended is kept.
 KEPT = 24 * 3600.0
@@ -248,12 +248,18 @@ class DetachedExecution:
     def reference(self) -> str:
         return self._reference
 
-    def send(self, frame: Frame) -> None:
-        payload = frame.payload
-        if isinstance(payload, tuple):
-            data, buffers = payload
-            payload = b"".join(map(bytes, pack_buffers(data, buffers, None)))
-        self._tell(pack_frame(frame.kind, 0, frame.a, frame.b, payload))
+    def send(self, message: Message) -> None:
+        from fal_core_worker import frames
+
+        if isinstance(message, Credit):
+            self._tell(pack_frame(frames.CREDIT, a=message.count))
+            return
+        data, buffers = message.sealed
+        if buffers:
+            data = b"".join(map(bytes, pack_buffers(data, buffers, None)))
+        numbers = (0, message.number, int(message.raised), len(data))
+        header = frames.HEADER.pack(frames.HOME_RESULT, frames.VERSION, len(buffers), *numbers)
+        self._tell(header + data)
 
     def drain(self) -> None:
         from fal_core_worker import frames

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from fal_core.abilities import AnticipatingHost, DetachingHost, ExecutionStatus
 from fal_core.errors import HostClosed, HostError
-from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
+from fal_core.hosts import Capabilities, Execution, Host
 from fal_host_local.keepers import Keeper, processors
 
 # All else is imported while the keeper starts, which takes about as long.
@@ -30,7 +31,7 @@ _hosts: weakref.WeakSet[LocalHost] = weakref.WeakSet()
 
 
 @attrs.define(eq=False, slots=False)
-class LocalHost(Host[..., Any]):
+class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost):
     """
     Runs functions in warm workers on this machine.
 

@@ -9,13 +9,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from fal_core.abilities import Driven
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
-from fal_core.events import Event, Exited, Sink
-from fal_core.hosts import Driven
+from fal_core.events import Event, Exited, Message, Sink
 from fal_core.sinks.handlers import failed
 from fal_core.workers import Worker, WorkerExecution
-from fal_core_worker.frames import Frame
 
 if TYPE_CHECKING:
     from fal_host_local.pools import Pool
@@ -71,9 +70,9 @@ class PendingExecution(Driven):
             if self._pool.waiting.withdraw(self):
                 self._end(failed(error))
 
-    def send(self, frame: Frame) -> None:
+    def send(self, message: Message) -> None:
         if self._inner is not None:
-            self._inner.send(frame)
+            self._inner.send(message)
 
     def drain(self) -> None:
         if self._inner is not None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import os
 
-from fal_core.errors import PortTaken
 from fal_core_worker.networks import missing
 from fal_core_worker.ports import claim, free_port, holder, is_free
+from fal_host_local.errors import PortTaken
 
 _LOOPBACK = "127.0.0.1"
 

@@ -12,10 +12,9 @@ import attrs
 
 from fal_core.calls import Call
 from fal_core.errors import HostError, StartupTimeout, WorkerLost
-from fal_core.events import Event, Exited, Ready, Sink, State
+from fal_core.events import Event, Exited, Message, Ready, Sink, State
 from fal_core.hosts import Execution
 from fal_core.sinks.event_thread import get_reader
-from fal_core_worker.frames import Frame
 from fal_core_worker.ports import listens
 from fal_host_local.pools import Pool
 from fal_host_local.ports import Place, find_place, take_port
@@ -85,9 +84,9 @@ class ServiceExecution:
     def reference(self) -> str:
         return self._call.id
 
-    def send(self, frame: Frame) -> None:
+    def send(self, message: Message) -> None:
         if self._inner is not None:
-            self._inner.send(frame)
+            self._inner.send(message)
 
     def drain(self) -> None:
         if self._inner is not None and not self._exited:

@@ -15,7 +15,7 @@ from typing import Any
 
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError, WorkerLost
-from fal_core.events import Event, Exited, Log, Outcome, State
+from fal_core.events import Credit, Event, Exited, Log, Message, Outcome, Reply, Sealed, State
 from fal_core.hosts import Execution
 from fal_core.policies import Policy
 from fal_core.sealing.envelopes import decode_call
@@ -23,7 +23,7 @@ from fal_core.sinks.journals import Journal
 from fal_core.sinks.outcomes import is_retried
 from fal_core.sinks.time_limits import TimeLimit
 from fal_core_worker import frames
-from fal_core_worker.frames import HEADER, HEADER_SIZE, Frame, unpack_buffers
+from fal_core_worker.frames import HEADER, HEADER_SIZE, unpack_buffers
 from fal_host_local.hosts import LocalHost
 
 
@@ -172,7 +172,7 @@ class Supervisor:
         elif kind == frames.DRAIN:
             self._execution.drain()
         else:
-            self._execution.send(Frame(kind, 0, a, b, payload))
+            self._execution.send(_message(kind, a, b, payload))
 
     def _write_status(self, **changes: Any) -> None:
         self._status |= changes
@@ -224,3 +224,13 @@ def supervise(directory: str) -> None:
     Run the detached call whose directory is *directory*.
     """
     Supervisor(Path(directory)).run()
+
+
+def _message(kind: int, a: int, b: int, payload: Any) -> Message:
+    """
+    Return the message to the worker that a frame of a follower holds.
+    """
+    if kind == frames.CREDIT:
+        return Credit(a)
+    sealed = Sealed(*payload) if isinstance(payload, tuple) else Sealed(payload)
+    return Reply(a, sealed, bool(b))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fal_core.abilities import DetachingHost
 from fal_core.errors import HostError
 from fal_core.events import Event, Exited
 from fal_core.hosts import Host
@@ -84,6 +85,8 @@ def end_executions(
     Return how many have ended, and the references of those that have not in time.
     """
     ends: dict[str, threading.Event] = {}
+    if not isinstance(host, DetachingHost):
+        return 0, ()
     for status in host.executions():
         if status.ended or status.reference not in references:
             continue
