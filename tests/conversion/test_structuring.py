@@ -1,87 +1,24 @@
 """
-Structuring: strict for what users write, and by annotation for texts.
+Structuring: strict, in words, and by annotation.
 """
-
-# The older spellings of unions are values under test here.
-# ruff: noqa: UP007, UP045
 
 from __future__ import annotations
 
 import collections.abc
-import enum
-import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, NewType, Optional, Union
+from typing import Annotated, Any, Literal, Optional, Union
 
-import attrs
 import pytest
+from conversion_examples import Color, Even, Layers, Line, Meters, Point, Size, Text, same
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fal_core.conversion import structuring
-from fal_core.conversion.annotations import describe
 from fal_core.conversion.structuring import structure
-from fal_core.conversion.texts import parse_json, parse_text
 from fal_core.errors import OptionTypeError
-
-
-class Color(enum.Enum):
-    RED = "#f00"
-    BLUE = "#00f"
-
-
-class Size(enum.IntEnum):
-    SMALL = 1
-
-
-class Text(str):
-    pass
-
-
-@attrs.frozen(kw_only=True)
-class Point:
-    x: int
-    y: float = 0.0
-    _name: str = attrs.field(default="", alias="_name")
-
-
-@attrs.frozen
-class Even:
-    number: int = attrs.field()
-
-    @number.validator
-    def _check(self, _: object, value: int) -> None:
-        if value % 2:
-            raise ValueError(f"{value} is odd")
-
-
-@dataclass
-class Line:
-    points: list[Point]
-    color: Color = Color.RED
-
-
-Meters = NewType("Meters", float)
-Layers = list[str] | list[list[str]]
-
-
-def same(one: Any, other: Any) -> bool:
-    """
-    Tell whether two values are equal and of one type, all the way down.
-    """
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, float):
-        return one == other or (math.isnan(one) and math.isnan(other))
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, dict):
-        return same(list(one.items()), list(other.items()))
-    return bool(one == other)
 
 
 @pytest.mark.parametrize(
@@ -210,8 +147,6 @@ def test_long_value_is_shortened() -> None:
     assert len(str(caught.value)) < 120
 
 
-# -- Drawn values --------------------------------------------------------------
-
 LEAVES: list[Any] = [
     str,
     int,
@@ -239,6 +174,8 @@ LEAVES: list[Any] = [
 
 # Subscribed with what a strategy drew, which is no type to a type checker.
 GENERICS: tuple[Any, ...] = (list, tuple, Sequence, set, dict, Mapping)
+
+
 LIST, TUPLE, SEQUENCE, SET, DICT, MAPPING = GENERICS
 
 
@@ -258,6 +195,7 @@ def _composed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 drawn_annotations = st.recursive(st.sampled_from(LEAVES), _composed, max_leaves=5)
 
+
 leaves = st.one_of(
     st.none(),
     st.booleans(),
@@ -268,6 +206,8 @@ leaves = st.one_of(
     st.binary(max_size=2),
     st.sampled_from([Text("a"), Path("a"), Color.RED, Size.SMALL, Point(x=1), len, int]),
 )
+
+
 values = st.recursive(
     leaves,
     lambda inner: st.one_of(
@@ -325,107 +265,3 @@ def test_only_classes_with_fields_need_cattrs(
     structure(value, annotation, "option")
     with pytest.raises(ImportError):
         structure({"x": 1}, Point, "option")
-
-
-# -- Texts -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "annotation", "expected"),
-    [
-        ("3", int, 3),
-        ("-3", int, -3),
-        ("3", float, 3.0),
-        ("1e3", float, 1000.0),
-        ("true", bool, True),
-        ("False", bool, False),
-        ("3", str, "3"),
-        ("", str, ""),
-        ("null", str, "null"),
-        ("null", Optional[int], None),
-        ("null", Optional[str], None),
-        ("3", Optional[int], 3),
-        ("3", Union[str, int], 3),
-        ("three", Union[str, int], "three"),
-        ("b", Literal["a", "b"], "b"),
-        ("2", Literal[1, 2], 2),
-        ("RED", Literal[Color.RED], Color.RED),
-        ('["a", "b"]', list[str], ["a", "b"]),
-        ("[1, 2]", tuple[float, ...], (1.0, 2.0)),
-        ('{"a": 1}', dict[str, int], {"a": 1}),
-        ('{"x": 1, "y": 2}', Point, Point(x=1, y=2.0)),
-        ('{"points": [{"x": 1}], "color": "BLUE"}', Line, Line([Point(x=1)], Color.BLUE)),
-        ("BLUE", Color, Color.BLUE),
-        ("SMALL", Size, Size.SMALL),
-        ("a/b", Path, Path("a/b")),
-        ("a/b", os.PathLike, Path("a/b")),
-        ("a", Path | None, Path("a")),
-        ('["a"]', list[Path], [Path("a")]),
-        ("3", Any, 3),
-        ("three", Any, "three"),
-        ("2.5", Meters, 2.5),
-        ("2", Annotated[int, "m"], 2),
-    ],
-)
-def test_texts_are_read_by_annotation(text: str, annotation: Any, expected: Any) -> None:
-    """
-    A text becomes what its parameter declares; what is made of values is JSON.
-    """
-    assert same(parse_text(text, annotation, "argument"), expected)
-
-
-@pytest.mark.parametrize(
-    ("text", "annotation", "words"),
-    [
-        ("3.0", int, "an integer, not '3.0' (str)"),
-        ("1_000", int, "an integer"),
-        ("1_0.5", float, "a number"),
-        ("yes", bool, "True or False"),
-        ("c", Literal["a", "b"], "'a' or 'b'"),
-        ("GREEN", Color, "'RED' or 'BLUE', not 'GREEN' (str)"),
-        ("a", list[str], "a list of strings, not 'a' (str)"),
-        ("{", dict[str, int], "a mapping to integers"),
-        ('{"a": 1.5}', dict[str, int], "an integer, not 1.5 (float)"),
-        ("x", Optional[int], "an integer or None, not 'x' (str)"),
-        ("x", bytes, "bytes"),
-        ("x", Callable[[], Any], "a function"),
-    ],
-)
-def test_texts_that_are_none_are_refused(text: str, annotation: Any, words: str) -> None:
-    """
-    A text that is no value of the annotation is an error that says what would be.
-    """
-    with pytest.raises(OptionTypeError) as caught:
-        parse_text(text, annotation, "argument")
-    assert caught.value.option.startswith("argument")
-    assert words in str(caught.value)
-
-
-def test_json_is_read_by_annotation() -> None:
-    """
-    JSON that was read already goes by the same rules, and no string becomes a number.
-    """
-    assert parse_json({"x": 1}, Point, "argument") == Point(x=1)
-    assert parse_json("RED", Color, "argument") is Color.RED
-    with pytest.raises(OptionTypeError, match="an integer, not '3'"):
-        parse_json("3", int, "argument")
-
-
-@given(st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False), st.text()))
-def test_texts_of_plain_values_are_read_back(value: Any) -> None:
-    """
-    What ``str`` writes of a plain value is read back as that value.
-    """
-    assert same(parse_text(str(value), type(value), "argument"), value)
-
-
-def test_words_for_annotations_read_as_language() -> None:
-    """
-    The expectation is said in words, not in Python.
-    """
-    assert describe(list[str] | list[list[str]] | None) == (
-        "a list of strings, a list of lists of strings or None"
-    )
-    assert describe(None | Callable[[], Any]) == "a function or None"
-    assert describe(dict[str, int | str]) == "a mapping to integers or strings"
-    assert describe(list[Point]) == "a list of values that are a Point"

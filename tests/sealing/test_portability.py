@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "tests" / "sealing" / "home.py"
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
