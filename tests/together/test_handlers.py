@@ -68,8 +68,7 @@ def speak(number: int) -> int:
     import time
 
     print("number", number, flush=True)
-    # It is cancelled meanwhile.
-    time.sleep(0.5)
+    time.sleep(0.5)  # The call is cancelled meanwhile.
     return number
 
 

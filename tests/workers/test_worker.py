@@ -100,7 +100,7 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         @staticmethod
         def read(descriptor: int, size: int) -> bytes:
-            time.sleep(0.05)
+            time.sleep(0.05)  # Another thread may close the descriptor meanwhile.
             return os.read(descriptor, size)
 
     raised: list[str] = []
@@ -144,7 +144,7 @@ def test_a_call_whose_worker_is_closed_is_lost(host: EachHost, failures: list[st
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(sleep) if way == "call" else sleep.submit()
         assert wait_until(lambda: host.workers and host.workers[0].hello, PATIENCE)
-        time.sleep(0.1)
+        time.sleep(0.1)  # The thread that waits for the call is to be reading by then.
         host.workers[0].close()
         with pytest.raises(WorkerLost):
             future.result(timeout=PATIENCE)

@@ -89,7 +89,7 @@ def test_no_more_calls_run_at_once_than_may(
         import time
 
         began = time.time()
-        time.sleep(0.3)
+        time.sleep(0.3)  # Long enough to overlap, where calls run at once.
         return began, time.time()
 
     recorders = [follow(span, number) for number in range(3)]

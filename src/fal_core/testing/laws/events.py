@@ -28,7 +28,7 @@ def test_nothing_follows_the_end(
 
     recorder = follow(speak)
     recorder.wait(law_timeout)
-    time.sleep(QUIET)
+    time.sleep(QUIET)  # No event must come meanwhile.
     ends = [index for index, event in enumerate(recorder.events) if isinstance(event, Exited)]
     assert ends == [len(recorder.events) - 1]
 

@@ -24,7 +24,7 @@ def test_results_come_in_the_order_of_the_items(isolated: Isolated) -> None:
     def dawdle(number: int) -> int:
         import time
 
-        time.sleep(0.02 if number % 8 == 0 else 0)
+        time.sleep(0.02 if number % 8 == 0 else 0)  # Others overtake these items.
         return number
 
     assert list(dawdle.map(range(50))) == list(range(50))

@@ -34,7 +34,7 @@ def test_a_function_may_bring_its_own_server(
     def serve_itself(port: int) -> None:
         import time
 
-        time.sleep(0.5)
+        time.sleep(0.5)  # It must not be called ready before it listens.
         add("set up")
         make(port)
 

@@ -84,7 +84,7 @@ def test_a_generator_is_held_back(isolated: Isolated) -> None:
 
     items = clock()
     times = [next(items)]
-    time.sleep(0.8)
+    time.sleep(0.8)  # A generator that is not held back would run to its end meanwhile.
     times += list(items)
     assert len(times) == 64
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]

@@ -89,7 +89,7 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
 def _comes_to_rest(marks: Marks, timeout: float) -> bool:
     def quiet() -> bool:
         before = len(marks.read())
-        time.sleep(0.3)
+        time.sleep(0.3)  # A function that runs on would add a mark meanwhile.
         return len(marks.read()) == before
 
     return wait_until(quiet, timeout)
