@@ -22,7 +22,8 @@ from fal_core import Cancelled, HostError, WorkerLost, attach, function
 from fal_core.cli.program import cli
 from fal_core.testing.processes import is_alive, wait_until
 from fal_core_worker import trees
-from fal_host_local import LocalHost, detached
+from fal_host_local import LocalHost
+from fal_host_local.detached import records
 
 LAUNCHER = """
 import os, sys, time
@@ -108,7 +109,7 @@ def test_work_that_ends_as_it_is_attached_to(launch, monkeypatch: pytest.MonkeyP
         theirs.close()
         return ours
 
-    monkeypatch.setattr(detached, "connect", connect_to_what_is_gone)
+    monkeypatch.setattr(records, "connect", connect_to_what_is_gone)
     assert attach("local", reference).return_value == {"steps": 1}
 
 
@@ -123,9 +124,9 @@ def test_a_supervisor_that_starts_as_it_is_looked_for(tmp_path, monkeypatch):
         status.write_text(json.dumps({"since": trees.now(), "pid": os.getpid()}))
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(detached, "connect", connect_just_before_it_listens)
-    assert detached.is_supervised(tmp_path)
-    assert not detached.is_supervised(tmp_path)
+    monkeypatch.setattr(records, "connect", connect_just_before_it_listens)
+    assert records.is_supervised(tmp_path)
+    assert not records.is_supervised(tmp_path)
 
 
 def test_events_that_were_seen_can_be_left_out(launch):
@@ -271,7 +272,7 @@ def test_work_that_ends_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.M
         (directory / "status.json").write_text(json.dumps(ended))
         return False
 
-    monkeypatch.setattr(detached, "is_supervised", end)
+    monkeypatch.setattr(records, "is_supervised", end)
     (status,) = LocalHost().executions()
     assert (status.phase, status.ended, status.end, status.error) == (
         "ended",

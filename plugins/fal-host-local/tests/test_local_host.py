@@ -601,7 +601,7 @@ def test_a_service_that_is_expected_runs_in_the_worker_that_was_started(
     Its worker is started once, and is the service's alone.
     """
     # A busy machine takes longer for what is done meanwhile.
-    monkeypatch.setattr("fal_host_local.pools._EXPECTED", 60.0)
+    monkeypatch.setattr("fal_host_local.pools.pools._EXPECTED", 60.0)
     options, gateway = HostOptions(), Gateway(serve=True)
     host.expect(CurrentEnvironment(), options, gateway)
     assert host.worker_count == 1

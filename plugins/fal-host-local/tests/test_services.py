@@ -21,7 +21,8 @@ from fal_core import Cancelled, OptionError, PortTaken, StartupTimeout, WorkerLo
 from fal_core.environments import Command
 from fal_core.testing.processes import is_alive, wait_until
 from fal_core_worker import networks, ports
-from fal_host_local import LocalHost, namespaces
+from fal_host_local import LocalHost
+from fal_host_local.services import namespaces
 
 PATIENCE = 60.0
 
@@ -261,9 +262,9 @@ def test_a_server_that_fails_its_regular_check_is_ended(
     """
     With ``call_regularly`` a service that answers wrongly too often in a row is lost.
     """
-    monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
+    monkeypatch.setattr("fal_host_local.services.readiness._REGULARLY", 0.05)
     # A busy machine may not come as far as its last lines in the time there is for them.
-    monkeypatch.setattr("fal_host_local.services._LAST_WORDS", PATIENCE)
+    monkeypatch.setattr("fal_host_local.services.executions._LAST_WORDS", PATIENCE)
     check = {"path": "/health", "call_regularly": True, "failure_threshold": 2}
     serve = make_server(host, port, health_check_config=check)
     info = serve.spawn("one", [200, 500, 200, 500, 500])
@@ -506,7 +507,7 @@ def test_the_command_of_a_network_becomes_the_one_it_is_given(port: int):
         argv=(sys.executable, "-c", source), variables={"A": "1"}, stop_argv=("stop", "it")
     )
 
-    command = namespaces.isolated(inner, outer=port, inner=8080)
+    command = namespaces.isolate(inner, outer=port, inner=8080)
 
     assert (command.variables, command.stop_argv) == ({"A": "1"}, ("stop", "it"))
     assert command.argv[-3:] == inner.argv

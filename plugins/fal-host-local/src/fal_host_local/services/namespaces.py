@@ -1,5 +1,5 @@
 """
-Network namespaces: a service that insists on a port, beside another that has it.
+Network namespaces: running a service whose port is taken in a network of its own.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from fal_core.environments import Command
 from fal_core_worker import networks
 
 
-def isolated(command: Command, *, outer: int, inner: int) -> Command:
+def isolate(command: Command, *, outer: int, inner: int) -> Command:
     """
-    Return *command* in a network of its own, as another command.
+    Return a command that runs *command* in a network of its own.
 
-    It becomes the process that it is given, which can reach the outside.
+    The process creates the network and then executes *command*, which can reach the
+    networks of this machine.
 
     Arguments:
         outer: The port of this machine that leads to *inner*.
+
+        inner: The port inside the network.
     """
     pasta = shutil.which("pasta")
     assert pasta is not None

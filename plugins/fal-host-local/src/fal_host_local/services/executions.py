@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 import attrs
@@ -13,42 +14,30 @@ import attrs
 from fal_core.calls import Call
 from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Ready, Sink, State
-from fal_core.hosts import Execution
 from fal_core.readers import get_reader
 from fal_core_worker.frames import Frame
 from fal_core_worker.ports import listens
-from fal_host_local.pools import Pool
-from fal_host_local.ports import Place, find_place, take_port
-from fal_host_local.readiness import HealthCheck, Watch
+from fal_host_local.pools.pools import Pool
+from fal_host_local.services.namespaces import isolate
+from fal_host_local.services.ports import ServicePort, claim_loopback_port, claim_port
+from fal_host_local.services.readiness import HealthCheck, Watch
+from fal_host_local.workers.late import LateExecution
 
-#: Seconds that a server of ours has to say itself that its setup took too long, and where
-#: it hangs. It counts them from when the setup begins, and a worker on a busy machine
-#: takes seconds to come that far.
+#: Seconds beyond its timeout that a served application has to report that its setup took
+#: too long, and where it hangs. It counts from when the setup begins, which a worker on a
+#: busy machine reaches seconds later.
 _GRACE = 10.0
 
-#: Seconds that a service which did not come up has to tell what it printed.
+#: Seconds that a service which is stopped has to send what it printed.
 _LAST_WORDS = 1.0
-
-
-def find_place_of(call: Call) -> Place | None:
-    """
-    Return where a function is reached that wants a certain port; None where any will do.
-
-    Raises:
-        PortTaken: Somebody else has the port.
-    """
-    port = call.gateway.exposed_port
-    if call.gateway.serve:
-        return take_port(port, call.name, call.id) if port else None
-    return None if port is None else find_place(port, call.name, call.id)
 
 
 class ServiceExecution:
     """
-    A service: a call that has a worker for itself.
+    A service: a call with a worker of its own.
 
     Arguments:
-        pool: Where its worker is started.
+        pool: Starts its worker.
 
         ended: Called once when the call has ended.
     """
@@ -59,49 +48,66 @@ class ServiceExecution:
         self._pool = pool
         self._ended = ended
         self._check = HealthCheck.read(call.host_options.health_check_config)
-        self._inner: Execution | None = None
+        self._inner = LateExecution(call.id)
+        self._port: ServicePort | None = None
         self._timeout = call.host_options.startup_timeout
         self._watch: Watch | None = None
         self._ready = False
         self._exited = False
         self._reason: HostError | None = None
-        # A sink is told one event at a time; it may drain or cancel from within.
+        # A sink takes one event at a time, and may drain or cancel the call while it does.
         self._lock = threading.RLock()
+
+    def claim_port(self) -> None:
+        """
+        Claim the port that the function wants, if it wants a certain one.
+
+        Raises:
+            PortTaken: Another service or process has it.
+        """
+        call, pool = self._call, self._pool
+        wanted = call.gateway.exposed_port
+        # A served application may have any port where it is given port 0.
+        if wanted is None or (call.gateway.serve and not wanted):
+            return
+        claim = claim_loopback_port if call.gateway.serve else claim_port
+        self._port = port = claim(wanted, call.name, call.id)
+        pool.release = port.release
+        if port.has_own_network:
+            pool.enter_network = partial(isolate, outer=port.port, inner=port.inner)
 
     def start(self) -> None:
         """
         Launch the call.
         """
-        call, place = self._call, self._pool.place
+        call, port = self._call, self._port
         if call.gateway.serve:
             call = call.at_ports(0, 0)
-        elif place is not None:
+        elif port is not None:
             self._watch = Watch(
-                place.port, self._check, self._is_open, self._answers, self._fails
+                port.port, self._check, self._is_open, self._answers, self._fails
             )
-        self._inner = self._pool.launch(call, self._take)
+        self._inner.settle(self._pool.launch(call, self._take))
 
     @property
     def reference(self) -> str:
         return self._call.id
 
     def send(self, frame: Frame) -> None:
-        if self._inner is not None:
-            self._inner.send(frame)
+        self._inner.send(frame)
 
     def drain(self) -> None:
-        if self._inner is not None and not self._exited:
+        if not self._exited:
             if self._watch is not None and self._ready:
-                # It takes no more requests, those for its health among them.
+                # It takes no more requests, health checks included.
                 self._watch.stop()
             self._tell(State("draining"))
             self._inner.drain()
 
     def cancel(self, grace: float) -> None:
-        if self._inner is not None:
-            self._inner.cancel(grace)
+        self._inner.cancel(grace)
 
-    # -- what happens to it --------------------------------------------------------
+    # -- its events ------------------------------------------------------------------
 
     def _take(self, event: Event) -> None:
         if isinstance(event, State) and event.name == "running":
@@ -116,17 +122,17 @@ class ServiceExecution:
 
     def _begin(self) -> None:
         if self._watch is not None:
-            get_reader().after(0, self._watch.ask)
+            get_reader().after(0, self._watch.probe)
         if self._timeout is not None:
-            # One that announces itself can say what took so long; it is asked first.
+            # A served application can tell what took so long, and reports it first.
             grace = _GRACE if self._watch is None else 0
             get_reader().after(self._timeout + grace, self._give_up)
 
     def _take_ready(self, event: Ready) -> None:
         """
-        Tell that a service has started, once its own check says that it is well.
+        Report that the service is ready, once it passes its own health check.
         """
-        # What a control plane launches is asked by the plane, and tells other urls.
+        # A service that a control plane launches reports other urls; the plane checks it.
         url = event.urls.get("run")
         if self._check is None or self._watch is not None or url is None:
             self._tell_ready(event)
@@ -139,20 +145,20 @@ class ServiceExecution:
             self._fails,
             has_started=True,
         )
-        get_reader().after(0, self._watch.ask)
+        get_reader().after(0, self._watch.probe)
 
     def _end(self, event: Exited) -> None:
         if self._watch is not None:
             self._watch.stop()
-        # Its port is free when its end is told, for which the worker has to be gone.
+        # When its end is reported its port is free, so the worker has to be gone.
         threading.Thread(
             target=self._end_worker, args=(event,), name="fal-core service", daemon=True
         ).start()
 
     def _end_worker(self, event: Exited) -> None:
-        self._pool.await_end()
-        if self._pool.place is not None:
-            self._pool.place.leave()
+        self._pool.wait_for_exit()
+        if self._port is not None:
+            self._port.release()
         self._ended()
         self._pool.close()
         if self._reason is not None:
@@ -176,14 +182,16 @@ class ServiceExecution:
     # -- on the reader's thread ----------------------------------------------------
 
     def _is_open(self) -> bool:
-        place = self._pool.place
-        assert place is not None
-        # The port of this machine is open before anybody listens behind it.
-        return not place.is_apart or any(listens(pid, place.inner) for pid in self._pool.pids)
+        port = self._port
+        assert port is not None
+        # The port of this machine is open before the service listens in its own network.
+        return not port.has_own_network or any(
+            listens(pid, port.inner) for pid in self._pool.pids
+        )
 
     def _answers(self) -> None:
-        assert self._pool.place is not None
-        self._tell_ready(Ready({"run": self._pool.place.url}))
+        assert self._port is not None
+        self._tell_ready(Ready({"run": self._port.url}))
 
     def _fails(self) -> None:
         answered = "no longer" if self._ready else "never"
@@ -196,7 +204,7 @@ class ServiceExecution:
 
     def _stop(self, reason: HostError) -> None:
         with self._lock:
-            if self._exited or self._inner is None:
+            if self._exited:
                 return
             self._reason = reason
         self._inner.cancel(_LAST_WORDS)

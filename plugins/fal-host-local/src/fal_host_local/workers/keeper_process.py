@@ -1,16 +1,17 @@
 """
-The keeper: the process that starts workers and ends what they leave behind.
+The keeper process: starts workers, and kills them and the processes they leave behind.
 
-One runs beside each process that launches workers. It inherits the orphans of
-workers that have ended, and ends them. When the launching process ends, however
-it ends, the keeper ends every worker with all it has started, and then itself.
+One keeper runs beside each caller. It is a child subreaper, so it inherits the orphans
+of workers that have ended, and kills them. When the caller ends, for whatever reason, the
+keeper kills every worker with all its child processes, and then exits.
 
-A request is a marshalled tuple behind its length, with the descriptors that the
-worker inherits beside it; an answer is three numbers, see :data:`ANSWER`.
+A request is a marshalled tuple behind its length; the descriptors that the worker
+inherits are passed along with it. A response is three integers, see :data:`RESPONSE`.
 
-No worker can be started before the keeper has been, so it imports what it cannot do
-without: ``signal`` and ``array`` of the standard library take twice as long as the
-interpreter itself.
+A first call waits for the keeper before its worker can start, so the keeper imports as
+little as it can: ``signal`` and ``array`` of the standard library take twice as long as
+the interpreter itself. For the same reason it runs this module by itself, without the
+packages around it, which import the core.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: What happened (STARTED or EXITED), the number of the worker, and its process
+#: What happened (STARTED or EXITED), the number of the worker, and its process ID
 #: or its wait status.
-ANSWER = struct.Struct("<III")
+RESPONSE = struct.Struct("<III")
 STARTED = 1
 EXITED = 2
 
@@ -40,17 +41,20 @@ KILL = 2
 
 LENGTH = struct.Struct("<I")
 _DESCRIPTOR = struct.Struct("i")
-MOST_DESCRIPTORS = 8
+_MAX_DESCRIPTORS = 8
 
-#: Seconds that workers have to end of their own accord when their client is gone.
+#: Seconds that workers have to exit by themselves after the caller has ended.
 _GRACE = 0.5
-#: Seconds between two looks at which of them have.
+#: Seconds between two checks of which workers have exited.
 _TURN = 0.01
 
 
-class Keeper:
+class KeeperProcess:
     """
-    The workers of one client.
+    The keeper of one caller, with the workers it has started.
+
+    Arguments:
+        control: The socket that the caller sends its requests through.
     """
 
     def __init__(self, control: _socket.socket) -> None:
@@ -64,7 +68,7 @@ class Keeper:
 
     def run(self) -> None:
         """
-        Start and watch workers until the client is gone.
+        Start and watch workers until the caller has ended.
         """
         poll = select.poll()
         poll.register(self._control.fileno(), select.POLLIN)
@@ -74,15 +78,15 @@ class Keeper:
                 if descriptor == self._wake:
                     os.read(self._wake, 4096)
                     self._reap()
-                elif not self._answer():
-                    self._end()
+                elif not self._handle_request():
+                    self._shut_down()
                     return
 
-    def _answer(self) -> bool:
+    def _handle_request(self) -> bool:
         """
-        Take one request; return False when the client is gone.
+        Handle one request; return False if the caller has ended.
         """
-        room = _socket.CMSG_SPACE(_DESCRIPTOR.size * MOST_DESCRIPTORS)
+        room = _socket.CMSG_SPACE(_DESCRIPTOR.size * _MAX_DESCRIPTORS)
         try:
             data, ancillary, _, _ = self._control.recvmsg(LENGTH.size, room)
         except OSError:
@@ -116,22 +120,24 @@ class Keeper:
         _, number, argv, variables, directory = request
         pid = os.fork()
         if not pid:
-            self._become(argv, variables, directory, descriptors)
+            self._exec_worker(argv, variables, directory, descriptors)
         self._workers[pid] = number
-        self._tell(STARTED, number, pid)
+        self._respond(STARTED, number, pid)
 
-    def _become(
+    def _exec_worker(
         self, argv: list[str], variables: dict[str, str], directory: str, descriptors: list[int]
     ) -> None:
         """
-        Turn this child into a worker: its stream is 0, 1 and 2, the rest follow.
+        Replace this child process with a worker.
+
+        The first descriptor becomes its 0, 1 and 2, the others follow from 3 on.
         """
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             trees.prepare_child()
-            # High copies first, so that none is overwritten before its turn.
+            # Duplicated to high numbers first, so that none is overwritten before its turn.
             copies = [_duplicate(descriptor) for descriptor in descriptors]
             for target, copy in enumerate([copies[0], copies[0], *copies]):
                 os.dup2(copy, target)
@@ -157,7 +163,7 @@ class Keeper:
 
     def _reap(self) -> None:
         """
-        Tell of workers that have ended, and end what they have left behind.
+        Report the workers that have exited, and kill the orphans they have left.
         """
         while True:
             try:
@@ -167,11 +173,11 @@ class Keeper:
             if not pid:
                 return
             number = self._workers.pop(pid, None)
-            self._end_orphans()
+            self._kill_orphans()
             if number is not None:
-                self._tell(EXITED, number, status)
+                self._respond(EXITED, number, status)
 
-    def _end_orphans(self) -> None:
+    def _kill_orphans(self) -> None:
         for child in trees.children(os.getpid()):
             if child not in self._workers:
                 trees.kill_descendants(child)
@@ -180,14 +186,15 @@ class Keeper:
                 except ProcessLookupError:
                     pass
 
-    def _tell(self, what: int, number: int, value: int) -> None:
+    def _respond(self, what: int, number: int, value: int) -> None:
         try:
-            self._control.sendall(ANSWER.pack(what, number, value))
+            self._control.sendall(RESPONSE.pack(what, number, value))
         except OSError:
             pass
 
-    def _end(self) -> None:
-        # In turns: a machine that stands still takes one of them, and not the whole time.
+    def _shut_down(self) -> None:
+        # Counted in turns, not by the clock: a machine that is suspended meanwhile takes
+        # one turn from the workers, not all of their grace period.
         for _ in range(round(_GRACE / _TURN)):
             if not self._workers:
                 break
@@ -204,7 +211,7 @@ def _duplicate(descriptor: int) -> int:
 
 def main() -> None:
     """
-    Run the keeper of the client at the other end of descriptor 0.
+    Run the keeper of the caller at the other end of descriptor 0.
     """
     trees.become_subreaper()
-    Keeper(_socket.socket(fileno=os.dup(0))).run()
+    KeeperProcess(_socket.socket(fileno=os.dup(0))).run()

@@ -1,8 +1,8 @@
 """
-Startups: workers that are not ready in time are ended.
+Startups: killing workers that are not ready in time.
 
-A worker is ready when it has started and, where its function has a setup, has run
-that. The time in which it waits for its first call does not count.
+A worker is ready when it has started and has run the setup of its function, if there is
+one. The time in which it waits for its first call does not count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Startups:
     The startups of the workers of one pool.
 
     Arguments:
-        timeout: Seconds that each may take. None for ever.
+        timeout: Seconds that each may take. None for no limit.
 
         has_setup: Whether the functions of the pool have a setup.
     """
@@ -34,7 +34,7 @@ class Startups:
 
     def begin(self, worker: Worker) -> None:
         """
-        Give *worker*, which was started just now, its time.
+        Begin the startup of *worker*, which was just started.
         """
         if self._timeout is not None:
             self._began[worker] = time.monotonic()
@@ -42,14 +42,14 @@ class Startups:
 
     def started(self, worker: Worker, seconds: float) -> None:
         """
-        Learn that *worker* has said hello after some *seconds*.
+        Take note that *worker* has said hello after *seconds*.
         """
         if self._timeout is not None:
             self._spent[worker] = seconds
 
     def called(self, worker: Worker) -> None:
         """
-        Give *worker* the rest of its time for the setup, with its first call.
+        Begin the setup of *worker*, with its first call, in the time that is left.
         """
         if self._timeout is None or not self._has_setup:
             return
@@ -63,7 +63,7 @@ class Startups:
 
     def error(self, worker: Worker) -> StartupTimeout | None:
         """
-        Return why *worker* was ended, if it was ended here.
+        Return the error for *worker* if it was killed because it took too long.
         """
         if worker not in self._overdue:
             return None
@@ -72,13 +72,13 @@ class Startups:
 
     def _check_hello(self, worker: Worker) -> None:
         if worker.hello is None:
-            self._end(worker)
+            self._kill(worker)
 
     def _check_setup(self, worker: Worker) -> None:
         if worker.executions and not worker.prepared:
-            self._end(worker)
+            self._kill(worker)
 
-    def _end(self, worker: Worker) -> None:
+    def _kill(self, worker: Worker) -> None:
         if not worker.gone:
             self._overdue.add(worker)
             worker.kill()

@@ -8,29 +8,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from fal_core.calls import Call
-from fal_core.environments import Environment, Interpreter
+from fal_core.environments import Command, Environment, Interpreter
 from fal_core.errors import HostClosed, HostError, WorkerLost
 from fal_core.events import Event, Log, Sink, State
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
 from fal_core.readers import get_reader
 from fal_core.workers import Worker
-from fal_host_local.pending import AllWithdrawn, PendingExecution, Queue
-from fal_host_local.startups import Startups
-from fal_host_local.upkeep import Roster, Upkeep
+from fal_host_local.pools.upkeep import Roster, Upkeep
+from fal_host_local.pools.waiting import NoneWaiting, WaitingCalls, WaitingExecution
+from fal_host_local.workers.startups import Startups
 
-if TYPE_CHECKING:
-    from fal_host_local.ports import Place
-
-#: Seconds that a worker is taken to need before one has been started.
+#: Seconds that starting a worker is assumed to take until one has been started.
 _FIRST_GUESS = 0.05
 
+#: Seconds for which an idle worker is kept where no option says.
 KEEP_ALIVE = 10.0
 
-#: Seconds for which a worker that was started for a call to come waits for it.
+#: Seconds for which a worker that was started for an expected call waits for it.
 _EXPECTED = 5.0
 
 
@@ -38,37 +35,33 @@ class Pool:
     """
     Workers that may run the same calls.
 
-    Arguments:
-        environment: The one of all these calls.
+    What a worker is started with is documented at
+    :class:`~fal_host_local.workers.starting.WorkerOwner`, which a pool is.
 
-        options: Those of all these calls.
+    Arguments:
+        environment: The environment of all these calls.
+
+        options: The options of all these calls.
 
         start: Starts a worker with an interpreter.
 
-        count: How many workers there may be where no option says.
+        count: The maximum number of workers where no option says.
 
-        log: Is told what happens for no call that waits.
+        log: Takes logs while no call waits.
 
-        has_setup: Whether the functions have one.
+        has_setup: Whether the functions have a setup.
 
     Attributes:
-        shares_memory: Whether workers are started with memory that large values
-            go through.
-
-        place: Where a service is reached that brings its own server.
-
-        origin: The file of the functions it runs, where they name secrets.
-
         waiting: The calls that wait for a worker.
 
-        await_end: Ends the last worker that was started, once it is idle, and
-            waits until nothing is left of it.
+        release: Frees what a forked child inherited of the service that runs here.
     """
 
     shares_memory = True
-    place: Place | None = None
+    enter_network: Callable[[Command], Command] | None = None
     origin: str | None = None
-    await_end: Callable[[], None] = staticmethod(lambda: None)
+    wait_for_exit: Callable[[], None] = staticmethod(lambda: None)
+    release: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -89,7 +82,7 @@ class Pool:
         self._keep_alive = KEEP_ALIVE if options.keep_alive is None else options.keep_alive
         self._patience = options.scaling_delay
         self._lock = threading.Lock()
-        self.waiting = Queue(self._lock)
+        self.waiting = WaitingCalls(self._lock)
         self.startups = Startups(options.startup_timeout, has_setup=has_setup)
         self._roster = Roster()
         self._upkeep = Upkeep(
@@ -107,7 +100,7 @@ class Pool:
 
     def expect(self) -> None:
         """
-        Start the first worker for a call that is about to come.
+        Start the first worker for a call that is expected soon.
 
         It waits for that call for some seconds, however short its ``keep_alive`` is.
         """
@@ -128,13 +121,13 @@ class Pool:
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         """
-        Run *call* in an idle worker, or have it wait for one.
+        Run *call* in an idle worker, or let it wait for one.
         """
         while True:
             with self._lock:
                 if not self._roster.idle:
-                    pending = PendingExecution(self, call, sink)
-                    self.waiting.append(pending)
+                    waiting = WaitingExecution(self.waiting, call, sink)
+                    self.waiting.append(waiting)
                     break
                 worker = self._roster.idle.pop()
                 self._expecting = False
@@ -142,43 +135,41 @@ class Pool:
                 execution = worker.launch(call, sink)
             except ConnectionError:
                 self._forget(worker)
-                # Nobody reads its stream, and would notice that it has ended.
+                # Nothing reads its stream, which would show that the worker has exited.
                 worker.stop()
             else:
                 self.startups.called(worker)
                 return execution
-        pending.tell(State("queued"))
+        waiting.report(State("queued"))
         self._grow()
-        return pending
+        return waiting
 
     def worker_idle(self, worker: Worker) -> None:
         """
-        Give *worker* the next call, or let it wait for one.
+        Give *worker* the next waiting call, or let it wait for one.
         """
-        while True:
-            with self._lock:
-                if worker not in self._roster.workers:
-                    return
-                if worker.stopped:
-                    # It asked to be replaced.
-                    self._roster.remove(worker)
-                    replaced = True
-                    break
-                if not self.waiting:
-                    self._roster.rest(worker)
-                    replaced = False
-                    break
-                pending = self.waiting.popleft()
-            if pending.assign(worker):
+        with self._lock:
+            if worker not in self._roster.workers:
                 return
-        if replaced:
+            # A worker may ask to be replaced.
+            replaced = worker.stopped
+            waiting = None
+            if replaced:
+                self._roster.remove(worker)
+            elif self.waiting:
+                waiting = self.waiting.popleft()
+            else:
+                self._roster.rest(worker)
+        if waiting is not None:
+            self._assign(waiting, worker)
+        elif replaced:
             self._grow()
         elif not self._expecting:
             self._upkeep.begin()
 
     def worker_ready(self, worker: Worker, seconds: float) -> None:
         """
-        Learn how long a worker took to start.
+        Take note of how long a worker took to start.
         """
         self._starts.append(seconds)
         self.startups.started(worker, seconds)
@@ -192,25 +183,37 @@ class Pool:
 
     def call_away(self, change: int) -> None:
         """
-        Count workers that wait for a call at home; they leave room for others.
+        Count the workers that wait for a call in the caller: as many more may be started.
         """
         with self._lock:
             self._away += change
         if change > 0:
             self._grow()
 
-    def put_back(self, pending: PendingExecution, worker: Worker) -> None:
+    def _assign(self, waiting: WaitingExecution, worker: Worker) -> None:
         """
-        Queue a call again, first of all, whose worker was gone.
+        Run a call that has waited in *worker*.
+        """
+        try:
+            execution = worker.launch(waiting.call, waiting.sink)
+        except ConnectionError:
+            self._put_back(waiting, worker)
+        else:
+            self.startups.called(worker)
+            waiting.settle(execution)
 
-        One that never started has no better successor: the call ends.
+    def _put_back(self, waiting: WaitingExecution, worker: Worker) -> None:
+        """
+        Let a call wait again, as the next one, since its worker has exited.
+
+        If the worker never came up, another one would not either, and the call ends.
         """
         worker.close()
         if worker.hello is None:
-            pending.refuse(worker.reason or WorkerLost())
+            waiting.refuse(worker.reason or WorkerLost())
             return
         with self._lock:
-            self.waiting.appendleft(pending)
+            self.waiting.appendleft(waiting)
         self.worker_ended(worker)
 
     def close(self) -> None:
@@ -222,14 +225,14 @@ class Pool:
             waiting = self.waiting.take_all()
             workers = list(self._roster.workers)
             self._roster.clear()
-        for pending in waiting:
-            pending.refuse(HostClosed("local"))
+        for execution in waiting:
+            execution.refuse(HostClosed("local"))
         for worker in workers:
             worker.stop() if not worker.executions else worker.kill()
 
     def retire(self) -> None:
         """
-        Stop the workers that are idle, and keep none of the others for good.
+        Stop the idle workers, and the others once they have been idle for long enough.
         """
         with self._lock:
             self._least = 0
@@ -244,24 +247,23 @@ class Pool:
 
     def abandon(self) -> None:
         """
-        Let go of workers that belong to the process this one was forked from.
+        Release the workers in a forked child; they belong to the parent process.
         """
         for worker in self._roster.workers:
             worker.abandon()
-        if self.place is not None:
-            self.place.leave()
+        self.release()
 
     @property
     def worker_count(self) -> int:
         """
-        How many workers there are.
+        The number of workers.
         """
         return len(self._roster.workers)
 
     @property
     def pids(self) -> list[int]:
         """
-        The processes of workers that have said hello.
+        The process IDs of the workers that have started.
         """
         workers = list(self._roster.workers)
         return [worker.hello["pid"] for worker in workers if worker.hello]
@@ -270,7 +272,7 @@ class Pool:
 
     def _grow(self) -> None:
         """
-        Start a worker for the calls that wait, now or after some patience.
+        Start a worker for the waiting calls, at once or after a delay.
         """
         with self._lock:
             if not self._may_start():
@@ -285,7 +287,7 @@ class Pool:
 
     def _may_start(self) -> bool:
         """
-        Tell whether calls wait and there may be one more worker; under the lock.
+        Return whether one more worker is needed and allowed; under the lock.
         """
         count = self.worker_count + self._starting
         wanted = bool(self.waiting) or count < self._least
@@ -294,7 +296,7 @@ class Pool:
     def _wait_before_start(self) -> float:
         if self._patience is not None:
             return self._patience
-        # The median; the module of that name costs more to import than all of these.
+        # The median; importing ``statistics`` takes longer than the rest of this package.
         starts = sorted(self._starts)
         return starts[len(starts) // 2] if starts else _FIRST_GUESS
 
@@ -314,29 +316,29 @@ class Pool:
 
     def _start_one(self) -> None:
         """
-        Start one worker, for which the caller has counted up *starting*.
+        Start one worker, which ``_starting`` already counts.
         """
         interpreter = self._interpreter
         if interpreter is not None:
             self._start_with(interpreter)
         elif self.environment.is_built() and not get_reader().is_current_thread():
-            self._find_environment(AllWithdrawn(self.waiting))
+            self._find_environment(NoneWaiting(self.waiting))
         else:
             threading.Thread(target=self._build, name="fal-core build", daemon=True).start()
 
     def _build(self) -> None:
         if not self.environment.is_built():
             self._report(State("building"))
-        self._find_environment(AllWithdrawn(self.waiting))
+        self._find_environment(NoneWaiting(self.waiting))
 
     def _find_environment(self, cancelled: threading.Event) -> None:
         """
-        Start a worker with the environment's interpreter, which is built if need be.
+        Start a worker with the environment's interpreter, building that if necessary.
         """
         try:
             interpreter = self.environment.build(self._report, cancelled)
         except BaseException as error:
-            self._refuse_waiting(as_host_error(error))
+            self._refuse_waiting(_as_host_error(error))
             return
         self._interpreter = interpreter
         self._start_with(interpreter)
@@ -346,7 +348,7 @@ class Pool:
         try:
             worker = self._start(self, interpreter)
         except (OSError, HostError) as error:
-            self._refuse_waiting(as_host_error(error))
+            self._refuse_waiting(_as_host_error(error))
             return
         with self._lock:
             self._starting -= 1
@@ -361,19 +363,19 @@ class Pool:
 
     def _refuse_waiting(self, reason: HostError) -> None:
         """
-        End the calls that wait for a worker that cannot be had.
+        End the waiting calls, since no worker can be started for them.
         """
         with self._lock:
             self._starting -= 1
             waiting = self.waiting.take_all()
-        for pending in waiting:
-            pending.refuse(reason)
+        for execution in waiting:
+            execution.refuse(reason)
 
     def _report(self, event: Event) -> None:
         """
-        Tell the calls that wait what is done for them.
+        Pass *event* to the waiting calls.
         """
-        if not self.waiting.tell(event) and isinstance(event, Log):
+        if not self.waiting.report(event) and isinstance(event, Log):
             self._log(event)
 
     def _forget(self, worker: Worker) -> None:
@@ -381,9 +383,9 @@ class Pool:
             self._roster.remove(worker)
 
 
-def as_host_error(error: BaseException) -> HostError:
+def _as_host_error(error: BaseException) -> HostError:
     """
-    Return *error* as one of the host's, with what it says.
+    Return *error* as a :class:`HostError` with its message.
     """
     if isinstance(error, HostError):
         return error

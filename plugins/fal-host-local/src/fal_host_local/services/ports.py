@@ -1,5 +1,5 @@
 """
-Ports: where a service that wants one can have it, and who has it otherwise.
+Ports: claiming the port that a service wants, or naming who has it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ from fal_core_worker.ports import claim, free_port, holder, is_free
 _LOOPBACK = "127.0.0.1"
 
 
-class Place:
+class ServicePort:
     """
-    Where a service is reached that wants a port of its own.
+    The port of a service that wants a certain one.
+
+    Arguments:
+        lock: The descriptor that claims the port; None where the service has a network
+            of its own.
 
     Attributes:
-        inner: The port that it listens on.
+        inner: The port that the service listens on.
 
-        port: The one of this machine that leads there; another where the service
-            has a network of its own.
+        port: The port of this machine that leads there. It differs from *inner* where
+            the service has a network of its own.
     """
 
     def __init__(self, inner: int, port: int, lock: int | None) -> None:
@@ -30,7 +34,7 @@ class Place:
         self._lock = lock
 
     @property
-    def is_apart(self) -> bool:
+    def has_own_network(self) -> bool:
         """
         Whether the service has a network of its own.
         """
@@ -39,50 +43,53 @@ class Place:
     @property
     def url(self) -> str:
         """
-        Where the service is reached.
+        The address of the service.
         """
         return f"http://{_LOOPBACK}:{self.port}"
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """
-        Let others have the port.
+        Give up the claim to the port.
         """
         lock, self._lock = self._lock, -1
         if lock is not None and lock >= 0:
             os.close(lock)
 
 
-def take_port(port: int, name: str, reference: str) -> Place:
+def claim_loopback_port(port: int, name: str, reference: str) -> ServicePort:
     """
-    Return *port* for what we serve as *name*, which listens at this machine's own address.
+    Claim *port* for the service *name*, which fal-core serves on the loopback address.
 
-    It could have any other, so that it is given no network for the sake of this one.
+    Such a service could listen on any other port as well, so it never gets a network of
+    its own.
 
     Raises:
-        PortTaken: Somebody else has it.
+        PortTaken: Another service or process has it.
     """
     lock = claim(port, name, reference)
     if lock is not None and is_free(port, address=_LOOPBACK):
-        return Place(port, port, lock)
+        return ServicePort(port, port, lock)
     if lock is not None:
         os.close(lock)
     remedy = "'fal-core run --port' gives it another."
     raise PortTaken(port, holder(port, claimed=lock is None), remedy)
 
 
-def find_place(port: int, name: str, reference: str) -> Place:
+def claim_port(port: int, name: str, reference: str) -> ServicePort:
     """
-    Return where the service *name* can have *port*, with a server that it brings.
+    Claim *port* for the service *name*, which brings its own server.
+
+    If the port is taken, the service gets a network of its own.
 
     Raises:
-        PortTaken: It is taken, and there are no network namespaces.
+        PortTaken: The port is taken, and this machine has no network namespaces.
     """
     lock = claim(port, name, reference)
     if lock is not None:
         if is_free(port):
-            return Place(port, port, lock)
+            return ServicePort(port, port, lock)
         os.close(lock)
     reason = missing()
     if reason:
         raise PortTaken(port, holder(port, claimed=lock is None), reason)
-    return Place(port, free_port(), None)
+    return ServicePort(port, free_port(), None)

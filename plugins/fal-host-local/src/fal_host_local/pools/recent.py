@@ -1,5 +1,5 @@
 """
-Recent pools: where the calls of a function went last, for as long as that is right.
+Recent pools: the pool that ran a function's last call, while it is still the right one.
 """
 
 from __future__ import annotations
@@ -8,27 +8,29 @@ import time
 
 from fal_core.environments import Environment
 from fal_core.options import HostOptions
-from fal_host_local.pools import Pool
+from fal_host_local.pools.pools import Pool
 
-#: How many times as long as a look at the files took they are taken to be the same.
+#: Files are assumed to be unchanged for this many times as long as checking them took.
 _REST = 50
 
 
 class RecentPool:
     """
-    The pool of an environment and options, which are one object for all calls.
+    The pool of an environment and options, which are the same objects in all calls.
 
     Attributes:
         refers: Whether the environment refers to files, which may change.
+
+        pool: The pool.
     """
 
     __slots__ = ("_environment", "_options", "_stamp", "_took", "_until", "pool", "refers")
 
     def __init__(self, environment: Environment, options: HostOptions) -> None:
-        # Held, so that no others get their ids.
+        # Kept, so that no other objects get their ids.
         self._environment = environment
         self._options = options
-        # Not measured: it may have to import how to look.
+        # Not timed: it may include imports.
         self._stamp = environment.stamp()
         self._until = self._took = 0.0
         self.refers = self._stamp is not None
@@ -37,13 +39,13 @@ class RecentPool:
     @property
     def stamp(self) -> object:
         """
-        What the environment said of its files.
+        The state of the environment's files when the pool was found.
         """
         return self._stamp
 
     def is_right(self) -> bool:
         """
-        Tell whether the files are as they were; at times it takes that for granted.
+        Return whether the files are unchanged; for a while after each check that is assumed.
         """
         return time.monotonic() < self._until or self._look() == self._stamp
 
@@ -51,8 +53,8 @@ class RecentPool:
         began = time.monotonic()
         stamp = self._environment.stamp()
         ended = time.monotonic()
-        # One look alone may have met a machine that stood still, whose seconds would hide
-        # edits for minutes.
+        # The shorter of the last two: if the machine was suspended during one check, its
+        # seconds would hide edits for minutes.
         before, self._took = self._took, ended - began
         self._until = ended + _REST * min(before, self._took)
         return stamp

@@ -1,5 +1,5 @@
 """
-Upkeep: what becomes of workers that are idle.
+Upkeep: what is done with idle workers.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import time
 from fal_core.readers import get_reader
 from fal_core.workers import Worker
 
-#: Seconds after which an idle worker's shared memory is given back.
+#: Seconds after which the shared memory of an idle worker is freed.
 _TRIM_AFTER = 2.0
 
-#: Seconds after which what an idle worker still prints is listened for.
+#: Seconds after which the output of an idle worker is read.
 _LISTEN_AFTER = 0.5
 
 
 class Roster:
     """
-    The workers of a pool; whoever uses it holds the pool's lock.
+    The workers of a pool. It is used under the pool's lock.
 
     Attributes:
-        workers: Each with the time since when it has had nothing new to do.
+        workers: Each worker with the time when it was last started or became idle.
 
-        idle: Those that can take a call, the one used last at the end. One that runs
-            several calls at once stands there for each that it can take.
+        idle: The workers that can take a call, the one used last at the end. A worker that
+            runs several calls at once is there once for each call that it can take.
     """
 
     def __init__(self) -> None:
@@ -34,34 +34,34 @@ class Roster:
 
     def add(self, worker: Worker) -> None:
         """
-        Take in *worker*, which was just started.
+        Add *worker*, which was just started.
         """
         self.workers[worker] = time.monotonic()
 
     def rest(self, worker: Worker) -> None:
         """
-        Note that *worker* can take a call, from now on.
+        Note that *worker* can take another call.
         """
         self.idle.append(worker)
         self.workers[worker] = time.monotonic()
 
     def remove(self, worker: Worker) -> None:
         """
-        Forget *worker*, if it is known.
+        Remove *worker*, if it is there.
         """
         self.workers.pop(worker, None)
         self.idle = [other for other in self.idle if other is not worker]
 
     def clear(self) -> None:
         """
-        Forget all.
+        Remove all workers.
         """
         self.workers.clear()
         self.idle.clear()
 
     def resting(self, seconds: float) -> list[Worker]:
         """
-        Return the workers that have done nothing for some *seconds*, longest first.
+        Return the workers that have been idle for *seconds*, the longest idle first.
         """
         until = time.monotonic() - seconds + 0.001
         idle = [worker for worker in dict.fromkeys(self.idle) if not worker.executions]
@@ -70,7 +70,7 @@ class Roster:
 
 class Upkeep:
     """
-    Looks after the idle workers of a pool, now and then.
+    Looks after the idle workers of a pool: frees memory, reads output, stops them.
 
     Arguments:
         lock: The pool's.
@@ -78,7 +78,7 @@ class Upkeep:
         keep_alive: Seconds after which an idle worker is stopped.
 
     Attributes:
-        least: How many workers there are at least.
+        least: The number of workers that are never stopped.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Upkeep:
         Look after a worker that has just become idle.
         """
         if self._reaping and self._listening:
-            # As after most calls. Whoever looks next sees the worker.
+            # As after most calls: the timers that run see the worker as well.
             return
         with self._lock:
             reap, self._reaping = not self._reaping, True
@@ -109,7 +109,7 @@ class Upkeep:
 
     def _trim(self) -> None:
         """
-        Give back the shared memory of workers that are idle.
+        Free the shared memory of idle workers.
         """
         with self._lock:
             resting = self._roster.resting(_TRIM_AFTER)
@@ -119,9 +119,9 @@ class Upkeep:
 
     def _listen(self) -> None:
         """
-        Hear what idle workers print, as threads that a function has left behind do.
+        Read what idle workers print, as threads do that a function has left running.
 
-        The next call of a worker ends it: until then nobody reads its stream.
+        This ends with the worker's next call; without it nothing would read its stream.
         """
         with self._lock:
             resting = self._roster.resting(_LISTEN_AFTER)
@@ -133,7 +133,7 @@ class Upkeep:
 
     def _reap(self) -> None:
         """
-        Stop workers that have been idle for long, the one longest idle first.
+        Stop workers that have been idle for ``keep_alive``, the longest idle first.
         """
         roster = self._roster
         with self._lock:

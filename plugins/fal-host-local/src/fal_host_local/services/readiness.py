@@ -1,8 +1,8 @@
 """
-Readiness: asking a service whether it answers, and whether it is well.
+Readiness: probing a service until it accepts connections or passes its health check.
 
-All of it happens on the reader's thread, which never waits: a question is sent
-when the connection stands, and its answer read when it has come.
+Everything happens on the reader's thread, which never blocks: a request is sent once the
+connection is open, and the response is read when it has arrived.
 """
 
 from __future__ import annotations
@@ -19,31 +19,34 @@ import attrs
 from fal_core.errors import OptionError
 from fal_core.readers import get_reader
 
-#: Seconds between two questions: the first, and the most.
+#: Seconds between two probes: at first, and at most.
 _FIRST, _MOST = 0.01, 0.25
-#: Seconds between two looks at a connection that is not there yet.
+#: Seconds between two checks whether a connection is open.
 _LOOK = 0.005
+#: Seconds that a response may take where the health check does not say.
 _TIMEOUT = 5.0
-#: Seconds between two questions to a service that is asked regularly.
+#: Seconds between two probes of a ready service.
 _REGULARLY = 5.0
+#: Failures in a row after which a service is stopped, where the health check does not say.
 _FAILURES = 3
 
 
 @attrs.frozen(kw_only=True)
 class HealthCheck:
     """
-    How a service is asked for its health. What is not said has a default.
+    The health check of a service. None stands for the default.
 
     Attributes:
-        path: What is asked for.
+        path: The path that is requested.
 
-        timeout_seconds: How long an answer may take.
+        timeout_seconds: How long a response may take.
 
-        start_period_seconds: How long after the first answer failures do not count.
+        start_period_seconds: How long failures do not count after the first success.
 
-        failure_threshold: After how many failures in a row the service is ended.
+        failure_threshold: The number of failures in a row after which the service is
+            stopped.
 
-        call_regularly: Whether it is asked again once it is ready.
+        call_regularly: Whether the check goes on once the service is ready.
     """
 
     path: str
@@ -56,10 +59,10 @@ class HealthCheck:
     @classmethod
     def read(cls, config: Any) -> HealthCheck | None:
         """
-        Return what ``health_check_config`` says: a mapping, or an object like this.
+        Parse ``health_check_config``: a mapping, or an object with these attributes.
 
         Raises:
-            OptionError: It has no path, or an entry that is not known.
+            OptionError: It has no path, or an unknown entry.
         """
         if config is None:
             return None
@@ -81,7 +84,7 @@ class HealthCheck:
     @property
     def request(self) -> bytes:
         """
-        The question, as it is sent.
+        The HTTP request, as it is sent.
         """
         path = self.path if self.path.startswith("/") else f"/{self.path}"
         line = f"{(self.method or 'GET').upper()} {path} HTTP/1.1\r\n"
@@ -89,22 +92,25 @@ class HealthCheck:
         return (line + rest).encode()
 
 
-class Question:
+class Probe:
     """
-    One question to a port: whether it answers, or answers *request* with 2xx.
+    One probe of a port: it succeeds if the port accepts a connection, or answers *request*
+    with 2xx where there is one.
 
     Arguments:
-        answered: Called once with the answer, on the reader's thread.
+        done: Called once on the reader's thread, with whether the probe succeeded.
+
+        timeout: Seconds after which the probe has failed.
     """
 
     def __init__(
         self,
         port: int,
-        answered: Callable[[bool], None],
+        done: Callable[[bool], None],
         request: bytes | None = None,
         timeout: float = _TIMEOUT,
     ) -> None:
-        self._answered = answered
+        self._report = done
         self._request = request
         self._got = b""
         self._done = False
@@ -149,29 +155,31 @@ class Question:
                 return
             get_reader().follow(self)
 
-    def _end(self, answer: bool) -> None:
+    def _end(self, succeeded: bool) -> None:
         if not self._done:
             self._done = True
             get_reader().forget(self._timer)
             get_reader().unfollow(self)
             self._socket.close()
-            self._answered(answer)
+            self._report(succeeded)
 
 
 class Watch:
     """
-    Asks a service until it answers, and regularly after that where it is wanted.
+    Probes a service until it is ready, and regularly after that if its check says so.
 
     Arguments:
-        listens: Tells whether the service has opened its port.
+        check: The health check; None if an open port is enough.
 
-        ready: Called once, when the service answers.
+        listens: Returns whether the service has opened its port.
 
-        failed: Called when it has answered wrongly too often, once it was ready.
+        ready: Called once, when a probe succeeds.
 
-        has_started: Whether the service has said itself that it has started. If it is
-            asked regularly, it then has failed too if it is not ready in the time that
-            so many failures take.
+        failed: Called when a ready service has failed too many probes in a row.
+
+        has_started: Whether the service has reported that it has started. If it is
+            checked regularly, it has then failed as well if it does not become ready in
+            the time that so many failures take.
     """
 
     def __init__(
@@ -198,9 +206,9 @@ class Watch:
             patience = (check.failure_threshold or _FAILURES) * _REGULARLY
             self._until = monotonic() + (check.start_period_seconds or 0) + patience
 
-    def ask(self) -> None:
+    def probe(self) -> None:
         """
-        Ask, on the reader's thread.
+        Probe the service, on the reader's thread.
         """
         if self._stopped:
             return
@@ -209,37 +217,37 @@ class Watch:
             return
         check = self._check
         if check is None:
-            Question(self._port, self._take)
+            Probe(self._port, self._take)
         else:
-            Question(self._port, self._take, check.request, check.timeout_seconds or _TIMEOUT)
+            Probe(self._port, self._take, check.request, check.timeout_seconds or _TIMEOUT)
 
     def stop(self) -> None:
         """
-        Ask no more.
+        Stop probing.
         """
         self._stopped = True
 
-    def _take(self, answer: bool) -> None:
+    def _take(self, succeeded: bool) -> None:
         if self._stopped:
             return
         if self._is_ready:
-            self._count(answer)
-        elif answer:
+            self._count(succeeded)
+        elif succeeded:
             self._is_ready = True
             self._ready()
             if self._check is not None and self._check.call_regularly:
                 wait = self._check.start_period_seconds or 0
-                get_reader().after(max(wait, _REGULARLY), self.ask)
+                get_reader().after(max(wait, _REGULARLY), self.probe)
         elif monotonic() > self._until:
             self._failed()
         else:
-            get_reader().after(self._pause, self.ask)
+            get_reader().after(self._pause, self.probe)
             self._pause = min(_MOST, self._pause * 1.5)
 
-    def _count(self, answer: bool) -> None:
+    def _count(self, succeeded: bool) -> None:
         assert self._check is not None
-        self._failures = 0 if answer else self._failures + 1
+        self._failures = 0 if succeeded else self._failures + 1
         if self._failures >= (self._check.failure_threshold or _FAILURES):
             self._failed()
         else:
-            get_reader().after(_REGULARLY, self.ask)
+            get_reader().after(_REGULARLY, self.probe)

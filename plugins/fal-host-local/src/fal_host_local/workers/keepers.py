@@ -1,8 +1,9 @@
 """
-The client's side of the keeper: starting workers, and learning how they end.
+The caller's side of the keeper: starts and kills workers, and reports how they ended.
 
-The keeper is started first of all by a first call, so this imports little: ``socket``
-and ``signal`` of the standard library take as long as half of an interpreter's start.
+A first call starts the keeper before anything else, so this module imports little:
+``socket`` and ``signal`` of the standard library take half as long as starting an
+interpreter.
 """
 
 from __future__ import annotations
@@ -22,25 +23,27 @@ from typing import Any
 
 import fal_core_worker
 from fal_core.errors import HostError, OutOfMemory, WorkerLost
-from fal_core_worker.keeper import ANSWER, EXITED, KILL, LENGTH, START
+from fal_host_local.workers import keeper_process
+from fal_host_local.workers.keeper_process import EXITED, KILL, LENGTH, RESPONSE, START
 
-_SOURCE = (
-    "import sys; sys.path.insert(0, {path!r}); from fal_core_worker.keeper import main; main()"
-)
+#: Runs the module by itself: importing it from its package would import the core.
+_SOURCE = "import sys; sys.path += {path!r}; from keeper_process import main; main()"
 
-
-#: How many ends are remembered; more than one may ask for an end.
+#: How many wait statuses are remembered; the same one may be asked for more than once.
 _EXITS = 1024
 
 
 class Keeper:
     """
-    The keeper process of this process.
+    The keeper of this process: a child process that starts and kills its workers.
     """
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
-        path = os.path.dirname(os.path.dirname(fal_core_worker.__file__))
+        path = [
+            os.path.dirname(keeper_process.__file__),
+            os.path.dirname(os.path.dirname(fal_core_worker.__file__)),
+        ]
         argv = [sys.executable, "-I", "-S", "-c", _SOURCE.format(path=path)]
         actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)]
         try:
@@ -48,7 +51,7 @@ class Keeper:
                 sys.executable, argv, os.environ, file_actions=actions, setsid=True
             )
         except NotImplementedError:
-            # The C library is too old to start a session this way.
+            # The C library is too old for *setsid*.
             self._pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
         theirs.close()
         self._lock = threading.Lock()
@@ -65,9 +68,16 @@ class Keeper:
         descriptors: Sequence[int],
     ) -> int:
         """
-        Start a worker and return its number; it inherits *descriptors*.
+        Start a worker and return its number.
 
-        The first becomes its standard streams, the others follow from 3 on.
+        Arguments:
+            directory: Its working directory.
+
+            descriptors: Those it inherits. The first becomes its standard streams, the
+                others follow from 3 on.
+
+        Raises:
+            OSError: The keeper was closed.
         """
         with self._lock:
             self._numbers = number = self._numbers + 1
@@ -77,18 +87,20 @@ class Keeper:
 
     def kill(self, number: int) -> None:
         """
-        End a worker and all it has started, at once.
+        Kill a worker and all its descendants.
         """
-        # A keeper that was closed has ended all its workers.
+        # A keeper that was closed has killed all its workers.
         with self._lock, suppress(OSError):
             self._send((KILL, number), ())
 
     def how_it_ended(self, number: int, kills: int, timeout: float = 10.0) -> HostError:
         """
-        Wait for the end of a worker and return it as an error.
+        Wait for a worker to exit and return the error that describes how it ended.
 
         Arguments:
             kills: What :func:`memory_kills` returned when the worker was started.
+
+            timeout: Seconds.
         """
         status = self.wait(number, timeout)
         if status is None:
@@ -102,7 +114,9 @@ class Keeper:
 
     def wait(self, number: int, timeout: float) -> int | None:
         """
-        Wait for the end of a worker and return its wait status, or None.
+        Wait for a worker to exit and return its wait status.
+
+        None if it has not exited after *timeout* seconds, or the keeper was closed.
         """
         until = time.monotonic() + timeout
         if self._control.fileno() < 0:
@@ -126,7 +140,7 @@ class Keeper:
 
     def close(self) -> None:
         """
-        End every worker, and the keeper.
+        Kill every worker, and stop the keeper.
         """
         try:
             self._control.shutdown(socket.SHUT_RDWR)
@@ -140,7 +154,7 @@ class Keeper:
 
     def abandon(self) -> None:
         """
-        Let go of a keeper that belongs to the process this one was forked from.
+        Release the keeper in a forked child; it belongs to the parent process.
         """
         self._control.close()
 
@@ -157,14 +171,14 @@ class Keeper:
         try:
             data = self._control.recv(4096)
         except OSError:
-            # It was closed meanwhile.
+            # The keeper was closed meanwhile.
             return False
         if not data:
             return False
         data = self._rest + data
-        whole = len(data) // ANSWER.size * ANSWER.size
+        whole = len(data) // RESPONSE.size * RESPONSE.size
         self._rest = data[whole:]
-        for what, number, value in ANSWER.iter_unpack(data[:whole]):
+        for what, number, value in RESPONSE.iter_unpack(data[:whole]):
             if what == EXITED:
                 self._exits[number] = value
                 if len(self._exits) > _EXITS:
@@ -174,10 +188,10 @@ class Keeper:
 
 def memory_kills() -> int:
     """
-    Return how many processes the system has killed for want of memory.
+    Return how many processes the kernel has killed because memory ran out.
 
-    The kernel counts them for the whole machine, as ``oom_kill`` in
-    ``/proc/vmstat``. Where it does not, it is 0.
+    It counts them for the whole machine, as ``oom_kill`` in ``/proc/vmstat``. 0 where
+    it does not.
     """
     try:
         with open("/proc/vmstat", "rb") as file:
