@@ -5,7 +5,6 @@ What functions print, while they run and after it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,6 @@ from fal_core.events import Log
 from fal_core.testing.processes import wait_until
 from fal_core.testing.recorders import Recorder
 from fal_host_local import LocalHost
-
-
-@pytest.fixture
-def host() -> Iterator[LocalHost]:
-    """
-    A local host of the test's own.
-    """
-    host = LocalHost()
-    yield host
-    host.close()
 
 
 def record(isolated: Any, *arguments: Any) -> Recorder:

@@ -5,26 +5,14 @@ Timeouts and retries of calls that nobody waits for.
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fal_core import Timeout, WorkerLost, attach, function
+from fal_core import Timeout, WorkerLost, function
 from fal_core.testing.processes import wait_until
 from fal_host_local import LocalHost
-
-
-@pytest.fixture
-def host() -> Iterator[LocalHost]:
-    """
-    A local host of the test's own.
-    """
-    host = LocalHost()
-    yield host
-    host.close()
 
 
 def wait(seconds: float) -> float:
@@ -148,38 +136,6 @@ def test_a_spawned_call_that_was_cancelled_is_not_made_again(host: LocalHost, tm
     assert info.future is not None
     assert type(info.future.exception(30)).__name__ == "Cancelled"
     assert beats.read_text() == "x"
-
-
-def test_detached_work_keeps_its_timeout_when_its_client_is_gone(
-    run_script: Callable[..., subprocess.CompletedProcess[str]],
-    host: LocalHost,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-):
-    """
-    Detached work that takes too long is ended, and says why to whoever attaches.
-    """
-    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
-    done = run_script(
-        """
-        import time
-        from fal_core import function
-
-        @function("current", timeout=1.5, lifetime="detached")
-        def wait(seconds):
-            time.sleep(seconds)
-
-        print(wait.spawn(120).reference)
-        """,
-    )
-    assert done.returncode == 0, done.stderr
-
-    info = attach(host, done.stdout.strip())
-
-    assert info.future is not None
-    error = info.future.exception(60)
-    assert isinstance(error, Timeout)
-    assert error.seconds == 1.5
 
 
 def test_a_timeout_of_years_is_waited_for(host: LocalHost):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -24,16 +23,6 @@ from fal_host_local import LocalHost
 #: How long startups may take: the second where a busy machine has not come as far as the
 #: setup in the first.
 SECONDS = (1.5, 20)
-
-
-@pytest.fixture
-def host() -> Iterator[LocalHost]:
-    """
-    A local host of the test's own.
-    """
-    host = LocalHost()
-    yield host
-    host.close()
 
 
 def make_load(path: Path, seconds: float) -> Any:

@@ -16,13 +16,6 @@ from fal_core import function
 from fal_host_local import LocalHost
 
 
-@pytest.fixture
-def host() -> Iterator[LocalHost]:
-    host = LocalHost()
-    yield host
-    host.close()
-
-
 def test_every_result_comes_once_and_in_order(host: LocalHost):
     """
     However batches are cut, each item has its one result, at its place.
