@@ -26,6 +26,7 @@ def work(path, steps):
         file.write(str(os.getpid()))
     for step in range(steps):
         print("step", step)
+        # It is still at work when its launcher is killed.
         time.sleep(0.1)
     return {"steps": steps}
 

@@ -199,6 +199,7 @@ def test_the_start_of_a_worker_is_timed_by_itself(host):
     # A reader of the host's own may come first where the start takes long.
     assert wait_until(lambda: worker.hello or select.select([worker.reading], [], [], 0)[0], 60)
     said = time.monotonic() - began
+    # The hello waits to be read.
     time.sleep(1.0)
     function("current", host=host)(get_pid)()
 
@@ -211,6 +212,7 @@ def test_a_worker_without_keep_alive_waits_for_the_call_that_is_expected(host):
     """
     options = HostOptions(keep_alive=0)
     host.expect(CurrentEnvironment(), options, Gateway())
+    # Longer than its keep_alive: it must not end meanwhile.
     time.sleep(0.3)
     assert host.worker_count == 1
 

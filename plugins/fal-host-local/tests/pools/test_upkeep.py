@@ -34,6 +34,7 @@ def test_workers_that_have_ended_leave_nothing_open(host):
 
     call()
     assert wait_until(lambda: host.worker_count == 0, 30)
+    # What the last worker held is closed a moment after it has ended.
     time.sleep(0.2)
     before = open_files()
     for _ in range(5):
@@ -62,6 +63,7 @@ def test_min_concurrency_outlives_keep_alive(host):
     isolated = function("current", host=host, keep_alive=0.1, min_concurrency=1)(get_pid)
 
     pid = isolated()
+    # Longer than its keep_alive: it must not end meanwhile.
     time.sleep(0.5)
 
     assert isolated() == pid

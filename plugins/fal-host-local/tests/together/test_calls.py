@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fal_core import (
-    Cancelled,
-    Timeout,
-    function,
-)
+from fal_core import Cancelled, Timeout, function
+from fal_core.testing.processes import wait_until
 
 
 def sleep(seconds: float) -> int:
@@ -73,21 +70,24 @@ def test_a_call_that_takes_too_long_is_ended(host):
     assert in_time(0) == pid
 
 
-def test_a_function_that_does_not_listen_is_killed(host):
+def test_a_function_that_does_not_listen_is_killed(host, tmp_path: Path):
     """
     What an interrupt does not end is killed after the grace.
     """
 
+    started = tmp_path / "started"
+
     def stubborn() -> None:
         while True:
             try:
+                started.touch()
                 time.sleep(30)
             except BaseException:
                 pass
 
     isolated = function("current", host=host)(stubborn).with_policy(grace=0.2)
     info = isolated.spawn()
-    time.sleep(0.3)
+    assert wait_until(started.exists, 30)
     info.cancel(grace=0.2)
 
     with pytest.raises(Cancelled):

@@ -169,6 +169,7 @@ def test_what_a_function_puts_in_place_of_its_output_stays_its_own(
         taken = []
         for _ in range(3):
             began = time.process_time()
+            # Nothing uses the processor meanwhile.
             time.sleep(0.1)
             taken.append(time.process_time() - began)
         os.write(1, b"mine\n")

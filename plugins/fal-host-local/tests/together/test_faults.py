@@ -40,6 +40,7 @@ def test_workers_that_end_while_their_streams_are_read(monkeypatch: pytest.Monke
 
         @staticmethod
         def read(descriptor: int, size: int) -> bytes:
+            # Its worker may end before it is read.
             time.sleep(0.03)
             return os.read(descriptor, size)
 
@@ -52,6 +53,7 @@ def test_workers_that_end_while_their_streams_are_read(monkeypatch: pytest.Monke
 
     @function("current", max_concurrency=2, max_multiplexing=4, host=host)
     def work(number: int) -> int:
+        # Some calls run while the workers are closed.
         time.sleep(0.02)
         if number == 39:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -61,6 +63,7 @@ def test_workers_that_end_while_their_streams_are_read(monkeypatch: pytest.Monke
     for moment in range(6):
         futures = [work.submit(number) for number in range(40)]
         assert futures[0].result(timeout=60) == 0
+        # The workers are closed at another moment each time.
         time.sleep(moment / 200)
         for pool in host._pools.values():
             for worker in list(pool._roster.workers):

@@ -71,6 +71,7 @@ def test_attempts_share_the_time_of_the_call(host: LocalHost, tmp_path: Path):
     def wait_and_fail(path: str) -> None:
         with open(path, "a") as file:
             file.write("x")
+        # Each attempt takes up a part of the time.
         time.sleep(0.3)
         raise LookupError
 
@@ -124,6 +125,7 @@ def test_a_spawned_call_that_was_cancelled_is_not_made_again(host: LocalHost, tm
     def beat(path: str) -> None:
         with open(path, "a") as file:
             file.write("x")
+        # Until it is cancelled.
         time.sleep(60)
 
     isolated = function("current", host=host, retries=3)(beat)

@@ -46,6 +46,7 @@ def test_slow_inputs_do_not_hold_back_what_is_there(host: LocalHost):
 
     def slow() -> Iterator[int]:
         for x in itertools.count():
+            # Much slower than an item runs.
             time.sleep(0.05)
             given.append(x)
             yield x
@@ -115,6 +116,7 @@ def test_calls_of_one_map_run_in_several_workers(host: LocalHost, tmp_path: Path
         while len(list(folder.iterdir())) < 2:
             assert time.monotonic() < until
             time.sleep(0.01)
+        # Long enough for the other worker to get the next item.
         time.sleep(0.05)
         return os.getpid()
 

@@ -134,6 +134,7 @@ def test_the_queue_of_a_spawned_call_holds_whole_lines(host: LocalHost):
 
         for number in range(5):
             print(f"\rstep {number}", end="", flush=True)
+            # Each state has time to be sent.
             time.sleep(0.1)
         print()
 
@@ -178,6 +179,7 @@ def test_what_a_thread_prints_after_its_call_arrives(
         import time
 
         def speak() -> None:
+            # Longer than the output of an idle worker goes unread.
             time.sleep(1.5)
             print("late")
             subprocess.run(["echo", "late child"], check=True)
@@ -211,6 +213,7 @@ def test_a_call_after_a_short_one_after_a_rest_is_watched(host: LocalHost):
     isolated = function("current", host=host, max_concurrency=1, keep_alive=60)(wait)
     for _ in range(5):
         isolated(0)
+        # Longer than it takes until the output of an idle worker is read.
         time.sleep(1.5)
         isolated(0)
         recorder = record(isolated, 60)

@@ -163,6 +163,7 @@ def outlive_a_client(folder: Path) -> float:
     assert client.stdout is not None
     pids = [int(client.stdout.readline())]
     assert wait_until(lambda: all(path.exists() and path.read_text() for path in paths), 60)
+    # It has the GIL, and holds it, a moment after it has written its file.
     time.sleep(0.1)
     pids += [int(pid) for path in paths for pid in path.read_text().split()]
     keeper = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
