@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_core import (
-    function,
-)
+from fal_core import function
 
 
 def get_pid() -> int:

@@ -14,7 +14,7 @@ import attrs
 
 from fal_core.errors import HostClosed, HostError
 from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
-from fal_host_local.workers.keepers import Keeper, processors
+from fal_host_local.workers.keepers import Keeper
 
 # Everything else is imported while the keeper starts, which takes about as long.
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 _hosts: weakref.WeakSet[LocalHost] = weakref.WeakSet()
 
 
+def _count_processors() -> int:
+    """
+    Return how many processors this process may use.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @attrs.define(eq=False, slots=False)
 class LocalHost(Host[..., Any]):
     """
@@ -41,7 +50,7 @@ class LocalHost(Host[..., Any]):
     name: ClassVar[str] = "local"
     capabilities: ClassVar[Capabilities] = Capabilities(
         same_python=True,
-        concurrency=processors(),
+        concurrency=_count_processors(),
         keep_alive=True,
         multiplex=True,
         serve=True,
@@ -201,7 +210,7 @@ class LocalHost(Host[..., Any]):
                     environment,
                     options,
                     self._start_worker,
-                    processors(),
+                    _count_processors(),
                     print_build_log,
                     has_setup=setup is not None,
                 )

@@ -9,9 +9,7 @@ import time
 
 import pytest
 
-from fal_core import (
-    function,
-)
+from fal_core import function
 from fal_core.testing.processes import is_alive, wait_until
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
 from urllib.parse import urlsplit
 
 import attrs
@@ -18,7 +17,6 @@ from fal_core.readers import get_reader
 from fal_core_worker.frames import Frame
 from fal_core_worker.ports import listens
 from fal_host_local.pools.pools import Pool
-from fal_host_local.services.namespaces import isolate
 from fal_host_local.services.ports import ServicePort, claim_loopback_port, claim_port
 from fal_host_local.services.readiness import HealthCheck, Watch
 from fal_host_local.workers.late import LateExecution
@@ -74,7 +72,7 @@ class ServiceExecution:
         self._port = port = claim(wanted, call.name, call.id)
         pool.release = port.release
         if port.has_own_network:
-            pool.enter_network = partial(isolate, outer=port.port, inner=port.inner)
+            pool.enter_network = port.enter_network
 
     def start(self) -> None:
         """

@@ -5,9 +5,14 @@ Ports: claiming the port that a service wants, or naming who has it.
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 
+import attrs
+
+from fal_core.environments import Command
 from fal_core.errors import PortTaken
-from fal_core_worker.networks import missing
+from fal_core_worker import networks
 from fal_core_worker.ports import claim, free_port, holder, is_free
 
 _LOOPBACK = "127.0.0.1"
@@ -46,6 +51,19 @@ class ServicePort:
         The address of the service.
         """
         return f"http://{_LOOPBACK}:{self.port}"
+
+    def enter_network(self, command: Command) -> Command:
+        """
+        Return a command that runs *command* in a network of its own.
+
+        The process creates the network and then executes *command*, which can reach the
+        networks of this machine.
+        """
+        pasta = shutil.which("pasta")
+        assert pasta is not None
+        enter = (sys.executable, "-I", "-S", networks.__file__, pasta)
+        argv = (*enter, str(self.port), str(self.inner), *command.argv)
+        return attrs.evolve(command, argv=argv)
 
     def release(self) -> None:
         """
@@ -89,7 +107,7 @@ def claim_port(port: int, name: str, reference: str) -> ServicePort:
         if is_free(port):
             return ServicePort(port, port, lock)
         os.close(lock)
-    reason = missing()
+    reason = networks.missing()
     if reason:
         raise PortTaken(port, holder(port, claimed=lock is None), reason)
     return ServicePort(port, free_port(), None)

@@ -201,12 +201,3 @@ def memory_kills() -> int:
     except OSError:
         pass
     return 0
-
-
-def processors() -> int:
-    """
-    Return how many processors this process may use.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
