@@ -178,7 +178,7 @@ class LocalHost(Host[..., Any]):
     ) -> Pool:
         # The typed options of one function are one object for all its calls.
         recent = self._recent.get((id(environment), id(options)))
-        if recent is not None and (not recent.refers or recent.is_right()):
+        if recent is not None and (not recent.refers or recent.is_current()):
             return recent.pool
         from fal_host_local.pools.pools import Pool
         from fal_host_local.pools.recent import RecentPool

@@ -39,7 +39,7 @@ def test_one_slow_look_hides_no_edit_for_long() -> None:
     recent = RecentPool(environment, HostOptions())
     for _ in range(3):
         environment.pauses.append(1.0)
-        assert recent.is_right()
-        assert recent.is_right()
+        assert recent.is_current()
+        assert recent.is_current()
     environment.stamps.append(2)
-    assert wait_until(lambda: not recent.is_right(), 120)
+    assert wait_until(lambda: not recent.is_current(), 120)

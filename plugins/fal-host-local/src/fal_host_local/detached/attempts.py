@@ -1,5 +1,5 @@
 """
-Attempts of a detached call, within its deadline: all that its supervisor knows of either.
+Attempts: launching a detached call again when its host fails, within its timeout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Attempts(LateExecution):
     """
     The execution of a call that is launched again when its host fails.
 
-    Its inner execution is the current attempt. All attempts share the call's timeout.
+    Its inner execution is the current attempt. All attempts together have the timeout of one
+    call.
     """
 
     def __init__(self, host: Host[..., Any], call: Call, sink: Sink) -> None:
@@ -39,7 +40,7 @@ class Attempts(LateExecution):
 
     def run(self) -> None:
         """
-        Launch the call as often as it may be, and return when it has ended.
+        Launch the call as often as necessary, and return when it has ended.
         """
         while not self._has_ended:
             self._over.clear()

@@ -1,8 +1,8 @@
 """
 Launching detached work, and attaching to it.
 
-A supervisor, which is a process of its own, runs the call as any other. Whoever attaches
-is sent the events in the journal, and then those that happen.
+A supervisor runs the call in a process of its own. Whoever attaches is sent the events in
+the journal first, and then each event as it happens.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class DetachedExecution(LateExecution):
     """
     Detached work, as one process sees it. Its inner execution is the supervisor's.
 
-    What it is asked to do has been sent to the supervisor when its methods return, so that
-    this process may end then.
+    Its methods return once the supervisor has been sent the request, so that this process
+    may exit right after.
     """
 
     def __init__(self, reference: str, directory: Path, sink: Sink, after: int = 0) -> None:

@@ -33,7 +33,7 @@ _INCOMPLETE = ".begun-"
 PATIENCE = 20.0
 
 #: Why work has ended whose supervisor is gone.
-LOST = WorkerLost(detail="Its supervisor was ended before it was.")
+LOST = WorkerLost(detail="Its supervisor exited before it ended.")
 
 
 class NoSuchExecution(HostError):
@@ -194,7 +194,7 @@ def is_supervised(directory: Path) -> bool:
         pass
     if status is None:
         return False
-    # The clock begins when the machine starts: an older time was of before that.
+    # The clock starts with the machine: a later time is from before it was restarted.
     elapsed = trees.now() - status.get("since", 0.0)
     return "pid" not in status and 0 <= elapsed < PATIENCE
 

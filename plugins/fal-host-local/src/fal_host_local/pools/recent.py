@@ -43,7 +43,7 @@ class RecentPool:
         """
         return self._stamp
 
-    def is_right(self) -> bool:
+    def is_current(self) -> bool:
         """
         Return whether the files are unchanged; for a while after each check that is assumed.
         """

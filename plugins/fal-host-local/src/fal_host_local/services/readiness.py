@@ -39,9 +39,9 @@ class HealthCheck:
     Attributes:
         path: The path that is requested.
 
-        timeout_seconds: How long a response may take.
+        timeout_seconds: Seconds that a response may take.
 
-        start_period_seconds: How long failures do not count after the first success.
+        start_period_seconds: Seconds after the first success in which failures do not count.
 
         failure_threshold: The number of failures in a row after which the service is
             stopped.

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 class LateExecution:
     """
-    An execution whose inner one is known later.
+    An execution that stands in for another one until that is known.
 
-    Until then it keeps what it is asked to do, cancelling included, and passes that on in
-    order as soon as :meth:`settle` is called. No lock is held while it does.
+    Until then requests, as to cancel it, are kept. :meth:`settle` passes them on in order,
+    and holds no lock while it does.
 
     Arguments:
         reference: Its reference until the inner one is known.
