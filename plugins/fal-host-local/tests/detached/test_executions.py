@@ -13,7 +13,6 @@ import pytest
 from fal_core import Cancelled, attach
 from fal_core.testing.processes import is_alive, wait_until
 from fal_host_local import LocalHost
-from fal_host_local.detached import records
 
 
 def test_detached_work_survives_its_client(
@@ -55,7 +54,7 @@ def test_work_that_ends_as_it_is_attached_to(launch, monkeypatch: pytest.MonkeyP
         theirs.close()
         return ours
 
-    monkeypatch.setattr(records, "connect", connect_to_what_is_gone)
+    monkeypatch.setattr("fal_host_local.detached.executions.connect", connect_to_what_is_gone)
     assert attach("local", reference).return_value == {"steps": 1}
 
 

@@ -21,7 +21,7 @@ from fal_core import HostError, attach, function
 from fal_core.cli.program import cli
 from fal_core_worker import trees
 from fal_host_local import LocalHost
-from fal_host_local.detached import records
+from fal_host_local.detached.records import is_supervised
 
 
 def test_a_supervisor_that_starts_as_it_is_looked_for(tmp_path, monkeypatch):
@@ -35,9 +35,11 @@ def test_a_supervisor_that_starts_as_it_is_looked_for(tmp_path, monkeypatch):
         status.write_text(json.dumps({"since": trees.now(), "pid": os.getpid()}))
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(records, "connect", connect_just_before_it_listens)
-    assert records.is_supervised(tmp_path)
-    assert not records.is_supervised(tmp_path)
+    monkeypatch.setattr(
+        "fal_host_local.detached.records.connect", connect_just_before_it_listens
+    )
+    assert is_supervised(tmp_path)
+    assert not is_supervised(tmp_path)
 
 
 def give() -> int:
@@ -113,7 +115,7 @@ def test_work_that_ends_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.M
         (directory / "status.json").write_text(json.dumps(ended))
         return False
 
-    monkeypatch.setattr(records, "is_supervised", end)
+    monkeypatch.setattr("fal_host_local.detached.records.is_supervised", end)
     (status,) = LocalHost().executions()
     assert (status.phase, status.ended, status.end, status.error) == (
         "ended",

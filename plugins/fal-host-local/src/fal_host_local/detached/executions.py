@@ -22,7 +22,15 @@ from fal_core.facts import with_facts
 from fal_core.journals import Records, read_journal
 from fal_core_worker import frames
 from fal_core_worker.frames import Frame, pack_buffers, pack_frame
-from fal_host_local.detached import records
+from fal_host_local.detached.records import (
+    LOST,
+    PATIENCE,
+    connect,
+    create_record,
+    find_record,
+    is_supervised,
+    remove_old_records,
+)
 from fal_host_local.workers.late import LateExecution
 
 _SOURCE = """\
@@ -48,8 +56,8 @@ def launch_detached(call: Call, sink: Sink) -> DetachedExecution:
     Raises:
         HostError: Its record cannot be written.
     """
-    records.remove_old_records()
-    directory = records.create_record(call)
+    remove_old_records()
+    directory = create_record(call)
     source = _SUPERVISE.format(path=[entry or os.getcwd() for entry in sys.path])
     argv = [sys.executable, "-I", "-S", "-c", _SOURCE, source, str(directory)]
     # The supervisor outlives this process, and inherits none of its standard streams.
@@ -73,7 +81,7 @@ def attach(reference: str, sink: Sink, after: int) -> DetachedExecution:
     Raises:
         NoSuchExecution: No work has that reference.
     """
-    return DetachedExecution(reference, records.find_record(reference), sink, after)
+    return DetachedExecution(reference, find_record(reference), sink, after)
 
 
 class DetachedExecution(LateExecution):
@@ -93,20 +101,20 @@ class DetachedExecution(LateExecution):
 
     def send(self, frame: Frame) -> None:
         super().send(frame)
-        self.wait_until_settled(records.PATIENCE)
+        self.wait_until_settled(PATIENCE)
 
     def drain(self) -> None:
         super().drain()
-        self.wait_until_settled(records.PATIENCE)
+        self.wait_until_settled(PATIENCE)
 
     def cancel(self, grace: float) -> None:
         super().cancel(grace)
-        self.wait_until_settled(records.PATIENCE)
+        self.wait_until_settled(PATIENCE)
 
     def _follow(self) -> None:
         ended = self._follow_supervisor() or self._replay()
         if not ended:
-            self._sink(Exited(reason=with_facts(records.LOST)))
+            self._sink(Exited(reason=with_facts(LOST)))
 
     def _follow_supervisor(self) -> bool:
         connection = self._wait_for_supervisor()
@@ -131,9 +139,9 @@ class DetachedExecution(LateExecution):
     def _wait_for_supervisor(self) -> socket.socket | None:
         while True:
             try:
-                return records.connect(self._directory)
+                return connect(self._directory)
             except OSError:
-                if not records.is_supervised(self._directory):
+                if not is_supervised(self._directory):
                     return None
                 time.sleep(0.02)
 
