@@ -32,8 +32,7 @@ class ExecutionStatus:
     Detached work, as a host lists it.
 
     Attributes:
-        phase: The last one that it has entered; ``ended`` once it has ended, whatever
-            its host gives.
+        phase: The last one that it entered; always ``ended`` once *ended* is true.
 
         started: Seconds since the epoch.
 
@@ -62,7 +61,7 @@ class ExecutionStatus:
 
 class DetachingHost(ABC):
     """
-    What a :class:`Host` adds whose work can outlive the process that launched it.
+    A :class:`Host` whose work can outlive the process that launched it.
     """
 
     @abstractmethod
@@ -98,23 +97,24 @@ def detaching(host: Host[Any, Any]) -> DetachingHost:
 
 class AnticipatingHost(ABC):
     """
-    What a :class:`Host` adds that can start a worker before the call is there.
+    A :class:`Host` that can start a worker before the call arrives.
     """
 
     @abstractmethod
     def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
         """
-        Learn that a first call is about to come, while its function is sealed.
+        Prepare for a first call, whose function is being sealed meanwhile.
 
-        It returns at once and raises nothing: the call tells what is wrong.
+        It returns at once and raises nothing: the call reports what is wrong.
         """
 
 
 class Driver:
     """
-    A sink whose thread drives the execution, if it is :class:`Driven`.
+    A sink of a call that a thread waits for.
 
-    A host that is given one may leave its events undelivered until it is driven.
+    That thread delivers the events of a :class:`Driven` execution itself, so its host
+    may keep them until :meth:`Driven.drive` is called.
     """
 
     __slots__ = ()
@@ -127,7 +127,7 @@ class Driver:
 
 class Driven:
     """
-    An execution that a waiting thread can drive, which saves a thread's switch.
+    An execution whose events the waiting thread can deliver, which saves a switch of threads.
     """
 
     __slots__ = ()

@@ -373,5 +373,5 @@ class UserFunctionException(FalServerlessException):
     """
     The user's function raised; what it raised is the cause.
 
-    Hosts and wrappers that cannot raise the user's own exception raise this.
+    It is raised where the user's own exception cannot be or is not wanted.
     """

@@ -121,14 +121,13 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
     """
     A place where functions run. Its attrs fields configure the place.
 
-    A subclass is an attrs class of its own (``eq=False, slots=False``) that
-    names itself through *name* and writes :meth:`launch`. Everything else is
-    made of that.
+    A subclass is an attrs class (``eq=False, slots=False``) that sets *name* and writes
+    :meth:`launch`. Calls, futures, maps and streams are built on that one method.
 
     Attributes:
         name: What ``host=`` takes, and the scheme of a URL.
 
-        options: The options it understands. A host around a host computes it.
+        options: The class of the options it understands.
 
         capabilities: What it can do.
     """
@@ -155,9 +154,10 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
     @property
     def place(self) -> Host[Any, Any]:
         """
-        The host that runs the calls; in a host around a host, that of the inner one.
+        The host that decides whether a nested call leaves its worker.
 
-        A function that calls another one of its own place runs it where it is.
+        A function that calls another one with an equal place runs it in the same worker.
+        A host around a host may return the place of the inner one.
         """
         return self
 
@@ -166,7 +166,7 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
     @classmethod
     def parse_key(cls, key: str, value: Any) -> tuple[Any, Any]:
         """
-        Return the option and the value that *key* and *value* stand for.
+        Return the option and the value that the keyword *key* stands for.
         """
         return key, value
 
@@ -221,10 +221,10 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
     @abstractmethod
     def launch(self, call: Call, sink: Sink) -> Execution:
         """
-        Start *call* and return at once; what happens to it goes to *sink*.
+        Start *call* and return at once; its events go to *sink*.
 
-        It raises only for what it knows at once; anything later is the reason
-        in ``Exited``. It is called from many threads.
+        It raises only what it knows at once; anything later is the reason in ``Exited``.
+        Many threads may call it at the same time.
         """
 
     def check(
@@ -235,10 +235,10 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         origin: str | None = None,
     ) -> None:
         """
-        Refuse what calls would be refused for, as far as this machine knows it.
+        Raise the error that a call with these options would end with, if any.
 
-        A function is checked before anything is built or sent for it, and where
-        ``fal-core explain`` tells of it. What the capabilities say is checked already.
+        It runs before anything is built or sent, and for ``fal-core explain``. What the
+        capabilities rule out has been refused before.
 
         Arguments:
             environment: The one that the call will have.
@@ -255,5 +255,5 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
 
     def close(self) -> None:
         """
-        End what runs here attached, and free what the host holds.
+        End the attached work of this host and free its resources.
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from fal_core.exports import lazily
 from fal_core.hooks import API_VERSION, hookimpl
 
 if TYPE_CHECKING:
@@ -29,13 +30,7 @@ def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
     return [LocalHost]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "LocalHost":
-        from fal_host_local.hosts import LocalHost
-
-        return LocalHost
-    if name == "PortTaken":
-        from fal_host_local.errors import PortTaken
-
-        return PortTaken
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazily(
+    __name__,
+    {"LocalHost": "fal_host_local.hosts", "PortTaken": "fal_host_local.errors"},
+)

@@ -21,7 +21,7 @@ from fal_core.errors import FalCoreError
 from fal_core.events import Exited, Log, Sealed
 from fal_core.hosts import Host
 from fal_core.options import Gateway, Lifetime
-from fal_core.plugins import find_environment, make_host
+from fal_core.plugins.installed import find_environment, make_host
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.exchanges import Exchanges
 from fal_server.logs import LogLine, Logs

@@ -36,7 +36,7 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
     They outlive it, so that the next one finds them; this is for when there is to be
     none. No server may run on the directory.
     """
-    from fal_core.plugins import make_host
+    from fal_core.plugins.installed import make_host
     from fal_server.directories import DataDirectory
     from fal_server.records import read_references
 
