@@ -1,5 +1,5 @@
 """
-``fal-core executions``: work that outlives the process that launched it.
+``fal-core executions``: detached work, which outlives the process that launched it.
 """
 
 from __future__ import annotations
@@ -137,9 +137,9 @@ def cancel(reference: str, host: str, grace: float) -> None:
 
 def _state(status: ExecutionStatus) -> str:
     """
-    Return what work does, or how it has ended.
+    Return the phase of detached work, or how it has ended.
     """
-    # The class of the error alone; its sentence is in the JSON, and attaching raises it.
+    # Only the class of the error; the JSON has its sentence, and attaching raises it.
     kind = status.error.partition(":")[0]
     return (status.end or status.phase) + (f" ({kind})" if kind else "")
 
