@@ -4,8 +4,8 @@ What a host reports of a call while it runs.
 A host hands each event to the sink it was given, in order, one at a time, from
 any thread. Logs come before the outcome, and nothing follows :class:`Exited`.
 
-The core's own sinks raise nothing. That of a host around a host may: where a worker
-tells it, what it raises ends the call, and is raised where the call is waited for.
+The core's own sinks raise nothing. The sink of a host around a host may raise: that ends
+the call, and the exception is raised in the caller.
 """
 
 from __future__ import annotations
@@ -79,15 +79,14 @@ class Log:
 
         time: Seconds since the epoch.
 
-        call_id: The call that printed it. None where that cannot be known: the
+        call_id: The call that printed it. None where that cannot be known, as for
             output below Python of a worker that several calls share.
 
         request_id: Of the request that a service answered when it was printed.
 
-        partial: The line has not ended: *message* is what is seen of it so far,
-            as of a progress bar. The line comes whole as it ends, whatever was
-            shown of it before, so whoever wants lines leaves these out, and a
-            host may as well.
+        partial: The line has not ended, as with a progress bar; *message* is the part
+            written so far. The whole line follows once it ends, so readers of lines
+            can skip partial ones, and a host need not report them.
     """
 
     __repr__ = show_fields
@@ -127,8 +126,8 @@ class Started:
     """
     The first *count* items of a batch have been started.
 
-    A host reports it at the latest before :class:`Exited`, so that items which
-    may have run are never run again unasked.
+    A host reports it before :class:`Exited` at the latest, so that items which may have
+    run are never run again silently.
     """
 
     __repr__ = show_fields
@@ -196,7 +195,7 @@ class Exited:
 
         signal: The signal that ended it.
 
-        reason: Why there is no outcome. None where there is one.
+        reason: Why there is no outcome; None if there is one.
     """
 
     __repr__ = show_fields

@@ -5,12 +5,12 @@ Hosts: the places where functions run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar
 
 import attrs
 
-from fal_core.errors import OptionError, UnsupportedError
+from fal_core.errors import OptionError
 from fal_core.options import Gateway, HostOptions, Options
 from fal_core.reprs import show_fields
 
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
     from fal_core.calls import AuthMode, Call
     from fal_core.environments import Environment
-    from fal_core.events import Event, Message, Phase, Sink
+    from fal_core.events import Message, Sink
     from fal_core.spawns import SpawnInfo
-
-End = Literal["returned", "raised", "cancelled", "failed"]
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
@@ -118,53 +116,18 @@ class Execution(Protocol):
         """
 
 
-@attrs.frozen(kw_only=True)
-class ExecutionStatus:
-    """
-    Detached work, as a host lists it.
-
-    Attributes:
-        phase: The last one that it has entered; ``ended`` once it has ended, whatever
-            its host gives.
-
-        started: Seconds since the epoch.
-
-        ended: Whether it has ended.
-
-        end: How: the function ``returned`` or ``raised``, it was ``cancelled``, or
-            its host ``failed``. None while it runs, and where it is not known.
-
-        error: The error of a host that failed, as its class and its sentence.
-    """
-
-    __repr__ = show_fields
-
-    reference: str
-    name: str
-    phase: Phase | Literal["ended"]
-    started: float
-    ended: bool = False
-    end: End | None = None
-    error: str = ""
-
-    def __attrs_post_init__(self) -> None:
-        if self.ended:
-            object.__setattr__(self, "phase", "ended")
-
-
 @attrs.define(eq=False, slots=False)
 class Host(ABC, Generic[ArgsT, ReturnT]):
     """
     A place where functions run. Its attrs fields configure the place.
 
-    A subclass is an attrs class of its own (``eq=False, slots=False``) that
-    names itself through *name* and writes :meth:`launch`. Everything else is
-    made of that.
+    A subclass is an attrs class (``eq=False, slots=False``) that sets *name* and writes
+    :meth:`launch`. Calls, futures, maps and streams are built on that one method.
 
     Attributes:
         name: What ``host=`` takes, and the scheme of a URL.
 
-        options: The options it understands. A host around a host computes it.
+        options: The class of the options it understands.
 
         capabilities: What it can do.
     """
@@ -191,9 +154,10 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
     @property
     def place(self) -> Host[Any, Any]:
         """
-        The host that runs the calls; in a host around a host, that of the inner one.
+        The host that decides whether a nested call leaves its worker.
 
-        A function that calls another one of its own place runs it where it is.
+        A function that calls another one with an equal place runs it in the same worker.
+        A host around a host may return the place of the inner one.
         """
         return self
 
@@ -202,7 +166,7 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
     @classmethod
     def parse_key(cls, key: str, value: Any) -> tuple[Any, Any]:
         """
-        Return the option and the value that *key* and *value* stand for.
+        Return the option and the value that the keyword *key* stands for.
         """
         return key, value
 
@@ -257,10 +221,10 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
     @abstractmethod
     def launch(self, call: Call, sink: Sink) -> Execution:
         """
-        Start *call* and return at once; what happens to it goes to *sink*.
+        Start *call* and return at once; its events go to *sink*.
 
-        It raises only for what it knows at once; anything later is the reason
-        in ``Exited``. It is called from many threads.
+        It raises only what it knows at once; anything later is the reason in ``Exited``.
+        Many threads may call it at the same time.
         """
 
     def check(
@@ -271,10 +235,10 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         origin: str | None = None,
     ) -> None:
         """
-        Refuse what calls would be refused for, as far as this machine knows it.
+        Raise the error that a call with these options would end with, if any.
 
-        A function is checked before anything is built or sent for it, and where
-        ``fal-core explain`` tells of it. What the capabilities say is checked already.
+        It runs before anything is built or sent, and for ``fal-core explain``. What the
+        capabilities rule out has been refused before.
 
         Arguments:
             environment: The one that the call will have.
@@ -291,85 +255,5 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
 
     def close(self) -> None:
         """
-        End what runs here attached, and free what the host holds.
-        """
-
-
-# -- what a host may do beside ------------------------------------------------
-
-
-class DetachingHost(ABC):
-    """
-    What a :class:`Host` adds whose work can outlive the process that launched it.
-    """
-
-    @abstractmethod
-    def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
-        """
-        Report detached work to *sink*, from its event number *after* on.
-
-        Raises:
-            HostError: There is no such work.
-        """
-
-    @abstractmethod
-    def executions(self) -> Iterable[ExecutionStatus]:
-        """
-        List the detached work of this host.
-        """
-
-
-def detaching(host: Host[Any, Any]) -> DetachingHost:
-    """
-    Return *host*, if it detaches work.
-
-    Raises:
-        UnsupportedError: It detaches none.
-    """
-    if isinstance(host, DetachingHost):
-        return host
-    raise UnsupportedError(host.name, "attach to detached work")
-
-
-class AnticipatingHost(ABC):
-    """
-    What a :class:`Host` adds that can start a worker before the call is there.
-    """
-
-    @abstractmethod
-    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
-        """
-        Learn that a first call is about to come, while its function is sealed.
-
-        It returns at once and raises nothing: the call tells what is wrong.
-        """
-
-
-class Driver:
-    """
-    A sink whose thread drives the execution, if it is :class:`Driven`.
-
-    A host that is given one may leave its events undelivered until it is driven.
-    """
-
-    __slots__ = ()
-
-    def __call__(self, event: Event) -> None:
-        """
-        Take *event*.
-        """
-
-
-class Driven:
-    """
-    An execution that a waiting thread can drive, which saves a thread's switch.
-    """
-
-    __slots__ = ()
-
-    def drive(self, timeout: float | None) -> None:
-        """
-        Deliver events on this thread until ``Exited``, or for *timeout* seconds.
-
-        It returns early where another thread delivers them already.
+        End the attached work of this host and free its resources.
         """

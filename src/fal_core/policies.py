@@ -38,16 +38,16 @@ class Policy:
     How the core makes calls of a function; hosts do not see it.
 
     Attributes:
-        timeout: Seconds a call may take, waiting and retries included; a spawned
-            call, and the whole of a stream, too. An item of a map has them from
-            when the host runs it. None for ever.
+        timeout: Seconds a call may take, waiting and retries included. The same holds
+            for a spawned call and for a whole stream; for an item of a map they begin
+            when the host runs it. None means no limit.
 
         retries: How often a call is made again after its host has failed.
 
-        retry_on: Exceptions of the function that are retried as well; detached
-            work is retried without them, as nobody opens what it raised.
+        retry_on: Exceptions of the function after which a call is made again as well;
+            detached work ignores them, as nobody opens what it raised.
 
-        grace: Seconds an interrupted call has to end of its own accord.
+        grace: Seconds that an interrupted call has to end of its own accord.
 
         seal: ``"every call"`` seals the function anew for each call, so that
             changes inside captured objects are seen.

@@ -1,8 +1,8 @@
 """
 How values are shown.
 
-attrs compiles a ``__repr__`` for each class, which is half of what making the class
-takes. One for all keeps the import short: ``__repr__ = show_fields`` in the class.
+attrs compiles a ``__repr__`` for each class, which takes half of the time of making the
+class. Sharing one, as in ``__repr__ = show_fields``, keeps the import short.
 """
 
 from __future__ import annotations
@@ -22,3 +22,10 @@ def show_fields(self: Any) -> str:
             show = field.repr if callable(field.repr) else repr
             shown.append(f"{field.name}={show(getattr(self, field.name))}")
     return f"{type(self).__qualname__.rpartition('>.')[2]}({', '.join(shown)})"
+
+
+def in_one_line(error: BaseException) -> str:
+    """
+    Return the message of *error* as part of a sentence: one line, without its full stop.
+    """
+    return " ".join(str(error).split()).rstrip(".") or "no reason was given"

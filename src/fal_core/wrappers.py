@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from fal_core.events import Message, Sink
-from fal_core.hosts import (
+from fal_core.abilities import (
     AnticipatingHost,
-    ArgsT,
-    Capabilities,
     DetachingHost,
     Driven,
-    Execution,
     ExecutionStatus,
-    Host,
-    ReturnT,
     detaching,
 )
+from fal_core.events import Message, Sink
+from fal_core.hosts import ArgsT, Capabilities, Execution, Host, ReturnT
 from fal_core.options import Gateway, HostOptions
 
 if TYPE_CHECKING:
@@ -81,9 +77,9 @@ class LateExecution(Driven):
     """
     An execution around one that is known later, or is followed by another.
 
-    Requests that come before the inner execution is known are kept, and passed on to it
-    in order. A call that was cancelled stays so: every inner execution that comes later
-    is cancelled at once. No lock is held while requests are passed on.
+    Requests that come before the inner execution is known are kept. :meth:`settle` passes
+    them on in order, and holds no lock while it does. A call that was cancelled stays so:
+    an execution that follows is cancelled at once.
 
     Arguments:
         reference: Its reference until the inner execution is known.
@@ -114,10 +110,10 @@ class LateExecution(Driven):
         self._pass_on(lambda inner: inner.drain())
 
     def cancel(self, grace: float) -> None:
+        # In this order: settle() looks for it after the inner execution was replaced.
         self._grace = grace
         self.cancelled = True
-        if self.inner is not None:
-            self.inner.cancel(grace)
+        self._pass_on(lambda inner: inner.cancel(grace))
 
     def drive(self, timeout: float | None) -> None:
         until = None if timeout is None else time.monotonic() + timeout
@@ -132,8 +128,9 @@ class LateExecution(Driven):
         None drops them: there is no execution any more. It may be called again, when
         another execution follows.
         """
+        follows = self._requests is None
         self.inner = inner
-        if inner is not None and self.cancelled:
+        if follows and inner is not None and self.cancelled:
             inner.cancel(self._grace)
         while True:
             with self._lock:

@@ -7,10 +7,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, Protocol
 
+from fal_core.abilities import detaching
 from fal_core.calling.launcher import Launcher
 from fal_core.calling.spawning import SpawnFuture, SpawnSink
 from fal_core.events import HomeCall
-from fal_core.hosts import Host, detaching
+from fal_core.hosts import Host
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
 from fal_core.spawns import SpawnInfo

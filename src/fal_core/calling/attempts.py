@@ -7,10 +7,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from fal_core.abilities import Driven
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, EnvironmentBuildError, HostError, Timeout
 from fal_core.events import Event, Exited, Item, Outcome, Ready, Sealed, Sink
-from fal_core.hosts import Driven, Execution
+from fal_core.hosts import Execution
 from fal_core.sinks.call_sinks import HandlerFailed, SinkAround
 from fal_core.wrappers import LateExecution
 

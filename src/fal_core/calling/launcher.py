@@ -14,11 +14,12 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
+from fal_core.abilities import AnticipatingHost
 from fal_core.calling.preconditions import refusals
 from fal_core.declaring import vocabulary
 from fal_core.declaring.declaration import Declaration
 from fal_core.errors import FalSerializationError, UnsupportedError
-from fal_core.hosts import AnticipatingHost, Host
+from fal_core.hosts import Host
 from fal_core.options import Lifetime, Options
 from fal_core.plugins import installed as plugins
 

@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from fal_core.abilities import Driven, Driver
 from fal_core.events import Exited, HomeCall, Log
-from fal_core.hosts import Driven, Driver, Execution
+from fal_core.hosts import Execution
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
 

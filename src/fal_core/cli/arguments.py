@@ -29,16 +29,16 @@ _BY_POSITION = (
 
 class ArgumentError(ValueError):
     """
-    The words of the command line do not fit the function.
+    Arguments of the command line do not fit the function.
     """
 
 
 def parse_words(function: IsolatedFunction[..., Any], words: Sequence[str]) -> Arguments:
     """
-    Return the arguments that *words* stand for, each as its annotation has it.
+    Return the arguments in *words*, each converted by its annotation.
 
-    Words are taken by position; ``--name value`` and ``--name=value`` by name, and
-    ``--name`` and ``--no-name`` alone for what is true or false.
+    Words are positional; ``--name value`` and ``--name=value`` give an argument by name,
+    and ``--name`` and ``--no-name`` alone give a boolean.
 
     Raises:
         ArgumentError: They do not fit the function.
@@ -62,10 +62,10 @@ def parse_words(function: IsolatedFunction[..., Any], words: Sequence[str]) -> A
 
 def parse_json_arguments(function: IsolatedFunction[..., Any], text: str) -> Arguments:
     """
-    Return the arguments that a JSON object gives by name, or an array by position.
+    Return the arguments of a JSON object, by name, or of an array, by position.
 
     Arguments:
-        text: The JSON; ``-`` reads it from the standard input.
+        text: The JSON; ``-`` reads it from standard input.
 
     Raises:
         ArgumentError: They do not fit the function.
@@ -91,7 +91,7 @@ def parse_json_arguments(function: IsolatedFunction[..., Any], text: str) -> Arg
 
 def _named(parameters: Parameters, word: str, waiting: list[str]) -> tuple[str, str]:
     """
-    Return the name and the text of an argument that is given by name.
+    Return the name and the text of an argument given by name.
     """
     written, equals, text = word[2:].partition("=")
     name = written.replace("-", "_")
@@ -132,18 +132,18 @@ def _convert(
 @attrs.frozen
 class Parameters:
     """
-    What a function takes from whoever calls it.
+    The parameters that a caller of a function gives.
 
     Attributes:
-        name: Of the function.
+        name: The name of the function.
 
         positional: Those that may be given by position.
 
         named: Those that may be given by name.
 
-        rest: The annotation of further positional arguments. None where there are none.
+        rest: The parameter of further positional arguments, if there is one.
 
-        others: The annotation of further named arguments. None where there are none.
+        others: The parameter of further named arguments, if there is one.
     """
 
     name: str
@@ -156,7 +156,7 @@ class Parameters:
     @classmethod
     def of(cls, function: IsolatedFunction[..., Any]) -> Parameters:
         """
-        Return the parameters of *function*, that of its ``setup_function`` left out.
+        Return the parameters of *function*, without the one that its ``setup_function`` gives.
         """
         name = getattr(function.raw_func, "__name__", "function")
         signature = _signature(function.raw_func)
@@ -183,10 +183,10 @@ class Parameters:
 
     def check(self, arguments: Arguments) -> Arguments:
         """
-        Return *arguments*, which fit.
+        Return *arguments* unchanged if they fit.
 
         Raises:
-            ArgumentError: They do not.
+            ArgumentError: They do not fit.
         """
         args, kwargs = arguments
         try:
@@ -197,7 +197,7 @@ class Parameters:
 
     def find(self, name: str) -> inspect.Parameter:
         """
-        Return the parameter that is given as *name*.
+        Return the parameter for an argument given as *name*.
         """
         found = self.named.get(name) or self.others
         if found is None:
@@ -209,7 +209,7 @@ class Parameters:
 
     def at(self, index: int) -> inspect.Parameter:
         """
-        Return the parameter that is given as number *index*.
+        Return the parameter for the positional argument number *index*.
         """
         if index < len(self.positional):
             return self.positional[index]
@@ -225,7 +225,7 @@ class Parameters:
 
 def _signature(func: Any) -> inspect.Signature:
     """
-    Return the signature of *func*, its annotations as types where they can be found.
+    Return the signature of *func*, its annotations resolved to types where possible.
     """
     try:
         signature = inspect.signature(func)
@@ -239,7 +239,7 @@ def _signature(func: Any) -> inspect.Signature:
     try:
         hints = typing.get_type_hints(inspect.unwrap(func), include_extras=True)
     except Exception:
-        # It names what only the environment has; such arguments are taken as JSON.
+        # They name what only the environment has; such arguments are read as JSON.
         hints = {}
     found = []
     for parameter in signature.parameters.values():

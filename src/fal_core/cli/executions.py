@@ -1,5 +1,5 @@
 """
-``fal-core executions``: work that outlives the process that launched it.
+``fal-core executions``: detached work, which outlives the process that launched it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fal_core.cli.outputs import (
 )
 
 if TYPE_CHECKING:
-    from fal_core.hosts import ExecutionStatus
+    from fal_core.abilities import ExecutionStatus
     from fal_core.spawns import SpawnInfo
 
 _host = click.option(
@@ -49,7 +49,7 @@ def list_(host: str, as_json: bool) -> None:
     """
     List the detached work of a host, the oldest first.
     """
-    from fal_core.hosts import DetachingHost
+    from fal_core.abilities import DetachingHost
     from fal_core.plugins.installed import find_host
 
     place = find_host(host)
@@ -121,8 +121,8 @@ def cancel(reference: str, host: str, grace: float) -> None:
     """
     from threading import Event
 
+    from fal_core.abilities import detaching
     from fal_core.events import Exited
-    from fal_core.hosts import detaching
     from fal_core.plugins.installed import find_host
 
     ended = Event()
@@ -137,9 +137,9 @@ def cancel(reference: str, host: str, grace: float) -> None:
 
 def _state(status: ExecutionStatus) -> str:
     """
-    Return what work does, or how it has ended.
+    Return the phase of detached work, or how it has ended.
     """
-    # The class of the error alone; its sentence is in the JSON, and attaching raises it.
+    # Only the class of the error; the JSON has its sentence, and attaching raises it.
     kind = status.error.partition(":")[0]
     return (status.end or status.phase) + (f" ({kind})" if kind else "")
 

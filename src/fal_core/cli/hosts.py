@@ -52,7 +52,7 @@ def list_(as_json: bool) -> None:
         print_table(("NAME", "SUMMARY"), [(each["name"], each["summary"]) for each in found])
     elif not plugins.broken:
         click.echo("No host is installed. Install the extra 'local' of fal-core.")
-    # A host that is missing here may be so for one of these reasons.
+    # These may be the reason why a host is missing from the list.
     for error in plugins.conflicts_of("host") if found else plugins.broken:
         complain(str(error), title="Warning")
 
@@ -62,7 +62,7 @@ def list_(as_json: bool) -> None:
 @_json
 def describe(host: str, as_json: bool) -> None:
     """
-    Tell what a host can do, and which options it understands.
+    Show what a host can do, and which options it understands.
     """
     from fal_core.plugins.installed import find_host
 
@@ -126,7 +126,7 @@ def host():
 
 def check_host(host: str, arguments: Sequence[str] = ()) -> int:
     """
-    Run the laws for what *host* declares; return 0 where it keeps them, and 1 where not.
+    Run the laws for what *host* declares; return 0 if it keeps them all, and 1 if not.
 
     Arguments:
         host: The name or the URL of an installed host.
@@ -149,7 +149,7 @@ def check_host(host: str, arguments: Sequence[str] = ()) -> int:
         configuration = os.path.join(folder, "pytest.ini")
         with open(path, "w", encoding="utf-8") as file:
             file.write(_TEST.format(host=host))
-        # Laws may carry marks of the suite, which any project's own file would refuse.
+        # A configuration of its own: that of a project may refuse the marks of the laws.
         with open(configuration, "w", encoding="utf-8") as file:
             file.write("[pytest]\n")
         own = [path, "-c", configuration, f"--rootdir={folder}", "-p", "no:cacheprovider"]
@@ -161,7 +161,7 @@ def check_host(host: str, arguments: Sequence[str] = ()) -> int:
 
 def _summary(cls: type[Host[..., Any]]) -> str:
     """
-    Return the first sentence of the documentation of *cls*, without its end.
+    Return the first sentence of the docstring of *cls*, without its full stop.
     """
     text = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
     return " ".join(text.split()).removesuffix(".")
@@ -169,7 +169,7 @@ def _summary(cls: type[Host[..., Any]]) -> str:
 
 def _abilities(capabilities: Capabilities) -> dict[str, Any]:
     found = attrs.asdict(capabilities)
-    # Which options it acts on is told of each option.
+    # The table of options shows this for each of them.
     del found["options"]
     return {
         name: sorted(value) if isinstance(value, frozenset) else value

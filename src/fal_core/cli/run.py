@@ -49,7 +49,7 @@ from fal_core.loading.targets import load_target
     "--port",
     type=click.IntRange(0, 65535),
     metavar="PORT",
-    help="Where a service takes requests; a free port where this is left out.",
+    help="The port of a service. By default a free one.",
 )
 def run(
     target: str,
@@ -73,8 +73,8 @@ def run(
 
     A function that exits, as by sys.exit(4), gives this command its exit code.
 
-    A service prints where it is reached, and its log, until Ctrl-C: once lets running
-    requests finish, twice ends it at once.
+    A service prints its URLs and its log until Ctrl-C: once lets running requests
+    finish, twice ends it at once.
     """
     if reload:
         serving.serve_again(target, host, port)
@@ -109,7 +109,7 @@ def parse(
     function: IsolatedFunction[..., Any], words: tuple[str, ...], json_text: str | None
 ) -> arguments.Arguments:
     """
-    Return the arguments that the command line gives.
+    Return the arguments on the command line.
     """
     context = click.get_current_context()
     if words and json_text is not None:
@@ -138,7 +138,7 @@ def call(
 
 def start(function: IsolatedFunction[..., Any], given: arguments.Arguments) -> str:
     """
-    Start *function* so that it outlives this process, and return its reference.
+    Start *function* detached from this process, and return its reference.
     """
     args, kwargs = given
     return function.with_policy(lifetime="detached").spawn(*args, **kwargs).reference
@@ -147,7 +147,7 @@ def start(function: IsolatedFunction[..., Any], given: arguments.Arguments) -> s
 @contextlib.contextmanager
 def _standard_output(*, json: bool) -> Iterator[IO[str]]:
     """
-    Give the stream for results, which for machines nothing else is printed to.
+    Yield the stream for results; with *json*, anything else goes to standard error.
     """
     results = sys.stdout
     if not json:

@@ -1,5 +1,5 @@
 """
-The log of a service as people read it.
+The log of a service, printed for people.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _COLOURS = {2: "green", 3: "cyan", 4: "yellow", 5: "red"}
 
 class ServiceLog:
     """
-    Shows the lines of a service as they come, but for why it cannot start.
+    Prints the lines of a service as they come, except those that tell why it cannot start.
 
-    Whoever shows its error shows that as well; such lines wait until they are released.
+    The error of the service repeats those, so they wait until they are released.
     """
 
     def __init__(self) -> None:
         self._kept: list[Log] | None = []
-        # Lines come on another thread than that which releases.
+        # Lines come on another thread than the one that releases them.
         self._lock = threading.Lock()
 
     def __call__(self, log: Log) -> None:
         """
-        Show a line, or keep it.
+        Print a line, or keep it.
         """
         with self._lock:
             if self._kept is not None and _tells_where(log):
@@ -41,7 +41,7 @@ class ServiceLog:
 
     def release(self) -> None:
         """
-        Show what was kept, and keep nothing more.
+        Print the kept lines, and keep no more.
         """
         with self._lock:
             kept, self._kept = self._kept, None
@@ -56,7 +56,7 @@ def _tells_where(log: Log) -> bool:
 
 def _facts_of(log: Log) -> dict[str, Any] | None:
     """
-    Return what a line of JSON says; None where it is none.
+    Return the object in a line of JSON; None where there is none.
     """
     if not log.message.startswith("{"):
         return None
@@ -69,7 +69,7 @@ def _facts_of(log: Log) -> dict[str, Any] | None:
 
 def show_line(log: Log) -> None:
     """
-    Print a line; on a terminal what is JSON for machines is made a sentence.
+    Print a line; on a terminal a line of JSON becomes a sentence.
     """
     facts = _facts_of(log) if is_terminal(sys.stderr) else None
     if facts is None:

@@ -30,10 +30,10 @@ class NotPortable(Exception):
 
 def locate(function: types.FunctionType) -> tuple[Unit, Place]:
     """
-    Return the source of *function*, and where in it the function is.
+    Return the statement that *function* comes from, and where in it the function is.
 
     Raises:
-        NotPortable: There is no source, or it is not that of the function.
+        NotPortable: There is no source, or it does not compile to the function's code.
     """
     code, name = function.__code__, function.__qualname__
     if is_standard_path(code.co_filename):
@@ -55,8 +55,8 @@ def locate(function: types.FunctionType) -> tuple[Unit, Place]:
             f"The source of {name!r} is not what it was compiled from: it was changed or "
             "rewritten since."
         ) from None
-    # They are all in the unit, in the same order; there alone they may differ from
-    # those of the file, since a call compiles otherwise where an import is seen.
+    # All codes like it are in the statement, in the same order. Compiled alone they may
+    # differ from those of the file: a call compiles otherwise where an import is seen.
     description = describe_code(found)
     same = codes_like(whole, description)
     return unit, (*description, next(i for i, each in enumerate(same) if each is found))
@@ -90,7 +90,7 @@ def _statement(whole: Unit, line: int) -> Unit:
 
 def equal_codes(one: types.CodeType, other: types.CodeType) -> bool:
     """
-    Tell whether two codes are the same, positions apart.
+    Tell whether two codes are the same apart from line numbers.
     """
     names = (
         *("co_name", "co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_flags"),
@@ -109,5 +109,5 @@ def _equal_constants(one: Any, other: Any) -> bool:
     if isinstance(one, tuple):
         pairs = zip(one, other, strict=False)
         return len(one) == len(other) and all(_equal_constants(*pair) for pair in pairs)
-    # Of equal floats, -0.0 and 0.0 are two.
+    # -0.0 and 0.0 are equal, and two different constants.
     return (bool(one == other) and repr(one) == repr(other)) or one is other

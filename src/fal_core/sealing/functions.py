@@ -28,15 +28,15 @@ class FunctionSeal:
     A sealed function, and what was captured when it was sealed.
 
     Attributes:
-        name: Of the function, for messages.
+        name: The name of the function, for messages.
 
-        sources: What its imports need on ``sys.path`` beside the environment.
+        sources: Archives that its imports need on ``sys.path`` beside the environment.
 
-        by_value: Tells of a module's name whether its objects travel by value.
+        by_value: Tells whether the objects of a module, given by name, travel by value.
 
         classes: The classes that travelled with the function.
 
-        captures: What the function referred to, as it was then.
+        captures: The objects that the function referred to when it was sealed.
     """
 
     __repr__ = show_fields
@@ -50,7 +50,7 @@ class FunctionSeal:
 
     def is_fresh(self) -> bool:
         """
-        Tell whether every captured global, cell and default is the same object.
+        Tell whether every captured global, cell and default is still the same object.
         """
         return self.captures.are_unchanged()
 
@@ -65,9 +65,9 @@ def seal_function(
     Seal *func* for many calls.
 
     Arguments:
-        local_python_modules: Modules that travel as source beside those found.
+        local_python_modules: Modules that travel as source beside those that are found.
 
-        portable: Make the form for other Python minors too.
+        portable: Whether to make the form for other Python versions too.
 
     Raises:
         FalSerializationError: It cannot be pickled.
@@ -91,7 +91,7 @@ def seal_function(
     except FalSerializationError:
         if not named:
             raise
-        # A class that is only named must not keep the function from travelling.
+        # A class that only an annotation names must not keep the function at home.
         named = []
         native, pickler = _seal_native(func, named, head, by_value)
     return FunctionSeal(
@@ -154,14 +154,14 @@ def _seal_portable(
         refusal = f"It cannot be written as source: {error}"
     if not named:
         return None, refusal, named
-    # The function may travel without classes that it only names in annotations.
+    # It may be portable without the classes that only its annotations name.
     found, again, _ = _seal_portable(func, [], head, by_value, wanted=True)
     return found, again, named if found is None else []
 
 
 class ByValue:
     """
-    Tells of a module's name whether its objects travel by value.
+    Tells whether the objects of a module, given by name, travel by value.
     """
 
     def __init__(self, func: Callable[..., Any], archived: Iterable[str] = ()) -> None:

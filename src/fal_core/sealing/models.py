@@ -1,8 +1,8 @@
 """
-Pydantic models as source: the statement that defines one is run again.
+Pydantic models as source: the class statement is run again in the worker.
 
-Its schema is of one Python and one pydantic, so it is built anew. That is sound
-where the statement only declares: fields, validators and methods.
+The schema of a model belongs to one Python and one pydantic, so it is built anew. That is
+safe where the statement only declares fields, validators and methods.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def is_model(cls: type) -> bool:
 
 def reduce_model(cls: type) -> tuple[Any, ...]:
     """
-    Reduce a model to the statement that defines it, and what the statement uses.
+    Reduce the model *cls* to its class statement and the objects that the statement uses.
 
     Raises:
         NotPortable: The statement is not found, or does more than declare.
@@ -109,14 +109,14 @@ def _check(cls: type, node: ast.ClassDef) -> None:
     fields = {target.id for target in named if isinstance(target, ast.Name)}
     if not declares or node.decorator_list or fields != set(cls.__annotations__):
         raise NotPortable(
-            f"The statement of pydantic model {cls.__qualname__!r} does more than declare, "
-            "or is not what it was made of."
+            f"The class statement of pydantic model {cls.__qualname__!r} does more than "
+            "declare, or is not the one that the class was made from."
         )
 
 
 def _names(statement: ast.ClassDef) -> Iterator[str]:
     """
-    Yield the names that the statement itself uses, those in functions aside.
+    Yield the names that *statement* uses, except those inside its functions.
     """
     waiting: list[ast.AST] = [statement]
     while waiting:

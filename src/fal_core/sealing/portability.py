@@ -1,8 +1,8 @@
 """
-The portable form of a function: its source, where that is sound.
+The portable form of a function: its source, for Pythons of another version.
 
-It is sound where the source, compiled again by this Python, equals the code of
-the function apart from positions. What was captured travels as values.
+It exists where the source, compiled again by this Python, equals the code of the
+function apart from line numbers. The captures travel as values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fal_core_worker import classes, portable
 from fal_core_worker.making import fill_function
 from fal_core_worker.pickling import Pickler
 
-#: What Python adds to a class by itself, differently in each minor.
+#: Attributes that Python itself adds to a class, different in each minor version.
 _OF_THIS_PYTHON = {
     *("__static_attributes__", "__firstlineno__", "__annotate_func__", "__annotations_cache__"),
     *("__type_params__", "__classdictcell__"),
@@ -107,7 +107,7 @@ def _plain_function(value: Any) -> Any:
 
 
 def _without(content: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    # What the user wrote under such a name has a file of the user's.
+    # A method that the user wrote under such a name has its source in the user's file.
     return {
         name: value
         for name, value in content.items()
@@ -134,7 +134,7 @@ def _dataclass_state(cls: Any, content: dict[str, Any]) -> State:
     own = {}
     for name in content["__annotations__"]:
         field = cls.__dataclass_fields__.get(name)
-        # What is private has no types.
+        # The private parts of dataclasses have no types.
         if field is None or field._field_type is dataclasses._FIELD_CLASSVAR:  # type: ignore[attr-defined]
             continue
         content.pop(name, None)

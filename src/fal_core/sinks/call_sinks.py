@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fal_core.errors import HostError, WorkerLost, in_one_line
+from fal_core.abilities import Driver
+from fal_core.errors import HostError, WorkerLost
 from fal_core.events import (
     Event,
     Exited,
@@ -26,7 +27,8 @@ from fal_core.events import (
     State,
 )
 from fal_core.facts import facts
-from fal_core.hosts import Driver, Execution
+from fal_core.hosts import Execution
+from fal_core.reprs import in_one_line
 
 if TYPE_CHECKING:
     from fal_core.sealing.opener import Opener

@@ -15,9 +15,9 @@ The laws that run are those which the host's capabilities call for. Whoever test
 kind of environment runs functions in it with :class:`ProcessHost`.
 """
 
-from fal_core.testing.hosts import InProcessHost
-from fal_core.testing.process_hosts import ProcessHost
-from fal_core.testing.recorders import Recorder
-from fal_core.testing.watching import WatchedHost
+from fal_core.testing.harness.recorders import Recorder
+from fal_core.testing.hosts.in_process import InProcessHost
+from fal_core.testing.hosts.process_per_call import ProcessHost
+from fal_core.testing.hosts.watched import WatchedHost
 
 __all__ = ["InProcessHost", "ProcessHost", "Recorder", "WatchedHost"]

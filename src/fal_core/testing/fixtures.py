@@ -4,7 +4,7 @@ The fixtures of the conformance suite. A host's test file writes ``host``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -13,16 +13,14 @@ import pytest
 
 from fal_core.decorators import function
 from fal_core.hosts import Host
-from fal_core.testing.capabilities import missing_capabilities
-from fal_core.testing.deadlines import deadline
-from fal_core.testing.marks import Isolated, Marks
-from fal_core.testing.recorders import Recorder
-from fal_core.testing.watching import WatchedHost
+from fal_core.testing.harness.capabilities import missing_capabilities
+from fal_core.testing.harness.deadlines import deadline
+from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.recorders import Follow, Recorder
+from fal_core.testing.hosts.watched import WatchedHost
 
 #: Seconds that a law may take in all, in units of ``law_timeout``.
 _LAW = 2.0
-
-Follow = Callable[..., Recorder]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from fal_core.abilities import Driven
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import (
@@ -23,7 +24,6 @@ from fal_core.events import (
     Sink,
     Started,
 )
-from fal_core.hosts import Driven
 from fal_core.sinks.call_sinks import GRACE, failed
 from fal_core.sinks.event_thread import get_reader
 from fal_core_worker import frames

@@ -16,10 +16,10 @@ from typing import Any
 
 import attrs
 
+from fal_core.abilities import Driver
 from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import LogSink, Reply, Sink, State
-from fal_core.hosts import Driver
 from fal_core.reprs import show_fields
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.driving import StreamReader

@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from fal_core.abilities import detaching
 from fal_core.calls import Call
 from fal_core.environments import Environment, LocalInterpreter
 from fal_core.errors import FalCoreError
 from fal_core.events import Exited, Log, Sealed
-from fal_core.hosts import Host, detaching
+from fal_core.hosts import Host
 from fal_core.options import Gateway, Lifetime
-from fal_core.plugins import find_environment, make_host
+from fal_core.plugins.installed import find_environment, make_host
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.exchanges import Exchanges
 from fal_server.logs import LogLine, Logs

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fal_core.abilities import DetachingHost
 from fal_core.errors import HostError
 from fal_core.events import Event, Exited
-from fal_core.hosts import DetachingHost, Host
+from fal_core.hosts import Host
 from fal_server.account_commands import data_option, database_option, opened_state, settings_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
     They outlive it, so that the next one finds them; this is for when there is to be
     none. No server may run on the directory.
     """
-    from fal_core.plugins import make_host
+    from fal_core.plugins.installed import make_host
     from fal_server.directories import DataDirectory
     from fal_server.records import read_references
 

@@ -10,11 +10,10 @@ import pytest
 
 from fal_core.errors import Cancelled
 from fal_core.events import Log
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated, Marks, make_living
-from fal_core.testing.processes import wait_until
-from fal_core.testing.recorders import Recorder
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks, make_living
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Follow, Recorder
 
 #: Seconds in which a function that is not interrupted would have left a mark.
 BEAT = 0.05
@@ -65,7 +64,7 @@ def test_a_cancelled_function_runs_no_more(
     recorder.cancel(1.0)
     recorder.wait(law_timeout)
     before = len(marks.read())
-    time.sleep(10 * BEAT)
+    time.sleep(10 * BEAT)  # No beat must come meanwhile.
     assert len(marks.read()) == before
 
 
@@ -97,7 +96,7 @@ def test_a_function_that_will_not_end_is_ended(
     exited = recorder.wait(law_timeout / 2)
     assert isinstance(exited.reason, Cancelled)
     before = len(marks.read())
-    time.sleep(10 * BEAT)
+    time.sleep(10 * BEAT)  # No beat must come meanwhile.
     assert len(marks.read()) == before
 
 
@@ -177,7 +176,7 @@ def test_cancelling_what_has_ended_does_nothing(
     recorder.wait(law_timeout)
     recorder.cancel(0.1)
     recorder.cancel(0.1)
-    time.sleep(0.4)
+    time.sleep(0.4)  # No other event must come meanwhile.
     assert recorder.result(law_timeout) == 1
     kinds = [type(event).__name__ for event in recorder.events]
     assert kinds.count("Exited") == 1
@@ -236,7 +235,7 @@ def test_a_future_that_is_cancelled_ends_its_call(
 
     def quiet() -> bool:
         before = len(marks.read())
-        time.sleep(6 * BEAT)
+        time.sleep(6 * BEAT)  # A function that runs on would beat meanwhile.
         return len(marks.read()) == before
 
     assert wait_until(quiet, law_timeout / 4)

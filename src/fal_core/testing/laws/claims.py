@@ -13,9 +13,9 @@ from fal_core.conversion.annotations import option_names
 from fal_core.errors import HostError
 from fal_core.hosts import Host
 from fal_core.options import HostOptions
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
 
 #: Options that mean nothing without one of some capabilities, and their names.
 _NEEDS = {
@@ -89,7 +89,7 @@ def test_no_more_calls_run_at_once_than_may(
         import time
 
         began = time.time()
-        time.sleep(0.3)
+        time.sleep(0.3)  # Long enough to overlap, where calls run at once.
         return began, time.time()
 
     recorders = [follow(span, number) for number in range(3)]

@@ -9,10 +9,10 @@ from concurrent.futures import wait
 import pytest
 
 from fal_core.errors import HostError, WorkerLost
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated, Marks, make_living
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks, make_living
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Follow
 
 
 @requires("crash")

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
+from fal_core.abilities import detaching
 from fal_core.calling.spawning import spawn
 from fal_core.errors import Cancelled, HostError
-from fal_core.hosts import Host, detaching
+from fal_core.hosts import Host
 from fal_core.spawns import SpawnInfo
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated
-from fal_core.testing.processes import wait_until
-from fal_core.testing.recorders import Recorder
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Recorder
 
 Detach = Callable[..., SpawnInfo]
 

@@ -12,7 +12,7 @@ import pytest
 from fal_core.decorators import function
 from fal_core.errors import EnvironmentBuildError
 from fal_core.hosts import Host
-from fal_core.testing.capabilities import requires
+from fal_core.testing.harness.capabilities import requires
 
 Virtual = Callable[..., Callable[[Callable[..., Any]], Any]]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 import time
 
 from fal_core.events import Exited, Outcome, State
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
 
 #: Seconds to wait for what must not come.
 QUIET = 0.3
@@ -28,7 +28,7 @@ def test_nothing_follows_the_end(
 
     recorder = follow(speak)
     recorder.wait(law_timeout)
-    time.sleep(QUIET)
+    time.sleep(QUIET)  # No event must come meanwhile.
     ends = [index for index, event in enumerate(recorder.events) if isinstance(event, Exited)]
     assert ends == [len(recorder.events) - 1]
 

@@ -8,7 +8,7 @@ from concurrent.futures import wait
 
 import pytest
 
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.marks import Isolated
 
 
 def test_every_future_has_its_own_result(isolated: Isolated, law_timeout: float) -> None:

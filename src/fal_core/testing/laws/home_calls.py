@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator
 
 from fal_core.decorators import function
-from fal_core.testing.capabilities import requires
-from fal_core.testing.hosts import InProcessHost
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.hosts.in_process import InProcessHost
 
 
 @requires("home_calls")

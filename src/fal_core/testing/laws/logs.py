@@ -7,10 +7,9 @@ from __future__ import annotations
 import time
 
 from fal_core.events import Log, Outcome
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
-from fal_core.testing.recorders import Recorder
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow, Recorder
 
 
 def messages(recorder: Recorder, level: str = "STDOUT") -> list[str]:

@@ -11,8 +11,8 @@ import pytest
 from fal_core.decorators import function
 from fal_core.errors import OptionTypeError, UnknownOptionError
 from fal_core.hosts import Host
-from fal_core.testing.hosts import InProcessHost
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.hosts.in_process import InProcessHost
 
 #: Options of other hosts, which do no harm where they are acted on.
 OTHERS: dict[str, Any] = {

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
 
 
 def test_an_error_arrives_as_itself(isolated: Isolated) -> None:

@@ -9,9 +9,9 @@ import os
 import pytest
 
 from fal_core.errors import FalCoreError
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
 
 
 @pytest.fixture

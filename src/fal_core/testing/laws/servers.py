@@ -12,11 +12,11 @@ import pytest
 
 from fal_core.errors import Cancelled, Timeout
 from fal_core.events import Exited, State
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated, Marks
-from fal_core.testing.processes import wait_until
-from fal_core.testing.requests import Answer, ask, is_served
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Follow
+from fal_core.testing.harness.requests import Answer, ask, is_served
 from fal_core_worker.ports import free_port
 
 
@@ -34,7 +34,7 @@ def test_a_function_may_bring_its_own_server(
     def serve_itself(port: int) -> None:
         import time
 
-        time.sleep(0.5)
+        time.sleep(0.5)  # It must not be called ready before it listens.
         add("set up")
         make(port)
 

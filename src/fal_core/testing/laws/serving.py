@@ -10,11 +10,11 @@ from typing import Any
 
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Log, Ready
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated, Marks
-from fal_core.testing.processes import wait_until
-from fal_core.testing.requests import Answer, ask, is_served
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Follow
+from fal_core.testing.harness.requests import Answer, ask, is_served
 
 
 @requires("serve")
@@ -142,7 +142,7 @@ def test_a_drained_service_finishes_what_it_does(
         import time
 
         add("begun")
-        time.sleep(1.0)
+        time.sleep(1.0)  # The service is drained meanwhile.
         return "done"
 
     recorder = follow(work)
@@ -179,7 +179,7 @@ def test_requests_run_at_once_as_far_as_they_may(
             inside.append(None)
         for _ in range(20):
             most = max(most, len(inside))
-            time.sleep(0.01)
+            time.sleep(0.01)  # Requests that may run at once are here together.
         with lock:
             inside.pop()
         return most

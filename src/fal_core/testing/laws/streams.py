@@ -12,10 +12,10 @@ from contextlib import closing
 import pytest
 
 from fal_core.events import Item, Log
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
-from fal_core.testing.watching import WatchedHost
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
+from fal_core.testing.hosts.watched import WatchedHost
 
 
 @requires("stream")
@@ -84,7 +84,7 @@ def test_a_generator_is_held_back(isolated: Isolated) -> None:
 
     items = clock()
     times = [next(items)]
-    time.sleep(0.8)
+    time.sleep(0.8)  # A generator that is not held back would run to its end meanwhile.
     times += list(items)
     assert len(times) == 64
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]

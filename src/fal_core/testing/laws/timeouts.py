@@ -12,9 +12,9 @@ import pytest
 
 from fal_core.errors import Timeout
 from fal_core.hosts import Host
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated, Marks
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.processes import wait_until
 
 
 @requires("cancel")
@@ -89,7 +89,7 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
 def _comes_to_rest(marks: Marks, timeout: float) -> bool:
     def quiet() -> bool:
         before = len(marks.read())
-        time.sleep(0.3)
+        time.sleep(0.3)  # A function that runs on would add a mark meanwhile.
         return len(marks.read()) == before
 
     return wait_until(quiet, timeout)

@@ -4,9 +4,9 @@ Laws of warm workers: they are kept between calls, and not for ever.
 
 from __future__ import annotations
 
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated, make_living
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, make_living
+from fal_core.testing.harness.processes import wait_until
 
 
 @requires("keep_alive", "option max_concurrency")

@@ -8,10 +8,11 @@ from typing import Any
 
 import attrs
 
+from fal_core.abilities import Driver
 from fal_core.calls import Call
 from fal_core.errors import HostClosed
 from fal_core.events import Event, Exited, Outcome, Sealed, Sink
-from fal_core.hosts import Driver, Execution
+from fal_core.hosts import Execution
 from fal_core_worker import opening
 from mutants.conditions import is_waited_for
 from mutants.wrappers import Broken, Passing, drop, open_value, record_of, with_value

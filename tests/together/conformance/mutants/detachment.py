@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 import attrs
 
+from fal_core.abilities import ExecutionStatus, detaching
 from fal_core.calls import Call
 from fal_core.events import Sink
-from fal_core.hosts import Execution, ExecutionStatus, detaching
+from fal_core.hosts import Execution
 from mutants.wrappers import Broken, Passing
 
 

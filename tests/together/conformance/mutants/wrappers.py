@@ -13,9 +13,10 @@ from typing import Any
 
 import attrs
 
+from fal_core.abilities import DetachingHost, ExecutionStatus, detaching
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, Item, Message, Outcome, Sealed, Sink
-from fal_core.hosts import DetachingHost, Execution, ExecutionStatus, Host, detaching
+from fal_core.hosts import Execution, Host
 from fal_core_worker import opening, seals
 from fal_core_worker.classes import find_class
 from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE
