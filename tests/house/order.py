@@ -19,7 +19,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "abilities checks",
         "hooks",
         # Documented faces that stand on the contract alone.
-        "caches policies routes spawns wrappers",
+        "aio caches policies routes spawns wrappers",
         # One call's way: what users write, what travels, what comes back.
         "conversion/",
         "plugins/",
@@ -29,7 +29,6 @@ ORDER: dict[str, tuple[str, ...]] = {
         "workers/",
         "calling/",
         "batching/",
-        "aio",
         "functions",
         "decorators front",
         # What people are told, and what plugins are tested with.

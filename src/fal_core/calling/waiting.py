@@ -56,7 +56,10 @@ class Waiter(OpeningSink, Driver):
         if self.failure is not None:
             self.follow(execution)
         try:
-            self.wait_until(execution, None)
+            if isinstance(execution, Driven):
+                execution.drive(None)
+            if self.exited is None:
+                self._wait_for_others(None)
         except BaseException:
             # Nothing is left running when the caller is interrupted.
             execution.cancel(self._grace)
@@ -70,10 +73,15 @@ class Waiter(OpeningSink, Driver):
         until = None if timeout is None else time.monotonic() + timeout
         if isinstance(execution, Driven):
             execution.drive(timeout)
-            if self.exited is not None:
-                return True
-        # Another thread delivers the events, or the time is up.
+        if self.exited is None:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            self._wait_for_others(left)
+        return self.exited is not None
+
+    def _wait_for_others(self, timeout: float | None) -> None:
+        """
+        Wait for the end while another thread delivers the events.
+        """
         self._event = threading.Event()
         if self.exited is None:
-            self._event.wait(None if until is None else max(0.0, until - time.monotonic()))
-        return self.exited is not None
+            self._event.wait(timeout)

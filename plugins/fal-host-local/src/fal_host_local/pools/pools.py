@@ -138,7 +138,8 @@ class Pool:
                 # Nothing reads its stream, which would show that the worker has exited.
                 worker.stop()
             else:
-                self.startups.called(worker)
+                if self.startups.limits_setup:
+                    self.startups.called(worker)
                 return execution
         waiting.report(State("queued"))
         self._grow()

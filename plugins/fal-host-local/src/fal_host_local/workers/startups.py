@@ -23,11 +23,14 @@ class Startups:
         timeout: Seconds that each may take. None for no limit.
 
         has_setup: Whether the functions of the pool have a setup.
+
+    Attributes:
+        limits_setup: Whether :meth:`called` has anything to do.
     """
 
     def __init__(self, timeout: float | None, *, has_setup: bool) -> None:
         self._timeout = timeout
-        self._has_setup = has_setup
+        self.limits_setup = timeout is not None and has_setup
         self._began: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()
         self._spent: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()
         self._overdue: WeakSet[Worker] = WeakSet()
@@ -51,7 +54,7 @@ class Startups:
         """
         Begin the setup of *worker*, with its first call, in the time that is left.
         """
-        if self._timeout is None or not self._has_setup:
+        if self._timeout is None or not self.limits_setup:
             return
         began = self._began.pop(worker, None)
         if began is not None:
