@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 
 import attrs
 
-from fal_core.declaring.named_hosts import to_host
-from fal_core.errors import FalServerlessError, OptionError, UnknownOptionError
+from fal_core.errors import FalServerlessError, OptionError
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
 from fal_core.policies import Policy
@@ -76,8 +75,6 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         self._submitter: Submitter | None = None
         self._lock = threading.Lock()
 
-    # -- what it is ------------------------------------------------------------
-
     @property
     def func(self) -> Callable[ArgsT, ReturnT]:
         """
@@ -110,29 +107,18 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
     @property
     def declaration(self) -> Declaration:
         """
-        All that calls are made from, as it is now.
+        What calls are made from, as it is now.
         """
         from fal_core.declaring.declaration import Declaration
 
-        return Declaration(
-            host=self.host,
-            raw_func=self.raw_func,
-            options=self.options,
-            policy=self.policy,
-            reraise=self.reraise,
-            app_name=self.app_name,
-            app_auth=self.app_auth,
-            local_python_modules=self.local_python_modules,
-        )
+        return Declaration.of(self)
 
     @functools.cached_property
     def flavour(self) -> Flavour:
         """
         What calling the function gives.
         """
-        from fal_core.declaring.declaration import flavour_of
-
-        return flavour_of(self.raw_func)
+        return self.declaration.flavour
 
     @property
     def aio(self) -> AsyncCalls[ArgsT, ReturnT]:
@@ -142,8 +128,6 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         from fal_core.aio import AsyncCalls
 
         return AsyncCalls(self)
-
-    # -- running it ------------------------------------------------------------
 
     def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
         """
@@ -162,23 +146,19 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         if self.flavour.endswith("generator"):
             from fal_core.calling.streaming import Stream
 
-            # An iterator is what it says that it returns.
-            return Stream(launcher, args, kwargs)  # type: ignore[return-value]
+            return Stream(launcher, args, kwargs)  # type: ignore[return-value]  # it says so
         waiter = launcher.make_waiter()
         waiter.wait(launcher.launch(launcher.call((args, kwargs)), waiter))
-        result: ReturnT = waiter.result()
-        return result
+        return waiter.result()  # type: ignore[no-any-return]  # what the function returned
 
     def submit(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
         """
         Queue a call and return the future of its result.
         """
-        self._refuse_generator("submit", "stream")
+        self._refuse_generator("submit")
         if self._executor_given and self._executor is not None:
             return self._executor.submit(self, *args, **kwargs)
-        launcher = self._launcher
-        if launcher is None or not launcher.is_current(self.host, self.options, self.reraise):
-            launcher = self.make_launcher()
+        launcher = self.make_launcher()
         submitter = self._submitter
         if submitter is None:
             from fal_core.batching.futures import Submitter
@@ -190,17 +170,11 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         Start a call and return at once; its lines are queued, not printed.
         """
-        lifetime = self.policy.lifetime
-        if lifetime == "detached":
-            from fal_core.calling.preconditions import refuse_detached
-
-            if refusal := refuse_detached(self.host):
-                raise refusal
         launcher = self.make_launcher()
         # Imported while the worker starts, as the host expects the call by now.
         from fal_core.calling.spawning import spawn
 
-        return spawn(launcher, args, kwargs, lifetime)
+        return spawn(launcher, args, kwargs, self.policy.lifetime)
 
     def map(
         self,
@@ -215,22 +189,17 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         Calls share launches; how many adapts to the time they take.
 
         Arguments:
-            iterables: As for ``map``; they are read as results are taken, and
-                may be endless.
+            iterables: As for ``map``. They are read while results are taken; may be endless.
 
-            ordered: Give results in the order of the items, otherwise as they
-                come.
+            ordered: Give results in the order of the items, not as they come.
 
-            return_exceptions: Give an exception in place of a result instead
-                of raising it.
+            return_exceptions: Give an exception in place of a result, do not raise it.
 
             window: How many items may be under way at once.
         """
-        self._refuse_generator("map", "stream")
-        from fal_core.batching.maps import Mapping as Mapped
+        self._refuse_generator("map")
+        from fal_core.batching.maps import Mapped
 
-        if window is not None and window < 1:
-            raise OptionError(f"Argument 'window' must be at least 1, not {window}.")
         return Mapped(
             self.make_launcher(),
             iterables,
@@ -267,8 +236,6 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             result = asyncio.run(result)
         return result
 
-    # -- changing it -----------------------------------------------------------
-
     def on(
         self,
         host: Host[Any, Any] | str | None = None,
@@ -281,40 +248,19 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
         Options that the other host cannot use are kept for one that can.
         """
-        place: Host[Any, Any] = self.host if host is None else to_host(host)
-        written = {**self.options.host, **self.options.environment, **self.options.gateway}
-        try:
-            options = place.parse_options(**{**written, **config})
-        except UnknownOptionError as error:
-            from fal_core.declaring.policy_checks import hint_at_policy
-
-            raise hint_at_policy(error) from None
-        policy = self.policy
-        if on_unsupported is not None:
-            policy = attrs.evolve(policy, on_unsupported=on_unsupported)
-        other = type(self)(
-            place,
-            self.raw_func,
-            options,
-            self._executor if self._executor_given else None,
-            self.reraise,
-            self.app_name,
-            self.app_auth,
-            local_python_modules=self.local_python_modules,
-            policy=policy,
-        )
-        if self.raw_func is not None:
-            functools.update_wrapper(other, self.raw_func, updated=())
-        return other
+        return self._declared_as(self.declaration.on(host, config, on_unsupported))
 
     def with_policy(self, **changes: Any) -> IsolatedFunction[ArgsT, ReturnT]:
         """
         Return this function with other timeouts, retries and the like.
         """
-        from fal_core.declaring.policy_checks import check_policy
+        return self._declared_as(self.declaration.with_policy(changes))
 
-        other = self.on()
-        other.policy = check_policy(attrs.asdict(self.policy, recurse=False) | changes)
+    def _declared_as(self, declaration: Declaration) -> IsolatedFunction[ArgsT, ReturnT]:
+        executor = self._executor if self._executor_given else None
+        other = type(self)(executor=executor, **declaration.values)
+        if self.raw_func is not None:
+            functools.update_wrapper(other, self.raw_func, updated=())
         return other
 
     def make_launcher(self, *, rehearsed: bool = False) -> Launcher:
@@ -329,10 +275,9 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         if launcher is not None and launcher.is_current(*now) and not rehearsed:
             return launcher
         from fal_core.calling.launcher import Launcher
-        from fal_core.sealing.stubs import reduce_function, stub_reducers
+        from fal_core.sealing.stubs import stub
 
-        for kind in (IsolatedFunction, ServedIsolatedFunction):
-            stub_reducers[kind] = reduce_function
+        stub(IsolatedFunction, ServedIsolatedFunction)
         if rehearsed:
             return Launcher(self.declaration, rehearsed=True)
         with self._lock:
@@ -340,11 +285,11 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             self._submitter = None
         return launcher
 
-    def _refuse_generator(self, way: str, other: str) -> None:
+    def _refuse_generator(self, way: str) -> None:
         if self.flavour.endswith("generator"):
             raise OptionError(
                 f"{self!r} is a generator function and cannot be used with {way!r}. "
-                f"Use {other!r} to take what it yields."
+                "Use 'stream' to take what it yields."
             )
 
     @overload
@@ -380,17 +325,13 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         return name if found is self else super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        for name in ("_executor", "_launcher", "_submitter", "_lock", "_home_number"):
-            state.pop(name, None)
-        state["_executor_given"] = False
-        return state
+        of_process = ("_launcher", "_submitter", "_lock", "_home_number")
+        state = {name: self.__dict__[name] for name in self.__dict__ if name not in of_process}
+        return state | {"_executor": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._executor = None
-        self._launcher = self._submitter = None
-        self._lock = threading.Lock()
+        self.__attrs_post_init__()
 
 
 class ServedIsolatedFunction(IsolatedFunction[ArgsT, ReturnT]):

@@ -13,6 +13,7 @@ from typing import Any
 
 from fal_core.batching.batches import Batch, Batcher, ItemOutcome
 from fal_core.calling.launcher import Launcher
+from fal_core.errors import OptionError
 from fal_core.events import Event
 from fal_core_worker.slots import RAISED
 
@@ -22,7 +23,7 @@ STRIDE = 64
 SLOW = 0.001
 
 
-class Mapping(Iterator[Any]):
+class Mapped(Iterator[Any]):
     """
     The results of a map. Items are taken and launched as it is iterated over.
 
@@ -41,6 +42,8 @@ class Mapping(Iterator[Any]):
     ) -> None:
         # First of all: __del__ needs it if the rest of this method raises.
         self._closed = True
+        if window is not None and window < 1:
+            raise OptionError(f"Argument 'window' must be at least 1, not {window}.")
         self._events: SimpleQueue[tuple[Batch, Event]] = SimpleQueue()
         timeout = launcher.policy.timeout
         self._batcher = Batcher(launcher, self._put, self._deliver, timeout=timeout)
@@ -59,7 +62,7 @@ class Mapping(Iterator[Any]):
         self._next = 0
         self._closed = False
 
-    def __iter__(self) -> Mapping:
+    def __iter__(self) -> Mapped:
         return self
 
     def __next__(self) -> Any:

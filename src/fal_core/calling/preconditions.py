@@ -70,6 +70,17 @@ def refuse_detached(host: Host[..., Any]) -> UnsupportedError | None:
     return UnsupportedError(host.name, "detach work from its caller")
 
 
+def check_detaching(host: Host[..., Any]) -> None:
+    """
+    Refuse to spawn detached work on a *host* that detaches none.
+
+    Raises:
+        UnsupportedError: It does not.
+    """
+    if refusal := refuse_detached(host):
+        raise refusal
+
+
 def _python_of(environment: Environment) -> str:
     """
     Return the version of Python that *environment* wants, as in ``3.11``.

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from fal_core.calling.launcher import Launcher
+from fal_core.calling.preconditions import check_detaching
 from fal_core.events import Credit, Exited, HomeCall, Item, Log, Ready
 from fal_core.hosts import Execution
 from fal_core.options import Lifetime
@@ -112,7 +113,12 @@ def spawn(
     Launch a call and return what it can be followed by.
 
     The result of a generator function is the list of what it yields.
+
+    Raises:
+        UnsupportedError: The host detaches no work, and *lifetime* asks for that.
     """
+    if lifetime == "detached":
+        check_detaching(launcher.host)
     future = SpawnFuture()
     future.grace = launcher.policy.grace
     info = SpawnInfo(future)

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import attrs
 
 from fal_core.calls import AuthMode
+from fal_core.declaring.named_hosts import to_host
+from fal_core.errors import UnknownOptionError
 from fal_core.hosts import Host
-from fal_core.options import Options
+from fal_core.options import OnUnsupported, Options
 from fal_core.policies import Policy
 from fal_core.reprs import show_fields
 
@@ -50,6 +52,20 @@ class Declaration:
     app_auth: AuthMode | None = None
     local_python_modules: tuple[str, ...] | None = None
 
+    @classmethod
+    def of(cls, function: Any) -> Declaration:
+        """
+        Return what *function*, which has these attributes, declares now.
+        """
+        return cls(**{field.name: getattr(function, field.name) for field in attrs.fields(cls)})
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """
+        The attributes by their names.
+        """
+        return attrs.asdict(self, recurse=False)
+
     @property
     def name(self) -> str:
         """
@@ -58,11 +74,25 @@ class Declaration:
         return getattr(self.raw_func, "__name__", "function")
 
     @property
+    def flavour(self) -> Flavour:
+        """
+        What calling the function gives.
+        """
+        func = inspect.unwrap(self.raw_func) if callable(self.raw_func) else None
+        if isinstance(func, functools.partial):
+            func = func.func
+        if inspect.isasyncgenfunction(func):
+            return "async generator"
+        if inspect.isgeneratorfunction(func):
+            return "generator"
+        return "coroutine" if inspect.iscoroutinefunction(func) else "function"
+
+    @property
     def is_generator(self) -> bool:
         """
         Whether calls yield items.
         """
-        return flavour_of(self.raw_func).endswith("generator")
+        return self.flavour.endswith("generator")
 
     @property
     def is_service(self) -> bool:
@@ -72,16 +102,39 @@ class Declaration:
         gateway = self.options.gateway
         return bool(gateway.get("serve")) or gateway.get("exposed_port") is not None
 
+    def on(
+        self,
+        host: Host[Any, Any] | str | None,
+        config: dict[str, Any],
+        on_unsupported: OnUnsupported | None = None,
+    ) -> Declaration:
+        """
+        Return this declaration for another host, or with the options of *config* changed.
 
-def flavour_of(func: Callable[..., Any] | None) -> Flavour:
-    """
-    Return what calling *func* gives.
-    """
-    func = inspect.unwrap(func) if callable(func) else None
-    if isinstance(func, functools.partial):
-        func = func.func
-    if inspect.isasyncgenfunction(func):
-        return "async generator"
-    if inspect.isgeneratorfunction(func):
-        return "generator"
-    return "coroutine" if inspect.iscoroutinefunction(func) else "function"
+        Raises:
+            OptionError: The host is unknown, or an option is.
+        """
+        place: Host[Any, Any] = self.host if host is None else to_host(host)
+        written = {**self.options.host, **self.options.environment, **self.options.gateway}
+        try:
+            options = place.parse_options(**{**written, **config})
+        except UnknownOptionError as error:
+            from fal_core.declaring.policy_checks import hint_at_policy
+
+            raise hint_at_policy(error) from None
+        policy = self.policy
+        if on_unsupported is not None:
+            policy = attrs.evolve(policy, on_unsupported=on_unsupported)
+        return attrs.evolve(self, host=place, options=options, policy=policy)
+
+    def with_policy(self, changes: dict[str, Any]) -> Declaration:
+        """
+        Return this declaration with parts of its policy changed.
+
+        Raises:
+            OptionError: A part is unknown, or has a wrong type.
+        """
+        from fal_core.declaring.policy_checks import check_policy
+
+        values = attrs.asdict(self.policy, recurse=False) | changes
+        return attrs.evolve(self.on(None, {}), policy=check_policy(values))

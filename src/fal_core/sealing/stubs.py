@@ -41,6 +41,14 @@ _functions: weakref.WeakValueDictionary[int, Isolated] = weakref.WeakValueDictio
 _sealing = threading.local()
 
 
+def stub(*kinds: type) -> None:
+    """
+    Have instances of *kinds*, which are isolated functions, travel as stubs.
+    """
+    for kind in kinds:
+        stub_reducers[kind] = reduce_function
+
+
 def find_function(number: int) -> Isolated | None:
     """
     Return the isolated function that a worker knows by *number*; None if it is gone.
