@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,22 @@ import pytest
 
 from fal_core.environments import LocalInterpreter
 from fal_core.events import Log
-from fal_env_virtualenv import Virtualenv, records
+from fal_env_virtualenv import Virtualenv
+from fal_env_virtualenv.building.interpreters import installed_versions
+from fal_env_virtualenv.requirements.pythons import running_python
+from fal_env_virtualenv.store import marks
+from fal_env_virtualenv.store.layout import record_path
+
+#: Evaluates an expression in an environment that was built.
+Evaluate = Callable[..., str]
+#: A declaration, and the interpreter that was built for it.
+Built = tuple[Virtualenv, LocalInterpreter]
+#: Ends the use of an environment by this process, and returns its directory.
+LetGo = Callable[[LocalInterpreter], Path]
+#: Returns the directories in uv's cache that builds have left behind.
+BuildsIn = Callable[[Path], list[Path]]
+#: Returns the processes whose command line or directory is below a path.
+ProcessesBelow = Callable[[Path], list[int]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -102,9 +118,8 @@ def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     yield tmp_path / "cache" / "virtualenvs"
-    for path in list(records._in_use):
-        records.release(path)
-    records.forced.clear()
+    marks.release_all()
+    marks.forced.clear()
 
 
 @attrs.define
@@ -132,9 +147,9 @@ def build(cache: Path) -> Builder:
 
 
 @pytest.fixture
-def evaluate() -> Callable[[LocalInterpreter, str], str]:
+def evaluate() -> Evaluate:
     """
-    Print an expression, its modules imported, in the environment that was built.
+    Return the text of an expression, its modules imported, in an environment that was built.
     """
 
     def run(interpreter: LocalInterpreter, expression: str, modules: str = "") -> str:
@@ -223,3 +238,78 @@ def run_python() -> Callable[..., subprocess.Popen[str]]:
         )
 
     return start
+
+
+@pytest.fixture
+def started(project: Project) -> Path:
+    """
+    Have the build of the project take minutes, and return a file that exists once it runs.
+    """
+    path = project.path.parent / "started"
+    backend = f"open({str(path)!r}, 'w').close()\nimport time\ntime.sleep(600)\n"
+    (project.path / "backend.py").write_text(backend)
+    return path
+
+
+@pytest.fixture
+def other_python(cache: Path) -> str:
+    """
+    The minor version of an installed Python that is not the running one.
+    """
+    minors = {".".join(version.split(".")[:2]) for version in installed_versions()}
+    minors.discard(running_python().minor_version)
+    if not minors:
+        pytest.skip("only one version of Python is installed")
+    return max(minors, key=lambda minor: int(minor.split(".")[1]))
+
+
+@pytest.fixture
+def let_go() -> LetGo:
+    def release(interpreter: LocalInterpreter) -> Path:
+        path = os.path.dirname(os.path.dirname(interpreter.executable))
+        marks.release(path)
+        return Path(path)
+
+    return release
+
+
+@pytest.fixture
+def three(build: Builder, let_go: LetGo) -> list[Built]:
+    """
+    Three environments that nothing uses, the least recently used first.
+    """
+    built = []
+    for age, name in ((300, "gamma"), (200, "alpha-one"), (100, "beta")):
+        environment = Virtualenv(requirements=[name])
+        interpreter = build(environment)
+        let_go(interpreter)
+        then = time.time() - age
+        os.utime(record_path(environment.key), (then, then))
+        built.append((environment, interpreter))
+    return built
+
+
+@pytest.fixture
+def builds_in() -> BuildsIn:
+    def find(cache_of_uv: Path) -> list[Path]:
+        # An empty directory may stay while another program runs uv.
+        builds = cache_of_uv.glob("builds-v*/.tmp*")
+        return [build for build in builds if list(build.iterdir())]
+
+    return find
+
+
+@pytest.fixture
+def processes_below() -> ProcessesBelow:
+    def find(path: Path) -> list[int]:
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (place / "cmdline").read_bytes().decode(errors="replace")
+                if str(path) in command or str(path) in os.readlink(place / "cwd"):
+                    found.append(int(place.name))
+            except OSError:
+                continue
+        return found
+
+    return find
