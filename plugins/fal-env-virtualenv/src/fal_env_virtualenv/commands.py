@@ -202,8 +202,8 @@ def rebuild(key: str, as_json: bool) -> None:
     def log(line: Log) -> None:
         click.echo(line.message, err=True)
 
-    environment = _run(lambda: builds.rebuild(key, log, Event()))
+    record = _run(lambda: builds.rebuild(key, log, Event()))
     if as_json:
-        _print_json(attrs.asdict(environment))
+        _print_json(attrs.asdict(find_stored(record.key)))
     else:
-        click.echo(f"Built {environment.key[:12]} at {environment.path}.")
+        click.echo(f"Built {record.key[:12]} at {record.path}.")

@@ -30,7 +30,6 @@ from fal_env_virtualenv.store.build_records import (
 )
 from fal_env_virtualenv.store.disk_errors import describe_disk_error
 from fal_env_virtualenv.store.layout import lock_path, make_directories, store_root
-from fal_env_virtualenv.store.listing import StoredEnvironment, find_stored
 from fal_env_virtualenv.store.locks import locked
 from fal_env_virtualenv.store.marks import find_built, find_fault, forced, is_in_use
 from fal_env_virtualenv.store.processes import command_lines
@@ -73,9 +72,11 @@ def build(
     return found
 
 
-def rebuild(prefix: str, sink: LogSink, cancelled: Event) -> StoredEnvironment:
+def rebuild(prefix: str, sink: LogSink, cancelled: Event) -> BuildRecord:
     """
-    Build the environment whose key begins with *prefix* again, from its pins.
+    Build the environment whose key begins with *prefix* again, and return its build record.
+
+    It is built from its pins, so the record stays the same.
 
     Raises:
         OptionError: There is no such environment, or it is in use.
@@ -93,7 +94,7 @@ def rebuild(prefix: str, sink: LogSink, cancelled: Event) -> StoredEnvironment:
     with _building(record.key, log, cancelled):
         sweep(record.key)
         _build_from_pins(record, _indexes(record.extra_index_urls), log, cancelled)
-    return find_stored(record.key)
+    return record
 
 
 @contextmanager

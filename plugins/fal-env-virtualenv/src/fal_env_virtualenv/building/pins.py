@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-
-from packaging.utils import canonicalize_name
+from collections.abc import Mapping, Sequence
 
 from fal_env_virtualenv.requirements import credentials
 
@@ -56,13 +54,29 @@ def add_hashes(pins: Sequence[str], compiled: str) -> tuple[str, ...]:
     for line in compiled.replace("\\\n", " ").splitlines():
         pin, *options = line.split() or [""]
         if is_version(pin):
-            hashes[_identity(pin)] = [word for word in options if word.startswith("--hash=")]
+            hashes[_split(pin)] = [word for word in options if word.startswith("--hash=")]
+    if not hashes:
+        return tuple(pins)
     return tuple(
-        " ".join((pin, *hashes.get(_identity(pin), ()))) if is_version(pin) else pin
-        for pin in pins
+        " ".join((pin, *_find(_split(pin), hashes))) if is_version(pin) else pin for pin in pins
     )
 
 
-def _identity(pin: str) -> tuple[str, str]:
+def _find(
+    identity: tuple[str, str], hashes: Mapping[tuple[str, str], Sequence[str]]
+) -> Sequence[str]:
+    """
+    Return the hashes of a name and version, whose name may not be normalised as uv's are.
+    """
+    if identity in hashes:
+        # Most names are normalised, and packaging takes 20 ms to import.
+        return hashes[identity]
+    from packaging.utils import canonicalize_name
+
+    name, version = identity
+    return hashes.get((canonicalize_name(name), version), ())
+
+
+def _split(pin: str) -> tuple[str, str]:
     name, _, version = pin.partition("==")
-    return canonicalize_name(name), version
+    return name, version

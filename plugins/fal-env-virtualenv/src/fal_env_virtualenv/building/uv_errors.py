@@ -7,8 +7,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from packaging.utils import canonicalize_name
-
 from fal_core.errors import EnvironmentBuildError
 from fal_env_virtualenv.requirements import credentials
 from fal_env_virtualenv.requirements.entries import Requirement
@@ -147,6 +145,8 @@ def _find_culprit(text: str, requirements: Sequence[Requirement]) -> Requirement
 
     One that *text* quotes word for word comes before one whose package it names.
     """
+    from packaging.utils import canonicalize_name
+
     for requirement in requirements:
         plain = requirement.text.partition(";")[0].strip()
         quoted = r"\s*".join(re.escape(part) for part in re.findall(r"[\w.*+!-]+|\S", plain))
@@ -183,6 +183,8 @@ def _package_names(requirement: Requirement) -> Iterable[str]:
     """
     Return the normalised names of the packages that *requirement* asks for.
     """
+    from packaging.utils import canonicalize_name
+
     if requirement.normalised_name is not None:
         return [requirement.normalised_name]
     if requirement.form != "file" or requirement.path is None:
