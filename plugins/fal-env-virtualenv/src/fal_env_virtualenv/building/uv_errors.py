@@ -15,11 +15,12 @@ from fal_env_virtualenv.requirements.recipes import KIND
 #: How many of the last lines of output an error has.
 LAST_LINES = 20
 
-# uv indents these less than the output of a compiler that it quotes.
-_ERROR = re.compile(r"(?:error:| {0,2}\N{MULTIPLICATION SIGN})\s*(.*)")
-_CAUSE = re.compile(r" {0,4}(?:cause:|Caused by:|[╰├]─[▶>])\s*(.*)")
-_HINT = re.compile(r"\s*hint:\s*(.*)")
-_CONCLUSION = re.compile(
+# uv indents these less than the output of a compiler that it quotes. They are compiled on
+# first use: most builds do not fail.
+_ERROR = r"(?:error:| {0,2}\N{MULTIPLICATION SIGN})\s*(.*)"
+_CAUSE = r" {0,4}(?:cause:|Caused by:|[╰├]─[▶>])\s*(.*)"
+_HINT = r"\s*hint:\s*(.*)"
+_CONCLUSION = (
     r",? (?:and|we can conclude that) (?:we can conclude that )?"
     r"your requirements are unsatisfiable\.?$"
 )
@@ -65,7 +66,7 @@ def is_error(line: str) -> bool:
     """
     Tell whether *line* begins uv's description of its failure.
     """
-    return _ERROR.fullmatch(line) is not None
+    return re.fullmatch(_ERROR, line) is not None
 
 
 def is_unsolved(lines: Sequence[str]) -> bool:
@@ -97,8 +98,8 @@ def _split(lines: Sequence[str]) -> tuple[list[str], set[int]]:
     numbers: set[int] = set()
     quoting = False
     for number, line in enumerate(lines):
-        start = _ERROR.fullmatch(line)
-        cause = _CAUSE.fullmatch(line) if chain else None
+        start = re.fullmatch(_ERROR, line)
+        cause = re.fullmatch(_CAUSE, line) if chain else None
         if start is not None or cause is not None:
             found = start or cause
             assert found is not None
@@ -109,7 +110,9 @@ def _split(lines: Sequence[str]) -> tuple[list[str], set[int]]:
             continued = line.strip(" │")
             # The output of a program follows the cause that quotes it.
             quoting = (
-                not continued or continued.startswith(("[", "---")) or bool(_HINT.match(line))
+                not continued
+                or continued.startswith(("[", "---"))
+                or bool(re.match(_HINT, line))
             )
             if not quoting:
                 chain[-1] = f"{chain[-1]} {continued}"
@@ -120,7 +123,7 @@ def _split(lines: Sequence[str]) -> tuple[list[str], set[int]]:
 def _reason(chain: Sequence[str], code: int) -> str:
     because = next((part for part in chain if part.startswith("Because ")), None)
     if because is not None:
-        sentence = _CONCLUSION.sub("", because.removeprefix("Because ")).rstrip(".,")
+        sentence = re.sub(_CONCLUSION, "", because.removeprefix("Because ")).rstrip(".,")
         return f"{sentence}."
     if not chain:
         # The shell around uv adds 128 to the number of a signal.

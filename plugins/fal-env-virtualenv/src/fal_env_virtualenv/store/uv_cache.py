@@ -24,7 +24,7 @@ from fal_env_virtualenv.store.processes import (
 OLD = 3600.0
 
 _BUILDS = "builds-v[0-9]*"
-_BUILD = re.compile(rb"/[^\0:;\n]*?/builds-v\d+/\.tmp[^/\0:;\n]+")
+_BUILD = rb"/[^\0:;\n]*?/builds-v\d+/\.tmp[^/\0:;\n]+"
 
 
 def uv_cache() -> str:
@@ -49,7 +49,7 @@ def builds_of_session(session: int) -> set[str]:
         except OSError:
             continue  # It has ended.
         for name in ("cmdline", "environ"):
-            found.update(map(os.fsdecode, _BUILD.findall(read_process(process, name))))
+            found.update(map(os.fsdecode, re.findall(_BUILD, read_process(process, name))))
     return found
 
 
