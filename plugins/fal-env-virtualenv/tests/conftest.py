@@ -1,5 +1,5 @@
 """
-Real parts: distributions in a directory, projects that build themselves, a cache.
+Real parts: wheels in a directory, a project with its own build backend, a cache.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ProcessesBelow = Callable[[Path], list[int]]
 
 def pytest_configure(config: pytest.Config) -> None:
     """
-    Let these tests be run apart from the repository's settings.
+    Declare the marker, so that these tests also run without the repository's settings.
     """
     config.addinivalue_line("markers", "faults: a fault is caused on purpose")
 
@@ -56,7 +56,7 @@ def write_wheel(
     data: bytes = b"",
 ) -> Path:
     """
-    Write a wheel of one module that knows its version.
+    Write a wheel with one module that knows its version.
     """
     module = name.replace("-", "_")
     described = f"{module}-{version}.dist-info"
@@ -95,7 +95,7 @@ def make_wheel() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
-    A directory of distributions: alpha 1 and 2, beta that needs alpha 1, gamma.
+    A directory of wheels: alpha-one 1 and 2, beta that needs alpha-one 1, gamma, heavy.
     """
     directory = tmp_path_factory.mktemp("wheels")
     write_wheel(directory, "alpha-one", "1.0")
@@ -109,7 +109,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """
-    An empty cache, and no index but the directory of distributions.
+    An empty cache, and no index but the directory of wheels.
     """
     for name in list(os.environ):
         if name.startswith(("UV_", "PIP_INDEX", "PIP_EXTRA", "PIP_FIND")):
@@ -125,7 +125,7 @@ def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 @attrs.define
 class Builder:
     """
-    Builds and keeps what was logged.
+    Builds environments, and keeps what the last build logged.
     """
 
     logs: list[Log] = attrs.field(factory=list)
@@ -226,7 +226,7 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture
 def run_python() -> Callable[..., subprocess.Popen[str]]:
     """
-    Start this Python with a script of its own.
+    Return a function that starts this Python with a script.
     """
 
     def start(script: str, *arguments: str) -> subprocess.Popen[str]:

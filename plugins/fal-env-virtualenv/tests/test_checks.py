@@ -14,7 +14,7 @@ from fal_env_virtualenv import fal_health_checks
 
 def test_checks_of_a_sound_machine(cache: Path) -> None:
     """
-    Each check of this plugin finds this machine sound, and leaves nothing behind.
+    Each check passes on this machine, and leaves nothing behind.
     """
     findings = {check.name: check.run() for check in fal_health_checks()}
     assert [name for name, finding in findings.items() if not finding.ok] == []
@@ -25,7 +25,7 @@ def test_checks_say_what_to_do(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A check that fails says in a sentence how to put it right.
+    A check that fails says what to do.
     """
     (tmp_path / "file").touch()
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "file" / "x"))

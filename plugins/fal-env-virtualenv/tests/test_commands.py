@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 @pytest.fixture
 def command(cache: Path) -> Callable[..., Result]:
     """
-    Run ``fal-core env …``.
+    Return a function that runs ``fal-core env …``.
     """
 
     @click.group()
     def cli() -> None:
         """
-        Stand in for the command line's frame.
+        Stand in for the command line of the core.
         """
 
     fal_register_commands(cli)
@@ -39,7 +39,7 @@ def command(cache: Path) -> Callable[..., Result]:
 
 def test_list_prints_a_table(command: Callable[..., Result], three: list[Built]) -> None:
     """
-    The table has a line for each environment, and JSON has all that is known.
+    The table has a line for each environment, and JSON has all fields.
     """
     lines = command("list").output.splitlines()
     assert lines[0].split()[:3] == ["KEY", "PYTHON", "SIZE"]
@@ -57,7 +57,7 @@ def test_list_prints_a_table(command: Callable[..., Result], three: list[Built])
 
 def test_list_without_environments(command: Callable[..., Result]) -> None:
     """
-    An empty cache is said in words, and is an empty list in JSON.
+    An empty cache is a sentence, and an empty list in JSON.
     """
     assert command("list").output == "No environment has been built yet.\n"
     assert json.loads(command("list", "--json").output) == []
@@ -65,7 +65,7 @@ def test_list_without_environments(command: Callable[..., Result]) -> None:
 
 def test_gc_keeps_to_the_size(command: Callable[..., Result], three: list[Built]) -> None:
     """
-    A dry run says what a run does.
+    A dry run prints what a run would remove, and removes nothing.
     """
     dry = command("gc", "--max-size", "0", "--dry-run")
     assert dry.output.count("Would remove") == 3
@@ -84,7 +84,7 @@ def test_gc_without_a_size_removes_what_is_of_no_use(
     command: Callable[..., Result], three: list[Built], cache: Path
 ) -> None:
     """
-    Without a size only damaged environments, and what killed builds left, are removed.
+    Without a size, only damaged environments and leftovers of builds are removed.
     """
     left = cache / "building" / "left"
     left.mkdir(parents=True)
@@ -107,7 +107,7 @@ def test_gc_refuses_what_is_no_size(command: Callable[..., Result], size: str) -
 
 def test_verify_and_rebuild(command: Callable[..., Result], three: list[Built]) -> None:
     """
-    Damage is exit code 1 and names the command that repairs it.
+    Damage leads to exit code 1, and to a hint at the command that repairs it.
     """
     assert command("verify").exit_code == 0
     key = three[1][0].key
@@ -125,7 +125,7 @@ def test_errors_are_one_sentence(
     command: Callable[..., Result], three: list[Built], build: Builder
 ) -> None:
     """
-    An error is a sentence on the standard error, and exit code 1.
+    An error is a sentence on standard error, and exit code 1.
     """
     result = command("rebuild", "nothing")
     assert result.exit_code == 1

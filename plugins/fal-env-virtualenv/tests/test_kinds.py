@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
-from fal_env_virtualenv import Virtualenv
+import pytest
+
+import fal_env_virtualenv
+from fal_core.errors import OptionError
+from fal_env_virtualenv.kinds import Virtualenv
 
 
 def test_repr_holds_no_credentials() -> None:
     """
-    A declaration can be printed without giving passwords away.
+    The representation of a declaration masks credentials.
     """
     environment = Virtualenv(
         requirements=["tool @ git+https://ghp_secret@host/tool.git"],
@@ -24,7 +29,7 @@ def test_repr_holds_no_credentials() -> None:
 
 def test_key_starts_no_process_and_imports_little() -> None:
     """
-    What a new process needs to find a built environment is light.
+    Finding an environment that is built starts no process and imports no heavy module.
     """
     script = (
         "import sys, attrs, fal_core.environments\n"
@@ -40,3 +45,30 @@ def test_key_starts_no_process_and_imports_little() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"resolver": "poetry"}, "'resolver' must be 'uv' or 'pip'"),
+        ({"constraints_file": "/nowhere/constraints.txt"}, "there is no such file"),
+        ({"tags": "mine"}, "A list of str is needed"),
+        ({"extra_index_urls": "https://me:hunter2@host/simple"}, r"'https://\*\*\*@host"),
+    ],
+)
+def test_wrong_options_are_refused_at_the_declaration(
+    options: dict[str, Any], says: str
+) -> None:
+    """
+    An error names the option or quotes the value, with credentials masked.
+    """
+    with pytest.raises(OptionError, match=says):
+        Virtualenv(**options)
+
+
+def test_class_is_found_at_the_package() -> None:
+    """
+    The class is imported from the package, which registers it.
+    """
+    assert fal_env_virtualenv.Virtualenv is Virtualenv
+    assert list(fal_env_virtualenv.fal_register_environments()) == [Virtualenv]

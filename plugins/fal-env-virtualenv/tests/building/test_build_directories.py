@@ -91,7 +91,7 @@ def test_killed_build_is_not_taken_for_finished(
         process = run_python(KILLED, str(point))
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(points.uniform(0, 0.2))
+        time.sleep(points.uniform(0, 0.2))  # The kill comes at any moment of the build.
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
         environment = Virtualenv(requirements=[["gamma"], ["beta"]], tags=[str(point)])

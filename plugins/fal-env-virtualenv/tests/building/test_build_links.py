@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 def interpreters(uv_cache: Path) -> list[Path]:
     """
-    Return what uv keeps of the interpreters that it has asked.
+    Return the files in which uv keeps what interpreters have answered.
     """
     return [path for path in uv_cache.glob("interpreter-v*/**/*") if path.is_file()]
 
 
 def test_uv_asks_each_python_once(build: Builder, tmp_path: Path, monkeypatch: Any) -> None:
     """
-    A second environment of a Python is built without its interpreter being started.
+    A second environment with the same Python is built without asking its interpreter.
     """
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     build(Virtualenv(requirements=["gamma"]))
@@ -65,7 +65,7 @@ def test_builds_at_the_same_time_have_a_link_each(tmp_path: Path) -> None:
 
 def test_other_python_has_other_links(tmp_path: Path) -> None:
     """
-    uv never takes the answer of one Python for that of another.
+    uv never uses what it knows of one Python for another.
     """
     python = running_python()
     other = attrs.evolve(python, version="3.10.0")
@@ -101,7 +101,7 @@ def test_link_is_not_free_while_a_process_may_use_it(tmp_path: Path) -> None:
 
 def test_uv_holds_the_lock_of_its_link(tmp_path: Path) -> None:
     """
-    The descriptor of a link reaches the command, past the shell that watches it.
+    The command inherits the lock, past the shell that watches it.
     """
     printed: list[str] = []
     with linked(str(tmp_path), str(tmp_path), running_python()) as link:

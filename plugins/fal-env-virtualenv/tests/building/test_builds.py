@@ -1,5 +1,5 @@
 """
-When an environment is built again, and from what.
+When an environment is built, who builds it, and from what.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def test_force_resolves_anew_once(
     make_wheel: Callable[..., Path],
 ) -> None:
     """
-    What was resolved stays until ``force``; the forced one is then found by all.
+    Versions stay as they were resolved until ``force``; its result then serves everyone.
     """
     links = tmp_path / "links"
     links.mkdir()
@@ -69,7 +69,7 @@ def test_lost_environment_is_built_from_its_pins(
     make_wheel: Callable[..., Path],
 ) -> None:
     """
-    A directory that is lost or damaged is built as it was first resolved.
+    An environment that is lost or damaged is built again from the versions of the first build.
     """
     links = tmp_path / "links"
     links.mkdir()
@@ -100,7 +100,7 @@ def test_pins_that_are_gone(
     make_wheel: Callable[..., Path],
 ) -> None:
     """
-    Where what was resolved cannot be had any more, ``force`` is the way on.
+    If the pins cannot be installed any more, the error suggests ``force``.
     """
     links = tmp_path / "links"
     links.mkdir()
@@ -149,7 +149,7 @@ RACE = """
 @pytest.mark.usefixtures("cache")
 def test_racing_builders_build_once(run_python: Callable[..., subprocess.Popen[str]]) -> None:
     """
-    Sixteen threads of each of four processes ask at once, and one of them builds.
+    Of sixteen threads in each of four processes that ask at once, one builds.
     """
     processes = [run_python(RACE) for _ in range(4)]
     for process in processes:
@@ -170,7 +170,7 @@ def test_waiting_builder_says_so_and_can_be_cancelled(
     cache: Path, project: Project, started: Path
 ) -> None:
     """
-    Who waits for another's build is told, and need not wait to the end.
+    Waiting for another build is logged, and can be cancelled.
     """
     environment = Virtualenv(requirements=[str(project.path)])
     stop, waiting = threading.Event(), threading.Event()

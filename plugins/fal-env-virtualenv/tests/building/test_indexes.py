@@ -1,5 +1,5 @@
 """
-Where packages come from.
+Package indexes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fal_env_virtualenv.building.indexes import find_indexes
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """
-    No variable and no file says anything of indexes.
+    No variable and no file names an index.
     """
     for name in list(os.environ):
         if name.startswith(("UV_", "PIP_")):
@@ -31,7 +31,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def uv_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """
-    Have a script of the shell found as uv.
+    Return a function that has a shell script found as uv.
     """
 
     def write(text: str) -> Path:
@@ -50,7 +50,7 @@ def uv_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 class TestIndexes:
     def test_uv_tells_the_index_it_has_by_default(self, tmp_path: Path) -> None:
         """
-        uv may keep what its own index answers, whichever that is; a key needs not know.
+        Without an index that is named, uv says which one it uses; only a build asks it.
         """
         indexes = find_indexes()
         assert indexes.default is None
@@ -64,7 +64,7 @@ class TestIndexes:
 
     def test_uv_is_asked_once(self, clean: Path, uv_script: Callable[[str], Path]) -> None:
         """
-        The index of a uv is kept until it is another uv.
+        uv's answer is kept until uv changes.
         """
         (real,) = uv.uv_command()
         path = uv_script(f'echo >>{clean}/asked\nexec {real} "$@"')
@@ -80,7 +80,7 @@ class TestIndexes:
         self, clean: Path, uv_script: Callable[[str], Path], script: str
     ) -> None:
         """
-        Where uv does not tell its index, what that index says itself counts.
+        If uv does not say which index it uses, there is no configuration file for it.
         """
         uv_script(script)
         assert find_indexes().with_default(str(clean)).config is None
@@ -94,7 +94,7 @@ class TestIndexes:
         name: str,
     ) -> None:
         """
-        An index that a variable names is the first one, and uv is not asked.
+        An index that a variable names is the default, and uv is not asked.
         """
         uv_script(f"touch {clean}/asked")
         monkeypatch.setenv(name, "https://host/simple")
@@ -104,7 +104,7 @@ class TestIndexes:
 
     def test_password_is_not_written_down(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """
-        An address with a password stays in a variable.
+        A URL with a password stays in a variable, and is written to no file.
         """
         monkeypatch.setenv("UV_INDEX_URL", "https://me:hunter2@host/simple")
         indexes = find_indexes(["https://you:swordfish@host/simple"])
@@ -116,7 +116,7 @@ class TestIndexes:
 
     def test_configuration_of_the_user_counts(self, clean: Path) -> None:
         """
-        A ``uv.toml`` of the user is used as it is, and tells indexes apart.
+        A ``uv.toml`` of the user is used as it is, and is part of the fingerprint.
         """
         before = find_indexes().fingerprint()
         path = clean / "config" / "uv" / "uv.toml"
@@ -131,7 +131,7 @@ class TestIndexes:
         self, clean: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """
-        Directories that pip looks in count, unless they are not there.
+        Directories that pip looks in are passed to uv if they exist.
         """
         monkeypatch.setenv("PIP_FIND_LINKS", f"{clean} {clean}/nowhere https://host/links")
         assert find_indexes().variables["UV_FIND_LINKS"] == f"{clean},https://host/links"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def test_requirements_are_installed(build: Builder, evaluate: Evaluate, cache: Path) -> None:
     """
-    The interpreter imports what was required, from its environment alone.
+    The interpreter imports the requirements, from its environment alone.
     """
     environment = Virtualenv(requirements=["gamma", "alpha-one<2"])
     assert not environment.is_built()
@@ -37,7 +37,7 @@ def test_requirements_are_installed(build: Builder, evaluate: Evaluate, cache: P
 
 def test_compile_bytecode(build: Builder) -> None:
     """
-    What is installed is compiled where that is asked for, and not otherwise.
+    Packages are compiled only if the declaration asks for it.
     """
     for compiled in (False, True):
         interpreter = build(Virtualenv(requirements=["gamma"], compile_bytecode=compiled))
@@ -49,7 +49,7 @@ def test_later_layers_change_nothing_of_earlier_ones(
     build: Builder, evaluate: Evaluate
 ) -> None:
     """
-    A layer is resolved with what the ones before it have installed.
+    A layer is resolved with the versions that earlier layers have installed.
     """
     interpreter = build(Virtualenv(requirements=[["alpha-one<2"], ["alpha-one", "gamma"]]))
     assert evaluate(interpreter, "alpha_one.version", "alpha_one") == "1.0"
@@ -71,7 +71,7 @@ def test_editable_project(build: Builder, evaluate: Evaluate, project: Project) 
 
 def test_requirements_file(build: Builder, evaluate: Evaluate, tmp_path: Path) -> None:
     """
-    A file of requirements is read with its own syntax; its failures name it.
+    A requirements file may use the syntax of such files; an error names the file.
     """
     path = tmp_path / "requirements.txt"
     path.write_text("# two\ngamma\nalpha-one < 2  # old\n")
@@ -87,7 +87,7 @@ def test_dependencies_of_a_project(
     build: Builder, evaluate: Evaluate, project: Project
 ) -> None:
     """
-    A ``pyproject.toml`` brings what the project needs, and not the project.
+    A ``pyproject.toml`` stands for the dependencies of the project, without the project.
     """
     interpreter = build(Virtualenv(requirements=[str(project.path / "pyproject.toml")]))
     assert evaluate(interpreter, "gamma.version", "gamma") == "3.1"
@@ -96,7 +96,7 @@ def test_dependencies_of_a_project(
 
 def test_constraints_and_tags(build: Builder, evaluate: Evaluate, tmp_path: Path) -> None:
     """
-    A file of constraints limits versions and installs nothing.
+    A constraints file limits versions and installs nothing.
     """
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("alpha-one<2\ngamma<3\n")
@@ -111,7 +111,7 @@ def test_credentials_are_masked_everywhere(
     build: Builder, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Passwords are in no log, no error and no file.
+    Passwords are in no log, error or file.
     """
     requirement = "tool @ http://user:hunter2@127.0.0.1:9/tool-1.0-py3-none-any.whl"
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
@@ -128,7 +128,7 @@ def test_packages_of_the_index(
     build: Builder, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Packages come from the index where nothing else is said.
+    Packages come from uv's index if nothing names another.
     """
     for name in ("UV_NO_INDEX", "UV_FIND_LINKS"):
         monkeypatch.delenv(name)

@@ -68,7 +68,7 @@ def test_python_that_is_not_installed(
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     environment = Virtualenv(python_version="3.99")
     with pytest.raises(UnknownNameError, match=r"3\.99") as caught:
-        environment.key  # noqa: B018  # it is worked out when asked for
+        environment.key  # noqa: B018  # the property is computed
     assert "3.10.13" in caught.value.known
     assert not [version for version in caught.value.known if version.startswith("3.9.")]
     assert ".".join(map(str, sys.version_info[:3])) in caught.value.known

@@ -15,7 +15,7 @@ from fal_env_virtualenv import Virtualenv
 @pytest.mark.usefixtures("cache")
 def test_equal_declarations_have_equal_keys() -> None:
     """
-    The key is a function of the declaration, in layers.
+    Equal layers have equal keys; how they are resolved and built is no part of it.
     """
     key = Virtualenv(requirements=["six"]).key
     assert key == Virtualenv(requirements=[["six"]]).key
@@ -27,7 +27,7 @@ def test_whatever_changes_the_environment_changes_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Declaration, Python, constraints, tags and index are in the key.
+    The key covers the declaration, the Python, constraints, tags and the index.
     """
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("six<2\n")
@@ -52,7 +52,7 @@ def test_whatever_changes_the_environment_changes_the_key(
 @pytest.mark.usefixtures("cache")
 def test_credentials_are_not_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A new password asks for no new environment.
+    A new password leads to the same environment.
     """
     keys = set()
     for password in ("one", "two"):
@@ -83,14 +83,14 @@ def test_pip_names_the_index_where_uv_does_not(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("cache")
 def test_key_costs_little() -> None:
     """
-    A key is cheap: a host asks for it at each call.
+    A key is cheap, because a host asks for it at each call.
     """
     environment = Virtualenv(requirements=["six", "idna>=3", "iniconfig"])
-    environment.key  # noqa: B018  # it is worked out when asked for
+    environment.key  # noqa: B018  # the property is computed
     costs = []
     for _ in range(50):
         # Not that of the clock: others may run meanwhile.
         started = time.thread_time()
-        environment.key  # noqa: B018  # it is worked out when asked for
+        environment.key  # noqa: B018  # the property is computed
         costs.append(time.thread_time() - started)
     assert sorted(costs)[25] < 0.001

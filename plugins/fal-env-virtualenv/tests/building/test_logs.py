@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fal_core.events import Log
 from fal_env_virtualenv import Virtualenv
+from fal_env_virtualenv.building.logs import BuildLog
 
 if TYPE_CHECKING:
     from conftest import Builder
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 def test_build_is_logged_and_found_again(build: Builder) -> None:
     """
-    The builder's lines are logs; an environment that is there logs nothing.
+    The lines of uv are logged; an environment that exists logs nothing.
     """
     environment = Virtualenv(requirements=["gamma"])
     first = build(environment)
@@ -24,3 +26,17 @@ def test_build_is_logged_and_found_again(build: Builder) -> None:
     assert not any("\x1b" in message or "\r" in message for message in build.messages)
     assert build(Virtualenv(requirements=[["gamma"]])) == first
     assert build.logs == []
+
+
+def test_lines_become_events() -> None:
+    """
+    Warnings of uv have their own level, and credentials are masked.
+    """
+    events: list[Log] = []
+    log = BuildLog(events.append)
+    log.write("warning: https://me:hunter2@host/simple is slow")
+    log.write("Resolved 3 packages")
+    assert [(event.level, event.message) for event in events] == [
+        ("WARNING", "warning: https://***@host/simple is slow"),
+        ("INFO", "Resolved 3 packages"),
+    ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def test_repository(build: Builder, evaluate: Evaluate, project: Project) -> None:
     """
-    A repository is pinned to its commit, and a lost environment built from that.
+    A repository is pinned to its commit, from which a lost environment is built again.
     """
     git = ["git", "-C", str(project.path), "-c", "user.name=x", "-c", "user.email=x@x"]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def test_empty_environment(build: Builder, evaluate: Evaluate) -> None:
     """
-    No requirements make an environment with nothing in it.
+    An environment without requirements is empty.
     """
     interpreter = build(Virtualenv())
     assert (
@@ -29,7 +29,7 @@ def test_empty_environment(build: Builder, evaluate: Evaluate) -> None:
 
 def test_scripts_and_modules_work_where_the_environment_ends_up(build: Builder) -> None:
     """
-    Entry points and ``python -m`` name no place the environment was built in.
+    Entry points and ``python -m`` work, and no file names the directory of the build.
     """
     interpreter = build(Virtualenv(requirements=["gamma"], compile_bytecode=True))
     programs = Path(interpreter.executable).parent
@@ -48,7 +48,7 @@ def test_scripts_and_modules_work_where_the_environment_ends_up(build: Builder) 
 
 def test_interpreter_starts_by_its_path(build: Builder) -> None:
     """
-    The command is the environment's Python, and file descriptors reach it.
+    The command is the environment's Python, and inherits file descriptors.
     """
     interpreter = build(Virtualenv())
     assert isinstance(interpreter, LocalInterpreter)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def test_certificates_and_proxies_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    What names certificates and proxies reaches uv, and pip's certificates do too.
+    uv gets the variables for certificates and proxies, and those of pip for certificates.
     """
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
     monkeypatch.setenv("PIP_CERT", "/certificates")
@@ -39,7 +39,7 @@ def test_variables_of_the_caller_do_not_leak_in(
     build: Builder, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """
-    Another environment that the caller has activated changes nothing.
+    An environment that the caller has activated changes nothing.
     """
     for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "UV_PYTHON"):
         monkeypatch.setenv(name, str(tmp_path / "nowhere"))
@@ -49,11 +49,11 @@ def test_variables_of_the_caller_do_not_leak_in(
     assert evaluate(interpreter, "gamma.version", "gamma") == "3.1"
 
 
-def test_uv_that_is_not_there(
+def test_uv_that_is_not_installed(
     cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """
-    The error says how to get uv.
+    If uv is not installed, the error says how to install it.
     """
     monkeypatch.setitem(sys.modules, "uv", None)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -40,7 +40,7 @@ hint: This usually indicates a problem with the package.
 
 def test_reason_of_a_resolution() -> None:
     """
-    What uv concludes is left out, and its lines are joined, as older ones print them.
+    The conclusion is left out, and wrapped lines of older versions of uv are joined.
     """
     requirements = [parse_entry("idna"), parse_entry("six==99")]
     error = build_error(WRAPPED.splitlines(), requirements, 1)
@@ -54,7 +54,7 @@ def test_reason_of_a_resolution() -> None:
 
 def test_reason_of_a_build() -> None:
     """
-    What a build backend printed is in the lines, not in the reason.
+    The output of a build backend is in the lines, not in the reason.
     """
     error = build_error(
         BUILD.splitlines(),
@@ -81,7 +81,7 @@ def test_what_was_built_is_blamed_where_nothing_is_named(
     entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Of a build that names no package the one project is to blame, if there is just one.
+    If uv names no package, the only requirement that is built from source is blamed.
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "setup.py").write_text("raise SystemExit('no')")
@@ -100,7 +100,7 @@ def test_what_was_built_is_blamed_where_nothing_is_named(
 
 def test_requirement_written_word_for_word_comes_first() -> None:
     """
-    Of requirements whose packages are named, the one that is quoted is to blame.
+    A requirement that is quoted is blamed before one whose package is named.
     """
     lines = [
         "error: No solution found when resolving dependencies",
@@ -128,7 +128,7 @@ def test_name_inside_another_name_is_not_blamed() -> None:
 
 def test_full_disk_in_the_output() -> None:
     """
-    An error number of the system is told in words.
+    An error number of the system becomes a sentence.
     """
     lines = [
         "error: Failed to install: heavy-1.0-py3-none-any.whl (heavy==1.0)",
@@ -143,7 +143,7 @@ def test_full_disk_in_the_output() -> None:
 
 def test_no_output() -> None:
     """
-    Where uv says nothing, how it ended is the reason.
+    If uv prints nothing, the reason is how it ended.
     """
     assert (
         build_error([], [parse_entry("six")], 137).reason
@@ -154,7 +154,7 @@ def test_no_output() -> None:
 
 def test_conflicting_requirements(build: Builder) -> None:
     """
-    The error has uv's reason and the requirement as written; nothing says it twice.
+    The error has uv's reason and the requirement as written, and repeats neither.
     """
     with pytest.raises(EnvironmentBuildError) as caught:
         build(Virtualenv(requirements=["gamma", "alpha-one >=2", "beta"]))
@@ -175,7 +175,7 @@ def test_requirement_that_does_not_exist(
     build: Builder, layers: list[str], cache: Path
 ) -> None:
     """
-    The error names the requirement, and nothing remains of the build.
+    The error names the requirement, and the directory of the build is removed.
     """
     environment = Virtualenv(requirements=layers)
     with pytest.raises(EnvironmentBuildError) as caught:

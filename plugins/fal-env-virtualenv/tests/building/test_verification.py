@@ -34,7 +34,7 @@ def test_damage_is_found_and_repaired(
     build: Builder, let_go: LetGo, damage: str, says: str
 ) -> None:
     """
-    Verifying names what is wrong; rebuilding puts it right, with the same pins.
+    Verifying says what is wrong; rebuilding repairs it, with the same pins.
     """
     environment = Virtualenv(requirements=["beta"])
     path = let_go(build(environment))
@@ -51,7 +51,7 @@ def test_damage_is_found_and_repaired(
 
 def test_packages_that_do_not_fit_are_found(build: Builder, let_go: LetGo) -> None:
     """
-    Verifying asks uv whether the packages fit each other.
+    Verifying has uv check that the packages are compatible.
     """
     environment = Virtualenv(requirements=["beta"])
     path = let_go(build(environment))

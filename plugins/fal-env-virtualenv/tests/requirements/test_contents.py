@@ -1,5 +1,5 @@
 """
-The contents of local projects and files.
+The contents of local requirements: digests and stamps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.mark.usefixtures("cache")
 def test_changed_local_project_changes_the_key(project: Project) -> None:
     """
-    The sources of a local project count, those of an editable one do not.
+    The key covers the sources of a local project, unless it is editable.
     """
     installed = Virtualenv(requirements=[str(project.path)])
     editable = Virtualenv(requirements=[f"-e {project.path}"])
@@ -34,7 +34,7 @@ def test_changed_local_project_changes_the_key(project: Project) -> None:
 @pytest.mark.usefixtures("cache")
 def test_edited_sources_change_the_stamp(project: Project) -> None:
     """
-    What a program imports counts, editable or not, and nothing else beside it.
+    The stamp covers what a program imports, and no other files of a project.
     """
     assert Virtualenv(requirements=["six"]).stamp() is None
     for entry in (str(project.path), f"-e {project.path}"):

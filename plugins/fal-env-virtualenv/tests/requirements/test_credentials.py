@@ -30,6 +30,6 @@ from fal_env_virtualenv.requirements.credentials import mask, strip
 )
 def test_credentials_are_found(text: str, masked: str, plain: str) -> None:
     """
-    Passwords and tokens in addresses are masked, or taken out; names are not.
+    Passwords and tokens in URLs are masked or removed; other names are not.
     """
     assert (mask(text), strip(text)) == (masked, plain)

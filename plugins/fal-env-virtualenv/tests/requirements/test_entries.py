@@ -72,7 +72,7 @@ def test_forms_of_requirements(entry: str, form: str, name: str | None) -> None:
 )
 def test_wrong_requirement_is_refused_where_it_is_written(entry: str, says: str) -> None:
     """
-    A declaration with a wrong entry fails, and the error names the entry.
+    A declaration with a wrong entry fails, and the error quotes the entry.
     """
     with pytest.raises(OptionError, match=says) as caught:
         Virtualenv(requirements=["six", entry])
@@ -81,7 +81,7 @@ def test_wrong_requirement_is_refused_where_it_is_written(entry: str, says: str)
 
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A declaration means the same paths wherever the process goes later.
+    A declaration refers to the same paths if the working directory changes later.
     """
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "pyproject.toml").touch()
@@ -109,7 +109,7 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_directory_without_project_is_refused(tmp_path: Path) -> None:
     """
-    A path that cannot be installed is refused where it is written.
+    A directory that cannot be installed is refused at the declaration.
     """
     with pytest.raises(OptionError, match=r"neither a pyproject.toml nor a setup.py"):
         Virtualenv(requirements=[str(tmp_path)])

@@ -20,7 +20,7 @@ from fal_env_virtualenv import Virtualenv
 )
 def test_entries_and_layers_do_not_mix(requirements: object, where: str) -> None:
     """
-    Requirements are a list of entries or a list of lists; the error says where not.
+    Requirements are a list of entries or of layers; the error says which element is neither.
     """
     with pytest.raises(OptionTypeError, match=where):
         Virtualenv(requirements=requirements)  # type: ignore[arg-type]  # wrong on purpose
@@ -28,7 +28,7 @@ def test_entries_and_layers_do_not_mix(requirements: object, where: str) -> None
 
 def test_layers_are_what_was_written() -> None:
     """
-    A list is one layer, a list of lists is layers, and extending adds one.
+    A list is one layer, a list of lists is several, and extending adds one.
     """
     assert Virtualenv().layers == ()
     assert Virtualenv(requirements=["a", "b"]).layers == (("a", "b"),)

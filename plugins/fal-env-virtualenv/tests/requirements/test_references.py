@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.mark.usefixtures("cache")
 def test_what_a_requirements_file_refers_to_counts(tmp_path: Path, project: Project) -> None:
     """
-    A file changes the key through the files and projects that it names.
+    The key of a requirements file covers the files and projects that it names.
     """
     top, nested = tmp_path / "top.txt", tmp_path / "nested.txt"
     top.write_text("-r nested.txt\n./demo\n")
@@ -36,7 +36,7 @@ def test_local_project_in_a_file(
     build: Builder, evaluate: Evaluate, project: Project, tmp_path: Path
 ) -> None:
     """
-    A project that a requirements file names is as fresh as one that is declared.
+    A project that a requirements file names is built again once its sources have changed.
     """
     path = tmp_path / "requirements.txt"
     path.write_text("./demo\n")

@@ -40,7 +40,7 @@ def test_record_is_read_as_it_was_written(
     indexes: tuple[str, ...],
 ) -> None:
     """
-    A record that is read again is equal, and so names the same directory.
+    A record that is read again is equal, and names the same directory.
     """
     record = BuildRecord(
         key="k",
@@ -62,7 +62,7 @@ def test_record_is_read_as_it_was_written(
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', '{"version": 99}'])
 def test_record_that_cannot_be_read_is_none(cache: Path, text: str) -> None:
     """
-    A record that was damaged counts as not there.
+    A damaged record counts as none.
     """
     path = Path(record_path("k"))
     path.parent.mkdir(parents=True)

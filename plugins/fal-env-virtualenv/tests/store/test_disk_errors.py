@@ -1,5 +1,5 @@
 """
-A disk that is full, read-only, or in the way.
+Errors of the file system, explained.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def one_sentence(error: EnvironmentBuildError) -> str:
 
 def test_disk_that_is_full(build: Builder, mounted: Callable[[str], Path]) -> None:
     """
-    A disk without space is one sentence, whether uv meets it or we do.
+    A full disk is explained in one sentence, whether uv or this process meets it.
     """
     place = mounted("size=256k")
     with pytest.raises(EnvironmentBuildError, match="disk is full") as caught:
@@ -76,7 +76,7 @@ def test_cache_that_is_read_only(
     build: Builder, mounted: Callable[[str], Path], evaluate: Callable[[Interpreter, str], str]
 ) -> None:
     """
-    What is built is used from a read-only cache; what is not is one sentence.
+    A read-only cache serves the environments that are built, and an error for others.
     """
     place = mounted("size=16m")
     environment = Virtualenv(requirements=["gamma"])
@@ -93,7 +93,7 @@ def test_cache_that_is_no_directory(
     build: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A cache where a file is in the way is one sentence, which names that file.
+    If a file is where a directory must be, the error names the file.
     """
     (tmp_path / "file").touch()
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "file" / "cache"))
@@ -106,7 +106,7 @@ def test_cache_that_cannot_be_made_names_the_variable(
     build: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Where the cache directory cannot be made the error says what names another.
+    If the cache directory cannot be created, the error names the variable that moves it.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", "/proc/nope")
     with pytest.raises(EnvironmentBuildError, match="FAL_CORE_CACHE") as caught:

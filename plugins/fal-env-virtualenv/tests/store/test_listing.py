@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from conftest import Builder, Built
 
 
-def test_entries_say_what_is_kept(three: list[Built]) -> None:
+def test_environments_are_listed(three: list[Built]) -> None:
     """
-    Each environment is listed with its declaration, the last used first.
+    Each environment is listed with its declaration, the most recently used first.
     """
     listed = list_environments()
     assert [entry.key for entry in listed] == [
@@ -37,9 +37,9 @@ def test_entries_say_what_is_kept(three: list[Built]) -> None:
     assert first.fault is None
 
 
-def test_no_cache_is_no_entries(cache: Path) -> None:
+def test_without_cache_nothing_is_listed(cache: Path) -> None:
     """
-    Where nothing was built, nothing is listed, collected or made.
+    If nothing was built, nothing is listed or collected, and no directory is created.
     """
     assert list_environments() == []
     assert collect(0).entries == ()
@@ -50,7 +50,7 @@ def test_using_an_environment_makes_it_the_last_used(
     three: list[Built], build: Builder
 ) -> None:
     """
-    Each build that finds an environment counts as use.
+    A build that finds an environment counts as use.
     """
     build(three[0][0])
     assert list_environments()[0].key == three[0][0].key
@@ -59,7 +59,7 @@ def test_using_an_environment_makes_it_the_last_used(
 
 def test_unknown_key_lists_the_known_ones(three: list[Built]) -> None:
     """
-    A key is found by its beginning; the error for another lists those there are.
+    The beginning of a key is enough; the error for an unknown one lists the keys.
     """
     assert find_stored(three[0][0].key[:12]).key == three[0][0].key
     with pytest.raises(OptionError, match=three[0][0].key[:12]):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.mark.faults
 def test_child_of_a_fork_leaves_the_locks_to_its_parent(build: Builder) -> None:
     """
-    A forked child does not hold what its parent held.
+    A forked child does not hold the locks of its parent.
     """
     environment = Virtualenv(requirements=["gamma"])
     path = os.path.dirname(os.path.dirname(build(environment).executable))

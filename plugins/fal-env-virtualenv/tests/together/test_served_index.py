@@ -1,5 +1,5 @@
 """
-Environments from an index that is served over HTTP, and says nothing of caching.
+Environments from an index that is served over HTTP and does not allow caching itself.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Index:
     A package index on loopback.
 
     Attributes:
-        requests: The paths that were asked for.
+        requests: The paths that were requested.
 
-        password: What a client must know. Empty for an open index.
+        password: The password that clients must send. Empty for a public index.
 
-        hashes: Whether it tells the hashes of its files.
+        hashes: Whether it states the hashes of its files.
     """
 
     directory: Path
@@ -65,7 +65,7 @@ class Index:
 
 def digest(wheel: Path) -> str:
     """
-    Return the hash of a file as an index tells it.
+    Return the hash of a file as an index states it.
     """
     return hashlib.sha256(wheel.read_bytes()).hexdigest()
 
@@ -122,7 +122,7 @@ def test_index_is_asked_once(
     build: Builder, index: Index, make_wheel: Callable[..., Path]
 ) -> None:
     """
-    What the index has answered is not asked for again by the next environment.
+    The next environment does not request again what the index has answered.
     """
     make_wheel(index.directory, "delta", "1.0")
     build(Virtualenv(requirements=["delta"]))
@@ -136,7 +136,7 @@ def test_what_was_published_since_is_found(
     build: Builder, index: Index, make_wheel: Callable[..., Path], evaluate: Evaluate
 ) -> None:
     """
-    Where versions do not fit, and only then, the index is asked for newer ones.
+    If no version fits, and only then, the index is asked for newer ones.
     """
     make_wheel(index.directory, "delta", "1.0")
     build(Virtualenv(requirements=["delta"]))
@@ -150,7 +150,7 @@ def test_force_asks_for_what_is_newest(
     build: Builder, index: Index, make_wheel: Callable[..., Path], evaluate: Evaluate
 ) -> None:
     """
-    A forced build does not rely on what the index said before.
+    A forced build does not rely on earlier answers of the index.
     """
     make_wheel(index.directory, "delta", "1.0")
     build(Virtualenv(requirements=["delta"]))
@@ -163,7 +163,7 @@ def test_lost_environment_is_built_without_the_index(
     build: Builder, index: Index, make_wheel: Callable[..., Path]
 ) -> None:
     """
-    What is in uv's cache is enough to build again what was lost.
+    A lost environment is built again from uv's cache alone.
     """
     make_wheel(index.directory, "delta", "1.0")
     environment = Virtualenv(requirements=["delta"])
@@ -219,7 +219,7 @@ def test_configuration_of_a_project_does_not_count(
 
 def pins_of(environment: Virtualenv) -> tuple[str, ...]:
     """
-    Return what was recorded of *environment* to build it again.
+    Return the pins in the build record of *environment*.
     """
     record = read_record(environment.key)
     assert record is not None
@@ -227,11 +227,11 @@ def pins_of(environment: Virtualenv) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("hashes", [True, False])
-def test_pins_have_the_hashes_that_the_index_tells(
+def test_pins_have_the_hashes_that_the_index_states(
     build: Builder, index: Index, make_wheel: Callable[..., Path], hashes: bool
 ) -> None:
     """
-    Hashes are recorded where the index tells them, which is not asked for them again.
+    Hashes are recorded if the index states them, without another request.
     """
     index.hashes = hashes
     wheel = make_wheel(index.directory, "delta-four", "1.0")
@@ -251,7 +251,7 @@ def test_another_file_of_a_version_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
-    A lost environment is not built again from other files than at first, unless forced.
+    A lost environment is not built again from other files than the first time, unless forced.
     """
     index.hashes = True
     make_wheel(index.directory, "delta", "1.0")
@@ -276,7 +276,7 @@ def test_projects_beside_pins_with_hashes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
-    What comes from this machine has no hash, and is built again beside what has.
+    Local projects have no hashes, and are built again beside packages that have.
     """
     index.hashes = True
     other = make_wheel(tmp_path, "epsilon", "1.0")
