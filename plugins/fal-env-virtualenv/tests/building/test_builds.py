@@ -17,7 +17,7 @@ from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
 from fal_core.testing.processes import wait_until
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.store import marks
+from fal_env_virtualenv.store import environment_marks
 
 if TYPE_CHECKING:
     from conftest import Builder, Evaluate, Project
@@ -81,7 +81,7 @@ def test_lost_environment_is_built_from_its_pins(
     path = Path(interpreter.executable).parent.parent
     for damage in (
         "",
-        marks.COMPLETE,
+        environment_marks.COMPLETE,
         "bin/python",
         "lib/python*/site-packages/delta-1.0.dist-info",
     ):

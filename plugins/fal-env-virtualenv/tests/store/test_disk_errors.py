@@ -16,7 +16,7 @@ import pytest
 from fal_core.environments import Interpreter
 from fal_core.errors import EnvironmentBuildError
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.store import marks
+from fal_env_virtualenv.store import environment_marks
 
 if TYPE_CHECKING:
     from conftest import Builder
@@ -43,7 +43,7 @@ def mounted(
         return place
 
     yield mount
-    marks.release_all()
+    environment_marks.release_all()
     subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)
 
 
@@ -81,7 +81,7 @@ def test_cache_that_is_read_only(
     place = mounted("size=16m")
     environment = Virtualenv(requirements=["gamma"])
     interpreter = build(environment)
-    marks.release(os.path.dirname(os.path.dirname(interpreter.executable)))
+    environment_marks.release(os.path.dirname(os.path.dirname(interpreter.executable)))
     subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True, timeout=60)
     assert build(environment) == interpreter
     with pytest.raises(EnvironmentBuildError, match="cannot be written") as caught:

@@ -19,7 +19,7 @@ from fal_env_virtualenv.building import child_processes
 from fal_env_virtualenv.building.build_links import BuildLink, linked
 from fal_env_virtualenv.building.skeletons import create_skeleton
 from fal_env_virtualenv.requirements.pythons import Python
-from fal_env_virtualenv.store import marks
+from fal_env_virtualenv.store import environment_marks
 from fal_env_virtualenv.store.build_records import BuildRecord
 from fal_env_virtualenv.store.layout import store_root
 from fal_env_virtualenv.store.trash import discard
@@ -146,7 +146,7 @@ class BuildDirectory:
         """
         if self.cancelled.is_set():
             raise Cancelled("The call was cancelled while its environment was being built.")
-        marks.mark_complete(self.environment, record.digest)
-        marks.release(record.path)
+        environment_marks.mark_complete(self.environment, record.digest)
+        environment_marks.release(record.path)
         discard(record.path)
         os.rename(self.environment, record.path)

@@ -14,13 +14,13 @@ from fal_core.errors import EnvironmentBuildError, OptionError
 from fal_core.events import LogSink
 from fal_core.facts import with_facts
 from fal_env_virtualenv.building.build_directories import BuildDirectory
+from fal_env_virtualenv.building.build_logs import BuildLog
+from fal_env_virtualenv.building.environment_keys import platform_name
 from fal_env_virtualenv.building.indexes import Indexes, find_indexes
 from fal_env_virtualenv.building.installers import Installer
 from fal_env_virtualenv.building.interpreters import find_python
-from fal_env_virtualenv.building.keys import platform_name
-from fal_env_virtualenv.building.logs import BuildLog
 from fal_env_virtualenv.building.pins import DIST_INFO
-from fal_env_virtualenv.requirements import credentials
+from fal_env_virtualenv.requirements import url_credentials
 from fal_env_virtualenv.requirements.recipes import KIND, Recipe
 from fal_env_virtualenv.store.build_records import (
     BuildRecord,
@@ -29,10 +29,10 @@ from fal_env_virtualenv.store.build_records import (
     write_record,
 )
 from fal_env_virtualenv.store.disk_errors import describe_disk_error
+from fal_env_virtualenv.store.environment_marks import find_built, find_fault, forced, is_in_use
 from fal_env_virtualenv.store.layout import lock_path, make_directories, store_root
 from fal_env_virtualenv.store.locks import locked
-from fal_env_virtualenv.store.marks import find_built, find_fault, forced, is_in_use
-from fal_env_virtualenv.store.processes import command_lines
+from fal_env_virtualenv.store.running_processes import command_lines
 from fal_env_virtualenv.store.trash import sweep
 
 
@@ -151,7 +151,7 @@ def _record(recipe: Recipe, key: str, installer: Installer) -> BuildRecord:
     """
 
     def stripped(texts: Iterable[str]) -> tuple[str, ...]:
-        return tuple(credentials.strip(text) for text in texts)
+        return tuple(url_credentials.strip(text) for text in texts)
 
     return BuildRecord(
         key=key,

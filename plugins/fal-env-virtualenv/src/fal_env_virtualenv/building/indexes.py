@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import attrs
 
 from fal_core.reprs import show_fields
-from fal_env_virtualenv.requirements import credentials
+from fal_env_virtualenv.requirements import url_credentials
 
 _DEFAULT = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
 _EXTRA = ("UV_INDEX", "UV_EXTRA_INDEX_URL")
@@ -78,7 +78,7 @@ class Indexes:
         """
         if self.configuration or self.default is None:
             return None
-        if credentials.strip(self.default) != self.default:
+        if url_credentials.strip(self.default) != self.default:
             return None
         if '"' in self.default or "\\" in self.default:
             return None
@@ -91,9 +91,9 @@ class Indexes:
         chosen = [(name, os.environ[name]) for name in _CHOICES if name in os.environ]
         named = [(name, value) for name, value in self.variables.items() if value is not None]
         return (
-            self.default and credentials.strip(self.default),
-            [(name, credentials.strip(value)) for name, value in sorted({*named, *chosen})],
-            [credentials.strip(_read_text(path)) for path in self.configuration],
+            self.default and url_credentials.strip(self.default),
+            [(name, url_credentials.strip(value)) for name, value in sorted({*named, *chosen})],
+            [url_credentials.strip(_read_text(path)) for path in self.configuration],
         )
 
     def with_default(self, root: str) -> Indexes:
@@ -141,7 +141,7 @@ def _default_of_uv(root: str) -> str | None:
     Return the URL of the index that uv uses if nothing names one; None if it does not say.
     """
     from fal_env_virtualenv.building.uv import ask, uv_command
-    from fal_env_virtualenv.store.answers import keep_answer, read_answer
+    from fal_env_virtualenv.store.program_answers import keep_answer, read_answer
 
     path = os.path.join(root, "uv.json")
     (executable,) = uv_command()

@@ -12,12 +12,12 @@ import attrs
 
 from fal_env_virtualenv.building import child_processes, uv, uv_errors
 from fal_env_virtualenv.building.build_directories import BuildDirectory
+from fal_env_virtualenv.building.build_logs import BuildLog
 from fal_env_virtualenv.building.indexes import Indexes
-from fal_env_virtualenv.building.logs import BuildLog
 from fal_env_virtualenv.building.pins import DIST_INFO, add_hashes, is_version, pin_installed
-from fal_env_virtualenv.requirements import credentials
+from fal_env_virtualenv.requirements import url_credentials
 from fal_env_virtualenv.requirements.entries import Requirement
-from fal_env_virtualenv.requirements.references import project_names
+from fal_env_virtualenv.requirements.local_references import project_names
 from fal_env_virtualenv.store.build_records import BuildRecord
 
 
@@ -135,7 +135,7 @@ class Installer:
         secret = [
             requirement.text
             for requirement in requirements
-            if credentials.strip(requirement.text) != requirement.text
+            if url_credentials.strip(requirement.text) != requirement.text
         ]
         for requirement in requirements:
             if requirement.text not in secret:
@@ -164,7 +164,7 @@ class Installer:
         def on_line(line: str) -> None:
             # The path of the build directory is of no use to anyone.
             if line.strip() and not line.startswith("Using Python "):
-                lines.append(credentials.mask(line))
+                lines.append(url_credentials.mask(line))
                 if failure or uv_errors.is_error(line):
                     failure.append(line)
                 elif not quiet:

@@ -129,7 +129,7 @@ def _read(version: str, root: str) -> Python | None:
     """
     Return what an earlier search found, if that interpreter has not changed.
     """
-    from fal_env_virtualenv.store.answers import read_answer
+    from fal_env_virtualenv.store.program_answers import read_answer
 
     try:
         answer = read_answer(_kept_in(root), version)
@@ -139,7 +139,7 @@ def _read(version: str, root: str) -> Python | None:
 
 
 def _search(version: str, root: str) -> Python:
-    from fal_env_virtualenv.store.answers import keep_answer
+    from fal_env_virtualenv.store.program_answers import keep_answer
 
     python = _ask_uv(version) or _search_managers(version)
     if python is None:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 
-from fal_env_virtualenv.requirements import credentials
+from fal_env_virtualenv.requirements import url_credentials
 
 #: The ending of directories that describe an installed package.
 DIST_INFO = ".dist-info"
@@ -26,7 +26,7 @@ def pin_installed(dist_info: str) -> str:
             origin = json.load(stream)
     except FileNotFoundError:
         return f"{name.replace('_', '-')}=={version}"
-    url = credentials.strip(origin["url"])
+    url = url_credentials.strip(origin["url"])
     if origin.get("dir_info", {}).get("editable"):
         return f"-e {url}"
     if (commit := origin.get("vcs_info")) is not None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from fal_core.errors import EnvironmentBuildError
-from fal_env_virtualenv.requirements import credentials
+from fal_env_virtualenv.requirements import url_credentials
 from fal_env_virtualenv.requirements.entries import Requirement
 from fal_env_virtualenv.requirements.recipes import KIND
 
@@ -54,8 +54,8 @@ def build_error(
         requirement = _only_built(requirements)
     return EnvironmentBuildError(
         KIND,
-        credentials.mask(system_reason or _reason(chain, code)),
-        credentials.mask(requirement.text) if requirement is not None else None,
+        url_credentials.mask(system_reason or _reason(chain, code)),
+        url_credentials.mask(requirement.text) if requirement is not None else None,
         _last(lines),
         # Lines that the reason repeats are left out of the message.
         _last(lines_beside_reason(lines)) if system_reason is None else None,

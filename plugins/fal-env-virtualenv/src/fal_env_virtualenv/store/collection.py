@@ -11,6 +11,7 @@ import attrs
 
 from fal_env_virtualenv.store import locks, uv_cache
 from fal_env_virtualenv.store.build_records import read_record, read_records
+from fal_env_virtualenv.store.environment_marks import COMPLETE, IN_USE, is_in_use
 from fal_env_virtualenv.store.layout import (
     disk_usage,
     list_directory,
@@ -19,8 +20,7 @@ from fal_env_virtualenv.store.layout import (
     store_root,
 )
 from fal_env_virtualenv.store.listing import StoredEnvironment, list_environments
-from fal_env_virtualenv.store.marks import COMPLETE, IN_USE, is_in_use
-from fal_env_virtualenv.store.processes import command_lines
+from fal_env_virtualenv.store.running_processes import command_lines
 from fal_env_virtualenv.store.trash import discard
 from fal_env_virtualenv.store.writes import remove_quietly
 

@@ -11,9 +11,9 @@ import attrs
 
 from fal_env_virtualenv.requirements.layers import Layers
 from fal_env_virtualenv.store.build_records import BuildRecord, find_record, read_records
+from fal_env_virtualenv.store.environment_marks import find_fault, is_in_use
 from fal_env_virtualenv.store.layout import disk_usage, record_path
-from fal_env_virtualenv.store.marks import find_fault, is_in_use
-from fal_env_virtualenv.store.processes import command_lines
+from fal_env_virtualenv.store.running_processes import command_lines
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 
-from fal_env_virtualenv.store.processes import (
+from fal_env_virtualenv.store.running_processes import (
     command_lines,
     is_visible,
     process_ids,

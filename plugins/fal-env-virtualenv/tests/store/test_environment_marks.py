@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.store import marks
+from fal_env_virtualenv.store import environment_marks
 from fal_env_virtualenv.store.build_records import read_record
 from fal_env_virtualenv.store.listing import find_stored
 
@@ -30,7 +30,7 @@ def test_child_of_a_fork_leaves_the_locks_to_its_parent(build: Builder) -> None:
     if child == 0:
         signal.pause()
     try:
-        marks.release(path)
+        environment_marks.release(path)
         assert not find_stored(environment.key).in_use
     finally:
         os.kill(child, signal.SIGKILL)
@@ -45,13 +45,13 @@ def test_environment_is_complete_once_it_is_marked(build: Builder) -> None:
     build(environment)
     record = read_record(environment.key)
     assert record is not None
-    assert marks.find_fault(record) is None
-    os.unlink(os.path.join(record.path, marks.COMPLETE))
-    assert marks.find_fault(record) == "its build never finished"
-    marks.mark_complete(record.path, "another")
-    assert marks.find_fault(record) == "its marker names another environment"
-    marks.mark_complete(record.path, record.digest)
-    assert marks.find_fault(record) is None
+    assert environment_marks.find_fault(record) is None
+    os.unlink(os.path.join(record.path, environment_marks.COMPLETE))
+    assert environment_marks.find_fault(record) == "its build never finished"
+    environment_marks.mark_complete(record.path, "another")
+    assert environment_marks.find_fault(record) == "its marker names another environment"
+    environment_marks.mark_complete(record.path, record.digest)
+    assert environment_marks.find_fault(record) is None
 
 
 def test_environment_is_in_use_while_a_process_has_taken_it(build: Builder) -> None:
@@ -60,7 +60,7 @@ def test_environment_is_in_use_while_a_process_has_taken_it(build: Builder) -> N
     """
     environment = Virtualenv(requirements=["gamma"])
     path = os.path.dirname(os.path.dirname(build(environment).executable))
-    assert marks.is_in_use(path, [])
-    marks.release(path)
-    assert not marks.is_in_use(path, [])
-    assert marks.is_in_use(path, [os.fsencode(path) + b"/bin/python\0-c\0pass"])
+    assert environment_marks.is_in_use(path, [])
+    environment_marks.release(path)
+    assert not environment_marks.is_in_use(path, [])
+    assert environment_marks.is_in_use(path, [os.fsencode(path) + b"/bin/python\0-c\0pass"])

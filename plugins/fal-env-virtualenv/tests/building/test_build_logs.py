@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fal_core.events import Log
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.building.logs import BuildLog
+from fal_env_virtualenv.building.build_logs import BuildLog
 
 if TYPE_CHECKING:
     from conftest import Builder

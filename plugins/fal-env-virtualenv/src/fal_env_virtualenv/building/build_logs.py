@@ -9,7 +9,7 @@ import time
 import attrs
 
 from fal_core.events import Level, Log, LogSink
-from fal_env_virtualenv.requirements import credentials
+from fal_env_virtualenv.requirements import url_credentials
 
 
 @attrs.frozen
@@ -25,4 +25,4 @@ class BuildLog:
         Log one *line*, as a warning if it begins as uv's warnings do.
         """
         level: Level = "WARNING" if line.startswith("warning:") else "INFO"
-        self.sink(Log(credentials.mask(line), level, "BUILDER", time.time()))
+        self.sink(Log(url_credentials.mask(line), level, "BUILDER", time.time()))

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from fal_core.digests import digest
 from fal_env_virtualenv.building.indexes import find_indexes
 from fal_env_virtualenv.building.interpreters import find_python
-from fal_env_virtualenv.requirements import contents, credentials
+from fal_env_virtualenv.requirements import local_contents, url_credentials
+from fal_env_virtualenv.requirements.local_references import local_requirements
 from fal_env_virtualenv.requirements.recipes import Recipe
-from fal_env_virtualenv.requirements.references import local_requirements
 from fal_env_virtualenv.store.layout import store_root
 
 _VERSION = 1
@@ -29,7 +29,7 @@ def environment_key(recipe: Recipe) -> str:
     python = find_python(recipe.python_version, store_root())
     parts = (
         _VERSION,
-        [[credentials.strip(entry) for entry in layer] for layer in recipe.layers],
+        [[url_credentials.strip(entry) for entry in layer] for layer in recipe.layers],
         (python.executable, python.version),
         platform_name(),
         find_indexes(recipe.extra_index_urls).fingerprint(),
@@ -46,7 +46,7 @@ def environment_stamp(recipe: Recipe) -> int | None:
 
     It is None if *recipe* names none.
     """
-    found = tuple(contents.stamps(local_requirements(recipe.requirements())))
+    found = tuple(local_contents.stamps(local_requirements(recipe.requirements())))
     return hash(found) if found else None
 
 
@@ -64,6 +64,6 @@ def platform_name() -> str:
 
 def _contents(recipe: Recipe) -> Iterator[str]:
     for requirement in local_requirements(recipe.requirements()):
-        yield contents.digest(requirement)
+        yield local_contents.digest(requirement)
     if recipe.constraints_file is not None:
-        yield contents.file_digest(recipe.constraints_file)
+        yield local_contents.file_digest(recipe.constraints_file)

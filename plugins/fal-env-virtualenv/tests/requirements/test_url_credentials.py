@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from fal_env_virtualenv.requirements.credentials import mask, strip
+from fal_env_virtualenv.requirements.url_credentials import mask, strip
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_env_virtualenv.store.answers import keep_answer, read_answer
+from fal_env_virtualenv.store.program_answers import keep_answer, read_answer
 
 
 def test_answer_holds_until_its_program_changes(tmp_path: Path) -> None:
