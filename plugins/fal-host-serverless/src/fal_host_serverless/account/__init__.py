@@ -1,0 +1,3 @@
+"""
+Who asks the service, and what can be asked about an account: credentials and operations.
+"""

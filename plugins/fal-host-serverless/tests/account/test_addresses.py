@@ -1,0 +1,80 @@
+"""
+Where the service is, and which stage is worked in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core.errors import (
+    FalServerlessError,
+)
+from fal_host_serverless import (
+    FalServerlessHost,
+    SyncServerlessClient,
+)
+from fal_host_serverless.account import addresses
+from fal_host_serverless.wire import settings
+
+
+def test_variable_names_the_environment_everywhere(
+    asking: SyncServerlessClient,
+    recorder: Any,
+    rest: Any,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """
+    What FAL_ENV names is where every question is about, unless one names another.
+    """
+    from fal_host_serverless.queues import flush_queue, queue_size
+
+    monkeypatch.setenv("FAL_ENV", "staging")
+    rest.queues["me/app--staging"] = 7
+    asking.apps.list()
+    asking.apps.runners("app")
+    asking.apps.scale("app", keep_alive=1)
+    asking.apps.rollout("app")
+    asking.secrets.set("A", "b")
+    asking.secrets.unset("A")
+    asking.secrets.list()
+    assert len(recorder.asked) == 7
+    for _, request in recorder.asked:
+        assert request.environment_name == "staging"
+        named = getattr(request, "alias", "") or getattr(request, "application_name", "")
+        assert named in ("", "app--staging")
+    assert queue_size(asking, "app") == 7
+    asking.apps.scale("app", keep_alive=1, environment_name="main")
+    request = recorder.last("UpdateApplication")
+    assert (request.application_name, request.environment_name) == ("app", "main")
+    assert queue_size(asking, "app", "main") == 3
+    flush_queue(asking, "app")
+    assert rest.queues == {"me/app": 3, "me/app--staging": 0}
+
+
+def test_variables_say_where_the_service_is(config: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    An address is taken of the argument, else of the variables, else of the profile.
+    """
+    monkeypatch.delenv("ISOLATE_TEST_MODE")
+    assert addresses.find_address() == "api.work.test"
+    assert settings.rest_url("api.work.test") == "https://rest.work.test"
+    assert settings.run_host("api.alpha.fal.ai") == "fal.run"
+    assert settings.queue_run_host("api.alpha.fal.ai") == "queue.fal.run"
+    monkeypatch.setenv("FAL_HOST", "api.other.test")
+    assert addresses.find_address() == "api.other.test"
+    monkeypatch.setenv("FAL_HOST", "other.test")
+    with pytest.raises(FalServerlessError, match="FAL_GRPC_HOST"):
+        addresses.find_address()
+    monkeypatch.setenv("FAL_GRPC_HOST", "localhost:1")
+    assert FalServerlessHost().address == "localhost:1"
+    assert FalServerlessHost("localhost:2").address == "localhost:2"
+    monkeypatch.setenv("FAL_RUN_HOST", "run:1")
+    monkeypatch.setenv("FAL_QUEUE_RUN_HOST", "queue:1")
+    monkeypatch.setenv("FAL_REST_HOST", "rest:1")
+    monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
+    assert settings.run_host("x") == "run:1"
+    assert settings.queue_run_host("x") == "queue:1"
+    assert settings.rest_url("x") == "http://rest:1"

@@ -1,0 +1,148 @@
+"""
+Deploying an application of a file or of a project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from fal_core.errors import OptionError
+from fal_host_serverless import (
+    SyncServerlessClient,
+)
+from fal_host_serverless import deploy as deploying
+
+PROJECT = """
+[tool.fal.apps.search]
+ref = "searching.py::Search"
+auth = "public"
+deployment_strategy = "recreate"
+keep_alive = 30
+
+[tool.fal.apps.double]
+ref = "searching.py::double"
+no_scale = true
+"""
+
+
+def test_application_of_a_file_is_deployed(
+    asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path
+):
+    """
+    Its environment is built, its files are uploaded, and it is registered.
+    """
+    result = asking.deploy("searching.py::Search", environment_name="staging")
+    assert [name for name, _ in recorder.asked] == ["BuildEnvironment", "RegisterApplication"]
+    request = recorder.last("RegisterApplication")
+    assert request.application_name == "search--staging"
+    assert request.environment_name == "staging"
+    assert request.auth_mode == 2
+    assert request.deployment_strategy == 1
+    assert not request.scale
+    assert request.HasField("build_environment")
+    assert not request.build_environment
+    assert request.machine_requirements.keep_alive == 120
+    assert request.machine_requirements.exposed_port == 8080
+    assert request.machine_requirements.metrics_port == 9090
+    assert request.source_code == (project / "searching.py").read_text()
+    assert "/find" in MessageToDict(request.metadata)["openapi"]["paths"]
+    (file,) = request.files
+    assert file.relative_path == "data/words.txt"
+    assert rest.files[file.hash] == b"one two"
+    assert result == deploying.DeploymentResult(
+        revision="rev-1",
+        app_name="search",
+        urls={
+            "playground": {
+                "/": "https://fal.test/models/me/app/",
+                "/find": "https://fal.test/models/me/app/find",
+            },
+            "sync": {
+                "/": "https://run.fal.test/me/app/",
+                "/find": "https://run.fal.test/me/app/find",
+            },
+            "async": {
+                "/": "https://queue.fal.test/me/app/",
+                "/find": "https://queue.fal.test/me/app/find",
+            },
+        },
+        log_url="https://fal.test/logs/rev-1",
+        auth_mode="shared",
+    )
+
+
+def test_function_of_a_file_is_deployed(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    A served function is an application of one endpoint, private unless it says else.
+    """
+    result = asking.deploy(
+        "searching.py::double", app_name="twice", strategy="recreate", reset_scale=True
+    )
+    request = recorder.last("RegisterApplication")
+    assert request.application_name == "twice"
+    assert not request.HasField("auth_mode")
+    assert request.deployment_strategy == 0
+    assert request.scale
+    assert "/" in MessageToDict(request.metadata)["openapi"]["paths"]
+    assert result.auth_mode == "private"
+
+
+def test_deployment_tells_who_may_reach_it_as_it_is(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    Where a deployment says nothing of it, it stays as it is, and that is told.
+    """
+    assert asking.deploy("searching.py::double", app_name="app").auth_mode == "shared"
+    assert not recorder.last("RegisterApplication").HasField("auth_mode")
+    recorder.unanswered.add("ListAliases")
+    result = asking.deploy("searching.py::double", app_name="app")
+    assert result.auth_mode == "unchanged"
+    assert result.revision == "rev-1"
+
+
+def test_applications_of_a_project_are_deployed(
+    asking: SyncServerlessClient, recorder: Any, project: Path
+):
+    """
+    A name is one of pyproject.toml, whose options go over those of the class.
+    """
+    (project / "pyproject.toml").write_text(PROJECT)
+    asking.deploy("search")
+    request = recorder.last("RegisterApplication")
+    assert (request.auth_mode, request.deployment_strategy) == (1, 0)
+    assert request.machine_requirements.keep_alive == 30
+    asking.deploy("double")
+    assert not recorder.last("RegisterApplication").scale
+    with pytest.raises(OptionError, match="Name one: search, double"):
+        asking.deploy()
+    with pytest.raises(OptionError, match="declares no application 'other'"):
+        asking.deploy("other")
+
+
+def test_team_of_a_project_is_that_of_its_deployment(
+    run: Callable[..., int],
+    asking: SyncServerlessClient,
+    recorder: Any,
+    project: Path,
+    capsys: Any,
+):
+    """
+    The team that a project names is told, and gives way to that of the client; a key,
+    which belongs to one account, leaves it aside and says so.
+    """
+    (project / "pyproject.toml").write_text(f"{PROJECT}\nteam = 'acme'\n")
+    assert run("deploy", "double", "--dry-run") == 0
+    printed = capsys.readouterr()
+    assert "Team: acme" in printed.out
+    assert "Team 'acme' is left aside: a key belongs to one account" in printed.err
+    other = SyncServerlessClient(host=recorder.address, team="others")
+    assert deploying.prepare(other, "double").team == "others"
+    assert deploying.prepare(asking, "search").team is None

@@ -1,0 +1,32 @@
+"""
+The client of the REST service.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fal_core.errors import FalServerlessError
+from fal_host_serverless import (
+    SyncServerlessClient,
+)
+from fal_host_serverless import deploy as deploying
+from fal_host_serverless.wire.rest import RestClient
+
+
+def test_errors_of_the_rest_service_are_told(rest: Any, asking: SyncServerlessClient):
+    """
+    An answer that says no is an error with its words; one from nowhere names the place.
+    """
+    rest.failing.add("/users")
+    with pytest.raises(FalServerlessError, match="answers 422 at /users/current: no"):
+        deploying.get_user(asking)
+
+
+def test_rest_client_has_no_key_in_its_repr(asking: SyncServerlessClient):
+    """
+    A client shows where it asks, and not as whom.
+    """
+    assert repr(RestClient("h", asking.credentials)) == "RestClient('h')"
