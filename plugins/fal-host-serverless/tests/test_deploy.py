@@ -142,7 +142,7 @@ def test_team_of_a_project_is_that_of_its_deployment(
     assert run("deploy", "double", "--dry-run") == 0
     printed = capsys.readouterr()
     assert "Team: acme" in printed.out
-    assert "Team 'acme' is left aside: a key belongs to one account" in printed.err
+    assert "Team 'acme' is ignored: a key belongs to one account" in printed.err
     other = SyncServerlessClient(host=recorder.address, team="others")
     assert deploying.prepare(other, "double").team == "others"
     assert deploying.prepare(asking, "search").team is None

@@ -19,5 +19,5 @@ def test_addresses_of_hosts():
     assert FalServerlessHost.from_url("serverless").url == addresses.DEFAULT_URL
     assert FalServerlessHost.from_url("serverless://").url == addresses.DEFAULT_URL
     assert FalServerlessHost.from_url("serverless://localhost:6001").url == "localhost:6001"
-    with pytest.raises(ValueError, match="no address"):
+    with pytest.raises(ValueError, match="not the address"):
         FalServerlessHost.from_url("serverless://a/b")

@@ -96,8 +96,8 @@ class FalServerlessHost(Host[..., Any]):
             not address and url.rstrip("/") not in (cls.name, f"{cls.name}:")
         ):
             raise OptionError(
-                f"{url!r} is no address of a service. Write as in 'serverless://host:port', "
-                "or 'serverless' for the usual one."
+                f"{url!r} is not the address of a service. Write as in "
+                "'serverless://host:port', or 'serverless' for the default one."
             )
         return cls(address) if address else cls()
 

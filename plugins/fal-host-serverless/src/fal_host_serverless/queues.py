@@ -48,8 +48,8 @@ def _ask(
             return rest.send(method, path)
         except ResourceNotFound as error:
             raise FalServerlessError(
-                f"Application {app_name!r} was not found. 'fal-core apps list' shows those "
-                "that there are, with '--env' those of another environment."
+                f"Application {app_name!r} was not found. 'fal-core apps list' lists the "
+                "applications, and with '--env' those of another stage."
             ) from error
 
 

@@ -58,10 +58,10 @@ def test_scaling_sends_what_changes(asking: SyncServerlessClient, recorder: Any)
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"machine_types": "GPU-H100"}, r"'machine_types' is a list of names.*'GPU-H100'"),
-        ({"machine_types": [3]}, "'machine_types' is a list of names"),
-        ({"regions": "us-east"}, "'regions' is a list of names"),
-        ({"keep_alive": 1.5}, "'keep_alive' is a whole number.*1.5"),
+        ({"machine_types": "GPU-H100"}, r"'machine_types' must be a list of names.*'GPU-H100'"),
+        ({"machine_types": [3]}, "'machine_types' must be a list of names"),
+        ({"regions": "us-east"}, "'regions' must be a list of names"),
+        ({"keep_alive": 1.5}, "'keep_alive' must be a whole number.*1.5"),
         ({"keep_alive": "5"}, "whole number"),
         ({"max_concurrency": -1}, "whole number"),
         ({"max_concurrency": True}, "whole number"),
@@ -115,7 +115,7 @@ def test_time_without_a_zone_is_local(
         told = recorder.last(rpc).start_time
         assert told.ToDatetime(tzinfo=timezone.utc) == MOMENT
     for ask in (asking.runners.list, functools.partial(asking.apps.runners, "app")):
-        with pytest.raises(OptionError, match="'since' is a datetime, not '10m'"):
+        with pytest.raises(OptionError, match="'since' must be a datetime, not '10m'"):
             ask(since="10m")  # type: ignore[operator]  # wrong on purpose
 
 

@@ -71,10 +71,10 @@ def test_login_that_is_over_is_told(
     """
     monkeypatch.setenv("FAL_FORCE_AUTH_BY_USER", "1")
     keep_login(config.parent, seconds=1700)
-    with pytest.raises(FalServerlessError, match="is over"):
+    with pytest.raises(FalServerlessError, match="has expired"):
         find_credentials().metadata()
     (config.parent / "auth0_token").write_text(written)
-    with pytest.raises(FalServerlessError, match="is over"):
+    with pytest.raises(FalServerlessError, match="has expired"):
         find_credentials().metadata()
 
 
@@ -82,20 +82,20 @@ def test_team_that_a_key_cannot_act_for_is_told(
     recorder: Any, rest: Any, capsys: pytest.CaptureFixture[str]
 ):
     """
-    A key is of one account: another team is left aside, which is told once.
+    A key is of one account: another team is ignored, with one warning.
     """
     SyncServerlessClient(host=recorder.address, team="me").apps.list()
-    assert "left aside" not in capsys.readouterr().err
+    assert "is ignored" not in capsys.readouterr().err
     client = SyncServerlessClient(host=recorder.address, team="acme")
     client.apps.list()
     client.runners.list()
     told = capsys.readouterr().err
-    assert told.count("Team 'acme' is left aside: a key belongs to one account") == 1
-    assert "this one is me's" in told
+    assert told.count("Team 'acme' is ignored: a key belongs to one account") == 1
+    assert "and this one to 'me'" in told
     assert "fal-user-id" not in recorder.metadata[-1]
     rest.failing.add("/users/current")
     SyncServerlessClient(host=recorder.address, team="others").apps.list()
-    assert "Team 'others' is left aside" in capsys.readouterr().err
+    assert "Team 'others' is ignored" in capsys.readouterr().err
 
 
 def test_command_line_names_a_team(

@@ -49,7 +49,7 @@ def test_value_that_is_not_there(
     code, errors = run_beside("secrets", "set", "A", "B")
     name = "B" if given.strip() else "A"
     assert code == 1
-    assert f"Value of {name} is to be a line of the standard input" in errors
+    assert f"Value of {name} cannot be read: standard input is no terminal" in errors
     assert errors.endswith(f"Write it there, or give it as in {name}=VALUE.")
     assert recorder.asked == []
 

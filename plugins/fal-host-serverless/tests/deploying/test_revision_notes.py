@@ -47,12 +47,12 @@ def test_what_is_said_of_a_revision_reaches_the_service(
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ({"message": 3}, "is text, not 3"),
+        ({"message": 3}, "must be text, not 3"),
         ({"message": "x" * 2049}, "2049 characters"),
         ({"annotations": ["a"]}, "written as in"),
         ({"annotations": {"a": 1}}, "'a': 1"),
         ({"annotations": {"": "a"}}, "has a name and a text"),
-        ({"annotations": {"openapi": "a"}}, "the service's own"),
+        ({"annotations": {"openapi": "a"}}, "the name is reserved"),
         ({"annotations": {"k" * 65: "a"}}, "65 characters"),
         ({"annotations": {str(n): "a" for n in range(33)}}, "33 annotations"),
         ({"annotations": {"a": "é" * 9000}}, "16384 bytes"),

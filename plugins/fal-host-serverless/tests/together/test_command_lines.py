@@ -21,15 +21,15 @@ pytestmark = pytest.mark.usefixtures("recorder", "rest")
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("deploy",), "The application is not given"),
+        (("deploy",), "No application is given"),
         (("deploy", "nobody.py::look"), "There is no file nobody.py"),
         (("deploy", "looking.py::nothing"), "There is no 'nothing' in looking.py"),
-        (("deploy", "search"), "The application names no file"),
+        (("deploy", "search"), "'search' names no file"),
         (
             ("deploy", "looking.py::look", "--attach", "--strategy", "recreate"),
             "Only a rolling deployment can be attached to",
         ),
-        (("keys", "create", "--preset", "none"), "The preset of a key is 'full'"),
+        (("keys", "create", "--preset", "none"), "The preset of a key must be 'full'"),
         (("secrets", "set", "=word"), "'=word' names no secret"),
         (("apps", "scale", "app"), "Give one or more of --keep-alive, --max-multiplexing"),
         (
@@ -67,8 +67,8 @@ def test_queue_of_no_application(run_beside: Callable[..., tuple[int, str]], com
     code, errors = run_beside("queue", command, "nope")
     assert code == 1
     assert errors.endswith(
-        "Application 'nope' was not found. 'fal-core apps list' shows those that there are, "
-        "with '--env' those of another environment."
+        "Application 'nope' was not found. 'fal-core apps list' lists the applications, and "
+        "with '--env' those of another stage."
     )
 
 
@@ -92,12 +92,12 @@ def test_file_that_cannot_be_loaded(run_beside: Callable[..., tuple[int, str]], 
         ("apps scale app --max-concurrency 3", "scales from 0 to 4"),
         ("runners list --since 10m", "idle"),
         ("runners stop r", "finishes its requests"),
-        ("runners kill r", "is ended"),
+        ("runners kill r", "is killed"),
         ("keys create --scope api", "FAL_KEY=k:s3cret"),
         ("keys create --preset deploy", "FAL_KEY=k:s3cret"),
         ("keys create --permission a:b,c:d --permission e:f", "FAL_KEY=k:s3cret"),
         ("keys list", "API"),
-        ("keys revoke k", "accepted no more"),
+        ("keys revoke k", "is revoked"),
         ("secrets set A=b", "Secret A is set."),
         ("secrets list", "TOKEN"),
         ("secrets unset A", "is removed"),

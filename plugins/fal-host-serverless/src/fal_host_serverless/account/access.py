@@ -50,8 +50,8 @@ def create_key(
 
     if sum(each is not None for each in (scope, preset, permissions)) != 1:
         raise WrongArgument(
-            "What a key may do is one of 'scope', 'preset' and 'permissions'. Write one, as "
-            "in preset='DEPLOY'."
+            "A key has exactly one of 'scope', 'preset' and 'permissions', as in "
+            "preset='DEPLOY'."
         )
     request = fill(isolate_proto.CreateUserKeyRequest(), alias=description)
     if permissions is not None:
@@ -80,7 +80,7 @@ def _member(argument: str, written: Any, kind: type[EnumT]) -> EnumT:
     except ValueError:
         *others, last = (repr(each.value.lower()) for each in kind)
         raise WrongArgument(
-            f"The {argument} of a key is {', '.join(others)} or {last}, not {written!r}."
+            f"The {argument} of a key must be {', '.join(others)} or {last}, not {written!r}."
         ) from None
 
 

@@ -121,7 +121,7 @@ def scale(
             check_names(name, value, _LISTS[name])
         elif type(value) is not int or not 0 <= value < _TOO_MANY:
             raise WrongArgument(
-                f"Argument {name!r} is a whole number from 0 on, not {value!r}."
+                f"Argument {name!r} must be a whole number from 0 on, not {value!r}."
             )
     stage = find_stage(environment_name)
     request = fill(

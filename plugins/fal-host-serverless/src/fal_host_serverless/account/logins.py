@@ -74,8 +74,8 @@ def read_token() -> str:
     token = lines[1].strip() if len(lines) > 1 else ""
     if _expiry_of(token) < time.time() + _EARLY:
         raise FalServerlessError(
-            f"The login in {path()} is over. Renew it by 'fal auth whoami', or log in again: "
-            "'fal auth login', or 'fal-core server login' for a server of your own."
+            f"The login in {path()} has expired. Renew it by 'fal auth whoami', or log in "
+            "again: 'fal auth login', or 'fal-core server login' for a server of your own."
         )
     return token
 
@@ -128,9 +128,9 @@ def warn_of_key(credentials: Identity, address: str, key_id: str, team: str) -> 
         owner = ""
     if owner.lower() == team.lower():
         return
-    whose = f"and this one is {owner}'s" if owner else "whoever made it"
+    whose = f", and this one to {owner!r}" if owner else ""
     line = (
-        f"Team {team!r} is left aside: a key belongs to one account, {whose}. To act for a "
-        "team by a login, set FAL_FORCE_AUTH_BY_USER=1."
+        f"Team {team!r} is ignored: a key belongs to one account{whose}. To act for a team "
+        "by a login, set FAL_FORCE_AUTH_BY_USER=1."
     )
     print_log(Log(line, "WARNING", "BRIDGE"))

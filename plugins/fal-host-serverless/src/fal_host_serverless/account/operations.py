@@ -85,7 +85,8 @@ def check_names(argument: str, written: Any, example: str) -> None:
         isinstance(each, str) and each for each in written
     ):
         raise WrongArgument(
-            f"Argument {argument!r} is a list of names, as in [{example!r}], not {written!r}."
+            f"Argument {argument!r} must be a list of names, as in [{example!r}], not "
+            f"{written!r}."
         )
 
 
@@ -97,4 +98,4 @@ def check_time(since: Any) -> None:
         WrongArgument: It is not.
     """
     if not isinstance(since, datetime | None):
-        raise WrongArgument(f"Argument 'since' is a datetime, not {since!r}.")
+        raise WrongArgument(f"Argument 'since' must be a datetime, not {since!r}.")

@@ -128,7 +128,7 @@ def scale(
     """
     if not (machine_types or regions or any(value is not None for value in changes.values())):
         options = ", ".join(f"--{name}" for name in (*_SCALES, "machine-types", "regions"))
-        raise click.UsageError(f"Nothing is to be changed. Give one or more of {options}.")
+        raise click.UsageError(f"Nothing to change. Give one or more of {options}.")
     result = client.apps.scale(
         name,
         machine_types=list(machine_types) or None,

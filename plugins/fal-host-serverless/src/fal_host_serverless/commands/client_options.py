@@ -73,7 +73,7 @@ class Since(click.ParamType):  # type: ignore[type-arg]  # not generic in 8.2
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no time. Write as in 10m, 2h, 1d or 2031-01-30T12:00.")
+            self.fail(f"{value!r} is not a time. Write as in 10m, 2h, 1d or 2031-01-30T12:00.")
         return moment if moment.tzinfo else moment.astimezone()
 
 
@@ -107,7 +107,7 @@ def ask_secret(what: str, *, instead: str = "") -> str:
     line = sys.stdin.readline().rstrip("\r\n")
     if not line:
         raise click.ClickException(
-            f"{what} is to be a line of the standard input, which is no terminal here and "
-            f"has none. Write it there{instead}."
+            f"{what} cannot be read: standard input is no terminal, and has no line for it. "
+            f"Write it there{instead}."
         )
     return line

@@ -132,9 +132,9 @@ def _print_plan(deployment: Deployment, *, as_json: bool) -> None:
         print_json(plan)
         return
     click.echo(f"Would deploy {deployment.app_name}, {deployment.strategy}.")
-    click.echo(f"Auth: {deployment.auth or 'as it is, or private'}")
+    click.echo(f"Auth: {deployment.auth or 'unchanged, or private if it is new'}")
     if deployment.team:
-        click.echo(f"Team: {deployment.team}, if it is a login that deploys")
+        click.echo(f"Team: {deployment.team} (a key ignores it)")
     click.echo(f"Environment: {deployment.call.environment.kind}")
     if deployment.entry_point:
         click.echo(f"Entry point: {deployment.entry_point}")

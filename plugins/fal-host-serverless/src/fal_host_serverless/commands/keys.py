@@ -58,7 +58,7 @@ def create(
     Exactly one of --scope, --preset and --permission says what it may do.
     """
     if sum(map(bool, (scope, preset, permissions))) != 1:
-        raise click.UsageError("Say by one of --scope, --preset and --permission what it may.")
+        raise click.UsageError("Give exactly one of --scope, --preset and --permission.")
     listed = [name.strip() for each in permissions for name in each.split(",")]
     key_id, secret = client.keys.create(
         scope=scope, preset=preset, permissions=listed or None, description=description
@@ -94,4 +94,4 @@ def revoke(key_id: str, client: SyncServerlessClient, as_json: bool) -> None:
     Revoke a key.
     """
     client.keys.revoke(key_id)
-    report(f"Key {key_id} is accepted no more.", as_json=as_json, revoked=key_id)
+    report(f"Key {key_id} is revoked.", as_json=as_json, revoked=key_id)

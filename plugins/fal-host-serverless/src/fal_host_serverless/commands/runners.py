@@ -47,7 +47,7 @@ def stop(runner_id: str, replace: bool, client: SyncServerlessClient, as_json: b
     """
     client.runners.stop(runner_id, replace)
     report(
-        f"Runner {runner_id} finishes its requests and ends.",
+        f"Runner {runner_id} finishes its requests and stops.",
         as_json=as_json,
         stopping=runner_id,
         replaced=replace,
@@ -63,7 +63,7 @@ def kill(runner_id: str, client: SyncServerlessClient, as_json: bool) -> None:
     End a runner at once.
     """
     client.runners.kill(runner_id)
-    report(f"Runner {runner_id} is ended.", as_json=as_json, killed=runner_id)
+    report(f"Runner {runner_id} is killed.", as_json=as_json, killed=runner_id)
 
 
 def print_runners(found: Sequence[RunnerInfo], *, as_json: bool) -> None:
@@ -79,5 +79,5 @@ def print_runners(found: Sequence[RunnerInfo], *, as_json: bool) -> None:
             runner.machine_type,
         ),
         as_json=as_json,
-        none="No runner is there.",
+        none="There is no runner.",
     )

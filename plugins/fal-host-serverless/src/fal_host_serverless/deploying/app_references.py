@@ -36,9 +36,9 @@ def resolve(app_ref: str | tuple[str, str | None] | None) -> DeclaredApp:
         return DeclaredApp(name="", ref=app_ref)
     path = projects.find_project()
     if path is None:
-        what = "names no file, and no" if app_ref else "is not given, and no"
+        what = f"{app_ref!r} names no file" if app_ref else "No application is given"
         raise WrongArgument(
-            f"The application {what} pyproject.toml declares any under [tool.fal.apps]. "
+            f"{what}, and no pyproject.toml declares applications under [tool.fal.apps]. "
             "Write as in 'file.py::App'."
         )
     known = projects.names(path)

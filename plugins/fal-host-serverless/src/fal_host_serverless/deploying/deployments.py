@@ -210,8 +210,8 @@ def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentRe
     result = registrations.register(service, call, uploaded, registration, log)
     if result is None or result.result is None or result.service_urls is None:
         raise FalServerlessError(
-            "The service did not confirm the deployment. Its log says more; a name of small "
-            "letters, digits and hyphens is always allowed."
+            "The service did not confirm the deployment; its log says why. A name of "
+            "lower-case letters, digits and hyphens is always allowed."
         )
     urls = result.service_urls
     bases = {"playground": urls.playground, "sync": urls.run, "async": urls.queue}

@@ -111,7 +111,7 @@ def ask_metadata(
             if message.status.state == messages.FAILED:
                 raise InternalFalServerlessError(f"The service failed while it ran {method}.")
     if value is None:
-        raise InternalFalServerlessError(f"The service did not say what {method} returned.")
+        raise InternalFalServerlessError(f"The service sent no result of {method}.")
     if value.was_it_raised:
         name = value.exception_type_name or "an exception"
         text = value.exception_message or value.stringized_traceback
@@ -119,7 +119,7 @@ def ask_metadata(
     try:
         metadata = pickled_calls.open_plain(value.definition)
     except Exception as error:
-        raise FalServerlessError(f"What {method} returned is refused: {error}") from error
+        raise FalServerlessError(f"The result of {method} is refused: {error}") from error
     if not isinstance(metadata, dict):
         raise FalServerlessError(
             f"{method} returned no dictionary. An entry point names an application, as an "

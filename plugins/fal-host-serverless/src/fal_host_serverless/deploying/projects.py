@@ -108,7 +108,7 @@ def read_app(path: Path, name: str) -> DeclaredApp:
         other = "python_entry_point" if entry_point is not None else "image"
         raise OptionError(
             f"{where} has 'ref' and {other!r}. What a file defines is sent, and runs in an "
-            "environment of its own; an image runs itself, or what 'python_entry_point' names."
+            "environment of its own; an image runs its own command or a 'python_entry_point'."
         )
     if entry_point is not None and not all(entry_point.partition(":")):
         raise OptionError(
@@ -153,8 +153,7 @@ def _read_health_check(written: Mapping[str, Any], where: str) -> dict[str, Any]
     for key in written:
         if key not in FIELDS:
             raise OptionError(
-                f"{where} has {key!r}, which is nothing of a health check. It has: "
-                f"{', '.join(FIELDS)}."
+                f"{where} has the unknown key {key!r}. A health check has: {', '.join(FIELDS)}."
             )
     if "path" not in written:
         raise OptionError(f'{where} has no path. Write as in {{ path = "/health" }}.')
@@ -177,8 +176,7 @@ def _read_image(written: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key in written:
         if key not in _OF_IMAGES:
             raise OptionError(
-                f"{where} has {key!r}, which is nothing of an image. It has: "
-                f"{', '.join(_OF_IMAGES)}."
+                f"{where} has the unknown key {key!r}. An image has: {', '.join(_OF_IMAGES)}."
             )
     if not written.get("image"):
         raise OptionError(f"{where} has no image. Write as in {{ image = 'python:3.12' }}.")

@@ -115,11 +115,11 @@ def _check_callable(function: Callable[..., Any], arguments: tuple[Any, ...]) ->
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError as error:
-        given = "with what its setup_function returns" if arguments else "without any"
+        given = "with the result of its setup_function" if arguments else "without arguments"
         raise WrongArgument(
             f"Function {function.__name__!r} cannot be deployed: {error}. Its runner calls it "
-            f"{given}, and it listens at its port itself; with 'serve=True' each request "
-            "brings its arguments."
+            f"{given}, and it has to listen at its port itself; with 'serve=True' each "
+            "request brings the arguments."
         ) from error
 
 
@@ -226,7 +226,9 @@ def build(
                 raise InternalFalServerlessError(
                     "The service failed while it built the environment."
                 )
-    raise InternalFalServerlessError("The service did not say that it built the environment.")
+    raise InternalFalServerlessError(
+        "The service did not confirm that it built the environment."
+    )
 
 
 def _name_fields(service: Service, registration: Registration) -> dict[str, Any]:

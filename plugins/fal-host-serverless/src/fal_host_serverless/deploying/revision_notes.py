@@ -39,10 +39,10 @@ def read_notes(
 
 def _check_message(message: Any) -> None:
     if not isinstance(message, str):
-        raise WrongArgument(f"The message of a deployment is text, not {message!r}.")
+        raise WrongArgument(f"The message of a deployment must be text, not {message!r}.")
     if len(message) > MESSAGE_LENGTH:
         raise WrongArgument(
-            f"The message of a deployment has {len(message)} characters. The service takes "
+            f"The message of a deployment has {len(message)} characters. The service accepts "
             f"{MESSAGE_LENGTH}."
         )
 
@@ -60,16 +60,16 @@ def _check_annotations(annotations: Any) -> None:
             )
         if key in _RESERVED:
             raise WrongArgument(
-                f"An annotation cannot be called {key!r}: that is the service's own."
+                f"An annotation cannot be called {key!r}: the name is reserved."
             )
         if len(key) > KEY_LENGTH:
             raise WrongArgument(
-                f"The name of annotation {key!r} has {len(key)} characters. The service takes "
-                f"{KEY_LENGTH}."
+                f"The name of annotation {key!r} has {len(key)} characters. The service "
+                f"accepts {KEY_LENGTH}."
             )
     size = len(json.dumps(dict(annotations), ensure_ascii=False).encode())
     if len(annotations) > COUNT or size > SIZE:
         raise WrongArgument(
-            f"There are {len(annotations)} annotations of {size} bytes. The service takes "
+            f"There are {len(annotations)} annotations of {size} bytes. The service accepts "
             f"{COUNT}, of {SIZE} bytes as JSON."
         )

@@ -60,9 +60,9 @@ class CallControl:
 
     def call_home(self, number: int, args: Any, kwargs: Any) -> Any:
         raise RuntimeError(
-            "A function on a serverless host cannot call home: nothing leads back to the "
-            "process that launched it. Call functions of the same options, which run in "
-            "place, or call the other one where this one was called."
+            "A function on a serverless host cannot call home: it has no connection to the "
+            "process that launched it. Call functions with the same options, which run in "
+            "place, or call the other function where this one was called."
         )
 
     def announce(self, urls: dict[str, str]) -> None:
@@ -111,7 +111,7 @@ class CallControl:
                 loop.close()
         if isinstance(value, (types.GeneratorType, types.AsyncGeneratorType)):
             raise TypeError(
-                "A serverless host gives a call's result once it has ended, so a function "
+                "A serverless host returns a result once the call has ended, so a function "
                 "that yields cannot run there. Return a list, or serve the function."
             )
         return value

@@ -147,7 +147,7 @@ def failure_of(value: Any) -> HostError:
     """
     Return the error of an agent that raised *value* before the worker's code ran.
     """
-    text = value.exception_message or value.stringized_traceback or "It says no more."
+    text = value.exception_message or value.stringized_traceback or "no details"
     name = value.exception_type_name or "an exception"
     return InternalServerlessRunFailed(f"The agent could not run the call: {name}: {text}")
 

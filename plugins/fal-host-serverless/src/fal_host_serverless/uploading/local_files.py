@@ -142,7 +142,7 @@ class Selection:
             raise OptionError(
                 f"Option 'app_files' names {written!r}, which leads to {path}, outside of "
                 f"{self.folder}. Name another folder in 'app_files_context_dir', or a "
-                "pattern of it in 'app_files_ignore'."
+                "pattern that matches it in 'app_files_ignore'."
             )
         return relative.as_posix()
 

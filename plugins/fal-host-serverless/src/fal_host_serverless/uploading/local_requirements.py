@@ -155,6 +155,6 @@ def build_source(folder: Path) -> Iterator[Path]:
         if done.returncode or len(archives) != 1:
             lines = tuple(done.stdout.splitlines()[-10:])
             raise EnvironmentBuildError(
-                "remote", "a source distribution could not be made.", str(folder), lines
+                "remote", "its source distribution could not be built.", str(folder), lines
             )
         yield archives[0]

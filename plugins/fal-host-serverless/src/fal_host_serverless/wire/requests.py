@@ -285,7 +285,7 @@ def set_whole(message: Any, option: str, value: float | None) -> None:
         setattr(message, _FIELDS.get(option, option), math.ceil(value))
     except (ValueError, OverflowError) as error:
         raise OptionError(
-            f"Option {option!r} is {value!r}, and the service takes none above {_LARGEST}."
+            f"Option {option!r} is {value!r}, and the service accepts at most {_LARGEST}."
         ) from error
 
 
@@ -306,7 +306,7 @@ def struct(what: str, content: Mapping[str, Any] | None) -> Struct:
         message.update(dict(content or {}))
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"{what} has what the service cannot be told: {error}. Write only "
-            "texts, numbers, booleans, None, lists and mappings by text."
+            f"{what} cannot be sent as JSON: {error}. Use only texts, numbers, booleans, None, "
+            "lists, and mappings with texts as keys."
         ) from error
     return message
