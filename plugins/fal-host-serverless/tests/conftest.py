@@ -68,7 +68,7 @@ recorders = _load("recorder")
 @pytest.fixture(scope="session", autouse=True)
 def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
-    Nothing of the user's own settings reaches a test, and no test reaches fal.ai.
+    No test reads the user's own settings, and none reaches fal.ai.
     """
     folder = tmp_path_factory.mktemp("settings")
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +93,7 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def agent_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
-    A Python of this minor that has isolate and nothing of fal-core.
+    A Python of this minor version with isolate and without fal-core.
     """
     return relays.make_agent_environment(
         tmp_path_factory.mktemp("agent") / "venv", sys.executable
@@ -103,7 +103,7 @@ def agent_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def relay(agent_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """
-    A service whose functions unmodified isolate servers run.
+    A service that runs functions on unmodified isolate servers.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     relay = relays.Relay({version: agent_python}, tmp_path_factory.mktemp("cache"))
@@ -114,7 +114,7 @@ def relay(agent_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture(scope="session")
 def address(relay: Any) -> Iterator[str]:
     """
-    Where the relay takes calls.
+    The address of the relay.
     """
     with relays.serving(relay) as address:
         yield address
@@ -133,7 +133,7 @@ def host(address: str) -> Any:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """
-    A service that writes down what it is asked; it is where the environment says.
+    A service that records requests, at the address that the environment names.
     """
     from fal_host_serverless.wire import channels
 
@@ -148,7 +148,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture
 def rest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """
-    The REST service beside it.
+    The REST service that belongs to it.
     """
     rest = recorders.RestRecorder()
     with recorders.serving_rest(rest) as address:
@@ -177,7 +177,7 @@ def asking(recorder: Any, rest: Any) -> Any:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """
-    A project of two applications, as the working directory.
+    A project with two applications, as the working directory.
     """
     (tmp_path / "searching.py").write_text(APPLICATION)
     (tmp_path / "data").mkdir()
@@ -191,7 +191,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def own(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
-    A project that applications require, in a folder of its own.
+    A local project that applications require.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", str(project / "cache"))
     local = project / "own"
@@ -207,7 +207,7 @@ def own(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
-    A file of two profiles, and an environment that has no key.
+    A file with two profiles, and an environment without a key.
     """
     path = tmp_path / "config.toml"
     path.write_text(
@@ -239,7 +239,7 @@ def keep_login(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 @pytest.fixture
 def login(tmp_path: Path, keep_login: Callable[..., str]) -> str:
     """
-    A token of a user, where fal's own tools keep it.
+    The token of a user, stored as by fal's own tools.
     """
     return keep_login(tmp_path, seconds=3600)
 

@@ -23,9 +23,9 @@ from fal_host_serverless import (
 )
 
 
-def test_asynchronous_client_asks_the_same(asking: SyncServerlessClient, recorder: Any):
+def test_asynchronous_client_sends_the_same(asking: SyncServerlessClient, recorder: Any):
     """
-    Both clients send the same requests and give the same values.
+    Both clients send the same requests and return the same values.
     """
 
     async def ask() -> list[Any]:
@@ -89,7 +89,7 @@ def test_asynchronous_client_raises_the_same(recorder: Any):
 @pytest.mark.parametrize("name", ["Apps", "Runners", "Keys", "Secrets", "Environments"])
 def test_clients_have_the_same_methods(name: str):
     """
-    What one client can be asked, the other can, by the same arguments.
+    Both clients have the same methods with the same parameters.
     """
 
     def methods(cls: type) -> set[str]:

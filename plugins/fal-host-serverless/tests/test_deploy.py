@@ -34,7 +34,7 @@ def test_application_of_a_file_is_deployed(
     asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path
 ):
     """
-    Its environment is built, its files are uploaded, and it is registered.
+    The environment is built, files are uploaded, and the application is registered.
     """
     result = asking.deploy("searching.py::Search", environment_name="staging")
     assert [name for name, _ in recorder.asked] == ["BuildEnvironment", "RegisterApplication"]
@@ -80,7 +80,7 @@ def test_function_of_a_file_is_deployed(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
     """
-    A served function is an application of one endpoint, private unless it says else.
+    A served function is an application with one endpoint, private by default.
     """
     result = asking.deploy(
         "searching.py::double", app_name="twice", strategy="recreate", reset_scale=True
@@ -94,11 +94,11 @@ def test_function_of_a_file_is_deployed(
     assert result.auth_mode == "private"
 
 
-def test_deployment_tells_who_may_reach_it_as_it_is(
+def test_deployment_returns_the_current_auth_mode(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
     """
-    Where a deployment says nothing of it, it stays as it is, and that is told.
+    A deployment that does not set the authentication mode returns the one that is set.
     """
     assert asking.deploy("searching.py::double", app_name="app").auth_mode == "shared"
     assert not recorder.last("RegisterApplication").HasField("auth_mode")
@@ -112,7 +112,7 @@ def test_applications_of_a_project_are_deployed(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
     """
-    A name is one of pyproject.toml, whose options go over those of the class.
+    A name refers to pyproject.toml, whose options replace those of the class.
     """
     (project / "pyproject.toml").write_text(PROJECT)
     asking.deploy("search")
@@ -135,8 +135,7 @@ def test_team_of_a_project_is_that_of_its_deployment(
     capsys: Any,
 ):
     """
-    The team that a project names is told, and gives way to that of the client; a key,
-    which belongs to one account, leaves it aside and says so.
+    The team of a project is used unless the client names one; a key ignores it with a warning.
     """
     (project / "pyproject.toml").write_text(f"{PROJECT}\nteam = 'acme'\n")
     assert run("deploy", "double", "--dry-run") == 0

@@ -14,7 +14,7 @@ from fal_host_serverless.account import addresses
 
 def test_addresses_of_hosts():
     """
-    The name alone is the usual service; an address follows it as in a URL.
+    ``serverless`` is the default service; an address follows it as in a URL.
     """
     assert FalServerlessHost.from_url("serverless").url == addresses.DEFAULT_URL
     assert FalServerlessHost.from_url("serverless://").url == addresses.DEFAULT_URL

@@ -14,7 +14,7 @@ from fal_host_serverless import deploy as deploying
 
 def test_queue_is_that_of_its_owner(asking: SyncServerlessClient, rest: Any):
     """
-    A name alone is one of the caller's applications; another owner's has its name before.
+    A plain name is one of the caller's own applications; ``owner/name`` is that of another.
     """
     rest.queues["you/app"] = 9
     from fal_host_serverless.queues import flush_queue, queue_size

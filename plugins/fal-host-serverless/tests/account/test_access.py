@@ -24,7 +24,7 @@ MOMENT = datetime(2031, 2, 3, 4, 5, tzinfo=timezone.utc)
 
 def test_keys(asking: SyncServerlessClient, recorder: Any):
     """
-    A key is created with the preset that its scope stands for.
+    A scope is sent as the preset that it stands for; presets and permissions as they are.
     """
     assert asking.keys.create(scope=KeyScope.ADMIN, description="mine") == ("k", "s3cret")
     request = recorder.last("CreateUserKey")
@@ -58,11 +58,11 @@ def test_keys(asking: SyncServerlessClient, recorder: Any):
         ({"scope": "api", "preset": "api"}, "one of 'scope', 'preset' and 'permissions'"),
     ],
 )
-def test_key_that_cannot_be_is_told(
+def test_key_needs_one_grant(
     grant: dict[str, Any], words: str, asking: SyncServerlessClient, recorder: Any
 ):
     """
-    A key is of one scope, of one preset, or has permissions.
+    A key needs exactly one valid scope, preset or list of permissions.
     """
     with pytest.raises(OptionError, match=words):
         asking.keys.create(**grant)
@@ -71,7 +71,7 @@ def test_key_that_cannot_be_is_told(
 
 def test_secrets(asking: SyncServerlessClient, recorder: Any):
     """
-    A secret without a value is removed.
+    A secret is set with its stage; setting it without a value removes it.
     """
     asking.secrets.set("TOKEN", "value", "staging", default_exposed=False)
     request = recorder.last("SetSecret")
@@ -87,9 +87,9 @@ def test_secrets(asking: SyncServerlessClient, recorder: Any):
     assert (secret.name, secret.created_at, secret.default_exposed) == ("TOKEN", MOMENT, None)
 
 
-def test_environments(asking: SyncServerlessClient, recorder: Any):
+def test_stages(asking: SyncServerlessClient, recorder: Any):
     """
-    Environments of the service are listed, created and removed.
+    Stages are listed, created and deleted.
     """
     made = asking.environments.create("staging", "for tests")
     assert (made.name, made.description, made.is_default) == ("staging", "for tests", False)

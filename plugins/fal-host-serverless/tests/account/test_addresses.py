@@ -20,14 +20,14 @@ from fal_host_serverless.account import addresses
 from fal_host_serverless.wire import settings
 
 
-def test_variable_names_the_environment_everywhere(
+def test_variable_names_the_stage_everywhere(
     asking: SyncServerlessClient,
     recorder: Any,
     rest: Any,
     monkeypatch: pytest.MonkeyPatch,
 ):
     """
-    What FAL_ENV names is where every question is about, unless one names another.
+    FAL_ENV names the stage of every operation, unless an argument names another.
     """
     from fal_host_serverless.queues import flush_queue, queue_size
 
@@ -56,7 +56,7 @@ def test_variable_names_the_environment_everywhere(
 
 def test_variables_say_where_the_service_is(config: Path, monkeypatch: pytest.MonkeyPatch):
     """
-    An address is taken of the argument, else of the variables, else of the profile.
+    The address is looked up in this order: argument, variables, profile.
     """
     monkeypatch.delenv("ISOLATE_TEST_MODE")
     assert addresses.find_address() == "api.work.test"

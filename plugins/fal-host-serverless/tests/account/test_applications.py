@@ -27,7 +27,7 @@ MOMENT = datetime(2031, 2, 3, 4, 5, tzinfo=timezone.utc)
 
 def test_applications_are_listed(asking: SyncServerlessClient, recorder: Any):
     """
-    Applications come with all that is documented, and can be filtered.
+    Applications have all documented fields, and can be filtered by name.
     """
     first, second = asking.apps.list(environment_name="staging")
     assert recorder.last("ListAliases").environment_name == "staging"
@@ -38,9 +38,9 @@ def test_applications_are_listed(asking: SyncServerlessClient, recorder: Any):
     assert [app.alias for app in asking.apps.list(filter="oth")] == ["other"]
 
 
-def test_scaling_sends_what_changes(asking: SyncServerlessClient, recorder: Any):
+def test_scaling_sends_changes_alone(asking: SyncServerlessClient, recorder: Any):
     """
-    What is not named is not sent, so that it stays as it is.
+    Settings that are not named are not sent, and so stay as they are.
     """
     asking.apps.scale("app", max_concurrency=10, scaling_delay=5, regions=["eu", "us"])
     request = recorder.last("UpdateApplication")
@@ -68,11 +68,11 @@ def test_scaling_sends_what_changes(asking: SyncServerlessClient, recorder: Any)
         ({"max_concurrency": 1 << 31}, "whole number"),
     ],
 )
-def test_scaling_that_cannot_be_is_told(
+def test_wrong_scaling_is_refused(
     changes: dict[str, Any], words: str, asking: SyncServerlessClient, recorder: Any
 ):
     """
-    A value that the service cannot be asked for is an error before it is asked.
+    A value that does not fit its field is refused before a request is sent.
     """
 
     async def ask() -> None:
@@ -88,7 +88,7 @@ def test_scaling_that_cannot_be_is_told(
 
 def test_sequences_of_names_are_lists(asking: SyncServerlessClient, recorder: Any):
     """
-    Names may stand in a tuple.
+    A tuple of names counts as a list.
     """
     asking.apps.scale("app", machine_types=("S", "M"), regions=())
     request = recorder.last("UpdateApplication")
@@ -99,7 +99,7 @@ def test_time_without_a_zone_is_local(
     asking: SyncServerlessClient, recorder: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    ``datetime.now() - timedelta(...)`` is the moment that it looks like.
+    A datetime without a time zone is local time.
     """
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
@@ -121,7 +121,7 @@ def test_time_without_a_zone_is_local(
 
 def test_runners_are_listed_by_state(asking: SyncServerlessClient, recorder: Any):
     """
-    Runners can be asked for by their state; those that are gone by either of its names.
+    Runners can be filtered by their state; ``terminated`` includes ``dead``.
     """
     found = asking.apps.runners("app", since=MOMENT)
     assert [runner.state for runner in found] == [
@@ -146,7 +146,7 @@ def test_runners_are_listed_by_state(asking: SyncServerlessClient, recorder: Any
 
 def test_runners_are_ended(asking: SyncServerlessClient, recorder: Any):
     """
-    A runner is stopped, with another one before it if that is wanted, or killed.
+    A runner is stopped, if wanted after its replacement has started, or killed.
     """
     (runner,) = asking.runners.list()
     assert runner.state is RunnerState.IDLE

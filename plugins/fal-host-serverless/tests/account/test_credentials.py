@@ -39,7 +39,7 @@ def test_argument_comes_before_environment_before_profile(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    A key is taken of the argument, else of the environment, else of the profile.
+    A key is looked up in this order: argument, variables, profile.
     """
     assert key_of(find_credentials()) == "w:1"
     assert key_of(find_credentials(profile="home")) == "h:2"
@@ -55,8 +55,7 @@ def test_argument_comes_before_environment_before_profile(
 
 def test_login_comes_after_keys(config: Path, login: str, monkeypatch: pytest.MonkeyPatch):
     """
-    A login is used where there is no key, or where keys of the environment and the
-    profile are not wanted.
+    A login is used if there is no key, or if FAL_FORCE_AUTH_BY_USER rules keys out.
     """
     assert key_of(find_credentials()) == "w:1"
     monkeypatch.setenv("FAL_KEY", "env:4")
@@ -73,7 +72,7 @@ def test_login_comes_after_keys(config: Path, login: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
 def test_copies_keep_the_key(make: Any, monkeypatch: pytest.MonkeyPatch):
     """
-    A copy stays in the process, and asks as whom it was copied of asks.
+    A copy stays in the process, and keeps the credentials.
     """
     client = SyncServerlessClient("h:1", api_key=f"id:{SECRET}", profile="p", team="t")
     other = make(client)
@@ -95,11 +94,11 @@ def test_copies_keep_the_key(make: Any, monkeypatch: pytest.MonkeyPatch):
     assert key_of(make([host])[0].credentials) == f"id:{SECRET}"
 
 
-def test_missing_credentials_are_told_when_they_are_needed(
+def test_missing_credentials_raise_when_they_are_needed(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    A host can be declared without a key; what is sent needs one.
+    A host can be declared without credentials; a request raises without them.
     """
     config.unlink()
     host = FalServerlessHost()
@@ -110,9 +109,9 @@ def test_missing_credentials_are_told_when_they_are_needed(
 
 
 @pytest.mark.parametrize("key", ["nothing", ":secret", "id:"])
-def test_malformed_key_is_refused_without_being_told(key: str, config: Path):
+def test_malformed_key_is_not_in_its_error(key: str, config: Path):
     """
-    The error of a key that is none does not show it.
+    The error for a malformed key does not show the key.
     """
     with pytest.raises(FalServerlessError, match="ID:SECRET") as caught:
         find_credentials(key)
@@ -122,7 +121,7 @@ def test_malformed_key_is_refused_without_being_told(key: str, config: Path):
 
 def test_unknown_profile_is_an_error(config: Path):
     """
-    A profile that is named and not there is told, with those that are.
+    The error for an unknown profile lists the profiles.
     """
     with pytest.raises(FalServerlessError, match="work, home"):
         find_credentials(profile="nowhere")
@@ -130,8 +129,8 @@ def test_unknown_profile_is_an_error(config: Path):
 
 def test_key_is_in_no_repr_and_no_pickle(monkeypatch: pytest.MonkeyPatch):
     """
-    Neither credentials, nor a host, nor a client tell the secret, however they are
-    written down; whoever opens a pickle has credentials of its own.
+    No *repr* and no pickle of credentials, hosts and clients has the secret; the process that
+    opens a pickle looks up its own credentials.
     """
     monkeypatch.setenv("FAL_KEY", f"id:{SECRET}")
     credentials = find_credentials()
@@ -153,7 +152,7 @@ def test_key_is_in_no_repr_and_no_pickle(monkeypatch: pytest.MonkeyPatch):
 
 def test_key_travels_with_no_function(recorder: Any, monkeypatch: pytest.MonkeyPatch):
     """
-    A function that is sent, and one that refers to its host, carries no key.
+    A function that refers to its host carries no key.
     """
     monkeypatch.setenv("FAL_KEY", f"id:{SECRET}")
     host = FalServerlessHost(recorder.address)
@@ -173,7 +172,7 @@ def test_key_is_in_no_log(
     recorder: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     """
-    Nothing that is logged while the service is asked has the key in it.
+    Nothing that is logged during a request has the key.
     """
     monkeypatch.setenv("FAL_KEY", f"id:{SECRET}")
     with caplog.at_level(logging.DEBUG):

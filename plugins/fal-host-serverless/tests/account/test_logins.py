@@ -28,7 +28,7 @@ def test_login_of_a_team(
     config: Path, login: str, recorder: Any, rest: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    A user acts for a team by its name, or for the one that was chosen last.
+    A user acts for the team that the client names, or for the one that was chosen last.
     """
     monkeypatch.delenv("FAL_KEY", raising=False)
     config.write_text('[__internal__]\nteam = "Acme"\n')
@@ -59,7 +59,7 @@ def test_login_of_a_team(
 
 
 @pytest.mark.parametrize("written", ["refresh", "refresh\nno-token", "refresh\na.b.c", ""])
-def test_login_that_is_over_is_told(
+def test_expired_login_is_refused(
     written: str,
     config: Path,
     login: str,
@@ -67,7 +67,7 @@ def test_login_that_is_over_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """
-    A token that ends within half an hour is none, as is what is no token.
+    A token that expires within half an hour, or is malformed, is refused.
     """
     monkeypatch.setenv("FAL_FORCE_AUTH_BY_USER", "1")
     keep_login(config.parent, seconds=1700)
@@ -78,11 +78,11 @@ def test_login_that_is_over_is_told(
         find_credentials().metadata()
 
 
-def test_team_that_a_key_cannot_act_for_is_told(
+def test_team_is_ignored_with_a_key(
     recorder: Any, rest: Any, capsys: pytest.CaptureFixture[str]
 ):
     """
-    A key is of one account: another team is ignored, with one warning.
+    A key belongs to one account: another team is ignored, with one warning.
     """
     SyncServerlessClient(host=recorder.address, team="me").apps.list()
     assert "is ignored" not in capsys.readouterr().err
@@ -102,7 +102,7 @@ def test_command_line_names_a_team(
     config: Path, login: str, recorder: Any, rest: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    Every command of the service takes the team to act for.
+    Commands take the team to act for.
     """
     from fal_core.cli.program import run
 

@@ -11,7 +11,7 @@ from fal_host_serverless.account import profiles
 
 def test_written_profiles_are_read_again(config: Path):
     """
-    A profile is kept with all its values, for nobody else to read.
+    A profile is written with all its values, readable only by its owner.
     """
     known = profiles.read()
     known.tables['new "one"'] = {"key": "a:b\\c", "nested": {"deep": [1, 2.5, True]}}

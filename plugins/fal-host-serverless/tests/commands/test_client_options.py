@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("recorder", "rest")
 
 class Terminal(io.StringIO):
     """
-    A standard input at which somebody sits.
+    Standard input that is a terminal.
     """
 
     def isatty(self) -> bool:
@@ -26,8 +26,7 @@ def test_values_of_secrets_are_read(
     run_beside: Callable[..., tuple[int, str]], recorder: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    Where there is no terminal, each value that is not written is a line of the standard
-    input.
+    Without a terminal, each missing value is read from a line of standard input.
     """
     monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo words\r\nleft\n"))
     assert run_beside("secrets", "set", "A", "B=", "C")[0] == 0
@@ -36,14 +35,14 @@ def test_values_of_secrets_are_read(
 
 
 @pytest.mark.parametrize("given", ["", "\n", "one\n"])
-def test_value_that_is_not_there(
+def test_missing_value_is_an_error(
     run_beside: Callable[..., tuple[int, str]],
     recorder: Any,
     monkeypatch: pytest.MonkeyPatch,
     given: str,
 ):
     """
-    A line that is empty or missing is an error, and no secret is set.
+    An empty or missing line is an error, and no secret is set.
     """
     monkeypatch.setattr("sys.stdin", io.StringIO(given))
     code, errors = run_beside("secrets", "set", "A", "B")
@@ -54,11 +53,11 @@ def test_value_that_is_not_there(
     assert recorder.asked == []
 
 
-def test_terminal_is_asked(
+def test_value_is_asked_for_at_a_terminal(
     run_beside: Callable[..., tuple[int, str]], recorder: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    Who sits at a terminal types the value, unseen.
+    At a terminal the value is asked for, and not shown.
     """
     hidden = []
 

@@ -19,7 +19,7 @@ from fal_host_serverless.uploading import (
 )
 
 
-def test_deploy_command_tells_where_it_is(
+def test_deploy_command_prints_the_urls(
     run: Callable[..., int],
     asking: SyncServerlessClient,
     recorder: Any,
@@ -27,7 +27,7 @@ def test_deploy_command_tells_where_it_is(
     capsys: Any,
 ):
     """
-    The revision and the addresses are printed; the service's own lines beside them.
+    Revision and URLs are printed, and the log of the service on standard error.
     """
     assert run("deploy", "searching.py::Search", "--auth", "public", "--reset-scale") == 0
     printed = capsys.readouterr()
@@ -61,7 +61,7 @@ def test_dry_run_asks_nothing(
     capsys: Any,
 ):
     """
-    A dry run tells what would travel, with its size, and neither asks nor uploads.
+    A dry run prints which files would travel, with their sizes, and sends nothing.
     """
     assert run("deploy", "searching.py::Search", "--dry-run") == 0
     printed = capsys.readouterr().out
@@ -76,7 +76,7 @@ def test_dry_run_asks_nothing(
     assert rest.asked == []
 
 
-def test_dry_run_tells_projects(
+def test_dry_run_lists_projects(
     run: Callable[..., int],
     asking: SyncServerlessClient,
     recorder: Any,
@@ -86,8 +86,7 @@ def test_dry_run_tells_projects(
     capsys: Any,
 ):
     """
-    Projects that are required travel too, so that a dry run packs them and tells how
-    large they are.
+    A dry run packs required projects, and prints their sizes.
     """
     (project / "needing.py").write_text(
         "from fal_core import function\n"

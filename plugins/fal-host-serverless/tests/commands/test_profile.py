@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 
-def test_profiles_are_kept(
+def test_profiles_are_managed(
     run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
     """
-    A profile keeps an address and a key, which no command prints.
+    A profile keeps an address and a key, and no command prints the key.
     """
     monkeypatch.setenv("FAL_CONFIG_PATH", str(tmp_path / "config.toml"))
     monkeypatch.setattr("sys.stdin", io.StringIO("id:very-secret\n" * 3))

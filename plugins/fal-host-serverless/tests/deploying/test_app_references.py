@@ -24,11 +24,11 @@ from fal_host_serverless import (
         (None, "no pyproject.toml"),
     ],
 )
-def test_application_that_is_not_there_is_told(
+def test_unknown_application_is_refused(
     ref: str | None, words: str, asking: SyncServerlessClient, project: Path
 ):
     """
-    A reference that leads nowhere is an error before the service is asked.
+    A reference to no application is refused before a request is sent.
     """
     with pytest.raises(OptionError, match=words):
         asking.deploy(ref)

@@ -26,7 +26,7 @@ def test_entry_point_is_asked_before_it_is_deployed(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
     """
-    What an entry point says of itself is what its revision carries, and where it answers.
+    An entry point is asked for its metadata, which the revision carries, and for its paths.
     """
     (project / "pyproject.toml").write_text(ENTRY)
     result = asking.deploy(environment_name="staging")
@@ -57,7 +57,7 @@ def test_entry_point_that_is_no_application_is_not_deployed(
     project: Path,
 ):
     """
-    What cannot say what it serves is not deployed; what it returns is data, or refused.
+    An entry point without metadata is not deployed; its result may hold built-in values alone.
     """
     (project / "pyproject.toml").write_text(ENTRY)
     recorder.returned, recorder.raised = returned, raised
@@ -74,7 +74,7 @@ def test_dry_run_of_an_entry_point_asks_nothing(
     capsys: Any,
 ):
     """
-    A dry run tells which entry point would be deployed, and does not ask it.
+    A dry run prints the entry point, and does not ask it for metadata.
     """
     (project / "pyproject.toml").write_text(ENTRY)
     assert run("deploy", "--dry-run") == 0

@@ -20,8 +20,8 @@ def test_project_is_read_as_the_sdk_reads_it(
     asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path, own: Path
 ):
     """
-    Folders are relative to that of pyproject.toml, wherever the file of the application
-    is; a health check is a table, and the scaling has one word.
+    Folders are relative to that of pyproject.toml, wherever the application's file is; a health
+    check is a table.
     """
     (project / "inner").mkdir()
     (project / "inner/placed.py").write_text(
@@ -61,11 +61,11 @@ def test_project_is_read_as_the_sdk_reads_it(
         ("image = { image = 'i' }\napp_files = ['a']", "has its own files"),
     ],
 )
-def test_wrong_entry_point_or_image_is_told(
+def test_wrong_entry_point_or_image_is_refused(
     written: str, words: str, asking: SyncServerlessClient, recorder: Any, project: Path
 ):
     """
-    An application is a file, an entry point or an image, and nothing else.
+    An application is exactly one of a file, an entry point and an image.
     """
     (project / "pyproject.toml").write_text(f"[tool.fal.apps.one]\n{written}\n")
     with pytest.raises(OptionError, match=words):
@@ -89,11 +89,11 @@ def test_wrong_entry_point_or_image_is_told(
         ("team = 1", r"one\.team"),
     ],
 )
-def test_wrong_declaration_of_a_project_is_told(
+def test_wrong_declaration_of_a_project_is_refused(
     written: str, words: str, asking: SyncServerlessClient, recorder: Any, project: Path
 ):
     """
-    What a project declares wrongly is an error before the service is asked.
+    A wrong value in a project is refused before a request is sent.
     """
     declared = f'[tool.fal.apps.one]\nref = "searching.py::Search"\n{written}\n'
     (project / "pyproject.toml").write_text(declared)

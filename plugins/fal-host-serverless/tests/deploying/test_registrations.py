@@ -26,8 +26,8 @@ def test_served_function_is_registered_with_its_document(
     asking: SyncServerlessClient, recorder: Any
 ):
     """
-    What is registered without a file has its OpenAPI document too, and what is said
-    beside goes over it.
+    A revision carries its OpenAPI document even without a file; metadata that is passed
+    replaces it.
     """
 
     @function(host=asking.make_host(), serve=True)
@@ -59,11 +59,11 @@ def test_served_function_is_registered_with_its_document(
         ("def add(a=1, *b, **c): ...", None),
     ],
 )
-def test_function_that_nothing_gives_arguments_is_not_deployed(
+def test_function_with_arguments_is_not_deployed(
     declared: str, words: str | None, asking: SyncServerlessClient, recorder: Any, project: Path
 ):
     """
-    What needs arguments, and is not served, is an error before the service is asked.
+    A function that is not served, and needs arguments, is refused before a request is sent.
     """
     source = f'from fal_core import function\n\n@function("virtualenv")\n{declared}\n'
     (project / "searching.py").write_text(source)
@@ -79,7 +79,7 @@ def test_function_is_given_what_its_setup_returns(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
     """
-    The first argument of a deployed function is that of its setup, where it has one.
+    The first argument of a deployed function is the result of its setup function.
     """
     (project / "searching.py").write_text(
         "from fal_core import function\n\ndef load(): ...\n\n"
@@ -93,7 +93,7 @@ def test_function_is_given_what_its_setup_returns(
 
 def test_deployed_function_serves_in_a_stock_agent(host: Any, recorder: Any, address: str):
     """
-    What a deployment registers is run by an agent as it stands, and answers requests.
+    The pickle of a registration runs in a stock agent, and answers requests there.
     """
     import httpx
 

@@ -18,12 +18,9 @@ from fal_host_serverless import (
 from fal_host_serverless import deploy as deploying
 
 
-def test_what_is_said_of_a_revision_reaches_the_service(
-    asking: SyncServerlessClient, recorder: Any, project: Path
-):
+def test_notes_reach_the_service(asking: SyncServerlessClient, recorder: Any, project: Path):
     """
-    A message and annotations stand beside the OpenAPI document, and whether to wait
-    for the rollout is said.
+    A revision carries message and annotations beside its OpenAPI document.
     """
     asking.deploy(
         "searching.py::Search",
@@ -59,11 +56,11 @@ def test_what_is_said_of_a_revision_reaches_the_service(
         ({"strategy": "recreate", "attach_to_deployment": True}, "Only a rolling"),
     ],
 )
-def test_what_cannot_be_said_of_a_revision_is_told(
+def test_wrong_notes_are_refused(
     said: dict[str, Any], words: str, asking: SyncServerlessClient, recorder: Any, project: Path
 ):
     """
-    What the service would not take is an error before it is asked.
+    Notes beyond the limits of the service are refused before a request is sent.
     """
     for ask in (asking.deploy, functools.partial(deploying.prepare, asking)):
         with pytest.raises(OptionError, match=words):

@@ -12,9 +12,9 @@ import pytest
 from fal_host_serverless.far_end import controls
 
 
-def test_call_that_outlives_its_agent_ends_in_silence():
+def test_result_after_the_end_of_the_agent_is_dropped():
     """
-    What a call gives after nobody waits for it any more is dropped.
+    The result of a call that nobody waits for any more is dropped without an error.
     """
     begun, over = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []

@@ -10,9 +10,9 @@ from fal_core import function
 from fal_core.events import Log
 
 
-def test_line_that_is_flushed_before_its_end_comes_once(host: Any):
+def test_unfinished_line_is_sent_once(host: Any):
     """
-    What is shown of a line before it ends is for who watches, not for who gets lines.
+    A line that is flushed several times before its end is sent once, when it has ended.
     """
 
     @function("virtualenv", host=host)
@@ -21,7 +21,7 @@ def test_line_that_is_flushed_before_its_end_comes_once(host: Any):
 
         for number in range(3):
             print(f"\r{number} of 3", end="", flush=True)
-            time.sleep(0.1)
+            time.sleep(0.1)  # The part is flushed, and may be read, meanwhile.
         print(", done")
 
     spawned = count.spawn()

@@ -23,7 +23,7 @@ FOREIGN = "3.13"
 
 def test_agent_has_nothing_of_ours(host: Any, agent_python: Path):
     """
-    The function runs in an agent that cannot import fal_core, and says so itself.
+    The function runs in an agent that cannot import fal_core.
     """
     done = subprocess.run([agent_python, "-c", "import fal_core"], capture_output=True)
     assert b"ModuleNotFoundError" in done.stderr
@@ -41,7 +41,7 @@ def test_agent_has_nothing_of_ours(host: Any, agent_python: Path):
 
 def test_function_is_opened_once_in_an_agent(host: Any):
     """
-    Calls that follow in one agent find the function and the setup of the first.
+    Later calls in an agent use the function, and the result of its setup, of the first.
     """
 
     def prepare() -> list[int]:
@@ -58,9 +58,10 @@ def test_function_is_opened_once_in_an_agent(host: Any):
     assert (first[1], second[1]) == (1, 2)
 
 
-def test_call_to_home_says_that_there_is_none(host: Any):
+def test_home_call_is_refused(host: Any):
     """
-    A function that would have to be called at home is told that it cannot be.
+    A function with other options cannot be called from a serverless host, and the error says
+    so.
     """
 
     @function("virtualenv", host=host, machine_type="L")
@@ -77,7 +78,7 @@ def test_call_to_home_says_that_there_is_none(host: Any):
 
 def test_tracebacks_have_frames_of_the_user_alone(host: Any):
     """
-    What an error shows begins with the function, its setup or its coroutine.
+    A traceback begins with the function, its setup function or its coroutine.
     """
 
     def prepare() -> None:
@@ -102,7 +103,7 @@ def test_tracebacks_have_frames_of_the_user_alone(host: Any):
 @pytest.fixture(scope="module")
 def foreign(relay: Any, tmp_path_factory: pytest.TempPathFactory, relays: Any) -> str:
     """
-    A Python of another minor that runs functions.
+    Another minor version of Python in which the relay runs functions.
     """
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     version = FOREIGN if here != FOREIGN else "3.11"
@@ -118,7 +119,7 @@ def foreign(relay: Any, tmp_path_factory: pytest.TempPathFactory, relays: Any) -
 
 def test_function_runs_on_another_python(host: Any, foreign: str):
     """
-    A function travels as source to another minor, and what it raises comes back.
+    A function travels as source to another minor version of Python, and its errors come back.
     """
 
     @function("virtualenv", host=host, python_version=foreign)
@@ -135,7 +136,7 @@ def test_function_runs_on_another_python(host: Any, foreign: str):
 
 def test_code_of_another_python_is_refused(host: Any, foreign: str):
     """
-    An argument that holds code of this Python is refused with both versions.
+    An argument that holds code of this Python is refused, and the error names both versions.
     """
 
     @function("virtualenv", host=host, python_version=foreign)

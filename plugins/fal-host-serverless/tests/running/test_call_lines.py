@@ -20,7 +20,7 @@ from fal_host_serverless.running.call_lines import CallLines
 
 def make_call() -> Call:
     """
-    Return a call, to read the lines of.
+    Return a call whose lines can be read.
     """
 
     @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"))
@@ -44,8 +44,8 @@ LINES = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]
 @example("\U0001f600", "INFO", 2)
 def test_lines_survive_what_isolate_does_to_them(line: str, level: str, times: int):
     """
-    A line comes back whole, at its level and with its owner, however the agent's
-    parent takes apart what it reads.
+    A line arrives whole, with its level and owner, wherever the agent's parent splits the
+    output.
     """
     from fal_core_worker.outputs import LEVELS
 
@@ -65,9 +65,9 @@ def test_lines_survive_what_isolate_does_to_them(line: str, level: str, times: i
 
 
 @pytest.mark.parametrize("line", ["plain", "\x1f", "a\x1ffal-core:", "\x1ffal-core:9::", ""])
-def test_lines_of_others_are_left_alone(line: str):
+def test_lines_without_a_mark_stay_as_they_are(line: str):
     """
-    A line that says nothing of itself is a line of the call.
+    A line without a valid mark is a line of the call.
     """
     log = CallLines(CALL).read(line, "INFO", 1.0)
     assert log == Log(line, "STDOUT", "USER", 1.0, CALL.id)

@@ -22,7 +22,7 @@ from fal_host_serverless import (
 
 def test_generator_is_refused_with_what_to_do(host: Any):
     """
-    A function that yields cannot run there, and the error says what can.
+    A function that yields is refused, and the error says what to do instead.
     """
 
     @function("virtualenv", host=host)
@@ -40,9 +40,9 @@ def test_generator_is_refused_with_what_to_do(host: Any):
         give()
 
 
-def test_service_that_is_not_there_is_an_error_of_the_host():
+def test_unreachable_service_is_an_error_of_the_host():
     """
-    A call to nowhere raises an error that names the address.
+    The error of a call to an unreachable service names the address.
     """
 
     @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"))
@@ -55,7 +55,7 @@ def test_service_that_is_not_there_is_an_error_of_the_host():
 
 def test_trace_of_the_caller_goes_along(recorder: Any):
     """
-    What is called within a span is called with its trace.
+    A request carries the trace context of the caller.
     """
     from opentelemetry.sdk.trace import TracerProvider
 

@@ -20,7 +20,7 @@ from fal_host_serverless.running.lean_calls import LeanCalls
 
 def sizes_sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """
-    Return a list that grows by the size of each function that is sent.
+    Return a list that grows by the size of each pickle that is sent.
     """
     sizes: list[int] = []
     seal = pickled_calls.seal
@@ -36,7 +36,7 @@ def sizes_sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_sources_travel_once(host: Any, monkeypatch: pytest.MonkeyPatch):
     """
-    What a runner has already is not sent again with the next call.
+    Archives that a runner has are not sent with later calls.
     """
 
     @function("virtualenv", host=host)
@@ -55,8 +55,8 @@ def test_runner_that_lacks_sources_is_sent_them(
     address: str, rest: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    A call that left out what its runner lacks runs all the same, and once; what was
-    uploaded for it is not uploaded again.
+    A runner that lacks an archive is sent the whole call, which runs once; inputs are uploaded
+    once.
     """
     name = f"beside_{os.urandom(4).hex()}"
     (tmp_path / f"{name}.py").write_text("ANSWER = 42\n")
@@ -89,7 +89,7 @@ def test_runner_that_lacks_sources_is_sent_them(
 
 def test_many_runners_are_sent_all_of_each_call(host: Any):
     """
-    Where runners lack what others have again and again, nothing is left out any more.
+    After two runners lacked archives, every call is sent whole.
     """
 
     @function("virtualenv", host=host)

@@ -22,7 +22,7 @@ from fal_host_serverless.running import pickled_calls
 
 def test_outcome_that_is_code_is_not_opened(tmp_path: Path):
     """
-    What a service answers runs nothing here, whatever it is.
+    The result of a run is never unpickled as code.
     """
     import pickle
 
@@ -40,7 +40,7 @@ def test_deployed_pickle_needs_nothing_of_ours(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
     """
-    What is registered is a pickle of built-in names, whatever Python opens it.
+    The pickle of a registration refers to built-in names alone.
     """
     asking.deploy("searching.py::double")
     definition = recorder.last("RegisterApplication").function.definition

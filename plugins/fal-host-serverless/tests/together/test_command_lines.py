@@ -49,8 +49,7 @@ def test_wrong_command_line(
     told: str,
 ):
     """
-    A command line that is wrong ends with 2 and a sentence that says why, and nothing is
-    asked.
+    A wrong command line exits with 2 and the reason, and sends no request.
     """
     code, errors = run_beside(*arguments)
     assert code == 2
@@ -62,7 +61,7 @@ def test_wrong_command_line(
 @pytest.mark.parametrize("command", ["size", "flush"])
 def test_queue_of_no_application(run_beside: Callable[..., tuple[int, str]], command: str):
     """
-    An application that there is not is told as that.
+    The error for an unknown application says how to list them.
     """
     code, errors = run_beside("queue", command, "nope")
     assert code == 1
@@ -74,7 +73,7 @@ def test_queue_of_no_application(run_beside: Callable[..., tuple[int, str]], com
 
 def test_file_that_cannot_be_loaded(run_beside: Callable[..., tuple[int, str]], tmp_path: Path):
     """
-    A mistake in the file of an application is an error, and no wrong command line.
+    An error in the application's file is no usage error.
     """
     (tmp_path / "broken.py").write_text("raise LookupError('no weights')")
     code, errors = run_beside("deploy", "broken.py::look")
@@ -116,7 +115,7 @@ def test_commands(
     capsys: Any,
 ):
     """
-    Each command asks the service, and prints what it says.
+    Each command sends its request, and prints the response.
     """
     assert run(*arguments.split()) == 0
     assert printed in capsys.readouterr().out
@@ -136,7 +135,7 @@ def test_commands_print_json(
     run: Callable[..., int], arguments: str, asking: SyncServerlessClient, capsys: Any
 ):
     """
-    What is printed for people is there for machines too.
+    Every command prints JSON with ``--json``.
     """
     assert run(*arguments.split(), "--json") == 0
     assert json.loads(capsys.readouterr().out)
@@ -146,7 +145,7 @@ def test_flags_reach_the_service(
     run: Callable[..., int], asking: SyncServerlessClient, recorder: Any
 ):
     """
-    What a key may do, and who sees a secret, is what the flags say.
+    Flags for permissions and for exposed secrets are sent as they are given.
     """
     assert run("keys", "create", "--permission", "a:b, c:d", "--permission", "e:f") == 0
     request = recorder.last("CreateUserKey")

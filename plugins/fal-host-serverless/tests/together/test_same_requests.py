@@ -328,7 +328,7 @@ def test_requests_are_those_of_the_sdk(
     recorder: Any, rest: Any, sdk: Path, tmp_path: Path
 ) -> None:
     """
-    The SDK and this host ask the same of the service for the same declarations.
+    The SDK and this host send the same requests for the same declarations.
     """
     data = tmp_path / "data"
     data.mkdir()
@@ -379,7 +379,7 @@ def test_projects_are_deployed_as_by_the_sdk(
     recorder: Any, rest: Any, sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    The SDK and this host ask the same of the service for the applications of a project.
+    The SDK and this host send the same requests for the applications of a project.
     """
     names = ("served", "renamed", "entry", "boxed", "within")
     projects = {}

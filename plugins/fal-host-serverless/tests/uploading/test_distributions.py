@@ -23,8 +23,7 @@ from fal_host_serverless.uploading import (
 
 def test_packing_is_repeatable(own: Path):
     """
-    The same content makes the same archive, whenever it is packed; only what changed in
-    a project has it packed again.
+    The same content makes the same archive; a project is packed again only after a change.
     """
     first = distributions.pack(own)
     content = first.archive.read_bytes()
@@ -46,7 +45,7 @@ def test_packing_is_repeatable(own: Path):
 
 def test_calls_at_once_wait_for_one_upload(rest: Any, asking: SyncServerlessClient, own: Path):
     """
-    Of calls that begin together one packs and uploads, and the others take its address.
+    Of calls that begin together, one packs and uploads; the others use its URL.
     """
     lines: list[Log] = []
     with asking.rest() as client, ThreadPoolExecutor(8) as threads:
@@ -64,11 +63,9 @@ def test_calls_at_once_wait_for_one_upload(rest: Any, asking: SyncServerlessClie
         assert rest.asked[asked] == ("GET", "/stored/own-1.tar.gz")
 
 
-def test_project_that_cannot_be_kept_is_packed_for_this_process(
-    own: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_project_is_packed_without_a_writable_cache(own: Path, monkeypatch: pytest.MonkeyPatch):
     """
-    Where no cache can be written, there is a place for as long as the process.
+    Without a writable cache, archives are kept for as long as the process.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", "/proc/nowhere")
     assert distributions.pack(own).archive.is_file()

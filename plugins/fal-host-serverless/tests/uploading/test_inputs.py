@@ -43,8 +43,8 @@ def test_repositories_stay(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """
-    Applications and functions that say nothing leave repositories, and what Python
-    compiles, where they are; what they write is in place of that.
+    By default repositories and compiled files do not travel; patterns that are given replace
+    that.
     """
     monkeypatch.delitem(sys.modules, "holding", raising=False)
     folder = project / "data"
@@ -61,9 +61,9 @@ def test_repositories_stay(
     assert found == [f"data/{name}" for name in expected]
 
 
-def test_application_says_what_stays():
+def test_class_shows_the_default_patterns():
     """
-    What stays where nothing is said is what the class of applications shows.
+    The default of ``App.app_files_ignore`` is the default of the host.
     """
     from fal_serve import App
 
@@ -72,7 +72,7 @@ def test_application_says_what_stays():
 
 def test_files_are_not_read_to_check_a_function(project: Path, monkeypatch: pytest.MonkeyPatch):
     """
-    Before a function is launched its files are looked for; what is in them may be much.
+    The check before a launch looks files up, and does not read them.
     """
     read: list[Path] = []
     monkeypatch.setattr(local_files, "content_hash", lambda path, mode: read.append(path) or "")

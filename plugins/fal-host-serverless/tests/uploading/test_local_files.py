@@ -19,7 +19,7 @@ from fal_host_serverless.uploading.local_files import (
 
 def test_hash_is_of_content_and_mode(tmp_path: Path):
     """
-    The same content with another mode is another file.
+    The hash covers content and mode.
     """
     path = tmp_path / "file"
     path.write_text("content")
@@ -33,7 +33,7 @@ def test_hash_is_of_content_and_mode(tmp_path: Path):
 
 def test_ignored_files_stay(tmp_path: Path):
     """
-    A pattern is looked for in paths relative to the folder, and takes what it finds.
+    Patterns are searched for in paths relative to the folder.
     """
     for name in ("a.py", "b.tmp", "deep/c.py", "deep/d.tmp", "deep/skip/e.py"):
         path = tmp_path / name
@@ -53,12 +53,12 @@ def test_ignored_files_stay(tmp_path: Path):
         ((".",), ("[",), "no regular expression"),
     ],
 )
-def test_wrong_files_are_told(
+def test_wrong_files_are_refused(
     paths: tuple[str, ...], ignored: tuple[str, ...], words: str, tmp_path: Path
 ):
     """
-    What is not there, lies outside, or is no pattern is an error of the declaration,
-    where the files are looked at first as where they are collected.
+    Missing files, files outside the folder and invalid patterns are refused, by the check as by
+    the collection.
     """
     folder = tmp_path / "inside"
     folder.mkdir()
@@ -71,9 +71,9 @@ def test_wrong_files_are_told(
         selection.check()
 
 
-def test_files_too_large_are_told(tmp_path: Path):
+def test_files_too_large_are_refused(tmp_path: Path):
     """
-    A file that is too large is refused, before it is read.
+    A file that is too large is refused before it is read.
     """
     with (tmp_path / "large").open("wb") as file:
         file.truncate(SIZE_LIMIT + 1)

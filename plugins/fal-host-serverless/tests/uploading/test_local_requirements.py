@@ -19,7 +19,7 @@ def test_local_requirement_is_uploaded(
     asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path, own: Path
 ):
     """
-    A project of this machine is built and uploaded once, and installed from where it lies.
+    A local project is built and uploaded once, and required by its URL.
     """
     (project / "needs.txt").write_text("cowsay==6.1  # a comment\n\n")
     (project / "plain.py").write_text(

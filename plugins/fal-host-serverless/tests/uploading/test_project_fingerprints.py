@@ -12,9 +12,9 @@ from fal_host_serverless.uploading import (
 )
 
 
-def test_commit_and_tag_change_how_a_project_looks(own: Path):
+def test_commit_and_tag_change_the_fingerprint(own: Path):
     """
-    Versions are made of commits and tags, so that these count as files of a project do.
+    Commit and tags change the fingerprint, since versions are derived from them.
     """
 
     def git(*arguments: str) -> str:

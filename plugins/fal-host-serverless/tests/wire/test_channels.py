@@ -19,10 +19,10 @@ from fal_host_serverless import (
 )
 
 
-def test_what_runs_code_is_sent_once(asking: SyncServerlessClient, recorder: Any):
+def test_runs_are_not_retried(asking: SyncServerlessClient, recorder: Any):
     """
-    A question is asked again where the service is away; a run is not, since it may
-    have begun.
+    A listing is retried while the service is unavailable; a run is not, since it may have
+    begun.
     """
     recorder.failure = (grpc.StatusCode.UNAVAILABLE, "away")
     with pytest.raises(FalServerlessError, match="cannot be reached"):

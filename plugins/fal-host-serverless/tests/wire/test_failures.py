@@ -33,7 +33,7 @@ from fal_host_serverless import (
         ("CANCELLED", Cancelled, "cancelled"),
     ],
 )
-def test_errors_are_told_by_their_status(
+def test_errors_are_translated_by_their_status(
     status: str,
     kind: type[Exception],
     words: str,
@@ -41,7 +41,7 @@ def test_errors_are_told_by_their_status(
     recorder: Any,
 ):
     """
-    What the service answers instead is a documented error, caused by the answer.
+    A gRPC error is raised as a documented error, with the gRPC error as its cause.
     """
     recorder.failure = (grpc.StatusCode[status], "why")
     with pytest.raises(kind, match=words) as caught:
@@ -56,11 +56,11 @@ def test_errors_are_told_by_their_status(
         ("ALREADY_EXISTS", "There is a runner 'r' already."),
     ],
 )
-def test_what_the_service_says_is_not_said_before(
+def test_details_are_not_repeated(
     status: str, words: str, asking: SyncServerlessClient, recorder: Any
 ):
     """
-    Words of the service that say what their status does are told alone.
+    Details that say what the status says are shown alone.
     """
     recorder.failure = (grpc.StatusCode[status], words)
     with pytest.raises(FalServerlessError) as caught:
@@ -68,9 +68,9 @@ def test_what_the_service_says_is_not_said_before(
     assert str(caught.value) == words
 
 
-def test_service_that_is_not_there_is_told():
+def test_unreachable_service_is_named():
     """
-    An address that nothing listens at is named in the error.
+    The error for an unreachable service names the address.
     """
     with pytest.raises(FalServerlessError, match=r"127\.0\.0\.1:1 cannot be reached"):
         SyncServerlessClient(host="127.0.0.1:1").runners.kill("r")

@@ -21,7 +21,7 @@ from fal_host_serverless.wire.messages import read_urls
 )
 def test_page_is_shown_where_there_is_one(page: str, has_page: bool, shown: str | None):
     """
-    A page of the application itself is one url, and is shown only where it has one.
+    The playground of an application is one URL, and is left out if the application has none.
     """
     urls = isolate_proto.ServiceURLs(run="http://run/me/app", playground=page)
     assert read_urls(urls, has_page=has_page).get("playground") == shown

@@ -35,12 +35,12 @@ from fal_host_serverless import (
         {"requirements": ["./no-project"]},
     ],
 )
-def test_what_cannot_be_asked_is_refused_as_it_is_explained(
+def test_wrong_options_are_refused_as_they_are_explained(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    What no request can be made of is refused before the service is asked, in the words
-    of the explanation.
+    Options that no request can express are refused before a request is sent, with the words of
+    the explanation.
     """
     (tmp_path / "no-project").mkdir()
     (tmp_path / "no-project/pyproject.toml").touch()
@@ -58,7 +58,7 @@ def test_what_cannot_be_asked_is_refused_as_it_is_explained(
 
 def test_a_python_that_is_not_here_may_be_there():
     """
-    The service has Pythons of its own: that one is not on this machine is only noted.
+    A Python that is missing on this machine is only a note, since the service has its own.
     """
 
     @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"), python_version="3.99")

@@ -16,9 +16,9 @@ from fal_host_serverless import deploy as deploying
 from fal_host_serverless.wire.rest import RestClient
 
 
-def test_errors_of_the_rest_service_are_told(rest: Any, asking: SyncServerlessClient):
+def test_errors_of_the_rest_service_are_raised(rest: Any, asking: SyncServerlessClient):
     """
-    An answer that says no is an error with its words; one from nowhere names the place.
+    An error response is raised with its detail and path.
     """
     rest.failing.add("/users")
     with pytest.raises(FalServerlessError, match="answers 422 at /users/current: no"):
@@ -27,6 +27,6 @@ def test_errors_of_the_rest_service_are_told(rest: Any, asking: SyncServerlessCl
 
 def test_rest_client_has_no_key_in_its_repr(asking: SyncServerlessClient):
     """
-    A client shows where it asks, and not as whom.
+    The *repr* of a client shows its address alone.
     """
     assert repr(RestClient("h", asking.credentials)) == "RestClient('h')"

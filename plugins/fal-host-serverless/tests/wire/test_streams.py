@@ -15,7 +15,7 @@ import pytest
 from fal_host_serverless.wire import channels, streams
 
 
-def test_streams_that_are_left_are_let_go(monkeypatch: pytest.MonkeyPatch):
+def test_unread_streams_are_released(monkeypatch: pytest.MonkeyPatch):
     """
     A stream that is not read to its end is cancelled, and gRPC keeps nothing of it.
     """

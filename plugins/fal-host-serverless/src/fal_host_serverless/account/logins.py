@@ -84,6 +84,7 @@ def _expiry_of(token: str) -> float:
     """
     Return the Unix time at which *token* expires; its signature is checked by the service.
     """
+    # By hand: PyJWT, with cryptography beside it, takes 0.13 s to import.
     try:
         body = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
