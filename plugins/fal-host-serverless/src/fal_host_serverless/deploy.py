@@ -50,7 +50,7 @@ def prepare(
     annotations: Mapping[str, str] | None = None,
 ) -> Deployment:
     """
-    Return the deployment that :func:`deploy` would carry out; the service is not asked.
+    Return the deployment that :func:`deploy` would carry out; no request is sent.
 
     Raises:
         OptionError: There is no such application, or its declaration is wrong.

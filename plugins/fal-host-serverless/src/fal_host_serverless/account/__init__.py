@@ -1,3 +1,3 @@
 """
-Who asks the service, and what can be asked about an account: credentials and operations.
+Credentials and addresses, and operations on what belongs to an account.
 """

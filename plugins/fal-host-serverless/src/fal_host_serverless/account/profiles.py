@@ -106,13 +106,11 @@ class Profiles:
         """
         import tomli_w
 
+        from fal_host_serverless.account.private_files import write_private
+
         target = path()
         target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f"{target.name}.{os.getpid()}")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(tomli_w.dumps(self.tables))
-        os.replace(new, target)
+        write_private(target, tomli_w.dumps(self.tables))
 
 
 def read() -> Profiles:

@@ -1,5 +1,5 @@
 """
-Deployments: what is planned before the service is asked, and how it is carried out.
+Deployments, planned without a request and then carried out.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def plan(
     notes: Mapping[str, Any],
 ) -> Deployment:
     """
-    Return the deployment of *declared*; the service is not asked.
+    Return the deployment of *declared*; no request is sent.
 
     Arguments:
         host: The host at *service*, which the function is declared for.

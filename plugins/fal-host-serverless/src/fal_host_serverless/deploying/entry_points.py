@@ -96,7 +96,7 @@ def ask_metadata(
     log: LogSink,
 ) -> dict[str, Any]:
     """
-    Return the metadata of *entry_point*, asked in its environment, which has been built.
+    Return the metadata of *entry_point*, by a run in its environment, which has been built.
 
     Raises:
         FalServerlessError: The run failed, or *entry_point* is no application.

@@ -26,6 +26,7 @@ from fal_core.caches import cache_root
 from fal_core.digests import digest
 from fal_core.events import Log, LogSink
 from fal_host_serverless.account.credentials import KeyCredentials
+from fal_host_serverless.account.private_files import write_private
 from fal_host_serverless.uploading import transfers
 from fal_host_serverless.uploading.local_files import sha256_of
 from fal_host_serverless.uploading.local_requirements import build_source
@@ -97,10 +98,7 @@ class Distribution:
         Write the record that later calls and other processes read.
         """
         facts = attrs.asdict(self, filter=lambda field, _: field.name != "folder")
-        new = self.folder / f"{os.urandom(8).hex()}.new"
-        new.touch(0o600)
-        new.write_text(json.dumps(facts), "utf-8")
-        os.replace(new, self.folder / "distribution.json")
+        write_private(self.folder / "distribution.json", json.dumps(facts))
 
 
 def publish(folder: Path, rest: RestClient, log: LogSink) -> str:
