@@ -86,7 +86,7 @@ class ServerlessExecution:
         self._phase: Phase = "queued"
         self._answered = False
         self._outcome: Outcome | None = None
-        self._told = False
+        self._finished = False
         self._failure: HostError | None = None
         self._url: str | None = None
         self._run_id = ""
@@ -147,7 +147,7 @@ class ServerlessExecution:
             reason = ServerlessRunFailed(f"The call could not be sent: {error}")
             reason.__cause__ = error
         if self._outcome is not None:
-            self._tell_outcome()
+            self._finish()
             return
         if self._cancelled:
             reason = Cancelled()
@@ -190,14 +190,14 @@ class ServerlessExecution:
             self._stream = channels.stub(service.address).Run(request, metadata=metadata)
         with streams.streaming(self._stream) as stream:
             for message in stream:
-                if self._told:
+                if self._finished:
                     # The stream is read to its end, so that the service ends the run.
                     continue
                 ending = self._outcome is not None
                 self._take(message)
                 if self._outcome is not None and not ending:
                     if message.status.state == messages.SUCCEEDED and self._is_orderly():
-                        self._tell_outcome()
+                        self._finish()
                     self._after(_ENDING, self._stream.cancel)
 
     def _is_orderly(self) -> bool:
@@ -207,12 +207,12 @@ class ServerlessExecution:
         """
         return any(name == _ORDERLY for name, _ in self._stream.initial_metadata() or ())
 
-    def _tell_outcome(self) -> None:
+    def _finish(self) -> None:
         """
         Give the outcome to the sink, once.
         """
-        if not self._told and self._outcome is not None:
-            self._told = True
+        if not self._finished and self._outcome is not None:
+            self._finished = True
             self._sink(self._outcome)
             self._sink(Exited())
 
