@@ -11,9 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from fal_core.errors import (
-    FalServerlessError,
-)
+from fal_core.errors import FalServerlessError
 from fal_host_serverless import (
     AsyncServerlessClient,
     KeyScope,

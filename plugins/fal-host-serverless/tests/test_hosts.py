@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from fal_host_serverless import (
-    FalServerlessHost,
-)
+from fal_host_serverless import FalServerlessHost
 from fal_host_serverless.account import addresses
 
 

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
+from fal_host_serverless import SyncServerlessClient
 from fal_host_serverless import deploy as deploying
 
 

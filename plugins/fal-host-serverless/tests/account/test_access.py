@@ -9,14 +9,8 @@ from typing import Any
 
 import pytest
 
-from fal_core.errors import (
-    OptionError,
-)
-from fal_host_serverless import (
-    KeyPreset,
-    KeyScope,
-    SyncServerlessClient,
-)
+from fal_core.errors import OptionError
+from fal_host_serverless import KeyPreset, KeyScope, SyncServerlessClient
 
 #: The time that the recorder gives to everything.
 MOMENT = datetime(2031, 2, 3, 4, 5, tzinfo=timezone.utc)

@@ -9,15 +9,9 @@ from typing import Any
 
 import pytest
 
-from fal_core.errors import (
-    FalServerlessError,
-)
-from fal_host_serverless import (
-    FalServerlessHost,
-    SyncServerlessClient,
-)
+from fal_core.errors import FalServerlessError
+from fal_host_serverless import FalServerlessHost, SyncServerlessClient
 from fal_host_serverless.account import addresses
-from fal_host_serverless.wire import settings
 
 
 def test_variable_names_the_stage_everywhere(
@@ -60,9 +54,6 @@ def test_variables_say_where_the_service_is(config: Path, monkeypatch: pytest.Mo
     """
     monkeypatch.delenv("ISOLATE_TEST_MODE")
     assert addresses.find_address() == "api.work.test"
-    assert settings.rest_url("api.work.test") == "https://rest.work.test"
-    assert settings.run_host("api.alpha.fal.ai") == "fal.run"
-    assert settings.queue_run_host("api.alpha.fal.ai") == "queue.fal.run"
     monkeypatch.setenv("FAL_HOST", "api.other.test")
     assert addresses.find_address() == "api.other.test"
     monkeypatch.setenv("FAL_HOST", "other.test")
@@ -71,10 +62,3 @@ def test_variables_say_where_the_service_is(config: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("FAL_GRPC_HOST", "localhost:1")
     assert FalServerlessHost().address == "localhost:1"
     assert FalServerlessHost("localhost:2").address == "localhost:2"
-    monkeypatch.setenv("FAL_RUN_HOST", "run:1")
-    monkeypatch.setenv("FAL_QUEUE_RUN_HOST", "queue:1")
-    monkeypatch.setenv("FAL_REST_HOST", "rest:1")
-    monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
-    assert settings.run_host("x") == "run:1"
-    assert settings.queue_run_host("x") == "queue:1"
-    assert settings.rest_url("x") == "http://rest:1"

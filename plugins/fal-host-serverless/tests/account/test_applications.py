@@ -12,13 +12,8 @@ from typing import Any
 
 import pytest
 
-from fal_core.errors import (
-    OptionError,
-)
-from fal_host_serverless import (
-    AsyncServerlessClient,
-    SyncServerlessClient,
-)
+from fal_core.errors import OptionError
+from fal_host_serverless import AsyncServerlessClient, SyncServerlessClient
 from fal_host_serverless.values import RunnerState
 
 #: The time that the recorder gives to everything.

@@ -15,10 +15,7 @@ import pytest
 
 from fal_core import function
 from fal_core.errors import FalServerlessError, InternalFalServerlessError
-from fal_host_serverless import (
-    FalServerlessHost,
-    SyncServerlessClient,
-)
+from fal_host_serverless import FalServerlessHost, SyncServerlessClient
 from fal_host_serverless.account.credentials import (
     Credentials,
     KeyCredentials,

@@ -14,14 +14,8 @@ import pytest
 
 from fal_core import Options
 from fal_core.errors import FalServerlessError
-from fal_host_serverless import (
-    AsyncServerlessClient,
-    FalServerlessHost,
-    SyncServerlessClient,
-)
-from fal_host_serverless.account.credentials import (
-    find_credentials,
-)
+from fal_host_serverless import AsyncServerlessClient, FalServerlessHost, SyncServerlessClient
+from fal_host_serverless.account.credentials import find_credentials
 
 
 def test_login_of_a_team(

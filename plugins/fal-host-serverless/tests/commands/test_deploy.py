@@ -11,12 +11,8 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
-from fal_host_serverless.uploading import (
-    distributions,
-)
+from fal_host_serverless import SyncServerlessClient
+from fal_host_serverless.uploading import distributions
 
 
 def test_deploy_command_prints_the_urls(

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from fal_core.errors import OptionError
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
+from fal_host_serverless import SyncServerlessClient
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from fal_core.errors import OptionError
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
+from fal_host_serverless import SyncServerlessClient
 
 
 def test_project_is_read_as_the_sdk_reads_it(

@@ -12,13 +12,8 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from fal_core import function
-from fal_core.errors import (
-    OptionError,
-)
-from fal_host_serverless import (
-    FalServerlessHost,
-    SyncServerlessClient,
-)
+from fal_core.errors import OptionError
+from fal_host_serverless import FalServerlessHost, SyncServerlessClient
 from fal_host_serverless.wire import channels
 
 

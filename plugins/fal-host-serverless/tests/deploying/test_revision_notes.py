@@ -12,9 +12,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from fal_core.errors import OptionError
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
+from fal_host_serverless import SyncServerlessClient
 from fal_host_serverless import deploy as deploying
 
 

@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 from fal_core import function
-from fal_core.errors import (
-    FalSerializationError,
-)
+from fal_core.errors import FalSerializationError
 
 FOREIGN = "3.13"
 

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from fal_core import function
 from fal_core.calls import Call
 from fal_core.events import Log
-from fal_host_serverless import (
-    FalServerlessHost,
-)
+from fal_host_serverless import FalServerlessHost
 from fal_host_serverless.far_end import marked_output
 from fal_host_serverless.running.call_lines import CallLines
 

@@ -10,14 +10,8 @@ from typing import Any
 import pytest
 
 from fal_core import function
-from fal_core.errors import (
-    FalCoreError,
-    InternalFalServerlessError,
-    UnsupportedError,
-)
-from fal_host_serverless import (
-    FalServerlessHost,
-)
+from fal_core.errors import FalCoreError, InternalFalServerlessError, UnsupportedError
+from fal_host_serverless import FalServerlessHost
 
 
 def test_generator_is_refused_with_what_to_do(host: Any):

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from fal_core import function
-from fal_host_serverless import (
-    FalServerlessHost,
-)
+from fal_host_serverless import FalServerlessHost
 from fal_host_serverless.running import pickled_calls
 from fal_host_serverless.running.lean_calls import LeanCalls
 

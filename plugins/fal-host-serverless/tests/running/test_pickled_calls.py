@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
+from fal_host_serverless import SyncServerlessClient
 from fal_host_serverless.errors import InternalServerlessRunFailed
 from fal_host_serverless.far_end import sent_calls
 from fal_host_serverless.running import pickled_calls

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
+from fal_host_serverless import SyncServerlessClient
 
 pytestmark = pytest.mark.usefixtures("recorder", "rest")
 

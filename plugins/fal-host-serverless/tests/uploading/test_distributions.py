@@ -12,13 +12,8 @@ from typing import Any
 import pytest
 
 from fal_core.events import Log
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
-from fal_host_serverless.uploading import (
-    distributions,
-    project_fingerprints,
-)
+from fal_host_serverless import SyncServerlessClient
+from fal_host_serverless.uploading import distributions, project_fingerprints
 
 
 def test_packing_is_repeatable(own: Path):

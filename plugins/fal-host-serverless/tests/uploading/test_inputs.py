@@ -11,18 +11,10 @@ import pytest
 
 from fal_core.environments import CurrentEnvironment
 from fal_core.options import Gateway, HostOptions
-from fal_host_serverless import (
-    FalServerlessHost,
-    SyncServerlessClient,
-)
+from fal_host_serverless import FalServerlessHost, SyncServerlessClient
 from fal_host_serverless import deploy as deploying
-from fal_host_serverless.uploading import (
-    inputs,
-    local_files,
-)
-from fal_host_serverless.uploading.local_files import (
-    USUALLY_IGNORED,
-)
+from fal_host_serverless.uploading import inputs, local_files
+from fal_host_serverless.uploading.local_files import USUALLY_IGNORED
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,7 @@ from pathlib import Path
 import pytest
 
 from fal_core.errors import OptionError
-from fal_host_serverless.uploading.local_files import (
-    SIZE_LIMIT,
-    LocalFile,
-    Selection,
-)
+from fal_host_serverless.uploading.local_files import SIZE_LIMIT, LocalFile, Selection
 
 
 def test_hash_is_of_content_and_mode(tmp_path: Path):

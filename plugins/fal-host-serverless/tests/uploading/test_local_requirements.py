@@ -10,9 +10,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
+from fal_host_serverless import SyncServerlessClient
 
 
 def test_local_requirement_is_uploaded(

@@ -7,9 +7,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from fal_host_serverless.uploading import (
-    project_fingerprints,
-)
+from fal_host_serverless.uploading import project_fingerprints
 
 
 def test_commit_and_tag_change_the_fingerprint(own: Path):

@@ -10,13 +10,8 @@ from typing import Any
 import pytest
 
 from fal_core.errors import FalServerlessError
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
-from fal_host_serverless.uploading.local_files import (
-    LocalFile,
-    Selection,
-)
+from fal_host_serverless import SyncServerlessClient
+from fal_host_serverless.uploading.local_files import LocalFile, Selection
 from fal_host_serverless.uploading.transfers import PART_SIZE, send_files
 
 

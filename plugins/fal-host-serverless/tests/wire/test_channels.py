@@ -10,13 +10,8 @@ import grpc
 import pytest
 
 from fal_core import function
-from fal_core.errors import (
-    FalServerlessError,
-)
-from fal_host_serverless import (
-    FalServerlessHost,
-    SyncServerlessClient,
-)
+from fal_core.errors import FalServerlessError
+from fal_host_serverless import FalServerlessHost, SyncServerlessClient
 
 
 def test_runs_are_not_retried(asking: SyncServerlessClient, recorder: Any):

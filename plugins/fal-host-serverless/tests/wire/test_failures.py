@@ -9,14 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
-from fal_core.errors import (
-    Cancelled,
-    FalServerlessError,
-    InternalFalServerlessError,
-)
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
+from fal_core.errors import Cancelled, FalServerlessError, InternalFalServerlessError
+from fal_host_serverless import SyncServerlessClient
 
 
 @pytest.mark.parametrize(

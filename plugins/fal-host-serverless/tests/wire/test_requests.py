@@ -10,13 +10,9 @@ from typing import Any
 import pytest
 
 from fal_core import function
-from fal_core.errors import (
-    OptionError,
-)
+from fal_core.errors import OptionError
 from fal_core.explanations import explain
-from fal_host_serverless import (
-    FalServerlessHost,
-)
+from fal_host_serverless import FalServerlessHost
 
 
 @pytest.mark.parametrize(

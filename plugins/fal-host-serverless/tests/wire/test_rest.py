@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from fal_core.errors import FalServerlessError
-from fal_host_serverless import (
-    SyncServerlessClient,
-)
+from fal_host_serverless import SyncServerlessClient
 from fal_host_serverless import deploy as deploying
 from fal_host_serverless.wire.rest import RestClient
 
