@@ -9,14 +9,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Template
-from typing import Literal
 
 import attrs
 import click
 
 from fal_core.hooks import API_VERSION
-
-Role = Literal["host", "environment"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _SUFFIX = ".template"

@@ -19,7 +19,7 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @attrs.frozen
-class Answer:
+class Response:
     """
     The response of a service.
 
@@ -36,17 +36,17 @@ class Answer:
 
 def ask(
     url: str, timeout: float, headers: Mapping[str, str] = {}, *, method: str = "POST"
-) -> Answer:
+) -> Response:
     """
     Send a request with an empty body to *url*.
     """
     request = urllib.request.Request(url, b"", dict(headers), method=method)
     try:
         with _opener.open(request, timeout=timeout) as answer:
-            return Answer(answer.status, _read(answer.read()), _lower(answer.headers))
+            return Response(answer.status, _read(answer.read()), _lower(answer.headers))
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, _read(error.read()), _lower(error.headers))
+            return Response(error.code, _read(error.read()), _lower(error.headers))
 
 
 def is_served(url: str) -> bool:

@@ -34,8 +34,8 @@ from fal_core.events import (
     State,
 )
 from fal_core.hosts import Capabilities, Host
-from fal_core.testing.hosts.printing import Printer, printed_by
-from fal_core.testing.hosts.services import Service, tell_when_reachable
+from fal_core.testing.hosts.printing import CallPrinter, printed_by
+from fal_core.testing.hosts.services import InProcessService, tell_when_reachable
 from fal_core_worker import frames, nested, opening, seals
 from fal_core_worker.rebuilding import open_error
 from fal_core_worker.slots import (
@@ -120,11 +120,11 @@ class InProcessExecution:
         self._answers: dict[int, tuple[bool, Sealed]] = {}
         self._answered = threading.Condition()
         self._calls_home = 0
-        self._printer = Printer(call, self.deliver)
+        self._printer = CallPrinter(call, self.deliver)
         self._frames: Any = _Frames(self.deliver)
         self._raw: Any = None
         self._exited = threading.Event()
-        self.service = Service()
+        self.service = InProcessService()
 
     # -- the execution -----------------------------------------------------------
 

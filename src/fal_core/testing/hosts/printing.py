@@ -24,7 +24,7 @@ from fal_core_worker.services import request_id
 _AGAIN = 0.1
 
 
-class Printer:
+class CallPrinter:
     """
     Turns the lines that one call prints into events.
 
@@ -75,7 +75,7 @@ class Printer:
         return Log(line, level, "USER", time.time(), name, request_id.get() or None)
 
 
-class PrintedText(io.TextIOBase):
+class CallOutput(io.TextIOBase):
     """
     A standard stream that passes text to the call of its thread, or to the real stream.
     """
@@ -103,14 +103,14 @@ class PrintedText(io.TextIOBase):
 
 
 #: The printer of the call that this thread or task runs.
-current: ContextVar[Printer | None] = ContextVar("current", default=None)
+current: ContextVar[CallPrinter | None] = ContextVar("current", default=None)
 
 _lock = threading.Lock()
 _users = 0
 
 
 @contextmanager
-def printed_by(printer: Printer | None) -> Iterator[None]:
+def printed_by(printer: CallPrinter | None) -> Iterator[None]:
     """
     Send what this thread prints to *printer*; None leaves it on the real stream.
     """
@@ -133,7 +133,7 @@ def _install(change: int) -> None:
         _users += change
         for name, level in levels:
             stream = getattr(sys, name)
-            if _users and not isinstance(stream, PrintedText):
-                setattr(sys, name, PrintedText(level, stream))
-            elif not _users and isinstance(stream, PrintedText):
+            if _users and not isinstance(stream, CallOutput):
+                setattr(sys, name, CallOutput(level, stream))
+            elif not _users and isinstance(stream, CallOutput):
                 setattr(sys, name, stream.beneath)

@@ -13,7 +13,7 @@ from typing import Any
 from fal_core.testing.harness.requests import is_reachable
 
 
-class Service:
+class InProcessService:
     """
     The service of one call: a coroutine in an event loop that other threads can end.
     """

@@ -16,7 +16,7 @@ from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow
-from fal_core.testing.harness.requests import Answer, ask, is_served
+from fal_core.testing.harness.requests import Response, ask, is_served
 from fal_core_worker.ports import free_port
 
 
@@ -40,7 +40,7 @@ def test_a_function_may_bring_its_own_server(
 
     recorder = follow(serve_itself, serve_itself.options.gateway["exposed_port"])
     url = recorder.wait_for_url(law_timeout)
-    assert ask(url, law_timeout) == Answer(200, "POST /")
+    assert ask(url, law_timeout) == Response(200, "POST /")
     assert marks.read() == ["set up"]
     recorder.cancel(2.0)
     assert isinstance(recorder.wait(law_timeout).reason, Cancelled)
@@ -61,7 +61,7 @@ def test_a_server_may_say_itself_when_it_is_ready(
         make(port, refuse=3)
 
     recorder = follow(serve, serve.options.gateway["exposed_port"])
-    assert ask(recorder.wait_for_url(law_timeout), law_timeout) == Answer(200, "POST /")
+    assert ask(recorder.wait_for_url(law_timeout), law_timeout) == Response(200, "POST /")
     assert wait_until(lambda: len(recorder.printed) >= 4, law_timeout)
     asked = [log.message for log in recorder.printed]
     assert asked[:4] == ["POST /up 503", "POST /up 503", "POST /up 503", "POST /up 200"]

@@ -14,7 +14,7 @@ from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow
-from fal_core.testing.harness.requests import Answer, ask, is_served
+from fal_core.testing.harness.requests import Response, ask, is_served
 
 
 @requires("serve")
@@ -30,8 +30,8 @@ def test_a_served_function_answers_at_its_url(
         return {"hello": "there"}
 
     url = follow(welcome).wait_for_url(law_timeout)
-    assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
-    assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
+    assert ask(url, law_timeout) == Response(200, {"hello": "there"})
+    assert ask(url, law_timeout) == Response(200, {"hello": "there"})
 
 
 @requires("serve")
@@ -151,7 +151,7 @@ def test_a_drained_service_finishes_what_it_does(
     assert wait_until(lambda: "begun" in marks.read(), law_timeout)
     assert recorder.execution is not None
     recorder.execution.drain()
-    assert answer.result(law_timeout) == Answer(200, "done")
+    assert answer.result(law_timeout) == Response(200, "done")
     assert recorder.result(law_timeout) is None
     assert not is_served(url)
 
@@ -271,7 +271,7 @@ def test_a_service_that_is_no_longer_well_is_ended(
         assert isinstance(recorder.wait(law_timeout).reason, WorkerLost)
 
 
-def _ask_beside(url: str, timeout: float) -> Future[Answer]:
+def _ask_beside(url: str, timeout: float) -> Future[Response]:
     pool = ThreadPoolExecutor(1)
     answer = pool.submit(ask, url, timeout)
     pool.shutdown(wait=False)
