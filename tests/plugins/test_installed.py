@@ -113,7 +113,7 @@ def test_registered_broken_plugin_is_refused_at_once() -> None:
     broken = plugin()
     del broken.fal_core_api
     with (
-        pytest.raises(PluginError, match=r"'mine'.*states no fal_core_api"),
+        pytest.raises(PluginError, match=r"'mine'.*does not define fal_core_api"),
         plugins.registered(broken, "mine"),
     ):
         pytest.fail("the context was entered")

@@ -75,7 +75,7 @@ class Mine(HostOptions):
 BROKEN = {
     "missing_import": ("import a_module_that_is_not_there", "a_module_that_is_not_there"),
     "exits": ("raise SystemExit(3)", "SystemExit"),
-    "without_version": ("del fal_core_api", "states no fal_core_api"),
+    "without_version": ("del fal_core_api", "does not define fal_core_api"),
     "odd_version": ("fal_core_api = '1'", "must be an integer"),
     "true_version": ("fal_core_api = True", "must be an integer"),
     "newer_version": ("fal_core_api = 99", "Upgrade fal-core"),

@@ -45,8 +45,8 @@ class Project:
         if not _NAME.fullmatch(short) or keyword.iskeyword(short):
             raise ValueError(
                 f"{name!r} cannot be the name of a plugin. A name begins with a small "
-                "letter, goes on with small letters, digits and single hyphens, as in "
-                "'slurm' or 'deep-blue', and is no keyword of Python."
+                "letter, continues with small letters, digits and single hyphens, as in "
+                "'slurm' or 'deep-blue', and is not a keyword of Python."
             )
         return cls(short, role)
 

@@ -94,7 +94,7 @@ def explain(
     reasons = [str(each) for each in refusals(there, environment, host_options, gateway)]
     notes = list(_missing(there))
     if there.policy.lifetime == "detached" and (refusal := refuse_detached(there.host)):
-        notes.append(f"It can be called, and not spawned: {refusal}")
+        notes.append(f"It can be called, but not spawned: {refusal}")
     added = _serving_needs(there, environment)
     if added:
         environment = environment.extend(added)

@@ -256,7 +256,7 @@ class InProcessExecution:
         self._printer.flush()
         send_item(self._frames, 0, item, index, self._raw)
 
-    # -- what is told --------------------------------------------------------------
+    # -- what is reported ----------------------------------------------------------
 
     def deliver(self, event: Event) -> None:
         """
