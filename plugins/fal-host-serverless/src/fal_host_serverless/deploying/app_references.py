@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fal_core.errors import OptionError
 from fal_core.functions import IsolatedFunction
 from fal_host_serverless.deploying import projects
 from fal_host_serverless.deploying.projects import DeclaredApp
@@ -58,17 +57,14 @@ def load(ref: str) -> IsolatedFunction[..., Any]:
 
         OptionError: Its file cannot be loaded.
     """
-    import click
-
-    from fal_core.loading.targets import load_target
+    from fal_core.loading.targets import TargetError, load_target
 
     _forget(ref.partition("::")[0])
     try:
         with _serverless_by_default():
             return load_target(ref)
-    except click.ClickException as error:
-        wrong = WrongArgument if error.exit_code == click.UsageError.exit_code else OptionError
-        raise wrong(error.format_message()) from error
+    except TargetError as error:
+        raise WrongArgument(str(error)) from error
 
 
 @contextmanager
