@@ -48,7 +48,7 @@ def host() -> SlowToLaunch:
 
 def test_quick_items_share_slow_launches(host: SlowToLaunch) -> None:
     """
-    The time of a launch is no time of its items: where they are quick, few launches do.
+    The time of a launch does not count as time of its items: quick items need few launches.
     """
 
     @function("current", host=host)
@@ -76,7 +76,7 @@ def test_slow_items_are_launched_alone(host: SlowToLaunch) -> None:
 
 def test_one_call_after_the_other_is_learned_from(host: SlowToLaunch) -> None:
     """
-    Calls that were submitted alone tell how many may share a launch.
+    The time of calls submitted alone decides how many may share a launch.
     """
 
     @function("current", host=host)
@@ -94,7 +94,7 @@ def test_one_call_after_the_other_is_learned_from(host: SlowToLaunch) -> None:
 
 def test_exception_of_an_item_on_its_own_is_its_own(host: SlowToLaunch) -> None:
     """
-    An item that is launched alone raises what it raises, and nothing is added to it.
+    An item launched alone raises its own exception, with nothing added to it.
     """
 
     @function("current", host=host)
@@ -108,7 +108,7 @@ def test_exception_of_an_item_on_its_own_is_its_own(host: SlowToLaunch) -> None:
 
 def learned(*items: float, launch: float = 0.0, wait: float = 0.0) -> Pace:
     """
-    Return a pace that has learned of batches of ten, whose items took so long each.
+    Return a pace that has seen batches of ten items of the given time each.
     """
     pace = Pace(workers=4)
     for number, each in enumerate(items):
@@ -127,14 +127,14 @@ def test_batch_takes_as_long_as_its_launch() -> None:
 
 def test_waiting_for_other_batches_is_no_launching() -> None:
     """
-    A launch that waits in a queue makes batches no larger, or they would grow for ever.
+    A launch that waits in a queue makes batches no larger; they would grow for ever.
     """
     assert learned(*[0.1] * 9, launch=0.5, wait=100.0).size == pytest.approx(5)
 
 
 def test_batches_grow_by_steps() -> None:
     """
-    One measure does not make a batch more than so many times as large, and none is endless.
+    One measurement makes a batch larger by a limited factor only, and batches have a limit.
     """
     assert learned(0.0).size == GROWTH
     assert learned(*[0.0] * 9).size == LARGEST
@@ -142,7 +142,7 @@ def test_batches_grow_by_steps() -> None:
 
 def test_without_starts_the_whole_time_counts() -> None:
     """
-    A host that tells no starts is gone by from launch to end, for all that shared it.
+    For a host that reports no starts, the time from launch to end counts for all items in it.
     """
     pace = Pace(workers=4)
     pace.learn(10, 0.0, 10 * TARGET, running=2)

@@ -24,7 +24,7 @@ from fal_core.testing import InProcessHost
 
 def told(captured: pytest.CaptureFixture[str]) -> list[str]:
     """
-    Return what was told since the last time.
+    Return the warnings since the last call.
     """
     return [line for line in captured.readouterr().err.splitlines() if "does not use" in line]
 
@@ -32,7 +32,7 @@ def told(captured: pytest.CaptureFixture[str]) -> list[str]:
 @pytest.mark.parametrize("seal", ["once", "every call"])
 def test_each_option_is_told_of_once(capsys: pytest.CaptureFixture[str], seal: Any) -> None:
     """
-    A function tells of an option once for each host, however it is called or changed.
+    A function warns of an option once for each host, however it is called or changed.
     """
 
     @function("current", host=InProcessHost(), machine_type="GPU-H100", seal=seal)
@@ -53,7 +53,7 @@ def test_each_option_is_told_of_once(capsys: pytest.CaptureFixture[str], seal: A
 
 def test_another_function_tells_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    Functions of one name are two; each tells of its options, also one that has no hash.
+    Two functions of one name each warn of their options, also one that has no hash.
     """
 
     def declared() -> Any:
@@ -78,7 +78,7 @@ def test_another_function_tells_of_its_own(capsys: pytest.CaptureFixture[str]) -
 
 def test_errors_and_silence_are_not_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    ``on_unsupported="error"`` refuses each call, and ``"ignore"`` tells of none.
+    ``on_unsupported="error"`` refuses each call, and ``"ignore"`` prints nothing.
     """
 
     @function("current", host=InProcessHost(), machine_type="GPU-H100")
@@ -136,7 +136,7 @@ def test_functions_travel_as_source_where_the_python_is_not_known(
     cls: type[ElsewhereHost], travels: bool
 ) -> None:
     """
-    A host says whether its Python is this one; else a function also goes as source.
+    Where a host may have another Python, a function also travels as source.
     """
     host = cls()
     assert function("current", host=host)(echo)(4) == 4
@@ -169,7 +169,7 @@ class OtherPythons:
 
 def test_function_without_source_is_refused_for_another_python_at_once() -> None:
     """
-    What another Python could not open is refused before its environment is built.
+    A function that another Python could not open is refused before its environment is built.
     """
     made: dict[str, Any] = {"__name__": "made"}
     exec("def give() -> int:\n    return 1\n", made)

@@ -1,5 +1,5 @@
 """
-Isolated methods are called as isolated functions are.
+Isolated methods are called like isolated functions.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def scale() -> Any:
 
 def test_a_method_is_called_in_every_way(scale: Any) -> None:
     """
-    What can be asked of an isolated function can be asked of its method: the
-    instance is the first argument.
+    An isolated method can be called in every way that a function can; the instance is
+    the first argument.
     """
     assert scale.times(2) == scale.times.run_local(2) == 6
     assert scale.times.submit(2, plus=1).result(30) == 7

@@ -1,5 +1,5 @@
 """
-Needs: a call is refused for what an explanation says, and before anything is done.
+Preconditions: a call is refused before anything is done, for the reasons of ``explain``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fal_core.wrappers import WrapperHost
 @attrs.define(eq=False, slots=False)
 class Little(InProcessHost):
     """
-    A host that can do little, and counts what it is asked.
+    A host that can do little, and counts its launches.
     """
 
     name: ClassVar[str] = "little"
@@ -102,7 +102,7 @@ def test_a_call_is_refused_as_it_is_explained(
     func: Any, options: dict[str, Any], sentence: str
 ) -> None:
     """
-    What a host cannot give is refused in the words of the explanation, unlaunched.
+    A call that the host cannot run is refused with the reason of ``explain``, unlaunched.
     """
     host = Little()
     isolated = function("current", host=host, **options)(func)
@@ -119,7 +119,7 @@ def test_a_call_is_refused_as_it_is_explained(
 
 def test_a_host_without_the_python_refuses() -> None:
     """
-    A host that has other Pythons alone says which.
+    A host that has only other Pythons says which.
     """
     host = OfPython2()
     isolated = function("current", host=host)(give)
@@ -131,7 +131,7 @@ def test_a_host_without_the_python_refuses() -> None:
 
 def test_a_host_around_a_host_refuses_what_that_does() -> None:
     """
-    What the inner host refuses of its own accord is refused around it too.
+    A wrapper host refuses what its inner host refuses.
     """
     isolated = function("current", host=Around(Little()), regions=["moon"])(give)
     assert explain(isolated).reasons == ("There is no region 'moon'.",)
@@ -141,7 +141,7 @@ def test_a_host_around_a_host_refuses_what_that_does() -> None:
 
 def test_what_is_kept_for_other_hosts_is_no_reason() -> None:
     """
-    Options of other hosts stop nothing, a port among them, and are explained as kept.
+    Options of other hosts, a port among them, stop no call, and are explained as kept.
     """
     host = Little()
     isolated = function("current", host=host, regions=["eu"], exposed_port=8123)(give)

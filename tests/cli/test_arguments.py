@@ -34,7 +34,7 @@ class Point:
 
 def isolated(func: Callable[..., Any], **host_options: Any) -> IsolatedFunction[..., Any]:
     """
-    Return *func* as the command line gets it; no host is asked for its arguments.
+    Return *func* as the command line gets it; parsing arguments asks no host.
     """
     host: Any = None
     return IsolatedFunction(host, func, Options(host=host_options))
@@ -78,7 +78,7 @@ def takes_all(
 )
 def test_words_are_read_as_annotations_say(given: list[str], expected: Any) -> None:
     """
-    Words are taken by position and by name, each as the annotation of its parameter.
+    Words give arguments by position and by name, each converted by its annotation.
     """
     if expected is None:
         with pytest.raises(ArgumentError, match="left"):
@@ -154,7 +154,7 @@ def test_dates_are_written_as_in_iso_8601_and_a_wrong_field_is_named(
     given: list[str], expected: Any
 ) -> None:
     """
-    Dates and times are taken as ISO 8601 has them, in JSON too; what is wrong in it is named.
+    Dates and times are written in ISO 8601, in JSON too; an error names the wrong field.
     """
     if isinstance(expected, str):
         with pytest.raises(ArgumentError) as caught:
@@ -206,7 +206,7 @@ def test_without_a_known_annotation_words_are_json(
 )
 def test_wrong_words_name_the_argument(given: list[str], sentence: str) -> None:
     """
-    The sentence names the argument, what it must be and what was given.
+    The error names the argument, what it must be and what was given.
     """
     with pytest.raises(ArgumentError) as caught:
         words(takes_all, *given)
@@ -263,7 +263,7 @@ def test_json_gives_all_arguments(text: str, expected: Any) -> None:
 )
 def test_wrong_json_is_refused(text: str, sentence: str) -> None:
     """
-    JSON is taken as strictly as options are: a string is no number, and neither is true.
+    JSON is converted as strictly as options: neither a string nor true is a number.
     """
     with pytest.raises(ArgumentError) as caught:
         parse_json_arguments(isolated(takes_all), text)

@@ -38,7 +38,7 @@ def test_doctor_checks_the_cache(command_line: Any) -> None:
 
 def test_doctor_survives_a_check_that_raises(command_line: Any) -> None:
     """
-    A plugin's check that raises has failed, and so has a plugin that cannot name its own.
+    A check that raises has failed, and so has a plugin that cannot list its checks.
     """
     command_line.install(
         "checking",

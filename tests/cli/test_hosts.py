@@ -1,5 +1,5 @@
 """
-``fal-core hosts``, and hosts that cannot be had.
+``fal-core hosts``, and hosts that are missing or claimed twice.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def test_hosts_of_one_name_are_one_sentence(command_line: Any) -> None:
 
 def test_check_names_the_extra_that_it_needs(command_line: Any) -> None:
     """
-    Without pytest the laws cannot be run, and one sentence says how to have it.
+    Without pytest the laws cannot be run, and one sentence says how to install it.
     """
     command_line.install("placed", PLACED)
     for spec in filter(None, map(find_spec, NEEDED)):

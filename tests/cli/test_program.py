@@ -71,7 +71,7 @@ def test_version_imports_no_command() -> None:
 
 def test_usage_errors_exit_with_2(command_line: Any) -> None:
     """
-    A command line that is wrong is told on the standard error, with exit code 2.
+    A wrong command line is an error on standard error, with exit code 2.
     """
     for arguments in (["bogus"], ["plugins", "list", "--bogus"], ["explain"]):
         done = command_line(*arguments)
@@ -82,7 +82,7 @@ def test_usage_errors_exit_with_2(command_line: Any) -> None:
 
 def test_command_that_is_written_wrongly_names_the_one_that_is_near(command_line: Any) -> None:
     """
-    A command that is not there is answered with the one that was meant.
+    An unknown command is an error that suggests the nearest one.
     """
     done = command_line("rum", "script.py::function")
     assert done.returncode == 2
@@ -92,7 +92,7 @@ def test_command_that_is_written_wrongly_names_the_one_that_is_near(command_line
 
 def test_command_of_a_plugin_that_is_not_installed_names_the_extra(command_line: Any) -> None:
     """
-    A command that a plugin would add says how the plugin is had.
+    A command of a plugin that is not installed is an error that names the extra.
     """
     command_line.variables["FAL_CORE_PLUGINS"] = ""
     done = command_line("env", "list")
@@ -102,7 +102,7 @@ def test_command_of_a_plugin_that_is_not_installed_names_the_extra(command_line:
 
 def test_nothing_is_coloured_off_terminals(command_line: Any) -> None:
     """
-    What is not printed to a terminal has no escape sequences in it.
+    Output that does not go to a terminal has no escape sequences.
     """
     for arguments in (["bogus"], ["plugins", "list"], ["hosts", "list"], ["--help"]):
         done = command_line(*arguments)

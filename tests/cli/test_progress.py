@@ -1,5 +1,5 @@
 """
-What ``fal-core run`` shows of a call while it runs.
+The progress that ``fal-core run`` shows of a call.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fal_core.testing import InProcessHost
 
 def test_showing_changes_neither_the_function_nor_its_host() -> None:
     """
-    What is shown is a function on a host around the host; both are as they were.
+    The shown function runs on a wrapper host; the function and its host stay unchanged.
     """
     host = InProcessHost()
 
@@ -40,7 +40,7 @@ def test_showing_changes_neither_the_function_nor_its_host() -> None:
 
 def test_items_of_a_generator_are_shown() -> None:
     """
-    A generator streams through the host around its host.
+    A generator streams through the wrapper host.
     """
 
     @function("current", host=InProcessHost())

@@ -71,7 +71,7 @@ from fal_core.errors import OptionTypeError
 )
 def test_right_values_are_taken(value: Any, annotation: Any, expected: Any) -> None:
     """
-    What has its type is taken; sequences become what was declared, integers floats.
+    Values of the right type are taken; sequences become the declared type, integers floats.
     """
     assert same(structure(value, annotation, "option"), expected)
 
@@ -260,7 +260,7 @@ def test_only_classes_with_fields_need_cattrs(
     value: Any, annotation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    What most people write is structured without cattrs, which is slow to import.
+    Usual declarations are structured without cattrs, which is slow to import.
     """
     monkeypatch.setitem(sys.modules, "fal_core.conversion.field_classes", None)
     structuring._converter.cache_clear()

@@ -60,7 +60,7 @@ from fal_core.errors import OptionTypeError
 )
 def test_texts_are_read_by_annotation(text: str, annotation: Any, expected: Any) -> None:
     """
-    A text becomes what its parameter declares; what is made of values is JSON.
+    A text becomes what its parameter declares; containers are written as JSON.
     """
     assert same(parse_text(text, annotation, "argument"), expected)
 
@@ -84,7 +84,7 @@ def test_texts_are_read_by_annotation(text: str, annotation: Any, expected: Any)
 )
 def test_texts_that_are_none_are_refused(text: str, annotation: Any, words: str) -> None:
     """
-    A text that is no value of the annotation is an error that says what would be.
+    A text that does not fit is an error that says what would.
     """
     with pytest.raises(OptionTypeError) as caught:
         parse_text(text, annotation, "argument")
@@ -94,7 +94,7 @@ def test_texts_that_are_none_are_refused(text: str, annotation: Any, words: str)
 
 def test_json_is_read_by_annotation() -> None:
     """
-    JSON that was read already goes by the same rules, and no string becomes a number.
+    Parsed JSON is converted by the same rules, and no string becomes a number.
     """
     assert parse_json({"x": 1}, Point, "argument") == Point(x=1)
     assert parse_json("RED", Color, "argument") is Color.RED
@@ -105,6 +105,6 @@ def test_json_is_read_by_annotation() -> None:
 @given(st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False), st.text()))
 def test_texts_of_plain_values_are_read_back(value: Any) -> None:
     """
-    What ``str`` writes of a plain value is read back as that value.
+    The text that ``str`` makes of a plain value is read back as that value.
     """
     assert same(parse_text(str(value), type(value), "argument"), value)

@@ -58,7 +58,7 @@ class Layered(CurrentEnvironment):
 @attrs.frozen(kw_only=True)
 class Boxed(CurrentEnvironment):
     """
-    What stands in for kind ``container``: its image has no default.
+    A stand-in for kind ``container``: its image has no default.
     """
 
     kind: ClassVar[str] = "container"
@@ -80,7 +80,7 @@ class QueueOptions(HostOptions):
 
 class Place(Host[..., Any]):
     """
-    What two hosts have in common that run nothing here.
+    The common part of hosts that run nothing.
     """
 
     def launch(self, call: Any, sink: Any) -> Any:
@@ -102,7 +102,7 @@ class Plain(Place):
 @attrs.define(eq=False, slots=False)
 class Around(Place):
     """
-    A host around a host: its options are those of the inner one.
+    A wrapper host: its options are those of the inner host.
     """
 
     name: ClassVar[str] = "around"

@@ -43,7 +43,7 @@ def test_what_makes_sense_is_taken() -> None:
 @pytest.mark.parametrize("name", ["timeout", "grace"])
 def test_times_that_no_clock_has_are_refused(name: str, value: float) -> None:
     """
-    A time is a number that the system's clocks can count to; None is for ever.
+    A time is a number that the system's clocks can count to; None means no limit.
     """
     with pytest.raises(OptionError, match=f"'{name}' must be"):
         check_policy({name: value})
@@ -51,7 +51,7 @@ def test_times_that_no_clock_has_are_refused(name: str, value: float) -> None:
 
 def test_unknown_parts_of_a_policy_are_refused() -> None:
     """
-    What ``with_policy`` does not know is an error that suggests what was meant.
+    An unknown part of a policy is an error that suggests the nearest one.
     """
     add = function("current", host=InProcessHost())(lambda x: x + 1)
     with pytest.raises(OptionError, match="Did you mean 'timeout'"):
@@ -66,7 +66,7 @@ def test_unknown_parts_of_a_policy_are_refused() -> None:
 )
 def test_a_declaration_suggests_its_own_keywords_too(written: str, meant: str) -> None:
     """
-    An unknown option is held against the keywords of the decorator as well.
+    The suggestion for an unknown option may be a keyword of the decorator.
     """
     with pytest.raises(OptionError, match=f"Did you mean '{meant}'"):
         function("current", host=InProcessHost(), **{written: 3})
@@ -75,7 +75,7 @@ def test_a_declaration_suggests_its_own_keywords_too(written: str, meant: str) -
 @pytest.mark.parametrize("written", ["timeout", "timout"])
 def test_a_part_of_the_policy_is_no_option_of_on(written: str) -> None:
     """
-    What ``with_policy`` changes is told to whoever gives it to ``on``.
+    A part of the policy given to ``on`` is an error that names ``with_policy``.
     """
     add = function("current", host=InProcessHost())(abs)
     with pytest.raises(OptionError, match=rf"'{written}' is not .* with_policy\(timeout=…\)"):

@@ -51,7 +51,7 @@ from fal_core.plugins import registered
 
 def test_typed_values_are_kept_while_nothing_changes() -> None:
     """
-    The same value is given as long as the mappings compare equal, whatever the host.
+    The same value is returned as long as the mappings compare equal, whatever the host.
     """
     options = layered(requirements=["a"], regions=["us"])
     hosts = Plain(), Queued()
@@ -88,7 +88,7 @@ def test_change_in_place_is_seen() -> None:
 
 class Vague:
     """
-    A value that does not compare to a truth, as an array does not.
+    A value whose comparison is neither true nor false, like that of an array.
     """
 
     def __eq__(self, other: object) -> Any:
@@ -114,7 +114,7 @@ def test_values_that_do_not_compare_are_taken() -> None:
 
 def test_kept_values_go_with_their_options() -> None:
     """
-    Nothing is kept of options that are gone, and a copy has values of its own.
+    Values are dropped with their options, and a copy has values of its own.
     """
     records = (vocabulary._environments, vocabulary._host_options, vocabulary._gateways)
     options = layered(keep_alive=3)
@@ -163,7 +163,7 @@ def test_kept_values_are_made_once() -> None:
 
 def test_unstructured_values_are_plain_json() -> None:
     """
-    What differs from the defaults goes away as JSON; functions are left out.
+    Values that differ from the defaults are written as JSON; functions are left out.
     """
     options = QueueOptions(
         queue="fast",
@@ -191,7 +191,7 @@ def test_unstructured_values_are_plain_json() -> None:
 @pytest.mark.parametrize("value", [object(), b"a", 1j, {1: 2}])
 def test_what_json_cannot_hold_is_refused(value: Any) -> None:
     """
-    A value that cannot go away as JSON is an error that says where it stands.
+    A value that JSON cannot hold is an error that says where it is.
     """
     with pytest.raises(OptionTypeError, match=r"metadata.*to leave this process"):
         unstructure(HostOptions(metadata={"a": value}))
@@ -236,7 +236,7 @@ def test_typed_values_come_back_equal(
     environment: dict[str, Any], host: dict[str, Any], gateway: dict[str, Any]
 ) -> None:
     """
-    An environment, host options and a gateway that went away as JSON come back equal.
+    An environment, host options and a gateway written as JSON are read back equal.
     """
     options = parse_options({"kind": "layered", **environment, **host, **gateway})
     place = Queued()
@@ -280,7 +280,7 @@ class Rich(CurrentEnvironment):
 
 def test_paths_and_enums_come_back_as_themselves() -> None:
     """
-    What JSON has no word for comes back of the type that the field declares.
+    Types that JSON lacks are read back as the field declares them.
     """
     rich = Rich(
         project=Path("a"), colors=frozenset({Color.RED}), point=Layered(project=Path("b"))

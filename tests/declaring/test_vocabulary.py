@@ -162,7 +162,7 @@ def test_wrong_declaration_fails_where_it_is_written(
     config: dict[str, Any], error: type[OptionError], words: str
 ) -> None:
     """
-    Whatever can be known at the declaration is an error there, and says what was meant.
+    A wrong declaration is an error where it is written, and says what was meant.
     """
     with pytest.raises(error) as caught:
         parse_options({"kind": "layered", **config})
@@ -193,7 +193,7 @@ def test_wrong_declaration_fails_where_it_is_written(
 )
 def test_numbers_have_bounds(option: str, refused: float, least: float, words: str) -> None:
     """
-    A number that makes no sense is refused where it is written; the last that does is not.
+    A number out of bounds is refused where it is written; the bound itself is not.
 
     A plugin's option has its bounds as the core's have theirs.
     """
@@ -209,7 +209,7 @@ def test_numbers_have_bounds(option: str, refused: float, least: float, words: s
 
 def test_bounds_of_a_range_go_together() -> None:
     """
-    A most that is less than the least is refused, wherever the two come together.
+    A maximum below the minimum is refused, wherever the two come together.
     """
     told = "Option 'max_concurrency' must be at least 3, which option 'min_concurrency'"
     with pytest.raises(OptionValueError, match=f"{told} asks for, not 1."):
@@ -222,7 +222,7 @@ def test_bounds_of_a_range_go_together() -> None:
 
 def test_what_is_no_number_at_all_is_out_of_bounds() -> None:
     """
-    A float that compares with nothing is refused as well.
+    NaN is refused as well.
     """
     with pytest.raises(OptionValueError, match="at least 0, not nan"):
         parse_options({"kind": "current", "keep_alive": float("nan")})
@@ -247,7 +247,7 @@ def test_errors_of_declarations_travel(error: OptionError) -> None:
 
 def test_what_was_put_into_the_mappings_is_checked_too() -> None:
     """
-    A name that was put into a mapping by hand is refused when it is made use of.
+    An unknown name that was put into a mapping by hand is refused when it is used.
     """
     options = layered()
     options.host["regoins"] = ["us"]
@@ -308,7 +308,7 @@ def test_options_of_other_hosts_are_kept_and_not_passed() -> None:
 
 def test_unusable_options_are_named() -> None:
     """
-    An option that is set and that the host does not act on is told; None sets nothing.
+    An option that is set, and that the host does not act on, is listed; None sets nothing.
     """
     options = layered(queue="fast", keep_alive=3, regions=["us"], secrets=None)
     assert unusable_options(options, Plain()) == ("queue",)

@@ -1,5 +1,5 @@
 """
-The catalog: what is said of names that no plugin provides.
+The catalog: errors for names that no plugin provides.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def test_unknown_name_says_what_to_install_or_to_write(
     find: Callable[[str], object], name: str, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A known name says how its plugin is had, if it is; a near miss names the near one.
+    The error for a known name says how to install its plugin; for a near miss it suggests one.
 
     An extra is suggested only where the installed fal-core has it.
     """
@@ -66,7 +66,7 @@ def test_name_of_a_plugin_that_is_kept_out_says_by_what(
     variable: str, value: str, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A plugin that is installed, and that a list keeps out, is not told to be missing.
+    The error for a plugin that is installed and kept out by a list names the list.
     """
     away = EntryPoint("away", "fal_host_away", "fal-host-away", "1.0")
     monkeypatch.setattr(plugins, "find_entry_points", lambda: (away,))
@@ -80,7 +80,7 @@ def test_name_of_a_plugin_that_is_kept_out_says_by_what(
 
 def test_name_of_the_other_role_says_which_it_is() -> None:
     """
-    A kind that is asked for as a host, or a host as a kind, says what it is.
+    Asking for a kind as a host, or a host as a kind, is an error that says what it is.
     """
     with pytest.raises(UnknownNameError, match="a kind of environment: write kind='current'"):
         plugins.find_host("current")
@@ -108,7 +108,7 @@ def test_an_image_without_a_kind_for_it_says_what_it_implies(
 
 def test_no_message_suggests_an_extra_that_there_is_not() -> None:
     """
-    What the code calls an extra of fal-core is one that fal-core has.
+    Every extra that a message names exists.
     """
     package = Path(fal_core.__file__).parent
     named = {

@@ -90,7 +90,7 @@ def test_lists_name_entry_points_or_distributions(
     """
     Both lists hold either name in any spelling; what is on both is denied.
 
-    It is told which list keeps a plugin out.
+    The answer is the list that keeps a plugin out.
     """
     variables = {"FAL_CORE_PLUGINS_DENY": denied}
     if allowed is not None:

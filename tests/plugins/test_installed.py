@@ -53,7 +53,7 @@ def test_host_is_shared_by_everyone_who_writes_the_same() -> None:
 
 def test_many_threads_share_one_host() -> None:
     """
-    Threads that ask at once for one host get one.
+    Threads that ask for a host at once get the same one.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -92,7 +92,7 @@ def test_registered_plugin_is_gone_after_the_context() -> None:
 
 def test_registered_plugins_nest() -> None:
     """
-    Contexts nest; a name that is taken is refused, and its first bearer stays.
+    Contexts nest; a name that is taken is refused, and its first owner stays.
     """
     with plugins.registered(plugin([Placed])):
         with plugins.registered(plugin()):
@@ -113,7 +113,7 @@ def test_registered_broken_plugin_is_refused_at_once() -> None:
     broken = plugin()
     del broken.fal_core_api
     with (
-        pytest.raises(PluginError, match=r"'mine'.*states no fal_core_api"),
+        pytest.raises(PluginError, match=r"'mine'.*does not define fal_core_api"),
         plugins.registered(broken, "mine"),
     ):
         pytest.fail("the context was entered")
@@ -122,7 +122,7 @@ def test_registered_broken_plugin_is_refused_at_once() -> None:
 
 def test_observers_are_known_without_a_call() -> None:
     """
-    Whether a plugin sees calls is known, so that calls without observers cost nothing.
+    Whether a plugin observes calls is known, so that calls without observers cost nothing.
     """
     with plugins.registered(plugin()) as without:
         assert without.has_observers == plugins.load_plugins().has_observers
@@ -136,7 +136,7 @@ def test_observers_are_known_without_a_call() -> None:
 
 def test_host_without_address_refuses_one() -> None:
     """
-    A URL that a host cannot take is an error of who wrote it, and no host is kept.
+    A URL that a host does not accept is an error, and no host is kept for it.
     """
 
     @attrs.define(eq=False, slots=False)

@@ -1,5 +1,5 @@
 """
-Loading: each plugin for itself, and what is wrong with one under its name.
+Loading: each plugin apart from the others; errors are listed under its name.
 """
 
 from __future__ import annotations
@@ -9,17 +9,13 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 import fal_core
-from fal_core.environments import CurrentEnvironment, Environment
-from fal_core.hooks import hookimpl
-from fal_core.hosts import Host
+from fal_core.environments import CurrentEnvironment
 from fal_core.plugins import installed as plugins
 
 SOURCE = Path(fal_core.__file__).parents[1]
@@ -75,7 +71,7 @@ class Mine(HostOptions):
 BROKEN = {
     "missing_import": ("import a_module_that_is_not_there", "a_module_that_is_not_there"),
     "exits": ("raise SystemExit(3)", "SystemExit"),
-    "without_version": ("del fal_core_api", "states no fal_core_api"),
+    "without_version": ("del fal_core_api", "does not define fal_core_api"),
     "odd_version": ("fal_core_api = '1'", "must be an integer"),
     "true_version": ("fal_core_api = True", "must be an integer"),
     "newer_version": ("fal_core_api = 99", "Upgrade fal-core"),
@@ -202,7 +198,7 @@ def run(site: Path, program: str, **variables: str) -> Any:
 @pytest.fixture(scope="module")
 def listing(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """
-    What a process sees that has every broken plugin installed, and some that work.
+    The plugins of a process that has every broken plugin installed, and some that work.
     """
     site = tmp_path_factory.mktemp("plugins") / "site"
     names = {**{name: source for name, (source, _) in BROKEN.items()}, **GOOD}
@@ -271,7 +267,7 @@ def test_broken_plugins_break_nothing_else(listing: Any) -> None:
 
 def test_name_that_two_plugins_claim_is_refused_with_both(listing: Any) -> None:
     """
-    A name of two plugins is an error that names both, when it is asked for.
+    Asking for a name that two plugins claim is an error that names both.
     """
     error = listing["asked"]["shared"]
     assert error.startswith("PluginError")
@@ -302,7 +298,7 @@ def test_error_for_a_name_mentions_the_broken_plugin(
     listing: Any, asked: str, name: str, plugin: str
 ) -> None:
     """
-    Whoever asks for a name that a broken plugin would provide reads of the plugin.
+    The error for a name that a broken plugin would provide mentions the plugin.
     """
     assert listing[asked][name].startswith("UnknownNameError")
     assert plugin in listing[asked][name]
@@ -310,7 +306,7 @@ def test_error_for_a_name_mentions_the_broken_plugin(
 
 def test_denied_plugin_is_not_imported(tmp_path: Path) -> None:
     """
-    The lists apply before the import: what is denied, or not allowed, never runs.
+    The lists apply before the import: a plugin that is denied, or not allowed, never runs.
     """
     for name in ("one", "two", "three"):
         install(tmp_path / "site", name, HOST.format(name=name))
@@ -349,23 +345,6 @@ def test_loading_leaves_heavy_modules_out(tmp_path: Path) -> None:
         FAL_CORE_PLUGINS="light",
     )
     assert heavy == []
-
-
-def plugin(
-    hosts: Iterable[type[Host[..., Any]]] = (),
-    environments: Iterable[type[Environment]] = (),
-    **hooks: Callable[..., Any],
-) -> ModuleType:
-    """
-    Make a plugin that provides *hosts* and *environments*.
-    """
-    made: Any = ModuleType("plugin")
-    made.fal_core_api = 1
-    made.fal_register_hosts = hookimpl(lambda: hosts)
-    made.fal_register_environments = hookimpl(lambda: environments)
-    for name, function in hooks.items():
-        setattr(made, name, hookimpl(function))
-    return made  # type: ignore[no-any-return]  # a module
 
 
 def test_kind_current_is_there_without_installation() -> None:

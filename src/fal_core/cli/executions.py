@@ -13,7 +13,7 @@ import attrs
 import click
 
 from fal_core.cli.outputs import (
-    Printer,
+    ResultPrinter,
     leave,
     print_json,
     print_table,
@@ -96,7 +96,7 @@ def attach(reference: str, host: str, output: str) -> None:
     stream = sys.stderr if output == "json" else sys.stdout
     try:
         _print_lines(info, stream)
-        Printer(sys.stdout, output)(info.return_value)
+        ResultPrinter(sys.stdout, output)(info.return_value)
     except SystemExit as error:
         raise leave(error) from error
     except Exception as error:

@@ -174,7 +174,7 @@ def _fields(value: Any) -> Any:
 
 
 @attrs.frozen
-class Printer:
+class ResultPrinter:
     """
     Prints results as text or as JSON.
     """

@@ -9,14 +9,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Template
-from typing import Literal
 
 import attrs
 import click
 
 from fal_core.hooks import API_VERSION
-
-Role = Literal["host", "environment"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _SUFFIX = ".template"
@@ -48,8 +45,8 @@ class Project:
         if not _NAME.fullmatch(short) or keyword.iskeyword(short):
             raise ValueError(
                 f"{name!r} cannot be the name of a plugin. A name begins with a small "
-                "letter, goes on with small letters, digits and single hyphens, as in "
-                "'slurm' or 'deep-blue', and is no keyword of Python."
+                "letter, continues with small letters, digits and single hyphens, as in "
+                "'slurm' or 'deep-blue', and is not a keyword of Python."
             )
         return cls(short, role)
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 
 from fal_core.cli import arguments, serving
-from fal_core.cli.outputs import Printer, leave, show_remote_traceback
+from fal_core.cli.outputs import ResultPrinter, leave, show_remote_traceback
 from fal_core.cli.progress import make_progress, shown
 from fal_core.functions import IsolatedFunction
 from fal_core.loading.targets import load_target
@@ -95,7 +95,7 @@ def run(
         progress = make_progress()
         try:
             with shown(function, progress) as called:
-                call(called, given, Printer(stream, output))
+                call(called, given, ResultPrinter(stream, output))
         except SystemExit as error:
             raise leave(error) from error
         except BaseException as error:
@@ -123,7 +123,7 @@ def parse(
 
 
 def call(
-    function: IsolatedFunction[..., Any], given: arguments.Arguments, show: Printer
+    function: IsolatedFunction[..., Any], given: arguments.Arguments, show: ResultPrinter
 ) -> None:
     """
     Call *function* and show its result, or its items as they come.

@@ -95,7 +95,7 @@ def explain(
     ]
     notes = list(_missing(there))
     if there.policy.lifetime == "detached" and (refusal := refuse_detached(there.host)):
-        notes.append(f"It can be called, and not spawned: {refusal}")
+        notes.append(f"It can be called, but not spawned: {refusal}")
     added = _serving_needs(there, environment)
     if added:
         environment = environment.extend(added)

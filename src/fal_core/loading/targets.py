@@ -60,7 +60,9 @@ def load_target(target: str) -> IsolatedFunction[..., Any]:
     """
     place, separator, name = target.partition("::")
     if not place or (separator and not name):
-        raise TargetError(f"{target!r} names no function. Write it as in 'file.py::name'.")
+        raise TargetError(
+            f"{target!r} does not name a function. Write it as in 'file.py::name'."
+        )
     module = load_module(place)
     found = functions_of(module)
     if os.path.isdir(place) and getattr(module, "__file__", None) is None:
@@ -78,7 +80,7 @@ def load_target(target: str) -> IsolatedFunction[..., Any]:
         return function
     if value is not None:
         raise TargetError(
-            f"{name!r} in {place} is no isolated function. Decorate it with @function(…)."
+            f"{name!r} in {place} is not an isolated function. Decorate it with @function(…)."
         )
     raise TargetError(f"There is no {name!r} in {place}. {_choices(place, found)}")
 

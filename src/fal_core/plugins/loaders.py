@@ -153,7 +153,7 @@ class Loader:
         known = {caller.name for caller in self.manager.get_hookcallers(plugin) or ()}
         for name in sorted(known):
             if not getattr(self.manager.hook, name).has_spec():
-                _raise_for(entry, f"it answers {name!r}, which is no hook of fal-core.")
+                _raise_for(entry, f"it implements {name!r}, which is not a hook of fal-core.")
 
     def _claim(self, entry: EntryPoint, plugin: object, claims: dict[Claim, type]) -> None:
         """

@@ -30,7 +30,10 @@ def check_version(plugin: object) -> str | None:
     """
     stated = getattr(plugin, "fal_core_api", None)
     if stated is None:
-        return f"it states no fal_core_api. Write 'fal_core_api = {API_VERSION}' in its module."
+        return (
+            "it does not define fal_core_api. "
+            f"Write 'fal_core_api = {API_VERSION}' in its module."
+        )
     if type(stated) is not int:
         return f"its fal_core_api is {stated!r}, and must be an integer."
     if stated != API_VERSION:

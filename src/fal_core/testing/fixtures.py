@@ -26,7 +26,7 @@ _LAW = 2.0
 @pytest.fixture(scope="session")
 def kind(host: Host[..., Any]) -> str:
     """
-    The kind of environment that functions of the laws have.
+    The kind of environment of the laws' functions.
     """
     kinds = host.capabilities.kinds
     return "current" if kinds is None or "current" in kinds else min(kinds)
@@ -43,7 +43,7 @@ def kind_options() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def law_timeout() -> float:
     """
-    Seconds after which what has not happened is taken not to happen.
+    Seconds to wait for something before a law counts it as missing.
     """
     return 60.0
 
@@ -59,7 +59,7 @@ def isolated(host: Host[..., Any], kind: str, kind_options: dict[str, Any]) -> I
 @pytest.fixture
 def served(isolated: Isolated) -> Isolated:
     """
-    The decorator of functions that are served by the plugin for it.
+    The decorator for functions that the serving plugin serves.
     """
     pytest.importorskip(
         "fal_serve", reason="No plugin that serves functions is installed: fal-serve."
@@ -70,7 +70,7 @@ def served(isolated: Isolated) -> Isolated:
 @pytest.fixture
 def marks(isolated: Isolated) -> Iterator[Marks]:
     """
-    Lines that functions leave on the machine of the host.
+    Lines that functions leave in a file on the machine of the host.
     """
     marks = Marks(isolated)
     yield marks

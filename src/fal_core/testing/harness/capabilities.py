@@ -1,5 +1,5 @@
 """
-Which laws apply to a host.
+Capabilities: which laws apply to a host.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Law = TypeVar("Law", bound=Callable[..., None])
 
 def requires(*needs: str) -> Callable[[Law], Law]:
     """
-    Say which capabilities a law is about.
+    Skip a law for hosts that lack a capability.
 
     Arguments:
         needs: Names of fields of ``Capabilities``; ``option NAME`` for an

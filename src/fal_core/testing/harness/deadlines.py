@@ -1,5 +1,5 @@
 """
-Deadlines: every law ends by itself, whatever the host does.
+Deadlines: a law that takes too long fails, whatever the host does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-#: Between two reminders, for code that waits again while it cleans up.
+#: Seconds between two interrupts, for code that waits again while it cleans up.
 _AGAIN = 5.0
 
 
@@ -19,7 +19,7 @@ def deadline(seconds: float, what: str) -> Iterator[None]:
     """
     Interrupt the body with an AssertionError if it takes longer than *seconds*.
 
-    It works on the main thread; elsewhere the body is left alone.
+    It works on the main thread only; on another thread there is no deadline.
     """
     main = threading.main_thread()
     if threading.current_thread() is not main:

@@ -1,8 +1,8 @@
 """
-Marks: what functions leave on the machine that ran them, for later calls to read.
+Marks: lines that functions leave in a file on their machine, for later calls to read.
 
-Where a host runs later calls on another machine the marks are not found there;
-a law then sees none, and must hold.
+Where a host runs a later call on another machine, it finds no marks; a law must hold
+then too.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Isolated = Callable[..., Callable[[Callable[..., Any]], Any]]
 
 class Marks:
     """
-    Lines that functions add to one file beside them.
+    Lines that functions add to a temporary file on their machine.
 
     Attributes:
-        add: What a function calls with a line. It is made to travel with it.
+        add: A function that adds a line; it travels with the functions that call it.
     """
 
     def __init__(self, isolated: Isolated) -> None:
@@ -33,7 +33,7 @@ class Marks:
 
     def read(self) -> list[str]:
         """
-        Return the lines that were left so far.
+        Return the lines so far.
         """
         lines: list[str] = self._read()
         return lines
@@ -45,13 +45,13 @@ class Marks:
         self._remove()
 
 
-# A broken host removes nothing, and a function that runs on adds once more.
+# A broken host removes nothing, and a function that runs on may make the file again.
 _names: set[str] = set()
 
 
 def _remove_from_here() -> None:
     """
-    Remove the files on this machine, as this process ends.
+    Remove the files on this machine when this process exits.
     """
     for name in _names:
         _make_remove(name)()
@@ -61,7 +61,7 @@ atexit.register(_remove_from_here)
 
 
 def _make_add(name: str) -> Callable[[object], None]:
-    # Functions made here travel by value: the worker needs nothing of ours.
+    # A function made here travels by value: the worker needs none of our modules.
     def add(line: object) -> None:
         import os
         import tempfile
@@ -103,7 +103,7 @@ def _make_remove(name: str) -> Callable[[], None]:
 
 def make_living() -> Callable[[list[int]], list[int]]:
     """
-    Return a function that tells which of some processes are alive where it runs.
+    Return a function that lists which of some processes are alive on its machine.
     """
 
     def living(pids: list[int]) -> list[int]:

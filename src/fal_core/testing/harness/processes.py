@@ -1,5 +1,5 @@
 """
-Processes, as tests look at them.
+Processes and conditions that tests wait for.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Recorders: what a host says of one call, kept to be looked at.
+Recorders: sinks that keep all events of a call.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 class Recorder:
     """
-    A sink that keeps every event of a call, answers and gives credit.
+    A sink that keeps every event of a call, answers calls home, and gives credit.
 
     Attributes:
-        call: The envelope, once it is launched.
+        call: The call, once it is launched.
 
-        events: All of them, in the order in which they came.
+        events: All events, in the order in which they came.
 
-        overlapped: Whether an event came while another was being taken.
+        overlapped: Whether an event came before the sink returned from another one.
     """
 
     def __init__(self, launcher: Launcher) -> None:
@@ -46,7 +46,7 @@ class Recorder:
             self.overlapped = True
             self._taking.acquire()
         try:
-            # Time enough for a host that delivers from two threads to be seen.
+            # Long enough to catch a host that delivers from two threads at once.
             time.sleep(0.0005)
             with self._changed:
                 self.events.append(event)
@@ -77,7 +77,7 @@ class Recorder:
 
     def follow(self, execution: Execution) -> None:
         """
-        Learn what *execution* the events are of; some may have come before.
+        Take *execution* as the source of the events; some may have come already.
         """
         self.execution = execution
         self._give_credit()
@@ -116,7 +116,7 @@ class Recorder:
 
     def wait_for_url(self, timeout: float) -> str:
         """
-        Wait until a service is ready, and return where it is reached.
+        Wait until a service is ready, and return its URL.
         """
         ready: Ready = self.wait_for(Ready, timeout)
         return ready.urls["run"]

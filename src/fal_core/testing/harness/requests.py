@@ -1,5 +1,5 @@
 """
-Requests, as laws make them: with the standard library, and no proxy.
+Requests to services, made with the standard library and without a proxy.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @attrs.frozen
-class Answer:
+class Response:
     """
-    What a service answered.
+    The response of a service.
 
     Attributes:
-        body: As JSON has it; text where it is none.
+        body: The parsed JSON; the text where it is not JSON.
 
-        headers: Those that it came with, by names in lower case.
+        headers: The headers, by name in lower case.
     """
 
     status: int
@@ -36,22 +36,22 @@ class Answer:
 
 def ask(
     url: str, timeout: float, headers: Mapping[str, str] = {}, *, method: str = "POST"
-) -> Answer:
+) -> Response:
     """
-    Ask the service at *url*, with an empty body.
+    Send a request with an empty body to *url*.
     """
     request = urllib.request.Request(url, b"", dict(headers), method=method)
     try:
         with _opener.open(request, timeout=timeout) as answer:
-            return Answer(answer.status, _read(answer.read()), _lower(answer.headers))
+            return Response(answer.status, _read(answer.read()), _lower(answer.headers))
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, _read(error.read()), _lower(error.headers))
+            return Response(error.code, _read(error.read()), _lower(error.headers))
 
 
 def is_served(url: str) -> bool:
     """
-    Tell whether a service answers at *url*. A gateway may, without one behind it.
+    Tell whether a service answers at *url*; an error of a gateway does not count.
     """
     try:
         return ask(url, 5).status < 400
@@ -61,7 +61,7 @@ def is_served(url: str) -> bool:
 
 def is_reachable(url: str) -> bool:
     """
-    Tell whether somebody listens at *url*.
+    Tell whether something accepts connections at *url*.
     """
     parts = urlsplit(url)
     try:

@@ -1,9 +1,9 @@
 """
 The reference host: calls run on threads of this process.
 
-It is the smallest host that keeps the contract. It moves the same envelopes as
-any other, and opens them with the worker's own code, so that tests need neither
-a process nor a stand-in of our own classes.
+It is the smallest host that keeps the contract. It takes the same calls as any other,
+and opens them with the worker's own code, so that tests need neither a process nor
+mocks.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from fal_core.events import (
     State,
 )
 from fal_core.hosts import Capabilities, Host
-from fal_core.testing.hosts.printing import Printer, printed_by
-from fal_core.testing.hosts.services import Service, tell_when_reachable
+from fal_core.testing.hosts.printing import CallPrinter, printed_by
+from fal_core.testing.hosts.services import InProcessService, tell_when_reachable
 from fal_core_worker import frames, nested, opening, seals
 from fal_core_worker.rebuilding import open_error
 from fal_core_worker.slots import (
@@ -66,7 +66,7 @@ class InProcessHost(Host[..., Any]):
     capabilities: ClassVar[Capabilities] = Capabilities(
         same_python=True,
         kinds=frozenset({"current"}),
-        # What concerns requests is done by the plugin that serves.
+        # The serving plugin acts on the options of requests.
         options=frozenset({"metrics_port", "request_timeout", "setup_function"}),
         concurrency=4,
         serve=True,
@@ -86,7 +86,7 @@ class InProcessHost(Host[..., Any]):
 
     def find_function(self, call: Call) -> tuple[Any, Any]:
         """
-        Return what to call, with its setup done, and the function itself.
+        Return the callable of *call*, with its setup done, and the function itself.
         """
         import marshal
 
@@ -120,11 +120,11 @@ class InProcessExecution:
         self._answers: dict[int, tuple[bool, Sealed]] = {}
         self._answered = threading.Condition()
         self._calls_home = 0
-        self._printer = Printer(call, self.deliver)
+        self._printer = CallPrinter(call, self.deliver)
         self._frames: Any = _Frames(self.deliver)
         self._raw: Any = None
         self._exited = threading.Event()
-        self.service = Service()
+        self.service = InProcessService()
 
     # -- the execution -----------------------------------------------------------
 
@@ -149,13 +149,13 @@ class InProcessExecution:
             return
         self._cancelled = True
         if self.service.cancel(grace):
-            # It can be ended, and its end is told once it has.
+            # A service can be ended; ``Exited`` follows once it has.
             return
-        # What waits for the caller ends by itself; anything else is abandoned.
+        # A call that waits for its caller ends; any other is abandoned.
         self._credit.release()
         with self._answered:
             self._answered.notify_all()
-        # The caller may hold a lock that the sink takes.
+        # Whoever cancels may hold a lock that the sink needs.
         end = Exited(reason=Cancelled())
         threading.Thread(target=self.deliver, args=(end,), daemon=True).start()
 
@@ -217,7 +217,7 @@ class InProcessExecution:
 
     def finish(self, value: Any) -> Any:
         """
-        Run what a function left to be run: a coroutine, or a stream of items.
+        Run the coroutine or the generator that the function returned.
         """
         import asyncio
         import inspect
@@ -256,7 +256,7 @@ class InProcessExecution:
         self._printer.flush()
         send_item(self._frames, 0, item, index, self._raw)
 
-    # -- what is told --------------------------------------------------------------
+    # -- what is reported ----------------------------------------------------------
 
     def deliver(self, event: Event) -> None:
         """
@@ -269,7 +269,7 @@ class InProcessExecution:
 
     def announce(self, urls: dict[str, str]) -> None:
         """
-        Tell that a service answers at *urls*.
+        Deliver that a service is ready at *urls*.
         """
         self.deliver(State("ready"))
         self.deliver(Ready(urls))
@@ -282,7 +282,7 @@ class InProcessExecution:
 
     def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """
-        Have the launching side call its function *number*, and wait.
+        Have the caller run its function *number*, and wait for the result.
         """
         sealed = opening.seal_value((number, args, kwargs), self._raw)
         with self._answered:
@@ -301,7 +301,7 @@ class InProcessExecution:
 
 class _Frames:
     """
-    Takes the frames that a worker would write, and delivers them as events.
+    Delivers the frames that a worker would write as events.
     """
 
     def __init__(self, deliver: Sink) -> None:
@@ -330,7 +330,7 @@ _counting = threading.Lock()
 @contextmanager
 def _at_home() -> Iterator[None]:
     """
-    Have code find the host that it runs on, as long as any call runs.
+    Let code find its host while any call runs.
     """
     global _running_calls
     with _counting:
@@ -347,7 +347,7 @@ def _at_home() -> Iterator[None]:
 
 class _Home:
     """
-    What code of a call finds of the host that it runs on.
+    What the code of a call reaches of its host.
     """
 
     def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -1,5 +1,5 @@
 """
-What threads of this process print, told apart by the call that they run.
+Lines that threads of this process print, sorted by the call that each runs.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from fal_core.events import Level, Log
 from fal_core_worker.outputs import last_written
 from fal_core_worker.services import request_id
 
-#: Seconds after which a line that has not ended is shown again.
+#: Least seconds between two events for a line that has not ended.
 _AGAIN = 0.1
 
 
-class Printer:
+class CallPrinter:
     """
-    Makes events of the lines that one call prints.
+    Turns the lines that one call prints into events.
 
     Attributes:
-        index: The item of a batch that runs.
+        index: The item of the batch that runs.
     """
 
     def __init__(self, call: Call, deliver: Callable[[Log], None]) -> None:
@@ -42,7 +42,7 @@ class Printer:
 
     def write(self, level: Level, text: str) -> None:
         """
-        Take *text*, and deliver the lines that it ends.
+        Add *text*, and deliver the lines that it completes.
         """
         with self._lock:
             *lines, rest = (self._partial.get(level, "") + text).split("\n")
@@ -52,7 +52,7 @@ class Printer:
 
     def show(self, level: Level) -> None:
         """
-        Deliver what is seen of a line that has not ended, as it was flushed.
+        Deliver the visible part of a line that has not ended, after a flush.
         """
         with self._lock:
             seen = last_written(self._partial.get(level, "")).rstrip("\r")
@@ -62,7 +62,7 @@ class Printer:
 
     def flush(self) -> None:
         """
-        Deliver lines that have no end yet.
+        Deliver lines that have not ended.
         """
         with self._lock:
             partial, self._partial = self._partial, {}
@@ -75,9 +75,9 @@ class Printer:
         return Log(line, level, "USER", time.time(), name, request_id.get() or None)
 
 
-class PrintedText(io.TextIOBase):
+class CallOutput(io.TextIOBase):
     """
-    A standard stream that gives each call its own lines, and passes on the rest.
+    A standard stream that passes text to the call of its thread, or to the real stream.
     """
 
     def __init__(self, level: Level, beneath: Any) -> None:
@@ -102,17 +102,17 @@ class PrintedText(io.TextIOBase):
             printer.show(self._level)
 
 
-#: The printer of the call that this thread, or this task, runs.
-current: ContextVar[Printer | None] = ContextVar("current", default=None)
+#: The printer of the call that this thread or task runs.
+current: ContextVar[CallPrinter | None] = ContextVar("current", default=None)
 
 _lock = threading.Lock()
 _users = 0
 
 
 @contextmanager
-def printed_by(printer: Printer | None) -> Iterator[None]:
+def printed_by(printer: CallPrinter | None) -> Iterator[None]:
     """
-    Have what this thread prints go to *printer*; None leaves it alone.
+    Send what this thread prints to *printer*; None leaves it on the real stream.
     """
     _install(1)
     token = current.set(printer)
@@ -125,7 +125,7 @@ def printed_by(printer: Printer | None) -> Iterator[None]:
 
 def _install(change: int) -> None:
     """
-    Put the streams in place, anew where others have replaced them.
+    Replace the standard streams, or put the real ones back after the last user.
     """
     global _users
     levels: tuple[tuple[str, Level], ...] = (("stdout", "STDOUT"), ("stderr", "STDERR"))
@@ -133,7 +133,7 @@ def _install(change: int) -> None:
         _users += change
         for name, level in levels:
             stream = getattr(sys, name)
-            if _users and not isinstance(stream, PrintedText):
-                setattr(sys, name, PrintedText(level, stream))
-            elif not _users and isinstance(stream, PrintedText):
+            if _users and not isinstance(stream, CallOutput):
+                setattr(sys, name, CallOutput(level, stream))
+            elif not _users and isinstance(stream, CallOutput):
                 setattr(sys, name, stream.beneath)

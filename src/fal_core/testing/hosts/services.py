@@ -1,5 +1,5 @@
 """
-Services on threads of this process: one for each, with an event loop of its own.
+Services on threads of this process, each with an event loop of its own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from fal_core.testing.harness.requests import is_reachable
 
 
-class Service:
+class InProcessService:
     """
-    What one call serves: a coroutine in an event loop that other threads reach.
+    The service of one call: a coroutine in an event loop that other threads can end.
     """
 
     def __init__(self) -> None:
@@ -44,14 +44,14 @@ class Service:
 
     def drain(self) -> None:
         """
-        Have it take no more requests, and end when those it has are answered.
+        Accept no more requests, and end once those that run are answered.
         """
         self._call(self._drain)
 
     def cancel(self, grace: float) -> bool:
         """
-        End it, and what it still does after *grace* seconds; return False if there is
-        nothing to end.
+        Drain it, and cancel what still runs after *grace* seconds; return False if
+        nothing runs.
         """
 
         def end() -> None:
@@ -74,7 +74,7 @@ class Service:
 
 def tell_when_reachable(url: str, tell: Callable[[], None], ended: threading.Event) -> None:
     """
-    Call *tell*, from a thread, when somebody listens at *url*; never once it *ended*.
+    Call *tell* from a thread once *url* accepts connections, unless *ended* comes first.
     """
 
     def look() -> None:

@@ -1,5 +1,5 @@
 """
-A host around a host that knows which of its calls have ended.
+A wrapper host that knows which of its calls have ended.
 """
 
 from __future__ import annotations
@@ -43,6 +43,6 @@ class WatchedHost(WrapperHost[..., Any]):
 
     def all_ended(self, timeout: float) -> bool:
         """
-        Wait for the end of every call; tell whether it came within *timeout* seconds.
+        Wait until every call has ended; return whether they did within *timeout* seconds.
         """
         return wait_until(lambda: not self.running, timeout)

@@ -174,7 +174,7 @@ def test_a_class_stays_the_same_class(isolated: Isolated) -> None:
 
 def test_a_result_that_cannot_travel_is_an_error(isolated: Isolated) -> None:
     """
-    What cannot be pickled is an error that says so, and the next call works.
+    A result that cannot be pickled is an error that says so, and the next call works.
     """
 
     @isolated()

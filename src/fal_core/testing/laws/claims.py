@@ -1,5 +1,5 @@
 """
-Laws of claims: a host does what its capabilities say, and says nothing that it cannot mean.
+Laws of claims: a host does what its capabilities say, and they do not contradict each other.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
 
-#: Options that mean nothing without one of some capabilities, and their names.
+#: Options that have no effect without one of these capabilities.
 _NEEDS = {
     "keep_alive": ("keep_alive",),
     "max_multiplexing": ("multiplex", "serve"),
     "secrets": ("secrets",),
 }
-#: Capabilities that nobody can use without an option, and its name.
+#: Capabilities that nobody can use without this option.
 _USED_BY = {"multiplex": "max_multiplexing", "secrets": "secrets"}
 
 
 def test_the_options_it_acts_on_are_documented(host: Host[..., Any]) -> None:
     """
-    ``capabilities.options`` names documented options alone.
+    ``capabilities.options`` names only documented options.
     """
     claimed = host.capabilities.options or frozenset()
     unknown = sorted(claimed.difference(option_names(HostOptions)))

@@ -77,7 +77,7 @@ def test_a_map_raises_the_error_of_an_item(isolated: Isolated) -> None:
 
 def test_results_before_an_input_that_raises_are_given(isolated: Isolated) -> None:
     """
-    Where the input iterator raises, what it gave before is finished first.
+    Where the input iterator raises, the items that it gave before are finished first.
     """
 
     def numbers() -> Iterator[int]:
@@ -99,7 +99,7 @@ def test_a_map_over_endless_items_can_be_left(
     isolated: Isolated, watched: WatchedHost, law_timeout: float
 ) -> None:
     """
-    Items are taken as results are; closing the map ends what still runs.
+    Items are taken as results are taken; closing the map ends the calls that still run.
     """
 
     @isolated()

@@ -73,7 +73,7 @@ def test_lines_of_calls_at_once_do_not_mix(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    What calls of one worker print goes to the call that printed it.
+    A line that one call of a worker prints belongs to that call.
     """
 
     @isolated(**SHARED)

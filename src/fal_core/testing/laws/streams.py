@@ -21,7 +21,7 @@ from fal_core.testing.hosts.watched import WatchedHost
 @requires("stream")
 def test_every_item_of_a_stream_arrives_in_order(isolated: Isolated) -> None:
     """
-    A stream gives all that the generator yields, in order, and ends.
+    A stream gives every item that the generator yields, in order, and ends.
     """
 
     @isolated()
@@ -94,7 +94,7 @@ def test_a_generator_is_held_back(isolated: Isolated) -> None:
 @requires("stream")
 def test_items_before_an_error_arrive(isolated: Isolated) -> None:
     """
-    What was yielded before the generator raised arrives before its error.
+    Items yielded before the generator raised arrive before its error.
     """
 
     @isolated()

@@ -47,9 +47,8 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
     host: Host[..., Any], isolated: Isolated, marks: Marks, law_timeout: float
 ) -> None:
     """
-    The future of a submitted call beyond its ``timeout`` raises ``Timeout``, and so do
-    a spawned call, an item of a map, and a stream whose items alone come
-    in time, where the host streams.
+    A submitted call beyond its ``timeout`` raises ``Timeout``. So do a spawned call, an
+    item of a map and, where the host streams, a stream whose single items come in time.
     """
     add = marks.add
 

@@ -12,7 +12,7 @@ from fal_core.testing.harness.processes import wait_until
 @requires("keep_alive", "option max_concurrency")
 def test_a_warm_worker_is_used_again(isolated: Isolated) -> None:
     """
-    Calls one after another run in one worker, which keeps what they have loaded.
+    Calls one after another run in one worker, which keeps the modules they have loaded.
     """
 
     @isolated(max_concurrency=1, keep_alive=60)
