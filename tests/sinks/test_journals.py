@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from fal_core.errors import Cancelled, HostError, StartupTimeout, Timeout, WorkerLost
 from fal_core.events import Exited, Log, Ready, State
-from fal_core.sinks.journals import Journal, Records, decode_event, encode_event, read_journal
+from fal_core.sinks.journals import (
+    Journal,
+    JournalReader,
+    decode_event,
+    encode_event,
+    read_journal,
+)
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 logs = st.builds(
@@ -40,7 +46,7 @@ def test_events_round_trip_in_any_pieces(written: list[Log | State | Ready], siz
     records = b"".join(
         len(data).to_bytes(4, "little") + data for data in map(encode_event, written)
     )
-    reader = Records()
+    reader = JournalReader()
     read = [
         event
         for at in range(0, len(records), size)

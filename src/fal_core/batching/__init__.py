@@ -1,3 +1,3 @@
 """
-Batching: many calls carried by few launches.
+Batching: many calls made with few launches.
 """

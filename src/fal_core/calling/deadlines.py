@@ -14,7 +14,7 @@ from fal_core.errors import Timeout
 from fal_core.events import Event, Exited, Outcome, Sink, State
 from fal_core.hosts import Execution
 from fal_core.sinks.call_sinks import SinkAround
-from fal_core.sinks.event_thread import Timer, get_reader
+from fal_core.sinks.event_thread import Timer, get_event_thread
 from fal_core.wrappers import LateExecution
 
 #: Seconds beyond its grace after which a call that was ended is given up.
@@ -35,13 +35,13 @@ class Deadline:
 
     def __init__(self, seconds: float, expire: Callable[[], None]) -> None:
         self._seconds = seconds
-        self._timer: Timer = get_reader().after(seconds, expire)
+        self._timer: Timer = get_event_thread().after(seconds, expire)
 
     def stop(self) -> None:
         """
         Let nothing happen at that moment; it may have passed.
         """
-        get_reader().forget(self._timer)
+        get_event_thread().forget(self._timer)
 
     def error(self) -> Timeout:
         """
@@ -131,7 +131,7 @@ class TimedExecution(LateExecution, SinkAround):
             if self.ended:
                 return
             self._expired = True
-            get_reader().after(self._grace_at_deadline + _PATIENCE, self._give_up)
+            get_event_thread().after(self._grace_at_deadline + _PATIENCE, self._give_up)
         self.cancel(self._grace_at_deadline)
 
     def _give_up(self) -> None:

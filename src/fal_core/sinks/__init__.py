@@ -1,3 +1,3 @@
 """
-Sinks: what takes the events of one call.
+Sinks: objects that take the events of one call, and the thread that delivers them.
 """

@@ -1,5 +1,5 @@
 """
-The thread that reads the streams nobody waits at, and keeps the time.
+The thread that delivers the events of calls for which no thread waits, and runs timers.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import Any, Protocol
 
 class Readable(Protocol):
     """
-    Something with a descriptor that is read when it has something to read.
+    A source with a descriptor, which is read whenever there is something to read.
     """
 
     def fileno(self) -> int: ...
 
     def read_ready(self) -> bool:
         """
-        Read once; return False when there will be nothing more.
+        Read once; return False at the end of the source.
         """
 
 
-#: When it is due, a number, and what to do: None once it is done or forgotten.
+#: When it is due, a number, and the action, which is None once it has run or is forgotten.
 Timer = list[Any]
 
 
-class Reader:
+class EventThread:
     """
-    One thread that reads many streams, and runs what is due at a time.
+    One thread that reads many sources, and runs actions when they are due.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Reader:
 
     def follow(self, source: Readable) -> None:
         """
-        Read *source* from now on.
+        Read *source* from now on, until it ends.
         """
         self._start()
         with self._lock:
@@ -59,7 +59,7 @@ class Reader:
 
     def unfollow(self, source: Readable) -> None:
         """
-        Stop reading *source*; it may have stopped already.
+        Stop reading *source*, which may have ended already.
         """
         with self._lock:
             try:
@@ -69,7 +69,7 @@ class Reader:
 
     def after(self, seconds: float, action: Callable[[], None]) -> Timer:
         """
-        Run *action* on this thread after *seconds*; it must not block.
+        Run *action* on the event thread after *seconds*; it must not block.
         """
         self._start()
         timer: Timer = [time.monotonic() + seconds, next(self._numbers), action]
@@ -85,7 +85,7 @@ class Reader:
 
     def forget(self, timer: Timer) -> None:
         """
-        Have nothing run at the time of *timer*; it may have run already.
+        Do not run the action of *timer*, which may have run already.
         """
         with self._lock:
             if timer[2] is None:
@@ -93,20 +93,20 @@ class Reader:
             timer[2] = None
             self._forgotten += 1
             if self._forgotten > 100 and self._forgotten > len(self._due) // 2:
-                # Calls end long before their time is up: most timers are forgotten.
+                # Most calls end long before their deadline: most timers are forgotten.
                 self._due = [other for other in self._due if other[2] is not None]
                 heapq.heapify(self._due)
                 self._forgotten = 0
 
     def is_current_thread(self) -> bool:
         """
-        Tell whether the calling thread is the reader's own.
+        Tell whether the calling thread is the event thread.
         """
         return threading.current_thread() is self._thread
 
     def abandon(self) -> None:
         """
-        Close the descriptors of a reader whose thread a fork has left behind.
+        Close the descriptors in a forked process, in which the thread does not run.
         """
         self._selector.close()
         os.close(self._wake_reader)
@@ -117,7 +117,7 @@ class Reader:
             with self._lock:
                 if self._thread is None:
                     self._thread = threading.Thread(
-                        target=self._run, name="fal-core reader", daemon=True
+                        target=self._run, name="fal-core events", daemon=True
                     )
                     self._thread.start()
 
@@ -137,14 +137,14 @@ class Reader:
         try:
             more = source.read_ready()
         except Exception:
-            # One source that fails is told and left; the others are read on.
-            self._tell_failure()
+            # The source is reported and no longer read; the others are.
+            self._report_failure()
             more = False
         if not more:
             self.unfollow(source)
 
     @staticmethod
-    def _tell_failure() -> None:
+    def _report_failure() -> None:
         threading.excepthook(
             threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
         )
@@ -154,7 +154,7 @@ class Reader:
             if not self._due:
                 return None
             due: float = self._due[0][0]
-            # The system counts milliseconds, and not very far.
+            # poll() takes milliseconds as a small integer: a day at most.
             return min(max(0.0, due - time.monotonic()), 86400.0)
 
     def _run_due(self) -> None:
@@ -170,32 +170,32 @@ class Reader:
             try:
                 action()
             except Exception:
-                # What fails at its time keeps nothing from being read.
-                self._tell_failure()
+                # An action that fails must not keep sources from being read.
+                self._report_failure()
 
 
-_reader: Reader | None = None
+_event_thread: EventThread | None = None
 _lock = threading.Lock()
 
 
-def get_reader() -> Reader:
+def get_event_thread() -> EventThread:
     """
-    Return the reader of this process.
+    Return the event thread of this process.
     """
-    global _reader
-    if _reader is None:
+    global _event_thread
+    if _event_thread is None:
         with _lock:
-            if _reader is None:
-                _reader = Reader()
-    return _reader
+            if _event_thread is None:
+                _event_thread = EventThread()
+    return _event_thread
 
 
 def _forget() -> None:
-    global _reader, _lock
+    global _event_thread, _lock
     _lock = threading.Lock()
-    if _reader is not None:
-        _reader.abandon()
-        _reader = None
+    if _event_thread is not None:
+        _event_thread.abandon()
+        _event_thread = None
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -1,8 +1,8 @@
 """
-Journals: the events of an execution, on disk, for whoever attaches later.
+Journals: the events of an execution in a file, for processes that attach later.
 
-A journal is a file of records, each behind its length in four bytes, little
-endian. A record is marshalled and holds the event's name and its fields.
+A journal is a sequence of records. Each is preceded by its length in four bytes, little
+endian, and holds the name and the fields of an event, marshalled.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def encode_event(event: Event) -> bytes:
 
 def decode_event(data: bytes) -> Event:
     """
-    Return the event that :func:`encode_event` made *data* of.
+    Return the event that *data*, made by :func:`encode_event`, holds.
     """
     name, values = marshal.loads(data)
     event: Event = getattr(events, name)(*map(_decode, values))
@@ -46,7 +46,7 @@ def decode_event(data: bytes) -> Event:
 
 class Journal:
     """
-    A journal that is written.
+    Writes a journal.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,9 +70,9 @@ class Journal:
         self._file.close()
 
 
-class Records:
+class JournalReader:
     """
-    Records that are read from a stream of bytes, in any pieces.
+    Reads the events of a journal from its bytes, which come in pieces of any size.
     """
 
     def __init__(self) -> None:
@@ -98,13 +98,13 @@ def read_journal(path: Path, after: int = 0) -> Iterator[Event]:
     """
     Iterate over the events of a journal, from number *after* on.
 
-    A record that was cut short, as by a full disk, ends it.
+    It ends at a record that was cut short, as by a full disk.
     """
-    records = Records()
+    reader = JournalReader()
     number = 0
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
-            for event in records.feed(chunk):
+            for event in reader.feed(chunk):
                 if number >= after:
                     yield event
                 number += 1
@@ -137,9 +137,9 @@ def _decode(value: Any) -> Any:
 
 def _decode_error(module: str, name: str, facts: tuple[Any, ...], sentence: str) -> HostError:
     """
-    Return the error itself where its class is loaded here, otherwise its sentence.
+    Return the error itself if its class is loaded here, otherwise a HostError of its sentence.
 
-    A journal makes no process import anything.
+    Nothing is imported for a journal.
     """
     kind = getattr(sys.modules.get(module), name, None)
     if isinstance(kind, type) and issubclass(kind, HostError):

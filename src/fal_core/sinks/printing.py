@@ -1,5 +1,5 @@
 """
-Printing what functions print where their caller prints.
+Printing the lines of functions to the standard output and error of their caller.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _ERASE = "\r\033[K"
 _ESCAPE = re.compile(r"\033\[[0-9;?]*[A-Za-z]")
 
 _lock = threading.Lock()
-#: Where a line that has not ended is to be seen.
+#: The terminal that shows a line which has not ended.
 _drawn: IO[str] | None = None
 
 
 def print_log(log: Log) -> None:
     """
-    Print a line where the caller prints.
+    Print a line to the standard output of the caller, or to its standard error.
 
-    A line that has not ended is drawn on terminals alone, and drawn over by the next.
+    A line that has not ended is only drawn on terminals, and overwritten by the next.
     """
     plain = log.level == "STDOUT" or (log.source == "USER" and log.level in ("DEBUG", "INFO"))
     stream = sys.stdout if plain else sys.stderr
@@ -45,7 +45,7 @@ def print_log(log: Log) -> None:
 
 def erase() -> None:
     """
-    Take away the line that was drawn last, if there is one.
+    Erase the unfinished line that was drawn last, if there is one.
     """
     global _drawn
     with _lock:
@@ -73,7 +73,7 @@ def _draw(text: str, stream: IO[str]) -> None:
 
 def _fitting(text: str, width: int) -> str:
     """
-    Cut *text* to one row: what is longer could not be drawn over.
+    Cut *text* to one row: a longer line could not be overwritten.
     """
     bare = _ESCAPE.sub("", text)
     return text if len(bare) < width else bare[: width - 1]

@@ -1,5 +1,5 @@
 """
-Workers: the launching end of the stream to a process that runs calls.
+Workers: this end of the streams to processes that run calls.
 """
 
 from fal_core.workers.worker import ARGUMENTS, Arenas, Worker, WorkerExecution

@@ -13,7 +13,7 @@ from typing import Any
 
 from fal_core.errors import HostError
 from fal_core.events import Log
-from fal_core.sinks.event_thread import get_reader
+from fal_core.sinks.event_thread import get_event_thread
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import WorkerExecution
@@ -138,7 +138,7 @@ class StreamReader:
         with self._state:
             if not (self.followed or self.gone):
                 self.followed = True
-                get_reader().follow(self)
+                get_event_thread().follow(self)
 
     def unfollow(self) -> None:
         """
@@ -150,7 +150,7 @@ class StreamReader:
     def _stop_following(self) -> None:
         if self.followed:
             self.followed = False
-            get_reader().unfollow(self)
+            get_event_thread().unfollow(self)
 
     def read_ready(self) -> bool:
         if not self._reading.acquire(timeout=0.01):
@@ -172,7 +172,7 @@ class StreamReader:
         """
         until = None if timeout is None else time.monotonic() + timeout
         if self.followed:
-            if not get_reader().is_current_thread():
+            if not get_event_thread().is_current_thread():
                 execution.wait(timeout)
                 return
             self.unfollow()
@@ -184,7 +184,7 @@ class StreamReader:
                         poll = select.poll()
                         poll.register(self._stream.reader, select.POLLIN)
                     left = max(0.0, until - time.monotonic())
-                    # The system counts milliseconds, and not very far.
+                    # poll() takes milliseconds as a small integer: a day at most.
                     if not poll.poll(min(left, 86400.0) * 1000):
                         if left <= 86400.0:
                             return

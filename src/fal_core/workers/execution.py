@@ -25,7 +25,7 @@ from fal_core.events import (
     Started,
 )
 from fal_core.sinks.call_sinks import GRACE, failed
-from fal_core.sinks.event_thread import get_reader
+from fal_core.sinks.event_thread import get_event_thread
 from fal_core_worker import frames
 
 _ENDED = Exited()
@@ -104,7 +104,7 @@ class WorkerExecution(Driven):
             return
         self.cancelling = True
         self._controls.send(frames.CANCEL, self.channel, 0)
-        get_reader().after(grace, self._kill)
+        get_event_thread().after(grace, self._kill)
 
     def drive(self, timeout: float | None) -> None:
         self._controls.drive(self, timeout)

@@ -1,5 +1,5 @@
 """
-The launching end of a worker's stream: calls become frames, frames become events.
+This end of the stream to a worker: calls are sent as frames, and frames arrive as events.
 
 A host starts a Python with the arguments of :data:`ARGUMENTS`, connects its
 standard input and output, and makes a :class:`Worker` of them. That is all of

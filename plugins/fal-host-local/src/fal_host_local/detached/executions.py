@@ -19,7 +19,7 @@ from typing import Any
 from fal_core.calls import Call
 from fal_core.events import Credit, Exited, Message, Sink
 from fal_core.facts import with_facts
-from fal_core.sinks.journals import Records, read_journal
+from fal_core.sinks.journals import JournalReader, read_journal
 from fal_core.wrappers import LateExecution
 from fal_core_worker import frames
 from fal_core_worker.frames import HEADER, pack_buffers, pack_frame
@@ -126,7 +126,7 @@ class DetachedExecution(LateExecution):
         with suppress(OSError):
             connection.sendall(self._after.to_bytes(8, "little"))
         self.settle(SupervisedExecution(self.reference, connection))
-        reader = Records()
+        reader = JournalReader()
         with connection:
             while chunk := _receive(connection):
                 for event in reader.feed(chunk):

@@ -15,7 +15,7 @@ from fal_core.errors import HostClosed, HostError, WorkerLost
 from fal_core.events import Event, Log, Sink, State
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
-from fal_core.sinks.event_thread import get_reader
+from fal_core.sinks.event_thread import get_event_thread
 from fal_core.workers import Worker
 from fal_host_local.pools.upkeep import Roster, Upkeep
 from fal_host_local.pools.waiting import NoneWaiting, WaitingCalls, WaitingExecution
@@ -111,7 +111,7 @@ class Pool:
                 return
             self._starting += 1
             self._expecting = True
-        get_reader().after(_EXPECTED, self._expect_no_more)
+        get_event_thread().after(_EXPECTED, self._expect_no_more)
         self._find_environment(threading.Event())
 
     def _expect_no_more(self) -> None:
@@ -282,7 +282,7 @@ class Pool:
             if not patience:
                 self._starting += 1
         if patience:
-            get_reader().after(self._wait_before_start(), self._grow_if_waiting)
+            get_event_thread().after(self._wait_before_start(), self._grow_if_waiting)
         else:
             self._start_one()
 
@@ -313,7 +313,7 @@ class Pool:
                 self._starting += 1
         if due:
             self._start_one()
-        get_reader().after(patience, self._grow_if_waiting)
+        get_event_thread().after(patience, self._grow_if_waiting)
 
     def _start_one(self) -> None:
         """
@@ -322,7 +322,7 @@ class Pool:
         interpreter = self._interpreter
         if interpreter is not None:
             self._start_with(interpreter)
-        elif self.environment.is_built() and not get_reader().is_current_thread():
+        elif self.environment.is_built() and not get_event_thread().is_current_thread():
             self._find_environment(NoneWaiting(self.waiting))
         else:
             threading.Thread(target=self._build, name="fal-core build", daemon=True).start()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 import time
 
-from fal_core.sinks.event_thread import get_reader
+from fal_core.sinks.event_thread import get_event_thread
 from fal_core.workers import Worker
 
 #: Seconds after which the shared memory of an idle worker is freed.
@@ -102,10 +102,10 @@ class Upkeep:
             reap, self._reaping = not self._reaping, True
             listen, self._listening = not self._listening, True
         if reap:
-            get_reader().after(self._keep_alive, self._reap)
-            get_reader().after(_TRIM_AFTER, self._trim)
+            get_event_thread().after(self._keep_alive, self._reap)
+            get_event_thread().after(_TRIM_AFTER, self._trim)
         if listen:
-            get_reader().after(_LISTEN_AFTER, self._listen)
+            get_event_thread().after(_LISTEN_AFTER, self._listen)
 
     def _trim(self) -> None:
         """
@@ -115,7 +115,7 @@ class Upkeep:
             resting = self._roster.resting(_TRIM_AFTER)
         left = [worker for worker in resting if worker.trim()]
         if left or len(resting) < len(self._roster.workers):
-            get_reader().after(_TRIM_AFTER, self._trim)
+            get_event_thread().after(_TRIM_AFTER, self._trim)
 
     def _listen(self) -> None:
         """
@@ -129,7 +129,7 @@ class Upkeep:
             for worker in resting:
                 worker.follow()
         if again:
-            get_reader().after(_LISTEN_AFTER, self._listen)
+            get_event_thread().after(_LISTEN_AFTER, self._listen)
 
     def _reap(self) -> None:
         """
@@ -147,4 +147,4 @@ class Upkeep:
             worker.stop()
         if again:
             due = min(left) + self._keep_alive - time.monotonic()
-            get_reader().after(max(0.01, due), self._reap)
+            get_event_thread().after(max(0.01, due), self._reap)

@@ -13,7 +13,7 @@ import attrs
 from fal_core.calls import Call
 from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Message, Ready, Sink, State
-from fal_core.sinks.event_thread import get_reader
+from fal_core.sinks.event_thread import get_event_thread
 from fal_core.wrappers import LateExecution
 from fal_core_worker.ports import listens
 from fal_host_local.pools.pools import Pool
@@ -119,11 +119,11 @@ class ServiceExecution:
 
     def _begin(self) -> None:
         if self._watch is not None:
-            get_reader().after(0, self._watch.probe)
+            get_event_thread().after(0, self._watch.probe)
         if self._timeout is not None:
             # A served application can tell what took so long, and reports it first.
             grace = _GRACE if self._watch is None else 0
-            get_reader().after(self._timeout + grace, self._give_up)
+            get_event_thread().after(self._timeout + grace, self._give_up)
 
     def _take_ready(self, event: Ready) -> None:
         """
@@ -142,7 +142,7 @@ class ServiceExecution:
             self._fails,
             has_started=True,
         )
-        get_reader().after(0, self._watch.probe)
+        get_event_thread().after(0, self._watch.probe)
 
     def _end(self, event: Exited) -> None:
         if self._watch is not None:
@@ -176,7 +176,7 @@ class ServiceExecution:
                 self._tell(State("ready"))
                 self._tell(event)
 
-    # -- on the reader's thread ----------------------------------------------------
+    # -- on the event thread ----------------------------------------------------
 
     def _is_open(self) -> bool:
         port = self._port

@@ -1,7 +1,7 @@
 """
 Readiness: probing a service until it accepts connections or passes its health check.
 
-Everything happens on the reader's thread, which never blocks: a request is sent once the
+Everything happens on the event thread, which never blocks: a request is sent once the
 connection is open, and the response is read when it has arrived.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from fal_core.errors import OptionError
-from fal_core.sinks.event_thread import get_reader
+from fal_core.sinks.event_thread import get_event_thread
 
 #: Seconds between two probes: at first, and at most.
 _FIRST, _MOST = 0.01, 0.25
@@ -98,7 +98,7 @@ class Probe:
     with 2xx where there is one.
 
     Arguments:
-        done: Called once on the reader's thread, with whether the probe succeeded.
+        done: Called once on the event thread, with whether the probe succeeded.
 
         timeout: Seconds after which the probe has failed.
     """
@@ -116,7 +116,7 @@ class Probe:
         self._done = False
         self._socket = socket.socket()
         self._socket.setblocking(False)
-        self._timer = get_reader().after(timeout, lambda: self._end(False))
+        self._timer = get_event_thread().after(timeout, lambda: self._end(False))
         self._socket.connect_ex(("127.0.0.1", port))
         self._look()
 
@@ -142,7 +142,7 @@ class Probe:
         poll = select.poll()
         poll.register(self._socket, select.POLLOUT)
         if not poll.poll(0):
-            get_reader().after(_LOOK, self._look)
+            get_event_thread().after(_LOOK, self._look)
         elif self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._end(False)
         elif self._request is None:
@@ -153,13 +153,13 @@ class Probe:
             except OSError:
                 self._end(False)
                 return
-            get_reader().follow(self)
+            get_event_thread().follow(self)
 
     def _end(self, succeeded: bool) -> None:
         if not self._done:
             self._done = True
-            get_reader().forget(self._timer)
-            get_reader().unfollow(self)
+            get_event_thread().forget(self._timer)
+            get_event_thread().unfollow(self)
             self._socket.close()
             self._report(succeeded)
 
@@ -208,7 +208,7 @@ class Watch:
 
     def probe(self) -> None:
         """
-        Probe the service, on the reader's thread.
+        Probe the service, on the event thread.
         """
         if self._stopped:
             return
@@ -237,11 +237,11 @@ class Watch:
             self._ready()
             if self._check is not None and self._check.call_regularly:
                 wait = self._check.start_period_seconds or 0
-                get_reader().after(max(wait, _REGULARLY), self.probe)
+                get_event_thread().after(max(wait, _REGULARLY), self.probe)
         elif monotonic() > self._until:
             self._failed()
         else:
-            get_reader().after(self._pause, self.probe)
+            get_event_thread().after(self._pause, self.probe)
             self._pause = min(_MOST, self._pause * 1.5)
 
     def _count(self, succeeded: bool) -> None:
@@ -250,4 +250,4 @@ class Watch:
         if self._failures >= (self._check.failure_threshold or _FAILURES):
             self._failed()
         else:
-            get_reader().after(_REGULARLY, self.probe)
+            get_event_thread().after(_REGULARLY, self.probe)

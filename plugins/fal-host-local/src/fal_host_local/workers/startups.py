@@ -11,7 +11,7 @@ import time
 from weakref import WeakKeyDictionary, WeakSet
 
 from fal_core.errors import StartupTimeout
-from fal_core.sinks.event_thread import get_reader
+from fal_core.sinks.event_thread import get_event_thread
 from fal_core.workers import Worker
 
 
@@ -41,7 +41,7 @@ class Startups:
         """
         if self._timeout is not None:
             self._began[worker] = time.monotonic()
-            get_reader().after(self._timeout, lambda: self._check_hello(worker))
+            get_event_thread().after(self._timeout, lambda: self._check_hello(worker))
 
     def started(self, worker: Worker, seconds: float) -> None:
         """
@@ -62,7 +62,7 @@ class Startups:
             if spent is None:
                 spent = time.monotonic() - began
             left = max(0.0, self._timeout - spent)
-            get_reader().after(left, lambda: self._check_setup(worker))
+            get_event_thread().after(left, lambda: self._check_setup(worker))
 
     def error(self, worker: Worker) -> StartupTimeout | None:
         """

@@ -25,7 +25,7 @@ from fal_core.errors import (
 )
 from fal_core.events import Exited, Log, Message, Outcome, Phase, Ready, Sink, State
 from fal_core.facts import with_facts
-from fal_core.sinks.event_thread import Timer, get_reader
+from fal_core.sinks.event_thread import Timer, get_event_thread
 from fal_host_serverless.errors import InternalServerlessRunFailed, ServerlessRunFailed
 from fal_host_serverless.running import followers, pickled_calls
 from fal_host_serverless.running.call_lines import CallLines
@@ -175,7 +175,7 @@ class ServerlessExecution:
         finally:
             self._over.set()
             for timer in self._timers:
-                get_reader().forget(timer)
+                get_event_thread().forget(timer)
 
     def _send_once(self, uploaded: UploadedInputs, *, lean: bool) -> None:
         service = self._service
@@ -276,7 +276,7 @@ class ServerlessExecution:
         """
         Call *act*, which must not block, after so many seconds unless the run has ended.
         """
-        self._timers.append(get_reader().after(seconds, act))
+        self._timers.append(get_event_thread().after(seconds, act))
 
     def _announce(self, urls: Any) -> None:
         if self._url is not None:
