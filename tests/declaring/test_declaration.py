@@ -1,0 +1,105 @@
+"""
+The declaration of an isolated function.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import attrs
+import pytest
+
+from fal_core import function
+from fal_core.declaring.declaration import Declaration
+from fal_core.errors import UnknownOptionError
+from fal_core.options import Options
+from fal_core.testing import InProcessHost
+
+
+def plain() -> None: ...
+
+
+async def coroutine() -> None: ...
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+async def async_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+@functools.wraps(generator)
+def wrapped() -> Any:
+    return generator()
+
+
+@pytest.mark.parametrize(
+    ("func", "flavour"),
+    [
+        (plain, "function"),
+        (coroutine, "coroutine"),
+        (generator, "generator"),
+        (async_generator, "async generator"),
+        (wrapped, "generator"),
+        (functools.partial(generator), "generator"),
+        (None, "function"),
+    ],
+)
+def test_flavours(func: Callable[..., Any] | None, flavour: str) -> None:
+    """
+    What calling a function gives is seen through wrappers and partials.
+    """
+    declaration = Declaration(host=InProcessHost(), raw_func=func, options=Options())
+
+    assert declaration.flavour == flavour
+    assert declaration.is_generator == flavour.endswith("generator")
+
+
+def test_a_declaration_does_not_change_with_its_function() -> None:
+    """
+    It is what the function declared when it was asked.
+    """
+    isolated = function("current", host=InProcessHost())(plain)
+    before = isolated.declaration
+    isolated.reraise = False
+
+    assert before.reraise
+    assert not isolated.declaration.reraise
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        before.reraise = False  # type: ignore[misc]  # it is frozen
+
+
+def test_what_is_changed_is_another_declaration() -> None:
+    """
+    Other options, hosts and policies leave the declaration as it is.
+    """
+    here, there = InProcessHost(), InProcessHost()
+    declaration = function("current", host=here, keep_alive=5)(plain).declaration
+
+    other = declaration.on(there, {"keep_alive": 7}).with_policy({"retries": 2})
+
+    assert (other.host, other.options.host["keep_alive"], other.policy.retries) == (there, 7, 2)
+    assert declaration.host is here
+    assert declaration.options.host["keep_alive"] == 5
+    with pytest.raises(UnknownOptionError):
+        declaration.on(None, {"keep_alife": 7})
+
+
+def test_services() -> None:
+    """
+    A function is a service if it is served, or brings its own server.
+    """
+    options = {
+        "none": Options(),
+        "served": Options(gateway={"serve": True}),
+        "own server": Options(gateway={"exposed_port": 8000}),
+    }
+
+    assert [
+        Declaration(host=InProcessHost(), raw_func=plain, options=each).is_service
+        for each in options.values()
+    ] == [False, True, True]
