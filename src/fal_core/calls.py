@@ -118,12 +118,13 @@ class Call:
 
     def again(self, identity: str, arguments: Sealed) -> Call:
         """
-        Return this call under another id, with other arguments.
-
-        Every call is made so; ``attrs.evolve`` would cost as much as all the rest.
+        Return this call under another id, with other arguments, at a fraction of the cost
+        of ``attrs.evolve``: every call is made so.
         """
+        values = self.__dict__.copy()
+        values["id"], values["arguments"] = identity, arguments
         other = object.__new__(Call)
-        other.__dict__.update(self.__dict__, id=identity, arguments=arguments)
+        object.__setattr__(other, "__dict__", values)
         return other
 
     def at_ports(self, exposed_port: int, exposed_metrics_port: int) -> Call:

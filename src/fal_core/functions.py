@@ -46,8 +46,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
     Attributes:
         raw_func: The function as it was written.
 
-        reraise: Raise what the function raised as itself; otherwise as the
-            cause of a ``UserFunctionException``.
+        reraise: Raise what the function raised, not a ``UserFunctionException`` around it.
 
         app_name: What a host calls the application.
 
