@@ -20,7 +20,6 @@ from anyio import to_thread
 
 from fal_core_worker import nested, services
 from fal_serve.batches import Batcher
-from fal_serve.deferrals import uncollected
 from fal_serve.garbage import frozen
 from fal_serve.listeners import bind, url_of
 from fal_serve.logs import ServerLog, log_error
@@ -249,8 +248,7 @@ class Service:
             stack.enter_context(ProbeServer(probed, metrics, self._phase))
             if signals:
                 stack.enter_context(draining(self.drain))
-            with uncollected():
-                application = servable.build_application()
+            application = servable.build_application()
             playground = settings.playground and wants_playground()
             if playground:
                 add_playground(application)

@@ -8,18 +8,13 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fal_core_worker import nested, services
-from fal_serve import deferrals
+from fal_core_worker import services
 from fal_serve.annotations import restore, textual_annotations
 from fal_serve.settings import METRICS_PORT, PORT, Settings
 from fal_serve.stacks import of_user
 
 if TYPE_CHECKING:
     from fal_serve.servables import BaseServable
-
-if nested.runner is not None:
-    # A server is being opened here, and the module of its function follows.
-    deferrals.install()
 
 #: What serving needs of an environment.
 REQUIREMENTS = (
@@ -77,10 +72,9 @@ class ServableServer(services.Server):
     def __call__(
         self, *, exposed_port: int | None = None, exposed_metrics_port: int | None = None
     ) -> None:
-        deferrals.install()
-        with deferrals.uncollected():
-            from fal_serve.loops import new_loop
-            from fal_serve.servers import Service
+        # Here, as the process that launches the service imports this module as well.
+        from fal_serve.loops import new_loop
+        from fal_serve.servers import Service
 
         restore(self._annotations)
         declared = self._settings.metrics_port
