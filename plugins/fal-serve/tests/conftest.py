@@ -16,7 +16,7 @@ from fal_core import function
 from fal_core.plugins import find_host
 from fal_serve.serving import ServableServer
 from fal_serve.settings import Settings
-from fal_serve.wrappers import ServeWrapper
+from fal_serve.servables import ServeWrapper
 
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 60

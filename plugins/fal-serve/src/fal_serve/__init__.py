@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from fal_serve.health import HealthCheck
     from fal_serve.realtime_endpoints import realtime
     from fal_serve.requests import RequestContext
-    from fal_serve.servables import BaseServable
+    from fal_serve.servables import BaseServable, ServeWrapper
     from fal_serve.servers import FalServer
     from fal_serve.spawns import AppSpawnInfo
     from fal_serve.tracing import outgoing_headers
-    from fal_serve.wrappers import ServeWrapper
 
 __all__ = [
     "App",
@@ -77,7 +76,7 @@ _MODULES = {
     "HealthCheck": "health",
     "RequestCancelledException": "exceptions",
     "RequestContext": "requests",
-    "ServeWrapper": "wrappers",
+    "ServeWrapper": "servables",
     "cancel_on_disconnect": "cancellation",
     "catch_gpu_exceptions": "exceptions",
     "endpoint": "endpoints",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -27,15 +27,26 @@ from fal_serve.logs import original
 from fal_serve.realtime_endpoints import conversations_of
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from fal_serve.servables import BaseServable
+    from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 
 class NothingToServe(services.StartupError, ValueError):
     """
-    A servable has no route.
+    The class *name*, which is defined at *place*, has no endpoint.
     """
+
+    def __init__(self, name: str, place: str) -> None:
+        super().__init__(name, place)
+        self.name = name
+        self.place = place
+
+    def __str__(self) -> str:
+        # As in errors of declarations, files of the working directory have short names.
+        place = self.place.removeprefix(os.getcwd() + os.sep)
+        return (
+            f"{place}{place and ': '}Class {self.name!r} has no endpoint, so there is "
+            "nothing to serve. Mark a method with @endpoint('/')."
+        )
 
 
 class FalFastAPI(FastAPI):
@@ -126,38 +137,37 @@ class FalFastAPI(FastAPI):
         if self.openapi_schema is None:
             from fal_serve.documents import complete
 
-            complete(super().openapi(), self)
+            complete(super().openapi(), self.websocket_routes, self.streams)
         assert self.openapi_schema is not None
         return self.openapi_schema
 
 
-def build_application(servable: BaseServable) -> FalFastAPI:
+def build_application(
+    routes: Mapping[RouteSignature, Callable[..., Any]],
+    *,
+    title: str,
+    version: str,
+    lifespan: Lifespan[Any],
+    add_routes: Callable[[FalFastAPI], None],
+) -> FalFastAPI:
     """
-    Return the application of *servable*.
+    Return an application that answers *routes* with their handlers.
 
-    Raises:
-        NothingToServe: It has no route.
+    Arguments:
+        add_routes: Adds further routes, which are no endpoints of the user's.
     """
     application = FalFastAPI(
-        lifespan=servable.lifespan,
+        lifespan=lifespan,
         root_path=os.environ.get("FAL_APP_ROOT_PATH", ""),
-        title=servable.title,
-        version=servable.version,
+        title=title,
+        version=version,
     )
-    routes = servable.collect_routes()
-    if not routes:
-        # As errors of declarations do, it names files of the working directory shortly.
-        place = servable.place.removeprefix(os.getcwd() + os.sep)
-        raise NothingToServe(
-            f"{place}{place and ': '}Class {type(servable).__name__!r} has no endpoint, so "
-            "there is nothing to serve. Mark a method with @endpoint('/')."
-        )
     for signature, handler in routes.items():
         if signature.is_websocket:
             application.add_websocket_route_with_metadata(signature, handler)
         else:
             application.add_endpoint(signature, handler)
-    servable.add_routes(application)
+    add_routes(application)
     find_fixed_paths_first(application)
     return application
 

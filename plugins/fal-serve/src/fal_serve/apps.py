@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fal_core_worker import nested
 from fal_core_worker.routes import RouteSignature
-from fal_serve.declarations import Declared, make_name, merge, read_class
+from fal_serve.declarations import ApplicationDeclaration, Declared, make_name, merge, read_class
 from fal_serve.endpoints import check_routes, declaration_error, routes_of
 from fal_serve.health import find_config
 from fal_serve.servables import BaseServable
@@ -220,7 +220,7 @@ class App(BaseServable):
         """
         from fal_serve.launching import to_function
 
-        return to_function(cls, host, config)
+        return to_function(_declaration_of(cls), host, config)
 
     @classmethod
     def spawn(cls, host: Host[Any, Any] | str | None = None, **config: Any) -> AppSpawnInfo:
@@ -253,6 +253,16 @@ async def call(method: Callable[[], Any]) -> Any:
     """
     result = method()
     return await result if inspect.isawaitable(result) else result
+
+
+def _declaration_of(cls: type[App]) -> ApplicationDeclaration:
+    return ApplicationDeclaration(
+        served=cls,
+        options=cls.host_kwargs,
+        app_name=cls.app_name,
+        app_auth=cls.app_auth,
+        local_python_modules=cls.local_python_modules,
+    )
 
 
 def _check_names(cls: type[App]) -> None:
@@ -292,4 +302,4 @@ def _check_options(cls: type[App]) -> None:
         from fal_serve.launching import check_application
     except ImportError:
         return
-    check_application(cls)
+    check_application(_declaration_of(cls))

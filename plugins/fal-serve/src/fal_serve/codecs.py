@@ -19,7 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgpack
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError
 
 from fal_core_worker.routes import RouteSignature
 
@@ -123,6 +124,17 @@ def dump(output: Any) -> Any:
     Return *output* as an encoder takes it: a model as a dictionary, all else unchanged.
     """
     return output.model_dump() if isinstance(output, BaseModel) else output
+
+
+def type_adapter(modal: Any) -> TypeAdapter[Any]:
+    """
+    Return the adapter that validates messages of type *modal*, the same at both ends.
+    """
+    try:
+        return TypeAdapter(modal)
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        # A class that pydantic does not know, such as an array: its instances pass.
+        return TypeAdapter(modal, config=ConfigDict(arbitrary_types_allowed=True))
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,9 @@ They matter where the application is launched, and do not travel with it.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from fal_serve.endpoints import declaration_error
 
@@ -69,6 +71,24 @@ class Written(NamedTuple):
 
     attributes: Declared
     name: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationDeclaration:
+    """
+    What an application's class declares about how it is launched.
+
+    Attributes:
+        served: The class itself. Nobody calls it with arguments.
+
+        options: Options as ``fal_core.function`` takes them.
+    """
+
+    served: Any
+    options: Mapping[str, Any]
+    app_name: str | None
+    app_auth: Literal["public", "private", "shared"] | None
+    local_python_modules: Sequence[str]
 
 
 def read_class(cls: type, keywords: dict[str, Any]) -> Written:

@@ -4,8 +4,8 @@ OpenAPI documents: what fal adds to those of FastAPI.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -13,21 +13,25 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from fal_core_worker.routes import RouteSignature
 from fal_serve.adapters import item_type
 
-if TYPE_CHECKING:
-    from fal_serve.applications import FalFastAPI
-
 Document = dict[str, Any]
 
 
-def complete(document: Document, application: FalFastAPI) -> None:
+def complete(
+    document: Document,
+    websockets: Iterable[tuple[RouteSignature, Callable[..., Any]]],
+    streams: Mapping[str, Callable[..., Any]],
+) -> None:
     """
     Add to *document* the order of its keys, its websockets, and the items of its streams.
+
+    Arguments:
+        streams: The handlers that are generators, by their paths.
     """
-    _describe_streams(document, application)
+    _describe_streams(document, streams)
     _keep_order(document, "paths")
     for schema in document.get("components", {}).get("schemas", {}).values():
         _keep_order_of_properties(schema)
-    for signature, handler in application.websocket_routes:
+    for signature, handler in websockets:
         _describe_websocket(document, signature, handler)
 
 
@@ -42,8 +46,8 @@ def _keep_order_of_properties(schema: Document) -> None:
     _keep_order(schema, "properties")
 
 
-def _describe_streams(document: Document, application: FalFastAPI) -> None:
-    for path, handler in application.streams.items():
+def _describe_streams(document: Document, streams: Mapping[str, Callable[..., Any]]) -> None:
+    for path, handler in streams.items():
         schema = _schema_of(document, item_type(handler))
         answer = document["paths"][path]["post"]["responses"]["200"]
         answer["content"] = {"text/event-stream": {"schema": schema}}

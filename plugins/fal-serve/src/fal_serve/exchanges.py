@@ -165,7 +165,7 @@ class Exchange(Connection):
         send: Callable[[Any], Awaitable[None]],
         raw_id: bytes,
         request: IncomingRequest,
-        hints: Callable[[], list[str] | None] | None,
+        hints: Callable[[], list[str] | None],
     ) -> None:
         super().__init__(receive, send, raw_id)
         self._request = request
@@ -215,10 +215,9 @@ class Exchange(Connection):
 
     def _headers(self, given: Any) -> list[tuple[bytes, bytes]]:
         headers = [*given, (REQUEST_ID, self._raw_id)]
-        if self._hints is not None:
-            hints = _hints_header(self._hints)
-            if hints is not None:
-                headers.append((b"x-fal-runner-hints", hints))
+        hints = _hints_header(self._hints)
+        if hints is not None:
+            headers.append((b"x-fal-runner-hints", hints))
         token = self._request.reissued_token
         if token is not None:
             headers.append((CDN_TOKEN.encode(), token.encode("latin-1", "replace")))

@@ -5,7 +5,7 @@ The launching side: what needs fal_core, and is not imported where a service run
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fal_core import Host, ServedIsolatedFunction
 from fal_core.calls import AuthMode
@@ -15,10 +15,8 @@ from fal_core.options import HostOptions
 from fal_core.places import default_host, to_host
 from fal_core.sources import check_local_modules
 from fal_core.vocabulary import parse_options
+from fal_serve.declarations import ApplicationDeclaration
 from fal_serve.settings import Settings, WrongLimit, wants_playground, with_own_limits
-
-if TYPE_CHECKING:
-    from fal_serve.apps import App
 
 
 def settings_of(options: HostOptions) -> Settings:
@@ -42,40 +40,38 @@ def settings_of(options: HostOptions) -> Settings:
         raise OptionError(str(error)) from None
 
 
-def check_application(cls: type[App]) -> None:
+def check_application(declared: ApplicationDeclaration) -> None:
     """
-    Check what *cls* says about where it runs.
+    Check what a class has declared about where it runs.
 
     Raises:
-        OptionError: Something of it is wrong.
+        OptionError: Some of it is wrong.
     """
-    parse_options(options_of(cls))
-    check_local_modules(cls.local_python_modules)
-    structure(cls.app_name, str | None, "app_name")
-    structure(cls.app_auth, AuthMode | None, "app_auth")
-
-
-def options_of(cls: type[App], **config: Any) -> dict[str, Any]:
-    """
-    Return the options of *cls* as ``fal_core.function`` takes them, *config* over them.
-    """
-    return {**cls.host_kwargs, **config, "serve": True}
+    parse_options({**declared.options, "serve": True})
+    check_local_modules(declared.local_python_modules)
+    structure(declared.app_name, str | None, "app_name")
+    structure(declared.app_auth, AuthMode | None, "app_auth")
 
 
 def to_function(
-    cls: type[App], host: Host[Any, Any] | str | None, config: dict[str, Any]
+    declared: ApplicationDeclaration,
+    host: Host[Any, Any] | str | None,
+    overrides: dict[str, Any],
 ) -> ServedIsolatedFunction[[], None]:
     """
-    Return *cls* as an isolated function.
+    Return the class of *declared* as an isolated function.
+
+    Arguments:
+        overrides: Options in place of those declared.
     """
-    place = default_host() if host is None else to_host(host)
+    target = default_host() if host is None else to_host(host)
     function: ServedIsolatedFunction[[], None] = ServedIsolatedFunction(
-        place,
-        cls,  # type: ignore[arg-type]  # A class, which nobody calls with arguments.
-        place.parse_options(**options_of(cls, **config)),
-        app_name=cls.app_name,
-        app_auth=cls.app_auth,
-        local_python_modules=tuple(check_local_modules(cls.local_python_modules)),
+        target,
+        declared.served,
+        target.parse_options(**{**declared.options, **overrides, "serve": True}),
+        app_name=declared.app_name,
+        app_auth=declared.app_auth,
+        local_python_modules=tuple(check_local_modules(declared.local_python_modules)),
     )
-    functools.update_wrapper(function, cls, updated=())
+    functools.update_wrapper(function, declared.served, updated=())
     return function

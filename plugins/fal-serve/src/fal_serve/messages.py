@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import Batched
 from fal_serve.codecs import MessageError, codec_of, decode, dump
-from fal_serve.modals import type_adapter
+from fal_serve.codecs import type_adapter
 from fal_serve.refusals import UNREADABLE, Refused, invalid
 from fal_serve.sessions import Conversation
 from fal_serve.signatures import batch_parameter

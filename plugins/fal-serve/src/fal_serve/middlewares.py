@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -18,7 +18,6 @@ from fal_serve.exchanges import Connection, Exchange, Session
 from fal_serve.logs import Aborted, AccessLog, log_error
 from fal_serve.metrics import UNMATCHED, Labels, Metrics
 from fal_serve.requests import REQUEST_ID, IncomingRequest, current
-from fal_serve.servables import BaseServable
 from fal_serve.settings import Settings
 from fal_serve.threads import left_behind
 from fal_serve.tracing import TracedApplication, find_request_tracer, trace_id
@@ -59,18 +58,20 @@ class Operations:
 
         labels: The routes that metrics tell apart.
 
+        hints: Returns the hints that go with each response, or None.
+
         unlogged: Paths that the access log leaves out.
     """
 
     def __init__(
         self,
         application: Any,
-        servable: BaseServable,
         settings: Settings,
         metrics: Metrics,
         *,
         counted: Iterable[str],
         labels: Iterable[str],
+        hints: Callable[[], list[str] | None],
         unlogged: Iterable[str] = (),
     ) -> None:
         self._application = application
@@ -80,8 +81,7 @@ class Operations:
         self._access_log = AccessLog() if settings.access_log else None
         self._unlogged = frozenset(unlogged)
         self._timeout = settings.request_timeout
-        gives_hints = type(servable).hints is not BaseServable.hints
-        self._hints = servable.hints if gives_hints else None
+        self._hints = hints
         self._counted = Labels(counted)
         self._turns: Turns | None = None
         if settings.max_multiplexing:

@@ -8,14 +8,15 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.batches import Batcher, Ticket
-from fal_serve.channels import ClientGone
+from fal_serve.channels import Channel, ClientGone
 
-if TYPE_CHECKING:
-    from fal_serve.sessions import Session
+#: Sends the output of one input, with the seconds that the handler took for it.
+Answer = Callable[[Any, float], Awaitable[None]]
 
 
 class Pipeline(ABC):
@@ -23,9 +24,9 @@ class Pipeline(ABC):
     A reader and a worker, each in a task, for the time of the session.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._channel = session.channel
+    def __init__(self, channel: Channel, answer: Answer) -> None:
+        self._channel = channel
+        self._answer = answer
         self._came = asyncio.Event()
         self._ended = False
 
@@ -97,8 +98,15 @@ class Buffered(Pipeline):
     Some inputs wait; where there are too many, the oldest is dropped.
     """
 
-    def __init__(self, session: Session, buffering: int) -> None:
-        super().__init__(session)
+    def __init__(
+        self,
+        channel: Channel,
+        answer: Answer,
+        call: Callable[[Any], Awaitable[Any]],
+        buffering: int,
+    ) -> None:
+        super().__init__(channel, answer)
+        self._call = call
         self._inputs: deque[Any] = deque(maxlen=buffering)
 
     async def read(self) -> None:
@@ -109,14 +117,13 @@ class Buffered(Pipeline):
             await asyncio.sleep(0)
 
     async def work(self) -> None:
-        call = self._session.call
         while self._inputs or await self.wait():
             if not self._inputs:
                 continue
             input = self._inputs.popleft()
             began = time.perf_counter()
-            output = await call(input)
-            await self._session.answer(output, time.perf_counter() - began)
+            output = await self._call(input)
+            await self._answer(output, time.perf_counter() - began)
 
     def abandon(self) -> None:
         self._inputs.clear()
@@ -129,8 +136,10 @@ class Together(Pipeline):
     Inputs wait for a batch, with those of other sessions of the route.
     """
 
-    def __init__(self, session: Session, signature: RouteSignature, batcher: Batcher) -> None:
-        super().__init__(session)
+    def __init__(
+        self, channel: Channel, answer: Answer, signature: RouteSignature, batcher: Batcher
+    ) -> None:
+        super().__init__(channel, answer)
         self._batcher = batcher
         self._buffering = signature.buffering
         self._tickets: deque[Ticket] = deque()
@@ -164,7 +173,7 @@ class Together(Pipeline):
             ticket = tickets[0]
             await asyncio.wait((ticket.future,))
             if not ticket.future.cancelled():
-                await self._session.answer(ticket.future.result(), ticket.seconds)
+                await self._answer(ticket.future.result(), ticket.seconds)
                 tickets.popleft()
             self._channel.working = len(tickets)
             self._room.set()

@@ -13,7 +13,7 @@ from fal_core_worker.routes import RouteSignature
 from fal_serve import codecs
 from fal_serve.connections import AsyncWebsocketConnection, WebsocketConnection
 from fal_serve.exceptions import AppClientError
-from fal_serve.modals import type_adapter
+from fal_serve.codecs import type_adapter
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -95,9 +95,18 @@ class BaseServable(metaclass=ServableMeta):
         """
         Return the ASGI application of the routes.
         """
-        from fal_serve.applications import build_application
+        from fal_serve.applications import NothingToServe, build_application
 
-        return build_application(self)
+        routes = self.collect_routes()
+        if not routes:
+            raise NothingToServe(type(self).__name__, self.place)
+        return build_application(
+            routes,
+            title=self.title,
+            version=self.version,
+            lifespan=self.lifespan,
+            add_routes=self.add_routes,
+        )
 
     async def serve(self, *, limit_max_requests: int | None = None) -> None:
         """
@@ -119,6 +128,22 @@ def make_servable(served: Any) -> BaseServable:
     """
     if isinstance(served, type) and issubclass(served, BaseServable):
         return served()
-    from fal_serve.wrappers import ServeWrapper
-
     return ServeWrapper(served)
+
+
+class ServeWrapper(BaseServable):
+    """
+    Serves one function: at ``/``, or at the path of the decorator above it.
+    """
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self._func = func
+
+    @property
+    def title(self) -> str:
+        return getattr(self._func, "__name__", "function")
+
+    def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
+        written = getattr(self._func, "route_signature", None)
+        route = written if isinstance(written, RouteSignature) else RouteSignature("/")
+        return {route: self._func}

@@ -11,9 +11,9 @@ import inspect
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import uvicorn
 from anyio import to_thread
@@ -34,8 +34,8 @@ from fal_serve.threads import current_threads
 from fal_serve.watching import Watchdog
 
 if TYPE_CHECKING:
+    from fal_core_worker.routes import RouteSignature
     from fal_serve.applications import FalFastAPI
-    from fal_serve.servables import BaseServable
 
 logger = logging.getLogger("fal_serve")
 
@@ -195,6 +195,38 @@ def websocket_protocol(**arguments: Any) -> asyncio.Protocol:
     return WebsocketProtocol(**arguments)
 
 
+class Servable(Protocol):
+    """
+    What a service needs of the servable that it serves.
+    """
+
+    @property
+    def version(self) -> str:
+        """
+        The version that the metrics name.
+        """
+
+    def build_application(self) -> FalFastAPI:
+        """
+        Return the ASGI application of the routes.
+        """
+
+    def collect_routes(self) -> Mapping[RouteSignature, Callable[..., Any]]:
+        """
+        Return the handlers by their routes.
+        """
+
+    def hints(self) -> list[str] | None:
+        """
+        Return the hints that go with each response, or None.
+        """
+
+    def handle_exit(self) -> Any:
+        """
+        Learn that the service was asked to end.
+        """
+
+
 class Service:
     """
     A servable while it is served.
@@ -204,7 +236,7 @@ class Service:
     """
 
     def __init__(
-        self, servable: BaseServable, settings: Settings, *, port: int, metrics_port: int
+        self, servable: Servable, settings: Settings, *, port: int, metrics_port: int
     ) -> None:
         self._servable = servable
         self._settings = with_own_limits(settings)
@@ -254,7 +286,6 @@ class Service:
                 add_playground(application)
             operations = Operations(
                 application,
-                servable,
                 settings,
                 metrics,
                 counted=[
@@ -263,6 +294,7 @@ class Service:
                 labels=[
                     path for each in application.routes if (path := getattr(each, "path", ""))
                 ],
+                hints=servable.hints,
                 unlogged=[STATE_PATH] if playground else [],
             )
             config = self._configure(operations, limit_max_requests)

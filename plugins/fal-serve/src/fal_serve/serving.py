@@ -14,7 +14,7 @@ from fal_serve.settings import METRICS_PORT, PORT, Settings
 from fal_serve.stacks import of_user
 
 if TYPE_CHECKING:
-    from fal_serve.servables import BaseServable
+    from fal_serve.servers import Servable
 
 #: What serving needs of an environment.
 REQUIREMENTS = (
@@ -59,7 +59,7 @@ class ServableServer(services.Server):
     packages = ("fal_serve",)
 
     def __init__(
-        self, func: Any, make: Callable[[Any], BaseServable], settings: Settings
+        self, func: Any, make: Callable[[Any], Servable], settings: Settings
     ) -> None:
         # It is taken for the user's function: by its module, its name and its imports.
         functools.update_wrapper(self, func, updated=())

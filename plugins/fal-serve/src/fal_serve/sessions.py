@@ -120,23 +120,17 @@ class Session:
         elif mode == "bidi":
             await self._exchange()
         elif self._conversation.together is not None:
-            await Together(self, signature, self._conversation.together.batcher).run()
+            batcher = self._conversation.together.batcher
+            await Together(self._channel, self._answer, signature, batcher).run()
         elif signature.buffering is not None:
-            await Buffered(self, signature.buffering).run()
+            call = self._find_call()
+            await Buffered(self._channel, self._answer, call, signature.buffering).run()
         else:
             await self._answer_each()
 
-    @property
-    def channel(self) -> Channel:
+    def _find_call(self) -> Callable[[Any], Coroutine[Any, Any, Any]]:
         """
-        The connection, as messages.
-        """
-        return self._channel
-
-    @property
-    def call(self) -> Callable[[Any], Coroutine[Any, Any, Any]]:
-        """
-        The handler as a coroutine function.
+        Return the handler as a coroutine function, running on a thread if it is not one.
         """
         if is_async(self._handler):
             return self._handler
@@ -147,7 +141,7 @@ class Session:
         output = await run_on_thread(self._handler, input)
         return await output if inspect.isawaitable(output) else output
 
-    async def answer(self, output: Any, seconds: float) -> None:
+    async def _answer(self, output: Any, seconds: float) -> None:
         """
         Send the output of one input.
         """
@@ -159,14 +153,14 @@ class Session:
         """
         Answer one input after the other, with nothing between.
         """
-        call, read, write = self.call, self._channel.read, self._channel.write
+        call, read, write = self._find_call(), self._channel.read, self._channel.write
         timed = self._signature.emit_timings
         while True:
             input = await read()
             if timed:
                 began = time.perf_counter()
                 output = await call(input)
-                await self.answer(output, time.perf_counter() - began)
+                await self._answer(output, time.perf_counter() - began)
             else:
                 await write(await call(input))
 
@@ -186,7 +180,7 @@ class Session:
         began = time.perf_counter()
         async with self._open_inputs() as inputs:
             output = await self._handler(inputs)
-            await self.answer(output, time.perf_counter() - began - inputs.waited)
+            await self._answer(output, time.perf_counter() - began - inputs.waited)
 
     async def _exchange(self) -> None:
         async with self._open_inputs() as inputs:
@@ -223,7 +217,7 @@ class Session:
         began, waited = time.perf_counter(), inputs.waited
         async for output in outputs:
             seconds = time.perf_counter() - began
-            await self.answer(output, seconds - (inputs.waited - waited))
+            await self._answer(output, seconds - (inputs.waited - waited))
             began, waited = time.perf_counter(), inputs.waited
 
     async def _tell_timing(self, seconds: float) -> None:

@@ -1,0 +1,112 @@
+"""
+The playground: a page on which a service is tried, made from its OpenAPI document.
+
+The page is one answer: ``page.html`` with ``page.css`` and the scripts put in. It asks
+for nothing else but the document and the service itself, from the browser.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import pkgutil
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from starlette.responses import JSONResponse, Response
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+
+PATH = "/playground"
+#: What each open page asks every few seconds. It is not told in the access log.
+STATE_PATH = "/playground/state"
+
+#: The scripts, each of which uses those before it.
+_SCRIPTS = (
+    "elements",
+    "msgpack",
+    "schemas",
+    "fields",
+    "inputs",
+    "compounds",
+    "forms",
+    "trees",
+    "media",
+    "answers",
+    "requests",
+    "endpoints",
+    "snippets",
+    "editors",
+    "calls",
+    "sockets",
+    "page",
+)
+
+_POLICY = {
+    "default-src": "'none'",
+    "connect-src": "'self'",
+    # An output may name an image anywhere. Nothing but outputs names any.
+    "img-src": "* data: blob:",
+    "media-src": "* data: blob:",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+    # The browser itself refuses to take text for HTML.
+    "require-trusted-types-for": "'script'",
+    "trusted-types": "'none'",
+}
+
+
+def add_playground(application: Starlette) -> None:
+    """
+    Serve the playground of *application*.
+    """
+    body, headers = make_page()
+    # A page that stays open sees by it that the service was started again.
+    instance = uuid4().hex
+
+    async def playground(request: Request) -> Response:
+        if headers["etag"] in request.headers.get("if-none-match", ""):
+            return Response(None, 304, headers)
+        return Response(body, headers=headers, media_type="text/html; charset=utf-8")
+
+    async def state(request: Request) -> Response:
+        return JSONResponse({"instance": instance}, headers={"cache-control": "no-store"})
+
+    for path, endpoint in ((PATH, playground), (STATE_PATH, state)):
+        application.router.add_route(path, endpoint, ["GET"], include_in_schema=False)
+
+
+def make_page() -> tuple[bytes, dict[str, str]]:
+    """
+    Return the page and the headers that go with it.
+    """
+    style = _read("page.css")
+    script = "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
+    page = _read("page.html").replace("/* style */", style).replace("/* script */", script)
+    body = page.encode()
+    policy = {
+        **_POLICY,
+        "script-src": f"'sha256-{_digest(script)}'",
+        "style-src": f"'sha256-{_digest(style)}'",
+    }
+    return body, {
+        "cache-control": "no-cache",
+        "content-security-policy": "; ".join(f"{key} {policy[key]}" for key in policy),
+        "etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+    }
+
+
+def _read(name: str) -> str:
+    # A package that came as an archive has no files.
+    data = pkgutil.get_data(__name__, name)
+    assert data is not None
+    return data.decode()
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
