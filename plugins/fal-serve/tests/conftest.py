@@ -14,9 +14,9 @@ import pytest
 
 from fal_core import function
 from fal_core.plugins import find_host
-from fal_serve.serving import ServableServer
-from fal_serve.settings import Settings
+from fal_serve.declaring.settings import Settings
 from fal_serve.servables import ServeWrapper
+from fal_serve.serving.servable_servers import ServableServer
 
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 60

@@ -16,7 +16,7 @@ from fal_core.explanations import explain
 from fal_core.testing.hosts import InProcessHost
 from fal_core_worker.routes import RouteSignature
 from fal_serve import App, HealthCheck, endpoint, realtime
-from fal_serve.settings import Settings
+from fal_serve.declaring.settings import Settings
 
 
 class Base(App, kind="current", keep_alive=10, max_multiplexing=2):

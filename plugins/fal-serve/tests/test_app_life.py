@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from fal_serve import App, AppClientError, endpoint
-from fal_serve.spawns import AppSpawnInfo
+from fal_serve.launching.spawns import AppSpawnInfo
 
 
 class Living(App, kind="current"):

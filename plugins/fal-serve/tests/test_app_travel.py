@@ -17,8 +17,8 @@ import cloudpickle
 import pytest
 
 from fal_serve import App
-from fal_serve.declarations import ATTRIBUTES
-from fal_serve.serving import REQUIREMENTS
+from fal_serve.declaring.options import ATTRIBUTES
+from fal_serve.serving.servable_servers import REQUIREMENTS
 
 MODELS = """
     from pydantic import BaseModel

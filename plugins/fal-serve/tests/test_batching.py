@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fal_core_worker import services
-from fal_serve.batches import Batched, Batcher, WrongOutputs
+from fal_serve.answering.batches import Batched, Batcher, WrongOutputs
 
 
 class Recorder:

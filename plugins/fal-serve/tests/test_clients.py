@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from fal_serve import App, AppClient, AppClientError, AppException, AsyncAppClient, endpoint
 from fal_serve import realtime as realtime_endpoint
-from fal_serve.clients import credentials
+from fal_serve.client.clients import credentials
 
 
 class Prompt(BaseModel):

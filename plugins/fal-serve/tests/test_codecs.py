@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from fal_serve.codecs import MessageError, decode, dump, encode
+from fal_serve.realtime_sessions.codecs import MessageError, decode, dump, encode
 
 PLAIN = (
     st.none()

@@ -11,7 +11,7 @@ from fal_serve import App, endpoint
 
 PREFACE = """
 import asyncio, gc, sys, weakref
-from fal_serve.garbage import frozen
+from fal_serve.serving.garbage import frozen
 
 class Node:
     def __init__(self):

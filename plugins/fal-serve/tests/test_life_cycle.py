@@ -24,7 +24,7 @@ from fal_core_worker.ports import free_port
 from fal_core_worker.routes import RouteSignature
 from fal_serve import FalServer
 from fal_serve.servables import BaseServable
-from fal_serve.startups import SetupTimeout
+from fal_serve.serving.startups import SetupTimeout
 
 PATIENCE = 30
 
@@ -321,7 +321,7 @@ def run_script(tmp_path: Path) -> Any:
 SERVED = """
 import asyncio, os
 from contextlib import asynccontextmanager
-import fal_serve.settings as settings
+import fal_serve.declaring.settings as settings
 settings.PORT, settings.METRICS_PORT = PORTS
 from fal_serve import BaseServable
 from fal_core_worker.routes import RouteSignature

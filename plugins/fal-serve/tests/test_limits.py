@@ -20,9 +20,9 @@ from websockets.sync.client import connect
 from fal_core import OptionError
 from fal_core_worker.routes import RouteSignature
 from fal_serve import App, AppClient, AppClientError, endpoint
+from fal_serve.answering.turns import Turns
+from fal_serve.declaring.settings import Settings, WrongLimit, with_own_limits
 from fal_serve.servables import BaseServable
-from fal_serve.settings import Settings, WrongLimit, with_own_limits
-from fal_serve.turns import Turns
 
 PATIENCE = 60
 #: Seconds of a request that is to begin in time, also on a machine that stands still for one.
@@ -407,7 +407,7 @@ def test_turn_of_a_handler_that_never_ends_is_given_to_another(monkeypatch, capl
     """
     A call that goes on has its turn for a while, and no longer; the log says so.
     """
-    monkeypatch.setattr("fal_serve.turns.PATIENCE", 0.05)
+    monkeypatch.setattr("fal_serve.answering.turns.PATIENCE", 0.05)
 
     async def play() -> None:
         turns = Turns(1)

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fal_core_worker.routes import RouteSignature
-from fal_serve import requests
-from fal_serve.logs import AccessLog
-from fal_serve.middlewares import new_request_id, readable_id
+from fal_serve.answering import requests
+from fal_serve.answering.logs import AccessLog
+from fal_serve.answering.middlewares import new_request_id, readable_id
 from fal_serve.servables import BaseServable
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fal_core.testing.processes import wait_until
 from fal_core_worker.routes import RouteSignature
-from fal_serve.listeners import bind, url_of
-from fal_serve.metrics import BOUNDS, UNMATCHED, Labels, Metrics
-from fal_serve.probes import Phase, ProbeServer
+from fal_serve.answering.metrics import BOUNDS, UNMATCHED, Labels, Metrics
 from fal_serve.servables import BaseServable
+from fal_serve.serving.listeners import bind, url_of
+from fal_serve.serving.probes import Phase, ProbeServer
 
 PATIENCE = 60
 

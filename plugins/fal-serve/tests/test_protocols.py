@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from fastapi.responses import StreamingResponse
 
 from fal_core_worker.routes import RouteSignature
-from fal_serve.protocols import JoiningTransport
 from fal_serve.servables import BaseServable
+from fal_serve.serving.http_protocols import JoiningTransport
 
 HEAD, BODY = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n", b"fine"
 PATIENCE = 30.0

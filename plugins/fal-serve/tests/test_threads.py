@@ -11,7 +11,7 @@ from contextvars import ContextVar
 import pytest
 from anyio import from_thread
 
-from fal_serve.threads import LIMIT, current_threads, left_behind, run_on_thread
+from fal_serve.answering.threads import LIMIT, current_threads, left_behind, run_on_thread
 
 PATIENCE = 60
 

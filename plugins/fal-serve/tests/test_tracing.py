@@ -21,8 +21,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from fal_core.testing.processes import wait_until
 from fal_core_worker.routes import RouteSignature
-from fal_serve import tracing
-from fal_serve.metrics import Labels
+from fal_serve.answering import tracing
+from fal_serve.answering.metrics import Labels
 from fal_serve.servables import BaseServable
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -12,20 +12,27 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fal_core_worker import nested
 from fal_core_worker.routes import RouteSignature
-from fal_serve.declarations import ApplicationDeclaration, Declared, make_name, merge, read_class
-from fal_serve.endpoints import check_routes, declaration_error, routes_of
+from fal_serve.answering.stacks import place_of_class
+from fal_serve.declaring.endpoints import check_routes, routes_of
+from fal_serve.declaring.errors import declaration_error
+from fal_serve.declaring.options import (
+    ApplicationDeclaration,
+    Declared,
+    make_name,
+    merge,
+    read_class,
+)
+from fal_serve.declaring.signatures import parameters_of
 from fal_serve.health import find_config
 from fal_serve.servables import BaseServable
-from fal_serve.signatures import parameters_of
-from fal_serve.stacks import place_of_class
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from fal_core import Host, ServedIsolatedFunction
-    from fal_serve.applications import FalFastAPI
-    from fal_serve.requests import RequestContext
-    from fal_serve.spawns import AppSpawnInfo
+    from fal_serve.answering.requests import RequestContext
+    from fal_serve.launching.spawns import AppSpawnInfo
+    from fal_serve.serving.applications import FalFastAPI
 
 __all__ = ["App"]
 
@@ -149,7 +156,7 @@ class App(BaseServable):
         """
         The request that this code works for; None where it works for none.
         """
-        from fal_serve.requests import current
+        from fal_serve.answering.requests import current
 
         return current.get()
 
@@ -218,7 +225,7 @@ class App(BaseServable):
         Arguments:
             config: Options in place of those of the class.
         """
-        from fal_serve.launching import to_function
+        from fal_serve.launching.functions import to_function
 
         return to_function(_declaration_of(cls), host, config)
 
@@ -229,7 +236,7 @@ class App(BaseServable):
         """
         info = cls.to_function(host, **config).spawn()
         # Imported while the worker starts.
-        from fal_serve.spawns import AppSpawnInfo
+        from fal_serve.launching.spawns import AppSpawnInfo
 
         return AppSpawnInfo(info)
 
@@ -299,7 +306,7 @@ def _check_hooks(cls: type[App]) -> None:
 
 def _check_options(cls: type[App]) -> None:
     try:
-        from fal_serve.launching import check_application
+        from fal_serve.launching.functions import check_application
     except ImportError:
         return
     check_application(_declaration_of(cls))

@@ -24,10 +24,10 @@ def fal_create_server(
     """
     Serve functions, and classes that are servables.
     """
-    from fal_serve.endpoints import check_function
-    from fal_serve.launching import settings_of
+    from fal_serve.declaring.endpoints import check_function
+    from fal_serve.launching.functions import settings_of
     from fal_serve.servables import make_servable
-    from fal_serve.serving import ServableServer
+    from fal_serve.serving.servable_servers import ServableServer
 
     (func,) = routes.values()
     check_function(func)

@@ -14,7 +14,7 @@ from fal_core_worker.routes import RouteSignature
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from fal_serve.applications import FalFastAPI
+    from fal_serve.serving.applications import FalFastAPI
 
 
 class ServableMeta(ABCMeta):
@@ -95,7 +95,7 @@ class BaseServable(metaclass=ServableMeta):
         """
         Return the ASGI application of the routes.
         """
-        from fal_serve.applications import NothingToServe, build_application
+        from fal_serve.serving.applications import NothingToServe, build_application
 
         routes = self.collect_routes()
         if not routes:
@@ -115,8 +115,8 @@ class BaseServable(metaclass=ServableMeta):
         Arguments:
             limit_max_requests: End after so many requests.
         """
-        from fal_serve.servers import Service
-        from fal_serve.settings import METRICS_PORT, PORT, Settings
+        from fal_serve.declaring.settings import METRICS_PORT, PORT, Settings
+        from fal_serve.serving.services import Service
 
         service = Service(self, Settings(), port=PORT, metrics_port=METRICS_PORT)
         await service.run(limit_max_requests=limit_max_requests, signals=True)

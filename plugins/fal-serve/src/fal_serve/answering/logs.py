@@ -1,0 +1,185 @@
+"""
+Logs: lines of JSON for requests, errors and what the server itself has to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import traceback
+import weakref
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
+
+from fal_core_worker import services
+from fal_serve.answering.requests import current
+from fal_serve.answering.stacks import package_of
+
+_LEVELS = {
+    logging.WARNING: "WARNING",
+    logging.ERROR: "ERROR",
+    logging.CRITICAL: "ERROR",
+}
+
+#: Packages whose frames are between the server and a handler.
+_BETWEEN = ("anyio", "fal_serve", "fastapi", "starlette", "uvicorn")
+
+
+class Aborted(Exception):
+    """
+    Ends a request whose connection is to be closed; its cause has been told.
+    """
+
+
+def log_error(error: BaseException, message: str) -> None:
+    """
+    Write *error* with its traceback to the log, once for each request it passes in.
+    """
+    error = original(error)
+    if isinstance(error, Aborted) or _is_noted(error):
+        return
+    facts = {"message": message, "traceback": format_traceback(error)}
+    request_id = services.request_id.get()
+    if request_id:
+        facts["request_id"] = request_id
+    services.log("ERROR", facts)
+
+
+class _NoRequest:
+    """
+    What an error belongs to that is met outside any request.
+    """
+
+
+_no_request = _NoRequest()
+
+
+class _Requests(list["weakref.ref[Any]"]):
+    """
+    Requests that an error has passed in, which stay here where it is pickled.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, ()
+
+
+def _is_noted(error: BaseException) -> bool:
+    """
+    Tell whether *error* has passed in this request, and note that it has.
+    """
+    request = current.get() or _no_request
+    # Other requests may raise the same one, which a module has made.
+    seen = [ref for ref in getattr(error, "_fal_logged", ()) if ref() is not None]
+    if any(ref() is request for ref in seen):
+        return True
+    # A mark of ours on an exception of anyone's.
+    with contextlib.suppress(AttributeError):
+        error._fal_logged = _Requests([*seen, weakref.ref(request)])  # type: ignore[attr-defined]
+    return False
+
+
+def original(error: BaseException) -> BaseException:
+    """
+    Return what *error* was at first.
+
+    At each place where Starlette answers, it hides what came too late to be answered
+    in an error of its own.
+    """
+    while isinstance(error, RuntimeError) and error.__cause__ and _is_starlettes(error):
+        error = error.__cause__
+    return error
+
+
+def _is_starlettes(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals["__name__"] == "starlette._exception_handler"
+
+
+def format_traceback(error: BaseException) -> str:
+    """
+    Return the traceback of *error* as text, from the user's first frame on.
+    """
+    trace = error.__traceback__
+    while trace is not None and package_of(trace.tb_frame) in _BETWEEN:
+        trace = trace.tb_next
+    found = error.__traceback__ if trace is None else trace
+    return "".join(traceback.TracebackException(type(error), error, found).format())
+
+
+class AccessLog:
+    """
+    One line for each request.
+
+    The line is put together by hand, which takes a fraction of what an encoder does.
+    """
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = ""
+
+    def write(
+        self,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        size: int,
+        client: Any,
+        endpoint: bytes | None,
+        trace: str | None,
+    ) -> None:
+        """
+        Tell of one request.
+        """
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        more = ""
+        if endpoint is not None:
+            more = f',"endpoint":{quoted(endpoint.decode("latin-1"))}'
+        if trace is not None:
+            more += f',"trace_id":"{trace}"'
+        host = quoted(client[0]) if client else "null"
+        services.write(
+            "INFO",
+            f'{{"time":"{self._text}.{int((now - second) * 1000):03d}Z",'
+            f'"request_id":{quoted(request_id)},"method":{quoted(method)},'
+            f'"path":{quoted(path)},"status":{status},"milliseconds":{seconds * 1000:.2f},'
+            f'"bytes":{size},"client":{host}{more}}}',
+        )
+
+
+class ServerLog(logging.Handler):
+    """
+    What uvicorn and this package warn of, as lines of the log.
+    """
+
+    _names = ("uvicorn.error", "fal_serve")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        message = record.getMessage().strip()
+        if error is not None:
+            log_error(error, message)
+            return
+        level = _LEVELS.get(record.levelno, "WARNING")
+        services.log(level, {"message": message, "logger": record.name})
+
+    def __enter__(self) -> ServerLog:
+        self.setLevel(logging.WARNING)
+        self._before = [
+            (logger, logger.propagate) for logger in map(logging.getLogger, self._names)
+        ]
+        for logger, _ in self._before:
+            logger.addHandler(self)
+            logger.propagate = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for logger, propagate in self._before:
+            logger.removeHandler(self)
+            logger.propagate = propagate
