@@ -18,13 +18,10 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from fal_core_worker.ports import free_port
 from fal_core_worker.routes import RouteSignature
-from fal_serve import FalServer
 from fal_serve.servables import BaseServable
-from fal_serve.serving.startups import SetupTimeout
 
 PATIENCE = 30
 
@@ -122,78 +119,6 @@ def test_setup_that_raises_ends_the_call_with_its_error(
     assert "in fail" in str(caught.value.__cause__)
     line = wait_for_line(service, message="The setup failed.")
     assert "LookupError: no weights" in line["traceback"]
-
-
-def hang_in_sleep() -> None:
-    time.sleep(3600)
-
-
-def hang_in_loop() -> None:
-    while True:
-        try:
-            sum(range(1000))
-        except Exception:
-            continue
-
-
-async def hang_in_await() -> None:
-    await asyncio.sleep(3600)
-
-
-async def hang_on_thread() -> None:
-    await asyncio.to_thread(hang_in_sleep)
-
-
-class OpensSlowly:
-    """
-    A value that takes the worker longer to open than it had to start, as on a busy machine.
-    """
-
-    def __reduce__(self) -> Any:
-        return time.sleep, (2.0,)
-
-
-slow = OpensSlowly()
-
-
-async def hang_after_a_slow_start() -> None:
-    _ = slow
-    await asyncio.sleep(3600)
-
-
-def hang_for_a_port() -> None:
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", 1), 1)
-        except Exception:
-            time.sleep(0.1)
-
-
-@pytest.mark.parametrize(
-    "hang",
-    [
-        *(hang_in_sleep, hang_in_loop, hang_in_await, hang_on_thread, hang_for_a_port),
-        hang_after_a_slow_start,
-    ],
-)
-def test_setup_that_never_ends_is_named(serve_with, hang):
-    """
-    Within startup_timeout the call ends with an error that says where its setup hangs.
-    """
-    service = serve_with(hang, Living, startup_timeout=1.5)
-    with pytest.raises(SetupTimeout, match=r"startup_timeout of 1.5 s") as caught:
-        _ = service.url
-    assert f"in {hang.__name__}" in str(caught.value)
-    if hang is hang_on_thread:
-        assert "in hang_in_sleep" in str(caught.value)
-
-
-def test_setup_in_time_is_not_interrupted(serve_with):
-    """
-    A timeout that has not passed leaves the service as it is, also later.
-    """
-    service = serve_with(set_up, Living, startup_timeout=5)
-    assert httpx.post(service.url + "/sleep?seconds=5.5", timeout=PATIENCE).json() == "slept"
 
 
 def test_drained_service_finishes_its_requests(serve_with, tmp_path):
@@ -418,33 +343,3 @@ def test_port_that_is_taken_is_one_sentence(run_script):
             *_, last = err.splitlines()
             assert f"CannotListen: {sentence} by process {os.getpid()} (" in last
             assert last.endswith(f"). {remedy}")
-
-
-def test_fal_server_tells_that_it_is_asked_to_end():
-    """
-    ``set_handle_exit`` takes what is called, once, before requests finish.
-    """
-    called: list[str] = []
-    server = FalServer(uvicorn.Config(lambda scope: None))
-    server.handle_exit(signal.SIGTERM, None)
-    assert server.should_exit
-    server = FalServer(uvicorn.Config(lambda scope: None))
-    server.set_handle_exit(lambda: called.append("exit"))
-    server.handle_exit(signal.SIGTERM, None)
-    server.handle_exit(signal.SIGTERM, None)
-    assert called == ["exit"]
-
-
-def test_handle_exit_that_fails_keeps_no_service_from_ending(caplog):
-    """
-    Its error is logged.
-    """
-
-    def fail() -> None:
-        raise LookupError("gone")
-
-    server = FalServer(uvicorn.Config(lambda scope: None))
-    server.set_handle_exit(fail)
-    server.handle_exit(signal.SIGTERM, None)
-    assert server.should_exit
-    assert "LookupError: gone" in caplog.text

@@ -12,16 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import Request, WebSocket
+from fastapi import Request
 from fastapi.responses import StreamingResponse
-from websockets.exceptions import ConnectionClosedError
-from websockets.sync.client import connect
 
-from fal_core import OptionError
 from fal_core_worker.routes import RouteSignature
 from fal_serve import App, AppClient, AppClientError, endpoint
-from fal_serve.answering.turns import Turns
-from fal_serve.declaring.settings import Settings, WrongLimit, with_own_limits
 from fal_serve.servables import BaseServable
 
 PATIENCE = 60
@@ -353,107 +348,3 @@ def test_body_beyond_the_limit_is_refused(serve_with, client, chunked):
     assert str(limit) in refused.json()["detail"]
     assert refused.headers["x-fal-billable-units"] == "0"
     assert client.post(service.url + "/size", content=body(limit)).json() == limit
-
-
-class Large(App, kind="current"):
-    """
-    An application that takes what comes.
-    """
-
-    @endpoint("/size")
-    async def size(self, request: Request) -> int:
-        return len(await request.body())
-
-    @endpoint("/socket", is_websocket=True)
-    async def socket(self, websocket: WebSocket) -> None:
-        await websocket.accept()
-        await websocket.send_text(str(len(await websocket.receive_bytes())))
-        await websocket.receive_bytes()
-
-
-def test_sizes_are_limited_by_variables(serve, monkeypatch):
-    """
-    The variables of limits count where a service is launched; a message of the limit is
-    taken, and of one byte more the websocket is closed with 1009.
-    """
-    monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "1000")
-    monkeypatch.setenv("FAL_SERVE_MAX_MESSAGE_SIZE", "2000")
-    served = serve(Large)
-    assert served.client.post("/size", content=b"x" * 1000).json() == 1000
-    assert served.client.post("/size", content=b"x" * 1001).status_code == 413
-    with connect(served.url.replace("http", "ws") + "/socket") as client:
-        client.send(b"x" * 2000)
-        assert client.recv() == "2000"
-        client.send(b"x" * 2001)
-        with pytest.raises(ConnectionClosedError, match=r"1009 .* limit of 2000 bytes"):
-            client.recv()
-
-
-def test_variable_of_a_limit_is_a_number_of_bytes(monkeypatch):
-    """
-    Another value fails where the service is launched, and where it runs; there a limit
-    goes before that of the settings.
-    """
-    monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "1GB")
-    with pytest.raises(OptionError, match="FAL_SERVE_MAX_BODY_SIZE is '1GB', and has to be"):
-        Large.spawn()
-    with pytest.raises(WrongLimit, match="FAL_SERVE_MAX_BODY_SIZE=104857600"):
-        with_own_limits(Settings())
-    monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "7")
-    assert with_own_limits(Settings(max_body_size=5)) == Settings(max_body_size=7)
-
-
-def test_turn_of_a_handler_that_never_ends_is_given_to_another(monkeypatch, caplog):
-    """
-    A call that goes on has its turn for a while, and no longer; the log says so.
-    """
-    monkeypatch.setattr("fal_serve.answering.turns.PATIENCE", 0.05)
-
-    async def play() -> None:
-        turns = Turns(1)
-        calls: list[asyncio.Future[None]] = []
-        for _ in range(2):
-            calls = [asyncio.get_running_loop().create_future() for _ in range(2)]
-            assert turns.take()
-            turns.give_back_after(calls)
-            assert not turns.take()
-            while not turns.take():
-                await asyncio.sleep(0.01)
-            # Those that end later give nothing back a second time.
-            for call in calls:
-                call.set_result(None)
-            await asyncio.sleep(0)
-            assert not turns.take()
-            turns.give_back()
-
-    asyncio.run(play())
-    said = [record.levelname for record in caplog.records if record.name == "fal_serve"]
-    assert said == ["WARNING"] * 2
-
-
-def test_turn_is_not_lost_with_who_was_to_have_it():
-    """
-    A request that goes away in the moment when it is its turn passes the turn on.
-    """
-
-    async def play() -> None:
-        turns = Turns(1)
-        assert turns.take()
-
-        async def receive() -> Any:
-            await asyncio.sleep(60)
-
-        first = asyncio.ensure_future(turns.wait(receive))
-        second = asyncio.ensure_future(turns.wait(receive))
-        await asyncio.sleep(0)
-        assert turns.waiting() == 2
-        turns.give_back()
-        first.cancel()
-        came = await asyncio.wait_for(second, PATIENCE)
-        assert came is not None
-        came.close()
-        turns.give_back()
-        assert turns.take()
-        assert not turns.take()
-
-    asyncio.run(play())

@@ -1,0 +1,44 @@
+"""
+Metrics: what requests are counted under.
+"""
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fal_serve.answering.metrics import BOUNDS, UNMATCHED, Labels, Metrics
+
+
+def sample(url: str, name: str, **labels: str) -> float | None:
+    """
+    Return the value of one sample, or None where there is none.
+    """
+    for family in text_string_to_metric_families(httpx.get(url + "/metrics").text):
+        for each in family.samples:
+            if each.name == name and each.labels == labels:
+                return each.value
+    return None
+
+
+@pytest.mark.parametrize("seconds", [0, *BOUNDS, 1e6])
+def test_time_is_counted_under_its_bound(seconds):
+    """
+    A bound counts what took as long as itself, as Prometheus has it.
+    """
+    metrics = Metrics("1")
+    metrics.count("/", "POST", 200, seconds)
+    families = {family.name: family for family in metrics.collect()}
+    for sample in families["http_request_duration_seconds"].samples:
+        if sample.name.endswith("_bucket"):
+            assert sample.value == (seconds <= float(sample.labels["le"]))
+
+
+def test_labels_know_routes_with_parameters():
+    """
+    A path is told by its route, whatever its parameters.
+    """
+    label = Labels(["/", "/items/{name}", "/files/{path:path}"])
+    assert label("/") == "/"
+    assert label("/items/x") == "/items/{name}"
+    assert label("/files/a/b") == "/files/{path:path}"
+    assert label("/items/x/y") == UNMATCHED
