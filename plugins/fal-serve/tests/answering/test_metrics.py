@@ -2,22 +2,9 @@
 Metrics: what requests are counted under.
 """
 
-import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from fal_serve.answering.metrics import BOUNDS, UNMATCHED, Labels, Metrics
-
-
-def sample(url: str, name: str, **labels: str) -> float | None:
-    """
-    Return the value of one sample, or None where there is none.
-    """
-    for family in text_string_to_metric_families(httpx.get(url + "/metrics").text):
-        for each in family.samples:
-            if each.name == name and each.labels == labels:
-                return each.value
-    return None
 
 
 @pytest.mark.parametrize("seconds", [0, *BOUNDS, 1e6])
