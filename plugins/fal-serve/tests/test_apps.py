@@ -526,5 +526,5 @@ def test_class_without_endpoints_is_a_base():
     class Empty(App, kind="current"):
         pass
 
-    with pytest.raises(ValueError, match=rf"test_app_classes\.py:{line}: Class 'Empty' has"):
+    with pytest.raises(ValueError, match=rf"test_apps\.py:{line}: Class 'Empty' has"):
         Empty().openapi()

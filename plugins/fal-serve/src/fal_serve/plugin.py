@@ -1,5 +1,5 @@
 """
-The plugin: how fal-core finds what serves functions.
+The plugin through which fal-core finds this server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def fal_create_server(
     routes: Mapping[RouteSignature, Callable[..., Any]], options: HostOptions
 ) -> Server:
     """
-    Serve functions, and classes that are servables.
+    Return a server for a function, or for a class of servables.
     """
     from fal_serve.declaring.endpoints import check_function
     from fal_serve.launching.functions import settings_of

@@ -1,5 +1,5 @@
 """
-Servables: what can be served, by its routes.
+Servables: objects with routes that can be served.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 class ServableMeta(ABCMeta):
     """
-    The class of servables: a keyword ``name`` says what one is called.
+    The metaclass of servables, which takes the keyword ``name`` as ``app_name``.
 
-    The one of abstract classes takes no such keyword in Python 3.10.
+    In Python 3.10, ABCMeta itself takes no keyword of that name.
     """
 
     def __new__(
@@ -34,10 +34,10 @@ class ServableMeta(ABCMeta):
 
 class BaseServable(metaclass=ServableMeta):
     """
-    Something with routes that can be served over HTTP.
+    An object with routes that can be served over HTTP.
 
     Attributes:
-        version: What ``/health`` and the metrics tell.
+        version: Reported by ``/health`` and the metrics.
     """
 
     version: ClassVar[str] = "unknown"
@@ -45,14 +45,14 @@ class BaseServable(metaclass=ServableMeta):
     @property
     def title(self) -> str:
         """
-        What is served, by its name.
+        The name of what is served.
         """
         return type(self).__name__
 
     @property
     def place(self) -> str:
         """
-        The file and the line where it is written; empty where that is not known.
+        The file and line of its definition; empty if unknown.
         """
         return ""
 
@@ -64,31 +64,31 @@ class BaseServable(metaclass=ServableMeta):
 
     def openapi(self) -> dict[str, Any]:
         """
-        Return the OpenAPI document, with what fal adds to it.
+        Return the OpenAPI document, with fal's extensions.
         """
         return self.build_application().openapi()
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """
-        Surround the time in which requests are served.
+        Wrap the time in which requests are served.
         """
         yield
 
     def handle_exit(self) -> Any:
         """
-        Learn that the service was asked to end; running requests still finish.
+        React to the request to shut down; running requests still finish.
         """
 
     def hints(self) -> list[str] | None:
         """
-        Return what a gateway should know of this runner; None tells it nothing.
+        Return hints about this runner for a gateway, or None.
         """
         return None
 
     def add_routes(self, application: FalFastAPI) -> None:
         """
-        Add routes that are no endpoints of the user's.
+        Add routes beside the user's endpoints.
         """
 
     def build_application(self) -> FalFastAPI:
@@ -110,10 +110,10 @@ class BaseServable(metaclass=ServableMeta):
 
     async def serve(self, *, limit_max_requests: int | None = None) -> None:
         """
-        Serve in the running loop until this process is asked to end.
+        Serve in the running event loop until this process is asked to end.
 
         Arguments:
-            limit_max_requests: End after so many requests.
+            limit_max_requests: Shut down after so many requests.
         """
         from fal_serve.declaring.settings import METRICS_PORT, PORT, Settings
         from fal_serve.serving.services import Service
@@ -124,7 +124,7 @@ class BaseServable(metaclass=ServableMeta):
 
 def make_servable(served: Any) -> BaseServable:
     """
-    Return the servable of *served*: a function, or the class of a servable.
+    Return the servable of *served*: a function, or a class of servables.
     """
     if isinstance(served, type) and issubclass(served, BaseServable):
         return served()

@@ -113,6 +113,7 @@ def test_batch_waits_to_fill_and_goes_without() -> None:
         recorder.held.set()
         batcher = Batcher(recorder.handle, max_batch_size=10, wait=wait)
         first = asyncio.ensure_future(batcher("first"))
+        # The first waits for others, or has gone alone meanwhile.
         await asyncio.sleep(0.001)
         assert await batcher("second") == "second"
         assert await first == "first"
@@ -162,6 +163,7 @@ def test_handler_on_a_thread_is_given_batches_one_at_a_time() -> None:
         tasks += [asyncio.ensure_future(batcher(each)) for each in range(1, 5)]
         await asyncio.sleep(0)
         tasks[0].cancel()
+        # Nothing must be handed to the handler meanwhile, which still runs.
         await asyncio.sleep(0.01)
         assert len(batches) == 1, "the handler still runs, though nobody waits for it"
         release.set()

@@ -219,7 +219,7 @@ def test_stream_of_events_that_takes_too_long_says_so(serve):
         items.extend(client.steps())
     assert items[0] == 0
     served.find_line("closed")
-    assert served.find_line("was broken off").level == "WARNING"
+    assert served.find_line("was cut off").level == "WARNING"
     assert not [line for line in served.lines if line.level == "ERROR"]
 
 

@@ -205,7 +205,7 @@ def test_request_at_a_websocket_is_told_what_is_there(served):
         ("/h%C3%A4%0A", "Path /hä\n does not exist."),
         (
             "/size",
-            "Path /size is no websocket: send it requests, by a url that begins with http.",
+            "Path /size is not a websocket: send requests to it, at a URL with http.",
         ),
     ],
 )

@@ -4,7 +4,7 @@ Metrics: what requests are counted under.
 
 import pytest
 
-from fal_serve.answering.metrics import BOUNDS, UNMATCHED, Labels, Metrics
+from fal_serve.answering.metrics import BOUNDS, UNMATCHED, Metrics, RouteLabels
 
 
 @pytest.mark.parametrize("seconds", [0, *BOUNDS, 1e6])
@@ -24,7 +24,7 @@ def test_labels_know_routes_with_parameters():
     """
     A path is told by its route, whatever its parameters.
     """
-    label = Labels(["/", "/items/{name}", "/files/{path:path}"])
+    label = RouteLabels(["/", "/items/{name}", "/files/{path:path}"])
     assert label("/") == "/"
     assert label("/items/x") == "/items/{name}"
     assert label("/files/a/b") == "/files/{path:path}"

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 import pytest
 from anyio import from_thread
 
-from fal_serve.answering.threads import LIMIT, current_threads, left_behind, run_on_thread
+from fal_serve.answering.threads import LIMIT, current_pool, left_behind, run_on_thread
 
 PATIENCE = 60
 
@@ -25,7 +25,7 @@ def test_calls_that_wait_run_beside_each_other():
     barrier = threading.Barrier(8)
 
     async def main() -> list[int]:
-        current_threads().limit = 8
+        current_pool().limit = 8
         return await asyncio.gather(
             *(run_on_thread(barrier.wait, PATIENCE) for _ in range(4 * 8))
         )
@@ -48,7 +48,7 @@ def test_no_more_calls_run_than_the_limit():
         running.pop()
 
     async def main() -> None:
-        current_threads().limit = 3
+        current_pool().limit = 3
         await asyncio.gather(*(run_on_thread(call) for _ in range(60)))
 
     asyncio.run(main())
@@ -149,10 +149,11 @@ def test_cancelled_calls_take_no_turn():
         ended.append(release.wait(PATIENCE))
 
     async def main() -> None:
-        current_threads().limit = 2
+        current_pool().limit = 2
         hanging = [asyncio.create_task(run_on_thread(hang)) for _ in range(2)]
         waiting = asyncio.create_task(run_on_thread(int, "7"))
         await asyncio.to_thread(begun.wait, PATIENCE)
+        # The call must not begin meanwhile.
         await asyncio.sleep(0.05)
         assert not waiting.done()
         for task in hanging:
@@ -199,7 +200,7 @@ def test_calls_that_are_left_behind_tell_of_their_end():
             await asyncio.wait([task])
         await asyncio.wait_for(asyncio.gather(*left), PATIENCE)
         assert await run_on_thread(int, "8") == 8
-        assert not current_threads()._abandoned
+        assert not current_pool()._abandoned
 
     asyncio.run(main())
 
@@ -212,11 +213,11 @@ def test_no_thread_outlives_its_loop():
 
     async def main() -> set[threading.Thread]:
         assert await run_on_thread(int, "1") == 1
-        first = current_threads()
+        first = current_pool()
         await first.close()
         assert await run_on_thread(int, "2") == 2
-        assert current_threads() is not first
-        await current_threads().close()
+        assert current_pool() is not first
+        await current_pool().close()
         started = set(threading.enumerate()) - before
         # What other tests have left in this process starts threads of its own.
         return {thread for thread in started if "AnyIO" in thread.name}

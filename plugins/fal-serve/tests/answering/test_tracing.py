@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from fal_core.testing.processes import wait_until
 from fal_core_worker.routes import RouteSignature
 from fal_serve.answering import tracing
-from fal_serve.answering.metrics import Labels
+from fal_serve.answering.metrics import RouteLabels
 from fal_serve.servables import BaseServable
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -169,7 +169,9 @@ class Spans:
 
         headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
         scope = {"type": "http", "scheme": "http", "headers": headers, **scope}
-        traced = tracing.TracedApplication(application, self.tracer, Labels(["/items/{name}"]))
+        traced = tracing.TracedApplication(
+            application, self.tracer, RouteLabels(["/items/{name}"])
+        )
         with contextlib.suppress(LookupError):
             asyncio.run(traced(scope, None, send))
         (span,) = self.exporter.get_finished_spans()

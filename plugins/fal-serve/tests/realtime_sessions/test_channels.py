@@ -46,7 +46,7 @@ class Faults(App, kind="current"):
                 name
                 for each in asyncio.all_tasks()
                 # Threads that have nothing to do are kept for the next call.
-                if "Threads._host" not in repr(each)
+                if "ThreadPool._host" not in repr(each)
                 # The server looks after itself now and then.
                 if (name := each.get_coro().__qualname__) not in ("Event.wait", "wait_for")
             ),
@@ -335,6 +335,7 @@ def test_client_that_does_not_read_stops_a_stream(served) -> None:
     taken = -1
     while (now := state_of(served)["taken"]) != taken:
         taken = now
+        # Nothing must be taken for this long.
         time.sleep(0.3)
     # What fits into the buffers between the two, and no more.
     assert taken < 300
@@ -358,6 +359,7 @@ def test_client_that_only_sends_is_held_back(served, path: str) -> None:
             count = client.socket.send(pending)
         except BlockingIOError:
             patience -= 1
+            # The service may still be reading.
             time.sleep(0.05)
             continue
         pending, patience = pending[count:], 20

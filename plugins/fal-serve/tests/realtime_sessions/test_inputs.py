@@ -148,6 +148,7 @@ def test_each_output_of_a_stream_has_its_timing(served) -> None:
     It is what the handler took for that output, without what it waited for inputs.
     """
     with dial(served, "/timed") as socket:
+        # The handler waits for its input, which must not count.
         time.sleep(0.3)
         for seconds in (0.05, 0.0):
             began = time.monotonic()

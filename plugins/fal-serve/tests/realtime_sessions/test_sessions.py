@@ -349,6 +349,7 @@ def test_oldest_of_too_many_inputs_is_dropped(serve, path: str) -> None:
         send(socket, *({"x": each} for each in range(1, 10)))
         # The inputs have been read when a pong comes, which is answered after them.
         assert socket.ping().wait(60)
+        # The session takes them out of the connection's queue one by one.
         time.sleep(0.1)
         for each in (0, *kept):
             served.post("/open")
@@ -392,6 +393,7 @@ def test_batches_are_across_sessions_and_answers_in_order(served, dial) -> None:
         send(other, {"x": 4}, {"x": 5})
         for socket in (one, other):
             assert socket.ping().wait(60)
+        # The sessions take them out of their connections' queues one by one.
         time.sleep(0.1)
         found = [
             take_opening(served, socket, 2 * count) for socket, count in ((one, 3), (other, 2))

@@ -76,6 +76,7 @@ async def main():
     gc.set_threshold(0)
     async with frozen(0.01):
         before = gc.get_stats()[2]["collections"]
+        # Many intervals, in which nothing must be collected.
         await asyncio.sleep(0.2)
         assert gc.get_stats()[2]["collections"] == before
 

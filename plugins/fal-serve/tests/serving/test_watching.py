@@ -70,6 +70,7 @@ def test_handler_that_blocks_is_named(serve_with, wait_for_line, tmp_path):
     assert f"blocked by {line['function']!r}" in line["message"]
     assert "in compute_badly" in line["stack"]
     assert "uvicorn" not in line["stack"]
+    # It must not be logged again meanwhile.
     time.sleep(2)
     end.touch()
     caller.join(30)

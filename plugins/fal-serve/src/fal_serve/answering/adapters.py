@@ -1,5 +1,5 @@
 """
-Adapters: what FastAPI is given for the handlers of an application.
+Adapters: what FastAPI is given as the endpoints of an application's handlers.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Handler = Callable[..., Any]
 
 def adapt(signature: RouteSignature, handler: Handler) -> Handler:
     """
-    Return what answers the requests of *handler*: often the handler itself.
+    Return the endpoint that FastAPI calls for *handler*: often the handler itself.
 
     Raises:
-        ValueError: A stream is to have another content type.
+        ValueError: A handler that streams has a content type other than that of events.
     """
     adapted = _adapt(signature, handler)
-    return adapt_content(signature, adapted) if fixes_content(signature) else adapted
+    return adapt_content(signature, adapted) if has_own_content_type(signature) else adapted
 
 
 def _adapt(signature: RouteSignature, handler: Handler) -> Handler:
@@ -42,28 +42,28 @@ def _adapt(signature: RouteSignature, handler: Handler) -> Handler:
     if batch is not None:
         return adapt_batch(signature, handler, batch)
     if is_generator(handler):
-        if fixes_content(signature) and signature.content_type != EventStream.media_type:
+        if has_own_content_type(signature) and signature.content_type != EventStream.media_type:
             raise declaration_error(
                 f"The route {signature.path!r} has the content_type "
                 f"{signature.content_type!r}, and its handler yields, which is answered with "
                 "events. Leave it out, or return a StreamingResponse."
             )
         return adapt_generator(handler)
-    if is_plain(handler):
+    if is_blocking(handler):
         return adapt_plain(handler)
     return handler
 
 
-def fixes_content(signature: RouteSignature) -> bool:
+def has_own_content_type(signature: RouteSignature) -> bool:
     """
-    Tell whether the answers of a route have a content type that is not JSON's.
+    Tell whether a route's responses have a content type other than JSON.
     """
     return signature.content_type not in (None, "application/json")
 
 
-def is_plain(handler: Handler) -> bool:
+def is_blocking(handler: Handler) -> bool:
     """
-    Tell whether *handler* is a function that would block the loop.
+    Tell whether *handler* is a plain function, which would block the event loop.
     """
     is_async = inspect.iscoroutinefunction
     return inspect.isroutine(handler) and not (
@@ -73,7 +73,7 @@ def is_plain(handler: Handler) -> bool:
 
 def is_generator(handler: Handler) -> bool:
     """
-    Tell whether *handler* yields what it answers.
+    Tell whether *handler* is a generator function, sync or async.
     """
     plain = inspect.unwrap(handler)
     return inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
@@ -81,7 +81,7 @@ def is_generator(handler: Handler) -> bool:
 
 def item_type(handler: Handler) -> Any:
     """
-    Return the type of what a generator yields, Any where it is not said.
+    Return the type of a generator's items, or Any if it is not annotated.
     """
     annotation = signature_of(handler).return_annotation
     if isinstance(get_origin(annotation), type) and issubclass(
@@ -93,25 +93,25 @@ def item_type(handler: Handler) -> Any:
 
 def adapt_plain(handler: Handler) -> Handler:
     """
-    Return what calls a handler that is no coroutine on a thread.
+    Return an endpoint that calls a plain function on a thread.
 
-    FastAPI would as well, and validate what it returns on another.
+    FastAPI would do so too, and then validate the output on another thread.
     """
 
     async def answer(**values: Any) -> Any:
         return await run_on_thread(handler, **values)
 
-    adapted = dress(answer, handler, signature_of(handler))
-    # It is of the same kind, and what its annotations mean its module says.
+    adapted = present_as(answer, handler, signature_of(handler))
+    # Both are plain functions, and annotations are resolved in the handler's module.
     adapted.__wrapped__ = handler  # type: ignore[attr-defined]  # no function's type has it
     return adapted
 
 
 def adapt_content(signature: RouteSignature, handler: Handler) -> Handler:
     """
-    Return what answers with the content type of the route.
+    Return an endpoint whose responses have the content type of the route.
 
-    Text and bytes are sent as they are, and all else as JSON.
+    Text and bytes are sent as they are, anything else as JSON.
     """
     content_type = signature.content_type
 
@@ -133,12 +133,12 @@ def adapt_content(signature: RouteSignature, handler: Handler) -> Handler:
         return made
 
     shown = signature_of(handler).replace(return_annotation=Response)
-    return dress(answer, handler, shown)
+    return present_as(answer, handler, shown)
 
 
 def adapt_generator(handler: Handler) -> Handler:
     """
-    Return what streams the items of *handler* as events.
+    Return an endpoint that streams the items of *handler* as server-sent events.
     """
 
     async def stream(**values: Any) -> Response:
@@ -149,14 +149,14 @@ def adapt_generator(handler: Handler) -> Handler:
         return EventStream(iterate(produced), given=given[0] if given else None)
 
     shown = signature_of(handler).replace(return_annotation=Response)
-    return dress(stream, handler, shown)
+    return present_as(stream, handler, shown)
 
 
 def adapt_batch(
     signature: RouteSignature, handler: Handler, batch: inspect.Parameter
 ) -> Handler:
     """
-    Return what puts the bodies of requests together, and gives each its own output.
+    Return an endpoint that collects the bodies of requests into batches for *handler*.
     """
     together = Batched(
         handler,
@@ -176,14 +176,16 @@ def adapt_batch(
         return await together(item)
 
     output = _output_type(shown.return_annotation)
-    return dress(answer, handler, shown.replace(parameters=[item], return_annotation=output))
+    return present_as(
+        answer, handler, shown.replace(parameters=[item], return_annotation=output)
+    )
 
 
 def _output_type(annotation: Any) -> Any:
     """
-    Return the type of one output of a batch handler that returns *annotation*.
+    Return the type of a single output of a batch handler annotated with *annotation*.
 
-    An exception in it is no output, but the error of its request.
+    Exceptions among the outputs are errors of single requests, and no part of the type.
     """
     if get_origin(annotation) not in (list, tuple, Sequence):
         return inspect.Signature.empty
@@ -192,7 +194,7 @@ def _output_type(annotation: Any) -> Any:
         return inspect.Signature.empty
     arms = get_args(item) if get_origin(item) in (Union, UnionType) else (item,)
     kept = [each for each in arms if not _is_error(each)]
-    # As many as are kept, which no "|" can be written between.
+    # The number of members is only known here, so that "|" cannot be written.
     return Union[tuple(kept)] if kept else inspect.Signature.empty  # noqa: UP007
 
 
@@ -200,12 +202,12 @@ def _is_error(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseException)
 
 
-def dress(adapter: Handler, handler: Handler, shown: inspect.Signature) -> Handler:
+def present_as(adapter: Handler, handler: Handler, shown: inspect.Signature) -> Handler:
     """
-    Give *adapter* the name and the words of *handler*, and the signature that is shown.
+    Give *adapter* the name and docstring of *handler*, and the signature *shown*.
     """
     functools.update_wrapper(adapter, handler, updated=())
-    # Whoever unwraps it would take it for the handler's own kind.
+    # Without this, unwrapping would tell that it is of the handler's kind.
     del adapter.__wrapped__  # type: ignore[attr-defined]  # no function's type has it
     adapter.__signature__ = shown  # type: ignore[attr-defined]  # likewise
     return adapter

@@ -1,16 +1,17 @@
 """
-Batches: handlers with ``*inputs``, which are given what many callers wait for.
+Batches: handlers with ``*inputs``, which are called with the inputs of many callers.
 
-A batch is what waits when the handler becomes free, at most *max_batch_size* inputs,
-oldest first. *wait* lets a batch that is not full wait for more, until its oldest
-input has waited that long. An input whose class has ``can_batch(next_input, size)`` may
-end the batch it begins: what it refuses begins the next one.
+A batch takes the inputs that wait when the handler becomes free, the oldest first, and
+at most *max_batch_size* of them. With *wait*, a batch that is not full waits for more
+inputs until its oldest has waited that long. If an input's class defines
+``can_batch(next_input, size)``, the first input of a batch decides which inputs may
+follow: one that it refuses begins the next batch.
 
-The handler is always given a tuple, and returns a list or tuple with one output for
-each input. An exception instance in it is the error of that input; an exception that
-it raises is the error of all. An input whose caller has gone before the batch starts
-is left out; once all callers of a running batch have gone, an async handler is
-cancelled.
+The handler is always called with a tuple, and returns a list or tuple with one output
+for each input. An exception instance among them is the error of its input; an exception
+that the handler raises is the error of all. Inputs whose callers have gone before the
+batch starts are left out. Once all callers of a running batch have gone, an async
+handler is cancelled.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class WrongOutputs(Exception):
 
 class _Raised:
     """
-    What a handler raised, which is no output of its.
+    An exception that a handler raised, as opposed to one that it returned.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -60,7 +61,7 @@ class Ticket:
     One input that waits for its output.
 
     Attributes:
-        future: Has the output, once there is one.
+        future: Gets the output.
 
         seconds: How long the handler took, once it has ended.
     """
@@ -78,7 +79,7 @@ class Ticket:
 
 class _Batch:
     """
-    Inputs that the handler is given together.
+    Inputs that are passed to the handler together.
     """
 
     def __init__(self, tickets: list[Ticket]) -> None:
@@ -94,7 +95,7 @@ class _Batch:
 
     def leave(self) -> None:
         """
-        Take one caller away.
+        Note that one caller has gone, and cancel the handler if it was the last.
         """
         self.callers -= 1
         if not self.callers and self.task is not None:
@@ -113,7 +114,7 @@ class _Batch:
 
     def settle(self, outcome: Sequence[Any] | _Raised, seconds: float) -> None:
         """
-        Give each caller its own.
+        Give each caller its output or error.
         """
         for index, ticket in enumerate(self.tickets):
             ticket.seconds = seconds
@@ -128,12 +129,12 @@ class _Batch:
 
 class Batcher:
     """
-    The inputs of one handler in one event loop; it has one batch at a time.
+    Batches the inputs of one handler in one event loop, and runs one batch at a time.
 
     Arguments:
         handler: Sync or async; a sync one runs on a thread.
 
-        wait: Seconds.
+        wait: Seconds that a batch which is not full waits for more inputs.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class Batcher:
 
     def submit(self, input: Any) -> Ticket:
         """
-        Have *input* wait for its batch.
+        Enqueue *input* for a batch.
         """
         ticket = Ticket(input, self._loop)
         self._waiting.append(ticket)
@@ -173,7 +174,7 @@ class Batcher:
 
     def withdraw(self, ticket: Ticket) -> None:
         """
-        Take *ticket* back: its caller has gone.
+        Remove *ticket*, whose caller has gone.
         """
         ticket.future.cancel()
         if ticket.batch is not None:
@@ -192,7 +193,7 @@ class Batcher:
 
     async def _fill(self) -> bool:
         """
-        Wait until a batch is due; return False where nothing waits.
+        Wait until a batch is due; return False if no input waits.
         """
         while self._waiting:
             left = self._waiting[0].arrived + self._wait - self._loop.time()
@@ -209,7 +210,7 @@ class Batcher:
 
     def _take(self) -> list[Ticket]:
         """
-        Take the next batch out of what waits.
+        Remove the next batch from the queue and return it.
         """
         waiting = self._waiting
         tickets: list[Ticket] = []
@@ -224,7 +225,7 @@ class Batcher:
                         if not can_batch(ticket.input, len(tickets)):
                             break
                     except Exception as error:
-                        # It is the error of the input whose method this is.
+                        # The error belongs to the input whose method failed.
                         tickets[0].future.set_exception(_raisable(error))
                         waiting.extendleft(reversed(tickets[1:]))
                         return []
@@ -241,14 +242,14 @@ class Batcher:
             call = self._call_on_thread(batch.inputs)
         task = context.run(self._loop.create_task, call)
         if self._is_async:
-            # A thread cannot be cancelled; its handler keeps its turn until it ends.
+            # A thread cannot be cancelled: the next batch waits until its handler ends.
             batch.task = task
         try:
             outcome = await task
         except asyncio.CancelledError as error:
             outcome = _Raised(error)
             if not task.done():
-                # The loop is being ended.
+                # The event loop is shutting down.
                 task.cancel()
                 batch.settle(outcome, 0.0)
                 raise
@@ -258,14 +259,13 @@ class Batcher:
 
     async def call(self, inputs: tuple[Any, ...], request_id: str) -> Any:
         """
-        Return what the handler returns, or raised.
+        Return what the handler returns or raised.
 
         Arguments:
-            request_id: The ids of all requests of the batch, for whoever looks at what
-                this code is at.
+            request_id: The ids of all requests of the batch. The watchdog reads it from this
+                frame to name the requests that block the event loop.
         """
-        # What the handler raises is no error of this task, and one like SystemExit
-        # would end the loop.
+        # Raised in this task, an exception like SystemExit would end the event loop.
         try:
             return await self._handler(*inputs)
         except asyncio.CancelledError:
@@ -288,12 +288,12 @@ class Batcher:
 
 class Batched:
     """
-    An async callable that takes one item and returns its output.
+    An async callable that passes one item on to a batch and returns its output.
 
     Arguments:
         handler: Takes ``*inputs``.
 
-        wait: How many seconds a batch which is not full waits for more.
+        wait: Seconds that a batch which is not full waits for more inputs.
     """
 
     def __init__(
@@ -326,7 +326,7 @@ class Batched:
 
 def is_async(handler: Callable[..., Any]) -> bool:
     """
-    Tell whether a call of *handler* gives a coroutine.
+    Tell whether calling *handler* returns a coroutine.
     """
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004, the method is asked for
@@ -342,7 +342,7 @@ def _outcome(handler: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
 
 def _raisable(error: BaseException) -> BaseException:
     """
-    Return *error* as a future can hold it, and a caller cannot mistake it.
+    Return *error* in a form that a future can hold and no caller takes for its own.
     """
     if not isinstance(error, StopIteration | asyncio.CancelledError):
         return error

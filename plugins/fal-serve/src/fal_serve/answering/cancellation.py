@@ -1,8 +1,8 @@
 """
-Cancellation: what runs for a client that has gone.
+Cancellation of handlers whose client has disconnected.
 
-A handler goes on when its client goes, unless it says otherwise here. What streams
-its items ends in any case.
+A handler goes on when its client disconnects, unless it uses what is defined here. A
+stream always ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ReturnT = TypeVar("ReturnT")
 
 _DISCONNECTS = ("http.disconnect", "websocket.disconnect")
 
-#: What tells of the client of the request that this code works for, and in which loop.
+#: The ASGI *receive* of the current request, and the event loop that it belongs to.
 connection: ContextVar[tuple[Receive, asyncio.AbstractEventLoop] | None] = ContextVar(
     "connection", default=None
 )
@@ -37,7 +37,7 @@ connection: ContextVar[tuple[Receive, asyncio.AbstractEventLoop] | None] = Conte
 
 async def wait_for_disconnect(receive: Receive) -> None:
     """
-    Return once the client has gone. What is left of the request's body is lost.
+    Return once the client has disconnected. The unread rest of the body is discarded.
     """
     while (await receive())["type"] not in _DISCONNECTS:
         pass
@@ -45,7 +45,7 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 class CancelOnDisconnect:
     """
-    A block of asynchronous code that is cancelled when the client goes.
+    A block of async code that is cancelled when the client disconnects.
     """
 
     def __init__(self, request: Request | None = None) -> None:
@@ -95,14 +95,14 @@ def cancel_on_disconnect(
 
 def cancel_on_disconnect(target: Any = None) -> Any:
     """
-    Cancel asynchronous code when the client goes; it ends in a
+    Cancel async code when the client disconnects, with a
     :class:`RequestCancelledException`.
 
-    Write it above a handler that is ``async def``, or around a part of one:
-    ``async with cancel_on_disconnect(): …``. The request's body is to have been read.
+    Use it as a decorator of an ``async def`` handler, or around a part of one:
+    ``async with cancel_on_disconnect(): …``. The body of the request must have been read.
 
     Arguments:
-        target: The handler; or the request, which need not be given.
+        target: The handler; or the request, which may be left out.
 
     Raises:
         ValueError: The handler is not ``async def``.
@@ -125,7 +125,7 @@ def cancel_on_disconnect(target: Any = None) -> Any:
 
 def request_cancelled() -> bool:
     """
-    Tell a handler that is no coroutine whether its client has gone.
+    Tell a handler that runs on a thread whether its client has disconnected.
 
     Raises:
         RuntimeError: It is called in the event loop, which it would block.
@@ -148,7 +148,7 @@ def request_cancelled() -> bool:
 
 async def _has_gone(receive: Receive) -> bool:
     with anyio.CancelScope() as scope:
-        # Nothing is waited for: what has happened is told at once.
+        # Receive what has arrived already, without waiting.
         scope.cancel()
         while True:
             if (await receive())["type"] in _DISCONNECTS:

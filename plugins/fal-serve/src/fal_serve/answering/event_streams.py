@@ -1,5 +1,5 @@
 """
-Server-sent events: a stream of items as a client reads it, one at a time.
+Responses that stream items as server-sent events.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _KEPT = (b"content-length", b"content-type")
 
 class EventStream(Response):
     """
-    Sends each item as an event, and stops the generator when the client goes.
+    A response that sends each item as an event, and closes the generator on disconnect.
 
-    What is raised before the first item is answered as if nothing had been streamed.
-    Later an event ``error`` tells of it, and the answer is broken off, so that
-    nobody takes it for whole.
+    An exception before the first item is answered as if nothing were streamed. A later one
+    is sent as an event ``error`` before the connection is broken off, so that no client
+    takes the response for complete.
 
     Arguments:
-        given: The response that the handler put headers in, if it asked for one.
+        given: The response whose headers the handler has set, if it asked for one.
     """
 
     media_type = "text/event-stream"
@@ -71,7 +71,10 @@ class EventStream(Response):
 
     async def pump(self, send: Send, request_id: str) -> None:
         """
-        Send all items; *request_id* is for whoever looks at what this code is at.
+        Send all items.
+
+        Arguments:
+            request_id: Read from this frame by the watchdog, to name the request.
         """
         assert self._items is not None
         started = False

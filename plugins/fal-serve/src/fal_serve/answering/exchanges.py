@@ -1,5 +1,5 @@
 """
-Exchanges: a request and its answer, as they pass the middleware.
+Exchanges: a request and its response, as they pass through the middleware.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Any
 from fal_serve.answering.requests import CDN_TOKEN, REQUEST_ID, IncomingRequest
 
 if TYPE_CHECKING:
-    from fal_serve.answering.turns import Received
+    from fal_serve.answering.turns import ReceivedMessages
 
 logger = logging.getLogger("fal_serve")
 
-#: What the log says of a request whose client has gone before it was answered.
+#: The status, in the log and metrics, of a request whose client has disconnected.
 CLIENT_GONE = 499
-#: After so many parts of a stream other requests have their turn. Sending waits for
-#: nothing where the client reads fast, or is no longer there.
+#: After so many parts of a stream, other tasks of the event loop run. Sending does not
+#: yield to them by itself while the client reads fast, or after it has disconnected.
 _PARTS = 16
 #: The content type of a stream of events.
 EVENTS = b"text/event-stream; charset=utf-8"
-#: Seconds for which it is tried to tell a client why its stream ends.
+#: Seconds for sending the event that tells a client why its stream ends.
 _LAST_WORD = 1.0
 
 
 def error_event(detail: Any) -> bytes:
     """
-    Return the event that tells why a stream ends before its end.
+    Return the event that tells why a stream ends early.
     """
     data = json.dumps({"detail": detail}, separators=(",", ":"))
     return f"event: error\ndata: {data}\n\n".encode()
@@ -40,13 +40,13 @@ def error_event(detail: Any) -> bytes:
 
 async def _nothing() -> None:
     """
-    Take the place of a message that is not sent any more.
+    Stand in for a message that is not sent any more.
     """
 
 
 def _hints_header(hints: Callable[[], list[str] | None]) -> bytes | None:
     """
-    Return the value of ``X-Fal-Runner-Hints``, or None where there is none.
+    Return the value of ``X-Fal-Runner-Hints``, or None if there are no hints.
     """
     try:
         given = hints()
@@ -55,7 +55,7 @@ def _hints_header(hints: Callable[[], list[str] | None]) -> bytes | None:
         values = []
         for hint in given:
             if not hint.isprintable():
-                # It would end the header, and break every answer.
+                # A line break would end the header, and break every response.
                 logger.warning("The hint %r is left out: it has control characters.", hint)
                 continue
             try:
@@ -68,24 +68,24 @@ def _hints_header(hints: Callable[[], list[str] | None]) -> bytes | None:
         return None
 
 
-class Connection(ABC):
+class Exchange(ABC):
     """
-    What requests and websockets have in common.
+    The part that HTTP requests and websockets have in common.
 
     Attributes:
-        started: Whether the answer has begun, or the websocket was accepted.
+        started: Whether the response has begun, or the websocket was accepted.
 
-        ended: Whether all has been sent.
+        ended: Whether the last message has been sent.
 
-        silent: Whether the application's answer is dropped, as another was given.
+        silent: Whether the application's response is dropped, as another one was sent.
 
-        disconnected: Whether the client has gone before the end.
+        disconnected: Whether the client has disconnected before the end.
 
-        answering: The task that answers in place of the application.
+        answering: The task that sends a response in place of the application.
 
-        size: The bytes that were sent, without heads.
+        size: The bytes that were sent, without headers.
 
-        status: Of the answer; 101 for a websocket that was accepted.
+        status: Of the response; 101 for a websocket that was accepted.
     """
 
     __slots__ = (
@@ -117,20 +117,20 @@ class Connection(ABC):
 
     def final_status(self) -> int:
         """
-        Return the status that the log and the metrics tell.
+        Return the status for the log and the metrics.
         """
         return self.status
 
-    def resume(self, came: Received) -> None:
+    def resume(self, came: ReceivedMessages) -> None:
         """
-        Receive what came while there was no turn first.
+        Receive the messages that came while the request waited for its turn first.
         """
         self._receive = came.receive
 
     @abstractmethod
     async def receive(self) -> Any:
         """
-        Receive the next message of the client.
+        Receive the next message from the client.
         """
 
     @abstractmethod
@@ -142,19 +142,19 @@ class Connection(ABC):
     @abstractmethod
     async def answer(self, status: int, detail: str) -> None:
         """
-        Answer in place of the application.
+        Send a response in place of the application.
         """
 
     @abstractmethod
     async def close(self) -> bool:
         """
-        End what the application has begun; return False where that cannot be done well.
+        End the response that has begun; return False if the connection has to be broken off.
         """
 
 
-class Exchange(Connection):
+class HTTPExchange(Exchange):
     """
-    One HTTP request and its answer.
+    One HTTP request and its response.
     """
 
     __slots__ = ("_expired", "_head", "_hints", "_limit", "_parts", "_received", "_request")
@@ -204,7 +204,7 @@ class Exchange(Connection):
         elif message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            # The application may send the same list again: it is not added to.
+            # The application may send the same list again, so that it is not changed.
             self._head = self._headers(message.get("headers") or ())
             message = {**message, "headers": self._head}
         return self._send(message)
@@ -227,7 +227,7 @@ class Exchange(Connection):
 
     async def answer(self, status: int, detail: str, **headers: str) -> None:
         """
-        Answer in place of the application, whose own answer is dropped.
+        Send a response in place of the application, whose own is dropped.
         """
         body = json.dumps({"detail": detail}).encode()
         lines = [
@@ -245,14 +245,14 @@ class Exchange(Connection):
 
     def limit(self, length: bytes | None, limit: int) -> bool:
         """
-        Let the body have *limit* bytes; tell whether it says that it has more.
+        Limit the body to *limit* bytes; tell whether ``Content-Length`` exceeds that.
         """
         self._limit = limit
         return length is not None and length.isdigit() and int(length) > limit
 
     async def refuse(self) -> None:
         """
-        Answer that the body is too large, unless an answer has begun.
+        Send a 413 response, unless a response has begun.
         """
         if not self.started:
             await self.answer(
@@ -263,14 +263,14 @@ class Exchange(Connection):
 
     def expire(self, task: asyncio.Task[Any], seconds: float) -> None:
         """
-        Cancel the handler, and answer that its time is over, or end the stream with that.
+        Cancel the handler and send a 504 response, or break off a response that has begun.
         """
         if self.ended:
             return
         detail = f"The request took longer than its request_timeout of {seconds:g} s."
         if self.started:
             self.silent, self._expired = True, detail
-            logger.warning("%s Its answer had begun, and was broken off.", detail)
+            logger.warning("%s Its response had begun, and was cut off.", detail)
         else:
             self.answering = asyncio.ensure_future(self.answer(504, detail))
         task.cancel()
@@ -281,12 +281,12 @@ class Exchange(Connection):
             self.size += len(event)
             last = {"type": "http.response.body", "body": event, "more_body": True}
             with contextlib.suppress(asyncio.TimeoutError):
-                # A client that reads nothing is not waited for.
+                # Do not wait for a client that reads nothing.
                 await asyncio.wait_for(self._send(last), _LAST_WORD)
         return False
 
 
-class Session(Connection):
+class WebsocketExchange(Exchange):
     """
     One websocket.
     """

@@ -1,5 +1,5 @@
 """
-Failures: what the client is told when a request cannot be answered, and what the log.
+Failures: the responses to requests whose handler failed or was never reached.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.websockets import WebSocket, WebSocketState
 
-from fal_serve.answering.json_responses import JSONAnswer
+from fal_serve.answering.json_responses import LenientJSONResponse
 from fal_serve.answering.logs import log_error
 from fal_serve.exceptions import (
     AppException,
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 BILLABLE_UNITS = "x-fal-billable-units"
 _NOTHING = {BILLABLE_UNITS: "0"}
 
-_UNREAD = "a body is read as JSON with the header 'Content-Type: application/json' alone"
+_UNREAD = "a body is only read as JSON with the header 'Content-Type: application/json'"
 
-#: How deep what a request held is looked into before it is echoed.
+#: How deep a value of a request is traversed before it is echoed.
 _DEPTH = 64
 
 
-def install(application: FastAPI) -> None:
+def install_handlers(application: FastAPI) -> None:
     """
-    Have *application* answer failures.
+    Register the exception handlers of *application*, and its 404 responses.
     """
     handlers: dict[Any, Any] = {
         404: _not_found,
@@ -56,14 +56,14 @@ def install(application: FastAPI) -> None:
     }
     for kind, handler in handlers.items():
         application.add_exception_handler(kind, handler)
-    application.router.default = answer_missing(application.router.default)
+    application.router.default = not_found_application(application.router.default)
 
 
-def answer_all(stack: Any) -> None:
+def handle_every_exception(stack: Any) -> None:
     """
-    Have the inner of the two places in *stack* where Starlette answers answer everything.
+    Have Starlette's inner exception middleware in *stack* handle every exception.
 
-    The outer one raises what is not expected once more when it has answered.
+    The outer one would raise an unexpected exception again after it has sent a response.
     """
     while stack is not None:
         if isinstance(stack, ExceptionMiddleware):
@@ -73,20 +73,20 @@ def answer_all(stack: Any) -> None:
         stack = getattr(stack, "app", None)
 
 
-def answer_missing(otherwise: ASGIApp) -> ASGIApp:
+def not_found_application(otherwise: ASGIApp) -> ASGIApp:
     """
-    Return what answers where there is no route, and websockets so too.
+    Return the ASGI application for paths without a route, websockets included.
 
-    Where the server cannot answer a websocket it closes it, as *otherwise* does.
+    If the server cannot send an HTTP response to a websocket, *otherwise* closes it.
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         is_websocket = scope["type"] == "websocket"
         if is_websocket and "websocket.http.response" in (scope.get("extensions") or {}):
-            said = "does not exist."
+            problem = "does not exist."
             if _exists(scope, "http"):
-                said = "is no websocket: send it requests, by a url that begins with http."
-            await _missing(scope["path"], said)(scope, receive, send)
+                problem = "is not a websocket: send requests to it, at a URL with http."
+            await _missing(scope["path"], problem)(scope, receive, send)
         else:
             await otherwise(scope, receive, send)
 
@@ -95,16 +95,18 @@ def answer_missing(otherwise: ASGIApp) -> ASGIApp:
 
 async def _not_found(request: Request, error: HTTPException) -> Response:
     if "endpoint" in request.scope:
-        # The endpoint said so itself.
+        # The endpoint raised the 404 itself.
         return await _http_exception(request, error)
-    said = "does not exist."
+    problem = "does not exist."
     if _exists(request.scope, "websocket"):
-        said = "is a websocket: connect to it by a url that begins with ws:// or wss://."
-    return _missing(request.url.path, said)
+        problem = "is a websocket: connect to it at a URL with ws:// or wss://."
+    return _missing(request.url.path, problem)
 
 
-def _missing(path: str, said: str) -> Response:
-    return JSONAnswer({"detail": f"Path {printable(path)} {said}"}, 404, headers=_NOTHING)
+def _missing(path: str, problem: str) -> Response:
+    return LenientJSONResponse(
+        {"detail": f"Path {printable(path)} {problem}"}, 404, headers=_NOTHING
+    )
 
 
 def _exists(scope: Scope, kind: str) -> bool:
@@ -118,12 +120,12 @@ async def _http_exception(connection: HTTPConnection, error: HTTPException) -> R
         headers = {**(headers or {}), **_NOTHING}
     if not is_body_allowed_for_status_code(error.status_code):
         return Response(status_code=error.status_code, headers=headers)
-    return JSONAnswer({"detail": error.detail}, error.status_code, headers=headers)
+    return LenientJSONResponse({"detail": error.detail}, error.status_code, headers=headers)
 
 
 def _is_of_body(error: BaseException) -> bool:
     """
-    Tell whether FastAPI raised *error* itself, as it could not read the body.
+    Tell whether FastAPI raised *error* because it could not read the body.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and frames[-1].f_globals["__name__"] == "fastapi.routing"
@@ -133,7 +135,7 @@ async def _app_exception(connection: HTTPConnection, error: AppException) -> Res
     if isinstance(connection, WebSocket):
         await _close(connection, error.message)
         return None
-    return JSONAnswer({"detail": error.message}, error.status_code)
+    return LenientJSONResponse({"detail": error.message}, error.status_code)
 
 
 async def _field_exception(
@@ -147,7 +149,7 @@ async def _field_exception(
         number = float(units)
         whole = isinstance(units, int) or number.is_integer()
         headers[BILLABLE_UNITS] = format(number, ".0f" if whole else ".8f")
-    return JSONAnswer(error.to_pydantic_format(), error.status_code, headers=headers)
+    return LenientJSONResponse(error.to_pydantic_format(), error.status_code, headers=headers)
 
 
 async def _cancelled(
@@ -156,17 +158,17 @@ async def _cancelled(
     if isinstance(connection, WebSocket):
         await _close(connection, str(error))
         return None
-    return JSONAnswer({"detail": str(error)}, 499)
+    return LenientJSONResponse({"detail": str(error)}, 499)
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
-    detail = safe(error.errors())
+    detail = echoable(error.errors())
     if isinstance(error.body, bytes):
-        # It was not read as JSON, which the client does not see by what is wrong with it.
+        # It was not read as JSON, which the validation errors alone do not tell.
         for each in detail:
             if each["loc"][0] == "body":
                 each["msg"] += f"; {_UNREAD}"
-    return JSONAnswer({"detail": detail}, 422, headers=_NOTHING)
+    return LenientJSONResponse({"detail": detail}, 422, headers=_NOTHING)
 
 
 async def _unexpected(connection: HTTPConnection, error: Exception) -> Response | None:
@@ -176,20 +178,20 @@ async def _unexpected(connection: HTTPConnection, error: Exception) -> Response 
         await _close(connection, "Internal Server Error" if gpu is None else gpu.message)
         return None
     if gpu is not None:
-        return JSONAnswer({"detail": gpu.message}, gpu.status_code)
-    return JSONAnswer({"detail": "Internal Server Error"}, 500)
+        return LenientJSONResponse({"detail": gpu.message}, gpu.status_code)
+    return LenientJSONResponse({"detail": "Internal Server Error"}, 500)
 
 
 async def _close(connection: WebSocket, reason: str) -> None:
     if connection.application_state is not WebSocketState.DISCONNECTED:
-        # A reason has room for 123 bytes.
-        said = printable(reason).encode()[:123].decode("utf-8", "ignore")
-        await connection.close(1011, said)
+        # The reason of a close frame has at most 123 bytes.
+        problem = printable(reason).encode()[:123].decode("utf-8", "ignore")
+        await connection.close(1011, problem)
 
 
 def detail_of(error: Exception) -> Any:
     """
-    Return what a client may know of *error*.
+    Return the part of *error* that a client may see.
     """
     if isinstance(error, FieldException):
         return error.to_pydantic_format()["detail"]
@@ -203,14 +205,14 @@ def detail_of(error: Exception) -> Any:
 
 def printable(text: str) -> str:
     """
-    Return *text* without what no encoding has, such as half of a surrogate pair.
+    Return *text* with characters that cannot be encoded, such as lone surrogates, escaped.
     """
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def safe(value: Any, depth: int = _DEPTH) -> Any:
+def echoable(value: Any, depth: int = _DEPTH) -> Any:
     """
-    Return *value*, which a request held, as JSON can have it.
+    Return *value*, taken from a request, in a form that JSON can hold.
     """
     if isinstance(value, str):
         return printable(value)
@@ -223,12 +225,12 @@ def safe(value: Any, depth: int = _DEPTH) -> Any:
     if not depth:
         return "…"
     if isinstance(value, Mapping):
-        return {printable(str(key)): safe(each, depth - 1) for key, each in value.items()}
+        return {printable(str(key)): echoable(each, depth - 1) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [safe(each, depth - 1) for each in value]
+        return [echoable(each, depth - 1) for each in value]
     if isinstance(value, BaseException):
         return printable(str(value))
     try:
-        return safe(jsonable_encoder(value), depth - 1)
+        return echoable(jsonable_encoder(value), depth - 1)
     except Exception:
         return printable(repr(value))

@@ -1,5 +1,5 @@
 """
-Iterations: over what a handler yields, whichever way it is written.
+Iterations over what handlers yield, sync or async.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fal_serve.answering.threads import run_on_thread
 
 async def iterate(produced: Any) -> AsyncGenerator[Any, None]:
     """
-    Iterate over what a handler produces, sync or async, and close it.
+    Iterate over what a handler produces, sync or async, and close it in the end.
     """
     if hasattr(produced, "__aiter__"):
         items = produced.__aiter__()
@@ -25,7 +25,7 @@ async def iterate(produced: Any) -> AsyncGenerator[Any, None]:
             if hasattr(items, "aclose"):
                 await items.aclose()
     elif hasattr(produced, "__iter__"):
-        steps = Steps(iter(produced))
+        steps = ThreadIterator(iter(produced))
         try:
             while (item := await run_on_thread(steps.next)) is not steps.end:
                 yield item
@@ -39,12 +39,12 @@ async def iterate(produced: Any) -> AsyncGenerator[Any, None]:
         )
 
 
-class Steps:
+class ThreadIterator:
     """
-    The steps of an iterator, each on a thread, of which the last may outlast its request.
+    An iterator whose steps run on threads. The last step may outlast its request.
 
     Attributes:
-        end: What ``next`` returns when there is no more.
+        end: Returned by ``next`` when there are no more items.
     """
 
     def __init__(self, iterator: Iterator[Any]) -> None:
@@ -72,7 +72,7 @@ class Steps:
 
     def close(self) -> None:
         """
-        Close the iterator: now, or once the step that runs has ended.
+        Close the iterator: now, or once the running step has ended.
         """
         with self._lock:
             self._closed = True
@@ -84,5 +84,5 @@ class Steps:
         try:
             self.iterator.close()
         except Exception as error:
-            # Nobody waits for it any more.
+            # Nobody is left to be told.
             log_error(error, "The generator failed as it was closed.")

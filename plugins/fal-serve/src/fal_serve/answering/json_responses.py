@@ -1,9 +1,9 @@
 """
-Answers: values as JSON, whatever text and numbers a client has put in them.
+JSON responses that can hold any text and any number.
 
-JSON has no form for half of a surrogate pair but its escape, and none for what is no
-finite number, which is null. Most answers have neither: they are looked through once
-encoding them has failed.
+JSON can hold half of a surrogate pair only as an escape, and has no form for a number
+that is not finite, which becomes null. Few values contain either, so that they are
+searched only once encoding has failed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pydantic_core import PydanticSerializationError
 from starlette.responses import JSONResponse
 
 
-class JSONAnswer(JSONResponse):
+class LenientJSONResponse(JSONResponse):
     """
-    An answer that can hold any text and any number.
+    A JSON response that can hold any text and any number.
     """
 
     def render(self, content: Any) -> bytes:
@@ -33,19 +33,19 @@ class JSONAnswer(JSONResponse):
 
 def encode(plain: Any) -> bytes:
     """
-    Return *plain*, which is made of dictionaries, lists and the like, as one line of JSON.
+    Return *plain*, made of dictionaries, lists and scalars, as one line of JSON.
     """
     try:
         text = _dumps(plain)
     except ValueError:
         text = _dumps(_finite(plain))
-    # What is no text, such as half of a pair, stands in JSON as its escape.
+    # Half of a surrogate pair cannot be encoded, and is written as its escape.
     return text.encode("utf-8", "backslashreplace")
 
 
-def encode_all(route: APIRoute) -> None:
+def encode_leniently(route: APIRoute) -> None:
     """
-    Have *route*, whose answers have a type, encode those that pydantic does not.
+    Have the typed outputs of *route* encoded even where pydantic refuses to.
     """
     field = route.response_field
     if field is None:
@@ -61,18 +61,19 @@ def encode_all(route: APIRoute) -> None:
             except (TypeError, RecursionError):
                 raise error from None
 
-    # It is looked up on the field for each answer.
+    # On this route's own field: FastAPI has no public place for how a typed output is
+    # encoded, and a response class of ours would lose pydantic's fast encoder.
     field.serialize_json = serialize_json  # type: ignore[method-assign]
 
 
 def dump(serialize: Callable[..., Any], *values: Any, **options: Any) -> Any:
     """
-    Return what *serialize*, a way of pydantic's, gives as dictionaries, lists and the like.
+    Return what pydantic's *serialize* gives, as dictionaries, lists and scalars.
     """
     try:
         return serialize(*values, mode="json", **options)
     except UnicodeEncodeError:
-        # The key of a dictionary has half of a pair.
+        # A key of a dictionary has half of a surrogate pair.
         return jsonable_encoder(serialize(*values, mode="python", **options))
 
 
@@ -80,7 +81,7 @@ def _plain(field: Any, value: Any, options: dict[str, Any]) -> Any:
     try:
         return dump(field.serialize, value, **options)
     except ValueError:
-        # Lists in lists may be deeper than pydantic looks, and are plain already.
+        # Nested lists may be deeper than pydantic's limit. They are plain already.
         return value
 
 

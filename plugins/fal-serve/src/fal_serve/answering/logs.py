@@ -1,5 +1,5 @@
 """
-Logs: lines of JSON for requests, errors and what the server itself has to say.
+Logs: lines of JSON for requests, errors and warnings of the server itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import logging
 import time
 import traceback
 import weakref
-from json.encoder import encode_basestring_ascii as quoted
+from json import JSONEncoder
 from typing import Any
 
 from fal_core_worker import services
@@ -22,21 +22,23 @@ _LEVELS = {
     logging.CRITICAL: "ERROR",
 }
 
-#: Packages whose frames are between the server and a handler.
+quoted = JSONEncoder().encode
+
+#: Packages whose frames stand between the server and a handler in a traceback.
 _BETWEEN = ("anyio", "fal_serve", "fastapi", "starlette", "uvicorn")
 
 
 class Aborted(Exception):
     """
-    Ends a request whose connection is to be closed; its cause has been told.
+    Ends a request whose connection is to be closed. Its cause has been logged.
     """
 
 
 def log_error(error: BaseException, message: str) -> None:
     """
-    Write *error* with its traceback to the log, once for each request it passes in.
+    Log *error* with its traceback, once for each request that raises it.
     """
-    error = original(error)
+    error = unwrap_starlette_error(error)
     if isinstance(error, Aborted) or _is_noted(error):
         return
     facts = {"message": message, "traceback": format_traceback(error)}
@@ -48,7 +50,7 @@ def log_error(error: BaseException, message: str) -> None:
 
 class _NoRequest:
     """
-    What an error belongs to that is met outside any request.
+    The owner of errors that occur outside any request.
     """
 
 
@@ -57,7 +59,7 @@ _no_request = _NoRequest()
 
 class _Requests(list["weakref.ref[Any]"]):
     """
-    Requests that an error has passed in, which stay here where it is pickled.
+    The requests that have logged an error. It is empty after pickling.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -66,25 +68,24 @@ class _Requests(list["weakref.ref[Any]"]):
 
 def _is_noted(error: BaseException) -> bool:
     """
-    Tell whether *error* has passed in this request, and note that it has.
+    Tell whether the current request has logged *error*, and mark it as logged.
     """
     request = current.get() or _no_request
-    # Other requests may raise the same one, which a module has made.
+    # Other requests may raise the same instance, such as one made by a module.
     seen = [ref for ref in getattr(error, "_fal_logged", ()) if ref() is not None]
     if any(ref() is request for ref in seen):
         return True
-    # A mark of ours on an exception of anyone's.
+    # Some exceptions take no attributes.
     with contextlib.suppress(AttributeError):
         error._fal_logged = _Requests([*seen, weakref.ref(request)])  # type: ignore[attr-defined]
     return False
 
 
-def original(error: BaseException) -> BaseException:
+def unwrap_starlette_error(error: BaseException) -> BaseException:
     """
-    Return what *error* was at first.
+    Return the exception that *error* was raised from, if Starlette has wrapped it.
 
-    At each place where Starlette answers, it hides what came too late to be answered
-    in an error of its own.
+    Starlette does so with an exception that comes too late for a response.
     """
     while isinstance(error, RuntimeError) and error.__cause__ and _is_starlettes(error):
         error = error.__cause__
@@ -93,7 +94,7 @@ def original(error: BaseException) -> BaseException:
 
 def _is_starlettes(error: BaseException) -> bool:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].f_globals["__name__"] == "starlette._exception_handler"
+    return bool(frames) and package_of(frames[-1]) == "starlette"
 
 
 def format_traceback(error: BaseException) -> str:
@@ -109,9 +110,9 @@ def format_traceback(error: BaseException) -> str:
 
 class AccessLog:
     """
-    One line for each request.
+    Writes one line for each request.
 
-    The line is put together by hand, which takes a fraction of what an encoder does.
+    The line is formatted by hand, which takes a fraction of the time of a JSON encoder.
     """
 
     def __init__(self) -> None:
@@ -131,7 +132,7 @@ class AccessLog:
         trace: str | None,
     ) -> None:
         """
-        Tell of one request.
+        Write the line of one request.
         """
         now = time.time()
         second = int(now)
@@ -155,7 +156,7 @@ class AccessLog:
 
 class ServerLog(logging.Handler):
     """
-    What uvicorn and this package warn of, as lines of the log.
+    Writes warnings of uvicorn and of this package as lines of the log, as a context manager.
     """
 
     _names = ("uvicorn.error", "fal_serve")

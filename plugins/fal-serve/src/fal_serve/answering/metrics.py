@@ -1,5 +1,5 @@
 """
-Metrics: what a service counts, and how Prometheus is told.
+Metrics: what a service counts, in the format of Prometheus.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-#: The upper bounds, in seconds, that requests are counted under.
+#: The upper bounds of the histogram's buckets, in seconds.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-#: How requests are labelled that no route takes; their paths are anyone's.
+#: The label of requests that match no route. Their paths may be anything.
 UNMATCHED = "unmatched"
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"))
 
 
-class Labels:
+class RouteLabels:
     """
-    The routes that requests are counted under.
+    Finds the route of a path, which is the label of its requests.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -34,7 +34,7 @@ class Labels:
 
     def __call__(self, path: str) -> str:
         """
-        Return the route that takes *path*.
+        Return the route that matches *path*.
         """
         label = self._plain.get(path)
         if label is not None:
@@ -45,7 +45,7 @@ class Labels:
         return UNMATCHED
 
 
-class Record:
+class RequestCounts:
     """
     The requests of one method on one route that ended with one status.
     """
@@ -59,17 +59,17 @@ class Record:
 
 class Metrics:
     """
-    What is counted while a service runs; the event loop counts, any thread reads.
+    The counters of a running service. The event loop counts, any thread may read.
 
     Attributes:
-        running: Requests that are worked on.
+        running: The requests in progress.
 
-        waiting: Tells how many wait for their turn.
+        waiting: Returns how many requests wait for their turn.
     """
 
     def __init__(self, version: str) -> None:
         self._version = version
-        self._records: dict[tuple[str, str, int], Record] = {}
+        self._records: dict[tuple[str, str, int], RequestCounts] = {}
         self.running = 0
         self.waiting: Callable[[], int] = lambda: 0
 
@@ -80,16 +80,16 @@ class Metrics:
         record = self._records.get((route, method, status))
         if record is None:
             if method not in _METHODS:
-                # A method is whatever a client writes.
+                # A client may send any word as its method.
                 self.count(route, "OTHER", status, seconds)
                 return
-            record = self._records[route, method, status] = Record()
+            record = self._records[route, method, status] = RequestCounts()
         record.buckets[bisect_left(BOUNDS, seconds)] += 1
         record.seconds += seconds
 
     def collect(self) -> Iterator[Any]:
         """
-        Yield all families of metrics; a registry of Prometheus asks for them.
+        Yield all metric families, as a registry of ``prometheus_client`` asks for them.
         """
         from prometheus_client.core import (
             CounterMetricFamily,
@@ -98,14 +98,14 @@ class Metrics:
         )
 
         info = GaugeMetricFamily(
-            "fal_app_info", "The version of what is served.", labels=["version"]
+            "fal_app_info", "The version of the application.", labels=["version"]
         )
         info.add_metric([self._version], 1)
         yield info
         names = ["method", "path", "status_code", "app_name"]
         total = CounterMetricFamily("http_requests", "Requests that ended.", labels=names)
         taken = HistogramMetricFamily(
-            "http_request_duration_seconds", "What requests took.", labels=names
+            "http_request_duration_seconds", "How long requests took.", labels=names
         )
         for (route, method, status), record in list(self._records.items()):
             labels = [method, route, str(status), "fal"]
@@ -118,7 +118,7 @@ class Metrics:
         yield total
         yield taken
         yield GaugeMetricFamily(
-            "http_requests_in_progress", "Requests that are worked on.", value=self.running
+            "http_requests_in_progress", "Requests in progress.", value=self.running
         )
         yield GaugeMetricFamily(
             "http_requests_waiting", "Requests that wait for their turn.", value=self.waiting()
@@ -126,9 +126,9 @@ class Metrics:
 
     def text(self) -> bytes:
         """
-        Return all metrics, those of the process and the user's own among them.
+        Return all metrics as text, with those of the process and the user's own.
         """
-        # Imported once they are asked for: it is a tenth of a service's start.
+        # Imported on the first scrape: it takes a tenth of a service's start.
         from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
         registry = CollectorRegistry(auto_describe=False)

@@ -1,46 +1,37 @@
 """
-The one middleware: what is the same for every request, around the application.
+The middleware around the application, which does what every request needs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
+from uuid import uuid4
 
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
 from fal_core_worker import services
-from fal_serve.answering.exchanges import Connection, Exchange, Session
+from fal_serve.answering.exchanges import Exchange, HTTPExchange, WebsocketExchange
 from fal_serve.answering.logs import Aborted, AccessLog, log_error
-from fal_serve.answering.metrics import UNMATCHED, Labels, Metrics
+from fal_serve.answering.metrics import UNMATCHED, Metrics, RouteLabels
 from fal_serve.answering.requests import REQUEST_ID, IncomingRequest, current
 from fal_serve.answering.threads import left_behind
 from fal_serve.answering.tracing import TracedApplication, find_request_tracer, trace_id
 from fal_serve.answering.turns import Turns
 from fal_serve.declaring.settings import Settings
 
-#: What a caller's id may have; a longer one is replaced.
+#: The longest request id that is taken from a caller; a longer one is replaced.
 _LONGEST_ID = 256
-#: What a handler meets when its client has gone away.
+#: Raised in a handler whose client has disconnected.
 _GONE = (ClientDisconnect, WebSocketDisconnect)
-_random = random.Random()
-
-
-def new_request_id() -> str:
-    """
-    Return an id that looks like a UUID, at a fraction of its price.
-    """
-    text = f"{_random.getrandbits(128):032x}"
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
 
 
 def readable_id(raw: bytes) -> str | None:
     """
-    Return the id that the caller sent, or None where it cannot be sent back.
+    Return the request id that the caller sent, or None if it cannot be sent back.
     """
     if not raw or len(raw) > _LONGEST_ID:
         return None
@@ -48,15 +39,15 @@ def readable_id(raw: bytes) -> str | None:
     return text if text.isprintable() else None
 
 
-class Operations:
+class RequestMiddleware:
     """
-    An ASGI application around another: ids, limits, metrics and the access log.
+    An ASGI application around another: request ids, limits, metrics and the access log.
 
     Arguments:
-        counted: The paths that ``max_multiplexing`` holds for. Health, probes and
+        counted: The paths that ``max_multiplexing`` applies to. Health checks, probes and
             documents are answered however busy the service is.
 
-        labels: The routes that metrics tell apart.
+        labels: The routes that metrics distinguish.
 
         hints: Returns the hints that go with each response, or None.
 
@@ -77,12 +68,12 @@ class Operations:
         self._application = application
         self._settings = settings
         self._metrics = metrics
-        self._label = Labels(labels)
+        self._label = RouteLabels(labels)
         self._access_log = AccessLog() if settings.access_log else None
         self._unlogged = frozenset(unlogged)
         self._timeout = settings.request_timeout
         self._hints = hints
-        self._counted = Labels(counted)
+        self._counted = RouteLabels(counted)
         self._turns: Turns | None = None
         if settings.max_multiplexing:
             self._turns = Turns(settings.max_multiplexing)
@@ -105,19 +96,19 @@ class Operations:
         raw_id = headers.get(REQUEST_ID, b"")
         request_id = readable_id(raw_id)
         if request_id is None:
-            request_id = new_request_id()
+            request_id = str(uuid4())
             raw_id = request_id.encode()
-        # A request has a task of its own, and with it a context: nothing is undone.
+        # Each request has a task and thus a context of its own: nothing is reset.
         services.request_id.set(request_id)
         request = IncomingRequest(request_id, scope["headers"])
         current.set(request)
         began = time.perf_counter()
-        exchange: Connection
+        exchange: Exchange
         if scope["type"] == "http":
-            exchange = Exchange(receive, send, raw_id, request, self._hints)
+            exchange = HTTPExchange(receive, send, raw_id, request, self._hints)
             method = scope["method"]
         else:
-            exchange = Session(receive, send, raw_id)
+            exchange = WebsocketExchange(receive, send, raw_id)
             method = "WEBSOCKET"
         try:
             await self._answer(exchange, scope, receive, headers)
@@ -140,11 +131,9 @@ class Operations:
                     trace_id(headers.get(b"traceparent")),
                 )
 
-    async def _answer(
-        self, exchange: Connection, scope: Any, receive: Any, headers: Any
-    ) -> None:
+    async def _answer(self, exchange: Exchange, scope: Any, receive: Any, headers: Any) -> None:
         """
-        Have the application answer, within the limits that there are.
+        Have the application answer within the limits.
         """
         turns = self._turns
         if turns is not None and self._counted(scope["path"]) != UNMATCHED:
@@ -162,7 +151,7 @@ class Operations:
             left_behind.set(left)
         self._metrics.running += 1
         try:
-            if isinstance(exchange, Exchange):
+            if isinstance(exchange, HTTPExchange):
                 if exchange.limit(headers.get(b"content-length"), self._settings.max_body_size):
                     await exchange.refuse()
                     return
@@ -185,30 +174,31 @@ class Operations:
         if exchange.answering is not None:
             await exchange.answering
 
-    async def _failed(self, exchange: Connection, error: BaseException) -> None:
+    async def _failed(self, exchange: Exchange, error: BaseException) -> None:
         """
-        Answer for an application that has not, and log what it raised.
+        Send a response in place of an application that raised *error*, and log it.
         """
         if isinstance(error, _GONE):
-            # The handler has met the end of the connection.
+            # The handler was told that its client has disconnected.
             return
         if exchange.silent or exchange.disconnected or exchange.answering is not None:
             if not isinstance(error, asyncio.CancelledError):
                 log_error(error, "The handler failed after its request had ended.")
         elif isinstance(error, asyncio.CancelledError):
             if not exchange.started:
-                await exchange.answer(503, "The service is ending.")
+                await exchange.answer(503, "The service is shutting down.")
         elif not isinstance(error, Aborted):
             log_error(error, "The handler failed.")
             if not exchange.started:
                 await exchange.answer(500, "Internal Server Error")
         if exchange.started and not exchange.ended and not await exchange.close():
-            # The server closes the connection: the client sees that this is not all.
+            # The server closes the connection, which tells the client that the response
+            # is incomplete.
             raise Aborted from None
 
     def _through_proxy(self) -> Any:
         """
-        Return the application behind what a trusted proxy tells of the client.
+        Return the application wrapped to trust the proxy's headers about the client.
         """
         if self._proxied is None:
             from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware

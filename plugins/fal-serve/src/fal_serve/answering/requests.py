@@ -1,5 +1,5 @@
 """
-Requests: what is known of the one that this code answers.
+The request that the current code answers.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class RequestContext:
     The request that a handler answers.
 
     Attributes:
-        request_id: The caller's id of it, or one that was made for it.
+        request_id: The id that the caller sent, or one that was made here.
 
-        endpoint: What the caller knows the endpoint by.
+        endpoint: The name by which the caller knows the endpoint.
 
-        lifecycle_preference: How long what the request makes is to be kept.
+        lifecycle_preference: How long objects made by the request are to be kept.
 
-        headers: By their names in lower case. A new ``x-fal-cdn-token`` that is put
-            here is given back to the caller.
+        headers: By lower-case names. If a handler puts another ``x-fal-cdn-token`` here, it
+            is sent back to the caller.
     """
 
     request_id: str | None
@@ -41,13 +41,13 @@ class RequestContext:
     headers: dict[str, str]
 
 
-#: The request that this code works for.
+#: The request that the current code works for.
 current: ContextVar[RequestContext | None] = ContextVar("current", default=None)
 
 
 class IncomingRequest(RequestContext):
     """
-    A request whose headers are read once they are asked for.
+    A request whose headers are decoded when they are first used.
     """
 
     def __init__(self, request_id: str, raw: Sequence[tuple[bytes, bytes]]) -> None:
@@ -84,9 +84,9 @@ class IncomingRequest(RequestContext):
     @property
     def reissued_token(self) -> str | None:
         """
-        The token of the CDN, if the handler has put another than the caller's.
+        The CDN token, if the handler has replaced the caller's.
         """
-        # Nobody can have put one in headers that were never read.
+        # Headers that were never decoded cannot have been changed.
         headers = self.__dict__.get("headers")
         token: str | None = headers and headers.get(CDN_TOKEN)
         if not token:

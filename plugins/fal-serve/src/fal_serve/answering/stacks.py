@@ -1,5 +1,5 @@
 """
-Stacks: where a thread is, told to people.
+Stacks of threads, as text for people.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def package_of(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
-def is_users(frame: FrameType) -> bool:
+def is_user_frame(frame: FrameType) -> bool:
     """
-    Tell whether *frame* runs the user's own code, and not a package's or Python's.
+    Tell whether *frame* runs the user's own code, not that of a package or of Python.
     """
     name = frame.f_code.co_filename
     if name.startswith(("<", *_installed())) or "site-packages" in name:
@@ -34,16 +34,16 @@ def is_users(frame: FrameType) -> bool:
 
 @functools.cache
 def _installed() -> tuple[str, ...]:
-    # Imported for a stack that is told: it reads all that Python was built with.
+    # Imported when it is needed: it reads the build configuration of Python.
     import sysconfig
 
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     return tuple(sysconfig.get_path(name) + os.sep for name in names)
 
 
-def place_of_class() -> str:
+def find_class_location() -> str:
     """
-    Return the file and the line of the class that is being made; empty if nobody knows.
+    Return the file and line of the class that is being defined; empty if unknown.
     """
     frame: FrameType | None = sys._getframe(1)
     hooks = ("__init_subclass__", "__new__", "__init__", "__call__")
@@ -56,19 +56,19 @@ def place_of_class() -> str:
     return f"{os.path.abspath(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
-def of_user(trace: TracebackType | None) -> TracebackType | None:
+def skip_to_user_frame(trace: TracebackType | None) -> TracebackType | None:
     """
-    Return *trace* from the user's first frame on; all of it where there is none.
+    Return *trace* from the user's first frame on, or all of it if there is none.
     """
     found = trace
-    while found is not None and not is_users(found.tb_frame):
+    while found is not None and not is_user_frame(found.tb_frame):
         found = found.tb_next
     return found or trace
 
 
 def frames_of(ident: int) -> list[FrameType]:
     """
-    Return the frames of a thread, the outermost first.
+    Return the frames of a thread, outermost first.
     """
     frames = []
     frame = sys._current_frames().get(ident)
@@ -78,7 +78,7 @@ def frames_of(ident: int) -> list[FrameType]:
     return frames[::-1]
 
 
-def describe(frames: list[FrameType]) -> str:
+def format_frames(frames: list[FrameType]) -> str:
     """
     Return *frames* as a traceback shows them.
     """
@@ -86,22 +86,22 @@ def describe(frames: list[FrameType]) -> str:
     return "".join(summary.format())
 
 
-def name_of(frames: list[FrameType]) -> str:
+def function_name(frames: list[FrameType]) -> str:
     """
-    Return the function of the user's that *frames* are in, or else the innermost.
+    Return the name of the user's outermost function in *frames*, or of the innermost frame.
     """
-    users = [frame for frame in frames if is_users(frame)]
+    users = [frame for frame in frames if is_user_frame(frame)]
     frame = users[0] if users else frames[-1]
     return getattr(frame.f_code, "co_qualname", frame.f_code.co_name)
 
 
 def other_threads(*idents: int) -> Iterator[tuple[str, list[FrameType]]]:
     """
-    Yield the names and frames of threads that run code of the user's, but for *idents*.
+    Yield the names and frames of the threads, except *idents*, that run the user's code.
     """
     for thread in threading.enumerate():
         if thread.ident is None or thread.ident in idents:
             continue
         frames = frames_of(thread.ident)
-        if any(is_users(frame) for frame in frames):
+        if any(is_user_frame(frame) for frame in frames):
             yield thread.name, frames

@@ -1,11 +1,11 @@
 """
-Threads: where what is no coroutine runs, beside the loop of a service.
+The threads that run plain functions beside the event loop of a service.
 
-Handing a call to a thread and its result back costs as much as FastAPI takes for a
-whole request, if each is told to the other side by itself. Here a thread that is
-awake takes what waits, and wakes another only while more does; so few switches
-are made where calls are short, and as many calls run at once where they are long.
-The results of a while are told to the loop together.
+Handing each call to a thread and each result back on its own costs as much as FastAPI
+takes for a whole request. Here, a thread that is awake takes the next call from the
+queue, and wakes another thread only while more calls wait. Short calls thus need few
+switches between threads, and long calls still run side by side. Results that come
+close together are handed to the event loop together.
 """
 
 from __future__ import annotations
@@ -24,51 +24,51 @@ from anyio import CapacityLimiter, to_thread
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT")
 
-#: How many calls run at once unless more are asked for.
+#: The default number of calls that run at once.
 LIMIT = 40
 
 _Job = tuple["asyncio.Future[Any]", Context, Callable[[], Any]]
 
-#: The calls that the request of this code has left on their threads, each as a future
-#: that has a result once it has ended; None where nobody asks.
+#: The calls that the current request has abandoned on their threads, each as a future
+#: that is done once the call has ended; None if nobody wants to know.
 left_behind: ContextVar[list[asyncio.Future[None]] | None] = ContextVar(
     "left_behind", default=None
 )
 
-_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPool] = WeakKeyDictionary()
 
 
 async def run_on_thread(
     function: Callable[ArgsT, ReturnT], *args: ArgsT.args, **kwargs: ArgsT.kwargs
 ) -> ReturnT:
     """
-    Call *function* on a thread, with the context variables of this code.
+    Call *function* on a thread, in a copy of the current context.
 
-    A call whose task is cancelled goes on, and nobody hears of its end.
+    If the awaiting task is cancelled, the call goes on, and its result is dropped.
     """
     call = partial(function, *args, **kwargs) if args or kwargs else function
-    result: ReturnT = await current_threads().run(call)
+    result: ReturnT = await current_pool().run(call)
     return result
 
 
-def current_threads() -> Threads:
+def current_pool() -> ThreadPool:
     """
-    Return the threads of the running loop.
+    Return the pool of the running event loop.
     """
     loop = asyncio.get_running_loop()
     threads = _pools.get(loop)
     if threads is None:
-        threads = _pools[loop] = Threads(loop)
+        threads = _pools[loop] = ThreadPool(loop)
     return threads
 
 
-class Threads:
+class ThreadPool:
     """
-    The threads of one loop.
+    The threads of one event loop.
 
     Attributes:
-        limit: How many calls run at once. One that nobody waits for any more does
-            not count, though it has a thread until it ends.
+        limit: How many calls run at once. An abandoned call does not count, though it
+            occupies its thread until it ends.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -76,18 +76,18 @@ class Threads:
         self._loop = loop
         self._jobs: deque[_Job] = deque()
         self._ended: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
-        #: A thread that has nothing to do waits for its lock.
+        #: The locks that idle threads wait for.
         self._asleep: list[threading.Lock] = []
-        #: An item for each thread that is about to look for a job. Whoever leaves a job
-        #: while there is one may count on it: it leaves this list before its last look.
+        #: An item for each thread that is about to look for a job. Whoever enqueues a job
+        #: while there is one can rely on it: a thread leaves this list before its last look.
         self._looking: list[None] = []
-        #: Whether a thread was woken that has not looked for a job yet.
+        #: Whether a woken thread has not looked for a job yet.
         self._waking = False
-        #: Whether the loop was told of results that it has not taken yet.
+        #: Whether the loop was notified of results that it has not taken yet.
         self._telling = False
         self._count = 0
-        #: Calls that nobody waits for any more, with what tells of their end; None where
-        #: the loop knows of the end already, and whoever waited has not left yet.
+        #: Abandoned calls, with the future that tells of their end; None if the loop has
+        #: seen the end already, before the awaiting task has seen its cancellation.
         self._abandoned: dict[asyncio.Future[Any], asyncio.Future[None] | None] = {}
         self._closed = False
         self._hosts: set[asyncio.Task[None]] = set()
@@ -109,7 +109,7 @@ class Threads:
 
     async def close(self) -> None:
         """
-        End the threads that have nothing to do; those that have are left alone.
+        End the idle threads; busy ones are left alone.
         """
         _pools.pop(self._loop, None)
         self._dismiss()
@@ -124,20 +124,20 @@ class Threads:
 
     def _start(self) -> None:
         """
-        Start another thread for the jobs that wait.
+        Start another thread if jobs wait.
         """
         if not self._jobs or self._closed or self._count >= self.limit + len(self._abandoned):
             self._waking = False
             return
         self._count += 1
-        # It belongs to no request, whose context it would keep.
+        # In an empty context, as it would keep that of the current request alive.
         host = Context().run(self._loop.create_task, self._host())
         self._hosts.add(host)
         host.add_done_callback(self._hosts.discard)
 
     async def _host(self) -> None:
         """
-        Keep a thread, which is one of anyio's: what runs there may call the loop.
+        Run one thread of anyio's, so that functions on it may call the event loop.
         """
         try:
             await to_thread.run_sync(
@@ -147,7 +147,7 @@ class Threads:
             self._dismiss()
             raise
         except RuntimeError as error:
-            # The machine has no thread left.
+            # The system can start no more threads.
             self._waking = False
             if self._count == 1:
                 while self._jobs:
@@ -158,7 +158,7 @@ class Threads:
 
     def _tell(self) -> None:
         """
-        Give results to those who wait for them.
+        Set the results of the calls that have ended.
         """
         self._telling = False
         ended = self._ended
@@ -170,7 +170,7 @@ class Threads:
                 future.set_result(result)
             else:
                 if isinstance(error, StopIteration):
-                    # No future can hold it.
+                    # A future cannot hold it.
                     cause, error = error, RuntimeError("The call raised StopIteration.")
                     error.__cause__ = cause
                 future.set_exception(error)
@@ -194,7 +194,7 @@ class Threads:
 
     def _wake(self, start: Callable[[], object]) -> None:
         """
-        Have one more thread look for jobs; *start* starts it where none is asleep.
+        Have one more thread look for jobs; *start* starts one if none is idle.
         """
         if self._waking or self._looking or not self._jobs:
             return
@@ -220,7 +220,7 @@ class Threads:
 
     def _work(self) -> None:
         """
-        Run jobs until there are no more to come.
+        Run jobs until the pool is closed.
         """
         lock = threading.Lock()
         lock.acquire()
@@ -237,16 +237,16 @@ class Threads:
                 if self._jobs:
                     self._wake(self._start_from_afar)
                 self._run(*job)
-                # What it held is not kept until the next.
+                # Do not keep the arguments alive until the next job.
                 del job
         except RuntimeError:
-            # The loop is closed, and nobody waits for anything.
+            # The loop is closed, and nobody awaits a result.
             if not self._loop.is_closed():
                 raise
 
     def _sleep(self, lock: threading.Lock) -> bool:
         """
-        Sleep until there may be a job; return False where there will be none.
+        Sleep until there may be a job; return False if there will be none.
         """
         self._asleep.append(lock)
         self._looking.pop()
@@ -255,7 +255,7 @@ class Threads:
             try:
                 self._asleep.remove(lock)
             except ValueError:
-                # Somebody has taken it, to wake this thread.
+                # Another thread has taken the lock, to wake this one.
                 lock.acquire()
                 self._waking = False
             return bool(self._jobs) or not self._closed
@@ -277,7 +277,7 @@ class Threads:
             except BaseException as raised:
                 error = raised
         self._ended.append((future, result, error))
-        # Before the loop hears of it: the next of calls in a row finds this thread.
+        # Before the loop is notified, so that the next call in a row finds this thread.
         self._looking.append(None)
         if not self._telling:
             self._telling = True

@@ -1,5 +1,5 @@
 """
-Tracing: W3C trace context, and OpenTelemetry where the process uses it.
+Tracing: W3C trace context, and OpenTelemetry if the process uses it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}
 
 def trace_id(traceparent: bytes | None) -> str | None:
     """
-    Return the trace that *traceparent* is of, or None where it is malformed.
+    Return the trace id of *traceparent*, or None if it is malformed.
     """
     match = traceparent and _TRACEPARENT.match(traceparent)
     return match.group(1).decode() if match else None
@@ -41,31 +41,29 @@ def outgoing_headers() -> dict[str, str]:
 
 def find_tracer() -> Any:
     """
-    Return a tracer of OpenTelemetry, or None where this process has configured none.
+    Return a tracer of OpenTelemetry, or None if this process has not configured it.
 
-    Nothing is imported: whoever configured it has imported it.
+    OpenTelemetry is not imported: whoever configured it has done so.
     """
     trace = sys.modules.get("opentelemetry.trace")
-    if trace is None or getattr(trace, "_TRACER_PROVIDER", None) is None:
+    if trace is None or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return None
     return trace.get_tracer("fal_serve")
 
 
 def find_request_tracer() -> Any:
     """
-    Return the tracer to make a span of each request with, if nobody else does.
-
-    FastAPI makes them itself since it has a telemetry of its own.
+    Return the tracer for a span of each request, unless FastAPI makes these spans.
     """
     return None if "fastapi.telemetry" in sys.modules else find_tracer()
 
 
 class TracedApplication:
     """
-    An ASGI application each of whose requests is a span.
+    An ASGI application that makes a span of each request.
 
     Arguments:
-        label: Tells the route of a path.
+        label: Returns the route of a path.
     """
 
     def __init__(self, application: Any, tracer: Any, label: Callable[[str], str]) -> None:

@@ -1,5 +1,5 @@
 """
-Turns: how many requests are worked on at once, and who is next.
+Turns: a limit on how many requests are worked on at once, in the order they came.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 logger = logging.getLogger("fal_serve")
 
-#: Seconds for which a call keeps the turn of a request that has ended before it.
+#: Seconds for which a call on a thread keeps the turn of a request that has ended.
 PATIENCE = 60.0
 
-#: How much of a body is taken in while its request waits.
+#: How many bytes of a body are received while its request waits.
 _WAITING_BODY = 1 << 20
 
 
 class Turns:
     """
-    Lets *limit* requests be worked on at once; others wait in the order they came.
+    Lets *limit* requests be worked on at once. Others wait in the order they came.
     """
 
     def __init__(self, limit: int) -> None:
@@ -36,7 +36,7 @@ class Turns:
 
     def take(self) -> bool:
         """
-        Take a turn if there is one at once.
+        Take a turn if one is free.
         """
         if not self._free:
             return False
@@ -45,7 +45,7 @@ class Turns:
 
     def give_back(self) -> None:
         """
-        End a turn, and let the next request have it.
+        End a turn, and pass it to the next request.
         """
         while self._queue:
             turn = self._queue.popleft()
@@ -56,9 +56,7 @@ class Turns:
 
     def give_back_after(self, calls: Collection[asyncio.Future[None]]) -> None:
         """
-        End a turn once *calls* have ended, which go on though nobody waits for them.
-
-        One that does not end has its turn for a minute.
+        End a turn once the abandoned *calls* have ended, or after a minute.
         """
         if not calls:
             self.give_back()
@@ -76,8 +74,8 @@ class Turns:
             for call in calls:
                 call.remove_done_callback(ended)
             logger.warning(
-                "A handler goes on %g s after its request has ended. Its turn is given to "
-                "another, so that more run at once than max_multiplexing says.",
+                "A handler still runs %g s after its request has ended. Its turn goes to "
+                "another request, so that more run at once than max_multiplexing allows.",
                 PATIENCE,
             )
             self.give_back()
@@ -86,13 +84,13 @@ class Turns:
         for call in calls:
             call.add_done_callback(ended)
 
-    async def wait(self, receive: Callable[[], Awaitable[Any]]) -> Received | None:
+    async def wait(self, receive: Callable[[], Awaitable[Any]]) -> ReceivedMessages | None:
         """
-        Wait for a turn and return what came meanwhile, or None if the client has gone.
+        Wait for a turn; return the messages received meanwhile, None on disconnect.
         """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
-        came = Received(receive)
+        came = ReceivedMessages(receive)
         try:
             while not turn.done():
                 listener = came.listen()
@@ -110,7 +108,7 @@ class Turns:
         self._leave(turn, came)
         return None
 
-    def _leave(self, turn: asyncio.Future[None], came: Received) -> None:
+    def _leave(self, turn: asyncio.Future[None], came: ReceivedMessages) -> None:
         came.close()
         if turn.done():
             self.give_back()
@@ -119,9 +117,9 @@ class Turns:
             self._queue.remove(turn)
 
 
-class Received:
+class ReceivedMessages:
     """
-    What a client sends while its request waits; later it is received from here.
+    The messages that a client sends while its request waits, to be received later.
     """
 
     def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
@@ -133,7 +131,7 @@ class Received:
 
     def listen(self) -> asyncio.Task[Any] | None:
         """
-        Return a task that ends with the next message; None where no more is taken in.
+        Return a task for the next message, or None if no more are received ahead.
         """
         if self._listener is None and self._size < _WAITING_BODY:
             self._listener = asyncio.ensure_future(self._receive())
@@ -141,7 +139,7 @@ class Received:
 
     def has_gone(self) -> bool:
         """
-        Keep the message that came, and tell whether it was the client's last.
+        Keep the message that has come, and tell whether the client has disconnected.
         """
         if self._listener is not None and self._listener.done():
             message = self._listener.result()
@@ -153,7 +151,7 @@ class Received:
 
     async def receive(self) -> Any:
         """
-        Receive the next message, in the order in which they came.
+        Receive the next message, in the order they came.
         """
         if self._messages:
             return self._messages.popleft()
@@ -164,7 +162,7 @@ class Received:
 
     def close(self) -> None:
         """
-        Listen no longer.
+        Stop receiving.
         """
         if self._listener is not None:
             self._listener.cancel()

@@ -18,13 +18,13 @@ import httpx
 from fal_serve.client.endpoint_calls import (
     EndpointCall,
     EventReader,
-    asking,
-    check,
     endpoint_calls,
+    http_errors,
+    raise_for_status,
 )
 from fal_serve.client.realtime_connections import AsyncRealtimeConnection, RealtimeConnection
 from fal_serve.client.websocket_connections import AsyncWebsocketConnection, WebsocketConnection
-from fal_serve.declaring.paths import fill
+from fal_serve.declaring.paths import fill_path
 from fal_serve.servables import BaseServable
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 class _Client(ABC):
     """
-    What both clients have in common: a method for each endpoint.
+    The part that both clients have in common: a method for each endpoint.
     """
 
     _realtime: ClassVar[type[RealtimeConnection] | type[AsyncRealtimeConnection]]
@@ -79,7 +79,7 @@ class _Client(ABC):
             return self._stream(call, request) if call.streams else self._ask(call, request)
 
         ask.__name__ = ask.__qualname__ = call.name
-        # What inspect asks for; the type of functions does not have it.
+        # Read by inspect, though the type of functions does not declare it.
         ask.__signature__ = call.signature  # type: ignore[attr-defined]
         return ask
 
@@ -90,7 +90,7 @@ class _Client(ABC):
 
         def dial(**parameters: Any) -> Any:
             query = {name: str(value) for name, value in parameters.items()}
-            path = fill(signature.path, query)
+            path = fill_path(signature.path, query)
             url = f"{base}{path}?{urlencode(query)}" if query else base + path
             return self._websocket(url, self.headers)
 
@@ -99,13 +99,13 @@ class _Client(ABC):
     @abstractmethod
     def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
         """
-        Return the answer, or a coroutine that does.
+        Return the output, or a coroutine that does.
         """
 
     @abstractmethod
     def _stream(self, call: EndpointCall, request: dict[str, Any]) -> Any:
         """
-        Return an iterator over the items of the answer, of this client's kind.
+        Return an iterator over the items of the response, sync or async like the client.
         """
 
 
@@ -113,18 +113,18 @@ class AppClient(_Client):
     """
     A client of an application, with a method for each endpoint.
 
-    A method takes what the handler takes and returns what it returns; it iterates
-    over what a generator yields. That of a realtime endpoint gives a session, and that
-    of a websocket the websocket. The client's own attributes come first:
-    ``client["close"]`` is the method of an endpoint that has the name of one.
+    A method takes the handler's arguments and returns its output; for a generator it
+    iterates over the items. The method of a realtime endpoint returns a session, and that of
+    a websocket endpoint the websocket. Names of the client's own attributes are not endpoint
+    methods: ``client["close"]`` is the method of an endpoint with such a name.
 
     Arguments:
-        cls: The application; its handlers say what the methods take.
+        cls: The application, whose handlers define the methods.
 
         timeout: Seconds that a request may take. None waits for ever.
 
-        headers: Of each request. If they are not given, the key in ``FAL_KEY`` goes
-            along where the connection is encrypted.
+        headers: The headers of each request. By default, the key in ``FAL_KEY`` is sent
+            over encrypted connections.
     """
 
     _realtime = RealtimeConnection
@@ -153,12 +153,12 @@ class AppClient(_Client):
         health_check_interval: float = 0.5,
     ) -> Iterator[Self]:
         """
-        Spawn an application, give a client of it, and end it at last.
+        Spawn an application, return a client of it, and end it when the context ends.
 
-        What the application prints is printed here.
+        The lines that the application prints are printed here.
         """
         info = app_cls.spawn()
-        with printed(info):
+        with printing_logs(info):
             try:
                 info.wait(
                     health_request_timeout=health_request_timeout,
@@ -173,12 +173,12 @@ class AppClient(_Client):
 
     def health(self) -> Any:
         """
-        Return what the application says of its health.
+        Return the body of the application's health endpoint.
         """
-        with asking(self.url):
-            answer = self._client.get("/health")
-        check(answer)
-        return answer.json()
+        with http_errors(self.url):
+            response = self._client.get("/health")
+        raise_for_status(response)
+        return response.json()
 
     def close(self) -> None:
         """
@@ -193,25 +193,26 @@ class AppClient(_Client):
         self.close()
 
     def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
-        with asking(self.url + call.path):
-            answer = self._client.request(**request)
-        return call.read(answer)
+        with http_errors(self.url + call.path):
+            response = self._client.request(**request)
+        return call.read(response)
 
     def _stream(self, call: EndpointCall, request: dict[str, Any]) -> Iterator[Any]:
-        with asking(self.url + call.path), self._client.stream(**request) as answer:
-            if not answer.is_success:
-                answer.read()
-            check(answer)
+        with http_errors(self.url + call.path), self._client.stream(**request) as response:
+            if not response.is_success:
+                response.read()
+            raise_for_status(response)
             reader = EventReader(call)
-            for line in answer.iter_lines():
+            for line in response.iter_lines():
                 yield from reader.read(line)
 
 
 class AsyncAppClient(_Client):
     """
-    A client of an application for code that runs in an event loop.
+    A client of an application for async code.
 
-    Its methods are coroutines, or async iterators where the endpoint is a generator.
+    Its methods are coroutine functions, or return async iterators if the endpoint is a
+    generator.
 
     Arguments:
         As for :class:`AppClient`.
@@ -239,12 +240,12 @@ class AsyncAppClient(_Client):
         cls, app_cls: type[App], *, timeout: float | None = None, startup_timeout: float = 60
     ) -> AsyncIterator[Self]:
         """
-        Spawn an application, give a client of it, and end it at last.
+        Spawn an application, return a client of it, and end it when the context ends.
         """
         import asyncio
 
         info = app_cls.spawn()
-        with printed(info):
+        with printing_logs(info):
             try:
                 await asyncio.to_thread(info.wait, startup_timeout=startup_timeout)
                 assert info.url is not None
@@ -255,12 +256,12 @@ class AsyncAppClient(_Client):
 
     async def health(self) -> Any:
         """
-        Return what the application says of its health.
+        Return the body of the application's health endpoint.
         """
-        with asking(self.url):
-            answer = await self._client.get("/health")
-        check(answer)
-        return answer.json()
+        with http_errors(self.url):
+            response = await self._client.get("/health")
+        raise_for_status(response)
+        return response.json()
 
     async def close(self) -> None:
         """
@@ -275,36 +276,36 @@ class AsyncAppClient(_Client):
         await self.close()
 
     async def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
-        with asking(self.url + call.path):
-            answer = await self._client.request(**request)
-        return call.read(answer)
+        with http_errors(self.url + call.path):
+            response = await self._client.request(**request)
+        return call.read(response)
 
     async def _stream(self, call: EndpointCall, request: dict[str, Any]) -> AsyncIterator[Any]:
-        with asking(self.url + call.path):
-            async with self._client.stream(**request) as answer:
-                if not answer.is_success:
-                    await answer.aread()
-                check(answer)
+        with http_errors(self.url + call.path):
+            async with self._client.stream(**request) as response:
+                if not response.is_success:
+                    await response.aread()
+                raise_for_status(response)
                 reader = EventReader(call)
-                async for line in answer.aiter_lines():
+                async for line in response.aiter_lines():
                     for item in reader.read(line):
                         yield item
 
 
 def credentials(url: str) -> dict[str, str]:
     """
-    Return the headers that the key in ``FAL_KEY`` asks for.
+    Return the headers for the key in ``FAL_KEY``.
 
-    It is sent over encrypted connections alone.
+    It is sent only over encrypted connections.
     """
     key = os.environ.get("FAL_KEY")
     return {"authorization": f"Key {key}"} if key and url.startswith("https://") else {}
 
 
 @contextlib.contextmanager
-def printed(info: AppSpawnInfo) -> Iterator[None]:
+def printing_logs(info: AppSpawnInfo) -> Iterator[None]:
     """
-    Print what an application prints, as long as this lasts.
+    Print the lines that an application prints, while the context lasts.
     """
     from fal_core.printing import print_log
 

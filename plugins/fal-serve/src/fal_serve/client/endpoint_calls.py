@@ -1,7 +1,7 @@
 """
-Calls of endpoints: arguments as a request, an answer as a value.
+Calls of endpoints: from arguments to a request, and from a response to a value.
 
-It needs httpx and FastAPI, and is imported on the side of the client.
+It needs httpx and FastAPI, and is only imported by clients.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Field:
+class RequestField:
     """
-    Where an argument stands in a request.
+    The place of an argument in a request.
 
     Attributes:
         place: ``path``, ``query``, ``header``, ``cookie``, ``body``, ``form`` or ``file``.
 
-        alias: What it is called there.
+        alias: Its name there.
     """
 
     place: str
@@ -48,31 +48,31 @@ class Field:
 @dataclass(frozen=True)
 class EndpointCall:
     """
-    What a client has to know of one endpoint.
+    The description of one endpoint for a client.
 
     Attributes:
-        embedded: Whether the body is an object of the arguments, and not the one
-            argument itself.
+        embedded: Whether the body is an object of the arguments, and not the only argument
+            itself.
 
-        output: Makes a value of JSON; None where the answer is no JSON.
+        output: Validates the JSON of a response; None if it is not JSON.
 
-        streams: Whether the answer is a stream of items.
+        streams: Whether the response is a stream of items.
     """
 
     name: str
     path: str
     signature: inspect.Signature
-    fields: Mapping[str, Field]
+    fields: Mapping[str, RequestField]
     embedded: bool
     output: TypeAdapter[Any] | None
     streams: bool
 
     def request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """
-        Return what httpx makes a request of.
+        Return the keyword arguments of httpx for a request.
 
         Raises:
-            TypeError: The endpoint takes other arguments.
+            TypeError: The arguments do not match the endpoint's signature.
         """
         try:
             given = self.signature.bind(*args, **kwargs).arguments
@@ -107,61 +107,61 @@ class EndpointCall:
             (body,) = body.values()
         return {"json": jsonable_encoder(body)}
 
-    def read(self, answer: httpx.Response) -> Any:
+    def read(self, response: httpx.Response) -> Any:
         """
-        Return the value of an answer that was read in whole.
+        Return the value of a response that has been read completely.
 
         Raises:
-            AppClientError: It is the answer of a failure.
+            AppClientError: The response is an error.
         """
-        check(answer)
-        if not answer.content:
+        raise_for_status(response)
+        if not response.content:
             return None
-        if "json" not in answer.headers.get("content-type", ""):
-            return answer.content
+        if "json" not in response.headers.get("content-type", ""):
+            return response.content
         if self.output is None:
-            return answer.json()
-        return self.output.validate_json(answer.content)
+            return response.json()
+        return self.output.validate_json(response.content)
 
 
-def check(answer: httpx.Response) -> None:
+def raise_for_status(response: httpx.Response) -> None:
     """
-    Raise what *answer* says went wrong.
+    Raise the error in *response*, which has been read.
 
     Raises:
-        AppClientError: The status is none of success; the answer was read.
+        AppClientError: The status is an error.
     """
-    if not answer.is_success:
+    if not response.is_success:
         raise AppClientError(
-            f"{answer.request.url} answered {answer.status_code}: {_reason(answer)}",
-            answer.status_code,
-            dict(answer.headers),
+            f"{response.request.url} answered {response.status_code}: {_reason(response)}",
+            response.status_code,
+            dict(response.headers),
         )
 
 
 @contextlib.contextmanager
-def asking(url: str) -> Iterator[None]:
+def http_errors(url: str) -> Iterator[None]:
     """
-    Raise AppClientError where *url* gives no answer, or not all of one.
+    Raise AppClientError if *url* sends no response, or an incomplete one.
     """
     try:
         yield
     except httpx.ConnectError as error:
         raise AppClientError(f"{url} cannot be reached: {error}", 500) from error
     except httpx.TimeoutException as error:
-        raise AppClientError(f"{url} did not answer within the timeout.", 504) from error
+        raise AppClientError(f"{url} did not response within the timeout.", 504) from error
     except httpx.TransportError as error:
-        raise AppClientError(f"{url} broke off its answer: {error}", 500) from error
+        raise AppClientError(f"{url} broke off its response: {error}", 500) from error
 
 
-def _reason(answer: httpx.Response) -> str:
+def _reason(response: httpx.Response) -> str:
     try:
-        detail = answer.json()["detail"]
+        detail = response.json()["detail"]
     except (ValueError, TypeError, KeyError):
-        return answer.text[:1000]
+        return response.text[:1000]
     if not isinstance(detail, list):
         return str(detail)
-    # A field that is wrong is named as the client wrote it.
+    # Invalid fields are named as the client wrote them.
     lines = []
     for each in detail:
         where = ".".join(str(part) for part in each.get("loc", ())[1:])
@@ -191,17 +191,17 @@ def endpoint_calls(cls: type[App]) -> tuple[dict[str, EndpointCall], dict[str, R
 
 def _call(handler: Callable[..., Any], route: APIRoute) -> EndpointCall:
     dependant = route.dependant
-    fields: dict[str, Field] = {}
+    fields: dict[str, RequestField] = {}
     for place in ("path", "query", "header", "cookie"):
         for each in getattr(dependant, f"{place}_params"):
-            fields[each.name] = Field(place, each.alias)
+            fields[each.name] = RequestField(place, each.alias)
     for each in dependant.body_params:
         kind = "body"
         if isinstance(each.field_info, params.File):
             kind = "file"
         elif isinstance(each.field_info, params.Form):
             kind = "form"
-        fields[each.name] = Field(kind, each.alias)
+        fields[each.name] = RequestField(kind, each.alias)
     shown = signature_of(route.endpoint)
     parameters = [each for each in shown.parameters.values() if each.name in fields]
     streams = is_generator(handler)
@@ -211,7 +211,8 @@ def _call(handler: Callable[..., Any], route: APIRoute) -> EndpointCall:
         path=route.path_format,
         signature=shown.replace(parameters=[_optional(each) for each in parameters]),
         fields=fields,
-        embedded=bool(getattr(route, "_embed_body_fields", False)),
+        # FastAPI makes a field of its own for a body that holds several arguments.
+        embedded=all(each is not route.body_field for each in dependant.body_params),
         output=_adapter(answered),
         streams=streams,
     )
@@ -219,7 +220,7 @@ def _call(handler: Callable[..., Any], route: APIRoute) -> EndpointCall:
 
 def _optional(parameter: inspect.Parameter) -> inspect.Parameter:
     """
-    Return *parameter* without the marker that FastAPI has for its default.
+    Return *parameter* without FastAPI's marker as its default.
     """
     default = parameter.default
     if isinstance(default, params.Param | params.Body):
@@ -238,7 +239,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Return what a query or a form is made of; a model there stands for its fields.
+    Return the fields of a query or a form, with models replaced by their fields.
     """
     flat: dict[str, Any] = {}
     for name, value in values.items():
@@ -259,7 +260,7 @@ def _file(value: Any) -> Any:
 
 class EventReader:
     """
-    Makes items of the lines of a stream of events.
+    Parses the lines of a stream of events into items.
     """
 
     def __init__(self, call: EndpointCall) -> None:
@@ -271,7 +272,7 @@ class EventReader:
         Iterate over the items that *line* completes: one or none.
 
         Raises:
-            AppClientError: It tells that the stream has failed.
+            AppClientError: The stream has failed.
         """
         kind, _, data = line.partition(":")
         if kind == "event":

@@ -1,5 +1,5 @@
 """
-Realtime connections: the client's end of a realtime endpoint.
+The client's end of realtime endpoints.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Messages:
+class MessageCodec:
     """
-    What both kinds of connection have in common: how messages are bytes.
+    The part that both connections have in common: how messages become bytes.
 
     Attributes:
-        timings: The seconds that the handler took for each answer, where it tells.
+        timings: The seconds that the handler took for each output, if the endpoint emits
+            them.
     """
 
     def __init__(self, signature: RouteSignature) -> None:
@@ -42,16 +43,16 @@ class Messages:
 
     def read(self, frame: bytes | str) -> tuple[bool, Any]:
         """
-        Return whether *frame* is an answer, and the answer.
+        Return whether *frame* is an output, and the output.
 
         Raises:
-            AppClientError: It tells of a failure.
+            AppClientError: It is an error.
         """
         if isinstance(frame, bytes):
-            answer = self._decode(frame)
+            output = self._decode(frame)
             if self._output is not None:
-                answer = self._output.validate_python(answer)
-            return True, answer
+                output = self._output.validate_python(output)
+            return True, output
         told = json.loads(frame)
         if told.get("type") == "x-fal-error":
             raise AppClientError(f"{told.get('error')}: {told.get('reason')}", 500)
@@ -60,7 +61,7 @@ class Messages:
         return False, None
 
 
-class RealtimeConnection(Messages):
+class RealtimeConnection(MessageCodec):
     """
     A session of a realtime endpoint, as a context manager.
     """
@@ -81,29 +82,29 @@ class RealtimeConnection(Messages):
         Send an input.
 
         Raises:
-            EOFError: The session has ended; ``receive`` tells why.
+            EOFError: The session has ended; ``receive`` raises the reason.
         """
         self._frames.send(self.write(message))
 
     def receive(self, timeout: float | None = None) -> Any:
         """
-        Wait for an answer and return it.
+        Wait for an output and return it.
 
         Raises:
-            AppClientError: The endpoint tells that it has failed.
+            AppClientError: The endpoint has failed.
 
-            TimeoutError: None has come within *timeout* seconds.
+            TimeoutError: None has arrived within *timeout* seconds.
 
             EOFError: The session has ended.
         """
         while True:
-            is_answer, answer = self.read(self._frames.receive(timeout))
-            if is_answer:
-                return answer
+            is_output, output = self.read(self._frames.receive(timeout))
+            if is_output:
+                return output
 
     def __call__(self, message: Any, timeout: float | None = None) -> Any:
         """
-        Send an input and return the next answer.
+        Send an input and return the next output.
 
         Raises:
             As ``receive`` does.
@@ -120,7 +121,7 @@ class RealtimeConnection(Messages):
                 return
 
 
-class AsyncRealtimeConnection(Messages):
+class AsyncRealtimeConnection(MessageCodec):
     """
     A session of a realtime endpoint, as an async context manager.
     """
@@ -141,27 +142,27 @@ class AsyncRealtimeConnection(Messages):
         Send an input.
 
         Raises:
-            EOFError: The session has ended; ``receive`` tells why.
+            EOFError: The session has ended; ``receive`` raises the reason.
         """
         await self._frames.send(self.write(message))
 
     async def receive(self) -> Any:
         """
-        Wait for an answer and return it.
+        Wait for an output and return it.
 
         Raises:
-            AppClientError: The endpoint tells that it has failed.
+            AppClientError: The endpoint has failed.
 
             EOFError: The session has ended.
         """
         while True:
-            is_answer, answer = self.read(await self._frames.receive())
-            if is_answer:
-                return answer
+            is_output, output = self.read(await self._frames.receive())
+            if is_output:
+                return output
 
     async def __call__(self, message: Any) -> Any:
         """
-        Send an input and return the next answer.
+        Send an input and return the next output.
 
         Raises:
             As ``receive`` does.

@@ -1,5 +1,5 @@
 """
-Connections: the client's end of a websocket.
+The client's end of websocket endpoints.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def opening(url: str) -> Iterator[None]:
+def connection_errors(url: str) -> Iterator[None]:
     """
-    Raise AppClientError where no session can be opened at *url*.
+    Raise AppClientError if no connection to *url* can be opened.
     """
     from websockets.exceptions import InvalidStatus, WebSocketException
 
     try:
         yield
     except InvalidStatus as error:
-        answer = error.response
-        said = (answer.body or b"").decode("utf-8", "replace")
+        response = error.response
+        body = (response.body or b"").decode("utf-8", "replace")
         raise AppClientError(
-            f"{url} opens no session, and answered {answer.status_code}: {said}",
-            answer.status_code,
-            dict(answer.headers.raw_items()),
+            f"{url} refused the connection with status {response.status_code}: {body}",
+            response.status_code,
+            dict(response.headers.raw_items()),
         ) from error
     except (OSError, WebSocketException) as error:
         raise AppClientError(f"{url} cannot be reached: {error}", 500) from error
 
 
 @contextlib.contextmanager
-def ending() -> Iterator[None]:
+def closed_as_eof() -> Iterator[None]:
     """
-    Raise EOFError where the session has ended.
+    Raise EOFError if the connection is closed.
     """
     from websockets.exceptions import ConnectionClosed
 
@@ -52,7 +52,7 @@ def ending() -> Iterator[None]:
 
 class WebsocketConnection:
     """
-    A websocket of an endpoint, as a context manager: text and bytes, as they are.
+    A connection to a websocket endpoint, for text and bytes, as a context manager.
     """
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
@@ -62,7 +62,7 @@ class WebsocketConnection:
     def __enter__(self) -> Self:
         from websockets.sync.client import connect
 
-        with opening(self._url):
+        with connection_errors(self._url):
             self._opening = connect(self._url, additional_headers=self._headers, max_size=None)
             self._socket = self._opening.__enter__()
         return self
@@ -77,7 +77,7 @@ class WebsocketConnection:
         Raises:
             EOFError: The session has ended.
         """
-        with ending():
+        with closed_as_eof():
             self._open().send(message)
 
     def receive(self, timeout: float | None = None) -> str | bytes:
@@ -89,7 +89,7 @@ class WebsocketConnection:
 
             EOFError: The session has ended.
         """
-        with ending():
+        with closed_as_eof():
             return self._open().recv(timeout)
 
     def __iter__(self) -> Iterator[str | bytes]:
@@ -105,7 +105,7 @@ class WebsocketConnection:
 
 class AsyncWebsocketConnection:
     """
-    A websocket of an endpoint, as an async context manager: text and bytes, as they are.
+    A connection to a websocket endpoint, for text and bytes, as an async context manager.
     """
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
@@ -115,7 +115,7 @@ class AsyncWebsocketConnection:
     async def __aenter__(self) -> Self:
         from websockets.asyncio.client import connect
 
-        with opening(self._url):
+        with connection_errors(self._url):
             self._socket = await connect(
                 self._url, additional_headers=self._headers, max_size=None
             )
@@ -132,7 +132,7 @@ class AsyncWebsocketConnection:
         Raises:
             EOFError: The session has ended.
         """
-        with ending():
+        with closed_as_eof():
             await self._open().send(message)
 
     async def receive(self) -> str | bytes:
@@ -142,7 +142,7 @@ class AsyncWebsocketConnection:
         Raises:
             EOFError: The session has ended.
         """
-        with ending():
+        with closed_as_eof():
             return await self._open().recv()
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:

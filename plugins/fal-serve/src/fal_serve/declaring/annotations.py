@@ -1,8 +1,8 @@
 """
-Annotations of handlers, on their way to where FastAPI reads them.
+Annotations of handlers, resolved so that they can travel.
 
-As text they mean what their module says, which is not there where a handler of
-``__main__`` is served: they go along as types.
+An annotation that is text is resolved in its module. The module ``__main__`` is another
+one where a handler is served, so that the resolved types travel with the handler.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fal_serve.declaring.endpoints import routes_of
-from fal_serve.declaring.signatures import evaluate
+from fal_serve.declaring.signatures import resolve_annotation
 
-#: A function, and the types that its textual annotations stand for.
-Found = tuple[Callable[..., Any], dict[str, Any]]
+#: A function, and the types of its annotations that were text.
+ResolvedAnnotations = tuple[Callable[..., Any], dict[str, Any]]
 
 
-def textual_annotations(served: Any) -> list[Found]:
+def textual_annotations(served: Any) -> list[ResolvedAnnotations]:
     """
-    Return what the textual annotations of the handlers of *served* stand for.
+    Return the types of those annotations of the handlers of *served* that are text.
     """
     found = []
     for function in _handlers(served):
         written = getattr(function, "__annotations__", None) or {}
         types = {
-            name: evaluate(annotation, function)
+            name: resolve_annotation(annotation, function)
             for name, annotation in written.items()
             if isinstance(annotation, str)
         }
@@ -36,9 +36,9 @@ def textual_annotations(served: Any) -> list[Found]:
     return found
 
 
-def restore(found: list[Found]) -> None:
+def restore(found: list[ResolvedAnnotations]) -> None:
     """
-    Give functions the annotations that were found.
+    Set the resolved annotations of the functions in *found*.
     """
     for function, types in found:
         function.__annotations__ = {**function.__annotations__, **types}
@@ -47,7 +47,7 @@ def restore(found: list[Found]) -> None:
 def _handlers(served: Any) -> Iterator[Callable[..., Any]]:
     functions: list[Any] = [served]
     if isinstance(served, type):
-        # Where routes are written by hand, any method may be a handler.
+        # If routes are written by hand, any method may be a handler.
         functions = [route.function for route in routes_of(served)] or [
             each
             for base in served.__mro__

@@ -1,5 +1,5 @@
 """
-Endpoints: the methods of an application that answer at a path.
+Endpoints: the methods of an application that answer requests at a path.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.declaring.errors import declaration_error
-from fal_serve.declaring.paths import find_mistake, shape_of
-from fal_serve.declaring.signatures import batch_parameter, evaluate, parameters_of
+from fal_serve.declaring.paths import find_path_error, path_shape
+from fal_serve.declaring.signatures import batch_parameter, parameters_of, resolve_annotation
 from fal_serve.health import HealthCheck
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
@@ -19,7 +19,7 @@ HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 class Route(NamedTuple):
     """
-    A handler of a class, by its name and its route.
+    A handler of a class, with its name and route.
     """
 
     signature: RouteSignature
@@ -38,21 +38,21 @@ def endpoint(
     """
     Have a method answer requests at *path*.
 
-    A generator's items are sent as server-sent events, as they come. A method
-    with ``*inputs`` is given many requests at once, and returns an output for each.
+    The items of a generator are sent as server-sent events as they come. A method with
+    ``*inputs`` is called with many requests at once, and returns an output for each.
 
     Arguments:
-        is_websocket: Give the method the connection, as its parameter that is
-            annotated with ``WebSocket``.
+        is_websocket: Pass the connection to the method, as its parameter annotated with
+            ``WebSocket``.
 
-        health_check: Have the host ask this endpoint whether the service is well.
+        health_check: Have the host check the health of the service at this endpoint.
 
-        max_batch_size: How many items a method with ``*inputs`` is given at most.
+        max_batch_size: The most items that a method with ``*inputs`` is called with.
 
         batch_wait: Seconds that a batch which is not full waits for more items.
 
     Raises:
-        ValueError: The declaration is wrong.
+        ValueError: The declaration is invalid.
     """
     check_called("endpoint", path)
     signature = RouteSignature(
@@ -71,10 +71,10 @@ def endpoint(
 
 def check_called(decorator: str, path: Any) -> None:
     """
-    Check that *decorator* was given a path, and not at once what it decorates.
+    Check that *decorator* was called with a path, and not with the decorated function.
 
     Raises:
-        ValueError: It stands there without parentheses.
+        ValueError: The decorator was written without parentheses.
     """
     if callable(path):
         name = getattr(path, "__name__", repr(path))
@@ -87,10 +87,10 @@ def set_route(
     handler: Callable[..., Any], signature: RouteSignature, *, batch_wait: float = 0.0
 ) -> None:
     """
-    Note on *handler* where it is reached.
+    Store the route of *handler* on it.
 
     Raises:
-        ValueError: It has a route already, or this one cannot be.
+        ValueError: It has a route already, or this one is invalid.
     """
     name = getattr(handler, "__name__", repr(handler))
     known = getattr(handler, "route_signature", None)
@@ -104,7 +104,7 @@ def set_route(
             f"The path of endpoint {name!r} must begin with '/', as in '/predict', and is "
             f"{signature.path!r}."
         )
-    mistake = find_mistake(signature.path)
+    mistake = find_path_error(signature.path)
     if mistake is not None:
         raise declaration_error(f"The path {signature.path!r} of endpoint {name!r} {mistake}")
     size = signature.max_batch_size
@@ -153,12 +153,12 @@ def check_routes(cls: type) -> None:
         raise declaration_error(f"Class {cls.__name__!r}: {sentence}")
 
 
-def check_plain(signature: RouteSignature) -> None:
+def check_not_realtime(signature: RouteSignature) -> None:
     """
-    Check that a route without realtime messages says nothing of them.
+    Check that a route without realtime messages has no fields of realtime routes.
 
     Raises:
-        ValueError: It says what would be ignored.
+        ValueError: It has a field that would be ignored.
     """
     names = ("realtime_mode", "buffering", "session_timeout", "emit_timings")
     said = [
@@ -175,10 +175,10 @@ def check_plain(signature: RouteSignature) -> None:
 
 def check_function(function: Callable[..., Any]) -> None:
     """
-    Check a function that is served by itself.
+    Check a function that is served on its own.
 
     Raises:
-        ValueError: Its route says of it what it is not.
+        ValueError: Its route does not fit it.
     """
     signature = getattr(function, "route_signature", None)
     size = getattr(signature, "max_batch_size", 1)
@@ -194,7 +194,7 @@ def _clashes(routes: list[Route]) -> Iterator[str]:
     seen: dict[tuple[str, bool], Route] = {}
     for route in routes:
         signature, name, _ = route
-        place = shape_of(signature.path), signature.is_websocket
+        place = path_shape(signature.path), signature.is_websocket
         if place in seen:
             other = seen[place]
             kind = "websocket endpoint" if signature.is_websocket else "endpoint"
@@ -222,7 +222,7 @@ def _methods(cls: type, routes: list[Route]) -> Iterator[str]:
     for _, name, function in routes:
         plain = getattr(function, "original_func", function)
         if not inspect.isfunction(plain):
-            # Who knows how it is bound.
+            # Another descriptor, whose binding is unknown.
             continue
         if isinstance(inspect.getattr_static(cls, name), staticmethod):
             continue
@@ -286,7 +286,7 @@ def _websocket(
 def _is_websocket(parameter: inspect.Parameter, function: Callable[..., Any]) -> bool:
     from starlette.websockets import WebSocket
 
-    annotation = evaluate(parameter.annotation, function)
+    annotation = resolve_annotation(parameter.annotation, function)
     if isinstance(annotation, str):
         return annotation.rpartition(".")[2] == "WebSocket"
     return isinstance(annotation, type) and issubclass(annotation, WebSocket)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 def declaration_error(sentence: str) -> ValueError:
     """
-    Return the error of a wrong declaration: fal_core's own where there is fal_core.
+    Return the error of an invalid declaration: an OptionError if fal_core is installed.
     """
     try:
         from fal_core.errors import OptionError

@@ -1,7 +1,7 @@
 """
-Declared options: what the classes of an application say about where it runs.
+Options that the classes of applications declare.
 
-They matter where the application is launched, and do not travel with it.
+They are needed where an application is launched, and do not travel with it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from fal_serve.declaring.errors import declaration_error
 
-#: Options that are attributes of an application's class.
+#: Options that are attributes of applications.
 ATTRIBUTES = (
     *("requirements", "requirements_context_dir", "python_version", "resolver"),
     *("kind", "image"),
@@ -26,27 +26,27 @@ ATTRIBUTES = (
     *("secrets", "data_mounts"),
 )
 
-#: Attributes of the function that is made of the class.
+#: Attributes that belong to the isolated function made from the class.
 _OF_FUNCTION = ("app_name", "app_auth", "local_python_modules")
 
-#: Those whose names are no everyday words, such as ``image``.
+#: Those whose names are not everyday words such as ``image``.
 _LONG = tuple(each for each in (*ATTRIBUTES, *_OF_FUNCTION) if "_" in each or len(each) > 8)
 
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
 
-class Declared(dict[str, Any]):
+class DeclaredOptions(dict[str, Any]):
     """
-    Options by name. It travels empty.
+    Options by name, which pickle as an empty mapping.
     """
 
     def __reduce__(self) -> Any:
-        return Declared, ()
+        return DeclaredOptions, ()
 
 
-class Here:
+class LocalAttribute:
     """
-    An attribute that is not what a plain value is, and travels as None.
+    A class attribute whose value may not pickle. It travels as None.
     """
 
     def __init__(self, value: Any = None) -> None:
@@ -56,30 +56,30 @@ class Here:
         return self.value
 
     def __reduce__(self) -> Any:
-        return Here, ()
+        return LocalAttribute, ()
 
 
-class Written(NamedTuple):
+class ClassStatement(NamedTuple):
     """
-    What the statement of one class says.
+    The options in the statement of one class.
 
     Attributes:
-        attributes: Options by name; None where the class takes one back.
+        attributes: Options by name; None if the class resets one.
 
-        name: Of the application, where it says so.
+        name: The name of the application, if it is given.
     """
 
-    attributes: Declared
+    attributes: DeclaredOptions
     name: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApplicationDeclaration:
     """
-    What an application's class declares about how it is launched.
+    What an application's class declares about its launch.
 
     Attributes:
-        served: The class itself. Nobody calls it with arguments.
+        served: The class itself. It is never called with arguments.
 
         options: Options as ``fal_core.function`` takes them.
     """
@@ -91,14 +91,14 @@ class ApplicationDeclaration:
     local_python_modules: Sequence[str]
 
 
-def read_class(cls: type, keywords: dict[str, Any]) -> Written:
+def read_class(cls: type, keywords: dict[str, Any]) -> ClassStatement:
     """
-    Return what the statement of *cls* says, its class keywords among it.
+    Return the options in the statement of *cls*, including its class keywords.
 
     Keywords that are attributes of every application become attributes of *cls*.
 
     Raises:
-        ValueError: Something is said twice, or is nearly an option.
+        ValueError: An option is given twice, or an attribute is nearly named like one.
     """
     space = vars(cls)
     extra = space.get("host_kwargs", {})
@@ -109,7 +109,7 @@ def read_class(cls: type, keywords: dict[str, Any]) -> Written:
         )
     for name in space:
         _check_attribute(cls, name)
-    attributes = Declared(extra)
+    attributes = DeclaredOptions(extra)
     for keyword, value in keywords.items():
         if keyword in space:
             raise declaration_error(
@@ -124,16 +124,16 @@ def read_class(cls: type, keywords: dict[str, Any]) -> Written:
         if each in vars(cls):
             value = attributes[each] = vars(cls)[each]
             if not _is_plain(value):
-                setattr(cls, each, Here(value))
-    return Written(attributes, vars(cls).get("app_name"))
+                setattr(cls, each, LocalAttribute(value))
+    return ClassStatement(attributes, vars(cls).get("app_name"))
 
 
 def _check_attribute(cls: type, name: str) -> None:
     """
-    Check that *name*, which *cls* says, is not an option that is misspelt.
+    Check that the attribute *name* of *cls* is not a misspelt option.
 
-    An attribute may be anything: it has to be very near to a name that nobody hits
-    by chance, and hold data.
+    An attribute may have any name, so that only data is checked, and only against long
+    names that nobody comes close to by chance.
     """
     value = vars(cls)[name]
     if name in _LONG or name[0] == "_" or callable(value) or hasattr(value, "__get__"):
@@ -147,24 +147,24 @@ def _check_attribute(cls: type, name: str) -> None:
         )
 
 
-def merge(cls: type) -> Declared:
+def merge(cls: type) -> DeclaredOptions:
     """
-    Return the options of *cls*: each as the nearest class of its bases says.
+    Return the options of *cls*, each as the nearest base class declares it.
     """
-    merged = Declared()
+    merged = DeclaredOptions()
     for base in reversed(cls.__mro__):
         space = vars(base)
         written = space.get("_written")
         if written is None:
-            # A base that is no application may say something too.
+            # A mixin that is no application may declare options too.
             written = {name: space[name] for name in ATTRIBUTES if name in space}
         merged.update(written)
-    return Declared((name, value) for name, value in merged.items() if value is not None)
+    return DeclaredOptions((name, value) for name, value in merged.items() if value is not None)
 
 
 def make_name(name: str) -> str:
     """
-    Return the name of an application whose class has *name*, as in ``text-to-image``.
+    Return the name of an application from that of its class, as in ``text-to-image``.
     """
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or name.lower()

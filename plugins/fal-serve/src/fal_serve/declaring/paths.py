@@ -1,5 +1,5 @@
 """
-Paths: where endpoints are reached, with parameters as in ``/items/{name}``.
+Paths of endpoints, with parameters as in ``/items/{name}``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from urllib.parse import quote
 _PARAMETER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]*))?\}")
 
 
-def find_mistake(path: str) -> str | None:
+def find_path_error(path: str) -> str | None:
     """
-    Return what is wrong with the parameters of *path*; None where nothing is.
+    Return what is wrong with the parameters of *path*, or None.
     """
     rest = _PARAMETER.sub("", path)
     if "{" in rest or "}" in rest:
-        return "has a brace that is no parameter's. Write parameters as in '/items/{name}'."
+        return "has a brace that is no parameter. Write parameters as in '/items/{name}'."
     found = _PARAMETER.findall(path)
     for name, count in Counter(name for name, _ in found).items():
         if count > 1:
@@ -32,16 +32,16 @@ def find_mistake(path: str) -> str | None:
     return None
 
 
-def shape_of(path: str) -> str:
+def path_shape(path: str) -> str:
     """
-    Return *path* without the names of its parameters, which match the same.
+    Return *path* without the names of its parameters: equal shapes match equal paths.
     """
     return _PARAMETER.sub(lambda found: f"{{{found[2] or 'str'}}}", path)
 
 
-def fill(path: str, values: dict[str, str]) -> str:
+def fill_path(path: str, values: dict[str, str]) -> str:
     """
-    Return *path* with its parameters replaced by *values*, taken out of there.
+    Return *path* with its parameters replaced by *values*, which are removed from there.
     """
 
     def value_of(found: re.Match[str]) -> str:

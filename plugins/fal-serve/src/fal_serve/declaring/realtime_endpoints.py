@@ -19,14 +19,14 @@ from fal_serve.declaring.signatures import batch_parameter
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
-#: The content types that need no codec.
+#: The content types that need no custom codec.
 MSGPACK = "application/msgpack"
 JSON = "application/json"
 
 
 class _Unsaid:
     """
-    Stands for a type that is to be found in the annotations.
+    Stands for a type that is taken from the annotations.
     """
 
     def __repr__(self) -> str:
@@ -35,7 +35,7 @@ class _Unsaid:
 
 _UNSAID: Any = _Unsaid()
 
-#: How a handler is used, by whether it streams in and out.
+#: The mode of a handler, by whether its inputs and its outputs are streams.
 MODES = {
     (False, False): "unary",
     (False, True): "server_streaming",
@@ -72,39 +72,39 @@ def realtime(
     """
     Have a method answer the messages of a websocket at *path*.
 
-    It is given the inputs one by one, or an async iterator of them if its parameter is
-    annotated as one; with ``*inputs`` it is given those of many sessions at once, and
-    returns an output for each. It returns an output, or yields several. Called as a
-    method it is what it was.
+    The method is called with one input after the other, or once with an async iterator over
+    them if its parameter is annotated as one. With ``*inputs`` it is called with inputs of
+    many sessions at once, and returns an output for each. It returns an output, or yields
+    several. Calling the method directly is not changed.
 
     Arguments:
-        buffering: How many inputs may wait; where there are more, the oldest is
-            dropped. None drops nothing, and holds the client back.
+        buffering: How many inputs may wait; beyond that, the oldest is dropped. None drops
+            nothing, and holds the client back.
 
-        session_timeout: Seconds that a session waits for an input while it has
-            nothing else to do. None waits for ever.
+        session_timeout: Seconds that an idle session waits for an input. None waits for
+            ever.
 
-        input_modal: The type that an input is checked against; None checks nothing.
-            If it is not said it is the annotation.
+        input_modal: The type that inputs are validated against; None validates nothing.
+            By default it is the annotation.
 
         output_modal: The type of an output, for the OpenAPI document.
 
-        max_batch_size: How many inputs a method with ``*inputs`` is given at most.
+        max_batch_size: The most inputs that a method with ``*inputs`` is called with.
 
         batch_wait: Seconds that a batch which is not full waits for more inputs.
 
-        content_type: Of the messages. ``application/json`` has messages that are JSON;
-            what is neither that nor msgpack needs a codec, and is for the document.
+        content_type: The content type of the messages. With ``application/json`` they are
+            JSON; any other than that and msgpack needs a codec, and is for the document.
 
-        encode_message: Makes bytes of an output. A model comes as a dictionary.
+        encode_message: Returns the bytes of an output. A model is passed as a dictionary.
 
-        decode_message: Makes an input of bytes, and raises ValueError for what is none.
+        decode_message: Returns the input for bytes; raises ValueError for invalid ones.
 
-        emit_timings: Tell after each answer how many seconds the handler took, without
+        emit_timings: Send after each output how many seconds the handler took, not counting
             those in which it waited for inputs; after a stream for one input, once.
 
     Raises:
-        ValueError: The declaration is wrong.
+        ValueError: The declaration is invalid.
     """
     check_called("realtime", path)
     frame = sys._getframe(1)
@@ -147,7 +147,7 @@ def realtime(
 
 class RealtimeEndpoint:
     """
-    A handler that answers the messages of websockets; as a method, it is the handler.
+    A handler of realtime messages. Accessed and called like the method that it wraps.
 
     Attributes:
         original_func: The handler as it was written.
@@ -175,12 +175,12 @@ class RealtimeEndpoint:
         return bound
 
 
-# -- what a handler is -------------------------------------------------------------
+# -- the shape of a handler ----------------------------------------------------------
 
 
 class _Shape(NamedTuple):
     """
-    How a handler is used, by the way it is written.
+    The mode and types of a handler, as its signature declares them.
     """
 
     mode: str
@@ -193,10 +193,10 @@ def _shape_of(
     handler: Callable[..., Any], frame: FrameType, input_modal: Any, output_modal: Any
 ) -> _Shape:
     """
-    Find out how *handler* is used.
+    Return the shape of *handler*.
 
     Raises:
-        ValueError: There is no way.
+        ValueError: It cannot be a realtime endpoint.
     """
     name = handler.__name__
     parameter = _parameter_of(handler)
@@ -237,7 +237,7 @@ def _shape_of(
 
 def _parameter_of(handler: Callable[..., Any]) -> inspect.Parameter:
     """
-    Return the parameter of *handler* that takes the input, or the inputs.
+    Return the parameter of *handler* that takes the input or inputs.
     """
     name = handler.__name__
     parameters = list(inspect.signature(handler).parameters.values())
@@ -268,7 +268,7 @@ def _evaluate(
     handler: Callable[..., Any], annotation: Any, frame: FrameType, modal: Any
 ) -> Any:
     """
-    Return the type that *annotation* stands for; Any where there is none.
+    Return the type that *annotation* stands for, or Any without one.
     """
     if annotation is inspect.Parameter.empty:
         return Any
@@ -278,7 +278,7 @@ def _evaluate(
 
     carrier.__annotations__ = {"type": annotation}
     names: dict[str, Any] = {}
-    # The body of the class and the function that it stands in, if it does.
+    # The local names of the class body, and of the function around it, if there is one.
     for each in (frame.f_back, frame):
         if each is not None and each.f_globals is plain.__globals__:
             names.update(each.f_locals)
@@ -298,7 +298,7 @@ def _evaluate(
 
 def _item_of(annotation: Any, kinds: tuple[Any, ...]) -> Any | None:
     """
-    Return the type of the items of a stream; None where *annotation* is none of *kinds*.
+    Return the item type of a stream, or None if *annotation* is none of *kinds*.
     """
     if annotation in kinds:
         return Any

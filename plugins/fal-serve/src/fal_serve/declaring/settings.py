@@ -1,5 +1,5 @@
 """
-Settings: what the options of a function say to the server that serves it.
+Settings of a server, made from the options of what it serves.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 
 from fal_core_worker.services import StartupError
 
-#: The ports of a service in a network of its own.
+#: The default ports of a service.
 PORT = 8080
 METRICS_PORT = 9090
-#: Set it to 0, where a service is launched or where it runs, to serve no playground.
+#: Set to 0, where a service is launched or where it runs, it disables the playground.
 PLAYGROUND_VARIABLE = "FAL_SERVE_PLAYGROUND"
-#: The variables of limits, in bytes, with the settings that they are. One that is set
-#: where a service runs goes before one that is set where it is launched.
+#: The variables of limits, in bytes, with the names of their settings. One that is set
+#: where a service runs has priority over one that is set where it is launched.
 LIMIT_VARIABLES = {
     "FAL_SERVE_MAX_BODY_SIZE": "max_body_size",
     "FAL_SERVE_MAX_MESSAGE_SIZE": "max_message_size",
@@ -25,44 +25,44 @@ LIMIT_VARIABLES = {
 
 class WrongLimit(StartupError, ValueError):
     """
-    A variable that is to be a number of bytes is none.
+    A variable for a limit is not a number of bytes.
     """
 
 
 @dataclass(frozen=True)
 class Settings:
     """
-    What a server is told beside what it serves. Times are in seconds.
+    The settings of a server. Times are in seconds.
 
     Attributes:
-        request_timeout: How long one request may take until it is answered with 504.
+        request_timeout: How long a request may take before it is answered with 504.
 
         startup_timeout: How long ``setup`` may take.
 
-        termination_grace: How long running requests may take to finish once the
-            service drains. None waits for all.
+        termination_grace: How long running requests may take to finish once the service
+            drains. None waits for all.
 
         max_multiplexing: How many requests are worked on at once; others wait.
 
-        max_body_size: How many bytes a request may have; more is answered with 413.
+        max_body_size: The most bytes of a request body; more is answered with 413.
 
-        max_message_size: How many bytes a message of a websocket may have; one with more
-            closes it with 1009.
+        max_message_size: The most bytes of a websocket message; more closes the connection
+            with 1009.
 
-        head_timeout: How long the head of a request may take to come.
+        head_timeout: How long the head of a request may take to arrive.
 
-        metrics_port: Where metrics and probes are, if the host does not say.
+        metrics_port: The port of metrics and probes, unless the host gives one.
 
         host: The address to listen on.
 
-        access_log: Whether each request is told in the log.
+        access_log: Whether each request is logged.
 
-        playground: Whether there is a page to try the service on.
+        playground: Whether the playground is served.
 
-        blocked_after: How long the event loop may be blocked until the log says by
-            what.
+        blocked_after: How long the event loop may be blocked before the log names the
+            culprit.
 
-        dead_after: How long it may be blocked until the service counts as dead.
+        dead_after: How long it may be blocked before the service counts as dead.
     """
 
     request_timeout: float | None = None
@@ -82,17 +82,17 @@ class Settings:
 
 def wants_playground() -> bool:
     """
-    Tell whether this process asks for the playground, which is so unless it says no.
+    Tell whether the variables of this process leave the playground enabled.
     """
     return os.environ.get(PLAYGROUND_VARIABLE, "").lower() not in ("0", "false", "no", "off")
 
 
-def with_own_limits(settings: Settings) -> Settings:
+def apply_limit_variables(settings: Settings) -> Settings:
     """
     Return *settings* with the limits that the variables of this process set.
 
     Raises:
-        WrongLimit: One is no number of bytes.
+        WrongLimit: A variable is not a number of bytes.
     """
     found: dict[str, Any] = {}
     for variable, name in LIMIT_VARIABLES.items():

@@ -1,5 +1,5 @@
 """
-Signatures of handlers: their parameters, and what annotations stand for.
+Signatures of handlers.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 
-def evaluate(annotation: Any, function: Callable[..., Any]) -> Any:
+def resolve_annotation(annotation: Any, function: Callable[..., Any]) -> Any:
     """
-    Return what *annotation* of *function* stands for; text that means nothing stays text.
+    Return the type that *annotation* of *function* stands for; unresolvable text stays text.
     """
     if not isinstance(annotation, str):
         return annotation
@@ -24,21 +24,21 @@ def evaluate(annotation: Any, function: Callable[..., Any]) -> Any:
 
 def signature_of(handler: Callable[..., Any]) -> inspect.Signature:
     """
-    Return the signature of *handler* with its textual annotations evaluated.
+    Return the signature of *handler* with its textual annotations resolved.
     """
     written = inspect.signature(handler)
     return written.replace(
         parameters=[
-            each.replace(annotation=evaluate(each.annotation, handler))
+            each.replace(annotation=resolve_annotation(each.annotation, handler))
             for each in written.parameters.values()
         ],
-        return_annotation=evaluate(written.return_annotation, handler),
+        return_annotation=resolve_annotation(written.return_annotation, handler),
     )
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """
-    Return the parameters of *function* as they are written; none where it has no signature.
+    Return the parameters of *function* as they are written; none if it has no signature.
     """
     try:
         return list(inspect.signature(function).parameters.values())
@@ -48,7 +48,7 @@ def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 def batch_parameter(function: Callable[..., Any]) -> inspect.Parameter | None:
     """
-    Return the parameter ``*inputs`` of a handler that takes batches.
+    Return the parameter ``*inputs`` of a handler that takes batches, or None.
     """
     for parameter in parameters_of(function):
         if parameter.kind is parameter.VAR_POSITIONAL:

@@ -1,5 +1,5 @@
 """
-The launching side: what needs fal_core, and is not imported where a service runs.
+Applications as isolated functions. It is not imported where a service runs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from fal_core.places import default_host, to_host
 from fal_core.sources import check_local_modules
 from fal_core.vocabulary import parse_options
 from fal_serve.declaring.options import ApplicationDeclaration
-from fal_serve.declaring.settings import Settings, WrongLimit, wants_playground, with_own_limits
+from fal_serve.declaring.settings import (
+    Settings,
+    WrongLimit,
+    apply_limit_variables,
+    wants_playground,
+)
 
 
 def settings_of(options: HostOptions) -> Settings:
     """
-    Return what *options* say to a server, and the variables of this process.
+    Return the settings of a server from *options* and the variables of this process.
 
     Raises:
-        OptionError: A variable that is a limit is no number.
+        OptionError: A variable for a limit is not a number.
     """
     settings = Settings(
         request_timeout=options.request_timeout,
@@ -35,7 +40,7 @@ def settings_of(options: HostOptions) -> Settings:
         playground=wants_playground(),
     )
     try:
-        return with_own_limits(settings)
+        return apply_limit_variables(settings)
     except WrongLimit as error:
         raise OptionError(str(error)) from None
 
@@ -45,7 +50,7 @@ def check_application(declared: ApplicationDeclaration) -> None:
     Check what a class has declared about where it runs.
 
     Raises:
-        OptionError: Some of it is wrong.
+        OptionError: It is invalid.
     """
     parse_options({**declared.options, "serve": True})
     check_local_modules(declared.local_python_modules)
@@ -62,7 +67,7 @@ def to_function(
     Return the class of *declared* as an isolated function.
 
     Arguments:
-        overrides: Options in place of those declared.
+        overrides: Options that replace those declared.
     """
     target = default_host() if host is None else to_host(host)
     function: ServedIsolatedFunction[[], None] = ServedIsolatedFunction(

@@ -1,5 +1,5 @@
 """
-Applications that were spawned. It needs fal_core, and is not imported where one runs.
+Spawned applications. It needs fal_core, and is not imported where a service runs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from fal_serve.exceptions import AppClientError
 if TYPE_CHECKING:
     import httpx
 
-#: Answers of a service that is not up yet, from itself or from a gateway before it.
+#: Statuses of a service that is not up yet, from itself or from a gateway.
 _NOT_YET = (404, 500)
 
 
 class AppSpawnInfo:
     """
-    An application that was spawned.
+    A spawned application.
 
     Attributes:
         info: The call that runs it.
@@ -33,7 +33,7 @@ class AppSpawnInfo:
     @property
     def url(self) -> str | None:
         """
-        Wait until the application can be reached and return where.
+        The URL of the application. Waits until it can be reached.
 
         Raises:
             Exception: Its own error, if it ends before that.
@@ -43,40 +43,40 @@ class AppSpawnInfo:
     @property
     def application(self) -> str:
         """
-        The path of the url: how the application is named.
+        The path of the URL, which names the application.
         """
         return self.info.application
 
     @property
     def logs(self) -> Queue[Any]:
         """
-        The lines that the application printed, as they come.
+        The lines that the application prints, as they come.
         """
         return self.info.logs
 
     @property
     def stream(self) -> Any:
         """
-        The execution, to cancel or drain the application by.
+        The execution, through which the application is cancelled or drained.
         """
         return self.info.stream
 
     @property
     def future(self) -> Future[Any] | None:
         """
-        The future of its end.
+        A future that is done when the application has ended.
         """
         return self.info.future
 
     def cancel(self, grace: float = 2.0) -> None:
         """
-        End the application, its requests included.
+        End the application, along with its requests.
         """
         self.info.cancel(grace)
 
     def drain(self) -> None:
         """
-        End the application once it has answered the requests that it has.
+        End the application once it has answered its running requests.
         """
         self.stream.drain()
 
@@ -94,14 +94,14 @@ class AppSpawnInfo:
         Arguments:
             startup_timeout: Seconds to wait at most.
 
-            headers: Of the requests, as a gateway may ask for.
+            headers: Of the requests, such as those that a gateway needs.
 
         Raises:
-            AppClientError: It does not answer in time, or not as it should.
+            AppClientError: It does not response in time, or with an error.
 
             Exception: Its own error, if it ends before that.
         """
-        # Imported once it is needed: it takes a third of what a spawn does.
+        # Imported when it is needed: it takes a third of the time of a spawn.
         import httpx
 
         until = time.monotonic() + startup_timeout
@@ -127,16 +127,16 @@ def _ask(client: httpx.Client, url: str) -> str:
     import httpx
 
     try:
-        answer = client.get(url)
+        response = client.get(url)
     except httpx.TransportError as error:
         return f"{type(error).__name__}: {error}"
-    if answer.is_success:
+    if response.is_success:
         return ""
-    if answer.status_code in _NOT_YET:
-        return f"it answers {answer.status_code}"
+    if response.status_code in _NOT_YET:
+        return f"it answers {response.status_code}"
     raise AppClientError(
-        f"The application answers {answer.status_code} when asked for its health: "
-        f"{answer.text}",
-        answer.status_code,
-        dict(answer.headers),
+        f"The application answers {response.status_code} when asked for its health: "
+        f"{response.text}",
+        response.status_code,
+        dict(response.headers),
     )

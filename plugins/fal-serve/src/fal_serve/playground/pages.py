@@ -1,8 +1,8 @@
 """
-The playground: a page on which a service is tried, made from its OpenAPI document.
+The page of the playground, made for the OpenAPI document of a service.
 
-The page is one answer: ``page.html`` with ``page.css`` and the scripts put in. It asks
-for nothing else but the document and the service itself, from the browser.
+The page is a single response: ``page.html`` with ``page.css`` and the scripts inlined.
+The browser then requests only the document and the service itself.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 PATH = "/playground"
-#: What each open page asks every few seconds. It is not told in the access log.
+#: Requested by each open page every few seconds, and left out of the access log.
 STATE_PATH = "/playground/state"
 
-#: The scripts, each of which uses those before it.
+#: The scripts, in the order of their dependencies.
 _SCRIPTS = (
     "elements",
     "msgpack",
@@ -47,13 +47,13 @@ _SCRIPTS = (
 _POLICY = {
     "default-src": "'none'",
     "connect-src": "'self'",
-    # An output may name an image anywhere. Nothing but outputs names any.
+    # An output may refer to media anywhere. Nothing but outputs does.
     "img-src": "* data: blob:",
     "media-src": "* data: blob:",
     "base-uri": "'none'",
     "form-action": "'none'",
     "frame-ancestors": "'none'",
-    # The browser itself refuses to take text for HTML.
+    # The browser itself refuses to parse text as HTML.
     "require-trusted-types-for": "'script'",
     "trusted-types": "'none'",
 }
@@ -61,10 +61,10 @@ _POLICY = {
 
 def add_playground(application: Starlette) -> None:
     """
-    Serve the playground of *application*.
+    Add the routes of the playground to *application*.
     """
     body, headers = make_page()
-    # A page that stays open sees by it that the service was started again.
+    # An open page sees by it that the service was restarted.
     instance = uuid4().hex
 
     async def playground(request: Request) -> Response:
@@ -81,7 +81,7 @@ def add_playground(application: Starlette) -> None:
 
 def make_page() -> tuple[bytes, dict[str, str]]:
     """
-    Return the page and the headers that go with it.
+    Return the page and its headers.
     """
     style = _read("page.css")
     script = "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
@@ -102,7 +102,7 @@ def make_page() -> tuple[bytes, dict[str, str]]:
 
 
 def _read(name: str) -> str:
-    # A package that came as an archive has no files.
+    # A package in an archive has no files.
     data = pkgutil.get_data(__name__, name)
     assert data is not None
     return data.decode()

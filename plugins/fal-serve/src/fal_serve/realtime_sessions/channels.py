@@ -1,11 +1,11 @@
 """
-Channels: one websocket as a session uses it, by messages instead of frames.
+Channels: one websocket as a stream of messages instead of frames.
 
-Nobody waits for the client while the handler works, in a task or otherwise: that
-would cost as much as small messages take. Instead a timer looks now and then, and
-where the handler has been at one message for a while, what the client sends is read
-ahead, up to a bound. So a client that goes away is noticed, and a slow handler holds
-back a fast client.
+While the handler works, no task waits for the client: that would cost as much as a
+small message takes altogether. Instead, a timer checks now and then, and if the handler
+has been busy with one message for a while, the client's frames are read ahead, up to a
+bound. A client that disconnects is thus noticed, and a slow handler holds a fast client
+back.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from fal_serve.realtime_sessions.refusals import ENDED, Refused
 
 Frame = dict[str, Any]
 
-#: Seconds that a handler may work until its client is looked after.
+#: Seconds that a handler may be busy before frames are read ahead.
 _TICK = 0.02
-#: Bytes that are read ahead, beside what the server and the system hold back.
+#: Bytes that are read ahead, beside the buffers of the server and the system.
 _AHEAD = 1 << 20
-#: Bytes that a message takes beside its own.
+#: Bytes that a message takes in memory beside its own.
 _OVERHEAD = 64
-#: Once that is full nobody would learn that the client has gone. So as much again is
-#: read after some seconds, so many times, each after twice the time of the last.
+#: While the buffer is full, a disconnect would go unnoticed. So as much again is read
+#: after some seconds, up to so many times, each time after twice the pause.
 _LOOK = 2.0
 _LOOKS = 8
 
 _GONE = "websocket.disconnect"
-#: What the server sends a session after which no more messages come.
+#: The type of the message by which the server tells a session that it drains.
 DRAIN = "fal.drain"
 
 
@@ -45,34 +45,34 @@ class ClientGone(Exception):
 
 class Idle(Exception):
     """
-    No input has come for as long as the session waits.
+    No input has arrived within the session timeout.
     """
 
 
 class Drained(Exception):
     """
-    The service ends, and all that came before has been read.
+    The service is shutting down, and all earlier messages have been read.
     """
 
 
 class Channel:
     """
-    The messages of one websocket, which belongs to the task that makes it.
+    The messages of one websocket. It belongs to the task that creates it.
 
     Arguments:
-        decode: Makes an input of a frame's bytes or text; raises Refused.
+        decode: Returns the input for a frame's bytes or text; raises Refused.
 
-        encode: Makes bytes or text of an output.
+        encode: Returns the bytes or text of an output.
 
-        timeout: Seconds to wait for an input while nothing else is to be done.
+        timeout: Seconds that an idle session waits for an input.
 
     Attributes:
-        gone: Whether the client is known to have gone.
+        gone: Whether the client is known to have disconnected.
 
-        working: How many inputs the session works at beside reading.
+        working: How many inputs are being worked on while the session reads on.
 
-        interruptible: Whether this task is cancelled when the client goes while it
-            does not read. Otherwise it is to look at *gone*.
+        interruptible: Whether to cancel this task if the client disconnects while it is not
+            reading. Otherwise it has to check *gone*.
     """
 
     def __init__(
@@ -109,14 +109,14 @@ class Channel:
         self._interrupted: set[asyncio.Task[Any]] = set()
         self._listeners: set[asyncio.Future[None]] = set()
 
-    # -- what a session does -----------------------------------------------------
+    # -- for sessions --------------------------------------------------------------
 
     async def open(self) -> None:
         """
         Accept the connection.
 
         Raises:
-            ClientGone: It was too late.
+            ClientGone: The client has disconnected already.
         """
         if (await self._receive())["type"] != "websocket.connect":
             self._note_gone()
@@ -131,16 +131,16 @@ class Channel:
         Return the next input.
 
         Raises:
-            ClientGone: There will be none.
+            ClientGone: The client has disconnected.
 
-            Drained: The service takes no more.
+            Drained: The service takes no more inputs.
 
-            Idle: There was none for too long.
+            Idle: None has arrived within the timeout.
 
-            Refused: It is not one.
+            Refused: It is invalid.
         """
         if self._pump is None and not self._ahead and self._timeout is None and not self.gone:
-            # As it is for most messages: nothing else is to be thought of.
+            # The common case: nothing is read ahead, and there is no timeout.
             self._reading = True
             try:
                 frame = await self._receive()
@@ -165,7 +165,7 @@ class Channel:
         Send an output.
 
         Raises:
-            ClientGone: Nobody takes it.
+            ClientGone: The client has disconnected.
         """
         message = self._encode(output)
         kind = "text" if isinstance(message, str) else "bytes"
@@ -180,7 +180,7 @@ class Channel:
 
     async def refuse(self, refusal: Refused) -> None:
         """
-        Tell of what went wrong, and close the connection.
+        Send the error, and close the connection.
         """
         facts = {"type": "x-fal-error", "error": refusal.error, "reason": refusal.reason}
         if not self.gone:
@@ -207,13 +207,13 @@ class Channel:
 
     def rest(self) -> None:
         """
-        Count the time in which nothing is to be done from now on.
+        Restart the time that counts as idle.
         """
         self._active = self._loop.time()
 
     async def listen(self) -> Frame:
         """
-        Wait until the client has gone; tell so as ASGI does.
+        Wait until the client has disconnected; return the ASGI message for it.
         """
         if not self.gone:
             self._read_ahead()
@@ -227,7 +227,7 @@ class Channel:
 
     def interrupt(self) -> None:
         """
-        Cancel the task of the session, which works while the client has gone.
+        Cancel the session's task, which is busy while the client has disconnected.
         """
         if self.interruptible and self._owner is not None and not self._owner.done():
             self._interrupted.add(self._owner)
@@ -235,7 +235,7 @@ class Channel:
 
     def absorb(self) -> bool:
         """
-        Tell whether the cancellation that this task has met was the channel's alone.
+        Tell whether the cancellation that this task has caught came from the channel alone.
         """
         task = asyncio.current_task()
         if task not in self._interrupted:
@@ -244,7 +244,7 @@ class Channel:
         uncancel = getattr(task, "uncancel", None)  # Python 3.11
         return uncancel is None or uncancel() == 0
 
-    # -- how it is done ----------------------------------------------------------
+    # -- reading ahead -------------------------------------------------------------
 
     async def _next(self) -> Frame:
         """
@@ -281,13 +281,13 @@ class Channel:
         try:
             await self._send(frame)
         except (OSError, RuntimeError) as error:
-            # The server has closed the connection, and says so in one of two ways.
+            # The server has closed the connection, and raises one of two exceptions.
             self._note_gone()
             raise ClientGone from error
 
     def _tick(self) -> None:
         """
-        Look after the client if the handler is where it was the last time.
+        Start reading ahead if the handler is busy with the same message as before.
         """
         self._ticker = None
         if self.gone or self._reading:
@@ -317,7 +317,7 @@ class Channel:
                 try:
                     frame = await self._receive()
                 except Exception:
-                    # Whoever is between has ended the connection in a way of its own.
+                    # A middleware has ended the connection with an exception of its own.
                     frame = {"type": _GONE}
                 if self._waiter is not None and not self._waiter.done():
                     self._waiter.set_result(frame)

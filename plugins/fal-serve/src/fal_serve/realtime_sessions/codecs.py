@@ -1,12 +1,11 @@
 """
-Codecs: how realtime messages are bytes; msgpack unless the route says otherwise, which
-it does by codecs of its own or by the content type of JSON.
+Codecs of realtime messages: msgpack, unless the route has its own or speaks JSON.
 
-What msgpack has no form for travels as what a JSON answer would have: a model or a
-dataclass as a map, a set as a list, a time as its ISO text. Bytes stay bytes. A NumPy
-array is a map that any client can read: ``__ndarray__`` (the type of its elements, as
-in ``<f4``), ``shape``, and ``data`` (its elements in C order).
-Half of a surrogate pair, which UTF-8 has no form for, has its escape as text.
+Values that msgpack cannot hold are sent in the form that a JSON response would have: a
+model or dataclass as a map, a set as a list, a time as ISO text. Bytes stay bytes. A
+NumPy array is a map that any client can read: ``__ndarray__`` (the type of its elements,
+as in ``<f4``), ``shape``, and ``data`` (its elements in C order). Half of a surrogate
+pair, which UTF-8 cannot encode, is sent as its escape.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from pydantic.errors import PydanticSchemaGenerationError
 
 from fal_core_worker.routes import RouteSignature
 
-#: The key by which the map of an array is known, and how it looks in a message.
+#: The key that marks the map of an array, and its bytes in a message.
 _ARRAY = "__ndarray__"
 _ARRAY_MARK = _ARRAY.encode()
 
-#: Kinds of elements that an array may have: booleans, numbers, times and their spans.
+#: Kinds of elements that an array may have: booleans, numbers, times and time spans.
 _KINDS = "?biufcmM"
 
-#: Dimensions that an array may have; what NumPy itself allows.
+#: The most dimensions of an array, as in NumPy.
 _DIMENSIONS = 32
 
 
 class MessageError(ValueError):
     """
-    Bytes that are no message. The text says what is wrong with them.
+    A message cannot be decoded; the text says why.
     """
 
 
@@ -46,7 +45,7 @@ def encode(message: Any) -> bytes:
     Return *message* as msgpack.
 
     Raises:
-        TypeError: It holds something that has no form there.
+        TypeError: It holds a value that msgpack cannot hold.
 
         ValueError: A number is too large.
     """
@@ -54,17 +53,17 @@ def encode(message: Any) -> bytes:
     try:
         packed = msgpack.packb(message, default=_plain)
     except UnicodeEncodeError:
-        # A codec of the user's may have made half of a surrogate pair.
+        # A text may contain half of a surrogate pair.
         packed = msgpack.packb(message, default=_plain, unicode_errors="backslashreplace")
     return packed
 
 
 def decode(data: bytes) -> Any:
     """
-    Return the message that *data* is.
+    Return the message in *data*.
 
     Raises:
-        MessageError: It is none.
+        MessageError: It is not msgpack.
     """
     hook = _array if _ARRAY_MARK in data else None
     try:
@@ -72,7 +71,7 @@ def decode(data: bytes) -> Any:
     except MessageError:
         raise
     except Exception as error:
-        # The parser has exceptions of many kinds for what is malformed.
+        # The parser raises exceptions of many kinds for malformed data.
         reason = str(error) or type(error).__name__
         raise MessageError(f"The message is not msgpack: {reason}") from error
 
@@ -81,7 +80,7 @@ def codec_of(
     signature: RouteSignature,
 ) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
     """
-    Return what makes bytes of the messages of a route, and messages of bytes.
+    Return the encoder and decoder of a route's messages.
     """
     plain = (encode_json, decode_json) if speaks_json(signature) else (encode, decode)
     return signature.encode_message or plain[0], signature.decode_message or plain[1]
@@ -89,7 +88,7 @@ def codec_of(
 
 def speaks_json(signature: RouteSignature) -> bool:
     """
-    Tell whether the messages of a route are JSON where it has no codec of its own.
+    Tell whether the messages of a route without its own codec are JSON.
     """
     return (signature.content_type or "").partition(";")[0].strip() == "application/json"
 
@@ -99,7 +98,7 @@ def encode_json(message: Any) -> bytes:
     Return *message* as JSON.
 
     Raises:
-        TypeError: It holds something that has no form there.
+        TypeError: It holds a value that JSON cannot hold.
     """
     from fal_serve.answering import json_responses as answers
 
@@ -108,10 +107,10 @@ def encode_json(message: Any) -> bytes:
 
 def decode_json(data: bytes) -> Any:
     """
-    Return the message that *data* is.
+    Return the message in *data*.
 
     Raises:
-        MessageError: It is none.
+        MessageError: It is not JSON.
     """
     try:
         return json.loads(data)
@@ -121,7 +120,7 @@ def decode_json(data: bytes) -> Any:
 
 def dump(output: Any) -> Any:
     """
-    Return *output* as an encoder takes it: a model as a dictionary, all else unchanged.
+    Return *output* as encoders take it: a model as a dictionary, anything else unchanged.
     """
     return output.model_dump() if isinstance(output, BaseModel) else output
 
@@ -133,7 +132,7 @@ def type_adapter(modal: Any) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(modal)
     except (PydanticSchemaGenerationError, PydanticUserError):
-        # A class that pydantic does not know, such as an array: its instances pass.
+        # A class that pydantic does not know, such as an array: check for its instances.
         return TypeAdapter(modal, config=ConfigDict(arbitrary_types_allowed=True))
 
 

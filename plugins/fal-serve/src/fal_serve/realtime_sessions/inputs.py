@@ -1,5 +1,5 @@
 """
-Inputs: what comes in a session, as a handler iterates over it.
+The inputs of a session, for handlers that iterate over them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 class Inputs:
     """
-    The inputs of a session, which a handler iterates over, as a context manager.
+    An async iterator over the inputs of a session, as a context manager.
 
-    The iteration ends when the client goes or sends nothing for too long, or the service
-    drains; leaving it then raises which of them it was.
+    The iteration ends when the client disconnects, when it sends nothing for too long, or
+    when the service drains. Leaving the context then raises the reason.
 
     Attributes:
         waited: Seconds for which the handler has waited for inputs.
@@ -64,7 +64,7 @@ class Inputs:
 
 class BufferedInputs(Inputs):
     """
-    Inputs that are read while the handler works; of too many, the oldest is dropped.
+    Inputs that are read while the handler works. If there are too many, the oldest is dropped.
     """
 
     def __init__(self, channel: Channel, buffering: int) -> None:
@@ -104,7 +104,7 @@ class BufferedInputs(Inputs):
             while True:
                 self._kept.append(await self._channel.read())
                 self._came.set()
-                # A handler that is free takes it before the next one drops it.
+                # Let a handler that is free take it before the next input drops it.
                 await asyncio.sleep(0)
         except Exception as error:
             self._error = error

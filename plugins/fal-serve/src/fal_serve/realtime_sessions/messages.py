@@ -1,5 +1,5 @@
 """
-Messages: from frames to inputs, and from outputs to frames, as a route has it.
+Messages of a route: from frames to inputs, and from outputs to frames.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _read_msgpack(data: bytes | str) -> Any:
     if isinstance(data, str):
         raise Refused(
             "INVALID_MESSAGE",
-            "A text frame came; messages are msgpack, in binary frames.",
+            "Received a text frame; messages are msgpack, in binary frames.",
             UNREADABLE,
         )
     try:
@@ -65,7 +65,7 @@ def _writer(own: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 def _reader(own: Callable[[bytes], Any]) -> Decoder:
     def read(data: bytes | str) -> Any:
         try:
-            # A client may well send text for a codec that makes text, such as JSON.
+            # A client may send text frames if the codec makes text, as JSON does.
             return own(data.encode() if isinstance(data, str) else data)
         except ValidationError as error:
             raise invalid(error) from error
@@ -78,7 +78,7 @@ def _reader(own: Callable[[bytes], Any]) -> Decoder:
 
 def _checked(read: Decoder, modal: Any) -> Decoder:
     """
-    Return *read* with a check of the input against *modal*.
+    Return a decoder that also validates the input against *modal*.
     """
     if modal is None:
         return read

@@ -21,7 +21,7 @@ Answer = Callable[[Any, float], Awaitable[None]]
 
 class Pipeline(ABC):
     """
-    A reader and a worker, each in a task, for the time of the session.
+    A reader task and a worker task, for the time of a session.
     """
 
     def __init__(self, channel: Channel, answer: Answer) -> None:
@@ -32,7 +32,7 @@ class Pipeline(ABC):
 
     async def run(self) -> None:
         """
-        Read and answer until one of the two ends; what was read before is answered.
+        Read and answer until one of the tasks ends; inputs that were read are still answered.
         """
         reader = asyncio.ensure_future(self.read())
         worker = asyncio.ensure_future(self.work())
@@ -47,7 +47,7 @@ class Pipeline(ABC):
         except BaseException:
             self.abandon()
             if self._channel.gone and not self._channel.interruptible:
-                # The handler is on a thread, and ends by itself.
+                # The handler runs on a thread, and cannot be cancelled.
                 await asyncio.wait((worker,))
             raise
         finally:
@@ -57,7 +57,7 @@ class Pipeline(ABC):
 
     async def wait(self) -> bool:
         """
-        Wait for the next input; return False where there will be none.
+        Wait for the next input; return False if there will be none.
         """
         self._channel.working = 0
         self._channel.rest()
@@ -69,7 +69,7 @@ class Pipeline(ABC):
 
     def note(self, working: int) -> None:
         """
-        Note that *working* inputs are to be answered.
+        Note that *working* inputs are unanswered.
         """
         self._channel.working = working
         self._came.set()
@@ -77,25 +77,25 @@ class Pipeline(ABC):
     @abstractmethod
     async def read(self) -> None:
         """
-        Take inputs in, until the channel has no more.
+        Read inputs until the channel ends.
         """
 
     @abstractmethod
     async def work(self) -> None:
         """
-        Answer inputs, until there will be no more.
+        Answer inputs until there are no more.
         """
 
     @abstractmethod
     def abandon(self) -> None:
         """
-        Give up the inputs that are not being worked at.
+        Discard the inputs that are not being worked on.
         """
 
 
-class Buffered(Pipeline):
+class BufferedPipeline(Pipeline):
     """
-    Some inputs wait; where there are too many, the oldest is dropped.
+    Keeps a few inputs waiting. If there are too many, the oldest is dropped.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Buffered(Pipeline):
         while True:
             self._inputs.append(await self._channel.read())
             self.note(1)
-            # A handler that is free takes it before the next one drops it.
+            # Let a handler that is free take it before the next input drops it.
             await asyncio.sleep(0)
 
     async def work(self) -> None:
@@ -131,9 +131,9 @@ class Buffered(Pipeline):
         self._came.set()
 
 
-class Together(Pipeline):
+class BatchedPipeline(Pipeline):
     """
-    Inputs wait for a batch, with those of other sessions of the route.
+    Has inputs wait for a batch, together with those of other sessions of the route.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Together(Pipeline):
         self._buffering = signature.buffering
         self._tickets: deque[Ticket] = deque()
         self._room = asyncio.Event()
-        # One batch is worked at, the next one fills.
+        # One batch is being worked on while the next one fills.
         self._limit = 2 * signature.max_batch_size + (signature.buffering or 0)
 
     async def read(self) -> None:

@@ -1,15 +1,15 @@
 """
-Refusals: what the client of a realtime session is told when it ends with an error.
+Refusals: the errors that end a realtime session, as its client is told.
 
-    INVALID_MESSAGE     1007    a frame is no message
-    VALIDATION_ERROR    1008    a message is not what the handler takes; the reason names
+    INVALID_MESSAGE     1007    a frame cannot be decoded
+    VALIDATION_ERROR    1008    a message is not valid for the handler; the reason names
                                 the field
     TIMEOUT             1000    there was no input for too long
     INTERNAL_ERROR      1011    the handler failed; the log says how
 
-What a handler raises to tell the client of goes by the name of its status, as in
-``NOT_FOUND``. The number is the code that the connection is closed with: 1008 where
-the client is to do something else, and 1011 where it is not at fault.
+An exception that is meant for the client has the name of its status, as in
+``NOT_FOUND``. The number is the code that the connection is closed with: 1008 where the
+client has to do something else, and 1011 where it is not at fault.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from fal_serve.exceptions import (
     find_gpu_error,
 )
 
-#: Codes that a connection is closed with.
+#: Close codes of a websocket.
 ENDED, UNREADABLE, WRONG, FAILED, RESTARTED = 1000, 1007, 1008, 1011, 1012
 
-#: How many wrong fields a reason names, and how long it may be.
+#: How many invalid fields a reason names, and how many characters it may have.
 _FIELDS = 8
 _LENGTH = 2000
 
 
 class Refused(Exception):
     """
-    The client is told an *error*, with its *reason*, and the session ends.
+    Ends the session with an *error* and its *reason*, which are sent to the client.
 
     Arguments:
-        code: What the connection is closed with.
+        code: The close code.
     """
 
     def __init__(self, error: str, reason: str, code: int) -> None:
@@ -52,7 +52,7 @@ class Refused(Exception):
 
 def invalid(error: ValidationError) -> Refused:
     """
-    Return the refusal of a message whose fields are wrong.
+    Return the refusal of a message with invalid fields.
     """
     wrong = error.errors(include_url=False, include_context=False, include_input=False)
     said = []
@@ -66,7 +66,7 @@ def invalid(error: ValidationError) -> Refused:
 
 def refusal_of(error: BaseException) -> Refused | None:
     """
-    Return what the client may know of *error*; None where that is nothing.
+    Return the refusal for *error*, or None if the client may not know more than that it failed.
     """
     if isinstance(error, FieldException):
         return Refused("VALIDATION_ERROR", str(error), WRONG)

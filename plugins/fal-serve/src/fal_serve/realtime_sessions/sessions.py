@@ -1,16 +1,16 @@
 """
-Sessions: what happens between a client and a realtime handler over one websocket.
+Sessions between a client and a realtime handler over one websocket.
 
-How a handler is used is its route's mode:
+The mode of the route says how its handler is used:
 
     unary               an output for each input, in the order of the inputs
     server_streaming    one input, and outputs as the handler yields them
     client_streaming    the handler iterates over the inputs, and returns one output
-    bidi                it iterates over the inputs, and yields outputs as it likes
+    bidi                it iterates over the inputs, and yields outputs at any time
 
-A client that goes away cancels a handler that is ``async def``, ends the iteration of
-one that waits for its inputs, and closes a generator. A handler on a thread ends by
-itself; it can ask ``request_cancelled()``.
+If the client disconnects, an ``async def`` handler is cancelled, a handler that waits
+for inputs sees the end of its iteration, and a generator is closed. A handler on a
+thread cannot be cancelled, but can call ``request_cancelled()``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fal_serve.answering.logs import log_error
 from fal_serve.answering.threads import run_on_thread
 from fal_serve.realtime_sessions.channels import Channel, ClientGone, Drained, Idle
 from fal_serve.realtime_sessions.inputs import BufferedInputs, Inputs
-from fal_serve.realtime_sessions.pipelines import Buffered, Together
+from fal_serve.realtime_sessions.pipelines import BatchedPipeline, BufferedPipeline
 from fal_serve.realtime_sessions.refusals import ENDED, FAILED, RESTARTED, Refused, refusal_of
 
 
@@ -40,13 +40,13 @@ class RealtimeRoute:
     What all sessions of one route share.
 
     Arguments:
-        handler: Takes inputs as the mode has it.
+        handler: Called with inputs as the mode defines.
 
-        together: The handler as one that takes a single input, where it takes batches.
+        together: The handler as a callable with a single input, if it takes batches.
 
-        decode: Makes an input of what the client sent; raises Refused.
+        decode: Returns the input for what the client sent; raises Refused.
 
-        encode: Makes bytes or text of an output.
+        encode: Returns the bytes or text of an output.
     """
 
     signature: RouteSignature
@@ -75,7 +75,7 @@ class RealtimeSession:
 
     async def run(self) -> None:
         """
-        Serve the client until one of the two ends the session.
+        Serve the client until either side ends the session.
         """
         channel = self._channel
         connection.set((channel.listen, asyncio.get_running_loop()))
@@ -121,16 +121,16 @@ class RealtimeSession:
             await self._exchange()
         elif self._route.together is not None:
             batcher = self._route.together.batcher
-            await Together(self._channel, self._answer, signature, batcher).run()
+            await BatchedPipeline(self._channel, self._answer, signature, batcher).run()
         elif signature.buffering is not None:
             call = self._find_call()
-            await Buffered(self._channel, self._answer, call, signature.buffering).run()
+            await BufferedPipeline(self._channel, self._answer, call, signature.buffering).run()
         else:
             await self._answer_each()
 
     def _find_call(self) -> Callable[[Any], Coroutine[Any, Any, Any]]:
         """
-        Return the handler as a coroutine function, running on a thread if it is not one.
+        Return the handler as a coroutine function, which uses a thread for a plain one.
         """
         if is_async(self._handler):
             return self._handler
@@ -151,7 +151,7 @@ class RealtimeSession:
 
     async def _answer_each(self) -> None:
         """
-        Answer one input after the other, with nothing between.
+        Answer one input after the other, without a buffer.
         """
         call, read, write = self._find_call(), self._channel.read, self._channel.write
         timed = self._signature.emit_timings
@@ -194,10 +194,10 @@ class RealtimeSession:
 
     async def _write_all(self, produced: Any, inputs: Inputs | None = None) -> None:
         """
-        Send what is *produced*, as it comes.
+        Send the outputs in *produced* as they come.
 
         Arguments:
-            inputs: What it is made of; each output that has its own has its timing.
+            inputs: The inputs of a stream in both directions. Each output is then timed.
         """
         timed = inputs if self._signature.emit_timings else None
         if inspect.isawaitable(produced):
@@ -227,14 +227,14 @@ class RealtimeSession:
 
 def is_generator(handler: Callable[..., Any]) -> bool:
     """
-    Tell whether a call of *handler* gives a generator, of either kind, at once.
+    Tell whether calling *handler* returns a generator, sync or async.
     """
     return inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler)
 
 
 def _is_own(error: asyncio.CancelledError) -> bool:
     """
-    Tell whether a cancellation came from the handler, and is no wish to end this task.
+    Tell whether the handler raised the cancellation, and nobody has cancelled this task.
     """
     cancelling = getattr(asyncio.current_task(), "cancelling", None)  # Python 3.11
     return cancelling is not None and not cancelling()

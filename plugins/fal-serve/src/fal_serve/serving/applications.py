@@ -1,5 +1,5 @@
 """
-The ASGI application of a servable.
+The ASGI application of a service.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from starlette.responses import Response
 
 from fal_core_worker import services
 from fal_core_worker.routes import RouteSignature
-from fal_serve.answering.adapters import adapt, fixes_content, is_generator
+from fal_serve.answering.adapters import adapt, has_own_content_type, is_generator
 from fal_serve.answering.cancellation import connection
 from fal_serve.answering.event_streams import EventStream
-from fal_serve.answering.failures import answer_all, install
-from fal_serve.answering.json_responses import JSONAnswer, encode_all
-from fal_serve.answering.logs import original
-from fal_serve.declaring.endpoints import check_plain
+from fal_serve.answering.failures import handle_every_exception, install_handlers
+from fal_serve.answering.json_responses import LenientJSONResponse, encode_leniently
+from fal_serve.answering.logs import unwrap_starlette_error
+from fal_serve.declaring.endpoints import check_not_realtime
 from fal_serve.realtime_sessions.applications import realtime_application
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 class NothingToServe(services.StartupError, ValueError):
     """
-    The class *name*, which is defined at *place*, has no endpoint.
+    The class *name*, defined at *place*, has no endpoint.
     """
 
     def __init__(self, name: str, place: str) -> None:
@@ -41,7 +41,7 @@ class NothingToServe(services.StartupError, ValueError):
         self.place = place
 
     def __str__(self) -> str:
-        # As in errors of declarations, files of the working directory have short names.
+        # As in errors of declarations, paths in the working directory are relative.
         place = self.place.removeprefix(os.getcwd() + os.sep)
         return (
             f"{place}{place and ': '}Class {self.name!r} has no endpoint, so there is "
@@ -51,14 +51,14 @@ class NothingToServe(services.StartupError, ValueError):
 
 class FalFastAPI(FastAPI):
     """
-    A FastAPI application that knows its websocket routes and describes them.
+    A FastAPI application that also describes its websocket routes.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.websocket_routes: list[tuple[RouteSignature, Callable[..., Any]]] = []
         self.streams: dict[str, Callable[..., Any]] = {}
-        install(self)
+        install_handlers(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -68,50 +68,50 @@ class FalFastAPI(FastAPI):
         try:
             await super().__call__(scope, receive, send)
         except RuntimeError as error:
-            first = original(error)
+            first = unwrap_starlette_error(error)
             if first is error:
                 raise
             raise first from first.__cause__
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        # As a default it leaves answers that have a type to pydantic.
-        options.setdefault("response_class", Default(JSONAnswer))
+        # As a default, it leaves typed outputs to pydantic's encoder.
+        options.setdefault("response_class", Default(LenientJSONResponse))
         super().add_api_route(path, endpoint, **options)
         route = self.routes[-1]
         assert isinstance(route, APIRoute)
-        encode_all(route)
+        encode_leniently(route)
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
-        answer_all(stack)
+        handle_every_exception(stack)
         return stack
 
     def add_websocket_route_with_metadata(
         self, signature: RouteSignature, endpoint: Callable[..., Any]
     ) -> None:
         """
-        Add a websocket route that the OpenAPI document describes.
+        Add a websocket route that is described in the OpenAPI document.
         """
         served: Any = realtime_application(signature, endpoint)
         if served is None:
-            check_plain(signature)
+            check_not_realtime(signature)
             self.add_api_websocket_route(signature.path, endpoint, name=endpoint.__name__)
         else:
-            # A realtime endpoint serves its websockets itself, with nothing between.
+            # A realtime endpoint is an ASGI application, without FastAPI's dependencies.
             self.router.add_websocket_route(signature.path, served, name=endpoint.__name__)
         self.websocket_routes.append((signature, endpoint))
 
     def add_endpoint(self, signature: RouteSignature, handler: Callable[..., Any]) -> None:
         """
-        Add a route that answers POST.
+        Add a route that answers POST requests.
         """
-        check_plain(signature)
+        check_not_realtime(signature)
         options: dict[str, Any] = {}
         if is_generator(handler):
             options["response_class"] = EventStream
             self.streams[signature.path] = handler
-        elif fixes_content(signature):
-            # It says in the document what the answer is.
+        elif has_own_content_type(signature):
+            # A class of its own, for the content type in the document.
             options["response_class"] = type(
                 "Answer", (Response,), {"media_type": signature.content_type}
             )
@@ -131,7 +131,7 @@ class FalFastAPI(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """
-        Return the OpenAPI document, with what fal adds to it.
+        Return the OpenAPI document, with fal's extensions.
         """
         if self.openapi_schema is None:
             from fal_serve.serving.documents import complete
@@ -153,7 +153,7 @@ def build_application(
     Return an application that answers *routes* with their handlers.
 
     Arguments:
-        add_routes: Adds further routes, which are no endpoints of the user's.
+        add_routes: Adds routes beside the user's endpoints.
     """
     application = FalFastAPI(
         lifespan=lifespan,
@@ -173,10 +173,10 @@ def build_application(
 
 def find_fixed_paths_first(application: FalFastAPI) -> None:
     """
-    Have endpoints looked for before documents, which few ask for.
+    Have endpoints matched before the routes of documents, which are requested rarely.
 
-    What takes many paths stays behind, and all that follows it: it takes no
-    document's, and endpoints keep their order, which is that of the document too.
+    The first route with parameters and all that follow it stay behind the documents, whose
+    paths it might match. Endpoints keep their order, which is that of the document too.
     """
     order = application.router.routes
     endpoints = (route for route in order if isinstance(route, APIRoute))

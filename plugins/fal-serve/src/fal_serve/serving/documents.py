@@ -1,5 +1,5 @@
 """
-OpenAPI documents: what fal adds to those of FastAPI.
+fal's extensions of FastAPI's OpenAPI documents.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def complete(
     streams: Mapping[str, Callable[..., Any]],
 ) -> None:
     """
-    Add to *document* the order of its keys, its websockets, and the items of its streams.
+    Add the order of keys, the websockets, and the item types of streams to *document*.
 
     Arguments:
         streams: The handlers that are generators, by their paths.
@@ -55,7 +55,7 @@ def _describe_streams(document: Document, streams: Mapping[str, Callable[..., An
 
 def _schema_of(document: Document, annotation: Any) -> Document:
     """
-    Return the schema of *annotation*, what it refers to being put in *document*.
+    Return the schema of *annotation*, whose definitions are put into *document*.
     """
     try:
         schema = TypeAdapter(annotation).json_schema(
@@ -94,7 +94,7 @@ def _describe_websocket(
 
 def _add_model(schemas: Document, model: Any, otherwise: str) -> str | None:
     """
-    Add the schema of *model*, and return its name: *otherwise* where it is no class.
+    Add the schema of *model*, and return its name: *otherwise* if it is not a class.
     """
     if model is None:
         return None
@@ -102,7 +102,7 @@ def _add_model(schemas: Document, model: Any, otherwise: str) -> str | None:
     try:
         schema = TypeAdapter(model).json_schema(ref_template=template)
     except (PydanticSchemaGenerationError, PydanticUserError):
-        # A class that only its own codec knows, such as an array.
+        # A class that only a custom codec knows, such as an array.
         return None
     schemas.update(schema.pop("$defs", {}))
     name = model.__name__ if isinstance(model, type) and not get_args(model) else otherwise
@@ -112,7 +112,7 @@ def _add_model(schemas: Document, model: Any, otherwise: str) -> str | None:
 
 def _protocol(signature: RouteSignature, handler: Callable[..., Any]) -> Document:
     """
-    Return how the connection at a websocket route is used.
+    Return the description of the protocol at a websocket route.
     """
     protocol: Document = {
         "type": "realtime" if signature.realtime_mode else "websocket",
@@ -137,7 +137,7 @@ def _mirror(
     given: str | None,
 ) -> Document:
     """
-    Return the messages of a websocket as the operation that tools know: a POST.
+    Return the messages of a websocket as a POST operation, which tools understand.
     """
     kind = "Realtime" if signature.realtime_mode else "WebSocket"
     operation: Document = {

@@ -1,10 +1,10 @@
 """
-Garbage: what is there once a service is set up takes no part in full collections.
+Garbage collection: the objects of a service that has been set up are frozen.
 
-A full collection of Python's looks at every object there is while nothing else runs:
-35 ms with FastAPI alone, several times a second under load, and far more with the
-modules of a large model. So these objects are frozen. Now and then they are thawed,
-looked at once, and frozen again, so that what was replaced meanwhile is freed too.
+A full collection of Python visits every object while nothing else runs: 35 ms with
+FastAPI alone, several times a second under load, and far more with the modules of a
+large model. So these objects are exempted. Now and then they are thawed, collected once,
+and frozen again, so that those that were replaced are freed too.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import gc
 import time
 from collections.abc import AsyncIterator
 
-#: Seconds between two looks at what is frozen, at least.
+#: The least number of seconds between two collections of frozen objects.
 INTERVAL = 60.0
 
-#: Of the time, at most one part in so many goes into these looks.
+#: At most one part in so many of the time is spent on these collections.
 _PARTS = 1000
 
 
 @contextlib.asynccontextmanager
 async def frozen(interval: float = INTERVAL) -> AsyncIterator[None]:
     """
-    Keep what is there now out of full collections while the context lasts.
+    Exempt the objects that exist now from full collections, while the context lasts.
 
-    Whoever has turned collection off, or frozen something, is left alone.
+    If garbage collection is disabled, or objects are frozen already, nothing is changed.
     """
     if not gc.isenabled() or gc.get_freeze_count():
         yield
         return
-    # No collection comes first: it would delay the first answer.
+    # Without a collection before it, which would delay the first response.
     gc.freeze()
     task = asyncio.create_task(_thaw_now_and_then(interval, _full_collections()))
     try:
@@ -46,7 +46,7 @@ async def _thaw_now_and_then(interval: float, seen: int) -> None:
     pause = interval
     while True:
         await asyncio.sleep(pause)
-        # Without one Python itself would have freed nothing that is old.
+        # Without a full collection, Python would not have freed old objects either.
         if _full_collections() == seen:
             continue
         began = time.monotonic()

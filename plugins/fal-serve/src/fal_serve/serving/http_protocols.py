@@ -1,5 +1,5 @@
 """
-Protocols: how connections are read, and how long for.
+The protocol of HTTP connections: how they are read and written, and with which limits.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-#: How many bytes the head of a request may have, its line and all its headers.
+#: The most bytes of the head of a request: its line and all headers.
 _LONGEST_HEAD = 1 << 18
 
-#: How the head of an answer begins.
+#: The first bytes of every response.
 _STATUS_LINE = b"HTTP/1.1 "
 
 
 class JoiningTransport:
     """
-    A transport that sends the head of an answer together with what comes right behind it.
+    A transport that sends the head of a response together with the data right behind it.
 
-    uvicorn writes a head and a body one after the other, and a system call is a tenth of
-    the time that a short request takes. A head with nothing behind it in the same turn of
-    the event loop, as that of a stream, goes alone.
+    uvicorn writes head and body one after the other, and a system call takes a tenth of the
+    time of a short request. If nothing follows in the same iteration of the event loop, as
+    in a stream, the head is sent alone.
     """
 
     __slots__ = ("_head", "_loop", "_transport")
@@ -34,10 +34,10 @@ class JoiningTransport:
 
     def write(self, data: bytes) -> None:
         """
-        Send *data*, at the latest at the end of this turn of the event loop.
+        Send *data*, at the latest at the end of this iteration of the event loop.
         """
         if not data:
-            # With a head in front the loop of Python 3.12 would write it for ever.
+            # Python 3.12's event loop would try for ever to write a head with b"".
             self.flush()
         elif self._head is not None:
             head, self._head = self._head, None
@@ -50,30 +50,30 @@ class JoiningTransport:
 
     def flush(self) -> asyncio.Transport:
         """
-        Send a head that nothing has come behind, and return what sends at once.
+        Send a head that is still held back, and return the transport below.
         """
         head, self._head = self._head, None
-        # The client may have gone meanwhile.
+        # The client may have disconnected meanwhile.
         if head is not None and not self._transport.is_closing():
             self._transport.write(head)
         return self._transport
 
     def close(self) -> None:
         """
-        Send what is left, and close the connection.
+        Send a head that is still held back, and close the connection.
         """
         self.flush().close()
 
     def is_closing(self) -> bool:
         """
-        Tell whether the connection is closed, or is about to be.
+        Tell whether the connection is closed or closing.
         """
         return self._transport.is_closing()
 
 
 class ServiceProtocol(HttpToolsProtocol):
     """
-    An HTTP connection on which no head is too long, and none is waited for for ever.
+    An HTTP connection with limits on the size and the time of a request's head.
 
     Arguments:
         head_timeout: Seconds in which the head of a request has to be complete.
@@ -85,7 +85,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
-    # As it is written in uvicorn: asyncio gives what can be read and written.
+    # Annotated as in uvicorn: asyncio passes a transport for reading and writing.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._joining = JoiningTransport(transport, self.loop)
@@ -100,7 +100,7 @@ class ServiceProtocol(HttpToolsProtocol):
         super().data_received(data)
         cycle = self.cycle
         if cycle is not None and (not cycle.response_complete or cycle.more_body):
-            # The usual case: a whole head has come, and its request is worked on.
+            # The common case: the head is complete, and its request is being answered.
             if self._head_timer is not None:
                 self._forget_head()
             return

@@ -1,5 +1,5 @@
 """
-Listeners: sockets that services take connections at.
+Listeners: the sockets of services.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fal_core_worker.ports import holder
 
 class CannotListen(services.StartupError, OSError):
     """
-    A port is taken, or not for this user.
+    A port is taken, or not permitted.
     """
 
     def __str__(self) -> str:
@@ -27,12 +27,12 @@ def bind(
     remedy: str = "Give it another port, as by 'fal-core run --port'.",
 ) -> socket.socket:
     """
-    Return a socket that has an address, and does not listen yet.
+    Return a socket that is bound to an address and does not listen yet.
 
-    Who connects too early is refused: an open port says that the service is ready.
+    Until it does, connections are refused: an open port means that the service is ready.
 
     Raises:
-        CannotListen: The port cannot be had.
+        CannotListen: The port cannot be bound.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
@@ -52,7 +52,7 @@ def bind(
 
 def url_of(listener: socket.socket) -> str:
     """
-    Return the url that *listener* is reached at.
+    Return the URL of *listener*.
     """
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,5 +1,5 @@
 """
-The event loop of a service, and the signals that are taken in it.
+The event loop of a service, and its signal handlers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 def new_loop() -> asyncio.AbstractEventLoop:
     """
-    Return a loop of the fastest kind that there is.
+    Return an event loop: uvloop's if it is installed.
     """
     try:
         import uvloop
@@ -22,9 +22,9 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 @contextlib.contextmanager
-def draining(drain: Callable[[], None]) -> Iterator[None]:
+def drain_on_signals(drain: Callable[[], None]) -> Iterator[None]:
     """
-    Have SIGTERM and SIGINT drain, where this thread can be told of signals.
+    Have SIGTERM and SIGINT call *drain*, if this thread can handle signals.
     """
     loop = asyncio.get_running_loop()
     before = {}

@@ -1,5 +1,5 @@
 """
-Probes: whether a service is alive, started and ready, told by a thread of its own.
+Probes: whether a service is alive, started and ready, answered on a thread of its own.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from fal_serve.answering.metrics import Metrics
 
 class Phase:
     """
-    How far a service is in its life.
+    The phase of a service's life.
 
     Attributes:
         started: Whether ``setup`` has ended.
 
-        not_ready: Why no request should be sent; empty while one may.
+        not_ready: Why no request should be sent; empty if the service is ready.
 
-        not_alive: Why it should be started anew; empty while it need not.
+        not_alive: Why it should be restarted; empty if it is alive.
     """
 
     def __init__(self) -> None:
@@ -33,20 +33,20 @@ class Phase:
 
     def begin(self) -> None:
         """
-        Be ready from now on.
+        Become ready.
         """
         self.started = True
         self.not_ready = ""
 
     def drain(self) -> None:
         """
-        Be ready no longer.
+        Stop being ready.
         """
         self.not_ready = "The service is draining."
 
     def answer(self, probe: str) -> tuple[int, dict[str, Any]] | None:
         """
-        Return the status and the facts of *probe*, or None where there is no such.
+        Return the status and body of the response to *probe*, or None if it is unknown.
         """
         reasons = {
             "/live": self.not_alive,
@@ -62,19 +62,19 @@ class Phase:
         return (503 if reason else 200), facts
 
 
-class Handler(BaseHTTPRequestHandler):
+class ProbeHandler(BaseHTTPRequestHandler):
     """
     Answers one connection to the port of metrics and probes.
     """
 
     server: ProbeServer
-    # Who sends nothing is not waited for.
+    # Seconds after which a silent connection is closed.
     timeout = 10
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/metrics":
-            # What Prometheus calls version 0.0.4 of its text.
+            # Version 0.0.4 of the text format of Prometheus.
             kind, body = "text/plain; version=0.0.4; charset=utf-8", self.server.metrics.text()
             status = 200
         else:
@@ -91,23 +91,23 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """
-        Say nothing: probes come every few seconds.
+        Log nothing: probes come every few seconds.
         """
 
 
 class ProbeServer(ThreadingHTTPServer):
     """
-    Answers for metrics and probes whatever the event loop does.
+    Answers metrics and probes even while the event loop is blocked.
 
     Arguments:
-        listener: A socket that is bound; it is closed with the server.
+        listener: A bound socket, which is closed with the server.
     """
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(self, listener: socket.socket, metrics: Metrics, phase: Phase) -> None:
-        super().__init__(listener.getsockname()[:2], Handler, bind_and_activate=False)
+        super().__init__(listener.getsockname()[:2], ProbeHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         self.metrics = metrics
@@ -120,7 +120,7 @@ class ProbeServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """
-        Leave a client that has gone away.
+        Ignore a client that has disconnected.
         """
 
     def _accept(self) -> None:
@@ -135,7 +135,7 @@ class ProbeServer(ThreadingHTTPServer):
 
     def __exit__(self, *_: object) -> None:
         self._ended = True
-        # The thread sleeps until somebody connects.
+        # Connect once, as the thread sleeps until somebody does.
         with contextlib.suppress(OSError):
             socket.create_connection(self.socket.getsockname()[:2], 1).close()
         self._thread.join(1)

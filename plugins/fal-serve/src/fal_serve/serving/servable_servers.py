@@ -1,5 +1,5 @@
 """
-Serving: the picklable callable that a host runs, and its life.
+The picklable callable that a host runs to serve a function or a class.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fal_core_worker import services
-from fal_serve.answering.stacks import of_user
+from fal_serve.answering.stacks import skip_to_user_frame
 from fal_serve.declaring.annotations import restore, textual_annotations
 from fal_serve.declaring.settings import METRICS_PORT, PORT, Settings
 
 if TYPE_CHECKING:
     from fal_serve.serving.services import Servable
 
-#: What serving needs of an environment.
+#: The requirements of serving, for the environment of a service.
 REQUIREMENTS = (
     "fastapi>=0.130",
     "httptools>=0.6.3",
@@ -30,11 +30,11 @@ REQUIREMENTS = (
 )
 
 
-def with_own_pydantic(requirements: Sequence[str]) -> tuple[str, ...]:
+def pin_own_pydantic(requirements: Sequence[str]) -> tuple[str, ...]:
     """
-    Return *requirements* with the pydantic of this process.
+    Return *requirements* with the version of pydantic in this process.
 
-    Models that travel by value hold what no other release of pydantic reads.
+    Models that are pickled by value cannot be read by another release of pydantic.
     """
     from importlib.metadata import PackageNotFoundError, version
 
@@ -47,22 +47,22 @@ def with_own_pydantic(requirements: Sequence[str]) -> tuple[str, ...]:
 
 class ServableServer(services.Server):
     """
-    Serves what *make* makes of a function or a class.
+    Serves the servable that *make* returns for a function or a class.
 
     Arguments:
         func: The function or class that the user wrote.
 
-        make: Makes the servable, where it is served.
+        make: Called where the service runs.
     """
 
     requirements: Sequence[str] = REQUIREMENTS
     packages = ("fal_serve",)
 
     def __init__(self, func: Any, make: Callable[[Any], Servable], settings: Settings) -> None:
-        # It is taken for the user's function: by its module, its name and its imports.
+        # The server stands in for the function: its module, name and imports count.
         functools.update_wrapper(self, func, updated=())
         self.func = func
-        self.requirements = with_own_pydantic(REQUIREMENTS)
+        self.requirements = pin_own_pydantic(REQUIREMENTS)
         self._make = make
         self._annotations = textual_annotations(func)
         self._settings = settings
@@ -70,7 +70,7 @@ class ServableServer(services.Server):
     def __call__(
         self, *, exposed_port: int | None = None, exposed_metrics_port: int | None = None
     ) -> None:
-        # Here, as the process that launches the service imports this module as well.
+        # Imported here, as the process that launches a service needs none of them.
         from fal_serve.serving.loops import new_loop
         from fal_serve.serving.services import Service
 
@@ -87,6 +87,6 @@ class ServableServer(services.Server):
         try:
             services.run(service.run(), new_loop(), service.drain)
         except Exception as error:
-            # How a service is run tells nobody what is wrong with its setup. It is the
-            # same error, raised again.
-            raise error.with_traceback(of_user(error.__traceback__))  # noqa: B904
+            # Our own frames do not help to find the error of a setup. It is the same
+            # error, raised again.
+            raise error.with_traceback(skip_to_user_frame(error.__traceback__))  # noqa: B904

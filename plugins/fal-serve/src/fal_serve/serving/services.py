@@ -1,5 +1,5 @@
 """
-The server of one service: from its setup to the last request.
+A service from its setup to its last request.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from fal_core_worker import nested, services
 from fal_serve.answering.batches import Batcher
 from fal_serve.answering.logs import ServerLog, log_error
 from fal_serve.answering.metrics import Metrics
-from fal_serve.answering.middlewares import Operations
-from fal_serve.answering.threads import current_threads
-from fal_serve.declaring.settings import Settings, wants_playground, with_own_limits
+from fal_serve.answering.middlewares import RequestMiddleware
+from fal_serve.answering.threads import current_pool
+from fal_serve.declaring.settings import Settings, apply_limit_variables, wants_playground
 from fal_serve.playground.pages import PATH, STATE_PATH, add_playground
 from fal_serve.serving.garbage import frozen
 from fal_serve.serving.listeners import bind, url_of
-from fal_serve.serving.loops import draining
+from fal_serve.serving.loops import drain_on_signals
 from fal_serve.serving.probes import Phase, ProbeServer
 from fal_serve.serving.startups import SetupGuard
 from fal_serve.serving.uvicorn_servers import ServiceServer, StateLifespan
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from fal_core_worker.routes import RouteSignature
     from fal_serve.serving.applications import FalFastAPI
 
-#: Seconds for which a connection is kept that asks nothing more.
+#: Seconds for which an idle connection is kept open.
 _KEEP_ALIVE = 300
 
 
 def websocket_protocol(**arguments: Any) -> asyncio.Protocol:
     """
-    Return the protocol of one websocket; the first one imports what it needs.
+    Return the protocol of one websocket, imported on the first call.
     """
     from fal_serve.serving.websocket_protocols import WebsocketProtocol
 
@@ -51,13 +51,13 @@ def websocket_protocol(**arguments: Any) -> asyncio.Protocol:
 
 class Servable(Protocol):
     """
-    What a service needs of the servable that it serves.
+    The part of a servable that a service needs.
     """
 
     @property
     def version(self) -> str:
         """
-        The version that the metrics name.
+        The version in the metrics.
         """
 
     def build_application(self) -> FalFastAPI:
@@ -77,7 +77,7 @@ class Servable(Protocol):
 
     def handle_exit(self) -> Any:
         """
-        Learn that the service was asked to end.
+        React to the request to shut down.
         """
 
 
@@ -86,14 +86,14 @@ class Service:
     A servable while it is served.
 
     Arguments:
-        port: 0 takes a free one.
+        port: 0 takes a free port.
     """
 
     def __init__(
         self, servable: Servable, settings: Settings, *, port: int, metrics_port: int
     ) -> None:
         self._servable = servable
-        self._settings = with_own_limits(settings)
+        self._settings = apply_limit_variables(settings)
         self._port = port
         self._metrics_port = metrics_port
         self._server: ServiceServer | None = None
@@ -105,15 +105,16 @@ class Service:
         self, *, limit_max_requests: int | None = None, signals: bool = False
     ) -> None:
         """
-        Serve until drained, or cancelled.
+        Serve until drained or cancelled.
 
         Arguments:
-            signals: Whether SIGTERM and SIGINT drain; who calls ``drain`` leaves it.
+            signals: Whether SIGTERM and SIGINT drain the service. A caller that calls ``drain``
+                itself leaves them alone.
         """
         try:
             await self._run(limit_max_requests, signals=signals)
         except asyncio.CancelledError:
-            # A setup that was asked to end has done so.
+            # The setup was cancelled by drain().
             if not self._drained or self._phase.started:
                 raise
 
@@ -122,7 +123,7 @@ class Service:
         metrics = Metrics(servable.version)
         with contextlib.ExitStack() as stack:
             stack.enter_context(ServerLog())
-            # A host that leads requests here from another machine says so.
+            # Set by a host that routes requests here from another machine.
             address = getattr(nested.runner, "address", None) or settings.host
             listener = stack.enter_context(bind(address, self._port))
             probed = bind(
@@ -133,12 +134,12 @@ class Service:
             )
             stack.enter_context(ProbeServer(probed, metrics, self._phase))
             if signals:
-                stack.enter_context(draining(self.drain))
+                stack.enter_context(drain_on_signals(self.drain))
             application = servable.build_application()
             playground = settings.playground and wants_playground()
             if playground:
                 add_playground(application)
-            operations = Operations(
+            operations = RequestMiddleware(
                 application,
                 settings,
                 metrics,
@@ -158,7 +159,7 @@ class Service:
             async with (
                 threads_for(settings.max_multiplexing),
                 self._life(application) as state,
-                # Where the process is its own, and not of who calls run_local.
+                # Only in a process of the service's own, not in a caller of run_local.
                 frozen() if nested.runner is not None else contextlib.nullcontext(),
             ):
                 operations.trace()
@@ -172,9 +173,9 @@ class Service:
 
     def drain(self) -> None:
         """
-        Take no more requests, and end once those that run have finished.
+        Take no more requests, and end once the running ones have finished.
 
-        Asked again it does not wait for them.
+        Called again, it ends without waiting for them.
         """
         self._phase.drain()
         self._drained = True
@@ -187,18 +188,18 @@ class Service:
         self._phase.begin()
         services.announce(urls)
 
-    def _configure(self, operations: Operations, limit: int | None) -> uvicorn.Config:
+    def _configure(self, operations: RequestMiddleware, limit: int | None) -> uvicorn.Config:
         config = uvicorn.Config(
             operations,
             http=http_protocol(self._settings),
-            # A function in place of the class, which it imports.
+            # A function instead of the class, to import websockets on the first one.
             ws=websocket_protocol,  # type: ignore[arg-type]
             interface="asgi3",
             lifespan="off",
             access_log=False,
             log_config=None,
             log_level="warning",
-            # A proxy is asked about in the middleware, where it costs nothing.
+            # Done in the middleware, and only for requests that came through a proxy.
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE,
@@ -220,7 +221,7 @@ class Service:
     @contextlib.asynccontextmanager
     async def _life(self, application: FalFastAPI) -> AsyncIterator[dict[str, Any]]:
         """
-        Set up, and tear down however the service ends.
+        Run the setup, and the teardown however the service ends.
         """
         context = application.router.lifespan_context(application)
         self._setup = asyncio.current_task()
@@ -233,7 +234,7 @@ class Service:
             yield dict(state or {})
         finally:
             try:
-                # A lifespan that has no ``finally`` tears down as well.
+                # Without an exception, so that a lifespan without ``finally`` tears down.
                 await context.__aexit__(None, None, None)
             except Exception as error:
                 log_error(error, "The teardown failed.")
@@ -242,22 +243,24 @@ class Service:
 
 def find_markers() -> list[CodeType]:
     """
-    Return what requests are answered within; a variable of each names the request.
+    Return the code objects that run requests; each has a local variable ``request_id``.
     """
-    # It imports FastAPI, and probes are to answer before that.
+    # Imported here, as it imports FastAPI, and probes are answered before that.
     from fal_serve.answering.event_streams import EventStream
 
-    return [each.__code__ for each in (Operations.__call__, EventStream.pump, Batcher.call)]
+    return [
+        each.__code__ for each in (RequestMiddleware.__call__, EventStream.pump, Batcher.call)
+    ]
 
 
 @contextlib.asynccontextmanager
 async def threads_for(count: int | None) -> AsyncIterator[None]:
     """
-    Let *count* handlers that are no coroutines run at once, each on a thread.
+    Let at least *count* plain handlers run at once, each on a thread.
     """
-    threads = current_threads()
+    threads = current_pool()
     threads.limit = max(threads.limit, count or 0)
-    # Dependencies of FastAPI's have other threads.
+    # FastAPI runs dependencies on the threads of this limiter.
     limiter = to_thread.current_default_thread_limiter()
     limiter.total_tokens = max(limiter.total_tokens, count or 0)
     try:
@@ -268,7 +271,7 @@ async def threads_for(count: int | None) -> AsyncIterator[None]:
 
 def http_protocol(settings: Settings) -> Any:
     """
-    Return what makes the protocol of a connection; the fast one, where it installs.
+    Return the factory of HTTP protocols: ours, if httptools is installed.
     """
     try:
         from fal_serve.serving.http_protocols import ServiceProtocol

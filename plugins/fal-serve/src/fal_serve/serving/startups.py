@@ -1,5 +1,5 @@
 """
-Startups: setup ends in time, or with an error that says where it hangs.
+Deadlines of setups, with an error that says where a setup hangs.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from fal_core_worker import services
-from fal_serve.answering.stacks import describe, frames_of, is_users, other_threads
+from fal_serve.answering.stacks import format_frames, frames_of, is_user_frame, other_threads
 
 T = TypeVar("T")
 
-#: Seconds after which a setup that was interrupted, and goes on, is so again.
+#: Seconds after which a setup that goes on despite an interrupt is interrupted again.
 _AGAIN = 1.0
 
 
@@ -26,9 +26,9 @@ class SetupTimeout(services.StartupError, TimeoutError):
     The setup of a service has not ended in time.
 
     Attributes:
-        seconds: The time that it had.
+        seconds: The startup_timeout.
 
-        where: The stack of what it was at.
+        where: The stack at which it hung.
     """
 
     def __init__(self, seconds: float, where: str) -> None:
@@ -45,13 +45,13 @@ class SetupTimeout(services.StartupError, TimeoutError):
 
 class SetupInterrupted(BaseException):
     """
-    Raised within a setup that blocks the event loop; no ``except Exception`` takes it.
+    Raised in a setup that blocks the event loop. ``except Exception`` does not catch it.
     """
 
 
 class SetupGuard:
     """
-    Interrupts a setup that takes more than *seconds*; None waits for ever.
+    Interrupts a setup that takes longer than *seconds*; None waits for ever.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -61,7 +61,7 @@ class SetupGuard:
 
     async def run(self, setup: Awaitable[T]) -> T:
         """
-        Return what *setup* returns.
+        Return the result of *setup*.
 
         Raises:
             SetupTimeout: It was interrupted.
@@ -74,7 +74,7 @@ class SetupGuard:
         self._task = task
         self._ident = threading.get_ident()
         on_main = threading.current_thread() is threading.main_thread()
-        # Nothing else uses SIGURG, and where it comes too late it is ignored.
+        # Nothing else uses SIGURG, and a late one is ignored by default.
         before = signal.signal(signal.SIGURG, self._interrupt) if on_main else None
         thread = threading.Thread(
             target=self._watch, args=(on_main,), name="fal_serve startup", daemon=True
@@ -105,13 +105,13 @@ class SetupGuard:
 
     def _tell(self) -> None:
         """
-        Say where the setup is, which it may never be interrupted at.
+        Log where the setup hangs, in case that it cannot be interrupted there.
         """
         services.log(
             "ERROR",
             {
                 "message": "The setup has not ended within its startup_timeout.",
-                "stack": describe(frames_of(self._ident)),
+                "stack": format_frames(frames_of(self._ident)),
             },
         )
 
@@ -122,15 +122,15 @@ class SetupGuard:
             if frame.f_code is SetupGuard.run.__code__:
                 raise SetupInterrupted
             frame = frame.f_back
-        # It awaits something, and the loop is free.
+        # The setup awaits something, and does not block the event loop.
         self._loop.call_soon_threadsafe(self._task.cancel)
 
     def _where(self, raised: TracebackType | None) -> str:
         """
-        Return the stack of the setup, and of threads that it may wait for.
+        Return the stack of the setup, and those of threads that it may wait for.
         """
         frames: list[Any] = list(traceback.walk_tb(raised))
-        users = [i for i, (frame, _) in enumerate(frames) if is_users(frame)]
+        users = [i for i, (frame, _) in enumerate(frames) if is_user_frame(frame)]
         first = users[0] if users else 1
         last = next(
             (
@@ -143,5 +143,5 @@ class SetupGuard:
         summary = traceback.StackSummary.extract(iter(frames[first:last]))
         text = "".join(summary.format())
         for name, stack in other_threads(self._ident):
-            text += f"Thread {name}:\n{describe(stack)}"
+            text += f"Thread {name}:\n{format_frames(stack)}"
         return text.rstrip()

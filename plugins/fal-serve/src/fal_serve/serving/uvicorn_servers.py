@@ -1,5 +1,5 @@
 """
-uvicorn's server, as a service runs it.
+uvicorn's server, with the shutdown that a service needs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LAST_GRACE = 1.0
 
 class FalServer(uvicorn.Server):
     """
-    A server that tells a function of yours when it is asked to end.
+    A server that calls a function of yours when it is asked to shut down.
     """
 
     _handle_exit: Callable[[], Any] | None = None
@@ -31,9 +31,9 @@ class FalServer(uvicorn.Server):
 
     def set_handle_exit(self, handle_exit: Callable[[], Any]) -> None:
         """
-        Have *handle_exit* called, once, when the server is asked to end.
+        Have *handle_exit* called once, when the server is asked to shut down.
 
-        What a coroutine function does then goes on beside the last requests.
+        A coroutine function runs on beside the last requests.
         """
         self._handle_exit = handle_exit
 
@@ -51,12 +51,12 @@ class FalServer(uvicorn.Server):
 
 class ServiceServer(FalServer):
     """
-    The server of a service, which waits for what happens instead of looking for it.
+    The server of a service, which awaits events instead of polling for them.
 
     Arguments:
-        grace: Seconds that running requests have to finish. None gives them all.
+        grace: Seconds that running requests have to finish. None waits for all.
 
-        listening: Called once requests are taken.
+        listening: Called once connections are accepted.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ServiceServer(FalServer):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Whoever runs the service has handlers of its own.
+        # Signals are handled by whoever runs the service.
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -84,7 +84,7 @@ class ServiceServer(FalServer):
         self._listening()
 
     async def main_loop(self) -> None:
-        # Requests are counted ten times as often as the date is set.
+        # The limit on requests is checked ten times as often as the date is updated.
         interval, every = (0.1, 10) if self.config.limit_max_requests is not None else (1.0, 1)
         count = 0
         while not await self.on_tick(0 if count % every == 0 else 1):
@@ -111,7 +111,7 @@ class ServiceServer(FalServer):
 
     async def abandon(self) -> None:
         """
-        Cancel the requests that run, and close all connections.
+        Cancel the running requests, and close all connections.
         """
         tasks = list(self.server_state.tasks)
         if tasks:
@@ -131,7 +131,7 @@ class ServiceServer(FalServer):
 
     async def _finish(self) -> None:
         """
-        Wait until all requests have been answered, and their answers have been sent.
+        Wait until all requests have been answered, and their responses have been sent.
         """
         state = self.server_state
         while state.tasks or state.connections:
@@ -143,7 +143,7 @@ class ServiceServer(FalServer):
 
 class StateLifespan:
     """
-    The lifespan as uvicorn knows it, which has begun before and ends afterwards.
+    The lifespan as uvicorn sees it. Setup and teardown run outside of it.
     """
 
     should_exit = False

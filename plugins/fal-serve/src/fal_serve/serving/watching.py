@@ -1,5 +1,5 @@
 """
-Watching: what blocks the event loop is named in the log.
+A watchdog that logs what blocks the event loop.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from types import CodeType
 from typing import Any
 
 from fal_core_worker import services
-from fal_serve.answering.stacks import describe, frames_of, name_of
+from fal_serve.answering.stacks import format_frames, frames_of, function_name
 from fal_serve.declaring.settings import Settings
 from fal_serve.serving.probes import Phase
 
 
 class Watchdog:
     """
-    A thread that notices when the event loop does not run.
+    A thread that notices when the event loop is blocked.
 
-    The loop does no more than note the time now and then.
+    In the loop itself, only a timer runs that notes the time.
 
     Arguments:
-        markers: The code that requests are answered within; a variable ``request_id``
-            of each names the request.
+        markers: The code objects that run requests; each has a local variable
+            ``request_id``.
     """
 
     def __init__(self, settings: Settings, phase: Phase, markers: Collection[CodeType]) -> None:
@@ -62,10 +62,10 @@ class Watchdog:
             now, before = time.monotonic(), looked
             looked = now
             if now - before > 2 * self._interval + 0.1:
-                # This thread has not run either: the machine is busy, or slept.
+                # This thread was late as well: the machine is busy, or was suspended.
                 continue
-            # The note is due once an interval, and late only beyond that; by how much this
-            # thread is late itself the machine may have kept the loop waiting as well.
+            # The loop is late only beyond one interval, and a busy machine may have delayed
+            # it by as much as this thread is late itself.
             noted = self._noted
             late = max(0.0, now - before - self._interval)
             blocked = now - noted - self._interval - late
@@ -90,19 +90,19 @@ class Watchdog:
                 break
         if request_id:
             facts["request_id"] = request_id
-        name = name_of(frames)
+        name = function_name(frames)
         facts |= {
             "message": f"The event loop has been blocked by {name!r} for {seconds:.1f} s, "
             "and no other request is answered meanwhile. Make it an ordinary function, "
             "which runs on a thread, or await what it waits for.",
             "function": name,
-            "stack": describe(frames),
+            "stack": format_frames(frames),
         }
         services.log("WARNING", facts)
 
     def _running_request(self) -> str:
         """
-        Return the request of the task that runs, as far as Python tells: from 3.12 on.
+        Return the id of the running task's request, which Python tells from 3.12 on.
         """
         task: Any = asyncio.current_task(self._loop)
         if task is None or not hasattr(task, "get_context"):

@@ -1,9 +1,9 @@
 """
 The protocol of websockets: uvicorn's, with fewer system calls for small messages.
 
-When the service drains, a websocket is closed once its handler waits for what comes
-next. A handler that accepted it with ``fal.drain`` is sent a message of that type
-instead, after all that came before, and closes it itself.
+When the service drains, a websocket is closed once its handler waits for the next
+message. A handler that accepted it with ``fal.drain`` receives a message of that type
+instead, after all earlier ones, and closes it itself.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from websockets.exceptions import InvalidState
 
 from fal_serve.realtime_sessions.channels import DRAIN
 
-#: Bytes of messages that are read ahead, and what each takes beside its own.
+#: Bytes of messages that are read ahead, and the overhead of each message.
 _AHEAD = 1 << 16
 _OVERHEAD = 1 << 10
-#: Seconds that a client has to take note of the end while the service drains.
+#: Seconds that a client has to answer the close frame while the service drains.
 _LAST_WORD = 1.0
 
 
 class WebsocketProtocol(WebSocketsSansIOProtocol):
     """
-    A websocket that is read on while a message waits, up to a bound, and drained.
+    A websocket that is read on, up to a bound, while a message waits, and that drains.
 
-    To stop and start reading around each message takes two system calls, which is a
-    part of what a small one takes altogether.
+    Pausing and resuming reading around each message takes two system calls, which is a good
+    part of the time of a small one.
     """
 
     _ahead = 0
@@ -49,7 +49,7 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         if self._draining:
-            # Whoever is to answer it is another service.
+            # Another service will have to answer it.
             self.frames = []
             return
         self._ahead += sum(map(len, self.frames)) + _OVERHEAD
@@ -85,10 +85,10 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
                 self._told = message.get(DRAIN, False)
             await super().send(message)
             if message["type"] == "websocket.http.response.body" and self.close_sent:
-                # It was refused by an answer, which uvicorn takes for none at all.
+                # It was refused with a response, which uvicorn would take for missing.
                 self.handshake_complete = True
             return
-        # As it is for most messages.
+        # The common case, without uvicorn's checks.
         try:
             self.conn.send_binary(data)
         except InvalidState:
