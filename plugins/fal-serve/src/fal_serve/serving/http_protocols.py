@@ -1,74 +1,16 @@
 """
-The protocol of HTTP connections: how they are read and written, and with which limits.
+The protocol of HTTP connections: uvicorn's, with limits on the head of a request.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: The most bytes of the head of a request: its line and all headers.
 _LONGEST_HEAD = 1 << 18
-
-#: The first bytes of every response.
-_STATUS_LINE = b"HTTP/1.1 "
-
-
-class JoiningTransport:
-    """
-    A transport that sends the head of a response together with the data right behind it.
-
-    uvicorn writes head and body one after the other, and a system call takes a tenth of the
-    time of a short request. If nothing follows in the same iteration of the event loop, as
-    in a stream, the head is sent alone.
-    """
-
-    __slots__ = ("_head", "_loop", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._head: bytes | None = None
-
-    def write(self, data: bytes) -> None:
-        """
-        Send *data*, at the latest at the end of this iteration of the event loop.
-        """
-        if not data:
-            # Python 3.12's event loop would try for ever to write a head with b"".
-            self.flush()
-        elif self._head is not None:
-            head, self._head = self._head, None
-            self._transport.writelines((head, data))
-        elif data.startswith(_STATUS_LINE):
-            self._head = data
-            self._loop.call_soon(self.flush)
-        else:
-            self._transport.write(data)
-
-    def flush(self) -> asyncio.Transport:
-        """
-        Send a head that is still held back, and return the transport below.
-        """
-        head, self._head = self._head, None
-        # The client may have disconnected meanwhile.
-        if head is not None and not self._transport.is_closing():
-            self._transport.write(head)
-        return self._transport
-
-    def close(self) -> None:
-        """
-        Send a head that is still held back, and close the connection.
-        """
-        self.flush().close()
-
-    def is_closing(self) -> bool:
-        """
-        Tell whether the connection is closed or closing.
-        """
-        return self._transport.is_closing()
 
 
 class ServiceProtocol(HttpToolsProtocol):
@@ -88,8 +30,6 @@ class ServiceProtocol(HttpToolsProtocol):
     # Annotated as in uvicorn: asyncio passes a transport for reading and writing.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._joining = JoiningTransport(transport, self.loop)
-        self.transport = cast(asyncio.Transport, self._joining)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -109,10 +49,6 @@ class ServiceProtocol(HttpToolsProtocol):
             self._await_head()
         if self._head_size > _LONGEST_HEAD and not self.transport.is_closing():
             self.send_400_response("The head of the request is too long.")
-
-    def handle_websocket_upgrade(self) -> None:
-        self.transport = self._joining.flush()
-        super().handle_websocket_upgrade()
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(
