@@ -14,7 +14,7 @@ import pytest
 
 from fal_core import function
 from fal_core.plugins import find_host
-from fal_serve.declaring.settings import Settings
+from fal_serve.declaring.settings import ServiceSettings
 from fal_serve.servables import ServeWrapper
 from fal_serve.serving.servable_servers import ServableServer
 
@@ -104,7 +104,7 @@ def serve_with() -> Iterator[Callable[..., Any]]:
     ) -> Any:
         startup = settings.get("startup_timeout")
         options: dict[str, Any] = {} if startup is None else {"startup_timeout": startup}
-        server = ServableServer(func, make, Settings(**settings))
+        server = ServableServer(func, make, ServiceSettings(**settings))
         info = function(kind, serve=True, **options)(server).spawn()
         spawned.append(info)
         return info

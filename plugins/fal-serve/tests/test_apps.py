@@ -16,7 +16,7 @@ from fal_core.explanations import explain
 from fal_core.testing.hosts import InProcessHost
 from fal_core_worker.routes import RouteSignature
 from fal_serve import App, HealthCheck, endpoint, realtime
-from fal_serve.declaring.settings import Settings
+from fal_serve.declaring.settings import ServiceSettings
 
 
 class Base(App, kind="current", keep_alive=10, max_multiplexing=2):
@@ -476,7 +476,7 @@ def test_application_is_an_isolated_function():
 
     again = function.on(InProcessHost(), request_timeout=1)
     assert again.options.host["request_timeout"] == 1
-    assert again.func._settings == Settings(
+    assert again.func._settings == ServiceSettings(
         request_timeout=1, startup_timeout=7, max_multiplexing=2
     )
 

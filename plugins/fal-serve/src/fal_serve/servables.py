@@ -115,10 +115,10 @@ class BaseServable(metaclass=ServableMeta):
         Arguments:
             limit_max_requests: Shut down after so many requests.
         """
-        from fal_serve.declaring.settings import METRICS_PORT, PORT, Settings
-        from fal_serve.serving.services import Service
+        from fal_serve.declaring.settings import METRICS_PORT, PORT, ServiceSettings
+        from fal_serve.serving.services import RunningService
 
-        service = Service(self, Settings(), port=PORT, metrics_port=METRICS_PORT)
+        service = RunningService(self, ServiceSettings(), port=PORT, metrics_port=METRICS_PORT)
         await service.run(limit_max_requests=limit_max_requests, signals=True)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fal_core_worker import services
-from fal_serve.answering.batches import Batched, Batcher, WrongOutputs
+from fal_serve.answering.batches import Batched, RequestBatcher, WrongOutputs
 
 
 class Recorder:
@@ -43,7 +43,9 @@ class Recorder:
             self.running -= 1
 
 
-async def begin(batcher: Batcher, recorder: Recorder, *inputs: Any) -> list[asyncio.Task[Any]]:
+async def begin(
+    batcher: RequestBatcher, recorder: Recorder, *inputs: Any
+) -> list[asyncio.Task[Any]]:
     """
     Have the first input occupy the handler, and the others wait for it.
     """
@@ -61,7 +63,7 @@ def test_batch_is_what_waits_when_the_handler_becomes_free() -> None:
 
     async def scenario() -> None:
         recorder = Recorder()
-        batcher = Batcher(recorder.handle, max_batch_size=3)
+        batcher = RequestBatcher(recorder.handle, max_batch_size=3)
         tasks = await begin(batcher, recorder, *range(6))
         recorder.held.set()
         assert await asyncio.gather(*tasks) == [0, 1, 2, 3, 4, 5]
@@ -77,7 +79,7 @@ def test_handler_has_one_batch_at_a_time() -> None:
 
     async def scenario() -> None:
         recorder = Recorder()
-        batcher = Batcher(recorder.handle, max_batch_size=1)
+        batcher = RequestBatcher(recorder.handle, max_batch_size=1)
         tasks = await begin(batcher, recorder, *range(5))
         for _ in range(5):
             await asyncio.sleep(0)
@@ -96,7 +98,7 @@ def test_full_batch_does_not_wait() -> None:
     async def scenario() -> None:
         recorder = Recorder()
         recorder.held.set()
-        batcher = Batcher(recorder.handle, max_batch_size=3, wait=3600)
+        batcher = RequestBatcher(recorder.handle, max_batch_size=3, wait=3600)
         assert await asyncio.gather(*map(batcher, range(3))) == [0, 1, 2]
         assert recorder.batches == [(0, 1, 2)]
 
@@ -111,7 +113,7 @@ def test_batch_waits_to_fill_and_goes_without() -> None:
     async def scenario(wait: float) -> list[tuple[Any, ...]]:
         recorder = Recorder()
         recorder.held.set()
-        batcher = Batcher(recorder.handle, max_batch_size=10, wait=wait)
+        batcher = RequestBatcher(recorder.handle, max_batch_size=10, wait=wait)
         first = asyncio.ensure_future(batcher("first"))
         # The first waits for others, or has gone alone meanwhile.
         await asyncio.sleep(0.001)
@@ -131,7 +133,7 @@ def test_input_that_waited_for_the_handler_does_not_wait_again() -> None:
     async def scenario() -> None:
         recorder = Recorder()
         recorder.held.set()
-        batcher = Batcher(recorder.handle, max_batch_size=10, wait=0.2)
+        batcher = RequestBatcher(recorder.handle, max_batch_size=10, wait=0.2)
         ticket = batcher.submit("one")
         ticket.arrived -= 1
         for _ in range(4):
@@ -156,7 +158,7 @@ def test_handler_on_a_thread_is_given_batches_one_at_a_time() -> None:
         return [each * 2 for each in inputs]
 
     async def scenario() -> None:
-        batcher = Batcher(handle, max_batch_size=8)
+        batcher = RequestBatcher(handle, max_batch_size=8)
         tasks = [asyncio.ensure_future(batcher(0))]
         while not batches:
             await asyncio.sleep(0.001)
@@ -181,7 +183,7 @@ def test_input_whose_caller_has_gone_is_left_out() -> None:
 
     async def scenario() -> None:
         recorder = Recorder()
-        batcher = Batcher(recorder.handle, max_batch_size=3)
+        batcher = RequestBatcher(recorder.handle, max_batch_size=3)
         tasks = await begin(batcher, recorder, *range(6))
         for index in (1, 4):
             tasks[index].cancel()
@@ -201,7 +203,7 @@ def test_running_batch_is_cancelled_once_all_its_callers_have_gone() -> None:
 
     async def scenario() -> None:
         recorder = Recorder()
-        batcher = Batcher(recorder.handle, max_batch_size=2)
+        batcher = RequestBatcher(recorder.handle, max_batch_size=2)
         pair = [asyncio.ensure_future(batcher(each)) for each in range(2)]
         await recorder.begun.wait()
         assert recorder.batches == [(0, 1)]
@@ -229,7 +231,7 @@ def test_errors_are_of_their_items() -> None:
     async def scenario() -> None:
         recorder = Recorder(change)
         recorder.held.set()
-        batcher = Batcher(recorder.handle, max_batch_size=4)
+        batcher = RequestBatcher(recorder.handle, max_batch_size=4)
         results = await asyncio.gather(*map(batcher, range(4)), return_exceptions=True)
         assert [str(each) for each in results] == ["0", "1", "2", "3"]
         assert [type(each) for each in results] == [int, ValueError, int, ValueError]
@@ -255,7 +257,7 @@ def test_raised_exception_is_every_items(is_async: bool, error: BaseException) -
 
     async def scenario() -> None:
         nonlocal fail
-        batcher = Batcher(handle_async if is_async else handle, max_batch_size=4)
+        batcher = RequestBatcher(handle_async if is_async else handle, max_batch_size=4)
         tickets = [batcher.submit(each) for each in range(3)]
         await asyncio.wait([each.future for each in tickets])
         found = {type(each.future.exception()) for each in tickets}
@@ -282,7 +284,7 @@ def test_wrong_number_of_outputs_is_an_error_that_names_the_handler(
         return outputs
 
     async def scenario() -> None:
-        batcher = Batcher(embed, max_batch_size=4)
+        batcher = RequestBatcher(embed, max_batch_size=4)
         results = await asyncio.gather(batcher(1), batcher(2), return_exceptions=True)
         for each in results:
             assert isinstance(each, WrongOutputs)
@@ -314,7 +316,7 @@ def test_input_says_what_it_goes_with() -> None:
     async def scenario() -> None:
         recorder = Recorder(lambda inputs: [each.size for each in inputs])
         recorder.held.set()
-        batcher = Batcher(recorder.handle, max_batch_size=10)
+        batcher = RequestBatcher(recorder.handle, max_batch_size=10)
         sizes = [1, 1, 2, 2, 2, 2, 1]
         assert await asyncio.gather(*(batcher(Sized(each)) for each in sizes)) == sizes
         taken = [[each.size for each in batch] for batch in recorder.batches]
@@ -331,7 +333,7 @@ def test_can_batch_that_fails_is_the_error_of_its_input() -> None:
     async def scenario() -> None:
         recorder = Recorder(lambda inputs: [each.size for each in inputs])
         recorder.held.set()
-        batcher = Batcher(recorder.handle, max_batch_size=10)
+        batcher = RequestBatcher(recorder.handle, max_batch_size=10)
         inputs = [Sized(1), Sized(1), Sized(-1)]
         results = await asyncio.gather(*map(batcher, inputs), return_exceptions=True)
         assert [str(each) for each in results] == ["no such size", "no such size", "-1"]
@@ -349,12 +351,12 @@ def test_batch_has_the_request_ids_of_all() -> None:
         seen.append(services.request_id.get())
         return list(inputs)
 
-    async def ask(batcher: Batcher, number: int) -> None:
+    async def ask(batcher: RequestBatcher, number: int) -> None:
         services.request_id.set(f"id-{number}")
         await batcher(number)
 
     async def scenario() -> None:
-        batcher = Batcher(handle, max_batch_size=3)
+        batcher = RequestBatcher(handle, max_batch_size=3)
         await asyncio.gather(*(ask(batcher, each) for each in range(3)))
         await ask(batcher, 7)
 
@@ -372,7 +374,7 @@ def test_handler_that_is_cancelled_from_within_is_an_error() -> None:
 
     async def scenario() -> None:
         with pytest.raises(RuntimeError, match="CancelledError"):
-            await Batcher(handle, max_batch_size=2)(1)
+            await RequestBatcher(handle, max_batch_size=2)(1)
 
     asyncio.run(scenario())
 
@@ -400,7 +402,7 @@ def test_nothing_is_left_when_the_inputs_have_been_answered() -> None:
         return list(inputs)
 
     async def scenario() -> None:
-        batcher = Batcher(handle, max_batch_size=2, wait=0.001)
+        batcher = RequestBatcher(handle, max_batch_size=2, wait=0.001)
         await asyncio.gather(*map(batcher, range(5)))
         for _ in range(3):
             await asyncio.sleep(0)

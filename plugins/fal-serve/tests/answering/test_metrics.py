@@ -4,7 +4,7 @@ Metrics: what requests are counted under.
 
 import pytest
 
-from fal_serve.answering.metrics import BOUNDS, UNMATCHED, Metrics, RouteLabels
+from fal_serve.answering.metrics import BOUNDS, UNMATCHED, RouteLabels, ServiceMetrics
 
 
 @pytest.mark.parametrize("seconds", [0, *BOUNDS, 1e6])
@@ -12,7 +12,7 @@ def test_time_is_counted_under_its_bound(seconds):
     """
     A bound counts what took as long as itself, as Prometheus has it.
     """
-    metrics = Metrics("1")
+    metrics = ServiceMetrics("1")
     metrics.count("/", "POST", 200, seconds)
     families = {family.name: family for family in metrics.collect()}
     for sample in families["http_request_duration_seconds"].samples:

@@ -5,7 +5,7 @@ Turns of requests, where only so many are worked on at once.
 import asyncio
 from typing import Any
 
-from fal_serve.answering.turns import Turns
+from fal_serve.answering.turns import RequestTurns
 
 PATIENCE = 60
 
@@ -17,7 +17,7 @@ def test_turn_of_a_handler_that_never_ends_is_given_to_another(monkeypatch, capl
     monkeypatch.setattr("fal_serve.answering.turns.PATIENCE", 0.05)
 
     async def play() -> None:
-        turns = Turns(1)
+        turns = RequestTurns(1)
         calls: list[asyncio.Future[None]] = []
         for _ in range(2):
             calls = [asyncio.get_running_loop().create_future() for _ in range(2)]
@@ -44,7 +44,7 @@ def test_turn_is_not_lost_with_who_was_to_have_it():
     """
 
     async def play() -> None:
-        turns = Turns(1)
+        turns = RequestTurns(1)
         assert turns.take()
 
         async def receive() -> Any:

@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 
 from fal_core import OptionError
 from fal_serve import App, endpoint
-from fal_serve.declaring.settings import Settings, WrongLimit, apply_limit_variables
+from fal_serve.declaring.settings import ServiceSettings, WrongLimit, apply_limit_variables
 
 PATIENCE = 60
 
@@ -66,6 +66,8 @@ def test_variable_of_a_limit_is_a_number_of_bytes(monkeypatch):
     with pytest.raises(OptionError, match="FAL_SERVE_MAX_BODY_SIZE is '1GB', and has to be"):
         Large.spawn()
     with pytest.raises(WrongLimit, match="FAL_SERVE_MAX_BODY_SIZE=104857600"):
-        apply_limit_variables(Settings())
+        apply_limit_variables(ServiceSettings())
     monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "7")
-    assert apply_limit_variables(Settings(max_body_size=5)) == Settings(max_body_size=7)
+    assert apply_limit_variables(ServiceSettings(max_body_size=5)) == ServiceSettings(
+        max_body_size=7
+    )

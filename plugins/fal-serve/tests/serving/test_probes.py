@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fal_core.testing.processes import wait_until
 from fal_core_worker.routes import RouteSignature
-from fal_serve.answering.metrics import UNMATCHED, Metrics
+from fal_serve.answering.metrics import UNMATCHED, ServiceMetrics
 from fal_serve.servables import BaseServable
 from fal_serve.serving.listeners import bind, url_of
 from fal_serve.serving.probes import Phase, ProbeServer
@@ -189,7 +189,7 @@ def test_service_is_not_ready_before_its_setup_has_ended(serve_with):
     phase = Phase()
     listener = bind("127.0.0.1", 0)
     url = url_of(listener)
-    with ProbeServer(listener, Metrics("1"), phase):
+    with ProbeServer(listener, ServiceMetrics("1"), phase):
         assert httpx.get(url + "/live").json() == {"live": True}
         for probe in ("startup", "ready"):
             answer = httpx.get(f"{url}/{probe}")
@@ -208,7 +208,7 @@ def test_two_services_can_follow_each_other_in_a_process():
     The metrics of one service end with it.
     """
     for _ in range(2):
-        metrics = Metrics("1")
+        metrics = ServiceMetrics("1")
         metrics.count("/", "POST", 200, 0.1)
         listener = bind("127.0.0.1", 0)
         url = url_of(listener)

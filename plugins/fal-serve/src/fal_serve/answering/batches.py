@@ -127,7 +127,7 @@ class _Batch:
                 ticket.future.set_result(output)
 
 
-class Batcher:
+class RequestBatcher:
     """
     Batches the inputs of one handler in one event loop, and runs one batch at a time.
 
@@ -302,20 +302,20 @@ class Batched:
         self._handler = handler
         self._max_batch_size = max_batch_size
         self._wait = wait
-        self._batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Batcher] = (
+        self._batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, RequestBatcher] = (
             WeakKeyDictionary()
         )
         self.__name__ = getattr(handler, "__name__", type(handler).__name__)
 
     @property
-    def batcher(self) -> Batcher:
+    def batcher(self) -> RequestBatcher:
         """
         The batcher of the running loop.
         """
         loop = asyncio.get_running_loop()
         batcher = self._batchers.get(loop)
         if batcher is None:
-            batcher = self._batchers[loop] = Batcher(
+            batcher = self._batchers[loop] = RequestBatcher(
                 self._handler, max_batch_size=self._max_batch_size, wait=self._wait
             )
         return batcher

@@ -57,7 +57,7 @@ class RequestCounts:
         self.seconds = 0.0
 
 
-class Metrics:
+class ServiceMetrics:
     """
     The counters of a running service. The event loop counts, any thread may read.
 

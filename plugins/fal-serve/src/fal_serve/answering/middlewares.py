@@ -16,12 +16,12 @@ from starlette.websockets import WebSocketDisconnect
 from fal_core_worker import services
 from fal_serve.answering.exchanges import Exchange, HTTPExchange, WebsocketExchange
 from fal_serve.answering.logs import Aborted, AccessLog, log_error
-from fal_serve.answering.metrics import UNMATCHED, Metrics, RouteLabels
+from fal_serve.answering.metrics import UNMATCHED, RouteLabels, ServiceMetrics
 from fal_serve.answering.requests import REQUEST_ID, IncomingRequest, current
 from fal_serve.answering.threads import left_behind
 from fal_serve.answering.tracing import TracedApplication, find_request_tracer, trace_id
-from fal_serve.answering.turns import Turns
-from fal_serve.declaring.settings import Settings
+from fal_serve.answering.turns import RequestTurns
+from fal_serve.declaring.settings import ServiceSettings
 
 #: The longest request id that is taken from a caller; a longer one is replaced.
 _LONGEST_ID = 256
@@ -57,8 +57,8 @@ class RequestMiddleware:
     def __init__(
         self,
         application: Any,
-        settings: Settings,
-        metrics: Metrics,
+        settings: ServiceSettings,
+        metrics: ServiceMetrics,
         *,
         counted: Iterable[str],
         labels: Iterable[str],
@@ -74,9 +74,9 @@ class RequestMiddleware:
         self._timeout = settings.request_timeout
         self._hints = hints
         self._counted = RouteLabels(counted)
-        self._turns: Turns | None = None
+        self._turns: RequestTurns | None = None
         if settings.max_multiplexing:
-            self._turns = Turns(settings.max_multiplexing)
+            self._turns = RequestTurns(settings.max_multiplexing)
             metrics.waiting = self._turns.waiting
         self._proxied: Any = None
 

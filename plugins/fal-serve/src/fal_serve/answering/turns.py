@@ -19,7 +19,7 @@ PATIENCE = 60.0
 _WAITING_BODY = 1 << 20
 
 
-class Turns:
+class RequestTurns:
     """
     Lets *limit* requests be worked on at once. Others wait in the order they came.
     """

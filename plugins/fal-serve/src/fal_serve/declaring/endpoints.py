@@ -17,7 +17,7 @@ from fal_serve.health import HealthCheck
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 
-class Route(NamedTuple):
+class EndpointRoute(NamedTuple):
     """
     A handler of a class, with its name and route.
     """
@@ -122,7 +122,7 @@ def set_route(
     marked.batch_wait = float(batch_wait)
 
 
-def routes_of(cls: type) -> list[Route]:
+def routes_of(cls: type) -> list[EndpointRoute]:
     """
     Return the handlers of *cls* and its bases, in the order of their paths.
     """
@@ -131,7 +131,7 @@ def routes_of(cls: type) -> list[Route]:
         value = inspect.getattr_static(cls, name, None)
         signature = getattr(value, "route_signature", None)
         if isinstance(signature, RouteSignature):
-            found.append(Route(signature, name, getattr(value, "__func__", value)))
+            found.append(EndpointRoute(signature, name, getattr(value, "__func__", value)))
     return sorted(found, key=lambda route: route.signature.path)
 
 
@@ -190,8 +190,8 @@ def check_function(function: Callable[..., Any]) -> None:
         )
 
 
-def _clashes(routes: list[Route]) -> Iterator[str]:
-    seen: dict[tuple[str, bool], Route] = {}
+def _clashes(routes: list[EndpointRoute]) -> Iterator[str]:
+    seen: dict[tuple[str, bool], EndpointRoute] = {}
     for route in routes:
         signature, name, _ = route
         place = path_shape(signature.path), signature.is_websocket
@@ -206,7 +206,7 @@ def _clashes(routes: list[Route]) -> Iterator[str]:
         seen[place] = route
 
 
-def _health_checks(routes: list[Route]) -> Iterator[str]:
+def _health_checks(routes: list[EndpointRoute]) -> Iterator[str]:
     checks = [route for route in routes if route.signature.health_check is not None]
     for signature, name, _ in checks:
         if not isinstance(signature.health_check, HealthCheck):
@@ -218,7 +218,7 @@ def _health_checks(routes: list[Route]) -> Iterator[str]:
         yield f"{names} are all health checks, and there can be one. Keep the one that matters."
 
 
-def _methods(cls: type, routes: list[Route]) -> Iterator[str]:
+def _methods(cls: type, routes: list[EndpointRoute]) -> Iterator[str]:
     for _, name, function in routes:
         plain = getattr(function, "original_func", function)
         if not inspect.isfunction(plain):
@@ -238,7 +238,7 @@ def _methods(cls: type, routes: list[Route]) -> Iterator[str]:
             )
 
 
-def _handlers(routes: list[Route]) -> Iterator[str]:
+def _handlers(routes: list[EndpointRoute]) -> Iterator[str]:
     for signature, name, function in routes:
         batch = batch_parameter(function)
         if signature.realtime_mode is not None:

@@ -30,7 +30,7 @@ class WrongLimit(StartupError, ValueError):
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServiceSettings:
     """
     The settings of a server. Times are in seconds.
 
@@ -87,7 +87,7 @@ def wants_playground() -> bool:
     return os.environ.get(PLAYGROUND_VARIABLE, "").lower() not in ("0", "false", "no", "off")
 
 
-def apply_limit_variables(settings: Settings) -> Settings:
+def apply_limit_variables(settings: ServiceSettings) -> ServiceSettings:
     """
     Return *settings* with the limits that the variables of this process set.
 

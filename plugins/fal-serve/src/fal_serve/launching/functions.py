@@ -17,21 +17,21 @@ from fal_core.sources import check_local_modules
 from fal_core.vocabulary import parse_options
 from fal_serve.declaring.options import ApplicationDeclaration
 from fal_serve.declaring.settings import (
-    Settings,
+    ServiceSettings,
     WrongLimit,
     apply_limit_variables,
     wants_playground,
 )
 
 
-def settings_of(options: HostOptions) -> Settings:
+def settings_of(options: HostOptions) -> ServiceSettings:
     """
     Return the settings of a server from *options* and the variables of this process.
 
     Raises:
         OptionError: A variable for a limit is not a number.
     """
-    settings = Settings(
+    settings = ServiceSettings(
         request_timeout=options.request_timeout,
         startup_timeout=options.startup_timeout,
         termination_grace=options.termination_grace_period_seconds,

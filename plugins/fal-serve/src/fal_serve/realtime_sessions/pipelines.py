@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fal_core_worker.routes import RouteSignature
-from fal_serve.answering.batches import Batcher, Ticket
+from fal_serve.answering.batches import RequestBatcher, Ticket
 from fal_serve.realtime_sessions.channels import Channel, ClientGone
 
 #: Sends the output of one input, with the seconds that the handler took for it.
@@ -137,7 +137,11 @@ class BatchedPipeline(Pipeline):
     """
 
     def __init__(
-        self, channel: Channel, answer: Answer, signature: RouteSignature, batcher: Batcher
+        self,
+        channel: Channel,
+        answer: Answer,
+        signature: RouteSignature,
+        batcher: RequestBatcher,
     ) -> None:
         super().__init__(channel, answer)
         self._batcher = batcher

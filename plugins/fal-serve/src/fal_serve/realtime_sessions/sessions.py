@@ -167,7 +167,7 @@ class RealtimeSession:
     async def _stream_outputs(self, input: Any) -> None:
         began = time.perf_counter()
         handler = self._handler
-        if is_async(handler) or is_generator(handler):
+        if is_async(handler) or _is_generator(handler):
             produced = handler(input)
         else:
             self._channel.interruptible = False
@@ -225,7 +225,7 @@ class RealtimeSession:
         await self._channel.tell(facts)
 
 
-def is_generator(handler: Callable[..., Any]) -> bool:
+def _is_generator(handler: Callable[..., Any]) -> bool:
     """
     Tell whether calling *handler* returns a generator, sync or async.
     """

@@ -11,7 +11,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from fal_serve.answering.metrics import Metrics
+from fal_serve.answering.metrics import ServiceMetrics
 
 
 class Phase:
@@ -106,7 +106,7 @@ class ProbeServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, listener: socket.socket, metrics: Metrics, phase: Phase) -> None:
+    def __init__(self, listener: socket.socket, metrics: ServiceMetrics, phase: Phase) -> None:
         super().__init__(listener.getsockname()[:2], ProbeHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener

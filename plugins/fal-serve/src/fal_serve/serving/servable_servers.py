@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fal_core_worker import services
 from fal_serve.answering.stacks import skip_to_user_frame
 from fal_serve.declaring.annotations import restore, textual_annotations
-from fal_serve.declaring.settings import METRICS_PORT, PORT, Settings
+from fal_serve.declaring.settings import METRICS_PORT, PORT, ServiceSettings
 
 if TYPE_CHECKING:
     from fal_serve.serving.services import Servable
@@ -58,7 +58,9 @@ class ServableServer(services.Server):
     requirements: Sequence[str] = REQUIREMENTS
     packages = ("fal_serve",)
 
-    def __init__(self, func: Any, make: Callable[[Any], Servable], settings: Settings) -> None:
+    def __init__(
+        self, func: Any, make: Callable[[Any], Servable], settings: ServiceSettings
+    ) -> None:
         # The server stands in for the function: its module, name and imports count.
         functools.update_wrapper(self, func, updated=())
         self.func = func
@@ -72,11 +74,11 @@ class ServableServer(services.Server):
     ) -> None:
         # Imported here, as the process that launches a service needs none of them.
         from fal_serve.serving.loops import new_loop
-        from fal_serve.serving.services import Service
+        from fal_serve.serving.services import RunningService
 
         restore(self._annotations)
         declared = self._settings.metrics_port
-        service = Service(
+        service = RunningService(
             self._make(self.func),
             self._settings,
             port=PORT if exposed_port is None else exposed_port,

@@ -17,12 +17,16 @@ import uvicorn
 from anyio import to_thread
 
 from fal_core_worker import nested, services
-from fal_serve.answering.batches import Batcher
+from fal_serve.answering.batches import RequestBatcher
 from fal_serve.answering.logs import ServerLog, log_error
-from fal_serve.answering.metrics import Metrics
+from fal_serve.answering.metrics import ServiceMetrics
 from fal_serve.answering.middlewares import RequestMiddleware
 from fal_serve.answering.threads import current_pool
-from fal_serve.declaring.settings import Settings, apply_limit_variables, wants_playground
+from fal_serve.declaring.settings import (
+    ServiceSettings,
+    apply_limit_variables,
+    wants_playground,
+)
 from fal_serve.playground.pages import PATH, STATE_PATH, add_playground
 from fal_serve.serving.garbage import frozen
 from fal_serve.serving.listeners import bind, url_of
@@ -81,7 +85,7 @@ class Servable(Protocol):
         """
 
 
-class Service:
+class RunningService:
     """
     A servable while it is served.
 
@@ -90,7 +94,7 @@ class Service:
     """
 
     def __init__(
-        self, servable: Servable, settings: Settings, *, port: int, metrics_port: int
+        self, servable: Servable, settings: ServiceSettings, *, port: int, metrics_port: int
     ) -> None:
         self._servable = servable
         self._settings = apply_limit_variables(settings)
@@ -120,7 +124,7 @@ class Service:
 
     async def _run(self, limit_max_requests: int | None, *, signals: bool) -> None:
         servable, settings = self._servable, self._settings
-        metrics = Metrics(servable.version)
+        metrics = ServiceMetrics(servable.version)
         with contextlib.ExitStack() as stack:
             stack.enter_context(ServerLog())
             # Set by a host that routes requests here from another machine.
@@ -168,7 +172,7 @@ class Service:
                     config, settings.termination_grace, lambda: self._listen(urls)
                 )
                 server.set_handle_exit(servable.handle_exit)
-                stack.enter_context(Watchdog(settings, self._phase, find_markers()))
+                stack.enter_context(Watchdog(settings, self._phase, request_code_objects()))
                 await self._serve(server, listener)
 
     def drain(self) -> None:
@@ -241,7 +245,7 @@ class Service:
                 raise
 
 
-def find_markers() -> list[CodeType]:
+def request_code_objects() -> list[CodeType]:
     """
     Return the code objects that run requests; each has a local variable ``request_id``.
     """
@@ -249,7 +253,8 @@ def find_markers() -> list[CodeType]:
     from fal_serve.answering.event_streams import EventStream
 
     return [
-        each.__code__ for each in (RequestMiddleware.__call__, EventStream.pump, Batcher.call)
+        each.__code__
+        for each in (RequestMiddleware.__call__, EventStream.pump, RequestBatcher.call)
     ]
 
 
@@ -269,7 +274,7 @@ async def threads_for(count: int | None) -> AsyncIterator[None]:
         await threads.close()
 
 
-def http_protocol(settings: Settings) -> Any:
+def http_protocol(settings: ServiceSettings) -> Any:
     """
     Return the factory of HTTP protocols: ours, if httptools is installed.
     """

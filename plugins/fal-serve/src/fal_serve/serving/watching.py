@@ -13,7 +13,7 @@ from typing import Any
 
 from fal_core_worker import services
 from fal_serve.answering.stacks import format_frames, frames_of, function_name
-from fal_serve.declaring.settings import Settings
+from fal_serve.declaring.settings import ServiceSettings
 from fal_serve.serving.probes import Phase
 
 
@@ -28,7 +28,9 @@ class Watchdog:
             ``request_id``.
     """
 
-    def __init__(self, settings: Settings, phase: Phase, markers: Collection[CodeType]) -> None:
+    def __init__(
+        self, settings: ServiceSettings, phase: Phase, markers: Collection[CodeType]
+    ) -> None:
         self._limit = settings.blocked_after
         self._dead_after = settings.dead_after
         self._phase = phase
