@@ -1,5 +1,5 @@
 """
-What is said where an App class is defined.
+Checks and options where an App class is defined.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Derived(Mixin, Base, request_timeout=9, min_concurrency=1):
 
 def test_options_come_from_keywords_and_attributes_of_all_bases():
     """
-    The class that is nearest says what an option is, whichever way it says so.
+    The nearest class decides about an option, by keyword or attribute.
     """
     assert Derived.host_kwargs == {
         "kind": "current",
@@ -64,7 +64,7 @@ def test_options_come_from_keywords_and_attributes_of_all_bases():
 
 def test_host_kwargs_take_options_that_are_no_attributes():
     """
-    Options that only a plugin knows are keywords, or written in host_kwargs.
+    Options of plugins are keywords, or written in host_kwargs.
     """
 
     class Scheduled(App, _scheduler="fair"):
@@ -94,14 +94,14 @@ def test_host_kwargs_take_options_that_are_no_attributes():
 )
 def test_name_is_made_of_the_class_name(name: str, expected: str):
     """
-    An application is called as its class is, in words and hyphens.
+    The name of an application is that of its class, in words with hyphens.
     """
     assert type(name, (App,), {}).app_name == expected
 
 
 def test_name_is_said_or_made_and_never_inherited():
     """
-    A name may be a keyword or an attribute; a subclass has one of its own.
+    A name may be a keyword or an attribute, and is not inherited.
     """
 
     class First(App, name="said"):
@@ -133,7 +133,7 @@ def test_wrong_options_are_refused_where_the_class_is_defined(
     keywords: dict[str, Any], sentence: str
 ):
     """
-    An option is checked by the statement of the class, with the sentence of the core.
+    Options are checked by the class statement, with the messages of the core.
     """
     with pytest.raises(OptionError) as caught:
 
@@ -145,7 +145,7 @@ def test_wrong_options_are_refused_where_the_class_is_defined(
 
 def test_option_is_not_said_twice():
     """
-    A class that says an option as a keyword does not say it as an attribute too.
+    An option cannot be both a keyword and an attribute of a class.
     """
     with pytest.raises(OptionError, match="'keep_alive' is written as a keyword"):
 
@@ -155,7 +155,7 @@ def test_option_is_not_said_twice():
 
 def test_host_kwargs_are_a_dictionary():
     """
-    What is no dictionary of options is refused.
+    host_kwargs must be a dictionary.
     """
     with pytest.raises(OptionError, match="host_kwargs must be a dictionary"):
 
@@ -239,7 +239,7 @@ def annotated(function: Any) -> Any:
 )
 def test_handlers_that_cannot_be_served_are_refused(handlers: list[Any], sentence: str):
     """
-    What is wrong with the endpoints of a class is said where it is defined.
+    Mistakes in the endpoints of a class are errors where it is defined.
     """
     space = {
         f"handler{index}": endpoint(path, **options)(annotated(function))
@@ -266,7 +266,7 @@ def test_handlers_that_cannot_be_served_are_refused(handlers: list[Any], sentenc
 )
 def test_endpoint_that_cannot_be_is_refused(path: Any, options: Any, sentence: str):
     """
-    The decorator says what is wrong with what it was given.
+    The decorator refuses invalid arguments, and names them.
     """
     with pytest.raises(OptionError, match=sentence):
         endpoint(path, **options)(copy(nothing))
@@ -274,7 +274,7 @@ def test_endpoint_that_cannot_be_is_refused(path: Any, options: Any, sentence: s
 
 def test_paths_may_differ_in_the_kinds_of_their_parameters():
     """
-    What matches other paths is no clash.
+    Paths with different converters do not clash.
     """
 
     class Fine(App):
@@ -291,7 +291,7 @@ def test_paths_may_differ_in_the_kinds_of_their_parameters():
 )
 def test_endpoint_is_no_attribute_of_every_application(name: str):
     """
-    A hook that answers requests too, or an option, is a mistake.
+    An endpoint cannot have the name of a hook or an option.
     """
     with pytest.raises(OptionError, match=f"'{name}' is an attribute of every application"):
         type("Wrong", (App,), {name: endpoint("/a")(copy(nothing))})
@@ -301,7 +301,7 @@ def test_endpoint_is_no_attribute_of_every_application(name: str):
 
 def test_health_may_be_an_endpoint():
     """
-    It answers GET as well, so that it takes nothing.
+    ``health`` can be an endpoint if it takes no arguments, as it also answers GET.
     """
     type("Fine", (App,), {"health": endpoint("/health")(copy(nothing))})
     with pytest.raises(OptionError, match="Leave out 'seed'"):
@@ -313,7 +313,7 @@ def test_health_may_be_an_endpoint():
 
 def test_function_has_one_route():
     """
-    Two decorators on one function are refused, and both paths are named.
+    A second decorator is refused, with both paths in the error.
     """
     with pytest.raises(OptionError, match=r"'/a' already, and cannot answer at '/b'"):
         endpoint("/b")(endpoint("/a")(copy(nothing)))
@@ -321,7 +321,7 @@ def test_function_has_one_route():
 
 def test_endpoint_and_websocket_may_share_a_path():
     """
-    A path is taken once over HTTP and once over websockets.
+    A path may have one HTTP endpoint and one websocket.
     """
 
     class Both(App):
@@ -333,7 +333,7 @@ def test_endpoint_and_websocket_may_share_a_path():
 
 def test_init_is_not_overridden():
     """
-    What is prepared belongs into setup, and an __init__ is refused; so in a base.
+    An __init__ is refused, in a base class too; setup is the place for it.
     """
     with pytest.raises(OptionError, match="has an __init__ of its own"):
 
@@ -345,7 +345,7 @@ def test_init_is_not_overridden():
 @pytest.mark.parametrize("hook", ["setup", "teardown", "handle_exit", "health"])
 def test_hooks_are_methods(hook: str):
     """
-    What is called by its name is no attribute of another kind.
+    A hook must be callable.
     """
     with pytest.raises(OptionError, match=f"Class 'Wrong': '{hook}' is a method .* be 5"):
         type("Wrong", (App,), {hook: 5})
@@ -354,7 +354,7 @@ def test_hooks_are_methods(hook: str):
 @pytest.mark.parametrize("decorator", [endpoint, realtime])
 def test_decorators_are_called(decorator: Any):
     """
-    Without a path a decorator says how it is written.
+    A decorator without a path says how it is written.
     """
     with pytest.raises(OptionError, match=r"Write @(endpoint|realtime)\('/nothing'\)"):
         decorator(nothing)
@@ -372,7 +372,7 @@ def only_inputs(*prompts: str): ...
 @pytest.mark.parametrize("function", [no_parameter, only_input, only_inputs])
 def test_endpoints_are_methods(function: Any):
     """
-    A handler without self is refused; a static method is one without.
+    A handler must take self, unless it is a static method.
     """
     with pytest.raises(OptionError, match=r"Write 'def handler\(self, …\)'"):
         type("Wrong", (App,), {"handler": endpoint("/")(annotated(function))})
@@ -382,7 +382,7 @@ def test_endpoints_are_methods(function: Any):
 
 def test_realtime_endpoints_are_methods():
     """
-    So are those for websockets.
+    So must realtime handlers.
     """
     with pytest.raises(OptionError, match=r"Write 'def talk\(self, …\)'"):
 
@@ -402,7 +402,7 @@ def test_realtime_endpoints_are_methods():
 )
 def test_attribute_that_is_nearly_an_option_is_refused(name: str, meant: str):
     """
-    A misspelt option is not taken for an attribute of the user's own.
+    A misspelt option is an error.
     """
     with pytest.raises(OptionError, match=f"'{name}' is no option. Did you mean '{meant}'"):
         type("Wrong", (App,), {name: 4})
@@ -411,14 +411,14 @@ def test_attribute_that_is_nearly_an_option_is_refused(name: str, meant: str):
 @pytest.mark.parametrize("name", ["images", "secret", "model_name", "startup_time", "port"])
 def test_other_attributes_are_the_users(name: str):
     """
-    What only resembles an option is an attribute like any other.
+    Attributes that merely resemble an option are accepted.
     """
     assert getattr(type("Right", (App,), {name: 4}), name) == 4
 
 
 def test_hints_are_given_at_once():
     """
-    provide_hints goes with each answer, and is no coroutine function.
+    provide_hints cannot be a coroutine function.
     """
     with pytest.raises(OptionError, match="provide_hints cannot be 'async def'"):
 
@@ -429,7 +429,7 @@ def test_hints_are_given_at_once():
 
 def test_routes_are_those_of_all_bases_in_the_order_of_their_paths():
     """
-    A subclass has the endpoints of its bases; one that it overrides is its own.
+    Endpoints are inherited, and may be overridden.
     """
 
     class Last(Derived):
@@ -444,7 +444,7 @@ def test_routes_are_those_of_all_bases_in_the_order_of_their_paths():
 
 def test_health_check_becomes_an_option():
     """
-    The endpoint that is the health check is told to the host.
+    The endpoint with a health check becomes the option for the host.
     """
 
     class Checked(App):
@@ -464,7 +464,7 @@ def test_health_check_becomes_an_option():
 
 def test_application_is_an_isolated_function():
     """
-    An application has a function that says where it runs, and takes other options.
+    to_function returns an isolated function, and takes options that override the class's.
     """
     function = Derived.to_function(machine_type="L")
     assert isinstance(function, ServedIsolatedFunction)
@@ -483,7 +483,7 @@ def test_application_is_an_isolated_function():
 
 def test_explanation_of_an_application():
     """
-    What a host would do with an application is told as of any function.
+    An application can be explained like any function.
     """
     explanation = explain(Derived.to_function(kind="virtualenv"))
     assert explanation.function == "Derived"
@@ -505,7 +505,7 @@ class Stateful(App, kind="current"):
 
 def test_instances_travel_in_pickles():
     """
-    An application that is set up can be sent to a process of its own.
+    An application that was set up can be pickled.
     """
     import cloudpickle
 
@@ -518,7 +518,7 @@ def test_instances_travel_in_pickles():
 
 def test_class_without_endpoints_is_a_base():
     """
-    A class without endpoints is fine until it is to be served.
+    A class without endpoints is only refused when it is served.
     """
 
     line = sys._getframe().f_lineno + 2

@@ -1,5 +1,5 @@
 """
-Servables whose routes are written by hand, and what their fields do.
+Servables with handwritten routes.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def written(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def ask(service: Any, path: str, *messages: Any) -> list[Any]:
     """
-    Send *messages*, and return as many answers as the handler gives to them.
+    Send *messages*, and return as many outputs as the handler gives for them.
     """
     count = {"/bidi": 2, "/unary": 2, "/raw": 1}.get(path, len(messages))
     with connect(f"ws{service.url[4:]}{path}") as socket:
@@ -101,7 +101,7 @@ def ask(service: Any, path: str, *messages: Any) -> list[Any]:
 
 def test_handler_of_a_realtime_route_is_given_messages(written):
     """
-    A plain function is what the mode of its route says.
+    A plain function is used as the mode of its route defines.
     """
     answer, timing = ask(written, "/unary", msgpack.packb({"x": 1}))
     assert answer == msgpack.packb(2)
@@ -120,7 +120,7 @@ def test_handler_of_another_websocket_has_the_connection(written):
 
 def test_answer_has_the_content_type_of_its_route(written):
     """
-    Text and bytes are sent as they are, and the headers of the handler stay.
+    Text and bytes are sent as they are, with the headers of the handler.
     """
     with httpx.Client(base_url=written.url) as client:
         answer = client.post("/csv", json=[1, 2])
@@ -177,7 +177,7 @@ def plain(message: int) -> int:
 )
 def test_field_that_does_nothing_is_refused(route: RouteSignature, handler: Any, said: str):
     """
-    What a route says is done, or is an error that names the route or the handler.
+    A field of a route that would be ignored is an error with the name of the route.
     """
 
     class Wrong(BaseServable):
@@ -190,7 +190,7 @@ def test_field_that_does_nothing_is_refused(route: RouteSignature, handler: Any,
 
 def test_served_function_may_take_batches():
     """
-    A served function with *inputs says how many, and where it answers.
+    A served function with *inputs may set its batch size and path.
     """
 
     @function("current", serve=True)

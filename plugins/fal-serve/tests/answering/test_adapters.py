@@ -1,5 +1,5 @@
 """
-What handlers of each kind are given, and what their clients get.
+What handlers of each kind receive, and what their clients get.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def served(serve):
 
 def events_of(answer: httpx.Response) -> list[Any]:
     """
-    Return what the events of *answer* hold.
+    Return the data of the events in *answer*.
     """
     blocks = answer.text.removesuffix("\n\n").split("\n\n")
     return [json.loads(block.removeprefix("data: ")) for block in blocks]
@@ -197,7 +197,7 @@ def wait_for_end(served: Any, name: str) -> None:
 
 def test_plain_handler_runs_on_a_thread(served):
     """
-    A plain method is given the model, on a thread of its own; setup ran on the main one.
+    A plain method receives the model and runs on a thread; setup ran on the main thread.
     """
     answer = served.post("/sync", {"text": "why", "n": 4})
     assert answer.status_code == 200
@@ -216,7 +216,7 @@ def test_print_of_a_handler_tells_its_request(served):
 
 def test_coroutine_handler_may_ask_for_more_than_the_body(served):
     """
-    Parameters are those of FastAPI.
+    A handler can have FastAPI's other parameters, such as headers.
     """
     answer = served.post("/async", {"text": "hi"}, headers={"x-mood": "good"})
     assert answer.json() == {"text": "hi", "mood": "good"}
@@ -224,7 +224,7 @@ def test_coroutine_handler_may_ask_for_more_than_the_body(served):
 
 def test_billable_units_and_background_tasks(served):
     """
-    A handler sets headers of its answer, and what it leaves for later is done.
+    A handler can set headers of its response, and its background tasks run.
     """
     answer = served.post("/billed")
     assert answer.headers["x-fal-billable-units"] == "7"
@@ -234,7 +234,7 @@ def test_billable_units_and_background_tasks(served):
 
 def test_current_request(served):
     """
-    A handler knows the request it works for.
+    ``current_request`` is the request that the handler answers.
     """
     headers = {"x-own": "here", "x-fal-request-id": "abc"}
     answer = served.client.post("/request?q=1", content=b"raw", headers=headers)
@@ -243,7 +243,7 @@ def test_current_request(served):
 
 def test_responses_pass(served):
     """
-    A handler that returns a response is answered by it as it is.
+    A response that a handler returns is sent unchanged.
     """
     answer = served.post("/text")
     assert (answer.status_code, answer.text) == (201, "plain")
@@ -254,7 +254,7 @@ def test_responses_pass(served):
 
 def test_generator_streams_events(served):
     """
-    Each item is an event with one line of JSON, as FastAPI would have written it.
+    Each item is an event with one line of JSON, encoded as by FastAPI.
     """
     answer = served.post("/words", {"text": "a b"})
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -266,7 +266,7 @@ def test_generator_streams_events(served):
 
 def test_async_generator_streams_events(served):
     """
-    The same for an async generator; the response that it asked for gives status and headers.
+    So is each item of an async generator; an injected response gives status and headers.
     """
     answer = served.post("/letters", {"text": "xy"})
     assert answer.status_code == 202
@@ -277,7 +277,7 @@ def test_async_generator_streams_events(served):
 
 def test_items_are_sent_as_they_come(served):
     """
-    An item is there before the generator goes on.
+    An item arrives before the generator produces the next one.
     """
     with served.client.stream("POST", "/gated") as answer:
         lines = answer.iter_lines()
@@ -289,7 +289,7 @@ def test_items_are_sent_as_they_come(served):
 
 def test_generator_may_yield_nothing(served):
     """
-    A stream without items is an answer without events.
+    A stream without items is a response without events.
     """
     answer = served.post("/nothing")
     assert (answer.status_code, answer.text) == (200, "")
@@ -297,7 +297,7 @@ def test_generator_may_yield_nothing(served):
 
 def test_error_before_the_first_item_is_an_answer(served):
     """
-    What is raised before anything was streamed is answered as from any handler.
+    An exception before the first item has the same response as in any handler.
     """
     answer = served.post("/refuse")
     assert (answer.status_code, answer.json()) == (402, {"detail": "not today"})
@@ -305,8 +305,8 @@ def test_error_before_the_first_item_is_an_answer(served):
 
 def test_error_in_a_stream_breaks_it_off(served):
     """
-    A stream that fails ends in an event that says so, and cannot be taken for whole;
-    the reason is in the log alone, once.
+    A stream that fails ends with an error event and an incomplete response; the reason is
+    only in the log, once.
     """
     lines: list[str] = []
     with (
@@ -330,7 +330,7 @@ def test_error_in_a_stream_breaks_it_off(served):
 
 def test_numbers_that_json_has_not(served):
     """
-    A model says how what JSON has no number for is written.
+    A model decides how numbers are written that JSON does not have.
     """
     assert events_of(served.post("/not-a-number")) == [{"word": "nan", "longName": None}]
 
@@ -338,7 +338,7 @@ def test_numbers_that_json_has_not(served):
 @pytest.mark.parametrize("name", ["endless", "endless-sync"])
 def test_stream_ends_when_the_client_goes(served, name: str):
     """
-    A generator is closed when its client has gone, and cleans up.
+    A generator is closed when its client disconnects, and cleans up.
     """
     with served.client.stream("POST", f"/{name}") as answer:
         assert next(answer.iter_lines()).startswith("data: ")
@@ -347,7 +347,7 @@ def test_stream_ends_when_the_client_goes(served, name: str):
 
 def test_stream_that_waits_ends_when_the_client_goes(served):
     """
-    So is one that has not come to its first item.
+    So is one that has not yielded its first item yet.
     """
 
     async def leave() -> None:
@@ -363,7 +363,7 @@ def test_stream_that_waits_ends_when_the_client_goes(served):
 
 def test_websocket_handler_has_the_connection(served):
     """
-    A websocket endpoint talks as it likes, and its other parameters are FastAPI's.
+    A websocket endpoint receives the connection, and its other parameters are FastAPI's.
     """
     url = served.url.replace("http", "ws")
     with connect(f"{url}/echo?name=you") as socket:
@@ -388,14 +388,14 @@ def test_error_in_a_websocket_closes_it(served):
 
 def test_health(served):
     """
-    GET /health answers what the application says of itself.
+    GET /health returns what the application's ``health`` returns.
     """
     assert served.client.get("/health").json() == {"version": "3", "mood": "well"}
 
 
 def test_health_check_answers_its_method_and_post(served):
     """
-    A health check is asked with its own method, and is an endpoint like others.
+    A health check answers its own method, and POST like any endpoint.
     """
     assert served.client.get("/well").json() == served.post("/well").json() == "well"
     assert served.client.get("/sync").status_code == 405
@@ -403,7 +403,7 @@ def test_health_check_answers_its_method_and_post(served):
 
 def test_hints(served):
     """
-    The hints of an application go with each answer, also with those that failed.
+    The hints of an application are sent with each response, errors included.
     """
     assert served.post("/text").headers["x-fal-runner-hints"] == "model-a,model-b"
     assert served.post("/none").headers["x-fal-runner-hints"] == "model-a,model-b"

@@ -1,5 +1,5 @@
 """
-Batches: what waits together is answered together, to each its own.
+Batches: inputs that wait are handled together, and each caller gets its own output.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fal_serve.answering.batches import Batched, RequestBatcher, WrongOutputs
 
 class Recorder:
     """
-    An async handler that notes its batches, and stands still while it is held.
+    An async handler that records its batches, and pauses while it is held.
     """
 
     def __init__(self, change: Callable[[tuple[Any, ...]], Any] = list) -> None:
@@ -58,7 +58,7 @@ async def begin(
 
 def test_batch_is_what_waits_when_the_handler_becomes_free() -> None:
     """
-    The oldest inputs come first, at most as many as a batch may have.
+    The oldest inputs come first, up to the size of a batch.
     """
 
     async def scenario() -> None:
@@ -74,7 +74,7 @@ def test_batch_is_what_waits_when_the_handler_becomes_free() -> None:
 
 def test_handler_has_one_batch_at_a_time() -> None:
     """
-    A handler runs once at a time.
+    A handler never runs twice at once.
     """
 
     async def scenario() -> None:
@@ -92,7 +92,7 @@ def test_handler_has_one_batch_at_a_time() -> None:
 
 def test_full_batch_does_not_wait() -> None:
     """
-    A wait ends once the batch is full, however long it might have been.
+    The wait ends once the batch is full, however long it is.
     """
 
     async def scenario() -> None:
@@ -107,7 +107,7 @@ def test_full_batch_does_not_wait() -> None:
 
 def test_batch_waits_to_fill_and_goes_without() -> None:
     """
-    What comes during the wait joins; a batch that does not fill goes after it.
+    Inputs that arrive during the wait join the batch, which then goes though it is not full.
     """
 
     async def scenario(wait: float) -> list[tuple[Any, ...]]:
@@ -127,7 +127,7 @@ def test_batch_waits_to_fill_and_goes_without() -> None:
 
 def test_input_that_waited_for_the_handler_does_not_wait_again() -> None:
     """
-    The wait counts from the arrival of the oldest input, the handler's time included.
+    The wait counts from the arrival of the oldest input, including the handler's time.
     """
 
     async def scenario() -> None:
@@ -145,7 +145,7 @@ def test_input_that_waited_for_the_handler_does_not_wait_again() -> None:
 
 def test_handler_on_a_thread_is_given_batches_one_at_a_time() -> None:
     """
-    A handler that is not async runs on a thread, and the loop goes on meanwhile.
+    A plain handler runs on a thread, and the event loop is not blocked.
     """
     release = threading.Event()
     batches: list[tuple[Any, ...]] = []
@@ -178,7 +178,7 @@ def test_handler_on_a_thread_is_given_batches_one_at_a_time() -> None:
 
 def test_input_whose_caller_has_gone_is_left_out() -> None:
     """
-    The handler is not given what nobody waits for.
+    The handler does not receive inputs that nobody waits for.
     """
 
     async def scenario() -> None:
@@ -198,7 +198,7 @@ def test_input_whose_caller_has_gone_is_left_out() -> None:
 
 def test_running_batch_is_cancelled_once_all_its_callers_have_gone() -> None:
     """
-    A caller who stays gets the output; after the last one there is nobody to work for.
+    A remaining caller gets the output; without any, the handler is cancelled.
     """
 
     async def scenario() -> None:
@@ -222,7 +222,7 @@ def test_running_batch_is_cancelled_once_all_its_callers_have_gone() -> None:
 
 def test_errors_are_of_their_items() -> None:
     """
-    An exception among the outputs is raised to its caller alone.
+    An exception among the outputs is raised only in its own caller.
     """
 
     def change(inputs: tuple[Any, ...]) -> list[Any]:
@@ -243,7 +243,8 @@ def test_errors_are_of_their_items() -> None:
 @pytest.mark.parametrize("error", [LookupError("all"), SystemExit(3), StopIteration()])
 def test_raised_exception_is_every_items(is_async: bool, error: BaseException) -> None:
     """
-    What a handler raises reaches all callers, and ends neither the loop nor the handler.
+    An exception that the handler raises reaches all callers, and ends neither the loop nor
+    the batcher.
     """
     fail = True
 
@@ -277,7 +278,7 @@ def test_wrong_number_of_outputs_is_an_error_that_names_the_handler(
     outputs: Any, said: str
 ) -> None:
     """
-    It says what was expected, and what there was.
+    The error tells the expected and the actual number of outputs.
     """
 
     async def embed(*inputs: Any) -> Any:
@@ -296,7 +297,7 @@ def test_wrong_number_of_outputs_is_an_error_that_names_the_handler(
 
 class Sized:
     """
-    An input that goes with others of its size, and not with more than three.
+    An input that is batched with inputs of its size, up to three.
     """
 
     def __init__(self, size: int) -> None:
@@ -310,7 +311,7 @@ class Sized:
 
 def test_input_says_what_it_goes_with() -> None:
     """
-    What ``can_batch`` of the first input refuses begins the next batch.
+    An input that ``can_batch`` of the first one refuses begins the next batch.
     """
 
     async def scenario() -> None:
@@ -327,7 +328,7 @@ def test_input_says_what_it_goes_with() -> None:
 
 def test_can_batch_that_fails_is_the_error_of_its_input() -> None:
     """
-    The inputs that it was asked about are handled without it.
+    The other inputs are handled without it.
     """
 
     async def scenario() -> None:
@@ -343,7 +344,7 @@ def test_can_batch_that_fails_is_the_error_of_its_input() -> None:
 
 def test_batch_has_the_request_ids_of_all() -> None:
     """
-    A print of the handler is found by the id of each request that it worked for.
+    Lines that the handler prints have the request ids of the whole batch.
     """
     seen: list[str] = []
 
@@ -366,7 +367,7 @@ def test_batch_has_the_request_ids_of_all() -> None:
 
 def test_handler_that_is_cancelled_from_within_is_an_error() -> None:
     """
-    Its callers are not taken for cancelled.
+    Its callers get an error, and do not count as cancelled.
     """
 
     async def handle(*inputs: Any) -> list[Any]:
@@ -381,7 +382,7 @@ def test_handler_that_is_cancelled_from_within_is_an_error() -> None:
 
 def test_each_loop_has_a_batcher() -> None:
     """
-    A handler serves in one loop after another.
+    A handler can serve in one event loop after another.
     """
 
     async def double(*inputs: int) -> list[int]:

@@ -1,5 +1,5 @@
 """
-What happens to handlers whose client has gone.
+Handlers whose client disconnects.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def served(serve):
 
 def wait_until_told(served: Any, text: str) -> None:
     """
-    Wait until a handler has said *text*.
+    Wait until a handler has printed *text*.
     """
     while text not in served.post("/told").json():
         pass
@@ -103,7 +103,7 @@ def wait_until_told(served: Any, text: str) -> None:
 
 def leave_early(served: Any, path: str, name: str, first: str) -> None:
     """
-    Ask *path* and go once the handler has said *first*.
+    Send a request to *path*, and disconnect once the handler has printed *first*.
     """
 
     async def run() -> None:
@@ -119,7 +119,7 @@ def leave_early(served: Any, path: str, name: str, first: str) -> None:
 @pytest.mark.parametrize("path", ["/decorated", "/block"])
 def test_handler_is_cancelled_when_the_client_goes(served, path: str):
     """
-    A handler that asked for it is cancelled, and its request ends as cancelled.
+    A decorated handler is cancelled, and its request ends with 499.
     """
     name = path.strip("/")
     leave_early(served, path, name, "began")
@@ -130,14 +130,14 @@ def test_handler_is_cancelled_when_the_client_goes(served, path: str):
 @pytest.mark.parametrize("path", ["/decorated", "/block"])
 def test_handler_whose_client_stays_ends_as_others_do(served, path: str):
     """
-    What is returned is answered, from a block and a decorated handler.
+    Without a disconnect, the output is sent, from a block and a decorated handler.
     """
     assert served.post(path, {"name": "quick"}).json() == "done"
 
 
 def test_handler_goes_on_when_it_asked_for_nothing(served):
     """
-    A handler that says nothing runs to its end without its client.
+    Any other handler runs to its end after a disconnect.
     """
     leave_early(served, "/patient", "patient", "began")
     served.post("/open")
@@ -146,7 +146,7 @@ def test_handler_goes_on_when_it_asked_for_nothing(served):
 
 def test_error_in_the_block_is_the_handlers(served):
     """
-    What a block raises leaves it as it is, not in a group.
+    An exception leaves the block unchanged, and in no exception group.
     """
     assert served.post("/failing", {"name": "x"}).status_code == 500
     assert "KeyError: 'x'" in served.find_line("KeyError").message
@@ -154,7 +154,7 @@ def test_error_in_the_block_is_the_handlers(served):
 
 def test_plain_handler_can_ask(served):
     """
-    A handler on a thread learns that its client has gone, and stops by itself.
+    A handler on a thread can find out about the disconnect, and stop by itself.
     """
     assert served.post("/answering", {"name": "x"}).json() is False
     leave_early(served, "/asking", "asking", "False")
@@ -163,7 +163,7 @@ def test_plain_handler_can_ask(served):
 
 def test_coroutine_does_not_ask_as_a_thread_does(served):
     """
-    request_cancelled would block the loop, and says so.
+    request_cancelled would block the event loop, and raises instead.
     """
     assert served.post("/wrong").status_code == 500
     assert "Decorate this one with cancel_on_disconnect" in served.find_line("Decorate").message
@@ -171,7 +171,7 @@ def test_coroutine_does_not_ask_as_a_thread_does(served):
 
 def test_nobody_has_gone_outside_a_request():
     """
-    Code that works for no request is not cancelled.
+    Outside a request, nothing is cancelled.
     """
     assert request_cancelled() is False
 
@@ -184,7 +184,7 @@ def test_nobody_has_gone_outside_a_request():
 
 def test_plain_function_cannot_be_cancelled():
     """
-    The decorator refuses what it cannot cancel, and says what to do.
+    The decorator refuses a plain function, and says what to do.
     """
     with pytest.raises(OptionError, match=r"not 'async def'\. Have it ask request_cancelled"):
 

@@ -26,7 +26,7 @@ TIMEOUT = 2.5
 
 class Limited(BaseServable):
     """
-    Handlers that go beyond a limit.
+    Handlers that exceed a limit.
     """
 
     def __init__(self, func: Any) -> None:
@@ -121,7 +121,7 @@ def client() -> Iterator[httpx.Client]:
 
 def hold(service: Any) -> threading.Thread:
     """
-    Have a request take the one turn that there is, until it is released.
+    Have a request occupy the only turn until it is released.
     """
     url = service.url + "/hold?name=a"
     thread = threading.Thread(target=lambda: httpx.post(url, timeout=PATIENCE))
@@ -137,7 +137,7 @@ def wait_for_print(info: Any, text: str) -> None:
 
 def answer_in_time(client: httpx.Client, url: str) -> httpx.Response:
     """
-    Ask until the answer comes in time, which it may not while the machine stands still.
+    Send requests until one is answered in time: on a busy machine the first may not be.
     """
     end = time.monotonic() + PATIENCE
     while (answer := client.post(url)).status_code == 504:
@@ -147,7 +147,7 @@ def answer_in_time(client: httpx.Client, url: str) -> httpx.Response:
 
 def test_request_that_takes_too_long_is_cancelled(serve_with, wait_for_line, client):
     """
-    The handler is cancelled and the client is told with 504; one in time is not.
+    The handler is cancelled and the client gets 504; a request in time is not cancelled.
     """
     service = serve_with(nothing, Limited, request_timeout=TIMEOUT)
     late = client.post(service.url + "/sleep?seconds=60", headers={"x-fal-request-id": "l"})
@@ -161,7 +161,7 @@ def test_request_that_takes_too_long_is_cancelled(serve_with, wait_for_line, cli
 
 def test_handler_on_a_thread_is_not_waited_for(serve_with, client):
     """
-    A thread cannot be interrupted, but its client is told in time.
+    A thread cannot be interrupted, but its client gets the 504 in time.
     """
     service = serve_with(nothing, Limited, request_timeout=TIMEOUT)
     assert client.post(service.url + "/block?seconds=5").status_code == 504
@@ -169,7 +169,7 @@ def test_handler_on_a_thread_is_not_waited_for(serve_with, client):
 
 def test_client_is_told_though_the_handler_goes_on(serve_with, client):
     """
-    What a handler says once its time is over is dropped, and disturbs nothing.
+    Anything that a handler sends after its deadline is dropped.
     """
     service = serve_with(nothing, Limited, request_timeout=TIMEOUT)
     assert client.post(service.url + "/stubborn").status_code == 504
@@ -180,7 +180,7 @@ def test_client_is_told_though_the_handler_goes_on(serve_with, client):
 
 def test_stream_that_takes_too_long_is_cut_off(serve_with, wait_for_line, client):
     """
-    A client that was answered in part sees by the connection that this is not all.
+    A client that has part of the response sees that the connection breaks.
     """
     service = serve_with(nothing, Limited, request_timeout=TIMEOUT)
     headers = {"x-fal-request-id": "s"}
@@ -193,7 +193,7 @@ def test_stream_that_takes_too_long_is_cut_off(serve_with, wait_for_line, client
 
 class Slow(App, kind="current", request_timeout=TIMEOUT):
     """
-    An application that streams for longer than it may.
+    An application that streams for longer than its timeout.
     """
 
     @endpoint("/steps")
@@ -208,7 +208,7 @@ class Slow(App, kind="current", request_timeout=TIMEOUT):
 
 def test_stream_of_events_that_takes_too_long_says_so(serve):
     """
-    Its last event tells why it ends, and a generator on a thread is closed.
+    The last event tells the reason, and a generator on a thread is closed.
     """
     served = serve(Slow)
     items = []
@@ -225,7 +225,7 @@ def test_stream_of_events_that_takes_too_long_says_so(serve):
 
 def test_generator_on_a_thread_is_closed_when_its_client_has_gone(serve):
     """
-    It is closed once the step that it is in has ended.
+    It is closed once its current step has ended.
     """
     served = serve(Slow)
     with served.client.stream("POST", "/steps") as answer:
@@ -236,8 +236,8 @@ def test_generator_on_a_thread_is_closed_when_its_client_has_gone(serve):
 
 def test_requests_beyond_the_limit_wait_their_turn(serve_with, client):
     """
-    Requests are worked on in the order they came, one after the other; health and what
-    no route takes are answered meanwhile.
+    Requests are handled one after the other, in the order they came; health checks and
+    unknown paths are answered meanwhile.
     """
     service = serve_with(nothing, Limited, max_multiplexing=1)
     answers: queue.Queue[Any] = queue.Queue()
@@ -263,8 +263,8 @@ def test_requests_beyond_the_limit_wait_their_turn(serve_with, client):
 
 def test_handler_on_a_thread_keeps_its_turn_until_it_ends(serve_with, client):
     """
-    No more handlers run at once than may, also where those of requests that were
-    answered with 504 go on; later requests have the turns of those that have ended.
+    No more handlers run than the limit, including those that go on after a 504; later
+    requests get the turns of those that have ended.
     """
     service = serve_with(nothing, Limited, max_multiplexing=2, request_timeout=0.3)
 
@@ -288,7 +288,7 @@ def wait_for_metric(service: Any, name: str, value: float) -> None:
 
 def test_request_whose_client_goes_away_leaves_the_queue(serve_with, wait_for_line, client):
     """
-    Nobody is waited for that has gone, also where a part of its body has come.
+    A request whose client disconnects leaves the queue, with or without a body.
     """
     service = serve_with(nothing, Limited, max_multiplexing=1)
     holder = hold(service)
@@ -309,7 +309,7 @@ def test_request_whose_client_goes_away_leaves_the_queue(serve_with, wait_for_li
 
 def test_body_that_came_while_waiting_is_whole(serve_with, client):
     """
-    What a client sends while its request waits is given to the handler.
+    The handler receives the whole body of a request that had to wait.
     """
     service = serve_with(nothing, Limited, max_multiplexing=1)
     sizes: queue.Queue[Any] = queue.Queue()
@@ -332,7 +332,7 @@ def test_body_that_came_while_waiting_is_whole(serve_with, client):
 @pytest.mark.parametrize("chunked", [False, True])
 def test_body_beyond_the_limit_is_refused(serve_with, client, chunked):
     """
-    A body of the limit is taken, and one byte more is answered with 413.
+    A body of exactly the limit is accepted, and one byte more is answered with 413.
     """
 
     def body(size: int) -> Any:

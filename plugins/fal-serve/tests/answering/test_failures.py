@@ -1,5 +1,5 @@
 """
-What clients are told when a request cannot be answered.
+Responses to requests that fail.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Failing(App, kind="current"):
 
 def is_error_of(line: Any, request_id: str) -> bool:
     """
-    Tell whether *line* of the log is an error of one request.
+    Tell whether *line* of the log is the error of a request.
     """
     return line.level == "ERROR" and line.request_id == request_id
 
@@ -156,7 +156,7 @@ def served(serve):
 )
 def test_exception_has_its_answer(served, path, what, status, detail, units):
     """
-    Each exception is answered with its status and its detail, from handlers of any kind.
+    Each exception has its status and detail, from handlers of any kind.
     """
     answer = served.post(f"/{path}/{what}")
     assert answer.status_code == status
@@ -166,14 +166,14 @@ def test_exception_has_its_answer(served, path, what, status, detail, units):
 
 def test_headers_of_an_http_exception_are_kept(served):
     """
-    What the handler says of its own failure reaches the client.
+    The headers of an HTTPException reach the client.
     """
     assert served.post("/raise/http").headers["x-why"] == "because"
 
 
 def test_gpu_errors_that_are_caught(served):
     """
-    catch_gpu_exceptions answers 503 as well, from within a coroutine.
+    catch_gpu_exceptions leads to a 503 as well, from within a coroutine.
     """
     answer = served.post("/caught")
     assert (answer.status_code, answer.json()) == (503, {"detail": "GPU error"})
@@ -181,7 +181,7 @@ def test_gpu_errors_that_are_caught(served):
 
 def test_unknown_path_is_named_and_free(served):
     """
-    Who asks for what there is not is told which path, and pays nothing.
+    The response to an unknown path names it, and is not billed.
     """
     answer = served.post("/not/there")
     assert answer.status_code == 404
@@ -191,7 +191,7 @@ def test_unknown_path_is_named_and_free(served):
 
 def test_request_at_a_websocket_is_told_what_is_there(served):
     """
-    A realtime endpoint takes no request, and says what it is.
+    The response to a request at a websocket's path says so.
     """
     for answer in (served.client.get("/talk"), served.post("/talk")):
         assert answer.status_code == 404
@@ -211,7 +211,7 @@ def test_request_at_a_websocket_is_told_what_is_there(served):
 )
 def test_websocket_that_does_not_exist_is_told(served, path: str, said: str):
     """
-    A client that connects to a wrong path is answered as one that sends a request there.
+    A websocket at an unknown path gets the same response as a request.
     """
     with pytest.raises(InvalidStatus) as caught, connect(f"ws{served.url[4:]}{path}"):
         pass
@@ -227,7 +227,7 @@ def test_websocket_that_does_not_exist_is_told(served, path: str, said: str):
 @pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])
 def test_body_that_is_not_read_as_json_is_told_why(served, headers: dict[str, str]):
     """
-    The message names the header that is missing, and has no word of it elsewhere.
+    The message names the missing header, and only for errors of the body.
     """
     body = b'{"size": 2}'
     answer = served.client.post("/size", content=body, headers=headers)
@@ -244,7 +244,7 @@ def test_body_that_is_not_read_as_json_is_told_why(served, headers: dict[str, st
 @pytest.mark.parametrize("path", ["raise", "raise-async"])
 def test_error_that_is_raised_again_is_in_the_log_again(served, path):
     """
-    Each request has its traceback once, also where the exception object is the same.
+    Each request logs its traceback once, even if the exception object is the same.
     """
     ids = [f"{path}-{number}" for number in range(3)]
     for each in ids:
@@ -259,8 +259,8 @@ def test_error_that_is_raised_again_is_in_the_log_again(served, path):
 
 def test_traceback_goes_to_the_log_alone(served):
     """
-    An unexpected error is one line of JSON in the log, from the user's frame on, with
-    the request's id and the time; the client learns nothing of it.
+    An unexpected error is one line of JSON in the log, from the user's frame on, with the
+    request's id and time; the client sees none of it.
     """
     answer = served.post("/raise/traced", headers={"x-fal-request-id": "traced"})
     assert answer.json() == {"detail": "Internal Server Error"}
@@ -276,7 +276,7 @@ def test_traceback_goes_to_the_log_alone(served):
 
 def test_error_after_the_first_byte(served):
     """
-    An answer that fails when it has begun is broken off, and its error is logged once.
+    A response that fails after its start is broken off, and its error is logged once.
     """
     with pytest.raises(Exception, match="incomplete"):
         served.post("/late", headers={"x-fal-request-id": "late"})
@@ -290,7 +290,7 @@ def test_error_after_the_first_byte(served):
 
 def test_output_of_a_wrong_type_is_the_services_fault(served):
     """
-    What the handler must not return is a failure of the service, told in the log.
+    An output of the wrong type is answered with 500, and logged.
     """
     assert served.post("/wrong-type").status_code == 500
     assert "ResponseValidationError" in served.find_line("ResponseValidationError").message
@@ -314,7 +314,7 @@ def test_output_of_a_wrong_type_is_the_services_fault(served):
 @pytest.mark.parametrize("path", ["/size", "/any"])
 def test_what_validation_echoes_is_safe(served, path: str, body: bytes):
     """
-    A request that is wrong is answered as such, whatever is in it, and costs nothing.
+    An invalid request is answered with 422 whatever it contains, and is not billed.
     """
     answer = served.client.post(
         path, content=body, headers={"content-type": "application/json"}
@@ -328,7 +328,7 @@ def test_what_validation_echoes_is_safe(served, path: str, body: bytes):
 
 def test_bytes_are_not_echoed(served):
     """
-    A body that is no JSON is counted, not sent back.
+    A body that is not JSON is described by its size, and not sent back.
     """
     answer = served.client.post(
         "/size", content=b"\xff\x00" * 8, headers={"content-type": "application/octet-stream"}

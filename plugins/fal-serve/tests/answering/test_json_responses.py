@@ -1,5 +1,5 @@
 """
-Answers that hold what a client has sent, whatever that is.
+Responses that hold arbitrary data of a client.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def send(served: Any, path: str, body: bytes) -> Any:
 )
 def test_text_that_is_half_of_a_pair_comes_back(served, path: str):
     """
-    What JSON can say of a text, its answers say too.
+    A lone surrogate, which JSON can escape, comes back.
     """
     answer = send(served, path, b'{"text": "a\\ud83d"}')
     assert answer.status_code == 200
@@ -106,7 +106,7 @@ def test_text_that_is_half_of_a_pair_comes_back(served, path: str):
 @pytest.mark.parametrize("how", ["app", "field", "http", "missing"])
 def test_error_of_a_handler_may_hold_any_text(served, how: str):
     """
-    An error that says what the client has sent has its own status.
+    An error with arbitrary text keeps its status.
     """
     answer = send(served, f"/refuse/{how}", b'{"text": "a\\ud83d"}')
     assert answer.status_code in (404, 409, 422)
@@ -137,7 +137,7 @@ JSON = st.recursive(
 )
 def test_any_value_comes_back_as_json(served, value: Any, path: str):
     """
-    Whatever JSON a client sends, what a handler gives back of it is JSON.
+    Any JSON that a client sends comes back as JSON.
     """
     sent: Any = {"/dict": {"value": value}, "/held": {"value": value}, "/list": [value]}
     sent = sent.get(path, value)
@@ -164,7 +164,7 @@ def finite(value: Any) -> Any:
 @pytest.mark.parametrize("path", ["/list", "/untyped"])
 def test_deep_lists_come_back(served, path: str):
     """
-    What was not too deep to be read is not too deep to be answered.
+    Data that is not too deep to be read is not too deep to be sent back.
     """
     body = b"[" * 400 + b"]" * 400
     answer = send(served, path, body)
@@ -173,7 +173,7 @@ def test_deep_lists_come_back(served, path: str):
 
 def test_realtime_message_may_hold_any_text(served):
     """
-    Where a codec makes half of a pair, msgpack has its escape, as text.
+    A lone surrogate made by a codec is sent as its escape in msgpack.
     """
     with connect(f"ws{served.url[4:]}/realtime") as connection:
         connection.send('{"te\\ud83dxt": "a\\ud83d"}')
@@ -182,7 +182,7 @@ def test_realtime_message_may_hold_any_text(served):
 
 def test_websocket_is_closed_with_any_reason(served):
     """
-    The reason that a websocket is closed with has the escape of what is no text.
+    The reason of a close may contain a lone surrogate, which is escaped.
     """
     with connect(f"ws{served.url[4:]}/socket") as connection:
         connection.send('"a\\ud83d"')

@@ -1,5 +1,5 @@
 """
-Metrics: what requests are counted under.
+Metrics: the labels and buckets of requests.
 """
 
 import pytest
@@ -10,7 +10,7 @@ from fal_serve.answering.metrics import BOUNDS, UNMATCHED, RouteLabels, ServiceM
 @pytest.mark.parametrize("seconds", [0, *BOUNDS, 1e6])
 def test_time_is_counted_under_its_bound(seconds):
     """
-    A bound counts what took as long as itself, as Prometheus has it.
+    A bucket includes its upper bound, as Prometheus defines it.
     """
     metrics = ServiceMetrics("1")
     metrics.count("/", "POST", 200, seconds)
@@ -22,7 +22,7 @@ def test_time_is_counted_under_its_bound(seconds):
 
 def test_labels_know_routes_with_parameters():
     """
-    A path is told by its route, whatever its parameters.
+    The label of a path is its route, whatever the parameters are.
     """
     label = RouteLabels(["/", "/items/{name}", "/files/{path:path}"])
     assert label("/") == "/"

@@ -1,5 +1,5 @@
 """
-What every request meets: ids, context, headers, and a line in the log.
+What the middleware does for each request: ids, context, headers, and a line in the log.
 """
 
 import asyncio
@@ -116,7 +116,7 @@ def service(serve_with: Any) -> Any:
 
 def find_printed(service: Any, text: str) -> Any:
     """
-    Return the first line that is *text*: before it the log may tell of a busy machine.
+    Return the first line that is *text*; warnings about a busy machine may precede it.
     """
     while (line := service.logs.get(timeout=30)).message != text:
         pass
@@ -125,7 +125,7 @@ def find_printed(service: Any, text: str) -> Any:
 
 def test_id_of_the_caller_is_kept(service, wait_for_line):
     """
-    A caller's id comes back, is in the context, and marks what the handler prints.
+    The caller's id is sent back, is in the context, and marks the lines of the handler.
     """
     headers = {
         "x-fal-request-id": "my id",
@@ -153,7 +153,7 @@ def test_id_of_the_caller_is_kept(service, wait_for_line):
 
 def test_line_that_a_handler_does_not_end_ends_with_its_request(service):
     """
-    What was printed of a line arrives with its request, and not as the service ends.
+    An unfinished line that a handler has printed arrives when its request ends.
     """
     for number in range(3):
         httpx.post(f"{service.url}/unended", headers={"x-fal-request-id": f"r{number}"})
@@ -168,7 +168,7 @@ def test_line_that_a_handler_does_not_end_ends_with_its_request(service):
 
 def test_request_without_an_id_is_given_one(service):
     """
-    Each request has an id of its own, whoever sent none, or none that can be sent.
+    A request without an id, or with an unusable one, gets its own.
     """
     url = service.url + "/context"
     answers = [httpx.post(url) for _ in range(3)]
@@ -181,7 +181,7 @@ def test_request_without_an_id_is_given_one(service):
 
 def test_hints_are_given_with_each_answer(service, wait_for_line):
     """
-    Hints are in the answer, but for those that cannot be; a failure is only logged.
+    Hints are sent unless they cannot be; a failure of the hook is only logged.
     """
     first = httpx.post(service.url + "/context")
     hints = dict(first.headers.raw)[b"x-fal-runner-hints"]
@@ -199,7 +199,7 @@ def test_hints_are_given_with_each_answer(service, wait_for_line):
 
 def test_headers_of_the_handler_pass(service):
     """
-    What the handler sets for the gateway is in the answer.
+    Headers that the handler sets for the gateway are in the response.
     """
     answer = httpx.post(service.url + "/billed")
     assert answer.headers["x-fal-billable-units"] == "7"
@@ -207,7 +207,7 @@ def test_headers_of_the_handler_pass(service):
 
 def test_token_is_given_back_where_it_is_another(service):
     """
-    A token of the CDN that was issued anew goes back to the caller; the same does not.
+    A CDN token that the handler has replaced is sent back; an unchanged one is not.
     """
     url, headers = service.url + "/token", {"x-fal-cdn-token": "old"}
     same = httpx.post(url, params={"value": "old"}, headers=headers)
@@ -226,7 +226,7 @@ def test_token_is_given_back_where_it_is_another(service):
 )
 def test_whatever_a_handler_raises_is_logged_and_answered(service, wait_for_line, path, kind):
     """
-    The traceback is in the log, once; the client is told nothing; the service goes on.
+    The traceback is logged once, the client sees none of it, and the service goes on.
     """
     answer = httpx.post(f"{service.url}/{path}", headers={"x-fal-request-id": "r1"})
     assert answer.status_code == 500
@@ -241,7 +241,7 @@ def test_whatever_a_handler_raises_is_logged_and_answered(service, wait_for_line
 
 def test_handler_that_cancels_itself_is_answered(service):
     """
-    A handler that ends as if it had been cancelled is no end of the service.
+    A handler that raises CancelledError does not end the service.
     """
     assert httpx.post(service.url + "/cancels").status_code == 503
     assert httpx.post(service.url + "/context").status_code == 200
@@ -249,7 +249,7 @@ def test_handler_that_cancels_itself_is_answered(service):
 
 def test_proxy_on_this_machine_tells_the_client(service):
     """
-    What a gateway on this machine says of the client is believed.
+    A proxy on this machine is trusted about the client.
     """
     headers = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
     answer = httpx.post(service.url + "/client", headers=headers)
@@ -258,7 +258,7 @@ def test_proxy_on_this_machine_tells_the_client(service):
 
 def test_websocket_has_an_id(service, wait_for_line):
     """
-    A session has its id in the answer, the context, what is printed, and the log.
+    A websocket's id is in the response, the context, the printed lines, and the log.
     """
 
     async def talk() -> None:
@@ -277,7 +277,7 @@ def test_websocket_has_an_id(service, wait_for_line):
 
 def test_websocket_whose_handler_fails_is_closed(service, wait_for_line):
     """
-    The client is told by code 1011, and the log by a traceback.
+    The connection is closed with 1011, and the traceback is logged.
     """
 
     async def talk() -> None:
@@ -294,7 +294,7 @@ def test_websocket_whose_handler_fails_is_closed(service, wait_for_line):
 
 def test_websocket_that_is_refused_is_told(service, wait_for_line):
     """
-    The log tells the status that a session was refused with.
+    The log has the status with which a websocket was refused.
     """
 
     async def talk() -> None:
@@ -308,7 +308,7 @@ def test_websocket_that_is_refused_is_told(service, wait_for_line):
 @given(st.text(), st.text(), st.text(), st.binary())
 def test_line_of_the_log_is_json_whatever_is_asked_for(request_id, path, client, endpoint):
     """
-    The line that is put together by hand reads as what went in.
+    The line, which is formatted by hand, is JSON with the original values.
     """
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -323,7 +323,7 @@ def test_line_of_the_log_is_json_whatever_is_asked_for(request_id, path, client,
 @given(st.binary(max_size=400))
 def test_id_that_is_sent_back_is_a_good_header(raw):
     """
-    Only an id that can stand in a header is kept, and then unchanged.
+    Only an id that is valid in a header is kept, and kept unchanged.
     """
     kept = readable_id(raw)
     if kept is not None:
@@ -334,7 +334,7 @@ def test_id_that_is_sent_back_is_a_good_header(raw):
 @pytest.mark.parametrize("text", ["{", "[1]", '"x"'])
 def test_preference_that_is_no_object_is_none(text, caplog):
     """
-    A malformed preference is none, and a warning says so.
+    A malformed preference counts as None, with a warning.
     """
     raw = [(b"x-fal-object-lifecycle-preference", text.encode())]
     assert requests.IncomingRequest("id", raw).lifecycle_preference is None

@@ -1,5 +1,5 @@
 """
-Threads: where handlers run that are no coroutines.
+The threads of plain handlers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ variable: ContextVar[str] = ContextVar("variable", default="")
 
 def test_calls_that_wait_run_beside_each_other():
     """
-    As many calls run at once as the limit says, and the others in their order.
+    As many calls as the limit run at once, and the others in order.
     """
     barrier = threading.Barrier(8)
 
@@ -58,7 +58,7 @@ def test_no_more_calls_run_than_the_limit():
 
 def test_short_calls_take_few_threads():
     """
-    Calls that come one after the other, however many, are no work for a crowd.
+    Calls that come one after the other need few threads.
     """
 
     async def main() -> set[int]:
@@ -70,7 +70,7 @@ def test_short_calls_take_few_threads():
 
 def test_context_is_that_of_the_caller():
     """
-    A call sees the context variables of who awaits it; what it sets is its own.
+    A call sees the caller's context variables, and its own changes stay its own.
     """
 
     def call() -> str:
@@ -93,7 +93,7 @@ def test_context_is_that_of_the_caller():
 @pytest.mark.parametrize("error", [LookupError("gone"), SystemExit(3)])
 def test_error_reaches_the_caller(error):
     """
-    What a call raises its caller sees, be it no Exception.
+    An exception reaches the caller, even if it is not an Exception.
     """
 
     def call() -> None:
@@ -111,7 +111,7 @@ def test_error_reaches_the_caller(error):
 
 def test_stop_iteration_becomes_an_error():
     """
-    A call that raises StopIteration does not end the generator it is awaited in.
+    StopIteration does not end the generator in which the call is awaited.
     """
 
     async def main() -> None:
@@ -123,7 +123,7 @@ def test_stop_iteration_becomes_an_error():
 
 def test_call_may_use_the_loop():
     """
-    A call can have the loop do something, by anyio as FastAPI's own threads can.
+    A call can run code in the event loop through anyio, as on FastAPI's own threads.
     """
 
     async def double(number: int) -> int:
@@ -138,7 +138,7 @@ def test_call_may_use_the_loop():
 
 def test_cancelled_calls_take_no_turn():
     """
-    A call that nobody waits for any more goes on, and another has its turn.
+    An abandoned call goes on, and another call takes its place.
     """
     release = threading.Event()
     begun = threading.Barrier(3)
@@ -172,8 +172,8 @@ def test_cancelled_calls_take_no_turn():
 
 def test_calls_that_are_left_behind_tell_of_their_end():
     """
-    Whoever asks learns which calls go on, and when they end; also where a call ends in
-    the moment in which its task is cancelled, nothing is left of it.
+    ``left_behind`` lists abandoned calls until they end; nothing is left of a call that
+    ends at the moment of its cancellation.
     """
 
     async def main() -> None:
@@ -207,7 +207,7 @@ def test_calls_that_are_left_behind_tell_of_their_end():
 
 def test_no_thread_outlives_its_loop():
     """
-    Closed threads end with their loop; before that later calls have others.
+    Threads end with their loop; calls after ``close`` get other threads.
     """
     before = set(threading.enumerate())
 

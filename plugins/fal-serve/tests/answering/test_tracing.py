@@ -1,5 +1,5 @@
 """
-Trace context: kept from the caller, passed on, and a span where the process makes them.
+Trace context: taken from the caller, passed on, and a span if the process makes them.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ HEADERS = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}
 
 class Passing(BaseServable):
     """
-    Tells what another service would be sent.
+    Returns the headers that another service would get.
     """
 
     def __init__(self, func: Any) -> None:
@@ -96,7 +96,7 @@ def nothing() -> None: ...
 
 def test_context_of_the_caller_is_passed_on(serve_with):
     """
-    Where nothing makes spans, the caller's are what another service is told.
+    In a process without tracing, the caller's context is passed on unchanged.
     """
     service = serve_with(nothing, Passing)
     assert httpx.post(service.url + "/items/x", headers=HEADERS).json() == HEADERS
@@ -105,14 +105,14 @@ def test_context_of_the_caller_is_passed_on(serve_with):
 
 def test_nothing_is_passed_on_outside_a_request():
     """
-    Code that answers nobody has no trace.
+    Outside a request there is no trace context.
     """
     assert tracing.outgoing_headers() == {}
 
 
 def test_requests_are_spans_where_the_process_uses_opentelemetry(serve_with):
     """
-    A span is a child of the caller's, and above all that the handler does.
+    A request's span is a child of the caller's and the parent of the handler's.
     """
     service = serve_with(nothing, Traced)
     passed = httpx.post(service.url + "/items/x", headers=HEADERS).json()
@@ -151,7 +151,7 @@ def test_requests_are_spans_where_the_process_uses_opentelemetry(serve_with):
 
 class Spans:
     """
-    A provider of tracers that keeps its spans.
+    A tracer provider that records its spans.
     """
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ class Spans:
 
     def of(self, application: Any, **scope: Any) -> Any:
         """
-        Have *application* answer one request, and return its span.
+        Send one request to *application*, and return its span.
         """
 
         async def send(message: Any) -> None: ...
@@ -180,7 +180,7 @@ class Spans:
 
 def test_span_that_is_made_here_tells_of_the_request():
     """
-    Where FastAPI makes no spans, one has what is known of the request and its answer.
+    Without FastAPI's own spans, a span has the facts of the request and response.
     """
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
@@ -204,7 +204,7 @@ def test_span_that_is_made_here_tells_of_the_request():
 
 def test_span_that_is_made_here_tells_what_was_raised():
     """
-    An error that passes is an event of the span.
+    An exception that passes is an event of the span.
     """
 
     async def fail(scope: Any, receive: Any, send: Any) -> None:
@@ -227,7 +227,7 @@ def test_span_that_is_made_here_tells_what_was_raised():
 )
 def test_malformed_context_is_none(header):
     """
-    What is no trace context is not told as one.
+    A malformed trace context is ignored.
     """
     assert tracing.trace_id(header) is None
 
@@ -235,7 +235,7 @@ def test_malformed_context_is_none(header):
 @given(st.binary())
 def test_whatever_is_sent_as_context_is_safe(header):
     """
-    The id of a trace is hexadecimal or none.
+    The trace id is hexadecimal or None, whatever is sent.
     """
     trace = tracing.trace_id(header)
     assert trace is None or int(trace, 16) >= 0

@@ -1,5 +1,5 @@
 """
-Turns of requests, where only so many are worked on at once.
+Turns: the limit on how many requests are worked on at once.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ PATIENCE = 60
 
 def test_turn_of_a_handler_that_never_ends_is_given_to_another(monkeypatch, caplog):
     """
-    A call that goes on has its turn for a while, and no longer; the log says so.
+    An abandoned call keeps its turn only for a while; then it is passed on, with a warning.
     """
     monkeypatch.setattr("fal_serve.answering.turns.PATIENCE", 0.05)
 
@@ -40,7 +40,7 @@ def test_turn_of_a_handler_that_never_ends_is_given_to_another(monkeypatch, capl
 
 def test_turn_is_not_lost_with_who_was_to_have_it():
     """
-    A request that goes away in the moment when it is its turn passes the turn on.
+    A request that is cancelled at the moment it gets its turn passes the turn on.
     """
 
     async def play() -> None:

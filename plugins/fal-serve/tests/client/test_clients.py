@@ -105,7 +105,7 @@ class Everything(App, kind="current"):
 @pytest.fixture(scope="module")
 def client():
     """
-    A client of a service that runs.
+    A client of a running service.
     """
     with AppClient.connect(Everything) as client:
         yield client
@@ -113,7 +113,7 @@ def client():
 
 def test_models_go_in_and_come_out(client):
     """
-    A method takes what its handler takes, by position or name, and returns its type.
+    A method takes its handler's arguments, by position or name, and returns its type.
     """
     assert client.model(Prompt(text="a", times=3)) == Answer(text="aaa")
     assert client.model(prompt={"text": "b"}) == Answer(text="b")
@@ -124,7 +124,7 @@ def test_models_go_in_and_come_out(client):
 
 def test_arguments_stand_where_the_handler_has_them(client):
     """
-    Queries, headers, files and bodies are sent as what they are declared to be.
+    Queries, headers, files and bodies are sent as they are declared.
     """
     assert client.mixed(Prompt(text="a"), upper=True, note="b") == Answer(
         text="A B", upper=True
@@ -136,7 +136,7 @@ def test_arguments_stand_where_the_handler_has_them(client):
 
 def test_a_file_is_uploaded_by_its_path(client, tmp_path):
     """
-    A path stands for the file there.
+    A path is uploaded as the file that it names.
     """
     (tmp_path / "file").write_bytes(b"abc")
 
@@ -145,7 +145,7 @@ def test_a_file_is_uploaded_by_its_path(client, tmp_path):
 
 def test_methods_have_the_signature_of_their_handlers(client):
     """
-    Tools that show signatures show what an endpoint takes, and ``dir`` what there is.
+    ``inspect.signature`` and ``dir`` work on methods and clients.
     """
     assert str(inspect.signature(client.mixed)).startswith("(prompt: ")
     assert {"model", "talk", "count"} <= set(dir(client))
@@ -157,14 +157,14 @@ def test_methods_have_the_signature_of_their_handlers(client):
 
 def test_items_of_a_stream_have_their_type(client):
     """
-    What a generator yields is iterated over as it comes.
+    The items of a generator arrive one by one, with their type.
     """
     assert list(client.count(3)) == [Answer(text=text) for text in "012"]
 
 
 def test_failures_are_errors_with_their_status(client):
     """
-    An answer that is none of success is an error with its status and its words.
+    An error response raises an exception with its status and detail.
     """
     with pytest.raises(AppClientError, match="not today") as caught:
         client.refused()
@@ -177,7 +177,7 @@ def test_failures_are_errors_with_their_status(client):
 
 def test_a_stream_that_fails_raises_after_its_items(client):
     """
-    What was yielded before an error arrives, and then the error.
+    The items before an error arrive, and then the error.
     """
     stream = client.broken()
 
@@ -188,7 +188,7 @@ def test_a_stream_that_fails_raises_after_its_items(client):
 
 def test_a_session_sends_and_receives(client):
     """
-    A realtime endpoint gives a session, whose answers have their type.
+    A realtime endpoint opens a session, whose outputs have their type.
     """
     with client.talk() as session:
         assert session(Prompt(text="abc")) == Answer(text="cba")
@@ -199,7 +199,7 @@ def test_a_session_sends_and_receives(client):
 
 def test_a_session_has_arrays(client):
     """
-    What the service takes for a type its client does.
+    A type that the service accepts is accepted by the client too.
     """
     with client.turn() as session:
         answer = session(numpy.arange(6).reshape(2, 3))
@@ -208,7 +208,7 @@ def test_a_session_has_arrays(client):
 
 def test_a_session_may_be_json(client):
     """
-    The content type of JSON makes the messages JSON, at both ends.
+    With the content type of JSON, both ends speak JSON.
     """
     with client.json() as session:
         assert session(Prompt(text="abc")) == Answer(text="cba")
@@ -221,7 +221,7 @@ def test_a_session_may_be_json(client):
 
 def test_a_websocket_has_text_and_bytes(client):
     """
-    An endpoint that has the websocket itself is given what is sent, and no messages.
+    A websocket endpoint sends and receives plain text and bytes.
     """
     with client.socket(name="a b", loud=True) as socket:
         assert socket.receive() == "A B"
@@ -235,7 +235,7 @@ def test_a_websocket_has_text_and_bytes(client):
 
 def test_a_websocket_without_waiting(client):
     """
-    The asynchronous client has websockets as well.
+    The async client has websockets as well.
     """
 
     async def talk() -> list[str | bytes]:
@@ -253,7 +253,7 @@ def test_a_websocket_without_waiting(client):
 
 def test_endpoints_may_have_names_of_the_clients_own(client):
     """
-    They are had by their names in brackets.
+    Endpoints named like attributes of the client are called by their name in brackets.
     """
     assert client["close"]() == "closed by its endpoint"
     assert client["model"](Prompt(text="a")) == client.model(Prompt(text="a"))
@@ -265,7 +265,7 @@ def test_endpoints_may_have_names_of_the_clients_own(client):
 
 def test_a_session_that_has_ended_says_so(client):
     """
-    A message that is refused raises, and what follows it meets the end.
+    A refused message raises its error, and later calls raise EOFError.
     """
     with client.talk() as session:
         with pytest.raises(AppClientError, match="VALIDATION_ERROR: text: "):
@@ -281,7 +281,7 @@ def test_a_session_that_has_ended_says_so(client):
 
 def test_a_service_that_is_not_there_is_one_error():
     """
-    Whatever is asked for, the error is the client's own and names the url.
+    If the service cannot be reached, every call raises the client's error with the URL.
     """
     with socket.socket() as unused:
         # It is had, and nobody listens.
@@ -311,7 +311,7 @@ def test_a_service_that_is_not_there_is_one_error():
 
 def test_a_session_that_is_refused_has_its_status(client):
     """
-    What the service answers in place of a session is told.
+    If a session is refused, the error has the status of the response.
     """
 
     class Other(App, kind="current"):
@@ -326,7 +326,7 @@ def test_a_session_that_is_refused_has_its_status(client):
 
 def test_a_client_is_of_an_application():
     """
-    Anything else is refused in one sentence.
+    Anything but a class of application is refused in one sentence.
     """
     with pytest.raises(TypeError, match=r"a subclass of App, and was given <class 'int'>\."):
         AppClient(int, "http://127.0.0.1:1")
@@ -334,14 +334,14 @@ def test_a_client_is_of_an_application():
 
 def test_health_is_asked_for(client):
     """
-    ``health`` returns what the application says.
+    ``health`` returns the body of the health endpoint.
     """
     assert client.health() == {"version": "7"}
 
 
 def test_the_same_without_waiting(client):
     """
-    The asynchronous client does the same in an event loop.
+    The async client does the same in an event loop.
     """
 
     async def use() -> list[object]:
@@ -363,7 +363,7 @@ def test_the_same_without_waiting(client):
 
 def test_an_asynchronous_client_spawns_too():
     """
-    ``connect`` of the asynchronous client spawns the application and ends it.
+    ``connect`` of the async client spawns the application and ends it.
     """
 
     async def use() -> Answer:
@@ -376,7 +376,7 @@ def test_an_asynchronous_client_spawns_too():
 
 def test_a_key_is_sent_over_encrypted_connections_alone(monkeypatch):
     """
-    The key of the environment does not travel where others can read it.
+    The key in the environment is never sent over unencrypted connections.
     """
     monkeypatch.setenv("FAL_KEY", "id:secret")
 

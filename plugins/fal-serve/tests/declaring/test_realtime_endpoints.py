@@ -1,5 +1,5 @@
 """
-Realtime endpoints as they are declared: how a handler is used, and what it cannot be.
+Declarations of realtime endpoints: modes, types, and mistakes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Out(BaseModel):
 
 class Handlers:
     """
-    A handler of each kind.
+    Handlers of each kind.
     """
 
     def plain(self, input: In) -> Out: ...
@@ -91,7 +91,7 @@ def test_mode_and_types_are_found_in_the_annotations(
     name: str, mode: str, taken: Any, given: Any
 ) -> None:
     """
-    A stream is known by its annotation, and what is streamed is the type of a message.
+    Annotations tell the mode and the types of messages.
     """
     signature = realtime("/path")(getattr(Handlers, name)).route_signature
     assert signature.realtime_mode == mode
@@ -101,7 +101,7 @@ def test_mode_and_types_are_found_in_the_annotations(
 
 def test_all_that_is_said_is_in_the_route() -> None:
     """
-    The fields of the route are what the decorator was told.
+    The route has the values given to the decorator.
     """
     handler = realtime(
         "/path",
@@ -122,7 +122,7 @@ def test_all_that_is_said_is_in_the_route() -> None:
 
 def test_route_has_the_defaults_that_are_documented() -> None:
     """
-    Messages are msgpack, nothing is dropped, and a session waits for ever.
+    By default messages are msgpack, none is dropped, and a session waits for ever.
     """
     signature = realtime("/path")(Handlers.anything).route_signature
     assert signature == (
@@ -133,7 +133,7 @@ def test_route_has_the_defaults_that_are_documented() -> None:
 
 def test_method_is_still_the_method() -> None:
     """
-    An endpoint can be called in a test, and by others of its class.
+    A realtime endpoint can be called like the method that it wraps.
     """
 
     class Own:
@@ -158,7 +158,7 @@ def test_method_is_still_the_method() -> None:
 
 def test_types_may_be_local() -> None:
     """
-    Annotations mean what they mean where the class stands.
+    Annotations are resolved where the class is defined.
     """
 
     class Local(BaseModel):
@@ -178,7 +178,7 @@ def test_types_may_be_local() -> None:
 
 def test_endpoint_travels() -> None:
     """
-    An endpoint is pickled with its handler and its route, and none of fal_serve's code.
+    An endpoint pickles with its handler and route, and none of fal_serve's code.
     """
 
     @realtime("/double")
@@ -214,7 +214,7 @@ def test_wrong_declaration_fails_where_it_is_written(
     handler: Callable[..., Any], options: dict[str, Any], said: str
 ) -> None:
     """
-    The error names the handler and says what it should be.
+    The error names the handler and says how to write it.
     """
     with pytest.raises(ValueError, match=said) as caught:
         realtime("/path", **options)(handler)
@@ -223,7 +223,7 @@ def test_wrong_declaration_fails_where_it_is_written(
 
 def test_handler_that_cannot_stream_is_refused() -> None:
     """
-    Inputs are iterated over in a coroutine, and batches are no streams.
+    Only async functions iterate over inputs, and batches cannot stream.
     """
 
     def collect(self, inputs: AsyncIterator[In]) -> Out: ...
@@ -238,7 +238,7 @@ def test_handler_that_cannot_stream_is_refused() -> None:
 
 def test_annotation_that_means_nothing_is_refused() -> None:
     """
-    A type that is not there would check nothing in silence; said otherwise it may be.
+    An unresolvable annotation is an error, unless the type is given otherwise.
     """
 
     def handle(self, input: Missing) -> Out: ...  # noqa: F821  # missing on purpose
@@ -252,7 +252,7 @@ def test_annotation_that_means_nothing_is_refused() -> None:
 
 def test_function_has_one_route() -> None:
     """
-    Whichever decorators they are.
+    A second decorator is refused, whichever it is.
     """
     with pytest.raises(ValueError, match="'anything'"):
         realtime("/two")(realtime("/one")(Handlers.anything))
@@ -262,7 +262,7 @@ def test_function_has_one_route() -> None:
 
 def test_document_tells_of_realtime_endpoints() -> None:
     """
-    The OpenAPI document has their types, whatever these are, and how they are used.
+    The OpenAPI document has the types and the protocol of realtime endpoints.
     """
 
     class Documented(App):

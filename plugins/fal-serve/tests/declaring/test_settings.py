@@ -1,5 +1,5 @@
 """
-Settings that are variables of the environment.
+Settings from environment variables.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def client() -> Iterator[httpx.Client]:
 
 class Large(App, kind="current"):
     """
-    An application that takes what comes.
+    An application that accepts any size.
     """
 
     @endpoint("/size")
@@ -41,8 +41,8 @@ class Large(App, kind="current"):
 
 def test_sizes_are_limited_by_variables(serve, monkeypatch):
     """
-    The variables of limits count where a service is launched; a message of the limit is
-    taken, and of one byte more the websocket is closed with 1009.
+    Limits set where a service is launched hold: a message of the limit is accepted, and one
+    byte more closes the websocket with 1009.
     """
     monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "1000")
     monkeypatch.setenv("FAL_SERVE_MAX_MESSAGE_SIZE", "2000")
@@ -59,8 +59,8 @@ def test_sizes_are_limited_by_variables(serve, monkeypatch):
 
 def test_variable_of_a_limit_is_a_number_of_bytes(monkeypatch):
     """
-    Another value fails where the service is launched, and where it runs; there a limit
-    goes before that of the settings.
+    An invalid value fails where the service is launched and where it runs; a valid one has
+    priority over the settings there.
     """
     monkeypatch.setenv("FAL_SERVE_MAX_BODY_SIZE", "1GB")
     with pytest.raises(OptionError, match="FAL_SERVE_MAX_BODY_SIZE is '1GB', and has to be"):

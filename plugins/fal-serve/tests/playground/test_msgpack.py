@@ -42,7 +42,7 @@ PROGRAM = """(texts) => {
 @pytest.fixture(scope="module")
 def read_and_write() -> Iterator[Callable[[list[bytes]], list[Any]]]:
     """
-    Have the browser decode messages, and encode what they are.
+    Have the browser decode messages and encode them again.
     """
     source = pkgutil.get_data("fal_serve.playground", "msgpack.js")
     assert source is not None
@@ -81,7 +81,7 @@ VALUES = st.recursive(
 @given(values=st.lists(VALUES, min_size=1, max_size=20))
 def test_what_is_read_is_written_again(read_and_write, values):
     """
-    A message that was read and written again is the same value for another library.
+    A decoded and encoded message has the same value for another library.
     """
     written = read_and_write([msgpack.packb(value) for value in values])
 
@@ -92,7 +92,7 @@ def test_what_is_read_is_written_again(read_and_write, values):
 @pytest.mark.parametrize("length", [0, 15, 16, 31, 32, 255, 256, 65535, 65536])
 def test_lengths_of_all_sizes(read_and_write, length):
     """
-    Each way to write a length is read and written as the other library does.
+    Each encoding of a length is read and written as by the other library.
     """
     values = ["x" * length, b"x" * length, [1] * length, {str(i): i for i in range(length)}]
     packed = [msgpack.packb(value) for value in values]
@@ -109,7 +109,7 @@ def test_lengths_of_all_sizes(read_and_write, length):
 )
 def test_integers_take_as_few_bytes_as_can_be(read_and_write, value):
     """
-    An integer is written as the other library does, and none loses a digit.
+    An integer is written as by the other library, without losing digits.
     """
     ((text, shown),) = read_and_write([msgpack.packb(value)])
 
@@ -119,7 +119,7 @@ def test_integers_take_as_few_bytes_as_can_be(read_and_write, value):
 
 def test_times_are_read(read_and_write):
     """
-    A time of each length is the same instant.
+    Timestamps of each length are the same instant.
     """
     times = [
         msgpack.Timestamp(1),
@@ -144,7 +144,7 @@ def test_times_are_read(read_and_write):
 )
 def test_what_is_no_message_is_an_error(read_and_write, message):
     """
-    Bytes that are cut off, too many or of no kind are told, and nothing is made of them.
+    Truncated, overlong and invalid bytes are errors.
     """
     ((text, reason),) = read_and_write([message])
 

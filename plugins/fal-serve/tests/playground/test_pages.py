@@ -16,7 +16,7 @@ from fal_core_worker.ports import free_port
 
 def test_all_can_be_done_by_keyboard(page, answer_of):
     """
-    An endpoint is found, filled in and run without a mouse, and the focus is seen.
+    An endpoint can be found, filled in and run by keyboard, with a visible focus.
     """
     tab = page("POST /images")
     tab.keyboard.press("/")
@@ -44,7 +44,7 @@ def test_all_can_be_done_by_keyboard(page, answer_of):
 
 def test_tabs_are_changed_by_arrow_keys(page):
     """
-    Of a row of tabs one takes the focus, and arrows go to the next.
+    One tab of a row takes the focus, and arrow keys move to the others.
     """
     tab = page()
     tab.get_by_role("tab", name="Form").focus()
@@ -57,7 +57,7 @@ def test_tabs_are_changed_by_arrow_keys(page):
 @pytest.mark.parametrize("place", ["POST /echo", "POST /images", "POST /stream", "WS /live"])
 def test_a_phone_needs_no_sideways_scrolling(page, place):
     """
-    At a width of 360 px nothing is wider than the page, before and after an answer.
+    At a width of 360 px nothing is wider than the page, before and after a response.
     """
     tab = page(place, viewport={"width": 360, "height": 740})
     wide = "document.documentElement.scrollWidth"
@@ -75,7 +75,7 @@ def test_a_phone_needs_no_sideways_scrolling(page, place):
 
 def test_long_example_is_cut_at_its_end_alone(page):
     """
-    Where there is no room for an example, its beginning can be read.
+    A long example is truncated at its end.
     """
     tab = page("POST /echo", viewport={"width": 280, "height": 740})
     chip = tab.get_by_role("button", name="a giraffe that looks")
@@ -102,7 +102,7 @@ def brightness(page: Page) -> float:
 
 def test_light_and_dark_follow_the_system_or_the_user(page):
     """
-    Colours are those of the system, until the user says otherwise; that is kept.
+    The colour scheme is the system's until the user chooses another, which is kept.
     """
     assert brightness(page(color_scheme="light")) > 200
     dark = page(color_scheme="dark")
@@ -118,7 +118,7 @@ def test_light_and_dark_follow_the_system_or_the_user(page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast(page, scheme, run, field):
     """
-    Text stands out from its ground by at least 4.5 to 1, in light and dark.
+    Text has a contrast of at least 4.5 to 1, in light and dark.
     """
     tab = page(color_scheme=scheme)
     field(tab, "words").fill("x")
@@ -169,7 +169,7 @@ NAMELESS = """() => [...document.querySelectorAll("button, input, select, textar
 
 def test_everything_has_a_name(page):
     """
-    Each control can be told by those who do not see it.
+    Each control has an accessible name.
     """
     tab = page()
     tab.get_by_role("button", name="Add an item to corners").click()
@@ -180,7 +180,7 @@ def test_everything_has_a_name(page):
 
 def test_words_of_the_document_are_only_text(page):
     """
-    What a document says is shown as it is, and none of it becomes a part of the page.
+    Texts of the document are shown as text, and never parsed as HTML.
     """
     tab = page()
 
@@ -192,7 +192,7 @@ def test_words_of_the_document_are_only_text(page):
 
 def test_a_page_that_is_loaded_again_keeps_what_was_typed(page, field):
     """
-    Loading the page once more loses no input.
+    Reloading the page keeps all input.
     """
     tab = page()
     field(tab, "words").fill("still here")
@@ -220,8 +220,8 @@ class Changing(App, kind="current"):
 
 def test_a_service_that_starts_again_is_read_anew(open_page, tmp_path, run, answer_of, field):
     """
-    The page says that the service has gone, goes on when it is back, and shows what is
-    new with what was typed before.
+    The page says that the service is gone, continues when it is back, and shows the new
+    document with the earlier input.
     """
     port = free_port()
     (tmp_path / "changing.py").write_text(SOURCE)
@@ -265,7 +265,7 @@ def test_a_service_that_starts_again_is_read_anew(open_page, tmp_path, run, answ
 
 def test_the_page_may_do_little(shop):
     """
-    The page's headers allow its own script and style, and nothing that comes as text.
+    The page's headers allow only its own script and style.
     """
     answer = httpx.get(f"{shop.url}/playground")
     policy = answer.headers["content-security-policy"]
@@ -280,7 +280,7 @@ def test_the_page_may_do_little(shop):
 
 def test_the_page_is_sent_once(shop):
     """
-    A browser that has the page is told that it has not changed.
+    A browser that has the page gets a 304.
     """
     first = httpx.get(f"{shop.url}/playground")
     again = httpx.get(
@@ -292,7 +292,7 @@ def test_the_page_is_sent_once(shop):
 
 def test_a_service_tells_where_its_playground_is(serve_with):
     """
-    The url is among those of the service, and the document does not have it.
+    The playground's URL is among those of the service, and not in the document.
     """
 
     def nothing() -> None: ...
@@ -305,7 +305,7 @@ def test_a_service_tells_where_its_playground_is(serve_with):
 
 def test_pages_that_stay_open_do_not_fill_the_log(serve_with, wait_for_line):
     """
-    What each open page asks every few seconds is left out of the access log.
+    The requests of open pages are left out of the access log.
     """
 
     def nothing() -> None: ...
@@ -321,7 +321,7 @@ def test_pages_that_stay_open_do_not_fill_the_log(serve_with, wait_for_line):
 @pytest.mark.parametrize("value", ["0", "off", "False"])
 def test_the_playground_can_be_left_out(serve_with, monkeypatch, value):
     """
-    A variable says no, and the page is not there, nor its url.
+    A variable disables the page and its URL.
     """
     from fal_core import function
 
@@ -341,7 +341,7 @@ def test_the_playground_can_be_left_out(serve_with, monkeypatch, value):
 
 def test_the_page_travels_to_environments(serve):
     """
-    The files of the page go with the service to where nothing is installed.
+    The files of the page are shipped with the service.
     """
     from fal_core import function
 

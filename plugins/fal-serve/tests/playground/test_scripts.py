@@ -1,5 +1,5 @@
 """
-Forms, answers and conversations on the playground.
+Forms, responses and conversations on the playground.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 def test_a_form_becomes_a_request_and_its_answer_is_shown(page, run, answer_of, field):
     """
-    Each kind of field sends what was put in, and the rest what it has by default.
+    Each kind of field sends its input, and untouched fields their defaults.
     """
     tab = page()
 
@@ -57,7 +57,7 @@ def test_a_form_becomes_a_request_and_its_answer_is_shown(page, run, answer_of, 
 
 def test_fields_stand_in_the_order_in_which_they_were_written(page):
     """
-    A form has the order of its model.
+    The fields of a form have the order of the model.
     """
     labels = page().locator(".heading").all_inner_texts()
 
@@ -69,7 +69,7 @@ def test_fields_stand_in_the_order_in_which_they_were_written(page):
 
 def test_form_and_json_show_the_same_input(page, field):
     """
-    What is typed into one of the two is in the other.
+    Input in the form or the JSON appears in the other.
     """
     tab = page()
     field(tab, "amount").fill("8")
@@ -89,7 +89,7 @@ def test_form_and_json_show_the_same_input(page, field):
 
 def test_what_is_no_json_is_not_sent(page):
     """
-    A text that is not JSON is told beside it, and keeps the request from being made.
+    Invalid JSON is reported beside it, and prevents the request.
     """
     tab = page()
     tab.get_by_role("tab", name="JSON").click()
@@ -102,7 +102,7 @@ def test_what_is_no_json_is_not_sent(page):
 
 def test_errors_stand_beside_the_fields_that_they_name(page, run, field):
     """
-    A 422 is shown at each wrong field, until that field is changed.
+    A 422 is shown at each invalid field, until that field is changed.
     """
     tab = page()
     field(tab, "words").fill("x")
@@ -124,7 +124,7 @@ def test_errors_stand_beside_the_fields_that_they_name(page, run, field):
 
 def test_a_file_becomes_a_data_url(page, tmp_path, run, answer_of, png, image):
     """
-    A field that names an image takes a file, shows it, and sends it as a url.
+    A field for an image takes a file, shows it, and sends it as a data URL.
     """
     (tmp_path / "pixel.png").write_bytes(png)
     tab = page()
@@ -139,7 +139,7 @@ def test_a_file_becomes_a_data_url(page, tmp_path, run, answer_of, png, image):
 
 def test_parameters_of_path_query_and_header_are_fields(page, run, answer_of, field):
     """
-    What is no body is asked for as well, and put where it belongs.
+    Parameters outside the body are fields too, and are sent where they belong.
     """
     tab = page("POST /find/{place}")
     tab.get_by_role("button", name="Run", exact=True).click()
@@ -155,7 +155,7 @@ def test_parameters_of_path_query_and_header_are_fields(page, run, answer_of, fi
 
 def test_a_stream_is_seen_before_its_end(page, shop, run):
     """
-    Text of an answer that is not complete is there, and the rest follows it.
+    Text of an incomplete response is shown, and the rest follows.
     """
     tab = page("POST /stream")
     run(tab, "event")
@@ -170,7 +170,7 @@ def test_a_stream_is_seen_before_its_end(page, shop, run):
 
 def test_cancel_ends_the_request_at_the_service(page, shop, run):
     """
-    Cancel keeps what has come, and the handler is told that nobody waits.
+    Cancel keeps the partial response, and the handler notices the disconnect.
     """
     tab = page("POST /stream")
     run(tab, "event")
@@ -184,7 +184,7 @@ def test_cancel_ends_the_request_at_the_service(page, shop, run):
 
 def test_events_that_are_no_text_are_rows(page, run, field):
     """
-    Each event is a row, and the newest of their images is shown.
+    Each event is a row, and the newest image among them is shown.
     """
     tab = page("POST /steps")
     field(tab, "count").fill("4")
@@ -196,7 +196,7 @@ def test_events_that_are_no_text_are_rows(page, run, field):
 
 def test_a_stream_that_breaks_is_told_from_one_that_ends(page, shop, run):
     """
-    What came before stands there, with the news that it is not all.
+    A broken stream keeps its rows, with a note that it is incomplete.
     """
     tab = page("POST /breaks")
     run(tab, "event")
@@ -210,7 +210,7 @@ def test_a_stream_that_breaks_is_told_from_one_that_ends(page, shop, run):
 
 def test_images_of_an_answer_are_shown(page, run, is_loaded, image):
     """
-    A data url is shown, as is an object with a url and the type of an image.
+    A data URL is shown, as is an object with a URL and the type of an image.
     """
     tab = page("POST /images")
     run(tab, "200")
@@ -222,7 +222,7 @@ def test_images_of_an_answer_are_shown(page, run, is_loaded, image):
 
 def test_an_answer_that_is_an_image_is_shown(page, run, is_loaded):
     """
-    The bytes of an image are an image.
+    A response with the bytes of an image is shown as an image.
     """
     tab = page("POST /raw")
     run(tab, "200")
@@ -232,7 +232,7 @@ def test_an_answer_that_is_an_image_is_shown(page, run, is_loaded):
 
 def test_bytes_are_a_download(page, run):
     """
-    What the page cannot show is saved, as it came.
+    A response that cannot be shown can be downloaded unchanged.
     """
     tab = page("POST /bytes")
     run(tab, "200")
@@ -244,7 +244,7 @@ def test_bytes_are_a_download(page, run):
 
 def test_request_id_and_headers_are_shown(page, run):
     """
-    The id by which the log knows the request can be copied; headers unfold.
+    The request id can be copied, and the headers can be unfolded.
     """
     tab = page("POST /images")
     run(tab, "200")
@@ -257,7 +257,7 @@ def test_request_id_and_headers_are_shown(page, run):
 
 def test_realtime_speaks_msgpack(page, field, is_loaded):
     """
-    A message is made by the form, goes as msgpack, and the answer's bytes are shown.
+    A message is entered in the form, sent as msgpack, and the decoded output is shown.
     """
     tab = page("WS /live")
     field(tab, "words").fill("loud")
@@ -273,7 +273,7 @@ def test_realtime_speaks_msgpack(page, field, is_loaded):
 
 def test_a_message_that_is_refused_says_why(page, field):
     """
-    The reason that the service gives stands among the messages.
+    The reason of a refusal is shown among the messages.
     """
     tab = page("WS /live")
     field(tab, "words").fill("x")
@@ -285,7 +285,7 @@ def test_a_message_that_is_refused_says_why(page, field):
 
 def test_a_plain_websocket_is_spoken_to_in_text(page, field):
     """
-    A websocket endpoint takes what is typed, as JSON or as the text itself.
+    A websocket endpoint is sent the text that was typed, JSON or not.
     """
     tab = page("WS /chat")
     field(tab, "input").fill('"hi"')
@@ -299,7 +299,7 @@ def test_a_plain_websocket_is_spoken_to_in_text(page, field):
 
 def test_a_copied_call_does_the_same_elsewhere(page, tmp_path, run, field, copied):
     """
-    What is copied runs as it stands, whatever was typed.
+    The copied program runs as it is, whatever the input.
     """
     words = 'it\'s "two"\n\\lines é 😀 $HOME `x`'
     tab = page()
@@ -327,7 +327,7 @@ def test_a_copied_call_does_the_same_elsewhere(page, tmp_path, run, field, copie
 
 def test_a_copied_conversation_does_the_same_elsewhere(page, run, field, copied):
     """
-    The program that is copied of a realtime endpoint sends what was typed.
+    The copied program of a realtime endpoint sends the input.
     """
     tab = page("WS /live")
     field(tab, "words").fill("quiet")

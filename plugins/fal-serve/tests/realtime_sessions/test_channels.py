@@ -1,5 +1,5 @@
 """
-Realtime endpoints under clients that go away, do not read, or send rubbish.
+Realtime endpoints whose clients disconnect, do not read, or send garbage.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fal_serve import App, cancel_on_disconnect, endpoint, realtime, request_can
 
 def own_memory() -> int:
     """
-    Return the bytes that this process holds.
+    Return the bytes of memory of this process.
     """
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -185,14 +185,14 @@ class Rude:
 
     def reset(self) -> None:
         """
-        Lose the connection, as a client does that is killed.
+        Drop the connection, like a client that is killed.
         """
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
     def close(self) -> None:
         """
-        Close the connection as the protocol has it.
+        Close the connection as the protocol requires.
         """
         with contextlib.suppress(OSError):
             self.send(struct.pack("!H", 1000), kind=8)
@@ -201,7 +201,7 @@ class Rude:
 
     def read_all(self) -> bytes:
         """
-        Return what comes until the service closes the connection.
+        Return the bytes received until the service closes the connection.
         """
         found = b""
         while part := self.socket.recv(1 << 16):
@@ -211,7 +211,7 @@ class Rude:
 
 def frame_of(data: bytes, kind: int = 2) -> bytes:
     """
-    Return a frame of a client, whose mask is all zeros.
+    Return a client's frame, whose mask is all zeros.
     """
     if len(data) > 125:
         head = struct.pack("!BBQ", 0x80 | kind, 0x80 | 127, len(data))
@@ -230,7 +230,7 @@ def state_of(served: Any) -> dict[str, Any]:
 
 def wait_until(served: Any, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """
-    Wait until the state of the service is as it should be.
+    Wait until the state of the service fulfils a condition.
     """
     until = time.monotonic() + 60
     while not holds(state := state_of(served)):
@@ -257,7 +257,7 @@ def wait_until(served: Any, holds: Callable[[dict[str, Any]], bool]) -> dict[str
 )
 def test_handler_learns_that_its_client_has_gone(served, path, ends, goes) -> None:
     """
-    It is cancelled, its generator is closed, or its inputs end; and nothing is left.
+    The handler is cancelled, its generator is closed, or its inputs end; nothing leaks.
     """
     before = state_of(served)
     client = Rude(served, path)
@@ -280,7 +280,7 @@ def test_handler_learns_that_its_client_has_gone(served, path, ends, goes) -> No
 
 def test_handler_of_a_client_that_stays_is_left_alone(served) -> None:
     """
-    Whatever others do, and however much the client sends meanwhile.
+    It is not cancelled, whatever other clients do and however much its own sends.
     """
     with dial(served, "/unary") as connection:
         for _ in range(10):
@@ -294,7 +294,7 @@ def test_handler_of_a_client_that_stays_is_left_alone(served) -> None:
 
 def test_thousand_connections_that_are_lost_leave_nothing(served) -> None:
     """
-    No task, no file and no memory to speak of.
+    They leak no task, no file and hardly any memory.
     """
     paths = ("/unary", "/buffered", "/batch", "/stream", "/collect", "/echo")
 
@@ -328,7 +328,7 @@ def test_thousand_connections_that_are_lost_leave_nothing(served) -> None:
 
 def test_client_that_does_not_read_stops_a_stream(served) -> None:
     """
-    The handler waits, and what has been sent is not kept without bound.
+    The handler waits, and unsent outputs are not buffered without bound.
     """
     client = Rude(served, "/flood")
     client.send(b"\x01")
@@ -346,7 +346,7 @@ def test_client_that_does_not_read_stops_a_stream(served) -> None:
 @pytest.mark.parametrize("path", ["/echo", "/slow", "/batch"])
 def test_client_that_only_sends_is_held_back(served, path: str) -> None:
     """
-    Inputs that wait, and answers that nobody takes, are not kept without bound.
+    Waiting inputs and unread outputs are not buffered without bound.
     """
     before = state_of(served)
     client = Rude(served, path)
@@ -372,7 +372,7 @@ def test_client_that_only_sends_is_held_back(served, path: str) -> None:
 
 def test_thousands_of_frames_of_rubbish_end_one_session(served) -> None:
     """
-    The first one is told of, and the rest are thrown away.
+    The first invalid frame is reported, and the rest are dropped.
     """
     before = state_of(served)
     for path in ("/echo", "/buffered", "/batch", "/stream", "/collect"):
@@ -402,7 +402,7 @@ def test_thousands_of_frames_of_rubbish_end_one_session(served) -> None:
 )
 def test_broken_protocol_ends_one_connection(shared, raw: bytes) -> None:
     """
-    Frames that are too large, unmasked, of no kind, or no text are the client's end alone.
+    Too large, unmasked, unknown or undecodable frames only end their own connection.
     """
     before = state_of(shared)
     client = Rude(shared, "/echo")
@@ -430,7 +430,7 @@ FRAMES = st.lists(
 )
 def test_any_frames_are_answered_or_refused(shared, frames: list[Any], path: str) -> None:
     """
-    A session answers what comes before the first frame that is no message, says so, ends.
+    A session answers the messages before the first invalid frame, reports it, and ends.
     """
     good = []
     for frame in frames:
@@ -457,7 +457,7 @@ def test_any_frames_are_answered_or_refused(shared, frames: list[Any], path: str
 
 def test_nothing_is_left_of_all_that(shared, served) -> None:
     """
-    After the fuzzer the service has no task but those that a new one has.
+    After the fuzzer, the service has only the tasks that a new one has.
     """
     fresh = state_of(served)["tasks"]
     wait_until(shared, lambda state: state["tasks"] == fresh)
@@ -468,7 +468,7 @@ def test_nothing_is_left_of_all_that(shared, served) -> None:
 
 def test_cancelled_service_ends_its_sessions(serve) -> None:
     """
-    Handlers are cancelled, and clients see the connection close.
+    Handlers are cancelled, and clients see their connections close.
     """
     served = serve(Faults)
     with dial(served, "/unary") as connection:

@@ -1,5 +1,5 @@
 """
-Codecs: what is encoded is decoded as it was, and no bytes break the decoder.
+Codecs: messages come back as they were, and no bytes break the decoder.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Color(enum.Enum):
 @given(MESSAGES)
 def test_message_comes_back_as_it_was(message: Any) -> None:
     """
-    Bytes stay bytes, text stays text, and numbers are what they were.
+    Bytes stay bytes, text stays text, and numbers keep their value.
     """
     assert decode(encode(message)) == message
 
@@ -62,7 +62,7 @@ def test_message_comes_back_as_it_was(message: Any) -> None:
 @given(MESSAGES)
 def test_message_is_plain_msgpack(message: Any) -> None:
     """
-    Any client can read what is encoded, and be read.
+    Any msgpack library can read and write the messages.
     """
     assert msgpack.unpackb(encode(message), raw=False, strict_map_key=False) == message
     assert decode(msgpack.packb(message, use_bin_type=True)) == message
@@ -75,7 +75,7 @@ def test_message_is_plain_msgpack(message: Any) -> None:
 )
 def test_array_comes_back_as_it_was(name: str, shape: list[int], data: bytes) -> None:
     """
-    Its type, its shape and every bit of it, and it can be written to.
+    An array keeps its type, its shape and every bit, and is writable.
     """
     dtype = numpy.dtype(name)
     size = math.prod(shape) * dtype.itemsize
@@ -88,7 +88,7 @@ def test_array_comes_back_as_it_was(name: str, shape: list[int], data: bytes) ->
 
 def test_array_need_not_lie_in_order() -> None:
     """
-    Views travel by what they show.
+    A view is sent as its own elements.
     """
     array = numpy.arange(12, dtype="int16").reshape(3, 4).T[::2]
     assert (decode(encode(array)) == array).all()
@@ -112,14 +112,14 @@ def test_array_need_not_lie_in_order() -> None:
 )
 def test_what_msgpack_has_no_form_for_is_made_plain(value: Any, expected: Any) -> None:
     """
-    Models and dataclasses are maps, and the rest is as JSON would have it.
+    Models and dataclasses become maps, and other types what JSON would make of them.
     """
     assert decode(encode({"value": value}))["value"] == expected
 
 
 def test_what_has_no_form_at_all_is_named() -> None:
     """
-    The error says what cannot be sent, and what to do.
+    The error names the type and says what to do.
     """
     with pytest.raises(TypeError, match=r"type 'object'.*encode_message"):
         encode({"value": object()})
@@ -129,7 +129,7 @@ def test_what_has_no_form_at_all_is_named() -> None:
 
 def test_model_is_dumped_for_encoders() -> None:
     """
-    An encoder of the user's gets a dictionary; all else is left alone.
+    A custom encoder gets a model as a dictionary, and anything else unchanged.
     """
     assert dump(Point(x=1)) == {"x": 1, "data": b""}
     assert dump([1]) == [1]
@@ -145,7 +145,7 @@ def test_model_is_dumped_for_encoders() -> None:
 @example(b"\xc7\x0c\xff" + b"\xff" * 12)
 def test_no_bytes_break_the_decoder(data: bytes) -> None:
     """
-    They are a message, or the error says that they are none.
+    Arbitrary bytes are a message or a MessageError.
     """
     with contextlib.suppress(MessageError):
         decode(data)
@@ -170,7 +170,7 @@ def test_no_bytes_break_the_decoder(data: bytes) -> None:
 @example({"__ndarray__": "<f4", "shape": [0, 2**62], "data": b""})
 def test_array_that_is_none_is_refused(fields: dict[str, Any]) -> None:
     """
-    No map makes an array of objects, or one that has not the bytes that it claims.
+    A map of objects, or with the wrong number of bytes, is not turned into an array.
     """
     with contextlib.suppress(MessageError):
         found = decode(msgpack.packb(fields))

@@ -1,5 +1,5 @@
 """
-Realtime handlers that iterate over their inputs, with what their route says of these.
+Realtime handlers that iterate over their inputs.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def wait_for(served: Any, path: str, expected: list[Any]) -> None:
 @pytest.mark.parametrize(("path", "answers"), [("/newest", [0, 8, 9]), ("/total", [17])])
 def test_oldest_of_too_many_inputs_is_dropped(serve, path: str, answers: list[int]) -> None:
     """
-    A handler that iterates goes on with the newest inputs, also once none come.
+    A handler that iterates continues with the newest inputs, even if no more arrive.
     """
     served = serve(Streams)
     with dial(served, path) as socket:
@@ -117,7 +117,7 @@ def test_oldest_of_too_many_inputs_is_dropped(serve, path: str, answers: list[in
 
 def test_handler_of_a_client_that_has_gone_is_cancelled(served) -> None:
     """
-    It is so too where inputs are kept for it.
+    A handler is cancelled on disconnect even while inputs are buffered for it.
     """
     with dial(served, "/newest") as socket:
         socket.send(msgpack.packb(-1))
@@ -127,7 +127,7 @@ def test_handler_of_a_client_that_has_gone_is_cancelled(served) -> None:
 
 def test_idle_session_with_a_buffer_ends(served) -> None:
     """
-    It ends as one without does, and what the handler makes of its inputs is sent.
+    It ends like one without a buffer, after the handler's last output is sent.
     """
     with dial(served, "/total") as socket:
         assert take(socket) == 0
@@ -136,7 +136,7 @@ def test_idle_session_with_a_buffer_ends(served) -> None:
 
 def test_wrong_message_ends_a_session_with_a_buffer(served) -> None:
     """
-    A message that is none is told of, as without a buffer.
+    An invalid message is reported, as without a buffer.
     """
     with dial(served, "/newest") as socket:
         socket.send("no msgpack")
@@ -145,7 +145,7 @@ def test_wrong_message_ends_a_session_with_a_buffer(served) -> None:
 
 def test_each_output_of_a_stream_has_its_timing(served) -> None:
     """
-    It is what the handler took for that output, without what it waited for inputs.
+    The timing is what the handler took for that output, without waiting for inputs.
     """
     with dial(served, "/timed") as socket:
         # The handler waits for its input, which must not count.
@@ -165,7 +165,7 @@ def test_each_output_of_a_stream_has_its_timing(served) -> None:
 
 def test_answer_to_a_stream_has_its_timing(served) -> None:
     """
-    An answer to many inputs has the time that the handler took for all of them.
+    The output for many inputs has the time that the handler took for all of them.
     """
     with dial(served, "/timed-once") as socket:
         began = time.monotonic()

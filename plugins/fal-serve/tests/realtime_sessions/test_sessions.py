@@ -1,5 +1,5 @@
 """
-Realtime endpoints of a service: sessions between a client and a handler.
+Sessions of realtime endpoints: messages, modes, batches, buffers and errors.
 """
 
 from __future__ import annotations
@@ -201,14 +201,14 @@ def take_all(socket: ClientConnection, code: int = 1000) -> list[Any]:
 
 def error(name: str, reason: str) -> dict[str, str]:
     """
-    Return what a client is told last.
+    Return the last message of a session that failed.
     """
     return {"type": "x-fal-error", "error": name, "reason": reason}
 
 
 def ask(socket: ClientConnection, message: Any) -> Any:
     """
-    Send a message and return its answer.
+    Send a message and return its output.
     """
     send(socket, message)
     return take(socket, 1)[0]
@@ -216,7 +216,7 @@ def ask(socket: ClientConnection, message: Any) -> Any:
 
 def test_each_message_is_answered_in_order(dial) -> None:
     """
-    A client may send many messages before it reads the first answer.
+    A client may send many messages before it reads the first output.
     """
     messages = [{"number": each, "bytes": b"\x00\xff", "text": "ü"} for each in range(500)]
     with dial("/echo") as socket:
@@ -234,7 +234,7 @@ def test_large_message_is_answered(dial) -> None:
 
 def test_models_are_made_and_dumped(dial) -> None:
     """
-    A handler is given what it is annotated with, and the client the fields of a model.
+    A handler receives its annotated type, and the client the fields of a model.
     """
     with dial("/model") as socket:
         assert ask(socket, {"x": "41"}) == {"y": 42, "data": b"\xff"}
@@ -242,7 +242,7 @@ def test_models_are_made_and_dumped(dial) -> None:
 
 def test_handler_that_is_not_async_runs_on_a_thread(dial) -> None:
     """
-    And timings are told after each answer, as JSON text.
+    A plain handler runs on a thread; timings follow each output, as JSON text.
     """
     with dial("/sync") as socket:
         send(socket, {"x": 1}, {"x": 2})
@@ -257,7 +257,7 @@ def test_handler_that_is_not_async_runs_on_a_thread(dial) -> None:
 @pytest.mark.parametrize("path", ["/count", "/later"])
 def test_generator_streams_its_items(dial, path: str) -> None:
     """
-    One input, an output as often as it yields, and then the session has ended.
+    One input gets an output for each item, and then the session ends.
     """
     with dial(path) as socket:
         send(socket, {"x": 3}, {"x": 9})
@@ -269,7 +269,7 @@ def test_generator_streams_its_items(dial, path: str) -> None:
 
 def test_iterator_that_is_returned_is_streamed(dial) -> None:
     """
-    A handler need not be a generator itself.
+    A handler that returns an iterator streams too.
     """
     with dial("/list") as socket:
         send(socket, {"x": 3})
@@ -278,7 +278,7 @@ def test_iterator_that_is_returned_is_streamed(dial) -> None:
 
 def test_stream_of_inputs_ends_when_no_more_come(dial) -> None:
     """
-    The handler then returns its one output, and the client learns why the session ends.
+    When the session is idle, the handler returns its output, and the client gets the reason.
     """
     with dial("/total") as socket:
         send(socket, {"x": 3}, {"x": 4})
@@ -289,7 +289,7 @@ def test_stream_of_inputs_ends_when_no_more_come(dial) -> None:
 
 def test_streams_go_both_ways(dial) -> None:
     """
-    Outputs come while inputs are sent.
+    Outputs arrive while inputs are sent.
     """
     with dial("/both") as socket:
         send(socket, {"x": 3})
@@ -300,7 +300,8 @@ def test_streams_go_both_ways(dial) -> None:
 
 def test_codec_of_the_users_is_used(dial) -> None:
     """
-    In both directions; what comes as text it is given as bytes, and text it may give.
+    A custom codec is used in both directions. It gets text frames as bytes, and may return
+    text.
     """
     with dial("/json") as socket:
         for sent in (b'{"x": 1}', '{"x": 1}'):
@@ -316,7 +317,7 @@ def test_codec_of_the_users_is_used(dial) -> None:
 
 def test_arrays_are_messages(dial) -> None:
     """
-    An array is a map that any client can make and read.
+    An array is a map that any client can read and write.
     """
     sent = {"__ndarray__": "<i2", "shape": [2, 3], "data": bytes(range(12))}
     with dial("/array") as socket:
@@ -328,7 +329,7 @@ def test_arrays_are_messages(dial) -> None:
 
 def wait_for(served: Any, *expected: Any) -> None:
     """
-    Wait until handlers have noted what is expected.
+    Wait until the handlers have recorded *expected*.
     """
     until = time.monotonic() + 60
     while (seen := served.post("/seen").json()) != list(expected):
@@ -339,7 +340,7 @@ def wait_for(served: Any, *expected: Any) -> None:
 @pytest.mark.parametrize("path", ["/newest", "/dropping"])
 def test_oldest_of_too_many_inputs_is_dropped(serve, path: str) -> None:
     """
-    The handler goes on with the newest ones; what it has begun is answered.
+    The handler continues with the newest inputs, after the one it has begun.
     """
     kept = {"/newest": [8, 9], "/dropping": [9]}[path]
     served = serve(Realtime)
@@ -359,7 +360,7 @@ def test_oldest_of_too_many_inputs_is_dropped(serve, path: str) -> None:
 
 def test_session_ends_when_it_is_idle(dial) -> None:
     """
-    It waits for an input as long as is said; the time of the handler does not count.
+    The timeout does not count the time of the handler.
     """
     with dial("/idle") as socket:
         assert ask(socket, {"x": 38})["y"] == 38
@@ -368,7 +369,7 @@ def test_session_ends_when_it_is_idle(dial) -> None:
 
 def take_opening(served: Any, socket: ClientConnection, count: int) -> list[Any]:
     """
-    Return the next messages of handlers that wait at the gate, each at a time of its own.
+    Return the next messages, opening the gate for the handlers until they have come.
     """
     found: list[Any] = []
     until = time.monotonic() + 60
@@ -385,7 +386,7 @@ def take_opening(served: Any, socket: ClientConnection, count: int) -> list[Any]
 
 def test_batches_are_across_sessions_and_answers_in_order(served, dial) -> None:
     """
-    What waits for a handler goes together, whoever sent it; each session has its own.
+    A batch has inputs of several sessions; each session gets its own outputs in order.
     """
     with dial("/batch") as one, dial("/batch") as other:
         send(one, {"x": 1})
@@ -407,7 +408,7 @@ def test_batches_are_across_sessions_and_answers_in_order(served, dial) -> None:
 
 def test_error_of_an_item_ends_its_session_alone(served, dial) -> None:
     """
-    Others of the batch are answered.
+    The other sessions of the batch get their outputs.
     """
     with dial("/batch") as one, dial("/batch") as other:
         send(one, {"x": 13})
@@ -423,7 +424,7 @@ def test_error_of_an_item_ends_its_session_alone(served, dial) -> None:
 
 def test_many_batches_of_many_sessions_are_answered_in_order(dial) -> None:
     """
-    Each session sends as fast as it can.
+    Outputs keep their order while every session sends as fast as it can.
     """
     numbers = [{"x": each} for each in range(300)]
     with dial("/threads") as one, dial("/threads") as other:
@@ -435,7 +436,7 @@ def test_many_batches_of_many_sessions_are_answered_in_order(dial) -> None:
 
 def test_inputs_say_what_they_go_with(dial) -> None:
     """
-    ``can_batch`` of the first input of a batch is asked.
+    ``can_batch`` of the first input of a batch decides.
     """
     with dial("/pairs") as socket:
         send(socket, *({"number": each} for each in (1, 3, 4, 6)))
@@ -457,8 +458,8 @@ def test_error_of_the_handler_is_told_and_ends_the_session(
     dial, how: str, name: str, reason: str, code: int
 ) -> None:
     """
-    What is meant for the client says so; of anything else it learns no more than that.
-    Whose fault it is the code of the close tells.
+    An exception for the client is sent; of any other, only that the handler failed. The
+    close code tells who is at fault.
     """
     with dial("/fail") as socket:
         send(socket, {"how": how})
@@ -467,7 +468,7 @@ def test_error_of_the_handler_is_told_and_ends_the_session(
 
 def test_error_is_in_the_log_with_the_request(served) -> None:
     """
-    Its traceback is a line of JSON, which has the id of the request as prints have it.
+    The traceback is a line of JSON with the request id, as printed lines have it.
     """
     url = served.url.replace("http", "ws") + "/fail"
     headers = {"x-fal-request-id": "that-one"}
@@ -494,7 +495,7 @@ def test_error_is_in_the_log_with_the_request(served) -> None:
 )
 def test_wrong_field_is_named(dial, message: Any, reason: str) -> None:
     """
-    A message that is not what the handler takes ends the session, after what came before.
+    An invalid message ends the session, after the messages before it are answered.
     """
     with dial("/model") as socket:
         send(socket, {"x": 1}, message)
@@ -511,7 +512,7 @@ def test_wrong_field_is_named(dial, message: Any, reason: str) -> None:
 @pytest.mark.parametrize("frame", [b"\xc1", "text", b"", b"\x81"])
 def test_frame_that_is_no_message_is_refused(dial, path: str, frame: bytes | str) -> None:
     """
-    In every mode the client is told, and the session ends.
+    In every mode, an invalid frame is reported, and ends the session.
     """
     with dial(path) as socket:
         socket.send(frame)
@@ -521,7 +522,7 @@ def test_frame_that_is_no_message_is_refused(dial, path: str, frame: bytes | str
 
 def test_environment_of_its_own_has_what_is_needed(serve) -> None:
     """
-    A service in a virtual environment has msgpack and the rest.
+    A service in a virtual environment has msgpack and all else that it needs.
     """
 
     class Isolated(App, kind="virtualenv"):

@@ -25,7 +25,7 @@ RECORDED = Path(__file__).parent / "recorded"
 @pytest.fixture(scope="module")
 def described() -> ModuleType:
     """
-    The application that the SDK's document was recorded of.
+    The application whose document was recorded from the SDK.
     """
     spec = importlib.util.spec_from_file_location("described", RECORDED / "described.py")
     assert spec is not None
@@ -37,9 +37,10 @@ def described() -> ModuleType:
 
 def of_sdk() -> dict[str, Any]:
     """
-    Return the SDK's document: made now where FAL_SDK_PYTHON names a Python that has the
-    SDK, and otherwise as it was recorded of its release 1.83.0, which brings another
-    FastAPI along than there is here.
+    Return the SDK's document.
+
+    It is made now if FAL_SDK_PYTHON names a Python with the SDK. Otherwise it is the
+    recording of release 1.83.0, which was made with another version of FastAPI.
     """
     python = os.environ.get("FAL_SDK_PYTHON")
     if python is None:
@@ -50,8 +51,7 @@ def of_sdk() -> dict[str, Any]:
 
 def test_document_is_the_sdks(described: ModuleType):
     """
-    The document of an application is the SDK's, key by key and in its order; beside that
-    it says what the application is called.
+    The document equals the SDK's, key by key and in the same order, but for the title.
     """
     ours, theirs = described.Described().openapi(), of_sdk()
     assert ours.pop("info") == {"title": "described", "version": "7"}
@@ -65,7 +65,7 @@ def test_document_is_the_sdks(described: ModuleType):
 
 def test_document_is_complete_however_often_it_is_asked_for(described: ModuleType):
     """
-    Asking again changes nothing.
+    Requesting the document again changes nothing.
     """
     application = described.Described().build_application()
     once = json.dumps(application.openapi())
@@ -96,7 +96,7 @@ class Streaming(App):
 
 def test_streams_are_event_streams_of_their_items():
     """
-    A generator's answer is described as events, by the type of what it yields.
+    The response of a generator is described as events of its item type.
     """
     document = Streaming().openapi()
 
@@ -115,7 +115,7 @@ def test_streams_are_event_streams_of_their_items():
 
 def test_websockets_with_models_are_mirrored_as_post():
     """
-    A websocket route says how it is used, and its messages are described as an operation.
+    A websocket route has its protocol, and an operation that describes its messages.
     """
 
     async def talk(websocket: Any) -> None:

@@ -1,5 +1,5 @@
 """
-Garbage: full collections leave out what a service is made of, and free what it drops.
+Garbage collection: the objects of a service are frozen, and freed once they are dropped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ gc.collect()
 
 def run(body: str) -> None:
     """
-    Run a program of its own, as what it does to its collector is for all of it.
+    Run a program in a process of its own, as the collector belongs to the whole process.
     """
     done = subprocess.run(
         [sys.executable, "-c", PREFACE + body], capture_output=True, text=True, timeout=60
@@ -41,14 +41,14 @@ class Counted(App, kind="current"):
 
 def test_what_a_service_is_made_of_is_frozen(serve):
     """
-    A service that was set up has its objects frozen.
+    The objects of a service are frozen after its setup.
     """
     assert serve(Counted).post("/").json() > 10_000
 
 
 def test_what_was_replaced_is_freed():
     """
-    A cycle that was frozen and then dropped is freed, once Python would free it.
+    A frozen cycle that was dropped is freed when Python would free it.
     """
     run("""
 async def main():
@@ -69,7 +69,7 @@ asyncio.run(main())
 
 def test_nothing_is_looked_at_where_nothing_was_collected():
     """
-    A service with nothing to do does nothing.
+    In an idle service, nothing is collected.
     """
     run("""
 async def main():
@@ -86,7 +86,7 @@ asyncio.run(main())
 
 def test_collectors_of_others_are_left_alone():
     """
-    An application that has set its collector up keeps it so.
+    An application's own settings of the collector are kept.
     """
     run("""
 async def off():

@@ -19,7 +19,7 @@ PATIENCE = 30.0
 
 class Streaming(BaseServable):
     """
-    A stream whose first part comes once the client has gone on, and an answer at once.
+    A stream whose first part waits for a second request, and that request.
     """
 
     def __init__(self, func: Any) -> None:
@@ -46,7 +46,7 @@ def nothing() -> None: ...
 @contextmanager
 def asked(url: str, path: str) -> Iterator[socket.socket]:
     """
-    Post to *path*, and give the connection.
+    Send a POST request to *path*, and yield the connection.
     """
     parts = urlsplit(url)
     assert parts.hostname is not None
@@ -59,7 +59,7 @@ def asked(url: str, path: str) -> Iterator[socket.socket]:
 
 def read_until(connection: socket.socket, end: bytes) -> bytes:
     """
-    Return what a client reads, up to *end*.
+    Return the bytes received up to *end*.
     """
     data = b""
     while not data.endswith(end):
@@ -83,7 +83,7 @@ def test_a_client_reads_the_head_of_a_stream_before_its_parts(serve_with):
 
 def test_a_client_that_waits_to_be_told_to_go_on(serve_with):
     """
-    Who asks before it sends a body is told to, with nothing to wait for behind that.
+    ``Expect: 100-continue`` is answered before the body is sent.
     """
     service = serve_with(nothing, Taking)
     parts = urlsplit(service.url)
@@ -97,7 +97,7 @@ def test_a_client_that_waits_to_be_told_to_go_on(serve_with):
 
 class Taking(BaseServable):
     """
-    A handler that answers with what it is sent.
+    A handler that returns its input.
     """
 
     def __init__(self, func: Any) -> None:

@@ -1,5 +1,5 @@
 """
-Metrics and probes: answered on a port of their own, whatever the service does.
+Metrics and probes on a port of their own, whatever the service does.
 """
 
 import os
@@ -64,7 +64,7 @@ def nothing() -> None: ...
 
 def sample(url: str, name: str, **labels: str) -> float | None:
     """
-    Return the value of one sample, or None where there is none.
+    Return the value of a sample, or None if it does not exist.
     """
     for family in text_string_to_metric_families(httpx.get(url + "/metrics").text):
         for each in family.samples:
@@ -75,7 +75,7 @@ def sample(url: str, name: str, **labels: str) -> float | None:
 
 def is_closed(url: str) -> bool:
     """
-    Tell whether nobody can connect to the service at *url* any more.
+    Tell whether connections to the service at *url* are refused.
     """
     try:
         httpx.post(url + "/nowhere", timeout=PATIENCE)
@@ -93,7 +93,7 @@ def wait_for(tell: Any, value: Any) -> None:
 
 def test_requests_are_counted_by_route_and_status(serve_with):
     """
-    Paths are told by the route that takes them, and those of no route together.
+    Requests are labelled with their route, those of unknown paths with one label.
     """
     service = serve_with(nothing, Probed)
     for name in "abc":
@@ -123,7 +123,7 @@ def test_requests_are_counted_by_route_and_status(serve_with):
 
 def test_metrics_of_the_user_are_told_too(serve_with):
     """
-    What a handler counts with the client library is among the metrics.
+    Metrics that a handler defines with the client library are included.
     """
     service = serve_with(nothing, Probed)
     httpx.post(service.url + "/count")
@@ -132,7 +132,7 @@ def test_metrics_of_the_user_are_told_too(serve_with):
 
 def test_probes_are_answered_while_a_handler_blocks(serve_with, tmp_path):
     """
-    A blocked loop is alive and in progress, until it has been blocked for long.
+    A service with a blocked event loop is alive until it has been blocked for long.
     """
     service = serve_with(nothing, Probed, blocked_after=0.1, dead_after=0.5)
     assert service.url
@@ -156,7 +156,7 @@ def test_probes_are_answered_while_a_handler_blocks(serve_with, tmp_path):
 
 def test_draining_service_is_not_ready(serve_with, tmp_path):
     """
-    A service that drains finishes what runs, is alive, and is not to be sent more.
+    A draining service finishes its requests, and is alive but not ready.
     """
     service = serve_with(nothing, Probed)
     answers: list[Any] = []
@@ -184,7 +184,7 @@ def test_draining_service_is_not_ready(serve_with, tmp_path):
 
 def test_service_is_not_ready_before_its_setup_has_ended(serve_with):
     """
-    Until then it is alive, and neither started nor ready; the reason is told.
+    During setup it is alive, but neither started nor ready, with a reason.
     """
     phase = Phase()
     listener = bind("127.0.0.1", 0)
@@ -205,7 +205,7 @@ def test_service_is_not_ready_before_its_setup_has_ended(serve_with):
 
 def test_two_services_can_follow_each_other_in_a_process():
     """
-    The metrics of one service end with it.
+    The metrics of a service end with it.
     """
     for _ in range(2):
         metrics = ServiceMetrics("1")

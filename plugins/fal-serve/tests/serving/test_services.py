@@ -28,7 +28,7 @@ PATIENCE = 30
 
 class Living(BaseServable):
     """
-    A servable that tells of its life; *func* is its setup.
+    A servable that prints the events of its life; *func* is its setup.
     """
 
     def __init__(self, func: Any) -> None:
@@ -74,7 +74,7 @@ def wait_for_print(info: Any, text: str) -> None:
 
 def printed(info: Any) -> list[str]:
     """
-    Return all that was printed, once the service has ended.
+    Return the printed lines, once the service has ended.
     """
     lines = []
     while not info.logs.empty():
@@ -84,7 +84,7 @@ def printed(info: Any) -> list[str]:
 
 def post_beside(url: str) -> tuple[threading.Thread, list[Any]]:
     """
-    Post on a thread, and return it with what comes of it.
+    Send a POST request on a thread; return both the thread and a list for the response.
     """
     answers: list[Any] = []
 
@@ -104,7 +104,7 @@ def test_setup_that_raises_ends_the_call_with_its_error(
     serve_with, wait_for_line, asynchronous
 ):
     """
-    The caller has the user's own exception, and the log its traceback.
+    The caller gets the user's exception, and the log its traceback.
     """
 
     def fail() -> None:
@@ -123,7 +123,7 @@ def test_setup_that_raises_ends_the_call_with_its_error(
 
 def test_drained_service_finishes_its_requests(serve_with, tmp_path):
     """
-    What runs is answered, idle connections are closed, and the teardown runs.
+    Running requests are answered, idle connections closed, and the teardown runs.
     """
     service = serve_with(set_up, Living)
     with httpx.Client(timeout=PATIENCE) as idle:
@@ -143,7 +143,7 @@ def test_drained_service_finishes_its_requests(serve_with, tmp_path):
 
 def test_requests_that_outlast_the_grace_are_cancelled(serve_with, wait_for_line):
     """
-    After the grace what still runs is cancelled, told so, and the service ends.
+    After the grace, running requests are cancelled with 503, and the service ends.
     """
     service = serve_with(set_up, Living, termination_grace=0.3)
     thread, answers = post_beside(service.url + "/forever")
@@ -157,7 +157,7 @@ def test_requests_that_outlast_the_grace_are_cancelled(serve_with, wait_for_line
 
 def test_second_request_to_drain_hastens(serve_with):
     """
-    Who asks twice does not wait, and handle_exit is called once.
+    A second drain does not wait, and handle_exit is called only once.
     """
     service = serve_with(set_up, Living)
     thread, answers = post_beside(service.url + "/forever")
@@ -173,7 +173,7 @@ def test_second_request_to_drain_hastens(serve_with):
 
 def test_cancelled_service_tears_down(serve_with):
     """
-    The end of the call cancels what runs, and still tears down.
+    Cancelling the call cancels running requests, and the teardown still runs.
     """
     service = serve_with(set_up, Living)
     thread, _ = post_beside(service.url + "/forever")
@@ -186,7 +186,7 @@ def test_cancelled_service_tears_down(serve_with):
 
 def test_service_that_drains_in_its_setup_ends(serve_with):
     """
-    A setup that awaits something is not waited for.
+    A drain cancels a setup that awaits something.
     """
 
     async def wait() -> None:
@@ -201,7 +201,7 @@ def test_service_that_drains_in_its_setup_ends(serve_with):
 
 def test_service_lives_the_same_in_an_environment_of_its_own(serve_with, wait_for_line):
     """
-    What a service needs beside its own requirements is installed, and all of it works.
+    The requirements of serving are installed in an environment, where everything works.
     """
     service = serve_with(set_up, Living, kind="virtualenv")
     answer = httpx.post(service.url + "/sleep", headers={"x-fal-request-id": "mine"})
@@ -284,7 +284,7 @@ def wait_for_service(url: str, process: subprocess.Popen[str]) -> None:
 
 def test_serve_ends_after_so_many_requests(run_script):
     """
-    A servable that is served in a loop of the user's ends after limit_max_requests.
+    A servable that is served in the user's own event loop ends after limit_max_requests.
     """
     ports = free_ports()
     process = run_script(
@@ -307,7 +307,7 @@ def test_serve_ends_after_so_many_requests(run_script):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_drain_a_service_outside_a_worker(run_script, number):
     """
-    A process that serves on its own ends as it should when it is asked to.
+    Signals drain a service in a process of the user's own.
     """
     ports = free_ports()
     process = run_script(
@@ -323,7 +323,7 @@ def test_signals_drain_a_service_outside_a_worker(run_script, number):
 
 def test_port_that_is_taken_is_one_sentence(run_script):
     """
-    The error says which address, for what, and who has it.
+    The error names the address, its purpose, and the process that has it.
     """
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))

@@ -68,7 +68,7 @@ async def hang_on_thread() -> None:
 
 class OpensSlowly:
     """
-    A value that takes the worker longer to open than it had to start, as on a busy machine.
+    A value that the worker takes long to unpickle, as on a busy machine.
     """
 
     def __reduce__(self) -> Any:
@@ -100,7 +100,7 @@ def hang_for_a_port() -> None:
 )
 def test_setup_that_never_ends_is_named(serve_with, hang):
     """
-    Within startup_timeout the call ends with an error that says where its setup hangs.
+    After startup_timeout the call ends with an error that says where the setup hangs.
     """
     service = serve_with(hang, Living, startup_timeout=1.5)
     with pytest.raises(SetupTimeout, match=r"startup_timeout of 1.5 s") as caught:
@@ -112,7 +112,7 @@ def test_setup_that_never_ends_is_named(serve_with, hang):
 
 def test_setup_in_time_is_not_interrupted(serve_with):
     """
-    A timeout that has not passed leaves the service as it is, also later.
+    A timeout that was not exceeded does not affect the service later.
     """
     service = serve_with(set_up, Living, startup_timeout=5)
     assert httpx.post(service.url + "/sleep?seconds=5.5", timeout=PATIENCE).json() == "slept"

@@ -1,5 +1,5 @@
 """
-FalServer: what it calls when it is asked to end.
+FalServer calls a function when it is asked to shut down.
 """
 
 import signal
@@ -11,7 +11,7 @@ from fal_serve import FalServer
 
 def test_fal_server_tells_that_it_is_asked_to_end():
     """
-    ``set_handle_exit`` takes what is called, once, before requests finish.
+    The function of ``set_handle_exit`` is called once, before requests finish.
     """
     called: list[str] = []
     server = FalServer(uvicorn.Config(lambda scope: None))
@@ -26,7 +26,7 @@ def test_fal_server_tells_that_it_is_asked_to_end():
 
 def test_handle_exit_that_fails_keeps_no_service_from_ending(caplog):
     """
-    Its error is logged.
+    An error of the function is logged, and the server shuts down.
     """
 
     def fail() -> None:

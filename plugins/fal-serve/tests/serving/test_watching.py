@@ -1,5 +1,5 @@
 """
-What blocks the event loop is named in the log.
+The log names what blocks the event loop.
 """
 
 import json
@@ -26,7 +26,7 @@ def compute_badly(until: str) -> None:
 
 class Blocking(BaseServable):
     """
-    Handlers that block, and do not.
+    Handlers that block, and one that does not.
     """
 
     def __init__(self, func: Any) -> None:
@@ -47,7 +47,7 @@ def nothing() -> None: ...
 
 def test_handler_that_blocks_is_named(serve_with, wait_for_line, tmp_path):
     """
-    The log has its request, its function and its stack while it still blocks, once.
+    The log gets its request, function and stack, once and while it still blocks.
     """
     # A busy machine may stand still for less before the handler has begun.
     service = serve_with(nothing, Blocking, blocked_after=1.5)
@@ -80,7 +80,7 @@ def test_handler_that_blocks_is_named(serve_with, wait_for_line, tmp_path):
 
 class Unkind(App, kind="current"):
     """
-    Handlers that block the loop, each in a way of its own.
+    Handlers that block the event loop in different ways.
     """
 
     @endpoint("/stream")
@@ -119,7 +119,7 @@ class Unkind(App, kind="current"):
 )
 def test_request_is_named_whose_handler_has_a_task_of_its_own(serve, tmp_path, path, ids):
     """
-    So it is for streams, and for batches, which name all of their requests.
+    The request is named for streams too, and all requests of a batch.
     """
     served = serve(Unkind)
     end = tmp_path / "end"
@@ -140,7 +140,7 @@ def test_request_is_named_whose_handler_has_a_task_of_its_own(serve, tmp_path, p
 
 def test_service_that_rests_says_nothing(serve_with, wait_for_line):
     """
-    A loop that is idle, or that is busy with short work, is not blocked.
+    An event loop that is idle or runs short tasks is not blocked.
     """
     service = serve_with(nothing, Blocking, blocked_after=0.5)
 

@@ -1,5 +1,5 @@
 """
-Realtime sessions and websockets of a service that drains.
+Realtime sessions and websockets of a draining service.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def dialled(served: Any, path: str) -> Iterator[ClientConnection]:
 
 def close_code(connection: ClientConnection) -> int:
     """
-    Return the code that the service closes *connection* with.
+    Return the close code of *connection*.
     """
     with pytest.raises(ConnectionClosed) as caught:
         connection.recv(60)
@@ -111,7 +111,7 @@ PATHS = ["/unary", "/thread", "/batch", "/buffered", "/total", "/both", "/raw"]
 @pytest.mark.parametrize("path", PATHS)
 def test_message_in_hand_is_answered_before_the_end(serve, path: str) -> None:
     """
-    What has come is answered, what comes later is not, and the code says to come back.
+    Messages that have arrived are answered, later ones are not; the code says to reconnect.
     """
     served = serve(Working)
     with dialled(served, path) as connection:
@@ -125,7 +125,7 @@ def test_message_in_hand_is_answered_before_the_end(serve, path: str) -> None:
 
 def test_messages_that_had_come_are_answered(serve) -> None:
     """
-    Messages that wait behind the one in hand are answered too, in their order.
+    Messages that wait behind the current one are answered too, in order.
     """
     served = serve(Working)
     with dialled(served, "/unary") as connection:
@@ -142,7 +142,7 @@ def test_messages_that_had_come_are_answered(serve) -> None:
 @pytest.mark.parametrize("path", [*PATHS, "/timed"])
 def test_idle_session_is_closed_at_once(serve, path: str) -> None:
     """
-    A session with nothing in hand is not waited for.
+    An idle session is closed at once.
     """
     served = serve(Working)
     with dialled(served, path) as connection:
@@ -158,7 +158,7 @@ def test_idle_session_is_closed_at_once(serve, path: str) -> None:
 
 def test_session_that_outlasts_the_grace_is_cut_off(serve) -> None:
     """
-    After the grace the handler is cancelled, with the same code.
+    After the grace the handler is cancelled, with the same close code.
     """
     served = serve(Lasting)
     with dialled(served, "/forever") as connection:

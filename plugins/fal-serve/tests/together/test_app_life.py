@@ -63,7 +63,7 @@ class Meeting(App, kind="current", max_multiplexing=50):
 
 def lines_of(info: AppSpawnInfo) -> list[str]:
     """
-    Return what the application printed, without its access log.
+    Return the lines that the application printed, without its access log.
     """
     lines = []
     while not info.logs.empty():
@@ -73,8 +73,8 @@ def lines_of(info: AppSpawnInfo) -> list[str]:
 
 def test_application_ends_in_order():
     """
-    A drained application is told, answers what it was asked, and tears down; its call
-    ends well.
+    A drained application calls handle_exit, answers its requests, and tears down; its call
+    ends without error.
     """
     info = Living.spawn()
     try:
@@ -114,7 +114,7 @@ def test_setup_comes_first():
 
 def test_wait_is_for_health():
     """
-    wait goes on while an application says that it is not well, for as long as it may.
+    wait goes on while the health endpoint fails, until its timeout.
     """
     info = Unwell.spawn()
     try:
@@ -130,7 +130,7 @@ def test_wait_is_for_health():
 
 def test_wait_ends_at_a_refusal():
     """
-    An answer that will not get better ends the wait, and its status is told.
+    A response that will not change ends the wait with its status.
     """
     info = Refusing.spawn()
     try:
@@ -145,7 +145,7 @@ def test_wait_ends_at_a_refusal():
 
 def test_plain_handlers_run_at_once(serve):
     """
-    As many handlers have a thread of their own as requests may be worked on at once.
+    As many plain handlers run at once as max_multiplexing allows.
     """
     served = serve(Meeting)
 

@@ -1,5 +1,5 @@
 """
-Applications of every place travel to where they are served.
+Applications travel to where they are served, wherever they are defined.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ MAIN = """
 
 def run(folder: Path, *arguments: str) -> list[str]:
     """
-    Run a program of its own and return the lines that it printed.
+    Run a program in a process of its own, and return its printed lines.
     """
     ended = subprocess.run(
         [sys.executable, *arguments],
@@ -142,7 +142,7 @@ EXPECTED = [
 
 def check(lines: list[str], *, current: bool = True) -> None:
     """
-    Check what the program printed of the application.
+    Check what the program printed about the application.
     """
     assert lines[:4] == EXPECTED
     # Options have been used, and stay behind.
@@ -154,7 +154,7 @@ def check(lines: list[str], *, current: bool = True) -> None:
 
 def test_application_of_a_program(tmp_path: Path):
     """
-    A class of the program itself travels, with base classes and models beside it.
+    A class in the program itself travels, with its base classes and models.
     """
     write(tmp_path)
     source = (tmp_path / "app.py").read_text() + textwrap.dedent(MAIN).format(import_="")
@@ -164,7 +164,7 @@ def test_application_of_a_program(tmp_path: Path):
 
 def test_application_of_a_module(tmp_path: Path):
     """
-    So does one of a module beside the program.
+    So does a class in a module beside the program.
     """
     write(tmp_path)
     main = textwrap.dedent(MAIN).format(import_="from app import Asking")
@@ -174,7 +174,7 @@ def test_application_of_a_module(tmp_path: Path):
 
 def test_application_of_a_package(tmp_path: Path):
     """
-    And one of a package, whose other modules it imports.
+    So does a class in a package, with the other modules it imports.
     """
     write(tmp_path / "asked", package="asked")
     (tmp_path / "asked" / "__init__.py").write_text("")
@@ -186,7 +186,7 @@ def test_application_of_a_package(tmp_path: Path):
 @pytest.mark.timeout(300)
 def test_application_in_an_environment_of_its_own(tmp_path: Path):
     """
-    An environment needs what serving needs, which it is given; fal_core is not there.
+    An environment gets the requirements of serving, without fal_core.
     """
     write(tmp_path, kind="virtualenv", options='image=None, requirements=["idna"]')
     app = tmp_path / "app.py"
@@ -200,7 +200,7 @@ def test_application_in_an_environment_of_its_own(tmp_path: Path):
 
 def test_options_stay_where_the_application_is_launched():
     """
-    A value that only the launching side knows does not travel with the class.
+    A value that exists only at the launching side does not travel with the class.
     """
 
     lock = threading.Lock()
@@ -232,7 +232,7 @@ def test_options_stay_where_the_application_is_launched():
 
 def test_run_local_serves_in_this_process(tmp_path: Path):
     """
-    run_local serves without an environment, says where, and ends when interrupted.
+    run_local serves without an environment, prints the URL, and ends when interrupted.
     """
     write(tmp_path)
     source = """
@@ -266,7 +266,7 @@ def test_run_local_serves_in_this_process(tmp_path: Path):
 
 def test_an_environment_is_given_what_the_package_depends_on() -> None:
     """
-    What serving needs of an environment is what this package does, but for its client.
+    The requirements of serving are those of this package, except for its client's.
     """
     declared = {each.replace('"', "'") for each in requires("fal-serve") or ()}
     assert declared - set(REQUIREMENTS) == {"fal-core", "httpx>=0.27"}
@@ -275,7 +275,7 @@ def test_an_environment_is_given_what_the_package_depends_on() -> None:
 
 def test_attributes_of_applications_are_options() -> None:
     """
-    Whatever an application may say as an attribute is read where it is launched.
+    Each documented attribute of an application is an option.
     """
     said = {name for name in inspect.get_annotations(App) if not name.startswith("_")}
     assert said - {"host_kwargs"} == {

@@ -1,5 +1,5 @@
 """
-Endpoints that are given many requests at once.
+Endpoints that handle many requests at once.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def served(serve):
 
 def ask(served: Any, path: str, bodies: list[Any]) -> list[httpx.Response]:
     """
-    Ask *path* with all *bodies* at once.
+    Send requests with all *bodies* to *path* at once.
     """
 
     async def run() -> list[httpx.Response]:
@@ -84,8 +84,8 @@ def ask(served: Any, path: str, bodies: list[Any]) -> list[httpx.Response]:
 
 def test_batch_is_what_waits_when_the_handler_becomes_free(served):
     """
-    Requests that come while the handler is busy are given to it together, as many as it
-    takes, and each gets its own output.
+    Requests that arrive while the handler is busy are batched up to the limit, and each
+    gets its own output.
     """
 
     async def run() -> list[httpx.Response]:
@@ -108,8 +108,8 @@ def test_batch_is_what_waits_when_the_handler_becomes_free(served):
 
 def test_error_is_of_one_request(served):
     """
-    An exception among the outputs is the answer to its request alone; what is no item
-    never reaches the handler.
+    An exception among the outputs is the response to its own request; an invalid item never
+    reaches the handler.
     """
     answers = ask(served, "/each", [1, 13, 3, "four"])
     assert [answer.status_code for answer in answers] == [200, 418, 200, 422]
@@ -119,14 +119,14 @@ def test_error_is_of_one_request(served):
 
 def test_handler_is_always_given_a_tuple(served):
     """
-    A handler with *inputs is given a tuple whatever its batch size.
+    A handler with *inputs receives a tuple whatever its batch size.
     """
     assert served.post("/one", {"any": "thing"}).json() == {"any": "thing"}
 
 
 def test_batch_waits_to_fill(served):
     """
-    batch_wait holds a batch back until it is full.
+    With batch_wait, a batch waits until it is full.
     """
     answers = ask(served, "/fill", [1, 2, 3])
     assert [answer.json() for answer in answers] == [3, 3, 3]
@@ -134,7 +134,7 @@ def test_batch_waits_to_fill(served):
 
 def test_outputs_that_are_missing_are_told(served):
     """
-    A handler that returns too few outputs has failed all of its requests.
+    Too few outputs fail all requests of the batch.
     """
     assert served.post("/short", 1).status_code == 500
     assert "inputs, and must return" in served.find_line("'short'").message
@@ -142,7 +142,7 @@ def test_outputs_that_are_missing_are_told(served):
 
 def test_document_shows_one_item():
     """
-    The document of an endpoint with batches is that of its items.
+    The document of a batch endpoint describes a single item.
     """
     document = Batching().openapi()
 

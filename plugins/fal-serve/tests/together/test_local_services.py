@@ -1,5 +1,5 @@
 """
-Served functions on this machine: their life, and that of who launched them.
+Services on the local host, from launch to end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PATIENCE = 60.0
 @pytest.fixture
 def host() -> Iterator[LocalHost]:
     """
-    A host of this test alone.
+    A local host for a single test.
     """
     host = LocalHost()
     yield host
@@ -40,7 +40,7 @@ def host() -> Iterator[LocalHost]:
 
 def make_served(host: Any = "local", kind: str = "current") -> Any:
     """
-    Return a served function that tells which process answers.
+    Return a served function that returns the id of the process.
     """
 
     @function(kind, host=host, serve=True)
@@ -61,7 +61,7 @@ def pid_at(url: str | None) -> int:
 
 def test_a_closed_host_ends_its_services(host: LocalHost):
     """
-    Closing the host ends what it serves and frees the ports.
+    Closing the host ends its services and frees their ports.
     """
     served = make_served(host)
     infos = [served.spawn() for _ in range(2)]
@@ -80,7 +80,7 @@ def test_a_closed_host_ends_its_services(host: LocalHost):
 
 def test_a_service_has_no_shared_memory(host: LocalHost):
     """
-    A service moves no values through memory that it shares with its client.
+    A service does not use memory shared with its client.
     """
     maps = Path(f"/proc/{pid_at(make_served(host).spawn().url)}/maps").read_text()
 
@@ -89,7 +89,7 @@ def test_a_service_has_no_shared_memory(host: LocalHost):
 
 def test_services_that_ended_leave_nothing_open(host: LocalHost):
     """
-    After many services no descriptor of theirs is left in this process.
+    After many services, this process has no descriptor of theirs open.
     """
     served = make_served(host)
 
@@ -110,7 +110,7 @@ def test_services_that_ended_leave_nothing_open(host: LocalHost):
 
 def test_a_service_in_a_virtualenv_brings_what_serving_needs(host: LocalHost):
     """
-    What serving needs is installed in the environment, unasked.
+    The requirements of serving are installed in the environment.
     """
     pytest.importorskip("fal_env_virtualenv", reason="fal-env-virtualenv is not installed")
 
@@ -124,8 +124,8 @@ def test_a_service_in_a_virtualenv_brings_what_serving_needs(host: LocalHost):
 
 def test_a_function_has_another_served_at_home(host: LocalHost):
     """
-    A function that calls a served one has it served at home, in a worker of its own,
-    waits for it, and ends it with itself.
+    A function that calls a served one has it served by its caller, waits for it, and ends
+    it together with itself.
     """
     served = make_served(host)
 
@@ -213,7 +213,7 @@ def read_line(client: subprocess.Popen[str]) -> list[str]:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_service_ends_with_its_client(start_client: Start, number: int):
     """
-    However the client ends, its services end with it.
+    However the client ends, its services end too.
     """
     client = start_client("spawn")
     url, _ = read_line(client)
@@ -227,7 +227,7 @@ def test_a_service_ends_with_its_client(start_client: Start, number: int):
 
 def test_an_interrupt_ends_a_service_that_is_waited_for(start_client: Start):
     """
-    Ctrl-C where a served function is called ends it, and the call.
+    Ctrl-C during the call of a served function ends the service and the call.
     """
     client = start_client("call")
     assert read_line(client) == ["calling"]
@@ -241,7 +241,7 @@ def test_an_interrupt_ends_a_service_that_is_waited_for(start_client: Start):
 
 def test_a_forked_client_has_services_of_its_own(start_client: Start):
     """
-    A child that a client has forked serves by itself; its end is not the parent's.
+    A forked child has its own services, and its end does not affect those of the parent.
     """
     client = start_client("fork")
     (url, _), (other, _) = read_line(client), read_line(client)
@@ -253,8 +253,8 @@ def test_a_forked_client_has_services_of_its_own(start_client: Start):
 
 def test_a_detached_service_outlives_its_client(start_client: Start, tmp_path: Path):
     """
-    A detached service answers when its client is gone; whoever attaches gets its url,
-    sees that it is ready, and ends it by its reference.
+    A detached service outlives its client; it can be attached to, its url read, and ended by
+    its reference.
     """
     client = start_client("detach")
     url, reference = read_line(client)
@@ -279,7 +279,7 @@ def test_a_detached_service_outlives_its_client(start_client: Start, tmp_path: P
 
 def test_a_detached_service_is_drained(start_client: Start):
     """
-    Whoever attaches to a detached service can have it finish in order.
+    A detached service can be drained after attaching.
     """
     client = start_client("detach")
     url, reference = read_line(client)
@@ -296,7 +296,7 @@ def test_a_detached_service_is_drained(start_client: Start):
 
 def test_a_service_answers_who_asks_again(host: LocalHost):
     """
-    A service goes on after a request, and is one process for all of them.
+    A service is one process for all requests.
     """
     info = make_served(host).spawn()
     pids = {pid_at(info.url) for _ in range(20)}
@@ -314,7 +314,7 @@ def _python_children(pid: int) -> list[int]:
 @pytest.mark.parametrize("make_host", [LocalHost, InProcessHost])
 def test_a_port_of_metrics_that_is_declared_is_used(make_host: Any):
     """
-    ``metrics_port`` is no option that a host says it does not use.
+    ``metrics_port`` is not reported as unused.
     """
     host = make_host()
     port = free_port()
@@ -333,8 +333,7 @@ def test_a_port_of_metrics_that_is_declared_is_used(make_host: Any):
 
 def test_a_port_that_a_service_has_is_told_with_its_name(host: LocalHost):
     """
-    The error of the second that declares a port names the first; once that has ended
-    the port can be had.
+    If a port is taken by another service, the error names it; afterwards the port is free.
     """
     port = free_port()
     served = make_served(host).on(exposed_port=port)
@@ -371,7 +370,7 @@ def test_a_port_that_another_process_has_is_told_with_its_command(host: LocalHos
 
 def make_checked(host: LocalHost, statuses: list[int], **check: Any) -> Any:
     """
-    Return the spawned application whose own check answers with *statuses*, and then 200.
+    Return the spawned application, whose health check returns *statuses*, and then 200.
     """
     left = list(statuses)
 
@@ -386,7 +385,7 @@ def make_checked(host: LocalHost, statuses: list[int], **check: Any) -> Any:
 
 def asked_for_health(info: Any) -> list[int]:
     """
-    Return how each check was answered that is in the log by now.
+    Return the statuses of the health checks in the log so far.
     """
     lines = [
         json.loads(line.message) for line in list(info.logs.queue) if "/well" in line.message
@@ -396,8 +395,8 @@ def asked_for_health(info: Any) -> list[int]:
 
 def test_an_application_is_ready_once_it_says_that_it_is_well(host: LocalHost):
     """
-    The url of an application with a check of its own is told after the first answer of
-    2xx, and it is asked no more unless it says so.
+    The url is available after the first 2xx of the health check, which is not repeated
+    unless declared so.
     """
     info = make_checked(host, [503, 500])
 
@@ -412,7 +411,7 @@ def test_an_application_that_becomes_unwell_is_ended(
     host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    One that is asked regularly is lost once it has failed so often in a row.
+    An application is ended once enough regular checks in a row have failed.
     """
     monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
     # A busy machine may not come as far as its last lines in the time there is for them.
@@ -430,7 +429,7 @@ def test_an_application_that_is_never_well_is_ended(
     host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    One that is asked regularly, and is unwell from the start, is not waited for for ever.
+    An application whose checks never succeed is ended in the end.
     """
     monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
     info = make_checked(host, [500] * 1000, call_regularly=True, failure_threshold=1)
@@ -443,7 +442,7 @@ def test_an_application_that_drains_is_not_asked(
     host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    Its port is closed then, and the requests that run still finish.
+    Health checks stop while the application drains, and running requests finish.
     """
     monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
 

@@ -39,7 +39,7 @@ class Times(App, kind="current"):
 
 class Program:
     """
-    ``fal-core run`` in a directory, and what it has printed.
+    A ``fal-core run`` in a directory, with its output.
     """
 
     def __init__(self, directory: Path, *arguments: str) -> None:
@@ -57,7 +57,7 @@ class Program:
 
     def wait_for(self, text: str) -> str:
         """
-        Wait until it has printed *text*, and return all it has printed.
+        Wait until *text* is printed, and return the whole output.
         """
         until = time.monotonic() + PATIENCE
         while text not in self.printed.read_text():
@@ -70,7 +70,7 @@ class Program:
 
     def end(self) -> None:
         """
-        End it, if it has not ended.
+        End it, if it still runs.
         """
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
@@ -109,7 +109,7 @@ def port() -> int:
 
 def ask(port: int, number: int) -> Any:
     """
-    Return what the service at *port* answers, or None if it does not.
+    Return the response of the service at *port*, or None if there is none.
     """
     try:
         return httpx.post(
@@ -121,7 +121,7 @@ def ask(port: int, number: int) -> Any:
 
 def wait_for_answer(port: int, number: int, expected: int) -> None:
     """
-    Wait until the service at *port* answers as *expected*.
+    Wait until the service at *port* returns *expected*.
     """
     until = time.monotonic() + PATIENCE
     while ask(port, number) != expected:
@@ -131,7 +131,7 @@ def wait_for_answer(port: int, number: int, expected: int) -> None:
 
 def test_a_service_is_run_and_ended_by_an_interrupt(start, port):
     """
-    ``run`` prints the url and the log of a service, and Ctrl-C ends it in good order.
+    ``run`` prints the url and the log of a service, and Ctrl-C ends it cleanly.
     """
     program = start("service.py::Times", "--port", str(port))
     program.wait_for(f"http://127.0.0.1:{port}")
@@ -150,7 +150,7 @@ def test_a_service_is_run_and_ended_by_an_interrupt(start, port):
 @pytest.mark.parametrize("options", [(), ("--reload",)])
 def test_a_service_whose_output_nobody_reads_ends(start, port, tmp_path, options):
     """
-    A service ends silently, and its port is free, once the pipe that it prints to is closed.
+    A service ends silently when its output pipe is closed, and frees its port.
     """
     (tmp_path / "service.py").write_text(SOURCE)
     with subprocess.Popen(
@@ -182,7 +182,7 @@ def test_a_service_whose_output_nobody_reads_ends(start, port, tmp_path, options
 
 def test_the_only_application_of_a_file_needs_no_name(start, port):
     """
-    The name is left out where a file has but one application.
+    The name may be omitted if a file has only one application.
     """
     start("service.py", "--port", str(port)).wait_for(f"http://127.0.0.1:{port}")
 
@@ -191,7 +191,7 @@ def test_the_only_application_of_a_file_needs_no_name(start, port):
 
 def test_a_saved_file_starts_the_service_again(start, port, tmp_path):
     """
-    ``--reload`` serves what was saved, at the same port, modules beside it included.
+    ``--reload`` serves saved changes at the same port, including modules beside the file.
     """
     program = start("service.py::Times", "--reload", "--port", str(port))
     wait_for_answer(port, 3, 6)
@@ -207,7 +207,7 @@ def test_a_saved_file_starts_the_service_again(start, port, tmp_path):
 
 def test_a_version_is_of_a_process_of_its_own(start, port, tmp_path):
     """
-    Nothing that one version has imported or set is left in the next.
+    Imports and global state of one version do not affect the next.
     """
     mark = "import sys\nFACTOR = len([k for k in sys.modules if k.startswith('mark')])\n"
     (tmp_path / "marks.py").write_text("")
@@ -221,8 +221,8 @@ def test_a_version_is_of_a_process_of_its_own(start, port, tmp_path):
 
 def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path):
     """
-    Ctrl-C in a terminal is told to every process of the command: requests that run still
-    finish, and the command ends in good order.
+    Ctrl-C in a terminal reaches every process of the command: running requests still finish,
+    and the command ends cleanly.
     """
     slow = SOURCE.replace(
         "        print(",
@@ -243,8 +243,7 @@ def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path):
 @pytest.mark.parametrize("options", [(), ("--reload",)])
 def test_a_second_interrupt_ends_requests_that_run(start, port, tmp_path, options):
     """
-    Ctrl-C again does not wait, and the exit code tells that the service did not end in
-    good order.
+    A second Ctrl-C does not wait, which the exit code tells.
     """
     slow = SOURCE.replace(
         "        print(",
@@ -268,7 +267,7 @@ def test_a_second_interrupt_ends_requests_that_run(start, port, tmp_path, option
 
 def test_a_reloaded_service_ends_with_its_command(start, port):
     """
-    However the command ends, what it serves ends as well.
+    However the command ends, its service ends too.
     """
     program = start("service.py::Times", "--reload", "--port", str(port))
     wait_for_answer(port, 3, 6)
@@ -291,7 +290,7 @@ def test_a_reloaded_service_ends_with_its_command(start, port):
 )
 def test_a_file_that_is_broken_is_waited_for(start, port, tmp_path, broken, said):
     """
-    ``--reload`` says what is wrong with a version, and serves the next that is right.
+    ``--reload`` reports the error of a version, and serves the next valid one.
     """
     program = start("service.py::Times", "--reload", "--port", str(port))
     wait_for_answer(port, 3, 6)
@@ -305,7 +304,7 @@ def test_a_file_that_is_broken_is_waited_for(start, port, tmp_path, broken, said
 
 def test_options_of_services_are_for_services(start, tmp_path):
     """
-    ``--port`` and ``--reload`` are refused for a function that is not served.
+    ``--port`` and ``--reload`` are refused for functions that are not served.
     """
     (tmp_path / "plain.py").write_text(
         "from fal_core import function\n\n\n@function('current')\ndef one():\n    return 1\n"
@@ -329,7 +328,7 @@ def test_options_of_services_are_for_services(start, tmp_path):
 )
 def test_a_wrong_declaration_is_told_where_it_is_written(start, tmp_path, source, said):
     """
-    The sentence follows the place of the class, and not that of the check.
+    The error has the location of the class, not that of the check.
     """
     (tmp_path / "service.py").write_text(source)
     program = start("service.py")
@@ -358,7 +357,7 @@ FAILING = "\n    def setup(self):\n        {}\n"
 )
 def test_a_service_that_cannot_start_is_one_sentence(start, tmp_path, source, said):
     """
-    What fal-serve says of a start that failed is shown without a traceback.
+    An error of fal-serve at the start is shown without a traceback.
     """
     (tmp_path / "service.py").write_text(source)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -375,7 +374,7 @@ def test_a_service_that_cannot_start_is_one_sentence(start, tmp_path, source, sa
 @pytest.mark.parametrize("options", [(), ("--reload",)])
 def test_a_setup_that_raises_is_shown_once(start, tmp_path, options):
     """
-    The traceback of a setup begins at the user's frame, and is shown a single time.
+    The traceback of a setup begins at the user's frame, and is shown once.
     """
     (tmp_path / "service.py").write_text(SOURCE + FAILING.format("import no_such_module"))
     program = start("service.py::Times", *options)
@@ -390,7 +389,7 @@ def test_a_setup_that_raises_is_shown_once(start, tmp_path, options):
 
 def test_an_interrupt_ends_a_setup_at_once(start, tmp_path):
     """
-    One Ctrl-C is enough as long as nothing is served.
+    A single Ctrl-C ends a service during its setup.
     """
     setup = FAILING.format("import time; print('setting up'); time.sleep(100)")
     (tmp_path / "service.py").write_text(SOURCE + setup)

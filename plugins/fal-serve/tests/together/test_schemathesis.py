@@ -1,5 +1,5 @@
 """
-A service against what schemathesis makes of its own OpenAPI document.
+A service tested by schemathesis with its own OpenAPI document.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Shop(App, kind="current"):
 @pytest.fixture(scope="module")
 def schemathesis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """
-    The program, in an environment of its own: it brings plugins of pytest.
+    The program, in an environment of its own, as it brings pytest plugins.
     """
     from uv import find_uv_bin
 
@@ -93,7 +93,7 @@ def schemathesis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.faults
 def test_no_request_of_the_document_breaks_it(serve, schemathesis, tmp_path):
     """
-    Whatever fits the document or just does not gets an answer that the document has.
+    Valid and invalid requests all get a response that the document describes.
     """
     served = serve(Shop)
     done = subprocess.run(

@@ -1,5 +1,5 @@
 """
-Faults: clients that go away, read slowly, send nonsense or too much; nothing leaks.
+Faults: clients that disconnect, read slowly, or send invalid or too much data.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ PATIENCE = 60
 
 class Faulted(BaseServable):
     """
-    Handlers that take and give much, and one that tells what is held.
+    Handlers that receive and send much, and one that returns the open resources.
     """
 
     def __init__(self, func: Any) -> None:
@@ -93,7 +93,7 @@ def connect(url: str) -> socket.socket:
 
 def reset(connection: socket.socket) -> None:
     """
-    Close a connection as a client that has crashed does.
+    Close a connection like a client that has crashed.
     """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
@@ -102,7 +102,7 @@ def reset(connection: socket.socket) -> None:
 @pytest.mark.parametrize("max_multiplexing", [None, 4])
 def test_connections_that_are_dropped_leave_nothing(serve_with, max_multiplexing):
     """
-    A thousand clients go away in the middle of their bodies, in both ways there are.
+    A thousand clients disconnect within their bodies, by close and by reset.
     """
     service = serve_with(nothing, Faulted, max_multiplexing=max_multiplexing)
     url = service.url
@@ -122,7 +122,7 @@ def test_connections_that_are_dropped_leave_nothing(serve_with, max_multiplexing
 
 def test_slow_readers_are_waited_for_and_cost_no_memory(serve_with):
     """
-    A stream is made as fast as it is read, and ends with its reader.
+    A stream is produced as fast as it is read, and ends when its reader disconnects.
     """
     service = serve_with(nothing, Faulted)
     url = service.url
@@ -143,7 +143,7 @@ def test_slow_readers_are_waited_for_and_cost_no_memory(serve_with):
 
 def test_large_body_is_taken_in_pieces(serve_with):
     """
-    100 MB pass a handler that streams without being held; one byte over is refused.
+    100 MB are streamed to a handler without being buffered; one byte over is refused.
     """
     size = 100_000_000
     service = serve_with(nothing, Faulted, max_body_size=size)
@@ -167,9 +167,9 @@ def test_large_body_is_taken_in_pieces(serve_with):
 
 def answer_to(url: str, data: bytes, *, end: bool) -> bytes:
     """
-    Send *data* as it is, and return what comes until the connection is closed.
+    Send *data* unchanged, and return the bytes received until the connection is closed.
 
-    With *end* the service learns that nothing follows.
+    With *end*, the sending side is shut down afterwards.
     """
     answer = b""
     with connect(url) as connection:
@@ -204,7 +204,7 @@ def answer_to(url: str, data: bytes, *, end: bool) -> bytes:
 )
 def test_malformed_requests_are_refused(serve_with, data):
     """
-    What is no request is answered with 4xx or by the end of the connection.
+    An invalid request gets a 4xx response, or its connection is closed.
     """
     service = serve_with(nothing, Faulted)
     before = held(service.url)
@@ -215,7 +215,7 @@ def test_malformed_requests_are_refused(serve_with, data):
 
 def test_nonsense_by_the_thousand_harms_nobody(serve_with):
     """
-    Whatever bytes come, they are no fault of the service, and it goes on.
+    Arbitrary bytes do not break the service.
     """
     service = serve_with(nothing, Faulted)
     url = service.url
@@ -235,7 +235,7 @@ def test_nonsense_by_the_thousand_harms_nobody(serve_with):
 
 def test_requests_behind_each_other_are_answered_in_order(serve_with):
     """
-    A client may send many requests at once on one connection.
+    Pipelined requests on one connection are answered in order.
     """
     service = serve_with(nothing, Faulted)
     count = 500
@@ -258,7 +258,7 @@ def test_requests_behind_each_other_are_answered_in_order(serve_with):
 @pytest.mark.parametrize("data", [b"", b"POST /echo HTTP/1.1\r\nhost:"])
 def test_client_that_sends_no_request_is_let_go(serve_with, data):
     """
-    A connection is not kept for a head that does not come, or comes for ever.
+    A connection is closed if the head of its request never completes.
     """
     service = serve_with(nothing, Faulted, head_timeout=0.5)
     with connect(service.url) as connection:

@@ -1,5 +1,5 @@
 """
-Memory: what a service holds does not grow with its requests.
+The memory of a service does not grow with its requests.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def holding():
 
 def ask(service: Any, path: str, count: int) -> None:
     """
-    Ask *count* times over eight connections, a tenth of it with what is refused.
+    Send *count* requests over eight connections, a tenth of them invalid.
     """
     good = {"text": "a line that is printed", "numbers": list(range(20))}
 
@@ -86,8 +86,8 @@ def ask(service: Any, path: str, count: int) -> None:
 @pytest.mark.parametrize("path", ["/plain", "/async", "/batch"])
 def test_nothing_is_kept_of_requests(holding, path):
     """
-    Ten thousand requests leave neither objects, descriptors, tasks nor threads behind,
-    and the memory of the process is what it was, give or take 4 MiB.
+    After ten thousand requests there are no more objects, descriptors, tasks or threads, and
+    the memory of the process is the same, give or take 4 MiB.
     """
 
     def held() -> dict[str, int]:
