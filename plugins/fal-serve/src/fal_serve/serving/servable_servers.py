@@ -69,6 +69,15 @@ class ServableServer(services.Server):
         self._annotations = textual_annotations(func)
         self._settings = settings
 
+    def build_metadata(self) -> dict[str, Any]:
+        """
+        Return what a deployment ships beside the service, such as its OpenAPI document.
+        """
+        build = getattr(self.func, "build_metadata", None)
+        if callable(build):
+            return dict(build())
+        return {"openapi": self._make(self.func).build_application().openapi()}
+
     def __call__(
         self, *, exposed_port: int | None = None, exposed_metrics_port: int | None = None
     ) -> None:
