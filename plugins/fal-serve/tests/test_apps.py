@@ -9,12 +9,10 @@ import sys
 from typing import Any
 
 import pytest
-from fastapi import WebSocket
 
 from fal_core import OptionError, ServedIsolatedFunction
 from fal_core.explanations import explain
 from fal_core.testing.hosts import InProcessHost
-from fal_core_worker.routes import RouteSignature
 from fal_serve import App, HealthCheck, endpoint, realtime
 from fal_serve.declaring.settings import ServiceSettings
 
@@ -38,82 +36,6 @@ class Derived(Mixin, Base, request_timeout=9, min_concurrency=1):
     @endpoint("/")
     def own(self) -> str:
         return "own"
-
-
-def test_options_come_from_keywords_and_attributes_of_all_bases():
-    """
-    The nearest class decides about an option, by keyword or attribute.
-    """
-    assert Derived.host_kwargs == {
-        "kind": "current",
-        "max_multiplexing": 2,
-        "request_timeout": 9,
-        "min_concurrency": 1,
-        "startup_timeout": 7,
-        "machine_type": "M",
-    }
-    assert Base.host_kwargs == {
-        "kind": "current",
-        "keep_alive": 10,
-        "max_multiplexing": 2,
-        "request_timeout": 5,
-    }
-    assert Derived.request_timeout == 9
-    assert Derived.max_multiplexing == 2
-
-
-def test_host_kwargs_take_options_that_are_no_attributes():
-    """
-    Options of plugins are keywords, or written in host_kwargs.
-    """
-
-    class Scheduled(App, _scheduler="fair"):
-        host_kwargs = {"private_logs": True, "kind": "current"}
-
-    class Nested(Scheduled, private_logs=False):
-        pass
-
-    assert Scheduled.host_kwargs == {
-        "_scheduler": "fair",
-        "private_logs": True,
-        "kind": "current",
-    }
-    assert Nested.host_kwargs == {**Scheduled.host_kwargs, "private_logs": False}
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("ONNXModel", "onnx-model"),
-        ("TextToImage2", "text-to-image2"),
-        ("my_app", "my-app"),
-        ("_Private", "private"),
-        ("A", "a"),
-        ("Über", "ber"),
-    ],
-)
-def test_name_is_made_of_the_class_name(name: str, expected: str):
-    """
-    The name of an application is that of its class, in words with hyphens.
-    """
-    assert type(name, (App,), {}).app_name == expected
-
-
-def test_name_is_said_or_made_and_never_inherited():
-    """
-    A name may be a keyword or an attribute, and is not inherited.
-    """
-
-    class First(App, name="said"):
-        pass
-
-    class Second(First):
-        pass
-
-    class Third(First):
-        app_name = "written"
-
-    assert [First.app_name, Second.app_name, Third.app_name] == ["said", "second", "written"]
 
 
 @pytest.mark.parametrize(
@@ -143,147 +65,14 @@ def test_wrong_options_are_refused_where_the_class_is_defined(
     assert str(caught.value).startswith(sentence)
 
 
-def test_option_is_not_said_twice():
-    """
-    An option cannot be both a keyword and an attribute of a class.
-    """
-    with pytest.raises(OptionError, match="'keep_alive' is written as a keyword"):
-
-        class Twice(App, keep_alive=1):
-            keep_alive = 2
-
-
-def test_host_kwargs_are_a_dictionary():
-    """
-    host_kwargs must be a dictionary.
-    """
-    with pytest.raises(OptionError, match="host_kwargs must be a dictionary"):
-
-        class Wrong(App):
-            host_kwargs = ["keep_alive"]
-
-
 def nothing(self: Any) -> None: ...
 
 
 def batch(self: Any, *inputs: int) -> list[int]: ...
 
 
-def batch_and_more(self: Any, *inputs: int, seed: int = 0) -> list[int]: ...
-
-
-def yielding_batch(self: Any, *inputs: int):
-    yield 1
-
-
-async def socket(self: Any, websocket: WebSocket) -> None: ...
-
-
-async def no_socket(self: Any, connection: str) -> None: ...
-
-
-def plain_socket(self: Any, websocket: WebSocket) -> None: ...
-
-
 def copy(function: Any) -> Any:
     return type(function)(function.__code__, globals(), function.__name__)
-
-
-def annotated(function: Any) -> Any:
-    made = copy(function)
-    made.__annotations__ = function.__annotations__
-    return made
-
-
-@pytest.mark.parametrize(
-    ("handlers", "sentence"),
-    [
-        ([(nothing, "/a", {}), (nothing, "/a", {})], "are both the endpoint at '/a'"),
-        (
-            [(nothing, "/a/{x}", {}), (nothing, "/a/{y}", {})],
-            "are both the endpoint at '/a/{x}', which is '/a/{y}'",
-        ),
-        (
-            [(nothing, "/{x:int}", {}), (nothing, "/{y:int}", {})],
-            "are both the endpoint at '/{x:int}', which is '/{y:int}'",
-        ),
-        (
-            [
-                (nothing, "/a", {"health_check": HealthCheck()}),
-                (nothing, "/b", {"health_check": HealthCheck()}),
-            ],
-            "are all health checks, and there can be one",
-        ),
-        (
-            [(socket, "/a", {"is_websocket": True, "health_check": HealthCheck()})],
-            "is a websocket, and cannot be the health check",
-        ),
-        ([(nothing, "/a", {"health_check": True})], "must be a HealthCheck"),
-        (
-            [(no_socket, "/a", {"is_websocket": True})],
-            "must have a parameter annotated with 'WebSocket': 'async def",
-        ),
-        ([(plain_socket, "/a", {"is_websocket": True})], "must be 'async def': 'async def"),
-        (
-            [(nothing, "/a", {"is_websocket": True})],
-            "must be 'async def' and have a parameter annotated with 'WebSocket'",
-        ),
-        ([(nothing, "/a", {"max_batch_size": 2})], "and takes no batches"),
-        (
-            [(socket, "/a", {"is_websocket": True, "max_batch_size": 2})],
-            "must have no max_batch_size",
-        ),
-        ([(batch_and_more, "/a", {})], r"cannot have other parameters \(seed\)"),
-        ([(yielding_batch, "/a", {})], "takes batches, and cannot yield"),
-    ],
-)
-def test_handlers_that_cannot_be_served_are_refused(handlers: list[Any], sentence: str):
-    """
-    Mistakes in the endpoints of a class are errors where it is defined.
-    """
-    space = {
-        f"handler{index}": endpoint(path, **options)(annotated(function))
-        for index, (function, path, options) in enumerate(handlers)
-    }
-    with pytest.raises(OptionError, match=f"Class 'Wrong': .*{sentence}"):
-        type("Wrong", (App,), space)
-
-
-@pytest.mark.parametrize(
-    ("path", "options", "sentence"),
-    [
-        ("predict", {}, "must begin with '/'"),
-        (None, {}, "must begin with '/'"),
-        ("/a{", {}, "'/a{' of endpoint 'nothing' has a brace"),
-        ("/a}/{x}", {}, "has a brace"),
-        ("/{a-b}", {}, "has a brace"),
-        ("/{a}/{a}", {}, "has the parameter 'a' 2 times"),
-        ("/{a:number}", {}, "no known kind of parameter in '{a:number}'. Known: float, int"),
-        ("/a", {"max_batch_size": 0}, "max_batch_size .* at least 1, not 0"),
-        ("/a", {"max_batch_size": True}, "max_batch_size .* not True"),
-        ("/a", {"batch_wait": -1}, "batch_wait .* at least 0, not -1"),
-    ],
-)
-def test_endpoint_that_cannot_be_is_refused(path: Any, options: Any, sentence: str):
-    """
-    The decorator refuses invalid arguments, and names them.
-    """
-    with pytest.raises(OptionError, match=sentence):
-        endpoint(path, **options)(copy(nothing))
-
-
-def test_paths_may_differ_in_the_kinds_of_their_parameters():
-    """
-    Paths with different converters do not clash.
-    """
-
-    class Fine(App):
-        by_number = endpoint("/{x:int}")(copy(nothing))
-        by_name = endpoint("/{x}")(copy(nothing))
-        below = endpoint("/a/{x:path}")(copy(nothing))
-        fixed = endpoint("/a")(copy(nothing))
-
-    assert len(Fine.get_endpoints()) == 4
 
 
 @pytest.mark.parametrize(
@@ -311,26 +100,6 @@ def test_health_may_be_an_endpoint():
             def health(self, seed: int) -> None: ...
 
 
-def test_function_has_one_route():
-    """
-    A second decorator is refused, with both paths in the error.
-    """
-    with pytest.raises(OptionError, match=r"'/a' already, and cannot answer at '/b'"):
-        endpoint("/b")(endpoint("/a")(copy(nothing)))
-
-
-def test_endpoint_and_websocket_may_share_a_path():
-    """
-    A path may have one HTTP endpoint and one websocket.
-    """
-
-    class Both(App):
-        post = endpoint("/a")(copy(nothing))
-        connect = endpoint("/a", is_websocket=True)(annotated(socket))
-
-    assert Both.get_endpoints() == ["/a", "/a"]
-
-
 def test_init_is_not_overridden():
     """
     An __init__ is refused, in a base class too; setup is the place for it.
@@ -351,71 +120,6 @@ def test_hooks_are_methods(hook: str):
         type("Wrong", (App,), {hook: 5})
 
 
-@pytest.mark.parametrize("decorator", [endpoint, realtime])
-def test_decorators_are_called(decorator: Any):
-    """
-    A decorator without a path says how it is written.
-    """
-    with pytest.raises(OptionError, match=r"Write @(endpoint|realtime)\('/nothing'\)"):
-        decorator(nothing)
-
-
-def no_parameter(): ...
-
-
-def only_input(prompt: str): ...
-
-
-def only_inputs(*prompts: str): ...
-
-
-@pytest.mark.parametrize("function", [no_parameter, only_input, only_inputs])
-def test_endpoints_are_methods(function: Any):
-    """
-    A handler must take self, unless it is a static method.
-    """
-    with pytest.raises(OptionError, match=r"Write 'def handler\(self, …\)'"):
-        type("Wrong", (App,), {"handler": endpoint("/")(annotated(function))})
-
-    type("Right", (App,), {"handler": staticmethod(endpoint("/")(annotated(function)))})
-
-
-def test_realtime_endpoints_are_methods():
-    """
-    So must realtime handlers.
-    """
-    with pytest.raises(OptionError, match=r"Write 'def talk\(self, …\)'"):
-
-        class Wrong(App):
-            @realtime("/")
-            def talk(prompt: str) -> str:
-                return prompt
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("max_multiplexin", "max_multiplexing"),
-        ("keepalive", "keep_alive"),
-        ("requirement", "requirements"),
-    ],
-)
-def test_attribute_that_is_nearly_an_option_is_refused(name: str, meant: str):
-    """
-    A misspelt option is an error.
-    """
-    with pytest.raises(OptionError, match=f"'{name}' is no option. Did you mean '{meant}'"):
-        type("Wrong", (App,), {name: 4})
-
-
-@pytest.mark.parametrize("name", ["images", "secret", "model_name", "startup_time", "port"])
-def test_other_attributes_are_the_users(name: str):
-    """
-    Attributes that merely resemble an option are accepted.
-    """
-    assert getattr(type("Right", (App,), {name: 4}), name) == 4
-
-
 def test_hints_are_given_at_once():
     """
     provide_hints cannot be a coroutine function.
@@ -425,21 +129,6 @@ def test_hints_are_given_at_once():
         class Wrong(App):
             async def provide_hints(self) -> list[str]:
                 return []
-
-
-def test_routes_are_those_of_all_bases_in_the_order_of_their_paths():
-    """
-    Endpoints are inherited, and may be overridden.
-    """
-
-    class Last(Derived):
-        @endpoint("/base", max_batch_size=1)
-        def base(self) -> str:
-            return "overridden"
-
-    routes = Last().collect_routes()
-    assert list(routes) == [RouteSignature("/"), RouteSignature("/base")]
-    assert routes[RouteSignature("/base")]() == "overridden"
 
 
 def test_health_check_becomes_an_option():

@@ -3,7 +3,6 @@ What the middleware does for each request: ids, context, headers, and a line in 
 """
 
 import asyncio
-import json
 import re
 from typing import Any
 
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 
 from fal_core_worker.routes import RouteSignature
 from fal_serve.answering import requests
-from fal_serve.answering.logs import AccessLog
 from fal_serve.answering.middlewares import readable_id
 from fal_serve.servables import BaseServable
 
@@ -305,21 +303,6 @@ def test_websocket_that_is_refused_is_told(service, wait_for_line):
     assert wait_for_line(service, path="/refused")["status"] == 403
 
 
-@given(st.text(), st.text(), st.text(), st.binary())
-def test_line_of_the_log_is_json_whatever_is_asked_for(request_id, path, client, endpoint):
-    """
-    The line, which is formatted by hand, is JSON with the original values.
-    """
-    lines: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fal_core_worker.services.write", lambda _, line: lines.append(line))
-        AccessLog().write(request_id, "GET", path, 200, 0.5, 3, (client, 1), endpoint, None)
-    line = json.loads(lines[0])
-    assert (line["request_id"], line["path"], line["client"]) == (request_id, path, client)
-    assert line["endpoint"].encode("latin-1") == endpoint
-    assert line["milliseconds"] == 500
-
-
 @given(st.binary(max_size=400))
 def test_id_that_is_sent_back_is_a_good_header(raw):
     """
@@ -329,13 +312,3 @@ def test_id_that_is_sent_back_is_a_good_header(raw):
     if kept is not None:
         assert kept.encode("latin-1") == raw
         assert not re.search(rb"[\x00-\x1f\x7f]", raw)
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", '"x"'])
-def test_preference_that_is_no_object_is_none(text, caplog):
-    """
-    A malformed preference counts as None, with a warning.
-    """
-    raw = [(b"x-fal-object-lifecycle-preference", text.encode())]
-    assert requests.IncomingRequest("id", raw).lifecycle_preference is None
-    assert "x-fal-object-lifecycle-preference" in caplog.text

@@ -5,6 +5,7 @@ The picklable callable that serves a function or a class.
 from __future__ import annotations
 
 import pickle
+from importlib.metadata import requires
 from typing import Any
 
 from fal_serve import App, endpoint
@@ -57,3 +58,12 @@ def test_a_server_stands_in_for_its_function():
     again = pickle.loads(pickle.dumps(server))
     assert again.func is len
     assert tuple(again.requirements) == pin_own_pydantic(REQUIREMENTS)
+
+
+def test_an_environment_is_given_what_the_package_depends_on() -> None:
+    """
+    The requirements of serving are those of this package, except for its client's.
+    """
+    declared = {each.replace('"', "'") for each in requires("fal-serve") or ()}
+    assert declared - set(REQUIREMENTS) == {"fal-core", "httpx>=0.27"}
+    assert set(REQUIREMENTS) <= declared

@@ -7,12 +7,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from typing import Any
 
 import httpx
-import pytest
 
-from fal_serve import App, AppClientError, endpoint
+from fal_serve import App, endpoint
 from fal_serve.launching.spawns import AppSpawnInfo
 
 
@@ -34,22 +32,6 @@ class Living(App, kind="current"):
         print("waiting")
         await self.gate.wait()
         return os.environ["FAL_RUNNER_STATE"]
-
-
-class Unwell(App, kind="current"):
-    state = 500
-
-    def health(self) -> Any:
-        from fastapi import HTTPException
-
-        raise HTTPException(self.state, "unwell")
-
-    @endpoint("/")
-    def nothing(self) -> None: ...
-
-
-class Refusing(Unwell):
-    state = 401
 
 
 class Meeting(App, kind="current", max_multiplexing=50):
@@ -106,37 +88,6 @@ def test_setup_comes_first():
     try:
         assert info.url is not None
         assert info.logs.get(timeout=60).message == "setup SETUP"
-    finally:
-        info.cancel()
-        assert info.future is not None
-        info.future.exception(60)
-
-
-def test_wait_is_for_health():
-    """
-    wait goes on while the health endpoint fails, until its timeout.
-    """
-    info = Unwell.spawn()
-    try:
-        # Its start is no part of the time.
-        assert info.url is not None
-        with pytest.raises(AppClientError, match="it answers 500"):
-            info.wait(startup_timeout=5, health_check_interval=0.1)
-    finally:
-        info.cancel()
-        assert info.future is not None
-        info.future.exception(60)
-
-
-def test_wait_ends_at_a_refusal():
-    """
-    A response that will not change ends the wait with its status.
-    """
-    info = Refusing.spawn()
-    try:
-        with pytest.raises(AppClientError, match="unwell") as caught:
-            info.wait()
-        assert caught.value.status_code == 401
     finally:
         info.cancel()
         assert info.future is not None

@@ -4,12 +4,10 @@ Applications travel to where they are served, wherever they are defined.
 
 from __future__ import annotations
 
-import inspect
 import subprocess
 import sys
 import textwrap
 import threading
-from importlib.metadata import requires
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,8 +15,6 @@ import cloudpickle
 import pytest
 
 from fal_serve import App
-from fal_serve.declaring.options import ATTRIBUTES
-from fal_serve.serving.servable_servers import REQUIREMENTS
 
 MODELS = """
     from pydantic import BaseModel
@@ -262,25 +258,3 @@ def test_run_local_serves_in_this_process(tmp_path: Path):
     lines = run(tmp_path, "program.py")
     assert '{"total":4}' in lines
     assert lines[-1] == "0"
-
-
-def test_an_environment_is_given_what_the_package_depends_on() -> None:
-    """
-    The requirements of serving are those of this package, except for its client's.
-    """
-    declared = {each.replace('"', "'") for each in requires("fal-serve") or ()}
-    assert declared - set(REQUIREMENTS) == {"fal-core", "httpx>=0.27"}
-    assert set(REQUIREMENTS) <= declared
-
-
-def test_attributes_of_applications_are_options() -> None:
-    """
-    Each documented attribute of an application is an option.
-    """
-    said = {name for name in inspect.get_annotations(App) if not name.startswith("_")}
-    assert said - {"host_kwargs"} == {
-        *ATTRIBUTES,
-        "app_name",
-        "app_auth",
-        "local_python_modules",
-    }
