@@ -56,6 +56,7 @@ def install_handlers(application: FastAPI) -> None:
     }
     for kind, handler in handlers.items():
         application.add_exception_handler(kind, handler)
+    # The argument *default* of Starlette's router, which FastAPI does not pass on.
     application.router.default = not_found_application(application.router.default)
 
 
