@@ -1,5 +1,5 @@
 """
-Batches: handlers with ``*inputs``, which are called with the inputs of many callers.
+Batches: handlers with ``*inputs``, which are called with the inputs of many clients.
 
 A batch takes the inputs that wait when the handler becomes free, the oldest first, and
 at most *max_batch_size* of them. With *wait*, a batch that is not full waits for more
@@ -9,8 +9,8 @@ follow: one that it refuses begins the next batch.
 
 The handler is always called with a tuple, and returns a list or tuple with one output
 for each input. An exception instance among them is the error of its input; an exception
-that the handler raises is the error of all. Inputs whose callers have gone before the
-batch starts are left out. Once all callers of a running batch have gone, an async
+that the handler raises is the error of all. Inputs whose clients have gone before the
+batch starts are left out. Once all clients of a running batch have gone, an async
 handler is cancelled.
 """
 
@@ -84,7 +84,7 @@ class _Batch:
 
     def __init__(self, tickets: list[Ticket]) -> None:
         self.tickets = tickets
-        self.callers = len(tickets)
+        self.clients = len(tickets)
         self.task: asyncio.Task[Any] | None = None
         for ticket in tickets:
             ticket.batch = self
@@ -95,15 +95,15 @@ class _Batch:
 
     def leave(self) -> None:
         """
-        Note that one caller has gone, and cancel the handler if it was the last.
+        Note that one client has gone, and cancel the handler if it was the last.
         """
-        self.callers -= 1
-        if not self.callers and self.task is not None:
+        self.clients -= 1
+        if not self.clients and self.task is not None:
             self.task.cancel()
 
     def context(self) -> contextvars.Context:
         """
-        Return the context of the first caller, with the request ids of all.
+        Return the context of the first client, with the request ids of all.
         """
         context = self.tickets[0].context
         if len(self.tickets) > 1:
@@ -114,7 +114,7 @@ class _Batch:
 
     def settle(self, outcome: Sequence[Any] | _Raised, seconds: float) -> None:
         """
-        Give each caller its output or error.
+        Give each client its output or error.
         """
         for index, ticket in enumerate(self.tickets):
             ticket.seconds = seconds
@@ -174,7 +174,7 @@ class RequestBatcher:
 
     def withdraw(self, ticket: Ticket) -> None:
         """
-        Remove *ticket*, whose caller has gone.
+        Remove *ticket*, whose client has gone.
         """
         ticket.future.cancel()
         if ticket.batch is not None:
@@ -342,7 +342,7 @@ def _outcome(handler: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
 
 def _raisable(error: BaseException) -> BaseException:
     """
-    Return *error* in a form that a future can hold and no caller takes for its own.
+    Return *error* in a form that a future can hold and no client takes for its own.
     """
     if not isinstance(error, StopIteration | asyncio.CancelledError):
         return error

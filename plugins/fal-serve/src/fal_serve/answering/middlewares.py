@@ -23,7 +23,7 @@ from fal_serve.answering.tracing import TracedApplication, find_request_tracer, 
 from fal_serve.answering.turns import RequestTurns
 from fal_serve.declaring.settings import ServiceSettings
 
-#: The longest request id that is taken from a caller; a longer one is replaced.
+#: The longest request id that is taken from a client; a longer one is replaced.
 _LONGEST_ID = 256
 #: Raised in a handler whose client has disconnected.
 _GONE = (ClientDisconnect, WebSocketDisconnect)
@@ -31,7 +31,7 @@ _GONE = (ClientDisconnect, WebSocketDisconnect)
 
 def readable_id(raw: bytes) -> str | None:
     """
-    Return the request id that the caller sent, or None if it cannot be sent back.
+    Return the request id that the client sent, or None if it cannot be sent back.
     """
     if not raw or len(raw) > _LONGEST_ID:
         return None

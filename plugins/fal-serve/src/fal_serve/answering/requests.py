@@ -25,14 +25,14 @@ class RequestContext:
     The request that a handler answers.
 
     Attributes:
-        request_id: The id that the caller sent, or one that was made here.
+        request_id: The id that the client sent, or one that was made here.
 
-        endpoint: The name by which the caller knows the endpoint.
+        endpoint: The name by which the client knows the endpoint.
 
         lifecycle_preference: How long objects made by the request are to be kept.
 
         headers: By lower-case names. If a handler puts another ``x-fal-cdn-token`` here, it
-            is sent back to the caller.
+            is sent back to the client.
     """
 
     request_id: str | None
@@ -84,7 +84,7 @@ class IncomingRequest(RequestContext):
     @property
     def reissued_token(self) -> str | None:
         """
-        The CDN token, if the handler has replaced the caller's.
+        The CDN token, if the handler has replaced the client's.
         """
         # Headers that were never decoded cannot have been changed.
         headers = self.__dict__.get("headers")

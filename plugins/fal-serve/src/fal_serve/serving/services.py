@@ -112,7 +112,7 @@ class RunningService:
         Serve until drained or cancelled.
 
         Arguments:
-            signals: Whether SIGTERM and SIGINT drain the service. A caller that calls ``drain``
+            signals: Whether SIGTERM and SIGINT drain the service. Code that calls ``drain``
                 itself leaves them alone.
         """
         try:
@@ -163,7 +163,7 @@ class RunningService:
             async with (
                 threads_for(settings.max_multiplexing),
                 self._life(application) as state,
-                # Only in a process of the service's own, not in a caller of run_local.
+                # Only in a process of the service's own, not in that of run_local.
                 frozen() if nested.runner is not None else contextlib.nullcontext(),
             ):
                 operations.trace()
