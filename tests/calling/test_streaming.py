@@ -1,0 +1,111 @@
+"""
+Streams of what a generator function yields.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import attrs
+import pytest
+
+from fal_core import function
+from fal_core.calling.streaming import CREDIT
+from fal_core.calls import Call
+from fal_core.events import Credit, Message, Sink
+from fal_core.hosts import Execution
+from fal_core.testing import InProcessHost
+from fal_core.wrappers import WrapperHost
+
+
+class Watched:
+    """
+    An execution around one, which notes what is asked of it.
+    """
+
+    def __init__(self, inner: Execution, asked: list[Any]) -> None:
+        self._inner = inner
+        self._asked = asked
+
+    @property
+    def reference(self) -> str:
+        return self._inner.reference
+
+    def send(self, message: Message) -> None:
+        self._asked.append(message)
+        self._inner.send(message)
+
+    def drain(self) -> None:
+        self._inner.drain()
+
+    def cancel(self, grace: float) -> None:
+        self._asked.append(grace)
+        self._inner.cancel(grace)
+
+
+@attrs.define(eq=False, slots=False)
+class WatchedHost(WrapperHost[..., Any]):
+    """
+    A host that notes what is asked of its executions.
+    """
+
+    name: ClassVar[str] = "watched"
+
+    asked: list[Any] = attrs.field(factory=list, init=False)
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        return Watched(self.inner.launch(call, sink), self.asked)
+
+
+def count(limit: int) -> Iterator[int]:
+    yield from range(limit)
+
+
+@pytest.fixture
+def host() -> WatchedHost:
+    return WatchedHost(InProcessHost())
+
+
+def test_the_function_gets_credit_for_the_items_that_are_taken(host: WatchedHost) -> None:
+    """
+    It may yield as many more as were taken, some at a time.
+    """
+    items = function("current", host=host)(count)(3 * CREDIT)
+
+    assert list(items) == list(range(3 * CREDIT))
+    assert host.asked == [Credit(CREDIT)] * 3
+
+
+@pytest.mark.parametrize("way", ["closed", "forgotten"])
+def test_a_stream_that_is_left_ends_the_function(host: WatchedHost, way: str) -> None:
+    """
+    Nobody takes its items any more: the call is cancelled, with the grace of the policy.
+    """
+    items: Any = function("current", host=host, grace=1.5)(count)(1000)
+    assert next(items) == 0
+    if way == "closed":
+        items.close()
+        assert list(items) == []
+    del items
+    gc.collect()
+
+    assert host.asked == [1.5]
+
+
+def test_what_the_function_raises_is_raised_after_its_items(host: WatchedHost) -> None:
+    """
+    The items that it has yielded before come first.
+    """
+
+    def fail() -> Iterator[int]:
+        yield 1
+        raise LookupError("after one")
+
+    items = function("current", host=host)(fail)()
+
+    assert next(items) == 1
+    with pytest.raises(LookupError, match="after one"):
+        next(items)
+    assert list(items) == []
