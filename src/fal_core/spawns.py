@@ -1,5 +1,5 @@
 """
-``spawn``: a call that runs while the caller goes on.
+Spawned calls, which run while their caller goes on.
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ class SpawnInfo:
     A call that was spawned.
 
     Attributes:
-        future: Of the result. None where nothing has been started.
+        future: The future of the result. None if nothing was started.
 
         logs: The lines that the call printed, as they come.
 
-        stream: The execution, to cancel or drain the call by. The items of a
-            generator are not there: they are its result, as a list.
+        stream: The execution, which can be cancelled or drained. The items of a
+            generator are not here: they are the result, as a list.
 
-        urls: All that the service can be reached at, by what it is for: ``run`` for
-            requests, ``metrics`` for metrics and probes. Empty until ``url`` is known.
+        urls: The urls of the service by their purpose: ``run`` for requests, ``metrics``
+            for metrics and probes. Empty until ``url`` is known.
     """
 
     future: Future[Any] | None = None
@@ -103,7 +103,7 @@ class SpawnInfo:
     @property
     def url(self) -> str | None:
         """
-        Wait until the service can be reached and return where.
+        Wait until the service can be reached, and return its url.
 
         Raises:
             Exception: The call's own error, if it ends before that.
@@ -123,7 +123,7 @@ class SpawnInfo:
 
     def await_url(self, timeout: float | None = None) -> bool:
         """
-        Wait for a url, or for the end that comes before one; tell whether either has come.
+        Wait for a url, or for the end of the call; return whether either has come.
 
         Arguments:
             timeout: Seconds to wait at most. None waits for ever.
@@ -133,14 +133,14 @@ class SpawnInfo:
     @property
     def application(self) -> str:
         """
-        The path of the url: how the application is named.
+        The path of the url, which is the name of the application.
         """
         return urlparse(self.url or "").path.strip("/")
 
     @property
     def reference(self) -> str:
         """
-        What the execution is called on its host.
+        The name of the execution on its host.
         """
         return str(self.stream.reference)
 

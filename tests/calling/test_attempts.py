@@ -160,6 +160,41 @@ def test_exceptions_that_are_named_are_retried(way: Callable[..., Any], tmp_path
     assert path.read_text() == "xxx"
 
 
+def test_exceptions_are_retried_in_whatever_way_they_are_raised(tmp_path: Any) -> None:
+    """
+    With ``reraise=False`` the exception is looked at, and not what is raised around it.
+    """
+    path = tmp_path / "tries"
+
+    def once() -> int:
+        if not path.exists():
+            path.touch()
+            raise LookupError("not yet")
+        return 1
+
+    isolated = function("current", host=InProcessHost(), retries=1, retry_on=LookupError)(once)
+    isolated.reraise = False
+
+    assert isolated() == 1
+
+
+def test_a_stream_that_raises_before_its_first_item_is_begun_again(tmp_path: Any) -> None:
+    """
+    An exception of ``retry_on`` begins a stream again that has given nothing.
+    """
+    path = tmp_path / "tries"
+
+    def items() -> Iterator[int]:
+        if not path.exists():
+            path.touch()
+            raise LookupError("not yet")
+        yield 1
+
+    isolated = function("current", host=InProcessHost(), retries=1, retry_on=LookupError)(items)
+
+    assert list(isolated()) == [1]
+
+
 def test_what_a_stream_has_given_is_not_given_twice(fail: Callable[..., Failing]) -> None:
     """
     A stream is begun again only while it has given nothing.

@@ -260,7 +260,7 @@ class Worker:
         """
         Free shared memory at both ends, while the worker is idle.
 
-        It returns whether some is left, which a later call may free.
+        It returns whether some is left, which may be freed later.
         """
         if self.gone or self.executions or not self._stream.shared_size:
             return False
