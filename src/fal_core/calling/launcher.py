@@ -95,9 +95,9 @@ class Launcher:
                 modules = (*modules, *func.packages)
                 self.environment = extend_environment(self.environment, func)
                 application = isinstance(func.func, type)
-        if self.policy.lifetime == "attached" and not rehearsed:
-            if isinstance(self.host, AnticipatingHost):
-                self.host.expect(self.environment, self.host_options, self.gateway)
+        attached = self.policy.lifetime == "attached" and not rehearsed
+        if attached and isinstance(self.host, AnticipatingHost):
+            self.host.expect(self.environment, self.host_options, self.gateway)
         # These import cloudpickle, which takes as long as a process takes to start.
         from fal_core.calls import Call
         from fal_core.events import Sealed
@@ -122,16 +122,13 @@ class Launcher:
         self._is_cached = self.policy.seal == "once"
         self._prepare_launches()
 
-    def is_current(
-        self,
-        host: Host[..., Any],
-        options: Options,
-        reraise: bool,  # hot
-    ) -> bool:
+    # All are positional: every call asks this, and a keyword costs as much as a comparison.
+    def is_current(self, host: Host[..., Any], options: Options, reraise: bool) -> bool:
         """
-        Tell whether nothing that the launcher was made of has changed since.
+        Tell whether nothing that the launcher was made of has changed.
 
-        Arguments are those that the function has now.
+        Arguments:
+            host: The host that the function has now; *options* and *reraise* likewise.
         """
         return (
             self._is_cached

@@ -46,7 +46,7 @@ class Declaration:
     host: Host[Any, Any]
     raw_func: Callable[..., Any] | None
     options: Options
-    policy: Policy = Policy()
+    policy: Policy = attrs.field(factory=Policy)
     reraise: bool = True
     app_name: str | None = None
     app_auth: AuthMode | None = None
