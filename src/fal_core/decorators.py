@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 import attrs
 
 from fal_core.declaring.named_hosts import default_host, to_host
-from fal_core.declaring.policy_checks import check_policy
 from fal_core.errors import OptionError, UnknownOptionError
 from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hosts import Host
@@ -113,6 +112,9 @@ def function(
             "The decorator takes its options in parentheses: write @function(), "
             "or @function('virtualenv', …)."
         )
+    # It brings the known options of all plugins, which importing this module does not need.
+    from fal_core.declaring.policy_checks import check_policy
+
     policy = check_policy(
         {
             "timeout": timeout,
