@@ -20,7 +20,7 @@ from isolate_proto import ListUserKeysRequest
 
 from fal_core import function
 from fal_host_local import LocalHost
-from fal_server.runner_commands import end_executions
+from fal_server.commands.runner_commands import end_executions
 
 FAL_CORE = ("-m", "fal_core.cli", "server")
 

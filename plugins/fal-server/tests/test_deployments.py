@@ -9,7 +9,7 @@ import pytest
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.errors import Invalid
-from fal_server.specs import check_name
+from fal_server.specs.runner_specs import check_name
 
 
 def grpc_error(call):

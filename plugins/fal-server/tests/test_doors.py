@@ -21,10 +21,12 @@ from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_core_worker.ports import free_port
-from fal_server import certificates, doors, rounds
-from fal_server.certificates import Certificate
-from fal_server.directories import DataDirectory
-from fal_server.doors import Door
+from fal_server.listeners import certificates
+from fal_server.listeners import multiplexing as doors
+from fal_server.listeners.certificates import Certificate
+from fal_server.listeners.multiplexing import Listener
+from fal_server.state.directories import DataDirectory
+from fal_server.store import housekeeping as rounds
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -253,7 +255,7 @@ async def open_anywhere() -> int:
     """
     Return the port of a door that was told none.
     """
-    door = Door(name="any", http=asyncio.Protocol)
+    door = Listener(name="any", http=asyncio.Protocol)
     try:
         return await door.open("127.0.0.1", 0)
     finally:

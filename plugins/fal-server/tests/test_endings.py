@@ -21,11 +21,11 @@ from fal_core.events import Exited, Log, Outcome
 from fal_core_worker.opening import seal_error
 from fal_core_worker.raised import MissingModule
 from fal_core_worker.seals import PLAIN_PREFIX, Sealed
-from fal_server.endings import read_raised
-from fal_server.exchanges import Exchanges
-from fal_server.logs import LogLine
-from fal_server.runners import Runner
-from fal_server.specs import RunnerSpec
+from fal_server.fleet.endings import read_raised
+from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.runners import Runner
+from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.store.logs import LogLine
 
 #: A project that ends each worker whose Python has it, before it has begun.
 PROJECT = {
@@ -121,7 +121,7 @@ def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
     echoed: list[LogLine] = []
 
     async def main() -> Runner:
-        async with aclosing(Exchanges()) as exchanges:
+        async with aclosing(HttpClient()) as exchanges:
             runner = Runner(
                 id=f"ends{len(sentence)}",
                 spec=RunnerSpec(name="ends", owner="", environment=CurrentEnvironment()),

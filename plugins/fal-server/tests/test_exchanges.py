@@ -1,5 +1,5 @@
 """
-Exchanges: what a runner is sent on a socket, and what is made of its answers.
+HttpClient: what a runner is sent on a socket, and what is made of its answers.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_server.connections import Unreadable
-from fal_server.exchanges import Exchanges
-from fal_server.loops import make_loop
-from fal_server.upstreams import LONGEST_HEAD, BrokenUpstream, UnreachedUpstream
+from fal_server.commands.loops import make_loop
+from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.http_upstreams import LONGEST_HEAD, BrokenUpstream, UnreachedUpstream
+from fal_server.listeners.http_connections import Unreadable
 
 PATIENCE = 60
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
@@ -61,13 +61,13 @@ class Agent:
 
 
 @contextlib.asynccontextmanager
-async def listening(agent: Agent) -> AsyncIterator[tuple[Exchanges, str]]:
+async def listening(agent: Agent) -> AsyncIterator[tuple[HttpClient, str]]:
     """
     Have *agent* listen, and give what asks it and its url.
     """
     server = await asyncio.start_server(agent.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, contextlib.aclosing(Exchanges()) as exchanges:
+    async with server, contextlib.aclosing(HttpClient()) as exchanges:
         yield exchanges, f"http://127.0.0.1:{port}"
 
 
@@ -110,7 +110,7 @@ def holding(answer: bytes) -> Serve:
     return serve
 
 
-async def ask(exchanges: Exchanges, url: str, method: str = "GET", **given: Any) -> bytes:
+async def ask(exchanges: HttpClient, url: str, method: str = "GET", **given: Any) -> bytes:
     """
     Return the body of an answer.
     """
@@ -264,7 +264,7 @@ def test_nobody_listens():
     """
 
     async def main() -> None:
-        async with contextlib.aclosing(Exchanges()) as exchanges:
+        async with contextlib.aclosing(HttpClient()) as exchanges:
             with pytest.raises(BrokenUpstream, match="no connection"):
                 await ask(exchanges, "http://127.0.0.1:1")
 
@@ -275,13 +275,13 @@ def test_nobody_takes_a_connection(monkeypatch):
     """
     A runner that takes no connection has broken off too, whatever time its answer has.
     """
-    monkeypatch.setattr("fal_server.exchanges._LONGEST_CONNECT", 0.2)
+    monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_CONNECT", 0.2)
 
     async def main(url: str) -> None:
-        async with contextlib.aclosing(Exchanges()) as exchanges:
+        async with contextlib.aclosing(HttpClient()) as exchanges:
             with pytest.raises(UnreachedUpstream, match="no connection after"):
                 await ask(exchanges, url, seconds=PATIENCE)
-            monkeypatch.setattr("fal_server.exchanges._LONGEST_CONNECT", PATIENCE)
+            monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_CONNECT", PATIENCE)
             with pytest.raises(asyncio.TimeoutError):
                 await ask(exchanges, url, seconds=0.1)
 
@@ -388,7 +388,7 @@ def test_a_connection_that_nobody_has_used_for_long_is_not_used(monkeypatch):
     """
     Servers close what is idle, so that a request on such a connection may be lost.
     """
-    monkeypatch.setattr("fal_server.exchanges._LONGEST_IDLE", 0.05)
+    monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_IDLE", 0.05)
 
     async def main() -> None:
         agent = Agent(holding(OK))
@@ -407,7 +407,7 @@ def test_connections_that_nobody_uses_are_closed(monkeypatch):
     They are also where nothing more is asked: a runner that serves one connection after
     another would never come to the next.
     """
-    monkeypatch.setattr("fal_server.exchanges._LONGEST_IDLE", 0.05)
+    monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_IDLE", 0.05)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with one_at_a_time:
@@ -754,7 +754,7 @@ def test_a_request_that_is_cancelled_at_its_very_end_leaves_nothing():
     async def body() -> AsyncIterator[bytes]:
         yield b"12"
 
-    async def cancelled(exchanges: Exchanges, url: str) -> None:
+    async def cancelled(exchanges: HttpClient, url: str) -> None:
         async with exchanges.ask("POST", url, "/", headers={}, body=body()) as upstream:
             assert await upstream.read() == b"fine"
             task = asyncio.current_task()

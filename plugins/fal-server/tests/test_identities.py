@@ -21,9 +21,9 @@ from isolate_proto import (
 )
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-from fal_server.controllers import SERVICE
-from fal_server.identities import LOGIN
-from fal_server.permissions import PERMISSIONS, PRESETS, PROCEDURES
+from fal_server.access.identities import LOGIN
+from fal_server.access.permissions import PERMISSIONS, PRESETS, PROCEDURES
+from fal_server.grpc.service import SERVICE
 
 
 def code_of(plane, name, request, key) -> grpc.StatusCode:

@@ -15,8 +15,8 @@ import pytest
 from isolate_proto import ListUserKeysRequest
 
 from fal_core.testing.processes import wait_until
-from fal_server.bodies import to_text
-from fal_server.logs import LogFilter, LogLine
+from fal_server.http.bodies import to_text
+from fal_server.store.logs import LogFilter, LogLine
 
 BASE = 1_700_000_000.0
 

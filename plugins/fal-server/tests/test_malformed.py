@@ -17,8 +17,8 @@ import ssl
 import grpc
 import pytest
 
-from fal_server.controllers import SERVICE
-from fal_server.directories import DataDirectory
+from fal_server.grpc.service import SERVICE
+from fal_server.state.directories import DataDirectory
 
 pytestmark = pytest.mark.faults
 

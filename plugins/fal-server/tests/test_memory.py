@@ -20,7 +20,7 @@ from fal_core import hookimpl
 from fal_core.machines import Machine
 from fal_core.plugins import registered
 from fal_server.errors import ServerError
-from fal_server.memory import memory_of, read_sizes
+from fal_server.specs.memory import memory_of, read_sizes
 from fal_server_agent.limits import drop_groups
 
 pytestmark = pytest.mark.faults

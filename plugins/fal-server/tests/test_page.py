@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_server.permissions import PERMISSIONS, PRESETS
+from fal_server.access.permissions import PERMISSIONS, PRESETS
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "server.md"
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from fal_core.environments import CurrentEnvironment
-from fal_server.exchanges import Exchanges
-from fal_server.pools import Pool, StartTimeout
-from fal_server.runners import Runner
-from fal_server.scaling import Scaling
-from fal_server.specs import RunnerSpec
+from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.runners import Runner
+from fal_server.routing.pools import Pool, StartTimeout
+from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.specs.scaling import Scaling
 
 
-async def make_busy(plane: Any, exchanges: Exchanges) -> tuple[Pool, Runner]:
+async def make_busy(plane: Any, exchanges: HttpClient) -> tuple[Pool, Runner]:
     """
     Return a pool of one runner, which has a request.
     """
@@ -50,7 +50,7 @@ def test_request_that_is_given_up_gives_its_place_back(plane, timeout):
     """
 
     async def main() -> None:
-        async with aclosing(Exchanges()) as exchanges:
+        async with aclosing(HttpClient()) as exchanges:
             pool, runner = await make_busy(plane, exchanges)
             waiting = asyncio.create_task(pool.acquire(timeout=timeout))
             while not pool.waiting:
@@ -71,7 +71,7 @@ def test_request_that_has_waited_too_long_is_forgotten(plane):
     """
 
     async def main() -> None:
-        async with aclosing(Exchanges()) as exchanges:
+        async with aclosing(HttpClient()) as exchanges:
             pool, _ = await make_busy(plane, exchanges)
             other, runner = await make_busy(plane, exchanges)
             waiting = asyncio.create_task(pool.acquire(timeout=0.1))

@@ -212,8 +212,8 @@ def test_request_that_waits_to_be_begun_again_is_cancelled(stage, app, held):
     """
     holder, gate = held
     other = stage.submit(f"{app}/hold", {"gate": gate})
-    store = stage.plane.plane.queue.requests
-    stage.plane.run(store.change(other, state="running", attempts=1))
+    requests = stage.plane.plane.queue.requests
+    stage.plane.run(requests.change(other, state="running", attempts=1))
     stage.restart()
     with stage.client() as client:
         # The holder came first, so it has the runner again.

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from isolate_proto import controller_pb2 as wire
 
-from fal_server import queues
-from fal_server.retrying import MOST
+from fal_server.queue import request_queues as queues
+from fal_server.specs.retries import MOST
 
 pytestmark = pytest.mark.faults
 

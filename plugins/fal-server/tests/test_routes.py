@@ -12,16 +12,17 @@ import attrs
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from fal_server.account_routes import ApplicationRoutes, RunnerRoutes
-from fal_server.callers import Caller
+from fal_server.access.callers import Caller
+from fal_server.access.permissions import PRESETS
 from fal_server.errors import NotFound
-from fal_server.interfaces import QueueSize, RunnerTimes
-from fal_server.keys import make_key
-from fal_server.metrics import Metrics
-from fal_server.permissions import PRESETS
-from fal_server.rest import make_application
-from fal_server.server import ControlPlane
+from fal_server.http.account_routes import ApplicationRoutes, RunnerRoutes
+from fal_server.http.api import make_application
+from fal_server.listeners.metrics import Metrics
+from fal_server.plane import ControlPlane
+from fal_server.queue.request_queues import QueueSize
 from fal_server.settings import ServerSettings
+from fal_server.store.keys import make_key
+from fal_server.store.runner_records import RunnerTimes
 
 
 @attrs.define
@@ -63,11 +64,11 @@ def ask(tmp_path):
 
     async def asking(requests: list[tuple[str, str]], preset: str) -> list[tuple[int, Any]]:
         plane = ControlPlane.create(ServerSettings(data=tmp_path / "data"))
-        every = Everything({"ann": 2, "bob": 1})
+        every: Any = Everything({"ann": 2, "bob": 1})
         routes = [*ApplicationRoutes(every, every).routes(), *RunnerRoutes(every).routes()]
         application = make_application(plane.identity, Metrics(), routes)
         caller = await plane.identity.authenticate(to_headers(plane.directory.read_key()))
-        key = await plane.store.write(
+        key = await plane.database.write(
             lambda connection: make_key(connection, caller.user_id, PRESETS[preset])
         )
         found = []
@@ -76,7 +77,7 @@ def ask(tmp_path):
                 headers = to_headers(key.text)
                 async with client.request(method, path, headers=headers) as answer:
                     found.append((answer.status, await answer.json()))
-        plane.store.close()
+        plane.database.close()
         return found
 
     def ask(*requests: tuple[str, str], preset: str = "FULL") -> list[tuple[int, Any]]:

@@ -14,16 +14,17 @@ import pytest
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import StartupTimeout
 from fal_core.events import Exited, Ready
-from fal_server import breaks, serving
 from fal_server.errors import NotFound
-from fal_server.exchanges import Exchanges
-from fal_server.runners import Runner
-from fal_server.serving import serve
-from fal_server.specs import Message, RunnerSpec
+from fal_server.fleet import disconnections as breaks
+from fal_server.fleet import serving
+from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.runners import Runner
+from fal_server.fleet.serving import serve
+from fal_server.specs.runner_specs import Message, RunnerSpec
 from fal_server_agent.messages import pack
 
 
-def make_runner(plane: Any, exchanges: Exchanges) -> Runner:
+def make_runner(plane: Any, exchanges: HttpClient) -> Runner:
     return Runner(
         id="one",
         spec=RunnerSpec(name="one", owner="", environment=CurrentEnvironment()),
@@ -54,7 +55,7 @@ def test_runner_that_cannot_be_told_what_to_serve_is_ended(plane, error):
         raise error
 
     async def main() -> None:
-        async with aclosing(Exchanges()) as exchanges:
+        async with aclosing(HttpClient()) as exchanges:
             runner = make_runner(plane, exchanges)
             serve(runner, load)
             runner.take(Ready({"control": "http://127.0.0.1:1"}))
@@ -71,7 +72,7 @@ def test_why_a_runner_broke_off_is_waited_for_where_its_agent_is_gone(plane, mon
     monkeypatch.setattr(breaks, "_LAST_WORDS", 0.01)
 
     async def main() -> None:
-        async with aclosing(Exchanges()) as exchanges:
+        async with aclosing(HttpClient()) as exchanges:
             runner = make_runner(plane, exchanges)
             runner.take_urls({"control": "http://127.0.0.1:1"})
             told = asyncio.create_task(breaks.how_it_broke(runner))
@@ -103,7 +104,7 @@ def test_runner_of_an_earlier_version_that_does_not_come_up(plane, monkeypatch):
     async def main() -> None:
         agent = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = agent.sockets[0].getsockname()[1]
-        async with agent, aclosing(Exchanges()) as exchanges:
+        async with agent, aclosing(HttpClient()) as exchanges:
             told, mute = (make_runner(plane, exchanges) for _ in range(2))
             for runner in (told, mute):
                 serve(runner, load)

@@ -1,5 +1,5 @@
 """
-Environments, and the secrets in them.
+Stages, and the secrets in them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from isolate_proto import (
     SetSecretRequest,
 )
 
-from fal_server.vaults import secrets
+from fal_server.store.vaults import secrets
 
 
 @pytest.fixture
@@ -209,6 +209,8 @@ def test_value_opens_in_its_place_alone(plane, key):
     moved = secrets.update().where(secrets.c.name == "A").values(name="B")
     account = account_of(plane, key)
     chosen = moved.where(secrets.c.account_id == account)
-    plane.run(plane.plane.store.write(lambda connection: connection.execute(chosen).rowcount))
+    plane.run(
+        plane.plane.database.write(lambda connection: connection.execute(chosen).rowcount)
+    )
     with pytest.raises(InvalidTag):
         plane.run(plane.plane.vault.values(account, "main"))

@@ -21,8 +21,8 @@ import grpc
 import httpx
 import pytest
 
-from fal_server.logs import LogLine
-from fal_server.state import Store
+from fal_server.state.databases import Database
+from fal_server.store.logs import LogLine
 
 SECONDS = 30.0 if os.environ.get("FAL_CORE_FAULTS") == "all" else 3.0
 
@@ -61,12 +61,12 @@ def impatient(stage: Any) -> Iterator[None]:
     """
     Have requests be told soon that the state is gone.
     """
-    store = stage.plane.plane.store
-    patience, store.patience = store.patience, 0.2
+    database = stage.plane.plane.database
+    patience, database.patience = database.patience, 0.2
     try:
         yield
     finally:
-        store.patience = patience
+        database.patience = patience
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_start_on_a_locked_database(start_program: Any, tmp_path: Path):
     A server that is started while another process holds the database waits for it.
     """
     (tmp_path / "data").mkdir()
-    Store(f"sqlite:///{tmp_path / 'data' / 'state.db'}").close()
+    Database(f"sqlite:///{tmp_path / 'data' / 'state.db'}").close()
     with locked(tmp_path / "data"):
         program = start_program()
         with pytest.raises(subprocess.TimeoutExpired):
@@ -260,7 +260,7 @@ def spoil(kind: str, file: Path) -> None:
     elif kind == "no database":
         file.write_bytes(b"words" * 4096)
     else:
-        Store(f"sqlite:///{file}").close()
+        Database(f"sqlite:///{file}").close()
         content = bytearray(file.read_bytes())
         # The first page stays, which says that it is one.
         content[4096:] = b"\xff" * (len(content) - 4096)

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from fal_core.testing.processes import wait_until
 from fal_server.errors import DataTooNew, StorageFull, Unavailable
-from fal_server.state import Store, layouts, metadata
+from fal_server.state.databases import Database, layouts, metadata
 
 numbers = sa.Table("test_numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
 
@@ -30,10 +30,10 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    store = Store(url)
-    yield store
-    store.close()
+def database(url: str) -> Iterator[Database]:
+    database = Database(url)
+    yield database
+    database.close()
 
 
 def add(number: int) -> Callable[[sa.Connection], int]:
@@ -55,28 +55,28 @@ def run(work: Awaitable[Any]) -> Any:
     return asyncio.run(wait())
 
 
-def test_write_returns_what_the_work_returns_and_is_read(store: Store):
+def test_write_returns_what_the_work_returns_and_is_read(database: Database):
     """
     A write returns once others can read it.
     """
 
     async def main() -> None:
-        assert await store.write(add(1)) == 1
-        assert await store.read(every) == [1]
+        assert await database.write(add(1)) == 1
+        assert await database.read(every) == [1]
 
     asyncio.run(main())
 
 
-def test_many_writes_share_transactions(store: Store):
+def test_many_writes_share_transactions(database: Database):
     """
     Writes that wait together are written together.
     """
     groups: list[int] = []
-    store.observe = lambda count, _: groups.append(count)
+    database.observe = lambda count, _: groups.append(count)
 
     async def main() -> None:
-        await asyncio.gather(*(store.write(add(number)) for number in range(1000)))
-        assert await store.read(every) == list(range(1000))
+        await asyncio.gather(*(database.write(add(number)) for number in range(1000)))
+        assert await database.read(every) == list(range(1000))
 
     asyncio.run(main())
     # Who has written is told before the one who observes is.
@@ -85,7 +85,7 @@ def test_many_writes_share_transactions(store: Store):
     assert len(groups) < 200
 
 
-def test_failure_undoes_itself_alone(store: Store):
+def test_failure_undoes_itself_alone(database: Database):
     """
     A write that raises is undone, and those beside it are not.
     """
@@ -96,16 +96,16 @@ def test_failure_undoes_itself_alone(store: Store):
 
     async def main() -> list[Any]:
         works = (add(1), fail, add(2), add(1), add(3))
-        return await asyncio.gather(*map(store.write, works), return_exceptions=True)
+        return await asyncio.gather(*map(database.write, works), return_exceptions=True)
 
     first, failed, second, twice, third = asyncio.run(main())
     assert (first, second, third) == (1, 2, 3)
     assert isinstance(failed, LookupError)
     assert isinstance(twice, sa.exc.IntegrityError)
-    assert store.read_here(every) == [1, 2, 3]
+    assert database.read_here(every) == [1, 2, 3]
 
 
-def test_locked_database_is_waited_for(store: Store, tmp_path: Path):
+def test_locked_database_is_waited_for(database: Database, tmp_path: Path):
     """
     While another process holds the database, a write waits, and then succeeds.
     """
@@ -113,7 +113,7 @@ def test_locked_database_is_waited_for(store: Store, tmp_path: Path):
     other.execute("BEGIN IMMEDIATE")
 
     async def main() -> int:
-        writing = asyncio.ensure_future(store.write(add(1)))
+        writing = asyncio.ensure_future(database.write(add(1)))
         _, pending = await asyncio.wait([writing], timeout=1.5)
         assert pending
         other.execute("COMMIT")
@@ -127,18 +127,18 @@ def test_patience_ends(url: str, tmp_path: Path):
     """
     A database that stays locked is an answer that the client may ask again.
     """
-    store = Store(url, patience=0.1)
+    database = Database(url, patience=0.1)
     other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(Unavailable):
-        run(store.write(add(1)))
+        run(database.write(add(1)))
     other.execute("COMMIT")
     other.close()
-    assert run(store.write(add(2))) == 2
-    store.close()
+    assert run(database.write(add(2))) == 2
+    database.close()
 
 
-def test_full_database_is_told_at_once_and_the_next_write_works(store: Store):
+def test_full_database_is_told_at_once_and_the_next_write_works(database: Database):
     """
     Where there is no room, who writes is told, and it goes on once there is.
     """
@@ -153,42 +153,44 @@ def test_full_database_is_told_at_once_and_the_next_write_works(store: Store):
         connection.execute(numbers.insert(), [{"number": n} for n in range(100_000)])
 
     # The connection that writes is one; a pragma of it lasts.
-    store.write_here(limit(1))
-    store.patience = 0.5
+    database.write_here(limit(1))
+    database.patience = 0.5
     with pytest.raises(StorageFull):
-        run(store.write(fill))
-    store.write_here(limit(1_000_000))
-    assert run(store.write(add(7))) == 7
-    assert store.read_here(every) == [7]
+        run(database.write(fill))
+    database.write_here(limit(1_000_000))
+    assert run(database.write(add(7))) == 7
+    assert database.read_here(every) == [7]
 
 
-def test_newer_layout_is_refused(store: Store, url: str):
+def test_newer_layout_is_refused(database: Database, url: str):
     """
     A state that a newer version has written is left alone.
     """
-    store.write_here(lambda connection: connection.execute(layouts.update().values(version=99)))
+    database.write_here(
+        lambda connection: connection.execute(layouts.update().values(version=99))
+    )
     with pytest.raises(DataTooNew, match="layout 99"):
-        Store(url)
+        Database(url)
 
 
 def test_closed_store_refuses(url: str):
     """
     What comes after the end is told so, and what came before is written.
     """
-    store = Store(url)
+    database = Database(url)
 
     async def main() -> None:
-        written = [asyncio.ensure_future(store.write(add(number))) for number in range(50)]
+        written = [asyncio.ensure_future(database.write(add(number))) for number in range(50)]
         await asyncio.sleep(0)
-        store.close()
+        database.close()
         await asyncio.gather(*written)
         with pytest.raises(Unavailable):
-            await store.write(add(99))
+            await database.write(add(99))
         with pytest.raises(Unavailable):
-            await store.read(every)
+            await database.read(every)
 
     asyncio.run(main())
-    again = Store(url)
+    again = Database(url)
     assert again.read_here(every) == list(range(50))
     again.close()
 
@@ -196,13 +198,13 @@ def test_closed_store_refuses(url: str):
 KILLED = """
 import asyncio, sys
 import sqlalchemy as sa
-from fal_server.state import Store, metadata
+from fal_server.state.databases import Database, metadata
 
 numbers = sa.Table("test_numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
-store = Store(sys.argv[1])
+database = Database(sys.argv[1])
 
 async def add(number):
-    await store.write(lambda c: c.execute(numbers.insert().values(number=number)))
+    await database.write(lambda c: c.execute(numbers.insert().values(number=number)))
     print(number, flush=True)
 
 async def main():
@@ -231,6 +233,6 @@ def test_sigkill_loses_nothing_that_was_acknowledged(url: str, acknowledged: int
             writer.send_signal(signal.SIGKILL)
     assert writer.wait() == -signal.SIGKILL
     writer.stdout.close()
-    store = Store(url)
-    assert set(seen) <= set(store.read_here(every))
-    store.close()
+    database = Database(url)
+    assert set(seen) <= set(database.read_here(every))
+    database.close()

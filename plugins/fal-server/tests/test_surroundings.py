@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from fal_server import certificates
-from fal_server.surroundings import leave_behind
+from fal_server.commands.inherited_variables import leave_behind
+from fal_server.listeners import certificates
 from fal_server_agent.surroundings import forget_credentials
 
 #: What nobody but the operator is to know.

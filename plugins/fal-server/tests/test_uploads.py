@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_server.blobs import Blobs
 from fal_server.errors import Invalid, NotFound
-from fal_server.uploads import safe_name, safe_path
+from fal_server.store.blobs import Blobs
+from fal_server.store.uploads import safe_name, safe_path
 
 MODE = 0o100644
 

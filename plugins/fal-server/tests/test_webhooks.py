@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from fal_core.cli.program import cli
 from fal_server.errors import Invalid
-from fal_server.webhooks import PATIENCE, Webhooks
+from fal_server.queue.webhooks import PATIENCE, Webhooks
 
 #: Where the tests allow webhooks to lead, and where not.
 ALLOWED, FORBIDDEN = "127.0.0.2", "127.0.0.1"

@@ -19,6 +19,6 @@ def fal_register_commands(cli: click.Group) -> None:
     """
     Add the group ``server``.
     """
-    from fal_server.commands import server
+    from fal_server.commands.server_commands import server
 
     cli.add_command(server)

@@ -1,0 +1,220 @@
+"""
+Identities: from what a request shows to who asks.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+
+import attrs
+import sqlalchemy as sa
+
+from fal_server.access.callers import Caller
+from fal_server.access.permissions import PRESETS, permissions_of
+from fal_server.access.runner_keys import RunnerKeys
+from fal_server.access.tokens import Tokens
+from fal_server.errors import Forbidden, Unauthenticated
+from fal_server.state.databases import Database
+from fal_server.store.accounts import Account, find_account, is_member
+from fal_server.store.keys import Key, NewKey, find_key, make_key, revoke_key
+
+#: Seconds that a key is remembered. The command line revokes keys from another
+#: process, which is noticed after this time; the server notices at once.
+REMEMBERED = 2.0
+
+#: An id of a key has no other letters, and is no longer.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+#: The purpose of tokens that stand for a user who has logged in.
+LOGIN = "login"
+
+#: The purposes of tokens with which some applications are called, or files uploaded, for
+#: a while.
+REQUESTS, UPLOADS = "requests", "uploads"
+
+#: What a token may that is for one purpose alone.
+_LIMITED = {REQUESTS: "models:requests:submit", UPLOADS: "storage:files:write"}
+
+#: How many keys are remembered at once.
+_MANY = 4096
+
+
+@attrs.frozen
+class Shown:
+    """
+    A key as a request shows it.
+    """
+
+    id: str
+    secret: str = attrs.field(repr=False)
+
+
+class Identity:
+    """
+    Knows who asks.
+
+    Attributes:
+        tokens: Makes and opens tokens, which stand for an account for a while.
+
+        runner_keys: Those of runners that live.
+    """
+
+    def __init__(self, database: Database, tokens: Tokens, runner_keys: RunnerKeys) -> None:
+        self._database = database
+        self.tokens = tokens
+        self.runner_keys = runner_keys
+        self._known: dict[str, tuple[float, Key, Account]] = {}
+        self._revoked = 0
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Caller:
+        """
+        Return who sends *headers*, the metadata of gRPC.
+
+        Raises:
+            Unauthenticated: They show no key or token, or none that is valid.
+
+            Forbidden: A token is shown for a team that its user is no member of.
+        """
+        token = _shown_token(headers)
+        if token is not None:
+            return await self._authenticate_user(token, headers.get("fal-user-id"))
+        shown = _shown_key(headers)
+        if shown is None:
+            raise Unauthenticated("This needs a key. Set FAL_KEY to 'ID:SECRET'.")
+        known = _ID.fullmatch(shown.id) is not None
+        key, account = await self._find(shown.id) if known else (None, None)
+        if key is None or account is None or not key.opens_with(shown.secret):
+            raise Unauthenticated("The key is not valid.")
+        if key.revoked_at is not None:
+            raise Unauthenticated("The key was revoked.")
+        return Caller(
+            user_id=account.id,
+            nickname=account.nickname,
+            permissions=key.permissions,
+            key_id=key.id,
+        )
+
+    async def authenticate_http(self, headers: Mapping[str, str]) -> Caller:
+        """
+        Return who sends *headers* of HTTP, where a key stands in ``Authorization`` alone.
+
+        Arguments:
+            headers: They are found whatever the case of their names.
+
+        Raises:
+            Unauthenticated: They show no key or token, or none that is valid.
+
+            Forbidden: A token is shown for a team that its user is no member of.
+        """
+        shown = {"authorization": headers.get("Authorization", "")}
+        if team := headers.get("X-Fal-User-Id"):
+            shown["fal-user-id"] = team
+        return await self.authenticate(shown)
+
+    async def _authenticate_user(self, token: str, team_id: str | None) -> Caller:
+        claims = self.tokens.open((LOGIN, *_LIMITED), token)
+        limited = _LIMITED.get(claims["aud"])
+        user_id = str(claims["sub"])
+        if limited is not None:
+            # It stands for the account that has made it alone.
+            team_id = None
+
+        def find(connection: sa.Connection) -> Account:
+            user = find_account(connection, id=user_id)
+            if user is None:
+                raise Unauthenticated("The token is of no user.")
+            if team_id is None or team_id == user_id:
+                return user
+            team = find_account(connection, id=team_id)
+            if team is None or not is_member(connection, team_id, user_id):
+                raise Forbidden("The user is no member of this team.")
+            return team
+
+        account = await self._database.read(find)
+        if limited is not None:
+            return Caller(
+                user_id=account.id,
+                nickname=account.nickname,
+                permissions=frozenset({limited}),
+                applications=frozenset(claims.get("apps", ())),
+            )
+        return Caller(
+            user_id=account.id, nickname=account.nickname, permissions=PRESETS["FULL"]
+        )
+
+    async def create_key(
+        self,
+        account_id: str,
+        *,
+        preset: str = "",
+        permissions: frozenset[str] = frozenset(),
+        alias: str = "",
+    ) -> NewKey:
+        """
+        Make a key of an account, with a *preset* or with *permissions*.
+
+        Raises:
+            Invalid: There is no such preset or permission.
+        """
+        granted = permissions_of(preset, permissions)
+
+        def make(connection: sa.Connection) -> NewKey:
+            return make_key(connection, account_id, granted, preset=preset, alias=alias)
+
+        return await self._database.write(make)
+
+    async def revoke_key(self, account_id: str, id: str) -> None:
+        """
+        Revoke a key of an account, at once.
+
+        Raises:
+            NotFound: The account has no such key.
+        """
+        await self._database.write(lambda connection: revoke_key(connection, account_id, id))
+        # What is being read now may be from before.
+        self._revoked += 1
+        self._known.pop(id, None)
+
+    async def _find(self, id: str) -> tuple[Key | None, Account | None]:
+        if (given := self.runner_keys.find(id)) is not None:
+            owner = given.account_id
+            return given, await self._database.read(lambda it: find_account(it, id=owner))
+        known = self._known.get(id)
+        now, revoked = time.monotonic(), self._revoked
+        if known is not None and now - known[0] < REMEMBERED:
+            return known[1:]
+
+        def find(connection: sa.Connection) -> tuple[Key | None, Account | None]:
+            key = find_key(connection, id)
+            return key, None if key is None else find_account(connection, id=key.account_id)
+
+        key, account = await self._database.read(find)
+        if key is not None and account is not None and revoked == self._revoked:
+            if len(self._known) >= _MANY:
+                self._known.clear()
+            self._known[id] = (now, key, account)
+        return key, account
+
+
+def _shown_key(headers: Mapping[str, str]) -> Shown | None:
+    """
+    Return the key that *headers* show, None where they show none.
+    """
+    id, secret = headers.get("auth-key-id"), headers.get("auth-key")
+    if id and secret:
+        return Shown(id, secret)
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "key":
+        return None
+    id, _, secret = value.strip().partition(":")
+    return Shown(id, secret) if id and secret else None
+
+
+def _shown_token(headers: Mapping[str, str]) -> str | None:
+    """
+    Return the token of a user that *headers* show, None where they show none.
+    """
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else None

@@ -1,0 +1,56 @@
+"""
+Variables: what points the clients at a server.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from fal_server.state.directories import DataDirectory
+
+#: Addresses that stand for all of a machine, where a client needs one.
+_ANY = frozenset({"0.0.0.0", "::", ""})
+
+#: The variables that name doors.
+_DOORS: Mapping[str, str] = {
+    "FAL_GRPC_HOST": "api",
+    "FAL_REST_HOST": "api",
+    "FAL_RUN_HOST": "run",
+    "FAL_QUEUE_RUN_HOST": "queue",
+    "FAL_WS_RUN_HOST": "ws",
+}
+
+
+def variables_of(
+    directory: DataDirectory, *, tls: bool, key: str | None = None
+) -> Mapping[str, str]:
+    """
+    Return the environment variables that point the clients at the server.
+
+    With *tls* all they say is encrypted, otherwise what the clients can say in plain
+    text on this machine is plain; the gateways are encrypted in any case.
+
+    Raises:
+        ServerError: No server has run on the directory.
+    """
+    host, ports = directory.read_addresses()
+    name = "localhost" if tls and host in _ANY | {"127.0.0.1", "::1"} else host
+    name = "127.0.0.1" if name in _ANY else name
+    name = f"[{name}]" if ":" in name else name
+    variables = {} if tls else {"ISOLATE_TEST_MODE": "1"}
+    variables |= {
+        variable: f"{name}:{ports[door]}" for variable, door in _DOORS.items() if door in ports
+    }
+    variables["SSL_CERT_FILE"] = str(directory.tls / "bundle.pem")
+    if tls:
+        variables["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(directory.tls / "bundle.pem")
+    key = directory.read_key() if key is None else key
+    return variables | {"FAL_KEY": key} if key else variables
+
+
+def to_shell(variables: Mapping[str, str]) -> str:
+    """
+    Write *variables* so that a shell takes them.
+    """
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())

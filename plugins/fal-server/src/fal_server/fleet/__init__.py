@@ -1,0 +1,3 @@
+"""
+Runners: launched on a host, told what to run, asked over HTTP, and how they end.
+"""

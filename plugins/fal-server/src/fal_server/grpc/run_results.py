@@ -1,0 +1,130 @@
+"""
+Run results: what a run is told while it goes on, and how it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeAlias
+
+import grpc
+from isolate_proto import HostedRunResult, HostedRunStatus
+
+from fal_core.errors import EnvironmentBuildError, StartupTimeout
+from fal_core.events import Log
+from fal_server.errors import Invalid, Refusal
+from fal_server.fleet.outcomes import CallOutcome
+from fal_server.grpc.messages import line_of, to_log
+from fal_server.store.logs import LogLine
+
+_FIELDS: Any = HostedRunResult.DESCRIPTOR.fields_by_name
+_Serialized = _FIELDS["return_value"].message_type._concrete_class
+
+#: What a run is told of as it happens; None ends it.
+Results: TypeAlias = "asyncio.Queue[LogLine | HostedRunResult | None]"
+
+
+async def results_until_end(results: Results) -> AsyncIterator[HostedRunResult]:
+    """
+    Yield what is printed, as many lines at once as there are, and what is told beside,
+    until there is a None.
+    """
+    while True:
+        block = [await results.get()]
+        while not results.empty():
+            block.append(results.get_nowait())
+        lines: list[LogLine] = []
+        for each in block:
+            if isinstance(each, LogLine):
+                lines.append(each)
+                continue
+            if lines:
+                yield _printed(lines)
+                lines = []
+            if each is None:
+                return
+            yield each
+        if lines:
+            yield _printed(lines)
+
+
+def _printed(lines: Sequence[LogLine]) -> HostedRunResult:
+    state = HostedRunStatus(state=HostedRunStatus.IN_PROGRESS)
+    return HostedRunResult(logs=[to_log(line) for line in lines], status=state)
+
+
+def told_by_builder(cause: BaseException | None) -> HostedRunResult:
+    """
+    Return a message with what kept an environment from being built, if that was it.
+    """
+    logs = []
+    if isinstance(cause, EnvironmentBuildError):
+        logs = [to_log(line_of(Log(str(cause), "ERROR", "BUILDER", time.time())))]
+    return HostedRunResult(logs=logs, status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS))
+
+
+def refusal_of(
+    sentence: str, cause: BaseException | None, otherwise: type[Refusal] | None = None
+) -> Refusal:
+    """
+    Return what is told where there is no outcome.
+
+    Arguments:
+        otherwise: What it is where neither *cause* nor *sentence* tells.
+    """
+    if isinstance(cause, EnvironmentBuildError):
+        return Invalid(str(cause))
+    if isinstance(cause, StartupTimeout):
+        return StartTookTooLong(sentence)
+    if "serializing the execution result" in sentence:
+        return Invalid(sentence)
+    return (otherwise or RunFailed)(sentence)
+
+
+def finish(outcome: CallOutcome) -> HostedRunResult:
+    """
+    Return the last message of a run.
+
+    Raises:
+        Refusal: There is no outcome.
+    """
+    if outcome.failure:
+        raise refusal_of(outcome.failure, None)
+    value = _Serialized(
+        method=outcome.method, definition=outcome.data, was_it_raised=outcome.raised
+    )
+    if outcome.raised:
+        value.stringized_traceback = outcome.traceback
+        value.exception_type_name = outcome.type_name
+        value.exception_message = outcome.text
+    return HostedRunResult(
+        status=HostedRunStatus(state=HostedRunStatus.SUCCESS), return_value=value
+    )
+
+
+class RunFailed(Refusal):
+    """
+    The runner that had the function failed, not the function.
+    """
+
+    status = grpc.StatusCode.ABORTED
+    http = 502
+
+
+class DidNotStart(Refusal):
+    """
+    No runner came up for the function.
+    """
+
+    status = grpc.StatusCode.INTERNAL
+
+
+class StartTookTooLong(Refusal):
+    """
+    A service was not up in time.
+    """
+
+    status = grpc.StatusCode.DEADLINE_EXCEEDED
+    http = 504

@@ -1,0 +1,407 @@
+"""
+The logs of runners: kept, searched and followed.
+
+Lines come from any thread, are numbered in the order they come, and are written in
+batches. Whoever follows is given them once they are written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from fal_server.state.databases import Database, metadata
+
+logs = sa.Table(
+    "logs",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    #: Microseconds since the epoch.
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("account_id", sa.String, nullable=False),
+    sa.Column("application", sa.String, nullable=False),
+    sa.Column("runner_id", sa.String, nullable=False),
+    sa.Column("request_id", sa.String),
+    sa.Column("level", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("message", sa.String, nullable=False),
+    sa.Index("logs_of_account", "account_id", "time"),
+    sa.Index("logs_of_runner", "runner_id", "time"),
+    sa.Index("logs_of_request", "request_id"),
+)
+
+logger = logging.getLogger(__name__)
+
+#: The longest line that is kept whole, in characters.
+LONGEST = 64 * 1024
+
+#: Lines that wait to be written at most; the oldest are dropped beyond.
+WAITING = 200_000
+
+#: Lines of one write, and of one page at most.
+_BATCH = 2000
+
+#: Lines that wait for one follower at most.
+_FOLLOWED = 10_000
+
+#: Seconds between two writes.
+_INTERVAL = 0.05
+
+#: Seconds before lines are written again that could not be.
+_AGAIN = 1.0
+
+#: Seconds that lines are kept.
+KEPT = 7 * 24 * 3600.0
+
+
+@attrs.frozen(kw_only=True)
+class LogLine:
+    """
+    A line of a runner's log.
+
+    Attributes:
+        time: Seconds since the epoch.
+
+        account_id: Whose runner it is.
+
+        application: The alias of the application, or the name of the function.
+
+        number: The place in the order in which lines came; given when it is added.
+    """
+
+    message: str
+    account_id: str
+    application: str
+    runner_id: str
+    request_id: str | None = None
+    level: str = "STDOUT"
+    source: str = "USER"
+    time: float = attrs.field(factory=time.time)
+    number: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class LogFilter:
+    """
+    Which lines are asked for: those of one account that meet all that is said.
+
+    Attributes:
+        search: A text that is in the message, upper and lower case alike.
+
+        since: The earliest time, and *until* the latest, both included.
+
+        after: The number of the last line that is known already.
+    """
+
+    account_id: str
+    application: str | None = None
+    runner_id: str | None = None
+    request_id: str | None = None
+    search: str | None = None
+    since: float | None = None
+    until: float | None = None
+    after: int | None = None
+
+    def matches(self, line: LogLine) -> bool:
+        """
+        Tell whether *line* is asked for.
+        """
+        named = (
+            (self.account_id, line.account_id),
+            (self.application, line.application),
+            (self.runner_id, line.runner_id),
+            (self.request_id, line.request_id),
+        )
+        return (
+            all(wanted is None or wanted == found for wanted, found in named)
+            and (self.search is None or self.search.lower() in line.message.lower())
+            and (self.since is None or line.time >= self.since)
+            and (self.until is None or line.time <= self.until)
+            and (self.after is None or line.number > self.after)
+        )
+
+    def condition(self) -> sa.ColumnElement[bool]:
+        """
+        Say the same to the database.
+        """
+        columns = (
+            (logs.c.account_id, self.account_id),
+            (logs.c.application, self.application),
+            (logs.c.runner_id, self.runner_id),
+            (logs.c.request_id, self.request_id),
+        )
+        parts = [column == wanted for column, wanted in columns if wanted is not None]
+        if self.search is not None:
+            parts.append(logs.c.message.icontains(self.search, autoescape=True))
+        if self.since is not None:
+            parts.append(logs.c.time >= to_micros(self.since))
+        if self.until is not None:
+            parts.append(logs.c.time <= to_micros(self.until))
+        if self.after is not None:
+            parts.append(logs.c.number > self.after)
+        return sa.and_(*parts)
+
+
+@attrs.frozen
+class Page:
+    """
+    Some lines, the newest first, and until when those before them reach.
+
+    Attributes:
+        next_until: None where there are no lines before.
+    """
+
+    lines: Sequence[LogLine]
+    next_until: float | None
+
+
+@attrs.define(eq=False)
+class Follower:
+    """
+    Who follows, and what was not given to them yet.
+    """
+
+    filter: LogFilter
+    lines: deque[LogLine] = attrs.field(factory=lambda: deque(maxlen=_FOLLOWED))
+    woken: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+
+class Logs:
+    """
+    Keeps the logs of all runners.
+
+    Made in the event loop that it is used in; :meth:`add` may be called anywhere.
+    *count* is told how many lines were written.
+    """
+
+    def __init__(
+        self, database: Database, count: Callable[[float], None] | None = None
+    ) -> None:
+        self._database = database
+        self._count = count
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[LogLine] = deque(maxlen=WAITING)
+        self._followers: set[Follower] = set()
+        self._writing: asyncio.Task[None] | None = None
+        self._scheduled = False
+        self._failed = False
+        self._closed = False
+        self._number = database.read_here(_last_number)
+
+    def add(self, line: LogLine) -> None:
+        """
+        Keep a line. It is there for who searches within a moment.
+        """
+        self._waiting.append(line)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon_threadsafe(self._schedule)
+
+    async def flush(self) -> None:
+        """
+        Return once all lines that were added are written, or cannot be.
+        """
+        while self._waiting or self._writing is not None:
+            self._start_writing(0.0)
+            writing = self._writing
+            assert writing is not None
+            await asyncio.wait([writing])
+            if writing.exception() is not None:
+                return
+
+    async def search(self, filter: LogFilter, *, size: int = 1000) -> Page:
+        """
+        Return the newest lines that are asked for, about *size* of them.
+
+        A page ends between two times, so that the next one, which reaches until
+        ``next_until``, has what comes before and nothing twice.
+        """
+        size = max(1, min(size, _BATCH))
+        order = (logs.c.time.desc(), logs.c.number.desc())
+
+        def read(connection: sa.Connection) -> Page:
+            chosen = sa.select(logs).where(filter.condition())
+            rows = list(connection.execute(chosen.order_by(*order).limit(size + 1)))
+            if len(rows) <= size:
+                return Page([_from_row(row) for row in rows], None)
+            last = rows[-1].time
+            kept = [row for row in rows if row.time > last]
+            if not kept:
+                same = chosen.where(logs.c.time == last).order_by(*order)
+                kept, last = list(connection.execute(same)), last - 1
+            return Page([_from_row(row) for row in kept], last / 1_000_000)
+
+        return await self._database.read(read)
+
+    async def read(self, filter: LogFilter, *, size: int = 1000) -> Sequence[LogLine]:
+        """
+        Return the first lines that are asked for in the order they came.
+        """
+
+        def read(connection: sa.Connection) -> Sequence[LogLine]:
+            chosen = sa.select(logs).where(filter.condition()).order_by(logs.c.number)
+            return [_from_row(row) for row in connection.execute(chosen.limit(size))]
+
+        return await self._database.read(read)
+
+    async def follow(self, filter: LogFilter) -> AsyncGenerator[LogLine, None]:
+        """
+        Give the lines that are asked for: those that are kept, then those that come.
+
+        Who takes them more slowly than they come misses the oldest.
+        """
+        follower = Follower(filter)
+        self._followers.add(follower)
+        try:
+            last = filter.after or 0
+            while True:
+                lines = await self.read(attrs.evolve(filter, after=last))
+                for line in lines:
+                    last = line.number
+                    yield line
+                if not lines:
+                    break
+            while not self._closed:
+                while follower.lines:
+                    line = follower.lines.popleft()
+                    if line.number > last:
+                        yield line
+                follower.woken.clear()
+                await follower.woken.wait()
+        finally:
+            self._followers.discard(follower)
+
+    async def last_time(self, runner_id: str) -> float:
+        """
+        Return when the last line of a runner was printed that is kept, in seconds since
+        the epoch; 0 where there is none.
+        """
+        of_it = sa.select(sa.func.max(logs.c.time)).where(logs.c.runner_id == runner_id)
+        micros = await self._database.read(lambda connection: connection.scalar(of_it))
+        # What was printed within the same microsecond was printed at once.
+        return (micros or 0) / 1_000_000
+
+    def end_following(self) -> None:
+        """
+        Let all who follow come to their end.
+        """
+        self._closed = True
+        for follower in self._followers:
+            follower.woken.set()
+
+    async def forget(self, *, before: float) -> int:
+        """
+        Drop the lines from before a time, and return how many they were.
+        """
+        chosen = logs.delete().where(logs.c.time < to_micros(before))
+        return await self._database.write(
+            lambda connection: connection.execute(chosen).rowcount
+        )
+
+    def _schedule(self) -> None:
+        self._scheduled = False
+        self._start_writing(_INTERVAL)
+
+    def _start_writing(self, pause: float) -> None:
+        if self._writing is None and self._waiting:
+            self._writing = self._loop.create_task(self._write(pause))
+            self._writing.add_done_callback(self._written)
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._writing = None
+        failed = not task.cancelled() and task.exception() is not None
+        if failed and not self._failed:
+            logger.error("%d lines wait to be written", len(self._waiting))
+        self._failed = failed
+        if not task.cancelled():
+            # Lines that came meanwhile, or could not be written.
+            self._start_writing(_AGAIN if failed else _INTERVAL)
+
+    async def _write(self, pause: float) -> None:
+        """
+        Write what waits, and give it to those who follow.
+        """
+        await asyncio.sleep(pause)
+        while self._waiting:
+            lines = self._take()
+            try:
+                await self._database.write(functools.partial(_insert, lines))
+            except BaseException:
+                self._waiting.extendleft(reversed(lines))
+                raise
+            if self._count is not None:
+                self._count(len(lines))
+            for follower in self._followers:
+                found = [line for line in lines if follower.filter.matches(line)]
+                follower.lines.extend(found)
+                if found:
+                    follower.woken.set()
+
+    def _take(self) -> list[LogLine]:
+        lines: list[LogLine] = []
+        while self._waiting and len(lines) < _BATCH:
+            self._number += 1
+            lines.append(_numbered(self._waiting.popleft(), self._number))
+        return lines
+
+
+def to_micros(seconds: float) -> int:
+    """
+    Return *seconds* as the database has them.
+    """
+    return round(seconds * 1_000_000)
+
+
+def _insert(lines: Sequence[LogLine], connection: sa.Connection) -> None:
+    connection.execute(logs.insert(), [_to_row(line) for line in lines])
+
+
+def _last_number(connection: sa.Connection) -> int:
+    return connection.scalar(sa.select(sa.func.max(logs.c.number))) or 0
+
+
+def _numbered(line: LogLine, number: int) -> LogLine:
+    """
+    Return *line* as it is kept.
+    """
+    message = line.message
+    if len(message) > LONGEST or not message.isascii():
+        message = message[:LONGEST].encode("utf-8", "replace").decode()
+    # What copies any value takes several times as long, and there are many lines.
+    return LogLine(
+        message=message,
+        account_id=line.account_id,
+        application=line.application,
+        runner_id=line.runner_id,
+        request_id=line.request_id,
+        level=line.level,
+        source=line.source,
+        time=line.time,
+        number=number,
+    )
+
+
+def _to_row(line: LogLine) -> Mapping[str, Any]:
+    return {
+        "message": line.message,
+        "account_id": line.account_id,
+        "application": line.application,
+        "runner_id": line.runner_id,
+        "request_id": line.request_id,
+        "level": line.level,
+        "source": line.source,
+        "time": to_micros(line.time),
+        "number": line.number,
+    }
+
+
+def _from_row(row: sa.Row[Any]) -> LogLine:
+    return LogLine(**{**row._mapping, "time": row.time / 1_000_000})
