@@ -25,7 +25,7 @@ from fal_server.fleet.endings import read_raised
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.logs import LogLine
+from fal_server.store.log_lines import LogLine
 
 #: A project that ends each worker whose Python has it, before it has begun.
 PROJECT = {
@@ -128,7 +128,7 @@ def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
                 token="",
                 logs=plane.plane.logs,
                 loop=asyncio.get_running_loop(),
-                exchanges=exchanges,
+                http=exchanges,
                 changed=lambda _: None,
                 echoes={"\0ends": echoed.append},
             )

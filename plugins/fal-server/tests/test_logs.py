@@ -16,7 +16,7 @@ from isolate_proto import ListUserKeysRequest
 
 from fal_core.testing.processes import wait_until
 from fal_server.http.bodies import to_text
-from fal_server.store.logs import LogFilter, LogLine
+from fal_server.store.log_lines import LogFilter, LogLine
 
 BASE = 1_700_000_000.0
 

@@ -13,7 +13,8 @@ import pytest
 from fal_core.environments import CurrentEnvironment
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
-from fal_server.routing.pools import Pool, StartTimeout
+from fal_server.routing.pools import Pool
+from fal_server.routing.refusals import StartTimeout
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 
@@ -33,7 +34,7 @@ async def make_busy(plane: Any, exchanges: HttpClient) -> tuple[Pool, Runner]:
         token="",
         logs=plane.plane.logs,
         loop=asyncio.get_running_loop(),
-        exchanges=exchanges,
+        http=exchanges,
         changed=pool.changed,
         echoes={},
     )

@@ -26,8 +26,9 @@ from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
 from fal_server.gateways.queue_gateway import QueueGateway
-from fal_server.gateways.run_gateway import RunGateway, serve_gateway
-from fal_server.gateways.websocket_gateway import SocketGateway
+from fal_server.gateways.run_gateway import RunGateway
+from fal_server.gateways.servers import serve_gateway
+from fal_server.gateways.websocket_gateway import WebSocketGateway
 from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.grpc.key_methods import KeyMethods
 from fal_server.grpc.run_methods import RunMethods
@@ -49,9 +50,9 @@ from fal_server.queue.request_queues import RequestQueue
 from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.queue.webhooks import Webhooks
 from fal_server.routing.catalogs import ApplicationCatalog
-from fal_server.routing.forwarding import Forwarder
 from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.revision_pools import RevisionPools
+from fal_server.routing.routers import Router
 from fal_server.settings import ServerSettings
 from fal_server.specs.memory import read_sizes
 from fal_server.state.databases import Database
@@ -130,7 +131,7 @@ class ControlPlane:
             networks,
             observe=lambda outcome: self.metrics.deliveries.labels(outcome).inc(),
         )
-        self.queue = RequestQueue(Forwarder(self.catalog, self.identity), requests, webhooks)
+        self.queue = RequestQueue(Router(self.catalog, self.identity), requests, webhooks)
         self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.functions))
 
     @classmethod
@@ -253,11 +254,11 @@ class ControlPlane:
         """
         Open the doors of the gateways.
         """
-        forwarder = self.queue.forwarder
+        router = self.queue.router
         for name, gateway in (
-            ("run", RunGateway(forwarder)),
-            ("queue", QueueGateway(forwarder, self.queue, self.logs, self.urls)),
-            ("ws", SocketGateway(forwarder)),
+            ("run", RunGateway(router)),
+            ("queue", QueueGateway(router, self.queue, self.logs, self.urls)),
+            ("ws", WebSocketGateway(router)),
         ):
             server = serve_gateway(gateway.answer)
             self._ends.push_async_callback(server.shutdown, self.settings.drain)

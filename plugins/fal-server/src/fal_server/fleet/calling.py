@@ -60,5 +60,5 @@ async def _post(runner: Runner, path: str, body: bytes) -> bytes:
 
 
 async def _exchange(runner: Runner, path: str, body: bytes) -> bytes:
-    async with runner.tell(path, body) as upstream:
+    async with runner.agent.ask(path, body) as upstream:
         return await upstream.read()

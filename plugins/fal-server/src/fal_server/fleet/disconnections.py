@@ -25,7 +25,7 @@ async def how_it_broke(runner: Runner) -> str:
     """
     if not await _has_ended(runner, _LAST_WORDS):
         try:
-            await runner.ping()
+            await runner.agent.ping()
         except asyncio.TimeoutError:
             # It may be there for ever.
             pass

@@ -26,7 +26,8 @@ from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.logs import LogLine, Logs
+from fal_server.store.log_lines import LogLine
+from fal_server.store.logs import Logs
 from fal_server_agent.limits import drop_groups
 
 #: The environment that an agent needs beside the user's: what opens the pickles of
@@ -71,8 +72,8 @@ class RunnerLauncher:
         self._tasks: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
         self._paths: dict[str, tuple[str, ...]] = {}
-        #: The requests that runners are sent.
-        self.exchanges = HttpClient()
+        #: Sends requests to the runners.
+        self.http = HttpClient()
         #: Who is told of lines at once, see :class:`Runner`.
         self.echoes: dict[str, Callable[[LogLine], None]] = {}
 
@@ -80,7 +81,7 @@ class RunnerLauncher:
         """
         End the runners that end with this process, and let go of the others.
         """
-        await self.exchanges.aclose()
+        await self.http.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -122,7 +123,7 @@ class RunnerLauncher:
 
         def observe(runner: Runner) -> None:
             nonlocal observed
-            if runner.phase == "running" and not observed:
+            if runner.is_running and not observed:
                 observed = True
                 self._observe_start(runner.uptime)
             changed(runner)
@@ -139,7 +140,8 @@ class RunnerLauncher:
             try:
                 await before(runner)
             except Refusal as refusal:
-                runner.blocked = isinstance(refusal, STATE_TROUBLE)
+                if isinstance(refusal, STATE_TROUBLE):
+                    runner.give_up(str(refusal), is_blocked=True)
                 self._refuse(runner, str(refusal))
                 return
         await runner.loop.run_in_executor(self._threads, self._launch, runner, lifetime)
@@ -209,7 +211,7 @@ class RunnerLauncher:
             token=token,
             logs=self.logs,
             loop=asyncio.get_running_loop(),
-            exchanges=self.exchanges,
+            http=self.http,
             changed=note,
             echoes=self.echoes,
         )
@@ -226,8 +228,7 @@ class RunnerLauncher:
         except Exception as error:
             self._refuse(runner, f"{type(error).__name__}: {error}")
         else:
-            runner.execution = execution
-            runner.loop.call_soon_threadsafe(runner.launched)
+            runner.loop.call_soon_threadsafe(runner.launched, execution)
 
     def _refuse(self, runner: Runner, sentence: str) -> None:
         runner.reason = sentence

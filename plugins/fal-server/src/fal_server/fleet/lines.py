@@ -13,7 +13,8 @@ import attrs
 
 from fal_core.events import Log
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.logs import LogLine, Logs, to_micros
+from fal_server.store.log_lines import LogLine, to_micros
+from fal_server.store.logs import Logs
 from fal_server_agent.messages import END_OF_LOGS
 
 #: What clients of this project have a call tell as it is opened and as it is started.

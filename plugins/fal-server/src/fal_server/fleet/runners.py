@@ -1,5 +1,5 @@
 """
-Runners: agents that were launched on a host, and what the plane says to them.
+Runners: agents that were launched on a host, and what the control plane tells them.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import logging
 import time
 from collections.abc import AsyncIterable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
 from fal_core.errors import FalCoreError
 from fal_core.events import Event, Exited, Log, Outcome, Ready, State
 from fal_core.hosts import Execution
+from fal_server.fleet.agent_clients import AgentClient
 from fal_server.fleet.endings import (
     Raised,
     RunnerLost,
@@ -28,20 +29,18 @@ from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
 from fal_server.fleet.lines import RunnerLines
 from fal_server.fleet.outcomes import CallOutcome
+from fal_server.fleet.states import ENDING, Lifecycle, RunnerState
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.logs import LogLine, Logs
-from fal_server_agent.messages import TOKEN_HEADER
+from fal_server.store.log_lines import LogLine
+from fal_server.store.logs import Logs
 
 logger = logging.getLogger(__name__)
 
-Phase = Literal["pending", "building", "setup", "running", "draining", "terminated"]
-
-#: Seconds that its agent may take to tell how its function has ended: on a busy machine
-#: that is late, and nothing else tells it.
+#: Seconds that the agent may take to report how its function ended after the runner has
+#: exited: on a busy machine the report is late, and nothing else brings it.
 _LAST_WORDS = 20.0
 
-#: Seconds after which one is taken for dead that is asked and does not answer.
-_SILENCE = 5.0
+_STARTING = {"building": RunnerState.BUILDING, "starting": RunnerState.SETUP}
 
 
 @attrs.define(eq=False)
@@ -50,33 +49,31 @@ class Runner:
     One agent, from its launch to its end.
 
     Attributes:
-        echoes: Who is told of lines at once, by the id of a request, or by the account
-            and the name of an application.
+        echoes: Callbacks for its log lines, by the id of a request, or by the account and
+            the name of an application.
 
         lines: What it prints.
 
-        phase: How far it is.
+        lifecycle: How far it is, and what it was told.
 
-        url: Where it serves. None until it does.
+        agent: Sends requests to its agent.
+
+        url: The URL of what it serves. None until it serves.
 
         reason: Why it has ended, as a sentence. Empty where it was told to end.
 
-        cause: The same as its host says it, or whoever gave it up. None where they do
-            not.
+        cause: The exception behind *reason*, of its host or of whoever gave it up. None
+            where there is none.
 
         in_flight: How many requests it has.
 
-        released: Called when a place was given back.
+        released: Called when a request has given its place back.
 
-        sick: Whether it has failed its health checks.
+        failed_checks: How many health checks it has failed in a row.
 
-        wants_end: Whether it was told to end at once.
+        requests: The leases of its requests, by the ids of the requests.
 
-        gave_up: Whether it is ended since it does not come up.
-
-        serving: What has it serve an application; None for one that is called.
-
-        blocked: Whether it does not come up since the server itself can write nothing.
+        serving: The task that has it serve an application; None for a runner of functions.
     """
 
     id: str
@@ -84,11 +81,9 @@ class Runner:
     token: str = attrs.field(repr=False)
     logs: Logs = attrs.field(repr=False)
     loop: asyncio.AbstractEventLoop = attrs.field(repr=False)
-    exchanges: HttpClient = attrs.field(repr=False)
+    http: HttpClient = attrs.field(repr=False)
     changed: Callable[[Runner], None] = attrs.field(repr=False)
     echoes: Mapping[str, Callable[[LogLine], None]] = attrs.field(repr=False)
-    phase: Phase = "pending"
-    control: str | None = None
     url: str | None = None
     reason: str = ""
     cause: FalCoreError | None = None
@@ -97,69 +92,83 @@ class Runner:
     in_flight: int = 0
     idle_since: float = attrs.field(factory=time.monotonic)
     running_since: float | None = None
-    sick: bool = False
     released: Callable[[], None] | None = attrs.field(default=None, repr=False)
-    unhealthy: int = 0
+    failed_checks: int = 0
     revision: str = ""
-    wants_end: bool = False
-    gave_up: bool = False
-    blocked: bool = False
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
+    lifecycle: Lifecycle = attrs.field(init=False)
+    agent: AgentClient = attrs.field(init=False, repr=False)
     lines: RunnerLines = attrs.field(init=False, repr=False)
     outcome: asyncio.Future[CallOutcome] = attrs.field(init=False, repr=False)
     ended: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
     ready: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
     execution: Execution | None = attrs.field(default=None, repr=False)
-    _controlled: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
     serving: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
     _began: float = attrs.field(factory=time.monotonic, init=False, repr=False)
     _ended: float | None = attrs.field(default=None, init=False, repr=False)
-    _suspected: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
+    _examining: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
     _raised: Raised | None = attrs.field(default=None, init=False, repr=False)
     _ending: asyncio.Task[None] | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        self.lifecycle = Lifecycle(lambda: self.changed(self))
+        self.agent = AgentClient(self.http, self.token)
         self.outcome = self.loop.create_future()
         self.lines = RunnerLines(self.id, self.spec, self.logs, self.echoes)
 
     @property
-    def uptime(self) -> float:
+    def state(self) -> RunnerState:
         """
-        How many seconds ago it was started, or how many it was there.
+        How far it is.
         """
-        until = time.monotonic() if self._ended is None else self._ended
-        return until - self._began
+        return self.lifecycle.state
 
-    def was_started_at(self, time_of_start: float) -> None:
+    @property
+    def label(self) -> str:
         """
-        Note that it was started by an earlier server, in seconds since the epoch.
+        The state that people are shown: a runner without requests is ``idle``.
         """
-        self.started_at = time_of_start
-        self._began = time.monotonic() - max(0.0, time.time() - time_of_start)
+        is_idle = self.state is RunnerState.RUNNING and not self.in_flight
+        return "idle" if is_idle else self.state.label
+
+    @property
+    def is_running(self) -> bool:
+        """
+        Whether it takes requests.
+        """
+        return self.state is RunnerState.RUNNING
 
     @property
     def is_alive(self) -> bool:
         """
         Whether it has not ended.
         """
-        return self.phase != "terminated"
+        return self.state is not RunnerState.TERMINATED
 
     @property
-    def state(self) -> str:
+    def uptime(self) -> float:
         """
-        How far it is, as people are told: one that runs may be idle.
+        Seconds since its start, or between its start and its end.
         """
-        return "idle" if self.phase == "running" and not self.in_flight else self.phase
+        until = time.monotonic() if self._ended is None else self._ended
+        return until - self._began
+
+    def was_started_at(self, time_of_start: float) -> None:
+        """
+        Note that an earlier server started it, at a time in seconds since the epoch.
+        """
+        self.started_at = time_of_start
+        self._began = time.monotonic() - max(0.0, time.time() - time_of_start)
 
     @property
     def failure(self) -> str:
         """
-        What its function has told instead of serving. Empty where nothing.
+        The error that its function reported instead of serving. Empty where there is none.
         """
-        return describe_outcome(self._told)
+        return describe_outcome(self._reported)
 
     @property
-    def _told(self) -> CallOutcome | None:
+    def _reported(self) -> CallOutcome | None:
         return self.outcome.result() if self.outcome.done() else None
 
     @property
@@ -178,16 +187,15 @@ class Runner:
         try:
             self.loop.call_soon_threadsafe(self._take, event)
         except RuntimeError:
-            # The plane has ended; a detached runner is found again by the next.
+            # The control plane has ended; the next one finds detached runners again.
             pass
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Log):
             self.lines.take(event)
         elif isinstance(event, State):
-            phases: dict[str, Phase] = {"building": "building", "starting": "setup"}
-            if self.phase in ("pending", "building") and event.name in phases:
-                self._enter(phases[event.name])
+            if event.name in _STARTING:
+                self.lifecycle.enter(_STARTING[event.name])
         elif isinstance(event, Ready):
             self.take_urls(event.urls)
         elif isinstance(event, Outcome):
@@ -200,38 +208,37 @@ class Runner:
         Note where its agent listens, or where it serves.
         """
         if "control" in urls:
-            self.control = urls["control"]
-            self._controlled.set()
+            self.agent.listens_at(urls["control"])
         if "run" in urls:
             self.url = urls["run"]
             self.become_ready()
 
     def become_ready(self) -> None:
         """
-        Let it take requests.
+        Let it take requests, unless it was told to end.
         """
-        if self.phase in ("draining", "terminated"):
+        if self.state in ENDING or self.state in (RunnerState.DRAINING, RunnerState.TERMINATED):
             return
         self.running_since = self.idle_since = time.monotonic()
-        self._enter("running")
+        self.lifecycle.enter(RunnerState.RUNNING)
         self.ready.set()
 
     def _end(self, event: Exited) -> None:
         if event.reason is not None and not self.reason:
             self.reason, self.cause = str(event.reason), event.reason
         if self._raised is not None and not (self.reason or self._was_told_to_end):
-            # What is sent first is the plane's own, and no user's.
+            # The agent itself failed, and not what a user had it run.
             self.reason = self._raised.sentence
             logger.error("Runner %s has failed: %s", self.id, self.reason)
-        listens = self.control is not None and self.serving is not None
-        if listens and not (self.reason or self._told or self._was_told_to_end):
-            self._ending = self.loop.create_task(self._end_once_told(event))
+        listens = self.agent.url is not None and self.serving is not None
+        if listens and not (self.reason or self._reported or self._was_told_to_end):
+            self._ending = self.loop.create_task(self._end_once_reported(event))
         else:
             self._finish(event)
 
-    async def _end_once_told(self, event: Exited) -> None:
+    async def _end_once_reported(self, event: Exited) -> None:
         """
-        End once its agent has told how its function has ended, which may be on its way.
+        End once the agent has reported how its function ended; that may be on its way.
         """
         assert self.serving is not None
         await asyncio.wait({self.serving}, timeout=_LAST_WORDS)
@@ -241,38 +248,41 @@ class Runner:
         if not self.is_alive:
             return
         self.ended_at, self._ended = time.time(), time.monotonic()
-        came_up = self.running_since is not None
+        came_up = self.lifecycle.came_up
         if not (came_up or self.reason or self.failure or self._was_told_to_end):
-            self.reason = describe_exit(event, has_returned=self._told is not None)
-        if self.sick or not self._was_told_to_end:
+            self.reason = describe_exit(event, has_returned=self._reported is not None)
+        if not self._was_told_to_end:
             self._log_end(self.ended_at, came_up=came_up)
-        self._enter("terminated")
-        for waiting in (self.ready, self._controlled, self.ended):
-            waiting.set()
+        self.lifecycle.enter(RunnerState.TERMINATED)
+        self.agent.close()
+        self.ready.set()
+        self.ended.set()
         self.lines.end()
         if not self.outcome.done():
             self.outcome.set_result(CallOutcome(failure=self.reason or "The runner has ended."))
 
     @property
     def _was_told_to_end(self) -> bool:
-        return self.wants_end or self.phase == "draining"
+        """
+        Whether it was told to end, though nothing was wrong with it.
+        """
+        return self.state in (RunnerState.DRAINING, RunnerState.KILLED)
 
     def _log_end(self, now: float, *, came_up: bool) -> None:
-        # Where the server can write nothing, a line would only wait with the others.
-        sentence = "" if self.blocked else self.reason or ("" if came_up else self.failure)
+        # Where the server cannot write, a line would only wait with the others.
+        sentence = (
+            ""
+            if self.lifecycle.is_blocked
+            else self.reason or ("" if came_up else self.failure)
+        )
         if not sentence:
             return
         traceback = self._raised.traceback if self._raised is not None else ""
-        if self._told is not None and not self.reason:
-            traceback = self._told.traceback
+        if self._reported is not None and not self.reason:
+            traceback = self._reported.traceback
         for line in make_lines(sentence, traceback, self.cause, now):
-            # Why one has not come up is also told by who wanted it.
-            self.lines.take(line, is_echoed=self.control is not None and bool(self.reason))
-
-    def _enter(self, phase: Phase) -> None:
-        if phase != self.phase:
-            self.phase = phase
-            self.changed(self)
+            # Whoever wanted a runner that has not come up is told why anyhow.
+            self.lines.take(line, is_echoed=self.agent.url is not None and bool(self.reason))
 
     # -- what it is told -------------------------------------------------------------
 
@@ -286,24 +296,10 @@ class Runner:
         seconds: float | None = None,
     ) -> AbstractAsyncContextManager[Upstream]:
         """
-        Ask what it serves for something, as in :meth:`HttpClient.ask`.
+        Send a request to what it serves, as in :meth:`HttpClient.ask`.
         """
         url = self.url or ""
-        return self.exchanges.ask(
-            method, url, path, headers=headers, body=body, seconds=seconds
-        )
-
-    def tell(
-        self, path: str, body: bytes | None = None, *, seconds: float | None = None
-    ) -> AbstractAsyncContextManager[Upstream]:
-        """
-        Tell its agent something, as in :meth:`HttpClient.ask`.
-        """
-        headers = {TOKEN_HEADER: self.token}
-        url = self.control or ""
-        return self.exchanges.ask(
-            "POST", url, path, headers=headers, body=body, seconds=seconds
-        )
+        return self.http.ask(method, url, path, headers=headers, body=body, seconds=seconds)
 
     async def wait_for_control(self) -> None:
         """
@@ -312,47 +308,37 @@ class Runner:
         Raises:
             RunnerLost: It has ended before.
         """
-        await self._controlled.wait()
-        if self.control is None:
+        if not await self.agent.wait():
             raise RunnerLost(self.reason or "The runner has ended before it could start.")
 
-    def launched(self) -> None:
+    def launched(self, execution: Execution) -> None:
         """
-        Act on what it was told before its host had it.
+        Note the execution of its host, and end it if it was told to end meanwhile.
         """
-        if self.phase == "draining" or self.wants_end or self.gave_up:
+        self.execution = execution
+        if self.state is RunnerState.DRAINING or self.state in ENDING:
             self._end_now()
         self.changed(self)
 
     def suspect(self) -> None:
         """
-        See whether it still lives, as it let a request take too long; one that does not
-        answer is ended.
+        Ping it, as a request took too long, and end it if it does not answer.
         """
-        if self._suspected is None or self._suspected.done():
-            self._suspected = self.loop.create_task(self._examine())
+        if self._examining is None or self._examining.done():
+            self._examining = self.loop.create_task(self._examine())
 
     async def _examine(self) -> None:
         try:
-            await self.ping()
+            await self.agent.ping()
         except (asyncio.TimeoutError, UnreachedUpstream):
-            self.reason = "It no longer answered."
-            self.sick = True
-            self.kill()
+            self.end_sick("It no longer answered.")
         except OSError:
-            # Its end is told by its host.
+            # Its host reports how it ended.
             return
-
-    async def ping(self) -> None:
-        """
-        Return once its agent has answered; an error of the exchange says that it does not.
-        """
-        async with self.tell("/ping", seconds=_SILENCE) as upstream:
-            await upstream.read()
 
     def release(self) -> None:
         """
-        Give a place back.
+        Give the place of a request back.
         """
         self.in_flight -= 1
         if not self.in_flight:
@@ -360,23 +346,24 @@ class Runner:
         if self.released is not None:
             self.released()
 
+    # -- how it is ended -------------------------------------------------------------
+
     def drain(self) -> None:
         """
-        Let it finish what it has, and end.
+        Let it finish the requests it has, and end; after its grace period it is killed.
         """
-        if self.phase in ("draining", "terminated"):
+        if not self.lifecycle.enter(RunnerState.DRAINING):
             return
-        self._enter("draining")
         if self.execution is not None:
             self.execution.drain()
         self.loop.call_later(self.spec.grace, self._end_drained)
 
     def _end_drained(self) -> None:
         """
-        End what has not ended by itself, once it is known whether it still answers.
+        Kill it if it has not ended by itself, after a ping that is under way.
         """
-        if self._suspected is not None and not self._suspected.done():
-            self._suspected.add_done_callback(lambda _: self.kill())
+        if self._examining is not None and not self._examining.done():
+            self._examining.add_done_callback(lambda _: self.kill())
         else:
             self.kill()
 
@@ -384,15 +371,28 @@ class Runner:
         """
         End it now.
         """
-        self.wants_end = True
-        self._end_now()
+        self._end_as(RunnerState.KILLED)
 
-    def give_up(self, reason: str) -> None:
+    def end_sick(self, reason: str) -> None:
         """
-        End one that does not come up; *reason* says why.
+        End it now, because it no longer answers.
         """
-        self.reason, self.gave_up = reason, True
-        self._end_now()
+        self.reason = reason
+        self._end_as(RunnerState.SICK)
+
+    def give_up(self, reason: str, *, is_blocked: bool = False) -> None:
+        """
+        End it now, because it does not come up.
+
+        Arguments:
+            is_blocked: Whether the server itself is at fault, which cannot write its state.
+        """
+        self.reason = reason
+        self._end_as(RunnerState.BLOCKED if is_blocked else RunnerState.GIVEN_UP)
+
+    def _end_as(self, state: RunnerState) -> None:
+        if self.lifecycle.enter(state):
+            self._end_now()
 
     def _end_now(self) -> None:
         if self.is_alive and self.execution is not None:

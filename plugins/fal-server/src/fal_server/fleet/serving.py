@@ -59,8 +59,7 @@ async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None
         # Its end is told by its host.
         return
     except Refusal as refusal:
-        runner.blocked = isinstance(refusal, STATE_TROUBLE)
-        runner.give_up(str(refusal))
+        runner.give_up(str(refusal), is_blocked=isinstance(refusal, STATE_TROUBLE))
     except Exception:
         logger.exception("Runner %s could not be told what to serve", runner.id)
         runner.give_up("An internal error occurred.")
@@ -71,7 +70,7 @@ async def _tell(runner: Runner, body: bytes) -> AsyncGenerator[bytes, None]:
     Tell an agent what to serve, and iterate over what it tells.
     """
     told = bytearray()
-    async with runner.tell("/serve", body) as upstream:
+    async with runner.agent.ask("/serve", body) as upstream:
         while part := await upstream.read_part():
             told += part
             while len(told) >= (end := 8 + int.from_bytes(told[:8], "little")):

@@ -14,16 +14,10 @@ from aiohttp.web_request import BaseRequest
 from fal_server.errors import Invalid, NotFound, NotNow, TooLarge
 from fal_server.listeners.urls import Urls
 from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
-from fal_server.routing.forwarding import (
-    REQUEST_ID,
-    WEBHOOK,
-    Forwarder,
-    Target,
-    new_request_id,
-    start_timeout,
-    to_runner,
-)
-from fal_server.store.logs import LogFilter, Logs
+from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
+from fal_server.routing.routers import WEBHOOK, Router, Target
+from fal_server.store.log_lines import LogFilter
+from fal_server.store.logs import Logs
 from fal_server.store.queued_requests import QueuedRequest
 
 #: The largest body that is kept, in bytes.
@@ -42,10 +36,8 @@ class QueueGateway:
     Accepts requests for applications, and tells how they are.
     """
 
-    def __init__(
-        self, forwarder: Forwarder, queue: RequestQueue, logs: Logs, urls: Urls
-    ) -> None:
-        self._forwarder = forwarder
+    def __init__(self, router: Router, queue: RequestQueue, logs: Logs, urls: Urls) -> None:
+        self._router = router
         self._queue = queue
         self._logs = logs
         self._urls = urls
@@ -54,7 +46,7 @@ class QueueGateway:
         """
         Accept a request, or tell of one.
         """
-        target = self._forwarder.find(request.rel_url)
+        target = self._router.find(request.rel_url)
         parts = target.path.strip("/").split("/")
         if parts[0] == "requests" and len(parts) in (2, 3):
             return await self._tell(request, target, parts[1], parts[2:])
@@ -62,11 +54,11 @@ class QueueGateway:
 
     async def _accept(self, request: BaseRequest, target: Target) -> web.Response:
         application = target.application
-        caller = await self._forwarder.admit(application, request.headers)
+        caller = await self._router.admit(application, request.headers)
         start_timeout(request.headers)
-        priority = request.headers.get("X-Fal-RequestQueue-Priority", "normal").lower()
+        priority = request.headers.get("X-Fal-Queue-Priority", "normal").lower()
         if priority not in _PRIORITIES:
-            raise Invalid("X-Fal-RequestQueue-Priority is normal or low.")
+            raise Invalid("X-Fal-Queue-Priority is normal or low.")
         webhook = request.query.get(WEBHOOK, "")
         if webhook:
             self._queue.webhooks.check(webhook)
@@ -102,9 +94,7 @@ class QueueGateway:
         self, request: BaseRequest, target: Target, request_id: str, rest: list[str]
     ) -> web.Response:
         application = target.application
-        caller = await self._forwarder.admit(
-            application, request.headers, "models:requests:read"
-        )
+        caller = await self._router.admit(application, request.headers, "models:requests:read")
         found = await self._queue.requests.find(request_id)
         place = (application.owner_name, application.alias)
         if (

@@ -6,41 +6,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable
 from contextlib import suppress
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
-from multidict import CIMultiDict
 
 from fal_server.errors import Refusal, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
+from fal_server.gateways.servers import is_websocket, refuse, with_token
 from fal_server.listeners.http_connections import Unreadable
-from fal_server.routing.forwarding import (
-    BROKEN,
+from fal_server.routing.headers import (
     REQUEST_ID,
-    TOKEN,
-    Forwarder,
-    Headers,
-    RequestTimeout,
-    Target,
-    broken_off,
     from_runner,
     new_request_id,
-    settle_runner,
     to_runner,
-    what_is_told,
 )
+from fal_server.routing.leases import settle_runner
+from fal_server.routing.refusals import (
+    DISCONNECTS,
+    RequestTimeout,
+    describe_disconnection,
+)
+from fal_server.routing.routers import Router, Target
 
 logger = logging.getLogger(__name__)
 
 #: Answers up to this size are passed on in one piece.
 _SMALL = 1 << 18
-
-Answer = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class RunGateway:
@@ -48,18 +44,18 @@ class RunGateway:
     Answers a request with what a runner answers.
     """
 
-    def __init__(self, forwarder: Forwarder) -> None:
-        self._forwarder = forwarder
+    def __init__(self, router: Router) -> None:
+        self._router = router
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
         Pass *request* on to a runner, and its answer back.
         """
-        target = self._forwarder.find(request.rel_url)
-        caller = await self._forwarder.admit(target.application, with_token(request))
+        target = self._router.find(request.rel_url)
+        caller = await self._router.admit(target.application, with_token(request))
         request_id = new_request_id()
         try:
-            async with self._forwarder.lease(
+            async with self._router.lease(
                 target.application, request.headers, request_id, caller
             ) as runner:
                 if is_websocket(request):
@@ -102,65 +98,12 @@ class RunGateway:
             if response is not None:
                 raise ConnectionResetError from None
             raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
-        except BROKEN as error:
+        except DISCONNECTS as error:
             if response is not None or not runner.url:
                 raise ConnectionResetError from error
             if isinstance(request.content.exception(), web.RequestPayloadError):
                 raise Unreadable from None
-            raise await broken_off(runner, error) from error
-
-
-def serve_gateway(answer: Answer) -> web.Server:
-    """
-    Return what answers the requests of the connections of a gateway.
-
-    A sender that goes away ends its request.
-    """
-
-    async def guarded(request: BaseRequest) -> web.StreamResponse:
-        try:
-            return await answer(request)
-        except Refusal as refusal:
-            return refuse(refusal)
-        except web.RequestPayloadError:
-            # What it says has a part of the body.
-            return refuse(Unreadable())
-        except web.HTTPException as error:
-            return web.json_response({"detail": error.reason}, status=error.status)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
-        except Exception:
-            logger.exception("%s %s failed", request.method, request.path)
-            return web.json_response({"detail": "An internal error occurred."}, status=500)
-
-    return web.Server(guarded, handler_cancellation=True)
-
-
-def refuse(refusal: Refusal, headers: dict[str, str] | None = None) -> web.Response:
-    """
-    Return what tells a sender of *refusal*.
-    """
-    body, told = what_is_told(refusal)
-    return web.json_response(body, status=refusal.http, headers={**told, **(headers or {})})
-
-
-def with_token(request: BaseRequest) -> Headers:
-    """
-    Return the headers of *request*, with the token that a url may carry instead.
-    """
-    token = request.query.get(TOKEN)
-    if not token or "Authorization" in request.headers:
-        return request.headers
-    headers = CIMultiDict(request.headers)
-    headers["Authorization"] = f"Bearer {token}"
-    return headers
-
-
-def is_websocket(request: BaseRequest) -> bool:
-    """
-    Tell whether *request* asks for a websocket.
-    """
-    return request.headers.get("Upgrade", "").lower() == "websocket"
+            raise await describe_disconnection(runner, error) from error
 
 
 async def _pass_websocket(
@@ -172,13 +115,13 @@ async def _pass_websocket(
     asked = request.headers.get("Sec-WebSocket-Protocol", "")
     protocols = tuple(each.strip() for each in asked.split(",") if each.strip())
     try:
-        there = await runner.exchanges.connect(
+        there = await runner.http.connect(
             runner.url or "",
             target.path_and_query,
             headers=to_runner(request.headers.items(), request_id, target.path),
             protocols=protocols,
         )
-    except BROKEN as error:
+    except DISCONNECTS as error:
         raise Unavailable("The runner takes no websocket there.") from error
     chosen = (there.protocol,) if there.protocol else ()
     here = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)

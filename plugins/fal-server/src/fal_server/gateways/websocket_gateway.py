@@ -16,37 +16,34 @@ from fal_server.access.callers import Caller
 from fal_server.errors import Refusal, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
-from fal_server.gateways.run_gateway import is_websocket, with_token
-from fal_server.routing.forwarding import (
-    BROKEN,
-    Forwarder,
+from fal_server.gateways.servers import is_websocket, with_token
+from fal_server.routing.headers import from_runner, new_request_id, to_runner
+from fal_server.routing.leases import settle_runner
+from fal_server.routing.refusals import (
+    DISCONNECTS,
     RequestTimeout,
-    Target,
-    broken_off,
-    from_runner,
-    new_request_id,
-    settle_runner,
-    to_runner,
-    what_is_told,
+    describe_disconnection,
+    describe_refusal,
 )
+from fal_server.routing.routers import Router, Target
 
 
-class SocketGateway:
+class WebSocketGateway:
     """
     Takes many requests of an application over one websocket, and answers in order.
 
     Each is JSON; its answer is a message that begins it, its body, and one that ends it.
     """
 
-    def __init__(self, forwarder: Forwarder) -> None:
-        self._forwarder = forwarder
+    def __init__(self, router: Router) -> None:
+        self._router = router
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
         Answer the requests of one websocket.
         """
-        target = self._forwarder.find(request.rel_url)
-        caller = await self._forwarder.admit(target.application, with_token(request))
+        target = self._router.find(request.rel_url)
+        caller = await self._router.admit(target.application, with_token(request))
         if not is_websocket(request):
             raise Unavailable("This door takes websockets alone.")
         socket = web.WebSocketResponse(max_msg_size=LARGEST_MESSAGE)
@@ -68,7 +65,7 @@ class SocketGateway:
     ) -> None:
         reply = Reply(socket, new_request_id())
         try:
-            async with self._forwarder.lease(
+            async with self._router.lease(
                 target.application, request.headers, reply.request_id, caller
             ) as runner:
                 await _pass(reply, request, target, runner, data)
@@ -99,7 +96,7 @@ class Reply:
         """
         Send what tells of *refusal*; where the body has begun, its end tells of it too.
         """
-        body, headers = what_is_told(refusal)
+        body, headers = describe_refusal(refusal)
         if not self._status:
             await self.start(refusal.http, dict(headers))
         self._status = refusal.http
@@ -148,7 +145,7 @@ async def _pass(
     except asyncio.TimeoutError:
         runner.suspect()
         raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
-    except BROKEN as error:
+    except DISCONNECTS as error:
         if reply.socket.closed:
             raise ConnectionResetError from error
-        raise await broken_off(runner, error) from error
+        raise await describe_disconnection(runner, error) from error

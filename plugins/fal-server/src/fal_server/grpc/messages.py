@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from isolate_proto import HostedRunResult
 
 from fal_core.events import Log
-from fal_server.store.logs import LogLine
+from fal_server.store.log_lines import LogLine
 
 _Log: Any = HostedRunResult.DESCRIPTOR.fields_by_name["logs"].message_type._concrete_class
 

@@ -30,6 +30,7 @@ from fal_server.fleet.outcomes import CallOutcome
 from fal_server.fleet.payloads import Payloads
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.serving import serve
+from fal_server.fleet.states import RunnerState
 from fal_server.grpc.messages import line_of, to_log
 from fal_server.grpc.run_results import (
     DidNotStart,
@@ -43,7 +44,8 @@ from fal_server.listeners.urls import PLAYGROUND, Urls
 from fal_server.routing.applications import Application, lines_of
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.function_pools import FunctionPools
-from fal_server.routing.pools import NoRunner, Pool
+from fal_server.routing.pools import Pool
+from fal_server.routing.refusals import NoRunner
 from fal_server.specs.environments import read_environment
 from fal_server.specs.runner_specs import Message, RunnerSpec, read_spec
 from fal_server.specs.scaling import Scaling
@@ -160,12 +162,11 @@ class RunMethods:
         except RunnerLost as error:
             return CallOutcome(failure=str(error))
         except asyncio.CancelledError:
-            runner.sick = True
             runner.kill()
             raise
         finally:
             self._catalog.runs.pop(run_id, None)
-            if runner.phase == "draining":
+            if runner.state is RunnerState.DRAINING:
                 # It was told to end with this call.
                 runner.kill()
             runner.release()
@@ -244,5 +245,5 @@ class RunMethods:
 
 async def _tell_when_ready(runner: Runner, results: Results, told: HostedRunResult) -> None:
     await runner.ready.wait()
-    if runner.phase == "running":
+    if runner.is_running:
         results.put_nowait(told)

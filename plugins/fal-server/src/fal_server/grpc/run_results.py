@@ -17,7 +17,7 @@ from fal_core.events import Log
 from fal_server.errors import Invalid, Refusal
 from fal_server.fleet.outcomes import CallOutcome
 from fal_server.grpc.messages import line_of, to_log
-from fal_server.store.logs import LogLine
+from fal_server.store.log_lines import LogLine
 
 _FIELDS: Any = HostedRunResult.DESCRIPTOR.fields_by_name
 _Serialized = _FIELDS["return_value"].message_type._concrete_class

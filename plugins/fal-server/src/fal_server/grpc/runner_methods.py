@@ -87,7 +87,7 @@ class RunnerMethods:
         if request.replace_first:
             other = pool.start_one()
             await other.ready.wait()
-            if other.phase != "running":
+            if not other.is_running:
                 raise Invalid(f"Its replacement could not be started. {other.why_it_ended}")
         runner.drain()
         pool.adjust()
@@ -139,7 +139,7 @@ def _describe_runners(application: Application, request: Any) -> list[RunnerInfo
 
 
 def _is_asked_for(runner: Runner, request: Any) -> bool:
-    return bool(request.list_pending) or runner.phase == "running"
+    return bool(request.list_pending) or runner.is_running
 
 
 def _describe_runner(runner: Runner, alias: str, keep_alive: float) -> RunnerInfo:
@@ -159,10 +159,10 @@ def _describe_runner(runner: Runner, alias: str, keep_alive: float) -> RunnerInf
         revision=runner.revision,
         alias=alias,
         external_metadata=leases,
-        state=_STATES[runner.state],
+        state=_STATES[runner.label],
         machine_type=runner.spec.machine_type,
     )
-    if runner.state == "idle":
+    if runner.label == "idle":
         idle = time.monotonic() - runner.idle_since
         info.expiration_countdown = max(0, int(keep_alive - idle))
     return info

@@ -42,7 +42,7 @@ class FleetMetrics(Collector):
             # A counter keeps the names that it was given nothing for.
             waiting[name,] += pool.waiting
             running[name,] += sum(runner.in_flight for runner in pool.runners)
-            runners.update((name, runner.state) for runner in pool.runners)
+            runners.update((name, runner.label) for runner in pool.runners)
         yield _gauge("runners", "Runners, by how far they are.", runners, "state")
         yield _gauge("requests_waiting", "Requests that wait for a runner.", waiting)
         yield _gauge("requests_running", "Requests that runners have.", running)

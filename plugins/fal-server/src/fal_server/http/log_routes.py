@@ -14,7 +14,8 @@ from aiohttp import web
 from fal_server.access.callers import Caller
 from fal_server.http.api import Route
 from fal_server.http.bodies import number_of, time_of, to_text
-from fal_server.store.logs import LogFilter, LogLine, Logs
+from fal_server.store.log_lines import LogFilter, LogLine
+from fal_server.store.logs import Logs
 
 #: The largest page.
 _LARGEST_PAGE = 1000

@@ -32,7 +32,7 @@ class Unreadable(Invalid):
         super().__init__(_UNREADABLE)
 
 
-class Connection(web.RequestHandler):
+class HttpConnection(web.RequestHandler):
     """
     One connection.
 
@@ -77,7 +77,7 @@ def _log(error: BaseException | None) -> None:
 
 async def start_http(
     application: web.Application, *, drain: float
-) -> tuple[web.AppRunner, Callable[[], Connection]]:
+) -> tuple[web.AppRunner, Callable[[], HttpConnection]]:
     """
     Start an application, and return what ends it and what makes its connections.
 
@@ -89,7 +89,9 @@ async def start_http(
     return runner, connections_of(runner.server)
 
 
-def connections_of(server: web.Server, *, inflates: bool = True) -> Callable[[], Connection]:
+def connections_of(
+    server: web.Server, *, inflates: bool = True
+) -> Callable[[], HttpConnection]:
     """
     Return what makes the connections of *server*.
 
@@ -101,8 +103,8 @@ def connections_of(server: web.Server, *, inflates: bool = True) -> Callable[[],
     quiet = logging.getLogger(f"{__name__}.access")
     quiet.disabled = True
 
-    def connect() -> Connection:
-        return Connection(
+    def connect() -> HttpConnection:
+        return HttpConnection(
             server,
             loop=loop,
             access_log=quiet,

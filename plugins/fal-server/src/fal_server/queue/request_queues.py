@@ -22,16 +22,17 @@ from fal_server.errors import STATE_TROUBLE, NotFound, Refusal
 from fal_server.fleet.http_upstreams import BrokenUpstream
 from fal_server.fleet.runners import Runner
 from fal_server.queue.pending_requests import PendingRequest
-from fal_server.queue.responses import Answer, ask
+from fal_server.queue.responses import RunnerResponse, ask
 from fal_server.queue.webhooks import Webhooks
 from fal_server.routing.applications import Application
-from fal_server.routing.forwarding import (
-    BrokenOff,
-    Forwarder,
+from fal_server.routing.refusals import (
+    ApplicationUnreadable,
     RequestTimeout,
-    broken_off,
+    RunnerBlocked,
+    RunnerDisconnected,
+    describe_disconnection,
 )
-from fal_server.routing.pools import Broken, RunnerBlocked
+from fal_server.routing.routers import Router
 from fal_server.state.tasks import insist, uninterrupted
 from fal_server.store.queued_requests import QueuedRequest, QueuedRequests
 
@@ -69,7 +70,7 @@ class RequestQueue:
     Accepts requests, and has runners answer them.
     """
 
-    forwarder: Forwarder
+    router: Router
     requests: QueuedRequests
     webhooks: Webhooks
     _works: dict[str, PendingRequest] = attrs.field(factory=dict)
@@ -190,7 +191,7 @@ class RequestQueue:
         return dropped
 
     def _waiting(self, caller: Caller, owner: str, alias: str) -> list[PendingRequest]:
-        application = self.forwarder.catalog.find(owner, alias)
+        application = self.router.catalog.find(owner, alias)
         if application.owner != caller.user_id:
             raise NotFound(f"Application {owner[:80]}/{alias[:80]} was not found.")
         return [
@@ -219,7 +220,9 @@ class RequestQueue:
             raise
         except Exception:
             logger.exception("Request %s failed", request.id)
-            await self._finish(work, Answer.refused(Failed("An internal error occurred.")))
+            await self._finish(
+                work, RunnerResponse.refused(Failed("An internal error occurred."))
+            )
         finally:
             self._works.pop(request.id, None)
 
@@ -229,16 +232,16 @@ class RequestQueue:
         """
         request = work.request
         try:
-            application = self.forwarder.catalog.find(request.owner_name, request.alias)
+            application = self.router.catalog.find(request.owner_name, request.alias)
             answer = await self._ask(work, application)
-        except (Broken, RunnerBlocked, *STATE_TROUBLE):
+        except (ApplicationUnreadable, RunnerBlocked, *STATE_TROUBLE):
             # It was accepted, and is begun once its application can be read again, or what
             # is begun can be written down.
             work.runner = None
             return False
         except Refusal as refusal:
             # No runner was asked.
-            answer = Answer.refused(refusal)
+            answer = RunnerResponse.refused(refusal)
         if answer is None:
             return True
         if answer.failed and work.may_be_begun_again(application, answer.failed):
@@ -251,7 +254,9 @@ class RequestQueue:
         await self._finish(work, answer)
         return True
 
-    async def _ask(self, work: PendingRequest, application: Application) -> Answer | None:
+    async def _ask(
+        self, work: PendingRequest, application: Application
+    ) -> RunnerResponse | None:
         """
         Return what a runner answers; None where the request was cancelled meanwhile.
 
@@ -262,7 +267,7 @@ class RequestQueue:
         caller = None
         if request.sender:
             caller = Caller(user_id=request.sender, nickname="", permissions=frozenset())
-        async with self.forwarder.lease(
+        async with self.router.lease(
             application,
             work.headers,
             request.id,
@@ -286,13 +291,15 @@ class RequestQueue:
             try:
                 return await ask(application, runner, work.request)
             except RequestTimeout as late:
-                return Answer.refused(late, "timeout")
+                return RunnerResponse.refused(late, "timeout")
             except BrokenUpstream as error:
-                refusal = await broken_off(runner, error)
+                refusal = await describe_disconnection(runner, error)
                 ended = runner.ended.is_set()
-                return Answer.refused(refusal, "server_error" if ended else "connection_error")
+                return RunnerResponse.refused(
+                    refusal, "server_error" if ended else "connection_error"
+                )
 
-    async def _finish(self, work: PendingRequest, answer: Answer) -> None:
+    async def _finish(self, work: PendingRequest, answer: RunnerResponse) -> None:
         now = time.time()
         values: dict[str, Any] = {
             "state": "completed",
@@ -315,8 +322,10 @@ class RequestQueue:
             self.webhooks.tell(work.request.id)
 
 
-def _server_ended() -> Answer:
-    return Answer.refused(BrokenOff("The server ended while a runner had the request."))
+def _server_ended() -> RunnerResponse:
+    return RunnerResponse.refused(
+        RunnerDisconnected("The server ended while a runner had the request.")
+    )
 
 
 async def _tell_of_cancel(runner: Runner, request_id: str) -> None:

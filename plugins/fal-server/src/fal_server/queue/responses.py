@@ -14,14 +14,9 @@ from fal_server.errors import Refusal
 from fal_server.fleet.http_upstreams import UnreachedUpstream
 from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
-from fal_server.routing.forwarding import (
-    ERROR_TYPE,
-    RequestTimeout,
-    from_runner,
-    settle_runner,
-    to_runner,
-    what_is_told,
-)
+from fal_server.routing.headers import from_runner, to_runner
+from fal_server.routing.leases import settle_runner
+from fal_server.routing.refusals import ERROR_TYPE, RequestTimeout, describe_refusal
 from fal_server.specs.retries import Condition, judge
 from fal_server.store.queued_requests import QueuedRequest
 
@@ -30,7 +25,7 @@ ATTEMPT = "x-fal-request-attempt"
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
+class RunnerResponse:
     """
     What a request was answered with.
 
@@ -47,11 +42,11 @@ class Answer:
     failed: Condition | bool = False
 
     @classmethod
-    def refused(cls, refusal: Refusal, failed: Condition | bool = False) -> Answer:
+    def refused(cls, refusal: Refusal, failed: Condition | bool = False) -> RunnerResponse:
         """
         Return the answer to a request that no runner has answered.
         """
-        told, headers = what_is_told(refusal)
+        told, headers = describe_refusal(refusal)
         return cls(
             status=refusal.http,
             headers=(("Content-Type", "application/json"), *headers.items()),
@@ -62,7 +57,9 @@ class Answer:
         )
 
 
-async def ask(application: Application, runner: Runner, request: QueuedRequest) -> Answer:
+async def ask(
+    application: Application, runner: Runner, request: QueuedRequest
+) -> RunnerResponse:
     """
     Return what *runner* answers a request with.
 
@@ -95,7 +92,7 @@ async def ask(application: Application, runner: Runner, request: QueuedRequest) 
                 if name.lower() != "content-length"
             )
             error = None if upstream.status < 400 else _detail(body)
-            return Answer(
+            return RunnerResponse(
                 status=upstream.status,
                 headers=told,
                 body=body,

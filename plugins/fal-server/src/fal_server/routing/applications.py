@@ -130,7 +130,7 @@ class Application:
             runner = pool.start_one()
             runner.lines.follow = takeover.take
             await runner.ready.wait()
-            if runner.phase == "running":
+            if runner.is_running:
                 runner.lines.follow = None
                 break
             takeover.note_failure(runner)

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from yarl import URL
 
 from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
-from fal_server.routing.pools import Pool
+from fal_server.specs.health_checks import HealthCheck
 from fal_server.state.tasks import Tasks
 
 #: Seconds between two rounds.
@@ -36,51 +35,46 @@ async def check_health(applications: Collection[Application], tasks: Tasks) -> N
         for application in list(applications):
             for runner in application.pool.runners:
                 check = runner.spec.health_check
-                if check is None or runner.phase != "running" or runner in asked:
+                if check is None or not runner.is_running or runner in asked:
                     continue
                 asked.add(runner)
-                tasks.spawn(_check_once(application.pool, runner, check, asked))
+                tasks.spawn(_check_once(runner, check, asked))
 
 
-async def _check_once(
-    pool: Pool, runner: Runner, check: Mapping[str, Any], asked: set[Runner]
-) -> None:
+async def _check_once(runner: Runner, check: HealthCheck, asked: set[Runner]) -> None:
     try:
-        await _check(pool, runner, check)
+        await _check(runner, check)
     finally:
         asked.discard(runner)
 
 
-async def _check(pool: Pool, runner: Runner, check: Mapping[str, Any]) -> None:
-    if not check.get("call_regularly", True):
+async def _check(runner: Runner, check: HealthCheck) -> None:
+    if not check.call_regularly:
         return
-    if runner.in_flight and not check.get("allow_on_busy", False):
+    if runner.in_flight and not check.allow_on_busy:
         return
     if await _is_healthy(runner, check):
-        runner.unhealthy = 0
+        runner.failed_checks = 0
         return
     age = time.monotonic() - (runner.running_since or 0.0)
-    if age < float(check.get("start_period_seconds") or 0):
+    if age < check.start_period:
         return
-    runner.unhealthy += 1
-    if runner.unhealthy >= int(check.get("failure_threshold") or 3):
-        runner.reason = "It no longer answered its health check."
-        runner.sick = True
-        runner.kill()
-        pool.adjust()
+    runner.failed_checks += 1
+    if runner.failed_checks >= check.failure_threshold:
+        runner.end_sick("It no longer answered its health check.")
 
 
-async def _is_healthy(runner: Runner, check: Mapping[str, Any]) -> bool:
+async def _is_healthy(runner: Runner, check: HealthCheck) -> bool:
     """
     Ask a runner for its health.
     """
-    path = URL("/" + str(check["path"]).lstrip("/")).raw_path_qs
+    path = URL("/" + check.path.lstrip("/")).raw_path_qs
     try:
         async with runner.ask(
-            check.get("method") or "GET",
+            check.method,
             path,
             headers={"x-fal-runner-health-check": "true"},
-            seconds=float(check.get("timeout_seconds") or 5),
+            seconds=check.timeout,
         ) as upstream:
             return upstream.status < 300
     except (asyncio.TimeoutError, OSError):

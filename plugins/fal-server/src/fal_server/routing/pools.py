@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import attrs
 
-from fal_server.errors import Unavailable
 from fal_server.fleet.runners import Runner
+from fal_server.fleet.states import ENDING, RunnerState
+from fal_server.routing.refusals import NoRunner, RunnerBlocked, StartTimeout
 from fal_server.specs.scaling import Scaling
 
 #: Starts in a row that may fail before the requests that wait are told.
@@ -22,36 +23,10 @@ ATTEMPTS = 3
 #: Seconds before another runner is started after one that did not come up.
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 60.0
 
+#: States of runners that are no longer counted: they end without being replaced first.
+_LEAVING = (RunnerState.DRAINING, RunnerState.TERMINATED)
+
 _numbers = itertools.count()
-
-
-class NoRunner(Unavailable):
-    """
-    There is no runner for a request, and none comes up.
-    """
-
-    kind = "runner_scheduling_failure"
-
-
-class RunnerBlocked(NoRunner):
-    """
-    There is no runner for a request since the server itself can write nothing now.
-    """
-
-
-class Broken(NoRunner):
-    """
-    There is no runner for a request since this server cannot read its application.
-    """
-
-
-class StartTimeout(Unavailable):
-    """
-    A request has waited too long for a runner.
-    """
-
-    http = 504
-    kind = "startup_timeout"
 
 
 @attrs.define(eq=False, order=False)
@@ -163,7 +138,7 @@ class Pool:
         """
         The runners that take requests, or are about to.
         """
-        return [each for each in self.runners if each.phase not in ("draining", "terminated")]
+        return [each for each in self.runners if each.state not in _LEAVING]
 
     # -- runners -----------------------------------------------------------------------
 
@@ -186,7 +161,7 @@ class Pool:
         Start a runner, whatever the settings say.
         """
         self.empty.clear()
-        runner = self.launch(self._changed)
+        runner = self.launch(self.changed)
         runner.released = self._take_back
         self.runners.append(runner)
         return runner
@@ -247,32 +222,29 @@ class Pool:
 
     def changed(self, runner: Runner) -> None:
         """
-        Act on a runner whose phase is another.
+        Act on a runner whose state has changed.
         """
-        self._changed(runner)
-
-    def _changed(self, runner: Runner) -> None:
-        if runner.phase == "running":
+        if runner.is_running:
             self._failures = 0
-        if runner.phase == "terminated":
+        if not runner.is_alive:
             if runner in self.runners:
                 self.runners.remove(runner)
-            if runner.running_since is None and (runner.gave_up or not runner.wants_end):
+            if runner.lifecycle.failed_to_start:
                 self._count_failure(runner)
         self.adjust()
 
     def _count_failure(self, runner: Runner) -> None:
         self._failures += 1
         delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (self._failures - 1))
-        if runner.blocked:
+        if runner.lifecycle.is_blocked:
             # It is not at fault, and may come up as soon as there is room.
             delay = _FIRST_DELAY
         self._not_before = time.monotonic() + delay
-        if any(each.phase == "running" for each in self.runners):
+        if any(each.is_running for each in self.runners):
             # Those that wait still have a chance.
             return
         if not self.patient or self._failures >= ATTEMPTS:
-            kind = RunnerBlocked if runner.blocked else NoRunner
+            kind = RunnerBlocked if runner.lifecycle.is_blocked else NoRunner
             sentence = f"The runner could not be started. {runner.why_it_ended}"
             self._fail_waiting(sentence, kind, runner.cause)
 
@@ -292,8 +264,7 @@ class Pool:
         """
         best = None
         for runner in self.runners:
-            takes = runner.phase == "running" and not runner.sick and not runner.wants_end
-            if not takes or runner.in_flight >= self.scaling.max_multiplexing:
+            if not runner.is_running or runner.in_flight >= self.scaling.max_multiplexing:
                 continue
             if runner.id == hint:
                 return runner
@@ -350,10 +321,10 @@ class Pool:
         self._wake_at(min(wake) if wake else None)
 
     def _end_idle(self, now: float, target: int, wake: list[float]) -> None:
-        live = self.live
+        live = [each for each in self.live if each.state not in ENDING]
         spare = len(live) - target
         too_many = len(live) - self.scaling.max_concurrency
-        idle = [each for each in live if not each.in_flight and each.phase == "running"]
+        idle = [each for each in live if not each.in_flight and each.is_running]
         for runner in sorted(idle, key=lambda each: each.idle_since):
             if spare <= 0:
                 return
@@ -367,7 +338,7 @@ class Pool:
 
     def _wind_down(self) -> None:
         for runner in self.live:
-            if runner.phase != "running":
+            if not runner.is_running:
                 runner.kill()
             elif not runner.in_flight:
                 runner.drain()

@@ -11,7 +11,7 @@ import attrs
 
 from fal_server.fleet.runners import Runner
 from fal_server.routing.pools import ATTEMPTS
-from fal_server.store.logs import LogLine
+from fal_server.store.log_lines import LogLine
 
 
 @attrs.define(eq=False)

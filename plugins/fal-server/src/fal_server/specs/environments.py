@@ -1,5 +1,5 @@
 """
-Declarations: what clients say of environments and machines, in the core's terms.
+Environments: what clients ask for, as environments of the core.
 """
 
 from __future__ import annotations
@@ -78,25 +78,3 @@ def whole(value: Any) -> Any:
     if isinstance(value, list):
         return [whole(each) for each in value]
     return value
-
-
-def read_health_check(message: Any) -> dict[str, Any] | None:
-    """
-    Return how an application is asked for its health, None where nothing is said.
-    """
-    if not message.HasField("health_check_config"):
-        return None
-    config = message.health_check_config
-    check: dict[str, Any] = {"path": config.path}
-    for name in (
-        "start_period_seconds",
-        "timeout_seconds",
-        "failure_threshold",
-        "call_regularly",
-        "allow_on_busy",
-    ):
-        if config.HasField(name):
-            check[name] = getattr(config, name)
-    if config.HasField("method"):
-        check["method"] = type(config).Method.Name(config.method)
-    return check if check["path"] else None

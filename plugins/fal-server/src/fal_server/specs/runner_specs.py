@@ -13,7 +13,8 @@ from isolate_proto import RegisterApplicationRequest
 
 from fal_core.environments import Environment
 from fal_server.errors import Invalid
-from fal_server.specs.environments import read_environment, read_health_check
+from fal_server.specs.environments import read_environment
+from fal_server.specs.health_checks import HealthCheck
 from fal_server.specs.retries import Retries, read_retries
 
 #: What an agent is told to run: a header, and the parts behind it.
@@ -77,7 +78,7 @@ class RunnerSpec:
     entrypoint: str = ""
     main_thread: bool | None = None
     port: int | None = None
-    health_check: Mapping[str, Any] | None = None
+    health_check: HealthCheck | None = None
     variables: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     startup_timeout: float | None = None
     grace: float = _GRACE
@@ -101,7 +102,7 @@ class RunnerSpec:
             "main_thread": self.main_thread,
             "setup_method": self.setup_method,
             "port": self.port,
-            "health_check": self.health_check and dict(self.health_check),
+            "health_check": self.health_check and self.health_check.header,
             "variables": dict(self.variables),
         }
         return header, [self.definition, self.setup_definition]
@@ -146,7 +147,7 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
             request.run_on_main_thread if request.HasField("run_on_main_thread") else None
         ),
         port=machine.exposed_port if machine.HasField("exposed_port") else None,
-        health_check=read_health_check(request),
+        health_check=HealthCheck.read(request),
         startup_timeout=machine.startup_timeout
         if machine.HasField("startup_timeout")
         else None,

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from fal_server.store import (
     accounts,
     keys,
-    logs,
+    log_lines,
     queued_requests,
     revisions,
     runner_records,
@@ -22,7 +22,7 @@ from fal_server.store import (
 MODULES = (
     accounts,
     keys,
-    logs,
+    log_lines,
     queued_requests,
     revisions,
     runner_records,
