@@ -22,10 +22,10 @@ import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_server.access.permissions import permissions_of
-from fal_server.commands.loops import make_loop
+from fal_server.commands.event_loops import make_loop
 from fal_server.plane import ControlPlane
 from fal_server.settings import ServerSettings
-from fal_server.state.directories import DataDirectory
+from fal_server.state.data_directories import DataDirectory
 from fal_server.store.accounts import add_member, make_account
 from fal_server.store.keys import make_key
 

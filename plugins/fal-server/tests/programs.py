@@ -23,7 +23,7 @@ import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_core_worker.ports import is_free
-from fal_server.state.directories import DataDirectory
+from fal_server.state.data_directories import DataDirectory
 
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 120

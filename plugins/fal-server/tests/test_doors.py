@@ -22,10 +22,10 @@ from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_core_worker.ports import free_port
 from fal_server.listeners import certificates
-from fal_server.listeners import multiplexing as doors
+from fal_server.listeners import shared_ports as doors
 from fal_server.listeners.certificates import Certificate
-from fal_server.listeners.multiplexing import Listener
-from fal_server.state.directories import DataDirectory
+from fal_server.listeners.shared_ports import Listener
+from fal_server.state.data_directories import DataDirectory
 from fal_server.store import housekeeping as rounds
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

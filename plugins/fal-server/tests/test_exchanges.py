@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_server.commands.loops import make_loop
+from fal_server.commands.event_loops import make_loop
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import LONGEST_HEAD, BrokenUpstream, UnreachedUpstream
 from fal_server.listeners.http_connections import Unreadable

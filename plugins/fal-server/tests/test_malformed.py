@@ -18,7 +18,7 @@ import grpc
 import pytest
 
 from fal_server.grpc.service import SERVICE
-from fal_server.state.directories import DataDirectory
+from fal_server.state.data_directories import DataDirectory
 
 pytestmark = pytest.mark.faults
 

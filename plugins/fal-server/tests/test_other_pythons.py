@@ -17,7 +17,7 @@ import attrs
 import httpx
 import pytest
 
-from fal_server.state.directories import DataDirectory
+from fal_server.state.data_directories import DataDirectory
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 

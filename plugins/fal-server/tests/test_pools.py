@@ -13,13 +13,13 @@ import pytest
 from fal_core.environments import CurrentEnvironment
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
-from fal_server.routing.pools import Pool
 from fal_server.routing.refusals import StartTimeout
+from fal_server.routing.runner_pools import RunnerPool
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 
 
-async def make_busy(plane: Any, exchanges: HttpClient) -> tuple[Pool, Runner]:
+async def make_busy(plane: Any, exchanges: HttpClient) -> tuple[RunnerPool, Runner]:
     """
     Return a pool of one runner, which has a request.
     """
@@ -27,7 +27,7 @@ async def make_busy(plane: Any, exchanges: HttpClient) -> tuple[Pool, Runner]:
     def launch(_: Any) -> Runner:
         raise AssertionError("One runner is all there may be.")
 
-    pool = Pool(Scaling(max_concurrency=1), launch)
+    pool = RunnerPool(Scaling(max_concurrency=1), launch)
     runner = Runner(
         id="one",
         spec=RunnerSpec(name="one", owner="", environment=CurrentEnvironment()),

@@ -11,7 +11,7 @@ import pytest
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.queue import request_queues as queues
-from fal_server.specs.retries import MOST
+from fal_server.specs.request_retries import MOST
 
 pytestmark = pytest.mark.faults
 

@@ -17,7 +17,7 @@ from fal_server.access.permissions import PRESETS
 from fal_server.errors import NotFound
 from fal_server.http.account_routes import ApplicationRoutes, RunnerRoutes
 from fal_server.http.api import make_application
-from fal_server.listeners.metrics import Metrics
+from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.plane import ControlPlane
 from fal_server.queue.request_queues import QueueSize
 from fal_server.settings import ServerSettings
@@ -66,7 +66,7 @@ def ask(tmp_path):
         plane = ControlPlane.create(ServerSettings(data=tmp_path / "data"))
         every: Any = Everything({"ann": 2, "bob": 1})
         routes = [*ApplicationRoutes(every, every).routes(), *RunnerRoutes(every).routes()]
-        application = make_application(plane.identity, Metrics(), routes)
+        application = make_application(plane.identity, ServerMetrics(), routes)
         caller = await plane.identity.authenticate(to_headers(plane.directory.read_key()))
         key = await plane.database.write(
             lambda connection: make_key(connection, caller.user_id, PRESETS[preset])

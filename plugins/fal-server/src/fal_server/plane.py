@@ -25,9 +25,9 @@ from fal_server.access.tokens import Tokens, read_key
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
+from fal_server.gateways.http_servers import serve_gateway
 from fal_server.gateways.queue_gateway import QueueGateway
 from fal_server.gateways.run_gateway import RunGateway
-from fal_server.gateways.servers import serve_gateway
 from fal_server.gateways.websocket_gateway import WebSocketGateway
 from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.grpc.key_methods import KeyMethods
@@ -43,8 +43,8 @@ from fal_server.http.token_routes import TokenRoutes
 from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
 from fal_server.listeners.certificates import Certificate
 from fal_server.listeners.http_connections import connections_of, start_http
-from fal_server.listeners.metrics import Metrics
-from fal_server.listeners.multiplexing import Listener, ProtocolFactory
+from fal_server.listeners.server_metrics import ServerMetrics
+from fal_server.listeners.shared_ports import Listener, ProtocolFactory
 from fal_server.listeners.urls import Urls
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
@@ -55,8 +55,8 @@ from fal_server.routing.revision_pools import RevisionPools
 from fal_server.routing.routers import Router
 from fal_server.settings import ServerSettings
 from fal_server.specs.memory import read_sizes
+from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
-from fal_server.state.directories import DataDirectory
 from fal_server.store.accounts import list_accounts, make_account
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
@@ -89,7 +89,7 @@ class ControlPlane:
 
     settings: ServerSettings
     directory: DataDirectory
-    metrics: Metrics
+    metrics: ServerMetrics
     database: Database
     identity: Identity
     environments: Stages
@@ -140,7 +140,7 @@ class ControlPlane:
         Open the state of the data directory, which the caller holds.
         """
         directory = DataDirectory(settings.data)
-        database, metrics = Database(settings.database_url), Metrics()
+        database, metrics = Database(settings.database_url), ServerMetrics()
         try:
             database.observe = metrics.observe_write
             key = _make_owner(database, directory, settings.owner)

@@ -21,7 +21,7 @@ from fal_server_agent.directories import settle
 from fal_server_agent.limits import limit_memory
 from fal_server_agent.listening import answers
 from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
-from fal_server_agent.places import Apart, Place, PortTaken, find_place
+from fal_server_agent.places import Apart, Place, PortUnavailable, find_place
 from fal_server_agent.surroundings import forget_credentials
 from fal_server_agent.tracing import TRACE_VARIABLES, mark_requests
 
@@ -296,7 +296,7 @@ class Desk:
         mark_requests()
         try:
             place = self._place = _find_place(header, parts)
-        except PortTaken as error:
+        except PortUnavailable as error:
             return outcomes.failed(str(error))
         watch = asyncio.create_task(self._watch(place, metrics, header))
         keywords = {"exposed_port": place.port, "exposed_metrics_port": metrics}
@@ -325,7 +325,7 @@ def _find_place(header: dict[str, Any], parts: list[bytes]) -> Place:
     Return where what was sent is to listen.
 
     Raises:
-        PortTaken: It brings a server of its own, whose port another has.
+        PortUnavailable: It brings a server of its own, whose port another has.
     """
     entrypoint, method = header.get("entrypoint"), str(header.get("method"))
     try:

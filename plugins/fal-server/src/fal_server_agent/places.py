@@ -18,7 +18,7 @@ from fal_core_worker.ports import claim, free_port, holder, is_free, listens
 from fal_server_agent import outcomes
 
 
-class PortTaken(Exception):
+class PortUnavailable(Exception):
     """
     Another has the port that an application insists on; the argument says who.
     """
@@ -118,7 +118,7 @@ def find_place(port: int, name: str, reference: str) -> Place:
     It is claimed for as long as this process lives.
 
     Raises:
-        PortTaken: It is taken, and there are no networks of one's own.
+        PortUnavailable: It is taken, and there are no networks of one's own.
     """
     lock = claim(port, name, reference)
     if lock is not None:
@@ -128,7 +128,7 @@ def find_place(port: int, name: str, reference: str) -> Place:
     reason = networks.missing()
     if reason:
         who = holder(port, claimed=lock is None)
-        raise PortTaken(
+        raise PortUnavailable(
             f"Port {port} is taken by {who}. End that first, or have it listen on the "
             f"port that it is told as exposed_port. {reason}"
         )

@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 
 from fal_server.errors import Unauthenticated
-from fal_server.state.directories import DataDirectory
+from fal_server.state.data_directories import DataDirectory
 
 #: A token is no longer than this.
 _LONGEST = 4096

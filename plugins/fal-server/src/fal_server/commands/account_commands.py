@@ -152,7 +152,7 @@ def login(
     """
     from fal_server.access.identities import LOGIN
     from fal_server.access.tokens import Tokens, read_key
-    from fal_server.state.directories import DataDirectory
+    from fal_server.state.data_directories import DataDirectory
     from fal_server.store.accounts import find_account
 
     with opened_state(data, database) as state:
@@ -279,7 +279,7 @@ def webhook_secret(nickname: str, data: Path | None, database: str | None) -> No
     """
     from fal_server.access.tokens import read_key
     from fal_server.queue.webhooks import KEY, secret_of
-    from fal_server.state.directories import DataDirectory
+    from fal_server.state.data_directories import DataDirectory
 
     with opened_state(data, database) as state:
         account = _refused(

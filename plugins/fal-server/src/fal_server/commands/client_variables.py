@@ -7,7 +7,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from fal_server.state.directories import DataDirectory
+from fal_server.state.data_directories import DataDirectory
 
 #: Addresses that stand for all of a machine, where a client needs one.
 _ANY = frozenset({"0.0.0.0", "::", ""})

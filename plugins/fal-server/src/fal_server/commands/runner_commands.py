@@ -23,7 +23,7 @@ from fal_server.commands.account_commands import (
 )
 
 if TYPE_CHECKING:
-    from fal_server.state.directories import DataDirectory
+    from fal_server.state.data_directories import DataDirectory
 
 #: Seconds that a runner may take to end once it was told to.
 _PATIENCE = 30.0
@@ -41,7 +41,7 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
     none. No server may run on the directory.
     """
     from fal_core.plugins import make_host
-    from fal_server.state.directories import DataDirectory
+    from fal_server.state.data_directories import DataDirectory
     from fal_server.store.runner_records import read_references
 
     with opened_state(data, database) as state:

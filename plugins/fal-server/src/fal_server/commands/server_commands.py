@@ -127,7 +127,7 @@ def start(
     It prints the variables that point the fal SDK, CLI and fal_client at it.
     """
     from fal_server.commands.inherited_variables import leave_behind
-    from fal_server.state.directories import DataDirectory
+    from fal_server.state.data_directories import DataDirectory
 
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
@@ -148,7 +148,7 @@ def env(data: Path | None, tls: bool, as_json: bool) -> None:
     Print the variables that point the clients at the server.
     """
     from fal_server.commands.client_variables import to_shell, variables_of
-    from fal_server.state.directories import DataDirectory
+    from fal_server.state.data_directories import DataDirectory
 
     directory = DataDirectory((data or default_data()).absolute())
     variables = variables_of(directory, tls=tls)
@@ -162,7 +162,7 @@ def _run(settings: ServerSettings) -> None:
     """
     Run a server until a signal ends it.
     """
-    from fal_server.commands.loops import run_to_the_end
+    from fal_server.commands.event_loops import run_to_the_end
     from fal_server.plane import serve
 
     def started(plane: ControlPlane) -> None:

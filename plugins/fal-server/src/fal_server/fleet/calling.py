@@ -9,9 +9,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.disconnections import how_it_broke
 from fal_server.fleet.endings import RunnerLost
-from fal_server.fleet.outcomes import CallOutcome
 from fal_server.fleet.runners import Runner
 from fal_server_agent.messages import pack
 

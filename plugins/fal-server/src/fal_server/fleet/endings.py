@@ -14,7 +14,7 @@ import attrs
 from fal_core.errors import EnvironmentBuildError, WorkerLost
 from fal_core.events import Exited, Log
 from fal_core_worker.seals import PREFIX_SIZE, Sealed
-from fal_server.fleet.outcomes import CallOutcome
+from fal_server.fleet.call_outcomes import CallOutcome
 
 #: Characters of a sentence, and of a traceback, that are kept.
 _LONGEST, _LONGEST_TRACEBACK = 2000, 16_000

@@ -46,7 +46,7 @@ _BLANK = re.compile(r"[\x00-\x20\x7f]")
 
 
 @attrs.frozen
-class Origin:
+class HttpOrigin:
     """
     Where a runner listens.
 
@@ -69,14 +69,14 @@ class Origin:
 
 
 @functools.lru_cache(1024)
-def find_origin(url: str) -> Origin:
+def find_origin(url: str) -> HttpOrigin:
     """
     Return the origin of *url*.
     """
     parts = urlsplit(url)
     is_encrypted = parts.scheme == "https"
     port = parts.port or (443 if is_encrypted else 80)
-    return Origin(parts.hostname or "", port, is_encrypted, parts.path.rstrip("/"))
+    return HttpOrigin(parts.hostname or "", port, is_encrypted, parts.path.rstrip("/"))
 
 
 class HttpClient:
@@ -87,7 +87,7 @@ class HttpClient:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._open: set[Upstream] = set()
-        self._idle: dict[Origin, deque[Upstream]] = {}
+        self._idle: dict[HttpOrigin, deque[Upstream]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -186,7 +186,7 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
 
-    async def _find(self, origin: Origin) -> tuple[Upstream, bool]:
+    async def _find(self, origin: HttpOrigin) -> tuple[Upstream, bool]:
         """
         Return a connection that takes a request, and whether it was kept.
         """
@@ -199,7 +199,7 @@ class HttpClient:
             upstream.abort()
         return await self._connect(origin), False
 
-    async def _connect(self, origin: Origin) -> Upstream:
+    async def _connect(self, origin: HttpOrigin) -> Upstream:
         if self._is_closed:
             raise BrokenUpstream("There are no more connections.")
         loop = asyncio.get_running_loop()
@@ -223,7 +223,7 @@ class HttpClient:
             upstream.abort()
         return upstream
 
-    def _give_back(self, origin: Origin, upstream: Upstream) -> None:
+    def _give_back(self, origin: HttpOrigin, upstream: Upstream) -> None:
         if not upstream.is_reusable:
             upstream.abort()
             return
@@ -247,7 +247,7 @@ class HttpClient:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_LONGEST_IDLE, self._end_idle)
 
-    def _drop(self, origin: Origin, upstream: Upstream) -> None:
+    def _drop(self, origin: HttpOrigin, upstream: Upstream) -> None:
         self._open.discard(upstream)
         kept = self._idle.get(origin)
         if kept is None:
@@ -260,7 +260,7 @@ class HttpClient:
 
 def _begin_message(
     method: str,
-    origin: Origin,
+    origin: HttpOrigin,
     path: str,
     headers: Mapping[str, str],
     body: bytes | AsyncIterable[bytes] | None,

@@ -17,6 +17,7 @@ from fal_core.errors import FalCoreError
 from fal_core.events import Event, Exited, Log, Outcome, Ready, State
 from fal_core.hosts import Execution
 from fal_server.fleet.agent_clients import AgentClient
+from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.endings import (
     Raised,
     RunnerLost,
@@ -28,7 +29,6 @@ from fal_server.fleet.endings import (
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
 from fal_server.fleet.lines import RunnerLines
-from fal_server.fleet.outcomes import CallOutcome
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerState
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.store.log_lines import LogLine

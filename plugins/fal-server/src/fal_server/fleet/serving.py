@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from fal_core.errors import StartupTimeout
 from fal_server.errors import STATE_TROUBLE, Refusal
+from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.endings import RunnerLost
 from fal_server.fleet.http_upstreams import BrokenUpstream, UnreachedUpstream
-from fal_server.fleet.outcomes import CallOutcome
 from fal_server.fleet.runners import Runner
 from fal_server.specs.runner_specs import Message
 from fal_server_agent.messages import pack, unpack

@@ -143,7 +143,7 @@ class QueueGateway:
         took = ended - began if began is not None and ended is not None else None
         told["metrics"] = {"inference_time": took}
         if found.state == "cancelled":
-            told |= {"error": _CANCELLED, "error_type": Cancelled.kind}
+            told |= {"error": _CANCELLED, "error_type": RequestCancelled.kind}
         elif found.error is not None:
             told |= {"error": found.error, "error_type": found.error_type}
         return _json(told, found.id)
@@ -196,7 +196,7 @@ def _result(found: QueuedRequest) -> web.Response:
     Return what the application has answered, as it has.
     """
     if found.state == "cancelled":
-        raise Cancelled(_CANCELLED)
+        raise RequestCancelled(_CANCELLED)
     if not found.is_over:
         raise StillInProgress("Request is still in progress")
     response = web.Response(body=found.answer, status=found.status or 500)
@@ -214,7 +214,7 @@ class StillInProgress(NotNow):
     http = 400
 
 
-class Cancelled(NotNow):
+class RequestCancelled(NotNow):
     """
     There will be no answer.
     """

@@ -17,7 +17,7 @@ from aiohttp.web_request import BaseRequest
 from fal_server.errors import Refusal, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
-from fal_server.gateways.servers import is_websocket, refuse, with_token
+from fal_server.gateways.http_servers import is_websocket, refuse, with_token
 from fal_server.listeners.http_connections import Unreadable
 from fal_server.routing.headers import (
     REQUEST_ID,

@@ -16,7 +16,7 @@ from fal_server.access.callers import Caller
 from fal_server.errors import Refusal, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
-from fal_server.gateways.servers import is_websocket, with_token
+from fal_server.gateways.http_servers import is_websocket, with_token
 from fal_server.routing.headers import from_runner, new_request_id, to_runner
 from fal_server.routing.leases import settle_runner
 from fal_server.routing.refusals import (
@@ -122,7 +122,7 @@ async def _pass(
     Raises:
         RequestTimeout: It took too long.
 
-        BrokenOff: It has not answered.
+        RunnerDisconnected: It has not answered.
     """
     headers = to_runner(request.headers.items(), reply.request_id, target.path)
     headers["Content-Type"] = "application/json"

@@ -23,10 +23,10 @@ from isolate_proto import controller_pb2 as messages
 from fal_core.errors import FalCoreError
 from fal_core.events import Log
 from fal_server.access.callers import Caller
+from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.calling import call
 from fal_server.fleet.endings import RunnerLost
 from fal_server.fleet.launching import RunnerLauncher
-from fal_server.fleet.outcomes import CallOutcome
 from fal_server.fleet.payloads import Payloads
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.serving import serve
@@ -44,9 +44,9 @@ from fal_server.listeners.urls import PLAYGROUND, Urls
 from fal_server.routing.applications import Application, lines_of
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.function_pools import FunctionPools
-from fal_server.routing.pools import Pool
 from fal_server.routing.refusals import NoRunner
-from fal_server.specs.environments import read_environment
+from fal_server.routing.runner_pools import RunnerPool
+from fal_server.specs.requested_environments import read_environment
 from fal_server.specs.runner_specs import Message, RunnerSpec, read_spec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks
@@ -128,7 +128,7 @@ class RunMethods:
     # -- functions -----------------------------------------------------------------
 
     async def _call(
-        self, run_id: str, request: HostedRun, spec: RunnerSpec, pool: Pool
+        self, run_id: str, request: HostedRun, spec: RunnerSpec, pool: RunnerPool
     ) -> AsyncIterator[HostedRunResult]:
         lines: Results = asyncio.Queue()
         self._launcher.echoes[run_id] = lines.put_nowait
@@ -149,7 +149,7 @@ class RunMethods:
             task.cancel()
 
     async def _call_in(
-        self, pool: Pool, run_id: str, request: HostedRun, spec: RunnerSpec
+        self, pool: RunnerPool, run_id: str, request: HostedRun, spec: RunnerSpec
     ) -> CallOutcome:
         """
         Call a function in a runner of *pool*; a call that is given up ends its runner.
@@ -201,7 +201,7 @@ class RunMethods:
 
         # The first runner lives as long as the run; what it ends with is the result.
         kept = attrs.evolve(scaling, min_concurrency=max(1, scaling.min_concurrency))
-        pool = Pool(kept, launch, patient=False)
+        pool = RunnerPool(kept, launch, patient=False)
         application = Application(
             owner=caller.user_id,
             owner_name=caller.nickname,

@@ -15,7 +15,7 @@ from isolate_proto import HostedRunResult, HostedRunStatus
 from fal_core.errors import EnvironmentBuildError, StartupTimeout
 from fal_core.events import Log
 from fal_server.errors import Invalid, Refusal
-from fal_server.fleet.outcomes import CallOutcome
+from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.grpc.messages import line_of, to_log
 from fal_server.store.log_lines import LogLine
 
@@ -80,7 +80,7 @@ def refusal_of(
         return StartTookTooLong(sentence)
     if "serializing the execution result" in sentence:
         return Invalid(sentence)
-    return (otherwise or RunFailed)(sentence)
+    return (otherwise or RunnerFailed)(sentence)
 
 
 def finish(outcome: CallOutcome) -> HostedRunResult:
@@ -104,7 +104,7 @@ def finish(outcome: CallOutcome) -> HostedRunResult:
     )
 
 
-class RunFailed(Refusal):
+class RunnerFailed(Refusal):
     """
     The runner that had the function failed, not the function.
     """

@@ -23,7 +23,7 @@ from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.function_pools import FunctionPools
-from fal_server.routing.pools import Pool
+from fal_server.routing.runner_pools import RunnerPool
 from fal_server.store.runner_records import RunnerRecord
 
 #: What is told of a runner, by how far it is.
@@ -102,7 +102,7 @@ class RunnerMethods:
         runner.kill()
         return KillRunnerResponse()
 
-    def _find(self, caller: Caller, runner_id: str) -> tuple[Pool, Runner]:
+    def _find(self, caller: Caller, runner_id: str) -> tuple[RunnerPool, Runner]:
         """
         Return a runner of the account, and where another would be started.
 

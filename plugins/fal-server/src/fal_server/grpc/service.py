@@ -27,7 +27,7 @@ from fal_server.access.identities import Identity
 from fal_server.access.permissions import PROCEDURES
 from fal_server.errors import Invalid, Refusal, Unanswered, level_of
 from fal_server.grpc.traces import trace_of
-from fal_server.listeners.metrics import Metrics
+from fal_server.listeners.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Controller:
     A message is not looked at before it is known who sends it.
     """
 
-    def __init__(self, identity: Identity, metrics: Metrics, *answering: object) -> None:
+    def __init__(self, identity: Identity, metrics: ServerMetrics, *answering: object) -> None:
         self._identity = identity
         self._metrics = metrics
         self._greeting = ((ANNOUNCEMENT, version("fal-server")),)

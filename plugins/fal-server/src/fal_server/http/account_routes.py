@@ -12,7 +12,7 @@ from aiohttp import web
 
 from fal_server.access.callers import Caller
 from fal_server.errors import NotFound
-from fal_server.http.api import Route
+from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import to_text
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.routing.catalogs import ApplicationCatalog
@@ -28,14 +28,14 @@ class AccountRoutes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def routes(self) -> Iterable[Route]:
+    def routes(self) -> Iterable[ApiRoute]:
         """
         Return what is answered.
         """
         needs = "account:settings:read"
         return [
-            Route("GET", "/users/current", needs, self._current),
-            Route("GET", "/users/teams", needs, self._teams),
+            ApiRoute("GET", "/users/current", needs, self._current),
+            ApiRoute("GET", "/users/teams", needs, self._teams),
         ]
 
     async def _current(self, _: web.Request, caller: Caller) -> web.Response:
@@ -74,15 +74,15 @@ class ApplicationRoutes:
         self._catalog = catalog
         self._queue = queue
 
-    def routes(self) -> Iterable[Route]:
+    def routes(self) -> Iterable[ApiRoute]:
         """
         Return what is answered.
         """
         path = "/applications/{owner}/{alias}"
         return [
-            Route("GET", f"{path}/metadata", "serverless:apps:read", self._metadata),
-            Route("GET", f"{path}/queue", "serverless:queue:read", self._size),
-            Route("DELETE", f"{path}/queue", "serverless:queue:write", self._flush),
+            ApiRoute("GET", f"{path}/metadata", "serverless:apps:read", self._metadata),
+            ApiRoute("GET", f"{path}/queue", "serverless:queue:read", self._size),
+            ApiRoute("DELETE", f"{path}/queue", "serverless:queue:write", self._flush),
         ]
 
     async def _metadata(self, request: web.Request, caller: Caller) -> web.Response:
@@ -113,11 +113,11 @@ class RunnerRoutes:
     def __init__(self, catalog: ApplicationCatalog) -> None:
         self._catalog = catalog
 
-    def routes(self) -> Iterable[Route]:
+    def routes(self) -> Iterable[ApiRoute]:
         """
         Return what is answered.
         """
-        return [Route("GET", "/runners/{id}", "serverless:runners:read", self._runner)]
+        return [ApiRoute("GET", "/runners/{id}", "serverless:runners:read", self._runner)]
 
     async def _runner(self, request: web.Request, caller: Caller) -> web.Response:
         times = await self._catalog.times(caller, request.match_info["id"])

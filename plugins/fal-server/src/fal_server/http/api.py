@@ -15,7 +15,7 @@ from fal_server.access.callers import Caller
 from fal_server.access.identities import Identity
 from fal_server.errors import Refusal
 from fal_server.listeners.http_connections import Unreadable
-from fal_server.listeners.metrics import Metrics
+from fal_server.listeners.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ LARGEST_BODY = 8 << 20
 
 
 @attrs.frozen
-class Route:
+class ApiRoute:
     """
     What answers a method and a path.
 
@@ -53,7 +53,7 @@ class OpenRoute:
 
 
 def make_application(
-    identity: Identity, metrics: Metrics, routes: Iterable[Route | OpenRoute]
+    identity: Identity, metrics: ServerMetrics, routes: Iterable[ApiRoute | OpenRoute]
 ) -> web.Application:
     """
     Make the application that answers *routes*.
@@ -72,7 +72,7 @@ def make_application(
     return application
 
 
-def _guard(identity: Identity, route: Route) -> OpenAnswer:
+def _guard(identity: Identity, route: ApiRoute) -> OpenAnswer:
     async def guarded(request: web.Request) -> web.StreamResponse:
         caller = await identity.authenticate_http(request.headers)
         caller.require(route.permission)
@@ -81,7 +81,7 @@ def _guard(identity: Identity, route: Route) -> OpenAnswer:
     return guarded
 
 
-def _counted(metrics: Metrics) -> Any:
+def _counted(metrics: ServerMetrics) -> Any:
     """
     Make what counts requests by their route, so that nobody adds to the names.
     """

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.function_pools import FunctionPools
-from fal_server.routing.pools import Pool
+from fal_server.routing.runner_pools import RunnerPool
 
 
 @attrs.define(eq=False)
@@ -50,7 +50,7 @@ class FleetMetrics(Collector):
         queued.update((name,) for name in self.queue.waiting_for())
         yield _gauge("queue_length", "Requests of the queue that no runner has.", queued)
 
-    def _pools(self) -> Iterator[tuple[str, Pool]]:
+    def _pools(self) -> Iterator[tuple[str, RunnerPool]]:
         for application in self.catalog.applications.values():
             name = f"{application.owner_name}/{application.alias}"
             for pool in application.pools:

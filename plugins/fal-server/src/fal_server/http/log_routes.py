@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from fal_server.access.callers import Caller
-from fal_server.http.api import Route
+from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import number_of, time_of, to_text
 from fal_server.store.log_lines import LogFilter, LogLine
 from fal_server.store.logs import Logs
@@ -35,15 +35,15 @@ class LogRoutes:
     def __init__(self, logs: Logs) -> None:
         self._logs = logs
 
-    def routes(self) -> Iterable[Route]:
+    def routes(self) -> Iterable[ApiRoute]:
         """
         Return what is answered.
         """
         needs = "serverless:logs:read"
         return [
-            Route("POST", "/logs/history", needs, self._history),
-            Route("POST", "/logs/stream", needs, self._stream),
-            Route("GET", "/logs/", needs, self._recent),
+            ApiRoute("POST", "/logs/history", needs, self._history),
+            ApiRoute("POST", "/logs/stream", needs, self._stream),
+            ApiRoute("GET", "/logs/", needs, self._recent),
         ]
 
     async def _history(self, request: web.Request, caller: Caller) -> web.Response:

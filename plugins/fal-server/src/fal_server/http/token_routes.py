@@ -13,7 +13,7 @@ from fal_server.access.callers import Caller
 from fal_server.access.identities import REQUESTS, UPLOADS
 from fal_server.access.tokens import Tokens
 from fal_server.errors import Forbidden, Invalid
-from fal_server.http.api import Route
+from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import read_object, to_text
 from fal_server.listeners.urls import Urls
 
@@ -37,14 +37,14 @@ class TokenRoutes:
         self._tokens = tokens
         self._urls = urls
 
-    def routes(self) -> Iterable[Route]:
+    def routes(self) -> Iterable[ApiRoute]:
         """
         Return what is answered.
         """
         upload = "/storage/auth/token"
         return [
-            Route("POST", "/tokens/", "models:requests:submit", self._for_requests),
-            Route("POST", upload, "storage:files:write", self._for_uploads),
+            ApiRoute("POST", "/tokens/", "models:requests:submit", self._for_requests),
+            ApiRoute("POST", upload, "storage:files:write", self._for_uploads),
         ]
 
     async def _for_uploads(self, request: web.Request, caller: Caller) -> web.Response:

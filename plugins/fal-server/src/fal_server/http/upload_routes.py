@@ -16,7 +16,7 @@ from aiohttp import BodyPartReader, web
 from fal_server.access.callers import Caller
 from fal_server.access.tokens import Tokens
 from fal_server.errors import AlreadyExists, Invalid
-from fal_server.http.api import OpenRoute, Route
+from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, text_of
 from fal_server.listeners.urls import Urls
 from fal_server.store.blobs import Blobs
@@ -53,17 +53,17 @@ class AppFileRoutes:
         self._files = files
         self._blobs = blobs
 
-    def routes(self) -> Iterable[Route]:
+    def routes(self) -> Iterable[ApiRoute]:
         """
         Return what is answered.
         """
         path, needs = "/files/app/multipart/{hash}", "storage:files:write"
         return [
-            Route("POST", "/files/missing_hashes", needs, self._missing),
-            Route("POST", f"{path}/initiate", needs, self._begin),
-            Route("PUT", f"{path}/{{id}}/{{number}}", needs, self._part),
-            Route("POST", f"{path}/{{id}}/complete", needs, self._complete),
-            Route("POST", f"{path}/{{id}}/cancel", needs, self._cancel),
+            ApiRoute("POST", "/files/missing_hashes", needs, self._missing),
+            ApiRoute("POST", f"{path}/initiate", needs, self._begin),
+            ApiRoute("PUT", f"{path}/{{id}}/{{number}}", needs, self._part),
+            ApiRoute("POST", f"{path}/{{id}}/complete", needs, self._complete),
+            ApiRoute("POST", f"{path}/{{id}}/cancel", needs, self._cancel),
         ]
 
     async def _missing(self, request: web.Request, caller: Caller) -> web.Response:
@@ -120,16 +120,16 @@ class StorageRoutes:
         self._tokens = tokens
         self._urls = urls
 
-    def routes(self) -> Iterable[Route | OpenRoute]:
+    def routes(self) -> Iterable[ApiRoute | OpenRoute]:
         """
         Return what is answered.
         """
         needs, upload = "storage:files:write", "/storage/uploads/{token}"
         initiate = "/storage/upload/initiate"
         return [
-            Route("POST", initiate, needs, self._begin),
-            Route("POST", f"{initiate}-multipart", needs, self._begin_parts),
-            Route("POST", "/files/upload", needs, self._take),
+            ApiRoute("POST", initiate, needs, self._begin),
+            ApiRoute("POST", f"{initiate}-multipart", needs, self._begin_parts),
+            ApiRoute("POST", "/files/upload", needs, self._take),
             OpenRoute("PUT", upload, self._put),
             OpenRoute("POST", f"{upload}/complete", self._complete),
             OpenRoute("POST", f"{upload}/{{number}}", self._where),

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fal_server.state.directories import DataDirectory
+from fal_server.state.data_directories import DataDirectory
 
 #: Hosts that clients have in their code. With a proxy that brings them here, the
 #: certificate is theirs too.

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
-from fal_server.specs.retries import MOST, NO_RETRY, RETRY_CONFIG, Condition, is_set
+from fal_server.specs.request_retries import MOST, NO_RETRY, RETRY_CONFIG, Condition, is_set
 from fal_server.store.queued_requests import QueuedRequest
 
 

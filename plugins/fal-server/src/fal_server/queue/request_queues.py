@@ -3,7 +3,7 @@ The queue: requests that are accepted now and answered later.
 
 What was accepted is kept before its sender is told. A request whose attempt fails, or
 that was with a runner when the server ended, is given to a runner once more, which its
-``attempts`` tell; :mod:`fal_server.specs.retries` says when.
+``attempts`` tell; :mod:`fal_server.specs.request_retries` says when.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from fal_server.routing.applications import Application
 from fal_server.routing.headers import from_runner, to_runner
 from fal_server.routing.leases import settle_runner
 from fal_server.routing.refusals import ERROR_TYPE, RequestTimeout, describe_refusal
-from fal_server.specs.retries import Condition, judge
+from fal_server.specs.request_retries import Condition, judge
 from fal_server.store.queued_requests import QueuedRequest
 
 #: The header that tells a runner of how often a request was begun.

@@ -20,7 +20,7 @@ _UNICAST = ipaddress.IPv6Network("2000::/3")
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-class Forbidden(OSError):
+class AddressForbidden(OSError):
     """
     A name leads to an address that webhooks may not reach.
     """
@@ -44,7 +44,7 @@ class GuardedResolver(AbstractResolver):
         found = await self._inner.resolve(host, port, family)
         kept = [each for each in found if may_reach(each["host"], self._allowed)]
         if not kept:
-            raise Forbidden(f"{host} leads to no address that may be reached.")
+            raise AddressForbidden(f"{host} leads to no address that may be reached.")
         return kept
 
     async def close(self) -> None:

@@ -9,9 +9,9 @@ import asyncio
 import attrs
 
 from fal_server.fleet.runners import Runner
-from fal_server.routing.pools import Pool
+from fal_server.routing.runner_pools import RunnerPool
 from fal_server.routing.takeovers import Takeover
-from fal_server.specs.retries import Retries
+from fal_server.specs.request_retries import Retries
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks
@@ -45,14 +45,14 @@ class Application:
     owner_name: str
     alias: str
     auth_mode: int
-    pool: Pool
+    pool: RunnerPool
     environment: str = "main"
     revision: str = ""
     ephemeral: bool = False
     scaling: Scaling = attrs.field(factory=Scaling)
-    older: list[Pool] = attrs.field(factory=list)
+    older: list[RunnerPool] = attrs.field(factory=list)
     rolling: asyncio.Task[None] | None = None
-    newest: Pool | None = None
+    newest: RunnerPool | None = None
     retries: Retries = attrs.field(factory=Retries)
     private_logs: bool = False
     broken: str = ""
@@ -72,7 +72,7 @@ class Application:
         return [runner for pool in self.pools for runner in pool.runners]
 
     @property
-    def pools(self) -> tuple[Pool, ...]:
+    def pools(self) -> tuple[RunnerPool, ...]:
         """
         All its pools, those of older revisions included.
         """
@@ -86,7 +86,7 @@ class Application:
         for pool in self._present:
             pool.set_scaling(scaling)
 
-    def replace(self, pool: Pool, tasks: Tasks, *, rolling: bool) -> Takeover:
+    def replace(self, pool: RunnerPool, tasks: Tasks, *, rolling: bool) -> Takeover:
         """
         Have *pool* take over: at once, or once it is up where runners answer meanwhile.
         """
@@ -111,7 +111,7 @@ class Application:
         self.pool.close()
 
     @property
-    def _present(self) -> tuple[Pool, ...]:
+    def _present(self) -> tuple[RunnerPool, ...]:
         return (self.pool,) if self.newest is None else (self.pool, self.newest)
 
     def _stop_rolling(self) -> None:
@@ -121,7 +121,7 @@ class Application:
             self.newest.close()
         self.rolling = self.newest = None
 
-    async def _roll(self, pool: Pool, takeover: Takeover, tasks: Tasks) -> None:
+    async def _roll(self, pool: RunnerPool, takeover: Takeover, tasks: Tasks) -> None:
         """
         Start a runner of the new revision, and switch to it once it is ready.
         """
@@ -139,7 +139,7 @@ class Application:
         self.rolling = self.newest = None
         self._switch(pool, tasks)
 
-    def _switch(self, pool: Pool, tasks: Tasks) -> None:
+    def _switch(self, pool: RunnerPool, tasks: Tasks) -> None:
         """
         Let *pool* take the requests, those that wait included.
         """
@@ -150,7 +150,7 @@ class Application:
         pool.adjust()
         tasks.spawn(self._forget(old))
 
-    async def _forget(self, old: Pool) -> None:
+    async def _forget(self, old: RunnerPool) -> None:
         await old.empty.wait()
         self.older.remove(old)
 

@@ -21,10 +21,10 @@ from fal_server.errors import STATE_TROUBLE, NotFound
 from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
 from fal_server.routing.health_monitor import check_health
-from fal_server.routing.pools import Pool
 from fal_server.routing.revision_pools import RevisionPools, make_closed_pool
+from fal_server.routing.runner_pools import RunnerPool
 from fal_server.routing.takeovers import Takeover
-from fal_server.specs.environments import whole
+from fal_server.specs.requested_environments import whole
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks, uninterrupted
@@ -268,7 +268,7 @@ class ApplicationCatalog:
         application.follow(spec)
         return application, application.replace(pool, self._tasks, rolling=rolling)
 
-    def _add(self, alias: Alias, pool: Pool) -> Application:
+    def _add(self, alias: Alias, pool: RunnerPool) -> Application:
         application = Application(
             owner=alias.account_id,
             owner_name=alias.owner_name,

@@ -15,7 +15,7 @@ from fal_server.fleet.endings import RunnerLost
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
 from fal_server.fleet.runners import Runner
-from fal_server.routing.pools import Pool
+from fal_server.routing.runner_pools import RunnerPool
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks
@@ -35,18 +35,18 @@ class FunctionPools:
     def __init__(self, launcher: RunnerLauncher, payloads: Payloads) -> None:
         self._launcher = launcher
         self._payloads = payloads
-        self._pools: dict[str, Pool] = {}
-        self._ids: WeakKeyDictionary[Pool, str] = WeakKeyDictionary()
+        self._pools: dict[str, RunnerPool] = {}
+        self._ids: WeakKeyDictionary[RunnerPool, str] = WeakKeyDictionary()
         self._tasks = Tasks()
 
     @property
-    def pools(self) -> Collection[Pool]:
+    def pools(self) -> Collection[RunnerPool]:
         """
         The pools there are.
         """
         return self._pools.values()
 
-    def find(self, spec: RunnerSpec, scaling: Scaling) -> Pool:
+    def find(self, spec: RunnerSpec, scaling: Scaling) -> RunnerPool:
         """
         Return the pool of a function: two calls share it if they differ in arguments alone.
         """
@@ -64,7 +64,7 @@ class FunctionPools:
             pool = self._pools[key] = self._make_pool(spec, scaling)
         return pool
 
-    def environment_id(self, pool: Pool, spec: RunnerSpec) -> str:
+    def environment_id(self, pool: RunnerPool, spec: RunnerSpec) -> str:
         """
         Return the id of the environment of the runners of *pool*.
 
@@ -75,7 +75,7 @@ class FunctionPools:
             self._ids[pool] = spec.environment.key
         return self._ids[pool]
 
-    async def acquire(self, pool: Pool, run_id: str) -> Runner:
+    async def acquire(self, pool: RunnerPool, run_id: str) -> Runner:
         """
         Wait for a runner of *pool* that is free, and take it for a run.
 
@@ -92,7 +92,7 @@ class FunctionPools:
         for pool in self._pools.values():
             pool.kill()
 
-    def _make_pool(self, spec: RunnerSpec, scaling: Scaling) -> Pool:
+    def _make_pool(self, spec: RunnerSpec, scaling: Scaling) -> RunnerPool:
         bare = spec.bare()
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
@@ -104,7 +104,7 @@ class FunctionPools:
 
         # One call at a time: a runner is ended to end its call.
         one = attrs.evolve(scaling, max_multiplexing=1, startup_timeout=None)
-        return Pool(one, launch, patient=False)
+        return RunnerPool(one, launch, patient=False)
 
 
 async def _be_ready_with_control(runner: Runner) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from fal_server.errors import Invalid
-from fal_server.specs.retries import NEEDS_RETRY, STOP_RUNNER
+from fal_server.specs.request_retries import NEEDS_RETRY, STOP_RUNNER
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 

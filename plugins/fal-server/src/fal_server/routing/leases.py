@@ -14,7 +14,7 @@ from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
 from fal_server.routing.headers import Headers, start_timeout
 from fal_server.routing.refusals import ApplicationUnreadable, StartTimeout
-from fal_server.specs.retries import ends_runner
+from fal_server.specs.request_retries import ends_runner
 
 RUNNER_HINT = "x-fal-runner-hint"
 

@@ -17,7 +17,7 @@ from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.serving import serve
-from fal_server.routing.pools import Pool
+from fal_server.routing.runner_pools import RunnerPool
 from fal_server.specs.runner_specs import Message, RunnerSpec, read_spec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks, insist
@@ -47,7 +47,7 @@ class RevisionPools:
         request = await self.revisions.request_of(revision_id)
         return attrs.evolve(read_spec(request, account_id).bare(), application=alias)
 
-    def make_pool(self, revision_id: str, spec: RunnerSpec, scaling: Scaling) -> Pool:
+    def make_pool(self, revision_id: str, spec: RunnerSpec, scaling: Scaling) -> RunnerPool:
         """
         Make a pool whose runners run a revision.
         """
@@ -62,15 +62,15 @@ class RevisionPools:
             self._serve(runner, revision_id)
             return runner
 
-        pool = Pool(scaling, launch)
+        pool = RunnerPool(scaling, launch)
         return pool
 
-    async def attach(self, record: RunnerRecord, pool: Pool | None) -> None:
+    async def attach(self, record: RunnerRecord, pool: RunnerPool | None) -> None:
         """
         Find a runner again: for *pool*, or to be drained where there is none.
         """
         spec = await self._spec_of_record(record)
-        home = pool or Pool(Scaling(), _never)
+        home = pool or RunnerPool(Scaling(), _never)
         try:
             runner = self.launcher.attach(
                 record.id,
@@ -149,11 +149,11 @@ class RevisionPools:
             )
 
 
-def make_closed_pool() -> Pool:
+def make_closed_pool() -> RunnerPool:
     """
     Make a pool that takes no requests and starts no runners.
     """
-    return Pool(Scaling(), _never, closed=True)
+    return RunnerPool(Scaling(), _never, closed=True)
 
 
 def _with_settings(spec: RunnerSpec, scaling: Scaling) -> RunnerSpec:

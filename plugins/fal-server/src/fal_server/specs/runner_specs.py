@@ -13,9 +13,9 @@ from isolate_proto import RegisterApplicationRequest
 
 from fal_core.environments import Environment
 from fal_server.errors import Invalid
-from fal_server.specs.environments import read_environment
 from fal_server.specs.health_checks import HealthCheck
-from fal_server.specs.retries import Retries, read_retries
+from fal_server.specs.request_retries import Retries, read_retries
+from fal_server.specs.requested_environments import read_environment
 
 #: What an agent is told to run: a header, and the parts behind it.
 Message = tuple[dict[str, Any], list[bytes]]

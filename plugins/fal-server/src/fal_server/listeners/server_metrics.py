@@ -11,7 +11,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 
-class Metrics:
+class ServerMetrics:
     """
     The metrics of one control plane.
 

@@ -30,7 +30,7 @@ _numbers = itertools.count()
 
 
 @attrs.define(eq=False, order=False)
-class Waiter:
+class WaitingRequest:
     """
     A request that waits.
 
@@ -43,12 +43,12 @@ class Waiter:
     since: float
     hint: str = ""
 
-    def __lt__(self, other: Waiter) -> bool:
+    def __lt__(self, other: WaitingRequest) -> bool:
         return self.rank < other.rank
 
 
 @attrs.define(eq=False)
-class Pool:
+class RunnerPool:
     """
     The runners of one revision.
 
@@ -68,7 +68,7 @@ class Pool:
     closed: bool = False
     patient: bool = True
     empty: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _waiting: list[Waiter] = attrs.field(factory=list)
+    _waiting: list[WaitingRequest] = attrs.field(factory=list)
     _failures: int = 0
     _not_before: float = 0.0
     _timer: asyncio.TimerHandle | None = None
@@ -104,7 +104,7 @@ class Pool:
                     self.adjust()
                 return runner
         loop = asyncio.get_running_loop()
-        waiter = Waiter(
+        waiter = WaitingRequest(
             (priority, next(_numbers)), loop.create_future(), time.monotonic(), hint
         )
         heapq.heappush(self._waiting, waiter)
@@ -166,7 +166,7 @@ class Pool:
         self.runners.append(runner)
         return runner
 
-    def move_waiting(self, other: Pool) -> None:
+    def move_waiting(self, other: RunnerPool) -> None:
         """
         Have the requests that wait here wait in *other*.
         """
