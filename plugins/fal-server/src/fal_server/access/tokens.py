@@ -1,8 +1,8 @@
 """
-Tokens: short-lived words of the server that it recognises later.
+Tokens: JSON Web Tokens that the server issues and accepts for a while.
 
-They are JSON Web Tokens signed with a key of the data directory. Each has a purpose,
-and is good for nothing else.
+They are signed with a key of the data directory. Each has a purpose, and is good for
+nothing else.
 """
 
 from __future__ import annotations
@@ -17,27 +17,31 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import attrs
+import jwt
 
 from fal_server.errors import Unauthenticated
 from fal_server.state.data_directories import DataDirectory
 
-#: A token is no longer than this.
+#: The longest token that is looked at, in characters.
 _LONGEST = 4096
 
-_HEADER = {"alg": "HS256", "typ": "JWT"}
+_ALGORITHM = "HS256"
+
+#: A token that was issued before the clock was set back is valid all the same.
+_OPTIONS: Any = {"require": ["exp", "aud", "sub"], "verify_iat": False}
 
 
 @attrs.frozen
 class Tokens:
     """
-    Makes tokens, and opens them.
+    Issues tokens, and verifies them.
     """
 
     _key: bytes = attrs.field(repr=False)
 
     def make(self, purpose: str, subject: str, *, seconds: float, **claims: Any) -> str:
         """
-        Make a token of *subject*, an account, that is valid for some *seconds*.
+        Issue a token for *subject*, an account, that is valid for some *seconds*.
         """
         now = time.time()
         content = {
@@ -47,56 +51,44 @@ class Tokens:
             "exp": int(now + seconds),
             **claims,
         }
-        signed = f"{_encode(_to_bytes(_HEADER))}.{_encode(_to_bytes(content))}"
-        return f"{signed}.{self._sign(signed)}"
+        return jwt.encode(content, self._key, _ALGORITHM)
 
     def open(self, purpose: str | Collection[str], token: str) -> Mapping[str, Any]:
         """
         Return the claims of a token; ``sub`` is the account, ``aud`` the purpose.
 
         Raises:
-            Unauthenticated: It is not valid, or not for this *purpose*, or one of them.
+            Unauthenticated: It is not valid, has expired, or is for another *purpose*.
         """
-        signed, _, signature = token.rpartition(".")
+        purposes = [purpose] if isinstance(purpose, str) else list(purpose)
         if len(token) > _LONGEST or not token.isascii():
             raise Unauthenticated("The token is not valid.")
-        if not hmac.compare_digest(self._sign(signed), signature):
-            raise Unauthenticated("The token is not valid.")
-        claims: Mapping[str, Any] = json.loads(_decode(signed.partition(".")[2]))
-        if claims["aud"] not in ((purpose,) if isinstance(purpose, str) else purpose):
-            raise Unauthenticated("The token is for something else.")
-        if claims["exp"] < time.time():
-            raise Unauthenticated("The token has expired.")
+        try:
+            claims: Mapping[str, Any] = jwt.decode(
+                token, self._key, [_ALGORITHM], options=_OPTIONS, audience=purposes
+            )
+        except jwt.ExpiredSignatureError:
+            raise Unauthenticated("The token has expired.") from None
+        except jwt.InvalidAudienceError:
+            raise Unauthenticated("The token is for something else.") from None
+        except jwt.InvalidTokenError:
+            raise Unauthenticated("The token is not valid.") from None
         return claims
 
     def word(self, *parts: str) -> str:
         """
-        Return what nobody guesses, and what is the same each time for the same *parts*.
+        Return a word that nobody can guess, and that is always the same for the same *parts*.
         """
-        # No token begins with a bracket.
-        return self._sign(json.dumps(parts))
-
-    def _sign(self, text: str) -> str:
-        return _encode(hmac.digest(self._key, text.encode(), hashlib.sha256))
+        # The signed part of a token begins with no bracket, so that no word is a signature.
+        digest = hmac.digest(self._key, json.dumps(parts).encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def read_key(directory: DataDirectory, name: str) -> bytes:
     """
-    Return 32 secret bytes of the data directory, made where there are none.
+    Return 32 secret bytes from a file of the data directory, which is made on first use.
     """
     path = directory.path / name
     if not path.exists():
         directory.write_private(path, secrets.token_bytes(32))
     return path.read_bytes()
-
-
-def _to_bytes(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, separators=(",", ":")).encode()
-
-
-def _encode(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
