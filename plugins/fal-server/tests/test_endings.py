@@ -21,7 +21,7 @@ from fal_core.events import Exited, Log, Outcome
 from fal_core_worker.opening import seal_error
 from fal_core_worker.raised import MissingModule
 from fal_core_worker.seals import PLAIN_PREFIX, Sealed
-from fal_server.fleet.endings import read_raised
+from fal_server.fleet.endings import read_agent_error
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.specs.runner_specs import RunnerSpec
@@ -85,11 +85,11 @@ def test_what_an_agent_raised_is_read():
     """
     What an agent raises is a sentence, with a traceback where that is of use.
     """
-    found = read_raised(raised(ValueError("It is wrong.")))
+    found = read_agent_error(raised(ValueError("It is wrong.")))
     assert found.sentence == "Its agent raised ValueError: It is wrong."
     assert "in raised" in found.traceback
-    assert read_raised(raised(KeyError())).sentence == "Its agent raised KeyError"
-    found = read_raised(raised(MissingModule("Function 'Agent' uses module 'no'.")))
+    assert read_agent_error(raised(KeyError())).sentence == "Its agent raised KeyError"
+    found = read_agent_error(raised(MissingModule("Function 'Agent' uses module 'no'.")))
     assert (found.sentence, found.traceback) == ("Function 'Agent' uses module 'no'.", "")
 
 
@@ -99,7 +99,7 @@ def test_nothing_that_an_agent_raised_is_run(tmp_path: Path):
     code, which is beside its agent, can have nothing run in the server.
     """
     data = PLAIN_PREFIX + pickle.dumps({"message": Opened(tmp_path / "made")}, 5)
-    found = read_raised(Sealed(data))
+    found = read_agent_error(Sealed(data))
     assert found.sentence == "Its agent raised what cannot be read."
     assert not (tmp_path / "made").exists()
 

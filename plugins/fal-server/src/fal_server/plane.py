@@ -1,5 +1,5 @@
 """
-The control plane: its parts, and how it starts and ends.
+The control plane: how its parts are put together, started and closed.
 """
 
 from __future__ import annotations
@@ -75,16 +75,16 @@ class ControlPlane:
     """
     A control plane: one process, one data directory.
 
-    Made by :meth:`create` in the event loop that it is started and closed in.
+    It is made by :meth:`create`, in the event loop in which it is started and closed.
 
     Attributes:
-        directory: The data directory, which the caller holds.
+        directory: The data directory, which the caller has locked.
 
-        files: The files that come with applications.
+        files: The files of applications.
 
-        first_key: The key that this start has made. None where there was one.
+        first_key: The key of the first user, if this start has created it. Otherwise None.
 
-        ports: The port of each door, once it has started.
+        ports: The port of each listener, once it is open.
     """
 
     settings: ServerSettings
@@ -92,7 +92,7 @@ class ControlPlane:
     metrics: ServerMetrics
     database: Database
     identity: Identity
-    environments: Stages
+    stages: Stages
     vault: Vault
     logs: Logs
     blobs: Blobs
@@ -137,17 +137,17 @@ class ControlPlane:
     @classmethod
     def create(cls, settings: ServerSettings) -> ControlPlane:
         """
-        Open the state of the data directory, which the caller holds.
+        Open the database of a data directory, which the caller has locked.
         """
         directory = DataDirectory(settings.data)
         database, metrics = Database(settings.database_url), ServerMetrics()
         try:
             database.observe = metrics.observe_write
             key = _make_owner(database, directory, settings.owner)
-            environments = Stages(database)
-            environments.removals.append(remove_secrets)
+            stages = Stages(database)
+            stages.removals.append(remove_secrets)
             vault = Vault(database, read_key(directory, "secrets.key"))
-            environments.removed.append(vault.forget)
+            stages.removed.append(vault.forget)
             blobs, signing_key = (
                 Blobs(directory.path / "blobs"),
                 read_key(directory, "signing.key"),
@@ -160,7 +160,7 @@ class ControlPlane:
                 identity=Identity(
                     database, Tokens(signing_key), RunnerKeys(derive_secret(signing_key))
                 ),
-                environments=environments,
+                stages=stages,
                 vault=vault,
                 logs=Logs(database, metrics.log_lines.inc),
                 blobs=blobs,
@@ -177,11 +177,11 @@ class ControlPlane:
 
     async def start(self) -> None:
         """
-        Open the doors.
+        Open all ports, and continue what an earlier server has left.
 
         Raises:
-            ServerError: A port is taken, the address is none of this machine, or the
-                state cannot be read.
+            ServerError: A port is taken, the address is not one of this machine, or the
+                database cannot be read.
         """
         self._ends.callback(self.database.close)
         self._ends.push_async_callback(self.logs.flush)
@@ -194,12 +194,12 @@ class ControlPlane:
             self._certificate = Certificate(self.directory, names)
             socket_path = await self._start_grpc()
             http = await self._start_http(self._make_api())
-            await self._open_door("api", http, grpc_socket=socket_path)
+            await self._open_port("api", http, grpc_socket=socket_path)
             await self._open_gateways()
             await self.catalog.start()
             await self.queue.start()
             metrics = await self._start_http(self.metrics.make_application())
-            await self._open_door("metrics", metrics)
+            await self._open_port("metrics", metrics)
             self._start_rounds()
             self.directory.write_addresses(self.ports, self.settings.host)
         except Refusal as refusal:
@@ -211,19 +211,19 @@ class ControlPlane:
 
     async def close(self) -> None:
         """
-        Close the doors, let what runs finish for a while, and close the state.
+        Close all ports, give requests time to finish, and close the database.
         """
         await self._ends.aclose()
 
     def _make_controller(self) -> Controller:
         """
-        Make the service: each procedure is a method of one of these objects.
+        Make the gRPC service from the objects that implement its methods.
         """
         return Controller(
             self.identity,
             self.metrics,
             KeyMethods(self.database, self.identity),
-            StageMethods(self.environments, self.vault),
+            StageMethods(self.stages, self.vault),
             self.runs,
             ApplicationMethods(self.launcher, self.catalog, self.urls),
             RunnerMethods(self.catalog, self.functions),
@@ -252,7 +252,7 @@ class ControlPlane:
 
     async def _open_gateways(self) -> None:
         """
-        Open the doors of the gateways.
+        Open the ports of the gateways.
         """
         router = self.queue.router
         for name, gateway in (
@@ -262,11 +262,11 @@ class ControlPlane:
         ):
             server = serve_gateway(gateway.answer)
             self._ends.push_async_callback(server.shutdown, self.settings.drain)
-            await self._open_door(name, connections_of(server, inflates=False))
+            await self._open_port(name, connections_of(server, inflates=False))
 
     async def _start_grpc(self) -> str:
         """
-        Start the gRPC server, and return the socket it listens on.
+        Start the gRPC server, and return the unix socket that it listens on.
         """
         server = grpc.aio.server(options=GRPC_OPTIONS)
         server.add_generic_rpc_handlers((self._make_controller().handler(),))
@@ -280,28 +280,28 @@ class ControlPlane:
 
     async def _start_http(self, application: web.Application) -> ProtocolFactory:
         """
-        Start an application, and return what makes the protocols of its connections.
+        Start an HTTP application, and return the factory of its connections.
         """
         application.on_shutdown.append(self._end_streams)
         runner, connect = await start_http(application, drain=self.settings.drain)
         self._ends.push_async_callback(runner.cleanup)
         return connect
 
-    async def _open_door(
+    async def _open_port(
         self, name: str, http: ProtocolFactory, *, grpc_socket: str | None = None
     ) -> None:
         """
-        Open a door at its port; it closes before what stands behind it.
+        Open a port. It is closed before the servers behind it.
         """
         host, port = self.settings.host, self.settings.port_of(name)
         protocols = ["http/1.1"] if grpc_socket is None else ["h2", "http/1.1"]
         tls = self._certificate.make_context(*protocols)
-        door = Listener(name, http, grpc_socket, tls)
+        listener = Listener(name, http, grpc_socket, tls)
         try:
-            self.ports[name] = await door.open(host, port)
+            self.ports[name] = await listener.open(host, port)
         except OSError as error:
-            raise ServerError(door.describe(error, host, port)) from error
-        self._ends.push_async_callback(door.close)
+            raise ServerError(listener.describe(error, host, port)) from error
+        self._ends.push_async_callback(listener.close)
 
     async def _end_streams(self, _: web.Application) -> None:
         self.logs.end_following()
@@ -332,7 +332,7 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 
 def _make_owner(database: Database, directory: DataDirectory, nickname: str) -> NewKey | None:
     """
-    Make the first user with a key that may do all, where there is no user yet.
+    Create the first user with a key for everything, unless there is a user.
     """
     if database.read_here(list_accounts):
         return None
@@ -350,14 +350,14 @@ def _make_owner(database: Database, directory: DataDirectory, nickname: str) -> 
 
 def describe_ports(ports: Mapping[str, int]) -> str:
     """
-    Return one line that says which port is what.
+    Return one line with the names and numbers of *ports*.
     """
     return ", ".join(f"{name} {port}" for name, port in ports.items())
 
 
 async def serve(settings: ServerSettings, stop: asyncio.Event, started: Any) -> None:
     """
-    Run a control plane until *stop* is set; *started* is called with it once it runs.
+    Run a control plane until *stop* is set. *started* is called with it once it runs.
     """
     plane = ControlPlane.create(settings)
     await plane.start()

@@ -1,5 +1,5 @@
 """
-Callers: who asks, and what they may.
+Callers: who sends a request, and what they may do.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from fal_server.access.permissions import require
 @attrs.frozen(kw_only=True)
 class Caller:
     """
-    Who asks.
+    Who sends a request.
 
     Attributes:
-        user_id: The account that is acted for: a user, or a team of theirs.
+        user_id: The account that the request acts for: a user, or a team of theirs.
 
-        nickname: Its nickname, as it stands in urls.
+        nickname: The nickname of the account, as in URLs.
 
-        key_id: The key that was shown. Empty where it was a token.
+        key_id: The id of the key. Empty where it was a token.
 
         applications: The aliases of the applications that may be called. None for all.
 
-        is_core: Whether it is a client of fal-core, which is told of a service once it
-            answers.
+        is_core: Whether the client is fal-core's, which is told of a service once it is
+            ready.
 
-        trace: The variables that tell a function of the caller's trace.
+        trace: The environment variables with the caller's trace.
     """
 
     user_id: str
@@ -41,7 +41,7 @@ class Caller:
 
     def require(self, permission: str) -> None:
         """
-        See that the caller has *permission*.
+        Check that the caller has *permission*.
 
         Raises:
             Forbidden: They do not.

@@ -1,5 +1,5 @@
 """
-Identities: from what a request shows to who asks.
+Identities: the authentication of requests.
 """
 
 from __future__ import annotations
@@ -20,31 +20,30 @@ from fal_server.state.databases import Database
 from fal_server.store.accounts import Account, find_account, is_member
 from fal_server.store.keys import Key, NewKey, find_key, make_key, revoke_key
 
-#: Seconds that a key is remembered. The command line revokes keys from another
-#: process, which is noticed after this time; the server notices at once.
+#: Seconds for which a key is cached. A key that the command line revokes, in another
+#: process, is accepted for so long; one that the server revokes is refused at once.
 REMEMBERED = 2.0
 
-#: An id of a key has no other letters, and is no longer.
+#: The form of the id of a key.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
-#: The purpose of tokens that stand for a user who has logged in.
+#: The purpose of the tokens of users who have logged in.
 LOGIN = "login"
 
-#: The purposes of tokens with which some applications are called, or files uploaded, for
-#: a while.
+#: The purposes of short-lived tokens for calling some applications, and for uploading.
 REQUESTS, UPLOADS = "requests", "uploads"
 
-#: What a token may that is for one purpose alone.
+#: The only permission of a token for such a purpose.
 _LIMITED = {REQUESTS: "models:requests:submit", UPLOADS: "storage:files:write"}
 
-#: How many keys are remembered at once.
+#: The most keys that are cached.
 _MANY = 4096
 
 
 @attrs.frozen
 class Shown:
     """
-    A key as a request shows it.
+    The key in the headers of a request.
     """
 
     id: str
@@ -53,12 +52,12 @@ class Shown:
 
 class Identity:
     """
-    Knows who asks.
+    Authenticates requests by keys and tokens.
 
     Attributes:
-        tokens: Makes and opens tokens, which stand for an account for a while.
+        tokens: Issues and verifies tokens.
 
-        runner_keys: Those of runners that live.
+        runner_keys: The keys of live runners.
     """
 
     def __init__(self, database: Database, tokens: Tokens, runner_keys: RunnerKeys) -> None:
@@ -70,12 +69,12 @@ class Identity:
 
     async def authenticate(self, headers: Mapping[str, str]) -> Caller:
         """
-        Return who sends *headers*, the metadata of gRPC.
+        Return the caller with these *headers*, which are the metadata of gRPC.
 
         Raises:
-            Unauthenticated: They show no key or token, or none that is valid.
+            Unauthenticated: They have no valid key or token.
 
-            Forbidden: A token is shown for a team that its user is no member of.
+            Forbidden: They name a team that the user of the token is not a member of.
         """
         token = _shown_token(headers)
         if token is not None:
@@ -98,15 +97,16 @@ class Identity:
 
     async def authenticate_http(self, headers: Mapping[str, str]) -> Caller:
         """
-        Return who sends *headers* of HTTP, where a key stands in ``Authorization`` alone.
+        Return the caller with these *headers* of HTTP, where a key can only stand in
+        ``Authorization``.
 
         Arguments:
-            headers: They are found whatever the case of their names.
+            headers: A mapping with case-insensitive names.
 
         Raises:
-            Unauthenticated: They show no key or token, or none that is valid.
+            Unauthenticated: They have no valid key or token.
 
-            Forbidden: A token is shown for a team that its user is no member of.
+            Forbidden: They name a team that the user of the token is not a member of.
         """
         shown = {"authorization": headers.get("Authorization", "")}
         if team := headers.get("X-Fal-User-Id"):
@@ -118,7 +118,7 @@ class Identity:
         limited = _LIMITED.get(claims["aud"])
         user_id = str(claims["sub"])
         if limited is not None:
-            # It stands for the account that has made it alone.
+            # Such a token acts only for the account that has issued it.
             team_id = None
 
         def find(connection: sa.Connection) -> Account:
@@ -153,7 +153,7 @@ class Identity:
         alias: str = "",
     ) -> NewKey:
         """
-        Make a key of an account, with a *preset* or with *permissions*.
+        Create a key of an account, with a *preset* or with *permissions*.
 
         Raises:
             Invalid: There is no such preset or permission.
@@ -173,7 +173,7 @@ class Identity:
             NotFound: The account has no such key.
         """
         await self._database.write(lambda connection: revoke_key(connection, account_id, id))
-        # What is being read now may be from before.
+        # A read that is under way may still return the key as valid.
         self._revoked += 1
         self._known.pop(id, None)
 
@@ -200,7 +200,7 @@ class Identity:
 
 def _shown_key(headers: Mapping[str, str]) -> Shown | None:
     """
-    Return the key that *headers* show, None where they show none.
+    Return the key in *headers*. None where there is none.
     """
     id, secret = headers.get("auth-key-id"), headers.get("auth-key")
     if id and secret:
@@ -214,7 +214,7 @@ def _shown_key(headers: Mapping[str, str]) -> Shown | None:
 
 def _shown_token(headers: Mapping[str, str]) -> str | None:
     """
-    Return the token of a user that *headers* show, None where they show none.
+    Return the bearer token in *headers*. None where there is none.
     """
     scheme, _, value = headers.get("authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else None

@@ -1,5 +1,5 @@
 """
-Permissions: what a key may do, and what each remote procedure asks for.
+Permissions: what a key may do, and which permission each gRPC method requires.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from fal_server.errors import Forbidden, Invalid
 
-#: All permissions, and what they allow.
+#: All permissions, and what each allows.
 PERMISSIONS: Mapping[str, str] = {
     "account:settings:read": "see who the account is, and its teams",
     "account:keys:read": "list keys",
@@ -36,8 +36,8 @@ _MODELS = frozenset({"models:requests:submit", "models:requests:read"})
 _FILES = frozenset({"storage:files:read", "storage:files:write"})
 _WHO = frozenset({"account:settings:read"})
 
-#: What the documented presets stand for. Of what this server does not have, as
-#: invoices and agents, nothing is left but to see who the account is.
+#: The permissions of the documented presets. This server has no invoices and no agents, so
+#: that of their presets little is left but to see who the account is.
 PRESETS: Mapping[str, frozenset[str]] = {
     "FULL": frozenset(PERMISSIONS),
     "API": _MODELS | _FILES | _WHO,
@@ -61,7 +61,7 @@ PRESETS: Mapping[str, frozenset[str]] = {
     "AGENT": _WHO | _MODELS,
 }
 
-#: What each remote procedure asks for.
+#: The permission that each gRPC method requires.
 PROCEDURES: Mapping[str, str] = {
     "Run": "serverless:apps:run",
     "InteractiveRun": "serverless:apps:run",
@@ -93,10 +93,10 @@ PROCEDURES: Mapping[str, str] = {
 
 def permissions_of(preset: str, named: Iterable[str] = ()) -> frozenset[str]:
     """
-    Return what *preset* stands for, or what is *named* where there is no preset.
+    Return the permissions of *preset*, or those *named* where it is empty.
 
     Raises:
-        Invalid: There is no such preset or permission, or none at all is asked for.
+        Invalid: There is no such preset or permission, or none is asked for.
     """
     if preset:
         if preset not in PRESETS:
@@ -118,7 +118,7 @@ def permissions_of(preset: str, named: Iterable[str] = ()) -> frozenset[str]:
 
 def require(held: frozenset[str], permission: str) -> None:
     """
-    See that *permission* is among those *held*.
+    Check that *permission* is among those *held*.
 
     Raises:
         Forbidden: It is not.

@@ -1,8 +1,8 @@
 """
-Runner keys: what the code of a runner shows to the server that runs it.
+Runner keys: with them the code of a runner authenticates to the server that runs it.
 
-None is written down. A key is made of the id of its runner, so that a server that was
-started again makes the same, and it is taken for as long as that runner lives.
+They are not stored. A key is derived from the id of its runner, so that a server that is
+started again derives the same, and it is valid for as long as the runner lives.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import time
 from fal_server.access.permissions import PRESETS
 from fal_server.store.keys import Key, NewKey, hash_secret
 
-#: What begins the id of such a key, and of no other.
+#: The prefix of the ids of these keys, and of no others.
 _PREFIX = "runner-"
 
-#: What code may that was deployed: send requests, and upload files.
+#: The permissions of code that was deployed: send requests, and upload files.
 DEPLOYED = PRESETS["API"]
 
-#: What code may that was sent with a call, whose sender may run functions.
+#: The permissions of code that came with a call: its sender may run functions as well.
 CALLED = DEPLOYED | {"serverless:apps:run"}
 
 
 class RunnerKeys:
     """
-    Makes the keys of runners, and knows those that are taken.
+    Derives the keys of runners, and knows which are valid.
 
     Arguments:
-        secret: What they are made with.
+        secret: What the keys are derived from.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -40,7 +40,7 @@ class RunnerKeys:
         self, runner_id: str, account_id: str, permissions: frozenset[str] = DEPLOYED
     ) -> NewKey:
         """
-        Return the key of a runner of an account, which is taken from now on.
+        Return the key of a runner of an account, and accept it from now on.
         """
         id = f"{_PREFIX}{runner_id}"
         new = NewKey(id=id, secret=hmac.new(self._secret, id.encode(), "sha256").hexdigest())
@@ -57,19 +57,19 @@ class RunnerKeys:
 
     def revoke(self, runner_id: str) -> None:
         """
-        Take the key of a runner no longer.
+        Accept the key of a runner no longer.
         """
         self._keys.pop(f"{_PREFIX}{runner_id}", None)
 
     def find(self, id: str) -> Key | None:
         """
-        Return the key with this *id*, None where no runner that lives has it.
+        Return the key with this *id*. None where no live runner has it.
         """
         return self._keys.get(id)
 
 
 def derive_secret(signing_key: bytes) -> bytes:
     """
-    Return what runner keys are made with, of what tokens are signed with.
+    Derive the secret of runner keys from the key that signs tokens.
     """
     return hmac.digest(signing_key, b"keys of runners", hashlib.sha256)

@@ -1,7 +1,7 @@
 """
-``fal-core server users | teams | keys | login``: who may use a control plane.
+``fal-core server users | teams | keys | login``: the accounts of a control plane.
 
-They work on the data directory, whether a server runs on it or not.
+The commands work on the data directory, whether a server runs on it or not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds that these commands wait for a database that is locked.
+#: Seconds that these commands wait for a locked database.
 _PATIENCE = 10.0
 
 data_option = click.option(
@@ -167,7 +167,7 @@ def login(
     if home is None:
         click.echo(token)
     else:
-        # The first line is what the command line would ask another service with.
+        # The first line is the token of another service, which the command line never uses.
         DataDirectory(home).write_private(home / "auth0_token", f"none\n{token}".encode())
 
 
@@ -310,7 +310,7 @@ def _describe(account: Account) -> dict[str, object]:
 
 def settings_of(data: Path | None, database: str | None) -> ServerSettings:
     """
-    Return the settings of the server that these commands are about.
+    Return the settings of the server of a data directory.
     """
     return ServerSettings(data=(data or default_data()).absolute(), database=database)
 
@@ -318,7 +318,7 @@ def settings_of(data: Path | None, database: str | None) -> ServerSettings:
 @contextlib.contextmanager
 def opened_state(data: Path | None, database: str | None) -> Iterator[Database]:
     """
-    Open the state of a server, whether it runs or not.
+    Open the database of a server, whether it runs or not.
     """
     from fal_server.state.databases import opened
     from fal_server.store.tables import declared
@@ -340,14 +340,14 @@ def _write(data: Path | None, database: str | None, work: Callable[[sa.Connectio
 
 def _refused(attempt: Callable[[], T]) -> T:
     """
-    Tell what is refused in one sentence.
+    Turn a refusal into an error of the command line.
     """
     from fal_server.errors import Invalid, Refusal
 
     try:
         return attempt()
     except Invalid as refusal:
-        # What the command line says makes no sense, whatever the server has.
+        # An argument of the command line is not valid.
         raise click.UsageError(str(refusal)) from refusal
     except Refusal as refusal:
         raise click.ClickException(str(refusal)) from refusal

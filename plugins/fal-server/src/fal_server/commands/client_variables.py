@@ -1,5 +1,5 @@
 """
-Variables: what points the clients at a server.
+The environment variables that point clients at a server.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 from fal_server.state.data_directories import DataDirectory
 
-#: Addresses that stand for all of a machine, where a client needs one.
+#: Addresses that stand for all interfaces, which clients cannot connect to.
 _ANY = frozenset({"0.0.0.0", "::", ""})
 
-#: The variables that name doors.
-_DOORS: Mapping[str, str] = {
+#: The variables with addresses, and the listener of each.
+_LISTENERS: Mapping[str, str] = {
     "FAL_GRPC_HOST": "api",
     "FAL_REST_HOST": "api",
     "FAL_RUN_HOST": "run",
@@ -26,10 +26,10 @@ def variables_of(
     directory: DataDirectory, *, tls: bool, key: str | None = None
 ) -> Mapping[str, str]:
     """
-    Return the environment variables that point the clients at the server.
+    Return the environment variables that point clients at the server.
 
-    With *tls* all they say is encrypted, otherwise what the clients can say in plain
-    text on this machine is plain; the gateways are encrypted in any case.
+    With *tls* all connections are encrypted. Otherwise clients use unencrypted ones where
+    they can; connections to the gateways are encrypted in any case.
 
     Raises:
         ServerError: No server has run on the directory.
@@ -40,7 +40,9 @@ def variables_of(
     name = f"[{name}]" if ":" in name else name
     variables = {} if tls else {"ISOLATE_TEST_MODE": "1"}
     variables |= {
-        variable: f"{name}:{ports[door]}" for variable, door in _DOORS.items() if door in ports
+        variable: f"{name}:{ports[listener]}"
+        for variable, listener in _LISTENERS.items()
+        if listener in ports
     }
     variables["SSL_CERT_FILE"] = str(directory.tls / "bundle.pem")
     if tls:
@@ -51,6 +53,6 @@ def variables_of(
 
 def to_shell(variables: Mapping[str, str]) -> str:
     """
-    Write *variables* so that a shell takes them.
+    Return *variables* as export statements of a shell.
     """
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())

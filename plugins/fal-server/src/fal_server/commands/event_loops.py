@@ -1,5 +1,5 @@
 """
-The event loop: uvloop where there is one.
+The event loop: uvloop where it is installed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def make_loop() -> asyncio.AbstractEventLoop:
 
 def run_to_the_end(work: Coroutine[Any, Any, None]) -> None:
     """
-    Run *work* in an event loop of its own, and end what it has left behind.
+    Run *work* in an event loop of its own, and end the tasks that it has left behind.
     """
     loop = make_loop()
     asyncio.set_event_loop(loop)

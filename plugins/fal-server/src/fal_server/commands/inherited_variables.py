@@ -1,9 +1,8 @@
 """
-Surroundings: what a server, and all that it starts, keeps of the environment variables
-that it was started with.
+The environment variables that a server keeps, and that its child processes inherit.
 
-Builds and runners run what accounts send, and are children of the server: what it does
-not have itself, none of them sees.
+Builds and runners run the code of accounts, and are children of the server: they do not
+see what it does not have itself.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, MutableMapping
 from fnmatch import fnmatchcase
 
-#: What programs need to find their way on a machine and out of it; all of them patterns.
+#: Patterns of variables that programs need on any machine.
 KEPT = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TZ", "TMPDIR", "TEMP", "TMP"),
     *("LANG", "LANGUAGE", "LC_*", "XDG_*", "PYTHON*"),
@@ -20,21 +19,21 @@ KEPT = (
     "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
     # Libraries and accelerators.
     *("LD_*", "CUDA_*", "NVIDIA_*", "NCCL_*", "ROCR_*", "HIP_*", "OMP_*", "MKL_*"),
-    # What environments are built from and with, and where they are kept.
+    # What builders need: indexes, compilers, caches.
     *("UV_*", "PIP_*", "CC", "CXX", "*FLAGS", "CPATH", "LIBRARY_PATH", "PKG_CONFIG_PATH"),
     "FAL_CORE_*",
 )
 
-#: What none of them needs that is called like what they do.
+#: Variables that match these patterns, and that no child process needs.
 _LEFT_OUT = ("UV_PUBLISH_*", "PYTHONPATH")
 
 
 def leave_behind(variables: MutableMapping[str, str], also_kept: Iterable[str] = ()) -> None:
     """
-    Remove from *variables* what builds and runners are not to see.
+    Remove the variables that builds and runners must not see from *variables*.
 
     Arguments:
-        also_kept: Names, or patterns of names, of what they are to see all the same.
+        also_kept: Further names, or patterns of names, to keep.
     """
     named = tuple(also_kept)
     for name in list(variables):

@@ -1,5 +1,5 @@
 """
-``fal-core server end-runners``: what a server has left running, ended for good.
+``fal-core server end-runners``: end the runners that a server has left running.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fal_server.commands.account_commands import (
 if TYPE_CHECKING:
     from fal_server.state.data_directories import DataDirectory
 
-#: Seconds that a runner may take to end once it was told to.
+#: Seconds that a runner may take to end.
 _PATIENCE = 30.0
 
 
@@ -65,7 +65,7 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
 @contextlib.contextmanager
 def _alone_on(directory: DataDirectory) -> Iterator[None]:
     """
-    Hold *directory*, or say that the runners belong to the server that holds it.
+    Lock *directory*, or explain that its runners belong to the server that has locked it.
     """
     from fal_server.errors import DataInUse, ServerError
 
@@ -84,9 +84,9 @@ def end_executions(
     host: Host[..., Any], references: Collection[str]
 ) -> tuple[int, tuple[str, ...]]:
     """
-    End the detached work of *references* that runs on *host*.
+    End the detached executions with these *references* on *host*.
 
-    Return how many have ended, and the references of those that have not in time.
+    Return how many have ended, and the references of those that have not ended in time.
     """
     ends: dict[str, threading.Event] = {}
     for status in host.executions():

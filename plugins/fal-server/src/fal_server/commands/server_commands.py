@@ -1,5 +1,5 @@
 """
-``fal-core server``: start a control plane, and look after it.
+``fal-core server``: start a control plane, and print how to reach it.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _run(settings: ServerSettings) -> None:
 
     def started(plane: ControlPlane) -> None:
         _tell(plane)
-        # What is there now stays: no full collection has to look at it while requests wait.
+        # Objects of the start live as long as the server: collections need not visit them.
         gc.freeze()
 
     async def main() -> None:
@@ -182,7 +182,7 @@ def _run(settings: ServerSettings) -> None:
 
 def _tell(plane: ControlPlane) -> None:
     """
-    Print how the server is reached.
+    Print how to reach the server.
     """
     from fal_server.commands.client_variables import to_shell, variables_of
     from fal_server.plane import describe_ports

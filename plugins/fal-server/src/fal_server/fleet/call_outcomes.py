@@ -1,5 +1,5 @@
 """
-Outcomes: how functions ended.
+Outcomes: what a function returned or raised, still serialized for its client.
 """
 
 from __future__ import annotations
@@ -12,9 +12,21 @@ from fal_server_agent.messages import unpack
 @attrs.frozen(kw_only=True)
 class CallOutcome:
     """
-    How a function ended, as its client reads it; the plane opens none of it.
+    What a function returned or raised. The control plane deserializes none of it.
 
     Attributes:
+        raised: Whether it is an exception.
+
+        method: The module that deserializes *data*.
+
+        data: The serialized value or exception.
+
+        traceback: The traceback of an exception.
+
+        type_name: The name of its class.
+
+        text: Its message.
+
         failure: Why there is no outcome. Empty where there is one.
     """
 
@@ -29,7 +41,7 @@ class CallOutcome:
     @classmethod
     def read(cls, message: bytes) -> CallOutcome:
         """
-        Read what an agent has sent.
+        Read the message of an agent.
         """
         header, parts = unpack(message)
         if "failed" in header:

@@ -1,5 +1,5 @@
 """
-Calling: how a runner is told what to run once, and tells how that ended.
+Calling: have a runner call a function.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ async def call(
     runner: Runner, id: str, header: Mapping[str, Any], parts: list[bytes]
 ) -> CallOutcome:
     """
-    Have *runner* run a function, and return how it ended once all that it printed is here.
+    Have *runner* call a function, and return the outcome once all its lines have arrived.
 
     Arguments:
-        id: What the call is known by.
+        id: The id of the call.
+
+        header, parts: The message for the agent.
 
     Raises:
-        RunnerLost: The runner has ended meanwhile.
+        RunnerLost: The runner ended before there was an outcome.
     """
     await runner.wait_for_control()
     with runner.lines.all_of(id) as done:

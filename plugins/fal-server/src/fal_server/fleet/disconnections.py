@@ -1,5 +1,5 @@
 """
-Breaks: why runners have broken off what they were asked.
+Disconnections: why a runner broke off a request.
 """
 
 from __future__ import annotations
@@ -9,25 +9,24 @@ import contextlib
 
 from fal_server.fleet.runners import Runner
 
-#: Seconds that the host of a runner may take to tell how that has ended, where its agent
-#: is still there.
+#: Seconds that the host may take to report the end of a runner whose agent still answers.
 _LAST_WORDS = 2.0
 
-#: The same where its agent is gone: on a busy machine its host is late, and nobody else
-#: tells why.
+#: The same for a runner whose agent is gone: on a busy machine the host reports late, and
+#: nobody else knows why.
 _LATE_WORDS = 20.0
 
 
 async def how_it_broke(runner: Runner) -> str:
     """
-    Return why *runner* has broken off, once its host has told, or after a moment where its
-    agent is still there; empty where it is not known.
+    Return why *runner* broke off a request, as soon as its host has reported that, or after
+    a moment if the agent still answers. Empty where the reason is not known.
     """
     if not await _has_ended(runner, _LAST_WORDS):
         try:
             await runner.agent.ping()
         except asyncio.TimeoutError:
-            # It may be there for ever.
+            # The agent hangs, and its host may never report an end.
             pass
         except OSError:
             await _has_ended(runner, _LATE_WORDS)

@@ -1,5 +1,5 @@
 """
-Endings: why a runner has ended that its host tells nothing of.
+Endings: why a runner ended, where its host does not say.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from fal_core.events import Exited, Log
 from fal_core_worker.seals import PREFIX_SIZE, Sealed
 from fal_server.fleet.call_outcomes import CallOutcome
 
-#: Characters of a sentence, and of a traceback, that are kept.
+#: The longest sentence and the longest traceback, in characters.
 _LONGEST, _LONGEST_TRACEBACK = 2000, 16_000
 
 
 @attrs.frozen
-class Raised:
+class AgentError:
     """
-    What an agent has raised instead of taking what the plane sends.
+    An error of the agent itself.
 
     Attributes:
-        sentence: What it is, for whoever waits for the runner.
+        sentence: The error, for whoever waits for the runner.
 
-        traceback: Where it was raised. Empty where that is of no use.
+        traceback: Its traceback. Empty where that would not help.
     """
 
     sentence: str
     traceback: str = ""
 
 
-def read_raised(sealed: Sealed) -> Raised:
+def read_agent_error(sealed: Sealed) -> AgentError:
     """
-    Read what an agent has raised.
+    Read the error that an agent has raised.
 
-    It shares a process with what users send, so nothing but built-in values is opened.
+    Code of users runs in the process of the agent, so that nothing but built-in values is
+    unpickled.
     """
     try:
         content = io.BytesIO(memoryview(sealed.data)[PREFIX_SIZE:])
@@ -48,16 +49,16 @@ def read_raised(sealed: Sealed) -> Raised:
         message, traceback = str(record["message"]), str(record["traceback"])
         own = "own" in record
     except Exception:
-        return Raised("Its agent raised what cannot be read.")
+        return AgentError("Its agent raised what cannot be read.")
     if own:
-        return Raised(message[:_LONGEST])
+        return AgentError(message[:_LONGEST])
     sentence = f"Its agent raised {qualname}: {message}".rstrip(": ")
-    return Raised(sentence[:_LONGEST], traceback.rstrip()[-_LONGEST_TRACEBACK:])
+    return AgentError(sentence[:_LONGEST], traceback.rstrip()[-_LONGEST_TRACEBACK:])
 
 
 def describe_outcome(outcome: CallOutcome | None) -> str:
     """
-    Say what a function has told instead of serving. Empty where it has told nothing.
+    Return the error that a function reported instead of serving. Empty where there is none.
     """
     if outcome is None:
         return ""
@@ -68,10 +69,10 @@ def describe_outcome(outcome: CallOutcome | None) -> str:
 
 def describe_exit(event: Exited, *, has_returned: bool) -> str:
     """
-    Say how a runner has ended that did not come up and was not told to end.
+    Return why a runner ended that did not come up and was not told to end.
 
     Arguments:
-        has_returned: Whether its function has.
+        has_returned: Whether its function has returned.
     """
     if event.code or event.signal is not None:
         return str(WorkerLost(event.code, event.signal))
@@ -84,7 +85,7 @@ def make_lines(
     sentence: str, traceback: str, cause: BaseException | None, now: float
 ) -> Iterator[Log]:
     """
-    Yield what the log tells of a runner that has ended unasked.
+    Yield the log lines about a runner that ended unexpectedly.
     """
     for message in filter(None, (traceback.rstrip(), sentence)):
         built = not isinstance(cause, EnvironmentBuildError)
@@ -93,13 +94,13 @@ def make_lines(
 
 class RunnerLost(Exception):
     """
-    A runner has ended while something was asked of it. The argument says why.
+    A runner ended during a request to its agent. The argument says why.
     """
 
 
 class _PlainUnpickler(pickle.Unpickler):
     """
-    Opens built-in values and nothing else.
+    Unpickles built-in values and nothing else.
     """
 
     def find_class(self, module: str, name: str) -> Any:

@@ -1,9 +1,7 @@
 """
-Upstreams: connections of HTTP/1.1 on which runners answer.
+Upstreams: HTTP/1.1 connections with runners.
 
-A gateway sends and reads every request twice, so that its client takes as much of its time
-as its server does. This one does no more than a gateway asks for: what it is given is sent
-in one write, and what comes is handed on as it was written.
+A request is sent in one write, and a response is passed on as it arrives.
 """
 
 from __future__ import annotations
@@ -16,45 +14,45 @@ from typing import cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from multidict import CIMultiDict
 
-#: Bytes that the status line and the headers of an answer may take.
+#: The largest status line and headers of a response, in bytes.
 LONGEST_HEAD = 1 << 16
 
-#: Bytes of a body that are kept before nothing more is read.
+#: The bytes of a body that are buffered before reading is paused.
 _HIGH_WATER = 1 << 18
 
-#: Answers without a body, whatever their headers say.
+#: Statuses of responses that have no body, whatever their headers say.
 _BODILESS = frozenset({204, 304})
 
 
 class BrokenUpstream(ConnectionError):
     """
-    A runner has broken off its answer, or what it has sent is none. The argument says how.
+    There is no valid response, or an incomplete one. The argument says why.
     """
 
 
 class UnreachedUpstream(BrokenUpstream):
     """
-    A runner has taken no connection in time. Whether it lives cannot be told.
+    A runner has accepted no connection in time. It may be alive or not.
     """
 
 
 class Upstream(asyncio.Protocol):
     """
-    A connection with a runner: one request, and its answer, after another.
+    A connection with a runner, for one request after the other.
 
     Arguments:
-        lost: Called once it is of no more use.
+        lost: Called after the connection was lost.
 
     Attributes:
-        status: The status of the answer.
+        status: The status of the response.
 
-        headers: Its headers.
+        headers: The headers of the response.
 
-        size: The bytes of its body. None where they are not known before its end.
+        size: The size of its body in bytes. None where it is not known in advance.
 
-        has_received: Whether anything was answered to the last request.
+        has_received: Whether any byte has arrived since the last request.
 
-        idle_since: When its last answer ended, in seconds of the monotonic clock.
+        idle_since: When the last response was complete, in seconds of the monotonic clock.
     """
 
     def __init__(self, lost: Callable[[Upstream], None]) -> None:
@@ -86,39 +84,39 @@ class Upstream(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._kept = 0
 
-    # -- what is asked of it ---------------------------------------------------------
+    # -- requests --------------------------------------------------------------------
 
     @property
     def is_usable(self) -> bool:
         """
-        Whether it can take a request.
+        Whether it can send a request.
         """
         return self._is_open and self._is_complete and not self._transport.is_closing()
 
     @property
     def is_reusable(self) -> bool:
         """
-        Whether it can take another request now that the last was answered.
+        Whether it can send another request after a response.
 
-        One that was answered before all of it was sent leaves the rest on its way, and who
-        has answered may never read that.
+        If the response came before the whole request was sent, the rest is still in the
+        buffer, and the runner may never read it.
         """
         is_sent = not self._transport.get_write_buffer_size()
         return self._keeps_alive and self.is_usable and is_sent
 
     def begin(self, message: Iterable[bytes], *, is_bodiless: bool) -> None:
         """
-        Send a request, or its beginning, in one write.
+        Send a request, or its head, in one write.
 
         Arguments:
-            is_bodiless: Whether its answer has no body, whatever the headers of that say.
+            is_bodiless: Whether the response has no body, whatever its headers say.
         """
         self._reset(is_bodiless=is_bodiless)
         self._transport.writelines(message)
 
     async def write(self, part: bytes) -> None:
         """
-        Send more of a request, and wait while a runner does not read.
+        Send a part of a body, and wait while the runner does not read.
 
         Raises:
             BrokenUpstream: The connection is lost.
@@ -135,20 +133,20 @@ class Upstream(asyncio.Protocol):
 
     async def wait_for_head(self) -> None:
         """
-        Wait for the status and the headers of the answer.
+        Wait for the status and the headers of the response.
 
         Raises:
-            BrokenUpstream: There is no answer.
+            BrokenUpstream: There is no response.
         """
         while not self._has_head:
             await self._wait()
 
     async def read_part(self) -> bytes:
         """
-        Return what has come of the body; empty at its end.
+        Return the next part of the body. Empty at its end.
 
         Raises:
-            BrokenUpstream: It has ended too early.
+            BrokenUpstream: The body is incomplete.
         """
         while not self._parts:
             if self._is_complete:
@@ -167,7 +165,7 @@ class Upstream(asyncio.Protocol):
         Return the rest of the body.
 
         Raises:
-            BrokenUpstream: It has ended too early.
+            BrokenUpstream: The body is incomplete.
         """
         parts = []
         while part := await self.read_part():
@@ -176,7 +174,7 @@ class Upstream(asyncio.Protocol):
 
     def abort(self, error: Exception | None = None) -> None:
         """
-        End the connection; who waits for an answer is told *error*.
+        Close the connection, and raise *error* for whoever waits for the response.
         """
         if not self._is_complete:
             self._error = self._error or error or BrokenUpstream("It was ended.")
@@ -197,22 +195,22 @@ class Upstream(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # -- what the event loop tells ---------------------------------------------------
+    # -- callbacks of the event loop -------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """
         Note that it is open.
         """
-        # That of uvloop has the methods, and another base.
+        # The transports of uvloop do not inherit from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._is_open = True
 
     def data_received(self, data: bytes) -> None:
         """
-        Read what has come.
+        Parse bytes that have arrived.
         """
         if self._is_complete:
-            # Nobody has asked for anything: whose answer this is cannot be told.
+            # There was no request, so that this response is nobody's.
             self.abort()
             return
         self.has_received = True
@@ -245,37 +243,37 @@ class Upstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """
-        Have writers wait.
+        Make writers wait.
         """
         self._writes = False
 
     def resume_writing(self) -> None:
         """
-        Have writers go on.
+        Let writers continue.
         """
         self._writes = True
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
-    # -- what the parser tells -------------------------------------------------------
+    # -- callbacks of the parser -----------------------------------------------------
 
     def on_message_begin(self) -> None:
         """
-        Take the beginning of an answer, of which there may be one.
+        Note the beginning of a response; there may be only one.
         """
         if self._is_complete:
             raise BrokenUpstream("It has answered twice.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """
-        Take a header. Those that come behind the body are nobody's.
+        Add a header. Trailers are ignored.
         """
         if not self._has_head:
             self.headers.add(name.decode("latin-1"), _decode(value))
 
     def on_headers_complete(self) -> None:
         """
-        Let who waits have the headers.
+        Wake whoever waits for the headers.
         """
         status = self._parser.get_status_code()
         if status < 200:
@@ -293,17 +291,17 @@ class Upstream(asyncio.Protocol):
         self._has_head = True
         if self._is_bodiless:
             self._finish()
-            # The parser waits for the body that the headers tell of.
+            # The parser would wait for the body that the headers announce.
             self._parser = HttpResponseParser(self)
         self._wake()
 
     def on_body(self, part: bytes) -> None:
         """
-        Take a part of the body.
+        Add a part of the body.
         """
         if self._is_complete:
             raise BrokenUpstream("It has answered with more than it has said.")
-        # What comes behind a body, or between two parts, is held to the same size.
+        # The limit holds for each of head, chunk headers and trailers.
         self._head_size = 0
         self._parts.append(part)
         self._kept += len(part)
@@ -311,10 +309,10 @@ class Upstream(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """
-        Let who waits know the end.
+        Note the end of a response.
         """
         if not self._has_head:
-            # What is told before the answer, as in "103 Early Hints", is for its sender.
+            # An interim response, as "103 Early Hints", is not passed on.
             self.headers.clear()
             self._head_size = 0
         elif not self._is_complete:

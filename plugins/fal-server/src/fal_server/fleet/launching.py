@@ -1,27 +1,25 @@
 """
-Launching: from what a runner is to run to a runner on a host.
+Launching: start runners on a host, and find them again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from fal_core.calls import Call
-from fal_core.environments import Environment, LocalInterpreter
 from fal_core.errors import FalCoreError
-from fal_core.events import Exited, Log
+from fal_core.events import Exited
 from fal_core.hosts import Host
 from fal_core.options import Gateway, Lifetime
-from fal_core.plugins import find_environment, make_host
+from fal_core.plugins import make_host
 from fal_server.errors import STATE_TROUBLE, Refusal
+from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.specs.memory import memory_of
@@ -30,18 +28,7 @@ from fal_server.store.log_lines import LogLine
 from fal_server.store.logs import Logs
 from fal_server_agent.limits import drop_groups
 
-#: The environment that an agent needs beside the user's: what opens the pickles of
-#: released clients, and what those pickles import.
-_AGENT_REQUIREMENTS = (
-    "cloudpickle>=3.1",
-    "dill>=0.3.7",
-    "grpcio>=1.64",
-    "isolate>=0.26",
-    "isolate-proto>=0.34.2",
-    "tblib>=3.1",
-)
-
-#: Launches that may be prepared at once, building included.
+#: The most launches and builds at once.
 _AT_ONCE = 16
 
 
@@ -50,9 +37,9 @@ class RunnerLauncher:
     Launches runners on one host, and finds them again.
 
     Arguments:
-        machine: The host: its name or its URL.
+        machine: The name or the URL of the host.
 
-        sizes: How much memory runners of a machine type may use, in bytes.
+        sizes: The memory limits of machine types, in bytes.
 
         observe_start: Called with the seconds that a runner took to start.
     """
@@ -70,16 +57,16 @@ class RunnerLauncher:
         self._observe_start = observe_start
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
-        self._lock = threading.Lock()
-        self._paths: dict[str, tuple[str, ...]] = {}
+        #: Builds the environments of runners.
+        self.builds = EnvironmentBuilds(self._threads)
         #: Sends requests to the runners.
         self.http = HttpClient()
-        #: Who is told of lines at once, see :class:`Runner`.
+        #: Callbacks for log lines, see :class:`Runner`.
         self.echoes: dict[str, Callable[[LogLine], None]] = {}
 
     async def close(self) -> None:
         """
-        End the runners that end with this process, and let go of the others.
+        End the attached runners, and leave the detached ones running.
         """
         await self.http.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
@@ -98,15 +85,15 @@ class RunnerLauncher:
         Start a runner, and return it at once.
 
         Arguments:
-            changed: Called with the runner whenever its phase is another.
+            changed: Called with the runner whenever its state has changed.
 
-            lifetime: ``detached`` for a runner that outlives this process, where the
-                host has such.
+            lifetime: ``detached`` for a runner that outlives this process, if the host
+                supports that.
 
-            starting_request: What its lines belong to until it has requests.
+            starting_request: The request that its lines belong to until it has requests.
 
-            before: What is done first. A runner that outlives this process is written
-                down before there is one.
+            before: Awaited before the launch, to record a runner that may outlive this
+                process.
         """
         if lifetime == "detached" and not self.host.capabilities.detach:
             lifetime = "attached"
@@ -161,37 +148,18 @@ class RunnerLauncher:
         Find a detached runner again.
 
         Arguments:
-            known_until: When the last of its lines was printed that is kept.
+            known_until: When the last of its stored lines was printed, in seconds since
+                the epoch.
 
         Raises:
-            FalCoreError: It is gone.
+            FalCoreError: The runner is gone.
         """
         runner = self._make_runner(id, spec, token, changed)
         runner.was_started_at(started_at)
-        # Where it serves is told again.
+        # The host reports its URLs again.
         runner.lines.known_until = known_until
         runner.execution = self.host.attach(reference, runner.take, 0)
         return runner
-
-    async def build(
-        self, environment: Environment, log: Callable[[Log], None], cancelled: threading.Event
-    ) -> None:
-        """
-        Build *environment*, and that of the agent.
-
-        Raises:
-            FalCoreError: It cannot be built.
-        """
-        loop = asyncio.get_running_loop()
-
-        def tell(line: Log) -> None:
-            loop.call_soon_threadsafe(log, line)
-
-        def build() -> None:
-            environment.build(tell, cancelled)
-            self._agent_paths(environment)
-
-        await loop.run_in_executor(self._threads, build)
 
     def _make_runner(
         self, id: str, spec: RunnerSpec, token: str, changed: Callable[[Runner], None]
@@ -200,7 +168,7 @@ class RunnerLauncher:
 
         def note(runner: Runner) -> None:
             if limited and not runner.is_alive:
-                # Where it ran on this machine, the group of its memory is left.
+                # A runner on this machine leaves its control group behind.
                 with contextlib.suppress(RuntimeError):
                     self._threads.submit(drop_groups)
             changed(runner)
@@ -240,13 +208,13 @@ class RunnerLauncher:
         from fal_server_agent.agents import Agent
 
         spec = runner.spec
-        # It tells of what cannot be built before anything is started.
-        spec.environment.build(runner.take, threading.Event())
+        # Reports what cannot be built before anything is started.
+        self.builds.ensure(spec.environment, runner.take, threading.Event())
         reference = f"runner-{runner.id}"
         memory = memory_of(spec.machine_type, self._sizes)
-        paths = self._agent_paths(spec.environment)
+        paths = self.builds.agent_paths(spec.environment)
         agent = Agent(runner.token, paths, memory=memory, name=reference)
-        # Clients choose the Python, which need not be that of this process.
+        # The Python of the environment may be another than that of this process.
         seal = seal_function(agent, local_python_modules=agent.packages, portable=True)
         return Call(
             id=reference,
@@ -264,28 +232,3 @@ class RunnerLauncher:
             application_name=spec.name,
             lifetime=lifetime,
         )
-
-    def _agent_paths(self, environment: Environment) -> tuple[str, ...]:
-        """
-        Return where the agent's packages lie for the Python of *environment*.
-        """
-        version = getattr(environment, "python_version", None) or ""
-        with self._lock:
-            if version not in self._paths:
-                cls = find_environment("virtualenv")
-                own = cls(  # type: ignore[call-arg]  # an option of this kind
-                    requirements=_AGENT_REQUIREMENTS, python_version=version or None
-                )
-                found = own.build(lambda log: None, threading.Event())
-                assert isinstance(found, LocalInterpreter)
-                self._paths[version] = (site_packages(found.executable),)
-            return self._paths[version]
-
-
-def site_packages(executable: str) -> str:
-    """
-    Return where the packages of the virtual environment of *executable* lie.
-    """
-    root = Path(os.path.abspath(executable)).parent.parent
-    (found,) = root.glob("lib/python3*/site-packages")
-    return str(found)

@@ -1,5 +1,5 @@
 """
-What runners print: kept, and told at once to who waits for it.
+The lines that runners print: stored, and passed to whoever waits for them.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from fal_server.store.log_lines import LogLine, to_micros
 from fal_server.store.logs import Logs
 from fal_server_agent.messages import END_OF_LOGS
 
-#: What clients of this project have a call tell as it is opened and as it is started.
-#: They wait for it, and nobody reads it afterwards.
+#: Lines by which fal-core's clients see that a call was deserialized, and started. They
+#: wait for these lines, which are of no use afterwards.
 _SIGNS = frozenset({"\x1ffal-core:0:o:", "\x1ffal-core:0:s:"})
 
-#: Seconds after which what a runner tells that was found again is new, whatever a clock
-#: that was set says.
+#: Seconds after which the lines of a runner that was found again are new, even if a clock
+#: that was set says otherwise.
 _RETOLD = 30.0
 
 
 @attrs.define(eq=False)
 class RunnerLines:
     """
-    What one runner prints.
+    The lines of one runner.
 
     Attributes:
-        starting_request: What its lines belong to until it has requests.
+        starting_request: The request that its lines belong to until it has requests.
 
-        call_id: The call that it has, where it has one at a time. Empty where none.
+        call_id: The call that it runs, if it runs one at a time. Empty where there is none.
 
-        follow: Told of each line too, beside the echoes. None where nobody is.
+        follow: Called with each line, in addition to the echoes. None for nothing.
 
-        known_until: When the last line was printed that an earlier server has kept, in
-            seconds since the epoch; 0 where there is none.
+        known_until: When the last line was printed that an earlier server has stored, in
+            seconds since the epoch. 0 where there is none.
     """
 
     runner_id: str
@@ -56,8 +56,7 @@ class RunnerLines:
     @contextlib.contextmanager
     def all_of(self, call: str) -> Iterator[asyncio.Event]:
         """
-        Have an event, within the context, that is set once all is here that a call has
-        printed.
+        Yield an event that is set once all lines of a call have arrived.
         """
         done = self._calls[call] = asyncio.Event()
         self.call_id = call
@@ -69,19 +68,19 @@ class RunnerLines:
 
     def end(self) -> None:
         """
-        Have nobody wait for what will not come any more.
+        Release those who wait for lines that will not come.
         """
         for done in self._calls.values():
             done.set()
 
     def take(self, event: Log, *, is_echoed: bool = True) -> None:
         """
-        Keep a line, unless it is known.
+        Store a line, unless an earlier server has.
 
         Arguments:
-            is_echoed: Tell it at once to who waits for lines.
+            is_echoed: Whether to pass it to whoever waits for lines.
         """
-        # What is printed below Python, as by a process that it starts, names no call.
+        # Lines that do not go through Python, as those of child processes, name no call.
         request = event.request_id or self.call_id
         if event.partial or self._is_known(event):
             return
@@ -112,8 +111,8 @@ class RunnerLines:
 
     def _is_known(self, event: Log) -> bool:
         """
-        Tell whether an earlier server has kept a line: a runner that is found again
-        tells at once all that it has ever printed, and then what is new.
+        Return whether an earlier server has stored a line: a runner that is found again
+        repeats everything that it has ever printed, and then sends new lines.
         """
         if self.known_until and (
             to_micros(event.time or time.time()) > to_micros(self.known_until)

@@ -1,5 +1,5 @@
 """
-Payloads: what a runner's agent is told to run, with secrets and files.
+Payloads: the messages that have agents run functions, with secrets and files.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from fal_server.store.blobs import translated
 from fal_server.store.uploads import AppFiles
 from fal_server.store.vaults import Vault
 
-#: Where applications look for the data of their account, and for their files.
+#: Where applications expect the data of their account, and their files.
 DATA, FILES = "/data", "/app"
 
 
 @attrs.define(eq=False)
 class Payloads:
     """
-    Puts together what agents are told, and the files that go with it.
+    Makes the messages for agents, and the directories that go with them.
 
     Attributes:
-        folder: Where each runner has a directory for its files.
+        folder: The parent of the runners' directories for their files.
 
-        data: Where each account has a directory that outlives runners.
+        data: The parent of the accounts' directories, which outlive runners.
 
-        keys: Those that runners show to this server.
+        keys: The keys with which runners authenticate to this server.
 
-        bundle: The authorities that runners trust, that of this server among them.
+        bundle: The certificate authorities that runners trust, with that of this server.
     """
 
     vault: Vault
@@ -51,13 +51,13 @@ class Payloads:
 
     async def make(self, request: Any, spec: RunnerSpec, runner: Runner) -> Message:
         """
-        Return what the agent of *runner* is told, once its files are in place.
+        Return the message for the agent of *runner*, after its files are in place.
 
         Arguments:
             request: The run or the registration that *spec* was read from.
 
         Raises:
-            NotFound: A secret is not set, or a file was not sent.
+            NotFound: A secret is not set, or a file was not uploaded.
         """
         names = None if spec.secrets is None else list(spec.secrets)
         secrets = await self.vault.values(spec.owner, spec.stage, names)
@@ -91,7 +91,7 @@ class Payloads:
 
     async def _place(self, spec: RunnerSpec, runner: Runner) -> Path:
         """
-        Put the files of a runner into a directory of its own, once.
+        Copy the files of a runner into a directory of its own, once.
         """
         folder = self.folder / runner.id
         if not folder.is_dir():
@@ -106,8 +106,8 @@ class Payloads:
 
     def drop_left(self, known: Collection[str]) -> None:
         """
-        Remove the files of all runners but those whose ids are *known*: a server that
-        was killed could not.
+        Remove the leftovers of a server that was killed: the files of all runners but
+        those whose ids are *known*.
         """
         if self.folder.is_dir():
             for folder in self.folder.iterdir():
@@ -116,14 +116,14 @@ class Payloads:
 
     def _data_of(self, spec: RunnerSpec) -> Path:
         """
-        Return the directory that stands for ``/data`` of an account.
+        Return the directory that is ``/data`` for an account.
         """
         return self.data / quote(spec.owner, safe="")
 
     def tidying(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
         """
-        Return what removes the files of a runner that has ended, and revokes its key,
-        before *changed* acts on it.
+        Return a callback that removes the files and revokes the key of a runner that has
+        ended, and then calls *changed*.
         """
 
         def tidy(runner: Runner) -> None:
@@ -138,25 +138,25 @@ class Payloads:
 
     def admit(self, runner: Runner) -> None:
         """
-        Take the key of a runner that was found again.
+        Accept the key of a runner that was found again.
         """
         self.keys.issue(runner.id, runner.spec.owner)
 
     def _variables(self, spec: RunnerSpec) -> Mapping[str, str]:
         """
-        Return what a runner finds in its environment variables, beside its credentials.
+        Return the environment variables of a runner, without its credentials.
         """
         host = self.urls.address("api")
         return {
             "IS_ISOLATE_AGENT": "1",
             "FAL_HOST": host,
-            # Where 'fal' is imported it takes such a host from this one alone.
+            # The 'fal' package takes the host from this variable alone when it is imported.
             "FAL_GRPC_HOST": host,
             "FAL_REST_HOST": host,
             "FAL_RUN_HOST": self.urls.address("run"),
             "FAL_QUEUE_RUN_HOST": self.urls.address("queue"),
             "FAL_WS_RUN_HOST": self.urls.address("ws"),
-            # The toolkit and the clients speak to them over TLS alone.
+            # The toolkit and the clients speak to these hosts over TLS only.
             "SSL_CERT_FILE": str(self.bundle),
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self.bundle),
             "FAL_APP_NAME": spec.application,
@@ -165,11 +165,11 @@ class Payloads:
 
     def _credentials(self, request: Any, spec: RunnerSpec, runner: Runner) -> Mapping[str, str]:
         """
-        Return the key of *runner*, as the clients take it; nothing where it has ended.
+        Return the variables with the key of *runner*. Empty if it has ended.
         """
         if not runner.is_alive:
             return {}
         permissions = CALLED if isinstance(request, HostedRun) else DEPLOYED
         key = self.keys.issue(runner.id, spec.owner, permissions)
-        # What names both goes before a file in the home directory, which is the operator's.
+        # The id and the secret together override the operator's file in the home directory.
         return {"FAL_KEY": key.text, "FAL_KEY_ID": key.id, "FAL_KEY_SECRET": key.secret}

@@ -19,12 +19,12 @@ from fal_core.hosts import Execution
 from fal_server.fleet.agent_clients import AgentClient
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.endings import (
-    Raised,
+    AgentError,
     RunnerLost,
     describe_exit,
     describe_outcome,
     make_lines,
-    read_raised,
+    read_agent_error,
 )
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
@@ -107,7 +107,7 @@ class Runner:
     _began: float = attrs.field(factory=time.monotonic, init=False, repr=False)
     _ended: float | None = attrs.field(default=None, init=False, repr=False)
     _examining: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
-    _raised: Raised | None = attrs.field(default=None, init=False, repr=False)
+    _raised: AgentError | None = attrs.field(default=None, init=False, repr=False)
     _ending: asyncio.Task[None] | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -199,7 +199,7 @@ class Runner:
         elif isinstance(event, Ready):
             self.take_urls(event.urls)
         elif isinstance(event, Outcome):
-            self._raised = read_raised(event.sealed) if event.raised else None
+            self._raised = read_agent_error(event.sealed) if event.raised else None
         elif isinstance(event, Exited):
             self._end(event)
 

@@ -1,5 +1,5 @@
 """
-Serving: how a runner is told what to serve, and tells where it does and how it ended.
+Serving: have a runner serve an application.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from fal_server_agent.messages import pack, unpack
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that an agent of an earlier version may take to tell its host where it serves.
+#: Seconds that an agent of an earlier version may take to report its URL to its host.
 _LONGEST_START = 600.0
 
 
 def serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None:
     """
-    Have *runner* serve what *load* returns; its ``ready`` is set once it does, and its
-    ``outcome`` has how it ended.
+    Have *runner* serve the function that *load* returns.
 
-    One that serves already, as an earlier server has told it, tells the same.
+    Its ``ready`` is set once it serves, and its ``outcome`` once the function has ended. A
+    runner that serves already, because an earlier server has asked it to, goes on.
     """
     runner.serving = runner.loop.create_task(_serve(runner, load))
 
@@ -38,14 +38,14 @@ async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None
         await runner.wait_for_control()
         header, parts = await load()
         if runner.spec.startup_timeout is not None:
-            # The host's own limit ends where the agent listens, which serves nothing yet.
+            # The limit of the host holds until the agent listens, when nothing is served yet.
             _limit_start(runner, runner.spec.startup_timeout)
         body = pack({**header, "call": runner.id}, *parts)
-        async with contextlib.aclosing(_tell(runner, body)) as messages:
+        async with contextlib.aclosing(_ask_to_serve(runner, body)) as messages:
             async for message in messages:
                 header, _ = unpack(message)
                 if "serving" in header:
-                    # An agent of an earlier version, which has told its host alone.
+                    # An agent of an earlier version has reported its URL to its host alone.
                     _limit_start(runner, runner.spec.startup_timeout or _LONGEST_START)
                     return
                 if "urls" not in header:
@@ -56,32 +56,32 @@ async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None
     except UnreachedUpstream:
         runner.give_up("It no longer answered.")
     except (RunnerLost, BrokenUpstream):
-        # Its end is told by its host.
+        # The host reports how it ended.
         return
     except Refusal as refusal:
         runner.give_up(str(refusal), is_blocked=isinstance(refusal, STATE_TROUBLE))
     except Exception:
-        logger.exception("Runner %s could not be told what to serve", runner.id)
+        logger.exception("Runner %s could not be asked to serve", runner.id)
         runner.give_up("An internal error occurred.")
 
 
-async def _tell(runner: Runner, body: bytes) -> AsyncGenerator[bytes, None]:
+async def _ask_to_serve(runner: Runner, body: bytes) -> AsyncGenerator[bytes, None]:
     """
-    Tell an agent what to serve, and iterate over what it tells.
+    Ask an agent to serve, and yield its messages.
     """
-    told = bytearray()
+    received = bytearray()
     async with runner.agent.ask("/serve", body) as upstream:
         while part := await upstream.read_part():
-            told += part
-            while len(told) >= (end := 8 + int.from_bytes(told[:8], "little")):
-                yield bytes(told[8:end])
-                del told[:end]
+            received += part
+            while len(received) >= (end := 8 + int.from_bytes(received[:8], "little")):
+                yield bytes(received[8:end])
+                del received[:end]
 
 
 def _limit_start(runner: Runner, seconds: float) -> None:
-    def see_that_it_is_up() -> None:
+    def check_that_it_is_up() -> None:
         if runner.is_alive and not runner.ready.is_set():
             runner.cause = StartupTimeout(seconds)
             runner.give_up(str(runner.cause))
 
-    runner.loop.call_later(seconds, see_that_it_is_up)
+    runner.loop.call_later(seconds, check_that_it_is_up)

@@ -1,12 +1,11 @@
 """
-The procedures for applications and their aliases.
+The gRPC methods for applications and their aliases.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import attrs
@@ -27,7 +26,6 @@ from isolate_proto import (
 from isolate_proto import controller_pb2 as wire
 
 from fal_core.errors import FalCoreError
-from fal_core.events import Log
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotNow
 from fal_server.fleet.launching import RunnerLauncher
@@ -44,7 +42,7 @@ from fal_server.store.revisions import Revision, full_alias
 
 class ApplicationMethods:
     """
-    Answers the procedures for applications and their aliases.
+    The methods for applications and their aliases.
     """
 
     def __init__(
@@ -58,30 +56,21 @@ class ApplicationMethods:
         self, request: RegisterApplicationRequest, caller: Caller
     ) -> AsyncIterator[RegisterApplicationResult]:
         """
-        Build what an application needs, keep it, and have its alias stand for it.
+        Build the environment of an application, store a revision, and point its alias to it.
 
-        Clients say that it is deployed once they are told the revision, so that they are
-        told once its runners take the requests, unless they do not attach to it.
+        Clients report the deployment as done when they get the revision. They get it once
+        its runners take the requests, or at once if they do not attach to the deployment.
         """
         if not request.machine_requirements.HasField("exposed_port"):
             request.machine_requirements.exposed_port = 8080
         alias = check_name(full_alias(request.application_name, request.environment_name))
         spec = attrs.evolve(read_spec(request, caller.user_id), application=alias)
-        lines: asyncio.Queue[Log | None] = asyncio.Queue()
-        cancelled = threading.Event()
-        task = asyncio.ensure_future(
-            self._launcher.build(spec.environment, lines.put_nowait, cancelled)
-        )
-        task.add_done_callback(lambda _: lines.put_nowait(None))
         try:
-            while (line := await lines.get()) is not None:
-                yield RegisterApplicationResult(logs=[to_log(line_of(line))])
-            try:
-                await task
-            except FalCoreError as error:
-                raise Invalid(str(error)) from error
-        finally:
-            cancelled.set()
+            async with aclosing(self._launcher.builds.build(spec.environment)) as lines:
+                async for line in lines:
+                    yield RegisterApplicationResult(logs=[to_log(line_of(line))])
+        except FalCoreError as error:
+            raise Invalid(str(error)) from error
         rolling = True
         if request.HasField("deployment_strategy"):
             rolling = request.deployment_strategy == wire.ROLLING
@@ -123,7 +112,7 @@ class ApplicationMethods:
 
     async def DeleteApplication(self, request: Any, caller: Caller) -> DeleteApplicationResult:
         """
-        Remove a revision.
+        Delete a revision.
         """
         await self._catalog.delete_revision(caller, request.application_id)
         return DeleteApplicationResult()
@@ -142,7 +131,7 @@ class ApplicationMethods:
 
     async def SetAlias(self, request: Any, caller: Caller) -> SetAliasResult:
         """
-        Have an alias stand for another revision.
+        Point an alias to another revision.
         """
         alias = check_name(full_alias(request.alias, request.environment_name))
         application = await self._catalog.set_alias(
@@ -157,7 +146,7 @@ class ApplicationMethods:
 
     async def DeleteAlias(self, request: Any, caller: Caller) -> DeleteAliasResult:
         """
-        Remove an alias.
+        Delete an alias.
         """
         application = self._catalog.of(caller, request.alias, request.environment_name)
         await self._catalog.delete_alias(application)
@@ -172,7 +161,7 @@ class ApplicationMethods:
             aliases=[
                 _describe(each)
                 for each in self._catalog.list_of(caller.user_id)
-                if not each.ephemeral and each.environment == wanted
+                if not each.ephemeral and each.stage == wanted
             ]
         )
 
@@ -186,14 +175,14 @@ class ApplicationMethods:
             application_id=revision.id,
             created_at=to_timestamp(revision.created_at),
             active_runners=active,
-            environment_name=revision.environment,
+            environment_name=revision.stage,
             **_scaling_fields(revision.scaling),
         )
 
 
 def _page_of(request: RegisterApplicationRequest, caller: Caller) -> str:
     """
-    Return which page of an application people are shown.
+    Return the page of an application that people are shown.
     """
     if "openapi" not in request.metadata:
         return ""
@@ -202,10 +191,10 @@ def _page_of(request: RegisterApplicationRequest, caller: Caller) -> str:
 
 def _check_taken_over(revision: Revision, takeover: Takeover) -> None:
     """
-    Check that the runners of *revision* take the requests.
+    Check that the runners of *revision* have taken over the requests.
 
     Raises:
-        Refusal: They do not.
+        Refusal: They have not.
     """
     if takeover.superseded:
         raise NotNow(
@@ -226,7 +215,7 @@ def _describe(application: Application) -> AliasInfo:
         revision=application.revision,
         auth_mode=application.auth_mode,  # type: ignore[arg-type]  # text in the database
         active_runners=sum(runner.is_alive for runner in application.runners),
-        environment_name=application.environment,
+        environment_name=application.stage,
         is_rolling=application.rolling is not None,
         **_scaling_fields(application.scaling),
     )

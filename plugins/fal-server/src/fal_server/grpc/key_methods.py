@@ -1,5 +1,5 @@
 """
-The procedures for keys.
+The gRPC methods for keys.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from fal_server.grpc.messages import to_timestamp
 from fal_server.state.databases import Database
 from fal_server.store.keys import Key, list_keys
 
-#: The longest alias of a key.
+#: The longest alias of a key, in characters.
 _LONGEST_ALIAS = 200
 
 
 class KeyMethods:
     """
-    Answers the procedures for keys.
+    The methods for keys.
     """
 
     def __init__(self, database: Database, identity: Identity) -> None:
@@ -40,7 +40,7 @@ class KeyMethods:
         self, request: CreateUserKeyRequest, caller: Caller
     ) -> CreateUserKeyResponse:
         """
-        Make a key that may at most what the caller's key may.
+        Create a key, with at most the permissions of the caller's key.
         """
         preset, named = _wanted(request)
         granted = permissions_of(preset, named)
@@ -70,7 +70,7 @@ class KeyMethods:
         self, request: RevokeUserKeyRequest, caller: Caller
     ) -> RevokeUserKeyResponse:
         """
-        Revoke a key of the account, the one that is used for it included.
+        Revoke a key of the account; it may be the caller's own.
         """
         await self._identity.revoke_key(caller.user_id, request.key_id)
         return RevokeUserKeyResponse()
@@ -78,9 +78,9 @@ class KeyMethods:
 
 def _wanted(request: CreateUserKeyRequest) -> tuple[str, frozenset[str]]:
     """
-    Return the preset and the permissions that are asked for; one of them is empty.
+    Return the preset and the permissions that a request asks for; one of them is empty.
 
-    Clients from before presets send a scope, or nothing for all.
+    Clients that do not know presets send a scope, or nothing for full access.
     """
     named = frozenset(request.policy.permissions)
     if request.HasField("policy"):

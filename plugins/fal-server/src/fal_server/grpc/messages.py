@@ -27,7 +27,7 @@ def to_timestamp(seconds: float) -> Timestamp:
 
 def to_log(line: LogLine) -> Any:
     """
-    Return *line* as it travels.
+    Return the message for a log line.
     """
     return _Log(
         message=line.message,
@@ -47,7 +47,7 @@ def _level(name: str) -> int:
 
 def line_of(log: Log) -> LogLine:
     """
-    Return what a builder printed as a line.
+    Return a line of a builder as a log line.
     """
     return LogLine(
         account_id="",

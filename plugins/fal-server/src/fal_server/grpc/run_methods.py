@@ -1,14 +1,15 @@
 """
-Runs: functions that come with the call, and applications that live as long as one.
+The gRPC methods that run functions: those that come with the call, and applications
+that live as long as a call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 
 import attrs
 from isolate_proto import (
@@ -54,7 +55,7 @@ from fal_server.state.tasks import Tasks
 
 class RunMethods:
     """
-    Answers the procedures that run functions.
+    The methods that run functions.
     """
 
     def __init__(
@@ -74,9 +75,9 @@ class RunMethods:
 
     async def Run(self, request: HostedRun, caller: Caller) -> AsyncIterator[HostedRunResult]:
         """
-        Run what the caller sent, and tell what it prints and how it ends.
+        Run a function, and yield its log lines and in the end its outcome.
 
-        A function that has a port is reached through the gateways meanwhile.
+        A function with a port is reached through the gateways meanwhile.
         """
         run_id = os.urandom(12).hex()
         spec = attrs.evolve(read_spec(request, caller.user_id), variables=caller.trace)
@@ -97,33 +98,23 @@ class RunMethods:
         self, request: BuildEnvironmentRequest, caller: Caller
     ) -> AsyncIterator[BuildEnvironmentResult]:
         """
-        Build an environment, and tell what its builder prints.
+        Build an environment, and yield what the builder prints.
         """
         environment = read_environment(request.environments)
-        lines: asyncio.Queue[Log | None] = asyncio.Queue()
-        cancelled = threading.Event()
-        task = asyncio.ensure_future(
-            self._launcher.build(environment, lines.put_nowait, cancelled)
-        )
-        task.add_done_callback(lambda _: lines.put_nowait(None))
         yield BuildEnvironmentResult(env_id=environment.key)
+        state, logs = HostedRunStatus.SUCCESS, []
         try:
-            while (line := await lines.get()) is not None:
-                yield BuildEnvironmentResult(
-                    env_id=environment.key, logs=[to_log(line_of(line))]
-                )
-            state = HostedRunStatus.SUCCESS
-            logs = []
-            try:
-                await task
-            except FalCoreError as error:
-                state = HostedRunStatus.INTERNAL_FAILURE
-                logs = [to_log(line_of(Log(str(error), "ERROR", "BUILDER", time.time())))]
-            yield BuildEnvironmentResult(
-                env_id=environment.key, logs=logs, status=HostedRunStatus(state=state)
-            )
-        finally:
-            cancelled.set()
+            async with aclosing(self._launcher.builds.build(environment, again=True)) as lines:
+                async for line in lines:
+                    yield BuildEnvironmentResult(
+                        env_id=environment.key, logs=[to_log(line_of(line))]
+                    )
+        except FalCoreError as error:
+            state = HostedRunStatus.INTERNAL_FAILURE
+            logs = [to_log(line_of(Log(str(error), "ERROR", "BUILDER", time.time())))]
+        yield BuildEnvironmentResult(
+            env_id=environment.key, logs=logs, status=HostedRunStatus(state=state)
+        )
 
     # -- functions -----------------------------------------------------------------
 
@@ -152,7 +143,7 @@ class RunMethods:
         self, pool: RunnerPool, run_id: str, request: HostedRun, spec: RunnerSpec
     ) -> CallOutcome:
         """
-        Call a function in a runner of *pool*; a call that is given up ends its runner.
+        Call a function in a runner of *pool*. A cancelled call kills its runner.
         """
         runner = await self._functions.acquire(pool, run_id)
         try:
@@ -167,7 +158,7 @@ class RunMethods:
         finally:
             self._catalog.runs.pop(run_id, None)
             if runner.state is RunnerState.DRAINING:
-                # It was told to end with this call.
+                # It was told to end during this call.
                 runner.kill()
             runner.release()
 
@@ -199,7 +190,7 @@ class RunMethods:
                 first.append(runner)
             return runner
 
-        # The first runner lives as long as the run; what it ends with is the result.
+        # The first runner lives as long as the run; its outcome is the result.
         kept = attrs.evolve(scaling, min_concurrency=max(1, scaling.min_concurrency))
         pool = RunnerPool(kept, launch, patient=False)
         application = Application(
@@ -226,7 +217,7 @@ class RunMethods:
             if caller.is_core:
                 self._tasks.spawn(_tell_when_ready(first[0], lines, told))
             else:
-                # Released clients wait for ever where they are told of none.
+                # Released clients need the URLs at once, and would wait for ever without.
                 lines.put_nowait(told)
             first[0].outcome.add_done_callback(lambda _: lines.put_nowait(None))
             async for result in results_until_end(lines):

@@ -1,5 +1,5 @@
 """
-Run results: what a run is told while it goes on, and how it ends.
+The messages of a run: its log lines, and its outcome.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from fal_server.store.log_lines import LogLine
 _FIELDS: Any = HostedRunResult.DESCRIPTOR.fields_by_name
 _Serialized = _FIELDS["return_value"].message_type._concrete_class
 
-#: What a run is told of as it happens; None ends it.
+#: The lines and messages of a run, as they come; None ends them.
 Results: TypeAlias = "asyncio.Queue[LogLine | HostedRunResult | None]"
 
 
 async def results_until_end(results: Results) -> AsyncIterator[HostedRunResult]:
     """
-    Yield what is printed, as many lines at once as there are, and what is told beside,
-    until there is a None.
+    Yield the messages of a run until there is a None. Lines that wait are put into one
+    message.
     """
     while True:
         block = [await results.get()]
@@ -57,7 +57,7 @@ def _printed(lines: Sequence[LogLine]) -> HostedRunResult:
 
 def told_by_builder(cause: BaseException | None) -> HostedRunResult:
     """
-    Return a message with what kept an environment from being built, if that was it.
+    Return a message with the error of a build, if *cause* is one.
     """
     logs = []
     if isinstance(cause, EnvironmentBuildError):
@@ -69,10 +69,10 @@ def refusal_of(
     sentence: str, cause: BaseException | None, otherwise: type[Refusal] | None = None
 ) -> Refusal:
     """
-    Return what is told where there is no outcome.
+    Return the refusal for a run that has no outcome.
 
     Arguments:
-        otherwise: What it is where neither *cause* nor *sentence* tells.
+        otherwise: Its class, where neither *cause* nor *sentence* decides.
     """
     if isinstance(cause, EnvironmentBuildError):
         return Invalid(str(cause))
@@ -106,7 +106,7 @@ def finish(outcome: CallOutcome) -> HostedRunResult:
 
 class RunnerFailed(Refusal):
     """
-    The runner that had the function failed, not the function.
+    The runner failed, and not its function.
     """
 
     status = grpc.StatusCode.ABORTED
@@ -123,7 +123,7 @@ class DidNotStart(Refusal):
 
 class StartTookTooLong(Refusal):
     """
-    A service was not up in time.
+    A service was not ready in time.
     """
 
     status = grpc.StatusCode.DEADLINE_EXCEEDED

@@ -1,5 +1,5 @@
 """
-The procedures for runners.
+The gRPC methods for runners.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.runner_pools import RunnerPool
 from fal_server.store.runner_records import RunnerRecord
 
-#: What is told of a runner, by how far it is.
+#: The states of the protocol, by the labels of runners.
 _STATES = {
     "pending": RunnerInfo.PENDING,
     "building": RunnerInfo.DOCKER_PULL,
@@ -40,7 +40,7 @@ _STATES = {
 
 class RunnerMethods:
     """
-    Answers the procedures for runners: those of applications, and those of functions.
+    The methods for runners, of applications and of functions.
     """
 
     def __init__(self, catalog: ApplicationCatalog, functions: FunctionPools) -> None:
@@ -58,7 +58,7 @@ class RunnerMethods:
 
     async def ListRunners(self, request: Any, caller: Caller) -> ListRunnersResponse:
         """
-        Return the runners of the account; with a time those too that have ended since.
+        Return the runners of the account. With a time, include those that have ended since.
         """
         found = [
             info
@@ -75,9 +75,9 @@ class RunnerMethods:
 
     async def StopRunner(self, request: Any, caller: Caller) -> StopRunnerResponse:
         """
-        Let a runner finish what it has, and end; another comes first, where asked for.
+        Drain a runner, after a replacement is up if the request asks for one.
 
-        The id of a run stands for its runner: the function that it runs is interrupted.
+        The id of a run stands for its runner, whose function is interrupted.
         """
         runs = self._catalog.runner_of_run(caller.user_id, request.runner_id)
         if runs is not None:
@@ -95,7 +95,7 @@ class RunnerMethods:
 
     async def KillRunner(self, request: Any, caller: Caller) -> KillRunnerResponse:
         """
-        End a runner, or that of a run, now.
+        Kill a runner, or the runner of a run.
         """
         runs = self._catalog.runner_of_run(caller.user_id, request.runner_id)
         runner = runs or self._find(caller, request.runner_id)[1]
@@ -104,10 +104,10 @@ class RunnerMethods:
 
     def _find(self, caller: Caller, runner_id: str) -> tuple[RunnerPool, Runner]:
         """
-        Return a runner of the account, and where another would be started.
+        Return a runner of the account, and the pool in which a replacement would start.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such runner.
         """
         for pool in self._functions.pools:
             for runner in pool.runners:
@@ -120,8 +120,8 @@ class RunnerMethods:
         self, request: Any, caller: Caller, alias: str | None = None
     ) -> Iterator[RunnerInfo]:
         """
-        Return the runners of applications that have ended since the time of *request*,
-        none where it has no time.
+        Return the runners of applications that have ended since the time in *request*.
+        Empty where it has no time.
         """
         if not request.HasField("start_time"):
             return iter(())

@@ -1,8 +1,8 @@
 """
-The gRPC service: who may call which procedure, and how it is refused.
+The gRPC service: authentication, permissions and error mapping.
 
-The procedures themselves are methods of other objects, by their names on the wire. A
-procedure that nobody answers is UNIMPLEMENTED.
+The methods themselves are implemented by other objects, under their names in the
+protocol. A method that no object has is UNIMPLEMENTED.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ logger = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
-#: What a server of ours says of itself to every caller, before anything else.
+#: The metadata key by which clients know a server of fal-core.
 ANNOUNCEMENT = "fal-core-server"
 
-#: What a client of fal-core says of itself.
+#: The metadata key by which the server knows a client of fal-core.
 CORE_CLIENT = "fal-core-client"
 
-#: The service as the protocol describes it.
+#: The descriptor of the service.
 SERVICE = DESCRIPTOR.services_by_name["IsolateController"]
 
 
 class Controller:
     """
-    The service, made of objects that answer procedures.
+    The service, made of objects that implement its methods.
 
-    A method of such an object takes the message and the :class:`Caller`: ``async def
-    ListSecrets(self, request, caller)`` returns a message, ``async def Run(self,
-    request, caller)`` is a generator of them. When the client cancels, or is gone, it
-    is cancelled. It raises a :class:`Refusal` for what the caller is to be told;
-    whatever else it raises is logged, and told as an internal error without its text.
+    A method takes the message and the :class:`Caller`: ``async def ListSecrets(self,
+    request, caller)`` returns a message, ``async def Run(self, request, caller)`` is a
+    generator of messages. It is cancelled when the client cancels or disconnects. It
+    raises a :class:`Refusal` with a sentence for the client; any other exception is
+    logged, and the client gets an internal error without its text.
 
-    A message is not looked at before it is known who sends it.
+    A message is parsed only after its sender is authenticated.
     """
 
     def __init__(self, identity: Identity, metrics: ServerMetrics, *answering: object) -> None:
@@ -64,14 +64,14 @@ class Controller:
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """
-        Return what a gRPC server is given for the service.
+        Return the handler of the service, for a gRPC server.
         """
         handlers = {method.name: self._handle(method) for method in SERVICE.methods}
         return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
 
     def _handle(self, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
         """
-        Make what handles a procedure: who answers it, behind what guards it.
+        Return the handler of a method, wrapped in authentication and error mapping.
         """
         name, message = method.name, GetMessageClass(method.input_type)
         found = [getattr(each, name) for each in self._answering if hasattr(each, name)]
@@ -131,10 +131,10 @@ class Controller:
 
     async def _admit(self, name: str, context: Context) -> Caller:
         """
-        Return who calls, who may.
+        Authenticate the caller of a method, and check the permission.
 
         Raises:
-            Refusal: They may not.
+            Refusal: The caller is not authenticated, or lacks the permission.
         """
         await context.send_initial_metadata(self._greeting)
         headers = {
@@ -148,7 +148,7 @@ class Controller:
 
     async def _refuse(self, name: str, context: Context, error: Exception) -> None:
         """
-        End the call with what *error* says, if it is for the caller.
+        Abort the call with the status of *error*.
         """
         if isinstance(error, Refusal):
             logger.log(level_of(error), "%s refused: %s: %s", name, type(error).__name__, error)
@@ -167,10 +167,10 @@ class Controller:
 
 def _read(message: type[Message], content: bytes) -> Message:
     """
-    Read a message.
+    Parse a message.
 
     Raises:
-        Invalid: It is none.
+        Invalid: It cannot be parsed.
     """
     found = message()
     try:
@@ -184,7 +184,7 @@ async def _read_all(
     message: type[Message], contents: AsyncIterator[bytes]
 ) -> AsyncIterator[Message]:
     """
-    Read the messages of a stream.
+    Parse the messages of a stream.
     """
     async for content in contents:
         yield _read(message, content)

@@ -1,5 +1,5 @@
 """
-The procedures for environments and secrets.
+The methods for stages, which the protocol calls environments, and for secrets.
 """
 
 from __future__ import annotations
@@ -27,76 +27,76 @@ from fal_server.store.vaults import Secret, Vault
 
 class StageMethods:
     """
-    Answers the procedures for environments and for the secrets in them.
+    The gRPC methods for stages, and for the secrets in them.
     """
 
-    def __init__(self, environments: Stages, vault: Vault) -> None:
-        self._environments = environments
+    def __init__(self, stages: Stages, vault: Vault) -> None:
+        self._stages = stages
         self._vault = vault
 
     async def ListEnvironments(
         self, _: ListEnvironmentsRequest, caller: Caller
     ) -> ListEnvironmentsResponse:
         """
-        Return the environments of the account.
+        Return the stages of the account.
         """
-        found = await self._environments.list(caller.user_id)
-        return ListEnvironmentsResponse(environments=map(_describe_environment, found))
+        found = await self._stages.list(caller.user_id)
+        return ListEnvironmentsResponse(environments=map(_describe_stage, found))
 
     async def CreateEnvironment(
         self, request: CreateEnvironmentRequest, caller: Caller
     ) -> CreateEnvironmentResponse:
         """
-        Make an environment.
+        Create a stage.
         """
         description = request.description if request.HasField("description") else None
-        made = await self._environments.create(caller.user_id, request.name, description)
-        return CreateEnvironmentResponse(environment=_describe_environment(made))
+        made = await self._stages.create(caller.user_id, request.name, description)
+        return CreateEnvironmentResponse(environment=_describe_stage(made))
 
     async def DeleteEnvironment(
         self, request: DeleteEnvironmentRequest, caller: Caller
     ) -> DeleteEnvironmentResponse:
         """
-        Remove an environment with all that is in it.
+        Delete a stage with everything that belongs to it.
         """
-        await self._environments.delete(caller.user_id, request.name)
+        await self._stages.delete(caller.user_id, request.name)
         return DeleteEnvironmentResponse()
 
     async def SetSecret(self, request: SetSecretRequest, caller: Caller) -> SetSecretResponse:
         """
         Set a secret, or remove it where the request has no value.
         """
-        environment = request.environment_name or DEFAULT
+        stage = request.environment_name or DEFAULT
         exposed = request.default_exposed if request.HasField("default_exposed") else None
         if request.HasField("value"):
             await self._vault.set(
                 caller.user_id,
-                environment,
+                stage,
                 request.name,
                 request.value,
                 default_exposed=exposed,
             )
         else:
-            await self._vault.unset(caller.user_id, environment, request.name)
+            await self._vault.unset(caller.user_id, stage, request.name)
         return SetSecretResponse()
 
     async def ListSecrets(
         self, request: ListSecretsRequest, caller: Caller
     ) -> ListSecretsResponse:
         """
-        Return the secrets of an environment, without their values.
+        Return the secrets of a stage, without their values.
         """
-        environment = request.environment_name or DEFAULT
-        found = await self._vault.list(caller.user_id, environment)
+        stage = request.environment_name or DEFAULT
+        found = await self._vault.list(caller.user_id, stage)
         return ListSecretsResponse(secrets=map(_describe_secret, found))
 
 
-def _describe_environment(environment: Stage) -> EnvironmentInfo:
+def _describe_stage(stage: Stage) -> EnvironmentInfo:
     return EnvironmentInfo(
-        name=environment.name,
-        description=environment.description,
-        is_default=environment.is_default,
-        created_at=to_timestamp(environment.created_at),
+        name=stage.name,
+        description=stage.description,
+        is_default=stage.is_default,
+        created_at=to_timestamp(stage.created_at),
     )
 
 
@@ -104,6 +104,6 @@ def _describe_secret(secret: Secret) -> SecretMessage:
     return SecretMessage(
         name=secret.name,
         created_time=to_timestamp(secret.created_at),
-        environment_name=secret.environment,
+        environment_name=secret.stage,
         default_exposed=secret.default_exposed,
     )

@@ -1,7 +1,7 @@
 """
-Traces: the W3C trace context of a call, as its function finds it.
+Traces: the W3C trace context of a call, as environment variables for its function.
 
-It is in the environment variables that OpenTelemetry names for it.
+The names of the variables are those of OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
 
-#: Released clients send the numbers of their span under these names.
+#: Released clients send the ids of their span, as decimal numbers, under these keys.
 _TRACE_ID, _PARENT_ID = "x-datadog-trace-id", "x-datadog-parent-id"
 
-#: The longest value that is passed on.
+#: The longest value that is passed on, in characters.
 _LONGEST = 8192
 
 
 def trace_of(metadata: Mapping[str, str]) -> Mapping[str, str]:
     """
-    Return the variables for what *metadata* says of the caller's trace; none where it
-    says nothing, or what makes no sense.
+    Return the environment variables for the trace in *metadata*. Empty where there is no
+    valid one.
     """
     if not _TRACEPARENT.fullmatch(metadata.get("traceparent", "")):
         numbers = metadata.get(_TRACE_ID, ""), metadata.get(_PARENT_ID, "")

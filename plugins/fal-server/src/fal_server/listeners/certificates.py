@@ -1,5 +1,5 @@
 """
-Certificates: a private authority, made on first start, and what it signs.
+Certificates: a private authority, made on the first start, and the server's certificate.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fal_server.state.data_directories import DataDirectory
 
-#: Hosts that clients have in their code. With a proxy that brings them here, the
-#: certificate is theirs too.
+#: Host names in the code of released clients. The certificate holds for them too, so that
+#: a proxy can lead such clients here.
 FOREIGN_NAMES = ("rest.fal.ai", "v3.fal.media", "kv.fal.media")
 
 _DAY = datetime.timedelta(days=1)
 
-#: Days that the authority and what it signs are valid. Clients refuse certificates of
-#: servers that are valid for longer than 825.
+#: Days that the authority and the server's certificate are valid. Clients refuse server
+#: certificates that are valid for more than 825 days.
 _AUTHORITY_DAYS = 3650
 _SERVER_DAYS = 397
 
-#: Days before its end that a certificate is made anew.
+#: Days before it expires that a certificate is renewed.
 _RENEWAL_DAYS = 30
 
-#: Where systems keep the authorities that they trust in one file. OpenSSL knows some of
-#: them by their directory alone, and runners are to reach the rest of the world.
+#: Files in which systems keep the authorities that they trust. Some builds of OpenSSL know
+#: only a directory of them.
 _OF_SYSTEMS = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -43,10 +43,10 @@ _OF_SYSTEMS = (
 
 class Certificate:
     """
-    What a server for some names shows, made where there is none yet.
+    The certificate of a server for some names, made if there is none yet.
 
-    Beside it lie ``ca.pem``, the authority, and ``bundle.pem``, which has the
-    authorities of the system too: a client that trusts the bundle reaches the rest of
+    The same directory has ``ca.pem``, the authority, and ``bundle.pem``, which has the
+    authorities of the system as well: a client that trusts the bundle reaches the rest of
     the world as before.
     """
 
@@ -61,23 +61,21 @@ class Certificate:
 
     def make_context(self, *protocols: str) -> ssl.SSLContext:
         """
-        Return what encrypts connections that speak one of *protocols*, as ALPN calls
-        them.
+        Return the TLS context of connections with one of *protocols*, by their ALPN names.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._path)
         context.set_alpn_protocols(list(protocols))
-        # A ticket arrives behind the handshake. OpenSSL is no good for two threads at
-        # once, and a client that writes in one while another reads the ticket waits for
-        # ever.
+        # Session tickets arrive after the handshake. OpenSSL is not thread-safe, and a
+        # client that writes in one thread while another reads the ticket would hang.
         context.num_tickets = 0
         self._contexts.append(context)
         return context
 
     def renew(self) -> None:
         """
-        Make it anew where it ends soon or is for other names; new connections have it
-        from then on.
+        Renew the certificate if it expires soon or is for other names. New connections
+        use the new one.
         """
         authority, key = _authority(self._directory)
         if _serves(self._path, authority, self._names):
@@ -134,7 +132,8 @@ def _make_server(
 
 def _serves(path: Path, authority: x509.Certificate, names: list[str]) -> bool:
     """
-    Tell whether the certificate at *path* is of *authority*, for *names*, for a while.
+    Return whether the certificate at *path* was signed by *authority* for exactly *names*,
+    and does not expire soon.
     """
     if not path.exists():
         return False
@@ -152,7 +151,7 @@ def _serves(path: Path, authority: x509.Certificate, names: list[str]) -> bool:
 
 def _write_bundle(directory: DataDirectory, authority: x509.Certificate) -> None:
     """
-    Write what clients trust: the authorities that this process trusts, and ours.
+    Write the bundle of authorities for clients: those of this process, and ours.
     """
     paths = ssl.get_default_verify_paths()
     system = b""
@@ -164,7 +163,7 @@ def _write_bundle(directory: DataDirectory, authority: x509.Certificate) -> None
     ours = authority.public_bytes(serialization.Encoding.PEM)
     bundle = directory.tls / "bundle.pem"
     if bundle.exists() and os.environ.get("SSL_CERT_FILE") == str(bundle):
-        # The server was started with the variables it has printed.
+        # The server was started with the variables that it prints for its clients.
         return
     directory.write_private(bundle, ours + b"\n" + system)
 

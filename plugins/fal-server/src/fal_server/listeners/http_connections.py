@@ -1,5 +1,5 @@
 """
-Connections of HTTP/1.1.
+HTTP/1.1 connections of clients.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fal_server.errors import Invalid
 
 logger = logging.getLogger(__name__)
 
-#: The longest first line of a request: a path may have a token in it.
+#: The longest request line, in bytes: a path may contain a token.
 _LONGEST_LINE = 16_384
 
 _UNREADABLE = "The request cannot be read."
@@ -23,7 +23,7 @@ _UNREADABLE = "The request cannot be read."
 
 class Unreadable(Invalid):
     """
-    A request, or its body, is no HTTP.
+    A request, or its body, is not valid HTTP.
     """
 
     http = 400
@@ -36,8 +36,8 @@ class HttpConnection(web.RequestHandler):
     """
     One connection.
 
-    What cannot be read is refused without telling, or logging, what it was: the line
-    that is broken may be the one with the key.
+    A request that cannot be parsed is neither logged nor quoted in the response: the broken
+    line may be the one with the key.
     """
 
     __slots__ = ()
@@ -50,7 +50,7 @@ class HttpConnection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """
-        Refuse what cannot be read, and end the connection.
+        Refuse a request that cannot be parsed, and close the connection.
         """
         _log(exc)
         if request.writer.output_size > 0:
@@ -62,7 +62,7 @@ class HttpConnection(web.RequestHandler):
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """
-        Log what is no fault of a sender: what a broken body says has a part of it.
+        Log an error. That of a broken body is logged without its text, which quotes the body.
         """
         error = kw.get("exc_info")
         if isinstance(error, web.RequestPayloadError):
@@ -79,9 +79,10 @@ async def start_http(
     application: web.Application, *, drain: float
 ) -> tuple[web.AppRunner, Callable[[], HttpConnection]]:
     """
-    Start an application, and return what ends it and what makes its connections.
+    Start an application. Return the runner that ends it, and the factory of its
+    connections.
 
-    At the end requests have *drain* seconds to finish.
+    When it ends, requests have *drain* seconds to finish.
     """
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=drain)
     await runner.setup()
@@ -93,11 +94,11 @@ def connections_of(
     server: web.Server, *, inflates: bool = True
 ) -> Callable[[], HttpConnection]:
     """
-    Return what makes the connections of *server*.
+    Return the factory of the connections of *server*.
 
     Arguments:
-        inflates: Whether compressed bodies are read as what was compressed. What passes
-            them on leaves them as they are.
+        inflates: Whether compressed bodies are decompressed. A gateway, which forwards
+            them, leaves them as they are.
     """
     loop = asyncio.get_running_loop()
     quiet = logging.getLogger(f"{__name__}.access")

@@ -1,5 +1,5 @@
 """
-Metrics: what the control plane does, as Prometheus reads it.
+The counters of the control plane, for Prometheus.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class ServerMetrics:
     The metrics of one control plane.
 
     Attributes:
-        registry: Where parts add metrics of their own.
+        registry: Collectors of other modules are added here.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class ServerMetrics:
 
     def make_application(self) -> web.Application:
         """
-        Make the application that shows the metrics.
+        Make the HTTP application that serves the metrics.
         """
         application = web.Application()
         application.router.add_get("/metrics", self._show)

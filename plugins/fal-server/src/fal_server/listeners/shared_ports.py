@@ -1,9 +1,9 @@
 """
-Doors: one port for gRPC, TLS and HTTP.
+One port for gRPC, TLS and HTTP.
 
-The first bytes of a connection tell which it is. They are looked at, not taken: the
-protocol that gets the connection sees all of it. gRPC is passed on, byte by byte, to
-the gRPC server, which listens on a unix socket that nobody else sees.
+The first bytes of a connection tell its protocol. They are peeked at, so that whoever
+handles the connection reads all of it. gRPC is forwarded byte by byte to the gRPC
+server, which listens on a private unix socket.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ logger = logging.getLogger(__name__)
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
-#: How an HTTP/2 connection begins, and the first byte of a TLS handshake.
+#: The first bytes of an HTTP/2 connection, and the first byte of a TLS handshake.
 _HTTP2 = b"PRI"
 _TLS = b"\x16"
 
-#: Seconds that the first bytes of a connection, and its TLS handshake, may take.
+#: Seconds for the first bytes of a connection, and again for its TLS handshake.
 _PATIENCE = 20.0
 
-#: Seconds between two looks at a connection that has sent too little to tell.
+#: Seconds between two looks at a connection that has sent too few bytes to tell.
 _INTERVAL = 0.02
 
-#: Connections that wait to be accepted.
+#: The most connections that wait to be accepted.
 _BACKLOG = 1024
 
-#: How many free ports are tried, where somebody else may take one first.
+#: How many free ports are tried, as another process may take one first.
 _TRIES = 10
 
-#: What stands behind each door of a server, for who reads that it cannot be opened.
+#: What each listener of a server is for, by its name, for error messages.
 _BEHIND = {
     "api": "the API",
     "run": "the run gateway",
@@ -56,16 +56,16 @@ _BEHIND = {
 @attrs.define(eq=False)
 class Listener:
     """
-    A listener that gives each connection to who understands it.
+    A listening socket that hands each connection to the right protocol.
 
     Attributes:
-        name: What the log calls it.
+        name: Its name in log messages.
 
         http: Makes the protocol of an HTTP/1.1 connection.
 
         grpc: The unix socket of the gRPC server. None where there is no gRPC.
 
-        tls: The certificate. None where there is no TLS.
+        tls: The TLS context. None where there is no TLS.
     """
 
     name: str
@@ -75,14 +75,14 @@ class Listener:
     _socket: socket.socket | None = attrs.field(default=None, init=False)
     _accepting: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _greeting: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
-    _splices: set[GrpcTunnel] = attrs.field(factory=set, init=False)
+    _tunnels: set[GrpcTunnel] = attrs.field(factory=set, init=False)
 
     async def open(self, host: str, port: int) -> int:
         """
-        Listen, and return the port: *port*, or a free one where that is 0.
+        Listen, and return the port: *port*, or a free one if that is 0.
 
-        A server that is started again listens where it did, so the free one is none
-        that connections of others are given meanwhile.
+        The free port is none that the system gives to outgoing connections: a server that
+        is started again must find it free.
 
         Raises:
             OSError: The port is taken, or *host* is not an address of this machine.
@@ -96,11 +96,11 @@ class Listener:
 
     def describe(self, error: OSError, host: str, port: int) -> str:
         """
-        Return why it cannot be opened, as a sentence.
+        Return the error message of :meth:`open` for *error*.
         """
         where = f"[{host}]" if ":" in host else host
         where = f"{where}:{port}" if port else where
-        behind = _BEHIND.get(self.name, f"its door {self.name!r}")
+        behind = _BEHIND.get(self.name, f"its listener {self.name!r}")
         if error.errno == errno.EADDRINUSE:
             reason = f"it is taken by {holder(port, claimed=False)}"
             remedy = "End that, or choose other ports by '--port'."
@@ -108,7 +108,7 @@ class Listener:
             reason = os.strerror(error.errno)
             remedy = "Choose ports that this user may have by '--port'."
         else:
-            # The words of Python repeat the address, but for names that are none.
+            # Messages of Python repeat the address, except for host names that do not resolve.
             known = error.errno is not None and error.errno in errno.errorcode
             reason = os.strerror(error.errno or 0) if known else str(error.strerror)
             remedy = "Give an address of this machine by '--host'."
@@ -116,7 +116,7 @@ class Listener:
 
     async def close(self) -> None:
         """
-        Take no more connections. Those of HTTP are left to who has them.
+        Accept no more connections. Open HTTP connections are left to their server.
         """
         tasks = [*self._greeting, *([self._accepting] if self._accepting else [])]
         for task in tasks:
@@ -124,8 +124,8 @@ class Listener:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._socket is not None:
             self._socket.close()
-        for splice in list(self._splices):
-            splice.abort()
+        for tunnel in list(self._tunnels):
+            tunnel.abort()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -133,7 +133,7 @@ class Listener:
             try:
                 connection, address = await loop.sock_accept(listener)
             except OSError as error:
-                # Too many open files; some will be closed.
+                # There are too many open files, and some will be closed.
                 logger.warning("Listener %s cannot accept: %s", self.name, error)
                 await asyncio.sleep(0.1)
                 continue
@@ -143,7 +143,7 @@ class Listener:
 
     async def _greet(self, connection: socket.socket, peer: str) -> None:
         """
-        Find out what *connection* speaks, and hand it over.
+        Find out the protocol of *connection*, and hand it over.
         """
         handed_over = False
         try:
@@ -173,39 +173,39 @@ class Listener:
             )
         else:
             speaks_grpc = self.grpc is not None and first.startswith(_HTTP2)
-            factory = self.splice if speaks_grpc else self.http
+            factory = self.make_tunnel if speaks_grpc else self.http
             await loop.connect_accepted_socket(factory, connection)
 
-    def splice(self) -> GrpcTunnel:
+    def make_tunnel(self) -> GrpcTunnel:
         """
         Make the protocol of a gRPC connection.
         """
         assert self.grpc is not None
-        splice = GrpcTunnel(self.grpc, self._splices.discard)
-        self._splices.add(splice)
-        return splice
+        tunnel = GrpcTunnel(self.grpc, self._tunnels.discard)
+        self._tunnels.add(tunnel)
+        return tunnel
 
 
 class ProtocolChooser(asyncio.Protocol):
     """
-    Hands a TLS connection over once its handshake has told what it speaks.
+    Hands a TLS connection over once its handshake has negotiated a protocol.
     """
 
-    def __init__(self, door: Listener) -> None:
-        self._door = door
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
-        speaks_grpc = chosen == "h2" and self._door.grpc is not None
-        protocol = self._door.splice() if speaks_grpc else self._door.http()
-        # The transports of uvloop are none by class.
+        speaks_grpc = chosen == "h2" and self._listener.grpc is not None
+        protocol = self._listener.make_tunnel() if speaks_grpc else self._listener.http()
+        # The transports of uvloop do not inherit from asyncio's.
         cast(asyncio.Transport, transport).set_protocol(protocol)
         protocol.connection_made(transport)
 
 
 class GrpcTunnel(asyncio.Protocol):
     """
-    One end of two connections whose bytes are passed on to each other.
+    A connection whose bytes are forwarded to the gRPC server, and back.
     """
 
     def __init__(self, path: str, ended: Callable[[GrpcTunnel], Any]) -> None:
@@ -275,7 +275,7 @@ class GrpcTunnel(asyncio.Protocol):
 
 class TunnelEnd(asyncio.Protocol):
     """
-    The end of a splice that faces the gRPC server.
+    The end of a tunnel at the gRPC server.
     """
 
     def __init__(self, near: asyncio.Transport) -> None:
@@ -304,7 +304,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _listen_anywhere(host: str) -> socket.socket:
     """
-    Listen at a free port, another one where somebody takes it first.
+    Listen at a free port, and try another if a process takes it first.
     """
     for _ in range(_TRIES - 1):
         try:
@@ -317,9 +317,9 @@ def _listen_anywhere(host: str) -> socket.socket:
 
 async def _peek(connection: socket.socket) -> bytes:
     """
-    Return the first bytes of *connection*, and leave them there.
+    Return the first bytes of *connection* without taking them from it.
 
-    They are enough to tell what it speaks, or nothing where it has ended.
+    They suffice to tell the protocol. Empty where the connection has ended.
     """
     while True:
         await _readable(connection)
@@ -346,7 +346,7 @@ async def _readable(connection: socket.socket) -> None:
 
 def _is_here(peer: str) -> bool:
     """
-    Tell whether *peer* is this machine: what is not encrypted goes no further.
+    Return whether *peer* is this machine. Unencrypted connections must come from it.
     """
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(peer.partition("%")[0])

@@ -1,5 +1,5 @@
 """
-Urls: where applications are reached.
+URLs: the addresses of the server, and those of applications.
 """
 
 from __future__ import annotations
@@ -11,48 +11,48 @@ from urllib.parse import quote
 import attrs
 from isolate_proto import ServiceURLs
 
-#: Pages of an application that a browser opens, by which of them it has: one to try it on,
-#: and the document of its endpoints. Clients put the path of each endpoint behind.
+#: The pages of an application that a browser opens: its playground, or its OpenAPI
+#: document. Clients append the path of each endpoint.
 PLAYGROUND, DOCUMENT = "/playground#", "/openapi.json#"
 
 
 @attrs.frozen(kw_only=True)
 class Urls:
     """
-    Where the doors of this server are, as clients reach them.
+    The addresses of the listeners of this server, as clients reach them.
 
     Attributes:
-        ports: By door; it is filled as doors are opened.
+        ports: The port of each listener; it is filled as they are opened.
     """
 
     host: str
     ports: Mapping[str, int]
 
-    def base(self, door: str) -> str:
+    def base(self, listener: str) -> str:
         """
-        Return the address of *door*, without a path.
+        Return the URL of *listener*, without a path.
         """
         secret = "" if _is_here(self.host) else "s"
-        scheme = "ws" if door == "ws" else "http"
-        return f"{scheme}{secret}://{self.address(door)}"
+        scheme = "ws" if listener == "ws" else "http"
+        return f"{scheme}{secret}://{self.address(listener)}"
 
-    def address(self, door: str) -> str:
+    def address(self, listener: str) -> str:
         """
-        Return the host and the port of *door*.
+        Return the host and the port of *listener*.
         """
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host
         host = f"[{host}]" if ":" in host else host
-        return f"{host}:{self.ports.get(door, 0)}"
+        return f"{host}:{self.ports.get(listener, 0)}"
 
     def api_base(self, requested_host: str) -> str:
         """
-        Return how the URLs of the API begin that a client is given.
+        Return the base of the API's URLs in a response.
 
-        Where the server is for this machine alone they are not encrypted: what runs here
-        reads them without trusting our authority.
+        A server that listens on this machine alone gives out unencrypted URLs: processes
+        here read them without trusting its certificate authority.
 
         Arguments:
-            requested_host: What the request says in ``Host``.
+            requested_host: The ``Host`` header of the request.
         """
         if self.host in {"127.0.0.1", "::1"}:
             return f"http://{self.address('api')}"
@@ -60,10 +60,10 @@ class Urls:
 
     def service_urls(self, owner: str, alias: str, page: str = "") -> ServiceURLs:
         """
-        Return where the application *alias* of *owner* is reached.
+        Return the URLs of the application *alias* of *owner*.
 
         Arguments:
-            page: The one that people are shown, behind the url of the application.
+            page: The page that people are shown, relative to the URL of the application.
         """
         path = f"/{owner}/{alias}"
         return ServiceURLs(

@@ -46,7 +46,7 @@ class Application:
     alias: str
     auth_mode: int
     pool: RunnerPool
-    environment: str = "main"
+    stage: str = "main"
     revision: str = ""
     ephemeral: bool = False
     scaling: Scaling = attrs.field(factory=Scaling)

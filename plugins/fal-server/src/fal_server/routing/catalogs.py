@@ -63,14 +63,14 @@ class ApplicationCatalog:
             raise NotFound(f"Application {owner_name[:80]}/{alias[:80]} was not found.")
         return found
 
-    def of(self, caller: Caller, alias: str, environment: str = "") -> Application:
+    def of(self, caller: Caller, alias: str, stage: str = "") -> Application:
         """
         Return an application of *caller*.
 
         Raises:
             NotFound: There is none.
         """
-        found = self.applications.get((caller.nickname, full_alias(alias, environment)))
+        found = self.applications.get((caller.nickname, full_alias(alias, stage)))
         if found is None or found.owner != caller.user_id or found.ephemeral:
             raise NotFound(f"Application {alias[:80]!r} was not found.")
         return found
@@ -172,7 +172,7 @@ class ApplicationCatalog:
             id=secrets.token_hex(16),
             account_id=caller.user_id,
             alias=alias,
-            environment=request.environment_name or "main",
+            stage=request.environment_name or "main",
             scaling=scaling,
             created_at=time.time(),
         )
@@ -264,7 +264,7 @@ class ApplicationCatalog:
             takeover.end(superseded=False)
             return application, takeover
         application.revision, application.auth_mode = alias.revision, alias.auth_mode
-        application.scaling, application.environment = alias.scaling, alias.environment
+        application.scaling, application.stage = alias.scaling, alias.stage
         application.follow(spec)
         return application, application.replace(pool, self._tasks, rolling=rolling)
 
@@ -275,7 +275,7 @@ class ApplicationCatalog:
             alias=alias.alias,
             auth_mode=alias.auth_mode,
             pool=pool,
-            environment=alias.environment,
+            stage=alias.stage,
             revision=alias.revision,
             scaling=alias.scaling,
         )
@@ -344,7 +344,7 @@ def _to_alias(owner_name: str, revision: Revision, auth_mode: int, scaling: Scal
         account_id=revision.account_id,
         owner_name=owner_name,
         alias=revision.alias,
-        environment=revision.environment,
+        stage=revision.stage,
         revision=revision.id,
         auth_mode=auth_mode,
         scaling=scaling,

@@ -1,5 +1,5 @@
 """
-Memory: how much of it each machine type stands for.
+Memory: the memory limits of machine types.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from fal_server.errors import ServerError
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
-#: The least memory that a runner starts with, in bytes.
+#: The smallest limit with which a runner starts, in bytes.
 LEAST = 64 << 20
 
 
 def read_sizes(written: Iterable[str]) -> Mapping[str, int]:
     """
-    Return the memory of machine types, in bytes, as written in ``XS=512M``.
+    Parse memory limits as in ``XS=512M``, and return them in bytes by machine type.
 
     Raises:
-        ServerError: One is written otherwise, or is too small for any runner.
+        ServerError: A limit is not written so, or is too small for any runner.
     """
     sizes = {}
     for each in written:
@@ -42,8 +42,8 @@ def read_sizes(written: Iterable[str]) -> Mapping[str, int]:
 
 def memory_of(machine_type: str, sizes: Mapping[str, int]) -> int | None:
     """
-    Return how much memory a runner of *machine_type* may use, in bytes: what *sizes*
-    say, or else an installed plugin. None where nobody knows the type.
+    Return the memory limit of *machine_type* in bytes: from *sizes*, or else from the
+    plugin that knows the type. None where no plugin does.
     """
     if machine_type in sizes:
         return sizes[machine_type]

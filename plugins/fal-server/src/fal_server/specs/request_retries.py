@@ -1,16 +1,16 @@
 """
-Retrying: which queued requests are given to a runner once more, and how often.
+Retries: which queued requests are given to a runner again, and how often.
 
-What clients call a condition is why an attempt failed:
+Clients call the reason why an attempt failed a condition:
 
 ``server_error``
-    The runner has answered 503 or 504, has ended, or broke off its answer.
+    The runner responded with 503 or 504, or ended before it had responded.
 
 ``timeout``
-    It took longer than the application gives a request.
+    The request took longer than the application allows.
 
 ``connection_error``
-    The connection broke, while the runner goes on.
+    The connection broke, and the runner goes on.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ Condition = Literal["server_error", "timeout", "connection_error"]
 
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
-#: How often one request is given to a runner, whatever is asked for.
+#: The most attempts of one request, whatever is asked for.
 MOST = 10
 
-#: The header of an answer that says whether the request is to be tried again, and of
-#: one that says whether its runner is to end.
+#: The response headers that say whether to retry the request, and whether to end the
+#: runner.
 NEEDS_RETRY, STOP_RUNNER = "x-fal-needs-retry", "x-fal-stop-runner"
 
-#: The headers of a sender who wants one attempt alone, or says how many there may be.
+#: The request headers that ask for a single attempt, or for numbers of retries.
 NO_RETRY, RETRY_CONFIG = "x-fal-no-retry", "x-fal-retry-config"
 
-#: Answers that tell of a runner at fault.
+#: Statuses of responses for which the runner is at fault.
 _FAULTS = frozenset({503, 504})
 
 _YES, _NO = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
@@ -48,13 +48,13 @@ _YES, _NO = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
 @attrs.frozen(kw_only=True)
 class Retries:
     """
-    How often the requests of an application are tried again.
+    How often the requests of an application are retried.
 
     Attributes:
-        skipped: The conditions in which they are not.
+        skipped: The conditions in which they are not retried.
 
-        budgets: How many further attempts there may be for a condition. One that is not
-            named has no bound but :data:`MOST`.
+        budgets: The number of retries by condition. A condition without one is limited by
+            :data:`MOST` alone.
     """
 
     skipped: frozenset[Condition] = frozenset()
@@ -62,7 +62,7 @@ class Retries:
 
     def may_retry(self, condition: Condition, failed: int) -> bool:
         """
-        Tell whether there is another attempt after *failed* ones for *condition*.
+        Return whether to retry after *failed* attempts that failed for *condition*.
         """
         budget = self.budgets.get(condition)
         if budget is None:
@@ -71,7 +71,8 @@ class Retries:
 
     def overridden(self, text: str) -> Retries:
         """
-        Return what a sender asks for instead; what makes no sense is passed over.
+        Return these retries with the budgets that a sender asks for. A header that is not
+        valid is ignored.
         """
         try:
             budgets = read_budgets(text)
@@ -82,10 +83,10 @@ class Retries:
 
 def read_retries(request: RegisterApplicationRequest) -> Retries:
     """
-    Return what a registration says.
+    Return the retries that a registration asks for.
 
     Raises:
-        Invalid: It makes no sense.
+        Invalid: They are not valid.
     """
     names = {wire.RetryCondition.Name(each).lower() for each in request.skip_retry_conditions}
     skipped = frozenset(each for each in CONDITIONS if each in names)
@@ -95,11 +96,10 @@ def read_retries(request: RegisterApplicationRequest) -> Retries:
 
 def read_budgets(text: str) -> Mapping[Condition, int]:
     """
-    Return the further attempts by condition that *text* says, as in
-    ``{"timeout": {"retries": 1}}``.
+    Parse numbers of retries by condition, as in ``{"timeout": {"retries": 1}}``.
 
     Raises:
-        Invalid: It says something else.
+        Invalid: They are not valid.
     """
     wrong = Invalid(
         'A retry config is as in {"timeout": {"retries": 1}}, with the conditions '
@@ -122,11 +122,11 @@ def read_budgets(text: str) -> Mapping[Condition, int]:
 
 def judge(status: int, headers: Mapping[str, str]) -> Condition | bool:
     """
-    Return why an answer is no good, or whether it asks to be tried again; False where it
-    is to be passed on.
+    Judge a response: return the condition in which the attempt failed, True if the
+    response asks for a retry, or False if it is for the sender.
 
     Arguments:
-        headers: Those of the answer, by names in any case.
+        headers: The headers of the response, with case-insensitive names.
     """
     asked = headers.get(NEEDS_RETRY, "").lower()
     if asked in _YES and (status >= 500 or status == 429):
@@ -138,7 +138,7 @@ def judge(status: int, headers: Mapping[str, str]) -> Condition | bool:
 
 def ends_runner(status: int, headers: Mapping[str, str]) -> bool:
     """
-    Tell whether a runner is to end after an answer: it has said so, or that it is broken.
+    Return whether to end a runner after a response that asks for it, or has status 503.
     """
     asked = headers.get(STOP_RUNNER, "").lower()
     return asked in _YES or (status == 503 and asked not in _NO)
@@ -146,6 +146,6 @@ def ends_runner(status: int, headers: Mapping[str, str]) -> bool:
 
 def is_set(value: str) -> bool:
     """
-    Tell whether a header says yes.
+    Return whether the value of a header means yes.
     """
     return value.lower() in _YES

@@ -1,5 +1,5 @@
 """
-Environments: what clients ask for, as environments of the core.
+The environments that clients ask for, as environments of the core.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from fal_core.options import Options
 from fal_core.vocabulary import structure_environment
 from fal_server.errors import Invalid
 
-#: What clients send in a configuration that says nothing about what is installed.
+#: Options that clients send under another name.
 _SPELLINGS = {"install_requires": "requirements"}
 
-#: Files of the client's machine; what they say has to be sent.
+#: Options that name files of the client's machine, whose contents the client must send.
 _LOCAL = ("constraints_file",)
 
 
@@ -28,8 +28,8 @@ def read_environment(definitions: Sequence[Any]) -> Environment:
     Return the environment that a client asks for.
 
     Raises:
-        Invalid: There is none, there are several, no installed plugin has the kind, or
-            it is declared wrongly.
+        Invalid: There is not exactly one, no installed plugin provides its kind, or its
+            options are not valid.
     """
     if len(definitions) != 1:
         raise Invalid(f"One environment is needed, and {len(definitions)} were sent.")
@@ -58,7 +58,7 @@ def _class_of(kind: str) -> type[Any]:
     try:
         return find_environment(kind)
     except UnknownNameError as error:
-        # What its hint says to install is nothing for a client to install.
+        # The hint of the error is for whoever installs plugins here, not for clients.
         known = " and ".join(error.known)
         raise Invalid(
             f"This server has no environments of kind {kind[:80]!r}, it has those of {known}."
@@ -69,7 +69,8 @@ def _class_of(kind: str) -> type[Any]:
 
 def whole(value: Any) -> Any:
     """
-    Return *value* with integers where a message had to say doubles.
+    Return *value* with whole floats as integers: JSON messages of protobuf have floats
+    alone.
     """
     if isinstance(value, float) and value.is_integer():
         return int(value)

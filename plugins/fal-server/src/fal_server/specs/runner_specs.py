@@ -1,5 +1,5 @@
 """
-Specs: what a request asks to run.
+Specs: what a runner runs, read from a request.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from fal_server.specs.health_checks import HealthCheck
 from fal_server.specs.request_retries import Retries, read_retries
 from fal_server.specs.requested_environments import read_environment
 
-#: What an agent is told to run: a header, and the parts behind it.
+#: What an agent is sent to run: a header, and binary parts.
 Message = tuple[dict[str, Any], list[bytes]]
 
-#: Seconds that a runner may take to end, where nothing is said.
+#: Seconds that a runner may take to end, unless the request says another number.
 _GRACE = 5.0
 
 #: The longest name of an application.
@@ -33,39 +33,44 @@ class RunnerSpec:
     What a runner runs.
 
     Attributes:
-        name: What logs call it.
+        name: Its name in logs.
 
         owner: The account that it belongs to.
 
-        method: The module that opens *definition*.
+        environment: Where its imports come from.
 
-        definition: The function as its client has serialized it. It is never opened
-            here.
+        method: The module that deserializes *definition*.
 
-        entrypoint: Where the function is found instead.
+        definition: The function as its client has serialized it. The server never
+            deserializes it.
 
-        main_thread: Whether it runs on the main thread. None where it says itself.
+        setup_method, setup_definition: The same for the setup function.
 
-        port: The port of a server that the function brings. None for a function that
-            is called.
+        entrypoint: The entry point of the function, which stands instead of a definition.
 
-        variables: What the function finds in its environment variables.
+        main_thread: Whether it runs on the main thread. None where the function decides.
 
-        startup_timeout: Seconds it may take to answer.
+        port: The port on which the function serves. None for a function that is called.
+
+        variables: Environment variables of the function.
+
+        startup_timeout: Seconds it may take until it is ready.
 
         grace: Seconds it may take to end.
 
-        stage: The environment of the account whose secrets it gets.
+        application: The alias of the application. Empty for a function.
 
-        secrets: Their names. None for all that are exposed without being named.
+        stage: The stage of the account from which it gets its secrets.
 
-        files: The hashes and the paths of the files that lie where it is run.
+        secrets: The names of its secrets. None for all that are exposed by default.
 
-        mounts: What it wants to keep of the account's data, as paths below ``/data``.
+        files: The hashes and the paths of files in its working directory.
 
-        retries: How often queued requests are tried again.
+        mounts: Directories of the account's data, as paths below ``/data``.
 
-        private_logs: Whether the owner alone sees what is printed for a request.
+        retries: How often queued requests are retried.
+
+        private_logs: Whether only the owner sees the log lines of a request.
     """
 
     name: str
@@ -94,7 +99,7 @@ class RunnerSpec:
     @property
     def message(self) -> Message:
         """
-        What an agent is told to run.
+        What its agent is sent.
         """
         header = {
             "method": self.method,
@@ -109,7 +114,7 @@ class RunnerSpec:
 
     def bare(self) -> RunnerSpec:
         """
-        Return the spec without what the client has serialized, which may be large.
+        Return the spec without the serialized functions, which may be large.
         """
         return attrs.evolve(self, definition=b"", setup_definition=b"")
 
@@ -119,7 +124,7 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
     Return what a run or a registration of the account *owner* asks to run.
 
     Raises:
-        Invalid: It asks for nothing, or for what this server does not have.
+        Invalid: It is not complete, or asks for what this server does not have.
     """
     machine = request.machine_requirements
     environment = read_environment(request.environments)
@@ -164,10 +169,10 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
 
 def check_mount(path: str) -> str:
     """
-    Return *path*, if it can be a directory of an account's data.
+    Return *path* if it can be a directory of an account's data.
 
     Raises:
-        Invalid: It cannot.
+        Invalid: It is outside of ``/data``, or too long.
     """
     parts = PurePosixPath(path).parts
     if parts[:2] != ("/", "data") or ".." in parts or "\0" in path or len(path) > 4096:
@@ -177,10 +182,10 @@ def check_mount(path: str) -> str:
 
 def check_name(name: str) -> str:
     """
-    Return *name*, if it can be the name of an application.
+    Return *name* if it can be the name of an application.
 
     Raises:
-        Invalid: It cannot.
+        Invalid: It is too long, empty, or has a character that URLs reserve.
     """
     if len(name) > _LONGEST_NAME or not name or any(each in name for each in "/\\?#% \n\r\0"):
         raise Invalid(

@@ -1,5 +1,5 @@
 """
-Scaling: how many runners there are to be.
+Scaling: how many runners an application should have.
 """
 
 from __future__ import annotations
@@ -12,36 +12,37 @@ import attrs
 
 from fal_server.errors import Invalid
 
-#: What a client sends under another name.
+#: Settings that clients send under another name.
 _SPELLINGS = {"scaling_delay_seconds": "scaling_delay", "valid_regions": "regions"}
 
 
 @attrs.frozen(kw_only=True)
 class Scaling:
     """
-    The settings of an application that say how many runners it has.
+    The settings of an application that decide how many runners it has.
 
     Times are in seconds.
 
     Attributes:
-        min_concurrency: How many runners there are at any time.
+        min_concurrency: The fewest runners.
 
-        max_concurrency: How many there may be.
+        max_concurrency: The most runners.
 
-        max_multiplexing: How many requests one runner has at once.
+        max_multiplexing: The most requests that one runner has at once.
 
-        concurrency_buffer: How many more than are busy there are to be.
+        concurrency_buffer: How many runners to have in addition to the busy ones.
 
-        concurrency_buffer_perc: The same in percent of the busy ones; the larger counts.
+        concurrency_buffer_perc: The same in percent of the busy runners; the larger of the
+            two counts.
 
         keep_alive: How long a runner stays without a request.
 
-        scaling_delay: How long a request waits for the runners there are before another
-            is started for it.
+        scaling_delay: How long a request waits for the present runners before another is
+            started for it.
 
         request_timeout: How long one request may take.
 
-        request_start_timeout: How long one may wait for a runner.
+        request_start_timeout: How long a request may wait for a runner.
 
         startup_timeout: How long a runner may take to become ready.
     """
@@ -61,10 +62,10 @@ class Scaling:
 
     def changed(self, message: Any) -> Scaling:
         """
-        Return these settings with what *message* says of them.
+        Return these settings with the changes in *message*.
 
         Raises:
-            Invalid: A number makes no sense.
+            Invalid: A number is out of range.
         """
         changes: dict[str, Any] = {}
         for descriptor in message.DESCRIPTOR.fields:
@@ -85,10 +86,10 @@ class Scaling:
 
     def checked(self) -> Scaling:
         """
-        Return these settings, if they make sense.
+        Return these settings if they are consistent.
 
         Raises:
-            Invalid: They do not.
+            Invalid: They are not.
         """
         for name in ("max_concurrency", "max_multiplexing"):
             if getattr(self, name) < 1:
@@ -103,40 +104,41 @@ class Scaling:
     @property
     def is_buffered(self) -> bool:
         """
-        Whether there are to be more runners than are busy.
+        Whether there should be more runners than busy ones.
         """
         return self.concurrency_buffer > 0 or self.concurrency_buffer_perc > 0
 
     def busy(self, demand: int) -> int:
         """
-        Return how many runners *demand* requests at once take.
+        Return how many runners *demand* simultaneous requests occupy.
         """
         return math.ceil(demand / self.max_multiplexing)
 
     def buffer(self, busy: int) -> int:
         """
-        Return how many runners there are to be beside *busy* ones.
+        Return how many runners there should be in addition to *busy* ones.
         """
         share = math.ceil(busy * self.concurrency_buffer_perc / 100)
         return max(self.concurrency_buffer, share)
 
     def target(self, demand: int) -> int:
         """
-        Return how many runners there are to be for *demand* requests.
+        Return how many runners there should be for *demand* simultaneous requests.
         """
         busy = self.busy(demand)
         return min(self.max_concurrency, max(self.min_concurrency, busy + self.buffer(busy)))
 
     def to_json(self) -> dict[str, Any]:
         """
-        Return the settings as JSON has them.
+        Return the settings as a JSON object.
         """
         return attrs.asdict(self)
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Scaling:
         """
-        Return what :meth:`to_json` made; what this version does not know is left out.
+        Return the settings from the object that :meth:`to_json` made. Settings that this
+        version does not know are ignored.
         """
         known = {name: value for name, value in kept.items() if name in _NAMES}
         for name in ("machine_types", "regions"):

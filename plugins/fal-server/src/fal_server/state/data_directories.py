@@ -1,5 +1,5 @@
 """
-The data directory: what lies in it, and that one server at a time uses it.
+The data directory: its files, and the lock that keeps other servers out.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import attrs
 
 from fal_server.errors import DataInUse, ServerError
 
-#: How many bytes the path of the directory for temporary files may have where sockets
-#: are in one of its own directories, and what serves where it has more.
+#: The longest path of the temporary directory, in bytes, in which sockets can be made, and
+#: the directory that is used instead of a longer one.
 _DEEPEST = 70
 _SHALLOW = "/tmp"
 
@@ -27,7 +27,7 @@ _SHALLOW = "/tmp"
 @attrs.frozen
 class DataDirectory:
     """
-    The data directory of a server. Nobody but its owner may look into it.
+    The data directory of a server. Only its owner can read it.
     """
 
     path: Path
@@ -43,31 +43,31 @@ class DataDirectory:
     @property
     def key_file(self) -> Path:
         """
-        Where the first key is kept.
+        The file with the key of the first user.
         """
         return self.path / "owner.key"
 
     @property
     def addresses_file(self) -> Path:
         """
-        Where a server that runs writes which ports it has.
+        The file in which a running server notes its ports.
         """
         return self.path / "addresses.json"
 
     @property
     def tls(self) -> Path:
         """
-        Where certificates are kept.
+        The directory of the certificates.
         """
         return self.path / "tls"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """
-        Hold the directory for one server. However it ends, it lets go.
+        Lock the directory for one server. The lock ends with the process.
 
         Raises:
-            DataInUse: Another server holds it.
+            DataInUse: Another server has locked it.
 
             ServerError: It cannot be written.
         """
@@ -89,8 +89,8 @@ class DataDirectory:
 
     def make_socket_folder(self) -> str:
         """
-        Make a directory for the sockets of this process, and remove those of servers of
-        this directory that were killed.
+        Make a directory for the sockets of this process, and remove the leftovers of
+        servers that were killed.
         """
         self.remove_left_sockets()
         root, prefix = self._name_sockets()
@@ -98,7 +98,7 @@ class DataDirectory:
 
     def remove_left_sockets(self) -> None:
         """
-        Remove the sockets of servers of this directory that were killed.
+        Remove the sockets that killed servers of this data directory have left.
         """
         root, prefix = self._name_sockets()
         for folder in Path(root).glob(f"{prefix}*"):
@@ -108,21 +108,20 @@ class DataDirectory:
 
     def _name_sockets(self) -> tuple[str, str]:
         """
-        Return the directory in which those of sockets are, and how their names begin.
+        Return the directory for directories of sockets, and the prefix of their names.
 
-        The data directory itself may be too deep for the path of a socket, and so may
-        the directory for temporary files.
+        The path of a socket has to be short. The path of the data directory may be too
+        long, and that of the temporary directory as well.
         """
         digest = hashlib.sha256(os.fsencode(self.path.absolute())).hexdigest()[:8]
         root = tempfile.gettempdir()
         if len(os.fsencode(root)) > _DEEPEST:
             root = _SHALLOW
-        # It is short, as the path of a socket has to be.
         return root, f"fal-{digest}-"
 
     def write_private(self, path: Path, content: bytes) -> None:
         """
-        Write a file that only the owner reads, whole or not at all.
+        Write a file that only the owner can read, atomically.
 
         Raises:
             ServerError: It cannot be written.
@@ -143,17 +142,17 @@ class DataDirectory:
 
     def write_addresses(self, ports: Mapping[str, int], host: str) -> None:
         """
-        Tell other processes where the server is.
+        Write the addresses of the server for other processes.
         """
         content = {"host": host, "ports": dict(ports), "pid": os.getpid()}
         self.write_private(self.addresses_file, json.dumps(content).encode())
 
     def read_addresses(self) -> tuple[str, Mapping[str, int]]:
         """
-        Return the host and the ports of the server that runs, or ran last.
+        Return the host and the ports of the server that runs here, or ran last.
 
         Raises:
-            ServerError: None has run here.
+            ServerError: No server has run here.
         """
         try:
             content = json.loads(self.addresses_file.read_bytes())
@@ -167,7 +166,7 @@ class DataDirectory:
 
     def read_key(self) -> str:
         """
-        Return the key that the first start has made, empty where there is none.
+        Return the key of the first user. Empty where there is none.
         """
         with contextlib.suppress(OSError):
             return self.key_file.read_text().strip()
@@ -187,7 +186,7 @@ def _is_alive(pid: int) -> bool:
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
     """
-    Tell in one sentence that *path* cannot be written.
+    Raise :class:`ServerError` where *path* cannot be written.
     """
     try:
         yield

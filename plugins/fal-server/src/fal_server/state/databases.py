@@ -1,9 +1,9 @@
 """
-The state: one database, written by one thread and read by several.
+The database: one thread writes to it, and several read.
 
-Each part declares its tables on :data:`metadata`. What is to be written is a
-function of a connection. Whatever waits is written in one transaction, so that many
-small writes cost one commit, and a write has returned once it is durable.
+Each module of :mod:`fal_server.store` declares its tables on :data:`metadata`. A write is
+a function of a connection. All writes that wait go into one transaction, so that many
+small writes cost one commit; each returns when the transaction is durable.
 
 Times in tables are seconds since the epoch, in UTC.
 """
@@ -48,13 +48,13 @@ T = TypeVar("T")
 #: All tables of the server.
 metadata = sa.MetaData()
 
-#: The layout of the tables. It grows with a change that an older version cannot read.
+#: The version of the layout of the tables, increased when older servers cannot read it.
 LAYOUT = 1
 
-#: Seconds that a database which is locked or gone is waited for.
+#: Seconds to wait for a database that is locked or gone.
 PATIENCE = 60.0
 
-#: Writes of one transaction at most.
+#: The most writes in one transaction.
 _GROUP = 512
 
 layouts = sa.Table("layout", metadata, sa.Column("version", sa.Integer, nullable=False))
@@ -63,7 +63,7 @@ layouts = sa.Table("layout", metadata, sa.Column("version", sa.Integer, nullable
 @attrs.define(eq=False)
 class Pending:
     """
-    A write that waits, and who waits for it.
+    A write that waits, and the future of its caller.
     """
 
     work: Callable[[sa.Connection], Any]
@@ -72,7 +72,7 @@ class Pending:
 
     def settle(self, result: Any, error: BaseException | None) -> None:
         """
-        Tell who waits, in their event loop.
+        Set the future, in its event loop.
         """
         if self.future.done():
             return
@@ -84,14 +84,14 @@ class Pending:
 
 class Database:
     """
-    A database, with one thread that writes and *readers* that read.
+    A database, with one thread that writes, and *readers* threads that read.
 
     Attributes:
-        observe: Told of each transaction: how many writes were in it, and how many
-            seconds it took.
+        observe: Called after each transaction with the number of its writes and the
+            seconds that it took.
 
     Raises:
-        DataTooNew: A newer version has written it.
+        DataTooNew: A newer version of the server has written it.
 
         StateBroken: It cannot be used.
     """
@@ -115,14 +115,14 @@ class Database:
 
     async def write(self, work: Callable[[sa.Connection], T]) -> T:
         """
-        Run *work* with a connection that writes, and return what it returns once that
-        is durable.
+        Run *work* in a transaction that writes, and return its result once that is
+        durable.
 
-        It may be run more than once, where a transaction has to be repeated: it does
-        nothing but use the connection. What it raises undoes it, and nothing else.
+        *work* may run more than once if the transaction is repeated, so that it must do
+        nothing but use the connection. An exception rolls back this work alone.
 
         Raises:
-            StorageFull: There is no room.
+            StorageFull: The disk is full.
 
             StateUnavailable: The database is damaged, or was locked or gone for too long.
 
@@ -139,7 +139,7 @@ class Database:
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
         """
-        Run *work* with a connection that reads one state of the database.
+        Run *work* in a transaction that reads.
 
         Raises:
             StateUnavailable: The database is damaged, or was locked or gone for too long.
@@ -155,19 +155,19 @@ class Database:
 
     def read_here(self, work: Callable[[sa.Connection], T]) -> T:
         """
-        Do as :meth:`read` does, in this thread.
+        Do the same as :meth:`read`, in this thread.
         """
         return self._patiently(lambda: self._within(self._reading, work))
 
     def write_here(self, work: Callable[[sa.Connection], T]) -> T:
         """
-        Do as :meth:`write` does, in this thread, while no event loop runs.
+        Do the same as :meth:`write`, in this thread.
         """
         return self._patiently(lambda: self._within(self._writing, work))
 
     def close(self) -> None:
         """
-        Write what waits, and let go of the database.
+        Finish the writes that wait, and close the database.
         """
         if self._closed:
             return
@@ -195,8 +195,10 @@ class Database:
 
     def _first(self, attempt: Callable[[], None]) -> None:
         """
-        Do what opens the database: it is waited for where it is locked, and told to be
-        broken where it is.
+        Open the database, and wait while it is locked.
+
+        Raises:
+            StateBroken: It cannot be used.
         """
         deadline = time.monotonic() + self.patience
         while True:
@@ -231,7 +233,7 @@ class Database:
 
     def _write_group(self, group: list[Pending]) -> None:
         """
-        Write *group* in one transaction, or each in its own where one of them fails.
+        Do the writes of *group* in one transaction, or each in its own if one of them fails.
         """
         if len(group) > 1:
             try:
@@ -240,7 +242,7 @@ class Database:
                 _settle([(each, None, error) for each in group])
                 return
             except Exception:
-                # One of them failed; alone, each fails or succeeds for itself.
+                # One of the writes failed. Each is repeated in a transaction of its own.
                 pass
             else:
                 _settle([(each, it, None) for each, it in zip(group, results, strict=True)])
@@ -260,8 +262,7 @@ class Database:
 
     def _within(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
         if self._file is not None and identify(self._path) != self._file:
-            # SQLite would go on writing to a file that nobody finds any more, or make
-            # an empty one.
+            # SQLite would write on to the file that was removed, or make an empty one.
             raise FileGone
         with engine.connect() as connection, connection.begin():
             return work(connection)
@@ -285,7 +286,7 @@ class Database:
                     ) from error
             except DatabaseError as error:
                 if type(error) is not DatabaseError:
-                    # What was asked for is wrong, and not the database.
+                    # The statement is wrong, and not the database.
                     raise
                 logger.error("The state is damaged: %s", error.orig)
                 raise StateUnavailable("The state is damaged.") from error
@@ -295,19 +296,19 @@ class Database:
 
 def _ignore(count: int, seconds: float) -> None:
     """
-    Observe nothing.
+    Do nothing after a transaction.
     """
 
 
 def _settle(ended: list[tuple[Pending, Any, BaseException | None]]) -> None:
     """
-    Tell those that wait, with one call into each event loop.
+    Settle writes, with one call into each event loop.
     """
     loops: dict[asyncio.AbstractEventLoop, list[tuple[Pending, Any, BaseException | None]]] = {}
     for each in ended:
         loops.setdefault(each[0].loop, []).append(each)
     for loop, some in loops.items():
-        # A loop that has closed has nobody in it who waits.
+        # In a closed event loop nobody waits any more.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_tell, some)
 
@@ -320,7 +321,7 @@ def _tell(ended: list[tuple[Pending, Any, BaseException | None]]) -> None:
 @contextlib.contextmanager
 def opened(url: str, *, patience: float = PATIENCE) -> Iterator[Database]:
     """
-    Open the state at *url* for a moment.
+    Open the database at *url* within a context.
     """
     database = Database(url, readers=1, patience=patience)
     try:

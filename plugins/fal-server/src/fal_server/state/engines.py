@@ -1,5 +1,5 @@
 """
-Databases: connections to them, and what their errors say.
+Engines: connections to a database, and the meaning of its errors.
 """
 
 from __future__ import annotations
@@ -14,24 +14,22 @@ from sqlalchemy.exc import DatabaseError
 
 from fal_server.errors import ServerError
 
-#: What SQLite says of a full disk, of one that fails, and of a database that another
-#: process holds.
+#: The error codes of SQLite for a full disk, for a failing one, and for a locked database.
 _FULL, _IO, _LOCKED = 13, 10, (5, 6)
 
-#: A disk with less room than this, in bytes, is full: SQLite does not always say so.
+#: A disk with fewer free bytes is full. SQLite reports some such failures as I/O errors.
 _ROOM = 64 * 1024
 
 
 class FileGone(Exception):
     """
-    The file that was opened is not there, or another one is.
+    The file that was opened is gone, or was replaced by another.
     """
 
 
 def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
     """
-    Make an engine of *pool* connections whose transactions start with *begin*, where
-    the database is SQLite.
+    Make an engine with *pool* connections. Transactions of SQLite start with *begin*.
 
     Raises:
         ServerError: *url* names no database that can be used here.
@@ -47,7 +45,7 @@ def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
     )
 
     def connect(connection: sqlite3.Connection, _: object) -> None:
-        # Python would begin and commit by itself; SQLAlchemy does.
+        # SQLAlchemy begins and commits, and the driver must not.
         connection.isolation_level = None
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
@@ -64,7 +62,7 @@ def _make_other(url: str, pool: int) -> sa.Engine:
     try:
         parsed = sa.engine.make_url(url)
     except sa.exc.ArgumentError:
-        # It may hold a password, which cannot be told from the rest.
+        # The text may contain a password, and cannot be parsed to leave it out.
         raise ServerError(
             "What '--database' gives is no URL of a database. Write one as in "
             "'sqlite:////srv/state.db'."
@@ -85,14 +83,14 @@ def _make_other(url: str, pool: int) -> sa.Engine:
 
 def is_locked(error: DatabaseError) -> bool:
     """
-    Tell whether another process holds a database of SQLite.
+    Return whether another process has locked the SQLite database.
     """
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _LOCKED
 
 
 def path_of(engine: sa.Engine) -> str | None:
     """
-    Return the file of a database of SQLite, None where it is none.
+    Return the file of an SQLite database. None for any other.
     """
     database = engine.url.database
     if engine.dialect.name != "sqlite" or not database or database == ":memory:":
@@ -102,7 +100,7 @@ def path_of(engine: sa.Engine) -> str | None:
 
 def identify(path: str | None) -> tuple[int, int] | None:
     """
-    Return what tells a file from another of the same name, None where there is none.
+    Return the device and the inode of a file. None where there is no file.
     """
     try:
         found = os.stat(path or "")
@@ -113,10 +111,10 @@ def identify(path: str | None) -> tuple[int, int] | None:
 
 def is_full(error: DatabaseError, path: str | None) -> bool:
     """
-    Tell whether there is no room.
+    Return whether the disk is full.
 
     Arguments:
-        path: The file of the database, None where it is none.
+        path: The file of the database. None where it is not SQLite.
     """
     code = getattr(error.orig, "sqlite_errorcode", 0)
     if code & 0xFF == _FULL:
@@ -129,10 +127,10 @@ def is_full(error: DatabaseError, path: str | None) -> bool:
 
 class Prepared:
     """
-    A statement that is compiled once, and changes rows.
+    A statement that changes rows, and is compiled only once.
 
-    To have SQLAlchemy execute it takes longer than SQLite takes to run it. Its values are
-    given to the driver as they are, without what the types of their columns make of them.
+    SQLAlchemy takes longer to prepare a statement than SQLite takes to run it. The values
+    go to the driver as they are, without the conversions of their column types.
     """
 
     def __init__(self, statement: sa.UpdateBase) -> None:
@@ -141,7 +139,7 @@ class Prepared:
 
     def run(self, connection: sa.Connection, values: Mapping[str, Any]) -> int:
         """
-        Run it, and return how many rows it has changed.
+        Execute it, and return how many rows it changed.
         """
         dialect = connection.dialect
         if dialect.name not in self._compiled:

@@ -1,5 +1,5 @@
 """
-Tasks: what is done in the background.
+Tasks: work in the background, and work that must not be left half done.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 class Tasks:
     """
-    Tasks that nobody waits for; one that fails is logged.
+    Background tasks. The error of one that fails is logged.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Tasks:
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """
-        Do *work* in the background; nothing is begun once they are closed.
+        Start *work* in the background. After :meth:`close` it is cancelled at once.
         """
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
@@ -40,7 +40,7 @@ class Tasks:
 
     async def close(self) -> None:
         """
-        Cancel what runs, and wait for its end.
+        Cancel all tasks, and wait until they have ended.
         """
         self._closed = True
         for task in self._running:
@@ -50,7 +50,7 @@ class Tasks:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            logger.error("What was done in the background failed", exc_info=task.exception())
+            logger.error("A background task failed", exc_info=task.exception())
 
 
 _uninterrupted: set[asyncio.Future[Any]] = set()
@@ -60,14 +60,16 @@ def uninterrupted(
     work: Callable[P, Coroutine[Any, Any, T]],
 ) -> Callable[P, Coroutine[Any, Any, T]]:
     """
-    Have *work* done to its end, also where who waits for it is cancelled meanwhile: a
-    client that goes must not leave what is kept and what is known to differ.
+    Run *work* to its end even if its caller is cancelled.
+
+    A client that disconnects must not leave the database and the memory of the server in
+    different states.
     """
 
     @functools.wraps(work)
     async def wait(*arguments: P.args, **named: P.kwargs) -> T:
         task = asyncio.ensure_future(work(*arguments, **named))
-        # The loop itself does not keep it alive.
+        # The event loop itself keeps only a weak reference.
         _uninterrupted.add(task)
         task.add_done_callback(_uninterrupted.discard)
         return await asyncio.shield(task)
@@ -77,7 +79,7 @@ def uninterrupted(
 
 async def insist(work: Callable[[], Awaitable[T]], *, pause: float = 1.0) -> T:
     """
-    Do *work* again, after a *pause* in seconds, until the state can be written.
+    Repeat *work*, with a *pause* in seconds, until the database can be written.
     """
     while True:
         try:

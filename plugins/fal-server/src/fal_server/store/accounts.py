@@ -33,10 +33,10 @@ members = sa.Table(
     sa.Column("user_id", sa.ForeignKey("accounts.id"), primary_key=True),
 )
 
-#: Nicknames stand in urls.
+#: Nicknames are parts of URLs.
 _NICKNAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
-#: Words that stand in urls where a nickname could.
+#: Words that URLs have in the place of a nickname.
 _RESERVED = frozenset({"workflows", "comfy", "internal", "health", "storage", "files"})
 
 
@@ -46,9 +46,9 @@ class Account:
     A user or a team.
 
     Attributes:
-        id: As the protocol gives it: ``user|…`` or ``team|…``.
+        id: The id in the protocol, as in ``user|…`` or ``team|…``.
 
-        nickname: What stands in the urls of its applications.
+        nickname: Its name in the URLs of its applications.
     """
 
     id: str
@@ -62,12 +62,12 @@ def make_account(
     connection: sa.Connection, kind: Literal["user", "team"], nickname: str, full_name: str = ""
 ) -> Account:
     """
-    Make a user or a team.
+    Create a user or a team.
 
     Raises:
-        Invalid: *nickname* cannot stand in a url.
+        Invalid: *nickname* cannot be part of a URL.
 
-        AlreadyExists: Somebody has it.
+        AlreadyExists: It is taken.
     """
     if not _NICKNAME.fullmatch(nickname) or nickname in _RESERVED:
         raise Invalid(
@@ -91,7 +91,7 @@ def find_account(
     connection: sa.Connection, *, id: str | None = None, nickname: str | None = None
 ) -> Account | None:
     """
-    Return the account with this *id* or *nickname*, None where there is none.
+    Return the account with this *id* or *nickname*. None where there is none.
     """
     chosen = accounts.c.id == id if id is not None else accounts.c.nickname == nickname
     row = connection.execute(sa.select(accounts).where(chosen)).one_or_none()
@@ -100,7 +100,7 @@ def find_account(
 
 def list_accounts(connection: sa.Connection) -> Sequence[Account]:
     """
-    Return all accounts, in the order they were made.
+    Return all accounts, the oldest first.
     """
     rows = connection.execute(sa.select(accounts).order_by(accounts.c.created_at))
     return [_from_row(row) for row in rows]
@@ -108,12 +108,12 @@ def list_accounts(connection: sa.Connection) -> Sequence[Account]:
 
 def add_member(connection: sa.Connection, team: str, user: str) -> None:
     """
-    Make the user of a nickname a member of the team of a nickname.
+    Make a user a member of a team; both are given by their nicknames.
 
     Raises:
         NotFound: There is no such team or user.
 
-        AlreadyExists: The user is a member.
+        AlreadyExists: The user is a member already.
     """
     found = [find_account(connection, nickname=each) for each in (team, user)]
     for nickname, kind, account in zip((team, user), ("team", "user"), found, strict=True):
@@ -127,7 +127,7 @@ def add_member(connection: sa.Connection, team: str, user: str) -> None:
 
 def is_member(connection: sa.Connection, team_id: str, user_id: str) -> bool:
     """
-    Tell whether the user is a member of the team.
+    Return whether the user is a member of the team.
     """
     chosen = (members.c.team_id == team_id) & (members.c.user_id == user_id)
     return connection.execute(sa.select(members).where(chosen)).first() is not None

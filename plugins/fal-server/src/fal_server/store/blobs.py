@@ -1,7 +1,7 @@
 """
-Blobs: contents of files, each kept once, under the SHA-256 of what it is.
+Blobs: contents of files, each stored once under its SHA-256.
 
-A blob is written beside the others, made durable, and renamed: what is there is whole.
+A blob is written to a temporary file, synced and renamed, so that no blob is incomplete.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _UPLOAD = re.compile(r"[0-9a-f]{32}")
 LARGEST_FILE = 5 << 30
 LARGEST_PART = 256 << 20
 
-#: Parts of one file at most.
+#: The most parts of one file.
 MOST_PARTS = 10_000
 
-#: Seconds after which an upload that was not completed is dropped.
+#: Seconds after which an incomplete upload is deleted.
 _ABANDONED = 24 * 3600.0
 
 _CHUNK = 1 << 20
@@ -41,7 +41,7 @@ _CHUNK = 1 << 20
 @attrs.frozen
 class Blob:
     """
-    A content that is kept.
+    A stored content.
     """
 
     digest: str
@@ -51,7 +51,7 @@ class Blob:
 @attrs.frozen
 class Blobs:
     """
-    The contents in a folder, and the uploads that are under way.
+    The contents in a folder, and the uploads in progress.
     """
 
     folder: Path
@@ -66,10 +66,10 @@ class Blobs:
 
     def path_of(self, digest: str) -> Path:
         """
-        Return where a content lies.
+        Return the path of a content.
 
         Raises:
-            NotFound: It is no digest.
+            NotFound: *digest* is not a digest.
         """
         if not _DIGEST.fullmatch(digest):
             raise NotFound("There is no such content.")
@@ -83,14 +83,14 @@ class Blobs:
         digest: str | None = None,
     ) -> Blob:
         """
-        Keep what comes, and return what it is.
+        Store a content that comes in chunks.
 
         Raises:
             TooLarge: It is larger than *largest*.
 
-            StorageFull: There is no room.
+            StorageFull: The disk is full.
 
-            Invalid: It has another *digest* than it was said to have; it is not kept.
+            Invalid: Its digest is not the expected *digest*; it is not stored.
         """
         path = self._uploads / f"{secrets.token_hex(16)}.one"
         try:
@@ -110,7 +110,7 @@ class Blobs:
 
     async def add_part(self, id: str, number: int, chunks: AsyncIterator[bytes]) -> str:
         """
-        Add a part, in place of one of the same number, and return the MD5 of it.
+        Add or replace a part, and return its MD5.
 
         Raises:
             NotFound: There is no such upload.
@@ -133,17 +133,17 @@ class Blobs:
         self, id: str, numbers: Sequence[int], *, suffix: str = "", digest: str | None = None
     ) -> Blob:
         """
-        Make one content of the parts, in the order of their *numbers*, and keep it.
+        Join parts in the order of their *numbers*, and store the content.
 
-        Its digest is that of the content; with a *suffix* of the content followed by
-        it, which is how the clients tell files that differ in their mode.
+        With a *suffix*, the digest is that of the content followed by the suffix: so
+        clients distinguish files that differ in their mode.
 
         Raises:
             NotFound: There is no such upload, or a part is missing.
 
             TooLarge: It is too large.
 
-            Invalid: It has another *digest* than it was said to have; it is not kept.
+            Invalid: Its digest is not the expected *digest*; it is not stored.
         """
         folder = self._folder_of(id)
         paths = [folder / str(number) for number in numbers]
@@ -155,7 +155,7 @@ class Blobs:
 
     def cancel(self, id: str) -> None:
         """
-        Drop an upload and its parts.
+        Delete an upload and its parts.
 
         Raises:
             NotFound: There is no such upload.
@@ -164,7 +164,7 @@ class Blobs:
 
     def drop_abandoned(self) -> None:
         """
-        Drop the uploads that nobody has completed for a day.
+        Delete the uploads that were not completed within a day.
         """
         for path in self._uploads.iterdir():
             with contextlib.suppress(OSError):
@@ -184,7 +184,7 @@ class Blobs:
         self, parts: Sequence[Path], suffix: str = "", expected: str | None = None
     ) -> Blob:
         """
-        Join *parts*, and keep the whole under its digest.
+        Join *parts*, and store the whole under its digest.
         """
         digest, size = hashlib.sha256(), 0
         whole = self._uploads / f"{secrets.token_hex(16)}.whole"
@@ -212,7 +212,7 @@ class Blobs:
 
 async def _receive(chunks: AsyncIterator[bytes], path: Path, largest: int) -> str:
     """
-    Write what comes to *path*, and return the MD5 of it.
+    Write chunks to *path*, and return their MD5.
     """
     digest, size = hashlib.md5(usedforsecurity=False), 0
     with translated(), path.open("xb") as target:
@@ -228,7 +228,7 @@ async def _receive(chunks: AsyncIterator[bytes], path: Path, largest: int) -> st
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """
-    Tell a full disk as what it is.
+    Raise :class:`StorageFull` for a full disk.
     """
     try:
         yield

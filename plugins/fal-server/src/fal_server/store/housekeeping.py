@@ -1,5 +1,5 @@
 """
-Housekeeping: what a control plane renews, and drops, again and again.
+Housekeeping: what a control plane renews and deletes every hour.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 #: Seconds between two rounds.
 _ROUND = 3600.0
 
-#: A clock that differs by so many seconds from one round to the next was set.
+#: A clock that jumped by so many seconds from one round to the next was set.
 _SET = 300.0
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Housekeeping:
     """
-    Renews what ends, and drops what nobody wants any more.
+    Renews the certificate, and deletes what has expired.
     """
 
     certificate: Certificate
@@ -40,20 +40,20 @@ class Housekeeping:
 
     async def go(self) -> None:
         """
-        Go round until the task is cancelled.
+        Do rounds until the task is cancelled.
         """
         offset = time.time() - time.monotonic()
         while True:
             try:
                 self.certificate.renew()
             except OSError:
-                # There is a month left to write it.
+                # The certificate is valid for another month.
                 logger.exception("The certificate could not be renewed")
             before, offset = offset, time.time() - time.monotonic()
             if abs(offset - before) < _SET:
                 await self._drop()
             else:
-                # What seems old may not be; a clock that stays so is believed next time.
+                # What seems old may not be. A clock that stays so is trusted in the next round.
                 logger.warning("The clock was set by %.0f seconds", offset - before)
             await asyncio.sleep(_ROUND)
 
@@ -64,4 +64,4 @@ class Housekeeping:
             await self.requests.forget()
             await self.logs.forget(before=time.time() - KEPT)
         except (OSError, Refusal):
-            logger.exception("What has expired could not be dropped")
+            logger.exception("Expired data could not be deleted")

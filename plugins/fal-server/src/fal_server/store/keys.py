@@ -1,8 +1,8 @@
 """
-Keys: ``id:secret``, of which the server keeps the id and a hash of the secret.
+Keys: ``id:secret``, of which the server stores the id and a hash of the secret.
 
-A secret is 32 random bytes, which no dictionary has: one round of SHA-256 is enough,
-and quick enough to be made for every request.
+A secret is 32 random bytes, which no dictionary attack finds: one round of SHA-256 is
+enough, and quick enough for every request.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def _to_set(names: Iterable[str]) -> frozenset[str]:
 @attrs.frozen(kw_only=True)
 class Key:
     """
-    What is known of a key: everything but its secret.
+    A key without its secret.
 
     Attributes:
-        preset: The name of the preset it was made with. Empty where its permissions
-            were named one by one.
+        preset: The preset it was created with. Empty where its permissions were named one
+            by one.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Key:
 
     def opens_with(self, secret: str) -> bool:
         """
-        Tell whether *secret* is the one of this key, in the same time for any.
+        Return whether *secret* is that of this key, in constant time.
         """
         return hmac.compare_digest(self.hash, hash_secret(secret))
 
@@ -68,7 +68,7 @@ class Key:
 @attrs.frozen(kw_only=True)
 class NewKey:
     """
-    A key that was just made, with its secret, which nobody can be told again.
+    A new key with its secret, which cannot be shown again.
     """
 
     id: str
@@ -80,14 +80,14 @@ class NewKey:
     @property
     def text(self) -> str:
         """
-        The key as clients take it.
+        The key as clients are given it.
         """
         return f"{self.id}:{self.secret}"
 
 
 def hash_secret(secret: str) -> str:
     """
-    Return what is kept of *secret*.
+    Return the hash of *secret* that is stored.
     """
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -101,7 +101,7 @@ def make_key(
     alias: str = "",
 ) -> NewKey:
     """
-    Make a key of an account.
+    Create a key of an account.
     """
     new = NewKey(id=str(uuid.uuid4()), secret=secrets.token_hex(32))
     connection.execute(
@@ -120,7 +120,7 @@ def make_key(
 
 def find_key(connection: sa.Connection, id: str) -> Key | None:
     """
-    Return the key with this *id*, also where it is revoked; None where there is none.
+    Return the key with this *id*, even if it was revoked. None where there is none.
     """
     row = connection.execute(sa.select(keys).where(keys.c.id == id)).one_or_none()
     return None if row is None else _from_row(row)
@@ -128,7 +128,7 @@ def find_key(connection: sa.Connection, id: str) -> Key | None:
 
 def list_keys(connection: sa.Connection, account_id: str) -> Sequence[Key]:
     """
-    Return the keys of an account that are not revoked.
+    Return the keys of an account that were not revoked.
     """
     chosen = (keys.c.account_id == account_id) & keys.c.revoked_at.is_(None)
     rows = connection.execute(sa.select(keys).where(chosen).order_by(keys.c.created_at))

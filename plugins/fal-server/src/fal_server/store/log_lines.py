@@ -31,7 +31,7 @@ logs = sa.Table(
     sa.Index("logs_of_request", "request_id"),
 )
 
-#: The longest line that is kept whole, in characters.
+#: The longest line that is stored whole, in characters.
 LONGEST = 64 * 1024
 
 
@@ -43,11 +43,11 @@ class LogLine:
     Attributes:
         time: Seconds since the epoch.
 
-        account_id: Whose runner it is.
+        account_id: The owner of the runner.
 
         application: The alias of the application, or the name of the function.
 
-        number: The place in the order in which lines came; given when it is added.
+        number: Its place in the order in which lines came; set when it is stored.
     """
 
     message: str
@@ -64,12 +64,14 @@ class LogLine:
 @attrs.frozen(kw_only=True)
 class LogFilter:
     """
-    Which lines are asked for: those of one account that meet all that is said.
+    Selects lines of one account; all conditions must hold.
 
     Attributes:
-        search: A text that is in the message, upper and lower case alike.
+        search: A text that the message contains, ignoring case.
 
-        since: The earliest time, and *until* the latest, both included.
+        since: The earliest time, included.
+
+        until: The latest time, included.
 
         after: The number of the last line that is known already.
     """
@@ -85,7 +87,7 @@ class LogFilter:
 
     def matches(self, line: LogLine) -> bool:
         """
-        Tell whether *line* is asked for.
+        Return whether *line* is selected.
         """
         named = (
             (self.account_id, line.account_id),
@@ -103,7 +105,7 @@ class LogFilter:
 
     def condition(self) -> sa.ColumnElement[bool]:
         """
-        Say the same to the database.
+        Return the same condition for the database.
         """
         columns = (
             (logs.c.account_id, self.account_id),
@@ -125,19 +127,19 @@ class LogFilter:
 
 def to_micros(seconds: float) -> int:
     """
-    Return *seconds* as the database has them.
+    Return *seconds* in microseconds, as in the database.
     """
     return round(seconds * 1_000_000)
 
 
 def numbered(line: LogLine, number: int) -> LogLine:
     """
-    Return *line* as it is kept.
+    Return *line* with its *number*, and shortened if it is too long.
     """
     message = line.message
     if len(message) > LONGEST or not message.isascii():
         message = message[:LONGEST].encode("utf-8", "replace").decode()
-    # What copies any value takes several times as long, and there are many lines.
+    # attrs.evolve takes several times as long, and there are many lines.
     return LogLine(
         message=message,
         account_id=line.account_id,

@@ -1,8 +1,8 @@
 """
-The logs of runners: kept, searched and followed.
+The logs of runners: stored, searched and followed.
 
-Lines come from any thread, are numbered in the order they come, and are written in
-batches. Whoever follows is given them once they are written.
+Lines are added from any thread, numbered in the order in which they come, and written in
+batches. Followers get them after they are written.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from fal_server.store.log_lines import (
 
 logger = logging.getLogger(__name__)
 
-#: Lines that wait to be written at most; the oldest are dropped beyond.
+#: The most lines that wait to be written; beyond, the oldest are dropped.
 WAITING = 200_000
 
-#: Lines of one write, and of one page at most.
+#: The most lines of one write, and of one page.
 _BATCH = 2000
 
-#: Lines that wait for one follower at most.
+#: The most lines that wait for one follower.
 _FOLLOWED = 10_000
 
 #: Seconds between two writes.
 _INTERVAL = 0.05
 
-#: Seconds before lines are written again that could not be.
+#: Seconds before a failed write is repeated.
 _AGAIN = 1.0
 
 #: Seconds that lines are kept.
@@ -51,10 +51,11 @@ KEPT = 7 * 24 * 3600.0
 @attrs.frozen
 class Page:
     """
-    Some lines, the newest first, and until when those before them reach.
+    Some lines, the newest first.
 
     Attributes:
-        next_until: None where there are no lines before.
+        next_until: The end of the page with the lines before these, as a time in seconds
+            since the epoch. None where there are none.
     """
 
     lines: Sequence[LogLine]
@@ -64,7 +65,7 @@ class Page:
 @attrs.define(eq=False)
 class Follower:
     """
-    Who follows, and what was not given to them yet.
+    One who follows the logs, and the lines that wait for them.
     """
 
     filter: LogFilter
@@ -74,10 +75,13 @@ class Follower:
 
 class Logs:
     """
-    Keeps the logs of all runners.
+    Stores the logs of all runners.
 
-    Made in the event loop that it is used in; :meth:`add` may be called anywhere.
-    *count* is told how many lines were written.
+    It must be made in the event loop in which it is used; :meth:`add` may be called in any
+    thread.
+
+    Arguments:
+        count: Called after each write with the number of lines.
     """
 
     def __init__(
@@ -96,7 +100,7 @@ class Logs:
 
     def add(self, line: LogLine) -> None:
         """
-        Keep a line. It is there for who searches within a moment.
+        Store a line. Searches find it a moment later.
         """
         self._waiting.append(line)
         if not self._scheduled:
@@ -105,7 +109,7 @@ class Logs:
 
     async def flush(self) -> None:
         """
-        Return once all lines that were added are written, or cannot be.
+        Wait until all lines that were added are written, or a write has failed.
         """
         while self._waiting or self._writing is not None:
             self._start_writing(0.0)
@@ -117,10 +121,10 @@ class Logs:
 
     async def search(self, filter: LogFilter, *, size: int = 1000) -> Page:
         """
-        Return the newest lines that are asked for, about *size* of them.
+        Return the newest lines that match, about *size* of them.
 
-        A page ends between two times, so that the next one, which reaches until
-        ``next_until``, has what comes before and nothing twice.
+        Lines of the same time are on the same page, so that the next page, which ends at
+        ``next_until``, continues exactly where this one ends.
         """
         size = max(1, min(size, _BATCH))
         order = (logs.c.time.desc(), logs.c.number.desc())
@@ -141,7 +145,7 @@ class Logs:
 
     async def read(self, filter: LogFilter, *, size: int = 1000) -> Sequence[LogLine]:
         """
-        Return the first lines that are asked for in the order they came.
+        Return the first lines that match, in the order in which they came.
         """
 
         def read(connection: sa.Connection) -> Sequence[LogLine]:
@@ -152,9 +156,9 @@ class Logs:
 
     async def follow(self, filter: LogFilter) -> AsyncGenerator[LogLine, None]:
         """
-        Give the lines that are asked for: those that are kept, then those that come.
+        Yield the lines that match: first those that are stored, then new ones.
 
-        Who takes them more slowly than they come misses the oldest.
+        A follower that is too slow misses the oldest lines.
         """
         follower = Follower(filter)
         self._followers.add(follower)
@@ -179,17 +183,17 @@ class Logs:
 
     async def last_time(self, runner_id: str) -> float:
         """
-        Return when the last line of a runner was printed that is kept, in seconds since
-        the epoch; 0 where there is none.
+        Return when the last stored line of a runner was printed, in seconds since the
+        epoch. 0 where there is none.
         """
         of_it = sa.select(sa.func.max(logs.c.time)).where(logs.c.runner_id == runner_id)
         micros = await self._database.read(lambda connection: connection.scalar(of_it))
-        # What was printed within the same microsecond was printed at once.
+        # Two lines of the same microsecond cannot be told apart.
         return (micros or 0) / 1_000_000
 
     def end_following(self) -> None:
         """
-        Let all who follow come to their end.
+        End all followers.
         """
         self._closed = True
         for follower in self._followers:
@@ -197,7 +201,7 @@ class Logs:
 
     async def forget(self, *, before: float) -> int:
         """
-        Drop the lines from before a time, and return how many they were.
+        Delete the lines from *before* a time, and return how many they were.
         """
         chosen = logs.delete().where(logs.c.time < to_micros(before))
         return await self._database.write(
@@ -220,12 +224,12 @@ class Logs:
             logger.error("%d lines wait to be written", len(self._waiting))
         self._failed = failed
         if not task.cancelled():
-            # Lines that came meanwhile, or could not be written.
+            # There may be new lines, or those that could not be written.
             self._start_writing(_AGAIN if failed else _INTERVAL)
 
     async def _write(self, pause: float) -> None:
         """
-        Write what waits, and give it to those who follow.
+        Write the lines that wait, and give them to followers.
         """
         await asyncio.sleep(pause)
         while self._waiting:

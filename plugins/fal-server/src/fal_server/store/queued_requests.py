@@ -1,5 +1,5 @@
 """
-Queued requests, as they are kept.
+Queued requests, and their rows in the database.
 """
 
 from __future__ import annotations
@@ -48,29 +48,33 @@ requests = sa.Table(
     sa.Index("requests_by_webhook", "webhook_due"),
 )
 
-# Statements are made once: to make one takes longer than to execute it.
+# Statements are built once: to build one takes longer than to execute it.
 _ADDED = Prepared(requests.insert())
 _FOUND = sa.select(requests).where(requests.c.id == sa.bindparam("request_id"))
 
 State = Literal["queued", "running", "completed", "cancelled"]
 
-#: Seconds that a request is kept once it has ended.
+#: Seconds that a request is kept after it has ended.
 KEPT = 24 * 3600.0
 
 
 @attrs.frozen(kw_only=True)
 class QueuedRequest:
     """
-    A request that was accepted.
+    An accepted request, and its response once there is one.
 
     Attributes:
-        sender: The account that has sent it. Empty where anybody may.
+        number: Its place in the order in which requests were accepted.
 
-        number: Its place in the order in which requests came.
+        sender: The account that has sent it. Empty for an anonymous request to a public
+            application.
 
         attempts: How often it was given to a runner.
 
-        webhook: The url that is told of the answer. Empty for none.
+        webhook: The URL to which the response is delivered. Empty for none.
+
+        webhook_due: When the next delivery is due, in seconds since the epoch. None where
+            none is.
     """
 
     id: str
@@ -101,14 +105,14 @@ class QueuedRequest:
     @property
     def is_over(self) -> bool:
         """
-        Whether there is an answer, or will be none.
+        Whether it was answered or cancelled.
         """
         return self.state in ("completed", "cancelled")
 
 
 class QueuedRequests:
     """
-    Keeps requests.
+    Stores queued requests.
     """
 
     def __init__(self, database: Database) -> None:
@@ -116,14 +120,14 @@ class QueuedRequests:
 
     async def add(self, request: QueuedRequest) -> None:
         """
-        Keep a new request; it is not lost once this returns.
+        Store a new request durably.
         """
         row = _to_row(request)
         await self._database.write(lambda connection: _ADDED.run(connection, row))
 
     async def find(self, id: str) -> QueuedRequest | None:
         """
-        Return a request, None where there is none.
+        Return a request. None where there is none.
         """
         told = {"request_id": id}
         row = await self._database.read(
@@ -133,7 +137,7 @@ class QueuedRequests:
 
     async def change(self, id: str, *, only: Sequence[State] = (), **values: Any) -> bool:
         """
-        Change a request, where it is in one of the states *only*; tell whether it was.
+        Change a request if it is in one of the states *only*, and return whether it was.
         """
         if "answer_headers" in values:
             values["answer_headers"] = json.dumps(values["answer_headers"])
@@ -145,7 +149,7 @@ class QueuedRequests:
 
     async def unfinished(self) -> list[QueuedRequest]:
         """
-        Return the requests that have no answer yet, in the order they came.
+        Return the requests without a response, in the order in which they were accepted.
         """
         chosen = sa.select(requests).where(requests.c.state.in_(("queued", "running")))
         query = chosen.order_by(requests.c.number)
@@ -155,7 +159,7 @@ class QueuedRequests:
 
     async def webhooks_due(self) -> list[tuple[str, float]]:
         """
-        Return the requests whose webhooks are to be told, and when.
+        Return the requests whose webhooks have to be delivered, and when.
         """
         chosen = sa.select(requests.c.id, requests.c.webhook_due).where(
             requests.c.webhook_due.is_not(None)
@@ -173,7 +177,7 @@ class QueuedRequests:
 
     async def forget(self) -> None:
         """
-        Drop what has ended long ago.
+        Delete requests that ended long ago.
         """
         old = requests.c.ended_at < time.time() - KEPT
         dropped = requests.delete().where(old, requests.c.webhook_due.is_(None))
@@ -183,7 +187,8 @@ class QueuedRequests:
 @functools.cache
 def _changed(names: tuple[str, ...], only: tuple[State, ...]) -> Prepared:
     """
-    Return what sets the columns *names* of a request that is in one of the states *only*.
+    Return the statement that sets the columns *names* of a request that is in one of the
+    states *only*.
     """
     chosen = requests.update().where(requests.c.id == sa.bindparam("request_id"))
     if only:

@@ -1,5 +1,5 @@
 """
-Revisions: what was registered, and which of them an alias stands for, as it is kept.
+Revisions: the registered versions of applications, and the aliases that lead to them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ revisions = sa.Table(
     sa.Column("account_id", sa.ForeignKey("accounts.id"), nullable=False, index=True),
     sa.Column("alias", sa.String, nullable=False),
     sa.Column("environment", sa.String, nullable=False),
-    #: The registration as it was sent; nobody but a runner opens what is in it.
+    #: The registration as it was sent; only runners deserialize the functions in it.
     sa.Column("request", sa.LargeBinary, nullable=False),
     sa.Column("scaling", sa.String, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
@@ -45,13 +45,13 @@ aliases = sa.Table(
 @attrs.frozen(kw_only=True)
 class Revision:
     """
-    What was registered.
+    A registered version of an application.
     """
 
     id: str
     account_id: str
     alias: str
-    environment: str
+    stage: str
     scaling: Scaling
     created_at: float
 
@@ -59,7 +59,7 @@ class Revision:
 @attrs.frozen(kw_only=True)
 class Alias:
     """
-    A name in the urls of an account, and the revision that it stands for.
+    A name in the URLs of an account, and the revision that it leads to.
 
     Attributes:
         owner_name: The nickname of the account.
@@ -68,7 +68,7 @@ class Alias:
     account_id: str
     owner_name: str
     alias: str
-    environment: str
+    stage: str
     revision: str
     auth_mode: int
     scaling: Scaling
@@ -76,7 +76,7 @@ class Alias:
 
 class Revisions:
     """
-    Keeps revisions and aliases.
+    Stores revisions and aliases.
     """
 
     def __init__(self, database: Database) -> None:
@@ -86,9 +86,10 @@ class Revisions:
         self, revision: Revision, request: RegisterApplicationRequest, auth_mode: int
     ) -> None:
         """
-        Keep a revision, and have its alias stand for it.
+        Store a revision, and point its alias to it.
         """
         kept = attrs.asdict(revision, recurse=False)
+        kept["environment"] = kept.pop("stage")
         kept |= {"scaling": _to_text(revision.scaling), "request": request.SerializeToString()}
 
         def write(connection: sa.Connection) -> None:
@@ -99,7 +100,7 @@ class Revisions:
 
     async def point(self, revision: Revision, auth_mode: int, scaling: Scaling) -> None:
         """
-        Have the alias of *revision* stand for it.
+        Point the alias of *revision* to it.
         """
         await self._database.write(
             lambda connection: _point(connection, revision, auth_mode, scaling)
@@ -107,7 +108,7 @@ class Revisions:
 
     async def set_scaling(self, account_id: str, alias: str, scaling: Scaling) -> None:
         """
-        Change the settings of an alias.
+        Change the scaling of an alias.
         """
         changed = aliases.update().where(_is_alias(account_id, alias))
         await self._database.write(
@@ -116,29 +117,30 @@ class Revisions:
 
     async def delete_alias(self, account_id: str, alias: str) -> None:
         """
-        Remove an alias.
+        Delete an alias.
         """
         chosen = aliases.delete().where(_is_alias(account_id, alias))
         await self._database.write(lambda connection: connection.execute(chosen))
 
     async def delete(self, revision_id: str) -> None:
         """
-        Remove a revision, for which no alias stands.
+        Delete a revision that no alias leads to.
         """
         chosen = revisions.delete().where(revisions.c.id == revision_id)
         await self._database.write(lambda connection: connection.execute(chosen))
 
     async def list(
-        self, account_id: str, alias: str | None, environment: str | None
+        self, account_id: str, alias: str | None, stage: str | None
     ) -> Sequence[Revision]:
         """
-        Return the revisions of an account, the newest first.
+        Return the revisions of an account, those of *alias* and *stage* where these are
+        given; the newest is first.
         """
         query = _of_account(account_id)
         if alias:
-            query = query.where(revisions.c.alias == full_alias(alias, environment or ""))
-        if environment:
-            query = query.where(revisions.c.environment == environment)
+            query = query.where(revisions.c.alias == full_alias(alias, stage or ""))
+        if stage:
+            query = query.where(revisions.c.environment == stage)
         query = query.order_by(revisions.c.created_at.desc())
         return await self._database.read(
             lambda connection: [_to_revision(row) for row in connection.execute(query)]
@@ -159,7 +161,7 @@ class Revisions:
 
     async def request_of(self, revision_id: str) -> RegisterApplicationRequest:
         """
-        Return what a revision was registered with.
+        Return the request with which a revision was registered.
 
         Raises:
             NotFound: There is none.
@@ -188,13 +190,13 @@ class Revisions:
         return await self._database.read(read)
 
 
-def full_alias(name: str, environment: str) -> str:
+def full_alias(name: str, stage: str) -> str:
     """
-    Return the alias of the application *name* in *environment*.
+    Return the alias of the application *name* in *stage*.
     """
-    if not environment or environment == "main" or name.endswith(f"--{environment}"):
+    if not stage or stage == "main" or name.endswith(f"--{stage}"):
         return name
-    return f"{name}--{environment}"
+    return f"{name}--{stage}"
 
 
 def _point(
@@ -206,7 +208,7 @@ def _point(
         aliases.insert().values(
             account_id=revision.account_id,
             alias=revision.alias,
-            environment=revision.environment,
+            environment=revision.stage,
             revision=revision.id,
             auth_mode=auth_mode,
             scaling=_to_text(scaling),
@@ -228,7 +230,9 @@ def _to_revision(row: sa.Row[Any]) -> Revision:
 
 
 def _fields(row: sa.Row[Any]) -> dict[str, Any]:
-    return {**row._mapping, "scaling": Scaling.from_json(json.loads(row.scaling))}
+    fields = {**row._mapping, "scaling": Scaling.from_json(json.loads(row.scaling))}
+    fields["stage"] = fields.pop("environment")
+    return fields
 
 
 def _to_text(scaling: Scaling) -> str:

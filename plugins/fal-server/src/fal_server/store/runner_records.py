@@ -1,8 +1,8 @@
 """
-RunnerRecords: the runners of applications, as they are kept.
+Records of the runners of applications.
 
-A runner is kept before its host has it, so that a server that was killed finds it
-again.
+A runner is recorded before it is launched, so that a server that is started again after
+it was killed finds the runner.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ runners = sa.Table(
 )
 
 
-#: How many records are returned at once of runners that have ended.
+#: The most records of ended runners that are returned at once.
 _MOST = 1000
 
 
 @attrs.frozen(kw_only=True)
 class RunnerRecord:
     """
-    What finds a runner again.
+    What a server needs to find a runner again.
     """
 
     id: str
@@ -65,14 +65,14 @@ class RunnerTimes:
 
 def read_references(connection: sa.Connection) -> frozenset[str]:
     """
-    Return by what the host knows the runners that have been written down.
+    Return the references of all recorded runners on their host.
     """
     return frozenset(connection.scalars(sa.select(runners.c.reference)))
 
 
 class RunnerRecords:
     """
-    Keeps records of runners.
+    Stores records of runners.
     """
 
     def __init__(self, database: Database) -> None:
@@ -80,14 +80,14 @@ class RunnerRecords:
 
     async def add(self, record: RunnerRecord) -> None:
         """
-        Keep a runner of an application.
+        Record a runner.
         """
         added = runners.insert().values(attrs.asdict(record))
         await self._database.write(lambda connection: connection.execute(added))
 
     async def end(self, runner_id: str, ended_at: float | None = None) -> None:
         """
-        Keep when a runner has ended: now, if nothing is said.
+        Record the end of a runner, now if *ended_at* is None.
         """
         chosen = runners.update().where(runners.c.id == runner_id)
         ended = chosen.values(ended_at=time.time() if ended_at is None else ended_at)
@@ -95,7 +95,7 @@ class RunnerRecords:
 
     async def unfinished(self) -> Sequence[RunnerRecord]:
         """
-        Return the records of runners of which no end is known.
+        Return the records of runners that have not ended.
         """
         chosen = sa.select(runners).where(runners.c.ended_at.is_(None))
         return await self._database.read(
@@ -107,7 +107,7 @@ class RunnerRecords:
     ) -> Sequence[RunnerRecord]:
         """
         Return the records of an account's runners, or those of one alias, that have ended
-        *since* a time in seconds since the epoch; the last to end comes first.
+        *since* a time in seconds since the epoch; the latest is first.
         """
         chosen = (runners.c.account_id == account_id) & (runners.c.ended_at >= since)
         if alias is not None:
@@ -121,7 +121,7 @@ class RunnerRecords:
 
     async def times(self, account_id: str, runner_id: str) -> RunnerTimes:
         """
-        Return when a runner of an account was started and has ended.
+        Return when a runner of an account started and ended.
 
         Raises:
             NotFound: There is no such runner.

@@ -1,7 +1,7 @@
 """
-Stages: the stages that an account deploys to, as ``main`` and ``staging``.
+Stages: what an account deploys to, as ``main`` and ``staging``.
 
-They have nothing to do with where Python packages are.
+The protocol and released clients call them environments.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from fal_server.errors import AlreadyExists, Invalid, NotFound, NotNow
 from fal_server.state.databases import Database, metadata
 from fal_server.store.accounts import find_account
 
-#: The environment that every account has.
+#: The stage that every account has.
 DEFAULT = "main"
 
-environments = sa.Table(
+stages = sa.Table(
     "environments",
     metadata,
     sa.Column("account_id", sa.ForeignKey("accounts.id"), primary_key=True),
@@ -30,19 +30,19 @@ environments = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
 )
 
-#: Two dashes part the name of an application from that of its environment.
+#: Two dashes separate the name of an application from that of its stage.
 _NAME = re.compile(r"(?!.*--)[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 
 _LONGEST_DESCRIPTION = 500
 
-#: Called with an account and the name of an environment of it that goes.
+#: Called with an account and the name of its stage that is deleted.
 Removal = Callable[[sa.Connection, str, str], None]
 
 
 @attrs.frozen(kw_only=True)
 class Stage:
     """
-    An environment of an account.
+    A stage of an account.
     """
 
     name: str
@@ -52,20 +52,20 @@ class Stage:
     @property
     def is_default(self) -> bool:
         """
-        Whether it is the one that every account has.
+        Whether it is the stage that every account has.
         """
         return self.name == DEFAULT
 
 
 class Stages:
     """
-    Keeps the environments of all accounts.
+    Stores the stages of all accounts.
 
     Attributes:
-        removals: Called within the transaction that removes an environment; they
-            remove what is in it.
+        removals: Called within the transaction that deletes a stage, to delete what
+            belongs to it.
 
-        removed: Called once one has been removed.
+        removed: Called after a stage was deleted.
     """
 
     def __init__(self, database: Database) -> None:
@@ -75,7 +75,7 @@ class Stages:
 
     async def list(self, account_id: str) -> Sequence[Stage]:
         """
-        Return the environments of an account, the default one first.
+        Return the stages of an account, the default one first.
         """
 
         def read(connection: sa.Connection) -> Sequence[Stage]:
@@ -85,20 +85,20 @@ class Stages:
                 description=None,
                 created_at=account.created_at if account else 0.0,
             )
-            chosen = sa.select(environments).where(environments.c.account_id == account_id)
-            rows = connection.execute(chosen.order_by(environments.c.created_at))
+            chosen = sa.select(stages).where(stages.c.account_id == account_id)
+            rows = connection.execute(chosen.order_by(stages.c.created_at))
             return [first, *map(_from_row, rows)]
 
         return await self._database.read(read)
 
     async def create(self, account_id: str, name: str, description: str | None = None) -> Stage:
         """
-        Make an environment.
+        Create a stage.
 
         Raises:
-            Invalid: It cannot have this name, or the description is too long.
+            Invalid: The name is not valid, or the description is too long.
 
-            AlreadyExists: There is one.
+            AlreadyExists: The name is taken.
         """
         if not _NAME.fullmatch(name):
             raise Invalid(
@@ -113,17 +113,17 @@ class Stages:
             if exists(connection, account_id, name):
                 raise AlreadyExists(f"There is an environment {name!r} already.")
             values = {"account_id": account_id, **attrs.asdict(new)}
-            connection.execute(environments.insert().values(values))
+            connection.execute(stages.insert().values(values))
             return new
 
         return await self._database.write(write)
 
     async def delete(self, account_id: str, name: str) -> None:
         """
-        Remove an environment with all that is in it.
+        Delete a stage with everything that belongs to it.
 
         Raises:
-            NotFound: There is none of this name.
+            NotFound: There is no stage of this name.
 
             NotNow: It is the default one.
         """
@@ -134,7 +134,7 @@ class Stages:
             require(connection, account_id, name)
             for removal in self.removals:
                 removal(connection, account_id, name)
-            connection.execute(environments.delete().where(_is(account_id, name)))
+            connection.execute(stages.delete().where(_is(account_id, name)))
 
         try:
             await self._database.write(write)
@@ -145,17 +145,17 @@ class Stages:
 
 def exists(connection: sa.Connection, account_id: str, name: str) -> bool:
     """
-    Tell whether an account has an environment.
+    Return whether an account has a stage of this name.
     """
     if name == DEFAULT:
         return True
-    found = connection.execute(sa.select(environments).where(_is(account_id, name)))
+    found = connection.execute(sa.select(stages).where(_is(account_id, name)))
     return found.first() is not None
 
 
 def require(connection: sa.Connection, account_id: str, name: str) -> None:
     """
-    See that an account has an environment.
+    Check that an account has a stage of this name.
 
     Raises:
         NotFound: It has not.
@@ -165,7 +165,7 @@ def require(connection: sa.Connection, account_id: str, name: str) -> None:
 
 
 def _is(account_id: str, name: str) -> sa.ColumnElement[bool]:
-    return (environments.c.account_id == account_id) & (environments.c.name == name)
+    return (stages.c.account_id == account_id) & (stages.c.name == name)
 
 
 def _from_row(row: sa.Row[Any]) -> Stage:

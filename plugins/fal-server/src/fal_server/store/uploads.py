@@ -1,5 +1,5 @@
 """
-Uploads: files that accounts have sent, for their applications and for others to read.
+Uploads: the files of applications, and files that others may read.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ stored_files = sa.Table(
 @attrs.frozen(kw_only=True)
 class StoredFile:
     """
-    A file that anybody reads who knows its id.
+    A file that anybody who knows its id can read.
 
     Attributes:
-        expires_at: When it is gone. None where it stays.
+        expires_at: When it is deleted. None where it stays.
     """
 
     id: str
@@ -66,11 +66,11 @@ class StoredFile:
 
 class AppFiles:
     """
-    The files that come with applications, by the hashes that the clients give them:
-    the SHA-256 of the content, followed by the mode in decimal.
+    The files of applications, by the hashes of the clients: the SHA-256 of the content
+    followed by the mode in decimal.
 
-    An account has the files that it has sent itself, even where the same content was
-    sent by others.
+    An account has only the files that it has sent itself, even if another account has sent
+    the same content.
     """
 
     def __init__(self, database: Database, blobs: Blobs) -> None:
@@ -79,7 +79,7 @@ class AppFiles:
 
     async def missing(self, account_id: str, hashes: Iterable[str]) -> Sequence[str]:
         """
-        Return which of *hashes* the account has not sent yet, in their order.
+        Return those of *hashes* that the account has not sent yet, in their order.
         """
         wanted = list(dict.fromkeys(hashes))
 
@@ -98,10 +98,10 @@ class AppFiles:
         self, account_id: str, hash: str, upload: str, parts: Sequence[int], *, mode: int
     ) -> Blob:
         """
-        Keep a file that was sent in parts.
+        Store a file that was sent in parts.
 
         Raises:
-            Invalid: What was sent has another hash.
+            Invalid: The content has another hash.
 
             NotFound: There is no such upload, or a part is missing.
         """
@@ -127,14 +127,14 @@ class AppFiles:
         self, account_id: str, files: Iterable[tuple[str, str]], folder: Path
     ) -> None:
         """
-        Put copies of *files*, pairs of a hash and a relative path, into *folder*.
+        Copy *files*, which are pairs of a hash and a relative path, into *folder*.
 
         Raises:
             Invalid: A path leads out of *folder*.
 
             NotFound: The account has not sent a file.
 
-            StorageFull: There is no room.
+            StorageFull: The disk is full.
         """
         wanted = [(hash, safe_path(path)) for hash, path in files]
         missing = await self.missing(account_id, [hash for hash, _ in wanted])
@@ -154,7 +154,7 @@ class AppFiles:
 
     def _copy(self, hash: str, target: Path, mode: int) -> None:
         """
-        Copy a file: one that an application changes must not change for others.
+        Copy a file, and not link it: an application may change it.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         source = self._blobs.path_of(hash)
@@ -168,7 +168,7 @@ class AppFiles:
 
 class StoredFiles:
     """
-    The files that anybody reads who knows their ids, which nobody guesses.
+    The files that anybody who knows their ids can read. Ids cannot be guessed.
     """
 
     def __init__(self, database: Database, blobs: Blobs) -> None:
@@ -186,12 +186,12 @@ class StoredFiles:
         seconds: float | None = None,
     ) -> StoredFile:
         """
-        Keep a file, for some *seconds* where that is said, and no shorter than before.
+        Store a file, for *seconds* unless that is None, and no shorter than before.
 
         Raises:
             TooLarge: It is too large.
 
-            StorageFull: There is no room.
+            StorageFull: The disk is full.
         """
         blob = content if isinstance(content, Blob) else await self._blobs.keep(content)
         now = time.time()
@@ -223,7 +223,7 @@ class StoredFiles:
 
     async def find(self, id: str) -> tuple[StoredFile, Path]:
         """
-        Return a file, and where its content lies.
+        Return a file and the path of its content.
 
         Raises:
             NotFound: There is no such file, or it has expired.
@@ -241,7 +241,7 @@ class StoredFiles:
 
     async def drop_expired(self) -> None:
         """
-        Remove what has expired, and the contents that nothing has any more.
+        Delete expired files, and contents that no file has any more.
         """
 
         def write(connection: sa.Connection) -> list[str]:
@@ -265,14 +265,14 @@ class StoredFiles:
 
 def new_id() -> str:
     """
-    Return an id that nobody guesses.
+    Return a new id that cannot be guessed.
     """
     return secrets.token_urlsafe(24)
 
 
 def safe_name(name: str) -> str:
     """
-    Return *name* as it may stand at the end of a url, as a file's own name.
+    Return *name* as a file name that is safe at the end of a URL.
     """
     last = name.replace("\\", "/").rpartition("/")[2]
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-+") else "_" for c in last)
@@ -281,10 +281,10 @@ def safe_name(name: str) -> str:
 
 def safe_path(path: str) -> PurePosixPath:
     """
-    Return the relative path that *path* writes.
+    Parse a relative path.
 
     Raises:
-        Invalid: It is none, or leads out of where it begins.
+        Invalid: It is not a path, or leads out of its folder.
     """
     found = PurePosixPath(path)
     if (

@@ -1,8 +1,8 @@
 """
-The vault: secrets of accounts, encrypted where they are kept.
+The vault: the secrets of accounts, encrypted in the database.
 
-Each is encrypted for its place: a value that is moved to another account, environment
-or name in the database does not open.
+Each is encrypted for its place: a value that is moved to another account, stage or name
+in the database cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ secrets = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
 )
 
-# Every call of a function asks this, and to make it takes longer than to ask.
+# Every call of a function runs this statement, and to build it takes longer than to run it.
 _THERE = sa.select(secrets).where(
     secrets.c.account_id == sa.bindparam("account"),
     secrets.c.environment == sa.bindparam("stage"),
@@ -40,7 +40,7 @@ _THERE = sa.select(secrets).where(
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
-#: The largest value in bytes; it has to fit into the environment of a process.
+#: The largest value in bytes; it has to fit into an environment variable.
 _LARGEST = 64 * 1024
 
 _NONCE = 12
@@ -49,47 +49,47 @@ _NONCE = 12
 @attrs.frozen(kw_only=True)
 class Secret:
     """
-    What is told of a secret: everything but its value.
+    A secret without its value.
 
     Attributes:
-        default_exposed: Whether applications that name no secrets get it. None where
-            that was not said, which is yes.
+        default_exposed: Whether applications that name no secrets get it. None, if that
+            was not set, means yes.
     """
 
     name: str
-    environment: str
+    stage: str
     default_exposed: bool | None
     created_at: float
 
 
 class Vault:
     """
-    Keeps the secrets of all accounts.
+    Stores the secrets of all accounts.
     """
 
     def __init__(self, database: Database, key: bytes) -> None:
         self._database = database
         self._cipher = AESGCM(key)
-        # Sealed, as they are in the database; forgotten once one is set or removed.
+        # Cached rows, encrypted as in the database, until a secret is set or removed.
         self._rows: dict[tuple[str, str], Sequence[Any]] = {}
         self._changes = 0
 
     async def set(
         self,
         account_id: str,
-        environment: str,
+        stage: str,
         name: str,
         value: str,
         *,
         default_exposed: bool | None = None,
     ) -> None:
         """
-        Set a secret. What *default_exposed* was stays where it is None.
+        Set a secret. With None, *default_exposed* stays as it was.
 
         Raises:
-            Invalid: It cannot have this name or this value.
+            Invalid: The name or the value is not valid.
 
-            NotFound: There is no such environment.
+            NotFound: There is no such stage.
         """
         if not _NAME.fullmatch(name):
             raise Invalid(
@@ -98,19 +98,19 @@ class Vault:
             )
         if len(value.encode()) > _LARGEST or "\0" in value:
             raise Invalid(f"A secret has at most {_LARGEST} bytes, and no zero byte.")
-        sealed = self._seal(account_id, environment, name, value)
+        sealed = self._seal(account_id, stage, name, value)
 
         def write(connection: sa.Connection) -> None:
-            require(connection, account_id, environment)
+            require(connection, account_id, stage)
             before = connection.execute(
-                sa.select(secrets.c.default_exposed).where(_is(account_id, environment, name))
+                sa.select(secrets.c.default_exposed).where(_is(account_id, stage, name))
             ).one_or_none()
-            connection.execute(secrets.delete().where(_is(account_id, environment, name)))
+            connection.execute(secrets.delete().where(_is(account_id, stage, name)))
             kept = before.default_exposed if before is not None else None
             connection.execute(
                 secrets.insert().values(
                     account_id=account_id,
-                    environment=environment,
+                    environment=stage,
                     name=name,
                     value=sealed,
                     default_exposed=kept if default_exposed is None else default_exposed,
@@ -123,16 +123,16 @@ class Vault:
         finally:
             self.forget()
 
-    async def unset(self, account_id: str, environment: str, name: str) -> None:
+    async def unset(self, account_id: str, stage: str, name: str) -> None:
         """
         Remove a secret.
 
         Raises:
-            NotFound: There is none of this name.
+            NotFound: There is no secret of this name.
         """
 
         def write(connection: sa.Connection) -> None:
-            chosen = secrets.delete().where(_is(account_id, environment, name))
+            chosen = secrets.delete().where(_is(account_id, stage, name))
             if not connection.execute(chosen).rowcount:
                 raise NotFound(f"Secret {name[:80]!r} was not found.")
 
@@ -141,89 +141,89 @@ class Vault:
         finally:
             self.forget()
 
-    async def list(self, account_id: str, environment: str) -> Sequence[Secret]:
+    async def list(self, account_id: str, stage: str) -> Sequence[Secret]:
         """
-        Return the secrets of an environment, without their values.
+        Return the secrets of a stage, without their values.
 
         Raises:
-            NotFound: There is no such environment.
+            NotFound: There is no such stage.
         """
 
         def read(connection: sa.Connection) -> Sequence[Secret]:
-            require(connection, account_id, environment)
-            chosen = sa.select(secrets).where(_in(account_id, environment))
+            require(connection, account_id, stage)
+            chosen = sa.select(secrets).where(_in(account_id, stage))
             rows = connection.execute(chosen.order_by(secrets.c.name))
             return [_from_row(row) for row in rows]
 
         return await self._database.read(read)
 
     async def values(
-        self, account_id: str, environment: str, names: Collection[str] | None = None
+        self, account_id: str, stage: str, names: Collection[str] | None = None
     ) -> Mapping[str, str]:
         """
-        Return the values of the secrets of *names*, as far as there are any.
+        Return the values of the secrets with these *names*, as far as there are such.
 
-        Without names they are those that are exposed by default.
+        Without names, return those that are exposed by default.
         """
 
-        rows = self._rows.get((account_id, environment))
+        rows = self._rows.get((account_id, stage))
         if rows is None:
             changes = self._changes
-            rows = await self._read(account_id, environment)
+            rows = await self._read(account_id, stage)
             if changes == self._changes:
-                self._rows[account_id, environment] = rows
+                self._rows[account_id, stage] = rows
         return {
-            row.name: self._open(account_id, environment, row.name, row.value)
+            row.name: self._open(account_id, stage, row.name, row.value)
             for row in rows
             if (row.default_exposed is not False if names is None else row.name in names)
         }
 
-    async def _read(self, account_id: str, environment: str) -> Sequence[Any]:
-        place = {"account": account_id, "stage": environment}
+    async def _read(self, account_id: str, stage: str) -> Sequence[Any]:
+        place = {"account": account_id, "stage": stage}
         return await self._database.read(
             lambda connection: connection.execute(_THERE, place).all()
         )
 
     def forget(self) -> None:
         """
-        Read again what is asked for next, because it has changed.
+        Drop cached rows, because secrets have changed.
         """
         self._changes += 1
         self._rows.clear()
 
-    def _seal(self, account_id: str, environment: str, name: str, value: str) -> bytes:
+    def _seal(self, account_id: str, stage: str, name: str, value: str) -> bytes:
         nonce = random.token_bytes(_NONCE)
-        place = _place(account_id, environment, name)
+        place = _place(account_id, stage, name)
         return nonce + self._cipher.encrypt(nonce, value.encode(), place)
 
-    def _open(self, account_id: str, environment: str, name: str, sealed: bytes) -> str:
-        place = _place(account_id, environment, name)
+    def _open(self, account_id: str, stage: str, name: str, sealed: bytes) -> str:
+        place = _place(account_id, stage, name)
         return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], place).decode()
 
 
-def remove_secrets(connection: sa.Connection, account_id: str, environment: str) -> None:
+def remove_secrets(connection: sa.Connection, account_id: str, stage: str) -> None:
     """
-    Remove all secrets of an environment.
+    Remove all secrets of a stage.
     """
-    connection.execute(secrets.delete().where(_in(account_id, environment)))
+    connection.execute(secrets.delete().where(_in(account_id, stage)))
 
 
-def _place(account_id: str, environment: str, name: str) -> bytes:
-    return "\0".join((account_id, environment, name)).encode()
+def _place(account_id: str, stage: str, name: str) -> bytes:
+    return "\0".join((account_id, stage, name)).encode()
 
 
-def _in(account_id: str, environment: str) -> sa.ColumnElement[bool]:
-    return (secrets.c.account_id == account_id) & (secrets.c.environment == environment)
+def _in(account_id: str, stage: str) -> sa.ColumnElement[bool]:
+    return (secrets.c.account_id == account_id) & (secrets.c.environment == stage)
 
 
-def _is(account_id: str, environment: str, name: str) -> sa.ColumnElement[bool]:
-    return _in(account_id, environment) & (secrets.c.name == name)
+def _is(account_id: str, stage: str, name: str) -> sa.ColumnElement[bool]:
+    return _in(account_id, stage) & (secrets.c.name == name)
 
 
 def _from_row(row: sa.Row[Any]) -> Secret:
     return Secret(
         name=row.name,
-        environment=row.environment,
+        stage=row.environment,
         default_exposed=row.default_exposed,
         created_at=row.created_at,
     )
