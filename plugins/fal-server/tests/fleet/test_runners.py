@@ -77,6 +77,7 @@ def test_why_a_runner_broke_off_is_waited_for_where_its_agent_is_gone(plane, mon
             runner = make_runner(plane, exchanges)
             runner.take_urls({"control": "http://127.0.0.1:1"})
             told = asyncio.create_task(breaks.how_it_broke(runner))
+            # Nothing must be told meanwhile.
             await asyncio.sleep(0.2)
             assert not told.done()
             runner.take(Exited(code=3))

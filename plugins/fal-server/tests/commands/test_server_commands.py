@@ -89,7 +89,7 @@ def test_start_prints_what_the_documentation_shows(start_program, tmp_path):
     """
     The documentation shows what the first start prints, line by line.
     """
-    page = (Path(__file__).parents[3] / "docs" / "server.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "server.md").read_text()
     shown = page.partition("```console\n$ fal-core server start\n")[2].partition("```")[0]
     program = start_program()
     program.wait_until_ready()
@@ -108,7 +108,7 @@ def test_applications_of_the_documentation_have_names_of_their_own():
     No page deploys an application over that of another, so that one may be followed
     after the other.
     """
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     pages = [root / "README.md", *(root / "docs").glob("*.md")]
     names = [
         re.findall(r"^(?:\$ )?fal(?:-core)? deploy .*--app-name (\S+)", page.read_text(), re.M)

@@ -9,78 +9,13 @@ import contextlib
 import gzip
 import http.client
 import json
-import os
-import signal
 import socket
 from collections.abc import Callable
 from typing import Any
 
-import aiohttp
 import pytest
-from isolate_proto import controller_pb2 as wire
 
 WORDS = b"words that are compressed, " * 100
-
-
-def make_mirror() -> Callable[..., None]:
-    """
-    Return an application that tells what it was sent, byte by byte.
-    """
-
-    def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
-        import base64
-        import gzip
-        import json
-        import os
-        import time
-        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                size = int(self.headers.get("Content-Length") or 0)
-                body = self.rfile.read(size)
-                told = {
-                    "path": self.path,
-                    "body": base64.b64encode(body).decode(),
-                    "headers": dict(self.headers),
-                    "pid": os.getpid(),
-                }
-                answer = json.dumps(told).encode()
-                if self.path.startswith("/sleep"):
-                    time.sleep(60)
-                if self.path.startswith("/half"):
-                    self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
-                    self.close_connection = True
-                    return
-                self.send_response(200)
-                if "gzip" in self.headers.get("Accept-Encoding", ""):
-                    answer = gzip.compress(answer)
-                    self.send_header("Content-Encoding", "gzip")
-                if "X-Back" in self.headers:
-                    self.send_header("X-Back", self.headers["X-Back"])
-                self.send_header("Connection", "x-between, keep-alive")
-                self.send_header("X-Between", "us")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        ThreadingHTTPServer(("127.0.0.1", exposed_port), Handler).serve_forever()
-
-    return serve
-
-
-@pytest.fixture(scope="module")
-def mirror(stage: Any) -> str:
-    """
-    The name of an application that tells what it was sent.
-    """
-    stage.deploy("mirror", function=make_mirror(), auth_mode=wire.PUBLIC, max_multiplexing=8)
-    return "mirror"
 
 
 @pytest.fixture(params=["run", "queue"])
@@ -217,74 +152,3 @@ def test_bodies_that_cannot_be_read(stage: Any, mirror: str, caplog: pytest.LogC
             assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400")), answer
             assert b"SECRETS" not in answer
     assert "SECRETS" not in caplog.text
-
-
-def exchange(stage: Any, path: str, *sent: str) -> list[list[str]]:
-    """
-    Send requests over a websocket, and return the messages that answer each.
-    """
-    url = f"ws://127.0.0.1:{stage.plane.plane.ports['ws']}/owner/{path}"
-    headers = {"Authorization": f"Key {stage.plane.key}"}
-
-    async def talk() -> list[list[str]]:
-        answers: list[list[str]] = []
-        async with (
-            aiohttp.ClientSession() as session,
-            session.ws_connect(url, headers=headers) as connection,
-        ):
-            for each in sent:
-                await connection.send_str(each)
-            for _ in sent:
-                answers.append([])
-                while not answers[-1] or '"type": "end"' not in answers[-1][-1]:
-                    data = (await connection.receive()).data
-                    answers[-1].append(data if isinstance(data, str) else data.decode())
-        return answers
-
-    found: list[list[str]] = stage.plane.run(talk())
-    return found
-
-
-def test_requests_of_a_websocket(stage: Any, mirror: str):
-    """
-    Each request of a websocket is answered in order, by the path and the query that the
-    websocket was opened with, in messages that are not compressed.
-    """
-    answers = exchange(stage, f"{mirror}/sub?a=1&fal_jwt_token=x&b=%20", "1", "2")
-    for sent, answer in zip(["1", "2"], answers, strict=True):
-        start, told, end = map(json.loads, answer)
-        assert (start["type"], start["status"], end["status"]) == ("start", 200, 200)
-        assert start["request_id"] == end["request_id"] == told["headers"]["x-fal-request-id"]
-        assert told["path"] == "/sub?a=1&b=%20"
-        assert base64.b64decode(told["body"]).decode() == sent
-
-
-def test_requests_of_a_websocket_that_take_too_long(stage: Any):
-    """
-    A request of a websocket is held to the ``request_timeout`` as any other, and a
-    runner that does not answer at all is replaced.
-    """
-    stage.deploy("slow", function=make_mirror(), request_timeout=4, max_multiplexing=8)
-    [answer] = exchange(stage, "slow/sleep", "1")
-    start, told, end = map(json.loads, answer)
-    assert (start["status"], end["status"]) == (504, 504)
-    assert told["error_type"] == "request_timeout"
-    assert start["headers"]["x-fal-request-timeout-type"] == "infrastructure"
-
-    def pid() -> int:
-        return int(json.loads(exchange(stage, "slow/again", "1")[0][1]).get("pid", 0))
-
-    stopped = next(found for found in iter(pid, None) if found)
-    os.kill(stopped, signal.SIGSTOP)
-    stage.settle(lambda: pid() not in (0, stopped))
-
-
-def test_request_of_a_websocket_whose_answer_breaks_off(stage: Any, mirror: str):
-    """
-    Where the body of an answer has begun and breaks off, its end says so.
-    """
-    [(start, half, why, end)] = exchange(stage, f"{mirror}/half", "1")
-    assert json.loads(start)["status"] == 200
-    assert half == "half"
-    assert json.loads(why)["error_type"] == "runner_disconnected"
-    assert json.loads(end)["status"] == 503

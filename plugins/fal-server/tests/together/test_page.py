@@ -10,7 +10,7 @@ import pytest
 
 from fal_server.access.permissions import PERMISSIONS, PRESETS
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "server.md"
+PAGE = Path(__file__).resolve().parents[4] / "docs" / "server.md"
 
 
 @pytest.mark.parametrize("name", PERMISSIONS)

@@ -5,7 +5,6 @@ Doors: one port for gRPC, TLS and HTTP.
 from __future__ import annotations
 
 import asyncio
-import datetime
 import http.client
 import json
 import socket
@@ -16,17 +15,12 @@ from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
 from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_core_worker.ports import free_port
-from fal_server.listeners import certificates
 from fal_server.listeners import shared_ports as doors
-from fal_server.listeners.certificates import Certificate
 from fal_server.listeners.shared_ports import Listener
-from fal_server.state.data_directories import DataDirectory
-from fal_server.store import housekeeping as rounds
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -67,6 +61,7 @@ def test_bytes_that_come_one_by_one_are_understood(plane):
         for start in range(len(request)):
             connection.sendall(request[start : start + 1])
             if start < 5:
+                # Each of these bytes arrives on its own.
                 time.sleep(0.03)
         assert read_all(connection).startswith(b"HTTP/1.1 405")
 
@@ -195,60 +190,6 @@ def test_plain_text_is_for_this_machine_alone(make_plane):
     client.request("GET", "/health")
     assert client.getresponse().status == 200
     client.close()
-
-
-def test_certificate_is_kept_and_follows_the_names(tmp_path):
-    """
-    A second start has the same authority and certificate; a new name makes a new
-    certificate of the same authority.
-    """
-    directory = DataDirectory(tmp_path / "data")
-    Certificate(directory, ["a.example"])
-    first = {path.name: path.read_bytes() for path in directory.tls.iterdir()}
-    Certificate(directory, ["a.example"])
-    assert {path.name: path.read_bytes() for path in directory.tls.iterdir()} == first
-    Certificate(directory, ["b.example"])
-    assert (directory.tls / "ca.pem").read_bytes() == first["ca.pem"]
-    assert (directory.tls / "server.pem").read_bytes() != first["server.pem"]
-
-
-def test_certificate_is_renewed_while_the_server_runs(make_plane, monkeypatch):
-    """
-    A month before it ends there is a new certificate, of the same authority, at every
-    door; connections go on.
-    """
-    monkeypatch.setattr(rounds, "_ROUND", 0.05)
-    plane = make_plane()
-
-    def shown(door: str) -> str:
-        return ssl.get_server_certificate(("127.0.0.1", plane.plane.ports[door]))
-
-    with trusting(plane).wrap_socket(connect(plane), server_hostname="localhost") as kept:
-        before = {shown(door) for door in plane.plane.ports}
-        assert len(before) == 1
-        now = datetime.datetime.now(datetime.timezone.utc)
-        later = now + datetime.timedelta(days=370)
-        monkeypatch.setattr(certificates, "_now", lambda: later)
-        deadline = time.monotonic() + 120
-        while before & (after := {shown(door) for door in plane.plane.ports}):
-            assert time.monotonic() < deadline
-        assert len(after) == 1
-        monkeypatch.setattr(certificates, "_now", lambda: now)
-        kept.sendall(REQUEST)
-        assert read_all(kept).startswith(b"HTTP/1.1 200")
-    (found,) = after
-    authority = x509.load_pem_x509_certificate((plane.directory.tls / "ca.pem").read_bytes())
-    x509.load_pem_x509_certificate(found.encode()).verify_directly_issued_by(authority)
-
-
-def test_nobody_else_reads_what_is_secret(plane):
-    """
-    The data directory and all keys in it are for their owner alone.
-    """
-    assert plane.directory.path.stat().st_mode & 0o077 == 0
-    names = ["owner.key", "signing.key", "secrets.key", "tls/ca.key", "tls/server.pem"]
-    for name in names:
-        assert (plane.directory.path / name).stat().st_mode & 0o777 == 0o600, name
 
 
 async def open_anywhere() -> int:

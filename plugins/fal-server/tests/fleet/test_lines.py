@@ -71,6 +71,7 @@ def speak(word: str) -> None:
     from fal_core_worker import services
 
     print("Half", end="", flush=True)
+    # Half a line is sent on after a moment, and this one is printed later.
     time.sleep(0.2)
     print(f" and half a line, {word}.")
     services.write("INFO", "An error, by its words, and none by its level.")

@@ -79,6 +79,7 @@ def run(work: Awaitable[Any]) -> Any:
     try:
         return loop.run_until_complete(asyncio.wait_for(work, PATIENCE))
     finally:
+        # Transports that were closed report it in a later step of the loop.
         loop.run_until_complete(asyncio.sleep(0.01))
         loop.close()
 
@@ -349,6 +350,7 @@ def test_an_answer_nobody_asked_for_is_given_to_nobody(waits: bool):
     async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
+        # The second response arrives after the first was taken.
         await asyncio.sleep(0.05)
         writer.write(OK.replace(b"fine", b"evil"))
         await reader.readexactly(1)
@@ -394,6 +396,7 @@ def test_a_connection_that_nobody_has_used_for_long_is_not_used(monkeypatch):
         agent = Agent(holding(OK))
         async with listening(agent) as (exchanges, url):
             await asyncio.gather(*(ask(exchanges, url) for _ in range(3)))
+            # The kept connections reach the age at which they are given up.
             await asyncio.sleep(0.1)
             await ask(exchanges, url, "POST")
             assert agent.connections == 4
@@ -482,6 +485,7 @@ def test_an_empty_body_takes_no_time_of_the_loop():
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         before = rounds
+        # Rounds of a client that waits idly would be counted meanwhile.
         await asyncio.sleep(0.5)
         taken.append(rounds - before)
         writer.write(OK)
@@ -650,6 +654,7 @@ def test_a_runner_that_does_not_read_holds_back_who_sends():
         async with listening(Agent(serve)) as (exchanges, url):
             asking = asyncio.ensure_future(ask(exchanges, url, "POST", body=body()))
             await begun.wait()
+            # Nothing must come meanwhile.
             await asyncio.sleep(1.0)
             assert not asking.done()
             asking.cancel()
@@ -684,6 +689,7 @@ def test_a_reader_that_is_slow_holds_back_the_runner():
             listening(Agent(serve)) as (exchanges, url),
             exchanges.ask("GET", url, "/", headers={}) as upstream,
         ):
+            # A client that does not stop reading would take everything meanwhile.
             await asyncio.sleep(0.5)
             assert written < count // 2
             size = 0

@@ -5,16 +5,12 @@ Surroundings: what runs on a server sees nothing that is its operator's alone.
 from __future__ import annotations
 
 import os
-import ssl
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fal_server.commands.inherited_variables import leave_behind
-from fal_server.listeners import certificates
-from fal_server_agent.surroundings import forget_credentials
 
 #: What nobody but the operator is to know.
 SECRET = "sentinel-of-the-operator"
@@ -131,33 +127,3 @@ def test_what_is_left_behind():
     variables = dict(given)
     leave_behind(variables, ["AWS_*", "UV_PUBLISH_TOKEN"])
     assert variables == given
-
-
-def test_credentials_of_indexes():
-    """
-    Of the settings of indexes those with credentials are forgotten, and no others.
-    """
-    kept = {"UV_DEFAULT_INDEX": "https://host/simple", "PIP_NO_CACHE_DIR": "1"}
-    variables = {
-        **kept,
-        "PIP_EXTRA_INDEX_URL": "https://host https://me:word@host/simple",
-        "UV_INDEX_OURS_PASSWORD": "word",
-        "UV_INDEX_OURS_USERNAME": "me",
-    }
-    forget_credentials(variables)
-    assert variables == kept
-
-
-def test_authorities_of_a_system_that_has_them_in_one_file(make_plane, monkeypatch):
-    """
-    Runners trust the authorities of the system too, also where OpenSSL knows them by
-    their directory alone.
-    """
-    if not any(map(os.path.exists, certificates._OF_SYSTEMS)):
-        pytest.skip("This system has no such file.")
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    none = SimpleNamespace(cafile=None, openssl_cafile="/nowhere")
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: none)
-    plane = make_plane()
-    bundle = plane.directory.tls / "bundle.pem"
-    assert bundle.read_text().count("BEGIN CERTIFICATE") > 2
