@@ -311,7 +311,7 @@ def _run_in_child(function: Any, header: dict[str, Any], parts: list[bytes]) -> 
 
 
 def _unsettled(error: OSError) -> str:
-    return f"The directories of the runner cannot be had: {error.strerror}."
+    return f"The directories of the runner cannot be made: {error.strerror}."
 
 
 def _serialized(make: Callable[[], bytes]) -> bytes:

@@ -38,7 +38,7 @@ def resolve(entrypoint: str) -> Any:
     """
     module, colon, path = entrypoint.partition(":")
     if not module or not colon or not path:
-        raise ValueError(f"{entrypoint!r} is no entry point, as 'module:attribute' is.")
+        raise ValueError(f"{entrypoint!r} is not an entry point like 'module:attribute'.")
     found: Any = importlib.import_module(module)
     for name in path.split("."):
         found = getattr(found, name)

@@ -92,11 +92,11 @@ class Apart(Place):
         """
         pid, problem = self._pid, ""
         if not os.read(left, 1):
-            problem = "A network of its own cannot be made."
+            problem = "A network namespace for it cannot be made."
         elif networks.join(
             shutil.which("pasta") or "pasta", pid, str(self.port), str(self._inner)
         ):
-            problem = "A network of its own was made, and pasta does not connect it."
+            problem = "Its network namespace was made, but pasta cannot connect it."
         else:
             os.write(gone, b"\0")
         os.close(gone)

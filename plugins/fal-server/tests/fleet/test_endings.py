@@ -100,7 +100,7 @@ def test_nothing_that_an_agent_raised_is_run(tmp_path: Path):
     """
     data = PLAIN_PREFIX + pickle.dumps({"message": Opened(tmp_path / "made")}, 5)
     found = read_agent_error(Sealed(data))
-    assert found.sentence == "Its agent raised what cannot be read."
+    assert found.sentence == "Its agent raised an error that cannot be read."
     assert not (tmp_path / "made").exists()
 
 

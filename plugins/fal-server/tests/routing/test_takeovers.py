@@ -115,7 +115,7 @@ def test_attached_deployment_that_is_superseded(holder, settle):
         holder.lift("starting-8")
     error = waiting.result()
     assert error.code().name == "FAILED_PRECONDITION"
-    assert "has not taken over: the application was deployed anew" in error.details()
+    assert "has not taken over: the application was deployed again" in error.details()
 
 
 def test_attached_deployment_that_fails(holder):
@@ -130,7 +130,10 @@ def test_attached_deployment_that_fails(holder):
     holder.deploy("failing")
     assert release_of(holder.ask("failing")) == 1
     error = grpc_error(lambda: holder.deploy("failing", function=fail, attach=True))
-    assert "of 'failing' does not come up, so that the one before goes on" in error.details()
+    assert (
+        "of 'failing' does not come up. Until it does, the previous revision goes on"
+        in error.details()
+    )
     assert "no weights" in error.details()
     assert release_of(holder.ask("failing")) == 1
 

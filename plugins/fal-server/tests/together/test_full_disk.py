@@ -18,7 +18,7 @@ import pytest
 
 pytestmark = pytest.mark.faults
 
-NO_ROOM = "The server has no room for this."
+NO_ROOM = "The disk of the server is full."
 
 
 @pytest.fixture(scope="module")

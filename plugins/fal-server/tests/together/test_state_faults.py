@@ -138,11 +138,11 @@ def test_database_that_stays_locked(stage: Any, app: str):
     with impatient(stage), locked(data_of(stage)), stage.client() as client:
         answer = client.post(f"/owner/{app}", json={"name": "refused"})
         assert answer.status_code == 503
-        assert answer.json()["detail"] == "The state cannot be read or written now."
+        assert answer.json()["detail"] == "The database cannot be read or written at present."
         with pytest.raises(grpc.RpcError) as caught:
             stage.deploy("refused")
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert caught.value.details() == "The state cannot be read or written now."
+        assert caught.value.details() == "The database cannot be read or written at present."
     assert stage.finish(app, stage.submit(app, {"name": "next"})).status_code == 200
     assert "echo refused" not in stage.order()
 
@@ -160,7 +160,7 @@ def test_runner_that_cannot_be_written_down(stage: Any, app: str):
         os.kill(pid, signal.SIGKILL)
         answer = client.post(f"/owner/{app}", json={})
         assert answer.status_code == 503
-        assert "The state cannot be read or written now." in answer.json()["detail"]
+        assert "The database cannot be read or written at present." in answer.json()["detail"]
         stage.open("written down")
     assert stage.finish(app, held).status_code == 200
     assert stage.finish(app, waiting).json()["told"] == {"name": "waiting"}
@@ -229,7 +229,7 @@ def test_database_that_is_gone(stage: Any, app: str):
         with impatient(stage), stage.client() as client:
             answer = client.post(f"/owner/{app}", json={"name": "lost"})
             assert answer.status_code == 503
-            assert answer.json()["detail"] == "The file of the state is gone."
+            assert answer.json()["detail"] == "The file of the database is gone."
         assert not file.exists()
     finally:
         away.rename(file)

@@ -81,7 +81,7 @@ class Identity:
             return await self._authenticate_user(token, headers.get("fal-user-id"))
         shown = _shown_key(headers)
         if shown is None:
-            raise Unauthenticated("This needs a key. Set FAL_KEY to 'ID:SECRET'.")
+            raise Unauthenticated("A key is required. Set FAL_KEY to 'ID:SECRET'.")
         known = _ID.fullmatch(shown.id) is not None
         key, account = await self._find(shown.id) if known else (None, None)
         if key is None or account is None or not key.opens_with(shown.secret):
@@ -124,12 +124,12 @@ class Identity:
         def find(connection: sa.Connection) -> Account:
             user = find_account(connection, id=user_id)
             if user is None:
-                raise Unauthenticated("The token is of no user.")
+                raise Unauthenticated("The user of the token does not exist.")
             if team_id is None or team_id == user_id:
                 return user
             team = find_account(connection, id=team_id)
             if team is None or not is_member(connection, team_id, user_id):
-                raise Forbidden("The user is no member of this team.")
+                raise Forbidden("The user is not a member of this team.")
             return team
 
         account = await self._database.read(find)

@@ -33,7 +33,9 @@ data_option = click.option(
     help="The data directory [default: fal-core/server where programs keep their data].",
 )
 database_option = click.option(
-    "--database", metavar="URL", help="Another database than a file in there."
+    "--database",
+    metavar="URL",
+    help="The URL of a database to use instead of a file in the directory.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
@@ -52,7 +54,7 @@ def users() -> None:
 @database_option
 def add_user(nickname: str, full_name: str, data: Path | None, database: str | None) -> None:
     """
-    Add a user; a key of theirs is made and printed.
+    Add a user, and print a key for them.
     """
     from fal_server.access.permissions import PRESETS
     from fal_server.store.accounts import make_account
@@ -105,7 +107,7 @@ def add_team(
     database: str | None,
 ) -> None:
     """
-    Add a team; a key of it is made and printed.
+    Add a team, and print a key for it.
     """
     from fal_server.access.permissions import PRESETS
     from fal_server.store.accounts import add_member, make_account
@@ -140,7 +142,7 @@ def join(team: str, user: str, data: Path | None, database: str | None) -> None:
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write it there for the fal command line, as its login does (FAL_HOME_DIR).",
+    help="Write it to this directory, for the fal command line (FAL_HOME_DIR).",
 )
 @data_option
 @database_option
@@ -148,7 +150,7 @@ def login(
     nickname: str, days: int, home: Path | None, data: Path | None, database: str | None
 ) -> None:
     """
-    Make a token that stands for a user, who may act for their teams with it.
+    Issue a login token for a user, who may act for their teams with it.
     """
     from fal_server.access.identities import LOGIN
     from fal_server.access.tokens import Tokens, read_key
@@ -174,15 +176,20 @@ def login(
 @click.group()
 def keys() -> None:
     """
-    Make, list and revoke keys of an account.
+    Create, list and revoke keys of an account.
     """
 
 
 @keys.command("create")
 @click.argument("nickname")
-@click.option("--preset", default="FULL", show_default=True, help="What the key may do.")
-@click.option("--permission", "permissions", multiple=True, help="In place of a preset.")
-@click.option("--alias", default="", help="What the key is for.")
+@click.option("--preset", default="FULL", show_default=True, help="The permissions of the key.")
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    help="A single permission, instead of a preset.",
+)
+@click.option("--alias", default="", help="A note on what the key is for.")
 @data_option
 @database_option
 def create_key(
@@ -194,7 +201,7 @@ def create_key(
     database: str | None,
 ) -> None:
     """
-    Make a key, and print it this once.
+    Create a key, and print it. It cannot be printed again.
     """
     from fal_server.access.permissions import permissions_of
     from fal_server.store.keys import make_key
@@ -256,7 +263,7 @@ def list_keys(nickname: str, as_json: bool, data: Path | None, database: str | N
 @database_option
 def revoke_key(nickname: str, id: str, data: Path | None, database: str | None) -> None:
     """
-    Revoke a key of an account; a server that runs notices within seconds.
+    Revoke a key of an account. A running server refuses it within seconds.
     """
     from fal_server.store import keys as stored_keys
 
@@ -275,7 +282,7 @@ def revoke_key(nickname: str, id: str, data: Path | None, database: str | None) 
 @database_option
 def webhook_secret(nickname: str, data: Path | None, database: str | None) -> None:
     """
-    Print what the webhooks of an account's applications are signed with.
+    Print the secret that signs the webhooks of an account's applications.
     """
     from fal_server.access.tokens import read_key
     from fal_server.queue.webhooks import KEY, secret_of

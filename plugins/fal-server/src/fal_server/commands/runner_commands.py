@@ -37,8 +37,8 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
     """
     End the runners that a server has left running.
 
-    They outlive it, so that the next one finds them; this is for when there is to be
-    none. No server may run on the directory.
+    Runners outlive their server, and the next server takes them over. Use this if there
+    will be no next server. No server may run on the directory.
     """
     from fal_core.plugins import make_host
     from fal_server.state.data_directories import DataDirectory
@@ -57,8 +57,8 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
     click.echo("1 runner has ended." if count == 1 else f"{count} runners have ended.")
     if left:
         raise click.ClickException(
-            f"{len(left)} have not within {_PATIENCE:g} s: {', '.join(left)}. Try again, or "
-            "look for what keeps them with 'fal-core executions list'."
+            f"{len(left)} have not ended within {_PATIENCE:g} s: {', '.join(left)}. Try again, "
+            "or look for the cause with 'fal-core executions list'."
         )
 
 
@@ -74,7 +74,7 @@ def _alone_on(directory: DataDirectory) -> Iterator[None]:
             stack.enter_context(directory.locked())
         except DataInUse as error:
             raise ServerError(
-                f"The runners are those of a server that runs on {error.directory} "
+                f"The runners belong to a server that runs on {error.directory} "
                 f"({error.who}). End it first, and then its runners."
             ) from None
         yield

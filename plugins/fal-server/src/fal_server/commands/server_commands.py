@@ -91,9 +91,11 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
 @click.option(
     "--database",
     metavar="URL",
-    help="The URL of another database than a file in the directory.",
+    help="The URL of a database to use instead of a file in the directory.",
 )
-@click.option("--name", "names", multiple=True, help="What clients call this machine.")
+@click.option(
+    "--name", "names", multiple=True, help="A host name of this machine, for the certificate."
+)
 @click.option(
     "--webhook-network",
     "webhook_networks",
@@ -116,8 +118,10 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
     metavar="NAME",
     help="An environment variable that builds and runners see too, or a pattern of names.",
 )
-@click.option("--owner", default="owner", show_default=True, help="The first user.")
-@click.option("--verbose", is_flag=True, help="Log every refusal too.")
+@click.option(
+    "--owner", default="owner", show_default=True, help="The nickname of the first user."
+)
+@click.option("--verbose", is_flag=True, help="Log all refused requests.")
 def start(
     data: Path | None, verbose: bool, variables: tuple[str, ...], **settings: Any
 ) -> None:
@@ -141,7 +145,7 @@ def start(
 
 @server.command()
 @data_option
-@click.option("--tls", is_flag=True, help="Encrypt all, also on this machine.")
+@click.option("--tls", is_flag=True, help="Encrypt all connections, on this machine as well.")
 @json_option
 def env(data: Path | None, tls: bool, as_json: bool) -> None:
     """

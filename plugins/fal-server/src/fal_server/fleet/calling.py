@@ -41,7 +41,7 @@ async def call(
         try:
             await asyncio.wait_for(done.wait(), _LAST_LINES)
         except asyncio.TimeoutError:
-            logger.warning("The last lines of %s did not come.", id)
+            logger.warning("The last log lines of %s did not arrive.", id)
         return CallOutcome.read(message)
 
 

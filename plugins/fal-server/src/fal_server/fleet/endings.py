@@ -49,7 +49,7 @@ def read_agent_error(sealed: Sealed) -> AgentError:
         message, traceback = str(record["message"]), str(record["traceback"])
         own = "own" in record
     except Exception:
-        return AgentError("Its agent raised what cannot be read.")
+        return AgentError("Its agent raised an error that cannot be read.")
     if own:
         return AgentError(message[:_LONGEST])
     sentence = f"Its agent raised {qualname}: {message}".rstrip(": ")
@@ -104,4 +104,4 @@ class _PlainUnpickler(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
+        raise pickle.UnpicklingError(f"{module}.{name} is not a plain value")

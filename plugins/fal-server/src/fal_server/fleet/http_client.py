@@ -218,9 +218,9 @@ class HttpClient:
         except asyncio.TimeoutError as error:
             # Since Python 3.11 it is also an OSError.
             seconds = f"{_LONGEST_CONNECT:g} seconds"
-            raise UnreachedUpstream(f"There is no connection after {seconds}.") from error
+            raise UnreachedUpstream(f"No connection was made within {seconds}.") from error
         except OSError as error:
-            raise BrokenUpstream(f"There is no connection: {error}.") from error
+            raise BrokenUpstream(f"No connection could be made: {error}.") from error
         self._open.add(upstream)
         if self._is_closed:
             upstream.abort()
@@ -304,7 +304,7 @@ async def _upload(upstream: Upstream, body: AsyncIterable[bytes], is_chunked: bo
         if is_chunked:
             await upstream.write(b"0\r\n\r\n")
     except Exception as error:
-        upstream.abort(BrokenUpstream("The request could not be sent to its end."))
+        upstream.abort(BrokenUpstream("The request could not be sent completely."))
         raise error
 
 

@@ -218,10 +218,10 @@ class Upstream(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
-            self.abort(BrokenUpstream("What it has answered is no HTTP."))
+            self.abort(BrokenUpstream("The response is not valid HTTP."))
             return
         if self._head_size > LONGEST_HEAD and not self._is_complete:
-            self.abort(BrokenUpstream("The headers of its answer are too long."))
+            self.abort(BrokenUpstream("The headers of the response are too long."))
         elif self._kept > _HIGH_WATER and not self._is_full and not self._is_complete:
             self._is_full = True
             self._transport.pause_reading()
@@ -262,7 +262,7 @@ class Upstream(asyncio.Protocol):
         Note the beginning of a response; there may be only one.
         """
         if self._is_complete:
-            raise BrokenUpstream("It has answered twice.")
+            raise BrokenUpstream("There was more than one response.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """
@@ -278,7 +278,7 @@ class Upstream(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 200:
             if status == 101:
-                raise BrokenUpstream("It speaks another protocol.")
+                raise BrokenUpstream("It switched to another protocol.")
             return
         self.status = status
         length = self.headers.get("Content-Length")
@@ -300,7 +300,7 @@ class Upstream(asyncio.Protocol):
         Add a part of the body.
         """
         if self._is_complete:
-            raise BrokenUpstream("It has answered with more than it has said.")
+            raise BrokenUpstream("The body is longer than announced.")
         # The limit holds for each of head, chunk headers and trailers.
         self._head_size = 0
         self._parts.append(part)

@@ -199,12 +199,12 @@ def _check_taken_over(revision: Revision, takeover: Takeover) -> None:
     if takeover.superseded:
         raise NotNow(
             f"Revision {revision.id} of {revision.alias!r} has not taken over: the application "
-            "was deployed anew or removed meanwhile, or the server is ending."
+            "was deployed again or removed meanwhile, or the server is ending."
         )
     if takeover.failed is not None:
         sentence = (
-            f"Revision {revision.id} of {revision.alias!r} does not come up, so that the one "
-            f"before goes on answering until it does. {takeover.failed.why_it_ended}"
+            f"Revision {revision.id} of {revision.alias!r} does not come up. Until it does, "
+            f"the previous revision goes on answering. {takeover.failed.why_it_ended}"
         )
         raise refusal_of(sentence, takeover.failed.cause, DidNotStart)
 

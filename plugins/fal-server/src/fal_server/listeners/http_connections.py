@@ -54,7 +54,7 @@ class HttpConnection(web.RequestHandler):
         """
         _log(exc)
         if request.writer.output_size > 0:
-            raise ConnectionError("The answer has begun already.")
+            raise ConnectionError("The response has begun already.")
         sentence = _UNREADABLE if status < 500 else "An error occurred."
         answer = web.json_response({"detail": sentence}, status=status)
         answer.force_close()

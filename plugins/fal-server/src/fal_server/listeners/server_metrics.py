@@ -25,43 +25,43 @@ class ServerMetrics:
         PlatformCollector(registry=self.registry)
         self.procedures = Counter(
             "fal_server_procedures",
-            "Remote procedures that ended, by how.",
+            "gRPC methods that ended, by status code.",
             ("procedure", "code"),
             registry=self.registry,
         )
         self.requests = Counter(
             "fal_server_http_requests",
-            "HTTP requests to the API that were answered.",
+            "HTTP requests to the API.",
             ("method", "route", "status"),
             registry=self.registry,
         )
         self.refused_keys = Counter(
             "fal_server_refused_callers",
-            "Calls and requests whose key or token was not taken.",
+            "Requests that failed authentication.",
             registry=self.registry,
         )
         self.log_lines = Counter(
-            "fal_server_log_lines", "Lines of logs that were kept.", registry=self.registry
+            "fal_server_log_lines", "Log lines that were stored.", registry=self.registry
         )
         self.streams = Gauge(
-            "fal_server_streams", "Streams of procedures that are open.", registry=self.registry
+            "fal_server_streams", "Open streams of gRPC methods.", registry=self.registry
         )
         self.writes = Histogram(
             "fal_server_write_seconds",
-            "How long transactions of the state took.",
+            "Duration of write transactions of the database.",
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
             registry=self.registry,
         )
 
         self.starts = Histogram(
             "fal_server_runner_start_seconds",
-            "How long runners took from their launch until they took requests.",
+            "Time from the launch of a runner until it took requests.",
             buckets=(0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800),
             registry=self.registry,
         )
         self.deliveries = Counter(
             "fal_server_webhook_deliveries",
-            "Tries to tell a webhook, by how they ended: taken, failed, or given up.",
+            "Deliveries to webhooks, by outcome: taken, failed, or given up.",
             ("outcome",),
             registry=self.registry,
         )

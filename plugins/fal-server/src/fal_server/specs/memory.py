@@ -35,7 +35,7 @@ def read_sizes(written: Iterable[str]) -> Mapping[str, int]:
             )
         size = int(found[1]) * _UNITS[found[2].upper()]
         if size < LEAST:
-            raise ServerError(f"A runner needs 64M of memory at least, and {each!r} is less.")
+            raise ServerError(f"A runner needs at least 64M of memory, and {each!r} is less.")
         sizes[name] = size
     return sizes
 

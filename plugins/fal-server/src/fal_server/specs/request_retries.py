@@ -102,7 +102,7 @@ def read_budgets(text: str) -> Mapping[Condition, int]:
         Invalid: They are not valid.
     """
     wrong = Invalid(
-        'A retry config is as in {"timeout": {"retries": 1}}, with the conditions '
+        'A retry config looks like {"timeout": {"retries": 1}}, with the conditions '
         f"{', '.join(CONDITIONS)}."
     )
     try:

@@ -32,7 +32,7 @@ def read_environment(definitions: Sequence[Any]) -> Environment:
             options are not valid.
     """
     if len(definitions) != 1:
-        raise Invalid(f"One environment is needed, and {len(definitions)} were sent.")
+        raise Invalid(f"Exactly one environment is required, and {len(definitions)} were sent.")
     definition = definitions[0]
     sent = (
         MessageToDict(definition.configuration) if definition.HasField("configuration") else {}

@@ -130,7 +130,7 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
     environment = read_environment(request.environments)
     kind = request.WhichOneof("callable")
     if kind is None:
-        raise Invalid("A function or an entry point is needed, and none was sent.")
+        raise Invalid("A function or an entry point is required.")
     has_setup = request.HasField("setup_func")
     if kind == "entrypoint" and has_setup:
         raise Invalid("A setup function goes with a function, not with an entry point.")
@@ -176,7 +176,7 @@ def check_mount(path: str) -> str:
     """
     parts = PurePosixPath(path).parts
     if parts[:2] != ("/", "data") or ".." in parts or "\0" in path or len(path) > 4096:
-        raise Invalid(f"What is mounted is /data or lies in it, unlike {path[:80]!r}.")
+        raise Invalid(f"Only /data and directories in it can be mounted, unlike {path[:80]!r}.")
     return path
 
 

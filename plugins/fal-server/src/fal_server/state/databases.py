@@ -276,20 +276,20 @@ class Database:
                 return attempt()
             except FileGone:
                 if over:
-                    raise StateUnavailable("The file of the state is gone.") from None
+                    raise StateUnavailable("The file of the database is gone.") from None
             except OperationalError as error:
                 if is_full(error, self._path):
-                    raise StorageFull("The server has no room for this.") from error
+                    raise StorageFull("The disk of the server is full.") from error
                 if over:
                     raise StateUnavailable(
-                        "The state cannot be read or written now."
+                        "The database cannot be read or written at present."
                     ) from error
             except DatabaseError as error:
                 if type(error) is not DatabaseError:
                     # The statement is wrong, and not the database.
                     raise
-                logger.error("The state is damaged: %s", error.orig)
-                raise StateUnavailable("The state is damaged.") from error
+                logger.error("The database is damaged: %s", error.orig)
+                raise StateUnavailable("The database is damaged.") from error
             time.sleep(pause)
             pause = min(2 * pause, 0.25)
 

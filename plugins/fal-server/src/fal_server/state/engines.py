@@ -64,7 +64,7 @@ def _make_other(url: str, pool: int) -> sa.Engine:
     except sa.exc.ArgumentError:
         # The text may contain a password, and cannot be parsed to leave it out.
         raise ServerError(
-            "What '--database' gives is no URL of a database. Write one as in "
+            "The value of '--database' is not the URL of a database. Write one as in "
             "'sqlite:////srv/state.db'."
         ) from None
     try:

@@ -71,8 +71,8 @@ def make_account(
     """
     if not _NICKNAME.fullmatch(nickname) or nickname in _RESERVED:
         raise Invalid(
-            f"{nickname[:80]!r} is no nickname: lower-case letters, digits and dashes are, "
-            "at most 63, beginning and ending with a letter or digit."
+            f"{nickname[:80]!r} is not a valid nickname. A nickname has at most 63 lower-case "
+            "letters, digits and dashes, and begins and ends with a letter or digit."
         )
     if find_account(connection, nickname=nickname) is not None:
         raise AlreadyExists(f"There is an account {nickname!r} already.")

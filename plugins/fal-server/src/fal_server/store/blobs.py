@@ -200,7 +200,7 @@ class Blobs:
                 os.fsync(target.fileno())
             digest.update(suffix.encode())
             if expected not in {None, digest.hexdigest()}:
-                raise Invalid("What was sent does not have the hash that it should have.")
+                raise Invalid("The content does not have the expected hash.")
             final = self.path_of(digest.hexdigest())
             with translated():
                 final.parent.mkdir(exist_ok=True, mode=0o700)
@@ -219,7 +219,7 @@ async def _receive(chunks: AsyncIterator[bytes], path: Path, largest: int) -> st
         async for chunk in chunks:
             size += len(chunk)
             if size > largest:
-                raise TooLarge(f"At most {largest} bytes are taken.")
+                raise TooLarge(f"At most {largest} bytes are accepted.")
             digest.update(chunk)
             await asyncio.to_thread(target.write, chunk)
     return digest.hexdigest()
@@ -234,5 +234,5 @@ def translated() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StorageFull("The server has no room for this.") from error
+            raise StorageFull("The disk of the server is full.") from error
         raise

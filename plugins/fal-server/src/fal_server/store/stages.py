@@ -102,8 +102,8 @@ class Stages:
         """
         if not _NAME.fullmatch(name):
             raise Invalid(
-                f"{name[:80]!r} is no name of an environment: lower-case letters, digits, "
-                "underscores and single dashes are, at most 63."
+                f"{name[:80]!r} is not a valid name of an environment. A name has at most 63 "
+                "lower-case letters, digits, underscores and single dashes."
             )
         if description is not None and len(description) > _LONGEST_DESCRIPTION:
             raise Invalid(f"A description has at most {_LONGEST_DESCRIPTION} characters.")

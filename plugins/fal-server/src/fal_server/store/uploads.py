@@ -296,5 +296,5 @@ def safe_path(path: str) -> PurePosixPath:
         or not found.parts
         or ".." in found.parts
     ):
-        raise Invalid(f"{path[:80]!r} is no path of a file of an application.")
+        raise Invalid(f"{path[:80]!r} is not a path for a file of an application.")
     return found

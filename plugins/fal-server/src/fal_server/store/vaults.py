@@ -93,8 +93,8 @@ class Vault:
         """
         if not _NAME.fullmatch(name):
             raise Invalid(
-                f"{name[:80]!r} is no name of a secret: letters, digits and underscores "
-                "are, and the first is no digit."
+                f"{name[:80]!r} is not a valid name of a secret. A name has letters, digits "
+                "and underscores, and does not begin with a digit."
             )
         if len(value.encode()) > _LARGEST or "\0" in value:
             raise Invalid(f"A secret has at most {_LARGEST} bytes, and no zero byte.")
