@@ -147,7 +147,7 @@ class ControlPlane:
             stages = Stages(database)
             stages.removals.append(remove_secrets)
             vault = Vault(database, read_key(directory, "secrets.key"))
-            stages.removed.append(vault.forget)
+            stages.removed.append(vault.clear_cache)
             blobs, signing_key = (
                 Blobs(directory.path / "blobs"),
                 read_key(directory, "signing.key"),
@@ -314,7 +314,7 @@ class ControlPlane:
             requests=self.queue.requests,
             logs=self.logs,
         )
-        self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.go()))
+        self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.run()))
 
     def _own_names(self) -> list[str]:
         host = self.settings.host

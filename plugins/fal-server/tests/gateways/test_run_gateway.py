@@ -119,16 +119,16 @@ def test_keys_that_are_kept_nowhere(stage: Any, mirror: str):
     stage.finish(mirror, request)
 
 
-@pytest.mark.parametrize("door", ["api", "run", "queue"])
-def test_headers_of_grpc_are_no_credentials_of_http(stage: Any, door: str):
+@pytest.mark.parametrize("listener", ["api", "run", "queue"])
+def test_headers_of_grpc_are_no_credentials_of_http(stage: Any, listener: str):
     """
     Over HTTP a key is shown in ``Authorization`` alone, which is passed on to nobody.
     """
     stage.deploy("own")
     id, _, secret = stage.plane.key.partition(":")
-    path = "/users/current" if door == "api" else "/owner/own"
-    with stage.client(door, "") as client:
-        method = "GET" if door == "api" else "POST"
+    path = "/users/current" if listener == "api" else "/owner/own"
+    with stage.client(listener, "") as client:
+        method = "GET" if listener == "api" else "POST"
         shown = {"Auth-Key": secret, "Auth-Key-Id": id}
         assert client.request(method, path, headers=shown).status_code == 401
         shown = {"Authorization": f"Key {id}:{secret}"}
@@ -140,9 +140,9 @@ def test_bodies_that_cannot_be_read(stage: Any, mirror: str, caplog: pytest.LogC
     A body that cannot be read is refused, without telling or logging what it has, and is
     no fault of the runner.
     """
-    for door in ("run", "queue"):
+    for listener in ("run", "queue"):
         for body in (b"Key a:SECRETS\r\n", b"3\r\nabcKey a:SECRETS\r\n"):
-            port = stage.plane.plane.ports[door]
+            port = stage.plane.plane.ports[listener]
             head = f"POST /owner/{mirror} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked"
             with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
                 connection.sendall(head.encode() + b"\r\n\r\n" + body)

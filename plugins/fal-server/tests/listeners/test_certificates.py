@@ -56,22 +56,22 @@ def test_certificate_is_kept_and_follows_the_names(tmp_path):
 def test_certificate_is_renewed_while_the_server_runs(make_plane, monkeypatch):
     """
     A month before it ends there is a new certificate, of the same authority, at every
-    door; connections go on.
+    listener; connections go on.
     """
     monkeypatch.setattr(rounds, "_ROUND", 0.05)
     plane = make_plane()
 
-    def shown(door: str) -> str:
-        return ssl.get_server_certificate(("127.0.0.1", plane.plane.ports[door]))
+    def shown(listener: str) -> str:
+        return ssl.get_server_certificate(("127.0.0.1", plane.plane.ports[listener]))
 
     with trusting(plane).wrap_socket(connect(plane), server_hostname="localhost") as kept:
-        before = {shown(door) for door in plane.plane.ports}
+        before = {shown(listener) for listener in plane.plane.ports}
         assert len(before) == 1
         now = datetime.datetime.now(datetime.timezone.utc)
         later = now + datetime.timedelta(days=370)
         monkeypatch.setattr(certificates, "_now", lambda: later)
         deadline = time.monotonic() + 120
-        while before & (after := {shown(door) for door in plane.plane.ports}):
+        while before & (after := {shown(listener) for listener in plane.plane.ports}):
             assert time.monotonic() < deadline
         assert len(after) == 1
         monkeypatch.setattr(certificates, "_now", lambda: now)

@@ -1,5 +1,5 @@
 """
-Doors: one port for gRPC, TLS and HTTP.
+Listeners: one port for gRPC, TLS and HTTP.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_core_worker.ports import free_port
-from fal_server.listeners import shared_ports as doors
+from fal_server.listeners import shared_ports as listeners
 from fal_server.listeners.shared_ports import Listener
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -113,21 +113,21 @@ def test_stranger_to_the_authority_is_refused(plane):
         client.request("GET", "/health")
 
 
-@pytest.mark.parametrize("door", ["api", "run", "queue", "ws", "metrics"])
-def test_doors_offer_what_they_speak(plane, door):
+@pytest.mark.parametrize("listener", ["api", "run", "queue", "ws", "metrics"])
+def test_listeners_offer_what_they_speak(plane, listener):
     """
-    HTTP/2, which is gRPC, is offered by the door that has it; the others answer a client
+    HTTP/2, which is gRPC, is offered by the listener that has it; the others answer a client
     that would like it in HTTP/1.1.
     """
     context = trusting(plane)
     context.set_alpn_protocols(["h2", "http/1.1"])
-    address = ("127.0.0.1", plane.plane.ports[door])
+    address = ("127.0.0.1", plane.plane.ports[listener])
     with (
         socket.create_connection(address, timeout=30) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
         chosen = connection.selected_alpn_protocol()
-        assert chosen == ("h2" if door == "api" else "http/1.1")
+        assert chosen == ("h2" if listener == "api" else "http/1.1")
         if chosen == "http/1.1":
             connection.sendall(REQUEST)
             assert read_all(connection).startswith(b"HTTP/1.1 ")
@@ -155,7 +155,7 @@ def test_grpc_with_and_without_tls(plane, tls):
 
 def test_bulk_passes_whole(plane):
     """
-    A message of megabytes passes through the door.
+    A message of megabytes passes through the listener.
     """
     request = CreateUserKeyRequest(alias="x" * (20 << 20))
     with pytest.raises(grpc.RpcError) as caught:
@@ -194,18 +194,18 @@ def test_plain_text_is_for_this_machine_alone(make_plane):
 
 async def open_anywhere() -> int:
     """
-    Return the port of a door that was told none.
+    Return the port of a listener that was told none.
     """
-    door = Listener(name="any", http=asyncio.Protocol)
+    listener = Listener(name="any", http=asyncio.Protocol)
     try:
-        return await door.open("127.0.0.1", 0)
+        return await listener.open("127.0.0.1", 0)
     finally:
-        await door.close()
+        await listener.close()
 
 
 def test_free_port_is_left_to_a_server_that_starts_again():
     """
-    A port that a door chooses is none that the system gives to connections.
+    A port that a listener chooses is none that the system gives to connections.
     """
     given = Path("/proc/sys/net/ipv4/ip_local_port_range")
     if not given.exists():
@@ -217,10 +217,10 @@ def test_free_port_is_left_to_a_server_that_starts_again():
 
 def test_free_port_that_somebody_takes_first_is_let_go(monkeypatch):
     """
-    Where the free port that was found is taken meanwhile, a door has another.
+    Where the free port that was found is taken meanwhile, a listener has another.
     """
     with socket.create_server(("127.0.0.1", 0)) as other:
         found = iter([other.getsockname()[1], free_port()])
-        monkeypatch.setattr(doors, "free_port", lambda: next(found))
+        monkeypatch.setattr(listeners, "free_port", lambda: next(found))
 
         assert asyncio.run(open_anywhere()) != other.getsockname()[1]

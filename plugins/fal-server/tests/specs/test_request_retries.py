@@ -95,8 +95,8 @@ def test_an_answer_says_whether_its_runner_ends(stage, app, status, asked, stays
     before = runner_of(stage, app)
     told = {"X-Fal-Stop-Runner": asked, "X-Fal-Needs-Retry": "0"}
     body = {"statuses": [status], "headers": told}
-    for door in ("queue", "run"):
-        if door == "queue":
+    for listener in ("queue", "run"):
+        if listener == "queue":
             answer, _ = ask(stage, app, status, told=told)
         else:
             with stage.client("run") as client:

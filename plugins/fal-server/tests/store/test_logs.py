@@ -247,7 +247,7 @@ def test_old_lines_are_forgotten(plane, add, runner):
     """
     add("old", time=1_000_000_000.0)
     add("new", time=2_000_000_000.0)
-    assert plane.run(plane.plane.logs.forget(before=1_500_000_000.0)) >= 1
+    assert plane.run(plane.plane.logs.delete(before=1_500_000_000.0)) >= 1
     with plane.client() as client:
         found = history(client, job_id=runner)["items"]
     assert [item["message"] for item in found] == ["new"]

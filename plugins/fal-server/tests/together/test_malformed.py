@@ -22,10 +22,10 @@ from fal_server.state.data_directories import DataDirectory
 
 pytestmark = pytest.mark.faults
 
-#: Messages of each sort, the half of them at each door.
+#: Messages of each sort, the half of them at each listener.
 COUNT = 2000 if os.environ.get("FAL_CORE_FAULTS") == "all" else 200
 
-DOORS = ["api", "run", "queue", "ws", "metrics"]
+LISTENERS = ["api", "run", "queue", "ws", "metrics"]
 
 #: What is put into requests, and what connections begin with.
 INSERTED = [b"\r\n", b"\0", b"\r\nTransfer-Encoding: chunked\r\n", b"%00", b"/../", b":"]
@@ -73,10 +73,10 @@ MOMENT = 0.03
 
 
 def exchange(
-    target, content: bytes, *, door: str = "api", tls: bool = False, whole: bool = True
+    target, content: bytes, *, listener: str = "api", tls: bool = False, whole: bool = True
 ) -> bytes:
     """
-    Send *content* to a door, and return what comes back.
+    Send *content* to a listener, and return what comes back.
 
     Where it may not be a *whole* request, the connection is ended after a moment.
     """
@@ -84,7 +84,7 @@ def exchange(
     host = "127.0.0.1"
     answer = b""
     with contextlib.suppress(OSError):
-        connection = socket.create_connection((host, ports[door]), timeout=30)
+        connection = socket.create_connection((host, ports[listener]), timeout=30)
         if tls:
             context = ssl.create_default_context(cafile=variables["SSL_CERT_FILE"])
             connection = context.wrap_socket(connection, server_hostname=host)
@@ -145,13 +145,13 @@ def test_bytes_that_are_nothing(target):
     still_answers(target)
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_requests_that_are_broken(target, door):
+@pytest.mark.parametrize("listener", LISTENERS)
+def test_requests_that_are_broken(target, listener):
     """
-    HTTP requests with bytes changed, cut or put in are refused at every door, and
+    HTTP requests with bytes changed, cut or put in are refused at every listener, and
     neither the answer nor the log has the key that they show.
     """
-    chance = random.Random(f"2 {door}")
+    chance = random.Random(f"2 {listener}")
     for _ in range(COUNT // 2):
         method, path = chance.choice(ROUTES)
         body = chance.choice([b"{}", b'{"hashes": []}', noise(chance)])
@@ -162,12 +162,12 @@ def test_requests_that_are_broken(target, door):
         )
         request = mutate(chance, head.encode() + body)
         tls = chance.random() < 0.05
-        check(target, exchange(target, request, door=door, tls=tls, whole=False))
+        check(target, exchange(target, request, listener=listener, tls=tls, whole=False))
     still_answers(target)
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_keys_in_lines_that_cannot_be_read(target, door):
+@pytest.mark.parametrize("listener", LISTENERS)
+def test_keys_in_lines_that_cannot_be_read(target, listener):
     """
     A line that is no header is refused, and neither the answer nor the log has it.
     """
@@ -193,9 +193,9 @@ def test_keys_in_lines_that_cannot_be_read(target, door):
     ]:
         for method in (b"POST /owner/nothing", b"GET /health", b"POST /logs/history"):
             request = method + b" HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n"
-            check(target, exchange(target, request, door=door, whole=False))
+            check(target, exchange(target, request, listener=listener, whole=False))
     first = b"GET /" + key + b"\0 HTTP/1.1\r\n\r\n"
-    check(target, exchange(target, first, door=door, whole=False))
+    check(target, exchange(target, first, listener=listener, whole=False))
     still_answers(target)
 
 
@@ -244,8 +244,8 @@ def anything(chance: random.Random, depth: int) -> object:
             return {chance.choice(names): anything(chance, depth - 1) for _ in range(3)}
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_smuggled_requests_are_one_or_none(target, door):
+@pytest.mark.parametrize("listener", LISTENERS)
+def test_smuggled_requests_are_one_or_none(target, listener):
     """
     A request that could be two, depending on who reads it, is answered once, and the
     one that hides in it is not.
@@ -264,7 +264,7 @@ def test_smuggled_requests_are_one_or_none(target, door):
         b"X: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ]:
         request = b"POST /logs/history HTTP/1.1\r\nHost: x\r\n" + head + hidden
-        answer = exchange(target, request, door=door, whole=False)
+        answer = exchange(target, request, listener=listener, whole=False)
         check(target, answer)
         assert answer.count(b"HTTP/1.1 ") <= 1, (head, answer)
         assert b" 400 " in answer.partition(b"\r\n")[0] or not answer, (head, answer)

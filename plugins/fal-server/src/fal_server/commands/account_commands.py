@@ -6,38 +6,27 @@ The commands work on the data directory, whether a server runs on it or not.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from fal_core.cli.outputs import print_json, print_table
-from fal_server.settings import ServerSettings, default_data
+from fal_server.commands.options import (
+    data_option,
+    database_option,
+    json_option,
+    opened_state,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from fal_server.state.databases import Database
     from fal_server.store.accounts import Account
 
 T = TypeVar("T")
-
-#: Seconds that these commands wait for a locked database.
-_PATIENCE = 10.0
-
-data_option = click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The data directory [default: fal-core/server where programs keep their data].",
-)
-database_option = click.option(
-    "--database",
-    metavar="URL",
-    help="The URL of a database to use instead of a file in the directory.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
 
 @click.group()
@@ -313,31 +302,6 @@ def _describe(account: Account) -> dict[str, object]:
         "kind": account.kind,
         "name": account.full_name,
     }
-
-
-def settings_of(data: Path | None, database: str | None) -> ServerSettings:
-    """
-    Return the settings of the server of a data directory.
-    """
-    return ServerSettings(data=(data or default_data()).absolute(), database=database)
-
-
-@contextlib.contextmanager
-def opened_state(data: Path | None, database: str | None) -> Iterator[Database]:
-    """
-    Open the database of a server, whether it runs or not.
-    """
-    from fal_server.state.databases import opened
-    from fal_server.store.tables import declared
-
-    settings = settings_of(data, database)
-    if database is None and not (settings.data / "state.db").exists():
-        raise click.ClickException(
-            f"No server has run on {settings.data}. Start one with 'fal-core server start'."
-        )
-    declared()
-    with opened(settings.database_url, patience=_PATIENCE) as state:
-        yield state
 
 
 def _write(data: Path | None, database: str | None, work: Callable[[sa.Connection], T]) -> T:

@@ -15,12 +15,7 @@ import click
 from fal_core.errors import HostError
 from fal_core.events import Event, Exited
 from fal_core.hosts import Host
-from fal_server.commands.account_commands import (
-    data_option,
-    database_option,
-    opened_state,
-    settings_of,
-)
+from fal_server.commands.options import data_option, database_option, opened_state, settings_of
 
 if TYPE_CHECKING:
     from fal_server.state.data_directories import DataDirectory

@@ -16,15 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fal_core.cli.outputs import print_json
-from fal_server.commands.account_commands import (
-    data_option,
-    json_option,
-    keys,
-    login,
-    teams,
-    users,
-    webhook_secret,
-)
+from fal_server.commands.account_commands import keys, login, teams, users, webhook_secret
+from fal_server.commands.options import data_option, json_option
 from fal_server.commands.runner_commands import end_runners
 from fal_server.errors import ServerError
 from fal_server.settings import PORT, ServerSettings, default_data

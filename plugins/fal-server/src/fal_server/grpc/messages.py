@@ -7,13 +7,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 from isolate_proto import HostedRunResult
 
 from fal_core.events import Log
 from fal_server.store.log_lines import LogLine
 
-_Log: Any = HostedRunResult.DESCRIPTOR.fields_by_name["logs"].message_type._concrete_class
+_Log: Any = GetMessageClass(HostedRunResult.DESCRIPTOR.fields_by_name["logs"].message_type)
 
 
 def to_timestamp(seconds: float) -> Timestamp:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message_factory import GetMessageClass
 from isolate_proto import HostedRunResult, HostedRunStatus
 
 from fal_core.errors import EnvironmentBuildError, StartupTimeout
@@ -20,7 +21,7 @@ from fal_server.grpc.messages import line_of, to_log
 from fal_server.store.log_lines import LogLine
 
 _FIELDS: Any = HostedRunResult.DESCRIPTOR.fields_by_name
-_Serialized = _FIELDS["return_value"].message_type._concrete_class
+_Serialized: Any = GetMessageClass(_FIELDS["return_value"].message_type)
 
 #: The lines and messages of a run, as they come; None ends them.
 Results: TypeAlias = "asyncio.Queue[LogLine | HostedRunResult | None]"

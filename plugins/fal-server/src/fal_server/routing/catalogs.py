@@ -24,7 +24,7 @@ from fal_server.routing.health_monitor import check_health
 from fal_server.routing.revision_pools import RevisionPools, make_closed_pool
 from fal_server.routing.runner_pools import RunnerPool
 from fal_server.routing.takeovers import Takeover
-from fal_server.specs.requested_environments import whole
+from fal_server.specs.requested_environments import with_integers
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks, uninterrupted
@@ -115,7 +115,7 @@ class ApplicationCatalog:
         if not application.revision:
             return {}
         request = await self.revisions.request_of(application.revision)
-        found: Mapping[str, Any] = whole(MessageToDict(request.metadata))
+        found: Mapping[str, Any] = with_integers(MessageToDict(request.metadata))
         return found
 
     async def times(self, caller: Caller, runner_id: str) -> RunnerTimes:

@@ -37,7 +37,7 @@ def read_environment(definitions: Sequence[Any]) -> Environment:
     sent = (
         MessageToDict(definition.configuration) if definition.HasField("configuration") else {}
     )
-    written = {_SPELLINGS.get(name, name): whole(value) for name, value in sent.items()}
+    written = {_SPELLINGS.get(name, name): with_integers(value) for name, value in sent.items()}
     for name in _LOCAL:
         if written.pop(name, None):
             raise Invalid(f"Option {name!r} names a file, which this server does not have.")
@@ -67,7 +67,7 @@ def _class_of(kind: str) -> type[Any]:
         raise Invalid(str(error)) from error
 
 
-def whole(value: Any) -> Any:
+def with_integers(value: Any) -> Any:
     """
     Return *value* with whole floats as integers: JSON messages of protobuf have floats
     alone.
@@ -75,7 +75,7 @@ def whole(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):
-        return {name: whole(each) for name, each in value.items()}
+        return {name: with_integers(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [whole(each) for each in value]
+        return [with_integers(each) for each in value]
     return value

@@ -319,7 +319,7 @@ def _tell(ended: list[tuple[Pending, Any, BaseException | None]]) -> None:
 
 
 @contextlib.contextmanager
-def opened(url: str, *, patience: float = PATIENCE) -> Iterator[Database]:
+def open_database(url: str, *, patience: float = PATIENCE) -> Iterator[Database]:
     """
     Open the database at *url* within a context.
     """

@@ -38,7 +38,7 @@ class Housekeeping:
     requests: QueuedRequests
     logs: Logs
 
-    async def go(self) -> None:
+    async def run(self) -> None:
         """
         Do rounds until the task is cancelled.
         """
@@ -61,7 +61,7 @@ class Housekeeping:
         try:
             await asyncio.to_thread(self.blobs.drop_abandoned)
             await self.stored_files.drop_expired()
-            await self.requests.forget()
-            await self.logs.forget(before=time.time() - KEPT)
+            await self.requests.delete_old()
+            await self.logs.delete(before=time.time() - KEPT)
         except (OSError, Refusal):
             logger.exception("Expired data could not be deleted")

@@ -199,7 +199,7 @@ class Logs:
         for follower in self._followers:
             follower.woken.set()
 
-    async def forget(self, *, before: float) -> int:
+    async def delete(self, *, before: float) -> int:
         """
         Delete the lines from *before* a time, and return how many they were.
         """

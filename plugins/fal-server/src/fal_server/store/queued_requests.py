@@ -175,7 +175,7 @@ class QueuedRequests:
         query = sa.select(sa.func.max(requests.c.number))
         return await self._database.read(lambda connection: connection.scalar(query) or 0)
 
-    async def forget(self) -> None:
+    async def delete_old(self) -> None:
         """
         Delete requests that ended long ago.
         """

@@ -32,7 +32,7 @@ MODULES = (
 )
 
 
-def declared() -> Collection[str]:
+def table_names() -> Collection[str]:
     """
     Return the names of all tables.
     """

@@ -121,7 +121,7 @@ class Vault:
         try:
             await self._database.write(write)
         finally:
-            self.forget()
+            self.clear_cache()
 
     async def unset(self, account_id: str, stage: str, name: str) -> None:
         """
@@ -139,7 +139,7 @@ class Vault:
         try:
             await self._database.write(write)
         finally:
-            self.forget()
+            self.clear_cache()
 
     async def list(self, account_id: str, stage: str) -> Sequence[Secret]:
         """
@@ -184,7 +184,7 @@ class Vault:
             lambda connection: connection.execute(_THERE, place).all()
         )
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """
         Drop cached rows, because secrets have changed.
         """
