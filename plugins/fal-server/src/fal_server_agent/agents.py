@@ -57,7 +57,7 @@ class Agent(services.Server):
 
 def run(token: str, paths: Sequence[str]) -> None:
     """
-    Run an agent until it is drained, or what it serves has ended.
+    Run an agent until it is drained, or the application that it serves has ended.
     """
     sys.path.extend(path for path in paths if path not in sys.path)
     forget_credentials(os.environ)

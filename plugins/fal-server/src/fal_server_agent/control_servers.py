@@ -167,7 +167,7 @@ class ControlServer:
         Run the function that *open* returns, and return the message of its outcome.
 
         Arguments:
-            keywords: Arguments for it, as far as its signature has them.
+            keywords: Keyword arguments; those that its signature does not have are left out.
         """
         method = header.get("method") or functions.DEFAULT_METHOD
         main = header.get("main_thread")

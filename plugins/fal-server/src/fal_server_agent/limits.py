@@ -1,5 +1,5 @@
 """
-Limits: how much memory a runner may use, with all that it starts.
+Limits: the memory that a runner may use, together with its child processes.
 
 Where this process may make a control group, the kernel counts its memory together with
 that of its children, and kills the group when it exceeds the limit. Elsewhere each of

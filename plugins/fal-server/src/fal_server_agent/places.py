@@ -130,8 +130,8 @@ def find_place(port: int, name: str, reference: str) -> Place:
     if reason:
         who = holder(port, claimed=lock is None)
         raise PortUnavailable(
-            f"Port {port} is taken by {who}. End that first, or have it listen on the "
-            f"port that it is told as exposed_port. {reason}"
+            f"Port {port} is taken by {who}. End that first, or let the application listen "
+            f"on the port that it gets as exposed_port. {reason}"
         )
     return Apart(port)
 

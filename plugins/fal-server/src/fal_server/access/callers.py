@@ -25,8 +25,8 @@ class Caller:
 
         applications: The aliases of the applications that may be called. None for all.
 
-        is_core: Whether the client is fal-core's, which is told of a service once it is
-            ready.
+        is_core: Whether the client is fal-core's. It gets the URLs of a service once that is
+            ready, and others at once.
 
         trace: The environment variables with the caller's trace.
     """

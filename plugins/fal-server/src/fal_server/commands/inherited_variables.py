@@ -1,8 +1,8 @@
 """
 The environment variables that a server keeps, and that its child processes inherit.
 
-Builds and runners run the code of accounts, and are children of the server: they do not
-see what it does not have itself.
+Builds and runners run the code of accounts, and are children of the server: variables that
+it removes from its own environment are hidden from them.
 """
 
 from __future__ import annotations

@@ -1,3 +1,3 @@
 """
-Runners: launched on a host, told what to run, asked over HTTP, and how they end.
+Runners: how they are launched, what they run, how they are reached, and how they end.
 """

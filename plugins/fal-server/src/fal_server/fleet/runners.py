@@ -1,5 +1,5 @@
 """
-Runners: agents that were launched on a host, and what the control plane tells them.
+Runners: agents that were launched on a host.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Runner:
 
         lines: What it prints.
 
-        lifecycle: How far it is, and what it was told.
+        lifecycle: Its state, and how it may change.
 
         agent: Sends requests to its agent.
 
@@ -264,7 +264,7 @@ class Runner:
     @property
     def _was_told_to_end(self) -> bool:
         """
-        Whether it was told to end, though nothing was wrong with it.
+        Whether it was told to end although nothing was wrong with it.
         """
         return self.state in (RunnerState.DRAINING, RunnerState.KILLED)
 
@@ -281,10 +281,10 @@ class Runner:
         if self._reported is not None and not self.reason:
             traceback = self._reported.traceback
         for line in make_lines(sentence, traceback, self.cause, now):
-            # Whoever wanted a runner that has not come up is told why anyhow.
+            # Whoever waits for a runner to come up gets the reason in another way.
             self.lines.take(line, is_echoed=self.agent.url is not None and bool(self.reason))
 
-    # -- what it is told -------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------
 
     def ask(
         self,

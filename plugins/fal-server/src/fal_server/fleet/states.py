@@ -58,7 +58,7 @@ class RunnerState(enum.Enum):
     @property
     def label(self) -> str:
         """
-        What people are told: they need not know why a runner was told to end.
+        The state as people are shown it. Why a runner was told to end is not part of it.
         """
         return "draining" if self in ENDING else self.name.lower()
 
@@ -125,8 +125,8 @@ class Lifecycle:
         """
         Change to *state*, and return whether that was possible.
 
-        News of a runner cross on their way: one that was told to end may just have come
-        up. What cannot follow the present state is passed over.
+        A state that cannot follow the present one is ignored: a runner may come up just
+        after it was told to end.
         """
         if state not in TRANSITIONS[self.state]:
             return False

@@ -208,17 +208,17 @@ class RunMethods:
         try:
             pool.adjust()
             self._catalog.runs[run_id] = first[0]
-            told = HostedRunResult(
+            serving = HostedRunResult(
                 status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS),
                 service_urls=self._urls.service_urls(
                     caller.nickname, alias, PLAYGROUND if caller.is_core else ""
                 ),
             )
             if caller.is_core:
-                self._tasks.spawn(_tell_when_ready(first[0], lines, told))
+                self._tasks.spawn(_send_when_ready(first[0], lines, serving))
             else:
                 # Released clients need the URLs at once, and would wait for ever without.
-                lines.put_nowait(told)
+                lines.put_nowait(serving)
             first[0].outcome.add_done_callback(lambda _: lines.put_nowait(None))
             async for result in results_until_end(lines):
                 yield result
@@ -234,7 +234,7 @@ class RunMethods:
             pool.kill()
 
 
-async def _tell_when_ready(runner: Runner, results: Results, told: HostedRunResult) -> None:
+async def _send_when_ready(runner: Runner, results: Results, message: HostedRunResult) -> None:
     await runner.ready.wait()
     if runner.is_running:
-        results.put_nowait(told)
+        results.put_nowait(message)

@@ -155,8 +155,8 @@ def _write_bundle(directory: DataDirectory, authority: x509.Certificate) -> None
     """
     paths = ssl.get_default_verify_paths()
     system = b""
-    told = (os.environ.get("SSL_CERT_FILE"), paths.cafile, paths.openssl_cafile)
-    for path in (*told, *_OF_SYSTEMS):
+    configured = (os.environ.get("SSL_CERT_FILE"), paths.cafile, paths.openssl_cafile)
+    for path in (*configured, *_OF_SYSTEMS):
         if path and Path(path).is_file():
             system = Path(path).read_bytes()
             break

@@ -49,7 +49,7 @@ class HealthCheck:
             for name in ("call_regularly", "allow_on_busy")
             if config.HasField(name)
         }
-        # Zero stands for what is usual.
+        # Zero means the default.
         if config.start_period_seconds:
             given["start_period"] = float(config.start_period_seconds)
         if config.timeout_seconds:
@@ -63,6 +63,6 @@ class HealthCheck:
     @property
     def header(self) -> dict[str, Any]:
         """
-        What an agent is told of it, which asks once the application listens.
+        The check as an agent takes it, which runs it once the application listens.
         """
         return {"path": self.path, "method": self.method, "timeout_seconds": self.timeout}

@@ -129,9 +129,9 @@ class QueuedRequests:
         """
         Return a request. None where there is none.
         """
-        told = {"request_id": id}
+        parameters = {"request_id": id}
         row = await self._database.read(
-            lambda connection: connection.execute(_FOUND, told).first()
+            lambda connection: connection.execute(_FOUND, parameters).first()
         )
         return None if row is None else _from_row(row)
 
@@ -142,9 +142,9 @@ class QueuedRequests:
         if "answer_headers" in values:
             values["answer_headers"] = json.dumps(values["answer_headers"])
         changed = _changed(tuple(values), tuple(only))
-        told = {**values, "request_id": id}
+        parameters = {**values, "request_id": id}
         return await self._database.write(
-            lambda connection: bool(changed.run(connection, told))
+            lambda connection: bool(changed.run(connection, parameters))
         )
 
     async def unfinished(self) -> list[QueuedRequest]:

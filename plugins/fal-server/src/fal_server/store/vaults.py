@@ -161,7 +161,8 @@ class Vault:
         self, account_id: str, stage: str, names: Collection[str] | None = None
     ) -> Mapping[str, str]:
         """
-        Return the values of the secrets with these *names*, as far as there are such.
+        Return the values of the secrets with these *names*; those that do not exist are
+        left out.
 
         Without names, return those that are exposed by default.
         """
