@@ -6,7 +6,7 @@ The states of a runner, and the one place where it changes from one to another.
     from any of these:    KILLED, SICK, GIVEN_UP, BLOCKED   (the ending states)
     from any state:       TERMINATED
 
-Stages may be left out: a runner that was found again is RUNNING at once.
+States may be skipped: a runner that was found again is RUNNING at once.
 
 A runner that has been told to end now stays in that state until its host says that it
 has ended. What it was in then is known as :attr:`Lifecycle.ended_from`.
