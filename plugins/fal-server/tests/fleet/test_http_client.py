@@ -1,5 +1,5 @@
 """
-HttpClient: what a runner is sent on a socket, and what is made of its answers.
+The HTTP client: what runners are sent, and what is made of their responses.
 """
 
 from __future__ import annotations

@@ -15,8 +15,7 @@ from fal_core.environments import CurrentEnvironment
 from fal_core.errors import StartupTimeout
 from fal_core.events import Exited, Ready
 from fal_server.errors import NotFound
-from fal_server.fleet import disconnections as breaks
-from fal_server.fleet import serving
+from fal_server.fleet import disconnections, serving
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.serving import serve
@@ -70,13 +69,13 @@ def test_why_a_runner_broke_off_is_waited_for_where_its_agent_is_gone(plane, mon
     """
     How a runner has ended is told to whom it does not answer, however late it is known.
     """
-    monkeypatch.setattr(breaks, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(disconnections, "_LAST_WORDS", 0.01)
 
     async def main() -> None:
         async with aclosing(HttpClient()) as exchanges:
             runner = make_runner(plane, exchanges)
             runner.take_urls({"control": "http://127.0.0.1:1"})
-            told = asyncio.create_task(breaks.how_it_broke(runner))
+            told = asyncio.create_task(disconnections.how_it_broke(runner))
             # Nothing must be told meanwhile.
             await asyncio.sleep(0.2)
             assert not told.done()

@@ -18,7 +18,7 @@ from cryptography import x509
 from fal_server.listeners import certificates
 from fal_server.listeners.certificates import Certificate
 from fal_server.state.data_directories import DataDirectory
-from fal_server.store import housekeeping as rounds
+from fal_server.store import housekeeping
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -58,7 +58,7 @@ def test_certificate_is_renewed_while_the_server_runs(make_plane, monkeypatch):
     A month before it ends there is a new certificate, of the same authority, at every
     listener; connections go on.
     """
-    monkeypatch.setattr(rounds, "_ROUND", 0.05)
+    monkeypatch.setattr(housekeeping, "_ROUND", 0.05)
     plane = make_plane()
 
     def shown(listener: str) -> str:

@@ -19,7 +19,7 @@ from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_core_worker.ports import free_port
-from fal_server.listeners import shared_ports as listeners
+from fal_server.listeners import shared_ports
 from fal_server.listeners.shared_ports import Listener
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -221,6 +221,6 @@ def test_free_port_that_somebody_takes_first_is_let_go(monkeypatch):
     """
     with socket.create_server(("127.0.0.1", 0)) as other:
         found = iter([other.getsockname()[1], free_port()])
-        monkeypatch.setattr(listeners, "free_port", lambda: next(found))
+        monkeypatch.setattr(shared_ports, "free_port", lambda: next(found))
 
         assert asyncio.run(open_anywhere()) != other.getsockname()[1]

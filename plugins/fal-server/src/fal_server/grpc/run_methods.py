@@ -19,7 +19,7 @@ from isolate_proto import (
     HostedRunResult,
     HostedRunStatus,
 )
-from isolate_proto import controller_pb2 as messages
+from isolate_proto import controller_pb2 as wire
 
 from fal_core.errors import FalCoreError
 from fal_core.events import Log
@@ -197,7 +197,7 @@ class RunMethods:
             owner=caller.user_id,
             owner_name=caller.nickname,
             alias=alias,
-            auth_mode=request.auth_mode if request.HasField("auth_mode") else messages.PUBLIC,
+            auth_mode=request.auth_mode if request.HasField("auth_mode") else wire.PUBLIC,
             pool=pool,
             ephemeral=True,
         )
