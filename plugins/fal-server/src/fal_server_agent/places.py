@@ -142,11 +142,10 @@ def _live_apart(work: Callable[[], bytes], answer: int, went: int, go: int) -> N
     do *work*.
     """
     try:
-        # Signals and the event loop are those of the parent until here.
+        # Signals would wake the event loop of the parent.
         signal.set_wakeup_fd(-1)
         # Without a handler the signal would end it at once, in the middle of requests.
         signal.signal(signal.SIGTERM, lambda *_: None)
-        asyncio._set_running_loop(None)
         networks.leave()
         os.write(went, b"\0")
         if os.read(go, 1):
