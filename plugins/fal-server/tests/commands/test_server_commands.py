@@ -179,7 +179,7 @@ def test_address_of_another_machine_is_told(server):
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("foo", "gives is no URL of a database. Write one as in 'sqlite:////srv/state.db'."),
+        ("foo", "is not the URL of a database. Write one as in 'sqlite:////srv/state.db'."),
         ("nosuch://:secret@host/x", "No kind of database is called 'nosuch'."),
         ("mysql+absent://host/x", "No kind of database is called 'mysql+absent'."),
         ("oracle+cx_oracle://:secret@host/x", "needs the module 'cx_Oracle'"),
@@ -203,7 +203,7 @@ def test_database_that_cannot_be_used_is_told(server, url, told):
         ("--webhook-network", "foo", "'foo' is not a network. Write one as in '10.0.0.0/8'"),
         ("--webhook-network", "10.0.0.1/8", "Write '10.0.0.0/8' for the network"),
         ("--memory", "foo", "'foo' is not written as TYPE=SIZE, where SIZE is a whole number"),
-        ("--memory", "XS=1M", "A runner needs 64M of memory at least"),
+        ("--memory", "XS=1M", "A runner needs at least 64M of memory"),
     ],
 )
 def test_option_that_makes_no_sense(server, option, written, told):
@@ -225,7 +225,7 @@ def test_users_teams_and_keys_by_command(start_program, server):
     key, _ = server("users", "add", "bob", "--name", "Bob B.")
     assert current(variables, key)["full_name"] == "Bob B."
     assert "already" in server("users", "add", "bob", code=1)[1]
-    assert "no nickname" in server("users", "add", "Bob/..", code=2)[1]
+    assert "not a valid nickname" in server("users", "add", "Bob/..", code=2)[1]
 
     team, _ = server("teams", "add", "crew", "--member", "bob")
     assert [each["nickname"] for each in current(variables, team)["members"]] == ["bob"]

@@ -280,7 +280,7 @@ def test_nobody_takes_a_connection(monkeypatch):
 
     async def main(url: str) -> None:
         async with contextlib.aclosing(HttpClient()) as exchanges:
-            with pytest.raises(UnreachedUpstream, match="no connection after"):
+            with pytest.raises(UnreachedUpstream, match="No connection was made within"):
                 await ask(exchanges, url, seconds=PATIENCE)
             monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_CONNECT", PATIENCE)
             with pytest.raises(asyncio.TimeoutError):

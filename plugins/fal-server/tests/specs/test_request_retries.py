@@ -225,5 +225,5 @@ def test_a_retry_config_that_makes_no_sense(stage, config):
     def change(request):
         request.retry_config = config
 
-    with pytest.raises(grpc.RpcError, match="A retry config is as in"):
+    with pytest.raises(grpc.RpcError, match="A retry config looks like"):
         stage.deploy("wrong", change=change)
