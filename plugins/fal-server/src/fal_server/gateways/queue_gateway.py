@@ -1,0 +1,232 @@
+"""
+The gateway of the queue: accepts requests, and tells of them.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from fal_server.errors import Invalid, NotFound, NotNow, TooLarge
+from fal_server.listeners.urls import Urls
+from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
+from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
+from fal_server.routing.routers import WEBHOOK, Router, Target
+from fal_server.store.log_lines import LogFilter
+from fal_server.store.logs import Logs
+from fal_server.store.queued_requests import QueuedRequest
+
+#: The largest body that is kept, in bytes.
+LARGEST = 64 << 20
+
+#: What a client calls priorities; smaller goes first.
+_PRIORITIES = {"normal": 0, "low": 1}
+
+_LINES = 2000
+
+_CANCELLED = "The request was cancelled."
+
+
+class QueueGateway:
+    """
+    Accepts requests for applications, and tells how they are.
+    """
+
+    def __init__(self, router: Router, queue: RequestQueue, logs: Logs, urls: Urls) -> None:
+        self._router = router
+        self._queue = queue
+        self._logs = logs
+        self._urls = urls
+
+    async def answer(self, request: BaseRequest) -> web.StreamResponse:
+        """
+        Accept a request, or tell of one.
+        """
+        target = self._router.find(request.rel_url)
+        parts = target.path.strip("/").split("/")
+        if parts[0] == "requests" and len(parts) in (2, 3):
+            return await self._tell(request, target, parts[1], parts[2:])
+        return await self._accept(request, target)
+
+    async def _accept(self, request: BaseRequest, target: Target) -> web.Response:
+        application = target.application
+        caller = await self._router.admit(application, request.headers)
+        start_timeout(request.headers)
+        priority = request.headers.get("X-Fal-Queue-Priority", "normal").lower()
+        if priority not in _PRIORITIES:
+            raise Invalid("X-Fal-Queue-Priority is normal or low.")
+        webhook = request.query.get(WEBHOOK, "")
+        if webhook:
+            self._queue.webhooks.check(webhook)
+        body = await _read(request)
+        request_id = new_request_id()
+        kept = to_runner(request.headers.items(), request_id, target.path)
+        queued = QueuedRequest(
+            id=request_id,
+            number=self._queue.next_number(),
+            account_id=application.owner,
+            owner_name=application.owner_name,
+            alias=application.alias,
+            sender=caller.user_id if caller is not None else "",
+            method=request.method,
+            path=target.path_and_query,
+            headers=tuple(kept.items()),
+            body=body,
+            priority=_PRIORITIES[priority],
+            webhook=webhook,
+        )
+        await self._queue.submit(queued)
+        return _json(
+            {
+                "status": "IN_QUEUE",
+                "request_id": request_id,
+                **self._urls_of(request, queued),
+                "queue_position": self._queue.position(request_id),
+            },
+            request_id,
+        )
+
+    async def _tell(
+        self, request: BaseRequest, target: Target, request_id: str, rest: list[str]
+    ) -> web.Response:
+        application = target.application
+        caller = await self._router.admit(application, request.headers, "models:requests:read")
+        found = await self._queue.requests.find(request_id)
+        place = (application.owner_name, application.alias)
+        if (
+            found is None
+            or (found.owner_name, found.alias) != place
+            or not may_read(application, caller, found)
+        ):
+            raise NotFound("There is no such request.")
+        if not rest and request.method == "GET":
+            return _result(found)
+        if rest == ["status"] and request.method == "GET":
+            may_read_lines = may_read_logs(application, caller)
+            return await self._status(request, found, may_read_lines=may_read_lines)
+        if rest == ["cancel"] and request.method in ("PUT", "POST"):
+            taken = await self._queue.cancel(found)
+            if not taken:
+                return _json({"status": "ALREADY_COMPLETED"}, request_id, status=400)
+            return _json({"status": "CANCELLATION_REQUESTED"}, request_id, status=202)
+        raise NotFound("There is no such thing to ask of a request.")
+
+    async def _status(
+        self, request: BaseRequest, found: QueuedRequest, *, may_read_lines: bool
+    ) -> web.Response:
+        """
+        Tell how a request is, so that both clients understand it: one reads the code,
+        the other what is said.
+        """
+        wants_logs = request.query.get("logs", "").lower() in ("1", "true")
+        lines = await self._lines(found) if wants_logs and may_read_lines else []
+        told: dict[str, Any] = {
+            "request_id": found.id,
+            **self._urls_of(request, found),
+            "logs": lines if wants_logs else None,
+            "attempts": found.attempts,
+        }
+        if found.state == "queued":
+            told |= {
+                "status": "IN_QUEUE",
+                "queue_position": self._queue.position(found.id),
+            }
+            return _json(told, found.id, status=202)
+        if found.state == "running":
+            return _json(told | {"status": "IN_PROGRESS"}, found.id, status=202)
+        told["status"] = "COMPLETED"
+        began, ended = found.started_at, found.ended_at
+        took = ended - began if began is not None and ended is not None else None
+        told["metrics"] = {"inference_time": took}
+        if found.state == "cancelled":
+            told |= {"error": _CANCELLED, "error_type": RequestCancelled.kind}
+        elif found.error is not None:
+            told |= {"error": found.error, "error_type": found.error_type}
+        return _json(told, found.id)
+
+    async def _lines(self, found: QueuedRequest) -> list[dict[str, Any]]:
+        await self._logs.flush()
+        lines = await self._logs.read(
+            LogFilter(account_id=found.account_id, request_id=found.id), size=_LINES
+        )
+        return [
+            {
+                "message": line.message,
+                "level": line.level,
+                "source": line.source,
+                "timestamp": datetime.fromtimestamp(line.time, timezone.utc).isoformat(),
+            }
+            for line in lines
+        ]
+
+    def _urls_of(self, request: BaseRequest, found: QueuedRequest) -> dict[str, str]:
+        """
+        Return where a request is told of, as the client that asks calls this server.
+        """
+        secret = request.transport is not None and bool(
+            request.transport.get_extra_info("ssl_object")
+        )
+        host = request.headers.get("Host") or self._urls.base("queue").partition("://")[2]
+        base = f"{'https' if secret else 'http'}://{host}"
+        url = f"{base}/{found.owner_name}/{found.alias}/requests/{found.id}"
+        return {
+            "response_url": url,
+            "status_url": f"{url}/status",
+            "cancel_url": f"{url}/cancel",
+        }
+
+
+async def _read(request: BaseRequest) -> bytes:
+    size = 0
+    chunks = []
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > LARGEST:
+            raise TooLarge(f"A request has at most {LARGEST} bytes.")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _result(found: QueuedRequest) -> web.Response:
+    """
+    Return what the application has answered, as it has.
+    """
+    if found.state == "cancelled":
+        raise RequestCancelled(_CANCELLED)
+    if not found.is_over:
+        raise StillInProgress("Request is still in progress")
+    response = web.Response(body=found.answer, status=found.status or 500)
+    for name, value in found.answer_headers:
+        response.headers.add(name, value)
+    response.headers[REQUEST_ID] = found.id
+    return response
+
+
+class StillInProgress(NotNow):
+    """
+    There is no answer yet.
+    """
+
+    http = 400
+
+
+class RequestCancelled(NotNow):
+    """
+    There will be no answer.
+    """
+
+    http = 499
+    kind = "client_cancelled"
+
+
+def _json(told: dict[str, Any], request_id: str, *, status: int = 200) -> web.Response:
+    return web.Response(
+        body=json.dumps(told).encode(),
+        status=status,
+        content_type="application/json",
+        headers={REQUEST_ID: request_id},
+    )

@@ -1,0 +1,89 @@
+"""
+Pools: the runners of one revision, and the requests that wait for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from fal_core.environments import CurrentEnvironment
+from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.runners import Runner
+from fal_server.routing.refusals import StartTimeout
+from fal_server.routing.runner_pools import RunnerPool
+from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.specs.scaling import Scaling
+
+
+async def make_busy(plane: Any, exchanges: HttpClient) -> tuple[RunnerPool, Runner]:
+    """
+    Return a pool of one runner, which has a request.
+    """
+
+    def launch(_: Any) -> Runner:
+        raise AssertionError("One runner is all there may be.")
+
+    pool = RunnerPool(Scaling(max_concurrency=1), launch)
+    runner = Runner(
+        id="one",
+        spec=RunnerSpec(name="one", owner="", environment=CurrentEnvironment()),
+        token="",
+        logs=plane.plane.logs,
+        loop=asyncio.get_running_loop(),
+        http=exchanges,
+        changed=pool.changed,
+        echoes={},
+    )
+    pool.adopt(runner)
+    runner.become_ready()
+    assert await pool.acquire() is runner
+    return pool, runner
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0])
+def test_request_that_is_given_up_gives_its_place_back(plane, timeout):
+    """
+    A place that is given to a request in the moment that it is cancelled is free again.
+    """
+
+    async def main() -> None:
+        async with aclosing(HttpClient()) as exchanges:
+            pool, runner = await make_busy(plane, exchanges)
+            waiting = asyncio.create_task(pool.acquire(timeout=timeout))
+            while not pool.waiting:
+                await asyncio.sleep(0)
+            runner.release()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert (runner.in_flight, pool.waiting) == (0, 0)
+            pool.let_go()
+
+    plane.run(main())
+
+
+def test_request_that_has_waited_too_long_is_forgotten(plane):
+    """
+    A request whose time is over takes no place, even of a pool that it was moved to.
+    """
+
+    async def main() -> None:
+        async with aclosing(HttpClient()) as exchanges:
+            pool, _ = await make_busy(plane, exchanges)
+            other, runner = await make_busy(plane, exchanges)
+            waiting = asyncio.create_task(pool.acquire(timeout=0.1))
+            while not pool.waiting:
+                await asyncio.sleep(0)
+            pool.move_waiting(other)
+            with pytest.raises(StartTimeout):
+                await waiting
+            runner.release()
+            assert (runner.in_flight, other.waiting) == (0, 0)
+            pool.let_go()
+            other.let_go()
+
+    plane.run(main())
