@@ -61,7 +61,7 @@ def test_request_that_is_given_up_gives_its_place_back(plane, timeout):
             with pytest.raises(asyncio.CancelledError):
                 await waiting
             assert (runner.in_flight, pool.waiting) == (0, 0)
-            pool.let_go()
+            pool.detach()
 
     plane.run(main())
 
@@ -83,7 +83,7 @@ def test_request_that_has_waited_too_long_is_forgotten(plane):
                 await waiting
             runner.release()
             assert (runner.in_flight, other.waiting) == (0, 0)
-            pool.let_go()
-            other.let_go()
+            pool.detach()
+            other.detach()
 
     plane.run(main())
