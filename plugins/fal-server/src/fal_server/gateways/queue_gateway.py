@@ -97,61 +97,61 @@ class QueueGateway:
     ) -> web.Response:
         application = target.application
         caller = await self._router.admit(application, request.headers, "models:requests:read")
-        found = await self._queue.requests.find(request_id)
+        queued = await self._queue.requests.find(request_id)
         if (
-            found is None
-            or (found.owner_name, found.alias) != (application.owner_name, application.alias)
-            or not may_read(application, caller, found)
+            queued is None
+            or (queued.owner_name, queued.alias) != (application.owner_name, application.alias)
+            or not may_read(application, caller, queued)
         ):
             raise NotFound("There is no such request.")
         if not rest and request.method == "GET":
-            return _result(found)
+            return _result(queued)
         if rest == ["status"] and request.method == "GET":
             may_read_lines = may_read_logs(application, caller)
-            return await self._status(request, found, may_read_lines=may_read_lines)
+            return await self._status(request, queued, may_read_lines=may_read_lines)
         if rest == ["cancel"] and request.method in ("PUT", "POST"):
-            if not await self._queue.cancel(found):
+            if not await self._queue.cancel(queued):
                 return _json({"status": "ALREADY_COMPLETED"}, request_id, status=400)
             return _json({"status": "CANCELLATION_REQUESTED"}, request_id, status=202)
         raise NotFound("Queued requests have no such route.")
 
     async def _status(
-        self, request: BaseRequest, found: QueuedRequest, *, may_read_lines: bool
+        self, request: BaseRequest, queued: QueuedRequest, *, may_read_lines: bool
     ) -> web.Response:
         """
         Return the status of a request, for both released clients: one reads the status
         code, the other the body.
         """
         wants_logs = request.query.get("logs", "").lower() in ("1", "true")
-        lines = await self._lines(found) if wants_logs and may_read_lines else []
+        lines = await self._lines(queued) if wants_logs and may_read_lines else []
         status: dict[str, Any] = {
-            "request_id": found.id,
-            **self._urls_of(request, found),
+            "request_id": queued.id,
+            **self._urls_of(request, queued),
             "logs": lines if wants_logs else None,
-            "attempts": found.attempts,
+            "attempts": queued.attempts,
         }
-        if found.state == "queued":
+        if queued.state == "queued":
             status |= {
                 "status": "IN_QUEUE",
-                "queue_position": self._queue.position(found.id),
+                "queue_position": self._queue.position(queued.id),
             }
-            return _json(status, found.id, status=202)
-        if found.state == "running":
-            return _json(status | {"status": "IN_PROGRESS"}, found.id, status=202)
+            return _json(status, queued.id, status=202)
+        if queued.state == "running":
+            return _json(status | {"status": "IN_PROGRESS"}, queued.id, status=202)
         status["status"] = "COMPLETED"
-        began, ended = found.started_at, found.ended_at
+        began, ended = queued.started_at, queued.ended_at
         seconds = ended - began if began is not None and ended is not None else None
         status["metrics"] = {"inference_time": seconds}
-        if found.state == "cancelled":
+        if queued.state == "cancelled":
             status |= {"error": _CANCELLED, "error_type": RequestCancelled.kind}
-        elif found.error is not None:
-            status |= {"error": found.error, "error_type": found.error_type}
-        return _json(status, found.id)
+        elif queued.error is not None:
+            status |= {"error": queued.error, "error_type": queued.error_type}
+        return _json(status, queued.id)
 
-    async def _lines(self, found: QueuedRequest) -> list[dict[str, Any]]:
+    async def _lines(self, queued: QueuedRequest) -> list[dict[str, Any]]:
         await self._logs.flush()
         lines = await self._logs.read(
-            LogFilter(account_id=found.account_id, request_id=found.id), size=_MOST_LINES
+            LogFilter(account_id=queued.account_id, request_id=queued.id), size=_MOST_LINES
         )
         return [
             {
@@ -163,7 +163,7 @@ class QueueGateway:
             for line in lines
         ]
 
-    def _urls_of(self, request: BaseRequest, found: QueuedRequest) -> dict[str, str]:
+    def _urls_of(self, request: BaseRequest, queued: QueuedRequest) -> dict[str, str]:
         """
         Return the URLs of a queued request, with the host by which the client calls this
         server.
@@ -173,7 +173,7 @@ class QueueGateway:
         )
         host = request.headers.get("Host") or self._urls.base("queue").partition("://")[2]
         base = f"{'https' if is_encrypted else 'http'}://{host}"
-        url = f"{base}/{found.owner_name}/{found.alias}/requests/{found.id}"
+        url = f"{base}/{queued.owner_name}/{queued.alias}/requests/{queued.id}"
         return {
             "response_url": url,
             "status_url": f"{url}/status",
@@ -192,7 +192,7 @@ async def _read(request: BaseRequest) -> bytes:
     return b"".join(chunks)
 
 
-def _result(found: QueuedRequest) -> web.Response:
+def _result(queued: QueuedRequest) -> web.Response:
     """
     Return the response of the application, unchanged.
 
@@ -201,14 +201,14 @@ def _result(found: QueuedRequest) -> web.Response:
 
         StillInProgress: There is no response yet.
     """
-    if found.state == "cancelled":
+    if queued.state == "cancelled":
         raise RequestCancelled(_CANCELLED)
-    if not found.is_over:
+    if not queued.is_over:
         raise StillInProgress("Request is still in progress")
-    response = web.Response(body=found.answer, status=found.status or 500)
-    for name, value in found.answer_headers:
+    response = web.Response(body=queued.answer, status=queued.status or 500)
+    for name, value in queued.answer_headers:
         response.headers.add(name, value)
-    response.headers[REQUEST_ID] = found.id
+    response.headers[REQUEST_ID] = queued.id
     return response
 
 

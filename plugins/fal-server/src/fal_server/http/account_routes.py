@@ -87,16 +87,16 @@ class ApplicationRoutes:
 
     async def _metadata(self, request: web.Request, caller: Caller) -> web.Response:
         owner, alias = _application_of(request)
-        found = await self._catalog.metadata(caller, owner, alias)
-        return web.json_response(dict(found))
+        metadata = await self._catalog.metadata(caller, owner, alias)
+        return web.json_response(dict(metadata))
 
     async def _size(self, request: web.Request, caller: Caller) -> web.Response:
         owner, alias = _application_of(request)
-        found = await self._queue.size(caller, owner, alias)
-        answer: dict[str, Any] = {"size": found.size, "queue_size": found.size}
+        queue = await self._queue.size(caller, owner, alias)
+        content: dict[str, Any] = {"size": queue.size, "queue_size": queue.size}
         if request.query.get("by_user", "").lower() in {"true", "1"}:
-            answer["by_user"] = dict(found.by_caller)
-        return web.json_response(answer)
+            content["by_user"] = dict(queue.by_caller)
+        return web.json_response(content)
 
     async def _flush(self, request: web.Request, caller: Caller) -> web.Response:
         owner, alias = _application_of(request)

@@ -22,12 +22,12 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     """
     content = await request.read()
     try:
-        found = json.loads(content) if content else {}
+        value = json.loads(content) if content else {}
     except (ValueError, RecursionError):
         raise Invalid("The body is not JSON.") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise Invalid("The body is not a JSON object.")
-    return found
+    return value
 
 
 def text_of(content: dict[str, Any], name: str, *, longest: int = 4096) -> str:
@@ -57,10 +57,10 @@ def time_of(request: web.Request, name: str) -> float | None:
         return None
     try:
         # Python 3.10 does not parse "Z", and an unescaped "+" in a query is a space.
-        found = datetime.datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
-        if found.tzinfo is None:
-            found = found.replace(tzinfo=datetime.timezone.utc)
-        return found.timestamp()
+        time = datetime.datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=datetime.timezone.utc)
+        return time.timestamp()
     except (ValueError, OverflowError):
         raise Invalid(f"{name!r} must be a time in ISO 8601.") from None
 

@@ -150,7 +150,7 @@ class StorageRoutes:
         Return the URL to upload a file to, and the URL to read it from.
 
         If the client announces a digest, the same content with the same name has the same
-        URL for an account each time, so that what is cached by URL is found again.
+        URL for an account each time, so that results can be cached by URL.
         """
         content = await read_object(request)
         name = safe_name(text_of({"file_name": "", **content}, "file_name", longest=1024))

@@ -89,7 +89,7 @@ async def ask(
         ) as upstream:
             body = await upstream.read()
             drain_if_broken(runner, upstream.status, upstream.headers)
-            kept = tuple(
+            response_headers = tuple(
                 (name, value)
                 for name, value in from_runner(upstream.headers, request.id).items()
                 if name.lower() != "content-length"
@@ -97,7 +97,7 @@ async def ask(
             error = None if upstream.status < 400 else _detail(body)
             return RunnerResponse(
                 status=upstream.status,
-                headers=kept,
+                headers=response_headers,
                 body=body,
                 error=error,
                 error_type=upstream.headers.get(ERROR_TYPE) if error else None,
@@ -117,8 +117,8 @@ def _detail(body: bytes) -> str:
     Return the error message in the body of a response.
     """
     try:
-        found: Any = json.loads(body)
-        detail = found.get("detail", found) if isinstance(found, dict) else found
+        content: Any = json.loads(body)
+        detail = content.get("detail", content) if isinstance(content, dict) else content
         return detail if isinstance(detail, str) else json.dumps(detail)
     except ValueError:
         return body[:1000].decode("utf-8", "replace")

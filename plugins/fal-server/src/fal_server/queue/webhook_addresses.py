@@ -40,11 +40,11 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        kept = [each for each in found if may_reach(each["host"], self._allowed)]
-        if not kept:
+        results = await self._inner.resolve(host, port, family)
+        reachable = [each for each in results if may_reach(each["host"], self._allowed)]
+        if not reachable:
             raise AddressForbidden(f"{host} resolves to no address that webhooks may reach.")
-        return kept
+        return reachable
 
     async def close(self) -> None:
         await self._inner.close()
@@ -55,13 +55,13 @@ def may_reach(address: str, allowed: Sequence[Network]) -> bool:
     Return whether *address* is public, or in one of the *allowed* networks.
     """
     try:
-        found = _unwrap(ipaddress.ip_address(address.partition("%")[0]))
+        unwrapped = _unwrap(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:
         return False
-    if any(found in network for network in allowed):
+    if any(unwrapped in network for network in allowed):
         return True
-    public = found.is_global and not found.is_multicast
-    return public and (found.version == 4 or found in _UNICAST)
+    public = unwrapped.is_global and not unwrapped.is_multicast
+    return public and (unwrapped.version == 4 or unwrapped in _UNICAST)
 
 
 def is_address(host: str) -> bool:

@@ -60,10 +60,10 @@ class ApplicationCatalog:
         Raises:
             NotFound: There is none.
         """
-        found = self.applications.get((owner_name, alias))
-        if found is None:
+        application = self.applications.get((owner_name, alias))
+        if application is None:
             raise NotFound(f"Application {owner_name[:80]}/{alias[:80]} was not found.")
-        return found
+        return application
 
     def find_own(self, caller: Caller, alias: str, stage: str = "") -> Application:
         """
@@ -72,10 +72,10 @@ class ApplicationCatalog:
         Raises:
             NotFound: There is none.
         """
-        found = self.applications.get((caller.nickname, full_alias(alias, stage)))
-        if found is None or found.owner != caller.user_id or found.ephemeral:
+        application = self.applications.get((caller.nickname, full_alias(alias, stage)))
+        if application is None or application.owner != caller.user_id or application.ephemeral:
             raise NotFound(f"Application {alias[:80]!r} was not found.")
-        return found
+        return application
 
     def list_of(self, account_id: str) -> list[Application]:
         """
@@ -117,8 +117,8 @@ class ApplicationCatalog:
         if not application.revision:
             return {}
         request = await self.revisions.request_of(application.revision)
-        found: Mapping[str, Any] = with_integers(MessageToDict(request.metadata))
-        return found
+        content: Mapping[str, Any] = with_integers(MessageToDict(request.metadata))
+        return content
 
     async def times(self, caller: Caller, runner_id: str) -> RunnerTimes:
         """

@@ -23,7 +23,7 @@ from fal_server.state.tasks import Tasks
 #: The id of the run for which a runner is started.
 _starting: ContextVar[str] = ContextVar("starting", default="")
 
-#: The number of pools from which those without runners are dropped.
+#: The number of pools above which those without runners are dropped.
 _MOST_POOLS = 1000
 
 
@@ -58,11 +58,11 @@ class FunctionPools:
         key = hashlib.sha256(repr(identity).encode()).hexdigest()
         pool = self._pools.get(key)
         if pool is None or pool.closed:
-            for other, each in (
+            for other_key, other in (
                 list(self._pools.items()) if len(self._pools) > _MOST_POOLS else ()
             ):
-                if not each.runners:
-                    del self._pools[other]
+                if not other.runners:
+                    del self._pools[other_key]
             pool = self._pools[key] = self._make_pool(spec, scaling)
         return pool
 

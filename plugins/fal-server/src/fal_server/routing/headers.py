@@ -80,36 +80,36 @@ def to_runner(
     """
     Return the headers of a request to a runner.
     """
-    kept: CIMultiDict[str] = CIMultiDict()
+    forwarded: CIMultiDict[str] = CIMultiDict()
     connection_headers: list[str] = []
     for name, value in headers:
         lower = name.lower()
         if lower == "connection":
             connection_headers += value.split(",")
         elif lower not in _KEPT_FROM_RUNNERS and not lower.startswith("sec-websocket"):
-            kept.add(name, value)
-    _drop(kept, connection_headers)
-    kept[REQUEST_ID] = request_id
-    kept["x-fal-endpoint"] = path
-    kept.setdefault("x-fal-object-lifecycle-preference", "{}")
-    return kept
+            forwarded.add(name, value)
+    _drop(forwarded, connection_headers)
+    forwarded[REQUEST_ID] = request_id
+    forwarded["x-fal-endpoint"] = path
+    forwarded.setdefault("x-fal-object-lifecycle-preference", "{}")
+    return forwarded
 
 
 def from_runner(headers: Headers, request_id: str) -> CIMultiDict[str]:
     """
     Return the headers of a response to the sender.
     """
-    kept: CIMultiDict[str] = CIMultiDict()
+    forwarded: CIMultiDict[str] = CIMultiDict()
     connection_headers: list[str] = []
     for name, value in headers.items():
         lower = name.lower()
         if lower == "connection":
             connection_headers += value.split(",")
         elif lower not in _KEPT_FROM_SENDERS:
-            kept.add(name, value)
-    _drop(kept, connection_headers)
-    kept[REQUEST_ID] = request_id
-    return kept
+            forwarded.add(name, value)
+    _drop(forwarded, connection_headers)
+    forwarded[REQUEST_ID] = request_id
+    return forwarded
 
 
 def _drop(headers: CIMultiDict[str], names: Iterable[str]) -> None:
