@@ -35,9 +35,10 @@ class Application:
 
         older: Pools of earlier revisions whose runners still have requests.
 
-        newest: The pool that takes over once it has a runner. None where there is none.
+        newest: The pool that takes over once one of its runners is ready. None where no
+            deployment is rolling.
 
-        rolling: The task that waits for a runner of *newest*.
+        rolling: The task that waits for a ready runner of *newest*.
 
         retries: How often its queued requests are retried.
 
@@ -97,8 +98,8 @@ class Application:
         Let *pool* take over the requests.
 
         Arguments:
-            rolling: Whether to wait until the pool has a runner, if there are runners to
-                take requests meanwhile. Otherwise it takes over at once.
+            rolling: Whether to wait until a runner of the pool is ready, if there are
+                runners that take requests meanwhile. Otherwise it takes over at once.
         """
         self._stop_rolling()
         takeover = Takeover()
@@ -115,7 +116,7 @@ class Application:
 
     def close(self) -> None:
         """
-        Take no more requests. Those that runners have are finished.
+        Accept no more requests. The runners finish those that it has.
         """
         self._stop_rolling()
         self.pool.close()

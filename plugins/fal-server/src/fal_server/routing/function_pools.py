@@ -70,7 +70,7 @@ class FunctionPools:
         """
         Return the id of the environment of the runners in *pool*.
 
-        It is cached as long as the pool has runners: to compute it takes as long as
+        It is cached as long as the pool has runners, because computing it takes as long as
         everything else that the server does for a call.
         """
         if not pool.live or pool not in self._ids:

@@ -171,7 +171,7 @@ def _with_settings(spec: RunnerSpec, scaling: Scaling) -> RunnerSpec:
 
 
 async def _drain_once_listening(runner: Runner) -> None:
-    # It may not serve yet, and nothing else would end it.
+    # Do not wait until it serves: nothing would tell it what to serve.
     with contextlib.suppress(RunnerLost):
         await runner.wait_for_control()
         runner.drain()

@@ -188,7 +188,7 @@ class RunnerPool:
 
     def close(self) -> None:
         """
-        Accept no more requests, and let runners end once they have none.
+        Accept no more requests. The runners finish those that it has, and then end.
         """
         self.closed = True
         self.adjust()

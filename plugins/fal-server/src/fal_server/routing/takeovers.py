@@ -36,9 +36,9 @@ class Takeover:
 
     async def follow(self) -> AsyncIterator[LogLine]:
         """
-        Yield the log lines of its runners until it has succeeded, failed or was superseded.
+        Yield the log lines of its runners until it succeeds, fails or is superseded.
 
-        After a failure the pool keeps starting runners, but followers no longer wait for it.
+        After a failure the pool keeps starting runners, but nobody waits for them.
         """
         if self._is_settled:
             return
