@@ -17,7 +17,7 @@ from isolate_proto import controller_pb2 as wire
 
 def make_mirror() -> Callable[..., None]:
     """
-    Return an application that tells what it was sent, byte by byte.
+    Return an application that responds with the request that it got, byte by byte.
     """
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
@@ -30,14 +30,15 @@ def make_mirror() -> Callable[..., None]:
             def do_POST(self) -> None:
                 size = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(size)
-                told = {
+                received = {
                     "path": self.path,
                     "body": base64.b64encode(body).decode(),
                     "headers": dict(self.headers),
                     "pid": os.getpid(),
                 }
-                answer = json.dumps(told).encode()
+                answer = json.dumps(received).encode()
                 if self.path.startswith("/sleep"):
+                    # Longer than any request timeout of the tests.
                     time.sleep(60)
                 if self.path.startswith("/half"):
                     self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
@@ -66,7 +67,7 @@ def make_mirror() -> Callable[..., None]:
 @pytest.fixture(name="make_mirror")
 def _make_mirror() -> Callable[[], Callable[..., None]]:
     """
-    Make an application that tells what it was sent, byte by byte.
+    Make an application that responds with the request that it got, byte by byte.
     """
     return make_mirror
 
@@ -74,7 +75,7 @@ def _make_mirror() -> Callable[[], Callable[..., None]]:
 @pytest.fixture(scope="module")
 def mirror(stage: Any) -> str:
     """
-    The name of an application that tells what it was sent.
+    The name of an application that responds with the request that it got.
     """
     stage.deploy("mirror", function=make_mirror(), auth_mode=wire.PUBLIC, max_multiplexing=8)
     return "mirror"

@@ -1,5 +1,5 @@
 """
-Gateways: what a runner is told of a request, and a sender of its answer.
+The gateways: what they forward of requests to runners, and of responses to senders.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WORDS = b"words that are compressed, " * 100
 @pytest.fixture(params=["run", "queue"])
 def post(stage: Any, mirror: str, request: pytest.FixtureRequest) -> Callable[..., Any]:
     """
-    Send a request through a gateway, and return what the application was sent.
+    Send a request through a gateway, and return the request that the application got.
     """
 
     def send(path: str = "", key: str | None = None, **given: Any) -> Any:
@@ -39,30 +39,32 @@ def post(stage: Any, mirror: str, request: pytest.FixtureRequest) -> Callable[..
 @pytest.mark.parametrize("inflates", [True, False])
 def test_compressed_bodies_pass_as_they_are(post: Any, inflates: bool):
     """
-    What is sent compressed reaches the application so, with the header that says it; an
-    answer is compressed where its reader takes that.
+    A compressed body reaches the application unchanged, with its Content-Encoding. A
+    response is compressed if its reader accepts that.
     """
     body = gzip.compress(WORDS)
     accepted = "gzip" if inflates else "identity"
-    told = post(content=body, headers={"Content-Encoding": "gzip", "Accept-Encoding": accepted})
-    assert base64.b64decode(told["body"]) == body
-    assert told["headers"]["Content-Encoding"] == "gzip"
-    assert int(told["headers"]["Content-Length"]) == len(body)
+    received = post(
+        content=body, headers={"Content-Encoding": "gzip", "Accept-Encoding": accepted}
+    )
+    assert base64.b64decode(received["body"]) == body
+    assert received["headers"]["Content-Encoding"] == "gzip"
+    assert int(received["headers"]["Content-Length"]) == len(body)
 
 
-def test_nothing_is_added(post: Any):
+def test_no_header_is_added(post: Any):
     """
-    A header that a sender leaves out is not made up for the application.
+    A header that a sender leaves out is not added for the application.
     """
-    told = post(content=b"a", headers={"User-Agent": "mine"})
-    assert told["headers"]["User-Agent"] == "mine"
-    assert "Content-Type" not in told["headers"]
+    received = post(content=b"a", headers={"User-Agent": "mine"})
+    assert received["headers"]["User-Agent"] == "mine"
+    assert "Content-Type" not in received["headers"]
 
 
-def test_what_was_written_goes_on_as_it_was_written(stage: Any, mirror: str):
+def test_paths_and_headers_are_forwarded_unchanged(stage: Any, mirror: str):
     """
-    A path reaches the application byte by byte, and so does a header in an encoding of
-    old; where the application answers with one, it can be read.
+    A path reaches the application byte by byte, and so does a header in Latin-1. Such a
+    header in a response can be read.
     """
     asked = f"/owner/{mirror}/a/../b%2fc//d?x=%41&y="
     connection = http.client.HTTPConnection(
@@ -74,19 +76,19 @@ def test_what_was_written_goes_on_as_it_was_written(stage: Any, mirror: str):
         connection.putheader("Content-Length", "0")
         connection.endheaders()
         answer = connection.getresponse()
-        told = json.loads(answer.read())
-    assert told["path"] == "/a/../b%2fc//d?x=%41&y="
-    assert told["headers"]["X-Back"] == "café"
+        received = json.loads(answer.read())
+    assert received["path"] == "/a/../b%2fc//d?x=%41&y="
+    assert received["headers"]["X-Back"] == "café"
     assert answer.headers["X-Back"].encode("latin-1").decode() == "café"
 
 
-def test_what_shows_who_asks_is_not_passed_on(stage: Any, post: Any):
+def test_credentials_are_not_forwarded(stage: Any, post: Any):
     """
-    An application is told of no key or token of its callers, in whatever header they
-    show one, and of nothing that is for one connection.
+    An application gets no key or token of its callers, whichever header has it, and no
+    hop-by-hop headers.
     """
     id, _, secret = stage.plane.key.partition(":")
-    told = post(
+    received = post(
         "?fal_jwt_token=abc&a=b",
         headers={
             "Auth-Key": secret,
@@ -100,17 +102,17 @@ def test_what_shows_who_asks_is_not_passed_on(stage: Any, post: Any):
             "X-Mine": "c",
         },
     )
-    assert told["path"] == "/?a=b"
-    assert secret not in json.dumps(told)
-    lower = {name.lower(): value for name, value in told["headers"].items()}
+    assert received["path"] == "/?a=b"
+    assert secret not in json.dumps(received)
+    lower = {name.lower(): value for name, value in received["headers"].items()}
     assert not {"auth-key", "auth-key-id", "authorization", "x-hop"} & set(lower)
     assert not {"x-fal-user-id", "fal-user-id"} & set(lower)
     assert (lower["cookie"], lower["x-mine"]) == ("a=b", "c")
 
 
-def test_keys_that_are_kept_nowhere(stage: Any, mirror: str):
+def test_credentials_are_not_stored(stage: Any, mirror: str):
     """
-    A queued request is kept without what shows who has sent it.
+    A queued request is stored without the credentials of its sender.
     """
     id, _, secret = stage.plane.key.partition(":")
     request = stage.submit(mirror, auth_key=secret, auth_key_id=id, x_fal_user_id="user|7")
@@ -122,7 +124,7 @@ def test_keys_that_are_kept_nowhere(stage: Any, mirror: str):
 @pytest.mark.parametrize("listener", ["api", "run", "queue"])
 def test_headers_of_grpc_are_no_credentials_of_http(stage: Any, listener: str):
     """
-    Over HTTP a key is shown in ``Authorization`` alone, which is passed on to nobody.
+    Over HTTP only a key in ``Authorization`` is accepted.
     """
     stage.deploy("own")
     id, _, secret = stage.plane.key.partition(":")
@@ -137,8 +139,7 @@ def test_headers_of_grpc_are_no_credentials_of_http(stage: Any, listener: str):
 
 def test_bodies_that_cannot_be_read(stage: Any, mirror: str, caplog: pytest.LogCaptureFixture):
     """
-    A body that cannot be read is refused, without telling or logging what it has, and is
-    no fault of the runner.
+    A malformed body is refused with a 400, and no part of it is sent back or logged.
     """
     for listener in ("run", "queue"):
         for body in (b"Key a:SECRETS\r\n", b"3\r\nabcKey a:SECRETS\r\n"):

@@ -1,5 +1,5 @@
 """
-The gateway of pipelined requests over a websocket.
+The websocket gateway: many requests over one websocket.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import aiohttp
 
 def exchange(stage: Any, path: str, *sent: str) -> list[list[str]]:
     """
-    Send requests over a websocket, and return the messages that answer each.
+    Send requests over a websocket, and return the messages of each response.
     """
     url = f"ws://127.0.0.1:{stage.plane.plane.ports['ws']}/owner/{path}"
     headers = {"Authorization": f"Key {stage.plane.key}"}
@@ -42,28 +42,28 @@ def exchange(stage: Any, path: str, *sent: str) -> list[list[str]]:
 
 def test_requests_of_a_websocket(stage: Any, mirror: str):
     """
-    Each request of a websocket is answered in order, by the path and the query that the
-    websocket was opened with, in messages that are not compressed.
+    The requests of a websocket are answered in order, uncompressed, with the path and the
+    query with which the websocket was opened.
     """
     answers = exchange(stage, f"{mirror}/sub?a=1&fal_jwt_token=x&b=%20", "1", "2")
     for sent, answer in zip(["1", "2"], answers, strict=True):
-        start, told, end = map(json.loads, answer)
+        start, body, end = map(json.loads, answer)
         assert (start["type"], start["status"], end["status"]) == ("start", 200, 200)
-        assert start["request_id"] == end["request_id"] == told["headers"]["x-fal-request-id"]
-        assert told["path"] == "/sub?a=1&b=%20"
-        assert base64.b64decode(told["body"]).decode() == sent
+        assert start["request_id"] == end["request_id"] == body["headers"]["x-fal-request-id"]
+        assert body["path"] == "/sub?a=1&b=%20"
+        assert base64.b64decode(body["body"]).decode() == sent
 
 
 def test_requests_of_a_websocket_that_take_too_long(stage: Any, make_mirror: Callable[[], Any]):
     """
-    A request of a websocket is held to the ``request_timeout`` as any other, and a
-    runner that does not answer at all is replaced.
+    The ``request_timeout`` applies to the requests of a websocket as well, and a runner that
+    stops responding is replaced.
     """
     stage.deploy("slow", function=make_mirror(), request_timeout=4, max_multiplexing=8)
     [answer] = exchange(stage, "slow/sleep", "1")
-    start, told, end = map(json.loads, answer)
+    start, body, end = map(json.loads, answer)
     assert (start["status"], end["status"]) == (504, 504)
-    assert told["error_type"] == "request_timeout"
+    assert body["error_type"] == "request_timeout"
     assert start["headers"]["x-fal-request-timeout-type"] == "infrastructure"
 
     def pid() -> int:
@@ -76,7 +76,8 @@ def test_requests_of_a_websocket_that_take_too_long(stage: Any, make_mirror: Cal
 
 def test_request_of_a_websocket_whose_answer_breaks_off(stage: Any, mirror: str):
     """
-    Where the body of an answer has begun and breaks off, its end says so.
+    If the body of a response breaks off, an error follows, and the ``end`` message has its
+    status.
     """
     [(start, half, why, end)] = exchange(stage, f"{mirror}/half", "1")
     assert json.loads(start)["status"] == 200

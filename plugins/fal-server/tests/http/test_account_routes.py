@@ -1,5 +1,5 @@
 """
-The routes for applications, queues and runners, over what answers them.
+The routes for applications, queues and runners, with an implementation in memory.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from fal_server.store.runner_records import RunnerTimes
 
 
 @attrs.define
-class Everything:
+class InMemoryPlane:
     """
-    Applications, a queue and runners that are kept in memory.
+    An application, a queue and a runner in memory.
     """
 
     waiting: dict[str, int] = attrs.field(factory=dict)
@@ -59,13 +59,13 @@ class Everything:
 @pytest.fixture
 def ask(tmp_path):
     """
-    Ask the routes, with a key that may do what a preset says.
+    Send requests to the routes, with a key that has the permissions of a preset.
     """
 
     async def asking(requests: list[tuple[str, str]], preset: str) -> list[tuple[int, Any]]:
         plane = ControlPlane.create(ServerSettings(data=tmp_path / "data"))
-        every: Any = Everything({"ann": 2, "bob": 1})
-        routes = [*ApplicationRoutes(every, every).routes(), *RunnerRoutes(every).routes()]
+        memory: Any = InMemoryPlane({"ann": 2, "bob": 1})
+        routes = [*ApplicationRoutes(memory, memory).routes(), *RunnerRoutes(memory).routes()]
         application = make_application(plane.identity, ServerMetrics(), routes)
         caller = await plane.identity.authenticate(to_headers(plane.directory.read_key()))
         key = await plane.database.write(
@@ -92,8 +92,8 @@ def to_headers(key: str) -> dict[str, str]:
 
 def test_queue_is_measured_and_flushed(ask):
     """
-    The size of a queue is told, by who has sent what where that is asked for, and what
-    waits is dropped, that of one sender alone where one is named.
+    The size of a queue can be read, in total and by sender, and its requests can be dropped,
+    all or those of one sender.
     """
     path = "/applications/owner/app/queue"
     sizes = ask(
@@ -114,10 +114,10 @@ def test_queue_is_measured_and_flushed(ask):
     ]
 
 
-def test_metadata_and_runners_are_told(ask):
+def test_metadata_and_times_of_runners(ask):
     """
-    The metadata of an application are given as they were registered, and the times of
-    a runner in ISO 8601.
+    The metadata of an application is returned as it was registered, and the times of a
+    runner are in ISO 8601.
     """
     assert ask(("GET", "/applications/owner/app/metadata"), ("GET", "/runners/r1")) == [
         (200, {"openapi": {"paths": {}}}),
@@ -125,9 +125,9 @@ def test_metadata_and_runners_are_told(ask):
     ]
 
 
-def test_what_is_not_there_is_not_found(ask):
+def test_unknown_applications_and_runners(ask):
     """
-    Applications of others and unknown runners are 404 with a sentence.
+    Applications of others and unknown runners are 404, with a message.
     """
     for status, content in ask(
         ("GET", "/applications/other/app/metadata"),
@@ -139,9 +139,9 @@ def test_what_is_not_there_is_not_found(ask):
         assert "not found" in content["detail"]
 
 
-def test_key_for_requests_does_not_manage(ask):
+def test_key_for_requests_cannot_manage_queues(ask):
     """
-    A key that sends requests may neither see nor drop a queue.
+    A key that may only send requests can neither read nor flush a queue.
     """
     answers = ask(
         ("GET", "/applications/owner/app/queue"),

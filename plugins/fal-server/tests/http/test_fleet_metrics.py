@@ -1,5 +1,5 @@
 """
-Fleet metrics: the runners and the requests that there are when the metrics are read.
+Fleet metrics: gauges of runners and requests, counted when the metrics are read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from isolate_proto import controller_pb2 as wire
 @pytest.fixture
 def metrics(stage):
     """
-    Return the numbers of the metrics, by their lines.
+    Read the metrics, by name and labels.
     """
 
     def read() -> dict[str, float]:
@@ -36,8 +36,8 @@ def labelled(name: str, **labels: str) -> str:
 
 def test_runners_and_requests(stage, metrics):
     """
-    Runners are told by application and state, and the requests that they have and that
-    wait for them, in the queue and before the gateway.
+    Runners are counted by application and state. Requests are counted while they run and
+    while they wait, in the queue and in the run gateway.
     """
     stage.deploy("busy")
     name = "owner/busy"
@@ -63,9 +63,9 @@ def test_runners_and_requests(stage, metrics):
     assert labelled("requests_waiting", application=name) not in metrics()
 
 
-def test_functions_have_no_name(stage, metrics):
+def test_functions_have_no_label(stage, metrics):
     """
-    Runners of functions are told together.
+    The runners of all functions are counted together.
     """
 
     def nothing() -> int:
@@ -81,7 +81,7 @@ def test_functions_have_no_name(stage, metrics):
 
 def test_deliveries(stage, metrics):
     """
-    Tries to tell a webhook are counted by how they ended.
+    Attempts to deliver a webhook are counted by outcome.
     """
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 

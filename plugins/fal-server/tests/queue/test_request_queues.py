@@ -13,7 +13,7 @@ from isolate_proto import controller_pb2 as wire
 @pytest.fixture(scope="module")
 def app(stage):
     """
-    The name of an application with one runner, which takes one request at a time.
+    The name of an application with one runner, which handles one request at a time.
     """
     stage.deploy("app")
     return "app"
@@ -22,7 +22,7 @@ def app(stage):
 @pytest.fixture
 def held(stage, app, request):
     """
-    A request that has the runner, and the gate at which it is held.
+    A request that occupies the runner, and the gate that ends it.
     """
     gate = f"gate of {request.node.name}"
     holder = stage.submit(f"{app}/hold", {"gate": gate})
@@ -34,19 +34,19 @@ def held(stage, app, request):
 
 def test_request_is_followed_until_its_answer(stage, app, held):
     """
-    A request waits, runs and is completed. One client reads the code, with a slash at
-    the end of the url; the other what is said, at the urls that it was told.
+    A request waits, runs and completes. One released client reads the status code, with a
+    slash at the end of the URL; the other reads the body, at the URLs of the response.
     """
     holder, gate = held
     with stage.client() as client:
-        told = client.post(
+        submitted = client.post(
             f"/owner/{app}/sub/a%2Fb%3Fc?x=1&x=2&y=%20%26&fal_webhook=", json={"n": 2}
         ).json()
-        assert (told["status"], told["queue_position"]) == ("IN_QUEUE", 0)
-        url = f"/owner/{app}/requests/{told['request_id']}"
-        assert told["response_url"].endswith(url)
-        assert told["status_url"] == told["response_url"] + "/status"
-        assert told["cancel_url"] == told["response_url"] + "/cancel"
+        assert (submitted["status"], submitted["queue_position"]) == ("IN_QUEUE", 0)
+        url = f"/owner/{app}/requests/{submitted['request_id']}"
+        assert submitted["response_url"].endswith(url)
+        assert submitted["status_url"] == submitted["response_url"] + "/status"
+        assert submitted["cancel_url"] == submitted["response_url"] + "/cancel"
         for form in ("/status", "/status/?logs=1"):
             waiting = client.get(url + form)
             assert waiting.status_code == 202
@@ -56,11 +56,11 @@ def test_request_is_followed_until_its_answer(stage, app, held):
         assert (running.status_code, running.json()["status"]) == (202, "IN_PROGRESS")
         assert client.get(url).status_code == client.get(url + "/").status_code == 400
         stage.open(gate)
-        answer = stage.finish(app, told["request_id"])
+        answer = stage.finish(app, submitted["request_id"])
         assert answer.json()["told"] == {"n": 2}
         assert answer.json()["path"] == "/sub/a%2Fb%3Fc?x=1&x=2&y=%20%26"
         assert answer.headers["x-fal-billable-units"] == "3"
-        assert answer.headers["x-fal-request-id"] == told["request_id"]
+        assert answer.headers["x-fal-request-id"] == submitted["request_id"]
         completed = client.get(url + "/status")
         assert (completed.status_code, completed.json()["status"]) == (200, "COMPLETED")
         assert completed.json()["attempts"] == 1
@@ -71,7 +71,7 @@ def test_request_is_followed_until_its_answer(stage, app, held):
 
 def test_answer_of_an_application_is_passed_on(stage, app):
     """
-    An error of the application, and what is no JSON, arrive as the application said.
+    Errors of the application, and bodies that are not JSON, arrive unchanged.
     """
     failed, text = stage.submit(f"{app}/fail"), stage.submit(f"{app}/text")
     answer = stage.finish(app, failed)
@@ -83,7 +83,7 @@ def test_answer_of_an_application_is_passed_on(stage, app):
 
 def test_low_priority_waits_behind_normal(stage, app, held):
     """
-    Requests go in the order they came, and those of low priority behind all others.
+    Requests run in the order they came, and those of low priority after all others.
     """
     _, gate = held
     low = stage.submit(app, {"name": "low"}, X_Fal_Queue_Priority="low")
@@ -121,9 +121,9 @@ def test_waiting_request_is_cancelled(stage, app, held):
     assert "echo dropped" not in stage.order()
 
 
-def test_running_request_is_told_to_end(stage, app, held):
+def test_runner_is_told_of_a_cancelled_request(stage, app, held):
     """
-    The application is told that a request is cancelled, and what it answers is kept.
+    The application is told that a running request was cancelled, and its response is kept.
     """
     holder, _ = held
     url = f"/owner/{app}/requests/{holder}"
@@ -134,15 +134,15 @@ def test_running_request_is_told_to_end(stage, app, held):
 
 def test_size_and_flush(stage, app, held):
     """
-    The owner sees how many wait, by who has sent them, and drops all or somebody's.
+    The owner sees how many requests wait, by sender, and drops all or those of one sender.
     """
     holder, _ = held
     waiting = [stage.submit(app) for _ in range(3)]
     url = f"/applications/owner/{app}/queue"
     with stage.plane.client() as client:
-        told = client.get(url, params={"by_user": True}).json()
-        assert (told["size"], list(told["by_user"].values())) == (3, [3])
-        (sender,) = told["by_user"]
+        queue = client.get(url, params={"by_user": True}).json()
+        assert (queue["size"], list(queue["by_user"].values())) == (3, [3])
+        (sender,) = queue["by_user"]
         assert client.delete(url, params={"caller_user_id": "nobody"}).status_code == 200
         assert client.get(url).json()["size"] == 3
         assert client.delete(url, params={"caller_user_id": sender}).status_code == 200
@@ -156,9 +156,9 @@ def test_size_and_flush(stage, app, held):
     assert stage.status(app, holder).json()["status"] == "IN_PROGRESS"
 
 
-def test_request_that_would_not_wait(stage, app, held):
+def test_request_whose_start_timeout_is_over(stage, app, held):
     """
-    A request that no runner takes in the time that its sender gave it is told so.
+    A request that gets no runner within its start timeout fails with a 504.
     """
     late = stage.submit(app, {"name": "late"}, X_Fal_Request_Timeout="0.05")
     answer = stage.finish(app, late)
@@ -170,27 +170,27 @@ def test_request_that_would_not_wait(stage, app, held):
 
 def test_runner_that_breaks_off(stage, app):
     """
-    A request whose runner breaks off is given to another, which is told how often it
-    was begun, as often as its sender says.
+    A request whose runner breaks off is retried on another, as often as its sender asks.
+    The runner is told the number of the attempt.
     """
     once = stage.submit(f"{app}/die", {"times": 1})
     twice = '{"server_error": {"retries": 2}}'
-    ever = stage.submit(f"{app}/die", {"times": 9}, X_Fal_Retry_Config=twice)
+    always = stage.submit(f"{app}/die", {"times": 9}, X_Fal_Retry_Config=twice)
     never = stage.submit(f"{app}/die", {"times": 1}, X_Fal_No_Retry="1")
     assert stage.finish(app, once).json() == {"attempt": 2}
     assert stage.status(app, once).json()["attempts"] == 2
-    answer = stage.finish(app, ever)
+    answer = stage.finish(app, always)
     assert (answer.status_code, answer.json()["error_type"]) == (503, "runner_disconnected")
     assert answer.headers["x-fal-error-type"] == "runner_disconnected"
-    assert stage.status(app, ever).json()["attempts"] == 3
+    assert stage.status(app, always).json()["attempts"] == 3
     assert stage.finish(app, never).status_code == 503
     assert stage.status(app, never).json()["attempts"] == 1
 
 
 def test_requests_outlive_the_server(stage, app, held):
     """
-    What was accepted is answered by the next server, in its order; what was with a
-    runner is begun once more, and says so. What is cancelled in between stays so.
+    The next server answers accepted requests in their order. One that a runner had is
+    attempted again, and counts the attempt.
     """
     holder, gate = held
     low = stage.submit(app, {"name": "low later"}, X_Fal_Queue_Priority="low")
@@ -205,10 +205,10 @@ def test_requests_outlive_the_server(stage, app, held):
     assert stage.status(app, normal).json()["attempts"] == 1
 
 
-def test_request_that_waits_to_be_begun_again_is_cancelled(stage, app, held):
+def test_request_that_waits_for_another_attempt_is_cancelled(stage, app, held):
     """
-    A request that was with a runner which is gone, and waits for another, is dropped
-    when it is cancelled, as one that was never begun.
+    A request that lost its runner and waits for another is dropped when it is cancelled,
+    like one that never had a runner.
     """
     holder, gate = held
     other = stage.submit(f"{app}/hold", {"gate": gate})
@@ -216,15 +216,15 @@ def test_request_that_waits_to_be_begun_again_is_cancelled(stage, app, held):
     stage.plane.run(requests.change(other, state="running", attempts=1))
     stage.restart()
     with stage.client() as client:
-        # The holder came first, so it has the runner again.
+        # The holder came first, so it gets the runner again.
         stage.begin(app, holder)
         assert client.put(f"/owner/{app}/requests/{other}/cancel").status_code == 202
     assert stage.status(app, other).json()["error_type"] == "client_cancelled"
 
 
-def test_request_is_its_senders_and_its_owners(stage, app):
+def test_request_is_visible_to_its_sender_and_the_owner(stage, app):
     """
-    Of a request to a shared application its sender and the owner learn alone.
+    Only its sender and the owner see a request to a shared application.
     """
     bob, eve = stage.plane.add_user("bob"), stage.plane.add_user("eve")
     stage.deploy("shared", auth_mode=wire.SHARED)
@@ -239,10 +239,10 @@ def test_request_is_its_senders_and_its_owners(stage, app):
         assert client.post(f"/owner/{app}", json={}).status_code == 404
 
 
-def test_request_to_what_is_removed(stage):
+def test_requests_to_an_application_that_is_removed(stage):
     """
-    What waits for an application when it is removed is still answered by the runner
-    that there is; what comes later is refused.
+    Requests that wait when an application is removed are still answered by its runner.
+    Later ones are refused.
     """
     stage.deploy("removed")
     holder = stage.submit("removed/hold", {"gate": "gate of removed"})
@@ -259,27 +259,27 @@ def test_request_to_what_is_removed(stage):
 
 def test_trace_of_the_caller_reaches_the_function(stage, app):
     """
-    The trace context of the caller goes through the queue, and through the gateway,
-    into the application.
+    The trace context of the caller reaches the application through the queue, and through
+    the run gateway.
     """
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    told = {"traceparent": trace, "tracestate": "vendor=1", "baggage": "k=v"}
-    queued = stage.submit(app, {}, **told)
+    context = {"traceparent": trace, "tracestate": "vendor=1", "baggage": "k=v"}
+    queued = stage.submit(app, {}, **context)
     with stage.client("run") as client:
         answers = [
             stage.finish(app, queued),
-            client.post(f"/owner/{app}", json={}, headers=told),
+            client.post(f"/owner/{app}", json={}, headers=context),
         ]
     for answer in answers:
         assert "headers" in answer.json(), answer.text
         headers = {k.lower(): v for k, v in answer.json()["headers"].items()}
-        assert {name: headers[name] for name in told} == told
+        assert {name: headers[name] for name in context} == context
         assert "authorization" not in headers
 
 
 def test_start_timeout_across_a_restart(stage):
     """
-    How long a request may wait for a runner includes the time in which no server ran.
+    The time in which no server ran counts towards the start timeout of a request.
     """
     stage.deploy("occupied")
     held = stage.submit("occupied/hold", {"gate": "occupied"})

@@ -1,5 +1,5 @@
 """
-Webhooks: urls that are told of answers.
+Webhooks: responses that are delivered to URLs.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from fal_core.cli.program import cli
 from fal_server.errors import Invalid
 from fal_server.queue.webhooks import PATIENCE, Webhooks
 
-#: Where the tests allow webhooks to lead, and where not.
+#: An address that webhooks may reach in the tests, and one that they may not.
 ALLOWED, FORBIDDEN = "127.0.0.2", "127.0.0.1"
 
 
 @attrs.define
-class Told:
+class Delivery:
     """
-    One request that a receiver has got.
+    One request to a receiver.
     """
 
     path: str
@@ -40,15 +40,19 @@ class Told:
 
 class Receiver:
     """
-    A server of HTTP that webhooks are sent to.
+    An HTTP server that receives webhooks.
 
     Attributes:
-        statuses: What it answers, one after the other; 200 once they are used up. None
-            is no answer while the test runs.
+        deliveries: The requests that it got.
+
+        statuses: The statuses of its next responses; 200 once they are used up. None sends
+            no response while the test runs.
+
+        location: The URL that its responses redirect to.
     """
 
     def __init__(self, host: str) -> None:
-        self.told: list[Told] = []
+        self.deliveries: list[Delivery] = []
         self.statuses: list[int | None] = []
         self.location = ""
         self.ended = threading.Event()
@@ -58,7 +62,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver.told.append(Told(self.path, headers, body, time.monotonic()))
+                receiver.deliveries.append(Delivery(self.path, headers, body, time.monotonic()))
                 status = receiver.statuses.pop(0) if receiver.statuses else 200
                 if status is None:
                     receiver.ended.wait()
@@ -85,7 +89,7 @@ class Receiver:
 
     @property
     def bodies(self) -> list[Any]:
-        return [json.loads(each.body) for each in self.told]
+        return [json.loads(each.body) for each in self.deliveries]
 
     def close(self) -> None:
         self.ended.set()
@@ -97,7 +101,7 @@ class Receiver:
 @pytest.fixture
 def make_receiver():
     """
-    Start receivers, which end with the test.
+    Start receivers that are closed at the end of the test.
     """
     made = []
 
@@ -122,7 +126,8 @@ def app(stage):
 @pytest.fixture
 def webhooks(stage):
     """
-    Change the webhooks of the server until the test ends; connections begin anew.
+    Change the settings of the server's webhooks until the test ends, and close their
+    connections.
     """
     changed: dict[str, Any] = {}
 
@@ -139,27 +144,27 @@ def webhooks(stage):
     change(**changed)
 
 
-def submit(stage, path: str, webhook: str, told: Any = None) -> str:
-    return stage.submit(f"{path}?fal_webhook={quote(webhook, safe='')}", told)
+def submit(stage, path: str, webhook: str, body: Any = None) -> str:
+    return stage.submit(f"{path}?fal_webhook={quote(webhook, safe='')}", body)
 
 
-def taken(stage, request: str) -> bool:
+def is_settled(stage, request: str) -> bool:
     """
-    Tell whether nothing more is sent of *request*.
+    Return whether the webhook of *request* was delivered or given up.
     """
     found = stage.find(request)
     return found.is_over and found.webhook_due is None
 
 
-def test_webhook_is_told_and_signed(stage, app, make_receiver):
+def test_webhook_is_delivered_and_signed(stage, app, make_receiver):
     """
-    A webhook gets the answer, signed with the secret that a command prints.
+    A webhook gets the response, signed with the secret that a command prints.
     """
     receiver = make_receiver()
     request = submit(stage, app, f"{receiver.url}/told?a=%20b", {"n": 1})
-    stage.settle(lambda: taken(stage, request))
-    (told,) = receiver.told
-    assert told.path == "/told?a=%20b"
+    stage.settle(lambda: is_settled(stage, request))
+    (delivery,) = receiver.deliveries
+    assert delivery.path == "/told?a=%20b"
     (body,) = receiver.bodies
     assert (body["request_id"], body["gateway_request_id"]) == (request, request)
     assert (body["status"], body["payload"]["told"]) == ("OK", {"n": 1})
@@ -168,24 +173,24 @@ def test_webhook_is_told_and_signed(stage, app, make_receiver):
     printed = CliRunner().invoke(cli, ["server", "webhook-secret", "owner", "--data", data])
     assert printed.exit_code == 0, printed.output
     secret = printed.output.strip().encode()
-    timestamp = told.headers["x-fal-webhook-timestamp"]
-    message = timestamp.encode() + b"." + told.body
+    timestamp = delivery.headers["x-fal-webhook-timestamp"]
+    message = timestamp.encode() + b"." + delivery.body
     expected = hmac.new(secret, message, hashlib.sha256).hexdigest()
-    assert told.headers["x-fal-webhook-signature"] == expected
-    assert told.headers["x-fal-webhook-request-id"] == request
+    assert delivery.headers["x-fal-webhook-signature"] == expected
+    assert delivery.headers["x-fal-webhook-request-id"] == request
     assert abs(int(timestamp) - stage.find(request).ended_at) < 60
     unknown = CliRunner().invoke(cli, ["server", "webhook-secret", "nobody", "--data", data])
     assert (unknown.exit_code, "nobody" in unknown.output) == (1, True)
 
 
-def test_webhook_is_told_of_errors(stage, app, make_receiver):
+def test_webhook_of_a_failed_request(stage, app, make_receiver):
     """
-    A webhook is told that a request has failed, and of an answer that is no JSON.
+    A webhook says that a request failed, or that the response is not JSON.
     """
     receiver = make_receiver()
     for path in ("fail", "text"):
         request = submit(stage, f"{app}/{path}", receiver.url)
-        stage.settle(lambda request=request: taken(stage, request))
+        stage.settle(lambda request=request: is_settled(stage, request))
     failed, text = receiver.bodies
     assert (failed["status"], failed["error"]) == ("ERROR", "It is wrong.")
     assert failed["payload"] == {"detail": "It is wrong."}
@@ -193,40 +198,40 @@ def test_webhook_is_told_of_errors(stage, app, make_receiver):
     assert "payload_error" in text
 
 
-def test_webhook_is_told_again_until_it_has_taken_it(stage, app, make_receiver, webhooks):
+def test_webhook_is_retried_until_it_is_accepted(stage, app, make_receiver, webhooks):
     """
-    What is not answered with a 2xx is sent again, each time after a longer pause; where
-    it is redirected to is never asked.
+    A webhook without a 2xx is sent again, each time after a longer pause. Redirects are not
+    followed.
     """
     webhooks(pause=0.1)
     receiver, elsewhere = make_receiver(), make_receiver()
     receiver.statuses, receiver.location = [500, 307, 303, 204], elsewhere.url
     request = submit(stage, app, receiver.url)
-    stage.settle(lambda: taken(stage, request))
-    assert elsewhere.told == []
-    assert len({each.body for each in receiver.told}) == 1
-    assert stage.find(request).webhook_tries == len(receiver.told) == 4
-    times = [each.time for each in receiver.told]
+    stage.settle(lambda: is_settled(stage, request))
+    assert elsewhere.deliveries == []
+    assert len({each.body for each in receiver.deliveries}) == 1
+    assert stage.find(request).webhook_tries == len(receiver.deliveries) == 4
+    times = [each.time for each in receiver.deliveries]
     for number, (first, second) in enumerate(itertools.pairwise(times)):
         assert second - first >= 0.1 * 2**number
 
 
 def test_webhook_is_given_up(stage, app, make_receiver, webhooks):
     """
-    A webhook that has not taken it when its time is over is told no more.
+    A webhook that is not accepted in time is given up.
     """
     webhooks(pause=0.01, longest=0.02, patience=0.06)
     receiver = make_receiver()
     receiver.statuses = [500] * 100
     request = submit(stage, app, receiver.url)
-    stage.settle(lambda: taken(stage, request))
-    # After pauses of 0.01, 0.02 and 0.02 a further one would be too much.
-    assert stage.find(request).webhook_tries == len(receiver.told) == 4
+    stage.settle(lambda: is_settled(stage, request))
+    # After pauses of 0.01, 0.02 and 0.02, another one would exceed the patience.
+    assert stage.find(request).webhook_tries == len(receiver.deliveries) == 4
 
 
-def test_webhooks_are_tried_for_two_hours(stage):
+def test_webhooks_are_retried_for_two_hours(stage):
     """
-    Pauses double from a second to ten minutes, and together last two hours.
+    Pauses double from a second to ten minutes, and last two hours in total.
     """
     webhooks = Webhooks(stage.plane.plane.queue.requests, b"")
     pauses = []
@@ -239,48 +244,48 @@ def test_webhooks_are_tried_for_two_hours(stage):
 
 def test_webhook_outlives_the_server(stage, app, make_receiver, webhooks):
     """
-    What a webhook has not taken when the server ends is sent by the next, which goes on
-    counting.
+    The next server retries the webhooks that were not accepted, and keeps counting the
+    attempts.
     """
     webhooks(pause=3600.0)
     receiver = make_receiver()
     receiver.statuses = [503]
     request = submit(stage, app, receiver.url)
     stage.settle(lambda: stage.find(request).webhook_tries == 1)
-    assert not taken(stage, request)
+    assert not is_settled(stage, request)
     stage.restart()
-    stage.settle(lambda: taken(stage, request))
+    stage.settle(lambda: is_settled(stage, request))
     assert stage.find(request).webhook_tries == 2
     assert receiver.bodies[0] == receiver.bodies[1]
 
 
 def test_webhook_that_never_answers_holds_up_nothing(stage, app, make_receiver, webhooks):
     """
-    Whoever does not answer keeps neither the queue nor another webhook waiting.
+    A webhook that does not respond delays neither the queue nor other webhooks.
     """
     webhooks(timeout=3600.0)
     silent, receiver = make_receiver(), make_receiver()
     silent.statuses = [None] * 100
     requests = [submit(stage, app, silent.url) for _ in range(70)]
     assert stage.finish(app, requests[-1]).status_code == 200
-    stage.settle(lambda: silent.told)
-    told = submit(stage, app, receiver.url)
-    stage.settle(lambda: taken(stage, told))
-    assert len(receiver.told) == 1
-    assert not any(taken(stage, each) for each in requests[:2])
+    stage.settle(lambda: silent.deliveries)
+    other = submit(stage, app, receiver.url)
+    stage.settle(lambda: is_settled(stage, other))
+    assert len(receiver.deliveries) == 1
+    assert not any(is_settled(stage, each) for each in requests[:2])
 
 
-def test_name_that_leads_to_a_forbidden_address(stage, app, make_receiver, webhooks):
+def test_name_that_resolves_to_a_forbidden_address(stage, app, make_receiver, webhooks):
     """
-    A name is resolved when it is used, and where it leads to what may not be reached
-    nothing is sent.
+    A name is resolved for each attempt, and nothing is sent if it resolves to an address
+    that webhooks may not reach.
     """
     webhooks(pause=0.01, patience=0.02)
     receiver = make_receiver(FORBIDDEN)
     port = receiver.server.server_address[1]
     request = submit(stage, app, f"http://localhost:{port}/")
-    stage.settle(lambda: taken(stage, request))
-    assert receiver.told == []
+    stage.settle(lambda: is_settled(stage, request))
+    assert receiver.deliveries == []
     assert stage.find(request).webhook_tries > 1
 
 
@@ -324,10 +329,10 @@ def test_name_that_leads_to_a_forbidden_address(stage, app, make_receiver, webho
         "words",
     ],
 )
-def test_urls_that_no_webhook_can_be(stage, app, url):
+def test_urls_that_may_not_be_webhooks(stage, app, url):
     """
-    What leads to this machine or a private network, however it is written, and what is
-    no url is refused when the request is sent.
+    A request is refused if its webhook points to this machine or a private network, in any
+    notation, or is not a valid URL.
     """
     with stage.client() as client:
         answer = client.post(f"/owner/{app}", params={"fal_webhook": url}, json={})
@@ -346,9 +351,9 @@ def test_urls_that_no_webhook_can_be(stage, app, url):
         "https://1password.example/",
     ],
 )
-def test_urls_that_webhooks_can_be(stage, url):
+def test_urls_that_may_be_webhooks(stage, url):
     """
-    Names and public addresses may be told.
+    Names and public addresses may be webhooks.
     """
     webhooks = Webhooks(stage.plane.plane.queue.requests, b"")
     assert webhooks.check(url) == url
@@ -356,7 +361,7 @@ def test_urls_that_webhooks_can_be(stage, url):
 
 def test_addresses_of_allowed_networks(stage):
     """
-    A network that is allowed may be reached, and nothing beside it.
+    Webhooks may reach an allowed network, and no other private address.
     """
     webhooks = stage.plane.plane.queue.webhooks
     assert webhooks.check(f"http://{ALLOWED}/")

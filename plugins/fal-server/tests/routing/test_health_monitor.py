@@ -1,5 +1,5 @@
 """
-Health: runners that answer no longer as they should are replaced.
+Health checks: runners that fail them are replaced.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from isolate_proto import RegisterApplicationRequest
 
 def check(**settings):
     """
-    Return how an application is to be asked for its health.
+    Return the configuration of a health check.
     """
     config = RegisterApplicationRequest().health_check_config
     config.path = "/health"
@@ -20,8 +20,8 @@ def check(**settings):
 
 def test_sick_runner(holder, settle):
     """
-    A runner that fails its checks is replaced; its healthy neighbour is left alone. One
-    that has requests is not asked, unless it says that it may be.
+    A runner that fails its checks is replaced, and a healthy one of the same application is
+    kept. A busy runner is not checked unless its configuration allows that.
     """
     holder.deploy(
         "sick",
@@ -44,7 +44,7 @@ def test_sick_runner(holder, settle):
     idle = holder.ask("sick").json()["pid"]
     holder.write("sick")
     try:
-        # Whoever is asked while it has a request does not finish it.
+        # A busy runner that is checked, and replaced, does not finish its request.
         assert held["busy"].result().status_code == 503
         settle(lambda: len({each.runner_id for each in holder.runners("sick")} - {*before}))
     finally:
@@ -64,7 +64,7 @@ def test_sick_runner(holder, settle):
 
 def test_check_that_takes_long(holder, settle):
     """
-    A runner that does not answer its check holds up the checks of no other application.
+    A runner that does not respond to its check does not delay the checks of others.
     """
     checked = check(failure_threshold=1, call_regularly=True, timeout_seconds=600)
     holder.deploy("mute", health=checked)
@@ -73,7 +73,7 @@ def test_check_that_takes_long(holder, settle):
     holder.write(f"mute-{mute}")
     settle(lambda: holder.has(f"asked-{mute}"))
     holder.write(f"sick-{other}")
-    # One that is given a request while it is asked does not finish it.
+    # A runner that gets a request during its check does not finish it.
     settle(lambda: holder.ask("other").json().get("pid", other) != other)
     assert holder.ask("mute").json()["pid"] == mute
     holder.lift(f"mute-{mute}")
@@ -81,7 +81,7 @@ def test_check_that_takes_long(holder, settle):
 
 def test_runner_that_is_not_healthy_yet(holder, settle):
     """
-    A runner takes no request before it is healthy.
+    A runner gets no request before it is healthy.
     """
     holder.write("sick")
     holder.deploy("later", health=check())

@@ -1,5 +1,5 @@
 """
-Pools: the runners of one revision, and the requests that wait for them.
+Runner pools: the requests that wait for a runner.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from fal_server.specs.scaling import Scaling
 
 async def make_busy(plane: Any, exchanges: HttpClient) -> tuple[RunnerPool, Runner]:
     """
-    Return a pool of one runner, which has a request.
+    Return a pool with one runner, which has a request.
     """
 
     def launch(_: Any) -> Runner:
-        raise AssertionError("One runner is all there may be.")
+        raise AssertionError("The pool must not start another runner.")
 
     pool = RunnerPool(Scaling(max_concurrency=1), launch)
     runner = Runner(
@@ -45,9 +45,9 @@ async def make_busy(plane: Any, exchanges: HttpClient) -> tuple[RunnerPool, Runn
 
 
 @pytest.mark.parametrize("timeout", [None, 30.0])
-def test_request_that_is_given_up_gives_its_place_back(plane, timeout):
+def test_cancelled_request_gives_its_slot_back(plane, timeout):
     """
-    A place that is given to a request in the moment that it is cancelled is free again.
+    A slot that is assigned to a request at the moment it is cancelled is free again.
     """
 
     async def main() -> None:
@@ -61,14 +61,14 @@ def test_request_that_is_given_up_gives_its_place_back(plane, timeout):
             with pytest.raises(asyncio.CancelledError):
                 await waiting
             assert (runner.in_flight, pool.waiting) == (0, 0)
-            pool.let_go()
+            pool.detach()
 
     plane.run(main())
 
 
-def test_request_that_has_waited_too_long_is_forgotten(plane):
+def test_request_that_has_timed_out_takes_no_slot(plane):
     """
-    A request whose time is over takes no place, even of a pool that it was moved to.
+    A request that has timed out takes no slot, not even in a pool that it was moved to.
     """
 
     async def main() -> None:
@@ -83,7 +83,7 @@ def test_request_that_has_waited_too_long_is_forgotten(plane):
                 await waiting
             runner.release()
             assert (runner.in_flight, other.waiting) == (0, 0)
-            pool.let_go()
-            other.let_go()
+            pool.detach()
+            other.detach()
 
     plane.run(main())

@@ -1,5 +1,5 @@
 """
-Deployments: what becomes of requests and runners when an application changes.
+Takeovers: requests and runners while an application is deployed, changed and removed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def release_of(answer):
 @pytest.mark.parametrize("strategy", ["ROLLING", "RECREATE"])
 def test_deployment_under_load(holder, settle, strategy):
     """
-    No request is dropped by a deployment, whatever its strategy: those that a runner
-    has finish, those that wait are taken by the new release, and so are all after.
+    A deployment drops no request, whatever its strategy: runners finish the requests that
+    they have, and the new release takes those that wait and all later ones.
     """
     name = strategy.lower()
     holder.deploy(name, max_concurrency=2, max_multiplexing=2)
@@ -43,7 +43,7 @@ def test_deployment_under_load(holder, settle, strategy):
         holder.deploy(name, 3, strategy=strategy)
         settle(lambda: release_of(answers[-1]) == 3)
     assert {each.status_code for each in answers} == {200}
-    # The first release has its request still, and the others were answered.
+    # The first release still has its request, and the others were answered.
     settle(lambda: sum(holder.in_flight(name)) == 1)
     assert not held.done()
     holder.write(f"{name}-word")
@@ -53,8 +53,8 @@ def test_deployment_under_load(holder, settle, strategy):
 
 def test_order_of_strategies(holder, settle):
     """
-    A rolling deployment leaves requests to the runners there are until the new ones are
-    up; one that recreates has them wait.
+    During a rolling deployment the old runners take requests until a new one is ready.
+    During one that recreates, requests wait.
     """
     holder.deploy("order")
     assert release_of(holder.ask("order")) == 1
@@ -72,7 +72,7 @@ def test_order_of_strategies(holder, settle):
     holder.deploy("order", 3, strategy="RECREATE")
     holder.write("order-word")
     held = holder.hold("order", "order-word")
-    # The runner of before is gone first.
+    # The old runner ends first.
     settle(lambda: [each.state for each in holder.runners("order")] == [holder.states.SETUP])
     assert not held.done()
     holder.lift("starting-3")
@@ -82,8 +82,8 @@ def test_order_of_strategies(holder, settle):
 @pytest.mark.parametrize("attach", [True, None])
 def test_attached_deployment_waits(holder, settle, attach):
     """
-    A rolling deployment is told as done once the new release answers, unless its client
-    does not attach to it; what the new runners print is told meanwhile.
+    A rolling deployment, which is attached by default, returns once the new release takes
+    requests. Until then it streams the log lines of the new runners.
     """
     name = f"attached-{attach}".lower()
     holder.deploy(name, attach=attach)
@@ -101,7 +101,7 @@ def test_attached_deployment_waits(holder, settle, attach):
 
 def test_attached_deployment_that_is_superseded(holder, settle):
     """
-    Who waits for a release is told that another one has taken its place.
+    An attached deployment fails if the application is deployed again before it is done.
     """
     holder.deploy("superseded")
     assert release_of(holder.ask("superseded")) == 1
@@ -120,8 +120,8 @@ def test_attached_deployment_that_is_superseded(holder, settle):
 
 def test_attached_deployment_that_fails(holder):
     """
-    Who waits for a release that does not come up is told why, and that the one before
-    goes on answering.
+    An attached deployment fails if no runner starts, with the reason, and says that the
+    previous release keeps answering.
     """
 
     def fail() -> None:
@@ -140,8 +140,8 @@ def test_attached_deployment_that_fails(holder):
 
 def test_release_that_does_not_come_up(holder, settle):
     """
-    A release of which no runner comes up takes nothing from the one before, and is
-    forgotten with the next deployment.
+    A release without a ready runner takes no requests from the previous one, and is dropped
+    by the next deployment.
     """
     holder.deploy("broken")
     assert release_of(holder.ask("broken")) == 1
@@ -163,7 +163,7 @@ def test_release_that_does_not_come_up(holder, settle):
 
 def test_rollout(holder, settle):
     """
-    A rollout replaces the runners of an application and drops no request.
+    A rollout replaces the runners of an application, and drops no request.
     """
     holder.deploy("rollout", max_multiplexing=4)
     pids = {holder.ask("rollout").json()["pid"]}
@@ -181,7 +181,7 @@ def test_rollout(holder, settle):
 
 def test_earlier_revision(holder, settle):
     """
-    An alias can stand for an earlier revision again, and a second one for the same.
+    An alias can point to an earlier revision, and a second alias to the same one.
     """
     first = holder.deploy("alias", max_multiplexing=2)
     holder.deploy("alias", 2)
@@ -207,8 +207,8 @@ def test_earlier_revision(holder, settle):
 
 def test_deleted_alias(holder, settle):
     """
-    What is deleted takes no more requests; those that it has finish, and its runners
-    end after that.
+    A deleted application accepts no more requests. Those that it has are finished, and then
+    its runners end.
     """
     revision = holder.deploy("gone", max_concurrency=1)
     held = holder.hold("gone", "gone-word")
@@ -225,10 +225,10 @@ def test_deleted_alias(holder, settle):
     assert grpc_code(lambda: holder.delete("gone")) == "NOT_FOUND"
 
 
-def test_environments_are_apart(holder, settle):
+def test_stages_are_separate(holder, settle):
     """
-    The same name in two environments is two applications, of which each is found,
-    changed and deleted by itself.
+    The same name in two stages is two applications, which are found, changed and deleted
+    separately.
     """
     holder.call("CreateEnvironment", wire.CreateEnvironmentRequest(name="staging"))
     holder.deploy("twice", 1)
@@ -247,9 +247,9 @@ def test_environments_are_apart(holder, settle):
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "a" * 129])
-def test_name_that_cannot_be_one_is_told_what_it_may_have(name):
+def test_invalid_name_of_an_application(name):
     """
-    An application that cannot be called what it is to be called is told what a name has.
+    The error for an invalid name says which names are valid.
     """
     with pytest.raises(Invalid, match=r"1 to 128 characters, none of them a space"):
         check_name(name)

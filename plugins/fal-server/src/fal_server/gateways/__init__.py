@@ -1,3 +1,3 @@
 """
-The ports through which applications are called: at once, queued, and over a websocket.
+The gateways for requests to applications: direct, queued, and over a websocket.
 """

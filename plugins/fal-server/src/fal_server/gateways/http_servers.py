@@ -1,5 +1,5 @@
 """
-What the gateways have in common: a server of HTTP, its refusals, and tokens in URLs.
+The HTTP server of the gateways: error responses, tokens in URLs, and upgrades.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
 def serve_gateway(answer: Handler) -> web.Server:
     """
-    Return what answers the requests of the connections of a gateway.
+    Return the server of a gateway, which calls *answer* for each request.
 
-    A sender that goes away ends its request.
+    Errors become JSON responses. A request is cancelled when its sender disconnects.
     """
 
-    async def guarded(request: BaseRequest) -> web.StreamResponse:
+    async def handle(request: BaseRequest) -> web.StreamResponse:
         try:
             return await answer(request)
         except Refusal as refusal:
-            return refuse(refusal)
+            return make_error(refusal)
         except web.RequestPayloadError:
-            # What it says has a part of the body.
-            return refuse(Unreadable())
+            # Its message contains a part of the body.
+            return make_error(Unreadable())
         except web.HTTPException as error:
             return web.json_response({"detail": error.reason}, status=error.status)
         except (ConnectionError, asyncio.CancelledError):
@@ -46,20 +46,26 @@ def serve_gateway(answer: Handler) -> web.Server:
             logger.exception("%s %s failed", request.method, request.path)
             return web.json_response({"detail": "An internal error occurred."}, status=500)
 
-    return web.Server(guarded, handler_cancellation=True)
+    return web.Server(handle, handler_cancellation=True)
 
 
-def refuse(refusal: Refusal, headers: dict[str, str] | None = None) -> web.Response:
+def make_error(refusal: Refusal, headers: dict[str, str] | None = None) -> web.Response:
     """
-    Return what tells a sender of *refusal*.
+    Return the response for *refusal*.
+
+    Arguments:
+        headers: Headers to add.
     """
-    body, told = describe_refusal(refusal)
-    return web.json_response(body, status=refusal.http, headers={**told, **(headers or {})})
+    body, described = describe_refusal(refusal)
+    return web.json_response(
+        body, status=refusal.http, headers={**described, **(headers or {})}
+    )
 
 
 def with_token(request: BaseRequest) -> Headers:
     """
-    Return the headers of *request*, with the token that a url may carry instead.
+    Return the headers of *request*. A token in the query becomes ``Authorization`` if there
+    is none.
     """
     token = request.query.get(TOKEN)
     if not token or "Authorization" in request.headers:
@@ -71,6 +77,6 @@ def with_token(request: BaseRequest) -> Headers:
 
 def is_websocket(request: BaseRequest) -> bool:
     """
-    Tell whether *request* asks for a websocket.
+    Return whether *request* asks for an upgrade to a websocket.
     """
     return request.headers.get("Upgrade", "").lower() == "websocket"

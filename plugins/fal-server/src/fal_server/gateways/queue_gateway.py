@@ -1,5 +1,5 @@
 """
-The gateway of the queue: accepts requests, and tells of them.
+The queue gateway: submitting requests, and their status, result and cancellation.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from fal_server.store.log_lines import LogFilter
 from fal_server.store.logs import Logs
 from fal_server.store.queued_requests import QueuedRequest
 
-#: The largest body that is kept, in bytes.
+#: The largest body of a request, in bytes.
 LARGEST = 64 << 20
 
-#: What a client calls priorities; smaller goes first.
+#: The priorities by their names in the header. Requests with smaller numbers go first.
 _PRIORITIES = {"normal": 0, "low": 1}
 
-_LINES = 2000
+#: The most log lines in a status.
+_MOST_LINES = 2000
 
 _CANCELLED = "The request was cancelled."
 
 
 class QueueGateway:
     """
-    Accepts requests for applications, and tells how they are.
+    Accepts requests for the queue, and answers the routes of queued requests.
     """
 
     def __init__(self, router: Router, queue: RequestQueue, logs: Logs, urls: Urls) -> None:
@@ -44,27 +45,28 @@ class QueueGateway:
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
-        Accept a request, or tell of one.
+        Submit a request, or answer a route of a queued one.
         """
         target = self._router.find(request.rel_url)
         parts = target.path.strip("/").split("/")
         if parts[0] == "requests" and len(parts) in (2, 3):
-            return await self._tell(request, target, parts[1], parts[2:])
-        return await self._accept(request, target)
+            return await self._answer_route(request, target, parts[1], parts[2:])
+        return await self._submit(request, target)
 
-    async def _accept(self, request: BaseRequest, target: Target) -> web.Response:
+    async def _submit(self, request: BaseRequest, target: Target) -> web.Response:
         application = target.application
         caller = await self._router.admit(application, request.headers)
+        # Refuse an invalid header now, rather than when the request is given to a runner.
         start_timeout(request.headers)
         priority = request.headers.get("X-Fal-Queue-Priority", "normal").lower()
         if priority not in _PRIORITIES:
-            raise Invalid("X-Fal-Queue-Priority is normal or low.")
+            raise Invalid("X-Fal-Queue-Priority must be normal or low.")
         webhook = request.query.get(WEBHOOK, "")
         if webhook:
             self._queue.webhooks.check(webhook)
         body = await _read(request)
         request_id = new_request_id()
-        kept = to_runner(request.headers.items(), request_id, target.path)
+        headers = to_runner(request.headers.items(), request_id, target.path)
         queued = QueuedRequest(
             id=request_id,
             number=self._queue.next_number(),
@@ -74,7 +76,7 @@ class QueueGateway:
             sender=caller.user_id if caller is not None else "",
             method=request.method,
             path=target.path_and_query,
-            headers=tuple(kept.items()),
+            headers=tuple(headers.items()),
             body=body,
             priority=_PRIORITIES[priority],
             webhook=webhook,
@@ -90,68 +92,66 @@ class QueueGateway:
             request_id,
         )
 
-    async def _tell(
+    async def _answer_route(
         self, request: BaseRequest, target: Target, request_id: str, rest: list[str]
     ) -> web.Response:
         application = target.application
         caller = await self._router.admit(application, request.headers, "models:requests:read")
-        found = await self._queue.requests.find(request_id)
-        place = (application.owner_name, application.alias)
+        queued = await self._queue.requests.find(request_id)
         if (
-            found is None
-            or (found.owner_name, found.alias) != place
-            or not may_read(application, caller, found)
+            queued is None
+            or (queued.owner_name, queued.alias) != (application.owner_name, application.alias)
+            or not may_read(application, caller, queued)
         ):
             raise NotFound("There is no such request.")
         if not rest and request.method == "GET":
-            return _result(found)
+            return _result(queued)
         if rest == ["status"] and request.method == "GET":
             may_read_lines = may_read_logs(application, caller)
-            return await self._status(request, found, may_read_lines=may_read_lines)
+            return await self._status(request, queued, may_read_lines=may_read_lines)
         if rest == ["cancel"] and request.method in ("PUT", "POST"):
-            taken = await self._queue.cancel(found)
-            if not taken:
+            if not await self._queue.cancel(queued):
                 return _json({"status": "ALREADY_COMPLETED"}, request_id, status=400)
             return _json({"status": "CANCELLATION_REQUESTED"}, request_id, status=202)
-        raise NotFound("There is no such thing to ask of a request.")
+        raise NotFound("Queued requests have no such route.")
 
     async def _status(
-        self, request: BaseRequest, found: QueuedRequest, *, may_read_lines: bool
+        self, request: BaseRequest, queued: QueuedRequest, *, may_read_lines: bool
     ) -> web.Response:
         """
-        Tell how a request is, so that both clients understand it: one reads the code,
-        the other what is said.
+        Return the status of a request, for both released clients: one reads the status
+        code, the other the body.
         """
         wants_logs = request.query.get("logs", "").lower() in ("1", "true")
-        lines = await self._lines(found) if wants_logs and may_read_lines else []
-        told: dict[str, Any] = {
-            "request_id": found.id,
-            **self._urls_of(request, found),
+        lines = await self._lines(queued) if wants_logs and may_read_lines else []
+        status: dict[str, Any] = {
+            "request_id": queued.id,
+            **self._urls_of(request, queued),
             "logs": lines if wants_logs else None,
-            "attempts": found.attempts,
+            "attempts": queued.attempts,
         }
-        if found.state == "queued":
-            told |= {
+        if queued.state == "queued":
+            status |= {
                 "status": "IN_QUEUE",
-                "queue_position": self._queue.position(found.id),
+                "queue_position": self._queue.position(queued.id),
             }
-            return _json(told, found.id, status=202)
-        if found.state == "running":
-            return _json(told | {"status": "IN_PROGRESS"}, found.id, status=202)
-        told["status"] = "COMPLETED"
-        began, ended = found.started_at, found.ended_at
-        took = ended - began if began is not None and ended is not None else None
-        told["metrics"] = {"inference_time": took}
-        if found.state == "cancelled":
-            told |= {"error": _CANCELLED, "error_type": RequestCancelled.kind}
-        elif found.error is not None:
-            told |= {"error": found.error, "error_type": found.error_type}
-        return _json(told, found.id)
+            return _json(status, queued.id, status=202)
+        if queued.state == "running":
+            return _json(status | {"status": "IN_PROGRESS"}, queued.id, status=202)
+        status["status"] = "COMPLETED"
+        began, ended = queued.started_at, queued.ended_at
+        seconds = ended - began if began is not None and ended is not None else None
+        status["metrics"] = {"inference_time": seconds}
+        if queued.state == "cancelled":
+            status |= {"error": _CANCELLED, "error_type": RequestCancelled.kind}
+        elif queued.error is not None:
+            status |= {"error": queued.error, "error_type": queued.error_type}
+        return _json(status, queued.id)
 
-    async def _lines(self, found: QueuedRequest) -> list[dict[str, Any]]:
+    async def _lines(self, queued: QueuedRequest) -> list[dict[str, Any]]:
         await self._logs.flush()
         lines = await self._logs.read(
-            LogFilter(account_id=found.account_id, request_id=found.id), size=_LINES
+            LogFilter(account_id=queued.account_id, request_id=queued.id), size=_MOST_LINES
         )
         return [
             {
@@ -163,16 +163,17 @@ class QueueGateway:
             for line in lines
         ]
 
-    def _urls_of(self, request: BaseRequest, found: QueuedRequest) -> dict[str, str]:
+    def _urls_of(self, request: BaseRequest, queued: QueuedRequest) -> dict[str, str]:
         """
-        Return where a request is told of, as the client that asks calls this server.
+        Return the URLs of a queued request, with the host by which the client calls this
+        server.
         """
-        secret = request.transport is not None and bool(
+        is_encrypted = request.transport is not None and bool(
             request.transport.get_extra_info("ssl_object")
         )
         host = request.headers.get("Host") or self._urls.base("queue").partition("://")[2]
-        base = f"{'https' if secret else 'http'}://{host}"
-        url = f"{base}/{found.owner_name}/{found.alias}/requests/{found.id}"
+        base = f"{'https' if is_encrypted else 'http'}://{host}"
+        url = f"{base}/{queued.owner_name}/{queued.alias}/requests/{queued.id}"
         return {
             "response_url": url,
             "status_url": f"{url}/status",
@@ -186,29 +187,34 @@ async def _read(request: BaseRequest) -> bytes:
     async for chunk in request.content.iter_any():
         size += len(chunk)
         if size > LARGEST:
-            raise TooLarge(f"A request has at most {LARGEST} bytes.")
+            raise TooLarge(f"The body of a request must have at most {LARGEST} bytes.")
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-def _result(found: QueuedRequest) -> web.Response:
+def _result(queued: QueuedRequest) -> web.Response:
     """
-    Return what the application has answered, as it has.
+    Return the response of the application, unchanged.
+
+    Raises:
+        RequestCancelled: The request was cancelled.
+
+        StillInProgress: There is no response yet.
     """
-    if found.state == "cancelled":
+    if queued.state == "cancelled":
         raise RequestCancelled(_CANCELLED)
-    if not found.is_over:
+    if not queued.is_over:
         raise StillInProgress("Request is still in progress")
-    response = web.Response(body=found.answer, status=found.status or 500)
-    for name, value in found.answer_headers:
+    response = web.Response(body=queued.answer, status=queued.status or 500)
+    for name, value in queued.answer_headers:
         response.headers.add(name, value)
-    response.headers[REQUEST_ID] = found.id
+    response.headers[REQUEST_ID] = queued.id
     return response
 
 
 class StillInProgress(NotNow):
     """
-    There is no answer yet.
+    The request has no response yet.
     """
 
     http = 400
@@ -216,16 +222,16 @@ class StillInProgress(NotNow):
 
 class RequestCancelled(NotNow):
     """
-    There will be no answer.
+    The request was cancelled, and will have no response.
     """
 
     http = 499
     kind = "client_cancelled"
 
 
-def _json(told: dict[str, Any], request_id: str, *, status: int = 200) -> web.Response:
+def _json(content: dict[str, Any], request_id: str, *, status: int = 200) -> web.Response:
     return web.Response(
-        body=json.dumps(told).encode(),
+        body=json.dumps(content).encode(),
         status=status,
         content_type="application/json",
         headers={REQUEST_ID: request_id},

@@ -1,5 +1,5 @@
 """
-Gateways: the doors through which applications are called at once.
+The run gateway: forwarding requests to runners, and responses to their senders.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aiohttp.web_request import BaseRequest
 from fal_server.errors import Refusal, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
-from fal_server.gateways.http_servers import is_websocket, refuse, with_token
+from fal_server.gateways.http_servers import is_websocket, make_error, with_token
 from fal_server.listeners.http_connections import Unreadable
 from fal_server.routing.headers import (
     REQUEST_ID,
@@ -25,7 +25,7 @@ from fal_server.routing.headers import (
     new_request_id,
     to_runner,
 )
-from fal_server.routing.leases import settle_runner
+from fal_server.routing.leases import drain_if_broken
 from fal_server.routing.refusals import (
     DISCONNECTS,
     RequestTimeout,
@@ -35,13 +35,13 @@ from fal_server.routing.routers import Router, Target
 
 logger = logging.getLogger(__name__)
 
-#: Answers up to this size are passed on in one piece.
+#: The largest body that is forwarded in one piece, in bytes.
 _SMALL = 1 << 18
 
 
 class RunGateway:
     """
-    Answers a request with what a runner answers.
+    Forwards requests, and websockets, to runners.
     """
 
     def __init__(self, router: Router) -> None:
@@ -49,7 +49,7 @@ class RunGateway:
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
-        Pass *request* on to a runner, and its answer back.
+        Forward *request* to a runner, and return its response.
         """
         target = self._router.find(request.rel_url)
         caller = await self._router.admit(target.application, with_token(request))
@@ -59,30 +59,30 @@ class RunGateway:
                 target.application, request.headers, request_id, caller
             ) as runner:
                 if is_websocket(request):
-                    return await _pass_websocket(request, target, runner, request_id)
-                return await self._pass(request, target, runner, request_id)
+                    return await _forward_websocket(request, target, runner, request_id)
+                return await self._forward(request, target, runner, request_id)
         except Refusal as refusal:
-            return refuse(refusal, {REQUEST_ID: request_id})
+            return make_error(refusal, {REQUEST_ID: request_id})
 
-    async def _pass(
+    async def _forward(
         self, request: BaseRequest, target: Target, runner: Runner, request_id: str
     ) -> web.StreamResponse:
         body = await _body_of(request)
-        sent = to_runner(request.headers.items(), request_id, target.path)
+        forwarded = to_runner(request.headers.items(), request_id, target.path)
         if body is not None and request.content_length is not None:
-            # Its length is known: a small server may take nothing in chunks.
-            sent["Content-Length"] = str(request.content_length)
+            # The length is known, and simple servers may not support chunked bodies.
+            forwarded["Content-Length"] = str(request.content_length)
         timeout = target.application.scaling.request_timeout
         response: web.StreamResponse | None = None
         try:
             async with runner.ask(
                 request.method,
                 target.path_and_query,
-                headers=sent,
+                headers=forwarded,
                 body=body,
                 seconds=timeout,
             ) as upstream:
-                settle_runner(runner, upstream.status, upstream.headers)
+                drain_if_broken(runner, upstream.status, upstream.headers)
                 headers = from_runner(upstream.headers, request_id)
                 if upstream.size is not None and upstream.size <= _SMALL:
                     content = await upstream.read()
@@ -106,39 +106,42 @@ class RunGateway:
             raise await describe_disconnection(runner, error) from error
 
 
-async def _pass_websocket(
+async def _forward_websocket(
     request: BaseRequest, target: Target, runner: Runner, request_id: str
 ) -> web.StreamResponse:
     """
-    Connect the sender with a websocket of a runner until one of them ends it.
+    Relay messages between the sender and a websocket of a runner until either closes.
     """
-    asked = request.headers.get("Sec-WebSocket-Protocol", "")
-    protocols = tuple(each.strip() for each in asked.split(",") if each.strip())
+    offered = request.headers.get("Sec-WebSocket-Protocol", "")
+    protocols = tuple(each.strip() for each in offered.split(",") if each.strip())
     try:
-        there = await runner.http.connect(
+        upstream_socket = await runner.http.connect(
             runner.url or "",
             target.path_and_query,
             headers=to_runner(request.headers.items(), request_id, target.path),
             protocols=protocols,
         )
     except DISCONNECTS as error:
-        raise Unavailable("The runner takes no websocket there.") from error
-    chosen = (there.protocol,) if there.protocol else ()
-    here = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
-    here.headers[REQUEST_ID] = request_id
-    await here.prepare(request)
-    ways = [asyncio.create_task(_relay(here, there)), asyncio.create_task(_relay(there, here))]
+        raise Unavailable("The runner accepts no websocket at this path.") from error
+    chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
+    socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
+    socket.headers[REQUEST_ID] = request_id
+    await socket.prepare(request)
+    relays = [
+        asyncio.create_task(_relay(socket, upstream_socket)),
+        asyncio.create_task(_relay(upstream_socket, socket)),
+    ]
     try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(relays, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
+        for relay in relays:
+            relay.cancel()
+        await asyncio.gather(*relays, return_exceptions=True)
         with suppress(Exception):
-            await there.close()
+            await upstream_socket.close()
         with suppress(Exception):
-            await here.close(code=there.close_code or 1000)
-    return here
+            await socket.close(code=upstream_socket.close_code or 1000)
+    return socket
 
 
 Socket = Any
@@ -156,8 +159,8 @@ async def _relay(source: Socket, target: Socket) -> None:
 
 async def _body_of(request: BaseRequest) -> bytes | AsyncIterable[bytes] | None:
     """
-    Return the body of *request*: as bytes where it is short and has come whole, since those
-    take one step to send.
+    Return the body of *request*: as bytes if it is small and has arrived already, so that it
+    is sent in one write, or else in parts. None if there is none.
     """
     if not request.body_exists:
         return None

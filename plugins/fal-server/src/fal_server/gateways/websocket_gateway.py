@@ -1,5 +1,5 @@
 """
-The gateway of pipelined requests: many of them over one websocket.
+The websocket gateway: many requests over one websocket.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.http_servers import is_websocket, with_token
 from fal_server.routing.headers import from_runner, new_request_id, to_runner
-from fal_server.routing.leases import settle_runner
+from fal_server.routing.leases import drain_if_broken
 from fal_server.routing.refusals import (
     DISCONNECTS,
     RequestTimeout,
@@ -30,9 +30,10 @@ from fal_server.routing.routers import Router, Target
 
 class WebSocketGateway:
     """
-    Takes many requests of an application over one websocket, and answers in order.
+    Answers requests to an application over one websocket, in the order they arrive.
 
-    Each is JSON; its answer is a message that begins it, its body, and one that ends it.
+    Each message is the JSON body of a request. Its response is a ``start`` message, the
+    body in one message or more, and an ``end`` message.
     """
 
     def __init__(self, router: Router) -> None:
@@ -45,7 +46,7 @@ class WebSocketGateway:
         target = self._router.find(request.rel_url)
         caller = await self._router.admit(target.application, with_token(request))
         if not is_websocket(request):
-            raise Unavailable("This door takes websockets alone.")
+            raise Unavailable("This gateway accepts only websockets.")
         socket = web.WebSocketResponse(max_msg_size=LARGEST_MESSAGE)
         await socket.prepare(request)
         async for message in socket:
@@ -68,7 +69,7 @@ class WebSocketGateway:
             async with self._router.lease(
                 target.application, request.headers, reply.request_id, caller
             ) as runner:
-                await _pass(reply, request, target, runner, data)
+                await _forward(reply, request, target, runner, data)
         except Refusal as refusal:
             await reply.refuse(refusal)
         await reply.end()
@@ -77,7 +78,7 @@ class WebSocketGateway:
 @attrs.define
 class Reply:
     """
-    The messages that answer one request of a websocket.
+    The messages of the response to one request.
     """
 
     socket: web.WebSocketResponse
@@ -87,14 +88,15 @@ class Reply:
 
     async def start(self, status: int, headers: dict[str, str]) -> None:
         """
-        Send what comes before the body.
+        Send the ``start`` message.
         """
         self._status, self._headers = status, headers
         await self.socket.send_str(self._control("start"))
 
     async def refuse(self, refusal: Refusal) -> None:
         """
-        Send what tells of *refusal*; where the body has begun, its end tells of it too.
+        Send *refusal* as the body. If a body has started already, the status in the ``end``
+        message changes.
         """
         body, headers = describe_refusal(refusal)
         if not self._status:
@@ -104,29 +106,29 @@ class Reply:
 
     async def end(self) -> None:
         """
-        Send what comes behind the body.
+        Send the ``end`` message.
         """
         await self.socket.send_str(self._control("end"))
 
     def _control(self, kind: str) -> str:
-        told = {"type": kind, "request_id": self.request_id, "status": self._status}
-        return json.dumps({**told, "headers": self._headers})
+        message = {"type": kind, "request_id": self.request_id, "status": self._status}
+        return json.dumps({**message, "headers": self._headers})
 
 
-async def _pass(
+async def _forward(
     reply: Reply, request: BaseRequest, target: Target, runner: Runner, data: bytes
 ) -> None:
     """
-    Pass a request on to *runner*, and its answer back.
+    Forward a request to *runner*, and its response to the websocket.
 
     Raises:
-        RequestTimeout: It took too long.
+        RequestTimeout: The runner took too long.
 
-        RunnerDisconnected: It has not answered.
+        RunnerDisconnected: The runner broke off the request.
     """
     headers = to_runner(request.headers.items(), reply.request_id, target.path)
     headers["Content-Type"] = "application/json"
-    # The messages of an answer tell of no encoding.
+    # A body that is sent as websocket messages has no encoding.
     headers["Accept-Encoding"] = "identity"
     timeout = target.application.scaling.request_timeout
     try:
@@ -137,9 +139,9 @@ async def _pass(
             body=data,
             seconds=timeout,
         ) as upstream:
-            settle_runner(runner, upstream.status, upstream.headers)
-            told = dict(from_runner(upstream.headers, reply.request_id))
-            await reply.start(upstream.status, told)
+            drain_if_broken(runner, upstream.status, upstream.headers)
+            forwarded = dict(from_runner(upstream.headers, reply.request_id))
+            await reply.start(upstream.status, forwarded)
             while part := await upstream.read_part():
                 await reply.socket.send_bytes(part)
     except asyncio.TimeoutError:

@@ -93,7 +93,7 @@ class ApplicationMethods:
         """
         Change how an application scales.
         """
-        application = self._catalog.of(
+        application = self._catalog.find_own(
             caller, request.application_name, request.environment_name
         )
         await self._catalog.set_scaling(application, application.scaling.changed(request))
@@ -123,7 +123,7 @@ class ApplicationMethods:
         """
         Replace the runners of an application by new ones.
         """
-        application = self._catalog.of(
+        application = self._catalog.find_own(
             caller, request.application_name, request.environment_name
         )
         await self._catalog.rollout(application, force=request.force)
@@ -148,7 +148,7 @@ class ApplicationMethods:
         """
         Delete an alias.
         """
-        application = self._catalog.of(caller, request.alias, request.environment_name)
+        application = self._catalog.find_own(caller, request.alias, request.environment_name)
         await self._catalog.delete_alias(application)
         return DeleteAliasResult(revision=application.revision)
 

@@ -42,7 +42,7 @@ from fal_server.grpc.run_results import (
     told_by_builder,
 )
 from fal_server.listeners.urls import PLAYGROUND, Urls
-from fal_server.routing.applications import Application, lines_of
+from fal_server.routing.applications import Application, echo_key
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.refusals import NoRunner
@@ -203,7 +203,7 @@ class RunMethods:
         )
         self._catalog.add_ephemeral(application)
 
-        name = lines_of(spec.owner, alias)
+        name = echo_key(spec.owner, alias)
         self._launcher.echoes[name] = lines.put_nowait
         try:
             pool.adjust()

@@ -51,7 +51,7 @@ class RunnerMethods:
         """
         Return the runners of an application.
         """
-        application = self._catalog.of(caller, request.alias, request.environment_name)
+        application = self._catalog.find_own(caller, request.alias, request.environment_name)
         found = _describe_runners(application, request)
         ended = await self._ended(request, caller, application.alias)
         return ListAliasRunnersResponse(runners=[*found, *ended])

@@ -30,7 +30,7 @@ class AccountRoutes:
 
     def routes(self) -> Iterable[ApiRoute]:
         """
-        Return what is answered.
+        Return the routes.
         """
         needs = "account:settings:read"
         return [
@@ -53,7 +53,7 @@ class AccountRoutes:
 
     async def _teams(self, _: web.Request, caller: Caller) -> web.Response:
         """
-        Return the accounts that the caller may act for: their own one first.
+        Return the accounts for which the caller may act, their own first.
         """
 
         def read(connection: sa.Connection) -> list[Mapping[str, Any]]:
@@ -76,7 +76,7 @@ class ApplicationRoutes:
 
     def routes(self) -> Iterable[ApiRoute]:
         """
-        Return what is answered.
+        Return the routes.
         """
         path = "/applications/{owner}/{alias}"
         return [
@@ -86,20 +86,20 @@ class ApplicationRoutes:
         ]
 
     async def _metadata(self, request: web.Request, caller: Caller) -> web.Response:
-        owner, alias = _named(request)
-        found = await self._catalog.metadata(caller, owner, alias)
-        return web.json_response(dict(found))
+        owner, alias = _application_of(request)
+        metadata = await self._catalog.metadata(caller, owner, alias)
+        return web.json_response(dict(metadata))
 
     async def _size(self, request: web.Request, caller: Caller) -> web.Response:
-        owner, alias = _named(request)
-        found = await self._queue.size(caller, owner, alias)
-        answer: dict[str, Any] = {"size": found.size, "queue_size": found.size}
+        owner, alias = _application_of(request)
+        queue = await self._queue.size(caller, owner, alias)
+        content: dict[str, Any] = {"size": queue.size, "queue_size": queue.size}
         if request.query.get("by_user", "").lower() in {"true", "1"}:
-            answer["by_user"] = dict(found.by_caller)
-        return web.json_response(answer)
+            content["by_user"] = dict(queue.by_caller)
+        return web.json_response(content)
 
     async def _flush(self, request: web.Request, caller: Caller) -> web.Response:
-        owner, alias = _named(request)
+        owner, alias = _application_of(request)
         sender = request.query.get("caller_user_id") or None
         dropped = await self._queue.flush(caller, owner, alias, sender=sender)
         return web.json_response({"flushed": dropped})
@@ -115,7 +115,7 @@ class RunnerRoutes:
 
     def routes(self) -> Iterable[ApiRoute]:
         """
-        Return what is answered.
+        Return the routes.
         """
         return [ApiRoute("GET", "/runners/{id}", "serverless:runners:read", self._runner)]
 
@@ -128,7 +128,7 @@ class RunnerRoutes:
         return web.json_response({"started_at": started, "ended_at": ended})
 
 
-def _named(request: web.Request) -> tuple[str, str]:
+def _application_of(request: web.Request) -> tuple[str, str]:
     return request.match_info["owner"], request.match_info["alias"]
 
 

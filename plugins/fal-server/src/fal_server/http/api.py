@@ -1,5 +1,5 @@
 """
-The HTTP side of the API: what each route asks for, and how it is refused.
+The HTTP API: its routes, their permissions, and error responses.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ logger = logging.getLogger(__name__)
 Answer = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 OpenAnswer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-#: The largest body that is taken where a route says nothing else.
+#: The largest body that aiohttp reads into memory, in bytes. Routes that stream have their
+#: own limits.
 LARGEST_BODY = 8 << 20
 
 
 @attrs.frozen
 class ApiRoute:
     """
-    What answers a method and a path.
+    A route for authenticated callers.
 
     Attributes:
-        permission: What the caller must have for it.
+        permission: The permission that a caller needs.
     """
 
     method: str
@@ -44,7 +45,7 @@ class ApiRoute:
 @attrs.frozen
 class OpenRoute:
     """
-    What answers a method and a path for anybody.
+    A route without authentication.
     """
 
     method: str
@@ -56,38 +57,41 @@ def make_application(
     identity: Identity, metrics: ServerMetrics, routes: Iterable[ApiRoute | OpenRoute]
 ) -> web.Application:
     """
-    Make the application that answers *routes*.
+    Make the aiohttp application with *routes*.
 
-    What a route raises as a :class:`Refusal` is told with its status, as ``{"detail":
-    …}``; anything else is logged, and told as 500 without its text.
+    A :class:`Refusal` becomes a response with its status and ``{"detail": …}``. Any other
+    exception is logged, and becomes a 500 without its message.
     """
     application = web.Application(
-        middlewares=[_counted(metrics), _refusals], client_max_size=LARGEST_BODY
+        middlewares=[_count_requests(metrics), _handle_errors], client_max_size=LARGEST_BODY
     )
     for route in routes:
         if isinstance(route, OpenRoute):
             application.router.add_route(route.method, route.path, route.answer)
         else:
-            application.router.add_route(route.method, route.path, _guard(identity, route))
+            application.router.add_route(
+                route.method, route.path, _authenticated(identity, route)
+            )
     return application
 
 
-def _guard(identity: Identity, route: ApiRoute) -> OpenAnswer:
-    async def guarded(request: web.Request) -> web.StreamResponse:
+def _authenticated(identity: Identity, route: ApiRoute) -> OpenAnswer:
+    async def handle(request: web.Request) -> web.StreamResponse:
         caller = await identity.authenticate_http(request.headers)
         caller.require(route.permission)
         return await route.answer(request, caller)
 
-    return guarded
+    return handle
 
 
-def _counted(metrics: ServerMetrics) -> Any:
+def _count_requests(metrics: ServerMetrics) -> Any:
     """
-    Make what counts requests by their route, so that nobody adds to the names.
+    Return a middleware that counts requests by route. The label is the pattern of the route,
+    so that clients cannot add labels.
     """
 
     @web.middleware
-    async def counted(request: web.Request, handler: OpenAnswer) -> web.StreamResponse:
+    async def count(request: web.Request, handler: OpenAnswer) -> web.StreamResponse:
         response = await handler(request)
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "none"
@@ -97,11 +101,11 @@ def _counted(metrics: ServerMetrics) -> Any:
             metrics.refused_keys.inc()
         return response
 
-    return counted
+    return count
 
 
 @web.middleware
-async def _refusals(request: web.Request, handler: OpenAnswer) -> web.StreamResponse:
+async def _handle_errors(request: web.Request, handler: OpenAnswer) -> web.StreamResponse:
     try:
         return await handler(request)
     except Refusal as refusal:
@@ -118,21 +122,23 @@ async def _refusals(request: web.Request, handler: OpenAnswer) -> web.StreamResp
             raise
         return web.json_response({"detail": error.reason}, status=error.status)
     except web.RequestPayloadError:
-        # What it says has a part of the body.
+        # Its message contains a part of the body.
         return web.json_response({"detail": str(Unreadable())}, status=400)
     except UnicodeEncodeError:
-        # Half of a surrogate pair, which is no text, in a path, a query or JSON.
-        return web.json_response({"detail": "The request has what is no text."}, status=422)
+        # A path, a query or JSON contains a lone surrogate.
+        detail = "The request contains text that is not valid Unicode."
+        return web.json_response({"detail": detail}, status=422)
     except ConnectionError:
         raise
     except Exception:
-        logger.exception("%s failed", _where(request))
+        logger.exception("%s failed", _describe(request))
         return web.json_response({"detail": "An internal error occurred."}, status=500)
 
 
-def _where(request: web.Request) -> str:
+def _describe(request: web.Request) -> str:
     """
-    Name a request for the log: its route, as a path may have a token in it.
+    Return the method and the route of a request for the log, without its path, which may
+    contain a token.
     """
     resource = request.match_info.route.resource
     return f"{request.method} {resource.canonical if resource is not None else '(no route)'}"

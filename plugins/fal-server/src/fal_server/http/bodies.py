@@ -1,5 +1,5 @@
 """
-What requests bring: JSON and query parameters, checked.
+Request bodies and query parameters, with validation.
 """
 
 from __future__ import annotations
@@ -15,62 +15,62 @@ from fal_server.errors import Invalid
 
 async def read_object(request: web.Request) -> dict[str, Any]:
     """
-    Return the JSON object that a request brings; nothing is an empty one.
+    Return the JSON object in the body of a request, or an empty one if there is no body.
 
     Raises:
-        Invalid: It brings something else.
+        Invalid: The body is not a JSON object.
     """
     content = await request.read()
     try:
-        found = json.loads(content) if content else {}
+        value = json.loads(content) if content else {}
     except (ValueError, RecursionError):
         raise Invalid("The body is not JSON.") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise Invalid("The body is not a JSON object.")
-    return found
+    return value
 
 
 def text_of(content: dict[str, Any], name: str, *, longest: int = 4096) -> str:
     """
-    Return the text called *name*.
+    Return the string *name* in *content*.
 
     Raises:
-        Invalid: There is none, or it is too long.
+        Invalid: It is missing, no string, or longer than *longest* characters.
     """
     value = content.get(name)
     if not isinstance(value, str) or len(value) > longest:
-        raise Invalid(f"{name!r} must be a text of at most {longest} characters.")
+        raise Invalid(f"{name!r} must be a string of at most {longest} characters.")
     return value
 
 
 def time_of(request: web.Request, name: str) -> float | None:
     """
-    Return a time of the query in seconds since the epoch, None where there is none.
+    Return a time in the query in seconds since the epoch, or None if it is missing.
 
-    Without a time zone it is in UTC, as the clients write it.
+    A time without a time zone is in UTC, as the clients send it.
 
     Raises:
-        Invalid: It is no time.
+        Invalid: It is not a time in ISO 8601.
     """
     text = request.query.get(name)
     if not text:
         return None
     try:
-        # Python 3.10 does not read the letter for UTC.
-        found = datetime.datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
-        if found.tzinfo is None:
-            found = found.replace(tzinfo=datetime.timezone.utc)
-        return found.timestamp()
+        # Python 3.10 does not parse "Z", and an unescaped "+" in a query is a space.
+        time = datetime.datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=datetime.timezone.utc)
+        return time.timestamp()
     except (ValueError, OverflowError):
-        raise Invalid(f"{name!r} is no time in ISO 8601.") from None
+        raise Invalid(f"{name!r} must be a time in ISO 8601.") from None
 
 
 def number_of(request: web.Request, name: str, default: int, *, most: int) -> int:
     """
-    Return a whole number of the query, *default* where there is none.
+    Return a whole number in the query, or *default* if it is missing.
 
     Raises:
-        Invalid: It is no number from 1 to *most*.
+        Invalid: It is not a number from 1 to *most*.
     """
     text = request.query.get(name)
     if not text:
@@ -82,7 +82,7 @@ def number_of(request: web.Request, name: str, default: int, *, most: int) -> in
 
 def to_text(seconds: float) -> str:
     """
-    Write *seconds* since the epoch in ISO 8601, in UTC.
+    Format *seconds* since the epoch as ISO 8601 in UTC.
     """
     time = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return time.isoformat(timespec="microseconds")

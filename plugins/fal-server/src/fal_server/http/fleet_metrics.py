@@ -1,5 +1,5 @@
 """
-Fleet metrics: the runners and the requests that there are when the metrics are read.
+Fleet metrics: gauges of runners and requests, counted when the metrics are read.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from fal_server.routing.runner_pools import RunnerPool
 @attrs.define(eq=False)
 class FleetMetrics(Collector):
     """
-    Tells of the runners of a control plane. It is read in the plane's event loop, where
-    nothing changes meanwhile.
+    Collects the numbers of runners and requests. It runs in the event loop of the control
+    plane, so that nothing changes meanwhile.
 
-    Applications are told by owner and alias. Those of runs, and functions, have no name:
-    theirs would never come again.
+    Applications are labelled by owner and alias. Ephemeral applications and functions have
+    an empty label, as each of their names would be a label that is used only once.
     """
 
     catalog: ApplicationCatalog
@@ -33,22 +33,22 @@ class FleetMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """
-        Yield what there is at present.
+        Yield the present numbers.
         """
         runners: Counter[tuple[str, ...]] = Counter()
         waiting: Counter[tuple[str, ...]] = Counter()
         running: Counter[tuple[str, ...]] = Counter()
         for name, pool in self._pools():
-            # A counter keeps the names that it was given nothing for.
+            # Adding zero keeps the label.
             waiting[name,] += pool.waiting
             running[name,] += sum(runner.in_flight for runner in pool.runners)
             runners.update((name, runner.label) for runner in pool.runners)
-        yield _gauge("runners", "Runners, by how far they are.", runners, "state")
+        yield _gauge("runners", "Runners by state.", runners, "state")
         yield _gauge("requests_waiting", "Requests that wait for a runner.", waiting)
-        yield _gauge("requests_running", "Requests that runners have.", running)
+        yield _gauge("requests_running", "Requests that runners are handling.", running)
         queued: Counter[tuple[str, ...]] = Counter()
-        queued.update((name,) for name in self.queue.waiting_for())
-        yield _gauge("queue_length", "Requests of the queue that no runner has.", queued)
+        queued.update((name,) for name in self.queue.waiting_applications())
+        yield _gauge("queue_length", "Queued requests that wait for a runner.", queued)
 
     def _pools(self) -> Iterator[tuple[str, RunnerPool]]:
         for application in self.catalog.applications.values():

@@ -17,13 +17,13 @@ from fal_server.http.bodies import number_of, time_of, to_text
 from fal_server.store.log_lines import LogFilter, LogLine
 from fal_server.store.logs import Logs
 
-#: The largest page.
+#: The most lines in a page.
 _LARGEST_PAGE = 1000
 
-#: Seconds after which a stream that has nothing to tell says that it is there.
+#: Seconds without a line after which a stream sends a heartbeat.
 _HEARTBEAT = 15.0
 
-#: What a message begins with that tells of an exception.
+#: The beginning of a message with a traceback.
 _TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -37,7 +37,7 @@ class LogRoutes:
 
     def routes(self) -> Iterable[ApiRoute]:
         """
-        Return what is answered.
+        Return the routes.
         """
         needs = "serverless:logs:read"
         return [
@@ -55,7 +55,7 @@ class LogRoutes:
 
     async def _stream(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """
-        Send lines as server-sent events until the client goes.
+        Send lines as server-sent events until the client disconnects.
         """
         lines = self._logs.follow(_filter(request, caller))
         response = web.StreamResponse(
@@ -82,11 +82,13 @@ class LogRoutes:
 
     async def _recent(self, request: web.Request, caller: Caller) -> web.Response:
         page = await self._logs.search(_filter(request, caller))
-        wanted = request.query.get("traceback", "").lower() in {"true", "1"}
-        found = [
-            _describe(line) for line in page.lines if not wanted or _TRACEBACK in line.message
+        only_tracebacks = request.query.get("traceback", "").lower() in {"true", "1"}
+        lines = [
+            _describe(line)
+            for line in page.lines
+            if not only_tracebacks or _TRACEBACK in line.message
         ]
-        return web.json_response(found)
+        return web.json_response(lines)
 
 
 def _filter(request: web.Request, caller: Caller) -> LogFilter:

@@ -1,5 +1,5 @@
 """
-The routes for tokens: what a key gives to whom may not have the key itself.
+The routes that create tokens, for clients that must not get a key.
 """
 
 from __future__ import annotations
@@ -17,20 +17,19 @@ from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import read_object, to_text
 from fal_server.listeners.urls import Urls
 
-#: Seconds that a token is valid for where nothing is said, and at most.
+#: Seconds that a token for requests is valid: by default, and at most.
 _SECONDS, _MOST_SECONDS = 120.0, 24 * 3600.0
 
-#: The same for one to upload with.
+#: Seconds that a token for uploads is valid.
 _UPLOAD_SECONDS = 3600.0
 
-#: How many applications one token names at most.
-_MANY = 32
+#: The most applications of one token.
+_MOST_APPLICATIONS = 32
 
 
 class TokenRoutes:
     """
-    Answers the routes that make tokens, with which applications are called, or files
-    uploaded, for a while.
+    Answers the routes that create short-lived tokens for requests and uploads.
     """
 
     def __init__(self, tokens: Tokens, urls: Urls) -> None:
@@ -39,7 +38,7 @@ class TokenRoutes:
 
     def routes(self) -> Iterable[ApiRoute]:
         """
-        Return what is answered.
+        Return the routes.
         """
         upload = "/storage/auth/token"
         return [
@@ -48,7 +47,7 @@ class TokenRoutes:
         ]
 
     async def _for_uploads(self, request: web.Request, caller: Caller) -> web.Response:
-        _check(caller)
+        _refuse_tokens(caller)
         token = self._tokens.make(UPLOADS, caller.user_id, seconds=_UPLOAD_SECONDS)
         return web.json_response(
             {
@@ -60,24 +59,29 @@ class TokenRoutes:
         )
 
     async def _for_requests(self, request: web.Request, caller: Caller) -> web.Response:
-        _check(caller)
+        _refuse_tokens(caller)
         content = await read_object(request)
         names = content.get("allowed_apps")
         if (
             not isinstance(names, list)
-            or not 0 < len(names) <= _MANY
+            or not 0 < len(names) <= _MOST_APPLICATIONS
             or not all(isinstance(name, str) and len(name) <= 80 for name in names)
         ):
-            raise Invalid(f"'allowed_apps' must be a list of one to {_MANY} short names.")
+            raise Invalid(
+                f"'allowed_apps' must be a list of 1 to {_MOST_APPLICATIONS} short names."
+            )
         seconds = content.get("token_expiration", _SECONDS)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             raise Invalid("'token_expiration' must be a number of seconds.")
         if not 0 < seconds <= _MOST_SECONDS:
-            raise Invalid(f"A token is valid for {_MOST_SECONDS:.0f} seconds at most.")
+            raise Invalid(f"A token can be valid for at most {_MOST_SECONDS:.0f} seconds.")
         token = self._tokens.make(REQUESTS, caller.user_id, seconds=seconds, apps=names)
         return web.json_response(token)
 
 
-def _check(caller: Caller) -> None:
+def _refuse_tokens(caller: Caller) -> None:
+    """
+    Refuse a caller that authenticated with a token rather than a key.
+    """
     if caller.applications is not None:
-        raise Forbidden("A token makes no other tokens.")
+        raise Forbidden("A token cannot create tokens.")

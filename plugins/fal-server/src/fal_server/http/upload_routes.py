@@ -1,5 +1,5 @@
 """
-The routes that take files, and give them back.
+The routes to upload and download files.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from fal_server.store.uploads import AppFiles, StoredFiles, new_id, safe_name
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
-#: Hashes that are asked for at once at most.
+#: The most hashes in one request.
 _MOST_HASHES = 100_000
 
-#: The purpose of tokens that let somebody upload one file, and how long they do.
+#: The purpose of tokens in upload URLs, and the seconds that they are valid.
 _UPLOAD = "upload"
 _SECONDS = 24 * 3600.0
 
 _CHUNK = 1 << 18
 
-#: Where a client says which content it is about to send, by its SHA-256.
+#: The header in which a client announces the SHA-256 of the content that it will send.
 DIGEST_HEADER = "X-Fal-Core-Digest"
 
-#: What a browser may do with a file that somebody has uploaded: show it.
-_SAFETY = {
+#: Headers for files that users uploaded: a browser may show them, but run nothing in them.
+_SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
     "Access-Control-Allow-Origin": "*",
@@ -46,7 +46,7 @@ _SAFETY = {
 
 class AppFileRoutes:
     """
-    Answers the routes that bring the files of applications.
+    Answers the routes to upload the files of applications.
     """
 
     def __init__(self, files: AppFiles, blobs: Blobs) -> None:
@@ -55,7 +55,7 @@ class AppFileRoutes:
 
     def routes(self) -> Iterable[ApiRoute]:
         """
-        Return what is answered.
+        Return the routes.
         """
         path, needs = "/files/app/multipart/{hash}", "storage:files:write"
         return [
@@ -79,7 +79,7 @@ class AppFileRoutes:
     async def _begin(self, request: web.Request, caller: Caller) -> web.Response:
         hash = _hash_of(request)
         if not await self._files.missing(caller.user_id, [hash]):
-            raise AlreadyExists("This file is there already.")
+            raise AlreadyExists("This file was uploaded already.")
         return web.json_response({"upload_id": self._blobs.begin()})
 
     async def _part(self, request: web.Request, _: Caller) -> web.Response:
@@ -92,10 +92,10 @@ class AppFileRoutes:
     async def _complete(self, request: web.Request, caller: Caller) -> web.Response:
         hash, id = _hash_of(request), request.match_info["id"]
         content = await read_object(request)
-        told = content.get("metadata")
-        mode = told.get("mode") if isinstance(told, dict) else None
+        metadata = content.get("metadata")
+        mode = metadata.get("mode") if isinstance(metadata, dict) else None
         if not re.fullmatch(r"[0-9]{1,10}", str(mode)):
-            raise Invalid("'metadata' must have the 'mode' of the file, in decimal.")
+            raise Invalid("'metadata' must contain the 'mode' of the file, in decimal.")
         parts = _parts_of(content, "part_number")
         await self._files.complete(caller.user_id, hash, id, parts, mode=int(str(mode)))
         self._blobs.cancel(id)
@@ -109,9 +109,9 @@ class AppFileRoutes:
 
 class StorageRoutes:
     """
-    Answers the routes that take files for others to read.
+    Answers the routes to upload files that anybody who knows their URL can read.
 
-    A url to upload to has a token in its path, which is all that is asked for then.
+    An upload URL has a token in its path, and needs no other credentials.
     """
 
     def __init__(self, files: StoredFiles, blobs: Blobs, tokens: Tokens, urls: Urls) -> None:
@@ -122,17 +122,17 @@ class StorageRoutes:
 
     def routes(self) -> Iterable[ApiRoute | OpenRoute]:
         """
-        Return what is answered.
+        Return the routes.
         """
         needs, upload = "storage:files:write", "/storage/uploads/{token}"
         initiate = "/storage/upload/initiate"
         return [
             ApiRoute("POST", initiate, needs, self._begin),
             ApiRoute("POST", f"{initiate}-multipart", needs, self._begin_parts),
-            ApiRoute("POST", "/files/upload", needs, self._take),
+            ApiRoute("POST", "/files/upload", needs, self._upload),
             OpenRoute("PUT", upload, self._put),
             OpenRoute("POST", f"{upload}/complete", self._complete),
-            OpenRoute("POST", f"{upload}/{{number}}", self._where),
+            OpenRoute("POST", f"{upload}/{{number}}", self._part_url),
             OpenRoute("PUT", f"{upload}/{{number}}", self._part),
             OpenRoute("GET", "/storage/files/{id}/{name}", self._get),
         ]
@@ -147,17 +147,17 @@ class StorageRoutes:
         self, request: web.Request, caller: Caller, *, upload: str | None
     ) -> web.Response:
         """
-        Say where a file is to be sent to, and where it will be.
+        Return the URL to upload a file to, and the URL to read it from.
 
-        The same content of one account, where its digest is told, is in the same place
-        each time: what was made of it is found again.
+        If the client announces a digest, the same content with the same name has the same
+        URL for an account each time, so that results can be cached by URL.
         """
         content = await read_object(request)
         name = safe_name(text_of({"file_name": "", **content}, "file_name", longest=1024))
         kind = text_of({"content_type": "", **content}, "content_type", longest=200)
         digest = request.headers.get(DIGEST_HEADER) if upload is None else None
         if digest is not None and not _HASH.fullmatch(digest):
-            raise Invalid(f"{DIGEST_HEADER} must have 64 hexadecimal digits.")
+            raise Invalid(f"{DIGEST_HEADER} must be 64 hexadecimal digits.")
         id = new_id() if digest is None else self._tokens.word(caller.user_id, digest, name)
         token = self._tokens.make(
             _UPLOAD,
@@ -178,9 +178,9 @@ class StorageRoutes:
             }
         )
 
-    async def _take(self, request: web.Request, caller: Caller) -> web.Response:
+    async def _upload(self, request: web.Request, caller: Caller) -> web.Response:
         """
-        Keep a file that comes in one piece, and say where it is.
+        Store a file that is sent in one request, and return its URL.
         """
         file = await self._files.add(
             caller.user_id,
@@ -195,14 +195,14 @@ class StorageRoutes:
     async def _put(self, request: web.Request) -> web.Response:
         claims = self._claims(request)
         if claims["upload"] is not None:
-            raise Invalid("This upload is in parts.")
+            raise Invalid("This upload must be sent in parts.")
         chunks = request.content.iter_chunked(_CHUNK)
         await self._add(claims, await self._blobs.keep(chunks, digest=claims.get("digest")))
         return web.json_response({})
 
-    async def _where(self, request: web.Request) -> web.Response:
+    async def _part_url(self, request: web.Request) -> web.Response:
         """
-        Say where a part is to be sent to, which is here.
+        Return the URL to upload a part to, which is the URL of the request.
         """
         self._claims(request)
         _number_of(request)
@@ -230,7 +230,7 @@ class StorageRoutes:
         file, path = await self._files.find(request.match_info["id"])
         kind = file.content_type if re.fullmatch(r"[\x20-\x7e]+", file.content_type) else ""
         return web.FileResponse(
-            path, headers={**_SAFETY, "Content-Type": kind or "application/octet-stream"}
+            path, headers={**_SAFE_HEADERS, "Content-Type": kind or "application/octet-stream"}
         )
 
     async def _add(self, claims: Mapping[str, Any], content: Any) -> None:
@@ -248,27 +248,30 @@ class StorageRoutes:
 
     def _upload_of(self, claims: Mapping[str, Any]) -> str:
         if claims["upload"] is None:
-            raise Invalid("This upload is not in parts.")
+            raise Invalid("This upload cannot be sent in parts.")
         return str(claims["upload"])
 
 
 def _hash_of(request: web.Request) -> str:
     hash = request.match_info["hash"]
     if not _HASH.fullmatch(hash):
-        raise Invalid("A hash has 64 hexadecimal digits.")
+        raise Invalid("A hash must be 64 hexadecimal digits.")
     return hash
 
 
 def _number_of(request: web.Request) -> int:
     text = request.match_info["number"]
     if not re.fullmatch(r"[0-9]{1,5}", text):
-        raise Invalid("A part has a number.")
+        raise Invalid("The number of a part must be one to five decimal digits.")
     return int(text)
 
 
 def _parts_of(content: Mapping[str, Any], *names: str) -> Sequence[int]:
     """
-    Return the numbers of the parts that *content* names, in its order.
+    Return the numbers of the parts in *content*, in the order given.
+
+    Arguments:
+        names: The names that clients use for the number.
     """
     parts = content.get("parts")
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
@@ -281,10 +284,10 @@ def _parts_of(content: Mapping[str, Any], *names: str) -> Sequence[int]:
 
 async def _file_of(request: web.Request) -> AsyncIterator[bytes]:
     """
-    Give the file of a form with one field, piece by piece.
+    Yield the content of the field ``file_upload`` of a form, in chunks.
     """
     if not request.content_type.startswith("multipart/"):
-        raise Invalid("A part is sent as a form.")
+        raise Invalid("A part must be sent as a multipart form.")
     try:
         reader = await request.multipart()
         while (field := await reader.next()) is not None:
@@ -299,7 +302,8 @@ async def _file_of(request: web.Request) -> AsyncIterator[bytes]:
 
 def _lifetime(request: web.Request) -> float | None:
     """
-    Return for how many seconds the client wants a file to be kept.
+    Return the seconds for which the client wants a file to be kept, or None for ever. An
+    invalid header is ignored.
     """
     for name in ("X-Fal-Object-Lifecycle", "X-Fal-Object-Lifecycle-Preference"):
         with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError):

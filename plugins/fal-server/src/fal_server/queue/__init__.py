@@ -1,3 +1,3 @@
 """
-Requests that are accepted now and answered later, and the webhooks that are told.
+Requests that are accepted now and answered later, and their webhooks.
 """

@@ -1,5 +1,5 @@
 """
-Works: queued requests that are under way, as this process has them.
+Pending requests: queued requests without a response, as this process tracks them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,21 @@ from fal_server.store.queued_requests import QueuedRequest
 @attrs.define(eq=False)
 class PendingRequest:
     """
-    A request that is under way.
+    A queued request that has no response yet.
 
     Attributes:
-        since: When the request was accepted, in seconds of the monotonic clock.
+        since: When it was accepted, in seconds of the monotonic clock.
 
-        begun: When a runner was given it, in seconds of the monotonic clock.
+        task: The task that has runners answer it.
 
-        failures: How often it has failed in this process, by the reason.
+        runner: The runner that has it. None while it waits for one.
+
+        cancelled: Whether it was cancelled, and is not retried.
+
+        attempted_at: When the last attempt started, in seconds of the monotonic clock.
+            None before the first one.
+
+        failures: The number of failed attempts in this process, by condition.
     """
 
     request: QueuedRequest
@@ -34,34 +41,38 @@ class PendingRequest:
     task: asyncio.Task[None] | None = None
     runner: Runner | None = None
     cancelled: bool = False
-    begun: float | None = None
+    attempted_at: float | None = None
     failures: dict[Condition, int] = attrs.field(factory=dict)
 
     @classmethod
-    def found_again(cls, request: QueuedRequest) -> PendingRequest:
+    def restore(cls, request: QueuedRequest) -> PendingRequest:
         """
-        Go on with a request that an earlier process has accepted, when the clock alone
-        tells.
+        Return a request that an earlier process accepted. How long it has waited is only
+        known from the wall clock.
         """
         return cls(request, time.monotonic() - max(0.0, time.time() - request.submitted_at))
 
     @property
     def headers(self) -> CIMultiDict[str]:
         """
-        What its sender has said.
+        The headers of the request.
         """
         return CIMultiDict(self.request.headers)
 
     @property
     def wants_one_attempt(self) -> bool:
         """
-        Whether its sender has asked for one attempt alone.
+        Whether its sender has asked for a single attempt.
         """
         return is_set(self.headers.get(NO_RETRY, ""))
 
-    def may_be_begun_again(self, application: Application, failed: Condition | bool) -> bool:
+    def may_retry(self, application: Application, failed: Condition | bool) -> bool:
         """
-        Tell whether there is another attempt after one that *failed*, which is counted.
+        Count a failed attempt, and return whether to retry the request.
+
+        Arguments:
+            failed: The condition in which the attempt failed, or whether its response asks
+                for a retry.
         """
         request = self.request
         if isinstance(failed, str):

@@ -1,9 +1,9 @@
 """
 The queue: requests that are accepted now and answered later.
 
-What was accepted is kept before its sender is told. A request whose attempt fails, or
-that was with a runner when the server ended, is given to a runner once more, which its
-``attempts`` tell; :mod:`fal_server.specs.request_retries` says when.
+A request is stored before its sender gets a response. If an attempt fails, or the server
+ends while a runner has the request, it is given to a runner again, and ``attempts`` counts
+up. :mod:`fal_server.specs.request_retries` decides whether there is another attempt.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from fal_server.store.queued_requests import QueuedRequest, QueuedRequests
 
 logger = logging.getLogger(__name__)
 
-#: Seconds before the second attempt; before each further one it is twice as long, up to
+#: Seconds before the second attempt. The pause doubles before each further attempt, up to
 #: the longest.
 _PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
-class Failed(Refusal):
+class InternalError(Refusal):
     """
-    The server itself has failed.
+    An error in the server itself.
     """
 
     kind = "internal_error"
@@ -54,10 +54,10 @@ class Failed(Refusal):
 @attrs.frozen(kw_only=True)
 class QueueSize:
     """
-    How many requests wait.
+    The number of requests that wait.
 
     Attributes:
-        by_caller: The same by the account that has sent them.
+        by_caller: The number of requests by the account that sent them.
     """
 
     size: int
@@ -67,29 +67,29 @@ class QueueSize:
 @attrs.define(eq=False)
 class RequestQueue:
     """
-    Accepts requests, and has runners answer them.
+    Accepts requests, and gives them to runners.
     """
 
     router: Router
     requests: QueuedRequests
     webhooks: Webhooks
-    _works: dict[str, PendingRequest] = attrs.field(factory=dict)
+    _pending: dict[str, PendingRequest] = attrs.field(factory=dict)
     _number: int = 0
 
     async def start(self) -> None:
         """
-        Go on with what was accepted before.
+        Resume the requests and the webhooks that an earlier server left.
         """
         self._number = await self.requests.last_number()
         for request in await self.requests.unfinished():
-            self._begin(PendingRequest.found_again(request))
+            self._start_processing(PendingRequest.restore(request))
         await self.webhooks.start()
 
     async def close(self) -> None:
         """
-        Leave the rest to the next start.
+        Stop working on requests and webhooks. The next server resumes them.
         """
-        tasks = [work.task for work in self._works.values() if work.task is not None]
+        tasks = [pending.task for pending in self._pending.values() if pending.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -97,7 +97,7 @@ class RequestQueue:
 
     def next_number(self) -> int:
         """
-        Return the number of a new request.
+        Return the number for a new request.
         """
         self._number += 1
         return self._number
@@ -105,37 +105,38 @@ class RequestQueue:
     @uninterrupted
     async def submit(self, request: QueuedRequest) -> None:
         """
-        Accept a request: once this returns it is answered, whatever ends meanwhile.
+        Accept a request. Once this returns, the request is stored, and is answered even if
+        the server ends before that.
         """
         await self.requests.add(request)
-        self._begin(PendingRequest(request))
+        self._start_processing(PendingRequest(request))
 
     def position(self, request_id: str) -> int:
         """
-        Return how many requests go before one that waits.
+        Return how many requests to the same application are ahead of one that waits.
         """
-        work = self._works.get(request_id)
-        if work is None:
+        pending = self._pending.get(request_id)
+        if pending is None:
             return 0
-        rank = _rank(work.request)
+        rank = _rank(pending.request)
         return sum(
             _rank(other.request) < rank
-            for other in self._works.values()
-            if other.runner is None and _place(other.request) == _place(work.request)
+            for other in self._pending.values()
+            if other.runner is None
+            and _application_of(other.request) == _application_of(pending.request)
         )
 
     @uninterrupted
     async def cancel(self, request: QueuedRequest) -> bool:
         """
-        Cancel a request: one that waits is dropped, one that runs is told to end.
-
-        It is False where there is an answer already.
+        Cancel a request: drop it if it waits, or tell its runner. Return False if it has
+        ended already.
         """
         if request.is_over:
             return False
-        work = self._works.get(request.id)
-        # One whose runner is gone waits for another, and was begun all the same.
-        waits = work is not None and work.runner is None
+        pending = self._pending.get(request.id)
+        # A request that waits for its next attempt may still be stored as running.
+        waits = pending is not None and pending.runner is None
         dropped = await self.requests.change(
             request.id,
             only=("queued", "running") if waits else ("queued",),
@@ -143,51 +144,53 @@ class RequestQueue:
             ended_at=time.time(),
         )
         if dropped:
-            if work is not None:
-                work.cancelled = True
-                if work.task is not None:
-                    work.task.cancel()
+            if pending is not None:
+                pending.cancelled = True
+                if pending.task is not None:
+                    pending.task.cancel()
             return True
-        if work is not None and work.runner is not None:
-            work.cancelled = True
-            await _tell_of_cancel(work.runner, request.id)
+        if pending is not None and pending.runner is not None:
+            pending.cancelled = True
+            await _notify_cancelled(pending.runner, request.id)
         return True
 
-    def waiting_for(self) -> list[str]:
+    def waiting_applications(self) -> list[str]:
         """
-        Return the application of each request that no runner has, as in ``owner/alias``.
+        Return ``owner/alias`` of each request that waits for a runner.
         """
         return [
-            "/".join(_place(work.request))
-            for work in self._works.values()
-            if work.runner is None
+            "/".join(_application_of(pending.request))
+            for pending in self._pending.values()
+            if pending.runner is None
         ]
 
     async def size(self, caller: Caller, owner: str, alias: str) -> QueueSize:
         """
-        Return how many requests wait for an application.
+        Return how many requests to an application wait.
 
         Raises:
-            NotFound: There is none that *caller* may see.
+            NotFound: *caller* has no such application.
         """
         waiting = self._waiting(caller, owner, alias)
         by_caller: dict[str, int] = {}
-        for work in waiting:
-            by_caller[work.request.sender] = by_caller.get(work.request.sender, 0) + 1
+        for pending in waiting:
+            by_caller[pending.request.sender] = by_caller.get(pending.request.sender, 0) + 1
         return QueueSize(size=len(waiting), by_caller=by_caller)
 
     async def flush(self, caller: Caller, owner: str, alias: str, *, sender: str | None) -> int:
         """
-        Drop the requests that wait, those of *sender* alone where one is named, and
-        return how many they were.
+        Drop the requests to an application that wait, and return how many were dropped.
+
+        Arguments:
+            sender: The account whose requests to drop. None drops those of all.
 
         Raises:
-            NotFound: There is no such application of *caller*.
+            NotFound: *caller* has no such application.
         """
         dropped = 0
-        for work in self._waiting(caller, owner, alias):
-            if sender is None or work.request.sender == sender:
-                dropped += await self.cancel(work.request)
+        for pending in self._waiting(caller, owner, alias):
+            if sender is None or pending.request.sender == sender:
+                dropped += await self.cancel(pending.request)
         return dropped
 
     def _waiting(self, caller: Caller, owner: str, alias: str) -> list[PendingRequest]:
@@ -195,25 +198,25 @@ class RequestQueue:
         if application.owner != caller.user_id:
             raise NotFound(f"Application {owner[:80]}/{alias[:80]} was not found.")
         return [
-            work
-            for work in self._works.values()
-            if work.runner is None and _place(work.request) == (owner, alias)
+            pending
+            for pending in self._pending.values()
+            if pending.runner is None and _application_of(pending.request) == (owner, alias)
         ]
 
     # -- answering -------------------------------------------------------------------------
 
-    def _begin(self, work: PendingRequest) -> None:
-        self._works[work.request.id] = work
-        work.task = asyncio.ensure_future(self._answer(work))
+    def _start_processing(self, pending: PendingRequest) -> None:
+        self._pending[pending.request.id] = pending
+        pending.task = asyncio.ensure_future(self._process(pending))
 
-    async def _answer(self, work: PendingRequest) -> None:
-        request = work.request
+    async def _process(self, pending: PendingRequest) -> None:
+        request = pending.request
         pause = _PAUSE
         try:
-            if request.state == "running" and work.wants_one_attempt:
-                await self._finish(work, _server_ended())
+            if request.state == "running" and pending.wants_one_attempt:
+                await self._finish(pending, _interrupted())
                 return
-            while not await self._attempt(work):
+            while not await self._attempt(pending):
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
         except asyncio.CancelledError:
@@ -221,136 +224,141 @@ class RequestQueue:
         except Exception:
             logger.exception("Request %s failed", request.id)
             await self._finish(
-                work, RunnerResponse.refused(Failed("An internal error occurred."))
+                pending,
+                RunnerResponse.from_refusal(InternalError("An internal error occurred.")),
             )
         finally:
-            self._works.pop(request.id, None)
+            self._pending.pop(request.id, None)
 
-    async def _attempt(self, work: PendingRequest) -> bool:
+    async def _attempt(self, pending: PendingRequest) -> bool:
         """
-        Give a request to a runner; return False where it is to be given once more.
+        Give a request to a runner. Return False if it needs another attempt.
         """
-        request = work.request
+        request = pending.request
         try:
             application = self.router.catalog.find(request.owner_name, request.alias)
-            answer = await self._ask(work, application)
+            response = await self._ask(pending, application)
         except (ApplicationUnreadable, RunnerBlocked, *STATE_TROUBLE):
-            # It was accepted, and is begun once its application can be read again, or what
-            # is begun can be written down.
-            work.runner = None
+            # It was accepted, so it waits until its application can be read again, or the
+            # state can be written.
+            pending.runner = None
             return False
         except Refusal as refusal:
-            # No runner was asked.
-            answer = RunnerResponse.refused(refusal)
-        if answer is None:
+            # No runner has got the request.
+            response = RunnerResponse.from_refusal(refusal)
+        if response is None:
             return True
-        if answer.failed and work.may_be_begun_again(application, answer.failed):
-            # It waits again, and can be dropped as any other that does.
-            work.runner = None
+        if response.failed and pending.may_retry(application, response.failed):
+            # It waits again, and can be cancelled like any other that waits.
+            pending.runner = None
             await insist(
                 lambda: self.requests.change(request.id, only=("running",), state="queued")
             )
             return False
-        await self._finish(work, answer)
+        await self._finish(pending, response)
         return True
 
     async def _ask(
-        self, work: PendingRequest, application: Application
+        self, pending: PendingRequest, application: Application
     ) -> RunnerResponse | None:
         """
-        Return what a runner answers; None where the request was cancelled meanwhile.
+        Return the response of a runner, or None if the request was cancelled before the
+        runner got it.
 
         Raises:
-            Refusal: No runner takes it.
+            Refusal: No runner takes the request.
         """
-        request = work.request
+        request = pending.request
         caller = None
         if request.sender:
             caller = Caller(user_id=request.sender, nickname="", permissions=frozenset())
         async with self.router.lease(
             application,
-            work.headers,
+            pending.headers,
             request.id,
             caller,
             request.priority,
-            since=work.since,
+            since=pending.since,
         ) as runner:
-            work.runner = runner
+            pending.runner = runner
             attempts = request.attempts + 1
-            begun = await self.requests.change(
+            is_running = await self.requests.change(
                 request.id,
                 only=("queued", "running"),
                 state="running",
                 started_at=time.time(),
                 attempts=attempts,
             )
-            if not begun:
+            if not is_running:
                 return None
-            work.request = attrs.evolve(request, attempts=attempts)
-            work.begun = time.monotonic()
+            pending.request = attrs.evolve(request, attempts=attempts)
+            pending.attempted_at = time.monotonic()
             try:
-                return await ask(application, runner, work.request)
-            except RequestTimeout as late:
-                return RunnerResponse.refused(late, "timeout")
+                return await ask(application, runner, pending.request)
+            except RequestTimeout as timeout:
+                return RunnerResponse.from_refusal(timeout, "timeout")
             except BrokenUpstream as error:
                 refusal = await describe_disconnection(runner, error)
                 ended = runner.ended.is_set()
-                return RunnerResponse.refused(
+                return RunnerResponse.from_refusal(
                     refusal, "server_error" if ended else "connection_error"
                 )
 
-    async def _finish(self, work: PendingRequest, answer: RunnerResponse) -> None:
+    async def _finish(self, pending: PendingRequest, response: RunnerResponse) -> None:
         now = time.time()
         values: dict[str, Any] = {
             "state": "completed",
             "ended_at": now,
-            "status": answer.status,
-            "answer_headers": answer.headers,
-            "answer": answer.body,
-            "error": answer.error,
-            "error_type": answer.error_type,
-            "webhook_due": now if work.request.webhook else None,
+            "status": response.status,
+            "answer_headers": response.headers,
+            "answer": response.body,
+            "error": response.error,
+            "error_type": response.error_type,
+            "webhook_due": now if pending.request.webhook else None,
         }
-        if work.begun is not None:
-            # How long it took is right also where the clock was set meanwhile.
-            values["started_at"] = now - (time.monotonic() - work.begun)
-        # What is answered is not asked for again: it stays here until it can be kept.
+        if pending.attempted_at is not None:
+            # So the duration is right even if the clock was changed in between.
+            values["started_at"] = now - (time.monotonic() - pending.attempted_at)
+        # Repeat the write until it succeeds: a request with a response is not sent again.
         await insist(
-            lambda: self.requests.change(work.request.id, only=("queued", "running"), **values)
+            lambda: self.requests.change(
+                pending.request.id, only=("queued", "running"), **values
+            )
         )
-        if work.request.webhook:
-            self.webhooks.tell(work.request.id)
+        if pending.request.webhook:
+            self.webhooks.deliver(pending.request.id)
 
 
-def _server_ended() -> RunnerResponse:
-    return RunnerResponse.refused(
+def _interrupted() -> RunnerResponse:
+    return RunnerResponse.from_refusal(
         RunnerDisconnected("The server ended while a runner had the request.")
     )
 
 
-async def _tell_of_cancel(runner: Runner, request_id: str) -> None:
+async def _notify_cancelled(runner: Runner, request_id: str) -> None:
     """
-    Tell a runner that nobody waits for a request any more; it may go on with it.
+    Tell a runner that a request was cancelled. It may finish it all the same.
     """
     headers = {"x-fal-request-id": request_id}
     try:
         async with runner.ask("POST", "/cancel", headers=headers, seconds=5.0) as upstream:
             await upstream.read()
     except (asyncio.TimeoutError, OSError):
-        logger.info("Runner %s was not told of a cancelled request.", runner.id)
+        logger.info("Could not tell runner %s to cancel request %s.", runner.id, request_id)
 
 
 def _rank(request: QueuedRequest) -> tuple[int, int]:
     return request.priority, request.number
 
 
-def _place(request: QueuedRequest) -> tuple[str, str]:
+def _application_of(request: QueuedRequest) -> tuple[str, str]:
     return request.owner_name, request.alias
 
 
 def may_read(application: Application, caller: Caller | None, request: QueuedRequest) -> bool:
     """
-    Tell whether *caller* may see a request: who has sent it may, and the owner.
+    Return whether *caller* may see a request: its sender and the owner of the application
+    may, and anybody may see an anonymous request to a public application.
     """
     if application.auth_mode == wire.PUBLIC and not request.sender:
         return True
@@ -359,7 +367,7 @@ def may_read(application: Application, caller: Caller | None, request: QueuedReq
 
 def may_read_logs(application: Application, caller: Caller | None) -> bool:
     """
-    Tell whether *caller*, who may see a request, is shown what was printed for it.
+    Return whether *caller*, who may see a request, may also read its log lines.
     """
     owns = caller is not None and caller.user_id == application.owner
     return owns or not application.private_logs

@@ -1,5 +1,5 @@
 """
-Answers: what runners answer queued requests with.
+Responses: what runners return for queued requests.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ from fal_server.fleet.http_upstreams import UnreachedUpstream
 from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
 from fal_server.routing.headers import from_runner, to_runner
-from fal_server.routing.leases import settle_runner
+from fal_server.routing.leases import drain_if_broken
 from fal_server.routing.refusals import ERROR_TYPE, RequestTimeout, describe_refusal
 from fal_server.specs.request_retries import Condition, judge
 from fal_server.store.queued_requests import QueuedRequest
 
-#: The header that tells a runner of how often a request was begun.
+#: The header that tells a runner the number of the attempt; the first one is 1.
 ATTEMPT = "x-fal-request-attempt"
 
 
 @attrs.frozen(kw_only=True)
 class RunnerResponse:
     """
-    What a request was answered with.
+    The response to a queued request.
 
     Attributes:
-        failed: Why it is no good, or True where it asks to be tried again; False where
-            it is one to pass on.
+        error: The error message. None where the request succeeded.
+
+        failed: The condition in which the attempt failed, True if the response asks for a
+            retry, or False if it is for the sender.
     """
 
     status: int
@@ -42,15 +44,15 @@ class RunnerResponse:
     failed: Condition | bool = False
 
     @classmethod
-    def refused(cls, refusal: Refusal, failed: Condition | bool = False) -> RunnerResponse:
+    def from_refusal(cls, refusal: Refusal, failed: Condition | bool = False) -> RunnerResponse:
         """
-        Return the answer to a request that no runner has answered.
+        Return the response to a request that no runner has responded to.
         """
-        told, headers = describe_refusal(refusal)
+        described, headers = describe_refusal(refusal)
         return cls(
             status=refusal.http,
             headers=(("Content-Type", "application/json"), *headers.items()),
-            body=json.dumps(told).encode(),
+            body=json.dumps(described).encode(),
             error=str(refusal),
             error_type=refusal.kind or None,
             failed=failed,
@@ -61,19 +63,20 @@ async def ask(
     application: Application, runner: Runner, request: QueuedRequest
 ) -> RunnerResponse:
     """
-    Return what *runner* answers a request with.
+    Send a request to *runner*, and return its response.
 
-    A runner that has taken too long, or no connection, or says that it is broken, takes no
-    more.
+    A runner is drained if it accepts no connection, takes too long, or responds that it
+    must be ended.
 
     Raises:
-        RequestTimeout: It took too long.
+        RequestTimeout: The runner took too long.
 
-        BrokenUpstream: It has not answered.
+        BrokenUpstream: The runner did not respond.
     """
     headers = to_runner(request.headers, request.id, request.path.partition("?")[0])
     headers[ATTEMPT] = str(request.attempts)
-    # Who reads the answer, a webhook among them, is not who has sent the request.
+    # The response is read later, perhaps by a webhook, and not by whoever accepted an
+    # encoding in the request.
     headers["Accept-Encoding"] = "identity"
     timeout = application.scaling.request_timeout
     try:
@@ -85,8 +88,8 @@ async def ask(
             seconds=timeout,
         ) as upstream:
             body = await upstream.read()
-            settle_runner(runner, upstream.status, upstream.headers)
-            told = tuple(
+            drain_if_broken(runner, upstream.status, upstream.headers)
+            response_headers = tuple(
                 (name, value)
                 for name, value in from_runner(upstream.headers, request.id).items()
                 if name.lower() != "content-length"
@@ -94,7 +97,7 @@ async def ask(
             error = None if upstream.status < 400 else _detail(body)
             return RunnerResponse(
                 status=upstream.status,
-                headers=told,
+                headers=response_headers,
                 body=body,
                 error=error,
                 error_type=upstream.headers.get(ERROR_TYPE) if error else None,
@@ -111,11 +114,11 @@ async def ask(
 
 def _detail(body: bytes) -> str:
     """
-    Return what an application says of an error.
+    Return the error message in the body of a response.
     """
     try:
-        found: Any = json.loads(body)
-        detail = found.get("detail", found) if isinstance(found, dict) else found
+        content: Any = json.loads(body)
+        detail = content.get("detail", content) if isinstance(content, dict) else content
         return detail if isinstance(detail, str) else json.dumps(detail)
     except ValueError:
         return body[:1000].decode("utf-8", "replace")

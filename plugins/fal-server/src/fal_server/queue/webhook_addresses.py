@@ -1,5 +1,5 @@
 """
-Addresses: which ones the server reaches when somebody else names them.
+Webhook addresses: the addresses to which the server sends webhooks.
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ from aiohttp.resolver import ThreadedResolver
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: What is left of IPv6 once all that is not the public internet is taken away, and where
-#: it stands for an address of IPv4.
+#: The addresses of IPv6 that can be public, and those that NAT64 translates to IPv4.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
-_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class AddressForbidden(OSError):
     """
-    A name leads to an address that webhooks may not reach.
+    A host name resolves to no address that webhooks may reach.
     """
 
 
 class GuardedResolver(AbstractResolver):
     """
-    Resolves names to public addresses alone, and to those of *allowed* networks.
+    A resolver that returns public addresses, and those of *allowed* networks, only.
 
-    It is asked for the address that is then connected to, so that a name cannot lead
-    elsewhere meanwhile.
+    The client connects to the addresses that it returns, so a name cannot resolve to
+    another address between the check and the connection.
     """
 
     def __init__(self, allowed: Sequence[Network]) -> None:
@@ -41,11 +40,11 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        kept = [each for each in found if may_reach(each["host"], self._allowed)]
-        if not kept:
-            raise AddressForbidden(f"{host} leads to no address that may be reached.")
-        return kept
+        results = await self._inner.resolve(host, port, family)
+        reachable = [each for each in results if may_reach(each["host"], self._allowed)]
+        if not reachable:
+            raise AddressForbidden(f"{host} resolves to no address that webhooks may reach.")
+        return reachable
 
     async def close(self) -> None:
         await self._inner.close()
@@ -53,33 +52,33 @@ class GuardedResolver(AbstractResolver):
 
 def may_reach(address: str, allowed: Sequence[Network]) -> bool:
     """
-    Tell whether *address* is a public one, or one of *allowed* networks.
+    Return whether *address* is public, or in one of the *allowed* networks.
     """
     try:
-        found = _behind(ipaddress.ip_address(address.partition("%")[0]))
+        unwrapped = _unwrap(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:
         return False
-    if any(found in network for network in allowed):
+    if any(unwrapped in network for network in allowed):
         return True
-    public = found.is_global and not found.is_multicast
-    return public and (found.version == 4 or found in _UNICAST)
+    public = unwrapped.is_global and not unwrapped.is_multicast
+    return public and (unwrapped.version == 4 or unwrapped in _UNICAST)
 
 
 def is_address(host: str) -> bool:
     """
-    Tell whether *host* may be taken for an address rather than a name: the system reads
-    ``127.1``, ``2130706433`` and ``0x7f.1`` as addresses, and resolves none of them.
+    Return whether *host* is an address rather than a name, in any notation that the system
+    accepts without a lookup, such as ``127.1``, ``2130706433`` and ``0x7f.1``.
     """
     last = host.rstrip(".").rpartition(".")[2].lower()
     return ":" in host or last.isdigit() or last.startswith("0x")
 
 
-def _behind(address: Address) -> Address:
+def _unwrap(address: Address) -> Address:
     """
-    Return the address of IPv4 that *address* leads to, where it does.
+    Return the IPv4 address that *address* embeds, or *address* itself.
     """
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if address in _TRANSLATED:
+    if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address

@@ -1,9 +1,9 @@
 """
-Webhooks: telling a url of an answer, until it has taken it.
+Webhooks: sending responses to URLs, with retries.
 
-What is sent is signed: ``X-Fal-Webhook-Signature`` is the HMAC-SHA256, in hexadecimal,
-of the timestamp in ``X-Fal-Webhook-Timestamp``, a dot and the body, under a secret of
-the application's owner, which ``fal-core server webhook-secret`` prints.
+Each delivery is signed: ``X-Fal-Webhook-Signature`` is the HMAC-SHA256, in hexadecimal,
+of the timestamp in ``X-Fal-Webhook-Timestamp``, a dot and the body. Its key is the secret
+of the application's owner, which ``fal-core server webhook-secret`` prints.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from fal_server.store.queued_requests import QueuedRequest, QueuedRequests
 
 logger = logging.getLogger(__name__)
 
-#: The file of the data directory that secrets are made from.
+#: The file in the data directory with the key from which secrets are derived.
 KEY = "webhooks.key"
 
-#: Seconds over which the tries of a webhook are spread.
+#: Seconds over which the attempts of a delivery are spread.
 PATIENCE = 2 * 3600.0
 
-#: How many webhooks are told at once, in all and by one host: one that does not answer
-#: keeps none of another waiting.
-_AT_ONCE, _AT_ONCE_OF_ONE = 1024, 16
+#: The most connections at once, in total and to one host, so that a host that does not
+#: respond does not hold up the webhooks of others.
+_MOST_CONNECTIONS, _MOST_PER_HOST = 1024, 16
 
 _LONGEST_URL = 2048
 
@@ -45,23 +45,23 @@ _LONGEST_URL = 2048
 @attrs.define(eq=False)
 class Webhooks:
     """
-    Tells urls of answers.
+    Delivers responses to webhooks.
 
     Arguments:
-        key: What the secrets of accounts are made of.
+        key: The key from which the secrets of accounts are derived.
 
-        allowed: Networks that may be reached beside the public ones.
+        allowed: Networks that webhooks may reach in addition to public addresses.
 
-        patience: Seconds over which tries are spread; what was not taken by then is
-            given up. They are counted by the pauses, whatever a clock says, and go on
-            where an earlier server has ended.
+        patience: Seconds over which the attempts are spread before a delivery is given up.
+            Only the pauses count, not the time by the clock. The attempts of an earlier
+            server count as well.
 
-        pause: Seconds before the second try; before each further one it is twice as
-            long, up to *longest*.
+        pause: Seconds before the second attempt. The pause doubles before each further
+            attempt, up to *longest*.
 
-        timeout: Seconds that one try may take.
+        timeout: Seconds that one attempt may take.
 
-        observe: Called after each try with how it ended: ``taken``, ``failed``, or
+        observe: Called after each attempt with its outcome: ``taken``, ``failed`` or
             ``given up``.
     """
 
@@ -78,14 +78,14 @@ class Webhooks:
 
     async def start(self) -> None:
         """
-        Go on with what was not taken yet.
+        Resume the deliveries that an earlier server left.
         """
         for request_id, _ in await self.requests.webhooks_due():
-            self.tell(request_id)
+            self.deliver(request_id)
 
     async def close(self) -> None:
         """
-        Leave the rest to the next start.
+        Stop all deliveries. The next server resumes them.
         """
         tasks = list(self._tasks.values())
         for task in tasks:
@@ -96,35 +96,35 @@ class Webhooks:
 
     def secret_of(self, account_id: str) -> str:
         """
-        Return what the webhooks of an account are signed with.
+        Return the secret that signs the webhooks of an account.
         """
         return secret_of(self.key, account_id)
 
     def check(self, url: str) -> str:
         """
-        Return *url*, if it can be a webhook.
+        Return *url* if it may be a webhook.
 
         Raises:
-            Invalid: It cannot.
+            Invalid: It may not.
         """
         if len(url) > _LONGEST_URL:
-            raise Invalid(f"The url of a webhook has at most {_LONGEST_URL} characters.")
+            raise Invalid(f"A webhook URL must have at most {_LONGEST_URL} characters.")
         try:
-            # It is read as it will be when it is told.
+            # The client parses it the same way when it sends the webhook.
             parts = URL(url)
             host = parts.raw_host
         except ValueError as error:
-            raise Invalid("The webhook is no url.") from error
-        named = parts.raw_user is not None or parts.raw_password is not None
-        if parts.scheme not in ("http", "https") or not host or named:
-            raise Invalid("A webhook is a url of http or https.")
+            raise Invalid("The webhook is not a valid URL.") from error
+        has_credentials = parts.raw_user is not None or parts.raw_password is not None
+        if parts.scheme not in ("http", "https") or not host or has_credentials:
+            raise Invalid("A webhook must be an HTTP or HTTPS URL without credentials.")
         if is_address(host) and not may_reach(host, self.allowed):
-            raise Invalid("The webhook leads to an address that may not be reached.")
+            raise Invalid("The webhook points to an address that webhooks may not reach.")
         return url
 
     def pause_after(self, tries: int) -> float | None:
         """
-        Return how long to wait after so many tries, None where it is given up.
+        Return the seconds to wait after so many *tries*, or None to give up.
         """
         waited = 0.0
         for number in range(tries):
@@ -132,31 +132,32 @@ class Webhooks:
             waited += pause
         return None if waited > self.patience else pause
 
-    def tell(self, request_id: str) -> None:
+    def deliver(self, request_id: str) -> None:
         """
-        Tell the webhook of a request of its answer.
+        Start delivering the response to a request, unless that has started already.
         """
         if request_id not in self._tasks:
-            task = self._tasks[request_id] = asyncio.ensure_future(self._deliver(request_id))
+            task = asyncio.ensure_future(self._deliver_with_retries(request_id))
+            self._tasks[request_id] = task
             task.add_done_callback(lambda _: self._tasks.pop(request_id, None))
 
-    async def _deliver(self, request_id: str) -> None:
+    async def _deliver_with_retries(self, request_id: str) -> None:
         pause: float | None = 0.0
         while pause is not None:
             await asyncio.sleep(pause)
             request = await insist(lambda: self.requests.find(request_id))
             if request is None or not request.webhook:
                 return
-            taken = await self._send(request)
+            delivered = await self._send(request)
             tries = request.webhook_tries + 1
-            pause = None if taken else self.pause_after(tries)
+            pause = None if delivered else self.pause_after(tries)
             due = None if pause is None else time.time() + pause
-            told: dict[str, Any] = {"webhook_due": due, "webhook_tries": tries}
-            self.observe("taken" if taken else "given up" if pause is None else "failed")
-            await insist(functools.partial(self.requests.change, request_id, **told))
-            if due is None and not taken:
-                logger.warning("The webhook of %s is given up.", request_id)
-            # An answer may be large, and the pause long.
+            changes: dict[str, Any] = {"webhook_due": due, "webhook_tries": tries}
+            self.observe("taken" if delivered else "given up" if pause is None else "failed")
+            await insist(functools.partial(self.requests.change, request_id, **changes))
+            if due is None and not delivered:
+                logger.warning("Giving up the webhook of request %s.", request_id)
+            # The response may be large, and the pause long.
             del request
 
     async def _send(self, request: QueuedRequest) -> bool:
@@ -174,8 +175,8 @@ class Webhooks:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     resolver=GuardedResolver(self.allowed),
-                    limit=_AT_ONCE,
-                    limit_per_host=_AT_ONCE_OF_ONE,
+                    limit=_MOST_CONNECTIONS,
+                    limit_per_host=_MOST_PER_HOST,
                     force_close=True,
                 ),
                 timeout=aiohttp.ClientTimeout(total=self.timeout),
@@ -194,13 +195,13 @@ class Webhooks:
             asyncio.TimeoutError,
             aiohttp.ClientError,
         ) as error:
-            logger.info("The webhook of %s was not told: %s", request.id, error)
+            logger.info("Could not deliver the webhook of request %s: %s", request.id, error)
             return False
 
 
 def secret_of(key: bytes, account_id: str) -> str:
     """
-    Return what the webhooks of an account are signed with.
+    Return the secret that signs the webhooks of an account.
     """
     return hmac.new(key, account_id.encode(), hashlib.sha256).hexdigest()
 
@@ -215,21 +216,21 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
 
 def payload_of(request: QueuedRequest) -> dict[str, Any]:
     """
-    Return what a webhook is told of a request.
+    Return the body of the webhook of a request.
     """
     try:
         payload = json.loads(request.answer)
     except ValueError:
         payload = None
     failed = request.error is not None or (request.status or 500) >= 400
-    told = {
+    body = {
         "request_id": request.id,
         "gateway_request_id": request.id,
         "status": "ERROR" if failed else "OK",
         "payload": payload,
     }
     if failed:
-        told["error"] = request.error or f"Unexpected status code: {request.status}"
+        body["error"] = request.error or f"Unexpected status code: {request.status}"
     if payload is None:
-        told["payload_error"] = "The answer is no JSON."
-    return told
+        body["payload_error"] = "The response is not JSON."
+    return body

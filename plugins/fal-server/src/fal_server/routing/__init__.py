@@ -1,3 +1,3 @@
 """
-Which runner takes a request: the applications, their pools of runners, and leases.
+How a request finds a runner: applications, their pools of runners, and leases.
 """

@@ -1,5 +1,5 @@
 """
-Applications: what an alias stands for at present, and how its runners are replaced.
+Applications: the revisions behind aliases, and how their runners are replaced.
 """
 
 from __future__ import annotations
@@ -20,25 +20,32 @@ from fal_server.state.tasks import Tasks
 @attrs.define(eq=False)
 class Application:
     """
-    What an alias stands for at present.
+    An alias, and the runners that take its requests at present.
 
     Attributes:
-        revision: The id of the revision; empty for one that lives as long as a run.
+        owner: The account that owns it.
 
-        pool: The runners that take requests.
+        owner_name: The nickname of the owner, as in URLs.
 
-        older: Pools of revisions that are on their way out.
+        revision: The id of its revision. Empty for an ephemeral one.
 
-        newest: The pool that is to take over once it is up.
+        ephemeral: Whether it lives only as long as a run.
 
-        rolling: What waits until the newest pool is up.
+        pool: The pool that takes requests.
 
-        retries: How often its queued requests are tried again.
+        older: Pools of earlier revisions whose runners still have requests.
 
-        private_logs: Whether its owner alone sees what is printed for a request.
+        newest: The pool that takes over once one of its runners is ready. None where no
+            deployment is rolling.
 
-        broken: Why it has no runners, as a sentence: this server cannot read what it was
-            registered with. Empty where it can.
+        rolling: The task that waits for a ready runner of *newest*.
+
+        retries: How often its queued requests are retried.
+
+        private_logs: Whether only its owner may read the log lines of a request.
+
+        broken: Why this server cannot read its registration, as a sentence. Such an
+            application has no runners. Empty where it can be read.
     """
 
     owner: str
@@ -57,9 +64,9 @@ class Application:
     private_logs: bool = False
     broken: str = ""
 
-    def follow(self, spec: RunnerSpec) -> None:
+    def apply(self, spec: RunnerSpec) -> None:
         """
-        Treat requests as what *spec* was read from says.
+        Use the settings of *spec* for requests.
         """
         self.retries, self.private_logs = spec.retries, spec.private_logs
         self.broken = ""
@@ -67,20 +74,20 @@ class Application:
     @property
     def runners(self) -> list[Runner]:
         """
-        All its runners, those of older revisions included.
+        The runners of all its pools.
         """
         return [runner for pool in self.pools for runner in pool.runners]
 
     @property
     def pools(self) -> tuple[RunnerPool, ...]:
         """
-        All its pools, those of older revisions included.
+        Its pools: the present one, the older ones and the newest.
         """
         return (self.pool, *self.older, *self._present[1:])
 
     def set_scaling(self, scaling: Scaling) -> None:
         """
-        Use other settings from now on.
+        Change the settings of its present and its newest pool.
         """
         self.scaling = scaling
         for pool in self._present:
@@ -88,7 +95,11 @@ class Application:
 
     def replace(self, pool: RunnerPool, tasks: Tasks, *, rolling: bool) -> Takeover:
         """
-        Have *pool* take over: at once, or once it is up where runners answer meanwhile.
+        Let *pool* take over the requests.
+
+        Arguments:
+            rolling: Whether to wait until a runner of the pool is ready, if there are
+                runners that take requests meanwhile. Otherwise it takes over at once.
         """
         self._stop_rolling()
         takeover = Takeover()
@@ -105,7 +116,7 @@ class Application:
 
     def close(self) -> None:
         """
-        Take no more requests; those that it has finish.
+        Accept no more requests. The runners finish those that it has.
         """
         self._stop_rolling()
         self.pool.close()
@@ -123,12 +134,12 @@ class Application:
 
     async def _roll(self, pool: RunnerPool, takeover: Takeover, tasks: Tasks) -> None:
         """
-        Start a runner of the new revision, and switch to it once it is ready.
+        Start runners in *pool* until one is ready, and then switch to the pool.
         """
         pause = 0.5
         while True:
             runner = pool.start_one()
-            runner.lines.follow = takeover.take
+            runner.lines.follow = takeover.publish
             await runner.ready.wait()
             if runner.is_running:
                 runner.lines.follow = None
@@ -141,22 +152,22 @@ class Application:
 
     def _switch(self, pool: RunnerPool, tasks: Tasks) -> None:
         """
-        Let *pool* take the requests, those that wait included.
+        Let *pool* take all requests, including those that wait, and wind down the old pool.
         """
         old, self.pool = self.pool, pool
         old.move_waiting(pool)
         old.close()
         self.older.append(old)
         pool.adjust()
-        tasks.spawn(self._forget(old))
+        tasks.spawn(self._remove_once_empty(old))
 
-    async def _forget(self, old: RunnerPool) -> None:
+    async def _remove_once_empty(self, old: RunnerPool) -> None:
         await old.empty.wait()
         self.older.remove(old)
 
 
-def lines_of(owner: str, alias: str) -> str:
+def echo_key(owner: str, alias: str) -> str:
     """
-    Return what the echo of the lines of an application is called.
+    Return the key of the callback that echoes the log lines of an application.
     """
     return f"{owner}\0{alias}"

@@ -1,5 +1,5 @@
 """
-Catalogs: the applications that there are, by who owns them and their aliases.
+The catalog of applications, by owner and alias.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ logger = logging.getLogger(__name__)
 @attrs.define(eq=False)
 class ApplicationCatalog:
     """
-    Knows the applications, and changes them.
+    Looks up applications, and registers, changes and removes them.
 
     Attributes:
-        runs: The runner of each run that is under way, by the id of the run.
+        applications: The applications, by the nickname of the owner and the alias.
+
+        runs: The runners of the runs in progress, by the id of the run.
     """
 
     revisions: Revisions
@@ -49,48 +51,48 @@ class ApplicationCatalog:
     runs: dict[str, Runner] = attrs.field(factory=dict)
     _tasks: Tasks = attrs.field(factory=Tasks)
 
-    # -- who is asked for ----------------------------------------------------------------
+    # -- lookups -------------------------------------------------------------------------
 
     def find(self, owner_name: str, alias: str) -> Application:
         """
-        Return the application that stands in a url.
+        Return the application with this owner and alias.
 
         Raises:
             NotFound: There is none.
         """
-        found = self.applications.get((owner_name, alias))
-        if found is None:
+        application = self.applications.get((owner_name, alias))
+        if application is None:
             raise NotFound(f"Application {owner_name[:80]}/{alias[:80]} was not found.")
-        return found
+        return application
 
-    def of(self, caller: Caller, alias: str, stage: str = "") -> Application:
+    def find_own(self, caller: Caller, alias: str, stage: str = "") -> Application:
         """
-        Return an application of *caller*.
+        Return a deployed application of *caller*.
 
         Raises:
             NotFound: There is none.
         """
-        found = self.applications.get((caller.nickname, full_alias(alias, stage)))
-        if found is None or found.owner != caller.user_id or found.ephemeral:
+        application = self.applications.get((caller.nickname, full_alias(alias, stage)))
+        if application is None or application.owner != caller.user_id or application.ephemeral:
             raise NotFound(f"Application {alias[:80]!r} was not found.")
-        return found
+        return application
 
     def list_of(self, account_id: str) -> list[Application]:
         """
-        Return the applications of an account, those of runs included.
+        Return the applications of an account, including ephemeral ones.
         """
         return [each for each in self.applications.values() if each.owner == account_id]
 
     def runner_of_run(self, account_id: str, run_id: str) -> Runner | None:
         """
-        Return the runner of a run of an account, None where no such run is under way.
+        Return the runner of a run of an account, or None if no such run is in progress.
         """
         runner = self.runs.get(run_id)
         return runner if runner is not None and runner.spec.owner == account_id else None
 
     def find_runner(self, account_id: str, runner_id: str) -> tuple[Application, Runner]:
         """
-        Return a runner of an account that there is at present, and whose it is.
+        Return a live runner of an account, and its application.
 
         Raises:
             NotFound: There is none.
@@ -103,10 +105,10 @@ class ApplicationCatalog:
 
     async def metadata(self, caller: Caller, owner: str, alias: str) -> Mapping[str, Any]:
         """
-        Return what the application was registered with as its metadata.
+        Return the metadata with which an application was registered.
 
         Raises:
-            NotFound: There is none that *caller* may see.
+            NotFound: There is no such application that *caller* may see.
         """
         application = self.find(owner, alias)
         private = application.auth_mode == wire.PRIVATE
@@ -115,12 +117,12 @@ class ApplicationCatalog:
         if not application.revision:
             return {}
         request = await self.revisions.request_of(application.revision)
-        found: Mapping[str, Any] = with_integers(MessageToDict(request.metadata))
-        return found
+        content: Mapping[str, Any] = with_integers(MessageToDict(request.metadata))
+        return content
 
     async def times(self, caller: Caller, runner_id: str) -> RunnerTimes:
         """
-        Return when a runner was started and has ended.
+        Return when a runner started, and when it ended.
 
         Raises:
             NotFound: There is no such runner of *caller*.
@@ -135,15 +137,15 @@ class ApplicationCatalog:
 
     def add_ephemeral(self, application: Application) -> None:
         """
-        Let an application be reached that lives as long as a run.
+        Add an application that lives only as long as a run.
         """
         self.applications[application.owner_name, application.alias] = application
 
     def remove_ephemeral(self, application: Application) -> None:
         """
-        Forget an application whose run has ended.
+        Remove an application whose run has ended.
         """
-        self._forget(application)
+        self._remove(application)
 
     @uninterrupted
     async def register(
@@ -155,10 +157,12 @@ class ApplicationCatalog:
         rolling: bool,
     ) -> tuple[Revision, Takeover]:
         """
-        Keep a revision, and have its alias stand for it from now on.
+        Store a revision, and point its alias to it.
 
         Arguments:
-            spec: What *request* asks to run, for the alias that it asks for.
+            spec: What *request* asks to run. Its application is the alias.
+
+            rolling: Whether the old runners take requests until a new one is ready.
         """
         alias = spec.application
         before = self.applications.get((caller.nickname, alias))
@@ -189,7 +193,12 @@ class ApplicationCatalog:
         self, caller: Caller, alias: str, revision_id: str, auth_mode: int | None, rolling: bool
     ) -> Application:
         """
-        Have *alias* stand for a revision that there is.
+        Point *alias* to an existing revision.
+
+        Arguments:
+            auth_mode: Who may use the application. None keeps the mode of the alias.
+
+            rolling: Whether the old runners take requests until a new one is ready.
 
         Raises:
             NotFound: There is no such revision.
@@ -200,17 +209,17 @@ class ApplicationCatalog:
         scaling = before.scaling if before is not None else revision.scaling
         if auth_mode is None:
             auth_mode = before.auth_mode if before is not None else wire.PRIVATE
-        moved = attrs.evolve(revision, alias=alias)
-        await self.revisions.point(moved, auth_mode, scaling)
+        renamed = attrs.evolve(revision, alias=alias)
+        await self.revisions.point(renamed, auth_mode, scaling)
         application, _ = self._point(
-            _to_alias(caller.nickname, moved, auth_mode, scaling), spec, rolling=rolling
+            _to_alias(caller.nickname, renamed, auth_mode, scaling), spec, rolling=rolling
         )
         return application
 
     @uninterrupted
     async def set_scaling(self, application: Application, scaling: Scaling) -> None:
         """
-        Change the settings of an application.
+        Change and store the settings of an application.
         """
         await self.revisions.set_scaling(application.owner, application.alias, scaling)
         application.set_scaling(scaling)
@@ -218,19 +227,19 @@ class ApplicationCatalog:
     @uninterrupted
     async def delete_alias(self, application: Application) -> None:
         """
-        Remove an alias; its requests finish.
+        Remove an alias. Requests that it has already are finished.
         """
         await self.revisions.delete_alias(application.owner, application.alias)
-        self._forget(application)
+        self._remove(application)
         application.close()
 
     @uninterrupted
     async def delete_revision(self, caller: Caller, revision_id: str) -> None:
         """
-        Remove a revision, with the aliases that stand for it.
+        Remove a revision, and the aliases that point to it.
 
         Raises:
-            NotFound: There is none of *caller*.
+            NotFound: *caller* has no such revision.
         """
         await self.revisions.find(caller.user_id, revision_id)
         for application in self.list_of(caller.user_id):
@@ -240,7 +249,10 @@ class ApplicationCatalog:
 
     async def rollout(self, application: Application, *, force: bool) -> None:
         """
-        Replace the runners of an application by new ones.
+        Replace the runners of an application by new ones of the same revision.
+
+        Arguments:
+            force: Whether to replace them at once, before a new one is ready.
         """
         spec = await self.fleet.spec_of(
             application.revision, application.owner, application.alias
@@ -252,20 +264,20 @@ class ApplicationCatalog:
         self, alias: Alias, spec: RunnerSpec, *, rolling: bool
     ) -> tuple[Application, Takeover]:
         """
-        Have an alias stand for a revision, whose runners take over as the strategy says.
+        Point an alias to a revision, and let its runners take over.
         """
         pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
         application = self.applications.get((alias.owner_name, alias.alias))
         if application is None:
             application = self._add(alias, pool)
-            application.follow(spec)
+            application.apply(spec)
             pool.adjust()
             takeover = Takeover()
             takeover.end(superseded=False)
             return application, takeover
         application.revision, application.auth_mode = alias.revision, alias.auth_mode
         application.scaling, application.stage = alias.scaling, alias.stage
-        application.follow(spec)
+        application.apply(spec)
         return application, application.replace(pool, self._tasks, rolling=rolling)
 
     def _add(self, alias: Alias, pool: RunnerPool) -> Application:
@@ -282,17 +294,18 @@ class ApplicationCatalog:
         self.applications[alias.owner_name, alias.alias] = application
         return application
 
-    def _forget(self, application: Application) -> None:
+    def _remove(self, application: Application) -> None:
         self.applications.pop((application.owner_name, application.alias), None)
 
-    # -- life ------------------------------------------------------------------------------
+    # -- start and end ---------------------------------------------------------------------
 
     async def start(self) -> None:
         """
-        Have all that was registered before, and find its runners again.
+        Restore the registered applications, attach to their runners, and start the health
+        checks.
         """
         for alias in await self.revisions.aliases():
-            await self._find_again(alias)
+            await self._restore(alias)
         pools = {
             (each.owner, each.alias, each.revision): each.pool
             for each in self.applications.values()
@@ -303,40 +316,40 @@ class ApplicationCatalog:
             self.fleet.payloads.drop_left, {record.id for record in records}
         )
         for record in records:
-            # Those of other revisions are drained.
-            home = pools.get((record.account_id, record.alias, record.revision))
-            await self.fleet.attach(record, home)
+            # Without a pool, as for an earlier revision, a runner is drained.
+            pool = pools.get((record.account_id, record.alias, record.revision))
+            await self.fleet.attach(record, pool)
         for application in self.applications.values():
             application.pool.adjust()
         self._tasks.spawn(check_health(self.applications.values(), self._tasks))
 
-    async def _find_again(self, alias: Alias) -> None:
+    async def _restore(self, alias: Alias) -> None:
         """
-        Have an application that was registered before; one that cannot be read does not
-        keep others from being used.
+        Restore a registered application. One that cannot be read is marked as broken, so
+        that the others can be used.
         """
         try:
             spec = await self.fleet.spec_of(alias.revision, alias.account_id, alias.alias)
         except STATE_TROUBLE:
             raise
         except Exception as error:
-            where = f"{alias.owner_name}/{alias.alias}"
-            logger.error("Application %s cannot be read: %s", where, error)
+            name = f"{alias.owner_name}/{alias.alias}"
+            logger.error("Cannot read application %s: %s", name, error)
             application = self._add(alias, make_closed_pool())
-            application.broken = f"The server cannot read the application {where}. {error}"
+            application.broken = f"The server cannot read the application {name}. {error}"
             application.private_logs = True
             return
         pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
-        self._add(alias, pool).follow(spec)
+        self._add(alias, pool).apply(spec)
 
     async def close(self) -> None:
         """
-        Let go of all; detached runners go on.
+        Stop managing runners. Detached ones keep running.
         """
         await self._tasks.close()
         await self.fleet.close()
         for application in self.applications.values():
-            application.pool.let_go()
+            application.pool.detach()
 
 
 def _to_alias(owner_name: str, revision: Revision, auth_mode: int, scaling: Scaling) -> Alias:

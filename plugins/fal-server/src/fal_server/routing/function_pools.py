@@ -1,5 +1,5 @@
 """
-The runners of functions that come with the call.
+Function pools: the runners of functions that are sent with the call.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks
 
-#: The run that a runner is started for.
+#: The id of the run for which a runner is started.
 _starting: ContextVar[str] = ContextVar("starting", default="")
 
-#: How many functions have a pool at most, before those without runners are dropped.
-_MOST = 1000
+#: The number of pools above which those without runners are dropped.
+_MOST_POOLS = 1000
 
 
 class FunctionPools:
     """
-    Has a pool of runners for each function.
+    The pools of runners for functions, one for each function with its settings.
     """
 
     def __init__(self, launcher: RunnerLauncher, payloads: Payloads) -> None:
@@ -42,34 +42,36 @@ class FunctionPools:
     @property
     def pools(self) -> Collection[RunnerPool]:
         """
-        The pools there are.
+        All pools.
         """
         return self._pools.values()
 
     def find(self, spec: RunnerSpec, scaling: Scaling) -> RunnerPool:
         """
-        Return the pool of a function: two calls share it if they differ in arguments alone.
+        Return the pool for a function. Calls that differ only in their arguments share one.
         """
         setup = hashlib.sha256(spec.setup_definition).hexdigest()
-        # Secrets and files are given to a runner once, and it keeps them.
-        given = (spec.stage, spec.secrets, spec.files, spec.mounts)
-        made = (spec.name, spec.environment, spec.machine_type, setup)
-        kept = (spec.owner, *made, *given, scaling)
-        key = hashlib.sha256(repr(kept).encode()).hexdigest()
+        function = (spec.name, spec.environment, spec.machine_type, setup)
+        # A runner gets its secrets and files once, and keeps them.
+        resources = (spec.stage, spec.secrets, spec.files, spec.mounts)
+        identity = (spec.owner, *function, *resources, scaling)
+        key = hashlib.sha256(repr(identity).encode()).hexdigest()
         pool = self._pools.get(key)
         if pool is None or pool.closed:
-            for other, each in list(self._pools.items()) if len(self._pools) > _MOST else ():
-                if not each.runners:
-                    del self._pools[other]
+            for other_key, other in (
+                list(self._pools.items()) if len(self._pools) > _MOST_POOLS else ()
+            ):
+                if not other.runners:
+                    del self._pools[other_key]
             pool = self._pools[key] = self._make_pool(spec, scaling)
         return pool
 
     def environment_id(self, pool: RunnerPool, spec: RunnerSpec) -> str:
         """
-        Return the id of the environment of the runners of *pool*.
+        Return the id of the environment of the runners in *pool*.
 
-        It is kept for as long as there are runners: to compute it takes as long as
-        everything else that is done here for a call.
+        It is cached as long as the pool has runners, because computing it takes as long as
+        everything else that the server does for a call.
         """
         if not pool.live or pool not in self._ids:
             self._ids[pool] = spec.environment.key
@@ -77,17 +79,17 @@ class FunctionPools:
 
     async def acquire(self, pool: RunnerPool, run_id: str) -> Runner:
         """
-        Wait for a runner of *pool* that is free, and take it for a run.
+        Wait for a free runner in *pool*, and take it for a run.
 
         Raises:
-            NoRunner: None comes up, or the pool is closed.
+            NoRunner: No runner could be started, or the pool is closed.
         """
         _starting.set(run_id)
         return await pool.acquire()
 
     def close(self) -> None:
         """
-        End all runners of functions.
+        End all runners of functions at once.
         """
         for pool in self._pools.values():
             pool.kill()
@@ -99,15 +101,15 @@ class FunctionPools:
             runner = self._launcher.launch(
                 bare, self._payloads.tidying(changed), starting_request=_starting.get()
             )
-            self._tasks.spawn(_be_ready_with_control(runner))
+            self._tasks.spawn(_mark_ready_once_listening(runner))
             return runner
 
-        # One call at a time: a runner is ended to end its call.
-        one = attrs.evolve(scaling, max_multiplexing=1, startup_timeout=None)
-        return RunnerPool(one, launch, patient=False)
+        # One call at a time, since a call is cancelled by ending its runner.
+        one_call = attrs.evolve(scaling, max_multiplexing=1, startup_timeout=None)
+        return RunnerPool(one_call, launch, patient=False)
 
 
-async def _be_ready_with_control(runner: Runner) -> None:
+async def _mark_ready_once_listening(runner: Runner) -> None:
     """
     Let a runner take calls once its agent listens.
     """

@@ -1,5 +1,5 @@
 """
-The headers of requests and responses on their way through the server.
+Headers: what the gateways change in the headers of requests and responses.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from fal_server.specs.request_retries import NEEDS_RETRY, STOP_RUNNER
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
-#: Headers that belong to one connection, and those of which a runner is told nothing.
-_HOP = frozenset(
+#: Hop-by-hop headers, which belong to one connection.
+_HOP_BY_HOP = frozenset(
     {
         "connection",
         "keep-alive",
@@ -28,7 +28,9 @@ _HOP = frozenset(
         "upgrade",
     }
 )
-_OURS = _HOP | {
+
+#: Headers of requests that are not forwarded to runners, such as credentials.
+_KEPT_FROM_RUNNERS = _HOP_BY_HOP | {
     "auth-key",
     "auth-key-id",
     "authorization",
@@ -39,8 +41,8 @@ _OURS = _HOP | {
     "x-fal-user-id",
 }
 
-#: Headers of a runner's answer that nobody else is told.
-_NOT_TOLD = _HOP | {"date", NEEDS_RETRY, STOP_RUNNER}
+#: Headers of responses that are not forwarded to senders.
+_KEPT_FROM_SENDERS = _HOP_BY_HOP | {"date", NEEDS_RETRY, STOP_RUNNER}
 
 REQUEST_ID = "x-fal-request-id"
 START_TIMEOUT = "x-fal-request-timeout"
@@ -55,20 +57,20 @@ def new_request_id() -> str:
 
 def start_timeout(headers: Mapping[str, str]) -> float | None:
     """
-    Return how long the sender would wait for a runner, None where nothing is said.
+    Return the seconds that the sender waits for a runner at most, or None without a limit.
 
     Raises:
-        Invalid: It is no number.
+        Invalid: The header is not a positive number.
     """
-    written = headers.get(START_TIMEOUT)
-    if written is None:
+    text = headers.get(START_TIMEOUT)
+    if text is None:
         return None
     try:
-        seconds = float(written)
+        seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < 1e9:
-        raise Invalid(f"{START_TIMEOUT} must be a number of seconds, not {written[:40]!r}.")
+        raise Invalid(f"{START_TIMEOUT} must be a number of seconds, not {text[:40]!r}.")
     return seconds
 
 
@@ -76,43 +78,43 @@ def to_runner(
     headers: Iterable[tuple[str, str]], request_id: str, path: str
 ) -> CIMultiDict[str]:
     """
-    Return the headers that a runner is sent.
+    Return the headers of a request to a runner.
     """
-    kept: CIMultiDict[str] = CIMultiDict()
-    named: list[str] = []
+    forwarded: CIMultiDict[str] = CIMultiDict()
+    connection_headers: list[str] = []
     for name, value in headers:
         lower = name.lower()
         if lower == "connection":
-            named += value.split(",")
-        elif lower not in _OURS and not lower.startswith("sec-websocket"):
-            kept.add(name, value)
-    _drop(kept, named)
-    kept[REQUEST_ID] = request_id
-    kept["x-fal-endpoint"] = path
-    kept.setdefault("x-fal-object-lifecycle-preference", "{}")
-    return kept
+            connection_headers += value.split(",")
+        elif lower not in _KEPT_FROM_RUNNERS and not lower.startswith("sec-websocket"):
+            forwarded.add(name, value)
+    _drop(forwarded, connection_headers)
+    forwarded[REQUEST_ID] = request_id
+    forwarded["x-fal-endpoint"] = path
+    forwarded.setdefault("x-fal-object-lifecycle-preference", "{}")
+    return forwarded
 
 
 def from_runner(headers: Headers, request_id: str) -> CIMultiDict[str]:
     """
-    Return the headers that the sender is answered with.
+    Return the headers of a response to the sender.
     """
-    kept: CIMultiDict[str] = CIMultiDict()
-    named: list[str] = []
+    forwarded: CIMultiDict[str] = CIMultiDict()
+    connection_headers: list[str] = []
     for name, value in headers.items():
         lower = name.lower()
         if lower == "connection":
-            named += value.split(",")
-        elif lower not in _NOT_TOLD:
-            kept.add(name, value)
-    _drop(kept, named)
-    kept[REQUEST_ID] = request_id
-    return kept
+            connection_headers += value.split(",")
+        elif lower not in _KEPT_FROM_SENDERS:
+            forwarded.add(name, value)
+    _drop(forwarded, connection_headers)
+    forwarded[REQUEST_ID] = request_id
+    return forwarded
 
 
-def _drop(headers: CIMultiDict[str], named: Iterable[str]) -> None:
+def _drop(headers: CIMultiDict[str], names: Iterable[str]) -> None:
     """
-    Drop what the header ``Connection`` names: it is for one connection too.
+    Drop the headers that ``Connection`` names, which are hop-by-hop as well.
     """
-    for name in named:
+    for name in names:
         headers.popall(name.strip(), None)

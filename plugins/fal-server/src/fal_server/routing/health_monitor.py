@@ -1,5 +1,5 @@
 """
-Health checks: runners that do not answer are replaced.
+Health checks: replacing runners that do not respond.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ _INTERVAL = 5.0
 
 async def check_health(applications: Collection[Application], tasks: Tasks) -> None:
     """
-    Replace runners of *applications* that fail too often, again and again.
+    Check the runners of *applications* in rounds, and end those that fail too often.
 
-    A runner that takes long to answer holds up no other: each is asked by a task of its
-    own, and once more after it has answered.
+    Each check runs in a task of its own, so that a slow runner does not hold up the
+    others. A runner is not checked again before its last check has ended.
 
     Arguments:
-        applications: Looked at anew in each round.
+        applications: A live view. Each round checks the applications that there are then.
     """
-    asked: set[Runner] = set()
+    in_progress: set[Runner] = set()
     while True:
         await asyncio.sleep(_INTERVAL)
         for application in list(applications):
             for runner in application.pool.runners:
                 check = runner.spec.health_check
-                if check is None or not runner.is_running or runner in asked:
+                if check is None or not runner.is_running or runner in in_progress:
                     continue
-                asked.add(runner)
-                tasks.spawn(_check_once(runner, check, asked))
+                in_progress.add(runner)
+                tasks.spawn(_check_once(runner, check, in_progress))
 
 
-async def _check_once(runner: Runner, check: HealthCheck, asked: set[Runner]) -> None:
+async def _check_once(runner: Runner, check: HealthCheck, in_progress: set[Runner]) -> None:
     try:
         await _check(runner, check)
     finally:
-        asked.discard(runner)
+        in_progress.discard(runner)
 
 
 async def _check(runner: Runner, check: HealthCheck) -> None:
@@ -66,7 +66,7 @@ async def _check(runner: Runner, check: HealthCheck) -> None:
 
 async def _is_healthy(runner: Runner, check: HealthCheck) -> bool:
     """
-    Ask a runner for its health.
+    Send a health check to a runner, and return whether it succeeded.
     """
     path = URL("/" + check.path.lstrip("/")).raw_path_qs
     try:

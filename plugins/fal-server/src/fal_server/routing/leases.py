@@ -1,5 +1,5 @@
 """
-Leases: one place of a runner for one request.
+Leases: a slot of a runner for one request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RUNNER_HINT = "x-fal-runner-hint"
 @attrs.define(eq=False)
 class Lease:
     """
-    A place of a runner, within a context.
+    A slot of a runner, taken on entering the context and given back on leaving it.
     """
 
     _application: Application
@@ -35,12 +35,12 @@ class Lease:
 
     async def __aenter__(self) -> Runner:
         """
-        Wait for a runner with room.
+        Wait for a free slot, and return its runner.
 
         Raises:
-            StartTimeout: No runner had room in time.
+            StartTimeout: No runner had a free slot in time.
 
-            NoRunner: None comes up, or none can.
+            NoRunner: No runner could be started, or the application cannot have any.
         """
         application, caller = self._application, self._caller
         timeout = start_timeout(self._headers)
@@ -64,13 +64,13 @@ class Lease:
         runner = self._runner
         assert runner is not None
         runner.requests.pop(self._request_id, None)
-        # The pool it came from may have been replaced meanwhile.
+        # The runner knows its pool, which may have been replaced meanwhile.
         runner.release()
 
 
-def settle_runner(runner: Runner, status: int, headers: Headers) -> None:
+def drain_if_broken(runner: Runner, status: int, headers: Headers) -> None:
     """
-    Have a runner take no more requests, and end, where its answer says that it is broken.
+    Drain a runner if its response asks for that, or has status 503.
     """
     if ends_runner(status, headers):
         runner.drain()

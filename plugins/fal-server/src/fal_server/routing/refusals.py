@@ -1,12 +1,12 @@
 """
-Why a request gets no response of an application, and what its sender is told.
+Refusals of requests that get no response from an application.
 
     Unavailable
-    ├── NoRunner                   no runner comes up
+    ├── NoRunner                   no runner could be started
     │   ├── RunnerBlocked          the server cannot write its state
     │   └── ApplicationUnreadable  the server cannot read the application
-    ├── StartTimeout               no runner had room in time
-    └── RunnerDisconnected         the runner broke off
+    ├── StartTimeout               no runner had a free slot in time
+    └── RunnerDisconnected         the runner broke off the request
 
     RequestTimeout                 the runner took too long
 """
@@ -25,13 +25,13 @@ from fal_server.fleet.runners import Runner
 TIMEOUT_TYPE = "x-fal-request-timeout-type"
 ERROR_TYPE = "x-fal-error-type"
 
-#: What sending to a runner may raise where the runner is at fault.
+#: The errors of a request to a runner for which the runner is at fault.
 DISCONNECTS = (aiohttp.ClientError, ConnectionError)
 
 
 class NoRunner(Unavailable):
     """
-    There is no runner for a request, and none comes up.
+    There is no runner for a request, and none could be started.
     """
 
     kind = "runner_scheduling_failure"
@@ -39,19 +39,19 @@ class NoRunner(Unavailable):
 
 class RunnerBlocked(NoRunner):
     """
-    There is no runner for a request since the server itself can write nothing now.
+    There is no runner for a request, because the server cannot write its state.
     """
 
 
 class ApplicationUnreadable(NoRunner):
     """
-    There is no runner for a request since this server cannot read its application.
+    There is no runner for a request, because the server cannot read its application.
     """
 
 
 class StartTimeout(Unavailable):
     """
-    A request has waited too long for a runner.
+    A request waited too long for a runner.
     """
 
     http = 504
@@ -60,7 +60,7 @@ class StartTimeout(Unavailable):
 
 class RequestTimeout(Refusal):
     """
-    A runner took too long for a request.
+    A runner took too long to respond.
     """
 
     http = 504
@@ -69,7 +69,7 @@ class RequestTimeout(Refusal):
 
 class RunnerDisconnected(Unavailable):
     """
-    A runner has not answered a request that it was given.
+    A runner broke off a request without a response.
     """
 
     kind = "runner_disconnected"
@@ -77,7 +77,7 @@ class RunnerDisconnected(Unavailable):
 
 def describe_refusal(refusal: Refusal) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """
-    Return the body and the headers that tell a sender of *refusal*.
+    Return the body and the headers of the response for *refusal*.
     """
     body, headers = {"detail": str(refusal)}, {}
     if refusal.kind:
@@ -91,10 +91,11 @@ def describe_refusal(refusal: Refusal) -> tuple[Mapping[str, str], Mapping[str, 
 
 async def describe_disconnection(runner: Runner, error: Exception) -> RunnerDisconnected:
     """
-    Return what tells that *runner* has not answered, and why as far as that is known.
+    Return the 503 for a runner that broke off a request, with the reason if it is known.
 
     Arguments:
-        error: What asking it has raised.
+        error: The error that the request to the runner raised. If the runner accepted no
+            connection, it is pinged, and ended if it does not respond.
     """
     if isinstance(error, UnreachedUpstream):
         runner.suspect()

@@ -1,5 +1,5 @@
 """
-Fleets: the runners of applications, which outlive the server.
+Revision pools: the runners of applications, which outlive the server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fal_server.store.runner_records import RunnerRecord, RunnerRecords
 @attrs.define(eq=False)
 class RevisionPools:
     """
-    Makes the pools of revisions, and finds the runners of before again.
+    Makes the pools of revisions, and attaches to the runners that an earlier server left.
     """
 
     launcher: RunnerLauncher
@@ -39,25 +39,25 @@ class RevisionPools:
 
     async def spec_of(self, revision_id: str, account_id: str, alias: str) -> RunnerSpec:
         """
-        Return what the runners of a revision run for *alias*.
+        Return the spec of a revision for *alias*.
 
         Raises:
-            NotFound: The revision is gone.
+            NotFound: The revision was removed.
         """
         request = await self.revisions.request_of(revision_id)
         return attrs.evolve(read_spec(request, account_id).bare(), application=alias)
 
     def make_pool(self, revision_id: str, spec: RunnerSpec, scaling: Scaling) -> RunnerPool:
         """
-        Make a pool whose runners run a revision.
+        Make a pool whose runners serve a revision.
         """
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
             runner = self.launcher.launch(
                 _with_settings(spec, pool.scaling),
-                self._noting(changed),
+                self._recording_end(changed),
                 lifetime="detached",
-                before=self._keep,
+                before=self._record,
             )
             self._serve(runner, revision_id)
             return runner
@@ -67,10 +67,13 @@ class RevisionPools:
 
     async def attach(self, record: RunnerRecord, pool: RunnerPool | None) -> None:
         """
-        Find a runner again: for *pool*, or to be drained where there is none.
+        Attach to a runner that an earlier server launched.
+
+        Arguments:
+            pool: The pool to which it belongs. None drains the runner.
         """
         spec = await self._spec_of_record(record)
-        home = pool or RunnerPool(Scaling(), _never)
+        home = pool or RunnerPool(Scaling(), _refuse_launch)
         try:
             runner = self.launcher.attach(
                 record.id,
@@ -78,7 +81,7 @@ class RevisionPools:
                 record.token,
                 record.reference,
                 record.started_at,
-                self._noting(home.changed),
+                self._recording_end(home.changed),
                 known_until=await self.launcher.logs.last_time(record.id),
             )
         except FalCoreError:
@@ -88,18 +91,18 @@ class RevisionPools:
         home.adopt(runner)
         if pool is None:
             runner.revision = record.revision
-            self._tasks.spawn(_drain_when_found(runner))
+            self._tasks.spawn(_drain_once_listening(runner))
         else:
-            # It may have been launched, and not told what to serve.
+            # The earlier server may have ended before it told the runner what to serve.
             self._serve(runner, record.revision)
 
     async def close(self) -> None:
         """
-        Let go of all; the runners go on.
+        Stop managing runners. They keep running.
         """
         await self._tasks.close()
 
-    async def _keep(self, runner: Runner) -> None:
+    async def _record(self, runner: Runner) -> None:
         record = RunnerRecord(
             id=runner.id,
             account_id=runner.spec.owner,
@@ -120,18 +123,18 @@ class RevisionPools:
         runner.revision = revision_id
         serve(runner, load)
 
-    def _noting(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
+    def _recording_end(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
         """
-        Note the end of a runner before *changed* acts on it.
+        Return a callback that records the end of a runner, and then calls *changed*.
         """
 
-        def note(runner: Runner) -> None:
+        def record_end(runner: Runner) -> None:
             if not runner.is_alive:
                 ended_at = runner.ended_at
                 self._tasks.spawn(insist(lambda: self.records.end(runner.id, ended_at)))
             changed(runner)
 
-        return self.payloads.tidying(note)
+        return self.payloads.tidying(record_end)
 
     async def _spec_of_record(self, record: RunnerRecord) -> RunnerSpec:
         try:
@@ -139,7 +142,7 @@ class RevisionPools:
         except STATE_TROUBLE:
             raise
         except Exception:
-            # Its revision was removed, or the plugin that it needs; it is only drained.
+            # Its revision was removed, or a plugin that it needs. It is only drained.
             return RunnerSpec(
                 name=record.alias,
                 owner=record.account_id,
@@ -151,14 +154,14 @@ class RevisionPools:
 
 def make_closed_pool() -> RunnerPool:
     """
-    Make a pool that takes no requests and starts no runners.
+    Make a pool that accepts no requests and starts no runners.
     """
-    return RunnerPool(Scaling(), _never, closed=True)
+    return RunnerPool(Scaling(), _refuse_launch, closed=True)
 
 
 def _with_settings(spec: RunnerSpec, scaling: Scaling) -> RunnerSpec:
     """
-    Return *spec* with what an application was set to since.
+    Return *spec* with the settings that its application has at present.
     """
     return attrs.evolve(
         spec,
@@ -167,12 +170,12 @@ def _with_settings(spec: RunnerSpec, scaling: Scaling) -> RunnerSpec:
     )
 
 
-async def _drain_when_found(runner: Runner) -> None:
-    # It is drained whether it serves yet or not; nobody will tell it what.
+async def _drain_once_listening(runner: Runner) -> None:
+    # Do not wait until it serves: nothing would tell it what to serve.
     with contextlib.suppress(RunnerLost):
         await runner.wait_for_control()
         runner.drain()
 
 
-def _never(changed: Callable[[Runner], None]) -> Runner:
+def _refuse_launch(changed: Callable[[Runner], None]) -> Runner:
     raise RuntimeError("This pool starts no runners.")

@@ -1,5 +1,5 @@
 """
-The router: from the URL of a request to an application, and to a runner of it.
+The router: from the URL of a request to its application and a runner.
 """
 
 from __future__ import annotations
@@ -19,20 +19,19 @@ from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.headers import Headers
 from fal_server.routing.leases import Lease
 
-#: Query parameters that are the gateways' own.
+#: The query parameters that the gateways read and do not forward.
 TOKEN, WEBHOOK = "fal_jwt_token", "fal_webhook"
 
 
 @attrs.frozen(kw_only=True)
 class Target:
     """
-    What a url asks for.
+    The application that a URL names, and the rest of the URL.
 
     Attributes:
-        path: What the application is asked for, from its first slash on, as it was
-            written.
+        path: The path within the application with a leading slash, still encoded.
 
-        query: What follows it, as it was written, without what is the gateways' own.
+        query: The query, still encoded, without the parameters of the gateways.
     """
 
     application: Application
@@ -42,7 +41,7 @@ class Target:
     @property
     def path_and_query(self) -> str:
         """
-        What the application is asked for.
+        The request target for the application.
         """
         return f"{self.path}?{self.query}" if self.query else self.path
 
@@ -50,7 +49,7 @@ class Target:
 @attrs.define(eq=False)
 class Router:
     """
-    Finds applications, sees who may use them, and leases runners.
+    Finds applications, authorizes callers, and leases runners.
     """
 
     catalog: ApplicationCatalog
@@ -58,14 +57,14 @@ class Router:
 
     def find(self, url: URL) -> Target:
         """
-        Return what *url*, as in ``/owner/alias/rest``, asks for.
+        Return the target of *url*, such as ``/owner/alias/path``.
 
         Raises:
             NotFound: There is no such application.
         """
         parts = url.raw_path.split("/", 3)
         if len(parts) < 3 or not parts[1] or not parts[2]:
-            raise NotFound("An application is called as /owner/name.")
+            raise NotFound("The URL of an application begins with /owner/name.")
         rest = "/" + parts[3] if len(parts) > 3 else "/"
         application = self.catalog.find(unquote(parts[1]), unquote(parts[2]))
         query = url.raw_query_string
@@ -84,16 +83,16 @@ class Router:
         permission: str = "models:requests:submit",
     ) -> Caller | None:
         """
-        Return who asks, None for somebody unknown where anybody may.
+        Return the caller, or None for an anonymous request to a public application.
 
         Raises:
-            Refusal: They may not.
+            Refusal: The caller may not use the application.
         """
         if application.auth_mode == wire.PUBLIC and "Authorization" not in headers:
             return None
         caller = await self.identity.authenticate_http(headers)
         if caller.applications is not None and application.alias not in caller.applications:
-            raise Forbidden("The token is for other applications.")
+            raise Forbidden("The token is not valid for this application.")
         if application.auth_mode == wire.PUBLIC:
             return caller
         caller.require(permission)
@@ -113,10 +112,12 @@ class Router:
         since: float | None = None,
     ) -> Lease:
         """
-        Have a place of a runner within the context that is returned.
+        Return a context manager that holds a slot of a runner.
 
         Arguments:
-            since: When it was asked for, in seconds of the monotonic clock; now where that
-                is None.
+            priority: Requests with smaller numbers go first.
+
+            since: When the request was accepted, in seconds of the monotonic clock. The time
+                since then counts towards its start timeout. None stands for now.
         """
         return Lease(application, headers, request_id, caller, priority, since)

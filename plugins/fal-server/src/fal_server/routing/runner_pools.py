@@ -1,5 +1,5 @@
 """
-Pools: the runners of one revision, and the requests that wait for them.
+Runner pools: the runners of a revision or function, and the requests that wait for them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from fal_server.fleet.states import ENDING, RunnerState
 from fal_server.routing.refusals import NoRunner, RunnerBlocked, StartTimeout
 from fal_server.specs.scaling import Scaling
 
-#: Starts in a row that may fail before the requests that wait are told.
+#: The consecutive starts that may fail before the requests that wait are refused.
 ATTEMPTS = 3
 
-#: Seconds before another runner is started after one that did not come up.
+#: Seconds before the next start after one failed. The delay doubles with each failure.
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 60.0
 
-#: States of runners that are no longer counted: they end without being replaced first.
+#: States of runners that do not count towards the target, so that others may be started in
+#: their place at once. A runner that is ended in another way counts until it has ended.
 _LEAVING = (RunnerState.DRAINING, RunnerState.TERMINATED)
 
 _numbers = itertools.count()
@@ -32,10 +33,14 @@ _numbers = itertools.count()
 @attrs.define(eq=False, order=False)
 class WaitingRequest:
     """
-    A request that waits.
+    A request that waits for a runner.
 
     Attributes:
-        hint: The runner it would rather have.
+        rank: Its priority, and its place in the order in which requests came.
+
+        since: When it began to wait, in seconds of the monotonic clock.
+
+        hint: The id of the runner that it prefers.
     """
 
     rank: tuple[int, int]
@@ -50,16 +55,19 @@ class WaitingRequest:
 @attrs.define(eq=False)
 class RunnerPool:
     """
-    The runners of one revision.
+    The runners of one revision or function.
 
     Arguments:
-        launch: Starts a runner; its argument is what is called when the runner's phase
-            is another.
+        launch: Starts a runner. Its argument is the callback for changes of the runner's
+            state.
+
+        patient: Whether requests keep waiting after a failed start, until too many starts
+            have failed.
 
     Attributes:
-        closed: Whether it takes no more requests.
+        closed: Whether it accepts no more requests.
 
-        patient: Whether requests wait on where a runner does not come up at first.
+        empty: Set once it is closed and has no runners.
     """
 
     scaling: Scaling
@@ -70,10 +78,10 @@ class RunnerPool:
     empty: asyncio.Event = attrs.field(factory=asyncio.Event)
     _waiting: list[WaitingRequest] = attrs.field(factory=list)
     _failures: int = 0
-    _not_before: float = 0.0
+    _no_start_before: float = 0.0
     _timer: asyncio.TimerHandle | None = None
     _adjusting: bool = False
-    _again: bool = False
+    _must_repeat: bool = False
 
     # -- requests ----------------------------------------------------------------------
 
@@ -81,26 +89,29 @@ class RunnerPool:
         self, *, priority: int = 0, hint: str = "", timeout: float | None = None
     ) -> Runner:
         """
-        Wait for a runner with room, and take one request's place of it.
+        Wait for a runner with a free slot, and take the slot. The caller gives it back with
+        :meth:`Runner.release`.
 
         Arguments:
-            priority: Smaller goes first.
+            priority: Requests with smaller numbers go first.
+
+            hint: The id of the runner to prefer.
 
             timeout: Seconds to wait at most.
 
         Raises:
-            StartTimeout: None had room in time.
+            StartTimeout: No runner had a free slot in time.
 
-            NoRunner: None comes up, or the pool is closed.
+            NoRunner: No runner could be started, or the pool is closed.
         """
         if self.closed:
             raise NoRunner("The application was replaced or removed.")
         if not self._waiting:
             runner = self._find(hint)
             if runner is not None:
-                self._take(runner)
+                self._take_slot(runner)
                 if self.scaling.is_buffered:
-                    # Another runner is busy, beside which there may be another idle one.
+                    # One more runner is busy, so a buffer of idle ones may need another.
                     self.adjust()
                 return runner
         loop = asyncio.get_running_loop()
@@ -110,7 +121,7 @@ class RunnerPool:
         heapq.heappush(self._waiting, waiter)
         self.adjust()
         try:
-            # What wait_for raises in the moment that a place is given would lose it.
+            # wait_for could raise at the moment a slot is assigned, and lose the slot.
             await asyncio.wait([waiter.future], timeout=timeout)
             if not waiter.future.done():
                 raise StartTimeout("No runner could take the request in time.")
@@ -120,7 +131,7 @@ class RunnerPool:
                 waiter.future.result().release()
             raise
         finally:
-            # It may wait in another pool by now, which forgets what is cancelled.
+            # It may have moved to another pool, which skips cancelled requests.
             waiter.future.cancel()
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
@@ -129,14 +140,14 @@ class RunnerPool:
     @property
     def waiting(self) -> int:
         """
-        How many requests wait.
+        The number of requests that wait.
         """
         return len(self._waiting)
 
     @property
     def live(self) -> list[Runner]:
         """
-        The runners that take requests, or are about to.
+        The runners that count towards the target.
         """
         return [each for each in self.runners if each.state not in _LEAVING]
 
@@ -144,31 +155,31 @@ class RunnerPool:
 
     def set_scaling(self, scaling: Scaling) -> None:
         """
-        Use other settings from now on.
+        Change the settings, and start or end runners accordingly.
         """
         self.scaling = scaling
         self.adjust()
 
     def adopt(self, runner: Runner) -> None:
         """
-        Take a runner that was found again.
+        Add a runner that was launched elsewhere.
         """
-        runner.released = self._take_back
+        runner.released = self._handle_release
         self.runners.append(runner)
 
     def start_one(self) -> Runner:
         """
-        Start a runner, whatever the settings say.
+        Start a runner regardless of the settings.
         """
         self.empty.clear()
         runner = self.launch(self.changed)
-        runner.released = self._take_back
+        runner.released = self._handle_release
         self.runners.append(runner)
         return runner
 
     def move_waiting(self, other: RunnerPool) -> None:
         """
-        Have the requests that wait here wait in *other*.
+        Move the requests that wait to *other*.
         """
         for waiter in self._waiting:
             heapq.heappush(other._waiting, waiter)
@@ -177,14 +188,14 @@ class RunnerPool:
 
     def close(self) -> None:
         """
-        Take no more requests, and let runners end once they have none.
+        Accept no more requests. The runners finish those that it has, and then end.
         """
         self.closed = True
         self.adjust()
 
     def kill(self) -> None:
         """
-        Take no more requests, and end all runners now.
+        Accept no more requests, and end all runners now.
         """
         self.closed = True
         for runner in list(self.runners):
@@ -192,26 +203,26 @@ class RunnerPool:
         self._fail_waiting("The application was removed.")
         self.adjust()
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """
-        Do nothing more; the runners go on.
+        Accept no more requests, and leave the runners running.
         """
         self.closed = self._adjusting = True
         self._wake_at(None)
-        self._fail_waiting("The server is ending.")
+        self._fail_waiting("The server is shutting down.")
 
     def adjust(self) -> None:
         """
-        Give requests to runners, and start and end runners as the settings say.
+        Assign requests to runners, and start or end runners according to the settings.
         """
-        self._again = True
+        self._must_repeat = True
         if self._adjusting:
             return
         self._adjusting = True
         try:
-            # What is done here changes runners, which asks for it once more.
-            while self._again:
-                self._again = False
+            # This changes runners, whose callbacks ask for another round.
+            while self._must_repeat:
+                self._must_repeat = False
                 self._assign()
                 if self.closed:
                     self._wind_down()
@@ -222,7 +233,7 @@ class RunnerPool:
 
     def changed(self, runner: Runner) -> None:
         """
-        Act on a runner whose state has changed.
+        Handle a change of a runner's state.
         """
         if runner.is_running:
             self._failures = 0
@@ -237,11 +248,11 @@ class RunnerPool:
         self._failures += 1
         delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (self._failures - 1))
         if runner.lifecycle.is_blocked:
-            # It is not at fault, and may come up as soon as there is room.
+            # The runner is not at fault: it can start once the server can write again.
             delay = _FIRST_DELAY
-        self._not_before = time.monotonic() + delay
+        self._no_start_before = time.monotonic() + delay
         if any(each.is_running for each in self.runners):
-            # Those that wait still have a chance.
+            # The other runners can still take the requests that wait.
             return
         if not self.patient or self._failures >= ATTEMPTS:
             kind = RunnerBlocked if runner.lifecycle.is_blocked else NoRunner
@@ -260,7 +271,7 @@ class RunnerPool:
 
     def _find(self, hint: str) -> Runner | None:
         """
-        Return a runner with room: the one hinted at, or else the one with most room.
+        Return a runner with a free slot: the preferred one, or else the least busy one.
         """
         best = None
         for runner in self.runners:
@@ -272,16 +283,16 @@ class RunnerPool:
                 best = runner
         return best
 
-    def _take(self, runner: Runner) -> None:
+    def _take_slot(self, runner: Runner) -> None:
         runner.in_flight += 1
 
-    def _take_back(self) -> None:
+    def _handle_release(self) -> None:
         """
-        Act on a place that was given back.
+        Handle a slot that was given back.
         """
         if self.closed or self._waiting or len(self.runners) > 1 or self._is_idle:
             self.adjust()
-        # Else nobody wants it, and the only runner has other requests: as it was.
+        # Otherwise nothing waits, and the only runner is still busy: nothing to adjust.
 
     @property
     def _is_idle(self) -> bool:
@@ -296,31 +307,31 @@ class RunnerPool:
             if runner is None:
                 return
             waiter = heapq.heappop(self._waiting)
-            self._take(runner)
+            self._take_slot(runner)
             waiter.future.set_result(runner)
 
     def _scale(self) -> None:
         now, scaling = time.monotonic(), self.scaling
         live = self.live
         in_flight = sum(runner.in_flight for runner in live)
-        wake: list[float] = []
+        wake_times: list[float] = []
         demand = in_flight + len(self._waiting)
         if live and self._waiting:
             due = min(waiter.since for waiter in self._waiting) + scaling.scaling_delay
             if due > now:
-                # The runners there are get a chance first.
+                # Give the present runners a chance before another one is started.
                 demand = min(demand, len(live) * scaling.max_multiplexing)
-                wake.append(due)
+                wake_times.append(due)
         target = scaling.target(demand)
         while len(self.live) < target:
-            if self._not_before > now:
-                wake.append(self._not_before)
+            if self._no_start_before > now:
+                wake_times.append(self._no_start_before)
                 break
             self.start_one()
-        self._end_idle(now, target, wake)
-        self._wake_at(min(wake) if wake else None)
+        self._end_idle(now, target, wake_times)
+        self._wake_at(min(wake_times) if wake_times else None)
 
-    def _end_idle(self, now: float, target: int, wake: list[float]) -> None:
+    def _end_idle(self, now: float, target: int, wake_times: list[float]) -> None:
         live = [each for each in self.live if each.state not in ENDING]
         spare = len(live) - target
         too_many = len(live) - self.scaling.max_concurrency
@@ -334,7 +345,7 @@ class RunnerPool:
                 spare -= 1
                 too_many -= 1
             else:
-                wake.append(due)
+                wake_times.append(due)
 
     def _wind_down(self) -> None:
         for runner in self.live:

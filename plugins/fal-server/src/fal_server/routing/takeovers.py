@@ -1,5 +1,5 @@
 """
-Takeovers: how the runners of a new revision come to take the requests.
+Takeovers: the progress of a new pool that takes over the requests of an application.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from fal_server.store.log_lines import LogLine
 @attrs.define(eq=False)
 class Takeover:
     """
-    A pool on its way to take the requests of an application.
+    The progress of a pool that takes over the requests of an application.
 
     Attributes:
-        failures: Starts in a row that have failed.
+        failures: The number of consecutive failed starts.
 
-        failed: The last runner that did not come up, where it has failed too often.
+        failed: The last runner that failed to start. None until too many starts have
+            failed.
 
-        superseded: Whether something else has taken its place before it was done.
+        superseded: Whether another deployment replaced it before it was done.
     """
 
     failures: int = 0
@@ -35,9 +36,9 @@ class Takeover:
 
     async def follow(self) -> AsyncIterator[LogLine]:
         """
-        Yield what its runners print until it has taken over, or does not.
+        Yield the log lines of its runners until it succeeds, fails or is superseded.
 
-        One that has failed goes on trying, though nobody is kept waiting for it.
+        After a failure the pool keeps starting runners, but nobody waits for them.
         """
         if self._is_settled:
             return
@@ -49,16 +50,16 @@ class Takeover:
         finally:
             self._followers.remove(lines)
 
-    def take(self, line: LogLine) -> None:
+    def publish(self, line: LogLine) -> None:
         """
-        Tell who follows it what a runner prints.
+        Send a log line of a runner to the followers.
         """
         for lines in self._followers:
             lines.put_nowait(line)
 
     def note_failure(self, runner: Runner) -> None:
         """
-        Note that *runner* did not come up.
+        Count a failed start, and report a failure after too many.
         """
         self.failures += 1
         if self.failures >= ATTEMPTS:
@@ -67,7 +68,7 @@ class Takeover:
 
     def end(self, *, superseded: bool) -> None:
         """
-        Note that it has taken over, or that something else has taken its place.
+        Report that it has taken over, or was superseded by another deployment.
         """
         if not self._is_settled:
             self.superseded = superseded
