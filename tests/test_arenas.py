@@ -24,7 +24,7 @@ class Ends:
     """
 
     def __init__(self, capacity: int = 512 * MIB) -> None:
-        from fal_core_worker.arenas import InboundArena, OutboundArena
+        from fal_core_worker.stream.arenas import InboundArena, OutboundArena
 
         self.descriptor = os.memfd_create("arena", os.MFD_CLOEXEC)
         self.writer = OutboundArena(self.descriptor, capacity)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_core_worker import ports
+from fal_core_worker.serving import ports
 
 
 def test_a_free_port_is_not_given_to_others():
@@ -42,7 +42,7 @@ def test_a_taken_port_is_not_found(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         monkeypatch.setattr(ports, "_LOWEST", taken)
-        monkeypatch.setattr(ports, "_first_given_away", lambda: taken + 1)
+        monkeypatch.setattr(ports, "_first_assigned", lambda: taken + 1)
 
         assert ports.free_port() != taken
 
@@ -54,10 +54,10 @@ def test_a_port_that_another_process_has_found_is_passed_over():
     first = ports.free_port()
     script = f"""
 import sys
-from fal_core_worker import ports
+from fal_core_worker.serving import ports
 
 first, last = {first}, {first} + 2
-ports._LOWEST, ports._first_given_away = first, lambda: last
+ports._LOWEST, ports._first_assigned = first, lambda: last
 print(ports.is_free(first), *{{ports.free_port() for _ in range(20)}})
 """
     command = [sys.executable, "-c", script]
@@ -72,6 +72,6 @@ def test_where_all_ports_are_given_away_one_is_asked_for(monkeypatch):
     """
     Where nothing is kept for servers, the system gives a port.
     """
-    monkeypatch.setattr(ports, "_first_given_away", lambda: 1024)
+    monkeypatch.setattr(ports, "_first_assigned", lambda: 1024)
 
     assert ports.is_free(ports.free_port())

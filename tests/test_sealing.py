@@ -37,9 +37,10 @@ from fal_core.sealing.functions import (
     seal_function,
 )
 from fal_core.testing.hosts import InProcessHost
-from fal_core_worker.opening import open_arguments, open_function, seal_error, seal_value
-from fal_core_worker.pickling import BUFFER_SIZE
-from fal_core_worker.raised import RemoteTraceback
+from fal_core_worker.opening.exceptions import RemoteTraceback
+from fal_core_worker.opening.functions import open_function
+from fal_core_worker.opening.pickling import BUFFER_SIZE
+from fal_core_worker.opening.values import open_arguments, seal_error, seal_value
 
 ROOT = Path(__file__).resolve().parent.parent
 _spec = importlib.util.spec_from_file_location(

@@ -50,7 +50,7 @@ from fal_core.options import Gateway, HostOptions, Options, merge_basic_config
 from fal_core.plugins import registered
 from fal_core.testing.processes import wait_until
 from fal_core.validators import at_least
-from fal_core_worker import nested
+from fal_core_worker import current
 
 Written = list[str] | list[list[str]]
 
@@ -359,12 +359,12 @@ def test_named_module_is_looked_for_where_it_is_named(monkeypatch: pytest.Monkey
     """
     declare = functools.partial(function, "current", host=Plain())
     # A call that another test has left on a thread makes a worker of this process.
-    assert wait_until(lambda: nested.runner is None, 60)
+    assert wait_until(lambda: current.runtime is None, 60)
     with pytest.raises(OptionError, match="'local_python_modules' names 'nomod'"):
         declare(local_python_modules=["json", "nomod"])
     with pytest.raises(OptionTypeError, match="local_python_modules"):
         declare(local_python_modules="json")
-    monkeypatch.setattr(nested, "runner", object())
+    monkeypatch.setattr(current, "runtime", object())
     declare(local_python_modules=["json", "nomod"])
 
 

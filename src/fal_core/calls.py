@@ -11,7 +11,7 @@ import attrs
 from fal_core.environments import Environment
 from fal_core.options import Gateway, HostOptions, Lifetime
 from fal_core.reprs import show_fields
-from fal_core_worker.seals import Sealed, dump_plain
+from fal_core_worker.opening.seals import Sealed, dump_plain
 
 ENVELOPE_VERSION = 1
 

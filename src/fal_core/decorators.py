@@ -196,7 +196,7 @@ class Decorator:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Code that refers to it travels; the host and what it holds stay here.
-        from fal_core_worker.absent import make_decorator
+        from fal_core_worker.opening.absent import make_decorator
 
         return make_decorator, ()
 

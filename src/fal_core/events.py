@@ -17,7 +17,7 @@ import attrs
 
 from fal_core.errors import HostError
 from fal_core.reprs import show_fields
-from fal_core_worker.seals import Sealed
+from fal_core_worker.opening.seals import Sealed
 
 Level = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "STDOUT", "STDERR"]
 Source = Literal["BUILDER", "BRIDGE", "USER"]

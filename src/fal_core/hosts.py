@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fal_core.environments import Environment
     from fal_core.events import Event, Phase, Sink
     from fal_core.spawns import SpawnInfo
-    from fal_core_worker.frames import Frame
+    from fal_core_worker.stream.frames import Frame
 
 End = Literal["returned", "raised", "cancelled", "failed"]
 

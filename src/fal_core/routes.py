@@ -4,6 +4,6 @@ The route of an endpoint.
 
 from __future__ import annotations
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 
 __all__ = ["RouteSignature"]

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from fal_core import Cancelled, HostError, WorkerLost, attach, function
 from fal_core.cli.program import cli
 from fal_core.testing.processes import is_alive, wait_until
-from fal_core_worker import trees
+from fal_core_worker.running import trees
 from fal_host_local import LocalHost, detached
 
 LAUNCHER = """

@@ -77,7 +77,7 @@ def test_workers_that_end_while_their_streams_are_read(monkeypatch: pytest.Monke
     Calls that find their worker gone are answered by another, and those that it had are
     lost, however long a thread has been about to read its stream.
     """
-    from fal_core_worker import frames
+    from fal_core_worker.stream import frames
 
     class Slow:
         def __getattr__(self, name: str) -> object:

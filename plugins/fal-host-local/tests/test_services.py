@@ -20,7 +20,8 @@ import pytest
 from fal_core import Cancelled, OptionError, PortTaken, StartupTimeout, WorkerLost, function
 from fal_core.environments import Command
 from fal_core.testing.processes import is_alive, wait_until
-from fal_core_worker import networks, ports
+from fal_core.workers import networks
+from fal_core_worker.serving import ports
 from fal_host_local import LocalHost, namespaces
 
 PATIENCE = 60.0
@@ -517,7 +518,7 @@ def test_the_command_of_a_network_becomes_the_one_it_is_given(port: int):
 
 
 def _children(pid: int) -> list[int]:
-    from fal_core_worker.trees import children
+    from fal_core_worker.running.trees import children
 
     return children(pid)
 

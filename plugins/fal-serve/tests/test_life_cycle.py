@@ -20,8 +20,8 @@ import httpx
 import pytest
 import uvicorn
 
-from fal_core_worker.ports import free_port
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.ports import free_port
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import FalServer
 from fal_serve.servables import BaseServable
 from fal_serve.startups import SetupTimeout
@@ -324,7 +324,7 @@ from contextlib import asynccontextmanager
 import fal_serve.settings as settings
 settings.PORT, settings.METRICS_PORT = PORTS
 from fal_serve import BaseServable
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 
 def hello() -> str:
     return "hello"

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from fal_core import OptionError
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import App, AppClient, AppClientError, endpoint
 from fal_serve.servables import BaseServable
 from fal_serve.settings import Settings, WrongLimit, with_own_limits

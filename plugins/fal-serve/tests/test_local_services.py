@@ -21,7 +21,7 @@ from fal_core import Cancelled, HostError, PortTaken, WorkerLost, attach, functi
 from fal_core.testing import InProcessHost
 from fal_core.testing.processes import is_alive, wait_until
 from fal_core.testing.requests import Answer, ask, is_reachable
-from fal_core_worker.ports import free_port
+from fal_core_worker.serving.ports import free_port
 from fal_host_local import LocalHost
 from fal_serve import App, AppException, HealthCheck, endpoint
 
@@ -306,7 +306,7 @@ def test_a_service_answers_who_asks_again(host: LocalHost):
 
 
 def _python_children(pid: int) -> list[int]:
-    from fal_core_worker.trees import descendants
+    from fal_core_worker.running.trees import descendants
 
     return descendants(pid)
 

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fal_core.testing.processes import wait_until
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.listeners import bind, url_of
 from fal_serve.metrics import BOUNDS, UNMATCHED, Labels, Metrics
 from fal_serve.probes import Phase, ProbeServer

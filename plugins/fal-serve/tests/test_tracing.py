@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from fal_core.testing.processes import wait_until
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import tracing
 from fal_serve.metrics import Labels
 from fal_serve.servables import BaseServable

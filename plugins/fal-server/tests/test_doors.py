@@ -20,7 +20,7 @@ from cryptography import x509
 from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-from fal_core_worker.ports import free_port
+from fal_core_worker.serving.ports import free_port
 from fal_server import certificates, doors, rounds
 from fal_server.certificates import Certificate
 from fal_server.directories import DataDirectory

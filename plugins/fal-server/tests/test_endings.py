@@ -18,9 +18,8 @@ from isolate_proto import HostedRun
 
 from fal_core.environments import CurrentEnvironment
 from fal_core.events import Exited, Log, Outcome
-from fal_core_worker.opening import seal_error
-from fal_core_worker.raised import MissingModule
-from fal_core_worker.seals import PLAIN_PREFIX, Sealed
+from fal_core_worker.opening.seals import PLAIN_PREFIX, MissingModule, Sealed
+from fal_core_worker.opening.values import seal_error
 from fal_server.endings import read_raised
 from fal_server.exchanges import Exchanges
 from fal_server.logs import LogLine

@@ -68,7 +68,7 @@ def speak(word: str) -> None:
     import sys
     import time
 
-    from fal_core_worker import services
+    from fal_core_worker.serving import services
 
     print("Half", end="", flush=True)
     time.sleep(0.2)

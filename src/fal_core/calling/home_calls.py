@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fal_core_worker import frames, opening
-from fal_core_worker.frames import Frame
-from fal_core_worker.nested import make_stub
+from fal_core_worker.opening import values
+from fal_core_worker.opening.stubs import make_stub
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import Frame
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher
@@ -103,7 +104,7 @@ def answer(launcher: Launcher, event: HomeCall, sink: Any) -> None:
         sealed = seal_arguments(result, seal)
     except BaseException as error:
         raised = 1
-        sealed = opening.seal_error(error, None)
+        sealed = values.seal_error(error, None)
     payload = (sealed.data, sealed.buffers) if sealed.buffers else sealed.data
     frame = Frame(frames.HOME_RESULT, 0, event.number, raised, payload)
     # The thread that launches the call may not have got the execution yet.

@@ -98,7 +98,7 @@ class Launcher:
             stub_reducers,
         )
         from fal_core.sealing.sources import file_of
-        from fal_core_worker.seals import Sealed
+        from fal_core_worker.opening.seals import Sealed
 
         self._make_waiter = Waiter
         stub_types.update(dict.fromkeys(stubbed, reduce_function))

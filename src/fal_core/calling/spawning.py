@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fal_core.calls import Call
     from fal_core.hosts import Execution
     from fal_core.options import Lifetime
-    from fal_core_worker.frames import Frame
+    from fal_core_worker.stream.frames import Frame
 
 
 class SpawnFuture(Future[Any]):
@@ -105,8 +105,8 @@ class SpawnSink(HandlingSink):
         self._give_credit()
 
     def _give_credit(self) -> None:
-        from fal_core_worker import frames
-        from fal_core_worker.frames import Frame
+        from fal_core_worker.stream import frames
+        from fal_core_worker.stream.frames import Frame
 
         if self.execution is None:
             return

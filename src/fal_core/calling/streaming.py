@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome
 from fal_core.hosts import Execution
 from fal_core.sinks.handlers import HandlingSink, failed
-from fal_core_worker import frames
-from fal_core_worker.frames import Frame
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import Frame
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher

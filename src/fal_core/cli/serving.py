@@ -22,8 +22,8 @@ from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
 from fal_core.loading import targets
 from fal_core.spawns import SpawnInfo
-from fal_core_worker.ports import free_port
-from fal_core_worker.services import StartupError
+from fal_core_worker.serving.ports import free_port
+from fal_core_worker.serving.services import StartupError
 
 #: Seconds between two looks at the files of a service, and at all that might be one.
 _LOOK, _INTERVAL = 0.02, 0.1

@@ -4,7 +4,7 @@ Tracebacks of the other side, where a function ran.
 
 from __future__ import annotations
 
-from fal_core_worker.raised import RemoteTraceback
+from fal_core_worker.opening.exceptions import RemoteTraceback
 
 
 def remote_traceback(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fal_core.requirements import canonical_name, requirement_name
 from fal_core.sealing.imports import find_module, is_installed, is_standard, leading_imports
-from fal_core_worker.services import Server
+from fal_core_worker.serving.services import Server
 
 #: The modules a function uses, and the names under which it uses each.
 Uses = dict[str, list[str]]

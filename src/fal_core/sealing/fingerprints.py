@@ -84,7 +84,7 @@ class Captures:
         Arguments:
             by_value: Tells of a module's name whether its objects travel by value.
         """
-        from fal_core_worker.pickling import Pickler, dump
+        from fal_core_worker.opening.pickling import Pickler, dump
 
         named = [(f"global {name!r}", value) for _, name, value in self.names]
         named += [("a variable of an enclosing function", value) for _, value in self.cells]

@@ -15,11 +15,17 @@ from fal_core.digests import blake2b
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
 from fal_core.reprs import show_fields
 from fal_core.sealing.fingerprints import Captures, Name, annotated_classes
-from fal_core_worker.raised import MissingModule, SealingError
-from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed, dump_plain
+from fal_core_worker.opening.seals import (
+    PLAIN_PREFIX,
+    PREFIX_SIZE,
+    MissingModule,
+    Sealed,
+    SealingError,
+    dump_plain,
+)
 
 if TYPE_CHECKING:
-    from fal_core_worker.pickling import Pickler
+    from fal_core_worker.opening.pickling import Pickler
 
 #: How instances of a type travel where a function refers to them.
 stub_reducers: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
@@ -85,7 +91,7 @@ def seal_function(
     """
     from fal_core.sealing.dependencies import used_modules
     from fal_core.sealing.sources import archives, local_modules
-    from fal_core_worker.pickling import reducers
+    from fal_core_worker.opening.pickling import reducers
 
     reducers.update(stub_reducers)
     name = getattr(func, "__qualname__", None) or type(func).__name__
@@ -121,7 +127,7 @@ def _seal_native(
     head: bytes,
     by_value: Callable[[str], bool],
 ) -> tuple[Sealed, Pickler]:
-    from fal_core_worker.pickling import Pickler
+    from fal_core_worker.opening.pickling import Pickler
 
     pickler = Pickler(by_value=by_value)
     try:
@@ -136,7 +142,7 @@ def _seal_native(
 
 
 def _dump(pickler: Pickler, head: bytes, func: Any, named: list[Name]) -> Sealed:
-    from fal_core_worker.pickling import dump
+    from fal_core_worker.opening.pickling import dump
 
     pickler.file.write(head)
     return dump(pickler, (func, *(value for _, _, value in named)))
@@ -199,7 +205,7 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
     data = dump_plain(value)
     if data is not None:
         return Sealed(data)
-    from fal_core_worker import pickling
+    from fal_core_worker.opening import pickling
 
     what = f"an argument of {seal.name!r}"
     remedy = "Pass what it is made of, and make it in the function."
@@ -225,7 +231,7 @@ def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
             return pickle.loads(data[PREFIX_SIZE:])
         except Exception:
             pass  # It fails again below, where the error is made.
-    from fal_core_worker.loading import open_sealed
+    from fal_core_worker.opening.unpickling import open_sealed
 
     try:
         remedy = "Install what provides it here too, or return plain values."
@@ -244,7 +250,7 @@ def open_error(sealed: Sealed, seal: FunctionSeal) -> BaseException:
     It is the exception itself wherever it can be; otherwise a stand-in whose class
     has the same name and bases.
     """
-    from fal_core_worker import rebuilding
+    from fal_core_worker.opening import exceptions as rebuilding
 
     return rebuilding.open_error(sealed, _OWN)
 

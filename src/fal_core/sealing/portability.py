@@ -19,10 +19,10 @@ from typing import Any
 from fal_core.sealing.imports import is_standard_path
 from fal_core.sealing.models import is_model, reduce_model
 from fal_core.sealing.refusals import NotPortable
-from fal_core_worker import classes, portable
-from fal_core_worker.making import fill_function
-from fal_core_worker.pickling import Pickler
-from fal_core_worker.portable import (
+from fal_core_worker.opening import classes, portable
+from fal_core_worker.opening.function_parts import fill_function
+from fal_core_worker.opening.pickling import Pickler
+from fal_core_worker.opening.portable import (
     Place,
     Unit,
     codes_like,

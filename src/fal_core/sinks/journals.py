@@ -19,7 +19,7 @@ import attrs
 from fal_core import errors, events
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Event
-from fal_core_worker.seals import Sealed
+from fal_core_worker.opening.seals import Sealed
 
 _LENGTH = struct.Struct("<I")
 _SEALED = 0

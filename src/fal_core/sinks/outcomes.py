@@ -17,8 +17,8 @@ from fal_core.errors import (
 from fal_core.events import Exited, Outcome
 from fal_core.policies import Policy
 from fal_core.sinks.handlers import HandlerFailed, error_of
-from fal_core_worker.seals import Sealed
-from fal_core_worker.slots import RAISED, SEALED, VALUE
+from fal_core_worker.opening.seals import Sealed
+from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher

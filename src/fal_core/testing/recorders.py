@@ -13,8 +13,8 @@ from fal_core.calls import Call
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Ready, State
 from fal_core.hosts import Execution
 from fal_core.sinks.outcomes import open_outcome
-from fal_core_worker import frames
-from fal_core_worker.frames import Frame
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import Frame
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher

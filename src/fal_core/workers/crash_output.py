@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from fal_core_worker import pipes
+from fal_core_worker.output import pipes
 
 _BLOCK = 65536
 

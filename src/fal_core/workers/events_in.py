@@ -23,9 +23,9 @@ from fal_core.events import (
     Started,
 )
 from fal_core.workers.execution import WorkerExecution
-from fal_core_worker import frames
-from fal_core_worker.outputs import LEVELS, PARTIAL
-from fal_core_worker.seals import Sealed
+from fal_core_worker.opening.seals import Sealed
+from fal_core_worker.output.capture import LEVELS, PARTIAL
+from fal_core_worker.stream import frames
 
 ENDED = Exited()
 _LEVELS: tuple[Level, ...] = LEVELS  # type: ignore[assignment]  # plain text at the other end

@@ -12,8 +12,8 @@ from fal_core.events import Event, Exited, Sink
 from fal_core.hosts import Driven
 from fal_core.sinks.event_thread import get_reader
 from fal_core.sinks.handlers import GRACE, failed
-from fal_core_worker import frames
-from fal_core_worker.frames import Frame
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import Frame
 
 if TYPE_CHECKING:
     from fal_core.workers.worker import Worker

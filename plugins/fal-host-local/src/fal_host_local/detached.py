@@ -27,8 +27,8 @@ from fal_core.events import Exited, Sink
 from fal_core.facts import with_facts
 from fal_core.hosts import ExecutionStatus
 from fal_core.sinks.journals import Records, read_journal
-from fal_core_worker import trees
-from fal_core_worker.frames import Frame, pack_buffers, pack_frame
+from fal_core_worker.running import trees
+from fal_core_worker.stream.frames import Frame, pack_buffers, pack_frame
 
 #: Seconds for which the record of work that has ended is kept.
 KEPT = 24 * 3600.0
@@ -256,12 +256,12 @@ class DetachedExecution:
         self._tell(pack_frame(frame.kind, 0, frame.a, frame.b, payload))
 
     def drain(self) -> None:
-        from fal_core_worker import frames
+        from fal_core_worker.stream import frames
 
         self._tell(pack_frame(frames.DRAIN))
 
     def cancel(self, grace: float) -> None:
-        from fal_core_worker import frames
+        from fal_core_worker.stream import frames
 
         self._tell(pack_frame(frames.CANCEL, a=int(grace * 1000)))
 

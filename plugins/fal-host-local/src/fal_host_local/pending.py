@@ -15,7 +15,7 @@ from fal_core.events import Event, Exited, Sink
 from fal_core.hosts import Driven
 from fal_core.sinks.handlers import failed
 from fal_core.workers import Worker, WorkerExecution
-from fal_core_worker.frames import Frame
+from fal_core_worker.stream.frames import Frame
 
 if TYPE_CHECKING:
     from fal_host_local.pools import Pool

@@ -15,8 +15,8 @@ from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Ready, Sink, State
 from fal_core.hosts import Execution
 from fal_core.sinks.event_thread import get_reader
-from fal_core_worker.frames import Frame
-from fal_core_worker.ports import listens
+from fal_core_worker.serving.ports import listens
+from fal_core_worker.stream.frames import Frame
 from fal_host_local.pools import Pool
 from fal_host_local.ports import Place, find_place, take_port
 from fal_host_local.readiness import HealthCheck, Watch

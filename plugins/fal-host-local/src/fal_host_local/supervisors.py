@@ -22,8 +22,8 @@ from fal_core.sealing.envelopes import decode_call
 from fal_core.sinks.journals import Journal
 from fal_core.sinks.outcomes import is_retried
 from fal_core.sinks.time_limits import TimeLimit
-from fal_core_worker import frames
-from fal_core_worker.frames import HEADER, HEADER_SIZE, Frame, unpack_buffers
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import HEADER, HEADER_SIZE, Frame, unpack_buffers
 from fal_host_local.hosts import LocalHost
 
 

@@ -81,7 +81,7 @@ class Frames:
         data: Any = b"",
         buffers: Any = (),
     ) -> None:
-        from fal_core_worker.frames import OUTCOME
+        from fal_core_worker.stream.frames import OUTCOME
 
         if kind == OUTCOME:
             self.outcome = (a, bytes(data), [bytes(buffer) for buffer in buffers])
@@ -162,7 +162,7 @@ def prepare(parts: dict[str, Any]) -> Any:
         if source not in sys.path:
             sys.path.append(source)
     if state.functions is None:
-        from fal_core_worker.slots import Functions
+        from fal_core_worker.running.slots import Functions
 
         state.functions = Functions()
     return state
@@ -235,9 +235,9 @@ def run(parts: dict[str, Any], ports: Any, runner: Any) -> Any:
         prepare(parts)
     except Lacking:
         return (LACKS,)
-    from fal_core_worker import nested
+    from fal_core_worker import current
 
-    before, nested.runner = nested.runner, runner
+    before, current.runtime = current.runtime, runner
     printed = None
     if parts["attended"]:
         printed = catch(parts, runner, before)
@@ -248,7 +248,7 @@ def run(parts: dict[str, Any], ports: Any, runner: Any) -> Any:
     try:
         _run(parts, ports, frames, runner)
     finally:
-        nested.runner = before
+        current.runtime = before
         if printed is not None:
             printed.finish()
     return OUTCOME, *frames.outcome
@@ -269,10 +269,10 @@ def catch(parts: dict[str, Any], runner: Any, before: Any) -> Any:
 
 
 def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Any) -> None:
-    from fal_core_worker import opening
-    from fal_core_worker.frames import ENDED_CANCELLED
-    from fal_core_worker.seals import Sealed
-    from fal_core_worker.slots import send_error, send_value
+    from fal_core_worker.opening import values
+    from fal_core_worker.opening.seals import Sealed
+    from fal_core_worker.running.outcomes import send_error, send_value
+    from fal_core_worker.stream.frames import ENDED_CANCELLED
 
     raw = None
     try:
@@ -280,7 +280,7 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, runner: Any) -> None:
             runner.mark("o")
         function, raw = find_function(parts)
         runner.mark("s")
-        args, kwargs = opening.open_arguments(Sealed(*parts["arguments"]), raw)
+        args, kwargs = values.open_arguments(Sealed(*parts["arguments"]), raw)
         for name, port in zip(("exposed_port", "exposed_metrics_port"), ports, strict=True):
             if port is not None and runner.serves:
                 kwargs[name] = port

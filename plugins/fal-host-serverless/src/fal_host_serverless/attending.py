@@ -50,7 +50,7 @@ class Runner:
         """
         Return whose the line is that this code prints.
         """
-        services = sys.modules.get("fal_core_worker.services")
+        services = sys.modules.get("fal_core_worker.serving.services")
         request = services.request_id.get() if services is not None else ""
         return f"request {request}" if request else ""
 

@@ -23,7 +23,7 @@ from fal_core.errors import (
 from fal_core.events import Exited, Log, Outcome, Phase, Ready, Sink, State
 from fal_core.facts import with_facts
 from fal_core.sinks.event_thread import Timer, get_reader
-from fal_core_worker.frames import Frame
+from fal_core_worker.stream.frames import Frame
 from fal_host_serverless import (
     channels,
     distributions,

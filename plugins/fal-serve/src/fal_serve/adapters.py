@@ -14,7 +14,7 @@ from fastapi import Body
 from fastapi.encoders import jsonable_encoder
 from starlette.responses import Response
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answers import encode
 from fal_serve.batches import Batched
 from fal_serve.endpoints import declaration_error

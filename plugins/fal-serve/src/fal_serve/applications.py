@@ -15,8 +15,8 @@ from fastapi.datastructures import Default
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from fal_core_worker import services
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving import services
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.adapters import adapt, fixes_content, is_generator
 from fal_serve.answers import JSONAnswer, encode_all
 from fal_serve.cancellation import connection

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from fal_core_worker import nested
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker import current
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.declarations import Declared, make_name, merge, read_class
 from fal_serve.endpoints import check_routes, declaration_error, routes_of
 from fal_serve.health import find_config
@@ -111,7 +111,7 @@ class App(BaseServable):
         config = find_config(route.signature for route in routes_of(cls))
         if config is not None:
             cls.host_kwargs["health_check_config"] = config
-        if nested.runner is None:
+        if current.runtime is None:
             _check_options(cls)
 
     # -- what subclasses write ---------------------------------------------------

@@ -21,7 +21,7 @@ from typing import Any
 import msgpack
 from pydantic import BaseModel
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 
 #: The key by which the map of an array is known, and how it looks in a message.
 _ARRAY = "__ndarray__"

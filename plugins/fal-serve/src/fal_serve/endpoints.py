@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.health import HealthCheck
 from fal_serve.paths import find_mistake, shape_of
 from fal_serve.signatures import batch_parameter, evaluate, parameters_of

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 from starlette.responses import Response
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve import answers
 from fal_serve.cancellation import wait_for_disconnect
 from fal_serve.exchanges import error_event

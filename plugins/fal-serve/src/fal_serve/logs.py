@@ -12,7 +12,7 @@ import weakref
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve.requests import current
 from fal_serve.stacks import package_of
 

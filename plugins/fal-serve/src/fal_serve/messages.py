@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.batches import Batched
 from fal_serve.codecs import MessageError, codec_of, decode, dump
 from fal_serve.modals import type_adapter

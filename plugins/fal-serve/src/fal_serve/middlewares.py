@@ -13,7 +13,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve.exchanges import Connection, Exchange, Session
 from fal_serve.logs import Aborted, AccessLog, log_error
 from fal_serve.metrics import UNMATCHED, Labels, Metrics

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.batches import Batcher, Ticket
 from fal_serve.channels import ClientGone
 

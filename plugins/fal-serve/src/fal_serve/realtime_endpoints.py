@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, get_args, get_origin
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.endpoints import check_called, declaration_error, set_route
 from fal_serve.signatures import batch_parameter
 

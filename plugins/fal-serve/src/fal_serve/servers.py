@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from anyio import to_thread
 
-from fal_core_worker import nested, services
+from fal_core_worker import current
+from fal_core_worker.serving import services
 from fal_serve.batches import Batcher
 from fal_serve.deferrals import uncollected
 from fal_serve.garbage import frozen
@@ -238,7 +239,7 @@ class Service:
         with contextlib.ExitStack() as stack:
             stack.enter_context(ServerLog())
             # A host that leads requests here from another machine says so.
-            address = getattr(nested.runner, "address", None) or settings.host
+            address = getattr(current.runtime, "address", None) or settings.host
             listener = stack.enter_context(bind(address, self._port))
             probed = bind(
                 address,
@@ -275,7 +276,7 @@ class Service:
                 threads_for(settings.max_multiplexing),
                 self._life(application) as state,
                 # Where the process is its own, and not of who calls run_local.
-                frozen() if nested.runner is not None else contextlib.nullcontext(),
+                frozen() if current.runtime is not None else contextlib.nullcontext(),
             ):
                 operations.trace()
                 config.lifespan_class = lambda _: StateLifespan(state)

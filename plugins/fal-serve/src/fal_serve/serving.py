@@ -8,7 +8,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fal_core_worker import nested, services
+from fal_core_worker import current
+from fal_core_worker.serving import services
 from fal_serve import deferrals
 from fal_serve.annotations import restore, textual_annotations
 from fal_serve.settings import METRICS_PORT, PORT, Settings
@@ -17,7 +18,7 @@ from fal_serve.stacks import of_user
 if TYPE_CHECKING:
     from fal_serve.servables import BaseServable
 
-if nested.runner is not None:
+if current.runtime is not None:
     # A server is being opened here, and the module of its function follows.
     deferrals.install()
 

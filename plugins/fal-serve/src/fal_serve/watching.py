@@ -11,7 +11,7 @@ from collections.abc import Collection
 from types import CodeType
 from typing import Any
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve.probes import Phase
 from fal_serve.settings import Settings
 from fal_serve.stacks import describe, frames_of, name_of

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.servables import BaseServable
 
 

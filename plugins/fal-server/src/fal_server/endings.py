@@ -13,7 +13,7 @@ import attrs
 
 from fal_core.errors import EnvironmentBuildError, WorkerLost
 from fal_core.events import Exited, Log
-from fal_core_worker.seals import PREFIX_SIZE, Sealed
+from fal_core_worker.opening.seals import PREFIX_SIZE, Sealed
 from fal_server.outcomes import CallOutcome
 
 #: Characters of a sentence, and of a traceback, that are kept.

@@ -235,7 +235,7 @@ class Launchpad:
 
     def _make_call(self, runner: Runner, lifetime: Lifetime) -> Call:
         from fal_core.sealing.functions import seal_function
-        from fal_core_worker.seals import Sealed
+        from fal_core_worker.opening.seals import Sealed
         from fal_server_agent.agents import Agent
 
         spec = runner.spec

@@ -14,8 +14,9 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from fal_core_worker import nested, services
-from fal_core_worker.ports import free_port
+from fal_core_worker import current
+from fal_core_worker.serving import services
+from fal_core_worker.serving.ports import free_port
 from fal_server_agent import outcomes
 from fal_server_agent.directories import settle
 from fal_server_agent.limits import limit_memory
@@ -105,7 +106,7 @@ class Desk:
         self._urls: dict[str, str] = {}
         self._up = asyncio.Event()
         # What is served may set another one meanwhile, which leads nowhere.
-        self._runner = nested.runner
+        self._runner = current.runtime
         self._used = False
         self._settled = False
         self._calling = asyncio.Lock()
@@ -197,7 +198,7 @@ class Desk:
         try:
             answer = await self._run(header, parts, {})
         finally:
-            runner = nested.runner
+            runner = current.runtime
             if runner is not None:
                 runner.output.flush_call()
                 services.write("DEBUG", END_OF_LOGS)

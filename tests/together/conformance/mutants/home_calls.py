@@ -11,8 +11,8 @@ from fal_core.calls import Call
 from fal_core.errors import UnsupportedError
 from fal_core.events import Event, Exited, HomeCall, Sink
 from fal_core.hosts import Execution
-from fal_core_worker import frames
-from fal_core_worker.seals import PLAIN_PREFIX
+from fal_core_worker.opening.seals import PLAIN_PREFIX
+from fal_core_worker.stream import frames
 from fal_host_local import LocalHost
 from mutants.wrappers import Broken, Passing, drop
 

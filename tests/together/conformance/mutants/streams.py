@@ -7,7 +7,7 @@ from __future__ import annotations
 import attrs
 
 from fal_core.events import Event, Item, Log
-from fal_core_worker import frames
+from fal_core_worker.stream import frames
 from mutants.conditions import is_error
 from mutants.wrappers import Broken, Passing
 

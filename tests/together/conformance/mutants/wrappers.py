@@ -16,9 +16,9 @@ import attrs
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, Item, Outcome, Sink
 from fal_core.hosts import Execution, ExecutionStatus, Host
-from fal_core_worker import opening
-from fal_core_worker.classes import find_class
-from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed
+from fal_core_worker.opening import values
+from fal_core_worker.opening.classes import find_class
+from fal_core_worker.opening.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed
 
 
 @attrs.define(eq=False, slots=False)
@@ -172,14 +172,14 @@ def open_value(sealed: Sealed) -> Any:
     """
     Open a result, as no host should.
     """
-    return opening.open_arguments(sealed, None)
+    return values.open_arguments(sealed, None)
 
 
 def with_value(outcome: Outcome, value: Any) -> Outcome:
     """
     Return an outcome that holds *value*.
     """
-    return Outcome(opening.seal_value(value, None), False)
+    return Outcome(values.seal_value(value, None), False)
 
 
 def record_of(outcome: Outcome) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def with_outcomes(item: Item, change: Callable[[list[Any]], list[Any]]) -> Item:
     Return the outcomes of a batch, changed.
     """
     outcomes = change(list(open_value(item.sealed)))
-    return Item(opening.seal_value(outcomes, None), item.first, len(outcomes))
+    return Item(values.seal_value(outcomes, None), item.first, len(outcomes))
 
 
 def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Call:
@@ -220,8 +220,8 @@ def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]
     data = call.function.native.data
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        from fal_core_worker.opening import open_function
-        from fal_core_worker.seals import Sealed
+        from fal_core_worker.opening.functions import open_function
+        from fal_core_worker.opening.seals import Sealed
 
         return make(open_function(Sealed(data), None, ""))(*args, **kwargs)
 

@@ -1,0 +1,158 @@
+"""
+Sealed objects are opened, whichever Python minor sealed them.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from fal_core_worker.opening.models import explain_models, forget_models, rebuild_models
+from fal_core_worker.opening.seals import (
+    PREFIX_SIZE,
+    PYTHON,
+    MissingModule,
+    SealingError,
+    Unpickler,
+    loads,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fal_core_worker.opening.seals import AnySealed
+
+#: Held while code is opened, so that no thread sees a half-made class.
+OPENING = threading.RLock()
+
+_collected: list[set[type]] = []
+
+
+@contextmanager
+def collected_classes() -> Iterator[set[type]]:
+    """
+    Hold :data:`OPENING`, and collect the classes that arrive by value meanwhile.
+    """
+    classes: set[type] = set()
+    with OPENING:
+        _collected.append(classes)
+        try:
+            yield classes
+        finally:
+            _collected.pop()
+
+
+def collect_class(cls: type) -> None:
+    """
+    Add *cls*, which has arrived by value, to the classes that are being collected.
+    """
+    for classes in _collected:
+        classes.add(cls)
+
+
+class ForeignUnpickler(Unpickler):
+    """
+    Finds classes that the standard library has moved between Python minors.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return super().find_class(module, name)
+        except (ModuleNotFoundError, AttributeError):
+            # Such as ``pathlib._local.PosixPath``, which others have in ``pathlib``.
+            parent, _, private = module.rpartition(".")
+            if not parent or not private.startswith("_"):
+                raise
+            return super().find_class(parent, name)
+
+
+def load_foreign(data: Any, *, buffers: Iterable[Any]) -> Any:
+    """
+    Open a pickle that another Python minor made.
+    """
+    return ForeignUnpickler(io.BytesIO(data), buffers=buffers).load()
+
+
+#: What to do if the worker lacks a module.
+REQUIRE = "Add what provides it to requirements."
+
+
+def open_sealed(
+    sealed: AnySealed, what: str, remedy: str = REQUIRE, *, from_caller: bool = True
+) -> Any:
+    """
+    Open a sealed object.
+
+    Arguments:
+        what: What the object is, for the error message.
+
+        remedy: What to do if a module is missing, as a sentence.
+
+        from_caller: Whether the caller of the function has sealed it, not the worker.
+
+    Raises:
+        SealingError: It cannot be opened here.
+    """
+    data = sealed.data
+    if data[2:4] == PYTHON:
+        if not sealed.contains_code:
+            return _load(sealed, what, remedy, loads)
+        with OPENING:
+            forget_models()
+            try:
+                return _load(sealed, what, remedy, _load_code)
+            except MissingModule:
+                raise
+            except SealingError as error:
+                why = explain_models(from_caller=from_caller)
+                raise SealingError(f"{error}{why}") from error.__cause__
+    if sealed.contains_code:
+        raise SealingError(refuse(sealed, what))
+    with OPENING:
+        return _load(sealed, what, remedy, load_foreign)
+
+
+def _load_code(data: Any, *, buffers: Iterable[Any]) -> Any:
+    value = loads(data, buffers=buffers)
+    rebuild_models()
+    return value
+
+
+def refuse(sealed: AnySealed, what: str) -> str:
+    """
+    Return the error message for *sealed*, which holds code of another Python.
+    """
+    sender, here = version_text(sealed.python), version_text(sys.version_info[:2])
+    return (
+        f"Python {here} cannot open {what}: it holds code of Python {sender}. Send plain "
+        "values, or let the function and its caller run one Python: leave python_version "
+        "out, or start the caller with the Python that it names."
+    )
+
+
+def version_text(version: tuple[int, ...]) -> str:
+    """
+    Return a version as text, such as ``3.11``.
+    """
+    return f"{version[0]}.{version[1]}"
+
+
+def _load(sealed: AnySealed, what: str, remedy: str, load: Callable[..., Any]) -> Any:
+    data: Any = sealed.data
+    data = data[PREFIX_SIZE:] if len(data) < 4096 else memoryview(data)[PREFIX_SIZE:]
+    try:
+        return load(data, buffers=sealed.buffers)
+    except ModuleNotFoundError as error:
+        raise MissingModule(
+            f"Python cannot open {what}: module {error.name!r} is not found in "
+            f"{sys.prefix!r}. {remedy}"
+        ) from error
+    except Exception as error:
+        raise SealingError(
+            f"Python {version_text(sys.version_info[:2])} cannot open {what}, sealed by Python "
+            f"{version_text(sealed.python)}: {type(error).__name__}: {error}"
+        ) from error
