@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from fal_core_worker.opening import absent, handovers
 from fal_core_worker.opening.models import explain_models, forget_models, rebuild_models
-from fal_core_worker.opening.origins import collected_names, is_found
+from fal_core_worker.opening.origins import CollectedNames, is_found
 from fal_core_worker.opening.seals import (
     PREFIX_SIZE,
     MissingModule,
@@ -21,8 +21,8 @@ from fal_core_worker.opening.seals import (
     loads,
 )
 from fal_core_worker.opening.unpickling import (
+    CollectedClasses,
     ForeignUnpickler,
-    collected_classes,
     refuse,
     version_text,
 )
@@ -53,7 +53,7 @@ def open_function(
 
         SealingError: There is no form for this Python, or it cannot be opened.
     """
-    with collected_classes() as classes, collected_names() as names:
+    with CollectedClasses() as classes, CollectedNames() as names:
         if native is not None and native.python == sys.version_info[:2]:
             function = _open(native, Unpickler)
         else:

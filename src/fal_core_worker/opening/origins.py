@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from weakref import WeakValueDictionary
 
@@ -26,7 +25,7 @@ Name = tuple[str, str]
 
 # By module and name. None in a process that is no worker: it publishes nothing.
 _published: dict[str, WeakValueDictionary[str, Any]] | None = None
-_collected: list[list[Name]] = []
+_collected: list[CollectedNames] = []
 # In a child process of a worker: publishes a name when it is first looked up.
 _seek: Callable[[str, str], None] | None = None
 _modules: frozenset[str] = frozenset()
@@ -94,17 +93,18 @@ def publish(value: Any) -> None:
         names.append((module, name))
 
 
-@contextmanager
-def collected_names() -> Iterator[list[Name]]:
+class CollectedNames(list[Name]):
     """
-    Collect the names that are published inside this context.
+    The names that are published inside this context. Contexts of threads do not overlap.
     """
-    names: list[Name] = []
-    _collected.append(names)
-    try:
-        yield names
-    finally:
-        _collected.remove(names)
+
+    # A worker starts without ``contextlib``.
+    def __enter__(self) -> CollectedNames:
+        _collected.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _collected.pop()
 
 
 def find(module: str, name: str) -> Any:

@@ -7,8 +7,7 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 from fal_core_worker.opening.models import explain_models, forget_models, rebuild_models
 from fal_core_worker.opening.seals import (
@@ -29,21 +28,22 @@ if TYPE_CHECKING:
 #: Held while code is opened, so that no thread sees a half-made class.
 OPENING = threading.RLock()
 
-_collected: list[set[type]] = []
+_collected: list[CollectedClasses] = []
 
 
-@contextmanager
-def collected_classes() -> Iterator[set[type]]:
+class CollectedClasses(set[type]):
     """
-    Hold :data:`OPENING`, and collect the classes that arrive by value meanwhile.
+    The classes that arrive by value inside this context, which holds :data:`OPENING`.
     """
-    classes: set[type] = set()
-    with OPENING:
-        _collected.append(classes)
-        try:
-            yield classes
-        finally:
-            _collected.pop()
+
+    def __enter__(self) -> CollectedClasses:
+        OPENING.acquire()
+        _collected.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _collected.pop()
+        OPENING.release()
 
 
 def collect_class(cls: type) -> None:

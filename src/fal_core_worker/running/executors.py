@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from types import AsyncGeneratorType, CoroutineType, FrameType
 
-from fal_core_worker.archives import add_source
 from fal_core_worker.opening import origins, values
 from fal_core_worker.opening.exceptions import open_error
 from fal_core_worker.opening.seals import Sealed
@@ -75,6 +74,8 @@ class Executor(ABC):
         elif kind == frames.SECRETS:
             os.environ.update(marshal.loads(payload))
         elif kind == frames.SOURCES:
+            from fal_core_worker.archives import add_source
+
             add_source(payload)
             origins.give_way()
         elif kind == frames.DRAIN:
