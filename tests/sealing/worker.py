@@ -7,8 +7,12 @@ import sys
 
 sys.path[:0] = sys.argv[1:]
 
-from fal_core_worker.opening.functions import open_function
-from fal_core_worker.opening.values import open_arguments, seal_error, seal_value
+from fal_core_worker.opening.functions import open_function  # noqa: E402  # the path comes first
+from fal_core_worker.opening.values import (  # noqa: E402  # the path comes first
+    open_arguments,
+    seal_error,
+    seal_value,
+)
 
 
 def answer(request):

@@ -280,7 +280,7 @@ class Output:
         """
         Print to the pipes from now on. Called in a forked child, whose parent captures them.
         """
-        # A thread that the fork has not copied may have held the lock, in the middle of a block.
+        # A thread that the fork has not copied may have held the lock.
         self._lock = threading.RLock()
         self._block, self._size, self._partial = [], 0, {}
         self.add = self._write_below  # type: ignore[method-assign]  # in a forked child

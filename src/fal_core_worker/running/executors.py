@@ -143,7 +143,7 @@ class Executor(ABC):
 
     def open_function(self, slot: int, channel: int) -> tuple[Any, Any]:
         """
-        Return what to call, and the function. If a setup function runs for it, PREPARED is sent.
+        Return what to call, and the function. Send PREPARED after a setup function ran.
         """
         if not self.functions.awaits_setup(slot):
             return self.functions.get(slot)
