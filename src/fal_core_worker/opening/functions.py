@@ -59,7 +59,7 @@ def open_function(
         else:
             function = _open_portable(native, portable, refusal)
     remember_classes(function, frozenset(classes))
-    handovers.keep(function, native, portable, refusal, names)
+    handovers.keep(function, native, portable, refusal, list(names))
     return function
 
 
