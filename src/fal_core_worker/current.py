@@ -13,15 +13,11 @@ if TYPE_CHECKING:
 
     class Runtime(Protocol):
         """
-        What runs the code of a call, and what such code may ask of it.
-
-        A worker has one. So has any other process that runs calls, such as that of an
-        in-process host or an agent.
+        What the code of a call may ask of the process that runs it.
 
         Attributes:
-            output: Takes what is written to the log. It has ``write(level, line)``, and
-                in a worker everything that :class:`fal_core_worker.output.capture.Output`
-                has.
+            output: Has ``write(level, line)``, which writes a line to the log. In a
+                worker it is an :class:`~fal_core_worker.output.capture.Output`.
         """
 
         @property

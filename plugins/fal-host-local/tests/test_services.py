@@ -20,8 +20,7 @@ import pytest
 from fal_core import Cancelled, OptionError, PortTaken, StartupTimeout, WorkerLost, function
 from fal_core.environments import Command
 from fal_core.testing.processes import is_alive, wait_until
-from fal_core.workers import networks
-from fal_core_worker.serving import ports
+from fal_core_worker.serving import networks, ports
 from fal_host_local import LocalHost, namespaces
 
 PATIENCE = 60.0

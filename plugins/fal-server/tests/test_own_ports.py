@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from fal_core.workers import networks
+from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import free_port, is_free
 
 needs_networks = pytest.mark.skipif(

@@ -246,8 +246,7 @@ def open_error(
     name and bases.
 
     Arguments:
-        own: Makes the exceptions that have a class of their own at this end, from the
-            message, by the name in the record.
+        own: Makes exceptions of classes that only this end has, from their messages.
     """
     return _rebuild(loads(memoryview(sealed.data)[PREFIX_SIZE:]), own)
 

@@ -89,8 +89,7 @@ def _open_portable(
 def _open(sealed: AnySealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
     file = io.BytesIO(sealed.data)
     file.seek(PREFIX_SIZE)
-    # Before the function stand its name, and the modules it imports by the names that the
-    # function has for them.
+    # Its name, and the modules that it imports with its names for them.
     name, modules = load(file)
     absent.install()
     _check_modules(name, modules)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     class AnySealed(Protocol):
         """
-        A sealed object of this class, or of the one that :mod:`fal_core` has.
+        A :class:`Sealed`, or that of :mod:`fal_core.events`.
         """
 
         @property

@@ -15,8 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from fal_core_worker.output.pipes import Pipes, high_pipe
-from fal_core_worker.output.text_streams import PrintedText
+from fal_core_worker.output.standard_streams import Pipes, PrintedText, high_pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,13 +2,13 @@
 Process trees: the processes that a process has started are found and killed.
 
 A child subreaper inherits the orphans among its descendants, even if they called
-``setsid`` or were forked twice. So a walk over its children and their children finds all
-of them. Where there are no subreapers, orphans are not found.
+``setsid`` or were forked twice. So a walk over its descendants finds all of them. Where
+there are no subreapers, orphans are not found.
 """
 
 from __future__ import annotations
 
-# ``signal`` imports ``enum``, which takes a tenth of the time in which a worker starts.
+# ``signal`` is slow to import.
 import _signal as signal  # type: ignore[import-not-found]  # typeshed lacks it
 import os
 import time
@@ -136,8 +136,7 @@ def _children_by_parent(pid: int) -> list[int]:
 
 def _prctl() -> Any:
     try:
-        # This is what ``ctypes`` calls, whose import takes as long as everything else that a
-        # keeper imports.
+        # ``ctypes`` calls it, and is slow to import.
         from _ctypes import call_cdeclfunction, dlopen, dlsym
 
         # None is the process itself, which typeshed does not know.

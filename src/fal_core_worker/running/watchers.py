@@ -12,7 +12,7 @@ import select
 import threading
 import time
 
-from fal_core_worker.output.pipes import high_pipe
+from fal_core_worker.output.standard_streams import high_pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 
     class Watched(Protocol):
         """
-        The executor that is watched.
-
-        Attributes:
-            busy: Whether a call runs.
-
-            turn: The number of calls so far, the running one included.
+        What is watched: a :class:`~fal_core_worker.running.serial.SerialExecutor`.
         """
 
         stream: Stream

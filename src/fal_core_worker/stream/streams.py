@@ -202,14 +202,13 @@ class Stream:
 
         The descriptors stay open, since such threads still use them.
         """
-        # Only the launching process shuts a stream down; ``socket`` is slow to import.
+        # ``socket`` is slow to import.
         import _socket
 
         try:
             stream = _socket.socket(fileno=self.writer)
         except OSError:
-            # Two pipes, not a socket. The reading end takes the place of the writing end, so
-            # that writing fails.
+            # Two pipes. The reading end takes the place of the other, so that writing fails.
             os.dup2(self.reader, self.writer, inheritable=False)
             return
         try:

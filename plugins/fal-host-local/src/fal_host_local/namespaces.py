@@ -10,7 +10,7 @@ import sys
 import attrs
 
 from fal_core.environments import Command
-from fal_core.workers import networks
+from fal_core_worker.serving import networks
 
 
 def isolated(command: Command, *, outer: int, inner: int) -> Command:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from fal_core.errors import PortTaken
-from fal_core.workers.networks import missing
+from fal_core_worker.serving.networks import missing
 from fal_core_worker.serving.ports import claim, free_port, holder, is_free
 
 _LOOPBACK = "127.0.0.1"

@@ -1,11 +1,11 @@
 """
-Networks of one's own: a service that insists on a port, beside another that has it.
+Network namespaces, in which two services can have the same port.
 
-``pasta`` joins the two networks: what is asked of a port of this machine is answered
-inside, and what is asked inside goes out.
+The program ``pasta`` connects a namespace to the network of this machine: it forwards a
+port of the machine to a port inside, and connections from inside to the outside.
 
-The module is also a program, which stands before the command of a service: it is run
-by its path, of the standard library alone, and becomes the command it is given.
+The module is also a program: run by its path, it becomes the command that it is given,
+in a network namespace.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 @cache
 def missing() -> str:
     """
-    Return why no network of one's own can be had, as a sentence; empty if one can.
+    Return why there can be no network namespaces, as a sentence. Empty if there can be.
     """
     if not sys.platform.startswith("linux"):
         return "Only Linux has network namespaces, where each could have its own."
@@ -45,10 +45,10 @@ def missing() -> str:
 
 def main() -> None:
     """
-    Become ``sys.argv[4:]`` in a network of its own.
+    Become the command ``sys.argv[4:]`` in a network namespace.
 
-    The arguments before it: the path of ``pasta``, the port of this machine, and
-    the port inside that it leads to.
+    The arguments before it are the path of ``pasta``, a port of this machine, and the
+    port inside that it is forwarded to.
     """
     pasta, outer, inner, *argv = sys.argv[1:]
     parent = os.getpid()
@@ -56,7 +56,7 @@ def main() -> None:
     child = os.fork()
     if not child:
         os.close(go)
-        # It begins when the network is there, and ends with whoever waits for it.
+        # It starts once the namespace exists, and ends with the process that waits for it.
         os._exit(join(pasta, parent, outer, inner) if os.read(apart, 1) else 1)
     os.close(apart)
     try:
@@ -72,10 +72,10 @@ def main() -> None:
 
 def leave() -> None:
     """
-    Leave the network of this machine, which takes a user namespace.
+    Enter a new network namespace, and a user namespace, which that requires.
 
     Raises:
-        OSError: This machine refuses it.
+        OSError: The machine does not allow it.
     """
     import ctypes
 
@@ -83,13 +83,13 @@ def leave() -> None:
     if library.unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    # Other credentials may have undone it.
+    # A change of credentials resets it.
     library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _keep_user(pid: int) -> None:
     """
-    Have *pid* be the same user in its namespace; root is everybody there as well.
+    Map the user of *pid* to itself in its namespace. For root, map all users.
     """
     user, group = os.getuid(), os.getgid()
     if user:
@@ -102,17 +102,16 @@ def _keep_user(pid: int) -> None:
 
 def join(pasta: str, pid: int, outer: str, inner: str) -> int:
     """
-    Start ``pasta`` for the network of *pid*, and return when it is ready: 0 where it is.
+    Start ``pasta`` for the network of *pid*. Return 0 once it is ready, else 1.
 
-    It goes on in the background, as an orphan: whoever ends *pid* ends it, and it
-    ends by itself when the network is gone.
+    It continues in the background, as an orphan, and ends with the namespace.
     """
     _keep_user(pid)
     argv = [pasta, "--config-net", "--quiet", "--runas", str(os.getuid())]
     argv += ["--userns", f"/proc/{pid}/ns/user", "--netns", f"/proc/{pid}/ns/net"]
     argv += ["-t", f"127.0.0.1/{outer}:{inner}", "-u", "none", "-T", "none", "-U", "none"]
-    # Who listens on the loopback alone is reached as well; old ones do not know the
-    # option, for they do that anyway.
+    # This reaches services that listen on the loopback alone. Older versions lack the option
+    # and always do so.
     return _run([*argv, "--host-lo-to-ns-lo"], tell=False) and _run(argv, tell=True)
 
 
