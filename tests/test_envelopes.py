@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from fal_core.calls import ENVELOPE_VERSION, Call, SealedFunction, SourceArchive
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import FalSerializationError
+from fal_core.events import Sealed
 from fal_core.options import Gateway, HostOptions
 from fal_core.sealing.envelopes import decode_call, encode_call
-from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.opening.values import open_arguments
 
 sealed = st.builds(

@@ -11,7 +11,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_core.errors import Cancelled, HostError, PortTaken, StartupTimeout, WorkerLost
+from fal_core.errors import Cancelled, HostError, StartupTimeout, Timeout, WorkerLost
 from fal_core.events import Exited, Log, Ready, State
 from fal_core.sinks.journals import Journal, Records, decode_event, encode_event, read_journal
 
@@ -72,7 +72,7 @@ def test_the_reason_of_an_end_keeps_its_class_and_facts() -> None:
     """
     for reason in (
         StartupTimeout(2.5),
-        PortTaken(8080, "the function 'f' (1-2)", "Use pasta."),
+        Timeout(1.5),
         WorkerLost(signal=9),
         Cancelled(),
     ):

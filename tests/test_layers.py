@@ -1,214 +1,163 @@
 """
-Imports go one way.
+Imports go one way: those in functions and for the type checker count.
 """
 
 from __future__ import annotations
 
-import ast
+import csv
+import importlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = ROOT / "src" / "fal_core"
-WORKER = ROOT / "src" / "fal_core_worker"
+sys.path.insert(0, str(ROOT / "tests"))
 
-#: From the bottom up. A module imports from the rows under its own alone.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    # Values and small tools that stand alone.
-    (
-        "annotations",
-        "caches",
-        "caching",
-        "checks",
-        "digests",
-        "facts",
-        "logs",
-        "machines",
-        "reprs",
-        "routes",
-    ),
-    ("errors",),
-    ("bounds",),
-    (
-        "aio",
-        "entry_points",
-        "imports",
-        "mismatches",
-        "readers",
-        "remains",
-        "refusals",
-        "requirements",
-        "shortcuts",
-    ),
-    # The contracts that plugins are written against.
-    ("events", "options", "environments", "hooks"),
-    ("calls", "handlers", "hosts", "builtin", "printing"),
-    ("wrappers",),
-    # What users write, sorted and checked.
-    ("scalars",),
-    ("contracts", "structuring"),
-    ("converters", "loaders"),
-    ("catalogs", "records", "texts"),
-    ("known_options", "plugins"),
-    ("vocabulary", "observers", "places", "policies"),
-    # What travels, and the launching end of a worker.
-    ("captures", "models"),
-    ("dependencies", "envelopes", "journals", "portability", "sources", "spawns"),
-    ("banners", "deliveries", "executions", "sealing", "servers"),
-    ("arrivals",),
-    ("readings",),
-    ("workers",),
-    ("nesting", "outcomes"),
-    # Ways to call.
-    ("needs", "paces", "timeouts", "waiters"),
-    ("launches",),
-    ("batches", "streams", "retries", "spawning"),
-    ("bindings", "futures", "maps"),
-    ("functions",),
-    ("decorators",),
-    ("declarations",),
-    ("attaching",),
-    # What is told to people.
-    ("option_uses", "health"),
-    ("explanations",),
-    ("cli",),
-    # What ships for those who test a host.
-    ("testing",),
+from house.imports import (  # noqa: E402  # the path comes first
+    find_edges,
+    find_knots,
+    find_packages,
+    leave_out,
+    read_modules,
 )
+from house.order import ORDER, UPWARD  # noqa: E402  # the path comes first
 
-#: Imports inside functions that go up, each with its reason.
-UPWARD = {
-    ("hosts", "vocabulary"): "Host.parse_options is documented, and sorts by all plugins",
-    ("hosts", "functions"): "Host.run and Host.spawn are documented, and stand over launch",
+sys.path.remove(str(ROOT / "tests"))
+
+PACKAGES = find_packages()
+MODULES = read_modules(PACKAGES)
+EDGES = find_edges(MODULES)
+
+#: Packages that run where nothing is installed, and what they may import.
+TRAVELLING = {
+    "fal_core_worker": {"cloudpickle"},
+    "fal_server_agent": {"fal_core_worker"},
 }
 
-MODULES = sorted(CORE.rglob("*.py"))
+#: Packages that are one distribution.
+DISTRIBUTIONS = ({"fal_core", "fal_core_worker"}, {"fal_server", "fal_server_agent"})
 
 
-def part_of(path: Path) -> str:
+def rows_of(package: str) -> dict[str, int]:
     """
-    Return the row name of a module: its own, or that of the folder it lies in.
+    Return the row of each place of *package* in the table.
     """
-    return path.relative_to(CORE).parts[0].removesuffix(".py")
-
-
-def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
-    """
-    Yield each module that is imported when *path* runs, and whether only in a function.
-    """
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    yield from imports_in(tree, local=False)
-
-
-def imports_in(node: ast.AST, *, local: bool) -> Iterator[tuple[str, bool]]:
-    """
-    Yield the imports under *node*, those for the type checker left out.
-    """
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            for alias in child.names:
-                yield alias.name, local
-        elif isinstance(child, ast.ImportFrom):
-            assert child.level == 0, "an import is written whole, never relative"
-            assert child.module is not None
-            yield child.module, local
-            for alias in child.names:
-                yield f"{child.module}.{alias.name}", local
-        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
-            for other in child.orelse:
-                yield from imports_in(other, local=local)
-        else:
-            function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            yield from imports_in(child, local=local or function)
-
-
-def core_imports_of(path: Path) -> set[tuple[str, bool]]:
-    """
-    Return the rows that *path* imports, and whether only in a function.
-    """
-    rows = {name for row in LAYERS for name in row}
-    parts = ((name.split("."), local) for name, local in imports_of(path))
     return {
-        (names[1], local)
-        for names, local in parts
-        if names[0] == "fal_core" and len(names) > 1 and names[1] in rows
+        place.rstrip("/"): number
+        for number, row in enumerate(ORDER[package])
+        for place in row.split()
     }
 
 
-def test_every_module_has_one_place():
+def public_names() -> set[tuple[str, str]]:
     """
-    Each module of the core stands in the table, and in one row of it.
+    Return the modules and names that the reference lists for authors of plugins.
     """
-    placed = [name for row in LAYERS for name in row]
-    assert len(placed) == len(set(placed))
-    assert {part_of(path) for path in MODULES} - {"__init__"} == set(placed)
+    with (ROOT / "docs/public-names.csv").open(newline="", encoding="utf-8") as file:
+        return {(row["module"], row["name"]) for row in csv.DictReader(file)}
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in MODULES if part_of(path) != "__init__"], ids=part_of
-)
-def test_core_imports_downward(path: Path):
+def test_the_table_has_every_package() -> None:
     """
-    A module imports from rows under its own, and upward only with a reason given.
+    Each package stands in the table of the order.
     """
-    row_of = {name: row for row, names in enumerate(LAYERS) for name in names}
-    here = part_of(path)
-    for there, local in sorted(core_imports_of(path)):
-        if there == here or row_of[there] < row_of[here]:
+    assert set(ORDER) == set(PACKAGES)
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_every_place_stands_in_one_row(package: str) -> None:
+    """
+    Each module at the top of a package, and each folder, stands in the table once.
+    """
+    listed = [place for row in ORDER[package] for place in row.split()]
+    places = {
+        module.place + ("/" if (PACKAGES[package] / module.place).is_dir() else "")
+        for module in MODULES.values()
+        if module.package == package
+    }
+    assert sorted(listed) == sorted(places)
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_imports_go_down(package: str) -> None:
+    """
+    A module imports from its own place, and from those in rows below it.
+    """
+    row_of = rows_of(package)
+    for module in MODULES.values():
+        if module.package != package:
             continue
-        allowed = local and (here, there) in UPWARD
-        assert allowed, f"{here} imports {there}, which is not under it"
+        for name in sorted(EDGES[module.name]):
+            other = MODULES[name]
+            if other.package != package or other.place == module.place:
+                continue
+            allowed = (module.name, name) in UPWARD
+            down = row_of[other.place] < row_of[module.place]
+            assert down or allowed, f"{module.name} imports {name}, which is not below it"
 
 
-def test_exceptions_are_needed():
+def test_nothing_is_imported_in_a_circle() -> None:
     """
-    An exception from the order that nothing uses any more is removed.
+    No modules import each other, but for the imports upward that are sanctioned.
     """
-    used = {
-        (part_of(path), there) for path in MODULES for there, local in core_imports_of(path)
-    }
-    assert set(UPWARD) <= used
+    assert find_knots(leave_out(EDGES, UPWARD)) == []
 
 
-@pytest.mark.parametrize("path", sorted(WORKER.rglob("*.py")), ids=lambda path: path.stem)
-def test_worker_needs_nothing_installed(path: Path):
+def test_exceptions_are_needed() -> None:
     """
-    The worker imports the standard library, itself, and cloudpickle, which travels with it.
+    An import upward that nothing makes any more is removed from the table.
     """
-    for name, _ in imports_of(path):
-        allowed = {"fal_core_worker", "cloudpickle", *sys.stdlib_module_names}
-        assert name.partition(".")[0] in allowed, f"{path.name} imports {name}"
+    assert {(name, other) for name, other in UPWARD if other in EDGES[name]} == set(UPWARD)
 
 
-def packages_of_plugins() -> dict[str, Path]:
+@pytest.mark.parametrize("package", sorted(TRAVELLING))
+def test_what_travels_needs_nothing_installed(package: str) -> None:
     """
-    Return each plugin's package by its name.
+    The worker and the agent import the standard library, themselves and what travels too.
     """
-    return {path.parent.name: path.parent for path in ROOT.glob("plugins/*/src/*/__init__.py")}
+    allowed = {package, *TRAVELLING[package], *sys.stdlib_module_names}
+    for module in MODULES.values():
+        if module.package == package:
+            tops = {name.partition(".")[0] for name in module.imported}
+            assert tops <= allowed, module.name
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_core_knows_no_plugin(path: Path):
+@pytest.mark.parametrize("package", sorted(set(PACKAGES) - {"fal_core", "fal_core_worker"}))
+def test_no_plugin_imports_another(package: str) -> None:
     """
-    The core never imports a plugin.
+    A plugin imports no other plugin, and the core imports none.
     """
-    plugins = packages_of_plugins()
-    assert not [name for name, _ in imports_of(path) if name.partition(".")[0] in plugins]
+    own = next((each for each in DISTRIBUTIONS if package in each), {package})
+    others = set(PACKAGES) - own - {"fal_core", "fal_core_worker"}
+    for module in MODULES.values():
+        tops = {name.partition(".")[0] for name in module.imported}
+        if module.package in own:
+            assert not tops & others, module.name
+        elif module.package in DISTRIBUTIONS[0]:
+            assert package not in tops, module.name
 
 
-@pytest.mark.parametrize("package", sorted(packages_of_plugins()))
-def test_plugin_uses_public_names(package: str):
+def test_public_names_are_there() -> None:
     """
-    A plugin imports no name with an underscore from the core or from another plugin.
+    Each name that the reference lists for authors of plugins can be imported.
     """
-    ours = {"fal_core", "fal_core_worker", *packages_of_plugins()} - {package}
-    for path in packages_of_plugins()[package].rglob("*.py"):
-        for name, _ in imports_of(path):
-            first, *rest = name.split(".")
-            if first in ours:
-                assert not [part for part in rest if part.startswith("_")], (
-                    f"{path.name} imports {name}"
-                )
+    listed = public_names()
+    assert listed
+    for module, name in sorted(listed):
+        assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+
+
+@pytest.mark.parametrize("package", sorted(set(PACKAGES) - {"fal_core", "fal_core_worker"}))
+def test_plugins_import_what_is_public(package: str) -> None:
+    """
+    A first-party plugin imports of the core what the reference lists, and nothing else.
+    """
+    public = {f"{module}.{name}" for module, name in public_names()}
+    public |= {module for module, _ in public_names()}
+    for module in MODULES.values():
+        if module.package != package:
+            continue
+        for name in sorted(module.imported):
+            if name.partition(".")[0] in DISTRIBUTIONS[0]:
+                assert name in public, f"{module.name} imports {name}"

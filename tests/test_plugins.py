@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
+import fal_core
 from fal_core import function as isolated
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import OptionError, PluginError, UnknownNameError
@@ -667,7 +668,7 @@ def test_no_message_suggests_an_extra_that_there_is_not() -> None:
     """
     What the code calls an extra of fal-core is one that fal-core has.
     """
-    package = Path(plugins.__file__).parent
+    package = Path(fal_core.__file__).parent
     named = {
         (extra, path.name)
         for path in sorted(package.rglob("*.py"))

@@ -391,6 +391,29 @@ class Names(Markdown):
         yield ""
 
 
+class PublicNames(Markdown):
+    """
+    ``fal-public-names::``: what a plugin may import, by module.
+    """
+
+    def lines(self) -> Iterator[str]:
+        import csv
+
+        docs = Path(self.env.srcdir)
+        self.env.note_dependency(str(docs / "public-names.csv"))
+        modules: dict[str, list[str]] = {}
+        with (docs / "public-names.csv").open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                modules.setdefault(row["module"], []).append(f"`{row['name']}`")
+        yield "| module | what it is for | names |"
+        yield "|---|---|---|"
+        for module, names in modules.items():
+            text, _ = split(importlib.import_module(module).__doc__)
+            first = " ".join(text.split("\n\n")[0].split())
+            yield f"| `{module}` | {prose(first)} | {', '.join(names)} |"
+        yield ""
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """
     Add the directives.
@@ -404,4 +427,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("fal-errors", Errors)
     app.add_directive("fal-commands", Commands)
     app.add_directive("fal-names", Names)
+    app.add_directive("fal-public-names", PublicNames)
     return {"parallel_read_safe": True}

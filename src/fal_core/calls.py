@@ -4,14 +4,15 @@ A call as it travels: an envelope that hosts move and do not open.
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import attrs
 
 from fal_core.environments import Environment
+from fal_core.events import Sealed
 from fal_core.options import Gateway, HostOptions, Lifetime
 from fal_core.reprs import show_fields
-from fal_core_worker.opening.seals import Sealed, dump_plain
 
 ENVELOPE_VERSION = 1
 
@@ -87,8 +88,9 @@ class Call:
 
         traceparent: W3C trace context of the caller.
 
-        application: Whether a class is served, in place of a function.
-        origin: The file that the function was written in, where it was launched.
+        application: Whether a class is served, not a function.
+
+        origin: The file of the caller's machine that the function was written in.
     """
 
     __repr__ = show_fields
@@ -118,8 +120,7 @@ class Call:
         """
         Return this call under another id, with other arguments.
 
-        It is on the path of every call, where ``attrs.evolve`` costs as much as
-        all the rest.
+        Every call is made so; ``attrs.evolve`` would cost as much as all the rest.
         """
         other = object.__new__(Call)
         other.__dict__.update(self.__dict__, id=identity, arguments=arguments)
@@ -127,15 +128,16 @@ class Call:
 
     def at_ports(self, exposed_port: int, exposed_metrics_port: int) -> Call:
         """
-        Return the call of a server with the ports it is to take; 0 is a free one.
+        Return this call of a server with the ports to listen on; 0 chooses a free one.
 
-        A port that the function declares itself goes before that of the host.
+        A port that the function declares takes precedence over the host's.
         """
         declared = (self.gateway.exposed_port, self.host_options.metrics_port)
         ports = {
             "exposed_port": declared[0] or exposed_port,
             "exposed_metrics_port": declared[1] or exposed_metrics_port,
         }
-        data = dump_plain(((), ports))
-        assert data is not None
-        return self.again(self.id, Sealed(data))
+        import pickle
+
+        plain = bytes((1, 0, *sys.version_info[:2])) + pickle.dumps(((), ports), 5)
+        return self.again(self.id, Sealed(plain))

@@ -82,7 +82,7 @@ class Interpreter(ABC):
             binds: Directories of this machine, and where the process must see
                 them. An interpreter that shares the file system ignores it.
 
-            ports: Ports of this machine, and those of the process they lead to.
+            ports: Ports of this machine, each with the port of the process behind it.
 
             machine: The resources to limit the process to, where it can.
 
@@ -114,8 +114,8 @@ class Environment(ABC):
         """
         Build the environment, or find it built, and return its interpreter.
 
-        It may be called from many threads and processes at once for one key;
-        one of them builds. What the builder prints goes to *log*.
+        Many threads and processes may call it at once for one key; one of them builds,
+        the others wait. What the builder prints goes to *log*.
 
         Raises:
             EnvironmentBuildError: The environment cannot be built.
@@ -131,16 +131,16 @@ class Environment(ABC):
 
     def is_built(self) -> bool:
         """
-        Tell whether :meth:`build` would only have to find it.
+        Tell whether the environment is built already.
         """
         return False
 
     def stamp(self) -> object:
         """
-        Return what differs once sources that it refers to have changed; None if there are none.
+        Return a value that changes with the source files that the environment refers to.
 
-        A host that keeps processes asks now and then, and has others run the calls after
-        a change. It is comparable and hashable, and costs no more than a look at the files.
+        None if it refers to none. A host that keeps workers compares stamps from time to
+        time and replaces workers after a change. The value is hashable and cheap to make.
         """
         return None
 

@@ -16,7 +16,6 @@ Every error fal-core raises of its own accord.
     │   │   └── StartupTimeout
     │   ├── Cancelled
     │   ├── HostClosed
-    │   ├── PortTaken
     │   ├── UnsupportedError
     │   └── EnvironmentBuildError
     └── FalServerlessException              the documented errors
@@ -40,13 +39,6 @@ class FalCoreError(Exception):
     """
     The root of the tree: catch it to catch all of fal-core's own errors.
     """
-
-
-def in_one_line(error: BaseException) -> str:
-    """
-    Return what *error* says, for a sentence that it is a part of: without lines or an end.
-    """
-    return " ".join(str(error).split()).rstrip(".") or "no reason was given"
 
 
 # -- Declarations ------------------------------------------------------------
@@ -256,29 +248,6 @@ class StartupTimeout(Timeout):
 
 
 @facts
-class PortTaken(HostError):
-    """
-    A service wants a port that somebody else has.
-
-    Attributes:
-        holder: Who has it, in words.
-
-        remedy: What else can be done than to wait for it, as a sentence.
-    """
-
-    port: int
-    holder: str = "another process"
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        remedy = f" {self.remedy}" if self.remedy else ""
-        return (
-            f"Port {self.port} is taken by {self.holder}. "
-            f"End that first, or declare another exposed_port.{remedy}"
-        )
-
-
-@facts
 class Cancelled(HostError):
     """
     The call was cancelled, and has ended.
@@ -404,5 +373,5 @@ class UserFunctionException(FalServerlessException):
     """
     The user's function raised; what it raised is the cause.
 
-    Hosts and wrappers that cannot raise the user's own exception raise this.
+    It is raised where the user's own exception cannot be or is not wanted.
     """

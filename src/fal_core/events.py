@@ -4,24 +4,52 @@ What a host reports of a call while it runs.
 A host hands each event to the sink it was given, in order, one at a time, from
 any thread. Logs come before the outcome, and nothing follows :class:`Exited`.
 
-The core's own sinks raise nothing. That of a host around a host may: where a worker
-tells it, what it raises ends the call, and is raised where the call is waited for.
+The core's own sinks raise nothing. The sink of a host around a host may raise: that ends
+the call, and the exception is raised in the caller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import attrs
 
 from fal_core.errors import HostError
 from fal_core.reprs import show_fields
-from fal_core_worker.opening.seals import Sealed
 
 Level = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "STDOUT", "STDERR"]
 Source = Literal["BUILDER", "BRIDGE", "USER"]
 Phase = Literal["queued", "building", "starting", "running", "ready", "draining"]
+
+
+class Sealed(NamedTuple):
+    """
+    A pickled object that hosts move and do not open.
+
+    Attributes:
+        data: One byte of version, one of flags, two for the sender's Python (major,
+            minor), then a pickle of protocol 5.
+
+        buffers: The out-of-band buffers of the pickle, in order.
+    """
+
+    data: bytes
+    buffers: Sequence[Any] = ()
+
+    @property
+    def contains_code(self) -> bool:
+        """
+        Whether only the Python minor that sealed it may open it.
+        """
+        return bool(self.data[1] & 1)
+
+    @property
+    def python(self) -> tuple[int, int]:
+        """
+        The Python that sealed it, as (major, minor).
+        """
+        return self.data[2], self.data[3]
 
 
 @attrs.frozen
@@ -51,15 +79,14 @@ class Log:
 
         time: Seconds since the epoch.
 
-        call_id: The call that printed it. None where that cannot be known: the
+        call_id: The call that printed it. None where that cannot be known, as for
             output below Python of a worker that several calls share.
 
         request_id: Of the request that a service answered when it was printed.
 
-        partial: The line has not ended: *message* is what is seen of it so far,
-            as of a progress bar. The line comes whole as it ends, whatever was
-            shown of it before, so whoever wants lines leaves these out, and a
-            host may as well.
+        partial: The line has not ended, as with a progress bar; *message* is the part
+            written so far. The whole line follows once it ends, so readers of lines
+            can skip partial ones, and a host need not report them.
     """
 
     __repr__ = show_fields
@@ -99,8 +126,8 @@ class Started:
     """
     The first *count* items of a batch have been started.
 
-    A host reports it at the latest before :class:`Exited`, so that items which
-    may have run are never run again unasked.
+    A host reports it before :class:`Exited` at the latest, so that items which may have
+    run are never run again silently.
     """
 
     __repr__ = show_fields
@@ -135,7 +162,7 @@ class HomeCall:
     """
     The running function calls another isolated function.
 
-    The launching process answers it through :meth:`Execution.send`.
+    The launching process answers with a :class:`Reply`.
     """
 
     __repr__ = show_fields
@@ -168,7 +195,7 @@ class Exited:
 
         signal: The signal that ended it.
 
-        reason: Why there is no outcome. None where there is one.
+        reason: Why there is no outcome; None if there is one.
     """
 
     __repr__ = show_fields
@@ -178,6 +205,31 @@ class Exited:
     reason: HostError | None = None
 
 
+@attrs.frozen
+class Reply:
+    """
+    The answer to :class:`HomeCall` *number*: what that function returned or *raised*.
+    """
+
+    __repr__ = show_fields
+
+    number: int
+    sealed: Sealed
+    raised: bool = False
+
+
+@attrs.frozen
+class Credit:
+    """
+    Leave for a generator to yield *count* more items.
+    """
+
+    __repr__ = show_fields
+
+    count: int
+
+
 Event = State | Log | Item | Started | Returned | Ready | HomeCall | Outcome | Exited
 Sink = Callable[[Event], None]
 LogSink = Callable[[Log], None]
+Message = Reply | Credit

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from fal_core.hosts import Host
     from fal_core.machines import Device, Machine
     from fal_core.options import Gateway, HostOptions
-    from fal_core.routes import RouteSignature
-    from fal_core_worker.serving.services import Server
+    from fal_core.routes import RouteSignature, Server
 
 #: The integer that a plugin states as ``fal_core_api`` in its entry module.
 API_VERSION = 1

@@ -5,12 +5,12 @@ Hosts: the places where functions run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar
 
 import attrs
 
-from fal_core.errors import UnsupportedError
+from fal_core.errors import OptionError
 from fal_core.options import Gateway, HostOptions, Options
 from fal_core.reprs import show_fields
 
@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
     from fal_core.calls import AuthMode, Call
     from fal_core.environments import Environment
-    from fal_core.events import Event, Phase, Sink
+    from fal_core.events import Message, Sink
     from fal_core.spawns import SpawnInfo
-    from fal_core_worker.stream.frames import Frame
-
-End = Literal["returned", "raised", "cancelled", "failed"]
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
@@ -95,15 +92,15 @@ class Execution(Protocol):
 
     Attributes:
         reference: Names the execution on its host; for detached work it is what
-            :meth:`Host.attach` takes.
+            :meth:`DetachingHost.attach` takes.
     """
 
     @property
     def reference(self) -> str: ...
 
-    def send(self, frame: Frame) -> None:
+    def send(self, message: Message) -> None:
         """
-        Pass *frame* on to the worker: credit, or the answer to a home call.
+        Pass *message* on to the worker: credit, or the reply to a home call.
         """
 
     def drain(self) -> None:
@@ -119,83 +116,18 @@ class Execution(Protocol):
         """
 
 
-class Driver:
-    """
-    A sink whose thread drives the execution, if it is :class:`Driven`.
-
-    A host that is given one may leave its events undelivered until it is driven.
-    """
-
-    __slots__ = ()
-
-    def __call__(self, event: Event) -> None:
-        """
-        Take *event*.
-        """
-
-
-class Driven:
-    """
-    An execution that a waiting thread can drive, which saves a thread's switch.
-    """
-
-    __slots__ = ()
-
-    def drive(self, timeout: float | None) -> None:
-        """
-        Deliver events on this thread until ``Exited``, or for *timeout* seconds.
-
-        It returns early where another thread delivers them already.
-        """
-
-
-@attrs.frozen(kw_only=True)
-class ExecutionStatus:
-    """
-    Detached work, as a host lists it.
-
-    Attributes:
-        phase: The last one that it has entered; ``ended`` once it has ended, whatever
-            its host gives.
-
-        started: Seconds since the epoch.
-
-        ended: Whether it has ended.
-
-        end: How: the function ``returned`` or ``raised``, it was ``cancelled``, or
-            its host ``failed``. None while it runs, and where it is not known.
-
-        error: The error of a host that failed, as its class and its sentence.
-    """
-
-    __repr__ = show_fields
-
-    reference: str
-    name: str
-    phase: Phase | Literal["ended"]
-    started: float
-    ended: bool = False
-    end: End | None = None
-    error: str = ""
-
-    def __attrs_post_init__(self) -> None:
-        if self.ended:
-            object.__setattr__(self, "phase", "ended")
-
-
 @attrs.define(eq=False, slots=False)
 class Host(ABC, Generic[ArgsT, ReturnT]):
     """
     A place where functions run. Its attrs fields configure the place.
 
-    A subclass is an attrs class of its own (``eq=False, slots=False``) that
-    names itself through *name* and writes :meth:`launch`. Everything else is
-    made of that.
+    A subclass is an attrs class (``eq=False, slots=False``) that sets *name* and writes
+    :meth:`launch`. Calls, futures, maps and streams are built on that one method.
 
     Attributes:
         name: What ``host=`` takes, and the scheme of a URL.
 
-        options: The options it understands. A host around a host computes it.
+        options: The class of the options it understands.
 
         capabilities: What it can do.
     """
@@ -212,8 +144,6 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         Raises:
             OptionError: The URL does not fit this host.
         """
-        from fal_core.errors import OptionError
-
         if url not in (cls.name, f"{cls.name}://"):
             raise OptionError(
                 f"Host {cls.name!r} takes no address, and was given {url!r}. "
@@ -224,9 +154,10 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
     @property
     def place(self) -> Host[Any, Any]:
         """
-        The host that runs the calls; in a host around a host, that of the inner one.
+        The host that decides whether a nested call leaves its worker.
 
-        A function that calls another one of its own place runs it where it is.
+        A function that calls another one with an equal place runs it in the same worker.
+        A host around a host may return the place of the inner one.
         """
         return self
 
@@ -235,7 +166,7 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
     @classmethod
     def parse_key(cls, key: str, value: Any) -> tuple[Any, Any]:
         """
-        Return the option and the value that *key* and *value* stand for.
+        Return the option and the value that the keyword *key* stands for.
         """
         return key, value
 
@@ -247,9 +178,9 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         Raises:
             OptionError: An option is unknown, of another kind, or of a wrong type.
         """
-        from fal_core.declaring.vocabulary import parse_options
+        from fal_core.front import parse_options
 
-        return parse_options(dict(cls.parse_key(key, value) for key, value in config.items()))
+        return parse_options(cls, config)
 
     def run(
         self,
@@ -263,15 +194,9 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         """
         Run *func* here, wait for it, and return what it returned.
         """
-        from fal_core.functions import IsolatedFunction
+        from fal_core.front import isolate
 
-        function = IsolatedFunction(
-            self,
-            func,
-            options,
-            app_name=application_name,
-            app_auth=application_auth_mode,
-        )
+        function = isolate(self, func, options, application_name, application_auth_mode)
         return function(*args, **kwargs)
 
     def spawn(
@@ -286,15 +211,9 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         """
         Start *func* here and return at once.
         """
-        from fal_core.functions import IsolatedFunction
+        from fal_core.front import isolate
 
-        function = IsolatedFunction(
-            self,
-            func,
-            options,
-            app_name=application_name,
-            app_auth=application_auth_mode,
-        )
+        function = isolate(self, func, options, application_name, application_auth_mode)
         return function.spawn(*args, **kwargs)
 
     # -- what a host writes ----------------------------------------------------
@@ -302,25 +221,10 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
     @abstractmethod
     def launch(self, call: Call, sink: Sink) -> Execution:
         """
-        Start *call* and return at once; what happens to it goes to *sink*.
+        Start *call* and return at once; its events go to *sink*.
 
-        It raises only for what it knows at once; anything later is the reason
-        in ``Exited``. It is called from many threads.
-        """
-
-    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
-        """
-        Be told that a first call is about to come, while its function is sealed.
-
-        What takes a while to start may be started meanwhile. It returns at once, and
-        raises nothing: the call tells what is wrong.
-
-        Arguments:
-            environment: The one that the call will have.
-
-            options: Those that the call will have.
-
-            gateway: How the function will be reached, if it is a service.
+        It raises only what it knows at once; anything later is the reason in ``Exited``.
+        Many threads may call it at the same time.
         """
 
     def check(
@@ -331,10 +235,10 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         origin: str | None = None,
     ) -> None:
         """
-        Refuse what calls would be refused for, as far as this machine knows it.
+        Raise the error that a call with these options would end with, if any.
 
-        A function is checked before anything is built or sent for it, and where
-        ``fal-core explain`` tells of it. What the capabilities say is checked already.
+        It runs before anything is built or sent, and for ``fal-core explain``. What the
+        capabilities rule out has been refused before.
 
         Arguments:
             environment: The one that the call will have.
@@ -349,22 +253,7 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
             FalCoreError: A call would be refused.
         """
 
-    def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
-        """
-        Report detached work to *sink*, from its event number *after* on.
-
-        Raises:
-            HostError: There is no such work, or this host detaches none.
-        """
-        raise UnsupportedError(self.name, "attach to detached work")
-
-    def executions(self) -> Iterable[ExecutionStatus]:
-        """
-        List the detached work of this host.
-        """
-        return ()
-
     def close(self) -> None:
         """
-        End what runs here attached, and free what the host holds.
+        End the attached work of this host and free its resources.
         """

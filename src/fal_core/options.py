@@ -24,10 +24,10 @@ Lifetime = Literal["attached", "detached"]
 @attrs.frozen(kw_only=True)
 class HostOptions:
     """
-    Every documented option of a host, with its one type and default.
+    Every documented option of a host, with its type and default.
 
-    Times are in seconds. A plugin adds options in a subclass; it redefines none, and
-    says by the validators of :mod:`fal_core.validators` which numbers it takes.
+    Times are in seconds. A plugin adds options in a subclass and redefines none; the
+    validators of :mod:`fal_core.validators` bound its numbers.
 
     Attributes:
         machine_type: The machine to run on; of several the first that is free.
@@ -44,7 +44,7 @@ class HostOptions:
 
         max_concurrency: How many workers there may be at once.
 
-        concurrency_buffer: How many workers more than are busy stay warm.
+        concurrency_buffer: How many idle workers stay warm beside the busy ones.
 
         concurrency_buffer_perc: The same in percent of the busy ones.
 
@@ -74,7 +74,7 @@ class HostOptions:
 
         app_files: Files that travel with the function.
 
-        app_files_ignore: Patterns of files that do not.
+        app_files_ignore: Patterns of files that stay behind.
 
         app_files_context_dir: What *app_files* are relative to.
 
@@ -207,7 +207,7 @@ class Options:
 
 def merge_basic_config(target: dict[str, Any], incoming: dict[str, Any]) -> None:
     """
-    Put into *target* what *incoming* has and *target* has not.
+    Add the items of *incoming* whose keys *target* does not have.
     """
     for name, value in incoming.items():
         target.setdefault(name, value)

@@ -22,3 +22,10 @@ def show_fields(self: Any) -> str:
             show = field.repr if callable(field.repr) else repr
             shown.append(f"{field.name}={show(getattr(self, field.name))}")
     return f"{type(self).__qualname__.rpartition('>.')[2]}({', '.join(shown)})"
+
+
+def in_one_line(error: BaseException) -> str:
+    """
+    Return the message of *error* as part of a sentence: one line, without its full stop.
+    """
+    return " ".join(str(error).split()).rstrip(".") or "no reason was given"

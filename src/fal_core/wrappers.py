@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from fal_core.abilities import AnticipatingHost, DetachingHost, ExecutionStatus, detaching
 from fal_core.events import Sink
-from fal_core.hosts import ArgsT, Capabilities, Execution, ExecutionStatus, Host, ReturnT
+from fal_core.hosts import ArgsT, Capabilities, Execution, Host, ReturnT
 from fal_core.options import Gateway, HostOptions
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False, slots=False)
-class WrapperHost(Host[ArgsT, ReturnT]):
+class WrapperHost(Host[ArgsT, ReturnT], AnticipatingHost, DetachingHost):
     """
     A host around a host. A subclass names itself and writes ``launch``.
 
@@ -42,7 +43,8 @@ class WrapperHost(Host[ArgsT, ReturnT]):
         return self.inner.capabilities
 
     def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
-        self.inner.expect(environment, options, gateway)
+        if isinstance(self.inner, AnticipatingHost):
+            self.inner.expect(environment, options, gateway)
 
     def check(
         self,
@@ -54,10 +56,10 @@ class WrapperHost(Host[ArgsT, ReturnT]):
         self.inner.check(environment, options, gateway, origin)
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
-        return self.inner.attach(reference, sink, after)
+        return detaching(self.inner).attach(reference, sink, after)
 
     def executions(self) -> Iterable[ExecutionStatus]:
-        return self.inner.executions()
+        return self.inner.executions() if isinstance(self.inner, DetachingHost) else ()
 
     def close(self) -> None:
         self.inner.close()

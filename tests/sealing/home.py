@@ -28,6 +28,7 @@ from fal_core.sealing.functions import (  # noqa: E402  # the path comes first
     seal_arguments,
     seal_function,
 )
+from fal_core_worker.opening.seals import Sealed  # noqa: E402  # the path comes first
 
 
 class Worker:
@@ -51,12 +52,14 @@ class Worker:
         seal = seal or seal_function(function, portable=portable)
         sealed = seal.sealed
         calls = [seal_arguments((args, {}), seal) for args in arguments]
-        calls = [one._replace(buffers=[bytes(each) for each in one.buffers]) for one in calls]
+        # A bare worker knows its own class alone.
+        calls = [Sealed(one.data, [bytes(each) for each in one.buffers]) for one in calls]
         for source in seal.sources:
             with zipfile.ZipFile(io.BytesIO(source.data)) as archive:
                 archive.extractall(self.folder)
-        form = sealed.native if native else None
-        pickle.dump((form, sealed.portable, sealed.refusal, calls), self.process.stdin)
+        forms = (sealed.native if native else None, sealed.portable)
+        forms = [None if form is None else Sealed(*form) for form in forms]
+        pickle.dump((*forms, sealed.refusal, calls), self.process.stdin)
         self.process.stdin.flush()
         return [
             (open_error if raised else open_value)(answer, seal)

@@ -1,5 +1,5 @@
 """
-Real parts: distributions in a directory, projects that build themselves, a cache.
+Real parts: wheels in a directory, a project with its own build backend, a cache.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,12 +21,27 @@ import pytest
 
 from fal_core.environments import LocalInterpreter
 from fal_core.events import Log
-from fal_env_virtualenv import Virtualenv, records
+from fal_env_virtualenv import Virtualenv
+from fal_env_virtualenv.building.interpreters import installed_versions
+from fal_env_virtualenv.requirements.pythons import running_python
+from fal_env_virtualenv.store import environment_marks
+from fal_env_virtualenv.store.layout import record_path
+
+#: Evaluates an expression in an environment that was built.
+Evaluate = Callable[..., str]
+#: A declaration, and the interpreter that was built for it.
+Built = tuple[Virtualenv, LocalInterpreter]
+#: Ends the use of an environment by this process, and returns its directory.
+LetGo = Callable[[LocalInterpreter], Path]
+#: Returns the directories in uv's cache that builds have left behind.
+BuildsIn = Callable[[Path], list[Path]]
+#: Returns the processes whose command line or directory is below a path.
+ProcessesBelow = Callable[[Path], list[int]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """
-    Let these tests be run apart from the repository's settings.
+    Declare the marker, so that these tests also run without the repository's settings.
     """
     config.addinivalue_line("markers", "faults: a fault is caused on purpose")
 
@@ -40,7 +56,7 @@ def write_wheel(
     data: bytes = b"",
 ) -> Path:
     """
-    Write a wheel of one module that knows its version.
+    Write a wheel with one module that knows its version.
     """
     module = name.replace("-", "_")
     described = f"{module}-{version}.dist-info"
@@ -79,7 +95,7 @@ def make_wheel() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
-    A directory of distributions: alpha 1 and 2, beta that needs alpha 1, gamma.
+    A directory of wheels: alpha-one 1 and 2, beta that needs alpha-one 1, gamma, heavy.
     """
     directory = tmp_path_factory.mktemp("wheels")
     write_wheel(directory, "alpha-one", "1.0")
@@ -93,7 +109,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """
-    An empty cache, and no index but the directory of distributions.
+    An empty cache, and no index but the directory of wheels.
     """
     for name in list(os.environ):
         if name.startswith(("UV_", "PIP_INDEX", "PIP_EXTRA", "PIP_FIND")):
@@ -102,15 +118,14 @@ def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     yield tmp_path / "cache" / "virtualenvs"
-    for path in list(records._in_use):
-        records.release(path)
-    records.forced.clear()
+    environment_marks.release_all()
+    environment_marks.forced.clear()
 
 
 @attrs.define
 class Builder:
     """
-    Builds and keeps what was logged.
+    Builds environments, and keeps what the last build logged.
     """
 
     logs: list[Log] = attrs.field(factory=list)
@@ -132,9 +147,9 @@ def build(cache: Path) -> Builder:
 
 
 @pytest.fixture
-def evaluate() -> Callable[[LocalInterpreter, str], str]:
+def evaluate() -> Evaluate:
     """
-    Print an expression, its modules imported, in the environment that was built.
+    Return the text of an expression, its modules imported, in an environment that was built.
     """
 
     def run(interpreter: LocalInterpreter, expression: str, modules: str = "") -> str:
@@ -211,7 +226,7 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture
 def run_python() -> Callable[..., subprocess.Popen[str]]:
     """
-    Start this Python with a script of its own.
+    Return a function that starts this Python with a script.
     """
 
     def start(script: str, *arguments: str) -> subprocess.Popen[str]:
@@ -223,3 +238,78 @@ def run_python() -> Callable[..., subprocess.Popen[str]]:
         )
 
     return start
+
+
+@pytest.fixture
+def started(project: Project) -> Path:
+    """
+    Have the build of the project take minutes, and return a file that exists once it runs.
+    """
+    path = project.path.parent / "started"
+    backend = f"open({str(path)!r}, 'w').close()\nimport time\ntime.sleep(600)\n"
+    (project.path / "backend.py").write_text(backend)
+    return path
+
+
+@pytest.fixture
+def other_python(cache: Path) -> str:
+    """
+    The minor version of an installed Python that is not the running one.
+    """
+    minors = {".".join(version.split(".")[:2]) for version in installed_versions()}
+    minors.discard(running_python().minor_version)
+    if not minors:
+        pytest.skip("only one version of Python is installed")
+    return max(minors, key=lambda minor: int(minor.split(".")[1]))
+
+
+@pytest.fixture
+def let_go() -> LetGo:
+    def release(interpreter: LocalInterpreter) -> Path:
+        path = os.path.dirname(os.path.dirname(interpreter.executable))
+        environment_marks.release(path)
+        return Path(path)
+
+    return release
+
+
+@pytest.fixture
+def three(build: Builder, let_go: LetGo) -> list[Built]:
+    """
+    Three environments that nothing uses, the least recently used first.
+    """
+    built = []
+    for age, name in ((300, "gamma"), (200, "alpha-one"), (100, "beta")):
+        environment = Virtualenv(requirements=[name])
+        interpreter = build(environment)
+        let_go(interpreter)
+        then = time.time() - age
+        os.utime(record_path(environment.key), (then, then))
+        built.append((environment, interpreter))
+    return built
+
+
+@pytest.fixture
+def builds_in() -> BuildsIn:
+    def find(cache_of_uv: Path) -> list[Path]:
+        # An empty directory may stay while another program runs uv.
+        builds = cache_of_uv.glob("builds-v*/.tmp*")
+        return [build for build in builds if list(build.iterdir())]
+
+    return find
+
+
+@pytest.fixture
+def processes_below() -> ProcessesBelow:
+    def find(path: Path) -> list[int]:
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (place / "cmdline").read_bytes().decode(errors="replace")
+                if str(path) in command or str(path) in os.readlink(place / "cwd"):
+                    found.append(int(place.name))
+            except OSError:
+                continue
+        return found
+
+    return find

@@ -13,7 +13,18 @@ from typing import Any
 
 import pytest
 
-from fal_core.plugins import find_host
+from fal_core.plugins.installed import find_host
+from fal_host_local import LocalHost
+
+
+@pytest.fixture
+def host() -> Iterator[LocalHost]:
+    """
+    A local host of the test's own.
+    """
+    host = LocalHost()
+    yield host
+    host.close()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from fal_core.errors import (
     UnsupportedError,
 )
 from fal_core.events import Log
-from fal_core.explanations import explain
+from fal_core.explanations.explaining import explain
 from fal_host_serverless import (
     FalServerlessHost,
     arrival,

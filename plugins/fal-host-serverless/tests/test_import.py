@@ -18,7 +18,7 @@ HEAVY = ("grpc", "isolate_proto", "google.protobuf", "httpx", "fastapi", "cloudp
     [
         "import fal_host_serverless.plugin",
         "from fal_host_serverless import FalServerlessHost; FalServerlessHost()",
-        "from fal_core.plugins import find_host; find_host('serverless')",
+        "from fal_core.plugins.installed import find_host; find_host('serverless')",
         "from fal_host_serverless import AliasInfo, KeyScope",
     ],
 )

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from fal_core import function
-from fal_core.plugins import find_host
+from fal_core.plugins.installed import find_host
 from fal_serve.serving import ServableServer
 from fal_serve.settings import Settings
 from fal_serve.wrappers import ServeWrapper

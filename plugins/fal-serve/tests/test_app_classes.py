@@ -12,7 +12,7 @@ import pytest
 from fastapi import WebSocket
 
 from fal_core import OptionError, ServedIsolatedFunction
-from fal_core.explanations import explain
+from fal_core.explanations.explaining import explain
 from fal_core.testing.hosts import InProcessHost
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import App, HealthCheck, endpoint, realtime

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from fal_core import Cancelled, HostError, PortTaken, WorkerLost, attach, function
+from fal_core import Cancelled, HostError, WorkerLost, attach, function
 from fal_core.testing import InProcessHost
 from fal_core.testing.processes import is_alive, wait_until
 from fal_core.testing.requests import Answer, ask, is_reachable
 from fal_core_worker.serving.ports import free_port
-from fal_host_local import LocalHost
+from fal_host_local import LocalHost, PortTaken
 from fal_serve import App, AppException, HealthCheck, endpoint
 
 PATIENCE = 60.0
@@ -414,9 +414,9 @@ def test_an_application_that_becomes_unwell_is_ended(
     """
     One that is asked regularly is lost once it has failed so often in a row.
     """
-    monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
+    monkeypatch.setattr("fal_host_local.services.readiness._REGULARLY", 0.05)
     # A busy machine may not come as far as its last lines in the time there is for them.
-    monkeypatch.setattr("fal_host_local.services._LAST_WORDS", PATIENCE)
+    monkeypatch.setattr("fal_host_local.services.executions._LAST_WORDS", PATIENCE)
     statuses = [200, 500, 200, 500, 500]
     info = make_checked(host, statuses, call_regularly=True, failure_threshold=2)
 
@@ -432,7 +432,7 @@ def test_an_application_that_is_never_well_is_ended(
     """
     One that is asked regularly, and is unwell from the start, is not waited for for ever.
     """
-    monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
+    monkeypatch.setattr("fal_host_local.services.readiness._REGULARLY", 0.05)
     info = make_checked(host, [500] * 1000, call_regularly=True, failure_threshold=1)
 
     with pytest.raises(WorkerLost, match="never answered its health check"):
@@ -445,7 +445,7 @@ def test_an_application_that_drains_is_not_asked(
     """
     Its port is closed then, and the requests that run still finish.
     """
-    monkeypatch.setattr("fal_host_local.readiness._REGULARLY", 0.05)
+    monkeypatch.setattr("fal_host_local.services.readiness._REGULARLY", 0.05)
 
     class Slow(App, kind="current"):
         @endpoint("/slow")

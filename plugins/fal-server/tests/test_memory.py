@@ -18,7 +18,7 @@ from isolate_proto import HostedRun
 
 from fal_core import hookimpl
 from fal_core.machines import Machine
-from fal_core.plugins import registered
+from fal_core.plugins.installed import registered
 from fal_server.errors import ServerError
 from fal_server.memory import memory_of, read_sizes
 from fal_server_agent.limits import drop_groups

@@ -7,6 +7,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from fal_core.abilities import detaching
 from fal_core.calling.spawning import SpawnFuture, SpawnSink
 from fal_core.policies import Policy
 from fal_core.spawns import SpawnInfo
@@ -42,7 +43,7 @@ def attach(
     launcher: Any = _Follower() if function is None else function.make_launcher()
     info = SpawnInfo(SpawnFuture())
     sink = SpawnSink(launcher, info)
-    execution = place.attach(reference, sink, after)
+    execution = detaching(place).attach(reference, sink, after)
     info.stream = execution
     sink.follow(execution)
     assert isinstance(info.future, SpawnFuture)

@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from fal_core.events import Reply, Sealed
 from fal_core_worker.opening import values
 from fal_core_worker.opening.stubs import make_stub
-from fal_core_worker.stream import frames
-from fal_core_worker.stream.frames import Frame
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher
@@ -89,7 +88,7 @@ def answer(launcher: Launcher, event: HomeCall, sink: Any) -> None:
     from fal_core.sealing.functions import open_value, seal_arguments
 
     seal = launcher.seal
-    raised = 0
+    raised = False
     try:
         number, args, kwargs = open_value(event.sealed, seal)
         function = _functions.get(number)
@@ -103,16 +102,15 @@ def answer(launcher: Launcher, event: HomeCall, sink: Any) -> None:
             result = list(result)
         sealed = seal_arguments(result, seal)
     except BaseException as error:
-        raised = 1
-        sealed = values.seal_error(error, None)
-    payload = (sealed.data, sealed.buffers) if sealed.buffers else sealed.data
-    frame = Frame(frames.HOME_RESULT, 0, event.number, raised, payload)
+        raised = True
+        sealed = Sealed(*values.seal_error(error, None))
+    reply = Reply(event.number, sealed, raised)
     # The thread that launches the call may not have got the execution yet.
     until = time.monotonic() + _PATIENCE
     while sink.execution is None and time.monotonic() < until:
         time.sleep(0.001)
     if sink.execution is not None:
-        sink.execution.send(frame)
+        sink.execution.send(reply)
 
 
 def is_service(function: IsolatedFunction[..., Any]) -> bool:

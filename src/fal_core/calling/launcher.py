@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
+from fal_core.abilities import AnticipatingHost
 from fal_core.calling import preconditions as needs
 from fal_core.declaring import vocabulary
 from fal_core.errors import FalSerializationError, UnsupportedError
@@ -86,11 +87,13 @@ class Launcher:
                 self.environment = extend_environment(self.environment, func)
                 application = isinstance(func.func, type)
         if self.policy.lifetime == "attached" and not rehearsed:
-            self.host.expect(self.environment, self.host_options, self.gateway)
+            if isinstance(self.host, AnticipatingHost):
+                self.host.expect(self.environment, self.host_options, self.gateway)
         # They bring cloudpickle, which takes as long as a process takes to start.
         from fal_core.calling.home_calls import reduce_function, sealing, stub_types
         from fal_core.calling.waiting import Waiter
         from fal_core.calls import Call
+        from fal_core.events import Sealed
         from fal_core.sealing.functions import (
             open_value,
             seal_arguments,
@@ -98,7 +101,6 @@ class Launcher:
             stub_reducers,
         )
         from fal_core.sealing.sources import file_of
-        from fal_core_worker.opening.seals import Sealed
 
         self._make_waiter = Waiter
         stub_types.update(dict.fromkeys(stubbed, reduce_function))

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from fal_core.calling.waiting import answer_home_call
-from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Ready
+from fal_core.events import Credit, Event, Exited, HomeCall, Item, Log, Outcome, Ready
 from fal_core.sinks.handlers import HandlingSink, failed
 from fal_core.sinks.outcomes import is_retried, open_outcome
 from fal_core.spawns import SpawnInfo
@@ -19,9 +19,9 @@ from fal_core.spawns import SpawnInfo
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher
     from fal_core.calls import Call
+    from fal_core.events import Message
     from fal_core.hosts import Execution
     from fal_core.options import Lifetime
-    from fal_core_worker.stream.frames import Frame
 
 
 class SpawnFuture(Future[Any]):
@@ -105,15 +105,12 @@ class SpawnSink(HandlingSink):
         self._give_credit()
 
     def _give_credit(self) -> None:
-        from fal_core_worker.stream import frames
-        from fal_core_worker.stream.frames import Frame
-
         if self.execution is None:
             return
         with self._lock:
             owed, self._owed = self._owed, 0
         if owed:
-            self.execution.send(Frame(frames.CREDIT, 0, owed, 0, b""))
+            self.execution.send(Credit(owed))
 
     def _end(self, exited: Exited) -> None:
         self._exited = True
@@ -192,9 +189,9 @@ class Attempts:
     def reference(self) -> str:
         return self._call.id if self._inner is None else self._inner.reference
 
-    def send(self, frame: Frame) -> None:
+    def send(self, message: Message) -> None:
         if self._inner is not None:
-            self._inner.send(frame)
+            self._inner.send(message)
 
     def drain(self) -> None:
         if self._inner is not None:

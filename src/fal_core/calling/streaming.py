@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome
+from fal_core.events import Credit, Event, Exited, HomeCall, Item, Log, Outcome
 from fal_core.hosts import Execution
 from fal_core.sinks.handlers import HandlingSink, failed
-from fal_core_worker.stream import frames
-from fal_core_worker.stream.frames import Frame
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher
@@ -56,7 +54,7 @@ class Stream(Iterator[Any]):
             if isinstance(event, Item):
                 self._taken += 1
                 if self._taken % CREDIT == 0 and self.execution is not None:
-                    self.execution.send(Frame(frames.CREDIT, 0, CREDIT, 0, b""))
+                    self.execution.send(Credit(CREDIT))
                 return open_value(event.sealed, self.launcher.seal)
             if isinstance(event, Outcome):
                 self._outcome = event

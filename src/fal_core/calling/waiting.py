@@ -8,10 +8,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from fal_core.abilities import Driven, Driver
 from fal_core.calling.home_calls import answer
 from fal_core.errors import Timeout
 from fal_core.events import Event, Exited, HomeCall, Log, Outcome
-from fal_core.hosts import Driven, Driver, Execution
+from fal_core.hosts import Execution
 from fal_core.sinks.handlers import HandlingSink, failed
 from fal_core.sinks.outcomes import open_outcome
 from fal_core.sinks.printing import print_log

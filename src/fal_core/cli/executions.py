@@ -16,7 +16,7 @@ from fal_core.cli.outputs import print_json, print_table
 from fal_core.cli.run import Printer, leave, show_remote_traceback
 
 if TYPE_CHECKING:
-    from fal_core.hosts import ExecutionStatus
+    from fal_core.abilities import ExecutionStatus
     from fal_core.spawns import SpawnInfo
 
 _host = click.option(
@@ -44,9 +44,14 @@ def list_(host: str, as_json: bool) -> None:
     """
     List the detached work of a host, the oldest first.
     """
+    from fal_core.abilities import DetachingHost
     from fal_core.plugins.installed import find_host
 
-    found = sorted(find_host(host).executions(), key=lambda status: status.started)
+    place = find_host(host)
+    found = sorted(
+        place.executions() if isinstance(place, DetachingHost) else (),
+        key=lambda status: status.started,
+    )
     if as_json:
         print_json([attrs.asdict(status) for status in found])
     elif not found:
@@ -111,11 +116,12 @@ def cancel(reference: str, host: str, grace: float) -> None:
     """
     from threading import Event
 
+    from fal_core.abilities import detaching
     from fal_core.events import Exited
     from fal_core.plugins.installed import find_host
 
     ended = Event()
-    execution = find_host(host).attach(
+    execution = detaching(find_host(host)).attach(
         reference, lambda event: ended.set() if isinstance(event, Exited) else None
     )
     execution.cancel(grace)

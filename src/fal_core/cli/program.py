@@ -11,7 +11,8 @@ from importlib import import_module
 import click
 
 from fal_core.cli.outputs import Watch, complain
-from fal_core.errors import FalCoreError, in_one_line
+from fal_core.errors import FalCoreError
+from fal_core.reprs import in_one_line
 
 #: What the shell reports of a program that was ended by Ctrl-C.
 INTERRUPTED = 130

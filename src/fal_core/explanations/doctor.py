@@ -13,8 +13,9 @@ from functools import partial
 from fal_core.caches import CACHE_VARIABLE, cache_root
 from fal_core.checks import Check, Finding
 from fal_core.environments import OLDEST_PYTHON
-from fal_core.errors import FalCoreError, in_one_line
+from fal_core.errors import FalCoreError
 from fal_core.plugins.installed import load_plugins
+from fal_core.reprs import in_one_line
 
 #: Seconds that a call on this machine may take, a new worker included.
 PATIENCE = 30.0

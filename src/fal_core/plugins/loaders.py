@@ -14,10 +14,10 @@ import pluggy
 
 from fal_core import hooks
 from fal_core.conversion.annotations import option_types
-from fal_core.errors import PluginError, in_one_line
+from fal_core.errors import PluginError
 from fal_core.plugins import validation as contracts
 from fal_core.plugins.entry_points import EntryPoint
-from fal_core.reprs import show_fields
+from fal_core.reprs import in_one_line, show_fields
 
 Role = Literal["host", "kind of environment"]
 

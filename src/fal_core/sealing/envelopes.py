@@ -18,8 +18,8 @@ from fal_core.calls import ENVELOPE_VERSION, Call, SealedFunction, SourceArchive
 from fal_core.conversion.records import restore, unstructure
 from fal_core.declaring.vocabulary import restore_environment, unstructure_environment
 from fal_core.errors import FalSerializationError, OptionError
+from fal_core.events import Sealed
 from fal_core.options import Gateway, HostOptions
-from fal_core_worker.opening.seals import Sealed
 
 MAGIC = b"FALC"
 OLDEST_VERSION = max(1, ENVELOPE_VERSION - 1)

@@ -13,13 +13,13 @@ import attrs
 from fal_core.calls import SealedFunction, SourceArchive
 from fal_core.digests import blake2b
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
+from fal_core.events import Sealed
 from fal_core.reprs import show_fields
 from fal_core.sealing.fingerprints import Captures, Name, annotated_classes
 from fal_core_worker.opening.seals import (
     PLAIN_PREFIX,
     PREFIX_SIZE,
     MissingModule,
-    Sealed,
     SealingError,
     dump_plain,
 )
@@ -145,7 +145,7 @@ def _dump(pickler: Pickler, head: bytes, func: Any, named: list[Name]) -> Sealed
     from fal_core_worker.opening.pickling import dump
 
     pickler.file.write(head)
-    return dump(pickler, (func, *(value for _, _, value in named)))
+    return Sealed(*dump(pickler, (func, *(value for _, _, value in named))))
 
 
 def _seal_portable(
@@ -211,11 +211,12 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
     remedy = "Pass what it is made of, and make it in the function."
     names = ("args", "kwargs")
     try:
-        return pickling.seal(
+        sealed = pickling.seal(
             value, what, remedy, names, by_value=seal.by_value, known=seal.classes
         )
     except SealingError as error:
         raise FalSerializationError(str(error)) from error.__cause__
+    return Sealed(*sealed)
 
 
 def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
@@ -231,12 +232,13 @@ def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
             return pickle.loads(data[PREFIX_SIZE:])
         except Exception:
             pass  # It fails again below, where the error is made.
+    from fal_core_worker.opening import seals
     from fal_core_worker.opening.unpickling import open_sealed
 
     try:
         remedy = "Install what provides it here too, or return plain values."
         what = f"the result of {seal.name!r}"
-        return open_sealed(sealed, what, remedy, from_caller=False)
+        return open_sealed(seals.Sealed(*sealed), what, remedy, from_caller=False)
     except MissingModule as error:
         raise FalMissingDependencyError(str(error)) from error.__cause__
     except SealingError as error:
@@ -251,8 +253,9 @@ def open_error(sealed: Sealed, seal: FunctionSeal) -> BaseException:
     has the same name and bases.
     """
     from fal_core_worker.opening import exceptions as rebuilding
+    from fal_core_worker.opening import seals
 
-    return rebuilding.open_error(sealed, _OWN)
+    return rebuilding.open_error(seals.Sealed(*sealed), _OWN)
 
 
 def _digest(sealed: Sealed) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fal_core.errors import HostError, WorkerLost, in_one_line
+from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Event, Exited
 from fal_core.facts import facts
+from fal_core.reprs import in_one_line
 
 if TYPE_CHECKING:
     from fal_core.hosts import Execution

@@ -10,16 +10,16 @@ from __future__ import annotations
 import marshal
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import attrs
 
-from fal_core import errors, events
-from fal_core.errors import HostError, WorkerLost
-from fal_core.events import Event
-from fal_core_worker.opening.seals import Sealed
+from fal_core import events
+from fal_core.errors import HostError
+from fal_core.events import Event, Sealed
 
 _LENGTH = struct.Struct("<I")
 _SEALED = 0
@@ -118,14 +118,13 @@ def _encode(value: Any) -> Any:
     return dict(value) if isinstance(value, os._Environ) else value
 
 
-def _encode_error(error: HostError) -> tuple[str, tuple[Any, ...]]:
+def _encode_error(error: HostError) -> tuple[str, str, tuple[Any, ...], str]:
     """
-    Return the class of *error* and its facts; another's class is told as a sentence.
+    Return the module and name of the error's class, its facts and its sentence.
     """
     kind = type(error)
-    if getattr(errors, kind.__name__, None) is kind and all(map(_is_plain, error.args)):
-        return kind.__name__, error.args
-    return HostError.__name__, (str(error),)
+    facts = error.args if all(map(_is_plain, error.args)) else ()
+    return kind.__module__, kind.__qualname__, facts, str(error)
 
 
 def _decode(value: Any) -> Any:
@@ -133,11 +132,24 @@ def _decode(value: Any) -> Any:
         return value
     if value[0] == _SEALED:
         return Sealed(value[1], value[2])
-    kind = getattr(errors, value[1], WorkerLost)
-    try:
-        return kind(*value[2])
-    except TypeError:
-        return WorkerLost(detail=" ".join(map(str, value[2])))
+    return _decode_error(*value[1:])
+
+
+def _decode_error(module: str, name: str, facts: tuple[Any, ...], sentence: str) -> HostError:
+    """
+    Return the error itself where its class is loaded here, otherwise its sentence.
+
+    A journal makes no process import anything.
+    """
+    kind = getattr(sys.modules.get(module), name, None)
+    if isinstance(kind, type) and issubclass(kind, HostError):
+        try:
+            error = kind(*facts)
+        except TypeError:
+            return HostError(sentence)
+        if str(error) == sentence:
+            return error
+    return HostError(sentence)
 
 
 def _is_plain(value: Any) -> bool:

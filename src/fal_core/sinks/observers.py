@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from fal_core.abilities import Driver
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, Outcome
-from fal_core.hosts import Driver, Host
+from fal_core.hosts import Host
 from fal_core.plugins import installed as plugins
 
 

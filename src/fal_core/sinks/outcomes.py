@@ -14,10 +14,9 @@ from fal_core.errors import (
     Timeout,
     UserFunctionException,
 )
-from fal_core.events import Exited, Outcome
+from fal_core.events import Exited, Outcome, Sealed
 from fal_core.policies import Policy
 from fal_core.sinks.handlers import HandlerFailed, error_of
-from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
 
 if TYPE_CHECKING:

@@ -19,13 +19,16 @@ import attrs
 from fal_core.calls import Call
 from fal_core.errors import Cancelled
 from fal_core.events import (
+    Credit,
     Event,
     Exited,
     HomeCall,
     Item,
     Level,
+    Message,
     Outcome,
     Ready,
+    Sealed,
     Sink,
     Started,
     State,
@@ -34,9 +37,8 @@ from fal_core.hosts import Capabilities, Host
 from fal_core.testing.printing import Printer, printed_by
 from fal_core.testing.services import Service, tell_when_reachable
 from fal_core_worker import current
-from fal_core_worker.opening import values
+from fal_core_worker.opening import seals, values
 from fal_core_worker.opening.exceptions import open_error
-from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.running.outcomes import (
     LAZY,
     CallCancelled,
@@ -47,7 +49,7 @@ from fal_core_worker.running.outcomes import (
 )
 from fal_core_worker.running.slots import Functions
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.frames import RAISED, VALUE, WINDOW, Frame
+from fal_core_worker.stream.frames import RAISED, VALUE, WINDOW
 
 _current: ContextVar[InProcessExecution | None] = ContextVar("current", default=None)
 
@@ -130,14 +132,12 @@ class InProcessExecution:
     def reference(self) -> str:
         return self._call.id
 
-    def send(self, frame: Frame) -> None:
-        if frame.kind == frames.CREDIT:
-            self._credit.release(frame.a)
-        elif frame.kind == frames.HOME_RESULT:
-            payload = frame.payload
-            sealed = Sealed(*payload) if isinstance(payload, tuple) else Sealed(payload)
+    def send(self, message: Message) -> None:
+        if isinstance(message, Credit):
+            self._credit.release(message.count)
+        else:
             with self._answered:
-                self._answers[frame.a] = bool(frame.b), sealed
+                self._answers[message.number] = message.raised, message.sealed
                 self._answered.notify_all()
 
     def drain(self) -> None:
@@ -188,7 +188,7 @@ class InProcessExecution:
     def _run(self) -> None:
         call = self._call
         function, self._raw = self._host.find_function(call)
-        arguments = values.open_arguments(call.arguments, self._raw)
+        arguments = values.open_arguments(seals.Sealed(*call.arguments), self._raw)
         if call.batch:
             self._run_batch(function, arguments)
             value = None
@@ -288,15 +288,15 @@ class InProcessExecution:
         with self._answered:
             self._calls_home = ticket = self._calls_home + 1
         self._printer.flush()
-        self.deliver(HomeCall(ticket, sealed))
+        self.deliver(HomeCall(ticket, Sealed(*sealed)))
         with self._answered:
             self._answered.wait_for(lambda: ticket in self._answers or self._cancelled)
             if self._cancelled:
                 raise CallCancelled
             raised, answer = self._answers.pop(ticket)
         if raised:
-            raise open_error(answer, {})
-        return values.open_arguments(answer, self._raw)
+            raise open_error(seals.Sealed(*answer), {})
+        return values.open_arguments(seals.Sealed(*answer), self._raw)
 
 
 class _Frames:

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fal_core.calling.waiting import answer_home_call
 from fal_core.calls import Call
-from fal_core.events import Event, Exited, HomeCall, Item, Log, Outcome, Ready, State
+from fal_core.events import Credit, Event, Exited, HomeCall, Item, Log, Outcome, Ready, State
 from fal_core.hosts import Execution
 from fal_core.sinks.outcomes import open_outcome
-from fal_core_worker.stream import frames
-from fal_core_worker.stream.frames import Frame
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher
@@ -66,7 +64,7 @@ class Recorder:
             with self._changed:
                 owed, self._owed = self._owed, 0
             if owed:
-                self.execution.send(Frame(frames.CREDIT, 0, owed, 0, b""))
+                self.execution.send(Credit(owed))
 
     def launch(self, *args: Any, **kwargs: Any) -> None:
         """

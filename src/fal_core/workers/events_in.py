@@ -20,10 +20,10 @@ from fal_core.events import (
     Outcome,
     Ready,
     Returned,
+    Sealed,
     Started,
 )
 from fal_core.workers.execution import WorkerExecution
-from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.output.capture import LEVELS, PARTIAL
 from fal_core_worker.stream import frames
 

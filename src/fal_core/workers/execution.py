@@ -7,13 +7,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from fal_core.abilities import Driven
 from fal_core.calls import Call
-from fal_core.events import Event, Exited, Sink
-from fal_core.hosts import Driven
+from fal_core.events import Credit, Event, Exited, Message, Sink
 from fal_core.sinks.event_thread import get_reader
 from fal_core.sinks.handlers import GRACE, failed
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.frames import Frame
 
 if TYPE_CHECKING:
     from fal_core.workers.worker import Worker
@@ -49,17 +48,20 @@ class WorkerExecution(Driven):
     def reference(self) -> str:
         return self.call.id
 
-    def send(self, frame: Frame) -> None:
-        self.worker.send(frame.kind, self.channel, frame)
+    def send(self, message: Message) -> None:
+        if isinstance(message, Credit):
+            self.worker.send(frames.CREDIT, self.channel, message.count)
+        else:
+            self.worker.answer(self.channel, message)
 
     def drain(self) -> None:
-        self.worker.send(frames.DRAIN, self.channel, Frame(frames.DRAIN, 0, 0, 0, b""))
+        self.worker.send(frames.DRAIN, self.channel)
 
     def cancel(self, grace: float) -> None:
         if self.ended:
             return
         self.cancelling = True
-        self.worker.send(frames.CANCEL, self.channel, Frame(frames.CANCEL, 0, 0, 0, b""))
+        self.worker.send(frames.CANCEL, self.channel)
         get_reader().after(grace, self._kill)
 
     def drive(self, timeout: float | None) -> None:

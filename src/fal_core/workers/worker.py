@@ -16,10 +16,10 @@ from typing import Any
 
 import attrs
 
+from fal_core.abilities import Driver
 from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
-from fal_core.events import LogSink, Sink, State
-from fal_core.hosts import Driver
+from fal_core.events import LogSink, Reply, Sink, State
 from fal_core.reprs import show_fields
 from fal_core.workers.bootstrap import ARGUMENTS, preamble
 from fal_core.workers.crash_output import Remains
@@ -28,7 +28,6 @@ from fal_core.workers.events_in import Arrivals, finish
 from fal_core.workers.execution import WorkerExecution
 from fal_core.workers.frames_out import Deliveries
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.frames import Frame
 from fal_core_worker.stream.streams import Stream
 
 __all__ = ["ARGUMENTS", "Arenas", "Worker", "WorkerExecution"]
@@ -303,15 +302,20 @@ class Worker:
 
     # -- sending ------------------------------------------------------------------
 
-    def send(self, kind: int, channel: int, frame: Frame) -> None:
+    def send(self, kind: int, channel: int, a: int = 0) -> None:
         """
-        Send *frame* for the call of *channel*; nothing happens if the worker is gone.
+        Send a frame for the call of *channel*; nothing happens if the worker is gone.
         """
-        payload = frame.payload
-        if kind == frames.HOME_RESULT:
-            self._arrivals.count_home(-1)
-        data, buffers = payload if isinstance(payload, tuple) else (payload, ())
-        try:
-            self._stream.send(kind, channel, frame.a, frame.b, data, buffers)
-        except (OSError, ValueError):
-            pass
+        with suppress(OSError, ValueError):
+            self._stream.send(kind, channel, a)
+
+    def answer(self, channel: int, reply: Reply) -> None:
+        """
+        Send the answer to a home call of *channel*; nothing happens if the worker is gone.
+        """
+        self._arrivals.count_home(-1)
+        data, buffers = reply.sealed
+        with suppress(OSError, ValueError):
+            self._stream.send(
+                frames.HOME_RESULT, channel, reply.number, int(reply.raised), data, buffers
+            )

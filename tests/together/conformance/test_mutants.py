@@ -15,7 +15,7 @@ from mutants.wrappers import Broken, Notes
 from runner import collect_laws, run_laws
 from table import MUTANTS
 
-from fal_core.hosts import ExecutionStatus
+from fal_core.abilities import ExecutionStatus
 from fal_core.testing.processes import wait_until
 from fal_host_local import LocalHost
 

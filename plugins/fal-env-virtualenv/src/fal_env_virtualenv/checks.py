@@ -1,5 +1,5 @@
 """
-What ``fal-core doctor`` checks of virtual environments.
+What ``fal-core doctor`` checks about virtual environments.
 """
 
 from __future__ import annotations
@@ -8,7 +8,12 @@ import os
 
 from fal_core.checks import Check, Finding
 from fal_core.errors import EnvironmentBuildError
-from fal_env_virtualenv import files, records, tools
+from fal_env_virtualenv.building.uv import ask, uv_command
+from fal_env_virtualenv.store.disk_errors import describe_disk_error
+from fal_env_virtualenv.store.layout import store_root
+from fal_env_virtualenv.store.writes import remove_quietly, write_durably
+
+_CONTENT = "Written by fal-core doctor. It can be removed.\n"
 
 
 def health_checks() -> list[Check]:
@@ -24,13 +29,13 @@ def health_checks() -> list[Check]:
 
 def check_uv() -> Finding:
     """
-    Find uv, and start it.
+    Check that uv is installed and starts.
     """
     try:
-        command = tools.uv_command()
+        command = uv_command()
     except EnvironmentBuildError as error:
         return Finding(False, error.reason)
-    code, output = tools.ask([*command, "--version"])
+    code, output = ask([*command, "--version"])
     if code != 0:
         return Finding(
             False, f"{command[0]} does not start. Run 'pip install --force-reinstall uv'."
@@ -40,47 +45,49 @@ def check_uv() -> Finding:
 
 def check_cache() -> Finding:
     """
-    Write a file where environments are kept.
+    Check that files can be written where environments are kept.
     """
-    root = records.store_root()
+    root = store_root()
     path = os.path.join(root, f"written-by-doctor.{os.getpid()}")
     try:
         os.makedirs(root, exist_ok=True)
-        files.write_durably(path, "It can be removed.\n")
+        write_durably(path, _CONTENT)
     except OSError as error:
-        return Finding(False, files.describe_failure(error))
+        return Finding(False, describe_disk_error(error))
     finally:
-        files.remove_quietly(path)
+        remove_quietly(path)
     return Finding(True, f"{root} can be written.")
 
 
 def check_links() -> Finding:
     """
-    Link a file from uv's cache to where environments are kept.
+    Check that files of uv's cache can be linked to where environments are kept.
     """
-    root = records.store_root()
+    root = store_root()
     try:
-        code, output = tools.ask([*tools.uv_command(), "cache", "dir"])
+        code, output = ask([*uv_command(), "cache", "dir"])
     except EnvironmentBuildError as error:
         return Finding(False, error.reason)
     if code != 0:
-        return Finding(False, "uv does not say where its cache is. Look at 'uv cache dir'.")
+        return Finding(
+            False, "uv does not say where its cache is. Run 'uv cache dir' to see why."
+        )
     cache = output.strip()
     name = f"linked-by-doctor.{os.getpid()}"
     source, target = os.path.join(cache, name), os.path.join(root, name)
     try:
         os.makedirs(cache, exist_ok=True)
         os.makedirs(root, exist_ok=True)
-        files.write_durably(source, "It can be removed.\n")
+        write_durably(source, _CONTENT)
         os.link(source, target)
     except OSError as error:
         return Finding(
             False,
             f"Files of uv's cache {cache} cannot be linked to {root} ({error.strerror}), "
-            "so each environment copies them. Put both on one file system: FAL_CORE_CACHE and "
-            "UV_CACHE_DIR say where they are.",
+            "so each environment copies them. Set FAL_CORE_CACHE and UV_CACHE_DIR to "
+            "directories on the same file system.",
         )
     finally:
-        files.remove_quietly(source)
-        files.remove_quietly(target)
+        remove_quietly(source)
+        remove_quietly(target)
     return Finding(True, f"Environments share files with uv's cache {cache}.")

@@ -16,8 +16,10 @@ import click
 
 from fal_core.errors import FalCoreError
 from fal_core.events import Log
-from fal_env_virtualenv import store
-from fal_env_virtualenv.files import describe_failure
+from fal_env_virtualenv.building import builds, verification
+from fal_env_virtualenv.store.collection import collect
+from fal_env_virtualenv.store.disk_errors import describe_disk_error
+from fal_env_virtualenv.store.listing import StoredEnvironment, find_stored, list_environments
 
 ReturnT = TypeVar("ReturnT")
 
@@ -46,31 +48,29 @@ class _Size(_ParamType):
         if isinstance(value, int):
             return value
         match = _SIZE.fullmatch(str(value).strip())
-        if match is None:
-            self.fail(f"{value!r} is no size. Write it as in 500MB or 2GB.", param, ctx)
+        if match is None or (match[3] and not match[2]):
+            self.fail(f"{value!r} is not a size. Write it as in 500MB or 2GB.", param, ctx)
         number, unit, binary = match[1], match[2].upper(), match[3]
-        if binary and not unit:
-            self.fail(f"{value!r} is no size. Write it as in 500MB or 2GB.", param, ctx)
         return int(float(number) * (_BINARY_UNITS if binary else _UNITS)[unit])
 
 
-def _tried(work: Callable[[], ReturnT]) -> ReturnT:
+def _run(work: Callable[[], ReturnT]) -> ReturnT:
     """
-    Return what *work* returns; its failure is one sentence and exit code 1.
+    Return what *work* returns; an error becomes a sentence on standard error and exit code 1.
     """
     try:
         return work()
     except FalCoreError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(describe_failure(error)) from error
+        raise click.ClickException(describe_disk_error(error)) from error
 
 
 def _print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def _size(count: float) -> str:
+def _format_size(count: float) -> str:
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
@@ -78,7 +78,7 @@ def _size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def _age(since: float) -> str:
+def _format_age(since: float) -> str:
     seconds = max(0.0, time.time() - since)
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
@@ -86,14 +86,20 @@ def _age(since: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _wanted(entry: store.Entry) -> str:
-    layers = (" ".join(layer) for layer in entry.requirements)
+def _format_requirements(environment: StoredEnvironment) -> str:
+    layers = (" ".join(layer) for layer in environment.requirements)
     return " | ".join(layers) or "(none)"
+
+
+def _format_state(environment: StoredEnvironment) -> str:
+    if environment.in_use:
+        return "in use"
+    return "damaged" if environment.fault else "ready"
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
     """
-    Print *rows* in columns, the last one as long as it is.
+    Print *rows* in columns.
     """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -104,7 +110,7 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 @click.group()
 def env() -> None:
     """
-    Look after the virtual environments that are kept.
+    List, remove, verify and rebuild virtual environments.
     """
 
 
@@ -112,45 +118,55 @@ def env() -> None:
 @_as_json
 def list_(as_json: bool) -> None:
     """
-    List the environments, the last used first.
+    List the environments, the most recently used first.
     """
-    listed = _tried(store.entries)
+    listed = _run(list_environments)
     if as_json:
-        _print_json([attrs.asdict(entry) for entry in listed])
+        _print_json([attrs.asdict(environment) for environment in listed])
         return
     if not listed:
         click.echo("No environment has been built yet.")
         return
     rows = [("KEY", "PYTHON", "SIZE", "CREATED", "USED", "STATE", "REQUIREMENTS")]
-    for entry in listed:
-        state = "in use" if entry.in_use else "damaged" if entry.fault else "ready"
-        ages = (_age(entry.created), _age(entry.last_used))
-        size = _size(entry.size)
-        rows.append((entry.key[:12], entry.python_version, size, *ages, state, _wanted(entry)))
+    for environment in listed:
+        rows.append(
+            (
+                environment.key[:12],
+                environment.python_version,
+                _format_size(environment.size),
+                _format_age(environment.created),
+                _format_age(environment.last_used),
+                _format_state(environment),
+                _format_requirements(environment),
+            )
+        )
     _print_table(rows)
 
 
 @env.command()
 @click.option(
-    "--max-size", type=_Size(), help="What may remain, as in 500MB or 2GB. Otherwise all."
+    "--max-size", type=_Size(), help="How much may remain, as in 500MB or 2GB. By default, all."
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print what would be removed, without removing it."
+)
 @_as_json
 def gc(max_size: int | None, dry_run: bool, as_json: bool) -> None:
     """
-    Remove the environments unused for longest, none that is in use.
+    Remove the least recently used environments, but none that is in use.
 
-    Damaged ones and what killed builds left are removed in any case.
+    Damaged environments and leftovers of killed builds are removed in any case.
     """
-    removal = _tried(lambda: store.collect(max_size, dry_run=dry_run))
+    removal = _run(lambda: collect(max_size, dry_run=dry_run))
     if as_json:
         _print_json({"dry_run": dry_run, **attrs.asdict(removal)})
         return
     verb = "Would remove" if dry_run else "Removed"
-    for entry in removal.entries:
-        click.echo(f"{verb} {entry.key[:12]} ({_size(entry.size)}): {_wanted(entry)}")
+    for environment in removal.entries:
+        size, requirements = _format_size(environment.size), _format_requirements(environment)
+        click.echo(f"{verb} {environment.key[:12]} ({size}): {requirements}")
     verb = "Would free" if dry_run else "Freed"
-    click.echo(f"{verb} {_size(removal.freed)}; {_size(removal.kept)} remain.")
+    click.echo(f"{verb} {_format_size(removal.freed)}; {_format_size(removal.kept)} remain.")
 
 
 @env.command()
@@ -158,12 +174,10 @@ def gc(max_size: int | None, dry_run: bool, as_json: bool) -> None:
 @_as_json
 def verify(keys: Sequence[str], as_json: bool) -> None:
     """
-    Check the environments of KEYS, all where none is given.
+    Check the environments of KEYS; without KEYS, all of them.
     """
-    chosen = _tried(
-        lambda: [store.find_entry(key) for key in keys] if keys else store.entries()
-    )
-    found = _tried(lambda: {entry.key: store.verify(entry) for entry in chosen})
+    chosen = _run(lambda: [find_stored(key) for key in keys] if keys else list_environments())
+    found = _run(lambda: {each.key: verification.verify(each.key) for each in chosen})
     if as_json:
         _print_json(found)
     else:
@@ -182,14 +196,14 @@ def verify(keys: Sequence[str], as_json: bool) -> None:
 @_as_json
 def rebuild(key: str, as_json: bool) -> None:
     """
-    Build the environment of KEY once more, as it was first resolved.
+    Build the environment of KEY again, with the versions that were resolved first.
     """
 
     def log(line: Log) -> None:
         click.echo(line.message, err=True)
 
-    entry = _tried(lambda: store.rebuild(key, log, Event()))
+    record = _run(lambda: builds.rebuild(key, log, Event()))
     if as_json:
-        _print_json(attrs.asdict(entry))
+        _print_json(attrs.asdict(find_stored(record.key)))
     else:
-        click.echo(f"Built {entry.key[:12]} at {entry.path}.")
+        click.echo(f"Built {record.key[:12]} at {record.path}.")

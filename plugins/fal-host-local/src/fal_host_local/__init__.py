@@ -7,13 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from fal_core.exports import lazily
 from fal_core.hooks import API_VERSION, hookimpl
 
 if TYPE_CHECKING:
     from fal_core.hosts import Host
+    from fal_host_local.errors import PortTaken
     from fal_host_local.hosts import LocalHost
 
-__all__ = ["LocalHost"]
+__all__ = ["LocalHost", "PortTaken"]
 
 fal_core_api = API_VERSION
 
@@ -28,9 +30,7 @@ def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
     return [LocalHost]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "LocalHost":
-        from fal_host_local.hosts import LocalHost
-
-        return LocalHost
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazily(
+    __name__,
+    {"LocalHost": "fal_host_local.hosts", "PortTaken": "fal_host_local.errors"},
+)

@@ -12,36 +12,46 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from fal_core.abilities import AnticipatingHost, DetachingHost, ExecutionStatus
 from fal_core.errors import HostClosed, HostError
-from fal_core.hosts import Capabilities, Execution, ExecutionStatus, Host
-from fal_host_local.keepers import Keeper, processors
+from fal_core.hosts import Capabilities, Execution, Host
+from fal_host_local.workers.keepers import Keeper
 
-# All else is imported while the keeper starts, which takes about as long.
+# Everything else is imported while the keeper starts, which takes about as long.
 if TYPE_CHECKING:
     from fal_core.calls import Call, SealedFunction
     from fal_core.environments import Environment, Interpreter
     from fal_core.events import Sink
     from fal_core.options import Gateway, HostOptions
     from fal_core.workers import Worker
-    from fal_host_local.pools import Pool
-    from fal_host_local.recent import RecentPool
+    from fal_host_local.pools.pools import Pool
+    from fal_host_local.pools.recent import RecentPool
 
 _hosts: weakref.WeakSet[LocalHost] = weakref.WeakSet()
 
 
+def _count_processors() -> int:
+    """
+    Return how many processors this process may use.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @attrs.define(eq=False, slots=False)
-class LocalHost(Host[..., Any]):
+class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost):
     """
     Runs functions in warm workers on this machine.
 
-    Workers are kept for each environment and set of options until they have
-    been idle for ``keep_alive`` seconds. They end with this process.
+    Each combination of environment and options has workers of its own, which are kept
+    until they have been idle for ``keep_alive`` seconds. They end with this process.
     """
 
     name: ClassVar[str] = "local"
     capabilities: ClassVar[Capabilities] = Capabilities(
         same_python=True,
-        concurrency=processors(),
+        concurrency=_count_processors(),
         keep_alive=True,
         multiplex=True,
         serve=True,
@@ -74,7 +84,7 @@ class LocalHost(Host[..., Any]):
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         if call.lifetime == "detached":
-            from fal_host_local.detached import launch_detached
+            from fal_host_local.detached.executions import launch_detached
 
             return launch_detached(call, sink)
         if call.gateway.serve or call.gateway.exposed_port is not None:
@@ -86,15 +96,15 @@ class LocalHost(Host[..., Any]):
         try:
             self._find_keeper()
             if options.setup_function is not None or options.secrets:
-                # They decide which workers are used: one is not known before it is
-                # sealed, and the others may lie beside the function.
+                # Both decide which workers are used: the setup function is not known until
+                # it is sealed, and the secrets may be in a file beside the function.
                 return
             if gateway.serve:
                 self._expect_service(environment, options)
             elif gateway.exposed_port is None:
                 self._find_pool(environment, options, None).expect()
         except (OSError, HostError):
-            # The call finds out as well, and tells.
+            # The call fails in the same way, and reports it.
             pass
 
     def check(
@@ -110,17 +120,17 @@ class LocalHost(Host[..., Any]):
             resolve_secrets(options.secrets, origin)
         is_service = gateway.serve or gateway.exposed_port is not None
         if is_service and options.health_check_config is not None:
-            from fal_host_local.readiness import HealthCheck
+            from fal_host_local.services.readiness import HealthCheck
 
             HealthCheck.read(options.health_check_config)
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
-        from fal_host_local.detached import attach
+        from fal_host_local.detached.executions import attach
 
         return attach(reference, sink, after)
 
     def executions(self) -> Iterable[ExecutionStatus]:
-        from fal_host_local.detached import list_executions
+        from fal_host_local.detached.records import list_executions
 
         return list_executions()
 
@@ -139,7 +149,7 @@ class LocalHost(Host[..., Any]):
     @property
     def worker_count(self) -> int:
         """
-        How many workers there are at the moment.
+        The current number of workers.
         """
         return sum(pool.worker_count for pool in self._pools.values())
 
@@ -169,11 +179,11 @@ class LocalHost(Host[..., Any]):
     ) -> Pool:
         # The typed options of one function are one object for all its calls.
         recent = self._recent.get((id(environment), id(options)))
-        if recent is not None and (not recent.refers or recent.is_right()):
+        if recent is not None and (not recent.refers or recent.is_current()):
             return recent.pool
-        from fal_host_local.pools import Pool
-        from fal_host_local.recent import RecentPool
-        from fal_host_local.starts import print_build_log
+        from fal_host_local.pools.pools import Pool
+        from fal_host_local.pools.recent import RecentPool
+        from fal_host_local.workers.starting import print_build_log
 
         before, recent = recent, RecentPool(environment, options)
         key = (
@@ -201,7 +211,7 @@ class LocalHost(Host[..., Any]):
                     environment,
                     options,
                     self._start_worker,
-                    processors(),
+                    _count_processors(),
                     print_build_log,
                     has_setup=setup is not None,
                 )
@@ -216,7 +226,7 @@ class LocalHost(Host[..., Any]):
 
     def _retire(self, pool: Pool) -> None:
         """
-        Let the workers end that have files open as they were; under the lock.
+        Stop the workers whose environment's files have changed; under the lock.
         """
         for key, other in list(self._pools.items()):
             if other is pool or (key[0] == "retired" and not other.worker_count):
@@ -226,9 +236,9 @@ class LocalHost(Host[..., Any]):
 
     def _launch_service(self, call: Call, sink: Sink) -> Execution:
         """
-        Run a service in a worker of its own, which ends with it.
+        Run a service in a worker of its own, which is stopped when the service ends.
         """
-        from fal_host_local.services import ServiceExecution, find_place_of
+        from fal_host_local.services.executions import ServiceExecution
 
         pool = None
         if call.gateway.serve and call.setup is None:
@@ -245,7 +255,7 @@ class LocalHost(Host[..., Any]):
                 raise HostClosed(self.name)
             self._pools[key] = pool
         try:
-            pool.place = find_place_of(call)
+            execution.claim_port()
         except HostError:
             self._pools.pop(key, None)
             pool.close()
@@ -256,8 +266,8 @@ class LocalHost(Host[..., Any]):
     def _make_service_pool(
         self, environment: Environment, options: HostOptions, *, has_setup: bool
     ) -> Pool:
-        from fal_host_local.pools import Pool
-        from fal_host_local.starts import print_build_log
+        from fal_host_local.pools.pools import Pool
+        from fal_host_local.workers.starting import print_build_log
 
         own = attrs.evolve(
             options,
@@ -279,9 +289,9 @@ class LocalHost(Host[..., Any]):
 
     def _expect_service(self, environment: Environment, options: HostOptions) -> None:
         """
-        Start the worker of a service that is about to be launched.
+        Start the worker of a service that is expected soon.
 
-        It is the only one that is waited for; that of a service which never came ends
+        One service is expected at a time; the worker of a service that never came stops
         by itself.
         """
         pool = self._make_service_pool(environment, options, has_setup=False)
@@ -309,14 +319,14 @@ class LocalHost(Host[..., Any]):
             return self._keeper
 
     def _start_worker(self, pool: Pool, interpreter: Interpreter) -> Worker:
-        from fal_host_local.starts import start_worker
+        from fal_host_local.workers.starting import start_worker
 
         return start_worker(self._find_keeper, pool, interpreter)
 
 
 def _forget_workers() -> None:
     """
-    Start anew in a forked child: the workers are its parent's.
+    Begin without workers in a forked child: those there are belong to the parent process.
     """
     for host in list(_hosts):
         for pool in host._pools.values():

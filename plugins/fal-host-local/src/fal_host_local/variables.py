@@ -1,5 +1,5 @@
 """
-What a worker sees of the caller's environment, and the secrets it is given.
+Variables: the environment variables that a worker inherits, and its secrets.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fal_core.errors import OptionError
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Variables that change what Python imports; a worker's environment is its own.
+#: Variables that change what Python imports; a worker has an environment of its own.
 _OF_PYTHON = frozenset(
     (
         "PYTHONPATH",
@@ -38,8 +38,13 @@ def worker_variables(secrets: Iterable[str], added: Mapping[str, str]) -> dict[s
     """
     Return the environment variables of a worker.
 
-    It sees those of the caller, what is Python's own aside. The names of
-    *secrets* are left out: they arrive apart, and only where they are named.
+    It inherits those of the caller, except those that change what Python imports and
+    *secrets*, which are sent separately, and only to functions that name them.
+
+    Arguments:
+        secrets: Names.
+
+        added: Variables that the environment sets.
     """
     left_out = _OF_PYTHON.union(secrets)
     variables = {name: value for name, value in os.environ.items() if name not in left_out}
@@ -48,14 +53,14 @@ def worker_variables(secrets: Iterable[str], added: Mapping[str, str]) -> dict[s
 
 def resolve_secrets(names: Iterable[str], origin: str | None = None) -> dict[str, str]:
     """
-    Return the values of secrets: from the environment, then the project's ``.env``.
+    Return the values of secrets, from environment variables or the project's ``.env``.
 
     Arguments:
-        origin: The file of the function that names them. The project around it is
-            looked at after the one around the working directory.
+        origin: The file of the function that uses them. The project around it is searched
+            after the project around the working directory.
 
     Raises:
-        OptionError: One is in none of these.
+        OptionError: A secret is not set.
     """
     values: dict[str, str] = {}
     written: dict[str, str] | None = None
@@ -77,14 +82,14 @@ def resolve_secrets(names: Iterable[str], origin: str | None = None) -> dict[str
     return values
 
 
-def find_dotenv(place: str) -> Path | None:
+def find_dotenv(directory: str) -> Path | None:
     """
-    Return the ``.env`` of the directory *place* or the project around it.
+    Return the ``.env`` of *directory* or the project around it; None if there is none.
     """
     from pathlib import Path
 
-    directory = Path(place).absolute()
-    for folder in (directory, *directory.parents):
+    first = Path(directory).absolute()
+    for folder in (first, *first.parents):
         if (folder / ".env").is_file():
             return folder / ".env"
         if (folder / "pyproject.toml").exists() or (folder / ".git").exists():

@@ -14,10 +14,9 @@ from fal_core.declaring.vocabulary import (
     structure_host_options,
 )
 from fal_core.errors import FalServerlessError, InternalFalServerlessError
-from fal_core.events import LogSink
+from fal_core.events import LogSink, Sealed
 from fal_core.functions import IsolatedFunction
 from fal_core.options import SERVE_PORT
-from fal_core_worker.opening.seals import Sealed
 from fal_host_serverless import channels, envelopes, messages
 from fal_host_serverless.containers import Container
 from fal_host_serverless.failures import translated

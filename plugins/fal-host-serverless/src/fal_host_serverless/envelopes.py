@@ -17,10 +17,9 @@ from typing import Any
 
 from fal_core.calls import Call, SealedFunction, SourceArchive
 from fal_core.errors import HostError
-from fal_core.events import Outcome
+from fal_core.events import Outcome, Sealed
 from fal_core.sealing.sources import worker_archive
 from fal_core_worker import archives
-from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.stream import frames
 from fal_host_serverless import arrival, attending, descriptors, printing
 from fal_host_serverless.failures import RunFailedInside

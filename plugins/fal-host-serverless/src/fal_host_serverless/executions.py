@@ -20,10 +20,9 @@ from fal_core.errors import (
     HostError,
     StartupTimeout,
 )
-from fal_core.events import Exited, Log, Outcome, Phase, Ready, Sink, State
+from fal_core.events import Exited, Log, Message, Outcome, Phase, Ready, Sink, State
 from fal_core.facts import with_facts
 from fal_core.sinks.event_thread import Timer, get_reader
-from fal_core_worker.stream.frames import Frame
 from fal_host_serverless import (
     channels,
     distributions,
@@ -81,7 +80,7 @@ class ServerlessExecution:
     def reference(self) -> str:
         return self.call.id
 
-    def send(self, frame: Frame) -> None:
+    def send(self, message: Message) -> None:
         """
         Do nothing: there is no stream that could be held back, and no call to home.
         """

@@ -53,7 +53,7 @@ def read_environment(definitions: Sequence[Any]) -> Environment:
 
 
 def _class_of(kind: str) -> type[Any]:
-    from fal_core.plugins import find_environment
+    from fal_core.plugins.installed import find_environment
 
     try:
         return find_environment(kind)

@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 
 from fal_core.errors import EnvironmentBuildError, WorkerLost
-from fal_core.events import Exited, Log
-from fal_core_worker.opening.seals import PREFIX_SIZE, Sealed
+from fal_core.events import Exited, Log, Sealed
+from fal_core_worker.opening.seals import PREFIX_SIZE
 from fal_server.outcomes import CallOutcome
 
 #: Characters of a sentence, and of a traceback, that are kept.

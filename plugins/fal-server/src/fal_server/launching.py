@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from fal_core.abilities import detaching
 from fal_core.calls import Call
 from fal_core.environments import Environment, LocalInterpreter
 from fal_core.errors import FalCoreError
-from fal_core.events import Exited, Log
+from fal_core.events import Exited, Log, Sealed
 from fal_core.hosts import Host
 from fal_core.options import Gateway, Lifetime
-from fal_core.plugins import find_environment, make_host
+from fal_core.plugins.installed import find_environment, make_host
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.exchanges import Exchanges
 from fal_server.logs import LogLine, Logs
@@ -168,7 +169,7 @@ class Launchpad:
         runner.was_started_at(started_at)
         # Where it serves is told again.
         runner.lines.known_until = known_until
-        runner.execution = self.host.attach(reference, runner.take, 0)
+        runner.execution = detaching(self.host).attach(reference, runner.take, 0)
         return runner
 
     async def build(
@@ -235,7 +236,6 @@ class Launchpad:
 
     def _make_call(self, runner: Runner, lifetime: Lifetime) -> Call:
         from fal_core.sealing.functions import seal_function
-        from fal_core_worker.opening.seals import Sealed
         from fal_server_agent.agents import Agent
 
         spec = runner.spec

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fal_core.abilities import DetachingHost
 from fal_core.errors import HostError
 from fal_core.events import Event, Exited
 from fal_core.hosts import Host
@@ -35,7 +36,7 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
     They outlive it, so that the next one finds them; this is for when there is to be
     none. No server may run on the directory.
     """
-    from fal_core.plugins import make_host
+    from fal_core.plugins.installed import make_host
     from fal_server.directories import DataDirectory
     from fal_server.records import read_references
 
@@ -84,6 +85,8 @@ def end_executions(
     Return how many have ended, and the references of those that have not in time.
     """
     ends: dict[str, threading.Event] = {}
+    if not isinstance(host, DetachingHost):
+        return 0, ()
     for status in host.executions():
         if status.ended or status.reference not in references:
             continue

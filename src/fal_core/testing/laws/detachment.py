@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fal_core.abilities import detaching
 from fal_core.calling.spawning import spawn
 from fal_core.errors import Cancelled, HostError
 from fal_core.hosts import Host
@@ -106,7 +107,7 @@ def test_detached_work_is_listed_until_it_ends(
     def listed() -> list[bool]:
         return [
             status.ended
-            for status in host.executions()
+            for status in detaching(host).executions()
             if status.reference == info.reference and status.name == "wait"
         ]
 
@@ -133,11 +134,11 @@ def test_detached_work_is_attached_to_again(
     assert info.future is not None
     info.future.result(law_timeout)
     whole, part = Recorder(speak.make_launcher()), Recorder(speak.make_launcher())
-    host.attach(info.reference, whole, 0)
+    detaching(host).attach(info.reference, whole, 0)
     assert whole.result(law_timeout) == "done"
     assert [log.message for log in whole.printed] == ["line 0", "line 1", "line 2"]
     after = whole.events.index(whole.printed[1])
-    host.attach(info.reference, part, after)
+    detaching(host).attach(info.reference, part, after)
     part.wait(law_timeout)
     assert part.events == whole.events[after:]
 
@@ -194,7 +195,7 @@ def test_attaching_to_no_work_is_an_error(host: Host[..., Any], isolated: Isolat
         return 1
 
     with pytest.raises(HostError, match="no-such-reference"):
-        host.attach("no-such-reference", Recorder(give.make_launcher()), 0)
+        detaching(host).attach("no-such-reference", Recorder(give.make_launcher()), 0)
 
 
 def _in_another_process(url: str, reference: str, what: str, timeout: float) -> list[str]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import attrs
 
+from fal_core.abilities import Driver
 from fal_core.calls import Call
 from fal_core.errors import HostClosed
-from fal_core.events import Event, Exited, Outcome, Sink
-from fal_core.hosts import Driver, Execution
+from fal_core.events import Event, Exited, Outcome, Sealed, Sink
+from fal_core.hosts import Execution
 from fal_core_worker.opening import values
-from fal_core_worker.opening.seals import Sealed
 from mutants.conditions import is_waited_for
 from mutants.wrappers import Broken, Passing, drop, open_value, record_of, with_value
 
@@ -40,7 +40,7 @@ class DropsKeywords(Broken):
         if call.batch or call.lifetime == "detached":
             return call
         args, _ = open_value(call.arguments)
-        return call.again(call.id, values.seal_value((args, {}), None))
+        return call.again(call.id, Sealed(*values.seal_value((args, {}), None)))
 
 
 class RefusesLargeArguments(Broken):

@@ -4,10 +4,10 @@ What broken hosts tell events and calls apart by.
 
 from __future__ import annotations
 
+from fal_core.abilities import Driver
 from fal_core.batching.batches import Batch
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Outcome
-from fal_core.hosts import Driver
 from fal_core.testing.recorders import Recorder
 from mutants.wrappers import Passing
 

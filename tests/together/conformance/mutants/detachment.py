@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 import attrs
 
+from fal_core.abilities import ExecutionStatus, detaching
 from fal_core.calls import Call
 from fal_core.events import Sink
-from fal_core.hosts import Execution, ExecutionStatus
+from fal_core.hosts import Execution
 from mutants.wrappers import Broken, Passing
 
 
@@ -32,7 +33,7 @@ class RepeatsTheJournal(Broken):
     """Tells everything from the start to whoever attaches."""
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
-        return self.inner.attach(reference, sink, 0)
+        return detaching(self.inner).attach(reference, sink, 0)
 
 
 class AttachesToNothing(Broken):
@@ -40,6 +41,6 @@ class AttachesToNothing(Broken):
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         try:
-            return self.inner.attach(reference, sink, after)
+            return detaching(self.inner).attach(reference, sink, after)
         except Exception:
             return Passing(self, None, sink)  # type: ignore[arg-type]  # there is no call

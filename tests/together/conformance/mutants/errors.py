@@ -5,8 +5,8 @@ Hosts that break what errors of functions promise.
 from __future__ import annotations
 
 from fal_core.errors import Cancelled, WorkerLost
-from fal_core.events import Event, Exited, Outcome
-from fal_core_worker.opening import values
+from fal_core.events import Event, Exited, Outcome, Sealed
+from fal_core_worker.opening import seals, values
 from fal_core_worker.opening.exceptions import open_error
 from mutants.wrappers import Broken, Passing, record_of, with_record
 
@@ -27,9 +27,9 @@ class JoinsErrorArguments(ChangesErrors):
     """Makes one text of the arguments of an error."""
 
     def changed(self, outcome: Outcome) -> Outcome:
-        error = open_error(outcome.sealed, {})
+        error = open_error(seals.Sealed(*outcome.sealed), {})
         if len(error.args) > 1:
-            return Outcome(values.seal_error(type(error)(str(error)), None), True)
+            return Outcome(Sealed(*values.seal_error(type(error)(str(error)), None)), True)
         return outcome
 
 
@@ -51,9 +51,9 @@ class FlattensUnknownErrors(ChangesErrors):
     """Makes a plain exception of one whose class it cannot import."""
 
     def changed(self, outcome: Outcome) -> Outcome:
-        error = open_error(outcome.sealed, {})
+        error = open_error(seals.Sealed(*outcome.sealed), {})
         if type(error).__name__ == "Unknown":
-            return Outcome(values.seal_error(Exception(str(error)), None), True)
+            return Outcome(Sealed(*values.seal_error(Exception(str(error)), None)), True)
         return outcome
 
 
@@ -72,7 +72,7 @@ class TakesExitsForCrashes(Broken):
 
     def take(self, event: Event, passing: Passing) -> None:
         if isinstance(event, Outcome) and event.raised:
-            error = open_error(event.sealed, {})
+            error = open_error(seals.Sealed(*event.sealed), {})
             if isinstance(error, SystemExit):
                 passing.held = [Exited(4, None, WorkerLost(4))]
                 return
@@ -86,7 +86,7 @@ class TakesInterruptsForItsOwn(Broken):
 
     def take(self, event: Event, passing: Passing) -> None:
         if isinstance(event, Outcome) and event.raised:
-            error = open_error(event.sealed, {})
+            error = open_error(seals.Sealed(*event.sealed), {})
             if isinstance(error, KeyboardInterrupt):
                 passing.held = [Exited(reason=Cancelled())]
                 return

@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from fal_core.events import Event, Item, Outcome, Ready, State
-from fal_core_worker.opening.seals import PLAIN_PREFIX, Sealed
+from fal_core.events import Event, Item, Outcome, Ready, Sealed, State
+from fal_core_worker.opening.seals import PLAIN_PREFIX
 from fal_core_worker.stream.frames import RAISED, VALUE
 from mutants.conditions import is_error, is_submitted
 from mutants.wrappers import Broken, Passing, with_outcomes

@@ -9,10 +9,9 @@ from typing import Any
 
 from fal_core.calls import Call
 from fal_core.errors import UnsupportedError
-from fal_core.events import Event, Exited, HomeCall, Sink
+from fal_core.events import Event, Exited, HomeCall, Message, Reply, Sealed, Sink
 from fal_core.hosts import Execution
 from fal_core_worker.opening.seals import PLAIN_PREFIX
-from fal_core_worker.stream import frames
 from fal_host_local import LocalHost
 from mutants.wrappers import Broken, Passing, drop
 
@@ -37,10 +36,10 @@ class HidesErrorsAtHome(Broken):
         passing: Any = super().launch(call, sink)
         send = passing.send
 
-        def changed(frame: Any) -> None:
-            if frame.kind == frames.HOME_RESULT and frame.b:
-                frame = frame._replace(b=0, payload=PLAIN_PREFIX + b"N.")
-            send(frame)
+        def changed(message: Message) -> None:
+            if isinstance(message, Reply) and message.raised:
+                message = Reply(message.number, Sealed(PLAIN_PREFIX + b"N."))
+            send(message)
 
         passing.send = changed
         return passing  # type: ignore[no-any-return]  # an execution, and more

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import attrs
 
-from fal_core.events import Event, Item, Log
-from fal_core_worker.stream import frames
+from fal_core.events import Credit, Event, Item, Log
 from mutants.conditions import is_error
 from mutants.wrappers import Broken, Passing
 
@@ -60,7 +59,7 @@ class NeverHoldsBack(Broken):
     def take(self, event: Event, passing: Passing) -> None:
         if isinstance(event, Item) and not passing.count:
             passing.count = 1
-            passing.send(frames.Frame(frames.CREDIT, 0, 100_000, 0, b""))
+            passing.send(Credit(100_000))
         passing.send_on(event)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import attrs
 
+from fal_core.abilities import Driver
 from fal_core.calls import Call
 from fal_core.errors import HostClosed
 from fal_core.events import Event, Log, Sink, State
-from fal_core.hosts import Driver, Execution
+from fal_core.hosts import Execution
 from fal_host_local import LocalHost
 from mutants.conditions import is_submitted
 from mutants.wrappers import Broken, Passing

@@ -13,16 +13,17 @@ from typing import Any
 
 import attrs
 
+from fal_core.abilities import DetachingHost, ExecutionStatus, detaching
 from fal_core.calls import Call
-from fal_core.events import Event, Exited, Item, Outcome, Sink
-from fal_core.hosts import Execution, ExecutionStatus, Host
-from fal_core_worker.opening import values
+from fal_core.events import Event, Exited, Item, Message, Outcome, Sealed, Sink
+from fal_core.hosts import Execution, Host
+from fal_core_worker.opening import seals, values
 from fal_core_worker.opening.classes import find_class
-from fal_core_worker.opening.seals import PLAIN_PREFIX, PREFIX_SIZE, Sealed
+from fal_core_worker.opening.seals import PLAIN_PREFIX, PREFIX_SIZE
 
 
 @attrs.define(eq=False, slots=False)
-class Broken(Host[..., Any]):
+class Broken(Host[..., Any], DetachingHost):
     """
     A host that passes everything on. A subclass changes one thing.
     """
@@ -47,10 +48,10 @@ class Broken(Host[..., Any]):
         return passing
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
-        return self.inner.attach(reference, sink, after)
+        return detaching(self.inner).attach(reference, sink, after)
 
     def executions(self) -> Iterable[ExecutionStatus]:
-        return self.inner.executions()
+        return detaching(self.inner).executions()
 
     def close(self) -> None:
         self.inner.close()
@@ -95,10 +96,10 @@ class Selects(Broken):
         return host.launch(call, sink)
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
-        return self.whole.attach(reference, sink, after)
+        return detaching(self.whole).attach(reference, sink, after)
 
     def executions(self) -> Iterable[ExecutionStatus]:
-        return self.whole.executions()
+        return detaching(self.whole).executions()
 
     def close(self) -> None:
         self.inner.close()
@@ -149,14 +150,14 @@ class Passing:
 
     def follow(self, inner: Execution) -> None:
         self.inner = inner
-        for frame in self.owed:
-            inner.send(frame)
+        for message in self.owed:
+            inner.send(message)
 
-    def send(self, frame: Any) -> None:
+    def send(self, message: Message) -> None:
         if self.inner is None:
-            self.owed.append(frame)
+            self.owed.append(message)
         else:
-            self.inner.send(frame)
+            self.inner.send(message)
 
     def drain(self) -> None:
         self.inner.drain()
@@ -172,14 +173,14 @@ def open_value(sealed: Sealed) -> Any:
     """
     Open a result, as no host should.
     """
-    return values.open_arguments(sealed, None)
+    return values.open_arguments(seals.Sealed(*sealed), None)
 
 
 def with_value(outcome: Outcome, value: Any) -> Outcome:
     """
     Return an outcome that holds *value*.
     """
-    return Outcome(values.seal_value(value, None), False)
+    return Outcome(Sealed(*values.seal_value(value, None)), False)
 
 
 def record_of(outcome: Outcome) -> dict[str, Any]:
@@ -202,7 +203,7 @@ def with_outcomes(item: Item, change: Callable[[list[Any]], list[Any]]) -> Item:
     Return the outcomes of a batch, changed.
     """
     outcomes = change(list(open_value(item.sealed)))
-    return Item(values.seal_value(outcomes, None), item.first, len(outcomes))
+    return Item(Sealed(*values.seal_value(outcomes, None)), item.first, len(outcomes))
 
 
 def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Call:
@@ -220,10 +221,10 @@ def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]
     data = call.function.native.data
 
     def run(*args: Any, **kwargs: Any) -> Any:
+        from fal_core_worker.opening import seals
         from fal_core_worker.opening.functions import open_function
-        from fal_core_worker.opening.seals import Sealed
 
-        return make(open_function(Sealed(data), None, ""))(*args, **kwargs)
+        return make(open_function(seals.Sealed(data), None, ""))(*args, **kwargs)
 
     return attrs.evolve(call, function=seal_function(run, portable=False).sealed)
 

@@ -1,0 +1,190 @@
+"""
+Builds: an environment is built in a temporary directory, marked as complete, and renamed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from threading import Event
+
+from fal_core.environments import LocalInterpreter
+from fal_core.errors import EnvironmentBuildError, OptionError
+from fal_core.events import LogSink
+from fal_core.facts import with_facts
+from fal_env_virtualenv.building.build_directories import BuildDirectory
+from fal_env_virtualenv.building.build_logs import BuildLog
+from fal_env_virtualenv.building.environment_keys import platform_name
+from fal_env_virtualenv.building.indexes import Indexes, find_indexes
+from fal_env_virtualenv.building.installers import Installer
+from fal_env_virtualenv.building.interpreters import find_python
+from fal_env_virtualenv.building.pins import DIST_INFO
+from fal_env_virtualenv.requirements import url_credentials
+from fal_env_virtualenv.requirements.recipes import KIND, Recipe
+from fal_env_virtualenv.store.build_records import (
+    BuildRecord,
+    find_record,
+    read_record,
+    write_record,
+)
+from fal_env_virtualenv.store.disk_errors import describe_disk_error
+from fal_env_virtualenv.store.environment_marks import find_built, find_fault, forced, is_in_use
+from fal_env_virtualenv.store.layout import lock_path, make_directories, store_root
+from fal_env_virtualenv.store.locks import locked
+from fal_env_virtualenv.store.running_processes import command_lines
+from fal_env_virtualenv.store.trash import sweep
+
+
+def build(
+    recipe: Recipe, key: str, sink: LogSink, cancelled: Event, *, force: bool
+) -> LocalInterpreter:
+    """
+    Build *recipe*, whose key is *key*, unless another thread or process does so meanwhile.
+
+    Arguments:
+        force: Whether to resolve anew, if this process has not done so for *key* yet.
+
+    Raises:
+        EnvironmentBuildError: It cannot be built.
+
+        Cancelled: *cancelled* was set.
+    """
+    log = BuildLog(sink)
+    with _building(key, log, cancelled):
+        found = find_built(key, force=force)
+        if found is None:
+            sweep(key)
+            record = None if force else read_record(key)
+            if record is None:
+                _build_anew(recipe, key, log, cancelled, force=force)
+            else:
+                why = find_fault(record) or "it was being removed"
+                log.write(f"The environment must be built again: {why}.")
+                indexes = _indexes(recipe.extra_index_urls)
+                _build_from_pins(record, indexes, log, cancelled)
+            found = find_built(key, force=force)
+    if found is None:
+        raise EnvironmentBuildError(
+            KIND,
+            "It was removed as soon as it was built. Another program cleans the cache.",
+        )
+    return found
+
+
+def rebuild(prefix: str, sink: LogSink, cancelled: Event) -> BuildRecord:
+    """
+    Build the environment whose key begins with *prefix* again, and return its build record.
+
+    It is built from its pins, so the record stays the same.
+
+    Raises:
+        OptionError: There is no such environment, or it is in use.
+
+        EnvironmentBuildError: It cannot be built.
+
+        Cancelled: *cancelled* was set.
+    """
+    record = find_record(prefix)
+    if is_in_use(record.path, command_lines()):
+        raise OptionError(
+            f"The environment {record.key[:12]} is in use. End the processes that use it first."
+        )
+    log = BuildLog(sink)
+    with _building(record.key, log, cancelled):
+        sweep(record.key)
+        _build_from_pins(record, _indexes(record.extra_index_urls), log, cancelled)
+    return record
+
+
+@contextmanager
+def _building(key: str, log: BuildLog, cancelled: Event) -> Iterator[None]:
+    """
+    Hold the lock of *key*, and turn errors of the file system into errors of the build.
+    """
+
+    def on_wait() -> None:
+        log.write("Waiting for another build of this environment")
+
+    try:
+        make_directories()
+        with locked(lock_path(key), cancelled, on_wait):
+            yield
+    except OSError as error:
+        raise EnvironmentBuildError(KIND, describe_disk_error(error)) from error
+
+
+def _indexes(extra: Iterable[str]) -> Indexes:
+    return find_indexes(extra).with_default(store_root())
+
+
+def _build_anew(
+    recipe: Recipe, key: str, log: BuildLog, cancelled: Event, *, force: bool
+) -> None:
+    """
+    Resolve and build *recipe*, and write its build record.
+    """
+    indexes = _indexes(recipe.extra_index_urls)
+    python = find_python(recipe.python_version, store_root())
+    entries = ", ".join(entry.text for entry in recipe.requirements())
+    what = f"with {entries}" if entries else "without requirements"
+    log.write(f"Building a virtual environment of Python {python.version} {what}")
+    with BuildDirectory.create(key, python, cancelled) as directory:
+        installer = Installer(directory, indexes, log)
+        for layer in recipe.parsed_layers():
+            installer.install(
+                layer,
+                constraints_file=recipe.constraints_file,
+                compile_bytecode=recipe.compile_bytecode,
+                refresh=force,
+            )
+        record = _record(recipe, key, installer)
+        write_record(record)
+        directory.finish(record)
+    if force:
+        forced.add(key)
+
+
+def _record(recipe: Recipe, key: str, installer: Installer) -> BuildRecord:
+    """
+    Return the build record of *recipe*, whose requirements have been installed.
+    """
+
+    def stripped(texts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(url_credentials.strip(text) for text in texts)
+
+    return BuildRecord(
+        key=key,
+        requirements=tuple(stripped(layer) for layer in recipe.layers),
+        extra_index_urls=stripped(recipe.extra_index_urls),
+        python=installer.directory.python,
+        platform=platform_name(),
+        pins=installer.hashed_pins(),
+        packages=installer.packages(),
+        created=time.time(),
+        compile_bytecode=recipe.compile_bytecode,
+    )
+
+
+def _build_from_pins(
+    record: BuildRecord, indexes: Indexes, log: BuildLog, cancelled: Event
+) -> None:
+    """
+    Build the environment of *record* from its pins.
+    """
+    with BuildDirectory.create(record.key, record.python, cancelled) as directory:
+        installer = Installer(directory, indexes, log)
+        try:
+            if record.pins:
+                installer.install_pins(record)
+        except EnvironmentBuildError as error:
+            raise with_facts(
+                error,
+                reason=f"{error.reason} The versions are those that were resolved first; "
+                "force=True resolves anew.",
+            ) from error
+        missing = set(record.packages) - set(installer.packages())
+        if missing:
+            name = min(missing).removesuffix(DIST_INFO)
+            raise EnvironmentBuildError(KIND, f"Installing its pins did not install {name}.")
+        directory.finish(record)

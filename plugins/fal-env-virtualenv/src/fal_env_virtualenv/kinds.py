@@ -1,0 +1,156 @@
+"""
+The kind ``virtualenv``: its options, and how it is found or built.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from threading import Event
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import attrs
+
+from fal_core.environments import Environment, Interpreter
+from fal_core.errors import OptionError
+from fal_core.reprs import show_fields
+from fal_env_virtualenv.requirements.layers import Layers, as_layers, parse_layers
+from fal_env_virtualenv.requirements.recipes import KIND, Recipe
+from fal_env_virtualenv.requirements.url_credentials import mask
+
+if TYPE_CHECKING:
+    from fal_core.events import LogSink
+
+
+def _to_words(words: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(words, str):
+        raise OptionError(f"A list of str is needed, not the str {mask(words)!r}.")
+    return tuple(words)
+
+
+def _to_absolute_path(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else os.path.abspath(os.path.expanduser(path))
+
+
+def _masked_repr(value: object) -> str:
+    return mask(repr(value))
+
+
+@attrs.frozen(kw_only=True)
+class Virtualenv(Environment):
+    """
+    A virtual environment with *requirements* installed, built by uv.
+
+    Attributes:
+        requirements: Entries, or layers of entries: each layer is installed after the
+            one before it, and changes nothing there. An entry is a package with
+            versions, a URL as in ``git+https://…``, a local project as in
+            ``./project`` or ``-e ./project``, or a file that lists requirements, as in
+            ``requirements.txt`` or ``pyproject.toml``.
+
+        python_version: As in ``3.11``. None for the version of the launching Python.
+
+        resolver: Has no effect, as uv resolves in either case. ``pip`` is accepted
+            because declarations written for other builders have it.
+
+        force: Resolve and build anew, once in each process.
+
+        compile_bytecode: Compile what is installed, for a faster first import.
+
+        constraints_file: A file of versions that what is installed must have.
+
+        extra_index_urls: Indexes that are searched before the usual ones.
+
+        tags: Words that keep this environment apart from otherwise equal ones.
+    """
+
+    __repr__ = show_fields
+
+    kind: ClassVar[str] = KIND
+
+    requirements: tuple[str, ...] | Layers = attrs.field(
+        default=(), converter=parse_layers, repr=_masked_repr
+    )
+    python_version: str | None = None
+    resolver: Literal["uv", "pip"] | None = None
+    force: bool = False
+    compile_bytecode: bool = False
+    constraints_file: str | os.PathLike[str] | None = attrs.field(
+        default=None, converter=_to_absolute_path
+    )
+    extra_index_urls: tuple[str, ...] = attrs.field(
+        default=(), converter=_to_words, repr=_masked_repr
+    )
+    tags: tuple[str, ...] = attrs.field(default=(), converter=_to_words)
+
+    def __attrs_post_init__(self) -> None:
+        if self.python_version is not None:
+            from fal_env_virtualenv.building.interpreters import check_version
+
+            check_version(self.python_version)
+        if self.resolver not in (None, "uv", "pip"):
+            raise OptionError(
+                f"Option 'resolver' must be 'uv' or 'pip', not {self.resolver!r}."
+            )
+        if self.constraints_file is not None and not os.path.isfile(self.constraints_file):
+            raise OptionError(
+                f"Option 'constraints_file' names {self.constraints_file}, "
+                "but there is no such file."
+            )
+
+    @property
+    def layers(self) -> Layers:
+        """
+        The requirements as layers, even if they were declared without.
+        """
+        return as_layers(self.requirements)
+
+    @property
+    def recipe(self) -> Recipe:
+        """
+        The options that tell this environment from others.
+        """
+        constraints = self.constraints_file
+        return Recipe(
+            layers=self.layers,
+            python_version=self.python_version,
+            constraints_file=None if constraints is None else os.fspath(constraints),
+            extra_index_urls=self.extra_index_urls,
+            compile_bytecode=self.compile_bytecode,
+            tags=self.tags,
+        )
+
+    @property
+    def key(self) -> str:
+        from fal_env_virtualenv.building.environment_keys import environment_key
+
+        return environment_key(self.recipe)
+
+    def is_built(self) -> bool:
+        from fal_env_virtualenv.store.build_records import read_record
+        from fal_env_virtualenv.store.environment_marks import find_fault, forced
+
+        key = self.key
+        record = read_record(key)
+        if record is None or find_fault(record) is not None:
+            return False
+        return not self.force or key in forced
+
+    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+        from fal_env_virtualenv.store.environment_marks import find_built
+
+        key = self.key
+        found = find_built(key, force=self.force)
+        if found is not None:
+            return found
+        from fal_env_virtualenv.building.builds import build
+
+        return build(self.recipe, key, log, cancelled, force=self.force)
+
+    def stamp(self) -> object:
+        from fal_env_virtualenv.building.environment_keys import environment_stamp
+
+        return environment_stamp(self.recipe)
+
+    def extend(self, requirements: Iterable[str]) -> Virtualenv:
+        return attrs.evolve(self, requirements=(*self.layers, tuple(requirements)))

@@ -1,0 +1,136 @@
+"""
+Installing requirements of each form.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fal_core.errors import EnvironmentBuildError
+from fal_env_virtualenv import Virtualenv
+
+if TYPE_CHECKING:
+    from conftest import Builder, Evaluate, Project
+
+
+def test_requirements_are_installed(build: Builder, evaluate: Evaluate, cache: Path) -> None:
+    """
+    The interpreter imports the requirements, from its environment alone.
+    """
+    environment = Virtualenv(requirements=["gamma", "alpha-one<2"])
+    assert not environment.is_built()
+    interpreter = build(environment)
+    assert environment.is_built()
+    assert (
+        evaluate(interpreter, "gamma.version, alpha_one.version", "gamma alpha_one")
+        == "3.1 1.0"
+    )
+    path = Path(interpreter.executable).parent.parent
+    assert path.parent == cache
+    assert evaluate(interpreter, "sys.prefix", "sys") == str(path)
+    assert interpreter.python_version == f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def test_compile_bytecode(build: Builder) -> None:
+    """
+    Packages are compiled only if the declaration asks for it.
+    """
+    for compiled in (False, True):
+        interpreter = build(Virtualenv(requirements=["gamma"], compile_bytecode=compiled))
+        library = Path(interpreter.executable).parent.parent / "lib"
+        assert bool(list(library.rglob("gamma/__pycache__/*.pyc"))) is compiled
+
+
+def test_later_layers_change_nothing_of_earlier_ones(
+    build: Builder, evaluate: Evaluate
+) -> None:
+    """
+    A layer is resolved with the versions that earlier layers have installed.
+    """
+    interpreter = build(Virtualenv(requirements=[["alpha-one<2"], ["alpha-one", "gamma"]]))
+    assert evaluate(interpreter, "alpha_one.version", "alpha_one") == "1.0"
+    with pytest.raises(EnvironmentBuildError, match=r"alpha-one==2.0|beta") as caught:
+        build(Virtualenv(requirements=[["alpha-one"], ["beta"]]))
+    assert caught.value.requirement == "beta"
+
+
+def test_editable_project(build: Builder, evaluate: Evaluate, project: Project) -> None:
+    """
+    The sources of an editable project are read in place.
+    """
+    environment = Virtualenv(requirements=[f"-e {project.path}"])
+    interpreter = build(environment)
+    project.write("value = 'edited'\n")
+    assert environment.is_built()
+    assert evaluate(interpreter, "demo.value", "demo") == "edited"
+
+
+def test_requirements_file(build: Builder, evaluate: Evaluate, tmp_path: Path) -> None:
+    """
+    A requirements file may use the syntax of such files; an error names the file.
+    """
+    path = tmp_path / "requirements.txt"
+    path.write_text("# two\ngamma\nalpha-one < 2  # old\n")
+    interpreter = build(Virtualenv(requirements=[str(path)]))
+    assert evaluate(interpreter, "alpha_one.version", "alpha_one gamma") == "1.0"
+    path.write_text("gamma\nabsent-thing\n")
+    with pytest.raises(EnvironmentBuildError, match="absent-thing was not found") as caught:
+        build(Virtualenv(requirements=["alpha-one", f"-r {path}"]))
+    assert caught.value.requirement == f"-r {path}"
+
+
+def test_dependencies_of_a_project(
+    build: Builder, evaluate: Evaluate, project: Project
+) -> None:
+    """
+    A ``pyproject.toml`` stands for the dependencies of the project, without the project.
+    """
+    interpreter = build(Virtualenv(requirements=[str(project.path / "pyproject.toml")]))
+    assert evaluate(interpreter, "gamma.version", "gamma") == "3.1"
+    assert evaluate(interpreter, "importlib.util.find_spec('demo')", "importlib.util") == "None"
+
+
+def test_constraints_and_tags(build: Builder, evaluate: Evaluate, tmp_path: Path) -> None:
+    """
+    A constraints file limits versions and installs nothing.
+    """
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("alpha-one<2\ngamma<3\n")
+    interpreter = build(Virtualenv(requirements=["alpha-one"], constraints_file=constraints))
+    assert evaluate(interpreter, "alpha_one.version", "alpha_one") == "1.0"
+    assert (
+        evaluate(interpreter, "importlib.util.find_spec('gamma')", "importlib.util") == "None"
+    )
+
+
+def test_credentials_are_masked_everywhere(
+    build: Builder, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Passwords are in no log, error or file.
+    """
+    requirement = "tool @ http://user:hunter2@127.0.0.1:9/tool-1.0-py3-none-any.whl"
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    with pytest.raises(EnvironmentBuildError) as caught:
+        build(Virtualenv(requirements=[requirement]))
+    assert caught.value.requirement == requirement.replace("user:hunter2", "***")
+    for text in (str(caught.value), *build.messages):
+        assert "hunter2" not in text
+    for path in cache.rglob("*"):
+        assert not path.is_file() or b"hunter2" not in path.read_bytes()
+
+
+def test_packages_of_the_index(
+    build: Builder, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Packages come from uv's index if nothing names another.
+    """
+    for name in ("UV_NO_INDEX", "UV_FIND_LINKS"):
+        monkeypatch.delenv(name)
+    interpreter = build(Virtualenv(requirements=["six", "iniconfig"]))
+    assert evaluate(interpreter, "six.__name__", "six iniconfig") == "six"

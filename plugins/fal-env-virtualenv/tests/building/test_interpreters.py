@@ -1,0 +1,74 @@
+"""
+Finding a Python of a version.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fal_core.errors import OptionError, UnknownNameError
+from fal_env_virtualenv import Virtualenv
+
+if TYPE_CHECKING:
+    from conftest import Builder, Evaluate
+
+
+@pytest.mark.parametrize(
+    "version", ["2.7", "4.7", "abc", "python3.11", ">=3.11", "", "3.11.7.1"]
+)
+def test_wrong_version_is_refused_where_it_is_written(version: str) -> None:
+    """
+    What is not a version of Python is refused at the declaration; the error lists those
+    that are installed.
+    """
+    here = ".".join(map(str, sys.version_info[:3]))
+    with pytest.raises(OptionError, match=rf"'python_version' .* Installed: .*{here}"):
+        Virtualenv(python_version=version)
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.9.18", "3.2t"])
+def test_version_that_runs_no_worker_is_refused_where_it_is_written(version: str) -> None:
+    """
+    A Python too old for a worker is refused at the declaration; the error lists those
+    that are installed.
+    """
+    here = ".".join(map(str, sys.version_info[:3]))
+    with pytest.raises(OptionError, match=rf"must be 3\.10 or newer.* Installed: .*{here}"):
+        Virtualenv(python_version=version)
+    assert Virtualenv(python_version="3").python_version == "3"
+
+
+def test_other_python(build: Builder, evaluate: Evaluate, other_python: str) -> None:
+    """
+    ``python_version`` chooses another installed Python.
+    """
+    environment = Virtualenv(requirements=["gamma"], python_version=other_python)
+    interpreter = build(environment)
+    assert interpreter.python_version == other_python
+    assert evaluate(interpreter, "sys.version_info[:2]", "sys gamma") == str(
+        tuple(int(number) for number in other_python.split("."))
+    )
+    assert environment.key != Virtualenv(requirements=["gamma"]).key
+
+
+def test_python_that_is_not_installed(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The error lists the installed versions that run a worker.
+    """
+    for version in ("3.9.18", "3.10.13"):
+        program = tmp_path / "versions" / version / "bin/python"
+        program.parent.mkdir(parents=True)
+        program.touch(mode=0o755)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    environment = Virtualenv(python_version="3.99")
+    with pytest.raises(UnknownNameError, match=r"3\.99") as caught:
+        environment.key  # noqa: B018  # the property is computed
+    assert "3.10.13" in caught.value.known
+    assert not [version for version in caught.value.known if version.startswith("3.9.")]
+    assert ".".join(map(str, sys.version_info[:3])) in caught.value.known

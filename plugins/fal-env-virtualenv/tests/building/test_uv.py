@@ -1,0 +1,61 @@
+"""
+How uv is found, and the variables it is started with.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fal_core.errors import EnvironmentBuildError
+from fal_env_virtualenv import Virtualenv
+from fal_env_virtualenv.building import uv
+
+if TYPE_CHECKING:
+    from conftest import Builder, Evaluate
+
+
+def test_certificates_and_proxies_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    uv gets the variables for certificates and proxies, and those of pip for certificates.
+    """
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("PIP_CERT", "/certificates")
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("VIRTUAL_ENV", "/elsewhere")
+    variables = uv.uv_variables({"UV_INDEX": "https://host", "PIP_CERT": None})
+    assert variables["HTTPS_PROXY"] == "http://proxy:3128"
+    assert variables["SSL_CERT_FILE"] == "/certificates"
+    assert variables["UV_INDEX"] == "https://host"
+    assert "VIRTUAL_ENV" not in variables
+    assert "PIP_CERT" not in variables
+
+
+def test_variables_of_the_caller_do_not_leak_in(
+    build: Builder, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """
+    An environment that the caller has activated changes nothing.
+    """
+    for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "UV_PYTHON"):
+        monkeypatch.setenv(name, str(tmp_path / "nowhere"))
+    monkeypatch.setenv("UV_SYSTEM_PYTHON", "1")
+    interpreter = build(Virtualenv(requirements=["gamma"]))
+    monkeypatch.delenv("PYTHONHOME")
+    assert evaluate(interpreter, "gamma.version", "gamma") == "3.1"
+
+
+def test_uv_that_is_not_installed(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """
+    If uv is not installed, the error says how to install it.
+    """
+    monkeypatch.setitem(sys.modules, "uv", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvironmentBuildError, match="pip install uv"):
+        Virtualenv(requirements=["gamma"]).build(lambda line: None, Event())

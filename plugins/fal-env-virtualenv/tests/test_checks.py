@@ -1,0 +1,37 @@
+"""
+What ``fal-core doctor`` checks about virtual environments.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from fal_env_virtualenv import fal_health_checks
+
+
+def test_checks_of_a_sound_machine(cache: Path) -> None:
+    """
+    Each check passes on this machine, and leaves nothing behind.
+    """
+    findings = {check.name: check.run() for check in fal_health_checks()}
+    assert [name for name, finding in findings.items() if not finding.ok] == []
+    assert list(cache.iterdir()) == []
+
+
+def test_checks_say_what_to_do(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A check that fails says what to do.
+    """
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "file" / "x"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "uv", None)
+    findings = {check.name: check.run() for check in fal_health_checks()}
+    assert not any(finding.ok for finding in findings.values())
+    assert "pip install uv" in findings["uv"].message
+    assert "FAL_CORE_CACHE" in findings["cache directory"].message

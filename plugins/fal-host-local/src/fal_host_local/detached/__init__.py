@@ -1,0 +1,3 @@
+"""
+Detached work: calls that outlive the process that launched them.
+"""

@@ -1,0 +1,219 @@
+"""
+Records of detached work: where they are, and what they say of it.
+
+The record of a call is a directory with its envelope, a journal of its events, its status,
+and the socket of its supervisor: the process that runs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fal_core.abilities import ExecutionStatus
+from fal_core.caches import cache_root
+from fal_core.calls import Call
+from fal_core.errors import Cancelled, HostError, WorkerLost
+from fal_core.events import Exited, Outcome
+from fal_core_worker.running import trees
+
+#: Seconds for which the record of work that has ended is kept.
+KEPT = 24 * 3600.0
+
+#: Prefix of the name of a directory that is not complete yet.
+_INCOMPLETE = ".begun-"
+
+#: Seconds that a supervisor may take to open its socket.
+PATIENCE = 20.0
+
+#: Why work has ended whose supervisor is gone.
+LOST = WorkerLost(detail="Its supervisor exited before it ended.")
+
+
+class NoSuchExecution(HostError):
+    """
+    No detached work has that reference.
+    """
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(reference)
+        self.reference = reference
+
+    def __str__(self) -> str:
+        return (
+            f"Host 'local' has no detached work called {self.reference!r}. "
+            "Run 'fal-core executions list' to see what there is."
+        )
+
+
+def executions_root() -> Path:
+    """
+    Return the directory with the records of all detached work of this user.
+    """
+    return Path(cache_root()) / "executions"
+
+
+def create_record(call: Call) -> Path:
+    """
+    Write the record of *call*, which is about to be launched, and return its directory.
+
+    Raises:
+        HostError: It cannot be written.
+    """
+    from fal_core.sealing.envelopes import encode_call
+
+    root = executions_root()
+    directory = root / call.id
+    # Renamed when it is complete: what a process that is killed leaves here is no record.
+    incomplete = root / f"{_INCOMPLETE}{call.id}"
+    try:
+        incomplete.mkdir(parents=True, mode=0o700)
+        status = {"name": call.name, "started": time.time(), "since": trees.now()}
+        (incomplete / "status.json").write_text(json.dumps(status))
+        (incomplete / "journal").touch()
+        (incomplete / "call").write_bytes(encode_call(call))
+        incomplete.rename(directory)
+    except OSError as error:
+        raise HostError(
+            f"Detached work cannot be recorded in {root}: {error.strerror}."
+        ) from error
+    return directory
+
+
+def find_record(reference: str) -> Path:
+    """
+    Return the directory of the record that *reference* names.
+
+    Raises:
+        NoSuchExecution: There is none.
+    """
+    directory = executions_root() / reference
+    if "/" in reference or not (directory / "journal").exists():
+        raise NoSuchExecution(reference)
+    return directory
+
+
+def list_executions() -> Iterator[ExecutionStatus]:
+    """
+    Iterate over detached work, the oldest first.
+    """
+    found = []
+    for path in executions_root().glob("*/status.json"):
+        if path.parent.name.startswith(_INCOMPLETE):
+            continue
+        status = read_status(path.parent)
+        if status is None:
+            continue
+        ended = "ended" in status or not is_supervised(path.parent)
+        if ended and "ended" not in status:
+            # Its supervisor may have written how it ended since, and exited.
+            status = read_status(path.parent) or status
+        end, error = status.get("end"), status.get("error", "")
+        if ended and "ended" not in status:
+            end, error = "failed", _describe(LOST)
+        found.append(
+            ExecutionStatus(
+                reference=path.parent.name,
+                name=status["name"],
+                phase=status.get("phase", "queued"),
+                started=status["started"],
+                ended=ended,
+                # Records of older versions do not say how.
+                end=end,
+                error=error,
+            )
+        )
+    return iter(sorted(found, key=lambda status: status.started))
+
+
+def read_status(directory: Path) -> dict[str, Any] | None:
+    """
+    Return the status of detached work. None where it cannot be read.
+    """
+    try:
+        status: dict[str, Any] = json.loads((directory / "status.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return status
+
+
+def write_status(directory: Path, status: dict[str, Any]) -> None:
+    """
+    Replace the status of detached work.
+    """
+    new = directory / "status.json.new"
+    new.write_text(json.dumps(status))
+    new.rename(directory / "status.json")
+
+
+def end_status(outcome: Outcome | None, exited: Exited) -> dict[str, Any]:
+    """
+    Return what the status of a call says of its end.
+    """
+    if isinstance(exited.reason, Cancelled):
+        return {"ended": True, "end": "cancelled"}
+    if outcome is not None:
+        return {"ended": True, "end": "raised" if outcome.raised else "returned"}
+    error = exited.reason or WorkerLost(exited.code, exited.signal)
+    return {"ended": True, "end": "failed", "error": _describe(error)}
+
+
+def _describe(error: HostError) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def remove_old_records() -> None:
+    """
+    Remove the records of work that ended long ago.
+    """
+    for path in executions_root().glob("*/journal"):
+        try:
+            old = time.time() - path.stat().st_mtime > KEPT
+        except OSError:
+            continue
+        if old and not is_supervised(path.parent):
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def is_supervised(directory: Path) -> bool:
+    """
+    Return whether a supervisor is running, or is being started.
+    """
+    # Read first: a supervisor that starts after this counts as being started.
+    status = read_status(directory)
+    try:
+        with connect(directory):
+            return True
+    except OSError:
+        pass
+    if status is None:
+        return False
+    # The clock starts with the machine: a later time is from before it was restarted.
+    elapsed = trees.now() - status.get("since", 0.0)
+    return "pid" not in status and 0 <= elapsed < PATIENCE
+
+
+def connect(directory: Path) -> socket.socket:
+    """
+    Connect to the supervisor of the work whose record is in *directory*.
+
+    Raises:
+        OSError: It has none.
+    """
+    connection = socket.socket(socket.AF_UNIX)
+    # The address of a socket has to be short, as a path under /proc is.
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        connection.connect(f"/proc/self/fd/{folder}/socket")
+    except OSError:
+        connection.close()
+        raise
+    finally:
+        os.close(folder)
+    return connection

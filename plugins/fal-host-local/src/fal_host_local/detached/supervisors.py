@@ -1,0 +1,190 @@
+"""
+Supervisors: the processes that run detached calls.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, State
+from fal_core.hosts import Host
+from fal_core.sealing.envelopes import decode_call
+from fal_core.sinks.journals import Journal
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import HEADER, HEADER_SIZE, unpack_buffers
+from fal_host_local.detached.attempts import Attempts
+from fal_host_local.detached.records import end_status, write_status
+
+#: Seconds that a follower may take to read what it is sent.
+_FOLLOWER_TIMEOUT = 10
+
+
+class Supervisor:
+    """
+    Runs a detached call, writes its journal, and sends that to whoever attaches.
+
+    Arguments:
+        directory: The record of the call.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._status = json.loads((directory / "status.json").read_text())
+        self._journal = Journal(directory / "journal")
+        self._lock = threading.Lock()
+        self._followers: list[socket.socket] = []
+        self._outcome: Outcome | None = None
+
+    def run(self, make_host: Callable[[], Host[..., Any]]) -> None:
+        """
+        Run the call, and return when it has ended.
+        """
+        server = self._listen()
+        self._write_status(pid=os.getpid())
+        envelope = (self._directory / "call").read_bytes()
+        call = attrs.evolve(decode_call(envelope), lifetime="attached")
+        host = make_host()
+        attempts = Attempts(host, call, self._take)
+        threading.Thread(target=self._accept, args=(server, attempts), daemon=True).start()
+        attempts.run()
+        (self._directory / "socket").unlink(missing_ok=True)
+        host.close()
+
+    def _listen(self) -> socket.socket:
+        server = socket.socket(socket.AF_UNIX)
+        before = os.getcwd()
+        os.chdir(self._directory)
+        try:
+            server.bind("socket")
+        finally:
+            os.chdir(before)
+        server.listen(16)
+        return server
+
+    # -- what the call does --------------------------------------------------------
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Log) and event.partial:
+            # A journal would grow with each step of a progress bar.
+            return
+        if isinstance(event, Exited):
+            self._update_status(**end_status(self._outcome, event))
+        elif isinstance(event, State):
+            self._update_status(phase=event.name)
+        elif isinstance(event, Outcome):
+            self._outcome = event
+        with self._lock:
+            record = self._journal.append(event)
+            for follower in list(self._followers):
+                self._pass_on(follower, record)
+
+    def _pass_on(self, follower: socket.socket, record: bytes) -> None:
+        try:
+            follower.sendall(record)
+        except OSError:
+            # It was too slow, or is gone; the journal has everything.
+            self._followers.remove(follower)
+            follower.close()
+
+    # -- whoever attaches ----------------------------------------------------------
+
+    def _accept(self, server: socket.socket, attempts: Attempts) -> None:
+        while True:
+            connection, _ = server.accept()
+            threading.Thread(
+                target=self._serve, args=(connection, attempts), daemon=True
+            ).start()
+
+    def _serve(self, connection: socket.socket, attempts: Attempts) -> None:
+        try:
+            after = int.from_bytes(_receive_exactly(connection, 8), "little")
+            with self._lock:
+                connection.settimeout(_FOLLOWER_TIMEOUT)
+                connection.sendall(self._records(after))
+                self._followers.append(connection)
+            connection.settimeout(None)
+            while True:
+                _handle_request(attempts, connection)
+        except (OSError, EOFError):
+            return
+
+    def _records(self, after: int) -> bytes:
+        """
+        Return the records of the journal from number *after* on.
+        """
+        data = (self._directory / "journal").read_bytes()
+        at = 0
+        for _ in range(after):
+            if at >= len(data):
+                break
+            at += 4 + int.from_bytes(data[at : at + 4], "little")
+        return data[at:]
+
+    # -- its status ----------------------------------------------------------------
+
+    def _write_status(self, **changes: Any) -> None:
+        self._status |= changes
+        write_status(self._directory, self._status)
+
+    def _update_status(self, **changes: Any) -> None:
+        """
+        Write what has changed.
+
+        If it cannot be written, because the disk is full or the directory was removed,
+        the call goes on and ends nevertheless.
+        """
+        try:
+            self._write_status(**changes)
+        except OSError as error:
+            print(f"The status was not written: {error}", file=sys.stderr, flush=True)
+
+
+def _handle_request(attempts: Attempts, connection: socket.socket) -> None:
+    """
+    Receive one request for the call, and pass it on.
+
+    Raises:
+        OSError: The connection broke.
+
+        EOFError: The connection was closed.
+    """
+    header = _receive_exactly(connection, HEADER_SIZE)
+    kind, _, buffers, _, a, b, length = HEADER.unpack(header)
+    payload: Any = _receive_exactly(connection, length)
+    if buffers:
+        payload = unpack_buffers(payload, buffers, None)
+    if kind == frames.CANCEL:
+        attempts.cancel(a / 1000)
+    elif kind == frames.DRAIN:
+        attempts.drain()
+    elif kind == frames.CREDIT:
+        attempts.send(Credit(a))
+    else:
+        sealed = Sealed(*payload) if isinstance(payload, tuple) else Sealed(payload)
+        attempts.send(Reply(a, sealed, bool(b)))
+
+
+def _receive_exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def supervise(directory: str, make_host: Callable[[], Host[..., Any]]) -> None:
+    """
+    Run the detached call whose record is in *directory*, on a host of its own.
+    """
+    Supervisor(Path(directory)).run(make_host)

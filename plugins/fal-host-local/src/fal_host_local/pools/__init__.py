@@ -1,0 +1,3 @@
+"""
+Pools: the warm workers of one environment, and the calls that wait for one.
+"""

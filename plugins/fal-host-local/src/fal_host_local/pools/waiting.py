@@ -1,0 +1,130 @@
+"""
+Calls that wait for a worker.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+from fal_core.abilities import Driven
+from fal_core.calls import Call
+from fal_core.errors import Cancelled, HostError
+from fal_core.events import Event, Exited, Sink
+from fal_core.sinks.handlers import failed
+from fal_host_local.workers.late import LateExecution
+
+
+class WaitingExecution(LateExecution, Driven):
+    """
+    A call that waits for a worker, and is that worker's execution afterwards.
+
+    Arguments:
+        waiting: The calls that it waits with.
+
+    Attributes:
+        since: When it began to wait, in seconds of the monotonic clock.
+    """
+
+    def __init__(self, waiting: WaitingCalls, call: Call, sink: Sink) -> None:
+        super().__init__(call.id)
+        self.call = call
+        self.sink = sink
+        self.since = time.monotonic()
+        self._waiting = waiting
+
+    def refuse(self, reason: HostError) -> None:
+        """
+        End the call before it has a worker.
+        """
+        self._end(Exited(reason=reason))
+
+    def report(self, event: Event) -> None:
+        """
+        Pass *event* to the call's sink while it waits; the call ends if the sink raises.
+        """
+        try:
+            self.sink(event)
+        except Exception as error:
+            if self._waiting.withdraw(self):
+                self._end(failed(error))
+
+    def cancel(self, grace: float) -> None:
+        if self.inner is None and self._waiting.withdraw(self):
+            self.refuse(Cancelled())
+        else:
+            super().cancel(grace)
+
+    def drive(self, timeout: float | None) -> None:
+        until = None if timeout is None else time.monotonic() + timeout
+        if self.wait_until_settled(timeout) and isinstance(self.inner, Driven):
+            left = None if until is None else max(0.0, until - time.monotonic())
+            self.inner.drive(left)
+
+    def _end(self, exited: Exited) -> None:
+        self.sink(exited)
+        self.settle(None)
+
+
+class WaitingCalls(deque[WaitingExecution]):
+    """
+    The calls of a pool that wait for a worker, the next one first.
+
+    Arguments:
+        lock: The pool's lock, which is held wherever calls are added or removed.
+    """
+
+    def __init__(self, lock: threading.Lock) -> None:
+        super().__init__()
+        self._lock = lock
+
+    def take_all(self) -> list[WaitingExecution]:
+        """
+        Remove all calls and return them; under the lock.
+        """
+        waiting = list(self)
+        self.clear()
+        return waiting
+
+    def withdraw(self, execution: WaitingExecution) -> bool:
+        """
+        Remove a call; return False if it no longer waits.
+        """
+        with self._lock:
+            try:
+                self.remove(execution)
+            except ValueError:
+                return False
+        return True
+
+    def report(self, event: Event) -> bool:
+        """
+        Pass *event* to each call; return False if none waits.
+        """
+        with self._lock:
+            waiting = list(self)
+        for execution in waiting:
+            execution.report(event)
+        return bool(waiting)
+
+
+class NoneWaiting(threading.Event):
+    """
+    An event that is set while no call waits: whether a build is cancelled.
+    """
+
+    def __init__(self, waiting: WaitingCalls) -> None:
+        super().__init__()
+        self._waiting = waiting
+
+    def is_set(self) -> bool:
+        return not self._waiting
+
+    def wait(self, timeout: float | None = None) -> bool:
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            if until is not None and time.monotonic() >= until:
+                return False
+            time.sleep(0.02)
+        return True

@@ -1,0 +1,3 @@
+"""
+Services: calls that are reached through a port, each in a worker of its own.
+"""

@@ -1,0 +1,113 @@
+"""
+Ports: claiming the port that a service wants, or naming who has it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import attrs
+
+from fal_core.environments import Command
+from fal_core_worker.serving import networks
+from fal_core_worker.serving.ports import claim, free_port, holder, is_free
+from fal_host_local.errors import PortTaken
+
+_LOOPBACK = "127.0.0.1"
+
+
+class ServicePort:
+    """
+    The port of a service that wants a certain one.
+
+    Arguments:
+        lock: The descriptor that claims the port; None where the service has a network
+            of its own.
+
+    Attributes:
+        inner: The port that the service listens on.
+
+        port: The port of this machine that leads there. It differs from *inner* where
+            the service has a network of its own.
+    """
+
+    def __init__(self, inner: int, port: int, lock: int | None) -> None:
+        self.inner = inner
+        self.port = port
+        self._lock = lock
+
+    @property
+    def has_own_network(self) -> bool:
+        """
+        Whether the service has a network of its own.
+        """
+        return self._lock is None
+
+    @property
+    def url(self) -> str:
+        """
+        The address of the service.
+        """
+        return f"http://{_LOOPBACK}:{self.port}"
+
+    def enter_network(self, command: Command) -> Command:
+        """
+        Return a command that runs *command* in a network of its own.
+
+        The process creates the network and then executes *command*, which can reach the
+        networks of this machine.
+        """
+        pasta = shutil.which("pasta")
+        assert pasta is not None
+        enter = (sys.executable, "-I", "-S", networks.__file__, pasta)
+        argv = (*enter, str(self.port), str(self.inner), *command.argv)
+        return attrs.evolve(command, argv=argv)
+
+    def release(self) -> None:
+        """
+        Give up the claim to the port.
+        """
+        lock, self._lock = self._lock, -1
+        if lock is not None and lock >= 0:
+            os.close(lock)
+
+
+def claim_loopback_port(port: int, name: str, reference: str) -> ServicePort:
+    """
+    Claim *port* for the service *name*, which fal-core serves on the loopback address.
+
+    Such a service could listen on any other port as well, so it never gets a network of
+    its own.
+
+    Raises:
+        PortTaken: Another service or process has it.
+    """
+    lock = claim(port, name, reference)
+    if lock is not None and is_free(port, address=_LOOPBACK):
+        return ServicePort(port, port, lock)
+    if lock is not None:
+        os.close(lock)
+    remedy = "'fal-core run --port' gives it another."
+    raise PortTaken(port, holder(port, claimed=lock is None), remedy)
+
+
+def claim_port(port: int, name: str, reference: str) -> ServicePort:
+    """
+    Claim *port* for the service *name*, which brings its own server.
+
+    If the port is taken, the service gets a network of its own.
+
+    Raises:
+        PortTaken: The port is taken, and this machine has no network namespaces.
+    """
+    lock = claim(port, name, reference)
+    if lock is not None:
+        if is_free(port):
+            return ServicePort(port, port, lock)
+        os.close(lock)
+    reason = networks.missing()
+    if reason:
+        raise PortTaken(port, holder(port, claimed=lock is None), reason)
+    return ServicePort(port, free_port(), None)

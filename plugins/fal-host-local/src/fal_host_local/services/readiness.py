@@ -1,0 +1,253 @@
+"""
+Readiness: probing a service until it accepts connections or passes its health check.
+
+Everything happens on the reader's thread, which never blocks: a request is sent once the
+connection is open, and the response is read when it has arrived.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable, Mapping
+from math import inf
+from time import monotonic
+from typing import Any
+
+import attrs
+
+from fal_core.errors import OptionError
+from fal_core.sinks.event_thread import get_reader
+
+#: Seconds between two probes: at first, and at most.
+_FIRST, _MOST = 0.01, 0.25
+#: Seconds between two checks whether a connection is open.
+_LOOK = 0.005
+#: Seconds that a response may take where the health check does not say.
+_TIMEOUT = 5.0
+#: Seconds between two probes of a ready service.
+_REGULARLY = 5.0
+#: Failures in a row after which a service is stopped, where the health check does not say.
+_FAILURES = 3
+
+
+@attrs.frozen(kw_only=True)
+class HealthCheck:
+    """
+    The health check of a service. None stands for the default.
+
+    Attributes:
+        path: The path that is requested.
+
+        timeout_seconds: Seconds that a response may take.
+
+        start_period_seconds: Seconds after the first success in which failures do not count.
+
+        failure_threshold: The number of failures in a row after which the service is
+            stopped.
+
+        call_regularly: Whether the check goes on once the service is ready.
+    """
+
+    path: str
+    method: str | None = None
+    timeout_seconds: float | None = None
+    start_period_seconds: float | None = None
+    failure_threshold: int | None = None
+    call_regularly: bool | None = None
+
+    @classmethod
+    def read(cls, config: Any) -> HealthCheck | None:
+        """
+        Parse ``health_check_config``: a mapping, or an object with these attributes.
+
+        Raises:
+            OptionError: It has no path, or an unknown entry.
+        """
+        if config is None:
+            return None
+        names = [field.name for field in attrs.fields(cls)]
+        if isinstance(config, Mapping):
+            unknown = [name for name in config if name not in names]
+            if unknown:
+                raise OptionError(
+                    f"Option 'health_check_config' has no {unknown[0]!r}. "
+                    f"It may have {', '.join(names)}."
+                )
+            said = dict(config)
+        else:
+            said = {name: getattr(config, name, None) for name in names}
+        if not isinstance(said.get("path"), str):
+            raise OptionError("Option 'health_check_config' needs a 'path', as in '/health'.")
+        return cls(**said)
+
+    @property
+    def request(self) -> bytes:
+        """
+        The HTTP request, as it is sent.
+        """
+        path = self.path if self.path.startswith("/") else f"/{self.path}"
+        line = f"{(self.method or 'GET').upper()} {path} HTTP/1.1\r\n"
+        rest = "Host: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        return (line + rest).encode()
+
+
+class Probe:
+    """
+    One probe of a port: it succeeds if the port accepts a connection, or answers *request*
+    with 2xx where there is one.
+
+    Arguments:
+        done: Called once on the reader's thread, with whether the probe succeeded.
+
+        timeout: Seconds after which the probe has failed.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        done: Callable[[bool], None],
+        request: bytes | None = None,
+        timeout: float = _TIMEOUT,
+    ) -> None:
+        self._report = done
+        self._request = request
+        self._got = b""
+        self._done = False
+        self._socket = socket.socket()
+        self._socket.setblocking(False)
+        self._timer = get_reader().after(timeout, lambda: self._end(False))
+        self._socket.connect_ex(("127.0.0.1", port))
+        self._look()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def read_ready(self) -> bool:
+        try:
+            part = self._socket.recv(4096)
+        except OSError:
+            part = b""
+        self._got += part
+        line, end, _ = self._got.partition(b"\r\n")
+        if part and not end and len(line) < 4096:
+            return True
+        status = line.split()[1:2] if line.startswith(b"HTTP/") else []
+        self._end(bool(status) and status[0].startswith(b"2"))
+        return False
+
+    def _look(self) -> None:
+        if self._done:
+            return
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT)
+        if not poll.poll(0):
+            get_reader().after(_LOOK, self._look)
+        elif self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._end(False)
+        elif self._request is None:
+            self._end(True)
+        else:
+            try:
+                self._socket.sendall(self._request)
+            except OSError:
+                self._end(False)
+                return
+            get_reader().follow(self)
+
+    def _end(self, succeeded: bool) -> None:
+        if not self._done:
+            self._done = True
+            get_reader().forget(self._timer)
+            get_reader().unfollow(self)
+            self._socket.close()
+            self._report(succeeded)
+
+
+class Watch:
+    """
+    Probes a service until it is ready, and regularly after that if its check says so.
+
+    Arguments:
+        check: The health check; None if an open port is enough.
+
+        listens: Returns whether the service has opened its port.
+
+        ready: Called once, when a probe succeeds.
+
+        failed: Called when a ready service has failed too many probes in a row.
+
+        has_started: Whether the service has reported that it has started. If it is
+            checked regularly, it has then failed as well if it does not become ready in
+            the time that so many failures take.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        check: HealthCheck | None,
+        listens: Callable[[], bool],
+        ready: Callable[[], None],
+        failed: Callable[[], None],
+        *,
+        has_started: bool = False,
+    ) -> None:
+        self._port = port
+        self._check = check
+        self._listens = listens
+        self._ready = ready
+        self._failed = failed
+        self._is_ready = False
+        self._stopped = False
+        self._failures = 0
+        self._pause = _FIRST
+        self._until = inf
+        if has_started and check is not None and check.call_regularly:
+            patience = (check.failure_threshold or _FAILURES) * _REGULARLY
+            self._until = monotonic() + (check.start_period_seconds or 0) + patience
+
+    def probe(self) -> None:
+        """
+        Probe the service, on the reader's thread.
+        """
+        if self._stopped:
+            return
+        if not self._listens():
+            self._take(False)
+            return
+        check = self._check
+        if check is None:
+            Probe(self._port, self._take)
+        else:
+            Probe(self._port, self._take, check.request, check.timeout_seconds or _TIMEOUT)
+
+    def stop(self) -> None:
+        """
+        Stop probing.
+        """
+        self._stopped = True
+
+    def _take(self, succeeded: bool) -> None:
+        if self._stopped:
+            return
+        if self._is_ready:
+            self._count(succeeded)
+        elif succeeded:
+            self._is_ready = True
+            self._ready()
+            if self._check is not None and self._check.call_regularly:
+                wait = self._check.start_period_seconds or 0
+                get_reader().after(max(wait, _REGULARLY), self.probe)
+        elif monotonic() > self._until:
+            self._failed()
+        else:
+            get_reader().after(self._pause, self.probe)
+            self._pause = min(_MOST, self._pause * 1.5)
+
+    def _count(self, succeeded: bool) -> None:
+        assert self._check is not None
+        self._failures = 0 if succeeded else self._failures + 1
+        if self._failures >= (self._check.failure_threshold or _FAILURES):
+            self._failed()
+        else:
+            get_reader().after(_REGULARLY, self.probe)

@@ -1,0 +1,217 @@
+"""
+The keeper process: starts workers, and kills them and the processes they leave behind.
+
+One keeper runs beside each caller. It is a child subreaper, so it inherits the orphans
+of workers that have ended, and kills them. When the caller ends, for whatever reason, the
+keeper kills every worker with all its child processes, and then exits.
+
+A request is a marshalled tuple behind its length; the descriptors that the worker
+inherits are passed along with it. A response is three integers, see :data:`RESPONSE`.
+
+A first call waits for the keeper before its worker can start, so the keeper imports as
+little as it can: ``signal`` and ``array`` of the standard library take twice as long as
+the interpreter itself. For the same reason it runs this module by itself, without the
+packages around it, which import the core.
+"""
+
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found]  # known to no type checker
+import _socket
+import marshal
+import os
+import select
+import struct
+import time
+
+from fal_core_worker.running import trees
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: What happened (STARTED or EXITED), the number of the worker, and its process ID
+#: or its wait status.
+RESPONSE = struct.Struct("<III")
+STARTED = 1
+EXITED = 2
+
+START = 1
+KILL = 2
+
+LENGTH = struct.Struct("<I")
+_DESCRIPTOR = struct.Struct("i")
+_MAX_DESCRIPTORS = 8
+
+#: Seconds that workers have to exit by themselves after the caller has ended.
+_GRACE = 0.5
+#: Seconds between two checks of which workers have exited.
+_TURN = 0.01
+
+
+class KeeperProcess:
+    """
+    The keeper of one caller, with the workers it has started.
+
+    Arguments:
+        control: The socket that the caller sends its requests through.
+    """
+
+    def __init__(self, control: _socket.socket) -> None:
+        self._control = control
+        self._workers: dict[int, int] = {}
+        self._wake, writer = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def run(self) -> None:
+        """
+        Start and watch workers until the caller has ended.
+        """
+        poll = select.poll()
+        poll.register(self._control.fileno(), select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == self._wake:
+                    os.read(self._wake, 4096)
+                    self._reap()
+                elif not self._handle_request():
+                    self._shut_down()
+                    return
+
+    def _handle_request(self) -> bool:
+        """
+        Handle one request; return False if the caller has ended.
+        """
+        room = _socket.CMSG_SPACE(_DESCRIPTOR.size * _MAX_DESCRIPTORS)
+        try:
+            data, ancillary, _, _ = self._control.recvmsg(LENGTH.size, room)
+        except OSError:
+            return False
+        if not data:
+            return False
+        descriptors = []
+        for _, _, received in ancillary:
+            whole = len(received) // _DESCRIPTOR.size * _DESCRIPTOR.size
+            descriptors += [number for (number,) in _DESCRIPTOR.iter_unpack(received[:whole])]
+        data = self._read(LENGTH.size - len(data), data)
+        request = marshal.loads(self._read(LENGTH.unpack(data)[0]))
+        if request[0] == START:
+            self._start(request, descriptors)
+        elif request[0] == KILL:
+            self._kill(request[1])
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return True
+
+    def _read(self, size: int, data: bytes = b"") -> bytes:
+        while size:
+            part = self._control.recv(size)
+            if not part:
+                os._exit(1)
+            data += part
+            size -= len(part)
+        return data
+
+    def _start(self, request: tuple[Any, ...], descriptors: list[int]) -> None:
+        _, number, argv, variables, directory = request
+        pid = os.fork()
+        if not pid:
+            self._exec_worker(argv, variables, directory, descriptors)
+        self._workers[pid] = number
+        self._respond(STARTED, number, pid)
+
+    def _exec_worker(
+        self, argv: list[str], variables: dict[str, str], directory: str, descriptors: list[int]
+    ) -> None:
+        """
+        Replace this child process with a worker.
+
+        The first descriptor becomes its 0, 1 and 2, the others follow from 3 on.
+        """
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            trees.prepare_child()
+            # Duplicated to high numbers first, so that none is overwritten before its turn.
+            copies = [_duplicate(descriptor) for descriptor in descriptors]
+            for target, copy in enumerate([copies[0], copies[0], *copies]):
+                os.dup2(copy, target)
+            os.closerange(len(copies) + 2, 128)
+            try:
+                os.chdir(directory)
+            except OSError:
+                pass
+            os.execvpe(argv[0], argv, variables)
+        except OSError as error:
+            os.write(2, f"{argv[0]} cannot be started: {error.strerror}\n".encode())
+        finally:
+            os._exit(127)
+
+    def _kill(self, number: int) -> None:
+        for pid, known in self._workers.items():
+            if known == number:
+                trees.kill_descendants(pid)
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+    def _reap(self) -> None:
+        """
+        Report the workers that have exited, and kill the orphans they have left.
+        """
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            number = self._workers.pop(pid, None)
+            self._kill_orphans()
+            if number is not None:
+                self._respond(EXITED, number, status)
+
+    def _kill_orphans(self) -> None:
+        for child in trees.children(os.getpid()):
+            if child not in self._workers:
+                trees.kill_descendants(child)
+                try:
+                    os.kill(child, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+    def _respond(self, what: int, number: int, value: int) -> None:
+        try:
+            self._control.sendall(RESPONSE.pack(what, number, value))
+        except OSError:
+            pass
+
+    def _shut_down(self) -> None:
+        # Counted in turns, not by the clock: a machine that is suspended meanwhile takes
+        # one turn from the workers, not all of their grace period.
+        for _ in range(round(_GRACE / _TURN)):
+            if not self._workers:
+                break
+            self._reap()
+            time.sleep(_TURN)
+        trees.kill_descendants(os.getpid())
+
+
+def _duplicate(descriptor: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD, 64)
+
+
+def main() -> None:
+    """
+    Run the keeper of the caller at the other end of descriptor 0.
+    """
+    trees.become_subreaper()
+    KeeperProcess(_socket.socket(fileno=os.dup(0))).run()

@@ -1,0 +1,203 @@
+"""
+The caller's side of the keeper: starts and kills workers, and reports how they ended.
+
+A first call starts the keeper before anything else, so this module imports little:
+``socket`` and ``signal`` of the standard library take half as long as starting an
+interpreter.
+"""
+
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found]
+import _socket as socket
+import marshal
+import os
+import select
+import struct
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import fal_core_worker
+from fal_core.errors import HostError, OutOfMemory, WorkerLost
+from fal_host_local.workers import keeper_process
+from fal_host_local.workers.keeper_process import EXITED, KILL, LENGTH, RESPONSE, START
+
+#: Runs the module by itself: importing it from its package would import the core.
+_SOURCE = "import sys; sys.path += {path!r}; from keeper_process import main; main()"
+
+#: How many wait statuses are remembered; the same one may be asked for more than once.
+_EXITS = 1024
+
+
+class Keeper:
+    """
+    The keeper of this process: a child process that starts and kills its workers.
+    """
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair()
+        path = [
+            os.path.dirname(keeper_process.__file__),
+            os.path.dirname(os.path.dirname(fal_core_worker.__file__)),
+        ]
+        argv = [sys.executable, "-I", "-S", "-c", _SOURCE.format(path=path)]
+        actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)]
+        try:
+            self._pid = os.posix_spawn(
+                sys.executable, argv, os.environ, file_actions=actions, setsid=True
+            )
+        except NotImplementedError:
+            # The C library is too old for *setsid*.
+            self._pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
+        theirs.close()
+        self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._exits: dict[int, int] = {}
+        self._rest = b""
+        self._numbers = 0
+
+    def start(
+        self,
+        argv: Sequence[str],
+        variables: Mapping[str, str],
+        directory: str,
+        descriptors: Sequence[int],
+    ) -> int:
+        """
+        Start a worker and return its number.
+
+        Arguments:
+            directory: Its working directory.
+
+            descriptors: Those it inherits. The first becomes its standard streams, the
+                others follow from 3 on.
+
+        Raises:
+            OSError: The keeper was closed.
+        """
+        with self._lock:
+            self._numbers = number = self._numbers + 1
+            request = (START, number, list(argv), dict(variables), directory)
+            self._send(request, descriptors)
+        return number
+
+    def kill(self, number: int) -> None:
+        """
+        Kill a worker and all its descendants.
+        """
+        # A keeper that was closed has killed all its workers.
+        with self._lock, suppress(OSError):
+            self._send((KILL, number), ())
+
+    def how_it_ended(self, number: int, kills: int, timeout: float = 10.0) -> HostError:
+        """
+        Wait for a worker to exit and return the error that describes how it ended.
+
+        Arguments:
+            kills: What :func:`memory_kills` returned when the worker was started.
+
+            timeout: Seconds.
+        """
+        status = self.wait(number, timeout)
+        if status is None:
+            return WorkerLost(detail="Its stream was closed.")
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            if number == signal.SIGKILL and memory_kills() > kills:
+                return OutOfMemory(signal=number)
+            return WorkerLost(signal=number)
+        return WorkerLost(os.waitstatus_to_exitcode(status))
+
+    def wait(self, number: int, timeout: float) -> int | None:
+        """
+        Wait for a worker to exit and return its wait status.
+
+        None if it has not exited after *timeout* seconds, or the keeper was closed.
+        """
+        until = time.monotonic() + timeout
+        if self._control.fileno() < 0:
+            return None
+        poll = select.poll()
+        poll.register(self._control.fileno(), select.POLLIN)
+        while number not in self._exits:
+            left = until - time.monotonic()
+            if left <= 0:
+                return None
+            if not self._reading.acquire(timeout=min(left, 0.05)):
+                continue
+            try:
+                if number in self._exits:
+                    break
+                if poll.poll(left * 1000) and not self._read():
+                    return None
+            finally:
+                self._reading.release()
+        return self._exits[number]
+
+    def close(self) -> None:
+        """
+        Kill every worker, and stop the keeper.
+        """
+        try:
+            self._control.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._control.close()
+        try:
+            os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            pass
+
+    def abandon(self) -> None:
+        """
+        Release the keeper in a forked child; it belongs to the parent process.
+        """
+        self._control.close()
+
+    def _send(self, request: tuple[Any, ...], descriptors: Sequence[int]) -> None:
+        data = marshal.dumps(request, 2)
+        message = LENGTH.pack(len(data)) + data
+        rights = struct.pack(f"{len(descriptors)}i", *descriptors)
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
+        sent = self._control.sendmsg([message], ancillary)
+        if sent < len(message):
+            self._control.sendall(message[sent:])
+
+    def _read(self) -> bool:
+        try:
+            data = self._control.recv(4096)
+        except OSError:
+            # The keeper was closed meanwhile.
+            return False
+        if not data:
+            return False
+        data = self._rest + data
+        whole = len(data) // RESPONSE.size * RESPONSE.size
+        self._rest = data[whole:]
+        for what, number, value in RESPONSE.iter_unpack(data[:whole]):
+            if what == EXITED:
+                self._exits[number] = value
+                if len(self._exits) > _EXITS:
+                    del self._exits[next(iter(self._exits))]
+        return True
+
+
+def memory_kills() -> int:
+    """
+    Return how many processes the kernel has killed because memory ran out.
+
+    It counts them for the whole machine, as ``oom_kill`` in ``/proc/vmstat``. 0 where
+    it does not.
+    """
+    try:
+        with open("/proc/vmstat", "rb") as file:
+            for line in file:
+                if line.startswith(b"oom_kill "):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0

@@ -1,0 +1,92 @@
+"""
+Calls that wait for a worker.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from fal_core import Cancelled, function
+from fal_core.events import Event, Exited, Sink, State
+from fal_core.sinks.handlers import HandlerFailed
+from fal_host_local import LocalHost
+from fal_host_local.pools.waiting import NoneWaiting, WaitingCalls, WaitingExecution
+
+
+@pytest.fixture
+def waiting() -> WaitingCalls:
+    return WaitingCalls(threading.Lock())
+
+
+def add(waiting: WaitingCalls, sink: Sink) -> WaitingExecution:
+    """
+    Return a call that waits.
+    """
+    call = function("current")(time.sleep).make_launcher().call(((0,), {}))
+    execution = WaitingExecution(waiting, call, sink)
+    waiting.append(execution)
+    return execution
+
+
+def test_a_call_that_is_cancelled_while_it_waits_ends_at_once(host: LocalHost):
+    """
+    It leaves the queue without having run, and the call it waited for goes on.
+    """
+    isolated = function("current", host=host, max_concurrency=1)(time.sleep)
+    busy = isolated.spawn(600)
+    launcher = isolated.make_launcher()
+    events: list[Event] = []
+    execution = launcher.launch(launcher.call(((0,), {})), events.append)
+
+    execution.cancel(60)
+
+    exited = events[-1]
+    assert isinstance(exited, Exited)
+    assert isinstance(exited.reason, Cancelled)
+    assert busy.future is not None
+    assert not busy.future.done()
+    busy.cancel()
+
+
+def test_a_waiting_call_ends_if_its_sink_raises(waiting: WaitingCalls):
+    """
+    What the sink raised is the reason; the other calls wait on.
+    """
+    ended: list[Event] = []
+    told: list[Event] = []
+
+    def take(event: Event) -> None:
+        if isinstance(event, State):
+            raise OSError("The disk is full.")
+        ended.append(event)
+
+    add(waiting, take)
+    other = add(waiting, told.append)
+
+    assert waiting.report(State("building"))
+
+    assert list(waiting) == [other]
+    (exited,) = ended
+    assert isinstance(exited, Exited)
+    assert isinstance(exited.reason, HandlerFailed)
+    assert told == [State("building")]
+
+
+def test_a_build_is_cancelled_while_no_call_waits(waiting: WaitingCalls):
+    """
+    The event that cancels a build is set while no call waits.
+    """
+    cancelled = NoneWaiting(waiting)
+    assert cancelled.wait(0)
+    events: list[Event] = []
+    execution = add(waiting, events.append)
+    assert not cancelled.wait(0)
+
+    execution.cancel(0)
+
+    assert cancelled.wait(0)
+    assert not waiting.report(State("building"))
+    assert [type(event) for event in events] == [Exited]

@@ -1,0 +1,158 @@
+"""
+A port that somebody has, and services with networks of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core import function
+from fal_core.environments import Command
+from fal_core.testing.processes import is_alive, wait_until
+from fal_core_worker.running.trees import children
+from fal_core_worker.serving import networks, ports
+from fal_host_local import LocalHost, PortTaken
+from fal_host_local.services.ports import ServicePort
+
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def without_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A machine where ``pasta`` is not installed.
+    """
+    monkeypatch.setenv("PATH", "/nowhere")
+    networks.missing.cache_clear()
+
+
+@pytest.mark.usefixtures("without_namespaces")
+def test_a_port_that_a_function_has_is_told_with_its_name(
+    host: LocalHost,
+    port: int,
+    make_server: Callable[..., Any],
+    ask: Callable[[str], list[str]],
+    wait_for_end: Callable[[Any], None],
+):
+    """
+    The error names the function that has the port, and its reference.
+    """
+    serve = make_server(host, port)
+    first = serve.spawn("one")
+
+    with pytest.raises(PortTaken, match=rf"'serve' \({first.reference}\)") as caught:
+        serve.spawn("two")
+    assert caught.value.port == port
+    assert "pasta" in str(caught.value)
+    wait_for_end(first)
+    assert ask(serve.spawn("three").url)[0] == "three"
+
+
+@pytest.mark.usefixtures("without_namespaces")
+def test_a_port_that_another_process_has_is_told_with_its_command(
+    host: LocalHost, make_server: Callable[..., Any]
+):
+    """
+    The error names the process that has the port, and its command line.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"process {os.getpid()} \(\S+"):
+            make_server(host, port).spawn("one")
+    assert host.worker_count == 0
+
+
+needs_namespaces = pytest.mark.skipif(
+    networks.missing() != "", reason="pasta or user namespaces are missing"
+)
+networks.missing.cache_clear()
+
+
+@needs_namespaces
+def test_two_servers_of_one_port_run_at_once(
+    host: LocalHost,
+    port: int,
+    make_server: Callable[..., Any],
+    ask: Callable[[str], list[str]],
+    wait_for_end: Callable[[Any], None],
+):
+    """
+    The second of two services with one port has a network of its own.
+    """
+    serve = make_server(host, port)
+    first, second = serve.spawn("one"), serve.spawn("two")
+
+    assert {first.url, second.url} > {f"http://127.0.0.1:{port}"}
+    assert ask(first.url)[0] == "one"
+    assert ask(second.url)[0] == "two"
+    apart = second if second.url != f"http://127.0.0.1:{port}" else first
+    pid = int(ask(apart.url)[1])
+    (pasta,) = [child for child in children(pid) if "pasta" in _command(child)]
+    wait_for_end(apart)
+    assert not is_alive(pid)
+    assert wait_until(lambda: not is_alive(pasta), 30)
+    wait_for_end(second if apart is first else first)
+
+
+@needs_namespaces
+def test_a_network_of_its_own_reaches_the_outside(host: LocalHost):
+    """
+    A service in a network of its own reaches what is outside: here this machine, at
+    the address of the gateway.
+    """
+
+    @function("current", host=host, exposed_port=1)
+    def reach(port: int) -> str:
+        import socket
+
+        with open("/proc/net/route") as file:
+            routes = [line.split() for line in file]
+        (gateway,) = {route[2] for route in routes if route[1] == "00000000"}
+        address = socket.inet_ntoa(bytes.fromhex(gateway)[::-1])
+        with socket.create_connection((address, port), 20) as connection:
+            return connection.recv(100).decode()
+
+    def greet() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"hello")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        reach.options.gateway["exposed_port"] = port
+        threading.Thread(target=greet, daemon=True).start()
+        assert reach.spawn(port).future.result(PATIENCE) == "hello"
+
+
+@needs_namespaces
+def test_the_command_of_a_network_becomes_the_one_it_is_given(port: int):
+    """
+    A network is put around a command by another command, and becomes it: its exit
+    code is the command's own, and nothing else is left.
+    """
+    source = "import os, sys; print(os.readlink('/proc/self/ns/net')); sys.exit(7)"
+    inner = Command(
+        argv=(sys.executable, "-c", source), variables={"A": "1"}, stop_argv=("stop", "it")
+    )
+
+    command = ServicePort(8080, port, None).enter_network(inner)
+
+    assert (command.variables, command.stop_argv) == ({"A": "1"}, ("stop", "it"))
+    assert command.argv[-3:] == inner.argv
+    done = subprocess.run(command.argv, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 7, done.stderr
+    assert done.stdout.strip() not in ("", os.readlink("/proc/self/ns/net"))
+    assert wait_until(lambda: ports.is_free(port), 30)
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()

@@ -1,0 +1,96 @@
+"""
+What a worker sees of the caller's environment variables, and its secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fal_core import function
+
+
+def get_pid() -> int:
+    return os.getpid()
+
+
+def test_secrets_come_from_the_environment_and_the_project(
+    host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Only the secrets that are named are seen, under their names.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAL_TEST_TOKEN", "from-environment")
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / ".env").write_text(
+        "# comment\nexport FAL_TEST_FILE='from file'\nFAL_TEST_OTHER=unseen\n"
+    )
+    isolated = function("current", host=host, secrets=["FAL_TEST_TOKEN", "FAL_TEST_FILE"])(
+        lambda: {name: value for name, value in os.environ.items() if "FAL_TEST" in name}
+    )
+
+    assert isolated() == {
+        "FAL_TEST_TOKEN": "from-environment",
+        "FAL_TEST_FILE": "from file",
+    }
+
+
+def test_secrets_lie_beside_the_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    The project of the function's file is looked at, also from elsewhere; that of the
+    working directory comes first. Where neither has it, the file is named.
+    """
+    sub = tmp_path / "sub"
+    sub.mkdir()
+    (tmp_path / ".git").mkdir()
+    (sub / ".env").write_text("FAL_TEST_BESIDE=beside\nFAL_TEST_BOTH=beside\n")
+    (sub / "s.py").write_text(
+        "import os, sys\n"
+        "from fal_core import function\n"
+        "names = ['FAL_TEST_BESIDE', 'FAL_TEST_BOTH', *sys.argv[1:]]\n"
+        "@function('current', host='local', secrets=names)\n"
+        "def read(): return [os.environ[name] for name in names]\n"
+        "apart = read.with_policy(lifetime='detached')\n"
+        "print(*read(), *apart.spawn().future.result(60))\n"
+    )
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "sub/s.py", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert run().stdout.split() == ["beside"] * 4
+    (tmp_path / ".env").write_text("FAL_TEST_BOTH=around\n")
+    assert run().stdout.split() == ["beside", "around"] * 2
+    told = run("FAL_TEST_NOWHERE").stderr.splitlines()[-1]
+    assert "Secret 'FAL_TEST_NOWHERE', which a function in" in told
+    assert str(sub / "s.py") in told
+    assert ".env beside that file" in told
+
+
+def test_a_secret_is_nowhere_to_be_read(host, monkeypatch: pytest.MonkeyPatch):
+    """
+    The value of a secret is not in the worker's argv or initial environment.
+    """
+    monkeypatch.setenv("FAL_TEST_TOKEN", "the-secret-value")
+    isolated = function("current", host=host, secrets=["FAL_TEST_TOKEN"])(get_pid)
+
+    pid = isolated()
+
+    for name in ("cmdline", "environ"):
+        assert b"the-secret-value" not in Path(f"/proc/{pid}/{name}").read_bytes()
+    assert "the-secret-value" not in repr(isolated)
+
+
+def test_a_missing_secret_is_named(host):
+    """
+    A secret that is set nowhere is an error that says where to set it.
+    """
+    isolated = function("current", host=host, secrets=["FAL_TEST_NOWHERE"])(get_pid)
+
+    with pytest.raises(Exception, match=r"FAL_TEST_NOWHERE.*\.env"):
+        isolated()

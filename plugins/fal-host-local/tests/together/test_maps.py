@@ -1,0 +1,150 @@
+"""
+Maps over inputs that are slow, endless, or raise.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fal_core import function
+from fal_host_local import LocalHost
+
+
+def test_every_result_comes_once_and_in_order(host: LocalHost):
+    """
+    However batches are cut, each item has its one result, at its place.
+    """
+
+    @function("current", host=host, max_concurrency=2)
+    def negative(x: int) -> int:
+        return -x
+
+    for count in (0, 1, 2, 63, 64, 65, 20_000):
+        assert list(negative.map(range(count))) == [-x for x in range(count)]
+    unordered = negative.map(range(20_000), ordered=False)
+    assert sorted(unordered) == sorted(-x for x in range(20_000))
+
+
+def test_slow_inputs_do_not_hold_back_what_is_there(host: LocalHost):
+    """
+    An item is launched when it is there, not when many others have come.
+    """
+
+    @function("current", host=host, max_concurrency=1)
+    def double(x: int) -> int:
+        return 2 * x
+
+    # Quick calls have shown before that large batches would pay.
+    assert sum(double.map(range(5000))) == 2 * sum(range(5000))
+    given = []
+
+    def slow() -> Iterator[int]:
+        for x in itertools.count():
+            # Much slower than an item runs.
+            time.sleep(0.05)
+            given.append(x)
+            yield x
+
+    results = double.map(slow())
+    assert [next(results) for _ in range(3)] == [0, 2, 4]
+    assert len(given) < 20
+    results.close()  # type: ignore[attr-defined]  # Documented as an iterator.
+
+
+def test_window_bounds_what_is_taken(host: LocalHost):
+    """
+    No more items are taken than the window says, over the results that were taken.
+    """
+
+    @function("current", host=host, max_concurrency=2)
+    def same(x: int) -> int:
+        return x
+
+    taken = 0
+
+    def counted() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    results = same.map(counted(), window=5)
+    for number in range(1, 300):
+        assert next(results) == number
+        assert taken <= number + 5
+    results.close()  # type: ignore[attr-defined]  # Documented as an iterator.
+
+
+def test_input_that_raises_ends_the_map_after_what_came_before(host: LocalHost):
+    """
+    What the inputs raise is raised once the results of the items before it are taken.
+    """
+
+    @function("current", host=host, max_concurrency=2)
+    def same(x: int) -> int:
+        return x
+
+    def broken() -> Iterator[int]:
+        yield from range(100)
+        raise LookupError("no more")
+
+    results = same.map(broken())
+    assert [next(results) for _ in range(100)] == list(range(100))
+    with pytest.raises(LookupError, match="no more"):
+        next(results)
+
+
+def test_calls_of_one_map_run_in_several_workers(host: LocalHost, tmp_path: Path):
+    """
+    Long calls are not held together while a worker could take some.
+    """
+
+    @function("current", host=host, min_concurrency=2, max_concurrency=2)
+    def meet(folder: Path) -> int:
+        import os
+        import time
+
+        # None ends before one has begun in the other worker, however late that starts.
+        (folder / str(os.getpid())).touch()
+        until = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        # Long enough for the other worker to get the next item.
+        time.sleep(0.05)
+        return os.getpid()
+
+    assert len(set(meet.map(itertools.repeat(tmp_path, 20)))) == 2
+
+
+def test_an_unordered_map_gives_first_what_was_ready_first(host: LocalHost):
+    """
+    Results of an unordered map come in the order in which they got ready.
+    """
+
+    @function("current", host=host, max_concurrency=1)
+    def same(x: int) -> int:
+        return x
+
+    # One worker runs them one after the other.
+    assert list(same.map(range(5000), ordered=False)) == list(range(5000))
+
+
+def test_a_map_over_what_is_no_iterable_is_refused_once(host: LocalHost):
+    """
+    A map that cannot be made raises, and says nothing more when it is forgotten.
+    """
+
+    @function("current", host=host)
+    def same(x: int) -> int:
+        return x
+
+    with pytest.raises(TypeError, match="iterable"):
+        same.map(3)  # type: ignore[arg-type]  # wrong on purpose
+    gc.collect()

@@ -1,0 +1,222 @@
+"""
+What functions print, while they run and after it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core import function
+from fal_core.events import Log
+from fal_core.testing.processes import wait_until
+from fal_core.testing.recorders import Recorder
+from fal_host_local import LocalHost
+
+
+def record(isolated: Any, *arguments: Any) -> Recorder:
+    recorder = Recorder(isolated.make_launcher())
+    recorder.launch(*arguments)
+    return recorder
+
+
+def parts(recorder: Recorder) -> list[str]:
+    """
+    Return what was shown of lines that had not ended.
+    """
+    logs = [event for event in list(recorder.events) if isinstance(event, Log)]
+    return [log.message for log in logs if log.partial]
+
+
+def test_a_flushed_part_of_a_line_is_seen_while_the_function_runs(
+    host: LocalHost, tmp_path: Path
+):
+    """
+    A prompt is shown when it is flushed; the line comes whole as it ends.
+    """
+
+    def ask(path: str) -> None:
+        import os
+        import time
+
+        print("answer: ", end="", flush=True)
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        print("yes")
+
+    answer = tmp_path / "answer"
+    recorder = record(function("current", host=host)(ask), str(answer))
+    assert wait_until(lambda: parts(recorder) == ["answer: "], 30)
+    assert not recorder.ended
+    answer.touch()
+    recorder.result(30)
+    assert [log.message for log in recorder.printed] == ["answer: yes"]
+
+
+@pytest.mark.parametrize("where", ["start", "end", "stderr", "child"])
+def test_a_progress_bar_is_seen_as_it_moves(host: LocalHost, where: str, tmp_path: Path):
+    """
+    However it is written, the states of a progress bar are shown, and one line of it is
+    left: its last state.
+    """
+
+    def move(where: str, path: str) -> None:
+        import os
+        import subprocess
+        import sys
+        import time
+
+        def show(text: str) -> None:
+            if where == "start":
+                print(f"\r{text}", end="", flush=True)
+            elif where == "end":
+                print(text, end="\r")
+            elif where == "stderr":
+                sys.stderr.write(f"\r{text}")
+                sys.stderr.flush()
+            else:
+                subprocess.run(["printf", f"\\r{text}"], check=True)
+
+        for number in range(5):
+            show(f"step {number}")
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        show("step 9")
+        print(file=sys.stderr if where == "stderr" else sys.stdout)
+        if where == "child":
+            os.write(1, b"\n")
+
+    seen = tmp_path / "seen"
+    recorder = record(function("current", host=host)(move), where, str(seen))
+    assert wait_until(lambda: "step 4" in parts(recorder), 30)
+    seen.touch()
+    recorder.result(30)
+    lines = [log.message for log in recorder.printed if log.message]
+    assert [line.rpartition("\r")[2] or line for line in lines] in (["step 9"], ["step 9\r"])
+    assert all("\r" not in part for part in parts(recorder))
+
+
+def test_many_states_are_few_events(host: LocalHost):
+    """
+    Showing a line anew and anew costs little: what comes too fast is left out.
+    """
+
+    def move() -> None:
+        for number in range(200_000):
+            print(f"\rstep {number}", end="", flush=True)
+        print()
+
+    recorder = record(function("current", host=host)(move))
+    recorder.result(120)
+    assert [log.message for log in recorder.printed] == ["step 199999"]
+    assert len(parts(recorder)) < 2000
+
+
+def test_lines_printed_whole_are_kept_as_they_are(host: LocalHost):
+    """
+    A carriage return inside a line that nothing has shown before stays there.
+    """
+    recorder = record(function("current", host=host)(lambda: print("a\rb")))
+    recorder.result(30)
+    assert [log.message for log in recorder.printed] == ["a\rb"]
+
+
+def test_the_queue_of_a_spawned_call_holds_whole_lines(host: LocalHost):
+    """
+    Whoever takes lines from the queue sees none that has not ended.
+    """
+
+    def move() -> None:
+        import time
+
+        for number in range(5):
+            print(f"\rstep {number}", end="", flush=True)
+            # Each state has time to be sent.
+            time.sleep(0.1)
+        print()
+
+    info = function("current", host=host)(move).spawn()
+    assert info.return_value is None
+    assert [info.logs.get().message for _ in range(info.logs.qsize())] == ["step 4"]
+
+
+def test_what_a_child_prints_comes_in_its_place(host: LocalHost):
+    """
+    Output of a child process comes before what the function prints after it.
+    """
+
+    def order() -> None:
+        import subprocess
+
+        for number in range(5):
+            print("before", number)
+            subprocess.run(["echo", f"child {number}"], check=True)
+            print("after", number)
+
+    recorder = record(function("current", host=host)(order))
+    recorder.result(60)
+    expected = [
+        f"{word} {number}" for number in range(5) for word in ("before", "child", "after")
+    ]
+    assert [log.message for log in recorder.printed] == expected
+
+
+@pytest.mark.parametrize("multiplexing", [1, 2])
+def test_what_a_thread_prints_after_its_call_arrives(
+    host: LocalHost, multiplexing: int, capsys: pytest.CaptureFixture[str]
+):
+    """
+    A thread that a call has left behind is heard, though no other call is made; what
+    a child prints then as well.
+    """
+
+    def leave() -> None:
+        import subprocess
+        import threading
+        import time
+
+        def speak() -> None:
+            # Longer than the output of an idle worker goes unread.
+            time.sleep(1.5)
+            print("late")
+            subprocess.run(["echo", "late child"], check=True)
+
+        threading.Thread(target=speak).start()
+
+    heard = ""
+
+    def is_heard() -> bool:
+        nonlocal heard
+        heard += capsys.readouterr().out
+        return {"late", "late child"} <= set(heard.splitlines())
+
+    function("current", host=host, max_multiplexing=multiplexing, keep_alive=60)(leave)()
+    assert wait_until(is_heard, 30)
+
+
+def test_a_call_after_a_short_one_after_a_rest_is_watched(host: LocalHost):
+    """
+    A worker that has rested watches the calls that follow: their lines are seen while
+    they run, and they can be ended, however short the first of them was.
+    """
+
+    def wait(seconds: float) -> None:
+        import time
+
+        if seconds:
+            print("waiting")
+            time.sleep(seconds)
+
+    isolated = function("current", host=host, max_concurrency=1, keep_alive=60)(wait)
+    for _ in range(5):
+        isolated(0)
+        # Longer than it takes until the output of an idle worker is read.
+        time.sleep(1.5)
+        isolated(0)
+        recorder = record(isolated, 60)
+        assert recorder.wait_for(Log, 30).message == "waiting"
+        recorder.cancel(5)
+        recorder.wait(30)

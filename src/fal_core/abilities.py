@@ -1,0 +1,140 @@
+"""
+Abilities: what a host may do beside running calls.
+
+A host that has one derives from its class, and callers ask by ``isinstance``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from fal_core.errors import UnsupportedError
+from fal_core.reprs import show_fields
+
+if TYPE_CHECKING:
+    from fal_core.environments import Environment
+    from fal_core.events import Event, Phase, Sink
+    from fal_core.hosts import Execution, Host
+    from fal_core.options import Gateway, HostOptions
+
+End = Literal["returned", "raised", "cancelled", "failed"]
+
+# -- work that outlives its launcher --------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class ExecutionStatus:
+    """
+    Detached work, as a host lists it.
+
+    Attributes:
+        phase: The last one that it entered; always ``ended`` once *ended* is true.
+
+        started: Seconds since the epoch.
+
+        ended: Whether it has ended.
+
+        end: How: the function ``returned`` or ``raised``, it was ``cancelled``, or
+            its host ``failed``. None while it runs, and where it is not known.
+
+        error: The error of a host that failed, as its class and its sentence.
+    """
+
+    __repr__ = show_fields
+
+    reference: str
+    name: str
+    phase: Phase | Literal["ended"]
+    started: float
+    ended: bool = False
+    end: End | None = None
+    error: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        if self.ended:
+            object.__setattr__(self, "phase", "ended")
+
+
+class DetachingHost(ABC):
+    """
+    A :class:`Host` whose work can outlive the process that launched it.
+    """
+
+    @abstractmethod
+    def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
+        """
+        Report detached work to *sink*, from its event number *after* on.
+
+        Raises:
+            HostError: There is no such work.
+        """
+
+    @abstractmethod
+    def executions(self) -> Iterable[ExecutionStatus]:
+        """
+        List the detached work of this host.
+        """
+
+
+def detaching(host: Host[Any, Any]) -> DetachingHost:
+    """
+    Return *host*, if it detaches work.
+
+    Raises:
+        UnsupportedError: It detaches none.
+    """
+    if isinstance(host, DetachingHost):
+        return host
+    raise UnsupportedError(host.name, "attach to detached work")
+
+
+# -- speed ----------------------------------------------------------------------
+
+
+class AnticipatingHost(ABC):
+    """
+    A :class:`Host` that can start a worker before the call arrives.
+    """
+
+    @abstractmethod
+    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
+        """
+        Prepare for a first call, whose function is being sealed meanwhile.
+
+        It returns at once and raises nothing: the call reports what is wrong.
+        """
+
+
+class Driver:
+    """
+    A sink of a call that a thread waits for.
+
+    That thread delivers the events of a :class:`Driven` execution itself, so its host
+    may keep them until :meth:`Driven.drive` is called.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, event: Event) -> None:
+        """
+        Take *event*.
+        """
+
+
+class Driven:
+    """
+    An execution whose events the waiting thread can deliver, which saves a switch of threads.
+    """
+
+    __slots__ = ()
+
+    def drive(self, timeout: float | None) -> None:
+        """
+        Deliver events on this thread until ``Exited``, or for *timeout* seconds.
+
+        It returns early where another thread delivers them already.
+        """

@@ -1,0 +1,43 @@
+"""
+The bodies of ``Host.run``, ``Host.spawn`` and ``Host.parse_options``.
+
+These are documented methods of the contract, and use what is built on the contract.
+This module is the only one that the contract imports from above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from fal_core.calls import AuthMode
+from fal_core.declaring import vocabulary
+from fal_core.functions import IsolatedFunction
+from fal_core.hosts import Host
+from fal_core.options import Options
+
+ArgsT = ParamSpec("ArgsT")
+ReturnT = TypeVar("ReturnT", covariant=True)
+
+
+def parse_options(host: type[Host[..., Any]], config: Mapping[str, Any]) -> Options:
+    """
+    Sort and check *config*, each option as *host* spells it.
+    """
+    parsed = (host.parse_key(key, value) for key, value in config.items())
+    return vocabulary.parse_options(dict(parsed))
+
+
+def isolate(
+    host: Host[ArgsT, ReturnT],
+    func: Callable[ArgsT, ReturnT],
+    options: Options,
+    application_name: str | None,
+    application_auth_mode: AuthMode | None,
+) -> IsolatedFunction[ArgsT, ReturnT]:
+    """
+    Return *func* as an isolated function that runs on *host*.
+    """
+    return IsolatedFunction(
+        host, func, options, app_name=application_name, app_auth=application_auth_mode
+    )

@@ -1,0 +1,3 @@
+"""
+The structure of the packages, measured from their own imports.
+"""
