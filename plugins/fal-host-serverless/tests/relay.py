@@ -27,7 +27,7 @@ import grpc
 import isolate_proto
 from isolate.server import definitions
 
-from fal_core_worker.running import trees
+from fal_core_worker import trees
 from fal_core_worker.serving.ports import free_port
 
 #: Seconds that a server may take to start.
@@ -38,7 +38,7 @@ RUNS = 4
 #: Ends all that its server started, orphans too, when it is told to or its parent ends.
 GUARD = """
 import os, signal, subprocess, sys, threading, time
-from fal_core_worker.running import trees
+from fal_core_worker import trees
 trees.become_subreaper()
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 # No lock: a signal may come while its own handler, or the loop, holds one.

@@ -389,7 +389,7 @@ def test_lines_survive_what_isolate_does_to_them(line: str, level: str, times: i
     A line comes back whole, at its level and with its owner, however the agent's
     parent takes apart what it reads.
     """
-    from fal_core_worker.output.capture import LEVELS
+    from fal_core_worker.stream.frames import LEVELS
 
     line = line * 4000 if times == 2 else line
     owner = "request a:b" if times else ""

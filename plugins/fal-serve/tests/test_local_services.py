@@ -306,7 +306,7 @@ def test_a_service_answers_who_asks_again(host: LocalHost):
 
 
 def _python_children(pid: int) -> list[int]:
-    from fal_core_worker.running.trees import descendants
+    from fal_core_worker.trees import descendants
 
     return descendants(pid)
 

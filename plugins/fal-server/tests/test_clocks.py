@@ -16,7 +16,7 @@ import attrs
 import pytest
 from isolate_proto import controller_pb2 as wire
 
-from fal_core_worker.running import trees
+from fal_core_worker import trees
 
 pytestmark = pytest.mark.faults
 

@@ -16,14 +16,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from fal_core_worker.output.standard_streams import Pipes, PrintedText, high_pipe
+from fal_core_worker.stream.frames import LEVELS, PARTIAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR")
-#: Added to the level of a line that is still incomplete.
-PARTIAL = 16
 
 _BLOCK = 65536
 #: Characters: from this length on, overwritten parts of a line are not kept.

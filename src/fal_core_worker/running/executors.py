@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from types import AsyncGeneratorType, CoroutineType, FrameType
 
+from fal_core_worker import trees
 from fal_core_worker.opening import origins, values
 from fal_core_worker.opening.exceptions import open_error
 from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.output.capture import Output
-from fal_core_worker.running import trees
 from fal_core_worker.running.outcomes import CallCancelled, send_item
 from fal_core_worker.running.slots import Functions
 from fal_core_worker.stream import frames

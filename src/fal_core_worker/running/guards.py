@@ -15,7 +15,7 @@ import signal
 import time
 from types import FrameType
 
-from fal_core_worker.running import trees
+from fal_core_worker import trees
 
 #: Seconds that a worker has to exit by itself after its stream has ended.
 _GRACE = 0.5

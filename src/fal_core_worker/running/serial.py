@@ -15,10 +15,10 @@ import threading
 from collections.abc import Callable, Coroutine
 from types import FrameType
 
+from fal_core_worker import trees
 from fal_core_worker.opening import values
 from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.output.capture import Output
-from fal_core_worker.running import trees
 from fal_core_worker.running.executors import Executor
 from fal_core_worker.running.outcomes import (
     LAZY,

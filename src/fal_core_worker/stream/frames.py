@@ -86,6 +86,11 @@ REPLACE = 1
 #: How an item of a batch ended: the first part of each pair in an ITEM frame.
 VALUE, RAISED, SEALED = 0, 1, 2
 
+#: The levels of output, which a LOG frame refers to by their index.
+LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR")
+#: Added to the level of a line that is still incomplete.
+PARTIAL = 16
+
 
 class Frame(_Frame):
     """

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from fal_core import HostError, attach, function
 from fal_core.cli.program import cli
-from fal_core_worker.running import trees
+from fal_core_worker import trees
 from fal_host_local import LocalHost
 from fal_host_local.detached.records import is_supervised
 

@@ -17,8 +17,8 @@ import pytest
 
 from fal_core import Cancelled, StartupTimeout, WorkerLost, function
 from fal_core.testing.processes import is_alive, wait_until
-from fal_core_worker.running.trees import children
 from fal_core_worker.serving import ports
+from fal_core_worker.trees import children
 from fal_host_local import LocalHost
 
 PATIENCE = 60.0

@@ -18,8 +18,8 @@ import pytest
 from fal_core import function
 from fal_core.environments import Command
 from fal_core.testing.processes import is_alive, wait_until
-from fal_core_worker.running.trees import children
 from fal_core_worker.serving import networks, ports
+from fal_core_worker.trees import children
 from fal_host_local import LocalHost, PortTaken
 from fal_host_local.services.ports import ServicePort
 

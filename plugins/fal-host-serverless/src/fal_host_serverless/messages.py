@@ -11,7 +11,7 @@ from urllib.parse import urldefrag
 
 from fal_core.calls import Call
 from fal_core.events import Level, Log, Source
-from fal_core_worker.output.capture import LEVELS
+from fal_core_worker.stream.frames import LEVELS
 from fal_host_serverless import settings
 from fal_host_serverless.printing import MARK
 

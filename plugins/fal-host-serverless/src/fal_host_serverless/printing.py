@@ -122,7 +122,7 @@ class Printed:
         """
         import marshal
 
-        from fal_core_worker.output.capture import PARTIAL
+        from fal_core_worker.stream.frames import PARTIAL
 
         for level, _, _, owner, lines in marshal.loads(block):
             if level >= PARTIAL:

@@ -21,7 +21,7 @@ from fal_core.caches import cache_root
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError, WorkerLost
 from fal_core.events import Exited, Outcome
-from fal_core_worker.running import trees
+from fal_core_worker import trees
 
 #: Seconds for which the record of work that has ended is kept.
 KEPT = 24 * 3600.0

@@ -24,7 +24,7 @@ import select
 import struct
 import time
 
-from fal_core_worker.running import trees
+from fal_core_worker import trees
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
