@@ -1,5 +1,5 @@
 """
-What the tests of the command line share: the program itself, in a process of its own.
+The program ``fal-core`` for the tests of the command line, in a process of its own.
 """
 
 from __future__ import annotations

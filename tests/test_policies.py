@@ -1,52 +1,15 @@
 """
-Timeouts, retries and the like are checked where they are written.
+Policies: what is refused, and what is taken.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from fal_core import function
+from fal_core.declaring.policy_checks import check_policy
 from fal_core.errors import OptionError
-from fal_core.policies import check_policy
 from fal_core.testing import InProcessHost
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "least"),
-    [
-        ("timeout", -1, "more than 0"),
-        ("timeout", 0, "more than 0"),
-        ("retries", -1, "at least 0"),
-        ("grace", -0.5, "at least 0"),
-    ],
-)
-def test_numbers_that_make_no_sense_are_refused(name: str, value: Any, least: str) -> None:
-    """
-    A number out of bounds is an error that names the option and the bound.
-    """
-    with pytest.raises(OptionError, match=f"'{name}' must be {least}"):
-        check_policy({name: value})
-
-
-def test_what_makes_sense_is_taken() -> None:
-    """
-    Bounds themselves are fine.
-    """
-    policy = check_policy({"timeout": 0.1, "retries": 0, "grace": 0})
-    assert (policy.timeout, policy.retries, policy.grace) == (0.1, 0, 0)
-
-
-@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e18])
-@pytest.mark.parametrize("name", ["timeout", "grace"])
-def test_times_that_no_clock_has_are_refused(name: str, value: float) -> None:
-    """
-    A time is a number that the system's clocks can count to; None is for ever.
-    """
-    with pytest.raises(OptionError, match=f"'{name}' must be"):
-        check_policy({name: value})
 
 
 def test_a_long_timeout_is_waited_for_in_turns() -> None:
@@ -67,44 +30,3 @@ def test_an_exception_alone_is_one_to_retry_on() -> None:
     for wrong in (3, "OSError", [OSError()], [int]):
         with pytest.raises(OptionError, match="'retry_on' must be exceptions"):
             check_policy({"retry_on": wrong})
-
-
-def test_unknown_parts_of_a_policy_are_refused() -> None:
-    """
-    What ``with_policy`` does not know is an error that suggests what was meant.
-    """
-    add = function("current", host=InProcessHost())(lambda x: x + 1)
-    with pytest.raises(OptionError, match="Did you mean 'timeout'"):
-        add.with_policy(timout=3)
-    with pytest.raises(OptionError, match="Unknown option 'foo'"):
-        add.with_policy(foo=1)
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [("timout", "timeout"), ("retry", "retries"), ("startup_timout", "startup_timeout")],
-)
-def test_a_declaration_suggests_its_own_keywords_too(written: str, meant: str) -> None:
-    """
-    An unknown option is held against the keywords of the decorator as well.
-    """
-    with pytest.raises(OptionError, match=f"Did you mean '{meant}'"):
-        function("current", host=InProcessHost(), **{written: 3})
-
-
-@pytest.mark.parametrize("written", ["timeout", "timout"])
-def test_a_part_of_the_policy_is_no_option_of_on(written: str) -> None:
-    """
-    What ``with_policy`` changes is told to whoever gives it to ``on``.
-    """
-    add = function("current", host=InProcessHost())(abs)
-    with pytest.raises(OptionError, match=rf"'{written}' is not .* with_policy\(timeout=…\)"):
-        add.on(**{written: 3})
-
-
-def test_a_declaration_takes_the_whole_policy() -> None:
-    """
-    Every part of the policy can be written where the function is declared.
-    """
-    add = function("current", host=InProcessHost(), grace=1, lifetime="detached")(abs)
-    assert (add.policy.grace, add.policy.lifetime) == (1, "detached")

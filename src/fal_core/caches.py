@@ -1,7 +1,7 @@
 """
-What is kept: on disk what fal-core has built, in the memory of a worker what ``cached`` has.
+Caches: the directory of what fal-core has built, and results kept in memory.
 
-Workers keep on disk too, without a core, so where that is they decide.
+Workers write to that directory too, and have no fal_core: the path comes from their code.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def cached(func: Callable[ArgsT, ReturnT]) -> Callable[ArgsT, ReturnT]:
 
     @functools.wraps(func)
     def wrapper(*args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
-        # A module of the standard library outlives every function that is
-        # opened anew, which is where the results have to be kept.
+        # The results have to outlive functions that are opened anew, so they are kept
+        # in a module of the standard library.
         store: dict[str, Any] = sys.__dict__.setdefault("_fal_core_cached", {})
         if key not in store:
             store[key] = functools.lru_cache(maxsize=None)(func)

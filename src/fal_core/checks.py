@@ -1,5 +1,5 @@
 """
-What ``fal-core doctor`` looks at.
+Checks that ``fal-core doctor`` runs.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ class Finding:
     What a check found.
 
     Attributes:
-        ok: Whether all is well.
+        ok: Whether the check passed.
 
-        message: One sentence; where all is not well it says what to do.
+        message: One sentence; where the check failed, it says what to do.
     """
 
     ok: bool

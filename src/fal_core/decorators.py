@@ -1,5 +1,5 @@
 """
-The declaration of an isolated function.
+The decorator that makes a function isolated.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 import attrs
 
-from fal_core.declaring.places import default_host, to_host
+from fal_core.declaring.named_hosts import default_host, to_host
+from fal_core.declaring.policy_checks import check_policy
 from fal_core.errors import OptionError, UnknownOptionError
 from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hosts import Host
 from fal_core.options import Lifetime, OnUnsupported, Options
-from fal_core.policies import Policy, check_policy
+from fal_core.policies import Policy
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
@@ -90,16 +91,17 @@ def function(
 
         retry_on: Exceptions of the function after which it is called again.
 
-        grace: Seconds that a call which is ended has to end of its own accord.
+        grace: Seconds that an interrupted call has to end of its own accord.
 
         lifetime: ``"detached"`` lets spawned calls outlive this process.
 
-        seal: ``"once"`` seals the function at its first call: what changes later
-            inside the objects that it refers to is not seen. ``"every call"``
-            seals it anew each time, and sees that.
+        seal: ``"once"`` seals the function at its first call; later changes inside
+            the objects that it refers to are not seen. ``"every call"`` seals it anew
+            for each call, and sees them.
 
         on_unsupported: What to do about options that the host cannot use:
-            ``"warn"`` once for each, ``"error"`` at the call, or ``"ignore"``.
+            ``"warn"`` once about each, raise an ``"error"`` at the call, or
+            ``"ignore"`` them.
 
         config: Options of the environment, the host and the gateway.
 
@@ -134,7 +136,7 @@ def function(
 
 def _suggest_keyword(error: UnknownOptionError) -> UnknownOptionError:
     """
-    Return *error*, with a keyword of the decorator itself where that is nearest.
+    Return *error*, suggesting a keyword of the decorator where that is the nearest name.
     """
     import inspect
 
@@ -147,7 +149,7 @@ def _suggest_keyword(error: UnknownOptionError) -> UnknownOptionError:
 
 
 def _with_kind(kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    # The documented spelling: an image alone says that the kind is a container.
+    # As documented, an image alone implies the kind ``container``.
     if kind == "virtualenv" and config.get("image") is not None:
         return config
     return {"kind": kind, **config}
@@ -164,7 +166,7 @@ def _check_modules(modules: Any) -> tuple[str, ...] | None:
 @attrs.frozen(kw_only=True, eq=False)
 class Decorator:
     """
-    Makes functions isolated, each as *options* and *policy* say.
+    Makes functions isolated, with the given host, options and policy.
     """
 
     host: Host[Any, Any] = attrs.field(repr=False)
@@ -177,7 +179,7 @@ class Decorator:
         Return *func* as an isolated function.
 
         Raises:
-            OptionError: It is no function.
+            OptionError: *func* cannot be called.
         """
         if not callable(func):
             raise OptionError(f"Only a function can be isolated, not {func!r}.")
@@ -195,7 +197,7 @@ class Decorator:
         return isolated
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Code that refers to it travels; the host and what it holds stay here.
+        # Functions that refer to it travel without the host, which stays here.
         from fal_core_worker.opening.absent import make_decorator
 
         return make_decorator, ()

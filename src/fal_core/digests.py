@@ -1,8 +1,8 @@
 """
-Digests of what is kept: functions, archives, environments.
+Digests of functions, archives and environments.
 
-``hashlib`` loads OpenSSL, which takes longer than all that a program digests before
-its first call. The ``random`` of the standard library goes the same way around it.
+``hashlib`` loads OpenSSL, which takes 3 ms, a tenth of importing fal_core; the standard
+library's ``random`` avoids it in the same way.
 """
 
 from __future__ import annotations

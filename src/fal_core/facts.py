@@ -1,8 +1,8 @@
 """
-Facts: what an error holds, from which ``str`` makes its sentence.
+Facts: the fields of an error, from which ``str`` makes its sentence.
 
-attrs compiles a constructor for each class, which for the errors alone would be a
-quarter of what importing fal-core takes. Here one constructor serves them all.
+attrs compiles a constructor for each class, which for the errors alone takes a quarter
+of the time of importing fal-core. Here one constructor serves them all.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def facts(cls: type[ErrorT]) -> type[ErrorT]:
     """
     Make the annotated fields of the error *cls* the arguments of its constructor.
 
-    They follow those of the error that it extends, may be given by position or by
-    name, and become attributes; what is assigned in the class is the default.
-    Such errors pickle, and compare by identity as all errors do::
+    They follow the fields of its base, may be given by position or by name, and become
+    attributes; values assigned in the class are defaults. Such errors pickle, and
+    compare by identity as all errors do::
 
         @facts
         class OutOfPaper(HostError):
@@ -47,7 +47,7 @@ def facts(cls: type[ErrorT]) -> type[ErrorT]:
 
 def facts_of(error: BaseException | type[BaseException]) -> tuple[str, ...]:
     """
-    Return the names of what *error* holds, in the order of its constructor.
+    Return the names of the fields of *error*, in the order of its constructor.
     """
     names: tuple[str, ...] = getattr(error, "__match_args__", ())
     return names
@@ -55,14 +55,14 @@ def facts_of(error: BaseException | type[BaseException]) -> tuple[str, ...]:
 
 def with_facts(error: ErrorT, **changes: Any) -> ErrorT:
     """
-    Return a new error like *error*, with other facts where *changes* has them.
+    Return a new error like *error*, with the fields in *changes* replaced.
     """
     return type(error)(**{name: getattr(error, name) for name in facts_of(error)} | changes)
 
 
 class _Signature:
     """
-    What ``inspect`` shows of the constructor; made where it is asked for.
+    The signature that ``inspect`` shows for the constructor, made on demand.
     """
 
     def __get__(

@@ -22,7 +22,8 @@ from typing import (
 
 import attrs
 
-from fal_core.declaring.places import to_host
+from fal_core.declaring.named_hosts import to_host
+from fal_core.declaring.policy_checks import check_policy, hint_at_policy
 from fal_core.errors import (
     FalServerlessError,
     OptionError,
@@ -30,7 +31,7 @@ from fal_core.errors import (
 )
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
-from fal_core.policies import Policy, check_policy, refuse_in_on
+from fal_core.policies import Policy
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -291,7 +292,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         try:
             options = place.parse_options(**{**written, **config})
         except UnknownOptionError as error:
-            raise refuse_in_on(error) from None
+            raise hint_at_policy(error) from None
         policy = self.policy
         if on_unsupported is not None:
             policy = attrs.evolve(policy, on_unsupported=on_unsupported)

@@ -90,6 +90,9 @@ def fal_create_server(
 
     It travels to where the function runs, and its packages with it; it imports
     nothing of fal_core there.
+
+    A server may have a method ``build_metadata`` that returns what a deployed revision
+    carries beside its code, as ``{"openapi": document}``.
     """
 
 

@@ -19,7 +19,7 @@ class Machine:
 
         gpus: How many GPUs.
 
-        gpu_model: Which, as the vendor names it. None for any.
+        gpu_model: The vendor's name of the GPUs. None for any.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Device:
     An accelerator that this machine has.
 
     Attributes:
-        kind: As in ``gpu``.
+        kind: Such as ``gpu``.
 
         index: Its number among the devices of its kind.
 

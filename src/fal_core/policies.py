@@ -1,15 +1,15 @@
 """
-Policies: what the core itself keeps to as it makes the calls of a function.
+Policies: how the core makes the calls of a function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import attrs
 
-from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError
+from fal_core.errors import OptionTypeError
 from fal_core.options import Lifetime, OnUnsupported
 from fal_core.reprs import show_fields
 from fal_core.validators import at_least, more_than, seconds
@@ -38,16 +38,16 @@ class Policy:
     How the core makes calls of a function; hosts do not see it.
 
     Attributes:
-        timeout: Seconds a call may take, waiting and retries included; a spawned
-            call, and the whole of a stream, too. An item of a map has them from
-            when the host runs it. None for ever.
+        timeout: Seconds a call may take, waiting and retries included. The same holds
+            for a spawned call and for a whole stream; for an item of a map they begin
+            when the host runs it. None means no limit.
 
         retries: How often a call is made again after its host has failed.
 
-        retry_on: Exceptions of the function that are retried as well; detached
-            work is retried without them, as nobody opens what it raised.
+        retry_on: Exceptions of the function after which a call is made again as well;
+            detached work ignores them, as nobody opens what it raised.
 
-        grace: Seconds an interrupted call has to end of its own accord.
+        grace: Seconds that an interrupted call has to end of its own accord.
 
         seal: ``"every call"`` seals the function anew for each call, so that
             changes inside captured objects are seen.
@@ -70,46 +70,3 @@ class Policy:
     seal: Literal["once", "every call"] = "once"
     on_unsupported: OnUnsupported = "warn"
     lifetime: Lifetime = "attached"
-
-
-def check_policy(values: Mapping[str, Any]) -> Policy:
-    """
-    Return the policy of *values*, checked as options are.
-    """
-    from fal_core.conversion.converters import structure
-    from fal_core.declaring.known_options import nearest_name
-
-    hints = {
-        "timeout": float | None,
-        "retries": int,
-        "grace": float,
-        "seal": Literal["once", "every call"],
-        "on_unsupported": OnUnsupported,
-        "lifetime": Literal["attached", "detached"],
-    }
-    known = attrs.fields_dict(Policy)
-    for name in values:
-        if name not in known:
-            raise UnknownOptionError(name, nearest_name(name, (known,)))
-    checked = {
-        name: structure(value, hints[name], name) if name in hints else value
-        for name, value in values.items()
-    }
-    return Policy(**checked)
-
-
-def refuse_in_on(error: UnknownOptionError) -> OptionError:
-    """
-    Return what to raise where ``on`` was given an option that is not known: *error*,
-    or what tells that a part of the policy was meant.
-    """
-    from fal_core.declaring.known_options import nearest_name
-
-    names = {*attrs.fields_dict(Policy), *filter(None, [error.suggestion])}
-    near = nearest_name(error.option, (names,))
-    if near is None or near == error.suggestion:
-        return error
-    return OptionError(
-        f"Option {error.option!r} is not one that on() takes. Did you mean "
-        f"with_policy({near}=…), which gives the function with another policy?"
-    )

@@ -1,8 +1,8 @@
 """
 How values are shown.
 
-attrs compiles a ``__repr__`` for each class, which is half of what making the class
-takes. One for all keeps the import short: ``__repr__ = show_fields`` in the class.
+attrs compiles a ``__repr__`` for each class, which takes half of the time of making the
+class. Sharing one, as in ``__repr__ = show_fields``, keeps the import short.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import re
 
 def canonical_name(name: str) -> str:
     """
-    Return *name* of a package in the one spelling of all that mean it.
+    Return *name* of a package, normalised: all spellings of one name become the same.
     """
     return re.sub(r"[-_.]+", "-", name).lower()
 

@@ -1,12 +1,12 @@
 """
-Bounds: validators for the fields of options that are numbers.
+Validators: bounds for options that are numbers.
 
-They are declared on the field, so that an option is checked wherever its class
-is made, and a plugin's options as the core's own::
+A bound is declared on the field, so that it is checked whenever the class is made; the
+options of plugins use the same validators as the core's own::
 
     workers: int | None = attrs.field(default=None, validator=at_least(1))
 
-None stands for what is not set, and passes.
+None, which means *not set*, passes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import attrs
 
 from fal_core.errors import OptionValueError
 
-#: Beyond it clocks and the system's calls overflow.
+#: Beyond it clocks and system calls overflow.
 MOST_SECONDS = 30 * 365.25 * 86400
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -26,28 +26,28 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 def at_least(least: float) -> Validator:
     """
-    Return the validator of a number that is *least* or more.
+    Return a validator for numbers of at least *least*.
     """
     return _validator(lambda value: value >= least, f"at least {least}")
 
 
 def more_than(least: float) -> Validator:
     """
-    Return the validator of a number that is more than *least*.
+    Return a validator for numbers above *least*.
     """
     return _validator(lambda value: value > least, f"more than {least}")
 
 
 def between(least: float, most: float) -> Validator:
     """
-    Return the validator of a number from *least* to *most*, both included.
+    Return a validator for numbers from *least* to *most*, both included.
     """
     return _validator(lambda value: least <= value <= most, f"from {least} to {most}")
 
 
 def no_less_than(other: str) -> Validator:
     """
-    Return the validator of a number that is as much as the option *other*, or more.
+    Return a validator for numbers that are at least the value of option *other*.
     """
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -61,7 +61,7 @@ def no_less_than(other: str) -> Validator:
 
 def seconds(within: Validator) -> Validator:
     """
-    Return the validator of a span of time that is also *within* other bounds.
+    Return a validator for seconds that are also *within* other bounds.
     """
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -75,7 +75,7 @@ def seconds(within: Validator) -> Validator:
 def _validator(is_within: Callable[[Any], bool], words: str) -> Validator:
     def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value is not None and not is_within(value):
-            # An integer that was written is a float by now.
+            # An integer that the user wrote has become a float.
             whole = isinstance(value, float) and value.is_integer()
             shown = repr(int(value) if whole else value)
             raise OptionValueError(str(attribute.alias), shown, words)

@@ -22,12 +22,9 @@ if __name__ == "__main__":
 from dataclasses import dataclass  # noqa: E402  # the path comes first
 
 from fal_core.errors import FalSerializationError  # noqa: E402  # the path comes first
-from fal_core.sealing.functions import (  # noqa: E402  # the path comes first
-    open_error,
-    open_value,
-    seal_arguments,
-    seal_function,
-)
+from fal_core.sealing.arguments import seal_arguments  # noqa: E402  # the path comes first
+from fal_core.sealing.functions import seal_function  # noqa: E402  # the path comes first
+from fal_core.sealing.opener import Opener  # noqa: E402  # the path comes first
 from fal_core_worker.opening.seals import Sealed  # noqa: E402  # the path comes first
 
 
@@ -61,8 +58,9 @@ class Worker:
         forms = [None if form is None else Sealed(*form) for form in forms]
         pickle.dump((*forms, sealed.refusal, calls), self.process.stdin)
         self.process.stdin.flush()
+        opener = Opener(name=seal.name)
         return [
-            (open_error if raised else open_value)(answer, seal)
+            (opener.open_error if raised else opener.open_value)(answer)
             for raised, answer in pickle.load(self.process.stdout)
         ]
 

@@ -335,7 +335,7 @@ def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
     [
         ("missing.py::add", "There is no file missing.py."),
         ("functions.py::nope", "There is no 'nope' in functions.py. functions.py has "),
-        ("functions.py::plain", "'plain' in functions.py is no isolated function. "),
+        ("functions.py::plain", "'plain' in functions.py is not an isolated function. "),
         ("functions.py", "functions.py has these isolated functions: add, count, crash, "),
         (
             "two.py",

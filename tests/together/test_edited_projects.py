@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fal_core import function
-from fal_core.testing.processes import is_alive, wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
 pytest.importorskip("fal_env_virtualenv")
@@ -99,7 +99,7 @@ def test_the_next_call_has_what_was_edited(
     assert wait_until(begun.exists, 60)
     # What it writes beside its sources is no edit.
     (project / "results.csv").write_text("1\n")
-    time.sleep(0.2)
+    time.sleep(0.2)  # No worker must end meanwhile.
     assert host.worker_count
 
     (project / "src" / "demo.py").write_text("value = 20\n")

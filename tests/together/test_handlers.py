@@ -18,7 +18,7 @@ from fal_core.calls import Call
 from fal_core.events import Event, Item, Log, Sink, State
 from fal_core.hosts import Execution, Host
 from fal_core.testing import InProcessHost, ProcessHost
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
 
@@ -68,8 +68,7 @@ def speak(number: int) -> int:
     import time
 
     print("number", number, flush=True)
-    # It is cancelled meanwhile.
-    time.sleep(0.5)
+    time.sleep(0.5)  # The call is cancelled meanwhile.
     return number
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from fal_core import errors, function
 from fal_core.hosts import Host
-from fal_core.testing.processes import is_alive, wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core_worker import trees
 
 ROOT = Path(__file__).resolve().parents[2]

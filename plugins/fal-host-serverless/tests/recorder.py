@@ -31,16 +31,16 @@ def moment() -> Timestamp:
 
 class Recorder(isolate_proto.IsolateControllerServicer):
     """
-    Keeps what it is asked, and answers as the hosted service would.
+    A controller that records requests and answers like the hosted service.
 
     Attributes:
-        asked: The name of each RPC and its request.
+        asked: The method and the request of each call.
 
-        unanswered: RPCs that the credentials do not allow.
+        unanswered: Methods that the credentials do not allow.
 
-        failure: What it answers instead, if anything.
+        failure: The status and details that it answers everything with, if any.
 
-        returned: What entry points return, which is *raised* where that is set.
+        returned: The result of entry points; an exception if *raised* is set.
     """
 
     def __init__(self) -> None:
@@ -214,7 +214,7 @@ class Recorder(isolate_proto.IsolateControllerServicer):
 
 class RestRecorder:
     """
-    The REST service: it keeps files by their hashes, and what is uploaded.
+    The REST service: it keeps files by their hashes, and uploads by their names.
     """
 
     def __init__(self) -> None:

@@ -119,7 +119,7 @@ class IsolateServer:
 
     def tell_agents(self) -> None:
         """
-        Ask the agents to end, as a machine that is to stop does.
+        Send the agents SIGTERM, as a machine that stops does.
         """
         for pid in trees.descendants(self.guard.pid):
             with contextlib.suppress(OSError):
@@ -139,7 +139,7 @@ class IsolateServer:
 
 class Composed:
     """
-    A pickle of *expression*, made of bytes that are not opened here.
+    A pickle of *expression* over bytes that are not unpickled here.
     """
 
     def __init__(self, expression: str, **names: Any) -> None:
@@ -158,12 +158,12 @@ _WITH = (
 
 class Relay(isolate_proto.IsolateControllerServicer):
     """
-    Runs functions on isolate servers.
+    A controller whose functions run on isolate servers.
 
     Attributes:
-        requests: What was asked, newest last.
+        requests: The requests, newest last.
 
-        metadata: What each RPC carried beside.
+        metadata: The metadata of each call.
 
         secrets: The values that functions may name.
     """
@@ -290,9 +290,9 @@ class Relay(isolate_proto.IsolateControllerServicer):
         self, request: Any, context: Any, server: IsolateServer, results: Any, url: str
     ) -> Any:
         """
-        Yield what a service says, and where it can be reached once it can.
+        Yield what a service prints, and its URL once it is ready.
 
-        One that is to be asked regularly, and is no longer well, is ended.
+        A service whose regular health checks fail is ended.
         """
         machine = request.machine_requirements
         limit = machine.startup_timeout if machine.HasField("startup_timeout") else None

@@ -18,13 +18,13 @@ HEAVY = ("grpc", "isolate_proto", "google.protobuf", "httpx", "fastapi", "cloudp
     [
         "import fal_host_serverless.plugin",
         "from fal_host_serverless import FalServerlessHost; FalServerlessHost()",
-        "from fal_core.plugins.installed import find_host; find_host('serverless')",
+        "from fal_core.plugins import find_host; find_host('serverless')",
         "from fal_host_serverless import AliasInfo, KeyScope",
     ],
 )
 def test_declaring_imports_nothing_heavy(statement: str):
     """
-    A host can be named, and made, without the weight of asking it.
+    A host can be looked up and made without importing what requests need.
     """
     program = (
         f"{statement}\nimport sys\nprint([name for name in {HEAVY} if name in sys.modules])"

@@ -13,7 +13,7 @@ from fastapi import WebSocket
 
 from fal_core import OptionError, ServedIsolatedFunction
 from fal_core.explanations.explaining import explain
-from fal_core.testing.hosts import InProcessHost
+from fal_core.testing.hosts.in_process import InProcessHost
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import App, HealthCheck, endpoint, realtime
 from fal_serve.settings import Settings

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.listeners import bind, url_of
 from fal_serve.metrics import BOUNDS, UNMATCHED, Labels, Metrics

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.ports import free_port
 
 #: Seconds that anything may take; most takes a fraction of one.

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("fal_host_serverless")
 pytest.importorskip("fal_env_virtualenv")
 
-from fal_core.testing.capabilities import missing_capabilities
+from fal_core.testing.harness.capabilities import missing_capabilities
 from fal_core.testing.suite import *  # noqa: F403  # every law
 from fal_host_serverless import FalServerlessHost
 

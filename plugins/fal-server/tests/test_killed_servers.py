@@ -25,7 +25,7 @@ import httpx
 import pytest
 from isolate_proto import controller_pb2 as wire
 
-from fal_core.testing.processes import is_alive
+from fal_core.testing.harness.processes import is_alive
 from fal_host_local import LocalHost
 
 EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from isolate_proto import ListUserKeysRequest
 
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_server.bodies import to_text
 from fal_server.logs import LogFilter, LogLine
 

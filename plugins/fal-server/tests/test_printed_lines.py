@@ -17,8 +17,9 @@ pytest.importorskip("fal_env_virtualenv")
 
 from fal_core import function
 from fal_core.events import Log
-from fal_core.testing.processes import wait_until
-from fal_host_serverless import FalServerlessHost, followers
+from fal_core.testing.harness.processes import wait_until
+from fal_host_serverless import FalServerlessHost
+from fal_host_serverless.running import followers
 
 
 @pytest.fixture(scope="module")

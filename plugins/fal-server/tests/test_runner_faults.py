@@ -15,7 +15,7 @@ import pytest
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
-from fal_core.testing.processes import is_alive
+from fal_core.testing.harness.processes import is_alive
 
 EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 

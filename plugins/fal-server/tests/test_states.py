@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_server.errors import DataTooNew, StorageFull, Unavailable
 from fal_server.state import Store, layouts, metadata
 

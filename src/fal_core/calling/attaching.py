@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fal_core.abilities import detaching
 from fal_core.calling.spawning import SpawnFuture, SpawnSink
 from fal_core.policies import Policy
+from fal_core.sealing.opener import Opener
 from fal_core.spawns import SpawnInfo
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def attach(
     Raises:
         HostError: There is no such work, or the host detaches none.
     """
-    from fal_core.declaring.places import to_host
+    from fal_core.declaring.named_hosts import to_host
 
     place = to_host(host)
     launcher: Any = _Follower() if function is None else function.make_launcher()
@@ -57,11 +58,6 @@ class _Follower:
     """
 
     policy = Policy()
-    function = SimpleNamespace(reraise=True, flavour="function")
+    function = SimpleNamespace(flavour="function")
     seal = SimpleNamespace(name="the detached call", classes=frozenset())
-
-    @staticmethod
-    def open_value(sealed: Any, seal: Any) -> Any:
-        from fal_core.sealing.functions import open_value
-
-        return open_value(sealed, seal)
+    opener = Opener(name="the detached call")

@@ -85,12 +85,12 @@ def answer(launcher: Launcher, event: HomeCall, sink: Any) -> None:
     """
     Make the call that *event* asks for, and send its outcome to the worker.
     """
-    from fal_core.sealing.functions import open_value, seal_arguments
+    from fal_core.sealing.arguments import seal_arguments
 
     seal = launcher.seal
     raised = False
     try:
-        number, args, kwargs = open_value(event.sealed, seal)
+        number, args, kwargs = launcher.opener.open_value(event.sealed)
         function = _functions.get(number)
         if function is None:
             raise LookupError("The isolated function that was called at home is gone.")

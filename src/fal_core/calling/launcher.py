@@ -94,12 +94,9 @@ class Launcher:
         from fal_core.calling.waiting import Waiter
         from fal_core.calls import Call
         from fal_core.events import Sealed
-        from fal_core.sealing.functions import (
-            open_value,
-            seal_arguments,
-            seal_function,
-            stub_reducers,
-        )
+        from fal_core.sealing.arguments import seal_arguments
+        from fal_core.sealing.functions import seal_function, stub_reducers
+        from fal_core.sealing.opener import Opener
         from fal_core.sealing.sources import file_of
 
         self._make_waiter = Waiter
@@ -134,7 +131,7 @@ class Launcher:
             origin=file_of(function.raw_func),
         )
         self._seal_arguments = seal_arguments
-        self.open_value = open_value
+        self.opener = Opener(name=self.seal.name, reraise=function.reraise)
         self._cached = self.policy.seal == "once"
         self._observed = plugins.load_plugins().has_observers
 
@@ -147,6 +144,7 @@ class Launcher:
             self._cached
             and self._options is options
             and self.host is self.function.host
+            and self.opener.reraise is self.function.reraise
             and self._written == (options.host, options.environment, options.gateway)
             and self.seal.is_fresh()
         )

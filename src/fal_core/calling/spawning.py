@@ -95,11 +95,9 @@ class SpawnSink(HandlingSink):
             self._add(event)
 
     def _add(self, event: Item) -> None:
-        from fal_core.sealing.functions import open_value
-
         if self._items is None:
             self._items = []
-        self._items.append(open_value(event.sealed, self.launcher.seal))
+        self._items.append(self.launcher.opener.open_value(event.sealed))
         with self._lock:
             self._owed += 1
         self._give_credit()

@@ -47,15 +47,13 @@ class Stream(Iterator[Any]):
         return self
 
     def __next__(self) -> Any:
-        from fal_core.sealing.functions import open_value
-
         while not self._ended:
             event = self._get()
             if isinstance(event, Item):
                 self._taken += 1
                 if self._taken % CREDIT == 0 and self.execution is not None:
                     self.execution.send(Credit(CREDIT))
-                return open_value(event.sealed, self.launcher.seal)
+                return self.launcher.opener.open_value(event.sealed)
             if isinstance(event, Outcome):
                 self._outcome = event
             elif isinstance(event, Exited):

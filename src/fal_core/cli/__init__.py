@@ -12,7 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Run the command line, and exit with its code.
 
     Arguments:
-        arguments: Those of this process where None.
+        arguments: The arguments of this process where None.
     """
     import sys
 

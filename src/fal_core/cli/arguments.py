@@ -1,5 +1,5 @@
 """
-Arguments: words of a command line, made into those that a function takes.
+Arguments: words of a command line, made into the arguments that a function takes.
 """
 
 from __future__ import annotations
@@ -7,24 +7,38 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fal_core.cli.parameters import ArgumentError, Arguments, Parameters
+import attrs
+
 from fal_core.conversion.annotations import plain
 from fal_core.conversion.texts import parse_json, parse_text
 from fal_core.errors import OptionTypeError
 from fal_core.functions import IsolatedFunction
 
-__all__ = ["ArgumentError", "Arguments", "parse_json_arguments", "parse_words"]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+_EMPTY = inspect.Parameter.empty
+_BY_POSITION = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
+
+
+class ArgumentError(ValueError):
+    """
+    Arguments of the command line do not fit the function.
+    """
 
 
 def parse_words(function: IsolatedFunction[..., Any], words: Sequence[str]) -> Arguments:
     """
-    Return the arguments that *words* stand for, each as its annotation has it.
+    Return the arguments in *words*, each converted by its annotation.
 
-    Words are taken by position; ``--name value`` and ``--name=value`` by name, and
-    ``--name`` and ``--no-name`` alone for what is true or false.
+    Words are positional; ``--name value`` and ``--name=value`` give an argument by name,
+    and ``--name`` and ``--no-name`` alone give a boolean.
 
     Raises:
         ArgumentError: They do not fit the function.
@@ -48,10 +62,10 @@ def parse_words(function: IsolatedFunction[..., Any], words: Sequence[str]) -> A
 
 def parse_json_arguments(function: IsolatedFunction[..., Any], text: str) -> Arguments:
     """
-    Return the arguments that a JSON object gives by name, or an array by position.
+    Return the arguments of a JSON object, by name, or of an array, by position.
 
     Arguments:
-        text: The JSON; ``-`` reads it from the standard input.
+        text: The JSON; ``-`` reads it from standard input.
 
     Raises:
         ArgumentError: They do not fit the function.
@@ -77,7 +91,7 @@ def parse_json_arguments(function: IsolatedFunction[..., Any], text: str) -> Arg
 
 def _named(parameters: Parameters, word: str, waiting: list[str]) -> tuple[str, str]:
     """
-    Return the name and the text of an argument that is given by name.
+    Return the name and the text of an argument given by name.
     """
     written, equals, text = word[2:].partition("=")
     name = written.replace("-", "_")
@@ -110,3 +124,127 @@ def _convert(
         raise ArgumentError(
             f"Argument {error.option!r} must be {error.expected}, not {error.got}."
         ) from None
+
+
+# -- Parameters --------------------------------------------------------------------
+
+
+@attrs.frozen
+class Parameters:
+    """
+    The parameters that a caller of a function gives.
+
+    Attributes:
+        name: The name of the function.
+
+        positional: Those that may be given by position.
+
+        named: Those that may be given by name.
+
+        rest: The parameter of further positional arguments, if there is one.
+
+        others: The parameter of further named arguments, if there is one.
+    """
+
+    name: str
+    signature: inspect.Signature
+    positional: tuple[inspect.Parameter, ...]
+    named: Mapping[str, inspect.Parameter]
+    rest: inspect.Parameter | None
+    others: inspect.Parameter | None
+
+    @classmethod
+    def of(cls, function: IsolatedFunction[..., Any]) -> Parameters:
+        """
+        Return the parameters of *function*, without the one that its ``setup_function`` gives.
+        """
+        name = getattr(function.raw_func, "__name__", "function")
+        signature = _signature(function.raw_func)
+        every = list(signature.parameters.values())
+        if function.options.host.get("setup_function") is not None:
+            every = every[1:]
+        signature = signature.replace(parameters=every)
+
+        def first(kind: Any) -> inspect.Parameter | None:
+            return next((each for each in every if each.kind is kind), None)
+
+        return cls(
+            name,
+            signature,
+            tuple(each for each in every if each.kind in _BY_POSITION),
+            {
+                each.name: each
+                for each in every
+                if each.kind is each.KEYWORD_ONLY or each.kind is each.POSITIONAL_OR_KEYWORD
+            },
+            first(inspect.Parameter.VAR_POSITIONAL),
+            first(inspect.Parameter.VAR_KEYWORD),
+        )
+
+    def check(self, arguments: Arguments) -> Arguments:
+        """
+        Return *arguments* unchanged if they fit.
+
+        Raises:
+            ArgumentError: They do not fit.
+        """
+        args, kwargs = arguments
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"{self.name}{self.signature}: {error}.") from None
+        return arguments
+
+    def find(self, name: str) -> inspect.Parameter:
+        """
+        Return the parameter for an argument given as *name*.
+        """
+        found = self.named.get(name) or self.others
+        if found is None:
+            known = ", ".join(self.named) or "none"
+            raise ArgumentError(
+                f"{self.name} has no argument {name!r}. Its named arguments: {known}."
+            )
+        return found
+
+    def at(self, index: int) -> inspect.Parameter:
+        """
+        Return the parameter for the positional argument number *index*.
+        """
+        if index < len(self.positional):
+            return self.positional[index]
+        if self.rest is None:
+            count = len(self.positional)
+            arguments = f"{count} argument" if count == 1 else f"{count or 'no'} arguments"
+            raise ArgumentError(
+                f"{self.name}{self.signature} takes {arguments} by position, and was given "
+                "more."
+            )
+        return self.rest
+
+
+def _signature(func: Any) -> inspect.Signature:
+    """
+    Return the signature of *func*, its annotations resolved to types where possible.
+    """
+    try:
+        signature = inspect.signature(func)
+    except (TypeError, ValueError):
+        return inspect.Signature(
+            [
+                inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+                inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+            ]
+        )
+    try:
+        hints = typing.get_type_hints(inspect.unwrap(func), include_extras=True)
+    except Exception:
+        # They name what only the environment has; such arguments are read as JSON.
+        hints = {}
+    found = []
+    for parameter in signature.parameters.values():
+        annotation = hints.get(parameter.name, parameter.annotation)
+        if isinstance(annotation, str):
+            annotation = _EMPTY
+        found.append(parameter.replace(annotation=annotation))
+    return signature.replace(parameters=found)

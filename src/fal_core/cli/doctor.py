@@ -19,11 +19,11 @@ def doctor(as_json: bool) -> None:
 
     The exit code is 1 where a check fails.
     """
-    from fal_core.explanations import doctor as health
+    from fal_core.explanations.doctor import all_checks, run_check
 
     findings = []
-    for check in health.all_checks():
-        finding = health.find(check)
+    for check in all_checks():
+        finding = run_check(check)
         findings.append({"name": check.name, "ok": finding.ok, "message": finding.message})
         if not as_json:
             colour = "green" if finding.ok else "red"

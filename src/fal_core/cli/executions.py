@@ -1,5 +1,5 @@
 """
-``fal-core executions``: work that outlives the process that launched it.
+``fal-core executions``: detached work, which outlives the process that launched it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from fal_core.cli.outputs import print_json, print_table
-from fal_core.cli.run import Printer, leave, show_remote_traceback
+from fal_core.cli.outputs import (
+    ResultPrinter,
+    leave,
+    print_json,
+    print_table,
+    show_remote_traceback,
+)
 
 if TYPE_CHECKING:
     from fal_core.abilities import ExecutionStatus
@@ -91,7 +96,7 @@ def attach(reference: str, host: str, output: str) -> None:
     stream = sys.stderr if output == "json" else sys.stdout
     try:
         _print_lines(info, stream)
-        Printer(sys.stdout, output)(info.return_value)
+        ResultPrinter(sys.stdout, output)(info.return_value)
     except SystemExit as error:
         raise leave(error) from error
     except Exception as error:
@@ -132,9 +137,9 @@ def cancel(reference: str, host: str, grace: float) -> None:
 
 def _state(status: ExecutionStatus) -> str:
     """
-    Return what work does, or how it has ended.
+    Return the phase of detached work, or how it has ended.
     """
-    # The class of the error alone; its sentence is in the JSON, and attaching raises it.
+    # Only the class of the error; the JSON has its sentence, and attaching raises it.
     kind = status.error.partition(":")[0]
     return (status.end or status.phase) + (f" ({kind})" if kind else "")
 

@@ -12,7 +12,7 @@ import attrs
 import click
 
 from fal_core.cli.outputs import print_json, styled
-from fal_core.loading import targets
+from fal_core.loading.targets import load_target
 
 if TYPE_CHECKING:
     from fal_core.explanations.explaining import Explanation
@@ -30,18 +30,17 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 def explain(target: str, host: str | None, as_json: bool) -> None:
     """
-    Tell what a host would do with a function.
+    Show what a host would do with a function.
 
-    It tells whether the host runs it and why not, which of its options apply, are
+    It shows whether the host would run it, or why not, which of its options apply, are
     kept for other hosts or are ignored, what travels, and whether the environment is
     built. Nothing is run or built.
 
-    The exit code is 0 also where a host does not run it, and 1 where there is no such
-    host.
+    The exit code is 0 even if the host would not run it, and 1 if there is no such host.
     """
     from fal_core.explanations import explaining as explanations
 
-    function = targets.load_target(target)
+    function = load_target(target)
     if host == "all":
         found = explanations.explain_everywhere(function)
     else:
@@ -58,7 +57,7 @@ def explain(target: str, host: str | None, as_json: bool) -> None:
 
 def render(explanation: Explanation) -> Iterable[str]:
     """
-    Yield the lines that say *explanation* to a person.
+    Yield the lines that show *explanation* to a person.
     """
     runs = explanation.runs
     verdict = styled(

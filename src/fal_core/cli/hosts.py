@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
+import os
+import tempfile
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -48,7 +52,7 @@ def list_(as_json: bool) -> None:
         print_table(("NAME", "SUMMARY"), [(each["name"], each["summary"]) for each in found])
     elif not plugins.broken:
         click.echo("No host is installed. Install the extra 'local' of fal-core.")
-    # A host that is missing here may be so for one of these reasons.
+    # These may be the reason why a host is missing from the list.
     for error in plugins.conflicts_of("host") if found else plugins.broken:
         complain(str(error), title="Warning")
 
@@ -58,7 +62,7 @@ def list_(as_json: bool) -> None:
 @_json
 def describe(host: str, as_json: bool) -> None:
     """
-    Tell what a host can do, and which options it understands.
+    Show what a host can do, and which options it understands.
     """
     from fal_core.plugins.installed import find_host
 
@@ -99,16 +103,65 @@ def check(host: str, pytest_arguments: tuple[str, ...]) -> None:
     Further arguments are for pytest, as in -k cancel. The exit code is 1 where a law
     is broken.
     """
-    from fal_core.cli.conformance import check_host
     from fal_core.plugins.installed import find_host
 
     find_host(host)
     raise click.exceptions.Exit(check_host(host, pytest_arguments))
 
 
+_TEST = """\
+import pytest
+
+from fal_core.plugins.installed import find_host
+from fal_core.testing.suite import *
+
+
+@pytest.fixture(scope="session")
+def host():
+    host = find_host({host!r})
+    yield host
+    host.close()
+"""
+
+
+def check_host(host: str, arguments: Sequence[str] = ()) -> int:
+    """
+    Run the laws for what *host* declares; return 0 if it keeps them all, and 1 if not.
+
+    Arguments:
+        host: The name or the URL of an installed host.
+
+        arguments: Further arguments of pytest.
+
+    Raises:
+        ClickException: The laws cannot be run.
+    """
+    if importlib.util.find_spec("pytest") is None:
+        raise click.ClickException(
+            "The conformance laws are run by pytest, which is not installed: add the "
+            "extra 'testing' of fal-core. In a clone of it: "
+            "pip install -e '.[testing]'"
+        )
+    import pytest
+
+    with tempfile.TemporaryDirectory(prefix="fal-core-check-") as folder:
+        path = os.path.join(folder, "test_conformance.py")
+        configuration = os.path.join(folder, "pytest.ini")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(_TEST.format(host=host))
+        # A configuration of its own: that of a project may refuse the marks of the laws.
+        with open(configuration, "w", encoding="utf-8") as file:
+            file.write("[pytest]\n")
+        own = [path, "-c", configuration, f"--rootdir={folder}", "-p", "no:cacheprovider"]
+        code = pytest.main([*own, "--import-mode=importlib", *arguments])
+    if code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise click.ClickException("No law was chosen by the arguments that pytest was given.")
+    return 0 if code == pytest.ExitCode.OK else 1
+
+
 def _summary(cls: type[Host[..., Any]]) -> str:
     """
-    Return the first sentence of the documentation of *cls*, without its end.
+    Return the first sentence of the docstring of *cls*, without its full stop.
     """
     text = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
     return " ".join(text.split()).removesuffix(".")
@@ -116,7 +169,7 @@ def _summary(cls: type[Host[..., Any]]) -> str:
 
 def _abilities(capabilities: Capabilities) -> dict[str, Any]:
     found = attrs.asdict(capabilities)
-    # Which options it acts on is told of each option.
+    # The table of options shows this for each of them.
     del found["options"]
     return {
         name: sorted(value) if isinstance(value, frozenset) else value

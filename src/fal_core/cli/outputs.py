@@ -1,5 +1,5 @@
 """
-What the command line prints: sentences, tables, JSON and values.
+Output of the command line: sentences, tables, JSON, results and errors.
 """
 
 from __future__ import annotations
@@ -12,21 +12,25 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
+import attrs
 import click
+
+from fal_core.errors import FalCoreError, FalSerializationError
+from fal_core_worker.opening.exceptions import RemoteTraceback
 
 
 def is_terminal(stream: IO[str]) -> bool:
     """
-    Tell whether *stream* is a terminal that a line can be drawn anew on.
+    Tell whether *stream* is a terminal on which a line can be redrawn.
     """
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def styled(text: str, stream: IO[str], **style: Any) -> str:
     """
-    Return *text* in the *style* of ``click.style``, where *stream* shows colours.
+    Return *text* in the *style* of ``click.style`` where *stream* shows colours.
 
-    Colours are for terminals, and for those of users that have not set ``NO_COLOR``.
+    Colours are for terminals, unless ``NO_COLOR`` is set.
     """
     if os.environ.get("NO_COLOR") or not is_terminal(stream):
         return text
@@ -35,7 +39,7 @@ def styled(text: str, stream: IO[str], **style: Any) -> str:
 
 def complain(sentence: str, *, title: str = "Error") -> None:
     """
-    Print what is wrong on the standard error.
+    Print *sentence* on standard error, after a title.
     """
     colour = "red" if title == "Error" else "yellow"
     click.echo(f"{styled(f'{title}:', sys.stderr, fg=colour, bold=True)} {sentence}", err=True)
@@ -55,11 +59,11 @@ def is_abandoned(stream: IO[str]) -> bool:
     return is_pipe and any(found & select.POLLERR for _, found in poll.poll(0))
 
 
-class Watch:
+class OutputErrors:
     """
-    The output and the error output of this process, and how they fail.
+    Records the errors of writing to standard output and standard error.
 
-    An error of a file and one of the output look alike: this tells which it is.
+    It tells such an error from that of another file, which looks the same.
     """
 
     def __init__(self) -> None:
@@ -67,7 +71,7 @@ class Watch:
         self._unwritable: set[IO[str]] = set()
         self._streams = tuple(filter(None, (sys.stdout, sys.stderr)))
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> OutputErrors:
         for stream in self._streams:
             for name in ("write", "flush"):
                 setattr(stream, name, self._watched(stream, getattr(stream, name)))
@@ -82,7 +86,7 @@ class Watch:
 
     def has_raised(self, error: OSError) -> bool:
         """
-        Tell whether *error* is one of the output, or says that nobody reads that.
+        Tell whether *error* came from the output, or means that nobody reads it.
         """
         if isinstance(error, BrokenPipeError) and any(map(is_abandoned, self._streams)):
             return True
@@ -90,7 +94,7 @@ class Watch:
 
     def flush(self) -> None:
         """
-        Write what has not been written yet.
+        Flush both streams.
         """
         for stream in self._streams:
             stream.flush()
@@ -109,7 +113,7 @@ class Watch:
 
 def _give_up(stream: IO[str]) -> None:
     """
-    Let what *stream* still holds go nowhere: Python would fail to write it at its end.
+    Discard what *stream* still buffers, which Python would fail to write at its exit.
     """
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
@@ -119,7 +123,7 @@ def _give_up(stream: IO[str]) -> None:
 
 def print_json(value: Any) -> None:
     """
-    Print *value* as JSON, for machines.
+    Print *value* as indented JSON.
     """
     click.echo(json.dumps(value, indent=2, default=str))
 
@@ -137,9 +141,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def to_json(value: Any) -> str:
     """
-    Return what a function returned as one line of JSON.
+    Return the result *value* as one line of JSON.
 
-    Dataclasses and attrs classes become objects.
+    Dataclasses, attrs classes and pydantic models become objects.
 
     Raises:
         ClickException: It has no JSON form.
@@ -156,8 +160,6 @@ def to_json(value: Any) -> str:
 def _fields(value: Any) -> Any:
     import dataclasses
 
-    import attrs
-
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     if attrs.has(type(value)):
@@ -169,3 +171,79 @@ def _fields(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(f"there is none for {type(value).__name__}")
+
+
+@attrs.frozen
+class ResultPrinter:
+    """
+    Prints results as text or as JSON.
+    """
+
+    stream: IO[str]
+    output: str
+
+    def __call__(self, value: Any) -> None:
+        """
+        Print *value*; None is printed as JSON only.
+        """
+        if self.output == "json":
+            self._write(to_json(value))
+        elif value is not None:
+            self._write(repr(value))
+
+    def _write(self, line: str) -> None:
+        # In one write: another thread prints the lines of the function.
+        self.stream.write(f"{line}\n")
+        self.stream.flush()
+
+
+# -- Errors ------------------------------------------------------------------------
+
+
+def remote_traceback(error: BaseException) -> str:
+    """
+    Return the traceback of *error* from the worker; empty if it was raised here.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, RemoteTraceback):
+        cause = cause.__cause__
+    return "" if cause is None else cause.text.rstrip()
+
+
+def report(error: FalCoreError) -> int:
+    """
+    Print what *error* says, and return the exit code for it.
+    """
+    from fal_core.loading.targets import TargetError, TargetImportError
+
+    if isinstance(error, TargetImportError) and error.traceback:
+        click.echo(error.traceback, err=True)
+    complain(str(error))
+    return 2 if isinstance(error, TargetError) else 1
+
+
+def leave(error: SystemExit) -> click.exceptions.Exit:
+    """
+    Return the click exception that exits as Python does after *error*.
+    """
+    if error.code is None or isinstance(error.code, int):
+        return click.exceptions.Exit(error.code or 0)
+    click.echo(str(error.code), err=True)
+    return click.exceptions.Exit(1)
+
+
+def show_remote_traceback(error: BaseException) -> bool:
+    """
+    Print the traceback of *error* if it was raised in the worker; return whether it was.
+
+    Values that cannot be sealed are an exception: their traceback shows nothing of the
+    function.
+    """
+    if isinstance(error, FalSerializationError):
+        return False
+    text = remote_traceback(error)
+    if not text:
+        return False
+    click.echo(text, err=True)
+    complain(f"The function raised {type(error).__name__}.")
+    return True

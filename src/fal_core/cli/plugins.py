@@ -1,5 +1,5 @@
 """
-``fal-core plugins``: what is installed, and the beginning of a new one.
+``fal-core plugins``: list the installed plugins, and begin a new one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 from fal_core.cli.outputs import print_json, styled
 
 if TYPE_CHECKING:
-    from fal_core.plugins.installed import PluginDescription
+    from fal_core.plugins.loaders import PluginDescription
 
 
 @click.group()
@@ -78,7 +78,7 @@ def new(name: str, host: bool, environment: bool, path: Path | None) -> None:
     for written in create(project, folder):
         click.echo(f"  {written}")
     where = f" in {path}" if path else ""
-    # The extra of the project brings what its tests are run with.
+    # The extra of the project brings what its tests need.
     install, test = shlex.quote(f"{folder}[testing]"), shlex.quote(str(folder))
     click.echo(
         f"Created {project.distribution}{where}. Install and test it:\n"
@@ -93,7 +93,7 @@ def _details(plugin: PluginDescription) -> Iterator[str]:
         yield f"hosts: {', '.join(plugin.hosts)}"
     if plugin.environments:
         yield f"environments: {', '.join(plugin.environments)}"
-    # What registers those two is told by them already.
+    # The lines above tell of the hooks that register those two.
     others = [
         hook
         for hook in plugin.hooks

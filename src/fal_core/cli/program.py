@@ -1,5 +1,5 @@
 """
-The program ``fal-core``: its commands, and how it ends.
+The program ``fal-core``: its commands and its exit codes.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from importlib import import_module
 
 import click
 
-from fal_core.cli.outputs import Watch, complain
+from fal_core.cli.outputs import OutputErrors, complain, report
 from fal_core.errors import FalCoreError
 from fal_core.reprs import in_one_line
 
-#: What the shell reports of a program that was ended by Ctrl-C.
+#: The exit code that shells report for a program ended by Ctrl-C.
 INTERRUPTED = 130
 
-#: The commands of the core, and where they are.
+#: The commands of the core, and where each is defined.
 COMMANDS: Mapping[str, str] = {
     "run": "fal_core.cli.run:run",
     "explain": "fal_core.cli.explain:explain",
@@ -44,7 +44,7 @@ OF_EXTRAS: Mapping[str, str] = {
 
 class LazyGroup(click.Group):
     """
-    The commands of the core, imported where they are used, and those of plugins.
+    The commands of the core, imported when they are used, and those of plugins.
     """
 
     _asked = False
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
 
     def _find_remedy(self, ctx: click.Context, name: str) -> str:
         """
-        Say what to do where there is no command *name*. Empty where nobody knows.
+        Return a sentence on how to get the command *name*; empty if nothing is known.
         """
         from fal_core.declaring.known_options import nearest_name
         from fal_core.plugins.catalog import offered_extras
@@ -105,7 +105,7 @@ class LazyGroup(click.Group):
 
     def _ask_plugins(self) -> None:
         """
-        Let plugins add commands; one that fails is reported and breaks nothing else.
+        Let plugins add their commands; one that fails is reported, and the others work.
         """
         if self._asked:
             return
@@ -123,7 +123,7 @@ class LazyGroup(click.Group):
 
 def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     """
-    Print the version, and end.
+    Print the version and exit.
     """
     if wanted:
         from importlib.metadata import version
@@ -154,16 +154,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     Run the command line and return its exit code.
 
-    It is 1 for an error, which is told in one sentence, 2 for a command line that is
-    wrong, and 130 where Ctrl-C ended it. A function that exits has the code it gives.
-    Where nobody reads the output any more, it is 1 and nothing is told.
+    It is 1 for an error, which is printed as one sentence, 2 for a wrong command line,
+    and 130 after Ctrl-C. A function that exits gives its own code. Where nobody reads
+    the output any more, it is 1 and nothing is printed.
     """
-    with Watch() as watch:
+    with OutputErrors() as output:
         try:
             code = _run(arguments)
-            watch.flush()
+            output.flush()
         except OSError as error:
-            if not watch.has_raised(error):
+            if not output.has_raised(error):
                 raise
             if not isinstance(error, BrokenPipeError):
                 with suppress(OSError):
@@ -182,14 +182,13 @@ def _run(arguments: Sequence[str] | None) -> int:
         complain("Ctrl-C ended the command.", title="Interrupted")
         return INTERRUPTED
     except FalCoreError as error:
-        complain(str(error))
-        return 1
+        return report(error)
     return result if isinstance(result, int) else 0
 
 
 def _show(error: click.ClickException) -> None:
     if type(error).__name__ == "NoArgsIsHelpError":
-        # Its message is the whole help; older versions of click show that themselves.
+        # Its message is the help text; older versions of click print that themselves.
         click.echo(error.format_message(), err=True)
         return
     if not isinstance(error, click.UsageError):

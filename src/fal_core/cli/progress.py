@@ -1,5 +1,5 @@
 """
-Progress: what a call does before it runs, shown while it does it.
+Progress: what a call waits for before it runs, shown on the terminal.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PLAIN_FRAMES = "|/-\\"
 _WORDS = {"building": "Building the environment", "queued": "Waiting for the host"}
 
-#: Seconds for which nothing is shown: most waits are over by then.
+#: Seconds before anything is shown: most waits are over by then.
 _PATIENCE = 0.3
 _INTERVAL = 0.1
 
 
 class Progress:
     """
-    A line with a spinner on a terminal; elsewhere the builder's lines as they come.
+    A line with a spinner on a terminal; elsewhere the lines of the builder as they come.
 
     Arguments:
-        stream: Where it is shown.
+        stream: The terminal or file to write to.
 
-        show: Shows the lines that the function prints.
+        show: Prints the lines of the function.
     """
 
     def __init__(self, stream: IO[str], show: Callable[[Log], None]) -> None:
@@ -72,7 +72,7 @@ class Progress:
 
     def close(self) -> None:
         """
-        Take the line away for good.
+        Remove the line for good.
         """
         self._over.set()
         with self._lock:
@@ -116,7 +116,7 @@ class Progress:
 @attrs.define(eq=False, slots=False)
 class ShownHost(WrapperHost[..., Any]):
     """
-    Passes everything to *inner*, and shows what happens to the calls on the way.
+    Passes everything to *inner*, and shows the events of its calls.
     """
 
     progress: Progress
@@ -138,7 +138,7 @@ class ShownHost(WrapperHost[..., Any]):
 
 class _ShownSink(HandlingSink):
     """
-    Shows events and passes them on; where they cannot be shown the call is ended.
+    Shows events and passes them on; a failure to show one ends the call.
     """
 
     def __init__(self, progress: Progress, sink: Sink) -> None:
@@ -159,7 +159,7 @@ def shown(
     function: IsolatedFunction[..., Any], progress: Progress
 ) -> Iterator[IsolatedFunction[..., Any]]:
     """
-    Give *function* as one whose calls *progress* shows, for as long as it lasts.
+    Yield *function* with its calls shown by *progress*.
     """
     other = attrs.evolve(function, host=ShownHost(function.host, progress))
     if function.raw_func is not None:
@@ -172,7 +172,7 @@ def shown(
 
 def make_progress() -> Progress:
     """
-    Return the progress of this terminal.
+    Return the progress line on standard error.
     """
     return Progress(sys.stderr, print_log)
 

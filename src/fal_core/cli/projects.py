@@ -1,5 +1,5 @@
 """
-Projects: the files that a new plugin begins with.
+Projects: the files of a new plugin.
 """
 
 from __future__ import annotations
@@ -9,14 +9,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Template
-from typing import Literal
 
 import attrs
 import click
 
 from fal_core.hooks import API_VERSION
-
-Role = Literal["host", "environment"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _SUFFIX = ".template"
@@ -30,7 +27,7 @@ class Project:
     The project of a plugin.
 
     Attributes:
-        name: What users write: the name of the host, or the kind of environment.
+        name: The name of the host, or the kind of environment, as users write it.
     """
 
     name: str
@@ -39,33 +36,33 @@ class Project:
     @classmethod
     def named(cls, name: str, role: str) -> Project:
         """
-        Return the project of a plugin; *name* may be that of its distribution.
+        Return the project of a plugin; *name* may be the name of its distribution.
 
         Raises:
-            ValueError: *name* is no name of a plugin.
+            ValueError: *name* cannot be the name of a plugin.
         """
         short = name.removeprefix(_PREFIXES[role])
         if not _NAME.fullmatch(short) or keyword.iskeyword(short):
             raise ValueError(
                 f"{name!r} cannot be the name of a plugin. A name begins with a small "
-                "letter, goes on with small letters, digits and single hyphens, as in "
-                "'slurm' or 'deep-blue', and is no keyword of Python."
+                "letter, continues with small letters, digits and single hyphens, as in "
+                "'slurm' or 'deep-blue', and is not a keyword of Python."
             )
         return cls(short, role)
 
     @property
     def distribution(self) -> str:
         """
-        The name under which it is installed.
+        The name of its distribution.
         """
         return _PREFIXES[self.role] + self.name
 
     def refuse_taken(self) -> None:
         """
-        Refuse the name of a plugin, or of a distribution, that is installed.
+        Check that no installed plugin or distribution has its name.
 
         Raises:
-            ValueError: It is.
+            ValueError: One has.
         """
         from importlib.metadata import PackageNotFoundError, distribution
 
@@ -89,7 +86,7 @@ class Project:
 
     def fill(self, text: str) -> str:
         """
-        Return *text* with the names of this project in it.
+        Return the template *text* with the names of this project filled in.
         """
         return Template(text).substitute(
             name=self.name,
@@ -103,7 +100,7 @@ class Project:
 
 def create(project: Project, folder: Path) -> Iterator[Path]:
     """
-    Write the files of *project* to *folder*; yield the path of each.
+    Write the files of *project* to *folder*, and yield the path of each.
 
     Raises:
         ClickException: *folder* is not empty, or cannot be written.

@@ -9,16 +9,13 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
-import attrs
 import click
 
 from fal_core.cli import arguments, serving
-from fal_core.cli.outputs import complain, to_json
+from fal_core.cli.outputs import ResultPrinter, leave, show_remote_traceback
 from fal_core.cli.progress import make_progress, shown
-from fal_core.cli.tracebacks import remote_traceback
-from fal_core.errors import FalSerializationError
 from fal_core.functions import IsolatedFunction
-from fal_core.loading import targets
+from fal_core.loading.targets import load_target
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -52,7 +49,7 @@ from fal_core.loading import targets
     "--port",
     type=click.IntRange(0, 65535),
     metavar="PORT",
-    help="Where a service takes requests; a free port where this is left out.",
+    help="The port of a service. By default a free one.",
 )
 def run(
     target: str,
@@ -76,14 +73,14 @@ def run(
 
     A function that exits, as by sys.exit(4), gives this command its exit code.
 
-    A service prints where it is reached, and its log, until Ctrl-C: once lets running
-    requests finish, twice ends it at once.
+    A service prints its URLs and its log until Ctrl-C: once lets running requests
+    finish, twice ends it at once.
     """
     if reload:
         serving.serve_again(target, host, port)
         return
     with _standard_output(json=output == "json") as stream:
-        function = targets.load_target(target)
+        function = load_target(target)
         given = parse(function, words, json_text)
         if host is not None:
             function = function.on(host)
@@ -98,7 +95,7 @@ def run(
         progress = make_progress()
         try:
             with shown(function, progress) as called:
-                call(called, given, Printer(stream, output))
+                call(called, given, ResultPrinter(stream, output))
         except SystemExit as error:
             raise leave(error) from error
         except BaseException as error:
@@ -112,7 +109,7 @@ def parse(
     function: IsolatedFunction[..., Any], words: tuple[str, ...], json_text: str | None
 ) -> arguments.Arguments:
     """
-    Return the arguments that the command line gives.
+    Return the arguments on the command line.
     """
     context = click.get_current_context()
     if words and json_text is not None:
@@ -125,32 +122,8 @@ def parse(
         raise click.UsageError(str(error), context) from None
 
 
-@attrs.frozen
-class Printer:
-    """
-    Prints results in one of the two ways.
-    """
-
-    stream: IO[str]
-    output: str
-
-    def __call__(self, value: Any) -> None:
-        """
-        Print *value*; as text, None is nothing to print.
-        """
-        if self.output == "json":
-            self._write(to_json(value))
-        elif value is not None:
-            self._write(repr(value))
-
-    def _write(self, line: str) -> None:
-        # In one piece: lines of the function are printed by another thread.
-        self.stream.write(f"{line}\n")
-        self.stream.flush()
-
-
 def call(
-    function: IsolatedFunction[..., Any], given: arguments.Arguments, show: Printer
+    function: IsolatedFunction[..., Any], given: arguments.Arguments, show: ResultPrinter
 ) -> None:
     """
     Call *function* and show its result, or its items as they come.
@@ -165,42 +138,16 @@ def call(
 
 def start(function: IsolatedFunction[..., Any], given: arguments.Arguments) -> str:
     """
-    Start *function* so that it outlives this process, and return its reference.
+    Start *function* detached from this process, and return its reference.
     """
     args, kwargs = given
     return function.with_policy(lifetime="detached").spawn(*args, **kwargs).reference
 
 
-def leave(error: SystemExit) -> click.exceptions.Exit:
-    """
-    Return what ends this program as Python ends one whose code raised *error*.
-    """
-    if error.code is None or isinstance(error.code, int):
-        return click.exceptions.Exit(error.code or 0)
-    click.echo(str(error.code), err=True)
-    return click.exceptions.Exit(1)
-
-
-def show_remote_traceback(error: BaseException) -> bool:
-    """
-    Print the traceback of the other side, where *error* was raised there.
-
-    Of what cannot travel its own sentence tells; there is nothing of the function in it.
-    """
-    if isinstance(error, FalSerializationError):
-        return False
-    text = remote_traceback(error)
-    if not text:
-        return False
-    click.echo(text, err=True)
-    complain(f"The function raised {type(error).__name__}.")
-    return True
-
-
 @contextlib.contextmanager
 def _standard_output(*, json: bool) -> Iterator[IO[str]]:
     """
-    Give the stream for results, which for machines nothing else is printed to.
+    Yield the stream for results; with *json*, anything else goes to standard error.
     """
     results = sys.stdout
     if not json:

@@ -1,5 +1,5 @@
 """
-Services on the command line: where they are reached, their log, and reloading.
+Services on the command line: their URLs, their log, and reloading.
 """
 
 from __future__ import annotations
@@ -12,39 +12,38 @@ from typing import Any
 
 import click
 
-from fal_core.cli.access import ServiceLog
-from fal_core.cli.outputs import complain, is_abandoned, styled
+from fal_core.cli.outputs import complain, is_abandoned, remote_traceback, report, styled
 from fal_core.cli.progress import Progress, shown
-from fal_core.cli.tracebacks import remote_traceback
+from fal_core.cli.service_log import ServiceLog
 from fal_core.cli.versions import Version, Versions
 from fal_core.cli.watching import Watched
 from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
-from fal_core.loading import targets
+from fal_core.loading.targets import TargetError, TargetImportError, load_target
 from fal_core.spawns import SpawnInfo
 from fal_core_worker.serving.ports import free_port
 from fal_core_worker.serving.services import StartupError
 
-#: Seconds between two looks at the files of a service, and at all that might be one.
+#: Seconds between two checks of the files of a service that runs, and of one that does not.
 _LOOK, _INTERVAL = 0.02, 0.1
 
-#: Seconds that running requests have once a new version is there.
+#: Seconds that running requests have to finish once a file has changed.
 _PATIENCE = 0.5
 
-#: Seconds that a service has to end once it is told to at once.
+#: Seconds that a cancelled service has to end of its own accord.
 _GRACE = 2.0
 
 
 def is_service(function: IsolatedFunction[..., Any]) -> bool:
     """
-    Tell whether *function* is reached from outside once it runs.
+    Tell whether *function* is a service: reached from outside while it runs.
     """
     return function.options.get_exposed_port() is not None
 
 
 def at_port(function: IsolatedFunction[..., Any], port: int) -> IsolatedFunction[..., Any]:
     """
-    Return *function* as a service that takes requests at *port*.
+    Return *function* as a service that listens on *port*.
 
     Raises:
         UsageError: It is no service.
@@ -59,7 +58,7 @@ def at_port(function: IsolatedFunction[..., Any], port: int) -> IsolatedFunction
 
 def serve_once(function: IsolatedFunction[..., Any]) -> None:
     """
-    Serve *function* until it ends or Ctrl-C; what it raised is shown.
+    Serve *function* until it ends or Ctrl-C, and print what it raised.
     """
     try:
         serve(function)
@@ -76,19 +75,19 @@ def serve(
     version: Version | None = None,
 ) -> bool:
     """
-    Serve *function* until it ends or Ctrl-C, and show where it is and its log.
+    Serve *function* until it ends or Ctrl-C, and print its URLs and its log.
 
-    It returns whether a file of *watched* has changed, after which it has ended.
+    Return whether it was ended because a file of *watched* has changed.
 
     Arguments:
-        version: The process of a service that is started again; it is told when the
-            service is there.
+        version: The process of a service that is reloaded; it is told once the service
+            is ready.
 
     Raises:
-        Exception: What the service raised.
+        Exception: The exception of the service.
 
-        KeyboardInterrupt: Ctrl-C came before anything was served, or a second time; the
-            service has ended.
+        KeyboardInterrupt: Ctrl-C came before the service was ready, or a second time;
+            the service has ended.
 
         BrokenPipeError: Nobody reads the output any more; the service has ended.
     """
@@ -103,7 +102,7 @@ def serve(
                 raise
             _end_gently(info)
         except HostError:
-            # What ended it says nothing of where the service was.
+            # An error of the host does not repeat the kept lines.
             log.release()
             raise
         finally:
@@ -142,7 +141,7 @@ def _end_gently(info: SpawnInfo) -> None:
     info.stream.drain()
     assert info.future is not None
     while not info.future.done():
-        # An interrupt that comes just before a wait is heard after it.
+        # An interrupt just before a wait is handled only after it, so waits are short.
         _wait(info.future, _INTERVAL)
 
 
@@ -162,7 +161,7 @@ def _wait(future: Any, seconds: float) -> None:
 
 def show_urls(urls: Mapping[str, str]) -> None:
     """
-    Print where a service is reached, the url to call first.
+    Print the URLs of a service, the one to call first.
     """
     width = max(map(len, urls))
     for name in sorted(urls, key=lambda name: name != "run"):
@@ -172,10 +171,10 @@ def show_urls(urls: Mapping[str, str]) -> None:
 
 def serve_again(target: str, host: str | None, port: int | None) -> None:
     """
-    Serve what *target* names, and start again whenever a file of it is saved.
+    Serve what *target* names, and start again whenever one of its files is saved.
 
     Each version has a process of its own, so that nothing of the old one is left; the
-    port and the environment stay.
+    port and the environment stay the same.
     """
     place = port or free_port()
     Versions().run(lambda version: _serve_version(version, target, host, place))
@@ -183,9 +182,9 @@ def serve_again(target: str, host: str | None, port: int | None) -> None:
 
 def _serve_version(version: Version, target: str, host: str | None, port: int) -> None:
     try:
-        function = targets.load_target(target)
-    except click.ClickException as error:
-        error.show()
+        function = load_target(target)
+    except (TargetError, TargetImportError) as error:
+        report(error)
         _await_change(Watched.beside(target))
     else:
         if not is_service(function):
@@ -215,7 +214,7 @@ def _show(error: Exception) -> None:
         return
     text = remote_traceback(error)
     if not text and isinstance(error, OSError):
-        # It is not the service that has failed, but this command.
+        # The command failed, not the service.
         raise error
     if text:
         click.echo(text, err=True)

@@ -1,9 +1,9 @@
 """
 Versions of a program that is started again whenever its files change.
 
-Each has a process of its own, a fork of one that has imported what is ours and runs
-nothing of the user's: so nothing of an old version is left in a new one, and a new one
-does not wait for Python and for imports.
+Each version is a fork of a parent that has imported our modules and runs no code of the
+user: nothing of an old version is left in a new one, and a new one need not wait for
+Python to start and import.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from types import FrameType
 
 import click
 
-#: An interrupt as a version's main thread is told of it. The terminal tells all
-#: processes, and each interrupt is to count once.
+#: The signal by which a version's main thread gets an interrupt. The terminal sends SIGINT
+#: to all processes, and each interrupt must count once.
 _PASSED_ON = signal.SIGUSR1
 _SIGNALS = {signal.SIGINT, _PASSED_ON}
-#: What a version says when the next is to be started, and is told of an interrupt.
+#: Messages: a version asks for the next one; the parent passes on an interrupt.
 _NEXT, _INTERRUPT = b"\n", b"!"
-#: Seconds after which an interrupt is told again to a main thread that has not heard it.
+#: Seconds after which the signal is repeated to a main thread that has not handled it.
 _AGAIN = 0.1
 
 
 class Version:
     """
-    The process of one version, as it is known there.
+    The process of one version, seen from inside it.
     """
 
     def __init__(self, parent: socket.socket) -> None:
@@ -47,7 +47,7 @@ class Version:
 
     def serves(self, local: Collection[str]) -> None:
         """
-        Tell what to import for the next one; not what is in the files *local*.
+        Tell the parent which modules to import for the next version, except files in *local*.
         """
         ours = [each.module for each in entry_points(group="fal_core")]
         packages = {name.partition(".")[0] for name in ("fal_core_worker", *ours)}
@@ -61,7 +61,7 @@ class Version:
 
     def end(self) -> None:
         """
-        End this process, and have the next version started.
+        End this process, and have the parent start the next version.
         """
         sys.stdout.flush()
         sys.stderr.flush()
@@ -70,10 +70,10 @@ class Version:
 
     def _listen(self) -> None:
         """
-        End with the parent, and tell each interrupt until it is heard.
+        Exit when the parent does, and repeat each interrupt until it is handled.
 
-        A signal that comes just before a thread waits is not handled until it has
-        waited, and this one comes just after another.
+        A signal that comes just before a thread waits is handled only after the wait, and
+        this one comes just after another.
         """
         main = threading.main_thread().ident
         assert main is not None
@@ -90,7 +90,7 @@ class Version:
         try:
             return self._parent.recv(1)
         except OSError:
-            # It has ended before it read what this process has sent.
+            # The parent has exited with data of this process unread.
             return b""
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
@@ -111,10 +111,10 @@ class Versions:
 
     def run(self, run: Callable[[Version], None]) -> None:
         """
-        Call *run* in a process for each version; there it returns, or raises, as here.
+        Call *run* in a process for each version; it returns, or raises, in that process.
 
         Raises:
-            Exit: The last version has ended, and this process is to end alike.
+            Exit: The last version has ended; raised in the parent, with its exit code.
         """
         before = signal.signal(signal.SIGINT, self._pass_on)
         try:
@@ -148,7 +148,7 @@ class Versions:
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
-        # It may have ended, or be about to be started.
+        # The version may have ended, or not have started yet.
         with suppress(OSError):
             if self._version is not None:
                 self._version.send(_INTERRUPT)
@@ -156,7 +156,7 @@ class Versions:
 
 def _follow(version: socket.socket) -> bool:
     """
-    Import what *version* tells, and return whether another is to follow it.
+    Import the modules that *version* names, and return whether it asks for a next one.
     """
     told = b""
     while not told.endswith(_NEXT):
@@ -173,12 +173,12 @@ def _follow(version: socket.socket) -> bool:
 
 def _import(names: Iterable[str]) -> None:
     for name in names:
-        # What cannot be imported alone is imported where it is needed.
+        # A module that cannot be imported alone is imported where it is needed.
         with suppress(Exception):
             import_module(name)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
     """
-    Leave an interrupt to be passed on. A handler is not inherited by programs.
+    Ignore an interrupt, which the parent passes on. Programs do not inherit a handler.
     """

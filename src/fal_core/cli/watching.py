@@ -1,5 +1,5 @@
 """
-Watching the files of a function for changes.
+Watching the source files of a function for changes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 from fal_core.functions import IsolatedFunction
 from fal_core.sealing.sources import local_modules
 
-#: Folders that no source of a function lies in.
+#: Folders without sources of a function.
 _PASSED = {"__pycache__", "node_modules", "site-packages"}
 _MOST = 5000
 
 
 class Watched:
     """
-    Files, as they were when this was made.
+    Files, and their state when this was made.
 
     Attributes:
-        changed: The file that was found changed, relative to the working directory.
+        changed: The file that has changed, relative to the working directory.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -33,7 +33,7 @@ class Watched:
     @classmethod
     def of(cls, function: IsolatedFunction[..., Any]) -> Watched:
         """
-        Watch the local modules that *function* needs, its own first.
+        Watch the module of *function*, and the local modules that it needs.
         """
         raw = function.raw_func
         assert raw is not None
@@ -44,7 +44,7 @@ class Watched:
     @classmethod
     def beside(cls, target: str) -> Watched:
         """
-        Watch the Python files beside that which *target* names.
+        Watch the file that *target* names, and the Python files beside it.
         """
         place = target.partition("::")[0]
         folder = os.path.dirname(os.path.abspath(place)) if os.sep in place else os.getcwd()
@@ -54,13 +54,13 @@ class Watched:
     @property
     def paths(self) -> Collection[str]:
         """
-        The files that are watched.
+        The watched files.
         """
         return self._states.keys()
 
     def has_changed(self) -> bool:
         """
-        Tell whether a file is another than it was, or gone, or there again.
+        Tell whether a file was changed, removed or created.
         """
         for path, state in self._states.items():
             if _state(path) != state:
@@ -70,7 +70,7 @@ class Watched:
 
     def wait(self, interval: float) -> None:
         """
-        Wait for a change, looking every *interval* seconds.
+        Wait for a change, checking every *interval* seconds.
         """
         while not self.has_changed():
             time.sleep(interval)

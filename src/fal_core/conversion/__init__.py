@@ -1,3 +1,3 @@
 """
-Conversion: strict, typed values out of what users write.
+Conversion: values that users write, made into strictly typed ones.
 """

@@ -16,7 +16,7 @@ import attrs
 
 UNIONS = (typing.Union, types.UnionType)
 
-#: What stands for itself: a value of it is right, and nothing is made of it.
+#: Types whose values are taken as they are.
 PRIMITIVES = (str, bytes, bool, int, float)
 
 SEQUENCES: Mapping[Any, type] = {
@@ -34,6 +34,7 @@ SETS: Mapping[Any, type] = {
     collections.abc.MutableSet: set,
 }
 MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+CONTAINERS = (*SEQUENCES, *SETS, *MAPPINGS)
 
 _WORDS = {
     str: ("a string", "strings"),
@@ -84,7 +85,7 @@ def _option_names(cls: type) -> tuple[str, ...]:
 
 def plain(annotation: Any) -> Any:
     """
-    Return *annotation* without what does not change the values it takes.
+    Return *annotation* without ``Annotated`` and ``NewType`` around it.
     """
     while True:
         if typing.get_origin(annotation) is typing.Annotated:
@@ -97,9 +98,19 @@ def plain(annotation: Any) -> Any:
 
 def kind_of_type(annotation: Any) -> Any:
     """
-    Return what *annotation* is without its parameters, as ``list`` of ``list[str]``.
+    Return *annotation* without its parameters, as in ``list`` for ``list[str]``.
     """
     return typing.get_origin(annotation) or annotation
+
+
+def has_fields(annotation: Any) -> bool:
+    """
+    Tell whether *annotation* is an attrs class, a dataclass or a typed dictionary.
+    """
+    kind = kind_of_type(annotation)
+    return isinstance(kind, type) and (
+        attrs.has(kind) or hasattr(kind, "__dataclass_fields__") or typing.is_typeddict(kind)
+    )
 
 
 def describe(annotation: Any) -> str:
@@ -135,7 +146,7 @@ def alternatives(words: list[str]) -> str:
 
 def _arm_words(arm: Any) -> list[str]:
     """
-    Return the words for an arm of a union; an enumeration in it is part of the union's.
+    Return the words for an arm of a union; those of a literal join the union's own.
     """
     arm = plain(arm)
     if arm is bool:

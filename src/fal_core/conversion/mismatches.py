@@ -1,9 +1,10 @@
 """
-Mismatches: what does not fit, while it is on its way to become an error.
+Values that do not fit, on their way to become an error.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,9 +12,8 @@ import attrs
 
 from fal_core.conversion.annotations import alternatives, describe
 
-#: ``written`` is strict. ``wire`` takes whole doubles for integers and ignores
-#: unknown keys. ``text`` is strict, and takes names for enums and strings for paths.
-Manner = Literal["written", "wire", "text"]
+#: Both are strict. ``text`` also takes names for enums, and strings for paths and dates.
+Manner = Literal["written", "text"]
 
 
 @attrs.define
@@ -24,7 +24,7 @@ class Mismatch(Exception):
     Attributes:
         path: The way to it from the outermost value, as in ``("[2]", ".name")``.
 
-        progress: How far the converter came: the indices on that way.
+        progress: How far the conversion came: the indices on that way.
     """
 
     value: Any
@@ -41,9 +41,9 @@ class Mismatch(Exception):
 
 def nearest(mismatches: Sequence[Mismatch], target: Any) -> Mismatch:
     """
-    Return what to say where no arm of the union *target* fits.
+    Return the mismatch to report where no arm of the union *target* fits.
 
-    It is what the arm says that came furthest, or what the whole union is.
+    It is that of the arm that came furthest, or one that describes the whole union.
     """
     furthest = max(mismatch.progress for mismatch in mismatches)
     closest = [mismatch for mismatch in mismatches if mismatch.progress == furthest]
@@ -52,3 +52,12 @@ def nearest(mismatches: Sequence[Mismatch], target: Any) -> Mismatch:
     else:
         words = describe(target)
     return attrs.evolve(closest[0], expected=words)
+
+
+def show(value: Any) -> str:
+    """
+    Return the shortened ``repr`` of *value*, and its type.
+    """
+    if value is None:
+        return "None"
+    return f"{reprlib.repr(value)} ({type(value).__name__})"

@@ -1,21 +1,18 @@
 """
-The hooks that make cattrs strict: it coerces unless told not to.
+Structuring: values that users write, made into what an annotation declares.
+
+It is strict: nothing is coerced but lists to tuples and integers to floats, and the
+error says where a value is wrong. cattrs fills classes with fields, and hands each
+field back; nothing else needs it, and importing it takes as long as importing fal_core.
 """
 
 from __future__ import annotations
 
 import collections.abc
-import enum
 import functools
 import typing
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal
-
-import attrs
-import cattrs
-from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
-from cattrs.gen import make_dict_structure_fn, typeddicts
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from fal_core.conversion.annotations import (
     MAPPINGS,
@@ -23,193 +20,133 @@ from fal_core.conversion.annotations import (
     SEQUENCES,
     SETS,
     UNIONS,
-    alternatives,
     describe,
+    has_fields,
     kind_of_type,
+    plain,
 )
-from fal_core.conversion.mismatches import Manner, Mismatch, nearest
+from fal_core.conversion.mismatches import Manner, Mismatch, nearest, show
 from fal_core.conversion.scalars import is_scalar, structure_literal, structure_scalar
+from fal_core.errors import OptionTypeError
 
-Hook = Callable[[Any, Any], Any]
+if TYPE_CHECKING:
+    import cattrs
 
 
-def make_converter(manner: Manner) -> cattrs.Converter:
+def structure(value: Any, annotation: Any, where: str, *, manner: Manner = "written") -> Any:
     """
-    Make the cattrs converter of *manner*; it raises :class:`Mismatch`.
+    Return *value* as *annotation* has it: a list becomes a tuple, an integer a float.
+
+    Arguments:
+        where: The name of the option or the parameter, for the error.
+
+    Raises:
+        OptionTypeError: *value* is of another type.
     """
-    made = cattrs.Converter(forbid_extra_keys=manner != "wire")
-    scalar = functools.partial(structure_scalar, manner=manner)
-    literal = functools.partial(structure_literal, manner=manner)
-    for kind in (*PRIMITIVES, Path, enum.Enum):
-        made.register_structure_hook(kind, scalar)
-    # The one registered last is asked first.
-    made.register_structure_hook_func(is_scalar, scalar)
-    made.register_structure_hook_factory(_is_record, _record_hook)
-    made.register_structure_hook_factory(lambda target: kind_of_type(target) in SETS, _set_hook)
-    made.register_structure_hook_factory(
-        lambda target: kind_of_type(target) in SEQUENCES, _sequence_hook
-    )
-    made.register_structure_hook_factory(
-        lambda target: kind_of_type(target) in MAPPINGS, _mapping_hook
-    )
-    made.register_structure_hook_factory(
-        lambda target: kind_of_type(target) in UNIONS, _union_hook
-    )
-    made.register_structure_hook_func(lambda target: kind_of_type(target) is Literal, literal)
-    return made
-
-
-# -- Values made of values -----------------------------------------------------
-
-
-def _within(step: str, index: int, hook: Hook, value: Any, target: Any) -> Any:
     try:
-        return hook(value, target)
+        return _structure(value, annotation, manner)
+    except Mismatch as mismatch:
+        path = where + "".join(mismatch.path)
+        raise OptionTypeError(path, show(mismatch.value), mismatch.expected) from None
+
+
+def _structure(value: Any, annotation: Any, manner: Manner) -> Any:
+    """
+    Return *value* as *annotation* has it, or raise :class:`Mismatch`.
+    """
+    if annotation is Any or type(value) is annotation:
+        return value
+    if annotation in PRIMITIVES:
+        return structure_scalar(value, annotation, manner=manner)
+    target = plain(annotation)
+    kind = kind_of_type(target)
+    if kind in UNIONS:
+        return _structure_union(value, target, manner)
+    if kind is Literal:
+        return structure_literal(value, target, manner=manner)
+    if kind in SEQUENCES:
+        return _structure_sequence(value, target, manner)
+    if kind in MAPPINGS:
+        return _structure_mapping(value, target, manner)
+    if kind in SETS:
+        return _structure_set(value, target, manner)
+    if is_scalar(target) and not has_fields(target):
+        return structure_scalar(value, target, manner=manner)
+    return _converter(manner).structure(value, target)
+
+
+@functools.cache
+def _converter(manner: Manner) -> cattrs.Converter:
+    from fal_core.conversion.field_classes import make_converter
+
+    return make_converter(functools.partial(_structure, manner=manner))
+
+
+def _structure_within(step: str, index: int, value: Any, target: Any, manner: Manner) -> Any:
+    try:
+        return _structure(value, target, manner)
     except Mismatch as mismatch:
         raise mismatch.inside(step, index) from None
 
 
-def _sequence_hook(target: Any, made: cattrs.Converter) -> Hook:
-    kind, arguments = kind_of_type(target), typing.get_args(target)
-    build = SEQUENCES[kind]
-    if kind is tuple and arguments and Ellipsis not in arguments:
-        hooks = [made.get_structure_hook(each) for each in arguments]
-        return functools.partial(_structure_fixed, hooks=hooks)
-    item_type = arguments[0] if arguments else Any
-    item_hook = made.get_structure_hook(item_type)
-
-    def structure_sequence(value: Any, _: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            raise Mismatch(value, describe(target))
-        return build(
-            _within(f"[{index}]", index, item_hook, item, item_type)
-            for index, item in enumerate(value)
-        )
-
-    return structure_sequence
-
-
-def _structure_fixed(value: Any, target: Any, *, hooks: Sequence[Hook]) -> Any:
-    if not isinstance(value, list | tuple) or len(value) != len(hooks):
-        raise Mismatch(value, describe(target))
-    each = zip(hooks, value, typing.get_args(target), strict=True)
-    return tuple(
-        _within(f"[{index}]", index, hook, item, item_type)
-        for index, (hook, item, item_type) in enumerate(each)
-    )
-
-
-def _set_hook(target: Any, made: cattrs.Converter) -> Hook:
-    build = SETS[kind_of_type(target)]
-    (item_type,) = typing.get_args(target) or (Any,)
-    item_hook = made.get_structure_hook(item_type)
-
-    def structure_set(value: Any, _: Any) -> Any:
-        if not isinstance(value, list | tuple | collections.abc.Set):
-            raise Mismatch(value, describe(target))
-        items = [
-            _within(f"[{index}]", index, item_hook, item, item_type)
-            for index, item in enumerate(value)
-        ]
-        try:
-            return build(items)
-        except TypeError:
-            raise Mismatch(value, f"{describe(target)} that can be hashed") from None
-
-    return structure_set
-
-
-def _mapping_hook(target: Any, made: cattrs.Converter) -> Hook:
-    key_type, value_type = typing.get_args(target) or (Any, Any)
-    key_hook, value_hook = map(made.get_structure_hook, (key_type, value_type))
-
-    def structure_mapping(value: Any, _: Any) -> Any:
-        if not isinstance(value, collections.abc.Mapping):
-            raise Mismatch(value, describe(target))
-        return {
-            _within(f"[{key!r}]", index, key_hook, key, key_type): _within(
-                f"[{key!r}]", index, value_hook, item, value_type
-            )
-            for index, (key, item) in enumerate(value.items())
-        }
-
-    return structure_mapping
-
-
-def _union_hook(target: Any, made: cattrs.Converter) -> Hook:
+def _structure_union(value: Any, target: Any, manner: Manner) -> Any:
     arms = typing.get_args(target)
-    hooks = [(arm, made.get_structure_hook(arm)) for arm in arms]
-
-    def structure_union(value: Any, _: Any) -> Any:
-        if type(value) in PRIMITIVES and type(value) in arms:
-            return value
-        mismatches = []
-        for arm, hook in hooks:
-            try:
-                return hook(value, arm)
-            except Mismatch as mismatch:
-                mismatches.append(mismatch)
-        raise nearest(mismatches, target)
-
-    return structure_union
+    if type(value) in PRIMITIVES and type(value) in arms:
+        return value
+    mismatches = []
+    for arm in arms:
+        try:
+            return _structure(value, arm, manner)
+        except Mismatch as mismatch:
+            mismatches.append(mismatch)
+    raise nearest(mismatches, target)
 
 
-# -- Classes with fields ---------------------------------------------------------
-
-
-def _is_record(target: Any) -> bool:
-    kind = kind_of_type(target)
-    return isinstance(kind, type) and (
-        attrs.has(kind) or hasattr(kind, "__dataclass_fields__") or typing.is_typeddict(kind)
+def _structure_sequence(value: Any, target: Any, manner: Manner) -> Any:
+    if not isinstance(value, list | tuple):
+        raise Mismatch(value, describe(target))
+    kind, arguments = kind_of_type(target), typing.get_args(target)
+    if kind is tuple and arguments and Ellipsis not in arguments:
+        return _structure_fixed(value, target, arguments, manner)
+    item_type = arguments[0] if arguments else Any
+    return SEQUENCES[kind](
+        _structure_within(f"[{index}]", index, item, item_type, manner)
+        for index, item in enumerate(value)
     )
 
 
-def _record_hook(target: Any, made: cattrs.Converter) -> Hook:
-    is_mapping = typing.is_typeddict(kind_of_type(target))
-    fill: Hook
-    if is_mapping:
-        fill = typeddicts.make_dict_structure_fn(
-            target,
-            made,
-            _cattrs_forbid_extra_keys=made.forbid_extra_keys,
-            _cattrs_detailed_validation=True,
+def _structure_fixed(
+    value: Sequence[Any], target: Any, item_types: Sequence[Any], manner: Manner
+) -> Any:
+    if len(value) != len(item_types):
+        raise Mismatch(value, describe(target))
+    return tuple(
+        _structure_within(f"[{index}]", index, item, item_type, manner)
+        for index, (item, item_type) in enumerate(zip(value, item_types, strict=True))
+    )
+
+
+def _structure_set(value: Any, target: Any, manner: Manner) -> Any:
+    if not isinstance(value, list | tuple | collections.abc.Set):
+        raise Mismatch(value, describe(target))
+    (item_type,) = typing.get_args(target) or (Any,)
+    items = [
+        _structure_within(f"[{index}]", index, item, item_type, manner)
+        for index, item in enumerate(value)
+    ]
+    try:
+        return SETS[kind_of_type(target)](items)
+    except TypeError:
+        raise Mismatch(value, f"{describe(target)} that can be hashed") from None
+
+
+def _structure_mapping(value: Any, target: Any, manner: Manner) -> Any:
+    if not isinstance(value, collections.abc.Mapping):
+        raise Mismatch(value, describe(target))
+    key_type, value_type = typing.get_args(target) or (Any, Any)
+    return {
+        _structure_within(f"[{key!r}]", index, key, key_type, manner): _structure_within(
+            f"[{key!r}]", index, item, value_type, manner
         )
-    else:
-        fill = make_dict_structure_fn(
-            target,
-            made,
-            _cattrs_use_alias=True,
-            _cattrs_forbid_extra_keys=made.forbid_extra_keys,
-            _cattrs_detailed_validation=True,
-        )
-
-    def structure_record(value: Any, _: Any) -> Any:
-        if not is_mapping and isinstance(value, kind_of_type(target)):
-            return value
-        if not isinstance(value, collections.abc.Mapping):
-            raise Mismatch(value, describe(target))
-        try:
-            return fill(dict(value), target)
-        except BaseValidationError as errors:
-            raise _first_mismatch(errors, value, target) from None
-
-    return structure_record
-
-
-def _first_mismatch(errors: BaseValidationError, value: Any, target: Any) -> Mismatch:
-    """
-    Return the first thing that is wrong with the fields of *value*.
-    """
-    error = errors.exceptions[0]
-    notes = getattr(error, "__notes__", ())
-    field = next((note.name for note in notes if hasattr(note, "name")), None)
-    words = describe(target)
-    if isinstance(error, Mismatch):
-        return error.inside(f".{field}")
-    if isinstance(error, ForbiddenExtraKeysError):
-        extra = alternatives(sorted(repr(name) for name in error.extra_fields))
-        # It came as far as a field: of a union it is the arm to speak of.
-        return Mismatch(value, f"{words}, which has no {extra}", progress=(0,))
-    if isinstance(error, KeyError) and field is not None:
-        return Mismatch(value, f"{words} with {field!r}", progress=(0,))
-    return Mismatch(value, f"{words} ({error})")
+        for index, (key, item) in enumerate(value.items())
+    }

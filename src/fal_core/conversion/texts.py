@@ -1,5 +1,5 @@
 """
-Texts: arguments of a command line, made into values by annotation.
+Texts: arguments of a command line, made into what an annotation declares.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import typing
 from typing import Any
 
 from fal_core.conversion.annotations import UNIONS, describe, plain
-from fal_core.conversion.converters import show, structure
+from fal_core.conversion.mismatches import show
+from fal_core.conversion.structuring import structure
 from fal_core.errors import OptionTypeError
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -21,7 +22,7 @@ _TRUTHS = {"true": True, "false": False}
 
 def parse_text(text: str, annotation: Any, where: str) -> Any:
     """
-    Return what *text* is as a value of *annotation*.
+    Return *text* as a value of *annotation*.
 
     Strings, numbers, ``true`` and ``false``, members of enums by name, paths and
     dates in ISO 8601 are written as they are; lists, mappings and classes with
@@ -29,12 +30,12 @@ def parse_text(text: str, annotation: Any, where: str) -> Any:
     otherwise a string.
 
     Raises:
-        OptionTypeError: It is none.
+        OptionTypeError: It does not fit.
     """
     annotation = plain(annotation)
     if annotation in (Any, object, inspect.Parameter.empty):
         value = _parse_json(text)
-        return text if value is _NO_JSON else value
+        return text if value is _NOT_JSON else value
     origin = typing.get_origin(annotation)
     if origin in UNIONS:
         return _parse_union(text, annotation, where)
@@ -52,30 +53,30 @@ def parse_text(text: str, annotation: Any, where: str) -> Any:
         value = text
     else:
         value = _parse_json(text)
-        value = text if value is _NO_JSON else value
+        value = text if value is _NOT_JSON else value
     return structure(value, annotation, where, manner="text")
 
 
 def parse_json(value: Any, annotation: Any, where: str) -> Any:
     """
-    Return *value*, which JSON gave, as a value of *annotation*.
+    Return *value*, which was read from JSON, as a value of *annotation*.
 
     Raises:
-        OptionTypeError: It is none.
+        OptionTypeError: It does not fit.
     """
     if annotation is inspect.Parameter.empty:
         return value
     return structure(value, annotation, where, manner="text")
 
 
-_NO_JSON: Any = object()
+_NOT_JSON: Any = object()
 
 
 def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return _NO_JSON
+        return _NOT_JSON
 
 
 def _parse_number(text: str, annotation: type) -> Any:
@@ -109,7 +110,7 @@ def _parse_union(text: str, annotation: Any, where: str) -> Any:
             continue
     value = _parse_json(text)
     if isinstance(value, dict | list):
-        # As a value it tells where inside of it the mistake is.
+        # The error then says where inside of it the mistake is.
         return structure(value, annotation, where, manner="text")
     raise OptionTypeError(where, show(text), describe(annotation))
 

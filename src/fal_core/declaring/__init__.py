@@ -1,3 +1,3 @@
 """
-Declaring: options sorted by who understands them, and the hosts that declarations name.
+Declaring: options sorted by owner and made typed, policies, and hosts by name.
 """

@@ -1,5 +1,5 @@
 """
-Known options: every name that the installed plugins give an option, and whose it is.
+Known options: every option that the installed plugins know, and what it belongs to.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from fal_core.options import Gateway, HostOptions
 from fal_core.plugins.catalog import Plugins
 from fal_core.reprs import show_fields
 
-#: What kinds know whose plugin may not be installed, so that the error can say more
-#: of their options than that they are unknown.
+#: The options of documented kinds, so that the error for one of them is more than
+#: *unknown option* where its plugin is not installed.
 DOCUMENTED_KINDS: Mapping[str, tuple[str, ...]] = {
     "virtualenv": ("requirements", "python_version", "resolver", "force", "compile_bytecode"),
     "conda": (
@@ -30,11 +30,11 @@ DOCUMENTED_KINDS: Mapping[str, tuple[str, ...]] = {
     "container": ("image", "python_version", "requirements", "resolver", "force"),
 }
 
-#: The same option in the words of the released SDK.
+#: Options that the released SDK spells otherwise, and their names here.
 SPELLINGS: Mapping[str, str] = {"force_env_build": "force"}
 
 
-#: What is meant by a name that is nearer to another one by its letters.
+#: Names that mean another option than the one of nearest spelling.
 _MEANT: Mapping[str, str] = {"retry": "retries"}
 
 
@@ -44,7 +44,7 @@ class KnownOptions:
     The options that the plugins of this process know.
 
     Attributes:
-        plugins: Where it was read from.
+        plugins: The plugins that they were read from.
 
         host: For each option of a host the class that declares it.
 
@@ -68,7 +68,7 @@ class KnownOptions:
         """
         host: dict[str, type[HostOptions]] = {}
         for options in (HostOptions, *(each.options for each in plugins.hosts.values())):
-            # A host around a host computes its options; the inner one's are known.
+            # A wrapper host computes its options; those of the inner host are known.
             if isinstance(options, type):
                 for name in option_names(options):
                     host.setdefault(name, options)
@@ -82,7 +82,7 @@ class KnownOptions:
 
     def refuse(self, option: str, kind: str) -> OptionError:
         """
-        Return the error for *option*, which is of no use with *kind*.
+        Return the error for *option*, which environments of *kind* do not take.
         """
         usable = self.environments.get(kind, ())
         kinds = sorted(other for other, names in self.environments.items() if option in names)
@@ -95,7 +95,7 @@ class KnownOptions:
 
 def nearest_name(option: str, candidates: Iterable[Iterable[str]]) -> str | None:
     """
-    Return the name nearest to *option* of the first candidates that have one near.
+    Return the name most like *option* from the first of *candidates* that has one.
     """
     from difflib import get_close_matches
 

@@ -1,5 +1,5 @@
 """
-The vocabulary: every option that the installed plugins know, and whose it is.
+The vocabulary: options as users write them, sorted by owner and made typed.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fal_core.conversion.annotations import option_names
-from fal_core.conversion.converters import show
-from fal_core.conversion.records import Records, build, restore, unstructure
+from fal_core.conversion.mismatches import show
 from fal_core.declaring.known_options import SPELLINGS, KnownOptions, nearest_name
+from fal_core.declaring.typed_options import TypedOptionsCache, build, restore, unstructure
 from fal_core.environments import Environment
 from fal_core.errors import (
     OptionError,
@@ -23,36 +23,21 @@ from fal_core.hosts import Host
 from fal_core.options import Gateway, HostOptions, Options
 from fal_core.plugins.installed import find_environment, load_plugins
 
-__all__ = [
-    "KnownOptions",
-    "kind_of",
-    "parse_options",
-    "restore",
-    "restore_environment",
-    "structure_environment",
-    "structure_gateway",
-    "structure_host_options",
-    "unstructure",
-    "unstructure_environment",
-    "unusable_options",
-    "vocabulary",
-]
-
 DEFAULT_KIND = "virtualenv"
 
 
-def vocabulary() -> KnownOptions:
+def known_options() -> KnownOptions:
     """
-    Return the vocabulary of the plugins of this process.
+    Return the options that the plugins of this process know.
     """
-    global _vocabulary
-    plugins, current = load_plugins(), _vocabulary
+    global _known_options
+    plugins, current = load_plugins(), _known_options
     if current is None or current.plugins is not plugins:
-        current = _vocabulary = KnownOptions.read(plugins)
+        current = _known_options = KnownOptions.read(plugins)
     return current
 
 
-_vocabulary: KnownOptions | None = None
+_known_options: KnownOptions | None = None
 
 
 def parse_options(config: Mapping[str, Any]) -> Options:
@@ -65,7 +50,7 @@ def parse_options(config: Mapping[str, Any]) -> Options:
 
         PluginError: Several plugins claim the kind.
     """
-    known, options = vocabulary(), Options()
+    known, options = known_options(), Options()
     written = _respell(config)
     kind = kind_of(written)
     usable = option_names(_find_environment(kind, written))
@@ -90,7 +75,7 @@ def parse_options(config: Mapping[str, Any]) -> Options:
 
 def kind_of(environment: Mapping[str, Any]) -> str:
     """
-    Return the kind that the options of an environment stand for.
+    Return the kind of environment that its options declare or imply.
 
     Raises:
         OptionTypeError: The kind is not a string.
@@ -108,7 +93,7 @@ def structure_environment(options: Options) -> Environment:
     Return the environment that *options* declare.
 
     Raises:
-        OptionError: They declare none that the installed plugins have.
+        OptionError: No installed plugin has its kind, or an option is wrong.
     """
     plugins = load_plugins()
     return _environments.get(options, options.environment, plugins, _build_environment)
@@ -116,7 +101,7 @@ def structure_environment(options: Options) -> Environment:
 
 def structure_host_options(options: Options, host: Host[..., Any]) -> HostOptions:
     """
-    Return the options of *host*; what only other hosts know is left out.
+    Return the options of *host*; options that only other hosts know are left out.
 
     Raises:
         OptionError: No host knows an option, or it has a wrong type.
@@ -136,7 +121,7 @@ def structure_gateway(options: Options) -> Gateway:
 
 def unstructure_environment(environment: Environment) -> dict[str, Any]:
     """
-    Return *environment* as JSON has it, its kind included.
+    Return *environment* as values for JSON, its kind included.
 
     Raises:
         OptionTypeError: JSON cannot hold a value.
@@ -146,7 +131,7 @@ def unstructure_environment(environment: Environment) -> dict[str, Any]:
 
 def restore_environment(travelled: Mapping[str, Any]) -> Environment:
     """
-    Return the environment of which :func:`unstructure_environment` made *travelled*.
+    Return the environment that :func:`unstructure_environment` wrote as *travelled*.
 
     Raises:
         OptionError: The kind is not installed here, or has other options.
@@ -168,10 +153,10 @@ def unusable_options(options: Options, host: Host[..., Any]) -> tuple[str, ...]:
     )
 
 
-# Typed values are made anew only where what the user wrote has changed.
-_environments: Records[Environment] = Records()
-_host_options: Records[HostOptions] = Records()
-_gateways: Records[Gateway] = Records()
+# Typed values are made anew only when what the user wrote has changed.
+_environments: TypedOptionsCache[Environment] = TypedOptionsCache()
+_host_options: TypedOptionsCache[HostOptions] = TypedOptionsCache()
+_gateways: TypedOptionsCache[Gateway] = TypedOptionsCache()
 
 
 def _build_environment(written: Mapping[str, Any], _: object) -> Environment:
@@ -181,13 +166,13 @@ def _build_environment(written: Mapping[str, Any], _: object) -> Environment:
     names = option_names(cls)
     for name in written:
         if name not in names and name != "kind":
-            raise vocabulary().refuse(name, kind)
+            raise known_options().refuse(name, kind)
     return build(cls, {name: value for name, value in written.items() if name != "kind"})
 
 
 def _find_environment(kind: str, written: Mapping[str, Any]) -> type[Environment]:
     """
-    Return the class of *kind*; an error says so where no one has written the kind.
+    Return the class of *kind*; the error for an implied kind says what implied it.
     """
     try:
         return find_environment(kind)
@@ -199,7 +184,7 @@ def _find_environment(kind: str, written: Mapping[str, Any]) -> type[Environment
 
 
 def _build_host_options(written: Mapping[str, Any], cls: type[HostOptions]) -> HostOptions:
-    known, names = vocabulary(), option_names(cls)
+    known, names = known_options(), option_names(cls)
     for name in written:
         if name not in names and name not in known.host:
             raise UnknownOptionError(name, nearest_name(name, (known.host,)))
@@ -223,7 +208,7 @@ def _respell(config: Mapping[str, Any]) -> dict[str, Any]:
         plain = SPELLINGS.get(name, name)
         if plain in written or (plain != name and plain in config):
             raise OptionError(
-                f"Options {plain!r} and {name!r} are one and the same. Write one."
+                f"Options {plain!r} and {name!r} are the same option. Write one of them."
             )
         written[plain] = value
     return written

@@ -1,5 +1,5 @@
 """
-Explanations: what a host would do with a function, before it does it.
+Explanations: what a host would do with a function, without doing it.
 """
 
 from fal_core.explanations.explaining import Explanation, explain, explain_everywhere

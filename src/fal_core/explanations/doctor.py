@@ -1,5 +1,5 @@
 """
-Health: what of fal-core itself can be wrong with this machine.
+The checks of ``fal-core doctor``: the core's own, and those of plugins.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PATIENCE = 30.0
 
 def core_checks() -> tuple[Check, ...]:
     """
-    Return what the core checks.
+    Return the checks of the core.
     """
     return (
         Check("python", check_python),
@@ -37,7 +37,7 @@ def all_checks() -> Iterator[Check]:
     """
     Yield the checks of the core, and those of the plugins.
 
-    A plugin that fails to name its checks has one that says so.
+    A plugin that fails to list its checks gets one that says so.
     """
     yield from core_checks()
     for implementation in load_plugins().hook.fal_health_checks.get_hookimpls():
@@ -45,14 +45,14 @@ def all_checks() -> Iterator[Check]:
         try:
             checks = list(implementation.function())
         except Exception as error:
-            sentence = f"Plugin {name!r} cannot say what to check: {in_one_line(error)}."
+            sentence = f"Plugin {name!r} cannot list its checks: {in_one_line(error)}."
             checks = [Check(name, partial(Finding, False, sentence))]
         yield from checks
 
 
-def find(check: Check) -> Finding:
+def run_check(check: Check) -> Finding:
     """
-    Run *check*; that it fails to run is what it found.
+    Run *check* and return its finding; an exception is a finding too.
     """
     try:
         return check.run()
@@ -63,7 +63,7 @@ def find(check: Check) -> Finding:
 
 def check_python() -> Finding:
     """
-    Compare this Python with those that fal-core is written for.
+    Check that fal-core supports this version of Python.
     """
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
@@ -76,7 +76,7 @@ def check_python() -> Finding:
 
 def check_cache() -> Finding:
     """
-    Write a file where plugins keep what they have built.
+    Check that the cache directory can be written.
     """
     root = cache_root()
     path = os.path.join(root, f"written-by-doctor.{os.getpid()}")
@@ -96,7 +96,7 @@ def check_cache() -> Finding:
 
 def check_plugins() -> Finding:
     """
-    Load all plugins.
+    Check that all plugins can be loaded.
     """
     plugins = load_plugins()
     if plugins.broken:
@@ -107,7 +107,7 @@ def check_plugins() -> Finding:
 
 def check_call() -> Finding:
     """
-    Call a function on this machine.
+    Check that a function can be called on this machine.
     """
     from fal_core.decorators import function
 

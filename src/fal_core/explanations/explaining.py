@@ -1,5 +1,5 @@
 """
-Explanations: what a host would do with a function, before it does it.
+Explaining: what a host would do with a function, without doing it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import attrs
 from fal_core.calling.launcher import Launcher
 from fal_core.calling.preconditions import refusals, refuse_detached
 from fal_core.calling.serving import Server, missing_requirements
-from fal_core.declaring.places import to_host
+from fal_core.declaring.named_hosts import to_host
 from fal_core.declaring.vocabulary import (
     structure_environment,
     structure_gateway,
@@ -36,15 +36,15 @@ class Explanation:
     Attributes:
         runs: Whether a call would be launched.
 
-        reasons: Why not, a sentence each.
+        reasons: Why it would not, a sentence each.
 
         notes: What may go wrong later, a sentence each.
 
-        kind: Of the environment. None where its declaration is wrong.
+        kind: The kind of environment. None where its declaration is wrong.
 
-        key: Of the environment. None where it has none yet.
+        key: The key of the environment. None where it has none yet.
 
-        built: Whether a call would find the environment built.
+        built: Whether the environment is built already.
 
         travels: How each module that the function uses reaches the worker.
     """
@@ -65,10 +65,10 @@ def explain(
     function: IsolatedFunction[..., Any], host: Host[Any, Any] | str | None = None
 ) -> Explanation:
     """
-    Tell what *host* would do with *function*; nothing is launched or built.
+    Return what *host* would do with *function*; nothing is launched or built.
 
     Arguments:
-        host: The function's own where None.
+        host: The function's own host where None.
 
     Raises:
         UnknownNameError: No working plugin provides *host*.
@@ -94,13 +94,13 @@ def explain(
     reasons = [str(each) for each in refusals(there, environment, host_options, gateway)]
     notes = list(_missing(there))
     if there.policy.lifetime == "detached" and (refusal := refuse_detached(there.host)):
-        notes.append(f"It can be called, and not spawned: {refusal}")
+        notes.append(f"It can be called, but not spawned: {refusal}")
     added = _serving_needs(there, environment)
     if added:
         environment = environment.extend(added)
         notes.append(f"Serving adds to its environment: {', '.join(added)}.")
     notes += _try_to_seal(there, reasons)
-    # Elsewhere there may be another Python, and what else this machine has not.
+    # Another machine may have what this one lacks, such as another Python.
     here = there.host.capabilities.same_python
     key, built = _find_built(environment, reasons if here else notes)
     return Explanation(
@@ -119,7 +119,7 @@ def explain(
 
 def explain_everywhere(function: IsolatedFunction[..., Any]) -> tuple[Explanation, ...]:
     """
-    Tell what each installed host would do with *function*.
+    Return what each installed host would do with *function*.
     """
     return tuple(explain(function, name) for name in sorted(load_plugins().hosts))
 
@@ -130,7 +130,7 @@ def _name(function: IsolatedFunction[..., Any]) -> str:
 
 def _try_to_seal(function: IsolatedFunction[..., Any], reasons: list[str]) -> list[str]:
     """
-    Seal *function* as a call would; return what is to note of the seal.
+    Seal *function* as a call would, and return notes on the seal.
     """
     try:
         stubbed = (IsolatedFunction, ServedIsolatedFunction)
@@ -156,7 +156,7 @@ def _missing(function: IsolatedFunction[..., Any]) -> Iterator[str]:
 
 def _served(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:
     """
-    Return what a call runs; where nothing serves it, the function itself.
+    Return what a call runs: a server where one is installed, else the function itself.
     """
     try:
         return function.func
@@ -169,9 +169,9 @@ def _serving_needs(
     function: IsolatedFunction[..., Any], environment: Environment
 ) -> tuple[str, ...]:
     """
-    Return what a call adds to *environment* so that the function can be served.
+    Return the requirements that a call adds to *environment* to serve the function.
 
-    An environment that takes nothing is among the reasons of the seal.
+    An environment that accepts no requirements is reported by sealing.
     """
     server = _served(function) if function.raw_func is not None else None
     if not isinstance(server, Server):
@@ -198,7 +198,7 @@ def _travels(function: IsolatedFunction[..., Any]) -> tuple[Travel, ...]:
     try:
         report = travel_report(func, function.local_python_modules or ())
     except FalCoreError:
-        # A named module that does not exist is among the reasons already.
+        # Sealing has reported a named module that does not exist.
         return ()
     if not isinstance(func, Server):
         return report

@@ -1,5 +1,5 @@
 """
-What becomes of each option of a function on its host.
+Option uses: what a host does with each option of a function.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Use = Literal["applies", "kept", "ignored"]
 @attrs.frozen(kw_only=True)
 class OptionUse:
     """
-    What becomes of one option on a host.
+    What a host does with one option.
 
     Attributes:
-        value: As ``repr`` shows it, with no credentials.
+        value: The ``repr`` of the value, without credentials.
 
-        part: What the option is of; ``core`` keeps its own on every host.
+        part: What the option belongs to; those of the ``core`` apply on every host.
 
-        use: ``applies``: it is acted on. ``kept``: another installed host acts on
-            it. ``ignored``: no installed one does; it stays in the function.
+        use: ``applies``: the host acts on it. ``kept``: another installed host acts on
+            it. ``ignored``: no installed host does; it stays in the function.
     """
 
     name: str
@@ -55,7 +55,7 @@ def environment_uses(
         if name in function.options.environment:
             field = fields[name]
             value = getattr(environment, field.name)
-            # A field that may hold credentials has a representation of its own.
+            # A field that may hold credentials has a ``repr`` of its own.
             shown = field.repr(value) if callable(field.repr) else repr(value)
             yield OptionUse(name=name, value=shown, part="environment")
 
@@ -98,7 +98,7 @@ def _users_of(option: str) -> Iterator[str]:
     Yield the names of the installed hosts that act on *option*.
     """
     for name, cls in load_plugins().hosts.items():
-        # A host around a host computes both; what it acts on only it can tell.
+        # A wrapper host computes both, so its class does not say what it acts on.
         options, capabilities = cls.options, cls.capabilities
         if not isinstance(options, type) or isinstance(capabilities, property):
             continue

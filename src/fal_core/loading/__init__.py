@@ -1,3 +1,3 @@
 """
-Loading: the function that ``file.py::name`` stands for.
+Loading: the isolated function that ``file.py::name`` stands for.
 """

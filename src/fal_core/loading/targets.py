@@ -1,5 +1,5 @@
 """
-Targets: the isolated functions that a command line names.
+Targets: the isolated functions that ``file.py::name`` stands for.
 """
 
 from __future__ import annotations
@@ -13,47 +13,60 @@ import traceback
 from types import ModuleType
 from typing import Any
 
-import click
-
 import fal_core
 from fal_core.errors import FalCoreError, OptionError, PluginError
+from fal_core.facts import facts
 from fal_core.functions import IsolatedFunction
 from fal_core.plugins.entry_points import find_entry_points
 
-#: Where frames are ours, and not those of whoever wrote the module.
+#: Frames of this folder are left out of the tracebacks of the user's modules.
 _OURS = os.path.dirname(os.path.abspath(fal_core.__file__)) + os.sep
 
 
-class TargetError(click.ClickException):
+class TargetError(OptionError):
     """
-    The command line names a function that there is not.
+    A target names no isolated function.
     """
 
-    exit_code = 2
+
+@facts
+class TargetImportError(OptionError):
+    """
+    The module of a target cannot be imported.
+
+    Attributes:
+        traceback: Where the module raised, as Python prints it; empty where the
+            message says it.
+    """
+
+    message: str
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def load_target(target: str) -> IsolatedFunction[..., Any]:
     """
     Return the isolated function that *target* names, as in ``file.py::name``.
 
-    A module may stand in the place of the file, as in ``package.module::name``. The
-    name may be left out where there is but one isolated function.
+    A module may take the place of the file, as in ``package.module::name``. The name may
+    be left out where there is only one isolated function.
 
     Raises:
-        TargetError: There is none.
+        TargetError: There is no such function.
 
-        ClickException: Its module cannot be loaded.
+        TargetImportError: Its module cannot be imported.
     """
     place, separator, name = target.partition("::")
     if not place or (separator and not name):
-        raise click.UsageError(
-            f"{target!r} names no function. Write it as in 'file.py::name'.",
-            click.get_current_context(silent=True),
+        raise TargetError(
+            f"{target!r} does not name a function. Write it as in 'file.py::name'."
         )
     module = load_module(place)
     found = functions_of(module)
     if os.path.isdir(place) and getattr(module, "__file__", None) is None:
-        # Python takes any directory for a package.
+        # Python imports any directory as a package.
         raise TargetError(_directory(place))
     if not name:
         if len(found) == 1:
@@ -67,7 +80,7 @@ def load_target(target: str) -> IsolatedFunction[..., Any]:
         return function
     if value is not None:
         raise TargetError(
-            f"{name!r} in {place} is no isolated function. Decorate it with @function(…)."
+            f"{name!r} in {place} is not an isolated function. Decorate it with @function(…)."
         )
     raise TargetError(f"There is no {name!r} in {place}. {_choices(place, found)}")
 
@@ -96,7 +109,7 @@ def functions_of(module: ModuleType) -> dict[str, IsolatedFunction[..., Any]]:
 
 def as_function(value: Any) -> IsolatedFunction[..., Any] | None:
     """
-    Return *value* if it is an isolated function, or what an application is as one.
+    Return *value* if it is an isolated function, or the function of an application.
     """
     if is_application(value):
         value = value.to_function()
@@ -112,33 +125,34 @@ def is_application(value: Any) -> bool:
 
 def load_module(place: str) -> ModuleType:
     """
-    Import the file or the module *place*, with what lies beside it importable.
+    Import the file or the module *place*; its neighbours become importable too.
 
     Raises:
         TargetError: There is no such file or module.
 
-        ClickException: It cannot be imported.
+        TargetImportError: It cannot be imported.
     """
     try:
         if place.endswith(".py") or os.sep in place:
             return _load_file(place)
         sys.path.insert(0, os.getcwd())
         return importlib.import_module(place)
-    except click.ClickException:
+    except (TargetError, TargetImportError):
         raise
     except (OptionError, PluginError) as error:
-        raise click.ClickException(_locate(error)) from error
+        raise TargetImportError(_locate(error)) from error
     except SystemExit as error:
-        raise click.ClickException(
+        raise TargetImportError(
             f"{place} exits where it is imported. Put what it does as a program under "
             "if __name__ == '__main__'."
         ) from error
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and _is_missing(place, error.name):
             raise TargetError(f"There is no module {place}.") from error
-        _show_traceback(error)
         said = error if isinstance(error, FalCoreError) else f"{type(error).__name__}: {error}"
-        raise click.ClickException(f"{place} could not be imported: {said}") from error
+        raise TargetImportError(
+            f"{place} could not be imported: {said}", _traceback_of(error)
+        ) from error
 
 
 def _load_file(place: str) -> ModuleType:
@@ -161,7 +175,7 @@ def _load_file(place: str) -> ModuleType:
 
 def _execute(name: str, path: str) -> ModuleType:
     if name in sys.modules:
-        raise click.ClickException(
+        raise TargetImportError(
             f"{os.path.basename(path)} has the name of a module that is in use, {name!r}. "
             "Give the file another name."
         )
@@ -179,7 +193,7 @@ def _execute(name: str, path: str) -> ModuleType:
 
 def _is_missing(place: str, name: str | None) -> bool:
     """
-    Tell whether the module that is not there, *name*, is *place* or holds it.
+    Tell whether the missing module *name* is *place* or a package around it.
     """
     return name is not None and f"{place}.".startswith(f"{name}.")
 
@@ -202,17 +216,21 @@ def _choices(place: str, found: dict[str, IsolatedFunction[..., Any]]) -> str:
 
 def _locate(error: FalCoreError) -> str:
     """
-    Return the sentence of *error* behind the place of the declaration that is wrong.
+    Return the sentence of *error* after the file and line of the wrong declaration.
     """
     core = frozenset(("fal_core", "fal_core_worker"))
-    # A plugin checks what is declared with it, but may also declare something itself.
+    # Frames of plugins that check a declaration are passed over; if none are left, the
+    # plugin itself holds the declaration.
     checking = core.union(re.split(r"[.:]", each.value)[0] for each in find_entry_points())
     return f"{_place_of(error, checking) or _place_of(error, core)}{error}"
 
 
 def _place_of(error: FalCoreError, checking: frozenset[str]) -> str:
     """
-    Return the last place before code of the packages *checking*; empty if there is none.
+    Return the last file and line before code of *checking*; empty if there is none.
+
+    Arguments:
+        checking: Names of packages.
     """
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
@@ -226,9 +244,9 @@ def _place_of(error: FalCoreError, checking: frozenset[str]) -> str:
     return place
 
 
-def _show_traceback(error: Exception) -> None:
+def _traceback_of(error: Exception) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith((_OURS, "<")):
         trace = trace.tb_next
     lines = traceback.format_exception(type(error), error, trace)
-    click.echo("".join(lines).rstrip(), err=True)
+    return "".join(lines).rstrip()

@@ -1,5 +1,5 @@
 """
-What fal-core registers of its own: the kind ``current``.
+The plugin that fal-core itself provides: the kind ``current``.
 """
 
 from __future__ import annotations

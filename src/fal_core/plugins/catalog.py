@@ -1,5 +1,5 @@
 """
-Catalogs: the plugins that were loaded, by what they provide.
+The catalog: the plugins that were loaded, by what they provide.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DOCUMENTED: Mapping[Role, Mapping[str, str]] = {
 }
 
 
-#: What to say of a name that was given as one role and belongs to the other.
+#: The hint for a name that was given in one role and belongs to the other.
 _OTHER_ROLE: Mapping[Role, str] = {
     "host": "It is a kind of environment: write kind={!r}.",
     "kind of environment": "It is a host: write host={!r}.",
@@ -41,7 +41,7 @@ def offered_extras() -> frozenset[str]:
     """
     Return the extras that the installed fal-core has.
     """
-    # Read only for an error: it costs more to import than all of this module.
+    # Imported for an error only: it takes longer to import than all of fal_core.plugins.
     from importlib.metadata import PackageNotFoundError, metadata
 
     try:
@@ -62,11 +62,11 @@ class Plugins:
 
         loaded: The plugins that work.
 
-        broken: What is wrong with the others, and the names that several claim.
+        broken: Errors for the others, and for names that several plugins claim.
 
         hook: Calls a hook of all of them.
 
-        has_observers: Whether any sees calls; where none does, none need be told.
+        has_observers: Whether any plugin observes calls.
     """
 
     __repr__ = show_fields
@@ -107,9 +107,9 @@ class Plugins:
 
     def describe(self) -> tuple[PluginDescription, ...]:
         """
-        Return all plugins as a listing shows them.
+        Return all plugins, described for a listing.
         """
-        # A name that several plugins claim is the problem of no single one.
+        # A name that several plugins claim has no entry point of its own.
         broken = [
             PluginDescription(
                 entry=self._discarded.get(error.plugin, EntryPoint(error.plugin, "")),
@@ -122,7 +122,7 @@ class Plugins:
     def _hint(self, role: Role, name: str) -> str:
         if (role, name) in self._offered:
             return str(self._offered[role, name])
-        # What a plugin provides is not known where its import fails; its name tells.
+        # What a plugin provides is unknown if its import fails; its own name is a hint.
         near = [error for error in self.broken if name in re.split(r"\W+", error.plugin)]
         if near:
             return " ".join(map(str, near))
@@ -146,7 +146,7 @@ class Plugins:
         return " ".join(hints)
 
     def _kept_out_hints(self, name: str) -> Iterator[str]:
-        # What is not imported is known by its name alone.
+        # A plugin that is not imported is known by its name alone.
         for entry, variable in self._kept_out.items():
             if name in re.split(r"\W+", str(entry)):
                 verb = "names" if variable == DENIED_VARIABLE else "does not name"

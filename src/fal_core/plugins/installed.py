@@ -16,22 +16,11 @@ from fal_core.plugins.catalog import Plugins
 from fal_core.plugins.entry_points import EntryPoint, find_entry_points, keeps_out
 from fal_core.plugins.loaders import Loader, PluginDescription
 
-__all__ = [
-    "PluginDescription",
-    "Plugins",
-    "describe_plugins",
-    "find_environment",
-    "find_host",
-    "load_plugins",
-    "make_host",
-    "registered",
-]
-
 _OBSERVERS = ("fal_call_started", "fal_call_finished", "fal_host_failed")
 _CORE = EntryPoint("core", "fal_core.plugins.built_in", "fal-core")
 
 
-# What this process shares. A forked child makes hosts of its own.
+# Shared by all threads of this process. A forked child makes hosts of its own.
 _lock = threading.RLock()
 _plugins: Plugins | None = None
 _extras: tuple[tuple[EntryPoint, object], ...] = ()
@@ -69,7 +58,7 @@ def find_host(name_or_url: str) -> Host[..., Any]:
     """
     Return the host of a name or a URL, as in ``local`` or ``ray://head:10001``.
 
-    This process has one host for each such string.
+    The same string gives the same host throughout this process.
 
     Raises:
         UnknownNameError: No working plugin provides it.
@@ -89,7 +78,7 @@ def find_host(name_or_url: str) -> Host[..., Any]:
 
 def make_host(name_or_url: str) -> Host[..., Any]:
     """
-    Return a host of a name or a URL that is the caller's own, to be closed by it.
+    Return a new host of a name or a URL, which the caller owns and closes.
 
     Raises:
         As :func:`find_host` does.
@@ -100,7 +89,7 @@ def make_host(name_or_url: str) -> Host[..., Any]:
 
 def describe_plugins() -> tuple[PluginDescription, ...]:
     """
-    Return all plugins, those that work first; at the end the names that several claim.
+    Return all plugins: those that work, then the broken ones, then names that several claim.
     """
     return load_plugins().describe()
 
@@ -108,9 +97,9 @@ def describe_plugins() -> tuple[PluginDescription, ...]:
 @contextmanager
 def registered(plugin: object, name: str | None = None) -> Iterator[Plugins]:
     """
-    Have *plugin* among the plugins of this process for as long as the context lasts.
+    Add *plugin* to the plugins of this process while the context lasts, for tests.
 
-    It is for tests. Hosts that :func:`find_host` makes meanwhile are closed at the end.
+    Hosts that :func:`find_host` makes meanwhile are closed at its end.
 
     Raises:
         PluginError: The plugin is broken.
@@ -138,7 +127,7 @@ def registered(plugin: object, name: str | None = None) -> Iterator[Plugins]:
 def _load() -> Plugins:
     loader = Loader()
     installed = find_entry_points()
-    # The core's own comes first, and is there without being installed or allowed.
+    # The core's own comes first, and needs neither to be installed nor to be allowed.
     core = next((entry for entry in installed if entry.value == _CORE.value), _CORE)
     loader.add(core)
     kept_out: dict[EntryPoint, str] = {}
@@ -175,7 +164,7 @@ def _load() -> Plugins:
 
 def _forget_hosts() -> None:
     global _lock, _shared_hosts
-    # The lock may be held by a thread that the child does not have.
+    # A thread that does not exist in the child may have held the lock.
     _lock, _shared_hosts = threading.RLock(), {}
 
 

@@ -1,5 +1,5 @@
 """
-Loaders: each plugin is imported, checked and registered in its own try.
+Loaders: each plugin is imported, checked and registered apart from the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pluggy
 from fal_core import hooks
 from fal_core.conversion.annotations import option_types
 from fal_core.errors import PluginError
-from fal_core.plugins import validation as contracts
+from fal_core.plugins import validation
 from fal_core.plugins.entry_points import EntryPoint
 from fal_core.reprs import in_one_line, show_fields
 
@@ -25,11 +25,11 @@ Role = Literal["host", "kind of environment"]
 Claim = tuple[Role, str]
 
 
-# What a plugin may provide: the hook that returns the classes, how a class names
-# itself, and what it must keep to.
+# What a plugin may provide: the hook that returns the classes, the attribute that holds
+# the name of a class, and the check of a class.
 _PROVIDED: tuple[tuple[Role, str, str, Callable[[object], str | None]], ...] = (
-    ("host", "fal_register_hosts", "name", contracts.check_host),
-    ("kind of environment", "fal_register_environments", "kind", contracts.check_environment),
+    ("host", "fal_register_hosts", "name", validation.check_host),
+    ("kind of environment", "fal_register_environments", "kind", validation.check_environment),
 )
 
 
@@ -63,7 +63,7 @@ _HOOKS = (FunctionType, MethodType, staticmethod, classmethod)
 
 class _Manager(pluggy.PluginManager):
     """
-    Passes over what is no function in a module, where pluggy looks at all with great care.
+    Looks for hooks among the functions of a module only; pluggy inspects every object.
     """
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
@@ -79,19 +79,19 @@ def _is_hook(owner: object, name: str) -> bool:
     """
     Tell whether *name* of *owner* may be a hook.
     """
-    # Any other object may have it from its class.
+    # A plugin that is no module may inherit its hooks.
     return type(owner) is not ModuleType or isinstance(vars(owner).get(name), _HOOKS)
 
 
 @attrs.define(eq=False)
 class Loader:
     """
-    Takes plugins one after the other; one that is broken leaves no trace but its error.
+    Loads plugins one after the other; of a broken one nothing stays but its error.
 
     Attributes:
         classes: For each name the plugins that claim it, and their classes.
 
-        discarded: The broken plugins by the names that their errors give them.
+        discarded: The broken plugins, by the names in their errors.
 
         offered: What broken plugins would have provided, where that is known.
     """
@@ -113,14 +113,14 @@ class Loader:
 
     def add(self, entry: EntryPoint, plugin: object | None = None) -> None:
         """
-        Load the plugin of *entry*, which is *plugin* where it is given.
+        Load the plugin of *entry*; *plugin*, where given, is registered in its place.
         """
         claims: dict[Claim, type] = {}
         is_new = not self.manager.has_plugin(str(entry))
         try:
             _raise_for(entry, None if is_new else "a plugin of this name is loaded already.")
             loaded = entry.load() if plugin is None else plugin
-            _raise_for(entry, contracts.check_version(loaded))
+            _raise_for(entry, validation.check_version(loaded))
             self._register(entry, loaded)
             self._claim(entry, loaded, claims)
             self._check(entry, claims)
@@ -153,11 +153,11 @@ class Loader:
         known = {caller.name for caller in self.manager.get_hookcallers(plugin) or ()}
         for name in sorted(known):
             if not getattr(self.manager.hook, name).has_spec():
-                _raise_for(entry, f"it answers {name!r}, which is no hook of fal-core.")
+                _raise_for(entry, f"it implements {name!r}, which is not a hook of fal-core.")
 
     def _claim(self, entry: EntryPoint, plugin: object, claims: dict[Claim, type]) -> None:
         """
-        Add to *claims* what *plugin* provides, also that which breaks the contract.
+        Add to *claims* what *plugin* provides, including what breaks the contract.
         """
         for role, hook, label, check in _PROVIDED:
             for cls in self._answers(hook, plugin):
@@ -177,7 +177,7 @@ class Loader:
         for (role, _), cls in claims.items():
             options = cls.options if role == "host" else cls
             if isinstance(options, type):
-                problem = contracts.check_together(
+                problem = validation.check_together(
                     self._host_options, self._environment_options, options
                 )
                 _raise_for(entry, problem)

@@ -1,7 +1,7 @@
 """
-Contracts: what a plugin must keep to, checked before anything of it is used.
+Validation: checks that a plugin keeps to the contract, before anything of it is used.
 
-Each check returns what is wrong as a sentence, or None.
+Each check returns a sentence that says what is wrong, or None.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ def check_version(plugin: object) -> str | None:
     """
     stated = getattr(plugin, "fal_core_api", None)
     if stated is None:
-        return f"it states no fal_core_api. Write 'fal_core_api = {API_VERSION}' in its module."
+        return (
+            "it does not define fal_core_api. "
+            f"Write 'fal_core_api = {API_VERSION}' in its module."
+        )
     if type(stated) is not int:
         return f"its fal_core_api is {stated!r}, and must be an integer."
     if stated != API_VERSION:
@@ -55,7 +58,7 @@ def check_host(cls: object) -> str | None:
         return f"{cls.__name__} cannot be hashed. Decorate it with attrs.define(eq=False)."
     options = cls.options
     if isinstance(options, property):
-        # A host around a host computes its options; those of the inner one were checked.
+        # A wrapper host computes its options; those of the inner host were checked.
         return None
     if not isinstance(options, type) or not issubclass(options, HostOptions):
         return f"The options of {cls.__name__} are {options!r}, not a subclass of HostOptions."
@@ -122,12 +125,12 @@ def _check_class(cls: type, label: str, *, decorator: str) -> str | None:
 
 
 def _is_decorated(cls: type) -> bool:
-    # An undecorated subclass inherits the fields of its base, and loses its own.
+    # An undecorated subclass inherits the fields of its base, and its own are ignored.
     return "__attrs_attrs__" in vars(cls)
 
 
 def _check_frozen(cls: type) -> str | None:
-    # attrs gives one and the same method to every frozen class.
+    # attrs gives the same method to every frozen class.
     shared: object = CurrentEnvironment.__setattr__
     if cls.__setattr__ is not shared:
         return f"{cls.__name__} is not frozen. Decorate it with attrs.frozen(kw_only=True)."

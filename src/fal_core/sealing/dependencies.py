@@ -1,5 +1,5 @@
 """
-What a function needs from its environment.
+Dependencies: the packages that a function needs from its environment.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fal_core.requirements import canonical_name, requirement_name
 from fal_core.sealing.imports import find_module, is_installed, is_standard, leading_imports
 from fal_core_worker.serving.services import Server
 
-#: The modules a function uses, and the names under which it uses each.
+#: The modules that a function uses, and its names for each.
 Uses = dict[str, list[str]]
 
 
@@ -21,11 +21,11 @@ def find_missing_dependencies(
     func: Callable[..., Any], env: dict[str, Any]
 ) -> Iterator[tuple[str, list[str]]]:
     """
-    Yield each package that *func* uses and *env* does not ask for.
+    Yield each package that *func* uses and the requirements of *env* do not name.
 
-    Each comes with the names under which the function uses it. A package that
-    only another requirement brings is yielded too. Nothing is yielded for other
-    kinds than ``virtualenv``.
+    Each comes with the function's names for it. A package that is only installed as a
+    dependency of another one is yielded too. Nothing is yielded for kinds other than
+    ``virtualenv``.
 
     Arguments:
         env: The options of the environment, ``kind`` and ``requirements`` among them.
@@ -37,7 +37,7 @@ def find_missing_dependencies(
         for requirement in (entry,) if isinstance(entry, str) else entry:
             asked.add(requirement_name(requirement))
     if isinstance(func, Server):
-        # The environment is given what serving needs.
+        # A call adds what serving needs to the environment.
         asked.update(requirement_name(each) for each in func.requirements)
     missing: Uses = {}
     for module, names in used_modules(func).items():
@@ -49,22 +49,22 @@ def find_missing_dependencies(
 
 def imports_needed(func: Callable[..., Any]) -> tuple[str, ...]:
     """
-    Return the installed top-level modules without which *func* cannot be called.
+    Return the installed top-level modules that a call of *func* needs.
     """
     return tuple(used_modules(func))
 
 
 def used_modules(func: Callable[..., Any]) -> Uses:
     """
-    Return the installed modules that *func* and what it refers to use.
+    Return the installed modules that *func*, and the objects it refers to, use.
 
-    Modules of Python itself, local modules and that of *func*, which travels by
-    value, are not among them.
+    Python's own modules, local modules, and the module of *func*, which travels by
+    value, are left out.
     """
     uses: Uses = {}
     travelling: tuple[str, ...] = ()
     if isinstance(func, Server):
-        # What is served is what matters of a server; its packages travel with it.
+        # Only the served function counts; the packages of the server travel with it.
         travelling, func = tuple(func.packages), func.func
     own = getattr(func, "__module__", None)
     waiting: list[tuple[str, Any]] = [("", func)]
@@ -92,7 +92,7 @@ def _note(uses: Uses, module: str, name: str) -> None:
     top = module.partition(".")[0]
     if is_standard(top):
         return
-    # Private names are those of generated code, and say nothing to the user.
+    # Private names come from generated code and mean nothing to the user.
     shown = top if name.startswith("_") else name
     if shown not in uses.setdefault(top, []):
         uses[top].append(shown)

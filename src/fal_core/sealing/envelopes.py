@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from fal_core.calls import ENVELOPE_VERSION, Call, SealedFunction, SourceArchive
-from fal_core.conversion.records import restore, unstructure
+from fal_core.declaring.typed_options import restore, unstructure
 from fal_core.declaring.vocabulary import restore_environment, unstructure_environment
 from fal_core.errors import FalSerializationError, OptionError
 from fal_core.events import Sealed
@@ -34,9 +34,7 @@ _PLAIN = (
 
 def encode_call(call: Call) -> bytes:
     """
-    Return *call* as bytes.
-
-    Secrets are among them by name alone.
+    Return *call* as bytes. Secrets are among them by name only, without their values.
     """
     blobs: list[Any] = []
     header = {name: getattr(call, name) for name in _PLAIN}
@@ -59,15 +57,16 @@ def encode_call(call: Call) -> bytes:
 
 def decode_call(data: Any, *, options: type[HostOptions] = HostOptions) -> Call:
     """
-    Return the call of which :func:`encode_call` made *data*.
+    Return the call that :func:`encode_call` wrote as *data*.
 
-    Large buffers are not copied; *data* lives as long as the call.
+    Large buffers are not copied: *data* stays in memory as long as the call.
 
     Arguments:
-        options: Those of the host that is to run it. Others are left out.
+        options: The options class of the host that is to run it; options of other hosts
+            are left out.
 
     Raises:
-        FalSerializationError: It is no call, or one of another version.
+        FalSerializationError: *data* is no call, or one of another version.
 
         OptionError: The kind of its environment is not installed here.
     """
@@ -85,7 +84,7 @@ def decode_call(data: Any, *, options: type[HostOptions] = HostOptions) -> Call:
 def _split(data: memoryview) -> tuple[dict[str, Any], list[memoryview]]:
     magic, version, size = _HEAD.unpack_from(data)
     if magic != MAGIC:
-        raise ValueError("they do not begin as one")
+        raise ValueError("they do not start as one")
     if not OLDEST_VERSION <= version <= ENVELOPE_VERSION:
         raise FalSerializationError(
             f"The call is of version {version}, and this fal-core reads versions "

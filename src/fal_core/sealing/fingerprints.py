@@ -1,5 +1,5 @@
 """
-What a function had captured when it was sealed.
+Fingerprints: the objects that a function referred to when it was sealed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Name = tuple[Mapping[str, Any], str, Any]
 @attrs.frozen(eq=False)
 class Captures:
     """
-    The captures of the functions that travel by value together.
+    The objects that functions which travel by value together refer to.
 
     Attributes:
-        names: Namespaces, names they were asked for, and what was found.
+        names: Namespaces, the names looked up in them, and the objects found.
 
-        cells: Variables of enclosing functions, and what they held.
+        cells: Variables of enclosing functions, and their contents.
 
         functions: The functions, with their code, defaults and keyword defaults.
     """
@@ -42,7 +42,7 @@ class Captures:
     @classmethod
     def of(cls, functions: Iterable[FunctionType], named: Iterable[Name] = ()) -> Captures:
         """
-        Return what *functions* have captured, and *named* beside it.
+        Return the captures of *functions*, and *named* beside them.
         """
         from cloudpickle import cloudpickle
 
@@ -60,7 +60,7 @@ class Captures:
 
     def are_unchanged(self) -> bool:
         """
-        Tell whether everything captured is the same object. It runs before each call.
+        Tell whether every capture is still the same object. It runs before each call.
         """
         for space, name, value in self.names:
             if space.get(name, _ABSENT) is not value:
@@ -79,10 +79,10 @@ class Captures:
 
     def find_culprit(self, by_value: Callable[[str], bool]) -> str:
         """
-        Say which capture cannot be pickled, as part of a sentence; or nothing.
+        Return which capture cannot be pickled, as part of a sentence; empty if none.
 
         Arguments:
-            by_value: Tells of a module's name whether its objects travel by value.
+            by_value: Tells whether the objects of a module travel by value.
         """
         from fal_core_worker.opening.pickling import Pickler, dump
 
@@ -100,9 +100,10 @@ class Captures:
 
 def annotated_classes(func: Any, by_value: Callable[[str], bool]) -> list[Name]:
     """
-    Return the classes to travel by value that only textual annotations name.
+    Return classes that only annotations written as text name, and that travel by value.
 
-    Arguments are likely of them, and refer to them once they have travelled.
+    Arguments are likely to be instances of them: sealed with the function, the classes
+    need not travel again with each call.
     """
     annotations = getattr(func, "__annotations__", None) or {}
     space = getattr(func, "__globals__", None)

@@ -1,5 +1,5 @@
 """
-Sealing: functions once, arguments each time; and the only place that opens.
+Sealing functions: each is pickled once, for many calls.
 """
 
 from __future__ import annotations
@@ -12,29 +12,16 @@ import attrs
 
 from fal_core.calls import SealedFunction, SourceArchive
 from fal_core.digests import blake2b
-from fal_core.errors import FalMissingDependencyError, FalSerializationError
+from fal_core.errors import FalSerializationError
 from fal_core.events import Sealed
 from fal_core.reprs import show_fields
 from fal_core.sealing.fingerprints import Captures, Name, annotated_classes
-from fal_core_worker.opening.seals import (
-    PLAIN_PREFIX,
-    PREFIX_SIZE,
-    MissingModule,
-    SealingError,
-    dump_plain,
-)
 
 if TYPE_CHECKING:
     from fal_core_worker.opening.pickling import Pickler
 
-#: How instances of a type travel where a function refers to them.
+#: For types whose instances travel as stubs: the function that reduces one for pickle.
 stub_reducers: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
-
-#: What the worker, which has no fal_core, calls by other names.
-_OWN = {
-    "FalSerializationError": FalSerializationError,
-    "FalMissingDependencyError": FalMissingDependencyError,
-}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -43,15 +30,15 @@ class FunctionSeal:
     A sealed function, and what was captured when it was sealed.
 
     Attributes:
-        name: Of the function, for messages.
+        name: The name of the function, for messages.
 
-        sources: What its imports need on ``sys.path`` beside the environment.
+        sources: Archives that its imports need on ``sys.path`` beside the environment.
 
-        by_value: Tells of a module's name whether its objects travel by value.
+        by_value: Tells whether the objects of a module, given by name, travel by value.
 
         classes: The classes that travelled with the function.
 
-        captures: What the function referred to, as it was then.
+        captures: The objects that the function referred to when it was sealed.
     """
 
     __repr__ = show_fields
@@ -65,7 +52,7 @@ class FunctionSeal:
 
     def is_fresh(self) -> bool:
         """
-        Tell whether every captured global, cell and default is the same object.
+        Tell whether every captured global, cell and default is still the same object.
         """
         return self.captures.are_unchanged()
 
@@ -80,9 +67,9 @@ def seal_function(
     Seal *func* for many calls.
 
     Arguments:
-        local_python_modules: Modules that travel as source beside those found.
+        local_python_modules: Modules that travel as source beside those that are found.
 
-        portable: Make the form for other Python minors too.
+        portable: Whether to make the form for other Python versions too.
 
     Raises:
         FalSerializationError: It cannot be pickled.
@@ -106,7 +93,7 @@ def seal_function(
     except FalSerializationError:
         if not named:
             raise
-        # A class that is only named must not keep the function from travelling.
+        # A class that only an annotation names must not keep the function at home.
         named = []
         native, pickler = _seal_native(func, named, head, by_value)
     return FunctionSeal(
@@ -158,8 +145,8 @@ def _seal_portable(
 ) -> tuple[Sealed | None, str, list[Name]]:
     if not wanted:
         return None, "", named
+    from fal_core.sealing.function_source import NotPortable
     from fal_core.sealing.portability import PortablePickler
-    from fal_core.sealing.refusals import NotPortable
 
     try:
         return _dump(PortablePickler(by_value=by_value), head, func, named), "", named
@@ -169,14 +156,14 @@ def _seal_portable(
         refusal = f"It cannot be written as source: {error}"
     if not named:
         return None, refusal, named
-    # The function may travel without classes that it only names in annotations.
+    # It may be portable without the classes that only its annotations name.
     found, again, _ = _seal_portable(func, [], head, by_value, wanted=True)
     return found, again, named if found is None else []
 
 
 class ByValue:
     """
-    Tells of a module's name whether its objects travel by value.
+    Tells whether the objects of a module, given by name, travel by value.
     """
 
     def __init__(self, func: Callable[..., Any], archived: Iterable[str] = ()) -> None:
@@ -193,69 +180,6 @@ class ByValue:
         if known is None:
             known = self._known[module] = not self._is_installed(module)
         return known
-
-
-def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
-    """
-    Seal the arguments of one call, or a list of those of many.
-
-    Raises:
-        FalSerializationError: They cannot be pickled.
-    """
-    data = dump_plain(value)
-    if data is not None:
-        return Sealed(data)
-    from fal_core_worker.opening import pickling
-
-    what = f"an argument of {seal.name!r}"
-    remedy = "Pass what it is made of, and make it in the function."
-    names = ("args", "kwargs")
-    try:
-        sealed = pickling.seal(
-            value, what, remedy, names, by_value=seal.by_value, known=seal.classes
-        )
-    except SealingError as error:
-        raise FalSerializationError(str(error)) from error.__cause__
-    return Sealed(*sealed)
-
-
-def open_value(sealed: Sealed, seal: FunctionSeal) -> Any:
-    """
-    Open what the function returned or yielded.
-
-    Raises:
-        FalSerializationError: It cannot be opened by this Python.
-    """
-    data = sealed.data
-    if data[:PREFIX_SIZE] == PLAIN_PREFIX and len(data) < 4096 and not sealed.buffers:
-        try:
-            return pickle.loads(data[PREFIX_SIZE:])
-        except Exception:
-            pass  # It fails again below, where the error is made.
-    from fal_core_worker.opening import seals
-    from fal_core_worker.opening.unpickling import open_sealed
-
-    try:
-        remedy = "Install what provides it here too, or return plain values."
-        what = f"the result of {seal.name!r}"
-        return open_sealed(seals.Sealed(*sealed), what, remedy, from_caller=False)
-    except MissingModule as error:
-        raise FalMissingDependencyError(str(error)) from error.__cause__
-    except SealingError as error:
-        raise FalSerializationError(str(error)) from error.__cause__
-
-
-def open_error(sealed: Sealed, seal: FunctionSeal) -> BaseException:
-    """
-    Return the exception that the function raised, its traceback there as cause.
-
-    It is the exception itself wherever it can be; otherwise a stand-in whose class
-    has the same name and bases.
-    """
-    from fal_core_worker.opening import exceptions as rebuilding
-    from fal_core_worker.opening import seals
-
-    return rebuilding.open_error(seals.Sealed(*sealed), _OWN)
 
 
 def _digest(sealed: Sealed) -> str:

@@ -1,5 +1,5 @@
 """
-What modules import, and where modules are, found out without running any.
+Imports: what modules import, and where modules are, without running any of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Names of the module that a script is.
 MAIN = ("__main__", "__mp_main__")
 
-#: Never local, even in a checkout: the worker brings its own part of it.
+#: Never local, even in a checkout: the worker brings its own copies.
 _OURS = ("fal_core", "fal_core_worker", "cloudpickle")
 
 
@@ -32,7 +32,7 @@ def _installed_roots() -> tuple[str, ...]:
 
 def is_standard(name: str) -> bool:
     """
-    Tell whether module *name* is there wherever the worker is.
+    Tell whether module *name* is present in every worker.
     """
     top = name.partition(".")[0]
     return top in sys.stdlib_module_names or top in _OURS
@@ -42,7 +42,7 @@ def is_installed(name: str) -> bool:
     """
     Tell whether module *name* belongs to Python or to an installed distribution.
 
-    A project installed as editable is local, and so is what cannot be found.
+    An editable install counts as local, and so does a module that is not found.
     """
     if is_standard(name):
         return True
@@ -79,7 +79,7 @@ def find_module(name: str) -> str | None:
     """
     Return the file of module *name*, its ``__init__.py`` for a package.
 
-    None where there is no such module, or it has no file. Nothing is imported.
+    None means that there is no such module, or that it has no file. Nothing is imported.
     """
     module = sys.modules.get(name)
     if module is not None and name != "__main__":
@@ -110,10 +110,10 @@ def _find_spec(name: str, search: Sequence[str] | None) -> ModuleSpec | None:
 
 def file_imports(path: str, package: str) -> list[str]:
     """
-    Return the names of all modules that the file at *path* imports, in any place.
+    Return the names of all modules that the file at *path* imports, anywhere in it.
 
     Arguments:
-        package: What relative imports in it are relative to.
+        package: The package that its relative imports start from.
     """
     try:
         status = os.stat(path)
@@ -137,7 +137,7 @@ def _file_imports(path: str, package: str, changed: int, size: int) -> tuple[str
             names.update(dict.fromkeys(alias.name for alias in node.names))
         elif isinstance(node, ast.ImportFrom):
             base = absolute(node.module or "", node.level, package)
-            # A name imported from a package may be one of its modules.
+            # A name imported from a package may be a module of it.
             names.update(dict.fromkeys(_with_members(base, [each.name for each in node.names])))
     return tuple(names)
 
@@ -165,7 +165,8 @@ def code_imports(code: CodeType, package: str) -> list[str]:
 
 _RESUMES = 0x20 | 0x80 | 0x200  # Flags of generators and coroutines.
 
-#: What importing compiles to. A ``try`` begins with NOP, or is in the exception table.
+#: The instructions that imports compile to. A ``try`` starts with NOP, or is in the
+#: exception table.
 _IMPORTING = {
     *("RESUME", "COPY_FREE_VARS", "MAKE_CELL", "CACHE", "GEN_START", "RETURN_GENERATOR"),
     *("LOAD_CONST", "LOAD_SMALL_INT", "IMPORT_NAME", "IMPORT_FROM", "POP_TOP", "ROT_TWO"),
@@ -177,7 +178,7 @@ def leading_imports(code: CodeType) -> list[tuple[str, str]]:
     """
     Return the top-level modules that *code* imports before it does anything else.
 
-    Each comes with the name it is given. Later imports may never be reached.
+    Each comes with the name that it is bound to. Later imports may never be reached.
     """
     import dis
 
@@ -186,7 +187,7 @@ def leading_imports(code: CodeType) -> list[tuple[str, str]]:
     level: object = 0
     constants: list[object] = []
     bytecode = dis.Bytecode(code)
-    # All of a generator is in its exception table.
+    # The exception table of a generator covers all of it.
     entries = () if code.co_flags & _RESUMES else getattr(bytecode, "exception_entries", ())
     guarded = min((entry.start for entry in entries), default=sys.maxsize)
     for instruction in bytecode:
@@ -204,7 +205,7 @@ def leading_imports(code: CodeType) -> list[tuple[str, str]]:
 
 def absolute(name: str, level: int, package: str) -> str:
     """
-    Return the whole name of a module that is imported with *level* leading dots.
+    Return the absolute name of a module that is imported with *level* leading dots.
     """
     if not level:
         return name

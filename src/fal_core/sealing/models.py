@@ -1,8 +1,8 @@
 """
-Pydantic models as source: the statement that defines one is run again.
+Pydantic models as source: the class statement is run again in the worker.
 
-Its schema is of one Python and one pydantic, so it is built anew. That is sound
-where the statement only declares: fields, validators and methods.
+The schema of a model belongs to one Python and one pydantic, so it is built anew. That is
+safe where the statement only declares fields, validators and methods.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import builtins
 import linecache
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from cloudpickle import cloudpickle
 
-from fal_core.sealing.refusals import NotPortable
+from fal_core.sealing.function_source import NotPortable, locate
 from fal_core_worker.opening import classes, portable
 from fal_core_worker.opening.portable import Unit
 
@@ -31,11 +31,9 @@ def is_model(cls: type) -> bool:
     return "__pydantic_core_schema__" in vars(cls) or "__pydantic_decorators__" in vars(cls)
 
 
-def reduce_model(
-    cls: type, locate: Callable[[types.FunctionType], tuple[Unit, Any]]
-) -> tuple[Any, ...]:
+def reduce_model(cls: type) -> tuple[Any, ...]:
     """
-    Reduce a model to the statement that defines it, and what the statement uses.
+    Reduce the model *cls* to its class statement and the objects that the statement uses.
 
     Raises:
         NotPortable: The statement is not found, or does more than declare.
@@ -111,14 +109,14 @@ def _check(cls: type, node: ast.ClassDef) -> None:
     fields = {target.id for target in named if isinstance(target, ast.Name)}
     if not declares or node.decorator_list or fields != set(cls.__annotations__):
         raise NotPortable(
-            f"The statement of pydantic model {cls.__qualname__!r} does more than declare, "
-            "or is not what it was made of."
+            f"The class statement of pydantic model {cls.__qualname__!r} does more than "
+            "declare, or is not the one that the class was made from."
         )
 
 
 def _names(statement: ast.ClassDef) -> Iterator[str]:
     """
-    Yield the names that the statement itself uses, those in functions aside.
+    Yield the names that *statement* uses, except those inside its functions.
     """
     waiting: list[ast.AST] = [statement]
     while waiting:

@@ -1,37 +1,25 @@
 """
-The portable form of a function: its source, where that is sound.
+The portable form of a function: its source, for Pythons of another version.
 
-It is sound where the source, compiled again by this Python, equals the code of
-the function apart from positions. What was captured travels as values.
+It exists where the source, compiled again by this Python, equals the code of the
+function apart from line numbers. The captures travel as values.
 """
 
 from __future__ import annotations
-import __future__
 
-import ast
 import dataclasses
 import enum
-import functools
-import linecache
 import types
 from typing import Any
 
+from fal_core.sealing.function_source import NotPortable, locate
 from fal_core.sealing.imports import is_standard_path
 from fal_core.sealing.models import is_model, reduce_model
-from fal_core.sealing.refusals import NotPortable
 from fal_core_worker.opening import classes, portable
 from fal_core_worker.opening.function_parts import fill_function
 from fal_core_worker.opening.pickling import Pickler
-from fal_core_worker.opening.portable import (
-    Place,
-    Unit,
-    codes_like,
-    compile_unit,
-    describe_code,
-    walk_codes,
-)
 
-#: What Python adds to a class by itself, differently in each minor.
+#: Attributes that Python itself adds to a class, different in each minor version.
 _OF_THIS_PYTHON = {
     *("__static_attributes__", "__firstlineno__", "__annotate_func__", "__annotations_cache__"),
     *("__type_params__", "__classdictcell__"),
@@ -85,7 +73,7 @@ def _reduce_class(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     make, arguments, (content, slots), *_ = reduced
     content = {name: value for name, value in content.items() if name not in _OF_THIS_PYTHON}
     if is_model(cls):
-        return reduce_model(cls, locate)
+        return reduce_model(cls)
     fill: Any = classes.fill_class
     if issubclass(cls, enum.Enum):
         content = {name: value for name, value in content.items() if _is_written(name, value)}
@@ -119,7 +107,7 @@ def _plain_function(value: Any) -> Any:
 
 
 def _without(content: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    # What the user wrote under such a name has a file of the user's.
+    # A method that the user wrote under such a name has its source in the user's file.
     return {
         name: value
         for name, value in content.items()
@@ -146,7 +134,7 @@ def _dataclass_state(cls: Any, content: dict[str, Any]) -> State:
     own = {}
     for name in content["__annotations__"]:
         field = cls.__dataclass_fields__.get(name)
-        # What is private has no types.
+        # The private parts of dataclasses have no types.
         if field is None or field._field_type is dataclasses._FIELD_CLASSVAR:  # type: ignore[attr-defined]
             continue
         content.pop(name, None)
@@ -170,91 +158,3 @@ def _named_tuple_parts(cls: Any, content: dict[str, Any]) -> tuple[Any, dict[str
         *(classes.identity(cls), None),
     )
     return (portable.make_named_tuple, arguments), content
-
-
-# -- Source ------------------------------------------------------------------------
-
-
-def locate(function: types.FunctionType) -> tuple[Unit, Place]:
-    """
-    Return the source of *function*, and where in it the function is.
-
-    Raises:
-        NotPortable: There is no source, or it is not that of the function.
-    """
-    code, name = function.__code__, function.__qualname__
-    if is_standard_path(code.co_filename):
-        raise NotPortable(f"{name!r} was made by a module of Python itself.")
-    lines = linecache.getlines(code.co_filename, function.__globals__)
-    if not lines:
-        raise NotPortable(f"{name!r} has no source: it was defined in {code.co_filename!r}.")
-    features = tuple(
-        feature
-        for feature in __future__.all_feature_names
-        if code.co_flags & getattr(__future__, feature).compiler_flag
-    )
-    whole = ("".join(lines), 1, code.co_filename, features)
-    try:
-        found = _find_equal(whole, code)
-        unit = _statement(whole, found.co_firstlineno)
-    except (SyntaxError, ValueError, LookupError):
-        raise NotPortable(
-            f"The source of {name!r} is not what it was compiled from: it was changed or "
-            "rewritten since."
-        ) from None
-    # They are all in the unit, in the same order; there alone they may differ from
-    # those of the file, since a call compiles otherwise where an import is seen.
-    description = describe_code(found)
-    same = codes_like(whole, description)
-    return unit, (*description, next(i for i, each in enumerate(same) if each is found))
-
-
-def _find_equal(unit: Unit, code: types.CodeType) -> types.CodeType:
-    equal = [each for each in walk_codes(compile_unit(unit)) if equal_codes(each, code)]
-    if not equal:
-        raise LookupError(code.co_name)
-    return min(equal, key=lambda each: abs(each.co_firstlineno - code.co_firstlineno))
-
-
-@functools.lru_cache(maxsize=64)
-def _statements(unit: Unit) -> tuple[tuple[int, int], ...]:
-    tree = compile(unit[0], unit[2], "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    spans = []
-    for node in tree.body:
-        decorators = getattr(node, "decorator_list", [])
-        first = min([node.lineno, *(each.lineno for each in decorators)])
-        spans.append((first, node.end_lineno))
-    return tuple(spans)
-
-
-def _statement(whole: Unit, line: int) -> Unit:
-    text, _, filename, features = whole
-    spans = [span for span in _statements(whole) if span[0] <= line <= span[1]]
-    first, last = min(span[0] for span in spans), max(span[1] for span in spans)
-    lines = text.split("\n")
-    return "\n".join(lines[first - 1 : last]) + "\n", first, filename, features
-
-
-def equal_codes(one: types.CodeType, other: types.CodeType) -> bool:
-    """
-    Tell whether two codes are the same, positions apart.
-    """
-    names = (
-        *("co_name", "co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_flags"),
-        *("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars"),
-    )
-    if any(getattr(one, name) != getattr(other, name) for name in names):
-        return False
-    return _equal_constants(one.co_consts, other.co_consts)
-
-
-def _equal_constants(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, types.CodeType):
-        return equal_codes(one, other)
-    if isinstance(one, tuple):
-        pairs = zip(one, other, strict=False)
-        return len(one) == len(other) and all(_equal_constants(*pair) for pair in pairs)
-    # Of equal floats, -0.0 and 0.0 are two.
-    return (bool(one == other) and repr(one) == repr(other)) or one is other

@@ -1,5 +1,5 @@
 """
-Source that travels beside a function: its local modules, and the worker itself.
+Sources that travel beside a function: its local modules, and the worker itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fal_core_worker import current
 from fal_core_worker.archives import cache_root
 from fal_core_worker.serving.services import Server
 
-#: A data file of a named package travels up to this size.
+#: Data files of a named package travel up to this many bytes.
 DATA_FILE_SIZE = 1 << 20
 
 
@@ -35,7 +35,7 @@ class Travel:
         how: ``value``: inside the pickle. ``source``: its files travel, and it is
             imported from them. ``reference``: it is imported from the environment.
 
-        why: A sentence.
+        why: The reason, as a sentence.
     """
 
     __repr__ = show_fields
@@ -48,7 +48,7 @@ class Travel:
 @functools.cache
 def worker_archive() -> SourceArchive:
     """
-    Return the worker's own source, with the cloudpickle that sealed.
+    Return the worker's own source, with the cloudpickle that seals here.
     """
     files: dict[str, str] = {}
     for package in ("fal_core_worker", "cloudpickle"):
@@ -63,11 +63,11 @@ def local_archives(
     func: Callable[..., Any], local_python_modules: Iterable[str] = ()
 ) -> tuple[SourceArchive, ...]:
     """
-    Return the source of the local modules that *func* needs, an archive for each.
+    Return the sources of the local modules that *func* needs, an archive for each.
 
-    Of a module that was found by its import travel its ``.py`` file and those of
-    the packages around it; of one that was named its whole package, small data
-    files included.
+    For a module that was found by its import, its ``.py`` file and the ``__init__.py``
+    of the packages around it travel; for one that was named, its whole package travels,
+    small data files included.
 
     Raises:
         OptionError: A named module does not exist.
@@ -79,7 +79,7 @@ def archives(
     modules: Mapping[str, str], local_python_modules: Iterable[str] = ()
 ) -> tuple[SourceArchive, ...]:
     """
-    Return the archives of *modules*, which are paths by name.
+    Return the archives of *modules*, a mapping of names to paths.
     """
     named = set(local_python_modules)
     files: dict[str, dict[str, str]] = {}
@@ -101,14 +101,14 @@ def local_modules(
     """
     Return the paths of the local modules that *func* needs, by name.
 
-    They are found from the imports of its module, and of each local module so
-    found. The module of *func* itself is among them only if another imports it.
+    They are found from the imports of its module, and of each local module found in
+    this way. The module of *func* itself is included only if another one imports it.
     """
     found: dict[str, str] = {}
     named: set[str] = set()
     for name in check_local_modules(local_python_modules):
         named.update((name, *_submodules(name, _find_named(name))))
-    # What a server needs it says itself: its packages are looked into no further.
+    # A server names the packages that it needs; their imports are not followed.
     whole = frozenset(func.packages) if isinstance(func, Server) else frozenset()
     waiting = [*_first_imports(func), *named]
     while waiting:
@@ -130,7 +130,7 @@ def local_modules(
 
 def check_local_modules(value: Any) -> list[str]:
     """
-    Return what was given as ``local_python_modules``, checked.
+    Return the value of the option ``local_python_modules`` as a list, checked.
 
     Raises:
         OptionTypeError: It is not a list of names.
@@ -144,7 +144,8 @@ def check_local_modules(value: Any) -> list[str]:
         if not isinstance(name, str):
             shown = f"{name!r} ({type(name).__name__})"
             raise OptionTypeError(f"local_python_modules[{index}]", shown, "a name of a module")
-        # What a module declares that travelled to a worker has its own modules at home.
+        # A module that a worker imports may declare functions whose local modules exist
+        # at home only.
         if current.runtime is None:
             _find_named(name)
     return list(value or ())
@@ -164,7 +165,7 @@ def travel_report(
     func: Callable[..., Any], local_python_modules: Iterable[str] = ()
 ) -> tuple[Travel, ...]:
     """
-    Tell of each module that *func* uses how it reaches the worker.
+    Return how each module that *func* uses reaches the worker.
     """
     module = getattr(func, "__module__", None) or "__main__"
     local = local_modules(func, local_python_modules)
@@ -189,7 +190,7 @@ def travel_report(
 
 def file_of(func: Callable[..., Any]) -> str | None:
     """
-    Return the file that *func* was written in, where there is one.
+    Return the file that *func* was written in, or None if there is none.
     """
     target = _underlying(inspect.unwrap(func))
     module = sys.modules.get(target.__module__) if isinstance(target, type) else None
@@ -209,7 +210,7 @@ def _first_imports(func: Callable[..., Any]) -> list[str]:
     names = code_imports(target.__code__, package) if hasattr(target, "__code__") else []
     if isinstance(path, str) and path.endswith(".py") and os.path.isfile(path):
         return names + file_imports(path, package)
-    # Without a file, as in a notebook, what was imported is among the globals.
+    # Without a file, as in a notebook, imported objects are found among the globals.
     for value in list(space.values()):
         module = getattr(value, "__name__" if type(value) is type(sys) else "__module__", None)
         if isinstance(module, str) and module != space.get("__name__"):
@@ -252,7 +253,7 @@ def _package_files(folder: str, inside: str) -> dict[str, str]:
 
 def _read(files: Mapping[str, str]) -> dict[str, bytes]:
     """
-    Return the contents of *files*, which are paths by name, in the order of the names.
+    Return the contents of *files*, a mapping of names to paths, sorted by name.
     """
     contents = {}
     for name in sorted(files):
@@ -263,9 +264,9 @@ def _read(files: Mapping[str, str]) -> dict[str, bytes]:
 
 def _kept_archive(contents: Mapping[str, bytes]) -> SourceArchive:
     """
-    Return the archive of *contents*, from the cache where it was made before.
+    Return the archive of *contents*, from the cache if it was made before.
 
-    Making one takes longer than all else that a new process does for its first call.
+    Making it takes longer than anything else a new process does for its first call.
     """
     key = blake2b(digest_size=20)
     for name, content in contents.items():
@@ -274,7 +275,7 @@ def _kept_archive(contents: Mapping[str, bytes]) -> SourceArchive:
     try:
         with open(path, "rb") as file:
             told, data = file.read(40).decode("latin-1"), file.read()
-        # After a loss of power a file may be there without its contents.
+        # After a loss of power the file may exist without its contents.
         if digest(data) == told:
             return SourceArchive(told, data)
     except OSError:
@@ -287,7 +288,7 @@ def _kept_archive(contents: Mapping[str, bytes]) -> SourceArchive:
             file.write(archive.digest.encode() + archive.data)
         os.replace(new, path)
     except OSError:
-        # It is made anew where it cannot be kept.
+        # It is made again next time.
         pass
     return archive
 
@@ -296,13 +297,13 @@ def _archive(contents: Mapping[str, bytes]) -> SourceArchive:
     import io
     import zipfile
 
-    # The same files give the same bytes, so that what was sent is not sent again.
+    # The same files give the same bytes, so that an archive is sent only once.
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in contents.items():
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             entry.external_attr = 0o644 << 16
-            # Compressed, a worker fits into a socket that nobody reads yet.
+            # Compressed, the worker fits into the buffer of a socket that nobody reads yet.
             archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 1)
     data = buffer.getvalue()
     return SourceArchive(digest(data), data)

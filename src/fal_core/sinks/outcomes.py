@@ -12,7 +12,6 @@ from fal_core.errors import (
     EnvironmentBuildError,
     HostError,
     Timeout,
-    UserFunctionException,
 )
 from fal_core.events import Exited, Outcome, Sealed
 from fal_core.policies import Policy
@@ -36,31 +35,18 @@ def open_outcome(launcher: Launcher, outcome: Outcome | None, exited: Exited | N
     if outcome is None:
         raise error_of(exited)
     if not outcome.raised:
-        return launcher.open_value(outcome.sealed, launcher.seal)
-    from fal_core.sealing.functions import open_error
-
-    raise reraised(launcher, open_error(outcome.sealed, launcher.seal))
+        return launcher.opener.open_value(outcome.sealed)
+    raise launcher.opener.open_error(outcome.sealed)
 
 
 def open_items(launcher: Launcher, sealed: Sealed) -> list[ItemOutcome]:
     """
     Open the outcomes that an event of a batch carries.
     """
-    outcomes: list[ItemOutcome] = launcher.open_value(sealed, launcher.seal)
+    outcomes: list[ItemOutcome] = launcher.opener.open_value(sealed)
     if any(map(itemgetter(0), outcomes)):
         return [_open_item(launcher, kind, value) for kind, value in outcomes]
     return outcomes
-
-
-def reraised(launcher: Launcher, error: BaseException) -> BaseException:
-    """
-    Return *error*, or the documented wrapper around it where that is wanted.
-    """
-    if launcher.function.reraise:
-        return error
-    wrapper = UserFunctionException(f"The function raised {type(error).__name__}: {error}")
-    wrapper.__cause__ = error
-    return wrapper
 
 
 def is_retried(policy: Policy, error: BaseException | None) -> bool:
@@ -73,13 +59,11 @@ def is_retried(policy: Policy, error: BaseException | None) -> bool:
 
 
 def _open_item(launcher: Launcher, kind: int, value: Any) -> ItemOutcome:
-    from fal_core.sealing.functions import open_error
-
     try:
         if kind == RAISED:
-            return RAISED, reraised(launcher, open_error(Sealed(value), launcher.seal))
+            return RAISED, launcher.opener.open_error(Sealed(value))
         if kind == SEALED:
-            return VALUE, launcher.open_value(Sealed(*value), launcher.seal)
+            return VALUE, launcher.opener.open_value(Sealed(*value))
     except Exception as error:
         return RAISED, error
     return kind, value

@@ -1,5 +1,5 @@
 """
-The conformance suite: what every host keeps, as tests that ship with fal-core.
+The conformance suite: the laws that every host keeps, as tests that ship with fal-core.
 
 A host's whole test file imports :mod:`fal_core.testing.suite` and writes one
 fixture::
@@ -11,13 +11,13 @@ fixture::
     def host():
         return SlurmHost("slurm://login1")
 
-The laws that run are those which the host's capabilities call for. Whoever tests a
-kind of environment runs functions in it with :class:`ProcessHost`.
+Which laws run depends on the capabilities of the host. Tests of a kind of environment run
+functions in it with :class:`ProcessHost`.
 """
 
-from fal_core.testing.hosts import InProcessHost
-from fal_core.testing.process_hosts import ProcessHost
-from fal_core.testing.recorders import Recorder
-from fal_core.testing.watching import WatchedHost
+from fal_core.testing.harness.recorders import Recorder
+from fal_core.testing.hosts.in_process import InProcessHost
+from fal_core.testing.hosts.process_per_call import ProcessHost
+from fal_core.testing.hosts.watched import WatchedHost
 
 __all__ = ["InProcessHost", "ProcessHost", "Recorder", "WatchedHost"]

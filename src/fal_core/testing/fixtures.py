@@ -4,7 +4,7 @@ The fixtures of the conformance suite. A host's test file writes ``host``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -13,22 +13,20 @@ import pytest
 
 from fal_core.decorators import function
 from fal_core.hosts import Host
-from fal_core.testing.capabilities import missing_capabilities
-from fal_core.testing.deadlines import deadline
-from fal_core.testing.marks import Isolated, Marks
-from fal_core.testing.recorders import Recorder
-from fal_core.testing.watching import WatchedHost
+from fal_core.testing.harness.capabilities import missing_capabilities
+from fal_core.testing.harness.deadlines import deadline
+from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.recorders import Follow, Recorder
+from fal_core.testing.hosts.watched import WatchedHost
 
 #: Seconds that a law may take in all, in units of ``law_timeout``.
 _LAW = 2.0
-
-Follow = Callable[..., Recorder]
 
 
 @pytest.fixture(scope="session")
 def kind(host: Host[..., Any]) -> str:
     """
-    The kind of environment that functions of the laws have.
+    The kind of environment of the laws' functions.
     """
     kinds = host.capabilities.kinds
     return "current" if kinds is None or "current" in kinds else min(kinds)
@@ -45,7 +43,7 @@ def kind_options() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def law_timeout() -> float:
     """
-    Seconds after which what has not happened is taken not to happen.
+    Seconds to wait for something before a law counts it as missing.
     """
     return 60.0
 
@@ -61,7 +59,7 @@ def isolated(host: Host[..., Any], kind: str, kind_options: dict[str, Any]) -> I
 @pytest.fixture
 def served(isolated: Isolated) -> Isolated:
     """
-    The decorator of functions that are served by the plugin for it.
+    The decorator for functions that the serving plugin serves.
     """
     pytest.importorskip(
         "fal_serve", reason="No plugin that serves functions is installed: fal-serve."
@@ -72,7 +70,7 @@ def served(isolated: Isolated) -> Isolated:
 @pytest.fixture
 def marks(isolated: Isolated) -> Iterator[Marks]:
     """
-    Lines that functions leave on the machine of the host.
+    Lines that functions leave in a file on the machine of the host.
     """
     marks = Marks(isolated)
     yield marks

@@ -1,9 +1,9 @@
 """
-Every law, for a host's own test file to import.
+Every law, for the test file of a host to import.
 
-The file writes the fixture ``host``, of the scope ``session``, and may write
-others: ``kind`` and ``kind_options``, the environment of the laws' functions;
-``law_timeout``, for a slow host; ``requirement``, ``secret`` and ``host_url``.
+The file defines the fixture ``host``, of scope ``session``, and may define others:
+``kind`` and ``kind_options``, the environment of the laws' functions; ``law_timeout``,
+for a slow host; ``requirement``, ``secret`` and ``host_url``.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fal_core_worker.opening.seals import AnySealed
+
     Record = dict[str, Any]
 
 
@@ -237,7 +239,7 @@ def _stand_in_class(tree: tuple[Any, ...]) -> type[BaseException]:
 
 
 def open_error(
-    sealed: Sealed, own: Mapping[str, Callable[[str], BaseException]]
+    sealed: AnySealed, own: Mapping[str, Callable[[str], BaseException]]
 ) -> BaseException:
     """
     Return the exception that the other end raised, with its traceback there as cause.

@@ -21,7 +21,7 @@ from fal_core.calls import Call
 from fal_core.errors import WorkerLost
 from fal_core.events import Sink
 from fal_core.hosts import Capabilities, Execution, Host
-from fal_core.testing.processes import is_alive, wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core.workers import ARGUMENTS, Worker
 
 #: Seconds that processes have to end.

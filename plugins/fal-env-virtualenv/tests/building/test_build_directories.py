@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.store.collection import collect
 

@@ -15,7 +15,7 @@ import pytest
 
 from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.store import environment_marks
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fal_core.errors import Cancelled
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.store.collection import collect
 from fal_env_virtualenv.store.layout import record_path

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 
 LAUNCHER = """
 import os, sys, time

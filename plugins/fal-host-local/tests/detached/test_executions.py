@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fal_core import Cancelled, attach
-from fal_core.testing.processes import is_alive, wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from fal_core import Cancelled, Gateway, HostOptions, WorkerLost, function
 from fal_core.environments import CurrentEnvironment
-from fal_core.testing.processes import is_alive, wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from fal_core import function
-from fal_core.testing.processes import is_alive, wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 
 
 def get_pid() -> int:

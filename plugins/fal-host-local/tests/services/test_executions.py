@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fal_core import Cancelled, StartupTimeout, WorkerLost, function
-from fal_core.testing.processes import is_alive, wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core_worker.serving import ports
 from fal_core_worker.trees import children
 from fal_host_local import LocalHost

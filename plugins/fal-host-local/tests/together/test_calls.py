@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fal_core import Cancelled, Timeout, function
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 
 
 def sleep(seconds: float) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from fal_core import WorkerLost, function
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
 
 pytestmark = pytest.mark.faults

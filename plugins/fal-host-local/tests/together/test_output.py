@@ -12,8 +12,8 @@ import pytest
 
 from fal_core import function
 from fal_core.events import Log
-from fal_core.testing.processes import wait_until
-from fal_core.testing.recorders import Recorder
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Recorder
 from fal_host_local import LocalHost
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fal_core import Cancelled, WorkerLost, function
-from fal_core.testing.processes import is_alive, wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 
 pytestmark = pytest.mark.faults
 

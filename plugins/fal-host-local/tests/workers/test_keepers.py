@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fal_core import HostError, OutOfMemory, WorkerLost, function
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -1,5 +1,5 @@
 """
-The client: applications, runners, keys and secrets of the service, from a program.
+The client: applications, runners, keys, secrets and stages, from a program.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 import attrs
 
-from fal_host_serverless import apps, channels, environments, keys, runners, secrets
-from fal_host_serverless.connections import Connection
+from fal_host_serverless.account import access, applications, operations
+from fal_host_serverless.account.operations import Operation, ValueT
+from fal_host_serverless.account.signatures import with_arguments_of
+from fal_host_serverless.clients import ServiceClient
 from fal_host_serverless.deploy import DeploymentResult, deploy
-from fal_host_serverless.failures import translated
-from fal_host_serverless.operations import Operation, ValueT
 from fal_host_serverless.values import (
     AliasInfo,
     EnvironmentInfo,
@@ -39,9 +39,9 @@ class AppsNamespace:
         self, *, filter: str | None = None, environment_name: str | None = None
     ) -> builtins.list[AliasInfo]:
         """
-        List the applications whose name has *filter* in it.
+        List the applications whose name contains *filter*.
         """
-        return apps.list_apps(self.client, filter=filter, environment_name=environment_name)
+        return self.client.perform(applications.list_apps(filter, environment_name))
 
     def rollout(
         self, app_name: str, *, force: bool = False, environment_name: str | None = None
@@ -49,7 +49,7 @@ class AppsNamespace:
         """
         Replace the runners of an application by new ones.
         """
-        apps.rollout_app(self.client, app_name, force=force, environment_name=environment_name)
+        self.client.perform(applications.rollout(app_name, force, environment_name))
 
     def runners(
         self,
@@ -62,33 +62,15 @@ class AppsNamespace:
         """
         List the runners of an application, as :func:`apps.apps_runners` does.
         """
-        return apps.apps_runners(
-            self.client, app_name, since=since, state=state, environment_name=environment_name
-        )
+        operation = applications.app_runners(app_name, since, state, environment_name)
+        return self.client.perform(operation)
 
-    def scale(
-        self,
-        app_name: str,
-        *,
-        keep_alive: int | None = None,
-        max_multiplexing: int | None = None,
-        max_concurrency: int | None = None,
-        min_concurrency: int | None = None,
-        concurrency_buffer: int | None = None,
-        concurrency_buffer_perc: int | None = None,
-        scaling_delay: int | None = None,
-        request_timeout: int | None = None,
-        startup_timeout: int | None = None,
-        machine_types: Sequence[str] | None = None,
-        regions: Sequence[str] | None = None,
-        environment_name: str | None = None,
-        request_start_timeout: int | None = None,
-    ) -> AliasInfo:
+    @with_arguments_of(applications.scale)
+    def scale(self, *args: Any, **kwargs: Any) -> AliasInfo:
         """
         Change how an application scales, as :func:`apps.scale_app` does.
         """
-        changes = {name: value for name, value in locals().items() if name != "self"}
-        return apps.scale_app(self.client, changes.pop("app_name"), **changes)
+        return self.client.perform(applications.scale(*args, **kwargs))
 
 
 class RunnersNamespace:
@@ -101,21 +83,21 @@ class RunnersNamespace:
 
     def list(self, *, since: datetime | None = None) -> builtins.list[RunnerInfo]:
         """
-        List the runners of all applications, also those that have ended after *since*.
+        List the runners of all applications, with those that have ended after *since*.
         """
-        return runners.list_runners(self.client, since=since)
+        return self.client.perform(applications.list_runners(since))
 
     def stop(self, runner_id: str, replace_first: bool = False) -> None:
         """
-        Have a runner end once it has finished its requests.
+        Stop a runner once it has finished its requests.
         """
-        runners.stop_runner(self.client, runner_id, replace_first)
+        self.client.perform(applications.stop_runner(runner_id, replace_first))
 
     def kill(self, runner_id: str) -> None:
         """
         End a runner at once.
         """
-        runners.kill_runner(self.client, runner_id)
+        self.client.perform(applications.kill_runner(runner_id))
 
 
 class KeysNamespace:
@@ -137,25 +119,19 @@ class KeysNamespace:
         """
         Create a key, as :func:`keys.create_key` does.
         """
-        return keys.create_key(
-            self.client,
-            scope=scope,
-            description=description,
-            preset=preset,
-            permissions=permissions,
-        )
+        return self.client.perform(access.create_key(scope, description, preset, permissions))
 
     def list(self) -> builtins.list[UserKeyInfo]:
         """
         List the keys, without their secrets.
         """
-        return keys.list_keys(self.client)
+        return self.client.perform(access.list_keys())
 
     def revoke(self, key_id: str) -> None:
         """
-        Have a key accepted no more.
+        Revoke a key.
         """
-        keys.revoke_key(self.client, key_id)
+        self.client.perform(access.revoke_key(key_id))
 
 
 class SecretsNamespace:
@@ -170,7 +146,7 @@ class SecretsNamespace:
         """
         List the secrets, without their values.
         """
-        return secrets.list_secrets(self.client, environment_name)
+        return self.client.perform(access.list_secrets(environment_name))
 
     def set(
         self,
@@ -182,18 +158,19 @@ class SecretsNamespace:
         """
         Set a secret.
         """
-        secrets.set_secret(self.client, name, value, environment_name, default_exposed)
+        operation = access.set_secret(name, value, environment_name, default_exposed)
+        self.client.perform(operation)
 
     def unset(self, name: str, environment_name: str | None = None) -> None:
         """
         Remove a secret.
         """
-        secrets.unset_secret(self.client, name, environment_name)
+        self.client.perform(access.set_secret(name, None, environment_name))
 
 
 class EnvironmentsNamespace:
     """
-    Environments of the service, as ``client.environments``.
+    Stages, as ``client.environments``.
     """
 
     def __init__(self, client: SyncServerlessClient) -> None:
@@ -201,38 +178,38 @@ class EnvironmentsNamespace:
 
     def create(self, name: str, description: str | None = None) -> EnvironmentInfo:
         """
-        Create an environment.
+        Create a stage.
         """
-        return environments.create_environment(self.client, name, description)
+        return self.client.perform(access.create_stage(name, description))
 
     def list(self) -> builtins.list[EnvironmentInfo]:
         """
-        List the environments.
+        List the stages.
         """
-        return environments.list_environments(self.client)
+        return self.client.perform(access.list_stages())
 
     def delete(self, name: str) -> None:
         """
-        Remove an environment, and what is in it.
+        Delete a stage with its applications and secrets.
         """
-        environments.delete_environment(self.client, name)
+        self.client.perform(access.delete_stage(name))
 
 
 @attrs.define(eq=False, slots=False)
-class SyncServerlessClient(Connection):
+class SyncServerlessClient(ServiceClient):
     """
     A client of the service.
 
     Attributes:
         apps: Applications.
 
-        runners: What serves them.
+        runners: The runners of applications.
 
-        keys: Who may ask the service.
+        keys: The keys of the account.
 
-        secrets: Values that functions see as variables.
+        secrets: Values that functions see as environment variables.
 
-        environments: Applications and secrets apart from others.
+        environments: The stages.
     """
 
     def __attrs_post_init__(self) -> None:
@@ -244,16 +221,12 @@ class SyncServerlessClient(Connection):
 
     def perform(self, operation: Operation[ValueT]) -> ValueT:
         """
-        Ask the service, and return its answer.
+        Perform *operation* and return its value.
 
         Raises:
-            FalServerlessError: It does not do what is asked.
+            FalServerlessError: The service answered with an error.
         """
-        address = self.address
-        method = getattr(channels.stub(address), operation.rpc)
-        metadata = self.credentials.metadata()
-        with translated(address):
-            return operation.read(method(operation.message, metadata=metadata))
+        return operations.perform(self.find_service(), operation)
 
     def deploy(self, *args: Any, **kwargs: Any) -> DeploymentResult:
         """

@@ -1,5 +1,5 @@
 """
-The client for code that runs in an event loop: the same questions, awaited.
+The client for code that runs in an event loop.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 import attrs
 
-from fal_host_serverless import channels, operations
-from fal_host_serverless.connections import Connection
-from fal_host_serverless.deploy import DeploymentResult
-from fal_host_serverless.failures import translated
-from fal_host_serverless.operations import Operation, ValueT
+from fal_host_serverless.account import access, applications
+from fal_host_serverless.account.operations import Operation, ValueT
+from fal_host_serverless.account.signatures import with_arguments_of
+from fal_host_serverless.clients import ServiceClient
+from fal_host_serverless.deploy import DeploymentResult, deploy
 from fal_host_serverless.values import (
     AliasInfo,
     EnvironmentInfo,
@@ -26,6 +26,8 @@ from fal_host_serverless.values import (
     ServerlessSecret,
     UserKeyInfo,
 )
+from fal_host_serverless.wire import channels
+from fal_host_serverless.wire.failures import translated
 
 
 class AsyncApps:
@@ -40,9 +42,9 @@ class AsyncApps:
         self, *, filter: str | None = None, environment_name: str | None = None
     ) -> builtins.list[AliasInfo]:
         """
-        List the applications whose name has *filter* in it.
+        List the applications whose name contains *filter*.
         """
-        return await self.client.perform(operations.list_apps(filter, environment_name))
+        return await self.client.perform(applications.list_apps(filter, environment_name))
 
     async def rollout(
         self, app_name: str, *, force: bool = False, environment_name: str | None = None
@@ -50,7 +52,7 @@ class AsyncApps:
         """
         Replace the runners of an application by new ones.
         """
-        await self.client.perform(operations.rollout(app_name, force, environment_name))
+        await self.client.perform(applications.rollout(app_name, force, environment_name))
 
     async def runners(
         self,
@@ -63,36 +65,15 @@ class AsyncApps:
         """
         List the runners of an application.
         """
-        question = operations.app_runners(app_name, since, state, environment_name)
-        return await self.client.perform(question)
+        operation = applications.app_runners(app_name, since, state, environment_name)
+        return await self.client.perform(operation)
 
-    async def scale(
-        self,
-        app_name: str,
-        *,
-        keep_alive: int | None = None,
-        max_multiplexing: int | None = None,
-        max_concurrency: int | None = None,
-        min_concurrency: int | None = None,
-        concurrency_buffer: int | None = None,
-        concurrency_buffer_perc: int | None = None,
-        scaling_delay: int | None = None,
-        request_timeout: int | None = None,
-        startup_timeout: int | None = None,
-        machine_types: Sequence[str] | None = None,
-        regions: Sequence[str] | None = None,
-        environment_name: str | None = None,
-        request_start_timeout: int | None = None,
-    ) -> AliasInfo:
+    @with_arguments_of(applications.scale)
+    async def scale(self, *args: Any, **kwargs: Any) -> AliasInfo:
         """
         Change how an application scales, as :func:`apps.scale_app` does.
         """
-        changes = {name: value for name, value in locals().items() if name != "self"}
-        return await self.client.perform(
-            operations.scale(
-                changes.pop("app_name"), changes.pop("environment_name"), **changes
-            )
-        )
+        return await self.client.perform(applications.scale(*args, **kwargs))
 
 
 class AsyncRunners:
@@ -105,21 +86,21 @@ class AsyncRunners:
 
     async def list(self, *, since: datetime | None = None) -> builtins.list[RunnerInfo]:
         """
-        List the runners of all applications.
+        List the runners of all applications, with those that have ended after *since*.
         """
-        return await self.client.perform(operations.list_runners(since))
+        return await self.client.perform(applications.list_runners(since))
 
     async def stop(self, runner_id: str, replace_first: bool = False) -> None:
         """
-        Have a runner end once it has finished its requests.
+        Stop a runner once it has finished its requests.
         """
-        await self.client.perform(operations.stop_runner(runner_id, replace_first))
+        await self.client.perform(applications.stop_runner(runner_id, replace_first))
 
     async def kill(self, runner_id: str) -> None:
         """
         End a runner at once.
         """
-        await self.client.perform(operations.kill_runner(runner_id))
+        await self.client.perform(applications.kill_runner(runner_id))
 
 
 class AsyncKeys:
@@ -142,20 +123,20 @@ class AsyncKeys:
         Create a key and return its id and its secret.
         """
         return await self.client.perform(
-            operations.create_key(scope, description, preset, permissions)
+            access.create_key(scope, description, preset, permissions)
         )
 
     async def list(self) -> builtins.list[UserKeyInfo]:
         """
         List the keys.
         """
-        return await self.client.perform(operations.list_keys())
+        return await self.client.perform(access.list_keys())
 
     async def revoke(self, key_id: str) -> None:
         """
-        Have a key accepted no more.
+        Revoke a key.
         """
-        await self.client.perform(operations.revoke_key(key_id))
+        await self.client.perform(access.revoke_key(key_id))
 
 
 class AsyncSecrets:
@@ -172,7 +153,7 @@ class AsyncSecrets:
         """
         List the secrets, without their values.
         """
-        return await self.client.perform(operations.list_secrets(environment_name))
+        return await self.client.perform(access.list_secrets(environment_name))
 
     async def set(
         self,
@@ -185,19 +166,19 @@ class AsyncSecrets:
         Set a secret.
         """
         await self.client.perform(
-            operations.set_secret(name, value, environment_name, default_exposed)
+            access.set_secret(name, value, environment_name, default_exposed)
         )
 
     async def unset(self, name: str, environment_name: str | None = None) -> None:
         """
         Remove a secret.
         """
-        await self.client.perform(operations.set_secret(name, None, environment_name))
+        await self.client.perform(access.set_secret(name, None, environment_name))
 
 
 class AsyncEnvironments:
     """
-    Environments of the service.
+    Stages.
     """
 
     def __init__(self, client: AsyncServerlessClient) -> None:
@@ -205,25 +186,25 @@ class AsyncEnvironments:
 
     async def create(self, name: str, description: str | None = None) -> EnvironmentInfo:
         """
-        Create an environment.
+        Create a stage.
         """
-        return await self.client.perform(operations.create_environment(name, description))
+        return await self.client.perform(access.create_stage(name, description))
 
     async def list(self) -> builtins.list[EnvironmentInfo]:
         """
-        List the environments.
+        List the stages.
         """
-        return await self.client.perform(operations.list_environments())
+        return await self.client.perform(access.list_stages())
 
     async def delete(self, name: str) -> None:
         """
-        Remove an environment, and what is in it.
+        Delete a stage with its applications and secrets.
         """
-        await self.client.perform(operations.delete_environment(name))
+        await self.client.perform(access.delete_stage(name))
 
 
 @attrs.define(eq=False, slots=False)
-class AsyncServerlessClient(Connection):
+class AsyncServerlessClient(ServiceClient):
     """
     A client of the service for one event loop; ``async with`` closes its connection.
     """
@@ -238,16 +219,16 @@ class AsyncServerlessClient(Connection):
 
     async def perform(self, operation: Operation[ValueT]) -> ValueT:
         """
-        Ask the service, and return its answer.
+        Perform *operation* and return its value.
 
         Raises:
-            FalServerlessError: It does not do what is asked.
+            FalServerlessError: The service answered with an error.
         """
         import grpc
         from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
         address = self.address
-        # They may lie in a file, and a team's name may have to be asked for.
+        # They may be read from a file, and a team may have to be looked up.
         metadata = await asyncio.to_thread(lambda: self.credentials.metadata())
         if self._channel is None:
             self._channel = grpc.aio.secure_channel(
@@ -256,17 +237,14 @@ class AsyncServerlessClient(Connection):
         # It is generated, without types.
         stub: Any = IsolateControllerStub(self._channel)  # type: ignore[no-untyped-call]
         with translated(address):
-            method = getattr(stub, operation.rpc)
-            return operation.read(await method(operation.message, metadata=metadata))
+            send = getattr(stub, operation.method)
+            return operation.read(await send(operation.request, metadata=metadata))
 
     async def deploy(self, *args: Any, **kwargs: Any) -> DeploymentResult:
         """
         Deploy an application, as :func:`deploy.deploy` does, on a thread.
         """
-        from fal_host_serverless.client import SyncServerlessClient
-
-        client = SyncServerlessClient(self.host, self.api_key, self.profile, self.team)
-        return await asyncio.to_thread(client.deploy, *args, **kwargs)
+        return await asyncio.to_thread(deploy, self, *args, **kwargs)
 
     async def close(self) -> None:
         """

@@ -1,36 +1,34 @@
 """
-Environments of the service: applications and secrets apart from others.
+Stages: sets of applications and secrets that are separate from each other.
+
+The API of fal calls them environments.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fal_host_serverless import operations
+from fal_host_serverless.account import access
+from fal_host_serverless.client import SyncServerlessClient
 from fal_host_serverless.values import EnvironmentInfo
-
-if TYPE_CHECKING:
-    from fal_host_serverless.client import SyncServerlessClient
 
 
 def create_environment(
     client: SyncServerlessClient, name: str, description: str | None = None
 ) -> EnvironmentInfo:
     """
-    Create an environment.
+    Create a stage.
     """
-    return client.perform(operations.create_environment(name, description))
+    return client.perform(access.create_stage(name, description))
 
 
 def delete_environment(client: SyncServerlessClient, name: str) -> None:
     """
-    Remove an environment, and what is in it.
+    Delete a stage with its applications and secrets.
     """
-    client.perform(operations.delete_environment(name))
+    client.perform(access.delete_stage(name))
 
 
 def list_environments(client: SyncServerlessClient) -> list[EnvironmentInfo]:
     """
-    List the environments.
+    List the stages.
     """
-    return client.perform(operations.list_environments())
+    return client.perform(access.list_stages())

@@ -1,18 +1,18 @@
 """
-The host: functions run on fal.ai, or on a server that speaks its protocol.
+The host ``serverless``: functions run on fal.ai, or on a server that speaks its protocol.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from fal_core.errors import OptionError
 from fal_core.hosts import Capabilities, Host
-from fal_host_serverless import settings
-from fal_host_serverless.settings import DEFAULT_URL
+from fal_host_serverless.account import addresses
+from fal_host_serverless.account.addresses import DEFAULT_URL
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from fal_core.environments import Environment
     from fal_core.events import Sink
     from fal_core.options import Gateway, HostOptions, Options
-    from fal_host_serverless.credentials import Credentials
-    from fal_host_serverless.executions import ServerlessExecution
-    from fal_host_serverless.turns import Turns
-    from fal_host_serverless.values import RegisterApplicationResult
+    from fal_host_serverless.account.credentials import Credentials
+    from fal_host_serverless.running.executions import ServerlessExecution
+    from fal_host_serverless.running.turns import Turns
+    from fal_host_serverless.values import DeploymentStrategy, RegisterApplicationResult
+    from fal_host_serverless.wire.services import Service
 
-DeploymentStrategy = Literal["recreate", "rolling"]
 
-
-# Every declaration asks for the options of every host, and few programs make this one.
+# Imports inside functions: every program that declares a function imports this module for
+# the options of its host, and few run anything on it.
 
 
 def _find_credentials() -> Credentials:
-    from fal_host_serverless.credentials import find_credentials
+    from fal_host_serverless.account.credentials import find_credentials
 
     return find_credentials()
 
 
 def _make_turns() -> Turns:
-    from fal_host_serverless.turns import Turns
+    from fal_host_serverless.running.turns import Turns
 
     return Turns()
 
@@ -50,25 +50,24 @@ class FalServerlessHost(Host[..., Any]):
     Runs functions on fal.ai, or on a server that speaks its protocol.
 
     Attributes:
-        url: The address of the service. The usual one gives way to what the
-            environment or a profile names.
+        url: The address of the service. A variable or a profile may replace the
+            default one.
 
         local_file_path: The file of the function, which *app_files* and paths in
             requirements are relative to; the working directory where it is empty.
 
-        credentials: Found in the environment or a profile. They are in no pickle:
-            whoever opens one finds its own.
+        credentials: By default those of variables, a profile or a login. A pickle does
+            not hold them: the process that opens it looks up its own.
 
-        environment_name: The environment of the service to work in; the main one
-            where it is None.
+        environment_name: The stage to work in; the main one where it is None.
     """
 
     name: ClassVar[str] = "serverless"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        # What the service builds; whether a plugin declares a kind is another matter.
+        # The kinds that the service builds, even if no plugin here declares them.
         kinds=frozenset({"conda", "container", "virtualenv"}),
         concurrency=16,
-        # A call gives what it returned once it has ended: nothing of it comes before.
+        # The service returns a value once the call has ended, and nothing before.
         stream=False,
         batch=False,
         home_calls=False,
@@ -82,10 +81,10 @@ class FalServerlessHost(Host[..., Any]):
     environment_name: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        from fal_host_serverless.deliveries import Deliveries
+        from fal_host_serverless.running.lean_calls import LeanCalls
 
         self.turns = _make_turns()
-        self.deliveries = Deliveries()
+        self.lean_calls = LeanCalls()
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -97,8 +96,8 @@ class FalServerlessHost(Host[..., Any]):
             not address and url.rstrip("/") not in (cls.name, f"{cls.name}:")
         ):
             raise OptionError(
-                f"{url!r} is no address of a service. Write as in 'serverless://host:port', "
-                "or 'serverless' for the usual one."
+                f"{url!r} is not the address of a service. Write as in "
+                "'serverless://host:port', or 'serverless' for the default one."
             )
         return cls(address) if address else cls()
 
@@ -107,26 +106,31 @@ class FalServerlessHost(Host[..., Any]):
         """
         The address that is connected to.
         """
-        return settings.grpc_host(self.url)
+        return addresses.find_address(self.url)
 
-    @property
-    def environment(self) -> str | None:
+    def find_service(self) -> Service:
         """
-        The environment of the service, also where the variable ``FAL_ENV`` names it.
-        """
-        return settings.environment_name(self.environment_name)
+        Return the service, as variables and profiles name it now.
 
-    @property
-    def caller(self) -> Credentials:
+        Raises:
+            FalServerlessError: The address is wrong.
         """
-        Who asks the service.
-        """
-        return self.credentials.at(self.address)
+        from fal_host_serverless.wire.services import Service
+
+        address = self.address
+        return Service(
+            address=address,
+            credentials=self.credentials.at(address),
+            stage=addresses.find_stage(self.environment_name),
+            local_file_path=self.local_file_path,
+        )
 
     def launch(self, call: Call, sink: Sink) -> ServerlessExecution:
-        from fal_host_serverless.executions import ServerlessExecution
+        from fal_host_serverless.running.executions import ServerlessExecution
 
-        execution = ServerlessExecution(self, call, sink)
+        execution = ServerlessExecution(
+            self.find_service, call, sink, turns=self.turns, lean_calls=self.lean_calls
+        )
         execution.start()
         return execution
 
@@ -137,9 +141,11 @@ class FalServerlessHost(Host[..., Any]):
         gateway: Gateway,
         origin: str | None = None,
     ) -> None:
-        from fal_host_serverless.preparations import check
+        from fal_host_serverless.uploading import inputs
+        from fal_host_serverless.wire import requests
 
-        check(self, environment, options, gateway)
+        requests.check(options, gateway)
+        inputs.check(self.local_file_path, environment, options)
 
     def register(
         self,
@@ -158,58 +164,64 @@ class FalServerlessHost(Host[..., Any]):
         log: Callable[[Any], None] | None = None,
     ) -> RegisterApplicationResult | None:
         """
-        Deploy *func*, and return its revision and where it is reached.
+        Deploy *func*, and return its revision and its URLs.
 
         Arguments:
-            source_code: The text that the service shows for it.
+            source_code: The text that the service shows as the source of the revision.
 
-            metadata: What it carries beside, over the OpenAPI document that it has where
-                it is served.
+            metadata: What the revision carries beside its code. It replaces what *func*
+                has of the same name, such as its OpenAPI document.
 
-            deployment_strategy: ``recreate`` ends the runners of the revision before;
+            deployment_strategy: ``recreate`` ends the runners of the previous revision;
                 ``rolling`` waits until those of this one can take over.
 
-            scale: Take the scaling of *options*; otherwise keep what is set.
+            scale: Whether the scaling of *options* replaces the one that is set.
 
-            build_environment: False where it has been built.
+            environment_name: The stage to deploy to, in place of that of the host.
+
+            build_environment: False if the environment has been built.
 
             attach_to_deployment: Return once a rolling deployment has taken over, or
-                at once; None leaves it to the service.
+                at once; None leaves that to the service.
 
-            log: Takes what the service says meanwhile; it is printed where nothing does.
+            log: Takes the log of the deployment; by default it is printed.
 
         Raises:
-            FalServerlessError: The service does not do it.
+            FalServerlessError: The service refused the deployment, or it failed.
 
-            OptionError: What is said of it cannot be.
+            OptionError: An option or an argument is wrong.
         """
+        from fal_core.functions import IsolatedFunction
         from fal_core.sinks.printing import print_log
-        from fal_host_serverless.preparations import prepare
-        from fal_host_serverless.registering import (
-            Registration,
-            describe,
-            register,
-            sealed,
-        )
+        from fal_host_serverless.deploying import registrations
+        from fal_host_serverless.uploading import inputs
 
-        registration = Registration(
+        function = (
+            func
+            if isinstance(func, IsolatedFunction)
+            else IsolatedFunction(self, func, options)
+        )
+        registration = registrations.Registration(
             application_name=application_name,
             auth_mode=application_auth_mode,
             source_code=source_code,
-            metadata={**describe(func, options), **(metadata or {})},
+            metadata={**registrations.describe(function), **(metadata or {})},
             strategy=deployment_strategy,
             scale=scale,
-            environment_name=environment_name or self.environment,
             build_environment=build_environment,
             attach_to_deployment=attach_to_deployment,
         )
         tell = log or print_log
-        call = sealed(self, func, options)
-        return register(self, call, prepare(self, call, tell), registration, tell)
+        call = registrations.seal(function)
+        service = self.find_service()
+        if environment_name:
+            service = attrs.evolve(service, stage=environment_name)
+        uploaded = inputs.upload(service, call, tell)
+        return registrations.register(service, call, uploaded, registration, tell)
 
     def close(self) -> None:
         """
-        Do nothing: connections are shared, and end with the process.
+        Do nothing: channels are shared, and last as long as the process.
         """
 
     # A copy stays in this process, and keeps the credentials; a pickle may go anywhere.

@@ -1,17 +1,14 @@
 """
-Keys: who may ask the service.
+Keys of the account.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from fal_host_serverless import operations
+from fal_host_serverless.account import access
+from fal_host_serverless.client import SyncServerlessClient
 from fal_host_serverless.values import KeyPreset, KeyScope, UserKeyInfo
-
-if TYPE_CHECKING:
-    from fal_host_serverless.client import SyncServerlessClient
 
 
 def create_key(
@@ -23,29 +20,29 @@ def create_key(
     permissions: Sequence[str] | None = None,
 ) -> tuple[str, str]:
     """
-    Create a key and return its id and its secret, which is told this once.
+    Create a key and return its id and its secret, which is shown only once.
 
-    What it may do is one of the three:
+    Exactly one of *scope*, *preset* and *permissions* says what it may do.
 
     Arguments:
-        scope: Everything, or calling applications.
+        scope: Everything, or only calling applications.
 
-        preset: What the service has a name for, as in ``deploy``.
+        preset: A set of permissions that the service names, as in ``deploy``.
 
-        permissions: As in ``["serverless:apps:run"]``; the service knows their names.
+        permissions: Names of permissions, as in ``["serverless:apps:run"]``.
     """
-    return client.perform(operations.create_key(scope, description, preset, permissions))
+    return client.perform(access.create_key(scope, description, preset, permissions))
 
 
 def list_keys(client: SyncServerlessClient) -> list[UserKeyInfo]:
     """
     List the keys, without their secrets.
     """
-    return client.perform(operations.list_keys())
+    return client.perform(access.list_keys())
 
 
 def revoke_key(client: SyncServerlessClient, key_id: str) -> None:
     """
-    Have a key accepted no more.
+    Revoke a key.
     """
-    client.perform(operations.revoke_key(key_id))
+    client.perform(access.revoke_key(key_id))

@@ -1,5 +1,5 @@
 """
-The plugin: how fal-core finds the host and its commands.
+The hooks by which fal-core finds the host and its commands.
 """
 
 from __future__ import annotations
@@ -32,6 +32,19 @@ def fal_register_commands(cli: click.Group) -> None:
     """
     Add the commands of fal's own command line.
     """
-    from fal_host_serverless.commands import register
+    from fal_host_serverless.commands import (
+        apps,
+        deploy,
+        environments,
+        keys,
+        profile,
+        queue,
+        runners,
+        secrets,
+    )
 
-    register(cli)
+    for command in (
+        *(deploy.deploy, apps.apps, runners.runners, keys.keys, secrets.secrets),
+        *(environments.environments, queue.queue, profile.profile),
+    ):
+        cli.add_command(command)

@@ -1,5 +1,5 @@
 """
-Queues: requests that wait for an application.
+Queues of applications.
 """
 
 from __future__ import annotations
@@ -7,34 +7,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fal_core.errors import FalServerlessError
-from fal_host_serverless import requests, settings
+from fal_host_serverless.account.addresses import find_stage
+from fal_host_serverless.client import SyncServerlessClient
 from fal_host_serverless.deploy import get_user
-from fal_host_serverless.rest import NotThere
+from fal_host_serverless.errors import ResourceNotFound
+from fal_host_serverless.wire.requests import full_name
 
 if TYPE_CHECKING:
     import httpx
-
-    from fal_host_serverless.client import SyncServerlessClient
 
 
 def queue_size(
     client: SyncServerlessClient, app_name: str, environment_name: str | None = None
 ) -> int:
     """
-    Return how many requests wait for an application.
+    Return the number of requests that wait in the queue of an application.
 
     Arguments:
-        app_name: Its name, or ``owner/name`` for another owner's.
+        app_name: The name of the application, or ``owner/name`` for that of another owner.
     """
-    answer = _ask("GET", client, app_name, environment_name).json()
-    return int(answer.get("size", answer.get("queue_size", 0)))
+    response = _ask("GET", client, app_name, environment_name).json()
+    return int(response.get("size", response.get("queue_size", 0)))
 
 
 def flush_queue(
     client: SyncServerlessClient, app_name: str, environment_name: str | None = None
 ) -> None:
     """
-    Take the requests that wait out of the queue of an application.
+    Remove all waiting requests from the queue of an application.
     """
     _ask("DELETE", client, app_name, environment_name)
 
@@ -46,16 +46,16 @@ def _ask(
         path = _path(client, app_name, environment_name)
         try:
             return rest.send(method, path)
-        except NotThere as error:
+        except ResourceNotFound as error:
             raise FalServerlessError(
-                f"Application {app_name!r} was not found. 'fal-core apps list' shows those "
-                "that there are, with '--env' those of another environment."
+                f"Application {app_name!r} was not found. 'fal-core apps list' lists the "
+                "applications, and with '--env' those of another stage."
             ) from error
 
 
 def _path(client: SyncServerlessClient, app_name: str, environment_name: str | None) -> str:
     owner, separator, name = app_name.rpartition("/")
-    name = requests.full_name(name, settings.environment_name(environment_name))
+    name = full_name(name, find_stage(environment_name))
     if not separator:
         owner = get_user(client).username
     return f"/applications/{owner}/{name}/queue"

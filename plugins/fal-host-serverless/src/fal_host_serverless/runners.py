@@ -1,42 +1,39 @@
 """
-Runners: the processes that serve applications.
+Runners of applications.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from fal_host_serverless import operations
+from fal_host_serverless.account import applications
+from fal_host_serverless.client import SyncServerlessClient
 from fal_host_serverless.values import RunnerInfo
-
-if TYPE_CHECKING:
-    from fal_host_serverless.client import SyncServerlessClient
 
 
 def list_runners(
     client: SyncServerlessClient, *, since: datetime | None = None
 ) -> list[RunnerInfo]:
     """
-    List the runners of all applications, also those that have ended after *since*.
+    List the runners of all applications, with those that have ended after *since*.
     """
-    return client.perform(operations.list_runners(since))
+    return client.perform(applications.list_runners(since))
 
 
 def stop_runner(
     client: SyncServerlessClient, runner_id: str, replace_first: bool = False
 ) -> None:
     """
-    Have a runner end once it has finished its requests.
+    Stop a runner once it has finished its requests.
 
     Arguments:
-        replace_first: Start another one before.
+        replace_first: Start another runner before.
     """
-    client.perform(operations.stop_runner(runner_id, replace_first))
+    client.perform(applications.stop_runner(runner_id, replace_first))
 
 
 def kill_runner(client: SyncServerlessClient, runner_id: str) -> None:
     """
     End a runner at once.
     """
-    client.perform(operations.kill_runner(runner_id))
+    client.perform(applications.kill_runner(runner_id))

@@ -1,16 +1,12 @@
 """
-Secrets: values that the service keeps, and functions see as variables.
+Secrets: values that functions see as environment variables.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fal_host_serverless import operations
+from fal_host_serverless.account import access
+from fal_host_serverless.client import SyncServerlessClient
 from fal_host_serverless.values import ServerlessSecret
-
-if TYPE_CHECKING:
-    from fal_host_serverless.client import SyncServerlessClient
 
 
 def list_secrets(
@@ -19,7 +15,7 @@ def list_secrets(
     """
     List the secrets, without their values.
     """
-    return client.perform(operations.list_secrets(environment_name))
+    return client.perform(access.list_secrets(environment_name))
 
 
 def set_secret(
@@ -33,9 +29,10 @@ def set_secret(
     Set a secret.
 
     Arguments:
-        default_exposed: Whether functions that name no secrets see it.
+        default_exposed: Whether functions that name no secrets see it; None leaves that
+            as it is.
     """
-    client.perform(operations.set_secret(name, value, environment_name, default_exposed))
+    client.perform(access.set_secret(name, value, environment_name, default_exposed))
 
 
 def unset_secret(
@@ -44,4 +41,4 @@ def unset_secret(
     """
     Remove a secret.
     """
-    client.perform(operations.set_secret(name, None, environment_name))
+    client.perform(access.set_secret(name, None, environment_name))

@@ -1,17 +1,18 @@
 """
-Values: what the service tells, documented.
+Documented values: what the client returns.
 """
 
 from __future__ import annotations
 
 import enum
-from datetime import datetime, timedelta, timezone
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 import attrs
 
 __all__ = [
     "AliasInfo",
+    "DeploymentStrategy",
     "EnvironmentInfo",
     "KeyPreset",
     "KeyScope",
@@ -24,10 +25,14 @@ __all__ = [
     "UserKeyInfo",
 ]
 
+#: ``recreate`` ends the runners of the previous revision; ``rolling`` waits until those of
+#: the new one can take over.
+DeploymentStrategy = Literal["recreate", "rolling"]
+
 
 class KeyScope(enum.Enum):
     """
-    What a key may do: everything, or call applications.
+    The permissions of a key: everything, or only calling applications.
     """
 
     ADMIN = "ADMIN"
@@ -36,7 +41,7 @@ class KeyScope(enum.Enum):
 
 class KeyPreset(enum.Enum):
     """
-    What a key may do, under the name that the service has for it.
+    The permissions of a key, by the service's name for them.
     """
 
     FULL = "FULL"
@@ -51,7 +56,7 @@ class KeyPreset(enum.Enum):
 
 class RunnerState(enum.Enum):
     """
-    What a runner is doing.
+    The state of a runner.
     """
 
     RUNNING = "RUNNING"
@@ -72,7 +77,7 @@ class UserKeyInfo:
     A key, without its secret.
 
     Attributes:
-        scope: None where it may do something that neither scope says.
+        scope: None where the permissions are those of neither scope.
     """
 
     key_id: str
@@ -88,7 +93,7 @@ class ServerlessSecret:
 
     Attributes:
         default_exposed: Whether functions that name no secrets see it. None where
-            the account decides.
+            the setting of the account decides.
     """
 
     name: str
@@ -100,7 +105,7 @@ class ServerlessSecret:
 @attrs.define
 class EnvironmentInfo:
     """
-    An environment of the service: applications and secrets apart from others.
+    A stage: a set of applications and secrets that is separate from the others.
     """
 
     name: str
@@ -112,7 +117,7 @@ class EnvironmentInfo:
 @attrs.define
 class AliasInfo:
     """
-    An application: a name, the revision that it leads to, and how that scales.
+    An application: its name, the revision behind it, and how it scales.
 
     Times are in seconds.
     """
@@ -139,10 +144,10 @@ class AliasInfo:
 @attrs.define
 class RunnerInfo:
     """
-    A process that serves an application.
+    A runner, which serves an application.
 
     Attributes:
-        expiration_countdown: Seconds until it ends for want of requests.
+        expiration_countdown: Seconds until it ends unless a request comes.
     """
 
     runner_id: str
@@ -160,7 +165,7 @@ class RunnerInfo:
 @attrs.define
 class ServiceURLs:
     """
-    Where an application is reached, by what it is for.
+    The URLs of an application, by their use.
     """
 
     playground: str
@@ -173,7 +178,7 @@ class ServiceURLs:
 @attrs.define
 class Revision:
     """
-    What was deployed, by its id.
+    A deployed revision, by its id.
     """
 
     application_id: str
@@ -182,111 +187,9 @@ class Revision:
 @attrs.define
 class RegisterApplicationResult:
     """
-    What the service says while it deploys; *result* is there once it has.
+    A message of a deployment under way; *result* is None until it has finished.
     """
 
     result: Revision | None
     logs: list[Any] = attrs.field(factory=list)
     service_urls: ServiceURLs | None = None
-
-
-def moment(timestamp: Any) -> datetime:
-    """
-    Return a time of the service, with its zone.
-    """
-    found: datetime = timestamp.ToDatetime(tzinfo=timezone.utc)
-    return found
-
-
-def optional(message: Any, name: str) -> Any:
-    """
-    Return a field that a message may not have.
-    """
-    return getattr(message, name) if message.HasField(name) else None
-
-
-def read_alias(message: Any) -> AliasInfo:
-    """
-    Return the application that *message* tells of.
-    """
-    import isolate_proto
-
-    plain = (
-        *("alias", "revision", "keep_alive", "max_concurrency", "max_multiplexing"),
-        *("active_runners", "min_concurrency", "concurrency_buffer", "concurrency_buffer_perc"),
-        *("request_timeout", "startup_timeout"),
-    )
-    return AliasInfo(
-        **{name: getattr(message, name) for name in plain},
-        auth_mode=isolate_proto.ApplicationAuthMode.Name(message.auth_mode).lower(),
-        scaling_delay=message.scaling_delay_seconds,
-        machine_types=list(message.machine_types),
-        valid_regions=list(message.valid_regions),
-        environment_name=optional(message, "environment_name"),
-        request_start_timeout=optional(message, "request_start_timeout"),
-    )
-
-
-def read_runner(message: Any) -> RunnerInfo:
-    """
-    Return the runner that *message* tells of.
-    """
-    from google.protobuf.json_format import MessageToDict
-
-    kind = type(message)
-    state = kind.State.Name(message.state)
-    return RunnerInfo(
-        runner_id=message.runner_id,
-        in_flight_requests=message.in_flight_requests,
-        expiration_countdown=optional(message, "expiration_countdown"),
-        uptime=timedelta(seconds=message.uptime),
-        external_metadata=MessageToDict(message.external_metadata),
-        revision=message.revision,
-        alias=message.alias,
-        state=RunnerState("CRASH_BACKOFF" if state == "FAILURE_DELAY" else state),
-        machine_type=message.machine_type,
-        replacement=kind.ReplaceState.Name(message.replacement),
-    )
-
-
-def read_key(message: Any) -> UserKeyInfo:
-    """
-    Return the key that *message* tells of.
-    """
-    import isolate_proto
-
-    scopes = isolate_proto.CreateUserKeyRequest.Scope
-    known = message.scope in scopes.values()
-    scope = KeyScope(scopes.Name(message.scope)) if known else None
-    return UserKeyInfo(message.key_id, moment(message.created_at), scope, message.alias)
-
-
-def read_secret(message: Any) -> ServerlessSecret:
-    """
-    Return the secret that *message* tells of.
-    """
-    return ServerlessSecret(
-        message.name,
-        moment(message.created_time),
-        optional(message, "environment_name"),
-        optional(message, "default_exposed"),
-    )
-
-
-def read_environment(message: Any) -> EnvironmentInfo:
-    """
-    Return the environment that *message* tells of.
-    """
-    return EnvironmentInfo(
-        message.name,
-        optional(message, "description"),
-        message.is_default,
-        moment(message.created_at),
-    )
-
-
-def read_urls(message: Any) -> ServiceURLs:
-    """
-    Return the addresses that *message* tells of.
-    """
-    return ServiceURLs(message.playground, message.run, message.queue, message.ws, message.log)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from fal_core import Host, ServedIsolatedFunction
 from fal_core.calls import AuthMode
-from fal_core.conversion.converters import structure
-from fal_core.declaring.places import default_host, to_host
+from fal_core.conversion.structuring import structure
+from fal_core.declaring.named_hosts import default_host, to_host
 from fal_core.declaring.vocabulary import parse_options
 from fal_core.errors import OptionError
 from fal_core.options import HostOptions

@@ -75,6 +75,13 @@ class ServableServer(services.Server):
         self._annotations = textual_annotations(func)
         self._settings = settings
 
+    def build_metadata(self) -> dict[str, Any]:
+        """
+        Return what a deployed revision carries beside its code.
+        """
+        own = getattr(self.func, "build_metadata", None)
+        return own() if callable(own) else {"openapi": self._make(self.func).openapi()}
+
     def __call__(
         self, *, exposed_port: int | None = None, exposed_metrics_port: int | None = None
     ) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fal_core.errors import FalSerializationError
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated, Marks
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks
 
 
 def test_a_result_comes_back(isolated: Isolated) -> None:
@@ -149,8 +149,7 @@ def test_a_call_runs_once(isolated: Isolated, marks: Marks) -> None:
         return "done"
 
     assert run() == "done"
-    # A second run may come later.
-    time.sleep(0.5)
+    time.sleep(0.5)  # No second run must come meanwhile.
     assert len(marks.read()) <= 1
 
 
@@ -175,7 +174,7 @@ def test_a_class_stays_the_same_class(isolated: Isolated) -> None:
 
 def test_a_result_that_cannot_travel_is_an_error(isolated: Isolated) -> None:
     """
-    What cannot be pickled is an error that says so, and the next call works.
+    A result that cannot be pickled is an error that says so, and the next call works.
     """
 
     @isolated()

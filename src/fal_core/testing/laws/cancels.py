@@ -10,13 +10,12 @@ import pytest
 
 from fal_core.errors import Cancelled
 from fal_core.events import Log
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated, Marks, make_living
-from fal_core.testing.processes import wait_until
-from fal_core.testing.recorders import Recorder
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks, make_living
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Follow, Recorder
 
-#: Seconds in which a function that is not interrupted would have left a mark.
+#: Seconds within which a function that runs on would leave a mark.
 BEAT = 0.05
 
 
@@ -46,7 +45,7 @@ def test_a_cancelled_function_runs_no_more(
     isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
 ) -> None:
     """
-    When the end of a cancelled call is told, the function does nothing any more.
+    Once ``Exited`` of a cancelled call has come, its function runs no more.
     """
     add = marks.add
 
@@ -65,7 +64,7 @@ def test_a_cancelled_function_runs_no_more(
     recorder.cancel(1.0)
     recorder.wait(law_timeout)
     before = len(marks.read())
-    time.sleep(10 * BEAT)
+    time.sleep(10 * BEAT)  # No beat must come meanwhile.
     assert len(marks.read()) == before
 
 
@@ -74,7 +73,7 @@ def test_a_function_that_will_not_end_is_ended(
     isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
 ) -> None:
     """
-    A function that takes no notice of being interrupted is ended after the grace.
+    A function that ignores the interrupt is ended after the grace.
     """
     add = marks.add
 
@@ -97,7 +96,7 @@ def test_a_function_that_will_not_end_is_ended(
     exited = recorder.wait(law_timeout / 2)
     assert isinstance(exited.reason, Cancelled)
     before = len(marks.read())
-    time.sleep(10 * BEAT)
+    time.sleep(10 * BEAT)  # No beat must come meanwhile.
     assert len(marks.read()) == before
 
 
@@ -106,7 +105,7 @@ def test_children_of_a_cancelled_call_end(
     isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
 ) -> None:
     """
-    What the function has started ends with it, sessions of their own and orphans too.
+    Child processes of the function end with it, also in sessions of their own, and orphans.
     """
     add = marks.add
 
@@ -115,7 +114,7 @@ def test_children_of_a_cancelled_call_end(
         import os
         import time
 
-        # A child, one with a session of its own, and the child of one that has ended.
+        # A child, one in a session of its own, and the child of one that has ended.
         for session, twice in ((False, False), (True, False), (True, True)):
             if not os.fork():
                 if session:
@@ -177,7 +176,7 @@ def test_cancelling_what_has_ended_does_nothing(
     recorder.wait(law_timeout)
     recorder.cancel(0.1)
     recorder.cancel(0.1)
-    time.sleep(0.4)
+    time.sleep(0.4)  # No other event must come meanwhile.
     assert recorder.result(law_timeout) == 1
     kinds = [type(event).__name__ for event in recorder.events]
     assert kinds.count("Exited") == 1
@@ -236,7 +235,7 @@ def test_a_future_that_is_cancelled_ends_its_call(
 
     def quiet() -> bool:
         before = len(marks.read())
-        time.sleep(6 * BEAT)
+        time.sleep(6 * BEAT)  # A function that runs on would beat meanwhile.
         return len(marks.read()) == before
 
     assert wait_until(quiet, law_timeout / 4)
@@ -275,7 +274,7 @@ def test_an_async_function_is_cancelled_as_its_task(
 @requires("cancel")
 def test_a_cancelled_result_is_an_error(isolated: Isolated, law_timeout: float) -> None:
     """
-    Whoever waits for a spawned call that is cancelled is told so.
+    Waiting for a spawned call that is cancelled raises an error that says so.
     """
     from concurrent.futures import CancelledError
 

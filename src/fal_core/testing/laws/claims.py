@@ -1,5 +1,5 @@
 """
-Laws of claims: a host does what its capabilities say, and says nothing that it cannot mean.
+Laws of claims: a host does what its capabilities say, and they do not contradict each other.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from fal_core.conversion.annotations import option_names
 from fal_core.errors import HostError
 from fal_core.hosts import Host
 from fal_core.options import HostOptions
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
 
-#: Options that mean nothing without one of some capabilities, and their names.
+#: Options that have no effect without one of these capabilities.
 _NEEDS = {
     "keep_alive": ("keep_alive",),
     "max_multiplexing": ("multiplex", "serve"),
     "secrets": ("secrets",),
 }
-#: Capabilities that nobody can use without an option, and its name.
+#: Capabilities that nobody can use without this option.
 _USED_BY = {"multiplex": "max_multiplexing", "secrets": "secrets"}
 
 
 def test_the_options_it_acts_on_are_documented(host: Host[..., Any]) -> None:
     """
-    ``capabilities.options`` names documented options alone.
+    ``capabilities.options`` names only documented options.
     """
     claimed = host.capabilities.options or frozenset()
     unknown = sorted(claimed.difference(option_names(HostOptions)))
@@ -89,7 +89,7 @@ def test_no_more_calls_run_at_once_than_may(
         import time
 
         began = time.time()
-        time.sleep(0.3)
+        time.sleep(0.3)  # Long enough to overlap, where calls run at once.
         return began, time.time()
 
     recorders = [follow(span, number) for number in range(3)]

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated
-from fal_core.testing.watching import WatchedHost
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.hosts.watched import WatchedHost
 
 
 def test_an_async_function_is_awaited(isolated: Isolated) -> None:

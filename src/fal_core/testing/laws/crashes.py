@@ -9,10 +9,10 @@ from concurrent.futures import wait
 import pytest
 
 from fal_core.errors import HostError, WorkerLost
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated, Marks, make_living
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks, make_living
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Follow
 
 
 @requires("crash")
@@ -75,10 +75,10 @@ def test_lines_before_a_crash_arrive(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    What was on its way when the worker was lost arrives before the end.
+    A line that was sent before the worker was lost arrives before the end.
 
-    The function waits until the line may be taken to have been sent: many times for a
-    moment, as a worker that stands still for long loses one of them.
+    The function waits until the line must have been sent: many short waits, as a machine
+    that stands still for long uses up only one of them.
     """
 
     @isolated()
@@ -120,7 +120,7 @@ def test_children_of_a_lost_worker_end(
     isolated: Isolated, marks: Marks, law_timeout: float
 ) -> None:
     """
-    What a lost worker has started ends as well, sessions of their own and orphans too.
+    Child processes of a lost worker end too, also in sessions of their own, and orphans.
     """
     add = marks.add
 
@@ -202,9 +202,9 @@ def test_no_item_of_a_lost_batch_runs_twice(
     isolated: Isolated, marks: Marks, law_timeout: float
 ) -> None:
     """
-    Of a batch whose worker is lost no item that may have run is run again.
+    After the worker of a batch was lost, no item that may have run is run again.
 
-    Items before the lost one have their results, or are told to be lost with it.
+    Items before the lost one have their results, or are reported lost with it.
     """
     add = marks.add
 

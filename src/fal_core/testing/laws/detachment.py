@@ -17,10 +17,10 @@ from fal_core.calling.spawning import spawn
 from fal_core.errors import Cancelled, HostError
 from fal_core.hosts import Host
 from fal_core.spawns import SpawnInfo
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated
-from fal_core.testing.processes import wait_until
-from fal_core.testing.recorders import Recorder
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Recorder
 
 Detach = Callable[..., SpawnInfo]
 
@@ -45,7 +45,7 @@ sys.exit(0 if ended.wait(float(sys.argv[4])) else 3)
 @pytest.fixture(scope="session")
 def host_url(host: Host[..., Any]) -> str:
     """
-    What another process finds the host by.
+    The name or URL by which another process finds the host.
     """
     return host.name
 
@@ -53,7 +53,7 @@ def host_url(host: Host[..., Any]) -> str:
 @pytest.fixture
 def detach() -> Iterator[Detach]:
     """
-    Spawn detached work, which is ended with the law, also where that fails.
+    Spawn detached work, which is ended after the law, also if the law fails.
     """
     infos: list[SpawnInfo] = []
 
@@ -74,7 +74,7 @@ def test_detached_work_gives_its_result(
     isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
     """
-    Detached work is followed, while its client lives, like any other.
+    While its client lives, detached work is followed like any other spawned call.
     """
 
     @isolated()
@@ -93,7 +93,7 @@ def test_detached_work_is_listed_until_it_ends(
     host: Host[..., Any], isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
     """
-    Work that runs detached is listed under its reference, and as ended when it has.
+    Detached work is listed under its reference while it runs, and as ended afterwards.
     """
 
     @isolated()
@@ -121,7 +121,7 @@ def test_detached_work_is_attached_to_again(
     host: Host[..., Any], isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
     """
-    Whoever attaches is told everything from the event on that it asks for.
+    Attaching gives every event from the requested one on.
     """
 
     @isolated()
@@ -187,7 +187,7 @@ def test_detached_work_is_cancelled_from_another_process(
 @requires("detach")
 def test_attaching_to_no_work_is_an_error(host: Host[..., Any], isolated: Isolated) -> None:
     """
-    A reference that nothing has is an error that names it.
+    An unknown reference is an error that names it.
     """
 
     @isolated()

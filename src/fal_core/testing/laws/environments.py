@@ -12,7 +12,7 @@ import pytest
 from fal_core.decorators import function
 from fal_core.errors import EnvironmentBuildError
 from fal_core.hosts import Host
-from fal_core.testing.capabilities import requires
+from fal_core.testing.harness.capabilities import requires
 
 Virtual = Callable[..., Callable[[Callable[..., Any]], Any]]
 
@@ -20,7 +20,7 @@ Virtual = Callable[..., Callable[[Callable[..., Any]], Any]]
 @pytest.fixture
 def requirement() -> tuple[str, str]:
     """
-    A requirement that is small and not installed here, and the module it brings.
+    A small requirement that is not installed here, and the module it provides.
     """
     return "cowsay==6.1", "cowsay"
 
@@ -64,7 +64,7 @@ def test_functions_do_not_share_their_requirements(
     virtual: Virtual, requirement: tuple[str, str]
 ) -> None:
     """
-    A function does not see what only another one requires.
+    A function does not see packages that only another one requires.
     """
     name, module = requirement
 

@@ -1,5 +1,5 @@
 """
-Laws of events: what a host says of a call, and in which order.
+Laws of events: what a host reports of a call, and in which order.
 """
 
 from __future__ import annotations
@@ -7,8 +7,8 @@ from __future__ import annotations
 import time
 
 from fal_core.events import Exited, Outcome, State
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
 
 #: Seconds to wait for what must not come.
 QUIET = 0.3
@@ -28,7 +28,7 @@ def test_nothing_follows_the_end(
 
     recorder = follow(speak)
     recorder.wait(law_timeout)
-    time.sleep(QUIET)
+    time.sleep(QUIET)  # No event must come meanwhile.
     ends = [index for index, event in enumerate(recorder.events) if isinstance(event, Exited)]
     assert ends == [len(recorder.events) - 1]
 
@@ -70,7 +70,7 @@ def test_events_come_one_at_a_time(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    No event is handed over while another one is being taken.
+    No event is delivered before the sink has returned from the one before.
     """
 
     @isolated()
@@ -87,7 +87,7 @@ def test_a_call_says_when_it_runs(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    The phases come in their order, each once in a row, and ``running`` before the outcome.
+    The phases come in order, none twice in a row, and ``running`` before the outcome.
     """
 
     @isolated()
@@ -128,7 +128,7 @@ def test_executions_have_names_of_their_own(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    Each execution has a reference that no other has.
+    Each execution has a reference of its own.
     """
 
     @isolated()

@@ -8,7 +8,7 @@ from concurrent.futures import wait
 
 import pytest
 
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.marks import Isolated
 
 
 def test_every_future_has_its_own_result(isolated: Isolated, law_timeout: float) -> None:
@@ -81,7 +81,7 @@ def test_a_spawned_call_raises_what_it_raised(isolated: Isolated, law_timeout: f
 
 def test_a_spawned_call_that_serves_nothing_has_no_url(isolated: Isolated) -> None:
     """
-    Whoever waits for the url of a call that ends without one learns so.
+    Asking for the URL of a call that ends without one is an error.
     """
 
     @isolated()

@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator
 
 from fal_core.decorators import function
-from fal_core.testing.capabilities import requires
-from fal_core.testing.hosts import InProcessHost
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.hosts.in_process import InProcessHost
 
 
 @requires("home_calls")
@@ -35,7 +35,7 @@ def test_a_function_of_another_place_is_called_at_home(isolated: Isolated) -> No
 @requires("home_calls")
 def test_an_error_at_home_arrives_as_itself(isolated: Isolated) -> None:
     """
-    What a function that was called at home raises is caught where it was called.
+    An exception of a function that was called at home is raised where it was called.
     """
 
     @function("current", host=InProcessHost())
@@ -56,9 +56,9 @@ def test_an_error_at_home_arrives_as_itself(isolated: Isolated) -> None:
 @requires("home_calls")
 def test_a_call_to_home_leaves_room_for_others(isolated: Isolated) -> None:
     """
-    A function that waits for a call at home does not count: recursion ends well.
+    A function that waits for a call at home takes no place: recursion does not block.
 
-    It does with ``max_concurrency=1``, where the call comes back to the same place.
+    That holds with ``max_concurrency=1`` too, where the call comes back to the same host.
     """
 
     @isolated(max_concurrency=1)

@@ -7,10 +7,9 @@ from __future__ import annotations
 import time
 
 from fal_core.events import Log, Outcome
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
-from fal_core.testing.recorders import Recorder
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow, Recorder
 
 
 def messages(recorder: Recorder, level: str = "STDOUT") -> list[str]:
@@ -66,7 +65,7 @@ def test_lines_before_an_error_arrive(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    What was printed before the function raised arrives before the error.
+    Lines printed before the function raised arrive before the error.
     """
 
     @isolated()
@@ -83,7 +82,7 @@ def test_errors_are_printed_as_such(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    What was printed to the standard error has the level of it.
+    Lines printed to standard error have the level ``STDERR``.
     """
 
     @isolated()
@@ -166,9 +165,9 @@ def test_lines_name_their_call(isolated: Isolated, follow: Follow, law_timeout: 
 
 def test_lines_name_their_time(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
     """
-    A line carries when it was printed, in seconds since the epoch, rising.
+    A line carries the time when it was printed, in seconds since the epoch, rising.
 
-    Clocks of other machines may be an hour off, not more.
+    The clock of another machine may be off by up to an hour.
     """
 
     @isolated()
@@ -210,7 +209,7 @@ def test_lines_printed_below_python_arrive(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    What libraries write to the descriptors arrives like what Python prints.
+    Text that libraries write to the file descriptors arrives like what Python prints.
     """
 
     @isolated()
@@ -251,7 +250,7 @@ def test_bytes_that_are_no_text_arrive_readable(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    Bytes that are not UTF-8 arrive escaped, and hold up nothing.
+    Bytes that are not UTF-8 arrive escaped, and block nothing.
     """
 
     @isolated()

@@ -10,9 +10,9 @@ from contextlib import closing
 
 import pytest
 
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated
-from fal_core.testing.watching import WatchedHost
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.hosts.watched import WatchedHost
 
 
 def test_results_come_in_the_order_of_the_items(isolated: Isolated) -> None:
@@ -24,7 +24,7 @@ def test_results_come_in_the_order_of_the_items(isolated: Isolated) -> None:
     def dawdle(number: int) -> int:
         import time
 
-        time.sleep(0.02 if number % 8 == 0 else 0)
+        time.sleep(0.02 if number % 8 == 0 else 0)  # Others overtake these items.
         return number
 
     assert list(dawdle.map(range(50))) == list(range(50))
@@ -77,7 +77,7 @@ def test_a_map_raises_the_error_of_an_item(isolated: Isolated) -> None:
 
 def test_results_before_an_input_that_raises_are_given(isolated: Isolated) -> None:
     """
-    Where the input iterator raises, what it gave before is finished first.
+    Where the input iterator raises, the items that it gave before are finished first.
     """
 
     def numbers() -> Iterator[int]:
@@ -99,7 +99,7 @@ def test_a_map_over_endless_items_can_be_left(
     isolated: Isolated, watched: WatchedHost, law_timeout: float
 ) -> None:
     """
-    Items are taken as results are; closing the map ends what still runs.
+    Items are taken as results are taken; closing the map ends the calls that still run.
     """
 
     @isolated()
@@ -121,7 +121,7 @@ def test_lines_of_a_batch_name_their_item(isolated: Isolated, law_timeout: float
     """
     A line printed by an item of a batch carries the call's id and the item's number.
     """
-    from fal_core.testing.recorders import Recorder
+    from fal_core.testing.harness.recorders import Recorder
 
     @isolated()
     def speak(number: int) -> int:

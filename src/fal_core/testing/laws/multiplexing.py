@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from fal_core.errors import Cancelled
 from fal_core.events import Log
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
 
 SHARED = {"max_multiplexing": 2, "max_concurrency": 1}
 
@@ -73,7 +73,7 @@ def test_lines_of_calls_at_once_do_not_mix(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    What calls of one worker print goes to the call that printed it.
+    A line that one call of a worker prints belongs to that call.
     """
 
     @isolated(**SHARED)

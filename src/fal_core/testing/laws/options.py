@@ -1,5 +1,5 @@
 """
-Laws of options: those that a host cannot use are kept, and stop nothing.
+Laws of options: a host keeps the options that it cannot use, and runs the function.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import pytest
 from fal_core.decorators import function
 from fal_core.errors import OptionTypeError, UnknownOptionError
 from fal_core.hosts import Host
-from fal_core.testing.hosts import InProcessHost
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.hosts.in_process import InProcessHost
 
-#: Options of other hosts, which do no harm where they are acted on.
+#: Options for other hosts, harmless on a host that acts on them.
 OTHERS: dict[str, Any] = {
     "metadata": {"law": ["kept"]},
     "private_logs": True,
@@ -25,7 +25,7 @@ OTHERS: dict[str, Any] = {
 
 def test_options_are_kept_on_the_way(host: Host[..., Any]) -> None:
     """
-    A function that is moved to this host and on has the options that it was given.
+    A function that is moved to this host and away again keeps all its options.
     """
 
     @function("current", host=InProcessHost(), machine_type="GPU-H100", **OTHERS)
@@ -40,7 +40,7 @@ def test_options_are_kept_on_the_way(host: Host[..., Any]) -> None:
 
 def test_options_that_are_of_no_use_stop_nothing(isolated: Isolated) -> None:
     """
-    A function runs whatever options of other hosts it has.
+    A function runs whatever options for other hosts it has.
     """
 
     @isolated(**OTHERS)

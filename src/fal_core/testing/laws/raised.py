@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
 
 
 def test_an_error_arrives_as_itself(isolated: Isolated) -> None:
@@ -27,8 +27,7 @@ def test_an_error_arrives_as_itself(isolated: Isolated) -> None:
 
 def test_the_remote_traceback_is_the_cause(isolated: Isolated) -> None:
     """
-    The cause of an error that arrives shows where the function raised it, and nothing of
-    what runs it.
+    The cause of an error shows where the function raised it, and no frames of fal-core.
     """
 
     @isolated()
@@ -46,7 +45,7 @@ def test_an_error_of_the_callers_class_is_of_that_class(isolated: Isolated) -> N
     """
     An exception of a class that travelled with the function is of that very class.
 
-    So it is where its ``__init__`` takes other arguments than ``Exception`` has.
+    That holds too where its ``__init__`` takes other arguments than ``Exception``.
     """
 
     class Odd(Exception):
@@ -65,7 +64,7 @@ def test_an_error_of_the_callers_class_is_of_that_class(isolated: Isolated) -> N
 
 def test_an_error_of_an_unknown_class_keeps_its_name_and_bases(isolated: Isolated) -> None:
     """
-    Where the class of an error cannot be had, it arrives as one of the same name and bases.
+    Where the class of an error is missing, a class of the same name and bases replaces it.
     """
 
     @isolated()

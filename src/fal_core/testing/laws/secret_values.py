@@ -1,5 +1,5 @@
 """
-Laws of secrets: a function has those it names, and nobody else sees them.
+Laws of secrets: a function has the secrets that it names, and nobody else sees them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import os
 import pytest
 
 from fal_core.errors import FalCoreError
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """
     The name of a secret that the host can resolve, and its value.
 
-    Unless a host's test file says otherwise it is a variable of this process.
+    By default it is an environment variable of this process.
     """
     name, value = "FAL_CORE_LAW_SECRET", f"secret-{os.urandom(8).hex()}"
     monkeypatch.setenv(name, value)
@@ -77,7 +77,7 @@ def test_a_secret_is_not_seen_from_outside(
     isolated: Isolated, follow: Follow, secret: tuple[str, str], law_timeout: float
 ) -> None:
     """
-    The value of a secret is in no argument of a process, no event and no envelope.
+    The value of a secret is in no argument of a process, no event and no encoded call.
     """
     name, value = secret
 

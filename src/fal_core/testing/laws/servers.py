@@ -12,11 +12,11 @@ import pytest
 
 from fal_core.errors import Cancelled, Timeout
 from fal_core.events import Exited, State
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated, Marks
-from fal_core.testing.processes import wait_until
-from fal_core.testing.requests import Answer, ask, is_served
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Follow
+from fal_core.testing.harness.requests import Response, ask, is_served
 from fal_core_worker.serving.ports import free_port
 
 
@@ -25,8 +25,8 @@ def test_a_function_may_bring_its_own_server(
     isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
 ) -> None:
     """
-    A function with ``exposed_port`` is reached when its own server listens, and not
-    before, and is gone when it is cancelled.
+    A function with ``exposed_port`` is ready once its own server listens, not before, and
+    no longer reachable once it is cancelled.
     """
     make, add = _make_serve(), marks.add
 
@@ -34,13 +34,13 @@ def test_a_function_may_bring_its_own_server(
     def serve_itself(port: int) -> None:
         import time
 
-        time.sleep(0.5)
+        time.sleep(0.5)  # It must not be called ready before it listens.
         add("set up")
         make(port)
 
     recorder = follow(serve_itself, serve_itself.options.gateway["exposed_port"])
     url = recorder.wait_for_url(law_timeout)
-    assert ask(url, law_timeout) == Answer(200, "POST /")
+    assert ask(url, law_timeout) == Response(200, "POST /")
     assert marks.read() == ["set up"]
     recorder.cancel(2.0)
     assert isinstance(recorder.wait(law_timeout).reason, Cancelled)
@@ -52,7 +52,7 @@ def test_a_server_may_say_itself_when_it_is_ready(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    With ``health_check_config`` the url is told after its first answer of 2xx.
+    With ``health_check_config`` the URL is reported after the first response of 2xx.
     """
     make = _make_serve()
 
@@ -61,7 +61,7 @@ def test_a_server_may_say_itself_when_it_is_ready(
         make(port, refuse=3)
 
     recorder = follow(serve, serve.options.gateway["exposed_port"])
-    assert ask(recorder.wait_for_url(law_timeout), law_timeout) == Answer(200, "POST /")
+    assert ask(recorder.wait_for_url(law_timeout), law_timeout) == Response(200, "POST /")
     assert wait_until(lambda: len(recorder.printed) >= 4, law_timeout)
     asked = [log.message for log in recorder.printed]
     assert asked[:4] == ["POST /up 503", "POST /up 503", "POST /up 503", "POST /up 200"]
@@ -72,7 +72,7 @@ def test_a_service_that_fails_to_start_raises_what_it_raised(
     isolated: Isolated, law_timeout: float
 ) -> None:
     """
-    Whoever waits for the url of a service gets the error that it failed to start with.
+    Waiting for the URL of a service raises the error that kept it from starting.
     """
 
     @isolated(exposed_port=free_port())
@@ -92,7 +92,7 @@ def test_a_service_that_never_starts_is_ended(
 ) -> None:
     """
     A service that is not ready within ``startup_timeout`` ends with an error that says
-    so, after the lines that it has printed.
+    so, after the lines that it printed.
     """
 
     def serve() -> None:
@@ -101,7 +101,7 @@ def test_a_service_that_never_starts_is_ended(
         print("loading")
         time.sleep(600)
 
-    # A busy machine may not come as far as the line in the shorter time.
+    # On a busy machine the shorter time may end before the line is printed.
     for seconds in (max(2.0, law_timeout / 10), law_timeout / 2):
         port = free_port()
         recorder = follow(isolated(exposed_port=port, startup_timeout=seconds)(serve))
@@ -144,7 +144,7 @@ def _make_serve() -> Any:
             def log_message(self, *args: object) -> None:
                 pass
 
-        # Not the class for HTTP: it asks for the name of this machine.
+        # Not ``HTTPServer``, which looks up the name of this machine.
         import socketserver
 
         class Server(socketserver.ThreadingTCPServer):

@@ -10,11 +10,11 @@ from typing import Any
 
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Log, Ready
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated, Marks
-from fal_core.testing.processes import wait_until
-from fal_core.testing.requests import Answer, ask, is_served
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Follow
+from fal_core.testing.harness.requests import Response, ask, is_served
 
 
 @requires("serve")
@@ -22,7 +22,7 @@ def test_a_served_function_answers_at_its_url(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    A served function answers at the url that its host tells, from when it is told.
+    A served function answers at the URL that its host reports, from then on.
     """
 
     @served()
@@ -30,8 +30,8 @@ def test_a_served_function_answers_at_its_url(
         return {"hello": "there"}
 
     url = follow(welcome).wait_for_url(law_timeout)
-    assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
-    assert ask(url, law_timeout) == Answer(200, {"hello": "there"})
+    assert ask(url, law_timeout) == Response(200, {"hello": "there"})
+    assert ask(url, law_timeout) == Response(200, {"hello": "there"})
 
 
 @requires("serve")
@@ -48,7 +48,7 @@ def test_a_service_says_when_it_is_ready(
 
     recorder = follow(greet)
     recorder.wait_for_url(law_timeout)
-    # The phase and the url are one event after the other, in any order.
+    # The phase and the URL are two events, in either order.
     assert wait_until(lambda: "ready" in recorder.phases, law_timeout)
     assert [name for name in recorder.phases if name in ("running", "ready")] == [
         "running",
@@ -83,8 +83,8 @@ def test_lines_of_a_request_name_it(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    What is printed for a request names it, and the call, and arrives meanwhile. A gateway
-    may have a name of its own for it, which it answers with.
+    A line printed for a request carries the ids of the request and the call, and arrives
+    while the request runs. A gateway may have an id of its own, which is in its response.
     """
 
     @served()
@@ -112,7 +112,7 @@ def test_a_cancelled_service_ends_and_is_reached_no_more(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    A service that is cancelled ends as cancelled, and by then its port is free.
+    A service that is cancelled ends with ``Cancelled``, and its port is free by then.
     """
 
     @served()
@@ -132,8 +132,8 @@ def test_a_drained_service_finishes_what_it_does(
     served: Isolated, follow: Follow, marks: Marks, law_timeout: float
 ) -> None:
     """
-    A request that runs while its service is drained is answered; then the service
-    ends, without an error, and is reached no more.
+    A request that runs while its service is drained is answered; then the service ends
+    without an error and is no longer reachable.
     """
     add = marks.add
 
@@ -142,7 +142,7 @@ def test_a_drained_service_finishes_what_it_does(
         import time
 
         add("begun")
-        time.sleep(1.0)
+        time.sleep(1.0)  # The service is drained meanwhile.
         return "done"
 
     recorder = follow(work)
@@ -151,7 +151,7 @@ def test_a_drained_service_finishes_what_it_does(
     assert wait_until(lambda: "begun" in marks.read(), law_timeout)
     assert recorder.execution is not None
     recorder.execution.drain()
-    assert answer.result(law_timeout) == Answer(200, "done")
+    assert answer.result(law_timeout) == Response(200, "done")
     assert recorder.result(law_timeout) is None
     assert not is_served(url)
 
@@ -161,7 +161,7 @@ def test_requests_run_at_once_as_far_as_they_may(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    So many requests as ``max_multiplexing`` says are worked on at once, and no more.
+    As many requests run at once as ``max_multiplexing`` says, and no more.
     """
 
     @served(max_multiplexing=2)
@@ -179,7 +179,7 @@ def test_requests_run_at_once_as_far_as_they_may(
             inside.append(None)
         for _ in range(20):
             most = max(most, len(inside))
-            time.sleep(0.01)
+            time.sleep(0.01)  # Requests that may run at once are here together.
         with lock:
             inside.pop()
         return most
@@ -212,7 +212,7 @@ def test_a_request_that_takes_too_long_is_answered(
 
     url = follow(wait).wait_for_url(law_timeout)
     assert ask(url, law_timeout).status == 504
-    # On a machine that stands still another one may take too long as well.
+    # On a machine that stands still, another request may take too long as well.
     assert wait_until(lambda: ask(url, law_timeout).status == 200, law_timeout)
 
 
@@ -221,8 +221,8 @@ def test_a_service_is_ready_once_it_says_that_it_is_well(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    With ``health_check_config`` the url of a served function is told after its first
-    answer of 2xx.
+    With ``health_check_config`` the URL of a served function is reported after the first
+    response of 2xx.
     """
     asked: list[None] = []
 
@@ -233,7 +233,7 @@ def test_a_service_is_ready_once_it_says_that_it_is_well(
             raise LookupError("not yet")
         return len(asked)
 
-    # Only the third answer, or a later one, is of 2xx; whoever asks before meets 500.
+    # Only the third response and later ones are 2xx; those before are 500.
     assert ask(follow(get_well).wait_for_url(law_timeout), law_timeout).body > 3
 
 
@@ -242,9 +242,9 @@ def test_a_service_that_is_no_longer_well_is_ended(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    A served function that is asked regularly, and fails as often in a row as
-    ``failure_threshold`` says, ends as one that was lost. A host that scales may
-    replace it instead.
+    A served function that fails as many regular health checks in a row as
+    ``failure_threshold`` says ends like a lost worker. A host that scales may replace it
+    instead.
     """
     asked: list[str] = []
     check = {"path": "/", "method": "POST", "call_regularly": True, "failure_threshold": 1}
@@ -271,7 +271,7 @@ def test_a_service_that_is_no_longer_well_is_ended(
         assert isinstance(recorder.wait(law_timeout).reason, WorkerLost)
 
 
-def _ask_beside(url: str, timeout: float) -> Future[Answer]:
+def _ask_beside(url: str, timeout: float) -> Future[Response]:
     pool = ThreadPoolExecutor(1)
     answer = pool.submit(ask, url, timeout)
     pool.shutdown(wait=False)

@@ -12,16 +12,16 @@ from contextlib import closing
 import pytest
 
 from fal_core.events import Item, Log
-from fal_core.testing.capabilities import requires
-from fal_core.testing.fixtures import Follow
-from fal_core.testing.marks import Isolated
-from fal_core.testing.watching import WatchedHost
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
+from fal_core.testing.hosts.watched import WatchedHost
 
 
 @requires("stream")
 def test_every_item_of_a_stream_arrives_in_order(isolated: Isolated) -> None:
     """
-    A stream gives all that the generator yields, in order, and ends.
+    A stream gives every item that the generator yields, in order, and ends.
     """
 
     @isolated()
@@ -84,7 +84,7 @@ def test_a_generator_is_held_back(isolated: Isolated) -> None:
 
     items = clock()
     times = [next(items)]
-    time.sleep(0.8)
+    time.sleep(0.8)  # A generator that is not held back would run to its end meanwhile.
     times += list(items)
     assert len(times) == 64
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
@@ -94,7 +94,7 @@ def test_a_generator_is_held_back(isolated: Isolated) -> None:
 @requires("stream")
 def test_items_before_an_error_arrive(isolated: Isolated) -> None:
     """
-    What was yielded before the generator raised arrives before its error.
+    Items yielded before the generator raised arrive before its error.
     """
 
     @isolated()

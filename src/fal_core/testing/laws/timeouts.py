@@ -12,9 +12,9 @@ import pytest
 
 from fal_core.errors import Timeout
 from fal_core.hosts import Host
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated, Marks
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.processes import wait_until
 
 
 @requires("cancel")
@@ -47,9 +47,8 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
     host: Host[..., Any], isolated: Isolated, marks: Marks, law_timeout: float
 ) -> None:
     """
-    The future of a submitted call beyond its ``timeout`` raises ``Timeout``, and so do
-    a spawned call, an item of a map, and a stream whose items alone come
-    in time, where the host streams.
+    A submitted call beyond its ``timeout`` raises ``Timeout``. So do a spawned call, an
+    item of a map and, where the host streams, a stream whose single items come in time.
     """
     add = marks.add
 
@@ -89,7 +88,7 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
 def _comes_to_rest(marks: Marks, timeout: float) -> bool:
     def quiet() -> bool:
         before = len(marks.read())
-        time.sleep(0.3)
+        time.sleep(0.3)  # A function that runs on would add a mark meanwhile.
         return len(marks.read()) == before
 
     return wait_until(quiet, timeout)

@@ -4,15 +4,15 @@ Laws of warm workers: they are kept between calls, and not for ever.
 
 from __future__ import annotations
 
-from fal_core.testing.capabilities import requires
-from fal_core.testing.marks import Isolated, make_living
-from fal_core.testing.processes import wait_until
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, make_living
+from fal_core.testing.harness.processes import wait_until
 
 
 @requires("keep_alive", "option max_concurrency")
 def test_a_warm_worker_is_used_again(isolated: Isolated) -> None:
     """
-    Calls one after another run in one worker, which keeps what they have loaded.
+    Calls one after another run in one worker, which keeps the modules they have loaded.
     """
 
     @isolated(max_concurrency=1, keep_alive=60)

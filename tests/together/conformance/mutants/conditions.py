@@ -8,7 +8,7 @@ from fal_core.abilities import Driver
 from fal_core.batching.batches import Batch
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Outcome
-from fal_core.testing.recorders import Recorder
+from fal_core.testing.harness.recorders import Recorder
 from mutants.wrappers import Passing
 
 

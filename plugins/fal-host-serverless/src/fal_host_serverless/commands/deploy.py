@@ -1,5 +1,5 @@
 """
-``fal-core deploy``: put an application on the service.
+``fal-core deploy``: deploy an application.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import click
 
 from fal_core.cli.outputs import print_json
 from fal_core.cli.progress import make_progress
-from fal_host_serverless.commands.options import (
+from fal_host_serverless.commands.client_options import (
     client_options,
-    environment_option,
     json_option,
-    to_plain,
+    stage_option,
 )
+from fal_host_serverless.commands.output import to_plain
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -39,21 +39,21 @@ def _read_annotations(
 
 @click.command()
 @click.argument("app", metavar="[FILE.PY::APP]", required=False)
-@click.option("--app-name", metavar="NAME", help="What the application is called.")
+@click.option("--app-name", metavar="NAME", help="The name of the application.")
 @click.option(
     "--auth",
     type=click.Choice(["public", "private", "shared"]),
-    help="Who may reach it: anybody, its owner, or whoever has a key.",
+    help="Who may call it: anybody, its owner, or everybody with a key.",
 )
 @click.option(
     "--strategy",
     type=click.Choice(["rolling", "recreate"]),
-    help="Whether the runners before it end once new ones are ready, or at once.",
+    help="Whether the previous runners end once new ones are ready, or at once.",
 )
 @click.option(
     "--reset-scale/--no-reset-scale",
     default=None,
-    help="Take the scaling of the declaration, in place of what is set.",
+    help="Replace the scaling that is set by that of the declaration.",
 )
 @click.option(
     "--attach/--detach",
@@ -61,22 +61,23 @@ def _read_annotations(
     default=None,
     help="Whether to wait until a rolling deployment has taken over.",
 )
-@click.option("--message", metavar="TEXT", help="What the revision is about.")
+@click.option("--message", metavar="TEXT", help="A description of the revision.")
 @click.option(
     "--annotation",
     "annotations",
     metavar="NAME=TEXT",
     multiple=True,
     callback=_read_annotations,
-    help="A text that the revision carries under a name; it may be repeated.",
+    help="A text that the revision carries by name; may be repeated.",
 )
-@click.option("--force-env-build", is_flag=True, help="Build the environment anew.")
-@click.option("--dry-run", is_flag=True, help="Only tell what would be deployed.")
-@environment_option
+@click.option("--force-env-build", is_flag=True, help="Build the environment again.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be deployed.")
+@stage_option
 @client_options
 @json_option
 def deploy(
     app: str | None,
+    stage: str | None,
     client: SyncServerlessClient,
     dry_run: bool,
     as_json: bool,
@@ -85,14 +86,14 @@ def deploy(
     """
     Deploy an application of a file, or of pyproject.toml.
 
-    Without a file it is one of those under [tool.fal.apps], by its name there where
-    there are several.
+    Without a file, APP is the name of an application under [tool.fal.apps]; it may be
+    left out if there is only one.
     """
     from fal_host_serverless import deploy as deploying
 
-    deployment = deploying.prepare(client, app, **options)
+    deployment = deploying.prepare(client, app, environment_name=stage, **options)
     if dry_run:
-        _tell_plan(deployment, as_json=as_json)
+        _print_plan(deployment, as_json=as_json)
         return
     progress = make_progress()
     from fal_core.events import State
@@ -102,10 +103,10 @@ def deploy(
         result = deploying.execute(deployment, log=progress)
     finally:
         progress.close()
-    _tell_result(result, as_json=as_json)
+    _print_result(result, as_json=as_json)
 
 
-def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
+def _print_plan(deployment: Deployment, *, as_json: bool) -> None:
     files = [(file.relative_path, file.size) for file in deployment.files]
     sources = [
         (str(folder), packed.name, packed.size) for folder, packed in deployment.sources.items()
@@ -116,7 +117,7 @@ def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
         "auth": deployment.auth,
         "strategy": deployment.strategy,
         "reset_scale": deployment.reset_scale,
-        "environment_name": deployment.environment_name,
+        "environment_name": deployment.service.stage,
         "team": deployment.team,
         "entry_point": deployment.entry_point,
         "kind": deployment.call.environment.kind,
@@ -131,9 +132,9 @@ def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
         print_json(plan)
         return
     click.echo(f"Would deploy {deployment.app_name}, {deployment.strategy}.")
-    click.echo(f"Auth: {deployment.auth or 'as it is, or private'}")
+    click.echo(f"Auth: {deployment.auth or 'unchanged, or private if it is new'}")
     if deployment.team:
-        click.echo(f"Team: {deployment.team}, if it is a login that deploys")
+        click.echo(f"Team: {deployment.team} (a key ignores it)")
     click.echo(f"Environment: {deployment.call.environment.kind}")
     if deployment.entry_point:
         click.echo(f"Entry point: {deployment.entry_point}")
@@ -150,7 +151,7 @@ def _tell_plan(deployment: Deployment, *, as_json: bool) -> None:
 
 def _note_on_pages(result: DeploymentResult) -> str:
     """
-    Return what is to be known of a page that the application itself has.
+    Return a remark on a playground that the application itself serves, if it needs a key.
     """
     places = [
         {urlsplit(url).netloc for url in result.urls[use].values()}
@@ -161,7 +162,7 @@ def _note_on_pages(result: DeploymentResult) -> str:
     return " (asks for a key, which browsers do not send; '--auth public' opens it)"
 
 
-def _tell_result(result: DeploymentResult, *, as_json: bool) -> None:
+def _print_result(result: DeploymentResult, *, as_json: bool) -> None:
     if as_json:
         print_json(to_plain(result))
         return
@@ -169,7 +170,7 @@ def _tell_result(result: DeploymentResult, *, as_json: bool) -> None:
     click.echo(f"Auth: {result.auth_mode}")
     note = _note_on_pages(result)
     for use, urls in result.urls.items():
-        # Endpoints of one page differ in what stands behind its '#'.
+        # Endpoints on the same page differ in their fragment alone.
         shown = [urldefrag(url).url for url in urls.values()]
         for url in dict.fromkeys(shown):
             click.echo(f"{use.capitalize()}: {url}" + (note if use == "playground" else ""))

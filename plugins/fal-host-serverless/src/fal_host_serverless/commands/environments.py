@@ -1,5 +1,5 @@
 """
-``fal-core environments``: applications and secrets apart from others.
+``fal-core environments``: stages, which separate applications and secrets.
 """
 
 from __future__ import annotations
@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fal_host_serverless.commands.options import (
-    client_options,
-    json_option,
-    show,
-    tell,
-    to_plain,
-)
+from fal_host_serverless.commands.client_options import client_options, json_option
+from fal_host_serverless.commands.output import print_values, report, to_plain
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -23,7 +18,7 @@ if TYPE_CHECKING:
 @click.group()
 def environments() -> None:
     """
-    Look at the environments of the service, create and remove them.
+    List the stages of the account, create and delete them.
     """
 
 
@@ -32,14 +27,14 @@ def environments() -> None:
 @json_option
 def list_(client: SyncServerlessClient, as_json: bool) -> None:
     """
-    List the environments.
+    List the stages.
     """
-    show(
+    print_values(
         client.environments.list(),
         ("NAME", "CREATED", "DESCRIPTION"),
         lambda each: (each.name, each.created_at, each.description),
         as_json=as_json,
-        none="There is no environment.",
+        none="There is no stage.",
     )
 
 
@@ -52,10 +47,10 @@ def create(
     name: str, description: str | None, client: SyncServerlessClient, as_json: bool
 ) -> None:
     """
-    Create an environment.
+    Create a stage.
     """
     made = client.environments.create(name, description)
-    tell(f"Environment {name} is there.", as_json=as_json, **to_plain(made))
+    report(f"Stage {name} is there.", as_json=as_json, **to_plain(made))
 
 
 @environments.command()
@@ -64,7 +59,7 @@ def create(
 @json_option
 def delete(name: str, client: SyncServerlessClient, as_json: bool) -> None:
     """
-    Remove an environment, and what is in it.
+    Delete a stage with its applications and secrets.
     """
     client.environments.delete(name)
-    tell(f"Environment {name} is removed.", as_json=as_json, removed=name)
+    report(f"Stage {name} is removed.", as_json=as_json, removed=name)

@@ -1,5 +1,5 @@
 """
-``fal-core keys``: who may ask the service.
+``fal-core keys``: keys of the account.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fal_core.cli.outputs import print_json
-from fal_host_serverless.commands.options import client_options, json_option, show, tell
+from fal_host_serverless.commands.client_options import client_options, json_option
+from fal_host_serverless.commands.output import print_values, report
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.group()
 def keys() -> None:
     """
-    Look at the keys of your account, create and revoke them.
+    List the keys of your account, create and revoke them.
     """
 
 
@@ -26,19 +27,19 @@ def keys() -> None:
 @click.option(
     "--scope",
     type=click.Choice(["admin", "api"], case_sensitive=False),
-    help="Whether it may do everything, or call applications.",
+    help="Whether it may do everything, or only call applications.",
 )
 @click.option(
     "--preset",
     metavar="NAME",
-    help="What the service has a name for, as in deploy or readonly.",
+    help="A set of permissions that the service names, as in deploy or readonly.",
 )
 @click.option(
     "--permission",
     "permissions",
     metavar="NAME",
     multiple=True,
-    help="One thing that it may do, as in serverless:apps:run; it may be repeated.",
+    help="A permission, as in serverless:apps:run; may be repeated.",
 )
 @click.option("--description", metavar="TEXT", help="What it is for.")
 @client_options
@@ -52,12 +53,12 @@ def create(
     as_json: bool,
 ) -> None:
     """
-    Create a key. Its secret is told this once.
+    Create a key. Its secret is shown only once.
 
-    What it may do is a scope, a preset, or permissions.
+    Exactly one of --scope, --preset and --permission says what it may do.
     """
     if sum(map(bool, (scope, preset, permissions))) != 1:
-        raise click.UsageError("Say by one of --scope, --preset and --permission what it may.")
+        raise click.UsageError("Give exactly one of --scope, --preset and --permission.")
     listed = [name.strip() for each in permissions for name in each.split(",")]
     key_id, secret = client.keys.create(
         scope=scope, preset=preset, permissions=listed or None, description=description
@@ -75,7 +76,7 @@ def list_(client: SyncServerlessClient, as_json: bool) -> None:
     """
     List the keys, without their secrets.
     """
-    show(
+    print_values(
         client.keys.list(),
         ("KEY", "SCOPE", "CREATED", "DESCRIPTION"),
         lambda key: (key.key_id, key.scope and key.scope.value, key.created_at, key.alias),
@@ -90,7 +91,7 @@ def list_(client: SyncServerlessClient, as_json: bool) -> None:
 @json_option
 def revoke(key_id: str, client: SyncServerlessClient, as_json: bool) -> None:
     """
-    Have a key accepted no more.
+    Revoke a key.
     """
     client.keys.revoke(key_id)
-    tell(f"Key {key_id} is accepted no more.", as_json=as_json, revoked=key_id)
+    report(f"Key {key_id} is revoked.", as_json=as_json, revoked=key_id)

@@ -8,15 +8,16 @@ import click
 
 from fal_core.cli.outputs import print_json, print_table
 from fal_core.errors import FalServerlessError
-from fal_host_serverless import profiles
-from fal_host_serverless.commands.options import ask_secret, json_option, tell
+from fal_host_serverless.account import profiles
+from fal_host_serverless.commands.client_options import ask_secret, json_option
+from fal_host_serverless.commands.output import report
 from fal_host_serverless.credentials import KeyCredentials
 
 
 @click.group()
 def profile() -> None:
     """
-    Keep a key and an address under a name.
+    Manage profiles, which keep a key and an address by name.
     """
 
 
@@ -57,13 +58,13 @@ def list_(as_json: bool) -> None:
 @json_option
 def set_(name: str, as_json: bool) -> None:
     """
-    Use a profile from now on; it is made where it is not there.
+    Use a profile from now on; it is created if need be.
     """
     known = profiles.read()
     known.tables.setdefault(name, {})
     known.choose(name)
     known.write()
-    tell(f"Profile {name} is in use.", as_json=as_json, current=name)
+    report(f"Profile {name} is in use.", as_json=as_json, current=name)
 
 
 @profile.command()
@@ -75,7 +76,7 @@ def unset(as_json: bool) -> None:
     known = profiles.read()
     known.choose(None)
     known.write()
-    tell("No profile is in use.", as_json=as_json, current=None)
+    report("No profile is in use.", as_json=as_json, current=None)
 
 
 @profile.command()
@@ -83,24 +84,25 @@ def unset(as_json: bool) -> None:
 @json_option
 def host(address: str, as_json: bool) -> None:
     """
-    Keep the address of the service in the profile.
+    Store the address of the service in the profile in use.
     """
-    _keep("host", address)
-    tell(f"The address is {address}.", as_json=as_json, host=address)
+    _store("host", address)
+    report(f"The address is {address}.", as_json=as_json, host=address)
 
 
 @profile.command()
 @json_option
 def key(as_json: bool) -> None:
     """
-    Keep a key in the profile; it is asked for, so that no history has it.
+    Store a key in the profile in use. It is asked for, so that the shell's history does
+    not have it.
 
-    Where there is no terminal, it is a line of the standard input.
+    Without a terminal, it is read from a line of standard input.
     """
     written = ask_secret("Key, as ID:SECRET")
     KeyCredentials.of(written, "the prompt")
-    _keep("key", written)
-    tell("The key is kept.", as_json=as_json, has_key=True)
+    _store("key", written)
+    report("The key is kept.", as_json=as_json, has_key=True)
 
 
 @profile.command()
@@ -108,7 +110,7 @@ def key(as_json: bool) -> None:
 @json_option
 def delete(name: str, as_json: bool) -> None:
     """
-    Remove a profile and its key.
+    Delete a profile and its key.
     """
     known = profiles.read()
     known.check(name)
@@ -116,10 +118,10 @@ def delete(name: str, as_json: bool) -> None:
         known.choose(None)
     del known.tables[name]
     known.write()
-    tell(f"Profile {name} is removed.", as_json=as_json, removed=name)
+    report(f"Profile {name} is removed.", as_json=as_json, removed=name)
 
 
-def _keep(setting: str, value: str) -> None:
+def _store(setting: str, value: str) -> None:
     known = profiles.read()
     if known.current is None:
         raise FalServerlessError("No profile is in use. Make one: 'fal-core profile set NAME'.")

@@ -1,5 +1,5 @@
 """
-``fal-core queue``: requests that wait for an application.
+``fal-core queue``: the queue of an application.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from fal_core.cli.outputs import print_json
-from fal_host_serverless.commands.options import (
+from fal_host_serverless.commands.client_options import (
     client_options,
-    environment_option,
     json_option,
-    tell,
+    stage_option,
 )
+from fal_host_serverless.commands.output import report
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -23,24 +23,22 @@ if TYPE_CHECKING:
 @click.group()
 def queue() -> None:
     """
-    Look at the queue of an application, and empty it.
+    Count the waiting requests of an application, and remove them.
     """
 
 
 @queue.command()
 @click.argument("app")
-@environment_option
+@stage_option
 @client_options
 @json_option
-def size(
-    app: str, environment_name: str | None, client: SyncServerlessClient, as_json: bool
-) -> None:
+def size(app: str, stage: str | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
-    Tell how many requests wait.
+    Print how many requests wait.
     """
     from fal_host_serverless.queues import queue_size
 
-    waiting = queue_size(client, app, environment_name)
+    waiting = queue_size(client, app, stage)
     if as_json:
         print_json({"app": app, "size": waiting})
     else:
@@ -49,16 +47,14 @@ def size(
 
 @queue.command()
 @click.argument("app")
-@environment_option
+@stage_option
 @client_options
 @json_option
-def flush(
-    app: str, environment_name: str | None, client: SyncServerlessClient, as_json: bool
-) -> None:
+def flush(app: str, stage: str | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
-    Take the requests that wait out of the queue.
+    Remove all waiting requests.
     """
     from fal_host_serverless.queues import flush_queue
 
-    flush_queue(client, app, environment_name)
-    tell(f"The queue of {app} is empty.", as_json=as_json, app=app, size=0)
+    flush_queue(client, app, stage)
+    report(f"The queue of {app} is empty.", as_json=as_json, app=app, size=0)

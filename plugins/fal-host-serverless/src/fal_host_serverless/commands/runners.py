@@ -1,5 +1,5 @@
 """
-``fal-core runners``: the processes that serve applications.
+``fal-core runners``: runners of applications.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fal_host_serverless.commands.options import Since, client_options, json_option, show, tell
+from fal_host_serverless.commands.client_options import Since, client_options, json_option
+from fal_host_serverless.commands.output import print_values, report
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -20,33 +21,33 @@ if TYPE_CHECKING:
 @click.group()
 def runners() -> None:
     """
-    Look at the runners of the service, and end them.
+    List runners and end them.
     """
 
 
 @runners.command("list")
-@click.option("--since", type=Since(), help="Also those that have ended after this time.")
+@click.option("--since", type=Since(), help="Include runners that have ended after this time.")
 @client_options
 @json_option
 def list_(since: datetime | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
     List the runners of all applications.
     """
-    tell_runners(client.runners.list(since=since), as_json=as_json)
+    print_runners(client.runners.list(since=since), as_json=as_json)
 
 
 @runners.command()
 @click.argument("runner_id")
-@click.option("--replace", is_flag=True, help="Start another one before.")
+@click.option("--replace", is_flag=True, help="Start another runner before.")
 @client_options
 @json_option
 def stop(runner_id: str, replace: bool, client: SyncServerlessClient, as_json: bool) -> None:
     """
-    Have a runner end once it has finished its requests.
+    Stop a runner once it has finished its requests.
     """
     client.runners.stop(runner_id, replace)
-    tell(
-        f"Runner {runner_id} finishes its requests and ends.",
+    report(
+        f"Runner {runner_id} finishes its requests and stops.",
         as_json=as_json,
         stopping=runner_id,
         replaced=replace,
@@ -62,14 +63,14 @@ def kill(runner_id: str, client: SyncServerlessClient, as_json: bool) -> None:
     End a runner at once.
     """
     client.runners.kill(runner_id)
-    tell(f"Runner {runner_id} is ended.", as_json=as_json, killed=runner_id)
+    report(f"Runner {runner_id} is killed.", as_json=as_json, killed=runner_id)
 
 
-def tell_runners(found: Sequence[RunnerInfo], *, as_json: bool) -> None:
+def print_runners(found: Sequence[RunnerInfo], *, as_json: bool) -> None:
     """
     Print runners.
     """
-    show(
+    print_values(
         found,
         ("RUNNER", "APPLICATION", "STATE", "REQUESTS", "UPTIME", "EXPIRES IN", "MACHINE"),
         lambda runner: (
@@ -78,5 +79,5 @@ def tell_runners(found: Sequence[RunnerInfo], *, as_json: bool) -> None:
             runner.machine_type,
         ),
         as_json=as_json,
-        none="No runner is there.",
+        none="There is no runner.",
     )

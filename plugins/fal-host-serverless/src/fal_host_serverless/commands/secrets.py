@@ -1,5 +1,5 @@
 """
-``fal-core secrets``: values that functions see as variables.
+``fal-core secrets``: values that functions see as environment variables.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from fal_core.cli.outputs import print_json
-from fal_host_serverless.commands.options import (
+from fal_host_serverless.commands.client_options import (
     ask_secret,
     client_options,
-    environment_option,
     json_option,
-    show,
-    tell,
+    stage_option,
 )
+from fal_host_serverless.commands.output import print_values, report
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -27,21 +26,21 @@ _EXPOSED = {None: "as the account says", True: "yes", False: "no"}
 @click.group()
 def secrets() -> None:
     """
-    Look at the secrets of the service, set and remove them.
+    List secrets, set and remove them.
     """
 
 
 @secrets.command("list")
-@environment_option
+@stage_option
 @client_options
 @json_option
-def list_(environment_name: str | None, client: SyncServerlessClient, as_json: bool) -> None:
+def list_(stage: str | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
     List the secrets, without their values.
     """
-    show(
-        client.secrets.list(environment_name),
-        ("NAME", "CREATED", "ENVIRONMENT", "EXPOSED BY DEFAULT"),
+    print_values(
+        client.secrets.list(stage),
+        ("NAME", "CREATED", "STAGE", "EXPOSED BY DEFAULT"),
         lambda secret: (
             *(secret.name, secret.created_at, secret.environment_name),
             _EXPOSED[secret.default_exposed],
@@ -57,28 +56,28 @@ def list_(environment_name: str | None, client: SyncServerlessClient, as_json: b
     "--exposed-by-default/--not-exposed-by-default",
     "default_exposed",
     default=None,
-    help="Whether functions that name no secrets see it; otherwise it stays as it is.",
+    help="Whether functions that name no secrets see it; by default that stays as it is.",
 )
-@environment_option
+@stage_option
 @client_options
 @json_option
 def set_(
     assignments: tuple[str, ...],
     default_exposed: bool | None,
-    environment_name: str | None,
+    stage: str | None,
     client: SyncServerlessClient,
     as_json: bool,
 ) -> None:
     """
-    Set secrets. A name without a value asks for it, and keeps it out of the history.
+    Set secrets. For a name without a value, the value is asked for, so that the shell's
+    history does not have it.
 
-    Where there is no terminal, the values that are not written are lines of the standard
-    input.
+    Without a terminal, these values are read from lines of standard input.
     """
     values = dict(map(_read, assignments))
     names: list[str] = []
     for name, value in values.items():
-        client.secrets.set(name, value, environment_name, default_exposed)
+        client.secrets.set(name, value, stage, default_exposed)
         names.append(name)
         if not as_json:
             click.echo(f"Secret {name} is set.")
@@ -97,14 +96,12 @@ def _read(assignment: str) -> tuple[str, str]:
 
 @secrets.command()
 @click.argument("name")
-@environment_option
+@stage_option
 @client_options
 @json_option
-def unset(
-    name: str, environment_name: str | None, client: SyncServerlessClient, as_json: bool
-) -> None:
+def unset(name: str, stage: str | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
     Remove a secret.
     """
-    client.secrets.unset(name, environment_name)
-    tell(f"Secret {name} is removed.", as_json=as_json, removed=name)
+    client.secrets.unset(name, stage)
+    report(f"Secret {name} is removed.", as_json=as_json, removed=name)

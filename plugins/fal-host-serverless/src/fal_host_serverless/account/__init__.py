@@ -1,0 +1,3 @@
+"""
+Credentials and addresses, and operations on what belongs to an account.
+"""

@@ -1,0 +1,3 @@
+"""
+Deployments: from the declaration of an application to a registered revision.
+"""

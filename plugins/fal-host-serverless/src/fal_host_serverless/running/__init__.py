@@ -1,0 +1,3 @@
+"""
+Runs of the service: how a call is pickled, sent, followed and ended.
+"""

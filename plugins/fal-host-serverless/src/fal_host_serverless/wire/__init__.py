@@ -1,0 +1,3 @@
+"""
+The protocol of the service: gRPC channels and streams, REST, messages and failures.
+"""

@@ -1,0 +1,141 @@
+"""
+The REST service: files, accounts and queues.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from fal_core.errors import FalServerlessError, InternalFalServerlessError
+from fal_host_serverless.errors import ResourceNotFound
+from fal_host_serverless.wire import settings
+
+if TYPE_CHECKING:
+    import httpx
+
+    from fal_host_serverless.wire.identities import Identity
+
+#: Timeouts in seconds: the service takes long to put a large upload together.
+_READING, _WRITING, _CONNECTING = 240.0, 300.0, 30.0
+
+
+@attrs.define(eq=False, slots=False, repr=False)
+class RestClient:
+    """
+    A client of the REST service that belongs to the gRPC service at *host*.
+    """
+
+    host: str
+    credentials: Identity
+
+    def __repr__(self) -> str:
+        return f"RestClient({self.host!r})"
+
+    @functools.cached_property
+    def http(self) -> httpx.Client:
+        """
+        The pool of connections.
+        """
+        import httpx
+
+        timeout = httpx.Timeout(
+            connect=_CONNECTING, read=_READING, write=_WRITING, pool=_CONNECTING
+        )
+        return httpx.Client(base_url=settings.rest_url(self.host), timeout=timeout)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        tries: int = 1,
+        headers: dict[str, str] | None = None,
+        **content: Any,
+    ) -> httpx.Response:
+        """
+        Send a request and return the response.
+
+        Arguments:
+            tries: How often the request is sent before a failed connection or a 5xx
+                response counts.
+
+            content: Passed on to httpx, as in ``json=`` or ``files=``.
+
+        Raises:
+            FalServerlessError: The service cannot be reached, or answers with an error.
+        """
+        import httpx
+
+        sent = {**self.credentials.headers(), **(headers or {})}
+        for left in reversed(range(tries)):
+            try:
+                response = self.http.request(method, path, headers=sent, **content)
+            except httpx.HTTPError as error:
+                if left:
+                    continue
+                raise FalServerlessError(
+                    f"{self.http.base_url} cannot be reached: {error}"
+                ) from error
+            if not response.is_error:
+                return response
+            if response.status_code < 500 or not left:
+                break
+        raise error_of(response)
+
+    def put(self, url: str, content: bytes, *, content_type: str) -> httpx.Response:
+        """
+        Upload *content* to a storage URL, which needs no credentials.
+
+        Raises:
+            FalServerlessError: The storage cannot be reached.
+        """
+        import httpx
+
+        try:
+            return self.http.put(url, content=content, headers={"Content-Type": content_type})
+        except httpx.HTTPError as error:
+            raise FalServerlessError(f"The storage cannot be reached: {error}") from error
+
+    def is_there(self, url: str) -> bool:
+        """
+        Return whether a storage still serves *url*, which needs no credentials.
+        """
+        import httpx
+
+        try:
+            with self.http.stream("GET", url) as response:
+                return not response.is_error
+        except httpx.HTTPError:
+            return False
+
+    def close(self) -> None:
+        """
+        Close the connections.
+        """
+        if "http" in self.__dict__:
+            self.http.close()
+
+    def __enter__(self) -> RestClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def error_of(response: httpx.Response) -> FalServerlessError | InternalFalServerlessError:
+    """
+    Return the error for an error response.
+    """
+    try:
+        detail = response.json()["detail"]
+    except Exception:
+        detail = response.text[:500] or response.reason_phrase
+    path = response.request.url.path
+    sentence = f"The server answers {response.status_code} at {path}: {detail}"
+    if response.status_code >= 500:
+        return InternalFalServerlessError(sentence)
+    not_found = response.status_code == 404
+    return (ResourceNotFound if not_found else FalServerlessError)(sentence)

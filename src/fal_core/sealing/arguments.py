@@ -1,0 +1,36 @@
+"""
+Sealing the arguments of calls.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fal_core.errors import FalSerializationError
+from fal_core.events import Sealed
+from fal_core.sealing.functions import FunctionSeal
+from fal_core_worker.opening.seals import SealingError, dump_plain
+
+
+def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
+    """
+    Seal the arguments of one call, or a list of the arguments of many.
+
+    Raises:
+        FalSerializationError: They cannot be pickled.
+    """
+    data = dump_plain(value)
+    if data is not None:
+        return Sealed(data)
+    from fal_core_worker.opening import pickling
+
+    what = f"an argument of {seal.name!r}"
+    remedy = "Pass what it is made of, and make it in the function."
+    names = ("args", "kwargs")
+    try:
+        sealed = pickling.seal(
+            value, what, remedy, names, by_value=seal.by_value, known=seal.classes
+        )
+    except SealingError as error:
+        raise FalSerializationError(str(error)) from error.__cause__
+    return Sealed(*sealed)

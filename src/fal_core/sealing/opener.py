@@ -1,0 +1,87 @@
+"""
+Opening what a function returned, yielded or raised, for its caller.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import attrs
+
+from fal_core.errors import (
+    FalMissingDependencyError,
+    FalSerializationError,
+    UserFunctionException,
+)
+from fal_core.events import Sealed
+from fal_core.reprs import show_fields
+from fal_core_worker.opening.seals import PLAIN_PREFIX, PREFIX_SIZE, MissingModule, SealingError
+
+#: Plain values smaller than this are unpickled here, without the module for all others.
+_SMALL = 4096
+
+#: The core's own errors, for which the worker, without fal_core, has other classes.
+_CORE_ERRORS = {
+    "FalSerializationError": FalSerializationError,
+    "FalMissingDependencyError": FalMissingDependencyError,
+}
+
+
+@attrs.frozen(kw_only=True)
+class Opener:
+    """
+    How the outcomes of one function are opened.
+
+    Attributes:
+        name: The name of the function, for messages.
+
+        reraise: Whether the caller gets an exception of the function itself;
+            otherwise it gets a :class:`~fal_core.errors.UserFunctionException`
+            whose cause is that exception.
+    """
+
+    __repr__ = show_fields
+
+    name: str
+    reraise: bool = True
+
+    def open_value(self, sealed: Sealed) -> Any:
+        """
+        Return the value that the function returned or yielded.
+
+        Raises:
+            FalSerializationError: This Python cannot open it.
+        """
+        data = sealed.data
+        if data[:PREFIX_SIZE] == PLAIN_PREFIX and len(data) < _SMALL and not sealed.buffers:
+            try:
+                return pickle.loads(data[PREFIX_SIZE:])
+            except Exception:
+                pass  # It fails again below, where the error is made.
+        from fal_core_worker.opening.unpickling import open_sealed
+
+        try:
+            remedy = "Install what provides it here too, or return plain values."
+            what = f"the result of {self.name!r}"
+            return open_sealed(sealed, what, remedy, from_caller=False)
+        except MissingModule as error:
+            raise FalMissingDependencyError(str(error)) from error.__cause__
+        except SealingError as error:
+            raise FalSerializationError(str(error)) from error.__cause__
+
+    def open_error(self, sealed: Sealed) -> BaseException:
+        """
+        Return the exception to raise for one that the function raised.
+
+        The remote traceback is its cause. Where the exception itself cannot be
+        rebuilt, a stand-in whose class has the same name and bases takes its place.
+        """
+        from fal_core_worker.opening.exceptions import open_error
+
+        error = open_error(sealed, _CORE_ERRORS)
+        if self.reraise:
+            return error
+        wrapper = UserFunctionException(f"The function raised {type(error).__name__}: {error}")
+        wrapper.__cause__ = error
+        return wrapper

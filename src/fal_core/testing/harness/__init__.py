@@ -1,0 +1,3 @@
+"""
+What laws are written with: recorders of events, marks, requests, and deadlines.
+"""

@@ -1,0 +1,169 @@
+"""
+Recorders: sinks that keep all events of a call.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fal_core.calling.waiting import answer_home_call
+from fal_core.calls import Call
+from fal_core.events import Credit, Event, Exited, HomeCall, Item, Log, Outcome, Ready, State
+from fal_core.hosts import Execution
+from fal_core.sinks.outcomes import open_outcome
+
+if TYPE_CHECKING:
+    from fal_core.calling.launcher import Launcher
+
+
+class Recorder:
+    """
+    A sink that keeps every event of a call, answers calls home, and gives credit.
+
+    Attributes:
+        call: The call, once it is launched.
+
+        events: All events, in the order in which they came.
+
+        overlapped: Whether an event came before the sink returned from another one.
+    """
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.launcher = launcher
+        self.call: Call | None = None
+        self.execution: Execution | None = None
+        self.events: list[Event] = []
+        self.overlapped = False
+        self._owed = 0
+        self._changed = threading.Condition()
+        self._taking = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        if not self._taking.acquire(blocking=False):
+            self.overlapped = True
+            self._taking.acquire()
+        try:
+            # Long enough to catch a host that delivers from two threads at once.
+            time.sleep(0.0005)
+            with self._changed:
+                self.events.append(event)
+                self._changed.notify_all()
+        finally:
+            self._taking.release()
+        if isinstance(event, HomeCall):
+            answer_home_call(self, event)
+        elif isinstance(event, Item):
+            with self._changed:
+                self._owed += event.count
+            self._give_credit()
+
+    def _give_credit(self) -> None:
+        if self.execution is not None:
+            with self._changed:
+                owed, self._owed = self._owed, 0
+            if owed:
+                self.execution.send(Credit(owed))
+
+    def launch(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Launch a call of the launcher's function with these arguments.
+        """
+        stream = self.launcher.function.flavour.endswith("generator")
+        self.call = self.launcher.call((args, kwargs), stream=stream)
+        self.follow(self.launcher.host.launch(self.call, self))
+
+    def follow(self, execution: Execution) -> None:
+        """
+        Take *execution* as the source of the events; some may have come already.
+        """
+        self.execution = execution
+        self._give_credit()
+
+    def cancel(self, grace: float) -> None:
+        """
+        End the call: interrupt it, and after *grace* seconds end its processes.
+        """
+        assert self.execution is not None
+        self.execution.cancel(grace)
+
+    def wait_for(self, kind: type[Event], timeout: float) -> Any:
+        """
+        Wait for an event of *kind* and return the first.
+
+        Raises:
+            AssertionError: None has come after *timeout* seconds.
+        """
+
+        def find() -> Event | None:
+            return next((event for event in self.events if isinstance(event, kind)), None)
+
+        with self._changed:
+            if not self._changed.wait_for(lambda: find() is not None, timeout):
+                raise AssertionError(
+                    f"No {kind.__name__} came within {timeout:g} s; there were {self.events}."
+                )
+        return find()
+
+    def wait(self, timeout: float) -> Exited:
+        """
+        Wait for the end of the call and return it.
+        """
+        exited: Exited = self.wait_for(Exited, timeout)
+        return exited
+
+    def wait_for_url(self, timeout: float) -> str:
+        """
+        Wait until a service is ready, and return its URL.
+        """
+        ready: Ready = self.wait_for(Ready, timeout)
+        return ready.urls["run"]
+
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the call has ended.
+        """
+        return any(isinstance(event, Exited) for event in self.events)
+
+    @property
+    def logs(self) -> list[Log]:
+        """
+        The lines of output that have ended so far.
+        """
+        logs = [event for event in self.events if isinstance(event, Log)]
+        return [log for log in logs if not log.partial]
+
+    @property
+    def printed(self) -> list[Log]:
+        """
+        The lines that the function printed so far.
+        """
+        return [log for log in self.logs if log.source == "USER"]
+
+    @property
+    def phases(self) -> list[str]:
+        """
+        The phases that the call has entered so far.
+        """
+        return [event.name for event in self.events if isinstance(event, State)]
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """
+        The outcome, if there is one.
+        """
+        return next((event for event in self.events if isinstance(event, Outcome)), None)
+
+    def result(self, timeout: float) -> Any:
+        """
+        Wait for the end and return what the function returned, or raise what it raised.
+        """
+        exited = self.wait(timeout)
+        return open_outcome(self.launcher, self.outcome, exited)
+
+
+#: Launches a call of an isolated function, with arguments, and records its events.
+Follow = Callable[..., Recorder]

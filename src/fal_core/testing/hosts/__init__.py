@@ -1,0 +1,3 @@
+"""
+Hosts for tests: on threads, in a process for each call, and around another host.
+"""

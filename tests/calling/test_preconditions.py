@@ -1,0 +1,165 @@
+"""
+Preconditions: a call is refused before anything is done, for the reasons of ``explain``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import attrs
+import pytest
+
+from fal_core import function
+from fal_core.calls import Call
+from fal_core.environments import Environment
+from fal_core.errors import FalCoreError, OptionError, UnsupportedError
+from fal_core.events import Sink
+from fal_core.explanations import explain
+from fal_core.hosts import Capabilities
+from fal_core.options import Gateway, HostOptions
+from fal_core.testing.hosts.in_process import InProcessExecution, InProcessHost
+from fal_core.wrappers import WrapperHost
+
+
+@attrs.define(eq=False, slots=False)
+class Little(InProcessHost):
+    """
+    A host that can do little, and counts its launches.
+    """
+
+    name: ClassVar[str] = "little"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        kinds=frozenset({"current"}), options=frozenset(), stream=False, same_python=True
+    )
+
+    launched: int = attrs.field(default=0, init=False)
+
+    def launch(self, call: Call, sink: Sink) -> InProcessExecution:
+        self.launched += 1
+        return super().launch(call, sink)
+
+    def expect(self, *_: Any) -> None:
+        self.launched += 1
+
+    def check(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
+        if options.regions == ("moon",):
+            raise OptionError("There is no region 'moon'.")
+
+
+@attrs.define(eq=False, slots=False)
+class OfPython2(Little):
+    """
+    A host without a Python that functions could run on.
+    """
+
+    name: ClassVar[str] = "python-2"
+    capabilities: ClassVar[Capabilities] = Capabilities(python_versions=("2.6", "2.7"))
+
+
+@attrs.define(eq=False, slots=False)
+class Around(WrapperHost[..., Any]):
+    """
+    A host that adds nothing.
+    """
+
+    name: ClassVar[str] = "around"
+
+    def launch(self, call: Call, sink: Sink) -> Any:
+        return self.inner.launch(call, sink)
+
+
+def give() -> int:
+    return 1
+
+
+def count() -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("func", "options", "sentence"),
+    [
+        (count, {}, "Host 'little' cannot stream what a generator yields. Return a list."),
+        (give, {"secrets": ["TOKEN"]}, "Host 'little' cannot resolve secrets."),
+        (give, {"serve": True}, "Host 'little' cannot serve functions."),
+        (give, {"regions": ["moon"]}, "There is no region 'moon'."),
+        (
+            give,
+            {"keep_alive": 3, "on_unsupported": "error"},
+            "Host 'little' cannot use option 'keep_alive'. Leave it out, or write "
+            "on_unsupported='warn' to keep it for other hosts.",
+        ),
+    ],
+)
+def test_a_call_is_refused_as_it_is_explained(
+    func: Any, options: dict[str, Any], sentence: str
+) -> None:
+    """
+    A call that the host cannot run is refused with the reason of ``explain``, unlaunched.
+    """
+    host = Little()
+    isolated = function("current", host=host, **options)(func)
+    assert sentence in explain(isolated).reasons
+    ways = [isolated, isolated.spawn]
+    if func is not count:
+        ways += [isolated.submit, lambda: isolated.map(range(1))]
+    for call in ways:
+        with pytest.raises(FalCoreError) as caught:
+            call()
+        assert str(caught.value) == sentence
+    assert host.launched == 0
+
+
+def test_a_host_without_the_python_refuses() -> None:
+    """
+    A host that has only other Pythons says which.
+    """
+    host = OfPython2()
+    isolated = function("current", host=host)(give)
+    with pytest.raises(UnsupportedError, match=r"cannot run Python 3\.\d+\. It runs 2\.6, 2"):
+        isolated()
+    assert host.launched == 0
+    assert not explain(isolated).runs
+
+
+def test_a_host_around_a_host_refuses_what_that_does() -> None:
+    """
+    A wrapper host refuses what its inner host refuses.
+    """
+    isolated = function("current", host=Around(Little()), regions=["moon"])(give)
+    assert explain(isolated).reasons == ("There is no region 'moon'.",)
+    with pytest.raises(OptionError, match="no region 'moon'"):
+        isolated()
+
+
+def test_what_is_kept_for_other_hosts_is_no_reason() -> None:
+    """
+    Options of other hosts, a port among them, stop no call, and are explained as kept.
+    """
+    host = Little()
+    isolated = function("current", host=host, regions=["eu"], exposed_port=8123)(give)
+    explanation = explain(isolated)
+    assert explanation.runs
+    assert {option.name: option.use for option in explanation.options}["exposed_port"] == "kept"
+    assert host.launched == 0
+    assert isolated() == 1
+
+
+def test_work_that_cannot_be_detached_is_noted() -> None:
+    """
+    A function whose spawns are refused can still be called, and the explanation says both.
+    """
+    isolated = function("current", host=Little(), lifetime="detached")(give)
+    explanation = explain(isolated)
+    assert explanation.runs
+    with pytest.raises(UnsupportedError) as caught:
+        isolated.spawn()
+    assert any(note.endswith(str(caught.value)) for note in explanation.notes)
+    assert isolated() == 1

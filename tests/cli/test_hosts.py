@@ -1,0 +1,92 @@
+"""
+``fal-core hosts``, and hosts that are missing or claimed twice.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+PLACED = """
+import attrs
+from fal_core import hookimpl
+from fal_core.testing import InProcessHost
+
+fal_core_api = 1
+
+@attrs.define(eq=False, slots=False)
+class Placed(InProcessHost):
+    name = "placed"
+
+@hookimpl
+def fal_register_hosts():
+    return [Placed]
+"""
+
+
+#: All that the core needs.
+NEEDED = (
+    *("fal_core", "fal_core_worker", "attr", "attrs", "cattr", "cattrs", "click"),
+    *("cloudpickle", "exceptiongroup", "pluggy", "typing_extensions"),
+)
+
+
+def test_hosts_of_one_name_are_one_sentence(command_line: Any) -> None:
+    """
+    Where two plugins claim the host of a function, running it says so without a traceback.
+    """
+    for name in ("placed", "placed_too"):
+        command_line.install(name, PLACED)
+    command_line.write(
+        "task.py",
+        """
+        from fal_core import function
+
+        @function("current", host="placed")
+        def give() -> int:
+            return 1
+        """,
+    )
+    done = command_line("run", "task.py::give")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: task.py:4: Plugin 'placed ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_check_names_the_extra_that_it_needs(command_line: Any) -> None:
+    """
+    Without pytest the laws cannot be run, and one sentence says how to install it.
+    """
+    command_line.install("placed", PLACED)
+    for spec in filter(None, map(find_spec, NEEDED)):
+        assert spec.origin is not None
+        source = Path(spec.origin)
+        source = source.parent if source.name == "__init__.py" else source
+        (command_line.folder / "site" / source.name).symlink_to(source)
+    # -S leaves out what is installed, and so pytest.
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "fal_core.cli", "hosts", "check", "placed"],
+        env=command_line.variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: The conformance laws are run by pytest, which is not installed: add the extra "
+        "'testing' of fal-core. In a clone of it: pip install -e '.[testing]'\n"
+    )
+
+
+def test_unknown_hosts_are_named_with_what_there_is(command_line: Any) -> None:
+    """
+    A host that is not installed is an error in one sentence, with exit code 1.
+    """
+    for arguments in (["hosts", "describe", "mars"], ["hosts", "check", "mars"]):
+        done = command_line(*arguments)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: No host is called 'mars'. Installed: ")
+        assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,10 @@
+"""
+The tests of conversion share the module ``conversion_examples``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

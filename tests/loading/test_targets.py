@@ -1,0 +1,122 @@
+"""
+Targets: functions loaded by ``file.py::name``, and errors for those that cannot be.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core.loading.targets import TargetError, TargetImportError, load_target
+
+ONE = """
+from fal_core import function
+from fal_core.testing import InProcessHost
+
+@function("current", host=InProcessHost())
+def answer() -> int:
+    return 42
+"""
+
+TWO = f"""{ONE}
+@function("current", host=InProcessHost())
+def other() -> int:
+    return 1
+
+def plain(): ...
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """
+    Write a file in an empty working directory; what is imported from it is forgotten.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), "utf-8")
+        return path
+
+    yield write
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "target", ["told_once.py::answer", "told_once.py", "told_once::answer", "told_once"]
+)
+def test_a_file_or_a_module_names_a_function(write: Any, target: str) -> None:
+    """
+    A target is a file or a module, and a name where there are several functions.
+    """
+    write("told_once.py", ONE)
+    assert load_target(target).run_local() == 42
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("::answer", "'::answer' does not name a function"),
+        ("two_told.py::", "'two_told.py::' does not name a function"),
+        ("nowhere.py::answer", "There is no file nowhere.py"),
+        ("no_such_module::answer", "There is no module no_such_module"),
+        ("two_told.py", "two_told.py has these isolated functions: answer, other. Name one"),
+        ("two_told.py::plain", "'plain' in two_told.py is not an isolated function"),
+        ("two_told.py::nope", "There is no 'nope' in two_told.py"),
+        ("./", "./ is a directory"),
+    ],
+)
+def test_a_target_without_a_function_is_an_error(
+    write: Any, target: str, sentence: str
+) -> None:
+    """
+    The error says what there is instead, and what to write.
+    """
+    write("two_told.py", TWO)
+    with pytest.raises(TargetError) as caught:
+        load_target(target)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_module_that_raises_keeps_its_traceback(write: Any) -> None:
+    """
+    The error holds the traceback from the user's module on, and the exception as cause.
+    """
+    write("raises_early.py", "def fail():\n    1 / 0\n\nfail()\n")
+    with pytest.raises(TargetImportError, match="could not be imported: ZeroDiv") as caught:
+        load_target("raises_early.py::answer")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert caught.value.traceback.count("raises_early.py") == 2
+    assert "targets.py" not in caught.value.traceback
+
+
+def test_a_wrong_declaration_names_its_line(write: Any) -> None:
+    """
+    An error of an option is reported at the line of the declaration, without a traceback.
+    """
+    write(
+        "misspelt.py",
+        """\
+        from fal_core import function
+        from fal_core.testing import InProcessHost
+
+        @function("current", host=InProcessHost(), machine_tipe="GPU")
+        def answer() -> int:
+            return 42
+        """,
+    )
+    with pytest.raises(TargetImportError) as caught:
+        load_target("misspelt.py::answer")
+    assert str(caught.value).startswith("misspelt.py:4: Unknown option 'machine_tipe'")
+    assert caught.value.traceback == ""

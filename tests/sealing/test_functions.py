@@ -1,0 +1,346 @@
+"""
+Functions: sealed once, with their classes and all that they refer to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import math
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cloudpickle
+import pytest
+
+from fal_core import WorkerLost, errors, find_missing_dependencies, function
+from fal_core.errors import FalSerializationError
+from fal_core.sealing import functions as sealing
+from fal_core.sealing.arguments import seal_arguments
+from fal_core.sealing.functions import seal_function
+from fal_core.testing import InProcessHost
+
+
+def echo(value: Any) -> Any:
+    return value
+
+
+class Counter:
+    total = 0
+
+    def __init__(self, start: int) -> None:
+        self.value = start
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+@attrs.frozen
+class Size:
+    width: int
+
+
+class Color(enum.Enum):
+    RED = 1
+    CRIMSON = 1
+    BLUE = 2
+
+
+def make_each() -> Any:
+    return Counter(1), Point(1), Size(2), Color.BLUE, Color.CRIMSON
+
+
+def test_classes_are_the_same_at_home(worker: Any) -> None:
+    """
+    What comes back is of the classes that went, and enum members are themselves.
+    """
+    ((counter, point, size, blue, crimson),) = worker(make_each, ())
+
+    assert type(counter) is Counter
+    assert point == Point(1)
+    assert size == Size(2)
+    assert blue is Color.BLUE
+    assert crimson is Color.RED
+
+
+def test_opening_changes_no_class(worker: Any) -> None:
+    """
+    A class that was changed at home after it was sealed stays changed.
+    """
+    seal = seal_function(make_each)
+    Counter.total = 5
+    try:
+        worker(make_each, (), seal=seal)
+        assert Counter.total == 5
+    finally:
+        Counter.total = 0
+
+
+def test_class_that_the_function_does_not_name(worker: Any) -> None:
+    """
+    A class that travels with an argument alone comes back as itself, unchanged.
+    """
+
+    class Local:
+        tag = "sealed"
+
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+    seal = seal_function(echo)
+    (first,) = worker(echo, (Local(3),), seal=seal)
+    Local.tag = "changed"
+    (second,) = worker(echo, (Local(4),), seal=seal)
+
+    assert type(first) is type(second) is Local
+    assert Local.tag == "changed"
+    assert (first.value, second.value) == (3, 4)
+
+
+def test_class_made_in_the_worker_is_one_class(worker: Any) -> None:
+    """
+    A class that the worker made is made here once, and kept as it is then.
+    """
+
+    def make() -> Any:
+        kinds = globals().setdefault("kinds", [])
+        if not kinds:
+            kinds.append(type("Born", (), {"n": 0}))
+        kinds[0].n += 1
+        return kinds[0]()
+
+    first, second = worker(make, (), ())
+
+    assert type(first) is type(second)
+    assert first.n == 1
+
+
+def test_classes_travel_once() -> None:
+    """
+    Arguments refer to classes that went with the function, and hold no code.
+    """
+    sealed = seal_arguments(((Point(1),), {}), seal_function(make_each))
+
+    assert not sealed.contains_code
+    assert seal_arguments(((Point(1),), {}), seal_function(echo)).contains_code
+
+
+def typed(value: Point | None) -> Size:
+    return Size(2)
+
+
+def test_classes_of_annotations_travel_with_the_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A class that only the text of an annotation names travels once too.
+    """
+    seal = seal_function(typed)
+
+    assert not seal_arguments(((Point(1),), {}), seal).contains_code
+    monkeypatch.setitem(globals(), "Point", Counter)
+    assert not seal.is_fresh()
+
+
+class Unsealable:
+    lock = threading.Lock()
+
+
+def names_unsealable(value: Unsealable | None) -> int:
+    return 3
+
+
+def test_class_of_an_annotation_that_cannot_travel(worker: Any) -> None:
+    """
+    It does not keep the function from travelling.
+    """
+    assert worker(names_unsealable, (None,)) == [3]
+
+
+def test_other_users_of_cloudpickle_see_nothing() -> None:
+    """
+    Sealing registers no module with cloudpickle.
+    """
+    before = cloudpickle.list_registry_pickle_by_value()
+    assert make_each.__module__ not in before
+
+    seal_function(make_each)
+
+    assert cloudpickle.list_registry_pickle_by_value() == before
+
+
+class Lazy:
+    @functools.cached_property
+    def value(self) -> list[int]:
+        return [3]
+
+
+@functools.cache
+def fibonacci(n: int) -> int:
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+
+@functools.singledispatch
+def kind_of(value: object) -> str:
+    return "other"
+
+
+@kind_of.register
+def _(value: int) -> str:
+    return "integer"
+
+
+SHAPES: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = [
+    (fibonacci, (20,), 6765),
+    (kind_of, (1,), "integer"),
+    (lambda: Lazy().value, (), [3]),
+    (math.sqrt, (4.0,), 2.0),
+    (functools.partial(pow, 2), (5,), 32),
+    (Point(3).__eq__, (Point(3),), True),
+]
+
+
+@pytest.mark.parametrize(("function", "arguments", "expected"), SHAPES)
+def test_wrapped_functions(
+    worker: Any, function: Any, arguments: tuple[Any, ...], expected: Any
+) -> None:
+    """
+    What the standard library makes of a function travels too.
+    """
+    assert worker(function, arguments) == [expected]
+
+
+def test_pydantic_models(worker: Any) -> None:
+    """
+    A pydantic model travels with its validators.
+    """
+    pydantic = pytest.importorskip("pydantic")
+
+    class Model(pydantic.BaseModel):  # type: ignore[misc, name-defined]  # imported at run time
+        x: int = pydantic.Field(gt=0)
+
+    def grow(model: Any) -> Any:
+        return Model(x=model.x + 1)
+
+    (grown,) = worker(grow, (Model(x=2),))
+    assert type(grown) is Model
+    assert grown.x == 3
+
+
+def test_function_that_cannot_be_pickled() -> None:
+    """
+    The error names what the function captured.
+    """
+    lock = threading.Lock()
+
+    with pytest.raises(FalSerializationError, match="an enclosing function: cannot pickle"):
+        seal_function(lambda: lock)
+
+
+def test_stub_reducers(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What is registered for a type decides how its instances travel.
+    """
+
+    class Handle:
+        pass
+
+    handle = Handle()
+    monkeypatch.setitem(sealing.stub_reducers, Handle, lambda handle: (str, ("a stub",)))
+
+    assert worker(lambda: handle, ()) == ["a stub"]
+
+
+def test_module_that_declares_isolated_functions(
+    bare_worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    It is imported in a worker without fal-core, and its functions run there.
+    """
+    (tmp_path / "declares.py").write_text(
+        "from fal_core import FalCoreError, Options, cached, function\n"
+        "class Own(FalCoreError): pass\n"
+        "@function('virtualenv', requirements=['numpy'])\n"
+        "def inner(x): return x + 1\n"
+        "@cached\n"
+        "def kept(): return 5\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def use() -> Any:
+        import declares
+
+        return declares.inner.run_local(1), declares.kept()
+
+    def call() -> Any:
+        import declares
+
+        return declares.inner(1)
+
+    assert bare_worker(use, ()) == [(2, 5)]
+    (error,) = bare_worker(call, ())
+    assert isinstance(error, RuntimeError)
+    assert "'inner' was declared in a worker" in str(error)
+
+
+shared = function("current", host=InProcessHost())
+
+
+def name_what_stays(way: str) -> Any:
+    if way == "decorator":
+        return shared(len)("four")
+    if way == "declaration":
+        return function("current")(len)("four")
+    if way == "other":
+        return find_missing_dependencies(len, {})
+    try:
+        return "right"
+    except (WorkerLost, errors.FalCoreError):
+        return "wrong"
+
+
+def test_code_that_names_what_stays_at_home(bare_worker: Any) -> None:
+    """
+    It travels without the host and what that holds, and is told of it where it uses it.
+    """
+    ways = ("nothing", "decorator", "declaration", "other")
+    for portable in (False, True):
+        seal = seal_function(name_what_stays, portable=portable)
+        # Neither the host nor this test's module with all it imports goes along.
+        assert len(seal.sealed.native.data) < 4000
+        assert seal.sealed.refusal == ""
+        calls = [(way,) for way in ways]
+        right, *told = bare_worker(None, *calls, native=not portable, seal=seal)
+        assert right == "right"
+        assert [type(error) for error in told] == [RuntimeError] * 3
+        assert "'len' was declared in a worker, which has no home" in str(told[0])
+        assert "'len' was declared in a worker, which has no home" in str(told[1])
+        assert "fal_core.find_missing_dependencies is not there in a worker" in str(told[2])
+
+
+class Guarded:
+    lock = threading.Lock()
+
+
+held = Guarded()
+
+
+def test_capture_that_cannot_travel_is_the_one_that_was_written() -> None:
+    """
+    It is blamed by its name where it was captured, whatever it holds in turn.
+    """
+
+    def use() -> Any:
+        return held
+
+    with pytest.raises(FalSerializationError) as caught:
+        seal_function(use)
+    assert "because of global 'held': cannot pickle" in str(caught.value)
+    assert str(caught.value).endswith("in the function, or in its setup_function.")

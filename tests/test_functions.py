@@ -1,0 +1,33 @@
+"""
+Isolated functions, made without the decorator.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fal_core.functions import IsolatedFunction
+from fal_core.options import Options
+from fal_core.testing import InProcessHost
+
+
+def answer() -> int:
+    """
+    Return a number; it is not run.
+    """
+    return 42
+
+
+def test_isolated_functions_are_made_as_documented() -> None:
+    """
+    The host, the function and its options are given; the executor is there all the same.
+    """
+    host = InProcessHost()
+    with pytest.raises(TypeError, match="options"):
+        IsolatedFunction(host, answer)  # type: ignore[call-arg]  # wrong on purpose
+    isolated = IsolatedFunction(host, answer, Options(environment={"kind": "current"}))
+    assert isinstance(isolated.executor, ThreadPoolExecutor)
+    assert isolated.executor is isolated.executor
+    isolated.executor.shutdown()

@@ -1,0 +1,32 @@
+"""
+Options: what merging keeps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fal_core.options import merge_basic_config
+
+names = st.sampled_from(["machine_type", "keep_alive", "regions", "metadata", "_base_image"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda each: st.lists(each, max_size=2) | st.dictionaries(st.text(), each, max_size=2),
+    max_leaves=4,
+)
+written = st.dictionaries(names, values)
+
+
+@given(written, written)
+def test_merging_fills_only_what_is_missing(
+    target: dict[str, Any], incoming: dict[str, Any]
+) -> None:
+    """
+    Merging keeps every value there is, None among them, and takes over the others.
+    """
+    expected = {**incoming, **target}
+    merge_basic_config(target, incoming)
+    assert target == expected
