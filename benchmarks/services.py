@@ -78,7 +78,7 @@ def _silence() -> None:
     """
     from dataclasses import replace
 
-    from fal_serve import launching
+    from fal_serve.launching import functions as launching
 
     read = launching.settings_of
     launching.settings_of = lambda options: replace(read(options), access_log=False)

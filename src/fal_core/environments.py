@@ -4,11 +4,12 @@ Environments: where a function's imports come from.
 
 from __future__ import annotations
 
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Event
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: The oldest Python that a worker runs on.
 OLDEST_PYTHON = (3, 10)
+#: The minor version of the Python that runs here, as in ``3.11``.
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @attrs.frozen(kw_only=True)
@@ -157,14 +160,7 @@ class LocalInterpreter(Interpreter):
     python_version: str | None = None
 
     def command(
-        self,
-        arguments: Sequence[str],
-        *,
-        variables: Mapping[str, str] = {},
-        binds: Mapping[str, str] = {},
-        ports: Mapping[int, int] = {},
-        machine: Machine | None = None,
-        name: str | None = None,
+        self, arguments: Sequence[str], *, variables: Mapping[str, str] = {}, **_: Any
     ) -> Command:
         return Command(argv=(self.executable, *arguments), variables=dict(variables))
 
@@ -185,8 +181,7 @@ class CurrentEnvironment(Environment):
         return digest(text.encode())
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        return LocalInterpreter(sys.executable, version)
+        return LocalInterpreter(sys.executable, THIS_PYTHON)
 
     def extend(self, requirements: Iterable[str]) -> CurrentEnvironment:
         from fal_core.errors import OptionError
@@ -204,10 +199,24 @@ class CurrentEnvironment(Environment):
         return True
 
 
+def canonical_name(name: str) -> str:
+    """
+    Return *name* of a distribution normalised, so that all its spellings are equal.
+    """
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirement_name(requirement: str) -> str:
+    """
+    Return the canonical name that *requirement* asks for; empty if it has none.
+    """
+    egg = re.search(r"#(?:.*&)?egg=([A-Za-z0-9._-]+)", requirement)
+    named = egg or re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?![A-Za-z0-9+:/])", requirement)
+    return canonical_name(named[1]) if named else ""
+
+
 def _is_installed(requirement: str) -> bool:
     from importlib.metadata import PackageNotFoundError, distribution
-
-    from fal_core.requirements import requirement_name
 
     name = requirement_name(requirement)
     try:

@@ -137,8 +137,7 @@ class OptionValueError(OptionError):
     got: str
     expected: str
 
-    def __str__(self) -> str:
-        return f"Option {self.option!r} must be {self.expected}, not {self.got}."
+    __str__ = OptionTypeError.__str__
 
 
 @facts
@@ -199,12 +198,10 @@ class WorkerLost(HostError):
 
     def __str__(self) -> str:
         if self.signal is not None:
-            import signal
+            from signal import Signals
 
-            try:
-                name = signal.Signals(self.signal).name
-            except ValueError:
-                name = f"signal {self.signal}"
+            names = {each.value: each.name for each in Signals}
+            name = names.get(self.signal, f"signal {self.signal}")
             sentence = f"The worker was ended by {name} before it answered."
         elif self.code is not None:
             sentence = f"The worker exited with code {self.code} before it answered."

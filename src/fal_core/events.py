@@ -44,13 +44,6 @@ class Sealed(NamedTuple):
         """
         return bool(self.data[1] & 1)
 
-    @property
-    def python(self) -> tuple[int, int]:
-        """
-        The Python that sealed it, as (major, minor).
-        """
-        return self.data[2], self.data[3]
-
 
 @attrs.frozen
 class State:

@@ -49,7 +49,7 @@ class Module:
         """
         The folder of the package that it lies in, or its own name at the top.
         """
-        return (self.name.split(".") + ["__init__"])[1]
+        return [*self.name.split("."), "__init__"][1]
 
 
 def find_packages() -> dict[str, Path]:
@@ -87,7 +87,7 @@ def names_imported(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0 and node.module, "an import is written whole"
+            assert node.level == 0, "an import is written whole"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 ORDER: dict[str, tuple[str, ...]] = {
     "fal_core": (
         # Footing.
-        "digests exports facts reprs requirements validators",
+        "digests exports facts reprs validators",
         # The contract that a host's author reads.
         "errors",
         "events machines options",

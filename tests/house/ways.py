@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -68,7 +69,7 @@ def main() -> None:
     for _ in range(WARM_UP):
         add_one(1)
     files = trace(lambda: add_one(1))
-    jumps = sum(one != other for one, other in zip(files, files[1:], strict=False))
+    jumps = sum(one != other for one, other in pairwise(files))
     counted = {
         "files": len({Path(file) for file in files}),
         "jumps": jumps,

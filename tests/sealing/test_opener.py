@@ -18,6 +18,7 @@ from fal_core.sealing.functions import seal_function
 from fal_core.sealing.opener import Opener
 from fal_core_worker.opening.exceptions import RemoteTraceback
 from fal_core_worker.opening.functions import open_function
+from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.opening.values import seal_error
 
 
@@ -278,7 +279,7 @@ def test_code_of_another_python_is_refused_unopened() -> None:
         Opener(name="echo").open_value(value._replace(data=other))
     assert f"Python {sys.version_info[0]}.{sys.version_info[1]}" in str(caught.value)
     native = seal.sealed.native
-    foreign = native._replace(data=native.data[:2] + bytes((3, 99)) + native.data[4:])
+    foreign = Sealed(native.data[:2] + bytes((3, 99)) + native.data[4:])
     with pytest.raises(Exception, match=r"function 'echo'.* It has no source\."):
         open_function(foreign, None, "It has no source.")
 

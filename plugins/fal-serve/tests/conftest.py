@@ -1,5 +1,5 @@
 """
-What the tests of serving share.
+Fixtures of the tests of fal_serve.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from fal_core import function
-from fal_core.plugins.installed import find_host
-from fal_serve.serving import ServableServer
-from fal_serve.settings import Settings
-from fal_serve.wrappers import ServeWrapper
+from fal_core.plugins import find_host
+from fal_serve.declaring.settings import ServiceSettings
+from fal_serve.servables import ServeWrapper
+from fal_serve.serving.servable_servers import ServableServer
 
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 60
@@ -24,7 +24,7 @@ PATIENCE = 60
 
 class Served:
     """
-    A service that runs, and a client of it.
+    A running service, with a client of it.
     """
 
     def __init__(self, info: Any) -> None:
@@ -35,13 +35,13 @@ class Served:
 
     def post(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
         """
-        Send *json* to *path*.
+        Send a POST request with *json* to *path*.
         """
         return self.client.post(path, json=json, **options)
 
     def find_line(self, text: str) -> Any:
         """
-        Return the first line of the log that has *text*, waiting for it.
+        Return the first line of the log that contains *text*, waiting for it.
         """
         for line in self.lines:
             if text in line.message:
@@ -54,7 +54,7 @@ class Served:
 
     def end(self) -> None:
         """
-        End the service and wait until it has, unless it has been drained.
+        End the service, unless it has been drained, and wait for its end.
         """
         self.client.close()
         drained = self.info.future.done()
@@ -65,7 +65,7 @@ class Served:
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[[Any], Served]]:
     """
-    Spawn an application or a served function, and end it with the module.
+    Spawn an application or served function, and end it with the module.
     """
     served: list[Served] = []
 
@@ -86,7 +86,7 @@ def serve() -> Iterator[Callable[[Any], Served]]:
 @pytest.fixture(scope="session", autouse=True)
 def close_local_host() -> Iterator[None]:
     """
-    Leave no worker behind.
+    Leave no workers behind.
     """
     yield
     find_host("local").close()
@@ -95,7 +95,7 @@ def close_local_host() -> Iterator[None]:
 @pytest.fixture
 def serve_with() -> Iterator[Callable[..., Any]]:
     """
-    Spawn a service of a function, by what makes a servable of it, with settings.
+    Spawn a service of a function with a servable and settings of the test's own.
     """
     spawned: list[Any] = []
 
@@ -104,7 +104,7 @@ def serve_with() -> Iterator[Callable[..., Any]]:
     ) -> Any:
         startup = settings.get("startup_timeout")
         options: dict[str, Any] = {} if startup is None else {"startup_timeout": startup}
-        server = ServableServer(func, make, Settings(**settings))
+        server = ServableServer(func, make, ServiceSettings(**settings))
         info = function(kind, serve=True, **options)(server).spawn()
         spawned.append(info)
         return info
@@ -119,7 +119,7 @@ def serve_with() -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def wait_for_line() -> Callable[..., dict[str, Any]]:
     """
-    Wait for a line of JSON in the log that says as much as is asked, and return it.
+    Wait for a line of JSON in the log that contains *facts*, and return it.
     """
 
     def wait(info: Any, **facts: Any) -> dict[str, Any]:

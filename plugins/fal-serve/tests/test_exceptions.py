@@ -1,5 +1,5 @@
 """
-The exceptions of handlers, away from any service.
+The exceptions that handlers raise.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ERRORS = [
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_exceptions_travel(error: Exception):
     """
-    An exception is the same after a pickle and a copy, however it was made.
+    An exception survives pickling and copying, however it was created.
     """
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(again) is type(error)
@@ -48,7 +48,7 @@ def test_exceptions_travel(error: Exception):
 
 def test_text_of_exceptions():
     """
-    An exception reads as its message, that of a field with the field's name.
+    The text of an exception is its message, with the name of a field if there is one.
     """
     assert str(AppException("no", 402)) == "no"
     assert str(FieldException("size", "too large")) == "size: too large"
@@ -57,7 +57,7 @@ def test_text_of_exceptions():
 @pytest.mark.parametrize("units", [-1, float("nan"), float("inf"), "-2", "many"])
 def test_billable_units_are_a_number(units):
     """
-    Units that cannot be billed are refused where they are written.
+    Invalid units are refused when the exception is created.
     """
     with pytest.raises(ValueError, match=r"at least 0|could not convert"):
         FieldException("size", "no", billable_units=units)
@@ -77,7 +77,7 @@ def test_billable_units_are_a_number(units):
 )
 def test_gpu_errors_are_known(error: Exception, expected: type | None):
     """
-    An error is the GPU's by what raised it; a mention of GPUs alone does not make it so.
+    An error of the GPU is recognised by its origin; mentioning GPUs is not enough.
     """
     found = find_gpu_error(error)
     assert (found and type(found)) == expected
@@ -85,7 +85,7 @@ def test_gpu_errors_are_known(error: Exception, expected: type | None):
 
 def test_catch_gpu_exceptions_in_functions_of_every_kind():
     """
-    The decorator works on all kinds of functions, and leaves other errors alone.
+    The decorator works on functions of all kinds, and passes other errors on.
     """
     failure = RuntimeError("CUDA error: out of memory")
 

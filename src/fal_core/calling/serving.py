@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fal_core.declaring.vocabulary import structure_gateway, structure_host_options
-from fal_core.environments import Environment
+from fal_core.environments import Environment, requirement_name
 from fal_core.errors import UnsupportedError
 from fal_core.plugins.installed import load_plugins
-from fal_core.requirements import requirement_name
 from fal_core.routes import RouteSignature
 from fal_core_worker.serving.services import Server
 

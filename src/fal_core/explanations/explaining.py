@@ -4,7 +4,6 @@ Explaining: what a host would do with a function, without doing it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +18,7 @@ from fal_core.declaring.vocabulary import (
     structure_gateway,
     structure_host_options,
 )
-from fal_core.environments import Environment
+from fal_core.environments import THIS_PYTHON, Environment
 from fal_core.errors import FalCoreError, PluginError, UnknownNameError
 from fal_core.explanations.option_uses import OptionUse, environment_uses, other_uses
 from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
@@ -139,7 +138,7 @@ def _try_to_seal(function: IsolatedFunction[..., Any], reasons: list[str]) -> li
         reasons.append(str(error))
         return []
     refusal = launcher.seal.sealed.refusal
-    return [f"On another Python than {_this_python()}: {refusal}"] if refusal else []
+    return [f"On another Python than {THIS_PYTHON}: {refusal}"] if refusal else []
 
 
 def _missing(function: IsolatedFunction[..., Any]) -> Iterator[str]:
@@ -208,7 +207,3 @@ def _travels(function: IsolatedFunction[..., Any]) -> tuple[Travel, ...]:
         for name in func.packages
     )
     return (*others, *own)
-
-
-def _this_python() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
+from fal_core.environments import canonical_name
 from fal_core.reprs import show_fields
-from fal_core.requirements import canonical_name
 
 GROUP = "fal_core"
 ALLOWED_VARIABLE = "FAL_CORE_PLUGINS"

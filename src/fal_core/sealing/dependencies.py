@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fal_core.requirements import canonical_name, requirement_name
+from fal_core.environments import canonical_name, requirement_name
 from fal_core.sealing.imports import find_module, is_installed, is_standard, leading_imports
 from fal_core_worker.serving.services import Server
 

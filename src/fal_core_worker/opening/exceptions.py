@@ -250,7 +250,7 @@ def open_error(
     Arguments:
         own: Makes exceptions of classes that only this end has, from their messages.
     """
-    return _rebuild(loads(memoryview(sealed.data)[PREFIX_SIZE:]), own)
+    return _rebuild(loads(memoryview(sealed[0])[PREFIX_SIZE:]), own)
 
 
 def _rebuild(

@@ -53,13 +53,15 @@ def open_function(
 
         SealingError: There is no form for this Python, or it cannot be opened.
     """
+    own = None if native is None else Sealed(*native)
+    other = None if portable is None else Sealed(*portable)
     with CollectedClasses() as classes, CollectedNames() as names:
-        if native is not None and native.python == sys.version_info[:2]:
-            function = _open(native, Unpickler)
+        if own is not None and own.python == sys.version_info[:2]:
+            function = _open(own, Unpickler)
         else:
-            function = _open_portable(native, portable, refusal)
+            function = _open_portable(own, other, refusal)
     remember_classes(function, frozenset(classes))
-    handovers.keep(function, native, portable, refusal, list(names))
+    handovers.keep(function, own, other, refusal, list(names))
     return function
 
 
@@ -75,7 +77,7 @@ def open_forms(native: bytes | None, portable: bytes | None, refusal: str) -> An
 
 
 def _open_portable(
-    native: AnySealed | None, portable: AnySealed | None, refusal: str
+    native: Sealed | None, portable: Sealed | None, refusal: str
 ) -> Callable[..., Any]:
     if portable is None:
         if native is None:
@@ -86,7 +88,7 @@ def _open_portable(
     return _open(portable, ForeignUnpickler)
 
 
-def _open(sealed: AnySealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
+def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
     file = io.BytesIO(sealed.data)
     file.seek(PREFIX_SIZE)
     # Its name, and the modules that it imports with its names for them.

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import IO, Any
 
-    from fal_core_worker.opening.seals import AnySealed
+    from fal_core_worker.opening.seals import Sealed
 
 #: The environment variable that names the memory file.
 VARIABLE = "FAL_CORE_WORKER_FUNCTIONS"
@@ -62,8 +62,8 @@ class Main(Origin):
 
 def keep(
     function: Callable[..., Any],
-    native: AnySealed | None,
-    portable: AnySealed | None,
+    native: Sealed | None,
+    portable: Sealed | None,
     refusal: str,
     names: list[Name],
 ) -> None:

@@ -22,25 +22,14 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple, Protocol
+    from typing import Any, NamedTuple
 
     class _Sealed(NamedTuple):
         data: bytes
         buffers: Sequence[Any] = ()
 
-    class AnySealed(Protocol):
-        """
-        A :class:`Sealed`, or that of :mod:`fal_core.events`.
-        """
-
-        @property
-        def data(self) -> bytes: ...
-        @property
-        def buffers(self) -> Sequence[Any]: ...
-        @property
-        def contains_code(self) -> bool: ...
-        @property
-        def python(self) -> tuple[int, int]: ...
+    #: A sealed object of any class, such as that of :mod:`fal_core.events`.
+    AnySealed = tuple[bytes, Sequence[Any]]
 else:
     # The typed form needs a module that is slow to import.
     _Sealed = namedtuple("_Sealed", ("data", "buffers"), defaults=((),))

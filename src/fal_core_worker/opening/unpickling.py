@@ -14,6 +14,7 @@ from fal_core_worker.opening.seals import (
     PREFIX_SIZE,
     PYTHON,
     MissingModule,
+    Sealed,
     SealingError,
     Unpickler,
     loads,
@@ -82,12 +83,14 @@ REQUIRE = "Add what provides it to requirements."
 
 
 def open_sealed(
-    sealed: AnySealed, what: str, remedy: str = REQUIRE, *, from_caller: bool = True
+    pair: AnySealed, what: str, remedy: str = REQUIRE, *, from_caller: bool = True
 ) -> Any:
     """
     Open a sealed object.
 
     Arguments:
+        pair: Its data and its buffers.
+
         what: What the object is, for the error message.
 
         remedy: What to do if a module is missing, as a sentence.
@@ -97,8 +100,8 @@ def open_sealed(
     Raises:
         SealingError: It cannot be opened here.
     """
-    data = sealed.data
-    if data[2:4] == PYTHON:
+    sealed = Sealed(*pair)
+    if sealed.data[2:4] == PYTHON:
         if not sealed.contains_code:
             return _load(sealed, what, remedy, loads)
         with OPENING:
@@ -122,7 +125,7 @@ def _load_code(data: Any, *, buffers: Iterable[Any]) -> Any:
     return value
 
 
-def refuse(sealed: AnySealed, what: str) -> str:
+def refuse(sealed: Sealed, what: str) -> str:
     """
     Return the error message for *sealed*, which holds code of another Python.
     """
@@ -141,7 +144,7 @@ def version_text(version: tuple[int, ...]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def _load(sealed: AnySealed, what: str, remedy: str, load: Callable[..., Any]) -> Any:
+def _load(sealed: Sealed, what: str, remedy: str, load: Callable[..., Any]) -> Any:
     data: Any = sealed.data
     data = data[PREFIX_SIZE:] if len(data) < 4096 else memoryview(data)[PREFIX_SIZE:]
     try:

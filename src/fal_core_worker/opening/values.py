@@ -53,8 +53,8 @@ def open_arguments(sealed: AnySealed, function: Callable[..., Any] | None) -> An
     Raises:
         SealingError: They cannot be opened.
     """
-    data = sealed.data
-    if data[:PREFIX_SIZE] == PLAIN_PREFIX and len(data) < 4096 and not sealed.buffers:
+    data, buffers = sealed
+    if data[:PREFIX_SIZE] == PLAIN_PREFIX and len(data) < 4096 and not buffers:
         try:
             return loads(data[PREFIX_SIZE:])
         except Exception:

@@ -10,11 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fal_serve.applications import FalFastAPI
+    from fal_serve.answering.cancellation import cancel_on_disconnect, request_cancelled
+    from fal_serve.answering.requests import RequestContext
+    from fal_serve.answering.tracing import outgoing_headers
     from fal_serve.apps import App
-    from fal_serve.cancellation import cancel_on_disconnect, request_cancelled
-    from fal_serve.clients import AppClient, AsyncAppClient
-    from fal_serve.endpoints import endpoint
+    from fal_serve.client.clients import AppClient, AsyncAppClient
+    from fal_serve.declaring.endpoints import endpoint
+    from fal_serve.declaring.realtime_endpoints import realtime
     from fal_serve.exceptions import (
         AppClientError,
         AppException,
@@ -26,13 +28,10 @@ if TYPE_CHECKING:
         catch_gpu_exceptions,
     )
     from fal_serve.health import HealthCheck
-    from fal_serve.realtime_endpoints import realtime
-    from fal_serve.requests import RequestContext
-    from fal_serve.servables import BaseServable
-    from fal_serve.servers import FalServer
-    from fal_serve.spawns import AppSpawnInfo
-    from fal_serve.tracing import outgoing_headers
-    from fal_serve.wrappers import ServeWrapper
+    from fal_serve.launching.spawns import AppSpawnInfo
+    from fal_serve.servables import BaseServable, ServeWrapper
+    from fal_serve.serving.applications import FalFastAPI
+    from fal_serve.serving.uvicorn_servers import FalServer
 
 __all__ = [
     "App",
@@ -62,28 +61,28 @@ __all__ = [
 
 _MODULES = {
     "App": "apps",
-    "AppClient": "clients",
+    "AppClient": "client.clients",
     "AppClientError": "exceptions",
     "AppException": "exceptions",
-    "AppSpawnInfo": "spawns",
-    "AsyncAppClient": "clients",
+    "AppSpawnInfo": "launching.spawns",
+    "AsyncAppClient": "client.clients",
     "BaseServable": "servables",
     "CUDAOutOfMemoryException": "exceptions",
-    "FalFastAPI": "applications",
-    "FalServer": "servers",
+    "FalFastAPI": "serving.applications",
+    "FalServer": "serving.uvicorn_servers",
     "FieldException": "exceptions",
     "GPUException": "exceptions",
     "GPUOutOfMemoryException": "exceptions",
     "HealthCheck": "health",
     "RequestCancelledException": "exceptions",
-    "RequestContext": "requests",
-    "ServeWrapper": "wrappers",
-    "cancel_on_disconnect": "cancellation",
+    "RequestContext": "answering.requests",
+    "ServeWrapper": "servables",
+    "cancel_on_disconnect": "answering.cancellation",
     "catch_gpu_exceptions": "exceptions",
-    "endpoint": "endpoints",
-    "outgoing_headers": "tracing",
-    "realtime": "realtime_endpoints",
-    "request_cancelled": "cancellation",
+    "endpoint": "declaring.endpoints",
+    "outgoing_headers": "answering.tracing",
+    "realtime": "declaring.realtime_endpoints",
+    "request_cancelled": "answering.cancellation",
 }
 
 

@@ -12,20 +12,27 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fal_core_worker import current
 from fal_core_worker.serving.routes import RouteSignature
-from fal_serve.declarations import Declared, make_name, merge, read_class
-from fal_serve.endpoints import check_routes, declaration_error, routes_of
+from fal_serve.answering.stacks import find_class_location
+from fal_serve.declaring.endpoints import check_routes, routes_of
+from fal_serve.declaring.errors import declaration_error
+from fal_serve.declaring.options import (
+    ApplicationDeclaration,
+    DeclaredOptions,
+    make_name,
+    merge,
+    read_class,
+)
+from fal_serve.declaring.signatures import parameters_of
 from fal_serve.health import find_config
 from fal_serve.servables import BaseServable
-from fal_serve.signatures import parameters_of
-from fal_serve.stacks import place_of_class
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from fal_core import Host, ServedIsolatedFunction
-    from fal_serve.applications import FalFastAPI
-    from fal_serve.requests import RequestContext
-    from fal_serve.spawns import AppSpawnInfo
+    from fal_serve.answering.requests import RequestContext
+    from fal_serve.launching.spawns import AppSpawnInfo
+    from fal_serve.serving.applications import FalFastAPI
 
 __all__ = ["App"]
 
@@ -34,24 +41,24 @@ class App(BaseServable):
     """
     A service: subclass it, load what it needs in ``setup``, and write endpoints.
 
-    Options are keywords of the class or its attributes, and bases hand theirs on:
+    Options are keywords of the class or its attributes, and are inherited:
     ``class Search(App, kind="virtualenv", requirements=["numpy"])``. Any option of
-    ``fal_core.function`` is a keyword; the usual ones are attributes too, named
-    as there and None where the host decides.
+    ``fal_core.function`` can be a keyword. The common ones are attributes too, with the
+    same names; None leaves them to the host.
 
     Attributes:
-        app_name: What a host calls the application. It is made of the name of the
-            class, and is never a base's.
+        app_name: The name of the application on a host. It defaults to a name made from
+            that of the class, and is never inherited.
 
-        app_auth: Who may reach the application.
+        app_auth: Who may call the application.
 
-        local_python_modules: Modules to take along as source, beside those found.
+        local_python_modules: Modules to ship as source, beside those that are found.
 
-        app_files_ignore: Patterns of files that stay. Repositories stay unless others
-            are written: the addresses they know may have passwords in them.
+        app_files_ignore: Patterns of files that are not uploaded. Repositories are left out
+            by default, as the addresses in them may contain passwords.
 
-        host_kwargs: All options as they were merged; written in a class, options
-            that are no attributes.
+        host_kwargs: All options after merging. Written in a class: options that are no
+            attributes.
     """
 
     requirements: ClassVar[list[str] | list[list[str]] | None] = None
@@ -64,7 +71,7 @@ class App(BaseServable):
     machine_type: ClassVar[str | list[str] | None] = None
     num_gpus: ClassVar[int | None] = None
     regions: ClassVar[list[str] | None] = None
-    host_kwargs: ClassVar[dict[str, Any]] = Declared()
+    host_kwargs: ClassVar[dict[str, Any]] = DeclaredOptions()
     app_name: ClassVar[str | None] = None
     app_auth: ClassVar[Literal["public", "private", "shared"] | None] = None
     app_files: ClassVar[list[str] | None] = None
@@ -89,7 +96,7 @@ class App(BaseServable):
     secrets: ClassVar[list[str] | None] = None
     data_mounts: ClassVar[list[str] | None] = None
 
-    _written: ClassVar[Declared] = Declared()
+    _written: ClassVar[DeclaredOptions] = DeclaredOptions()
     _place: ClassVar[str] = ""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -97,7 +104,7 @@ class App(BaseServable):
         _check_names(cls)
         written = read_class(cls, keywords)
         cls._written = written.attributes
-        cls._place = place_of_class()
+        cls._place = find_class_location()
         cls.app_name = written.name if written.name is not None else make_name(cls.__name__)
         cls.host_kwargs = merge(cls)
         if cls.__init__ is not App.__init__:
@@ -114,14 +121,14 @@ class App(BaseServable):
         if current.runtime is None:
             _check_options(cls)
 
-    # -- what subclasses write ---------------------------------------------------
+    # -- for subclasses to define -------------------------------------------------
 
     def setup(self) -> Any:
         """
         Prepare what endpoints need; it ends before the first request is taken.
 
-        A plain method runs on the main thread; ``async def`` in the loop of the
-        service. So do ``teardown`` and ``handle_exit``.
+        A plain method runs on the main thread, an ``async def`` one in the event loop of the
+        service. The same is true of ``teardown`` and ``handle_exit``.
         """
 
     def teardown(self) -> Any:
@@ -131,25 +138,25 @@ class App(BaseServable):
 
     def provide_hints(self) -> list[str] | None:
         """
-        Return texts by which a host may prefer this runner, such as loaded models.
+        Return texts by which a host may prefer this runner, such as the models it has loaded.
 
-        They go with each answer, so that it is not ``async def`` and takes no time.
-        None says that the application gives no hints at all.
+        They are sent with each response, so that this must be fast and cannot be ``async def``.
+        None means that the application gives no hints.
         """
         return None
 
     def health(self) -> Any:
         """
-        Return what ``GET /health`` answers.
+        Return the body of ``GET /health``.
         """
         return {"version": self.version}
 
     @property
     def current_request(self) -> RequestContext | None:
         """
-        The request that this code works for; None where it works for none.
+        The request that the current code works for, or None outside a request.
         """
-        from fal_serve.requests import current
+        from fal_serve.answering.requests import current
 
         return current.get()
 
@@ -204,7 +211,7 @@ class App(BaseServable):
     @classmethod
     def build_metadata(cls) -> dict[str, Any]:
         """
-        Return what a deployment carries beside the application.
+        Return what a deployment ships beside the application.
         """
         return {"openapi": cls().openapi()}
 
@@ -213,14 +220,14 @@ class App(BaseServable):
         cls, host: Host[Any, Any] | str | None = None, **config: Any
     ) -> ServedIsolatedFunction[[], None]:
         """
-        Return the application as an isolated function, which serves once it runs.
+        Return the application as an isolated function, which serves when it is called.
 
         Arguments:
-            config: Options in place of those of the class.
+            config: Options that replace those of the class.
         """
-        from fal_serve.launching import to_function
+        from fal_serve.launching.functions import to_function
 
-        return to_function(cls, host, config)
+        return to_function(_declaration_of(cls), host, config)
 
     @classmethod
     def spawn(cls, host: Host[Any, Any] | str | None = None, **config: Any) -> AppSpawnInfo:
@@ -228,8 +235,8 @@ class App(BaseServable):
         Start the application and return at once.
         """
         info = cls.to_function(host, **config).spawn()
-        # Imported while the worker starts.
-        from fal_serve.spawns import AppSpawnInfo
+        # Imported while the worker is starting.
+        from fal_serve.launching.spawns import AppSpawnInfo
 
         return AppSpawnInfo(info)
 
@@ -241,7 +248,7 @@ class App(BaseServable):
         Serve in this process, without an environment, until it is interrupted.
 
         Arguments:
-            exposed_port: 0 takes a free one.
+            exposed_port: The port of the service; 0 takes a free one.
         """
         function: Any = cls.to_function()
         function.run_local(exposed_port=exposed_port, exposed_metrics_port=exposed_metrics_port)
@@ -249,10 +256,20 @@ class App(BaseServable):
 
 async def call(method: Callable[[], Any]) -> Any:
     """
-    Call *method* in the loop, and await what it returns where that can be awaited.
+    Call *method* in the event loop, and await its result if that is awaitable.
     """
     result = method()
     return await result if inspect.isawaitable(result) else result
+
+
+def _declaration_of(cls: type[App]) -> ApplicationDeclaration:
+    return ApplicationDeclaration(
+        served=cls,
+        options=cls.host_kwargs,
+        app_name=cls.app_name,
+        app_auth=cls.app_auth,
+        local_python_modules=cls.local_python_modules,
+    )
 
 
 def _check_names(cls: type[App]) -> None:
@@ -289,7 +306,7 @@ def _check_hooks(cls: type[App]) -> None:
 
 def _check_options(cls: type[App]) -> None:
     try:
-        from fal_serve.launching import check_application
+        from fal_serve.launching.functions import check_application
     except ImportError:
         return
-    check_application(cls)
+    check_application(_declaration_of(cls))

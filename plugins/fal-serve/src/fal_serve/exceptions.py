@@ -1,13 +1,13 @@
 """
-Exceptions of handlers that have an answer of their own.
+Exceptions that handlers raise for responses of their own.
 
     AppException                    any status
     ├── GPUException                503: this machine cannot go on
     │   └── GPUOutOfMemoryException
     │       └── CUDAOutOfMemoryException
-    FieldException                  422: one field of the request is wrong
-    RequestCancelledException       499: the client has gone
-    AppClientError                  what a client of an application is told
+    FieldException                  422: one field of the request is invalid
+    RequestCancelledException       499: the client has disconnected
+    AppClientError                  raised by the client of an application
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 @dataclass(eq=False)
 class _Facts(Exception):
     """
-    An exception whose facts are its fields; it pickles however it was made.
+    An exception whose facts are its fields. It pickles however it was created.
     """
 
     def __post_init__(self) -> None:
         self.args = tuple(getattr(self, each.name) for each in fields(self))
 
     def __str__(self) -> str:
-        # Each has a message, and not each has it first.
+        # All have a message, though not always as their first field.
         return str(self.message)  # type: ignore[attr-defined]
 
 
 @dataclass(eq=False)
 class AppException(_Facts):
     """
-    An error that the client is told: *message*, with the status *status_code*.
+    An error that is sent to the client: *message*, with the status *status_code*.
     """
 
     message: str
@@ -51,10 +51,10 @@ class AppException(_Facts):
 @dataclass(eq=False)
 class FieldException(_Facts):
     """
-    One field of the request is wrong; it is answered as a failed validation is.
+    An error for an invalid field of the request, answered like a failed validation.
 
     Attributes:
-        type: Of the error, as validation names it.
+        type: The type of the error, as validation names it.
 
         billable_units: What the request costs. None leaves it to the host.
     """
@@ -76,7 +76,7 @@ class FieldException(_Facts):
 
     def to_pydantic_format(self) -> dict[str, list[dict[str, Any]]]:
         """
-        Return the body of the answer.
+        Return the body of the response.
         """
         where = {"loc": ["body", self.field], "msg": self.message, "type": self.type}
         return {"detail": [where]}
@@ -85,7 +85,7 @@ class FieldException(_Facts):
 @dataclass(eq=False)
 class RequestCancelledException(_Facts):
     """
-    The client has gone, or does not want the answer any more.
+    The client has disconnected, or has cancelled the request.
     """
 
     message: str = "The request was cancelled by the client."
@@ -118,7 +118,7 @@ class GPUException(AppException):
 @dataclass(eq=False)
 class GPUOutOfMemoryException(GPUException):
     """
-    The GPU of this machine has not enough memory.
+    The GPU of this machine has run out of memory.
     """
 
     message: str = "GPU error: out of memory"
@@ -127,23 +127,23 @@ class GPUOutOfMemoryException(GPUException):
 @dataclass(eq=False)
 class CUDAOutOfMemoryException(GPUOutOfMemoryException):
     """
-    CUDA has not enough memory.
+    CUDA has run out of memory.
     """
 
     message: str = "CUDA error: out of memory"
 
 
-#: Packages whose own exceptions are all about the GPU.
+#: Packages whose exceptions are all errors of the GPU.
 _GPU_PACKAGES = ("cupy", "cupy_backends", "pycuda", "pynvml", "triton")
 
-#: Names of libraries that texts of GPU errors begin or contain.
+#: Names of libraries that the messages of GPU errors contain.
 _GPU_WORDS = re.compile(
     r"(?<![a-z])(cuda|cudnn|cublas|cufft|cusolver|cusparse|nccl|nvml|triton|hip|rocm)"
     r"(?![a-z])|CU(DA|DNN|BLAS)_|NVML_|NCCL_",
     re.IGNORECASE,
 )
 
-#: What PyTorch says where memory was short, and does not say so.
+#: Messages of PyTorch for a lack of memory, most of which do not say so.
 _OUT_OF_MEMORY = (
     "out of memory",
     "NVML_SUCCESS == r INTERNAL ASSERT FAILED",
@@ -155,7 +155,7 @@ _OUT_OF_MEMORY = (
 
 def find_gpu_error(error: BaseException) -> GPUException | None:
     """
-    Return what *error* is if it comes from the GPU.
+    Return the GPUException that stands for *error*, or None if it is no error of the GPU.
     """
     if isinstance(error, GPUException):
         return error
@@ -173,7 +173,7 @@ class catch_gpu_exceptions:
     """
     Turn errors of the GPU into a :class:`GPUException`, which is answered with 503.
 
-    A context manager, and a decorator of functions of every kind.
+    It is a context manager, and a decorator of functions of every kind.
     """
 
     def __enter__(self) -> catch_gpu_exceptions:

@@ -1,5 +1,5 @@
 """
-Health checks: how a host asks a service whether it is well.
+Health checks of services.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class HealthCheck:
     """
-    How one endpoint is asked for the health of its service. None is the host's default.
+    How a host checks the health of a service at an endpoint. None is the host's default.
 
     Attributes:
-        start_period_seconds: How long a failing check is forgiven after the start.
+        start_period_seconds: How long failures are ignored after the start.
 
-        timeout_seconds: How long the answer may take.
+        timeout_seconds: How long the response may take.
 
         failure_threshold: How many checks in a row must fail.
 
-        call_regularly: Whether it is asked at intervals; otherwise only on request.
+        call_regularly: Whether to check at intervals; otherwise only on request.
 
-        method: Of HTTP; POST where it is not said.
+        method: The HTTP method; POST by default.
     """
 
     start_period_seconds: int | None = None
@@ -39,7 +39,7 @@ class HealthCheck:
 
 def find_config(signatures: Iterable[RouteSignature]) -> dict[str, Any] | None:
     """
-    Return the option ``health_check_config`` of a service with these routes.
+    Return the option ``health_check_config`` for a service with these routes.
     """
     for signature in signatures:
         if signature.health_check is not None:

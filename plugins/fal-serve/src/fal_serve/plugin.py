@@ -1,5 +1,5 @@
 """
-The plugin: how fal-core finds what serves functions.
+The plugin through which fal-core finds this server.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def fal_create_server(
     routes: Mapping[RouteSignature, Callable[..., Any]], options: HostOptions
 ) -> Server:
     """
-    Serve functions, and classes that are servables.
+    Return a server for a function, or for a class of servables.
     """
-    from fal_serve.endpoints import check_function
-    from fal_serve.launching import settings_of
+    from fal_serve.declaring.endpoints import check_function
+    from fal_serve.launching.functions import settings_of
     from fal_serve.servables import make_servable
-    from fal_serve.serving import ServableServer
+    from fal_serve.serving.servable_servers import ServableServer
 
     (func,) = routes.values()
     check_function(func)

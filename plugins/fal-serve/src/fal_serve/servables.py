@@ -1,5 +1,5 @@
 """
-Servables: what can be served, by its routes.
+Servables: objects with routes that can be served.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from fal_core_worker.serving.routes import RouteSignature
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from fal_serve.applications import FalFastAPI
+    from fal_serve.serving.applications import FalFastAPI
 
 
 class ServableMeta(ABCMeta):
     """
-    The class of servables: a keyword ``name`` says what one is called.
+    The metaclass of servables, which takes the keyword ``name`` as ``app_name``.
 
-    The one of abstract classes takes no such keyword in Python 3.10.
+    In Python 3.10, ABCMeta itself takes no keyword of that name.
     """
 
     def __new__(
@@ -34,10 +34,10 @@ class ServableMeta(ABCMeta):
 
 class BaseServable(metaclass=ServableMeta):
     """
-    Something with routes that can be served over HTTP.
+    An object with routes that can be served over HTTP.
 
     Attributes:
-        version: What ``/health`` and the metrics tell.
+        version: Reported by ``/health`` and the metrics.
     """
 
     version: ClassVar[str] = "unknown"
@@ -45,14 +45,14 @@ class BaseServable(metaclass=ServableMeta):
     @property
     def title(self) -> str:
         """
-        What is served, by its name.
+        The name of what is served.
         """
         return type(self).__name__
 
     @property
     def place(self) -> str:
         """
-        The file and the line where it is written; empty where that is not known.
+        The file and line of its definition; empty if unknown.
         """
         return ""
 
@@ -64,61 +64,86 @@ class BaseServable(metaclass=ServableMeta):
 
     def openapi(self) -> dict[str, Any]:
         """
-        Return the OpenAPI document, with what fal adds to it.
+        Return the OpenAPI document, with fal's extensions.
         """
         return self.build_application().openapi()
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """
-        Surround the time in which requests are served.
+        Wrap the time in which requests are served.
         """
         yield
 
     def handle_exit(self) -> Any:
         """
-        Learn that the service was asked to end; running requests still finish.
+        React to the request to shut down; running requests still finish.
         """
 
     def hints(self) -> list[str] | None:
         """
-        Return what a gateway should know of this runner; None tells it nothing.
+        Return hints about this runner for a gateway, or None.
         """
         return None
 
     def add_routes(self, application: FalFastAPI) -> None:
         """
-        Add routes that are no endpoints of the user's.
+        Add routes beside the user's endpoints.
         """
 
     def build_application(self) -> FalFastAPI:
         """
         Return the ASGI application of the routes.
         """
-        from fal_serve.applications import build_application
+        from fal_serve.serving.applications import NothingToServe, build_application
 
-        return build_application(self)
+        routes = self.collect_routes()
+        if not routes:
+            raise NothingToServe(type(self).__name__, self.place)
+        return build_application(
+            routes,
+            title=self.title,
+            version=self.version,
+            lifespan=self.lifespan,
+            add_routes=self.add_routes,
+        )
 
     async def serve(self, *, limit_max_requests: int | None = None) -> None:
         """
-        Serve in the running loop until this process is asked to end.
+        Serve in the running event loop until this process is asked to end.
 
         Arguments:
-            limit_max_requests: End after so many requests.
+            limit_max_requests: Shut down after so many requests.
         """
-        from fal_serve.servers import Service
-        from fal_serve.settings import METRICS_PORT, PORT, Settings
+        from fal_serve.declaring.settings import METRICS_PORT, PORT, ServiceSettings
+        from fal_serve.serving.services import RunningService
 
-        service = Service(self, Settings(), port=PORT, metrics_port=METRICS_PORT)
+        service = RunningService(self, ServiceSettings(), port=PORT, metrics_port=METRICS_PORT)
         await service.run(limit_max_requests=limit_max_requests, signals=True)
 
 
 def make_servable(served: Any) -> BaseServable:
     """
-    Return the servable of *served*: a function, or the class of a servable.
+    Return the servable of *served*: a function, or a class of servables.
     """
     if isinstance(served, type) and issubclass(served, BaseServable):
         return served()
-    from fal_serve.wrappers import ServeWrapper
-
     return ServeWrapper(served)
+
+
+class ServeWrapper(BaseServable):
+    """
+    Serves one function: at ``/``, or at the path of the decorator above it.
+    """
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self._func = func
+
+    @property
+    def title(self) -> str:
+        return getattr(self._func, "__name__", "function")
+
+    def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
+        written = getattr(self._func, "route_signature", None)
+        route = written if isinstance(written, RouteSignature) else RouteSignature("/")
+        return {route: self._func}

@@ -1,5 +1,5 @@
 """
-A service to be tried, and a browser to try it in.
+A service and a browser for the tests of the playground.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def shop(serve: Callable[[Any], Any]) -> Any:
     """
-    The service that is tried.
+    The service on the playground.
     """
     return serve(Shop)
 
@@ -160,8 +160,8 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """
     Open the playground of a service at one of its endpoints.
 
-    Whatever a test does, the page asks no other host, and the browser has nothing
-    to say against it.
+    In every test, the page sends requests to no other host, and the browser reports no
+    errors.
     """
     opened, asked, said = [], [], []
 
@@ -198,7 +198,7 @@ def page(open_page: Callable[..., Page], shop: Any) -> Callable[..., Page]:
 @pytest.fixture
 def run() -> Callable[..., Any]:
     """
-    Press Run, and wait until the state of the answer says *badge*.
+    Press Run, and wait until the state of the response is *badge*.
     """
 
     def run(page: Page, badge: str) -> None:
@@ -211,7 +211,7 @@ def run() -> Callable[..., Any]:
 @pytest.fixture
 def answer_of() -> Callable[..., Any]:
     """
-    Return the JSON of the answer, as its copy button gives it.
+    Return the JSON of the response, as its copy button gives it.
     """
 
     def answer_of(page: Page) -> Any:
@@ -238,7 +238,7 @@ def field() -> Callable[..., Any]:
 @pytest.fixture
 def copied() -> Callable[..., Any]:
     """
-    Return what is copied for a *language*.
+    Return the text that is copied for a *language*.
     """
 
     def copied(page: Page, language: str) -> str:
@@ -253,7 +253,7 @@ def copied() -> Callable[..., Any]:
 @pytest.fixture
 def is_loaded() -> Callable[..., Any]:
     """
-    Tell whether an image has come, and is one.
+    Tell whether an image has been loaded.
     """
 
     def is_loaded(image: Any) -> bool:
@@ -276,6 +276,6 @@ def png() -> bytes:
 @pytest.fixture
 def image() -> str:
     """
-    The same as a url.
+    The same image as a data URL.
     """
     return IMAGE

@@ -5,7 +5,6 @@ Fields of the requests that run, build and deploy a call, made of its declaratio
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import attrs
 
 from fal_core.calls import AuthMode, Call
 from fal_core.declaring.vocabulary import unstructure_environment
+from fal_core.environments import THIS_PYTHON
 from fal_core.errors import OptionError
 from fal_core.options import SERVE_PORT, Gateway, HostOptions
 from fal_host_serverless.wire.health_checks import health_check
@@ -171,7 +171,7 @@ def environment(
     if requirements is not None:
         options["requirements"] = requirements
     # Code travels, so the Python there is the one here unless another is named.
-    options.setdefault("python_version", f"{sys.version_info.major}.{sys.version_info.minor}")
+    options.setdefault("python_version", THIS_PYTHON)
     return isolate_proto.EnvironmentDefinition(
         kind=kind,
         configuration=struct(f"Environment {kind!r}", options),

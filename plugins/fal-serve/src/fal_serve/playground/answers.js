@@ -1,9 +1,9 @@
-// Answers: what has come of a request, and how it is shown.
+// Responses: what a request returned, and how it is shown.
 
 const MOST_EVENTS = 500;
 
 /**
- * The panel of one endpoint's answers.
+ * The panel of one endpoint's responses.
  */
 class AnswerPanel {
   constructor() {
@@ -26,7 +26,7 @@ class AnswerPanel {
     );
   }
 
-  /** Begin anew: a request was sent. */
+  /** Start over: a request was sent. */
   start() {
     this.began = performance.now();
     this.response = null;
@@ -61,7 +61,7 @@ class AnswerPanel {
     );
   }
 
-  /** The head of the answer has come. */
+  /** The head of the response has arrived. */
   begin(response) {
     this.response = response;
     const lines = [...response.headers].map(([name, value]) => [
@@ -98,7 +98,7 @@ class AnswerPanel {
     if (isStream) this.append(text);
   }
 
-  /** Show text as it comes. */
+  /** Show text as it arrives. */
   append(text) {
     if (!this.streamed) {
       this.streamed = make("pre", {
@@ -118,7 +118,7 @@ class AnswerPanel {
     this.streamed.append(make("span", {}, text));
   }
 
-  /** Show an event that is text: after the others, or in a line of its own. */
+  /** Show an event that is text: behind the others, or on a line of its own. */
   appendEvent(text) {
     this.append(text);
     const parts = this.streamed.children;
@@ -130,7 +130,7 @@ class AnswerPanel {
       lines.setAttribute("aria-pressed", String(isOn));
       this.streamed.classList.toggle("lines", isOn);
     };
-    // Whole words without a space between are items, not pieces of a text.
+    // Whole words without a space between them are items, not parts of a text.
     setLines([...parts].every((part) => /^\w+$/.test(part.textContent)));
     this.streamed.previousSibling.prepend(lines);
   }
@@ -166,7 +166,7 @@ class AnswerPanel {
     if (this.rows.childElementCount > MOST_EVENTS) this.rows.firstElementChild.remove();
   }
 
-  /** The answer is complete. */
+  /** The response is complete. */
   end() {
     const { response } = this;
     this.finish(
@@ -237,13 +237,13 @@ class AnswerPanel {
     this.tell(kind, text);
   }
 
-  /** The request was cancelled. What has come stays. */
+  /** The request was cancelled. The part that has arrived stays. */
   cancelled() {
     this.finish("cancelled", "Cancelled");
     announce("Cancelled.");
   }
 
-  /** The request has failed on its way. */
+  /** The request has failed, or its response broke off. */
   failed(error) {
     const begun = this.response !== null;
     this.finish("failed", begun ? "Broken off" : "No answer");
@@ -266,7 +266,7 @@ class AnswerPanel {
     );
   }
 
-  /** Say what is wrong with which fields, with a way to each. */
+  /** List the invalid fields and their errors, with a link to each. */
   showErrors(errors) {
     const items = errors.map(({ place, text, go }) =>
       make(

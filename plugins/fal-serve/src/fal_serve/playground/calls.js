@@ -1,7 +1,7 @@
-// Calls: an endpoint that answers requests, with its input and its answer.
+// Calls: an endpoint for requests, with its input and its response.
 
 /**
- * The head of an endpoint: its name, how it is reached, and what it says of itself.
+ * The head of an endpoint: its name, its method and path, and its description.
  */
 function makeHead(base, endpoint) {
   return make(
@@ -19,7 +19,7 @@ function makeHead(base, endpoint) {
 }
 
 /**
- * Buttons that copy the call for elsewhere.
+ * Buttons that copy the call as a program.
  */
 function makeSnippets(base, endpoint, read) {
   const languages = endpoint.protocol ? ["Python"] : ["curl", "Python"];
@@ -96,7 +96,7 @@ class CallView {
     }
   }
 
-  /** Tell why nothing is sent; true where there is a reason. */
+  /** Show why nothing is sent; return whether there is a reason. */
   refuse() {
     const text = this.editor.problem;
     this.problem.textContent = text;
@@ -111,7 +111,7 @@ class CallView {
     this.running = controller;
     this.setRunning(true);
     this.answer.start();
-    // On a narrow screen it is below the input.
+    // On a narrow screen the response is below the input.
     if (matchMedia("(max-width: 1100px)").matches)
       this.answer.element.scrollIntoView({ block: "nearest" });
     try {
@@ -131,7 +131,7 @@ class CallView {
   }
 
   setRunning(isRunning) {
-    // The focus goes with the button that can be pressed.
+    // The focus moves to the button that can be pressed.
     const [off, on] = isRunning
       ? [this.runButton, this.cancelButton]
       : [this.cancelButton, this.runButton];

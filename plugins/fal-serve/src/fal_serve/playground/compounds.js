@@ -9,7 +9,7 @@ class Compound extends Field {
     this.body = make("div", { class: "body" });
   }
 
-  /** Make a field of something in this one. */
+  /** Make a field for a part of this one. */
   inner(schema, name, { label = name, required = true, ...more } = {}) {
     const { document, changed, depth = 0 } = this.options;
     return makeField(schema, {
@@ -71,7 +71,7 @@ class Compound extends Field {
 }
 
 /**
- * An object with known properties. What else it has is kept, and shown as JSON.
+ * An object with known properties. Other properties are kept, and shown as JSON.
  */
 class ObjectField extends Compound {
   constructor(schema, options) {
@@ -199,7 +199,7 @@ class ArrayField extends Compound {
   }
 
   show(value = []) {
-    // What is there already keeps its place, and with it the focus.
+    // Existing rows stay where they are, and keep the focus.
     value.slice(0, this.items.length).forEach((each, index) => {
       this.items[index].field.value = each;
     });

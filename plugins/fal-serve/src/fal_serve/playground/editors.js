@@ -1,7 +1,7 @@
 // Editors: the input of an endpoint, as a form and as JSON beside it.
 
 /**
- * What an endpoint is called with: its parameters and its body.
+ * The input of an endpoint: its parameters and its body.
  */
 class InputEditor {
   constructor(document, endpoint, changed) {
@@ -64,7 +64,7 @@ class InputEditor {
     this.writeJson();
   }
 
-  /** What keeps the input from being sent. */
+  /** Return why the input cannot be sent. */
   get problem() {
     if (this.jsonError && !this.jsonError.hidden) return this.jsonError.textContent;
     const missing = this.endpoint.parameters.find(
@@ -88,7 +88,7 @@ class InputEditor {
     this.body.value = JSON.parse(this.json.value);
     const written = this.json.value;
     this.changed();
-    // What was typed stays as it was typed.
+    // Keep the text as it was typed.
     this.json.value = written;
   }
 
@@ -104,7 +104,7 @@ class InputEditor {
   }
 
   /**
-   * Put errors beside the fields that they name; return them with a way to each field.
+   * Show errors beside the fields that they name; return them with a link to each field.
    */
   showErrors(details) {
     return details.map(({ loc, msg }) => {
@@ -141,7 +141,7 @@ function parameterSchema(endpoint) {
 }
 
 /**
- * Put what was typed into an older editor into a newer one, whose defaults may be others.
+ * Copy the input of an older editor into a newer one, which may have other defaults.
  */
 function carryInput(older, newer) {
   const typed = (begun, value, anew) => {

@@ -35,7 +35,7 @@ const ICONS = {
 };
 
 /**
- * Make a picture for a button; screen readers pass it over.
+ * Make an icon for a button, which screen readers ignore.
  */
 function icon(name) {
   const space = "http://www.w3.org/2000/svg";
@@ -50,7 +50,7 @@ function icon(name) {
 }
 
 /**
- * Make a button. Without a picture it shows `label`, else the picture with `label` as name.
+ * Make a button. Without an icon it shows `label`, else the icon with `label` as its name.
  */
 function button(label, press, { picture, shown, ...attributes } = {}) {
   return make(
@@ -78,7 +78,7 @@ function newId() {
 }
 
 /**
- * Tell who cannot see the page what has happened.
+ * Announce an event to screen readers.
  */
 function announce(text) {
   document.getElementById("announcements").textContent = text;
@@ -102,7 +102,7 @@ function copyButton(label, read) {
 }
 
 /**
- * Put text on the clipboard, also on a page that came without TLS.
+ * Put text on the clipboard, also on a page without TLS.
  */
 async function copyText(text) {
   try {

@@ -1,4 +1,4 @@
-// Endpoints: what the document says that can be called.
+// Endpoints: the operations in the document.
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
 
@@ -18,7 +18,7 @@ function readPath(document, path, item) {
   for (const method of METHODS) {
     const operation = item[method];
     if (!operation) continue;
-    // The messages of a websocket are told as a POST, too, which nobody answers.
+    // A websocket is also described as a POST operation, which does not exist.
     if (protocol && operation.operationId === `${protocol.operationId}_post`) continue;
     found.push(readOperation(document, path, method, operation, item.parameters));
   }

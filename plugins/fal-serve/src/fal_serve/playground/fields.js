@@ -1,10 +1,10 @@
-// Fields: what all fields of a form have in common.
+// Fields: the base of all fields of a form.
 
 /**
  * One value of a form.
  *
- * A field holds what it was given last, or what was typed into it since, so that the form
- * and the JSON beside it never differ. What it cannot show it keeps all the same.
+ * A field holds the value that was last set or typed, so that the form and the JSON beside
+ * it never differ. It also keeps values that it cannot show.
  */
 class Field {
   /**
@@ -35,7 +35,7 @@ class Field {
       );
   }
 
-  /** What is wrong with what was typed, if it is no value at all. */
+  /** The error of an input that is not a value. */
   get problem() {
     return "";
   }
@@ -51,7 +51,7 @@ class Field {
     this.options.changed();
   }
 
-  /** The field deepest in this one that a path leads to. */
+  /** The innermost field on a path into this one. */
   find(path) {
     return this;
   }
@@ -76,12 +76,12 @@ class Field {
     this.element.classList.remove("wrong");
   }
 
-  /** What this field is where it is left empty. */
+  /** The value of this field if it is left empty. */
   get blank() {
     return this.options.nullable ? null : undefined;
   }
 
-  /** The heading, the control, and what is said of both. */
+  /** The heading, the control, and their description and errors. */
   dress(control, ...beside) {
     const { label, required, plain, document } = this.options;
     const hints = [this.schema.description, describeBounds(this.schema)].filter(Boolean);
@@ -116,7 +116,7 @@ class Field {
     );
   }
 
-  /** Buttons that put an example in. */
+  /** Buttons that insert an example. */
   examples() {
     const given = examplesOf(this.schema).slice(0, 6);
     if (!given.length) return null;
@@ -124,7 +124,7 @@ class Field {
       const text = typeof example === "string" ? example : JSON.stringify(example);
       const shown = text.length > 48 ? `${text.slice(0, 47)}…` : text;
       return button(
-        // In an element of its own, which can be cut at its end.
+        // In an element of its own, which can be truncated at its end.
         make("span", {}, shown),
         () => {
           this.value = structuredClone(example);
@@ -171,7 +171,7 @@ class JsonField extends Field {
 }
 
 /**
- * Return what is wrong with a text that is to be JSON; nothing is wrong with none.
+ * Return the error of a text that is not JSON; an empty text has none.
  */
 function jsonProblem(text) {
   if (!text.trim()) return "";

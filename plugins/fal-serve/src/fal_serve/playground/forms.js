@@ -1,7 +1,7 @@
-// Forms: the field that a schema calls for.
+// Forms: the fields for schemas.
 
 /**
- * A group that is there or not: null, or left out.
+ * A group that may be absent: null, or left out.
  */
 class OptionalField extends Compound {
   constructor(schema, options) {
@@ -126,7 +126,7 @@ class UnionField extends Compound {
   }
 
   find(path) {
-    // The server may name the variant on the way.
+    // The location of an error may contain the name of the variant.
     const found = this.field.find(path);
     return found === this.field && path.length > 1 ? this.field.find(path.slice(1)) : found;
   }
@@ -147,7 +147,7 @@ const FIELD_KINDS = {
 /**
  * Make the field of a schema.
  *
- * `certain` makes one that is there, where another might be left out.
+ * `certain` makes a field that is present even if its value may be left out.
  */
 function makeField(given, options) {
   const { schema, nullable } = resolveSchema(options.document, given);

@@ -58,7 +58,7 @@ class TextField extends Field {
 }
 
 /**
- * Text that names a file: a url, which a file picker can make of a file.
+ * Text that names a file: a URL, which a file picker makes from a file.
  */
 class FileField extends TextField {
   frame() {
@@ -119,7 +119,7 @@ class FileField extends TextField {
 
   look() {
     const url = typeof this.kept === "string" ? this.kept : "";
-    // Only what is in the page is shown: a url that was typed is not asked for.
+    // Only data URLs are shown: a URL that was typed is not requested.
     const media = url.startsWith("data:") ? mediaOf(url) : null;
     this.preview.replaceChildren(...(media ? [showMedia(media)] : []));
   }
@@ -195,7 +195,7 @@ class NumberField extends Field {
 }
 
 /**
- * One of several values, or none of them where that may be.
+ * One of several values, or none if that is allowed.
  */
 class ChoiceField extends Field {
   constructor(schema, options) {
@@ -240,7 +240,7 @@ class ChoiceField extends Field {
 }
 
 /**
- * Yes or no.
+ * A boolean.
  */
 class BooleanField extends Field {
   constructor(schema, options) {
@@ -274,7 +274,7 @@ class BooleanField extends Field {
 }
 
 /**
- * Tell whether a text is the place of a file.
+ * Tell whether a text is the URL of a file.
  */
 function namesFile(schema, name) {
   return (

@@ -1,4 +1,4 @@
-// Media: images, sounds and films in what a service answers.
+// Media: images, sounds and videos in responses.
 
 const MEDIA_ENDINGS = {
   image: /\.(png|jpe?g|gif|webp|avif|svg|bmp|ico)$/i,
@@ -22,7 +22,7 @@ function mediaOf(url, contentType = "") {
 }
 
 /**
- * Return the media that a value names or holds, each once.
+ * Return the media that a value refers to or contains, each once.
  */
 function findMedia(value, found = new Map()) {
   if (found.size >= MOST_MEDIA) return found;

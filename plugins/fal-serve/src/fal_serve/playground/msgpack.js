@@ -103,7 +103,7 @@ function dateBytes(date) {
  * Return the value that `bytes` are.
  *
  * Integers beyond 2⁵³ are BigInts, bytes Uint8Arrays, times Dates, and maps with keys
- * that are no text Maps. What is not one whole value is an Error.
+ * that are no text Maps. Bytes that are not exactly one value throw an Error.
  */
 function decodeMsgpack(bytes) {
   const reader = new MsgpackReader(bytes);

@@ -1,4 +1,4 @@
-// The page: the endpoints of the service, the one that is shown, and how the service is.
+// The page: the list of endpoints, the current one, and the state of the service.
 
 const SHORTCUT = /Mac|iPhone|iPad/.test(navigator.userAgent) ? "⌘ Enter" : "Ctrl Enter";
 const ASK_EVERY = 3000;
@@ -34,16 +34,16 @@ class Page {
 
   // -- the service -------------------------------------------------------------------
 
-  /** Ask how the service is, now and again later. */
+  /** Check the state of the service, now and repeatedly. */
   async ask() {
     clearTimeout(this.timer);
-    // Of two questions at once, the later one counts.
+    // Of two concurrent checks, the later one counts.
     const turn = (this.turn = (this.turn ?? 0) + 1);
     const isThere = await this.askOnce().catch(() => false);
     if (turn !== this.turn) return;
     if (!isThere)
       this.tellState("gone", this.text ? "Gone; waiting for it" : "Not there; waiting for it");
-    // A page that nobody sees asks nothing.
+    // A hidden page sends no requests.
     if (!document.hidden)
       this.timer = setTimeout(() => this.ask(), isThere ? ASK_EVERY : ASK_WHILE_GONE);
   }
@@ -158,7 +158,7 @@ class Page {
     return view;
   }
 
-  /** Leave the answer where it was; what still runs is of the service as it was. */
+  /** Keep the response; a running request belongs to the service before its restart. */
   keepAnswer(older, view) {
     if (
       view instanceof CallView &&
@@ -248,7 +248,7 @@ class Page {
   }
 }
 
-/** Storage may be full, or not allowed: the page does without. */
+/** Storage may be full or disabled: the page works without it. */
 function readStored(storage, key) {
   try {
     return storage.getItem(key);
@@ -261,7 +261,7 @@ function writeStored(storage, key, text) {
   try {
     storage.setItem(key, text);
   } catch {
-    // A large file fits no storage.
+    // A large file does not fit into the storage.
   }
 }
 

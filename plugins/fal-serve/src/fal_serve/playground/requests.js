@@ -1,7 +1,7 @@
-// Requests: from an endpoint and its input to an answer, piece by piece.
+// Requests: from an endpoint and its input to a response, part by part.
 
 /**
- * Return the url of an endpoint, with its parameters put in.
+ * Return the URL of an endpoint, with its parameters filled in.
  */
 function urlOf(base, endpoint, parameters) {
   const path = endpoint.path.replace(/\{([^}:]+)(:path)?\}/g, (whole, name, isPath) => {
@@ -23,7 +23,7 @@ function asText(value) {
 }
 
 /**
- * Return what `fetch` is given for an endpoint and its input.
+ * Return the options of `fetch` for an endpoint and its input.
  */
 function toRequest(base, endpoint, { parameters, body }) {
   const headers = {};
@@ -67,7 +67,7 @@ function toBlob(url) {
 }
 
 /**
- * Server-sent events, made of text as it comes.
+ * A parser of server-sent events, fed with text as it arrives.
  */
 class EventParser {
   constructor() {
@@ -75,7 +75,7 @@ class EventParser {
     this.fields = [];
   }
 
-  /** Return the events that end in `text`, or before it. */
+  /** Return the events that are complete with `text`. */
   feed(text) {
     const lines = (this.rest + text).split(/\r\n|\n|\r(?!$)/);
     this.rest = lines.pop();
@@ -96,7 +96,7 @@ class EventParser {
 }
 
 /**
- * Send a request and hand its answer to `answer` as it comes.
+ * Send a request, and pass its response to `answer` as it arrives.
  */
 async function perform(request, answer, signal) {
   const { url, ...options } = request;

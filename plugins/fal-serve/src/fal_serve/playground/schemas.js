@@ -1,4 +1,4 @@
-// Schemas: what the document says of values, in the form that fields are made from.
+// Schemas: the document's schemas, in the form that fields are made from.
 
 /**
  * A schema without references, and whether null is allowed beside what it describes.
@@ -77,7 +77,7 @@ function examplesOf(schema) {
 }
 
 /**
- * Return the kind of field that a schema without references calls for.
+ * Return the kind of field for a schema without references.
  */
 function kindOf(schema) {
   if ("const" in schema || schema.enum) return "choice";
@@ -102,7 +102,7 @@ function kindOf(schema) {
 }
 
 /**
- * Return the value that a field begins with; undefined leaves it out.
+ * Return the initial value of a field; undefined leaves it out.
  */
 function initialValue(document, given, required, depth = 0) {
   const { schema, nullable } = resolveSchema(document, given);
@@ -145,7 +145,7 @@ function initialValue(document, given, required, depth = 0) {
 }
 
 /**
- * Tell whether a value is roughly of a schema: enough to find the variant it was made by.
+ * Tell whether a value roughly fits a schema: enough to find its variant.
  */
 function fits(document, given, value) {
   const { schema, nullable } = resolveSchema(document, given);
@@ -203,7 +203,7 @@ function isSame(one, other) {
 }
 
 /**
- * Return what a schema is, in a word or two, and its bounds.
+ * Return a short description of a schema's type and bounds.
  */
 function describeType(document, given) {
   const { schema, nullable } = resolveSchema(document, given);

@@ -1,9 +1,9 @@
-// Snippets: the call of an endpoint as a program elsewhere would make it.
+// Snippets: the call of an endpoint as a program.
 
 const MOST_SHOWN = 20_000;
 
 /**
- * Return the call by its languages.
+ * Return the call in each language.
  */
 function snippetsOf(base, endpoint, input) {
   if (endpoint.protocol) return { Python: socketSnippet(base, endpoint, input) };
@@ -35,7 +35,7 @@ function curlSnippet(base, endpoint, { parameters, body }) {
       parts.push(`-d ${quoteShell(JSON.stringify(body))}`);
     }
   }
-  // Streams are shown as they come.
+  // Streams are printed as they arrive.
   parts[0] = "curl -N";
   return parts.join(" \\\n  ");
 }
@@ -75,7 +75,7 @@ function toPython(value, indent = "") {
 }
 
 function pythonText(text) {
-  // JSON writes text as Python does, but for what is half of a pair.
+  // JSON writes text as Python does, except for lone surrogates.
   return JSON.stringify(text).replace(
     /\u007f|\u2028|\u2029/g,
     (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`,

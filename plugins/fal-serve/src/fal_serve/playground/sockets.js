@@ -1,4 +1,4 @@
-// Sockets: an endpoint that is a websocket, with what is sent and what comes.
+// Sockets: a websocket endpoint, with its messages in both directions.
 
 const MOST_MESSAGES = 300;
 
@@ -102,7 +102,7 @@ class SocketView {
     else this.connect();
   }
 
-  /** Return a promise that is kept once messages can be sent. */
+  /** Return a promise that resolves once messages can be sent. */
   connect() {
     if (this.opened) return this.opened;
     const url = urlOf(this.base, this.endpoint, this.editor.value.parameters).replace(

@@ -1,4 +1,4 @@
-// Trees: values that are unfolded, part by part.
+// Trees: values that can be unfolded.
 
 const SHOWN_PARTS = 100;
 const SHOWN_TEXT = 2000;
@@ -91,7 +91,7 @@ function showLeaf(value) {
 }
 
 /**
- * Return a value as JSON, what JSON lacks being text.
+ * Return a value as JSON, with types that JSON lacks as text.
  */
 function toText(value) {
   const plain = (key, each) => {

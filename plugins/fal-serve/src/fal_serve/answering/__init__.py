@@ -1,0 +1,3 @@
+"""
+Everything between a request and its response, around the handler.
+"""

@@ -1,0 +1,237 @@
+"""
+Failures: the responses to requests whose handler failed or was never reached.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.utils import is_body_allowed_for_status_code
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.websockets import WebSocket, WebSocketState
+
+from fal_serve.answering.json_responses import LenientJSONResponse
+from fal_serve.answering.logs import log_error
+from fal_serve.exceptions import (
+    AppException,
+    FieldException,
+    RequestCancelledException,
+    find_gpu_error,
+)
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+BILLABLE_UNITS = "x-fal-billable-units"
+_NOTHING = {BILLABLE_UNITS: "0"}
+
+_UNREAD = "a body is only read as JSON with the header 'Content-Type: application/json'"
+
+#: How deep a value of a request is traversed before it is echoed.
+_DEPTH = 64
+
+
+def install_handlers(application: FastAPI) -> None:
+    """
+    Register the exception handlers of *application*, and its 404 responses.
+    """
+    handlers: dict[Any, Any] = {
+        404: _not_found,
+        StarletteHTTPException: _http_exception,
+        AppException: _app_exception,
+        FieldException: _field_exception,
+        RequestCancelledException: _cancelled,
+        RequestValidationError: _invalid,
+        Exception: _unexpected,
+    }
+    for kind, handler in handlers.items():
+        application.add_exception_handler(kind, handler)
+    # The argument *default* of Starlette's router, which FastAPI does not pass on.
+    application.router.default = not_found_application(application.router.default)
+
+
+def handle_every_exception(stack: Any) -> None:
+    """
+    Have Starlette's inner exception middleware in *stack* handle every exception.
+
+    The outer one would raise an unexpected exception again after it has sent a response.
+    """
+    while stack is not None:
+        if isinstance(stack, ExceptionMiddleware):
+            handler: Any = _unexpected
+            stack.add_exception_handler(Exception, handler)
+            return
+        stack = getattr(stack, "app", None)
+
+
+def not_found_application(otherwise: ASGIApp) -> ASGIApp:
+    """
+    Return the ASGI application for paths without a route, websockets included.
+
+    If the server cannot send an HTTP response to a websocket, *otherwise* closes it.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        is_websocket = scope["type"] == "websocket"
+        if is_websocket and "websocket.http.response" in (scope.get("extensions") or {}):
+            problem = "does not exist."
+            if _exists(scope, "http"):
+                problem = "is not a websocket: send requests to it, at a URL with http."
+            await _missing(scope["path"], problem)(scope, receive, send)
+        else:
+            await otherwise(scope, receive, send)
+
+    return answer
+
+
+async def _not_found(request: Request, error: HTTPException) -> Response:
+    if "endpoint" in request.scope:
+        # The endpoint raised the 404 itself.
+        return await _http_exception(request, error)
+    problem = "does not exist."
+    if _exists(request.scope, "websocket"):
+        problem = "is a websocket: connect to it at a URL with ws:// or wss://."
+    return _missing(request.url.path, problem)
+
+
+def _missing(path: str, problem: str) -> Response:
+    return LenientJSONResponse(
+        {"detail": f"Path {printable(path)} {problem}"}, 404, headers=_NOTHING
+    )
+
+
+def _exists(scope: Scope, kind: str) -> bool:
+    scope = {"method": "POST", **scope, "type": kind}
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
+
+
+async def _http_exception(connection: HTTPConnection, error: HTTPException) -> Response:
+    headers = error.headers
+    if error.status_code == 400 and _is_of_body(error):
+        headers = {**(headers or {}), **_NOTHING}
+    if not is_body_allowed_for_status_code(error.status_code):
+        return Response(status_code=error.status_code, headers=headers)
+    return LenientJSONResponse({"detail": error.detail}, error.status_code, headers=headers)
+
+
+def _is_of_body(error: BaseException) -> bool:
+    """
+    Tell whether FastAPI raised *error* because it could not read the body.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals["__name__"] == "fastapi.routing"
+
+
+async def _app_exception(connection: HTTPConnection, error: AppException) -> Response | None:
+    if isinstance(connection, WebSocket):
+        await _close(connection, error.message)
+        return None
+    return LenientJSONResponse({"detail": error.message}, error.status_code)
+
+
+async def _field_exception(
+    connection: HTTPConnection, error: FieldException
+) -> Response | None:
+    if isinstance(connection, WebSocket):
+        await _close(connection, str(error))
+        return None
+    units, headers = error.billable_units, {}
+    if units is not None:
+        number = float(units)
+        whole = isinstance(units, int) or number.is_integer()
+        headers[BILLABLE_UNITS] = format(number, ".0f" if whole else ".8f")
+    return LenientJSONResponse(error.to_pydantic_format(), error.status_code, headers=headers)
+
+
+async def _cancelled(
+    connection: HTTPConnection, error: RequestCancelledException
+) -> Response | None:
+    if isinstance(connection, WebSocket):
+        await _close(connection, str(error))
+        return None
+    return LenientJSONResponse({"detail": str(error)}, 499)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    detail = echoable(error.errors())
+    if isinstance(error.body, bytes):
+        # It was not read as JSON, which the validation errors alone do not tell.
+        for each in detail:
+            if each["loc"][0] == "body":
+                each["msg"] += f"; {_UNREAD}"
+    return LenientJSONResponse({"detail": detail}, 422, headers=_NOTHING)
+
+
+async def _unexpected(connection: HTTPConnection, error: Exception) -> Response | None:
+    log_error(error, "The handler failed.")
+    gpu = find_gpu_error(error)
+    if isinstance(connection, WebSocket):
+        await _close(connection, "Internal Server Error" if gpu is None else gpu.message)
+        return None
+    if gpu is not None:
+        return LenientJSONResponse({"detail": gpu.message}, gpu.status_code)
+    return LenientJSONResponse({"detail": "Internal Server Error"}, 500)
+
+
+async def _close(connection: WebSocket, reason: str) -> None:
+    if connection.application_state is not WebSocketState.DISCONNECTED:
+        # The reason of a close frame has at most 123 bytes.
+        problem = printable(reason).encode()[:123].decode("utf-8", "ignore")
+        await connection.close(1011, problem)
+
+
+def detail_of(error: Exception) -> Any:
+    """
+    Return the part of *error* that a client may see.
+    """
+    if isinstance(error, FieldException):
+        return error.to_pydantic_format()["detail"]
+    if isinstance(error, AppException | RequestCancelledException):
+        return error.message
+    if isinstance(error, HTTPException):
+        return error.detail
+    gpu = find_gpu_error(error)
+    return "Internal Server Error" if gpu is None else gpu.message
+
+
+def printable(text: str) -> str:
+    """
+    Return *text* with characters that cannot be encoded, such as lone surrogates, escaped.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def echoable(value: Any, depth: int = _DEPTH) -> Any:
+    """
+    Return *value*, taken from a request, in a form that JSON can hold.
+    """
+    if isinstance(value, str):
+        return printable(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    if not depth:
+        return "…"
+    if isinstance(value, Mapping):
+        return {printable(str(key)): echoable(each, depth - 1) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [echoable(each, depth - 1) for each in value]
+    if isinstance(value, BaseException):
+        return printable(str(value))
+    try:
+        return echoable(jsonable_encoder(value), depth - 1)
+    except Exception:
+        return printable(repr(value))

@@ -1,0 +1,327 @@
+"""
+Clients of applications: a method for each endpoint, with its own types.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlencode
+
+import httpx
+
+from fal_serve.client.endpoint_calls import (
+    EndpointCall,
+    EventReader,
+    endpoint_calls,
+    http_errors,
+    raise_for_status,
+)
+from fal_serve.client.realtime_connections import AsyncRealtimeConnection, RealtimeConnection
+from fal_serve.client.websocket_connections import AsyncWebsocketConnection, WebsocketConnection
+from fal_serve.declaring.paths import fill_path
+from fal_serve.servables import BaseServable
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from fal_core_worker.serving.routes import RouteSignature
+    from fal_serve.apps import App
+    from fal_serve.launching.spawns import AppSpawnInfo
+
+
+class _Client(ABC):
+    """
+    The part that both clients have in common: a method for each endpoint.
+    """
+
+    _realtime: ClassVar[type[RealtimeConnection] | type[AsyncRealtimeConnection]]
+    _websocket: ClassVar[type[WebsocketConnection] | type[AsyncWebsocketConnection]]
+
+    def __init__(self, cls: type[App], url: str, headers: dict[str, str] | None) -> None:
+        if not (isinstance(cls, type) and issubclass(cls, BaseServable)):
+            raise TypeError(
+                f"{type(self).__name__} is for a class of application, a subclass of App, "
+                f"and was given {cls!r}."
+            )
+        self.cls = cls
+        self.url = url.rstrip("/")
+        self.headers = credentials(url) if headers is None else headers
+        self._calls, self._sockets = endpoint_calls(cls)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from None
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        if name in self._calls:
+            return self._method(self._calls[name])
+        if name in self._sockets:
+            return self._dialler(self._sockets[name])
+        known = ", ".join(sorted((*self._calls, *self._sockets)))
+        raise KeyError(f"{self.cls.__name__} has no endpoint {name!r}. It has: {known}.")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._calls, *self._sockets]
+
+    def _method(self, call: EndpointCall) -> Callable[..., Any]:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            request = call.request(args, kwargs)
+            return self._stream(call, request) if call.streams else self._ask(call, request)
+
+        ask.__name__ = ask.__qualname__ = call.name
+        # Read by inspect, though the type of functions does not declare it.
+        ask.__signature__ = call.signature  # type: ignore[attr-defined]
+        return ask
+
+    def _dialler(self, signature: RouteSignature) -> Callable[..., Any]:
+        base = f"ws{self.url.removeprefix('http')}"
+        if signature.realtime_mode is not None:
+            return lambda: self._realtime(base + signature.path, signature, self.headers)
+
+        def dial(**parameters: Any) -> Any:
+            query = {name: str(value) for name, value in parameters.items()}
+            path = fill_path(signature.path, query)
+            url = f"{base}{path}?{urlencode(query)}" if query else base + path
+            return self._websocket(url, self.headers)
+
+        return dial
+
+    @abstractmethod
+    def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
+        """
+        Return the output, or a coroutine that does.
+        """
+
+    @abstractmethod
+    def _stream(self, call: EndpointCall, request: dict[str, Any]) -> Any:
+        """
+        Return an iterator over the items of the response, sync or async like the client.
+        """
+
+
+class AppClient(_Client):
+    """
+    A client of an application, with a method for each endpoint.
+
+    A method takes the handler's arguments and returns its output; for a generator it
+    iterates over the items. The method of a realtime endpoint returns a session, and that of
+    a websocket endpoint the websocket. Names of the client's own attributes are not endpoint
+    methods: ``client["close"]`` is the method of an endpoint with such a name.
+
+    Arguments:
+        cls: The application, whose handlers define the methods.
+
+        timeout: Seconds that a request may take. None waits for ever.
+
+        headers: The headers of each request. By default, the key in ``FAL_KEY`` is sent
+            over encrypted connections.
+    """
+
+    _realtime = RealtimeConnection
+    _websocket = WebsocketConnection
+
+    def __init__(
+        self,
+        cls: type[App],
+        url: str,
+        timeout: float | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(cls, url, headers)
+        self._client = httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout)
+
+    @classmethod
+    @contextlib.contextmanager
+    def connect(
+        cls,
+        app_cls: type[App],
+        *,
+        timeout: float | None = None,
+        health_request_timeout: float = 30,
+        startup_timeout: float = 60,
+        health_check_interval: float = 0.5,
+    ) -> Iterator[Self]:
+        """
+        Spawn an application, return a client of it, and end it when the context ends.
+
+        The lines that the application prints are printed here.
+        """
+        info = app_cls.spawn()
+        with printing_logs(info):
+            try:
+                info.wait(
+                    health_request_timeout=health_request_timeout,
+                    startup_timeout=startup_timeout,
+                    health_check_interval=health_check_interval,
+                )
+                assert info.url is not None
+                with cls(app_cls, info.url, timeout) as client:
+                    yield client
+            finally:
+                info.cancel()
+
+    def health(self) -> Any:
+        """
+        Return the body of the application's health endpoint.
+        """
+        with http_errors(self.url):
+            response = self._client.get("/health")
+        raise_for_status(response)
+        return response.json()
+
+    def close(self) -> None:
+        """
+        Close the connections.
+        """
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
+        with http_errors(self.url + call.path):
+            response = self._client.request(**request)
+        return call.read(response)
+
+    def _stream(self, call: EndpointCall, request: dict[str, Any]) -> Iterator[Any]:
+        with http_errors(self.url + call.path), self._client.stream(**request) as response:
+            if not response.is_success:
+                response.read()
+            raise_for_status(response)
+            reader = EventReader(call)
+            for line in response.iter_lines():
+                yield from reader.read(line)
+
+
+class AsyncAppClient(_Client):
+    """
+    A client of an application for async code.
+
+    Its methods are coroutine functions, or return async iterators if the endpoint is a
+    generator.
+
+    Arguments:
+        As for :class:`AppClient`.
+    """
+
+    _realtime = AsyncRealtimeConnection
+    _websocket = AsyncWebsocketConnection
+
+    def __init__(
+        self,
+        cls: type[App],
+        url: str,
+        timeout: float | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(cls, url, headers)
+        self._client = httpx.AsyncClient(
+            base_url=self.url, headers=self.headers, timeout=timeout
+        )
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connect(
+        cls, app_cls: type[App], *, timeout: float | None = None, startup_timeout: float = 60
+    ) -> AsyncIterator[Self]:
+        """
+        Spawn an application, return a client of it, and end it when the context ends.
+        """
+        import asyncio
+
+        info = app_cls.spawn()
+        with printing_logs(info):
+            try:
+                await asyncio.to_thread(info.wait, startup_timeout=startup_timeout)
+                assert info.url is not None
+                async with cls(app_cls, info.url, timeout) as client:
+                    yield client
+            finally:
+                info.cancel()
+
+    async def health(self) -> Any:
+        """
+        Return the body of the application's health endpoint.
+        """
+        with http_errors(self.url):
+            response = await self._client.get("/health")
+        raise_for_status(response)
+        return response.json()
+
+    async def close(self) -> None:
+        """
+        Close the connections.
+        """
+        await self._client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
+        with http_errors(self.url + call.path):
+            response = await self._client.request(**request)
+        return call.read(response)
+
+    async def _stream(self, call: EndpointCall, request: dict[str, Any]) -> AsyncIterator[Any]:
+        with http_errors(self.url + call.path):
+            async with self._client.stream(**request) as response:
+                if not response.is_success:
+                    await response.aread()
+                raise_for_status(response)
+                reader = EventReader(call)
+                async for line in response.aiter_lines():
+                    for item in reader.read(line):
+                        yield item
+
+
+def credentials(url: str) -> dict[str, str]:
+    """
+    Return the headers for the key in ``FAL_KEY``.
+
+    It is sent only over encrypted connections.
+    """
+    key = os.environ.get("FAL_KEY")
+    return {"authorization": f"Key {key}"} if key and url.startswith("https://") else {}
+
+
+@contextlib.contextmanager
+def printing_logs(info: AppSpawnInfo) -> Iterator[None]:
+    """
+    Print the lines that an application prints, while the context lasts.
+    """
+    from fal_core.sinks.printing import print_log
+
+    over = threading.Event()
+
+    def follow() -> None:
+        while not (over.is_set() and info.logs.empty()):
+            try:
+                print_log(info.logs.get(timeout=0.1))
+            except queue.Empty:
+                continue
+
+    thread = threading.Thread(target=follow, name="fal-serve log", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

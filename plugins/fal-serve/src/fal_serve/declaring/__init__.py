@@ -1,0 +1,3 @@
+"""
+What classes and functions declare: routes, options, types and settings.
+"""

@@ -1,0 +1,3 @@
+"""
+Sessions of realtime endpoints: messages over one websocket.
+"""

@@ -1,0 +1,3 @@
+"""
+The server of a service: its ASGI application, its connections and its life.
+"""

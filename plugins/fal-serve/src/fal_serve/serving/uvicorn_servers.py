@@ -1,0 +1,162 @@
+"""
+uvicorn's server, with the shutdown that a service needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+logger = logging.getLogger("fal_serve")
+
+#: Seconds that a request which was cancelled may take to end.
+_LAST_GRACE = 1.0
+
+
+class FalServer(uvicorn.Server):
+    """
+    A server that calls a function of yours when it is asked to shut down.
+    """
+
+    _handle_exit: Callable[[], Any] | None = None
+    _told: asyncio.Future[Any] | None = None
+
+    def set_handle_exit(self, handle_exit: Callable[[], Any]) -> None:
+        """
+        Have *handle_exit* called once, when the server is asked to shut down.
+
+        A coroutine function runs on beside the last requests.
+        """
+        self._handle_exit = handle_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        handle_exit, self._handle_exit = self._handle_exit, None
+        if handle_exit is not None:
+            try:
+                told = handle_exit()
+                if inspect.isawaitable(told):
+                    self._told = asyncio.ensure_future(told)
+            except Exception:
+                logger.exception("handle_exit failed.")
+
+
+class ServiceServer(FalServer):
+    """
+    The server of a service, which awaits events instead of polling for them.
+
+    Arguments:
+        grace: Seconds that running requests have to finish. None waits for all.
+
+        listening: Called once connections are accepted.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, grace: float | None, listening: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._grace = grace
+        self._listening = listening
+        self._asked = asyncio.Event()
+        self._hastened = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Signals are handled by whoever runs the service.
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            self._hastened.set()
+        super().handle_exit(sig, frame)
+        self._asked.set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening()
+
+    async def main_loop(self) -> None:
+        # The limit on requests is checked ten times as often as the date is updated.
+        interval, every = (0.1, 10) if self.config.limit_max_requests is not None else (1.0, 1)
+        count = 0
+        while not await self.on_tick(0 if count % every == 0 else 1):
+            count += 1
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), interval)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._close_listeners(sockets)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        finished = asyncio.ensure_future(self._finish())
+        hastened = asyncio.ensure_future(self._hastened.wait())
+        try:
+            await asyncio.wait(
+                [finished, hastened],
+                timeout=self._grace,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            finished.cancel()
+            hastened.cancel()
+            await self.abandon()
+
+    async def abandon(self) -> None:
+        """
+        Cancel the running requests, and close all connections.
+        """
+        tasks = list(self.server_state.tasks)
+        if tasks:
+            logger.warning("%d requests were cancelled as the service ends.", len(tasks))
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LAST_GRACE)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    def _close_listeners(self, sockets: list[socket.socket] | None) -> None:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+
+    async def _finish(self) -> None:
+        """
+        Wait until all requests have been answered, and their responses have been sent.
+        """
+        state = self.server_state
+        while state.tasks or state.connections:
+            if state.tasks:
+                await asyncio.wait(list(state.tasks))
+            else:
+                await asyncio.sleep(0.01)
+
+
+class StateLifespan:
+    """
+    The lifespan as uvicorn sees it. Setup and teardown run outside of it.
+    """
+
+    should_exit = False
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    async def startup(self) -> None:
+        """
+        Do nothing: the setup has ended.
+        """
+
+    async def shutdown(self) -> None:
+        """
+        Do nothing: the teardown follows.
+        """
