@@ -89,7 +89,7 @@ def make_application(folder: str) -> Callable[..., None]:
                 self.answer({"attempt": attempt, "pid": os.getpid()}, status)
 
             def say(self, request: str, told: dict[str, Any]) -> None:
-                from fal_core_worker import services
+                from fal_core_worker.serving import services
 
                 services.request_id.set(request)
                 print(told["word"])

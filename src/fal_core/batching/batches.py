@@ -22,7 +22,7 @@ from fal_core.hosts import Execution
 from fal_core.sinks.handlers import HandlingSink, error_of, failed
 from fal_core.sinks.outcomes import ItemOutcome, is_retried, open_items, open_outcome
 from fal_core.sinks.printing import print_log
-from fal_core_worker.slots import RAISED, VALUE
+from fal_core_worker.stream.frames import RAISED, VALUE
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher

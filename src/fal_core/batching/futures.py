@@ -13,7 +13,7 @@ from fal_core.batching.batches import Batch, Batcher
 from fal_core.errors import Timeout
 from fal_core.events import Event, Exited, Item, Returned
 from fal_core.sinks.outcomes import ItemOutcome
-from fal_core_worker.slots import RAISED
+from fal_core_worker.stream.frames import RAISED
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fal_core.events import Reply, Sealed
-from fal_core_worker import opening
-from fal_core_worker.nested import make_stub
+from fal_core_worker.opening import values
+from fal_core_worker.opening.stubs import make_stub
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher
@@ -103,7 +103,7 @@ def answer(launcher: Launcher, event: HomeCall, sink: Any) -> None:
         sealed = seal_arguments(result, seal)
     except BaseException as error:
         raised = True
-        sealed = Sealed(*opening.seal_error(error, None))
+        sealed = Sealed(*values.seal_error(error, None))
     reply = Reply(event.number, sealed, raised)
     # The thread that launches the call may not have got the execution yet.
     until = time.monotonic() + _PATIENCE

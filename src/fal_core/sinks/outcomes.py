@@ -16,7 +16,7 @@ from fal_core.errors import (
 from fal_core.events import Exited, Outcome, Sealed
 from fal_core.policies import Policy
 from fal_core.sinks.handlers import HandlerFailed, error_of
-from fal_core_worker.slots import RAISED, SEALED, VALUE
+from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from fal_core.events import Log
-from fal_core_worker import frames
+from fal_core_worker.stream import frames
 
 
 class Banner:

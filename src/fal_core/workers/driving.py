@@ -16,7 +16,8 @@ from fal_core.workers.banners import Banner
 from fal_core.workers.crash_output import Remains
 from fal_core.workers.events_in import Arrivals, lose
 from fal_core.workers.execution import WorkerExecution
-from fal_core_worker import frames
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.streams import Stream
 
 
 class Reading:
@@ -65,7 +66,7 @@ class Reading:
 
     def __init__(
         self,
-        stream: frames.Stream,
+        stream: Stream,
         arrivals: Arrivals,
         *,
         greeted: Callable[[frames.Received], None],

@@ -24,8 +24,8 @@ from fal_core.events import (
     Started,
 )
 from fal_core.workers.execution import WorkerExecution
-from fal_core_worker import frames
-from fal_core_worker.outputs import LEVELS, PARTIAL
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import LEVELS, PARTIAL
 
 ENDED = Exited()
 _LEVELS: tuple[Level, ...] = LEVELS  # type: ignore[assignment]  # plain text at the other end

@@ -12,7 +12,7 @@ from fal_core.calls import Call
 from fal_core.events import Credit, Event, Exited, Message, Sink
 from fal_core.sinks.event_thread import get_reader
 from fal_core.sinks.handlers import GRACE, failed
-from fal_core_worker import frames
+from fal_core_worker.stream import frames
 
 if TYPE_CHECKING:
     from fal_core.workers.worker import Worker

@@ -14,8 +14,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from fal_core_worker import networks
-from fal_core_worker.ports import claim, free_port, holder, is_free, listens
+from fal_core_worker.serving import networks
+from fal_core_worker.serving.ports import claim, free_port, holder, is_free, listens
 from fal_server_agent import outcomes
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 
 _HEADER = b"x-fal-request-id"
 

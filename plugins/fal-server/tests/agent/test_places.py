@@ -9,8 +9,8 @@ import socket
 
 import pytest
 
-from fal_core_worker import networks
-from fal_core_worker.ports import free_port, is_free
+from fal_core_worker.serving import networks
+from fal_core_worker.serving.ports import free_port, is_free
 
 needs_networks = pytest.mark.skipif(
     networks.missing() != "", reason="pasta or user namespaces are missing"

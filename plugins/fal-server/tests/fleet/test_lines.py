@@ -69,7 +69,7 @@ def speak(word: str) -> None:
     import sys
     import time
 
-    from fal_core_worker import services
+    from fal_core_worker.serving import services
 
     print("Half", end="", flush=True)
     # Half a line is sent on after a moment, and this one is printed later.

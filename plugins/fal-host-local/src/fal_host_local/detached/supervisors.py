@@ -19,8 +19,8 @@ from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, 
 from fal_core.hosts import Host
 from fal_core.sealing.envelopes import decode_call
 from fal_core.sinks.journals import Journal
-from fal_core_worker import frames
-from fal_core_worker.frames import HEADER, HEADER_SIZE, unpack_buffers
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import HEADER, HEADER_SIZE, unpack_buffers
 from fal_host_local.detached.attempts import Attempts
 from fal_host_local.detached.records import end_status, write_status
 

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import attrs
 
-from fal_core_worker.ports import free_port, holder
+from fal_core_worker.serving.ports import free_port, holder
 
 logger = logging.getLogger(__name__)
 
