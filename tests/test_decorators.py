@@ -12,7 +12,7 @@ from fal_core.decorators import function
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
-from fal_core_worker import nested
+from fal_core_worker import current
 
 
 def test_named_module_is_looked_for_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,10 +22,10 @@ def test_named_module_is_looked_for_where_it_is_named(monkeypatch: pytest.Monkey
     """
     declare = functools.partial(function, "current", host=InProcessHost())
     # A call that another test has left on a thread makes a worker of this process.
-    assert wait_until(lambda: nested.runner is None, 60)
+    assert wait_until(lambda: current.runtime is None, 60)
     with pytest.raises(OptionError, match="'local_python_modules' names 'nomod'"):
         declare(local_python_modules=["json", "nomod"])
     with pytest.raises(OptionTypeError, match="local_python_modules"):
         declare(local_python_modules="json")
-    monkeypatch.setattr(nested, "runner", object())
+    monkeypatch.setattr(current, "runtime", object())
     declare(local_python_modules=["json", "nomod"])

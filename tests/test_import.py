@@ -96,7 +96,7 @@ def test_worker_starts_without_what_is_slow_to_import() -> None:
     """
     A worker opens a plain function with none of the modules that take half of its start.
     """
-    loaded = modules_after("import fal_core_worker.main, fal_core_worker.functions")
+    loaded = modules_after("import fal_core_worker.main, fal_core_worker.opening.functions")
     slow = {"enum", "pickle", "re", "signal", "typing"} - modules_after("pass")
     assert not loaded.intersection(slow)
 

@@ -200,7 +200,7 @@ class Decorator:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Functions that refer to it travel without the host, which stays here.
-        from fal_core_worker.absent import make_decorator
+        from fal_core_worker.opening.absent import make_decorator
 
         return make_decorator, ()
 

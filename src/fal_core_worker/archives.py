@@ -1,8 +1,8 @@
 """
-Where source archives are unpacked: once on each machine, beside their digest.
+Source archives are unpacked, once on each machine, into a folder named by their digest.
 
-The worker itself comes as such an archive, so the bootstrap runs this module
-alone, before there is anything to import from.
+The worker itself arrives as such an archive. So the bootstrap executes the source of this
+module alone, which imports nothing else of the package.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 import sys
 
-#: The variable that names another cache directory.
+#: The environment variable that names another cache directory.
 CACHE_VARIABLE = "FAL_CORE_CACHE"
 
 
 def cache_root() -> str:
     """
-    Return the directory under which what was built is kept, plugins' things too.
+    Return the cache directory, which the core and all plugins share.
 
-    It is an absolute path, and it need not exist. Each plugin has a directory
-    of its own in it, as in ``virtualenvs``.
+    It is an absolute path, and need not exist. Each plugin has a directory of its own in
+    it, such as ``virtualenvs``.
     """
     named = os.environ.get(CACHE_VARIABLE)
     if named:
@@ -30,7 +30,7 @@ def cache_root() -> str:
 
 def find(digest: str) -> str | None:
     """
-    Return where the modules of an archive are that was unpacked before, if it was.
+    Return the folder of an archive that was unpacked before, or None.
     """
     for find_root in (cache_root, _temporary_root):
         try:
@@ -44,11 +44,10 @@ def find(digest: str) -> str | None:
 
 def unpack(digest: str, archive: bytes | memoryview) -> str:
     """
-    Return where the modules of *archive* are found, unpacked unless they have been.
+    Return where the modules of *archive* can be imported from. Unpack it if needed.
 
-    They are kept in the cache, so that what Python compiles of them is kept too,
-    or else beside other temporary files. Where nothing can be written, they stay
-    in memory.
+    It is unpacked in the cache, so that compiled modules are kept too, or else in the
+    temporary directory. If neither can be written, the archive is kept in memory.
     """
     for find_root in (cache_root, _temporary_root):
         try:
@@ -65,9 +64,9 @@ def unpack(digest: str, archive: bytes | memoryview) -> str:
 
 def add_source(payload: bytes | memoryview) -> None:
     """
-    Make the modules of a SOURCES frame importable, after all that is so already.
+    Make the modules of a SOURCES frame importable, at the end of ``sys.path``.
     """
-    # A large payload is a view of memory that is shared.
+    # A large payload is a memoryview.
     path = unpack(bytes(payload[:64]).decode().strip(), payload[64:])
     if path not in sys.path:
         sys.path.append(path)
@@ -85,7 +84,7 @@ def _temporary_root() -> str:
 
 def _extract(archive: bytes | memoryview, path: str) -> None:
     """
-    Unpack *archive* to *path*, which is there in whole or not at all.
+    Unpack *archive* to *path*, which appears complete or not at all.
     """
     import io
     import zipfile

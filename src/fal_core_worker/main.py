@@ -1,9 +1,10 @@
 """
-The worker: opens functions, runs calls, and tells what happens.
+The worker process, from its start to its exit.
 """
 
 from __future__ import annotations
 
+# ``signal`` is slow to import.
 import _signal as signal  # type: ignore[import-not-found]  # typeshed lacks it
 import fcntl
 import functools
@@ -13,14 +14,18 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 
-from fal_core_worker import frames, nested, origins
-from fal_core_worker.arenas import InboundArena, OutboundArena
-from fal_core_worker.handovers import Main
-from fal_core_worker.making import SealersFinder
-from fal_core_worker.outputs import Output
-from fal_core_worker.runners import Runner
-from fal_core_worker.serial import SerialRunner
+from fal_core_worker import current
+from fal_core_worker.opening import origins
+from fal_core_worker.opening.handovers import Main
+from fal_core_worker.output.capture import Output
+from fal_core_worker.running.executors import Executor
+from fal_core_worker.running.serial import SerialExecutor
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.arenas import InboundArena, OutboundArena
+from fal_core_worker.stream.streams import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +40,7 @@ def main(path: str, configuration: bytes) -> None:
     """
     settings: dict[str, Any] = marshal.loads(configuration)
     if not settings.get("kept"):
-        from fal_core_worker.guards import become_guarded
+        from fal_core_worker.running.guards import become_guarded
 
         become_guarded()
     stream = _take_stream(settings)
@@ -47,38 +52,38 @@ def main(path: str, configuration: bytes) -> None:
     _send_before_exit(output)
     origins.install()
     sys.modules["__main__"] = Main("__main__")
-    sys.meta_path.insert(0, SealersFinder(path))
+    sys.meta_path.insert(0, _CloudpickleFinder(path))
     sys.path.remove(path)
     sys.path.append(path)
     hello = {
         "pid": os.getpid(),
         "python": tuple(sys.version_info[:3]),
         "executable": sys.executable,
-        # On one machine all processes have one such clock.
+        # All processes of a machine share this clock.
         "at": time.monotonic(),
     }
     stream.send(frames.HELLO, data=marshal.dumps(hello, 2))
     if settings.get("multiplex", 1) > 1:
-        from fal_core_worker.multiplexing import ParallelRunner
+        from fal_core_worker.running.parallel import ParallelExecutor
 
-        runner: Runner = ParallelRunner(stream, output)
+        executor: Executor = ParallelExecutor(stream, output)
     else:
-        runner = SerialRunner(stream, output)
+        executor = SerialExecutor(stream, output)
     page = settings.get("page")
     if page is not None:
-        runner.page = mmap.mmap(page, mmap.PAGESIZE)
+        executor.page = mmap.mmap(page, mmap.PAGESIZE)
         os.close(page)
-    nested.runner = runner
-    forks = _Forks(runner)
+    current.runtime = executor
+    forks = _Forks(executor)
     os.register_at_fork(
         before=forks.hold, after_in_parent=forks.let_go, after_in_child=forks.leave
     )
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, runner.interrupted)
+        signal.signal(number, executor.interrupted)
     try:
-        code = runner.serve()
+        code = executor.serve()
     except Exception:
-        # What of ours has failed is told to whoever waits for the worker.
+        # A failure of the worker itself is logged for the process that launched it.
         import traceback
 
         output.write("ERROR", traceback.format_exc())
@@ -87,13 +92,30 @@ def main(path: str, configuration: bytes) -> None:
     _end(code, output)
 
 
-def _take_stream(settings: dict[str, Any]) -> frames.Stream:
+class _CloudpickleFinder:
     """
-    Move the stream to descriptors that no program expects anything at.
+    Finds the cloudpickle that came with the worker, whatever the environment has.
+
+    Arguments:
+        path: The folder of the worker's modules.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = [path]
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: Any = None
+    ) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, self._path) if name == "cloudpickle" else None
+
+
+def _take_stream(settings: dict[str, Any]) -> Stream:
+    """
+    Return the stream, moved to descriptors whose numbers no program uses.
     """
     reader = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
     writer = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
-    stream = frames.Stream(reader, writer)
+    stream = Stream(reader, writer)
     arenas = settings.get("arenas")
     if arenas is not None:
         inbound, outbound, capacity = arenas
@@ -106,15 +128,15 @@ def _take_stream(settings: dict[str, Any]) -> frames.Stream:
 
 class _Forks:
     """
-    What becomes of the worker in a forked child, which is not the worker.
+    Turns a forked child of the worker into a plain Python process.
 
-    Python forgets signals that reach a child while it begins, and pools of processes
-    end theirs by one. So they are held back until the child handles them as a
-    program does.
+    Python drops signals that reach a child as it starts, and process pools end their
+    children by SIGTERM. So SIGTERM is blocked until the child handles it as any program
+    does.
     """
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
         self._masks = threading.local()
 
     def hold(self) -> None:
@@ -124,22 +146,22 @@ class _Forks:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
 
     def leave(self) -> None:
-        runner = self._runner
-        nested.runner = None
-        runner.forked = True
-        # What the function has set itself stays.
+        executor = self._executor
+        current.runtime = None
+        executor.forked = True
+        # A handler that the function has set stays.
         plain = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
         for number, handler in plain:
-            if signal.getsignal(number) == runner.interrupted:
+            if signal.getsignal(number) == executor.interrupted:
                 signal.signal(number, handler)
-        runner.output.leave()
-        runner.stream.close()
+        executor.output.leave()
+        executor.stream.close()
         self.let_go()
 
 
 def _send_before_exit(output: Output) -> None:
     """
-    Have ``os._exit`` send first what was printed; it does nothing else for a program.
+    Make ``os._exit`` send first what was printed.
     """
     worker, leave = os.getpid(), os._exit
 
@@ -149,7 +171,7 @@ def _send_before_exit(output: Output) -> None:
             try:
                 output.flush_call()
             except BaseException:
-                # The stream has ended before.
+                # The stream has ended already.
                 pass
         leave(status)
 
@@ -158,7 +180,7 @@ def _send_before_exit(output: Output) -> None:
 
 def _end(code: int, output: Output) -> None:
     """
-    End this process as a program ends, but never wait for its threads.
+    Exit as a program does, but without waiting for its threads.
     """
     import atexit
 

@@ -1,20 +1,20 @@
 """
-Process trees: finding and ending what a process has started.
+Process trees: the processes that a process has started are found and killed.
 
-A process that is a child subreaper inherits the orphans among its descendants,
-those that called ``setsid`` or were forked twice too, so that a walk over the
-children of children finds all of them. Elsewhere orphans are not found.
+A child subreaper inherits the orphans among its descendants, even if they called
+``setsid`` or were forked twice. So a walk over its descendants finds all of them. Where
+there are no subreapers, orphans are not found.
 """
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]  # known to no type checker
+# ``signal`` is slow to import.
+import _signal as signal  # type: ignore[import-not-found]  # typeshed lacks it
 import os
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # The keeper begins without it.
     from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -24,7 +24,7 @@ _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 def prepare_child() -> None:
     """
-    Make this process a subreaper that dies with its parent, where Linux has both.
+    Make this process a subreaper that is killed when its parent ends, on Linux.
     """
     prctl = _prctl()
     if prctl is not None:
@@ -34,7 +34,7 @@ def prepare_child() -> None:
 
 def become_subreaper() -> None:
     """
-    Inherit orphans from now on, where Linux has it. It survives ``exec``.
+    Make this process a subreaper, on Linux. It stays one after ``exec``.
     """
     prctl = _prctl()
     if prctl is not None:
@@ -59,7 +59,7 @@ def children(pid: int) -> list[int]:
 
 def descendants(pid: int) -> list[int]:
     """
-    Return the children of *pid*, and theirs.
+    Return the children of *pid* and all their descendants.
     """
     found: list[int] = []
     waiting = [pid]
@@ -72,7 +72,7 @@ def descendants(pid: int) -> list[int]:
 
 def now() -> float:
     """
-    Return the seconds since this machine was started, which nobody sets.
+    Return the seconds since this machine was booted. Unlike the time, they cannot be set.
     """
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
@@ -80,7 +80,7 @@ def now() -> float:
 
 def started(pid: int) -> float:
     """
-    Return when *pid* was started, as :func:`now` counts; 0 if it is gone.
+    Return when *pid* was started, in terms of :func:`now`. Return 0 if it is gone.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -92,16 +92,16 @@ def started(pid: int) -> float:
 
 def kill_descendants(pid: int, since: float | None = None) -> None:
     """
-    End everything that *pid* has started, or has started *since* a time of :func:`now`.
+    Kill all descendants of *pid*, or those started *since* a time of :func:`now`.
 
-    Killing a process can orphan others to *pid*, so it looks again until none
-    is left, for a second at most.
+    Killing a process can leave orphans to *pid*. So this is repeated until no descendant
+    is left, for one second at most.
     """
     until = time.monotonic() + 1.0
     while time.monotonic() < until:
         below = descendants(pid)
         if since is not None:
-            # The clock of processes ticks coarsely.
+            # The start times of processes have a resolution of 10 ms.
             below = [child for child in below if started(child) >= since - 0.02]
         for child in below:
             try:
@@ -136,10 +136,10 @@ def _children_by_parent(pid: int) -> list[int]:
 
 def _prctl() -> Any:
     try:
-        # What ``ctypes`` calls: its own import takes as long as all others of the keeper.
+        # ``ctypes`` calls it, and is slow to import.
         from _ctypes import call_cdeclfunction, dlopen, dlsym
 
-        # typeshed does not know that None is the process itself.
+        # None is the process itself, which typeshed does not know.
         address = dlsym(dlopen(None, 0), "prctl")  # type: ignore[arg-type]
         return lambda *arguments: call_cdeclfunction(address, arguments)
     except ImportError:

@@ -38,6 +38,17 @@ ORDER: dict[str, tuple[str, ...]] = {
         "testing/",
         "__init__",
     ),
+    "fal_core_worker": (
+        "archives current trees",
+        "stream/",
+        "output/",
+        "opening/",
+        # What the functions of services use, before what runs them.
+        "serving/",
+        "running/",
+        "main",
+        "__init__",
+    ),
 }
 
 #: Imports that go up, each with its reason.

@@ -25,7 +25,7 @@ from fal_core.errors import FalSerializationError  # noqa: E402  # the path come
 from fal_core.sealing.arguments import seal_arguments  # noqa: E402  # the path comes first
 from fal_core.sealing.functions import seal_function  # noqa: E402  # the path comes first
 from fal_core.sealing.opener import Opener  # noqa: E402  # the path comes first
-from fal_core_worker.seals import Sealed  # noqa: E402  # the path comes first
+from fal_core_worker.opening.seals import Sealed  # noqa: E402  # the path comes first
 
 
 class Worker:

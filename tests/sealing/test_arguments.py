@@ -17,8 +17,8 @@ from fal_core.errors import FalSerializationError
 from fal_core.sealing.arguments import seal_arguments
 from fal_core.sealing.functions import seal_function
 from fal_core.sealing.opener import Opener
-from fal_core_worker.opening import open_arguments, seal_value
-from fal_core_worker.pickling import BUFFER_SIZE
+from fal_core_worker.opening.pickling import BUFFER_SIZE
+from fal_core_worker.opening.values import open_arguments, seal_value
 
 
 def echo(value: Any) -> Any:

@@ -14,7 +14,7 @@ import cattrs
 import pytest
 
 from fal_core.sealing.dependencies import find_missing_dependencies, imports_needed
-from fal_core_worker.services import Server
+from fal_core_worker.serving.services import Server
 
 
 @attrs.frozen

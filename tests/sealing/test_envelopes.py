@@ -18,7 +18,7 @@ from fal_core.errors import FalSerializationError
 from fal_core.events import Sealed
 from fal_core.options import Gateway, HostOptions
 from fal_core.sealing.envelopes import decode_call, encode_call
-from fal_core_worker.opening import open_arguments
+from fal_core_worker.opening.values import open_arguments
 
 sealed = st.builds(
     Sealed, st.binary(min_size=4), st.lists(st.binary(max_size=50), max_size=3).map(tuple)

@@ -16,9 +16,10 @@ from fal_core.errors import FalMissingDependencyError, FalSerializationError
 from fal_core.sealing.arguments import seal_arguments
 from fal_core.sealing.functions import seal_function
 from fal_core.sealing.opener import Opener
-from fal_core_worker.opening import open_function, seal_error
-from fal_core_worker.raised import RemoteTraceback
-from fal_core_worker.seals import Sealed
+from fal_core_worker.opening.exceptions import RemoteTraceback
+from fal_core_worker.opening.functions import open_function
+from fal_core_worker.opening.seals import Sealed
+from fal_core_worker.opening.values import seal_error
 
 
 def echo(value: Any) -> Any:

@@ -143,7 +143,7 @@ def test_worker_archive_has_the_worker_and_the_pickler() -> None:
     """
     names = names_in(worker_archive())
 
-    assert {"fal_core_worker/opening.py", "cloudpickle/cloudpickle.py"} <= set(names)
+    assert {"fal_core_worker/opening/values.py", "cloudpickle/cloudpickle.py"} <= set(names)
     assert {name.partition("/")[0] for name in names} == {"fal_core_worker", "cloudpickle"}
 
 

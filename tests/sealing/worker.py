@@ -7,9 +7,9 @@ import sys
 
 sys.path[:0] = sys.argv[1:]
 
-from fal_core_worker.opening import (  # noqa: E402  # the path comes first
+from fal_core_worker.opening.functions import open_function  # noqa: E402  # the path comes first
+from fal_core_worker.opening.values import (  # noqa: E402  # the path comes first
     open_arguments,
-    open_function,
     seal_error,
     seal_value,
 )

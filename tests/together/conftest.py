@@ -18,7 +18,7 @@ from types import ModuleType
 import attrs
 import pytest
 
-from fal_core_worker.ports import free_port
+from fal_core_worker.serving.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 

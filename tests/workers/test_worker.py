@@ -24,7 +24,7 @@ from fal_core.events import Sink
 from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import ARGUMENTS, Worker
-from fal_core_worker import frames
+from fal_core_worker.stream import streams
 
 pytestmark = pytest.mark.faults
 
@@ -104,7 +104,7 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return os.read(descriptor, size)
 
     raised: list[str] = []
-    monkeypatch.setattr(frames, "os", Slow())
+    monkeypatch.setattr(streams, "os", Slow())
     monkeypatch.setattr(
         threading, "excepthook", lambda args: raised.append(repr(args.exc_value))
     )

@@ -28,7 +28,7 @@ import isolate_proto
 from isolate.server import definitions
 
 from fal_core_worker import trees
-from fal_core_worker.ports import free_port
+from fal_core_worker.serving.ports import free_port
 
 #: Seconds that a server may take to start.
 PATIENCE = 60.0

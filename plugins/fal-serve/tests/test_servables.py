@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from websockets.sync.client import connect
 
 from fal_core import OptionError, function
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import BaseServable, endpoint
 
 

@@ -21,13 +21,13 @@ import httpx
 import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-from fal_server.accounts import add_member, make_account
-from fal_server.directories import DataDirectory
-from fal_server.keys import make_key
-from fal_server.loops import make_loop
-from fal_server.permissions import permissions_of
-from fal_server.server import ControlPlane
+from fal_server.access.permissions import permissions_of
+from fal_server.commands.event_loops import make_loop
+from fal_server.plane import ControlPlane
 from fal_server.settings import ServerSettings
+from fal_server.state.data_directories import DataDirectory
+from fal_server.store.accounts import add_member, make_account
+from fal_server.store.keys import make_key
 
 HERE = Path(__file__).parent
 
@@ -109,7 +109,7 @@ class Plane:
                 add_member(connection, team, nickname)
             return make_key(connection, account.id, permissions_of(preset)).text
 
-        return self.run(self.plane.store.write(make))
+        return self.run(self.plane.database.write(make))
 
     def call(self, name: str, request: Any, *, key: str | None = None) -> Any:
         """

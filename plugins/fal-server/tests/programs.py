@@ -23,7 +23,7 @@ import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_core_worker.ports import is_free
-from fal_server.directories import DataDirectory
+from fal_server.state.data_directories import DataDirectory
 
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 120
@@ -35,7 +35,7 @@ FAL_CORE = (sys.executable, "-m", "fal_core.cli")
 
 ROOT = Path(__file__).resolve().parents[3]
 
-#: How many doors a server has, each at the port after that of the one before.
+#: How many listeners a server has, each at the port after that of the one before.
 _DOORS = 5
 
 #: Ports that nothing else here is given: neither by the system nor by `free_port`.
@@ -44,7 +44,7 @@ _KEPT = range(12_000, 18_000, _DOORS)
 
 def find_ports() -> str:
     """
-    Return the first of as many free ports in a row as a server has doors.
+    Return the first of as many free ports in a row as a server has listeners.
 
     They stay free while a server that is started again at them is down.
     """
@@ -138,7 +138,7 @@ class Server:
     A server in a process of its own, which stages use as a control plane.
 
     Attributes:
-        ports: The port of each door.
+        ports: The port of each listener.
     """
 
     def __init__(
@@ -368,12 +368,12 @@ class Applied:
         told = [line for line in lines if line.startswith("JSON ")]
         return json.loads(told[-1].removeprefix("JSON "))
 
-    def client(self, door: str = "FAL_RUN_HOST") -> httpx.Client:
+    def client(self, listener: str = "FAL_RUN_HOST") -> httpx.Client:
         """
         Return an HTTP client of a gateway, with the key of the owner.
         """
         return httpx.Client(
-            base_url=f"http://{self.variables[door]}",
+            base_url=f"http://{self.variables[listener]}",
             headers={"Authorization": f"Key {self.variables['FAL_KEY']}"},
             timeout=PATIENCE,
             trust_env=False,

@@ -89,7 +89,7 @@ def make_application(folder: str) -> Callable[..., None]:
                 self.answer({"attempt": attempt, "pid": os.getpid()}, status)
 
             def say(self, request: str, told: dict[str, Any]) -> None:
-                from fal_core_worker import services
+                from fal_core_worker.serving import services
 
                 services.request_id.set(request)
                 print(told["word"])
@@ -235,13 +235,13 @@ class Stage:
         assert not last.return_value.was_it_raised, last.return_value.stringized_traceback
         return cloudpickle.loads(last.return_value.definition)
 
-    def client(self, door: str = "queue", key: str | None = None) -> httpx.Client:
+    def client(self, listener: str = "queue", key: str | None = None) -> httpx.Client:
         """
         Return a client of a gateway, with the key of the owner where no other is given.
         """
         shown = self.plane.key if key is None else key
         return httpx.Client(
-            base_url=f"http://127.0.0.1:{self.plane.plane.ports[door]}",
+            base_url=f"http://127.0.0.1:{self.plane.plane.ports[listener]}",
             headers={"Authorization": f"Key {shown}"} if shown else {},
             timeout=PATIENCE,
             trust_env=False,

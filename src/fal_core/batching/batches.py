@@ -22,7 +22,7 @@ from fal_core.events import Event, Exited, Item, Log, Returned, Sealed, Started
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink, error_of
 from fal_core.sinks.printing import print_log
-from fal_core_worker.slots import RAISED, SEALED, VALUE
+from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
 
 #: The positional and the keyword arguments of an item.
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]

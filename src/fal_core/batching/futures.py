@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fal_core.batching.batches import Batch, Batcher, ItemOutcome
 from fal_core.calling.launcher import Launcher
 from fal_core.events import Event, Exited, Item, Returned
-from fal_core_worker.slots import RAISED
+from fal_core_worker.stream.frames import RAISED
 
 if TYPE_CHECKING:
     from fal_core.calling.deadlines import Deadline

@@ -15,7 +15,7 @@ from fal_core.batching.batches import Batch, Batcher, ItemOutcome
 from fal_core.calling.launcher import Launcher
 from fal_core.errors import OptionError
 from fal_core.events import Event
-from fal_core_worker.slots import RAISED
+from fal_core_worker.stream.frames import RAISED
 
 #: How many items are taken from the input at once, at most.
 STRIDE = 64

@@ -13,7 +13,7 @@ from fal_core.events import HomeCall, Reply, Sealed
 from fal_core.sealing.arguments import seal_arguments
 from fal_core.sealing.stubs import find_function
 from fal_core.sinks.call_sinks import OpeningSink
-from fal_core_worker.opening import seal_error
+from fal_core_worker.opening.values import seal_error
 
 #: Seconds that ``launch`` may take to return after the first event.
 _PATIENCE = 30.0

@@ -210,7 +210,7 @@ class Launcher:
         from fal_core.events import Sealed
         from fal_core.sealing.arguments import seal_objects
         from fal_core.sealing.opener import Opener
-        from fal_core_worker.seals import dump_plain
+        from fal_core_worker.opening.seals import dump_plain
 
         self._dump_plain = dump_plain
         self._make_sealed = Sealed

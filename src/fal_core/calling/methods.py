@@ -139,7 +139,7 @@ def reduce_bound(bound: BoundFunction[..., Any]) -> tuple[Any, ...]:
     """
     Reduce *bound*, which the function being sealed has captured, to a stub.
     """
-    from fal_core_worker.nested import BoundStub
+    from fal_core_worker.opening.stubs import BoundStub
 
     return BoundStub, (bound.__func__, bound.__self__)
 

@@ -13,7 +13,7 @@ from fal_core.environments import Environment, requirement_name
 from fal_core.errors import UnsupportedError
 from fal_core.plugins.installed import load_plugins
 from fal_core.routes import RouteSignature
-from fal_core_worker.services import Server
+from fal_core_worker.serving.services import Server
 
 __all__ = ["Server", "extend_environment", "make_server", "missing_requirements"]
 

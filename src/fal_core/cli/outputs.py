@@ -16,7 +16,7 @@ import attrs
 import click
 
 from fal_core.errors import FalCoreError, FalSerializationError
-from fal_core_worker.raised import RemoteTraceback
+from fal_core_worker.opening.exceptions import RemoteTraceback
 
 
 def is_terminal(stream: IO[str]) -> bool:

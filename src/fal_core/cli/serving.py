@@ -21,8 +21,8 @@ from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
 from fal_core.loading.targets import TargetError, TargetImportError, load_target
 from fal_core.spawns import SpawnInfo
-from fal_core_worker.ports import free_port
-from fal_core_worker.services import StartupError
+from fal_core_worker.serving.ports import free_port
+from fal_core_worker.serving.services import StartupError
 
 #: Seconds between two checks of the files of a service that runs, and of one that does not.
 _LOOK, _INTERVAL = 0.02, 0.1

@@ -9,8 +9,7 @@ from typing import Any
 from fal_core.errors import FalSerializationError
 from fal_core.events import Sealed
 from fal_core.sealing.functions import FunctionSeal
-from fal_core_worker.raised import SealingError
-from fal_core_worker.seals import dump_plain
+from fal_core_worker.opening.seals import SealingError, dump_plain
 
 
 def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
@@ -31,7 +30,7 @@ def seal_objects(value: Any, seal: FunctionSeal) -> Sealed:
     Raises:
         FalSerializationError: They cannot be pickled.
     """
-    from fal_core_worker import pickling
+    from fal_core_worker.opening import pickling
 
     what = f"an argument of {seal.name!r}"
     remedy = "Pass what it is made of, and make it in the function."

@@ -11,7 +11,7 @@ from typing import Any
 
 from fal_core.environments import canonical_name, requirement_name
 from fal_core.sealing.imports import find_module, is_installed, is_standard, leading_imports
-from fal_core_worker.services import Server
+from fal_core_worker.serving.services import Server
 
 #: The modules that a function uses, and its names for each.
 Uses = dict[str, list[str]]

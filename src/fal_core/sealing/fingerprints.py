@@ -84,7 +84,7 @@ class Captures:
         Arguments:
             by_value: Tells whether the objects of a module travel by value.
         """
-        from fal_core_worker.pickling import Pickler, dump
+        from fal_core_worker.opening.pickling import Pickler, dump
 
         named = [(f"global {name!r}", value) for _, name, value in self.names]
         named += [("a variable of an enclosing function", value) for _, value in self.cells]

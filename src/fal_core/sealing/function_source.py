@@ -12,7 +12,7 @@ import types
 from typing import Any
 
 from fal_core.sealing.imports import is_standard_path
-from fal_core_worker.portable import (
+from fal_core_worker.opening.portable import (
     Place,
     Unit,
     codes_like,

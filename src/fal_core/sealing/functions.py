@@ -19,7 +19,7 @@ from fal_core.sealing.fingerprints import Captures, Name, annotated_classes
 from fal_core.sealing.stubs import stub_reducers
 
 if TYPE_CHECKING:
-    from fal_core_worker.pickling import Pickler
+    from fal_core_worker.opening.pickling import Pickler
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -76,7 +76,7 @@ def seal_function(
     """
     from fal_core.sealing.dependencies import used_modules
     from fal_core.sealing.sources import archives, local_modules
-    from fal_core_worker.pickling import reducers
+    from fal_core_worker.opening.pickling import reducers
 
     reducers.update(stub_reducers)
     name = getattr(func, "__qualname__", None) or type(func).__name__
@@ -112,7 +112,7 @@ def _seal_native(
     head: bytes,
     by_value: Callable[[str], bool],
 ) -> tuple[Sealed, Pickler]:
-    from fal_core_worker.pickling import Pickler
+    from fal_core_worker.opening.pickling import Pickler
 
     pickler = Pickler(by_value=by_value)
     try:
@@ -127,7 +127,7 @@ def _seal_native(
 
 
 def _dump(pickler: Pickler, head: bytes, func: Any, named: list[Name]) -> Sealed:
-    from fal_core_worker.pickling import dump
+    from fal_core_worker.opening.pickling import dump
 
     pickler.file.write(head)
     return Sealed(*dump(pickler, (func, *(value for _, _, value in named))))

@@ -18,8 +18,8 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from fal_core.sealing.function_source import NotPortable, locate
-from fal_core_worker import classes, portable
-from fal_core_worker.portable import Unit
+from fal_core_worker.opening import classes, portable
+from fal_core_worker.opening.portable import Unit
 
 _DECLARING = (ast.AnnAssign, ast.Assign, ast.FunctionDef, ast.AsyncFunctionDef, ast.Pass)
 

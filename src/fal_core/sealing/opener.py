@@ -16,8 +16,7 @@ from fal_core.errors import (
 )
 from fal_core.events import Sealed
 from fal_core.reprs import show_fields
-from fal_core_worker.raised import MissingModule, SealingError
-from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE
+from fal_core_worker.opening.seals import PLAIN_PREFIX, PREFIX_SIZE, MissingModule, SealingError
 
 #: Plain values smaller than this are unpickled here, without the module for all others.
 _SMALL = 4096
@@ -60,13 +59,12 @@ class Opener:
                 return pickle.loads(data[PREFIX_SIZE:])
             except Exception:
                 pass  # It fails again below, where the error is made.
-        from fal_core_worker import seals
-        from fal_core_worker.loading import open_sealed
+        from fal_core_worker.opening.unpickling import open_sealed
 
         try:
             remedy = "Install what provides it here too, or return plain values."
             what = f"the result of {self.name!r}"
-            return open_sealed(seals.Sealed(*sealed), what, remedy, from_caller=False)
+            return open_sealed(sealed, what, remedy, from_caller=False)
         except MissingModule as error:
             raise FalMissingDependencyError(str(error)) from error.__cause__
         except SealingError as error:
@@ -79,9 +77,9 @@ class Opener:
         The remote traceback is its cause. Where the exception itself cannot be
         rebuilt, a stand-in whose class has the same name and bases takes its place.
         """
-        from fal_core_worker import rebuilding, seals
+        from fal_core_worker.opening.exceptions import open_error
 
-        error = rebuilding.open_error(seals.Sealed(*sealed), _CORE_ERRORS)
+        error = open_error(sealed, _CORE_ERRORS)
         if self.reraise:
             return error
         wrapper = UserFunctionException(f"The function raised {type(error).__name__}: {error}")

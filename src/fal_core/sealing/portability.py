@@ -15,9 +15,9 @@ from typing import Any
 from fal_core.sealing.function_source import NotPortable, locate
 from fal_core.sealing.imports import is_standard_path
 from fal_core.sealing.models import is_model, reduce_model
-from fal_core_worker import classes, portable
-from fal_core_worker.making import fill_function
-from fal_core_worker.pickling import Pickler
+from fal_core_worker.opening import classes, portable
+from fal_core_worker.opening.function_parts import fill_function
+from fal_core_worker.opening.pickling import Pickler
 
 #: Attributes that Python itself adds to a class, different in each minor version.
 _OF_THIS_PYTHON = {

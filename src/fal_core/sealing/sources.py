@@ -18,9 +18,9 @@ from fal_core.digests import blake2b, digest
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.reprs import show_fields
 from fal_core.sealing.imports import code_imports, file_imports, find_module, is_installed
-from fal_core_worker import nested
+from fal_core_worker import current
 from fal_core_worker.archives import cache_root
-from fal_core_worker.services import Server
+from fal_core_worker.serving.services import Server
 
 #: Data files of a named package travel up to this many bytes.
 DATA_FILE_SIZE = 1 << 20
@@ -54,10 +54,8 @@ def worker_archive() -> SourceArchive:
     for package in ("fal_core_worker", "cloudpickle"):
         initial = find_module(package)
         assert initial is not None
-        folder = os.path.dirname(initial)
-        for name in os.listdir(folder):
-            if name.endswith(".py"):
-                files[f"{package}/{name}"] = os.path.join(folder, name)
+        found = _package_files(os.path.dirname(initial), package)
+        files.update({name: path for name, path in found.items() if name.endswith(".py")})
     return _kept_archive(_read(files))
 
 
@@ -148,7 +146,7 @@ def check_local_modules(value: Any) -> list[str]:
             raise OptionTypeError(f"local_python_modules[{index}]", shown, "a name of a module")
         # A module that a worker imports may declare functions whose local modules exist
         # at home only.
-        if nested.runner is None:
+        if current.runtime is None:
             _find_named(name)
     return list(value or ())
 

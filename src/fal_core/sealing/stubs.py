@@ -73,7 +73,7 @@ def reduce_function(inner: Isolated) -> Reduced:
     """
     Reduce *inner*, which the function that is being sealed has captured, to a stub.
     """
-    from fal_core_worker.nested import make_stub
+    from fal_core_worker.opening.stubs import make_stub
 
     declared = inner.declaration
     outer: Declaration | None = getattr(_sealing, "outer", None)

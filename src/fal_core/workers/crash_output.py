@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from fal_core_worker import pipes
+from fal_core_worker.output import standard_streams
 
 _BLOCK = 65536
 
@@ -37,7 +37,7 @@ class CrashOutput:
                 given += (reader, writer)
                 os.set_blocking(reader, False)
                 self._readers.append(fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 0))
-                pipes.widen(writer)
+                standard_streams.widen(writer)
         except OSError:
             self.close()
             raise
@@ -76,7 +76,7 @@ def _read_all(reader: int) -> bytes:
     data = b""
     try:
         # Children of the worker may go on writing; that is not waited for.
-        while len(data) < 2 * pipes.SIZE and (part := os.read(reader, _BLOCK)):
+        while len(data) < 2 * standard_streams.SIZE and (part := os.read(reader, _BLOCK)):
             data += part
     except OSError:
         pass

@@ -17,7 +17,8 @@ from fal_core.sinks.event_thread import get_event_thread
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import WorkerExecution
-from fal_core_worker import frames
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.streams import Stream
 
 
 class Banner:
@@ -102,7 +103,7 @@ class StreamReader:
 
     def __init__(
         self,
-        stream: frames.Stream,
+        stream: Stream,
         calls: RunningCalls,
         *,
         greeted: Callable[[frames.Received], None],

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 from fal_core.events import HomeCall, Item, Level, Log, LogSink, Ready, Returned, Started
 from fal_core.workers.execution import WorkerExecution, sealed_from
-from fal_core_worker import frames
+from fal_core_worker.stream import frames
+
+_LEVELS: tuple[Level, ...] = frames.LEVELS  # type: ignore[assignment]  # plain text there
 
 
 class RunningCalls:
@@ -97,11 +99,6 @@ class RunningCalls:
         return list(executions.values())
 
     def _deliver_log(self, payload: bytes) -> None:
-        # Many calls print nothing.
-        from fal_core_worker.outputs import LEVELS, PARTIAL
-
-        # Plain text at the other end.
-        levels: tuple[Level, ...] = LEVELS  # type: ignore[assignment]
         for level, when, channel, index, lines in marshal.loads(payload):
             execution = self.executions.get(channel)
             name = request = None
@@ -112,8 +109,10 @@ class RunningCalls:
                 elif execution.call.batch:
                     name = f"{name}/{index}"
             for line in lines.split("\n"):
-                partial = level >= PARTIAL
-                log = Log(line, levels[level % PARTIAL], "USER", when, name, request, partial)
+                partial = level >= frames.PARTIAL
+                log = Log(
+                    line, _LEVELS[level % frames.PARTIAL], "USER", when, name, request, partial
+                )
                 if execution is not None:
                     execution.deliver(log)
                 else:

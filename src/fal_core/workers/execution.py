@@ -26,7 +26,7 @@ from fal_core.events import (
 )
 from fal_core.sinks.call_sinks import GRACE, failed
 from fal_core.sinks.event_thread import get_event_thread
-from fal_core_worker import frames
+from fal_core_worker.stream import frames
 
 _ENDED = Exited()
 

@@ -21,13 +21,14 @@ from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import LogSink, Reply, Sink, State
 from fal_core.reprs import show_fields
+from fal_core.workers.bootstrap import ARGUMENTS, preamble
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.driving import StreamReader
 from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import Controls, WorkerExecution
 from fal_core.workers.frames_out import CallSender
-from fal_core_worker import frames
-from fal_core_worker.bootstrap import ARGUMENTS, preamble
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.streams import Stream
 
 __all__ = ["ARGUMENTS", "Arenas", "Worker", "WorkerExecution"]
 
@@ -107,7 +108,7 @@ class Worker:
 
         self.hello: Mapping[str, Any] | None = None
         self.stopped = False
-        self._stream = frames.Stream(reader, writer)
+        self._stream = Stream(reader, writer)
         if arenas is not None:
             self._stream.inbound = arenas.inbound
             self._stream.outbound = arenas.outbound

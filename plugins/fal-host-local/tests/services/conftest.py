@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fal_core import Cancelled, function
-from fal_core_worker import networks, ports
+from fal_core_worker.serving import networks, ports
 from fal_host_local import LocalHost
 
 PATIENCE = 60.0

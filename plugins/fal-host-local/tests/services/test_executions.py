@@ -17,7 +17,7 @@ import pytest
 
 from fal_core import Cancelled, StartupTimeout, WorkerLost, function
 from fal_core.testing.harness.processes import is_alive, wait_until
-from fal_core_worker import ports
+from fal_core_worker.serving import ports
 from fal_core_worker.trees import children
 from fal_host_local import LocalHost
 

@@ -18,7 +18,7 @@ import pytest
 from fal_core import function
 from fal_core.environments import Command
 from fal_core.testing.harness.processes import is_alive, wait_until
-from fal_core_worker import networks, ports
+from fal_core_worker.serving import networks, ports
 from fal_core_worker.trees import children
 from fal_host_local import LocalHost, PortTaken
 from fal_host_local.services.ports import ServicePort

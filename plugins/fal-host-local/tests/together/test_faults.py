@@ -32,7 +32,7 @@ def test_workers_that_end_while_their_streams_are_read(monkeypatch: pytest.Monke
     Calls that find their worker gone are answered by another, and those that it had are
     lost, however long a thread has been about to read its stream.
     """
-    from fal_core_worker import frames
+    from fal_core_worker.stream import streams
 
     class Slow:
         def __getattr__(self, name: str) -> object:
@@ -45,7 +45,7 @@ def test_workers_that_end_while_their_streams_are_read(monkeypatch: pytest.Monke
             return os.read(descriptor, size)
 
     failures: list[str] = []
-    monkeypatch.setattr(frames, "os", Slow())
+    monkeypatch.setattr(streams, "os", Slow())
     monkeypatch.setattr(
         threading, "excepthook", lambda args: failures.append(repr(args.exc_value))
     )

@@ -45,7 +45,7 @@ def test_lines_survive_what_isolate_does_to_them(line: str, level: str, times: i
     A line arrives whole, with its level and owner, wherever the agent's parent splits the
     output.
     """
-    from fal_core_worker.outputs import LEVELS
+    from fal_core_worker.stream.frames import LEVELS
 
     line = line * 4000 if times == 2 else line
     owner = "request a:b" if times else ""

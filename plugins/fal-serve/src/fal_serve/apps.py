@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from fal_core_worker import nested
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker import current
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.stacks import find_class_location
 from fal_serve.declaring.endpoints import check_routes, routes_of
 from fal_serve.declaring.errors import declaration_error
@@ -118,7 +118,7 @@ class App(BaseServable):
         config = find_config(route.signature for route in routes_of(cls))
         if config is not None:
             cls.host_kwargs["health_check_config"] = config
-        if nested.runner is None:
+        if current.runtime is None:
             _check_options(cls)
 
     # -- for subclasses to define -------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fal_core_worker.routes import RouteSignature
+    from fal_core_worker.serving.routes import RouteSignature
 
 
 @dataclass(frozen=True, kw_only=True)

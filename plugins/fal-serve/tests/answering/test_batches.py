@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve.answering.batches import Batched, RequestBatcher, WrongOutputs
 
 

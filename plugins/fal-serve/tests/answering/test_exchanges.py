@@ -15,7 +15,7 @@ import pytest
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import App, AppClient, AppClientError, endpoint
 from fal_serve.servables import BaseServable
 

@@ -18,7 +18,9 @@ def test_line_of_the_log_is_json_whatever_is_asked_for(request_id, path, client,
     """
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fal_core_worker.services.write", lambda _, line: lines.append(line))
+        patch.setattr(
+            "fal_core_worker.serving.services.write", lambda _, line: lines.append(line)
+        )
         AccessLog().write(request_id, "GET", path, 200, 0.5, 3, (client, 1), endpoint, None)
     line = json.loads(lines[0])
     assert (line["request_id"], line["path"], line["client"]) == (request_id, path, client)

@@ -13,7 +13,7 @@ from fastapi import Request, Response, WebSocket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering import requests
 from fal_serve.answering.middlewares import readable_id
 from fal_serve.servables import BaseServable

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from fal_core.testing.harness.processes import wait_until
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering import tracing
 from fal_serve.answering.metrics import RouteLabels
 from fal_serve.servables import BaseServable

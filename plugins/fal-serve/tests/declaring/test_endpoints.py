@@ -10,7 +10,7 @@ import pytest
 from fastapi import WebSocket
 
 from fal_core import OptionError
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import App, HealthCheck, endpoint, realtime
 
 

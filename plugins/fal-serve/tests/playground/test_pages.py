@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from fal_core_worker.ports import free_port
+from fal_core_worker.serving.ports import free_port
 
 
 def test_all_can_be_done_by_keyboard(page, answer_of):

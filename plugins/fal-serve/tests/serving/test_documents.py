@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import App, FalFastAPI, endpoint
 
 RECORDED = Path(__file__).parent / "recorded"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from fastapi.responses import StreamingResponse
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.servables import BaseServable
 
 PATIENCE = 30.0

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fal_core.testing.harness.processes import wait_until
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.metrics import UNMATCHED, ServiceMetrics
 from fal_serve.servables import BaseServable
 from fal_serve.serving.listeners import bind, url_of

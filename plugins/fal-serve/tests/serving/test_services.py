@@ -19,8 +19,8 @@ from typing import Any
 import httpx
 import pytest
 
-from fal_core_worker.ports import free_port
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.ports import free_port
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.servables import BaseServable
 
 PATIENCE = 30
@@ -249,7 +249,7 @@ from contextlib import asynccontextmanager
 import fal_serve.declaring.settings as settings
 settings.PORT, settings.METRICS_PORT = PORTS
 from fal_serve import BaseServable
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 
 def hello() -> str:
     return "hello"

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.servables import BaseServable
 from fal_serve.serving.startups import SetupTimeout
 

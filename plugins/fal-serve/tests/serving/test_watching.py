@@ -14,7 +14,7 @@ import httpx
 import pytest
 from fastapi.responses import StreamingResponse
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import App, endpoint
 from fal_serve.servables import BaseServable
 

@@ -21,7 +21,7 @@ from fal_core import Cancelled, HostError, WorkerLost, attach, function
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core.testing.harness.requests import Answer, ask, is_reachable
-from fal_core_worker.ports import free_port
+from fal_core_worker.serving.ports import free_port
 from fal_host_local import LocalHost, PortTaken
 from fal_serve import App, AppException, HealthCheck, endpoint
 

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from fal_core.testing.harness.processes import wait_until
-from fal_core_worker.ports import free_port
+from fal_core_worker.serving.ports import free_port
 
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 60

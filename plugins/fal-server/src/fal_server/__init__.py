@@ -17,8 +17,8 @@ fal_core_api = API_VERSION
 @hookimpl
 def fal_register_commands(cli: click.Group) -> None:
     """
-    Add the group ``server``.
+    Add the command group ``server``.
     """
-    from fal_server.commands import server
+    from fal_server.commands.server_commands import server
 
     cli.add_command(server)

@@ -1,13 +1,13 @@
 """
-What the server refuses, and how it fails.
+The errors of the server, and the refusals of requests.
 
     FalCoreError
-    └── ServerError                  the server cannot start, or cannot go on
+    └── ServerError                  the server cannot start
         ├── DataInUse
         ├── DataTooNew
         └── StateBroken
 
-    Refusal                          one request is refused, the server goes on
+    Refusal                          one request is refused, and the server goes on
     ├── Unauthenticated
     ├── Forbidden
     ├── NotFound
@@ -20,7 +20,7 @@ What the server refuses, and how it fails.
     └── Unavailable
         └── StateUnavailable     the state cannot be read or written for a while
 
-A refusal is told to the client as its sentence, with the code of its class.
+The client is sent the sentence of a refusal, with the status code of its class.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from fal_core.facts import facts
 
 class ServerError(FalCoreError):
     """
-    The server cannot start, or cannot go on.
+    The server cannot start.
     """
 
 
@@ -52,7 +52,7 @@ class DataInUse(ServerError):
     @property
     def who(self) -> str:
         """
-        What holds it, in words.
+        The process that uses it, in words.
         """
         return f"process {self.pid}" if self.pid else "another process"
 
@@ -66,7 +66,7 @@ class DataInUse(ServerError):
 @facts
 class DataTooNew(ServerError):
     """
-    A newer version has written the state.
+    A newer version of the server has written the state.
     """
 
     found: int
@@ -100,17 +100,23 @@ class StateBroken(ServerError):
 
 def level_of(refusal: Refusal) -> int:
     """
-    Return how loudly a refusal is logged: louder where somebody may not do what they try.
+    Return the level at which a refusal is logged: failed authentication and missing
+    permissions are warnings.
     """
     return logging.WARNING if isinstance(refusal, Unauthenticated | Forbidden) else logging.INFO
 
 
 class Refusal(Exception):
     """
-    One request is refused. The argument is the sentence that the client is told.
+    One request is refused. The argument is the sentence for the client.
 
     Attributes:
-        kind: What released clients call the reason. Empty where they have no name.
+        status: The status code of gRPC.
+
+        http: The status code of HTTP.
+
+        kind: The ``error_type`` by which released clients know the reason. Empty where
+            they know none.
     """
 
     status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
@@ -120,7 +126,7 @@ class Refusal(Exception):
 
 class Unauthenticated(Refusal):
     """
-    Nobody known asks.
+    The request has no valid credentials.
     """
 
     status = grpc.StatusCode.UNAUTHENTICATED
@@ -129,7 +135,7 @@ class Unauthenticated(Refusal):
 
 class Forbidden(Refusal):
     """
-    Who asks may not.
+    The caller lacks a permission.
     """
 
     status = grpc.StatusCode.PERMISSION_DENIED
@@ -138,7 +144,7 @@ class Forbidden(Refusal):
 
 class NotFound(Refusal):
     """
-    There is no such thing, or none that the caller may know of.
+    There is no such thing, or the caller may not see it.
     """
 
     status = grpc.StatusCode.NOT_FOUND
@@ -147,7 +153,7 @@ class NotFound(Refusal):
 
 class AlreadyExists(Refusal):
     """
-    There is one of that name.
+    The name is taken.
     """
 
     status = grpc.StatusCode.ALREADY_EXISTS
@@ -156,7 +162,7 @@ class AlreadyExists(Refusal):
 
 class Invalid(Refusal):
     """
-    What is asked for makes no sense.
+    The request is not valid.
     """
 
     status = grpc.StatusCode.INVALID_ARGUMENT
@@ -165,7 +171,7 @@ class Invalid(Refusal):
 
 class TooLarge(Refusal):
     """
-    More was sent than is taken.
+    The request is too large.
     """
 
     status = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -174,7 +180,7 @@ class TooLarge(Refusal):
 
 class NotNow(Refusal):
     """
-    It cannot be done in the present state.
+    The request cannot be met in the present state.
     """
 
     status = grpc.StatusCode.FAILED_PRECONDITION
@@ -183,7 +189,7 @@ class NotNow(Refusal):
 
 class StorageFull(Refusal):
     """
-    There is no room for what was sent.
+    The disk of the server is full.
     """
 
     status = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -192,7 +198,7 @@ class StorageFull(Refusal):
 
 class Unanswered(Refusal):
     """
-    The server does not have the procedure whose name is the argument.
+    The server does not implement the gRPC method whose name is the argument.
     """
 
     status = grpc.StatusCode.UNIMPLEMENTED
@@ -204,7 +210,7 @@ class Unanswered(Refusal):
 
 class Unavailable(Refusal):
     """
-    The server cannot answer for a while; the client may ask again.
+    The server cannot answer for a while; the client may try again.
     """
 
     status = grpc.StatusCode.UNAVAILABLE
@@ -217,5 +223,5 @@ class StateUnavailable(Unavailable):
     """
 
 
-#: What is refused since the server itself cannot write, and is done once it can.
+#: Refusals because the server itself cannot write; the work is repeated until it can.
 STATE_TROUBLE = (StateUnavailable, StorageFull)

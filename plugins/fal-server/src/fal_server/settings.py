@@ -1,5 +1,5 @@
 """
-Settings: what a server is told when it starts.
+Settings: the options of a server that is started.
 """
 
 from __future__ import annotations
@@ -9,45 +9,45 @@ from pathlib import Path
 
 import attrs
 
-#: The port of gRPC and REST; the other doors follow it.
+#: The port of the API, for gRPC and HTTP; the other listeners have the next ones.
 PORT = 6001
 
 
 @attrs.frozen(kw_only=True)
 class ServerSettings:
     """
-    What a server is told when it starts.
+    The options of a server that is started.
 
     Attributes:
-        data: The directory that holds all it knows. One server at a time uses it.
+        data: The data directory. One server at a time uses it.
 
         host: The address to listen on.
 
-        port: Of gRPC and REST. With 0 every door takes a free port.
+        port: The port of the API. With 0 every listener takes a free port.
 
-        run_port: Of the gateway that answers at once. None is the port after *port*.
+        run_port: The port of the run gateway. None is the port after *port*.
 
-        queue_port: Of the gateway that queues. None is the second after *port*.
+        queue_port: The port of the queue gateway. None is the second after *port*.
 
-        ws_port: Of the gateway for websockets. None is the third after *port*.
+        ws_port: The port of the websocket gateway. None is the third after *port*.
 
-        metrics_port: Of the metrics of the server. None is the fourth after *port*.
+        metrics_port: The port of the metrics. None is the fourth after *port*.
 
         machine: The host that runners are launched on: its name or its URL.
 
-        database: The URL of another database than the file in *data*.
+        database: The URL of a database to use instead of the file in *data*.
 
-        names: What clients call this machine, beside ``localhost`` and *host*.
+        names: Host names of this machine for its certificate, besides ``localhost`` and
+            *host*.
 
-        webhook_networks: Networks that webhooks may reach beside the public ones, as in
-            ``10.0.0.0/8``.
+        webhook_networks: Private networks that webhooks may reach, as in ``10.0.0.0/8``.
 
-        memory: How much memory a runner of each machine type may use, as in
-            ``XS=512M``; a type that is not named is limited where a plugin knows it.
+        memory: The memory limit of a runner of each machine type, as in ``XS=512M``. The
+            limit of a type that is not named is that of the plugin that knows the type.
 
-        owner: The nickname of the user that the first start makes.
+        owner: The nickname of the user that is made on the first start.
 
-        drain: Seconds that requests have to finish once the server is told to end.
+        drain: Seconds that requests have to finish when the server ends.
     """
 
     data: Path
@@ -65,33 +65,33 @@ class ServerSettings:
     owner: str = "owner"
     drain: float = 10.0
 
-    def port_of(self, door: str) -> int:
+    def port_of(self, listener: str) -> int:
         """
-        Return the port that *door* is to take, 0 for any.
+        Return the port of a listener, by its name. 0 stands for any free port.
         """
-        doors = {
+        ports = {
             "api": self.port,
             "run": self.run_port,
             "queue": self.queue_port,
             "ws": self.ws_port,
             "metrics": self.metrics_port,
         }
-        port = doors[door]
+        port = ports[listener]
         if port is not None:
             return port
-        return self.port + list(doors).index(door) if self.port else 0
+        return self.port + list(ports).index(listener) if self.port else 0
 
     @property
     def database_url(self) -> str:
         """
-        Where the state is kept, as SQLAlchemy writes it.
+        The URL of the database, as SQLAlchemy takes it.
         """
         return self.database or f"sqlite:///{self.data / 'state.db'}"
 
 
 def default_data() -> Path:
     """
-    Return the data directory of a server that is told none.
+    Return the data directory that is used unless another is given.
     """
     root = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(root).expanduser() / "fal-core" / "server"

@@ -1,6 +1,6 @@
 """
-What a control plane runs on a host: an agent, which opens and runs what clients sent.
+The agent, which a control plane runs on a host: it opens and runs what clients sent.
 
-It needs the standard library alone and travels as source; everything that is
-unpickled is unpickled here. The plane speaks to it over a loopback port.
+It needs only the standard library, and travels as source. Everything that clients have
+pickled is unpickled here. The control plane speaks to it over a loopback port.
 """

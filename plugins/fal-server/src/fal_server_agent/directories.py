@@ -14,14 +14,15 @@ from fal_server_agent.mounts import mount
 
 def settle(header: Mapping[str, Any]) -> None:
     """
-    Make the directories that the plane has sent, and go to the one with the files; mount
-    them where applications look for them, if this process may.
+    Make the directories that a message names, and change to the one with the files.
+
+    They are mounted where applications look for them, if this process may mount.
     """
     for each in header["directories"]:
         os.makedirs(each, mode=0o700, exist_ok=True)
     home, files = header["home"], header.get("directory")
     used = [*sys.path, sys.executable, home, *([files] if files else [])]
-    # What lies below what is mounted cannot be reached any more.
+    # A mount hides everything below its path: Python and these directories must not be there.
     mounts = {
         path: directory
         for path, directory in header["mounts"].items()

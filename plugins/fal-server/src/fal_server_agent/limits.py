@@ -1,9 +1,9 @@
 """
-Limits: how much memory a runner may use, with all that it starts.
+Limits: the memory that a runner may use, together with its child processes.
 
-Where this process may make a control group, the system counts its memory there with
-that of its children, and ends what uses too much. Elsewhere each of its processes is
-refused what it asks for beyond the limit, which Python raises as MemoryError.
+Where this process may make a control group, the kernel counts its memory together with
+that of its children, and kills the group when it exceeds the limit. Elsewhere each of
+its processes is limited by itself, and Python raises MemoryError.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ import os
 import resource
 from collections.abc import Iterator
 
-#: The group that has those of runners.
+#: The control group that holds the groups of all runners.
 _PARENT = "fal-core"
 
-#: How often a group is made anew that another runner has taken for one of the past.
+#: How often a group is made again after another runner has removed it as a leftover.
 _ATTEMPTS = 5
 
 
 def limit_memory(size: int, name: str) -> bool:
     """
-    Let this process, and what it starts from now on, use *size* bytes of memory.
+    Limit this process and its future children to *size* bytes of memory.
 
-    It is True where the system ends what uses more, and False where it refuses it.
+    Return True if a control group enforces the limit, and False if each process is
+    limited by itself.
 
     Arguments:
-        name: What the group is called; no other runner has one of that name.
+        name: The name of the group; no other runner may have a group of that name.
     """
-    # Nobody is left to remove the groups of runners that were ended.
+    # Runners that were killed could not remove their groups.
     drop_groups()
     for parent, settings in _parents(size):
         for _ in range(_ATTEMPTS):
@@ -37,7 +38,7 @@ def limit_memory(size: int, name: str) -> bool:
                 _enter(os.path.join(parent, name), settings)
                 return True
             except FileNotFoundError:
-                # Another runner removed it before this process was in it.
+                # Another runner removed the group before this process was in it.
                 continue
             except OSError:
                 break
@@ -50,13 +51,13 @@ def limit_memory(size: int, name: str) -> bool:
 
 def drop_groups() -> None:
     """
-    Remove the groups that no process is in any more.
+    Remove the groups that have no process any more.
     """
     for parent, _ in _parents(0, make=False):
         with contextlib.suppress(OSError):
             for entry in os.scandir(parent):
                 if entry.is_dir():
-                    # One that is in use is refused.
+                    # The kernel refuses to remove one that is in use.
                     with contextlib.suppress(OSError):
                         os.rmdir(entry.path)
 
@@ -65,7 +66,7 @@ def _enter(group: str, settings: dict[str, int]) -> None:
     os.makedirs(group, exist_ok=True)
     try:
         for file, value in settings.items():
-            # The first says how much; systems differ in what else there is to say.
+            # The first file is the limit; the others do not exist on every system.
             if file == next(iter(settings)) or os.path.exists(f"{group}/{file}"):
                 _write(f"{group}/{file}", str(value))
         _write(f"{group}/cgroup.procs", str(os.getpid()))
@@ -77,7 +78,8 @@ def _enter(group: str, settings: dict[str, int]) -> None:
 
 def _parents(size: int, *, make: bool = True) -> Iterator[tuple[str, dict[str, int]]]:
     """
-    Yield where groups of runners may be made, and what limits one to *size* bytes.
+    Yield directories for the groups of runners, with the files that limit a group to
+    *size* bytes.
     """
     for mount, version in _mounts():
         parent = os.path.join(mount, _PARENT)
@@ -99,7 +101,7 @@ def _parents(size: int, *, make: bool = True) -> Iterator[tuple[str, dict[str, i
 
 def _mounts() -> Iterator[tuple[str, int]]:
     """
-    Yield where control groups that count memory are, and of which version.
+    Yield the mount points of memory control groups, with their version.
     """
     try:
         with open("/proc/self/mounts") as file:

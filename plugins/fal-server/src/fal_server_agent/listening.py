@@ -1,5 +1,5 @@
 """
-Listening: when somebody answers at a port.
+Listening: wait until an application answers at its port.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fal_server_agent.places import Place
 
 async def answers(place: Place, check: dict[str, Any] | None) -> None:
     """
-    Wait until somebody listens at *place* and, with a *check*, is healthy.
+    Wait until a server listens at *place* and, with a *check*, until it is healthy.
     """
     pause = 0.01
     while not (place.is_open() and await _answers_now(place.port, check)):

@@ -1,5 +1,5 @@
 """
-Messages between the control plane and an agent: a JSON header, and bytes behind it.
+Messages between the control plane and an agent: a JSON header, followed by bytes.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ import json
 import struct
 from typing import Any
 
-#: The header's length.
+#: The length of the header, in front of it.
 _LENGTH = struct.Struct("<I")
 
-#: The header that shows the plane to its agent.
+#: The HTTP header with the token of the control plane.
 TOKEN_HEADER = "x-fal-agent-token"
 
-#: What an agent logs for a call once all that the call printed has been sent.
+#: The line that an agent logs after everything that a call has printed.
 END_OF_LOGS = "\x00end of logs"
 
 

@@ -1,8 +1,7 @@
 """
-Mounts: directories under the paths by which applications know them.
+Mounts: directories at the paths where applications expect them.
 
-They are in a mount namespace of the runner's own: other processes of the machine see
-nothing of them.
+They are mounted in a mount namespace of the runner, which no other process sees.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ _MNT_DETACH = 2
 
 def mount(directories: Mapping[str, str], *, alone: str = "") -> bool:
     """
-    Have each path of *directories* lead to its directory; return False where it does
-    not, for want of rights or of mount namespaces.
+    Mount each directory of *directories* at its path. Return False if this process may
+    not, or if the system has no mount namespaces.
 
-    It is so for the calling thread, and for the threads and processes that it starts
-    from then on. Where a path is not there, they have a root directory of their own in
-    memory, in which all that is in that of the machine is found as well: nothing is left
+    The mounts hold for the calling thread, and for the threads and processes that it
+    starts afterwards. If a path does not exist, they get a root directory of their own in
+    memory, which has everything that the root of the machine has: nothing is left behind
     on the machine.
 
     Arguments:
-        alone: A directory that is to see nothing of those it lies beside.
+        alone: A directory whose siblings are hidden.
     """
     held: list[int] = []
     try:
@@ -36,7 +35,7 @@ def mount(directories: Mapping[str, str], *, alone: str = "") -> bool:
         if alone:
             _hide_others(alone)
         if not all(os.path.isdir(path) for path in directories):
-            # Their mount points are made there, where these would be out of sight.
+            # The new root hides these directories, so that they are held open meanwhile.
             sources = {path: _hold(each, held) for path, each in directories.items()}
             place = next(iter(directories.values()))
             try:
@@ -57,7 +56,7 @@ def mount(directories: Mapping[str, str], *, alone: str = "") -> bool:
 
 def _leave() -> None:
     """
-    Leave the mounts of the machine; what is mounted there later is seen all the same.
+    Enter a mount namespace of our own, in which later mounts of the machine appear too.
     """
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "unshare"):
@@ -80,14 +79,15 @@ def _hide_others(directory: str) -> None:
 
 def _make_root(place: str, sources: Mapping[str, str]) -> None:
     """
-    Become what is below a root directory that has what this one has, and *sources*.
+    Change the root to a directory in memory that has everything of the present root, and
+    *sources*, which are directories by their paths.
 
     Arguments:
-        place: A directory to put it together on.
+        place: The directory that the new root is put together on.
     """
     before = os.getcwd()
     _mount("none", place, 0, "tmpfs")
-    # It is not to be found within itself.
+    # It must not contain itself.
     _mount("none", place, _MS_UNBINDABLE)
     os.chmod(place, 0o755)
     with os.scandir("/") as entries:
@@ -113,8 +113,8 @@ def _make_root(place: str, sources: Mapping[str, str]) -> None:
 
 def _hold(directory: str, held: list[int]) -> str:
     """
-    Return a path of *directory* that is good whatever is mounted; *held* gets what is to
-    be closed.
+    Open *directory*, and return a path that leads to it whatever is mounted. The
+    descriptor is added to *held*, to be closed later.
     """
     held.append(os.open(directory, os.O_PATH | os.O_DIRECTORY))
     return f"/proc/self/fd/{held[-1]}"

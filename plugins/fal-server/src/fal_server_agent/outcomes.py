@@ -1,23 +1,19 @@
 """
-Outcomes: what a function returned or raised, as its client reads it.
+Outcomes: what a function returned or raised, serialized for its client.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import inspect
 import sys
 import traceback
 from types import FrameType, TracebackType
 from typing import Any
 
+from fal_server_agent.functions import support_tracebacks
 from fal_server_agent.messages import pack
 
-#: How a result travels where nothing was sent to tell.
-DEFAULT_METHOD = "pickle"
-
-#: The packages around a function of a user, and what their threads run in.
+#: Packages whose frames stand around a function of a user in a traceback.
 _AROUND = frozenset(
     {
         "concurrent",
@@ -36,40 +32,12 @@ class Unserializable(Exception):
     """
 
 
-def load(method: str, data: bytes) -> Any:
-    """
-    Open what a client has serialized.
-    """
-    _support_tracebacks()
-    return importlib.import_module(method).loads(data)
-
-
-def resolve(entrypoint: str) -> Any:
-    """
-    Return what *entrypoint* names, as in ``package.module:attribute.path``.
-    """
-    module, colon, path = entrypoint.partition(":")
-    if not module or not colon or not path:
-        raise ValueError(f"{entrypoint!r} is no entry point, as 'module:attribute' is.")
-    found: Any = importlib.import_module(module)
-    for name in path.split("."):
-        found = getattr(found, name)
-    return found
-
-
-def digest(method: str, data: bytes) -> str:
-    """
-    Return what a setup function is known by.
-    """
-    return hashlib.sha256(method.encode() + b"\0" + data).hexdigest()
-
-
 def returned(method: str, value: Any) -> bytes:
     """
     Return the message of a function that has returned *value*.
 
     Raises:
-        Unserializable: It cannot travel.
+        Unserializable: It cannot be serialized.
     """
     return pack({"raised": False, "method": method}, _dump(method, value))
 
@@ -79,9 +47,9 @@ def raised(method: str, error: BaseException) -> bytes:
     Return the message of a function that has raised *error*.
 
     Raises:
-        Unserializable: It cannot travel.
+        Unserializable: It cannot be serialized.
     """
-    _support_tracebacks()
+    support_tracebacks()
     frames = _of_user(error.__traceback__)
     text = "".join(traceback.format_exception(type(error), error, frames))
     try:
@@ -100,8 +68,8 @@ def raised(method: str, error: BaseException) -> bytes:
 
 def _of_user(trace: TracebackType | None) -> TracebackType | None:
     """
-    Return *trace* from the first frame on that is not of what runs the function; all of it
-    where there is none.
+    Return *trace* without the frames of the framework in front of it, or all of it where
+    there are no others.
     """
     found = trace
     while found is not None and _is_around(found.tb_frame):
@@ -116,24 +84,9 @@ def _is_around(frame: FrameType) -> bool:
 
 def failed(sentence: str) -> bytes:
     """
-    Return the message of a call that has no outcome of its own.
+    Return the message of a call that could not be run, or whose result cannot travel.
     """
     return pack({"failed": sentence})
-
-
-def wants(function: Any, name: str) -> bool:
-    """
-    Tell whether *function* takes the keyword *name*.
-    """
-    try:
-        # What is wrapped tells of the original, which the wrapper passes all on to.
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    return any(
-        each.name == name and each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)
-        for each in parameters
-    )
 
 
 def _dump(method: str, value: Any) -> bytes:
@@ -148,14 +101,3 @@ def _dump(method: str, value: Any) -> bytes:
             f"Error while serializing the execution result (object of type {type(value)})."
         ) from error
     return data
-
-
-def _support_tracebacks() -> None:
-    """
-    Have exceptions pickle with their tracebacks, those known by now.
-    """
-    try:
-        from tblib.pickling_support import install  # type: ignore[import-untyped]  # no types
-    except ImportError:
-        return
-    install()

@@ -1,6 +1,7 @@
 """
-Places: where an application listens, and a network of its own where it insists on a
-port that another has.
+Places: where an application listens.
+
+An application that insists on a port that is taken gets a network namespace of its own.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from fal_core_worker import networks
-from fal_core_worker.ports import claim, free_port, holder, is_free, listens
+from fal_core_worker.serving import networks
+from fal_core_worker.serving.ports import claim, free_port, holder, is_free, listens
 from fal_server_agent import outcomes
 
 
-class PortTaken(Exception):
+class PortUnavailable(Exception):
     """
-    Another has the port that an application insists on; the argument says who.
+    The port that an application insists on is taken; the argument says by whom.
     """
 
 
@@ -29,7 +30,7 @@ class Place:
     Where an application listens.
 
     Attributes:
-        port: The port of this machine that leads to it.
+        port: The port of this machine at which it is reached.
     """
 
     def __init__(self, port: int) -> None:
@@ -37,19 +38,19 @@ class Place:
 
     def is_open(self) -> bool:
         """
-        Tell whether it is worth asking who is there.
+        Tell whether it is worth trying to connect.
         """
         return True
 
     def end(self) -> None:
         """
-        Tell what runs there to end, where that does not hear of it by itself.
+        Tell the process there to end, if it does not get the signals of this one.
         """
 
 
 class Apart(Place):
     """
-    A place in a network of its own, which a forked child has.
+    A place in the network namespace of a forked child process.
     """
 
     def __init__(self, inner: int) -> None:
@@ -58,7 +59,7 @@ class Apart(Place):
         self._pid = 0
 
     def is_open(self) -> bool:
-        # The port of this machine is open before anybody listens behind it.
+        # The port of this machine is open before the application listens behind it.
         return bool(self._pid) and listens(self._pid, self._inner)
 
     def end(self, number: int = signal.SIGTERM) -> None:
@@ -67,7 +68,7 @@ class Apart(Place):
 
     async def run(self, work: Callable[[], bytes]) -> bytes:
         """
-        Return the message that *work* returns there.
+        Run *work* in the child process, and return the message that it returns.
         """
         answer = os.memfd_create("answer")
         left, went = os.pipe()
@@ -82,20 +83,20 @@ class Apart(Place):
         try:
             return await loop.run_in_executor(None, self._follow, answer, left, gone)
         finally:
-            # Whoever is cancelled leaves nobody behind.
+            # A cancelled call leaves no child process behind.
             self.end(signal.SIGKILL)
 
     def _follow(self, answer: int, left: int, gone: int) -> bytes:
         """
-        Connect the child's network once it has one, and wait until it has ended.
+        Connect the network of the child once it has one, and wait until the child ends.
         """
         pid, problem = self._pid, ""
         if not os.read(left, 1):
-            problem = "A network of its own cannot be made."
+            problem = "A network namespace for it cannot be made."
         elif networks.join(
             shutil.which("pasta") or "pasta", pid, str(self.port), str(self._inner)
         ):
-            problem = "A network of its own was made, and pasta does not connect it."
+            problem = "Its network namespace was made, but pasta cannot connect it."
         else:
             os.write(gone, b"\0")
         os.close(gone)
@@ -113,12 +114,12 @@ class Apart(Place):
 
 def find_place(port: int, name: str, reference: str) -> Place:
     """
-    Return where the application *name* can have *port*.
+    Return where the application *name* can listen on *port*.
 
-    It is claimed for as long as this process lives.
+    The port is claimed for as long as this process lives.
 
     Raises:
-        PortTaken: It is taken, and there are no networks of one's own.
+        PortUnavailable: It is taken, and there are no network namespaces.
     """
     lock = claim(port, name, reference)
     if lock is not None:
@@ -128,23 +129,23 @@ def find_place(port: int, name: str, reference: str) -> Place:
     reason = networks.missing()
     if reason:
         who = holder(port, claimed=lock is None)
-        raise PortTaken(
-            f"Port {port} is taken by {who}. End that first, or have it listen on the "
-            f"port that it is told as exposed_port. {reason}"
+        raise PortUnavailable(
+            f"Port {port} is taken by {who}. End that first, or let the application listen "
+            f"on the port that it gets as exposed_port. {reason}"
         )
     return Apart(port)
 
 
 def _live_apart(work: Callable[[], bytes], answer: int, went: int, go: int) -> None:
     """
-    Be the child: leave the network, wait until the own one is connected, and work.
+    Run the child process: enter a network namespace, wait until it is connected, and
+    do *work*.
     """
     try:
-        # The signals and the loop of before are the parent's.
+        # Signals would wake the event loop of the parent.
         signal.set_wakeup_fd(-1)
-        # One that has no handler would be ended at once, with the requests it has.
+        # Without a handler the signal would end it at once, in the middle of requests.
         signal.signal(signal.SIGTERM, lambda *_: None)
-        asyncio._set_running_loop(None)
         networks.leave()
         os.write(went, b"\0")
         if os.read(go, 1):

@@ -1,5 +1,5 @@
 """
-Surroundings: the environment variables that an agent has from the server that started it.
+Surroundings: the environment variables that an agent inherits from its server.
 """
 
 from __future__ import annotations
@@ -7,17 +7,17 @@ from __future__ import annotations
 import re
 from collections.abc import MutableMapping
 
-#: Settings of indexes that are credentials by their name.
+#: Variables that hold credentials, judging by their names.
 _NAMED = re.compile(r"(UV|PIP)_\w*(PASSWORD|USERNAME|TOKEN|KEYRING\w*)")
 
-#: Those that may hold addresses, and an address with credentials.
+#: Variables that may hold URLs, and a URL with credentials.
 _OF_INDEXES = re.compile(r"(UV|PIP)_\w+")
 _ADDRESS = re.compile(r"://[^/@\s]+@")
 
 
 def forget_credentials(variables: MutableMapping[str, str]) -> None:
     """
-    Remove from *variables* the credentials of package indexes, which builds alone need.
+    Remove the credentials of package indexes, which only builds need, from *variables*.
     """
     for name, value in list(variables.items()):
         addressed = _OF_INDEXES.fullmatch(name) and _ADDRESS.search(value)

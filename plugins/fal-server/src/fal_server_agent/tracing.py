@@ -1,24 +1,24 @@
 """
-Tracing: which request the code of an application works for, and of which trace a call is.
+Tracing: which request an application works for, and which trace a call belongs to.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 
 _HEADER = b"x-fal-request-id"
 
-#: The variables in which a function finds the trace of its call.
+#: The environment variables in which a function finds the trace of its call.
 TRACE_VARIABLES = ("TRACEPARENT", "TRACESTATE", "BAGGAGE")
 
 
 def mark_requests() -> None:
     """
-    Have what an application prints carry the id of its request.
+    Mark the lines that an application prints with the id of the request.
 
-    It is told by a header, and noted where uvicorn hands the request over.
+    The id is in a header, and is noted where uvicorn hands the request over.
     """
     try:
         from uvicorn import Config
@@ -35,7 +35,7 @@ def mark_requests() -> None:
 
 class Marked:
     """
-    An application whose requests are noted.
+    An ASGI application that notes the id of each request.
     """
 
     def __init__(self, inner: Any) -> None:

@@ -36,20 +36,20 @@ from fal_core.events import (
 from fal_core.hosts import Capabilities, Host
 from fal_core.testing.hosts.printing import CallPrinter, printed_by
 from fal_core.testing.hosts.services import InProcessService, tell_when_reachable
-from fal_core_worker import frames, nested, opening, seals
-from fal_core_worker.rebuilding import open_error
-from fal_core_worker.slots import (
+from fal_core_worker import current
+from fal_core_worker.opening import values
+from fal_core_worker.opening.exceptions import open_error
+from fal_core_worker.running.outcomes import (
     LAZY,
-    RAISED,
-    VALUE,
-    WINDOW,
     CallCancelled,
-    Functions,
     send_error,
     send_item,
     send_items,
     send_value,
 )
+from fal_core_worker.running.slots import Functions
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import RAISED, VALUE, WINDOW
 
 _current: ContextVar[InProcessExecution | None] = ContextVar("current", default=None)
 
@@ -188,7 +188,7 @@ class InProcessExecution:
     def _run(self) -> None:
         call = self._call
         function, self._raw = self._host.find_function(call)
-        arguments = opening.open_arguments(seals.Sealed(*call.arguments), self._raw)
+        arguments = values.open_arguments(call.arguments, self._raw)
         if call.batch:
             self._run_batch(function, arguments)
             value = None
@@ -211,7 +211,7 @@ class InProcessExecution:
                 value = function(*args, **kwargs)
                 outcome = VALUE, self.finish(value) if type(value) in LAZY else value
             except BaseException as error:
-                outcome = RAISED, opening.seal_error(error, self._raw).data
+                outcome = RAISED, values.seal_error(error, self._raw).data
             self._printer.flush()
             send_items(self._frames, 0, [outcome], index, self._raw)
 
@@ -284,7 +284,7 @@ class InProcessExecution:
         """
         Have the caller run its function *number*, and wait for the result.
         """
-        sealed = opening.seal_value((number, args, kwargs), self._raw)
+        sealed = values.seal_value((number, args, kwargs), self._raw)
         with self._answered:
             self._calls_home = ticket = self._calls_home + 1
         self._printer.flush()
@@ -295,8 +295,8 @@ class InProcessExecution:
                 raise CallCancelled
             raised, answer = self._answers.pop(ticket)
         if raised:
-            raise open_error(seals.Sealed(*answer), {})
-        return opening.open_arguments(seals.Sealed(*answer), self._raw)
+            raise open_error(answer, {})
+        return values.open_arguments(answer, self._raw)
 
 
 class _Frames:
@@ -335,14 +335,14 @@ def _at_home() -> Iterator[None]:
     global _running_calls
     with _counting:
         _running_calls += 1
-        nested.runner = nested.runner or _Home()
+        current.runtime = current.runtime or _Home()
     try:
         yield
     finally:
         with _counting:
             _running_calls -= 1
-            if not _running_calls and isinstance(nested.runner, _Home):
-                nested.runner = None
+            if not _running_calls and isinstance(current.runtime, _Home):
+                current.runtime = None
 
 
 class _Home:

@@ -17,8 +17,8 @@ import attrs
 
 from fal_core.calls import Call
 from fal_core.events import Level, Log
-from fal_core_worker.outputs import last_written
-from fal_core_worker.services import request_id
+from fal_core_worker.output.capture import last_written
+from fal_core_worker.serving.services import request_id
 
 #: Least seconds between two events for a line that has not ended.
 _AGAIN = 0.1

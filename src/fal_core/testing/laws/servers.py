@@ -17,7 +17,7 @@ from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow
 from fal_core.testing.harness.requests import Response, ask, is_served
-from fal_core_worker.ports import free_port
+from fal_core_worker.serving.ports import free_port
 
 
 @requires("serve", "cancel")

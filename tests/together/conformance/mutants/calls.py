@@ -13,7 +13,7 @@ from fal_core.calls import Call
 from fal_core.errors import HostClosed
 from fal_core.events import Event, Exited, Outcome, Sealed, Sink
 from fal_core.hosts import Execution
-from fal_core_worker import opening
+from fal_core_worker.opening import values
 from mutants.conditions import is_waited_for
 from mutants.wrappers import Broken, Passing, drop, open_value, record_of, with_value
 
@@ -40,7 +40,7 @@ class DropsKeywords(Broken):
         if call.batch or call.lifetime == "detached":
             return call
         args, _ = open_value(call.arguments)
-        return call.again(call.id, Sealed(*opening.seal_value((args, {}), None)))
+        return call.again(call.id, Sealed(*values.seal_value((args, {}), None)))
 
 
 class RefusesLargeArguments(Broken):

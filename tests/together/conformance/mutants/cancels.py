@@ -11,7 +11,7 @@ import attrs
 
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Outcome, Sealed, State
-from fal_core_worker.seals import PLAIN_PREFIX
+from fal_core_worker.opening.seals import PLAIN_PREFIX
 from mutants.conditions import is_cancelled, is_submitted, is_waited_for
 from mutants.wrappers import Broken, Passing, drop
 

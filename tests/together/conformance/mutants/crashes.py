@@ -16,7 +16,7 @@ from fal_core.errors import WorkerLost
 from fal_core.events import Event, Exited, Item, Outcome, Sealed, Sink, Started
 from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.workers import ARGUMENTS, Worker
-from fal_core_worker.seals import PLAIN_PREFIX
+from fal_core_worker.opening.seals import PLAIN_PREFIX
 from mutants.conditions import is_crash
 from mutants.wrappers import Broken, Passing
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Outcome, Sealed
-from fal_core_worker import opening, seals
-from fal_core_worker.rebuilding import open_error
+from fal_core_worker.opening import seals, values
+from fal_core_worker.opening.exceptions import open_error
 from mutants.wrappers import Broken, Passing, record_of, with_record
 
 
@@ -29,7 +29,7 @@ class JoinsErrorArguments(ChangesErrors):
     def changed(self, outcome: Outcome) -> Outcome:
         error = open_error(seals.Sealed(*outcome.sealed), {})
         if len(error.args) > 1:
-            return Outcome(Sealed(*opening.seal_error(type(error)(str(error)), None)), True)
+            return Outcome(Sealed(*values.seal_error(type(error)(str(error)), None)), True)
         return outcome
 
 
@@ -53,7 +53,7 @@ class FlattensUnknownErrors(ChangesErrors):
     def changed(self, outcome: Outcome) -> Outcome:
         error = open_error(seals.Sealed(*outcome.sealed), {})
         if type(error).__name__ == "Unknown":
-            return Outcome(Sealed(*opening.seal_error(Exception(str(error)), None)), True)
+            return Outcome(Sealed(*values.seal_error(Exception(str(error)), None)), True)
         return outcome
 
 

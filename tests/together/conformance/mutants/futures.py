@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from fal_core.events import Event, Item, Outcome, Ready, Sealed, State
-from fal_core_worker.seals import PLAIN_PREFIX
-from fal_core_worker.slots import RAISED, VALUE
+from fal_core_worker.opening.seals import PLAIN_PREFIX
+from fal_core_worker.stream.frames import RAISED, VALUE
 from mutants.conditions import is_error, is_submitted
 from mutants.wrappers import Broken, Passing, with_outcomes
 

@@ -11,7 +11,7 @@ from fal_core.calls import Call
 from fal_core.errors import UnsupportedError
 from fal_core.events import Event, Exited, HomeCall, Message, Reply, Sealed, Sink
 from fal_core.hosts import Execution
-from fal_core_worker.seals import PLAIN_PREFIX
+from fal_core_worker.opening.seals import PLAIN_PREFIX
 from fal_host_local import LocalHost
 from mutants.wrappers import Broken, Passing, drop
 

@@ -17,9 +17,9 @@ from fal_core.abilities import DetachingHost, ExecutionStatus, detaching
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, Item, Message, Outcome, Sealed, Sink
 from fal_core.hosts import Execution, Host
-from fal_core_worker import opening, seals
-from fal_core_worker.classes import find_class
-from fal_core_worker.seals import PLAIN_PREFIX, PREFIX_SIZE
+from fal_core_worker.opening import seals, values
+from fal_core_worker.opening.classes import find_class
+from fal_core_worker.opening.seals import PLAIN_PREFIX, PREFIX_SIZE
 
 
 @attrs.define(eq=False, slots=False)
@@ -173,14 +173,14 @@ def open_value(sealed: Sealed) -> Any:
     """
     Open a result, as no host should.
     """
-    return opening.open_arguments(seals.Sealed(*sealed), None)
+    return values.open_arguments(seals.Sealed(*sealed), None)
 
 
 def with_value(outcome: Outcome, value: Any) -> Outcome:
     """
     Return an outcome that holds *value*.
     """
-    return Outcome(Sealed(*opening.seal_value(value, None)), False)
+    return Outcome(Sealed(*values.seal_value(value, None)), False)
 
 
 def record_of(outcome: Outcome) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def with_outcomes(item: Item, change: Callable[[list[Any]], list[Any]]) -> Item:
     Return the outcomes of a batch, changed.
     """
     outcomes = change(list(open_value(item.sealed)))
-    return Item(Sealed(*opening.seal_value(outcomes, None)), item.first, len(outcomes))
+    return Item(Sealed(*values.seal_value(outcomes, None)), item.first, len(outcomes))
 
 
 def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Call:
@@ -221,8 +221,8 @@ def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]
     data = call.function.native.data
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        from fal_core_worker import seals
-        from fal_core_worker.opening import open_function
+        from fal_core_worker.opening import seals
+        from fal_core_worker.opening.functions import open_function
 
         return make(open_function(seals.Sealed(data), None, ""))(*args, **kwargs)
 

@@ -21,8 +21,8 @@ from fal_core.events import Credit, Exited, Message, Sink
 from fal_core.facts import with_facts
 from fal_core.sinks.journals import JournalReader, read_journal
 from fal_core.wrappers import LateExecution
-from fal_core_worker import frames
-from fal_core_worker.frames import HEADER, pack_buffers, pack_frame
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import HEADER, pack_buffers, pack_frame
 from fal_host_local.detached.records import (
     LOST,
     PATIENCE,

@@ -25,8 +25,8 @@ from fal_core.policies import Policy
 from fal_core.sealing.envelopes import decode_call
 from fal_core.sinks.journals import Journal
 from fal_core.wrappers import LateExecution
-from fal_core_worker import frames
-from fal_core_worker.frames import HEADER, HEADER_SIZE, unpack_buffers
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import HEADER, HEADER_SIZE, unpack_buffers
 from fal_host_local.detached.records import end_status, write_status
 
 #: Seconds that a follower may take to read what it is sent.

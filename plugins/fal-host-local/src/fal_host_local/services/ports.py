@@ -11,8 +11,8 @@ import sys
 import attrs
 
 from fal_core.environments import Command
-from fal_core_worker import networks
-from fal_core_worker.ports import claim, free_port, holder, is_free
+from fal_core_worker.serving import networks
+from fal_core_worker.serving.ports import claim, free_port, holder, is_free
 from fal_host_local.errors import PortTaken
 
 _LOOPBACK = "127.0.0.1"

@@ -17,7 +17,7 @@ from fal_core.events import Event, Log
 from fal_core.options import HostOptions
 from fal_core.workers import ARGUMENTS, Arenas, Worker
 from fal_core.workers.crash_output import CrashOutput
-from fal_core_worker.arenas import InboundArena, OutboundArena
+from fal_core_worker.stream.arenas import InboundArena, OutboundArena
 from fal_host_local.variables import resolve_secrets, worker_variables
 from fal_host_local.workers.keepers import Keeper, memory_kills
 from fal_host_local.workers.startups import Startups

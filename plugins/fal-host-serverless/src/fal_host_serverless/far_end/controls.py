@@ -50,7 +50,7 @@ class CallControl:
         """
         Return the owner of the line that this code prints: a request, or the call.
         """
-        services = sys.modules.get("fal_core_worker.services")
+        services = sys.modules.get("fal_core_worker.serving.services")
         request = services.request_id.get() if services is not None else ""
         return f"request {request}" if request else ""
 

@@ -88,7 +88,7 @@ class CapturedOutput:
     """
 
     def __init__(self, owner: Any, waits: bool = True) -> None:
-        from fal_core_worker.outputs import Output
+        from fal_core_worker.output.capture import Output
 
         self.before = StandardStreams()
         self.standard_output = self.before.descriptors[1]
@@ -122,7 +122,7 @@ class CapturedOutput:
         """
         import marshal
 
-        from fal_core_worker.outputs import PARTIAL
+        from fal_core_worker.stream.frames import PARTIAL
 
         for level, _, _, owner, lines in marshal.loads(block):
             if level >= PARTIAL:

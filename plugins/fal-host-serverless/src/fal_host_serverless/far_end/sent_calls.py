@@ -81,7 +81,7 @@ class OutcomeFrames:
         data: Any = b"",
         buffers: Any = (),
     ) -> None:
-        from fal_core_worker.frames import OUTCOME
+        from fal_core_worker.stream.frames import OUTCOME
 
         if kind == OUTCOME:
             self.outcome = (a, bytes(data), [bytes(buffer) for buffer in buffers])
@@ -162,7 +162,7 @@ def prepare(parts: dict[str, Any]) -> Any:
         if source not in sys.path:
             sys.path.append(source)
     if state.functions is None:
-        from fal_core_worker.slots import Functions
+        from fal_core_worker.running.slots import Functions
 
         state.functions = Functions()
     return state
@@ -237,9 +237,9 @@ def run(parts: dict[str, Any], ports: Any, control: Any) -> Any:
         prepare(parts)
     except MissingArchive:
         return (LACKS,)
-    from fal_core_worker import nested
+    from fal_core_worker import current
 
-    before, nested.runner = nested.runner, control
+    before, current.runtime = current.runtime, control
     output = None
     if parts["followed"]:
         output = capture(parts, control, before)
@@ -250,7 +250,7 @@ def run(parts: dict[str, Any], ports: Any, control: Any) -> Any:
     try:
         _run(parts, ports, frames, control)
     finally:
-        nested.runner = before
+        current.runtime = before
         if output is not None:
             output.finish()
     return OUTCOME, *frames.outcome
@@ -272,10 +272,10 @@ def capture(parts: dict[str, Any], control: Any, before: Any) -> Any:
 
 
 def _run(parts: dict[str, Any], ports: Any, frames: Any, control: Any) -> None:
-    from fal_core_worker import opening
-    from fal_core_worker.frames import ENDED_CANCELLED
-    from fal_core_worker.seals import Sealed
-    from fal_core_worker.slots import send_error, send_value
+    from fal_core_worker.opening import values
+    from fal_core_worker.opening.seals import Sealed
+    from fal_core_worker.running.outcomes import send_error, send_value
+    from fal_core_worker.stream.frames import ENDED_CANCELLED
 
     raw = None
     try:
@@ -283,7 +283,7 @@ def _run(parts: dict[str, Any], ports: Any, frames: Any, control: Any) -> None:
             control.mark("o")
         function, raw = find_function(parts)
         control.mark("s")
-        args, kwargs = opening.open_arguments(Sealed(*parts["arguments"]), raw)
+        args, kwargs = values.open_arguments(Sealed(*parts["arguments"]), raw)
         for name, port in zip(("exposed_port", "exposed_metrics_port"), ports, strict=True):
             if port is not None and control.serves:
                 kwargs[name] = port

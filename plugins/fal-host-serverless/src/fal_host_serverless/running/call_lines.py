@@ -8,7 +8,7 @@ import json
 
 from fal_core.calls import Call
 from fal_core.events import Level, Log
-from fal_core_worker.outputs import LEVELS
+from fal_core_worker.stream.frames import LEVELS
 from fal_host_serverless.far_end.marked_output import MARK
 
 

@@ -14,7 +14,7 @@ from fastapi import Body
 from fastapi.encoders import jsonable_encoder
 from starlette.responses import Response
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.batches import Batched
 from fal_serve.answering.event_streams import EventStream
 from fal_serve.answering.iterations import iterate

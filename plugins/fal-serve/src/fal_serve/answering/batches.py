@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve.answering.threads import run_on_thread
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 from starlette.responses import Response
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve.answering import json_responses as answers
 from fal_serve.answering.cancellation import wait_for_disconnect
 from fal_serve.answering.exchanges import error_event

@@ -12,7 +12,7 @@ import weakref
 from json import JSONEncoder
 from typing import Any
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve.answering.requests import current
 from fal_serve.answering.stacks import package_of
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve.answering.exchanges import Exchange, HTTPExchange, WebsocketExchange
 from fal_serve.answering.logs import Aborted, AccessLog, log_error
 from fal_serve.answering.metrics import UNMATCHED, RouteLabels, ServiceMetrics

@@ -30,7 +30,7 @@ from fal_serve.servables import BaseServable
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fal_core_worker.routes import RouteSignature
+    from fal_core_worker.serving.routes import RouteSignature
     from fal_serve.apps import App
     from fal_serve.launching.spawns import AppSpawnInfo
 

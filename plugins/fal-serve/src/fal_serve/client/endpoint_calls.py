@@ -21,7 +21,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 from starlette.responses import Response
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.adapters import is_generator, item_type
 from fal_serve.declaring.signatures import signature_of
 from fal_serve.exceptions import AppClientError

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.client.websocket_connections import AsyncWebsocketConnection, WebsocketConnection
 from fal_serve.exceptions import AppClientError
 from fal_serve.realtime_sessions import codecs

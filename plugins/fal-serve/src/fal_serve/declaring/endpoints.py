@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.declaring.errors import declaration_error
 from fal_serve.declaring.paths import find_path_error, path_shape
 from fal_serve.declaring.signatures import batch_parameter, parameters_of, resolve_annotation

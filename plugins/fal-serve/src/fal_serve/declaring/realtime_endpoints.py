@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.declaring.endpoints import check_called, set_route
 from fal_serve.declaring.errors import declaration_error
 from fal_serve.declaring.signatures import batch_parameter

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fal_core_worker.services import StartupError
+from fal_core_worker.serving.services import StartupError
 
 #: The default ports of a service.
 PORT = 8080

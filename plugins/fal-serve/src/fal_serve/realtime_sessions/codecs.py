@@ -21,7 +21,7 @@ import msgpack
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 
 #: The key that marks the map of an array, and its bytes in a message.
 _ARRAY = "__ndarray__"

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.batches import Batched
 from fal_serve.declaring.signatures import batch_parameter
 from fal_serve.realtime_sessions.codecs import (

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.batches import RequestBatcher, Ticket
 from fal_serve.realtime_sessions.channels import Channel, ClientGone
 

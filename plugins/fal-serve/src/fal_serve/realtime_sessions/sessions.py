@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.batches import Batched, is_async
 from fal_serve.answering.cancellation import connection
 from fal_serve.answering.iterations import iterate

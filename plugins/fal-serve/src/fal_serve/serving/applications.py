@@ -15,8 +15,8 @@ from fastapi.datastructures import Default
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from fal_core_worker import services
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving import services
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.adapters import adapt, has_own_content_type, is_generator
 from fal_serve.answering.cancellation import connection
 from fal_serve.answering.event_streams import EventStream

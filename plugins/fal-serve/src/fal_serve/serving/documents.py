@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from fal_core_worker.routes import RouteSignature
+from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.adapters import item_type
 
 Document = dict[str, Any]

@@ -7,8 +7,8 @@ from __future__ import annotations
 import errno
 import socket
 
-from fal_core_worker import services
-from fal_core_worker.ports import holder
+from fal_core_worker.serving import services
+from fal_core_worker.serving.ports import holder
 
 
 class CannotListen(services.StartupError, OSError):

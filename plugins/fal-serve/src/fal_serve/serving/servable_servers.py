@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve.answering.stacks import skip_to_user_frame
 from fal_serve.declaring.annotations import restore, textual_annotations
 from fal_serve.declaring.settings import METRICS_PORT, PORT, ServiceSettings

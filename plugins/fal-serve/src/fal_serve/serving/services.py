@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import uvicorn
 from anyio import to_thread
 
-from fal_core_worker import nested, services
+from fal_core_worker import current
+from fal_core_worker.serving import services
 from fal_serve.answering.batches import RequestBatcher
 from fal_serve.answering.logs import ServerLog, log_error
 from fal_serve.answering.metrics import ServiceMetrics
@@ -37,7 +38,7 @@ from fal_serve.serving.uvicorn_servers import ServiceServer, StateLifespan
 from fal_serve.serving.watching import Watchdog
 
 if TYPE_CHECKING:
-    from fal_core_worker.routes import RouteSignature
+    from fal_core_worker.serving.routes import RouteSignature
     from fal_serve.serving.applications import FalFastAPI
 
 #: Seconds for which an idle connection is kept open.
@@ -128,7 +129,7 @@ class RunningService:
         with contextlib.ExitStack() as stack:
             stack.enter_context(ServerLog())
             # Set by a host that routes requests here from another machine.
-            address = getattr(nested.runner, "address", None) or settings.host
+            address = getattr(current.runtime, "address", None) or settings.host
             listener = stack.enter_context(bind(address, self._port))
             probed = bind(
                 address,
@@ -164,7 +165,7 @@ class RunningService:
                 threads_for(settings.max_multiplexing),
                 self._life(application) as state,
                 # Only in a process of the service's own, not in that of run_local.
-                frozen() if nested.runner is not None else contextlib.nullcontext(),
+                frozen() if current.runtime is not None else contextlib.nullcontext(),
             ):
                 operations.trace()
                 config.lifespan_class = lambda _: StateLifespan(state)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve.answering.stacks import format_frames, frames_of, is_user_frame, other_threads
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from types import CodeType
 from typing import Any
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_serve.answering.stacks import format_frames, frames_of, function_name
 from fal_serve.declaring.settings import ServiceSettings
 from fal_serve.serving.probes import Phase

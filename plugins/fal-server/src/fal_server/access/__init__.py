@@ -1,0 +1,3 @@
+"""
+Who asks, and what they may do: keys, tokens, permissions.
+"""

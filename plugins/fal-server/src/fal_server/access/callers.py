@@ -1,0 +1,49 @@
+"""
+Callers: who sends a request, and what they may do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from fal_server.access.permissions import require
+
+
+@attrs.frozen(kw_only=True)
+class Caller:
+    """
+    Who sends a request.
+
+    Attributes:
+        user_id: The account that the request acts for: a user, or a team of theirs.
+
+        nickname: The nickname of the account, as in URLs.
+
+        key_id: The id of the key. Empty where it was a token.
+
+        applications: The aliases of the applications that may be called. None for all.
+
+        is_core: Whether the client is fal-core's. It gets the URLs of a service once that is
+            ready, and others at once.
+
+        trace: The environment variables with the caller's trace.
+    """
+
+    user_id: str
+    nickname: str
+    permissions: frozenset[str] = attrs.field(repr=False)
+    key_id: str = ""
+    applications: frozenset[str] | None = None
+    is_core: bool = False
+    trace: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+
+    def require(self, permission: str) -> None:
+        """
+        Check that the caller has *permission*.
+
+        Raises:
+            Forbidden: They do not.
+        """
+        require(self.permissions, permission)

@@ -1,0 +1,220 @@
+"""
+Identities: the authentication of requests.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+
+import attrs
+import sqlalchemy as sa
+
+from fal_server.access.callers import Caller
+from fal_server.access.permissions import PRESETS, permissions_of
+from fal_server.access.runner_keys import RunnerKeys
+from fal_server.access.tokens import Tokens
+from fal_server.errors import Forbidden, Unauthenticated
+from fal_server.state.databases import Database
+from fal_server.store.accounts import Account, find_account, is_member
+from fal_server.store.keys import Key, NewKey, find_key, make_key, revoke_key
+
+#: Seconds for which a key is cached. A key that the command line revokes, in another
+#: process, is accepted for so long; one that the server revokes is refused at once.
+REMEMBERED = 2.0
+
+#: The form of the id of a key.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+#: The purpose of the tokens of users who have logged in.
+LOGIN = "login"
+
+#: The purposes of short-lived tokens for calling some applications, and for uploading.
+REQUESTS, UPLOADS = "requests", "uploads"
+
+#: The only permission of a token for such a purpose.
+_LIMITED = {REQUESTS: "models:requests:submit", UPLOADS: "storage:files:write"}
+
+#: The most keys that are cached.
+_MANY = 4096
+
+
+@attrs.frozen
+class Shown:
+    """
+    The key in the headers of a request.
+    """
+
+    id: str
+    secret: str = attrs.field(repr=False)
+
+
+class Identity:
+    """
+    Authenticates requests by keys and tokens.
+
+    Attributes:
+        tokens: Issues and verifies tokens.
+
+        runner_keys: The keys of live runners.
+    """
+
+    def __init__(self, database: Database, tokens: Tokens, runner_keys: RunnerKeys) -> None:
+        self._database = database
+        self.tokens = tokens
+        self.runner_keys = runner_keys
+        self._known: dict[str, tuple[float, Key, Account]] = {}
+        self._revoked = 0
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Caller:
+        """
+        Return the caller with these *headers*, which are the metadata of gRPC.
+
+        Raises:
+            Unauthenticated: They have no valid key or token.
+
+            Forbidden: They name a team that the user of the token is not a member of.
+        """
+        token = _shown_token(headers)
+        if token is not None:
+            return await self._authenticate_user(token, headers.get("fal-user-id"))
+        shown = _shown_key(headers)
+        if shown is None:
+            raise Unauthenticated("A key is required. Set FAL_KEY to 'ID:SECRET'.")
+        known = _ID.fullmatch(shown.id) is not None
+        key, account = await self._find(shown.id) if known else (None, None)
+        if key is None or account is None or not key.opens_with(shown.secret):
+            raise Unauthenticated("The key is not valid.")
+        if key.revoked_at is not None:
+            raise Unauthenticated("The key was revoked.")
+        return Caller(
+            user_id=account.id,
+            nickname=account.nickname,
+            permissions=key.permissions,
+            key_id=key.id,
+        )
+
+    async def authenticate_http(self, headers: Mapping[str, str]) -> Caller:
+        """
+        Return the caller with these *headers* of HTTP, where a key can only stand in
+        ``Authorization``.
+
+        Arguments:
+            headers: A mapping with case-insensitive names.
+
+        Raises:
+            Unauthenticated: They have no valid key or token.
+
+            Forbidden: They name a team that the user of the token is not a member of.
+        """
+        shown = {"authorization": headers.get("Authorization", "")}
+        if team := headers.get("X-Fal-User-Id"):
+            shown["fal-user-id"] = team
+        return await self.authenticate(shown)
+
+    async def _authenticate_user(self, token: str, team_id: str | None) -> Caller:
+        claims = self.tokens.open((LOGIN, *_LIMITED), token)
+        limited = _LIMITED.get(claims["aud"])
+        user_id = str(claims["sub"])
+        if limited is not None:
+            # Such a token acts only for the account that has issued it.
+            team_id = None
+
+        def find(connection: sa.Connection) -> Account:
+            user = find_account(connection, id=user_id)
+            if user is None:
+                raise Unauthenticated("The user of the token does not exist.")
+            if team_id is None or team_id == user_id:
+                return user
+            team = find_account(connection, id=team_id)
+            if team is None or not is_member(connection, team_id, user_id):
+                raise Forbidden("The user is not a member of this team.")
+            return team
+
+        account = await self._database.read(find)
+        if limited is not None:
+            return Caller(
+                user_id=account.id,
+                nickname=account.nickname,
+                permissions=frozenset({limited}),
+                applications=frozenset(claims.get("apps", ())),
+            )
+        return Caller(
+            user_id=account.id, nickname=account.nickname, permissions=PRESETS["FULL"]
+        )
+
+    async def create_key(
+        self,
+        account_id: str,
+        *,
+        preset: str = "",
+        permissions: frozenset[str] = frozenset(),
+        alias: str = "",
+    ) -> NewKey:
+        """
+        Create a key of an account, with a *preset* or with *permissions*.
+
+        Raises:
+            Invalid: There is no such preset or permission.
+        """
+        granted = permissions_of(preset, permissions)
+
+        def make(connection: sa.Connection) -> NewKey:
+            return make_key(connection, account_id, granted, preset=preset, alias=alias)
+
+        return await self._database.write(make)
+
+    async def revoke_key(self, account_id: str, id: str) -> None:
+        """
+        Revoke a key of an account, at once.
+
+        Raises:
+            NotFound: The account has no such key.
+        """
+        await self._database.write(lambda connection: revoke_key(connection, account_id, id))
+        # A read that is under way may still return the key as valid.
+        self._revoked += 1
+        self._known.pop(id, None)
+
+    async def _find(self, id: str) -> tuple[Key | None, Account | None]:
+        if (given := self.runner_keys.find(id)) is not None:
+            owner = given.account_id
+            return given, await self._database.read(lambda it: find_account(it, id=owner))
+        known = self._known.get(id)
+        now, revoked = time.monotonic(), self._revoked
+        if known is not None and now - known[0] < REMEMBERED:
+            return known[1:]
+
+        def find(connection: sa.Connection) -> tuple[Key | None, Account | None]:
+            key = find_key(connection, id)
+            return key, None if key is None else find_account(connection, id=key.account_id)
+
+        key, account = await self._database.read(find)
+        if key is not None and account is not None and revoked == self._revoked:
+            if len(self._known) >= _MANY:
+                self._known.clear()
+            self._known[id] = (now, key, account)
+        return key, account
+
+
+def _shown_key(headers: Mapping[str, str]) -> Shown | None:
+    """
+    Return the key in *headers*. None where there is none.
+    """
+    id, secret = headers.get("auth-key-id"), headers.get("auth-key")
+    if id and secret:
+        return Shown(id, secret)
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "key":
+        return None
+    id, _, secret = value.strip().partition(":")
+    return Shown(id, secret) if id and secret else None
+
+
+def _shown_token(headers: Mapping[str, str]) -> str | None:
+    """
+    Return the bearer token in *headers*. None where there is none.
+    """
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else None

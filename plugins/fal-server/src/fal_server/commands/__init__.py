@@ -1,0 +1,3 @@
+"""
+The commands under ``fal-core server``.
+"""

@@ -1,0 +1,58 @@
+"""
+The environment variables that point clients at a server.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from fal_server.state.data_directories import DataDirectory
+
+#: Addresses that stand for all interfaces, which clients cannot connect to.
+_ANY = frozenset({"0.0.0.0", "::", ""})
+
+#: The variables with addresses, and the listener of each.
+_LISTENERS: Mapping[str, str] = {
+    "FAL_GRPC_HOST": "api",
+    "FAL_REST_HOST": "api",
+    "FAL_RUN_HOST": "run",
+    "FAL_QUEUE_RUN_HOST": "queue",
+    "FAL_WS_RUN_HOST": "ws",
+}
+
+
+def variables_of(
+    directory: DataDirectory, *, tls: bool, key: str | None = None
+) -> Mapping[str, str]:
+    """
+    Return the environment variables that point clients at the server.
+
+    With *tls* all connections are encrypted. Otherwise clients use unencrypted ones where
+    they can; connections to the gateways are encrypted in any case.
+
+    Raises:
+        ServerError: No server has run on the directory.
+    """
+    host, ports = directory.read_addresses()
+    name = "localhost" if tls and host in _ANY | {"127.0.0.1", "::1"} else host
+    name = "127.0.0.1" if name in _ANY else name
+    name = f"[{name}]" if ":" in name else name
+    variables = {} if tls else {"ISOLATE_TEST_MODE": "1"}
+    variables |= {
+        variable: f"{name}:{ports[listener]}"
+        for variable, listener in _LISTENERS.items()
+        if listener in ports
+    }
+    variables["SSL_CERT_FILE"] = str(directory.tls / "bundle.pem")
+    if tls:
+        variables["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(directory.tls / "bundle.pem")
+    key = directory.read_key() if key is None else key
+    return variables | {"FAL_KEY": key} if key else variables
+
+
+def to_shell(variables: Mapping[str, str]) -> str:
+    """
+    Return *variables* as export statements of a shell.
+    """
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())

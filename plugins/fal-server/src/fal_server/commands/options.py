@@ -1,0 +1,57 @@
+"""
+Options that the commands share, and the data directory and the database that they name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fal_server.settings import ServerSettings, default_data
+
+if TYPE_CHECKING:
+    from fal_server.state.databases import Database
+
+#: Seconds that these commands wait for a locked database.
+_PATIENCE = 10.0
+
+data_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The data directory [default: fal-core/server where programs keep their data].",
+)
+database_option = click.option(
+    "--database",
+    metavar="URL",
+    help="The URL of a database to use instead of a file in the directory.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
+def settings_of(data: Path | None, database: str | None) -> ServerSettings:
+    """
+    Return the settings of the server of a data directory.
+    """
+    return ServerSettings(data=(data or default_data()).absolute(), database=database)
+
+
+@contextlib.contextmanager
+def opened_state(data: Path | None, database: str | None) -> Iterator[Database]:
+    """
+    Open the database of a server, whether it runs or not.
+    """
+    from fal_server.state.databases import open_database
+    from fal_server.store.tables import table_names
+
+    settings = settings_of(data, database)
+    if database is None and not (settings.data / "state.db").exists():
+        raise click.ClickException(
+            f"No server has run on {settings.data}. Start one with 'fal-core server start'."
+        )
+    table_names()
+    with open_database(settings.database_url, patience=_PATIENCE) as state:
+        yield state

@@ -1,0 +1,196 @@
+"""
+``fal-core server``: start a control plane, and print how to reach it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fal_core.cli.outputs import print_json
+from fal_server.commands.account_commands import keys, login, teams, users, webhook_secret
+from fal_server.commands.options import data_option, json_option
+from fal_server.commands.runner_commands import end_runners
+from fal_server.errors import ServerError
+from fal_server.settings import PORT, ServerSettings, default_data
+
+if TYPE_CHECKING:
+    from fal_server.plane import ControlPlane
+
+
+def _check_networks(
+    _: click.Context, __: click.Parameter, written: tuple[str, ...]
+) -> tuple[str, ...]:
+    from ipaddress import ip_network
+
+    for each in written:
+        try:
+            whole = ip_network(each, strict=False)
+        except ValueError:
+            raise click.BadParameter(
+                f"{each!r} is not a network. Write one as in '10.0.0.0/8' or 'fd00::/8'."
+            ) from None
+        address, bits = each.partition("/")[0], whole.max_prefixlen
+        if whole.network_address != ip_network(address).network_address:
+            raise click.BadParameter(
+                f"{each!r} is an address inside a network. Write '{whole}' for the network, "
+                f"or '{address}/{bits}' for the address alone."
+            )
+    return written
+
+
+def _check_memory(
+    _: click.Context, __: click.Parameter, written: tuple[str, ...]
+) -> tuple[str, ...]:
+    from fal_server.specs.memory import read_sizes
+
+    try:
+        read_sizes(written)
+    except ServerError as error:
+        raise click.BadParameter(str(error)) from None
+    return written
+
+
+@click.group()
+def server() -> None:
+    """
+    Run a control plane of your own.
+    """
+
+
+for _command in (users, teams, keys, login, webhook_secret, end_runners):
+    server.add_command(_command)
+
+
+@server.command()
+@data_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65531),
+    default=PORT,
+    show_default=True,
+    help="The port of the API; the gateways have the next ones. 0 takes free ones.",
+)
+@click.option("--machine", default="local", show_default=True, help="The host for runners.")
+@click.option(
+    "--database",
+    metavar="URL",
+    help="The URL of a database to use instead of a file in the directory.",
+)
+@click.option(
+    "--name", "names", multiple=True, help="A host name of this machine, for the certificate."
+)
+@click.option(
+    "--webhook-network",
+    "webhook_networks",
+    multiple=True,
+    metavar="NETWORK",
+    callback=_check_networks,
+    help="A private network that webhooks may reach, as in 10.0.0.0/8.",
+)
+@click.option(
+    "--memory",
+    multiple=True,
+    metavar="TYPE=SIZE",
+    callback=_check_memory,
+    help="The memory that runners of a machine type may use, as in XS=512M.",
+)
+@click.option(
+    "--variable",
+    "variables",
+    multiple=True,
+    metavar="NAME",
+    help="An environment variable that builds and runners see too, or a pattern of names.",
+)
+@click.option(
+    "--owner", default="owner", show_default=True, help="The nickname of the first user."
+)
+@click.option("--verbose", is_flag=True, help="Log all refused requests.")
+def start(
+    data: Path | None, verbose: bool, variables: tuple[str, ...], **settings: Any
+) -> None:
+    """
+    Start a control plane; Ctrl-C ends it.
+
+    It prints the variables that point the fal SDK, CLI and fal_client at it.
+    """
+    from fal_server.commands.inherited_variables import leave_behind
+    from fal_server.state.data_directories import DataDirectory
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    chosen = ServerSettings(data=(data or default_data()).absolute(), **settings)
+    leave_behind(os.environ, variables)
+    with DataDirectory(chosen.data).locked():
+        _run(chosen)
+
+
+@server.command()
+@data_option
+@click.option("--tls", is_flag=True, help="Encrypt all connections, on this machine as well.")
+@json_option
+def env(data: Path | None, tls: bool, as_json: bool) -> None:
+    """
+    Print the variables that point the clients at the server.
+    """
+    from fal_server.commands.client_variables import to_shell, variables_of
+    from fal_server.state.data_directories import DataDirectory
+
+    directory = DataDirectory((data or default_data()).absolute())
+    variables = variables_of(directory, tls=tls)
+    if as_json:
+        print_json(variables)
+    else:
+        click.echo(to_shell(variables))
+
+
+def _run(settings: ServerSettings) -> None:
+    """
+    Run a server until a signal ends it.
+    """
+    from fal_server.commands.event_loops import run_to_the_end
+    from fal_server.plane import serve
+
+    def started(plane: ControlPlane) -> None:
+        _tell(plane)
+        # Objects of the start live as long as the server: collections need not visit them.
+        gc.freeze()
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await serve(settings, stop, started)
+
+    run_to_the_end(main())
+
+
+def _tell(plane: ControlPlane) -> None:
+    """
+    Print how to reach the server.
+    """
+    from fal_server.commands.client_variables import to_shell, variables_of
+    from fal_server.plane import describe_ports
+
+    where = plane.settings.host
+    click.echo(f"# A control plane runs at {where}: {describe_ports(plane.ports)}.")
+    if plane.first_key is not None:
+        click.echo(
+            "# Its first key is shown once, and kept in " + str(plane.directory.key_file)
+        )
+    shown = plane.first_key.text if plane.first_key else ""
+    click.echo(to_shell(variables_of(plane.directory, tls=False, key=shown)))
+    click.echo("# Ready. Ctrl-C ends it.")
+    sys.stdout.flush()

@@ -1,0 +1,107 @@
+"""
+Endings: why a runner ended, where its host does not say.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from fal_core.errors import EnvironmentBuildError, WorkerLost
+from fal_core.events import Exited, Log, Sealed
+from fal_core_worker.seals import PREFIX_SIZE
+from fal_server.fleet.call_outcomes import CallOutcome
+
+#: The longest sentence and the longest traceback, in characters.
+_LONGEST, _LONGEST_TRACEBACK = 2000, 16_000
+
+
+@attrs.frozen
+class AgentError:
+    """
+    An error of the agent itself.
+
+    Attributes:
+        sentence: The error, for whoever waits for the runner.
+
+        traceback: Its traceback. Empty where that would not help.
+    """
+
+    sentence: str
+    traceback: str = ""
+
+
+def read_agent_error(sealed: Sealed) -> AgentError:
+    """
+    Read the error that an agent has raised.
+
+    Code of users runs in the process of the agent, so that nothing but built-in values is
+    unpickled.
+    """
+    try:
+        content = io.BytesIO(memoryview(sealed.data)[PREFIX_SIZE:])
+        record = _PlainUnpickler(content).load()
+        _, qualname, _ = record["class"]
+        message, traceback = str(record["message"]), str(record["traceback"])
+        own = "own" in record
+    except Exception:
+        return AgentError("Its agent raised an error that cannot be read.")
+    if own:
+        return AgentError(message[:_LONGEST])
+    sentence = f"Its agent raised {qualname}: {message}".rstrip(": ")
+    return AgentError(sentence[:_LONGEST], traceback.rstrip()[-_LONGEST_TRACEBACK:])
+
+
+def describe_outcome(outcome: CallOutcome | None) -> str:
+    """
+    Return the error that a function reported instead of serving. Empty where there is none.
+    """
+    if outcome is None:
+        return ""
+    if outcome.raised:
+        return f"{outcome.type_name}: {outcome.text}"
+    return outcome.failure
+
+
+def describe_exit(event: Exited, *, has_returned: bool) -> str:
+    """
+    Return why a runner ended that did not come up and was not told to end.
+
+    Arguments:
+        has_returned: Whether its function has returned.
+    """
+    if event.code or event.signal is not None:
+        return str(WorkerLost(event.code, event.signal))
+    if has_returned:
+        return "Its function returned before it served anything."
+    return "It ended by itself before it was up."
+
+
+def make_lines(
+    sentence: str, traceback: str, cause: BaseException | None, now: float
+) -> Iterator[Log]:
+    """
+    Yield the log lines about a runner that ended unexpectedly.
+    """
+    for message in filter(None, (traceback.rstrip(), sentence)):
+        built = not isinstance(cause, EnvironmentBuildError)
+        yield Log(message, "ERROR", "BRIDGE" if built else "BUILDER", now)
+
+
+class RunnerLost(Exception):
+    """
+    A runner ended during a request to its agent. The argument says why.
+    """
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """
+    Unpickles built-in values and nothing else.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"{module}.{name} is not a plain value")

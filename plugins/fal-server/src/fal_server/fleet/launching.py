@@ -1,0 +1,234 @@
+"""
+Launching: start runners on a host, and find them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fal_core.abilities import detaching
+from fal_core.calls import Call
+from fal_core.errors import FalCoreError
+from fal_core.events import Exited, Sealed
+from fal_core.hosts import Host
+from fal_core.options import Gateway, Lifetime
+from fal_core.plugins import make_host
+from fal_server.errors import STATE_TROUBLE, Refusal
+from fal_server.fleet.builds import EnvironmentBuilds
+from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.runners import Runner
+from fal_server.specs.memory import memory_of
+from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.store.log_lines import LogLine
+from fal_server.store.logs import Logs
+from fal_server_agent.limits import drop_groups
+
+#: The most launches and builds at once.
+_AT_ONCE = 16
+
+
+class RunnerLauncher:
+    """
+    Launches runners on one host, and finds them again.
+
+    Arguments:
+        machine: The name or the URL of the host.
+
+        sizes: The memory limits of machine types, in bytes.
+
+        observe_start: Called with the seconds that a runner took to start.
+    """
+
+    def __init__(
+        self,
+        machine: str,
+        logs: Logs,
+        sizes: Mapping[str, int],
+        observe_start: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self.host: Host[Any, Any] = make_host(machine)
+        self.logs = logs
+        self._sizes = sizes
+        self._observe_start = observe_start
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
+        self._tasks: set[asyncio.Future[None]] = set()
+        #: Builds the environments of runners.
+        self.builds = EnvironmentBuilds(self._threads)
+        #: Sends requests to the runners.
+        self.http = HttpClient()
+        #: Callbacks for log lines, see :class:`Runner`.
+        self.echoes: dict[str, Callable[[LogLine], None]] = {}
+
+    async def close(self) -> None:
+        """
+        End the attached runners, and leave the detached ones running.
+        """
+        await self.http.aclose()
+        await asyncio.get_running_loop().run_in_executor(None, self.host.close)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def launch(
+        self,
+        spec: RunnerSpec,
+        changed: Callable[[Runner], None],
+        *,
+        lifetime: Lifetime = "attached",
+        starting_request: str = "",
+        before: Callable[[Runner], Awaitable[None]] | None = None,
+    ) -> Runner:
+        """
+        Start a runner, and return it at once.
+
+        Arguments:
+            changed: Called with the runner whenever its state has changed.
+
+            lifetime: ``detached`` for a runner that outlives this process, if the host
+                supports that.
+
+            starting_request: The request that its lines belong to until it has requests.
+
+            before: Awaited before the launch, to record a runner that may outlive this
+                process.
+        """
+        if lifetime == "detached" and not self.host.capabilities.detach:
+            lifetime = "attached"
+        observed = self._observing(changed)
+        runner = self._make_runner(secrets.token_hex(8), spec, secrets.token_hex(16), observed)
+        runner.lines.starting_request = starting_request
+        task = asyncio.ensure_future(self._launch_after(runner, lifetime, before))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return runner
+
+    def _observing(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
+        observed = False
+
+        def observe(runner: Runner) -> None:
+            nonlocal observed
+            if runner.is_running and not observed:
+                observed = True
+                self._observe_start(runner.uptime)
+            changed(runner)
+
+        return observe
+
+    async def _launch_after(
+        self,
+        runner: Runner,
+        lifetime: Lifetime,
+        before: Callable[[Runner], Awaitable[None]] | None,
+    ) -> None:
+        if before is not None:
+            try:
+                await before(runner)
+            except Refusal as refusal:
+                if isinstance(refusal, STATE_TROUBLE):
+                    runner.give_up(str(refusal), is_blocked=True)
+                self._refuse(runner, str(refusal))
+                return
+        await runner.loop.run_in_executor(self._threads, self._launch, runner, lifetime)
+
+    def attach(
+        self,
+        id: str,
+        spec: RunnerSpec,
+        token: str,
+        reference: str,
+        started_at: float,
+        changed: Callable[[Runner], None],
+        *,
+        known_until: float = 0.0,
+    ) -> Runner:
+        """
+        Find a detached runner again.
+
+        Arguments:
+            known_until: When the last of its stored lines was printed, in seconds since
+                the epoch.
+
+        Raises:
+            FalCoreError: The runner is gone.
+        """
+        runner = self._make_runner(id, spec, token, changed)
+        runner.was_started_at(started_at)
+        # The host reports its URLs again.
+        runner.lines.known_until = known_until
+        runner.execution = detaching(self.host).attach(reference, runner.take, 0)
+        return runner
+
+    def _make_runner(
+        self, id: str, spec: RunnerSpec, token: str, changed: Callable[[Runner], None]
+    ) -> Runner:
+        limited = memory_of(spec.machine_type, self._sizes) is not None
+
+        def note(runner: Runner) -> None:
+            if limited and not runner.is_alive:
+                # A runner on this machine leaves its control group behind.
+                with contextlib.suppress(RuntimeError):
+                    self._threads.submit(drop_groups)
+            changed(runner)
+
+        return Runner(
+            id=id,
+            spec=spec,
+            token=token,
+            logs=self.logs,
+            loop=asyncio.get_running_loop(),
+            http=self.http,
+            changed=note,
+            echoes=self.echoes,
+        )
+
+    # -- in a thread -----------------------------------------------------------------
+
+    def _launch(self, runner: Runner, lifetime: Lifetime) -> None:
+        try:
+            call = self._make_call(runner, lifetime)
+            execution = self.host.launch(call, runner.take)
+        except FalCoreError as error:
+            runner.cause = error
+            self._refuse(runner, str(error))
+        except Exception as error:
+            self._refuse(runner, f"{type(error).__name__}: {error}")
+        else:
+            runner.loop.call_soon_threadsafe(runner.launched, execution)
+
+    def _refuse(self, runner: Runner, sentence: str) -> None:
+        runner.reason = sentence
+        runner.take(Exited())
+
+    def _make_call(self, runner: Runner, lifetime: Lifetime) -> Call:
+        from fal_core.sealing.functions import seal_function
+        from fal_server_agent.agents import Agent
+
+        spec = runner.spec
+        # Reports what cannot be built before anything is started.
+        self.builds.ensure(spec.environment, runner.take, threading.Event())
+        reference = f"runner-{runner.id}"
+        memory = memory_of(spec.machine_type, self._sizes)
+        paths = self.builds.agent_paths(spec.environment)
+        agent = Agent(runner.token, paths, memory=memory, name=reference)
+        # The Python of the environment may be another than that of this process.
+        seal = seal_function(agent, local_python_modules=agent.packages, portable=True)
+        return Call(
+            id=reference,
+            name=spec.name,
+            function=seal.sealed,
+            arguments=Sealed(b""),
+            environment=spec.environment,
+            host_options=self.host.options(
+                termination_grace_period_seconds=spec.grace,
+                startup_timeout=spec.startup_timeout,
+                machine_type=spec.machine_type or None,
+            ),
+            gateway=Gateway(serve=True),
+            sources=seal.sources,
+            application_name=spec.name,
+            lifetime=lifetime,
+        )

@@ -1,0 +1,122 @@
+"""
+The lines that runners print: stored, and passed to whoever waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import attrs
+
+from fal_core.events import Log
+from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.store.log_lines import LogLine, to_micros
+from fal_server.store.logs import Logs
+from fal_server_agent.messages import END_OF_LOGS
+
+#: Lines by which fal-core's clients see that a call was deserialized, and started. They
+#: wait for these lines, which are of no use afterwards.
+_SIGNS = frozenset({"\x1ffal-core:0:o:", "\x1ffal-core:0:s:"})
+
+#: Seconds after which the lines of a runner that was found again are new, even if a clock
+#: that was set says otherwise.
+_RETOLD = 30.0
+
+
+@attrs.define(eq=False)
+class RunnerLines:
+    """
+    The lines of one runner.
+
+    Attributes:
+        starting_request: The request that its lines belong to until it has requests.
+
+        call_id: The call that it runs, if it runs one at a time. Empty where there is none.
+
+        follow: Called with each line, in addition to the echoes. None for nothing.
+
+        known_until: When the last line was printed that an earlier server has stored, in
+            seconds since the epoch. 0 where there is none.
+    """
+
+    runner_id: str
+    spec: RunnerSpec
+    _logs: Logs
+    _echoes: Mapping[str, Callable[[LogLine], None]]
+    starting_request: str = ""
+    call_id: str = attrs.field(default="", init=False)
+    follow: Callable[[LogLine], None] | None = attrs.field(default=None, init=False)
+    known_until: float = 0.0
+    _made: float = attrs.field(factory=time.monotonic, init=False)
+    _calls: dict[str, asyncio.Event] = attrs.field(factory=dict, init=False)
+
+    @contextlib.contextmanager
+    def all_of(self, call: str) -> Iterator[asyncio.Event]:
+        """
+        Yield an event that is set once all lines of a call have arrived.
+        """
+        done = self._calls[call] = asyncio.Event()
+        self.call_id = call
+        try:
+            yield done
+        finally:
+            self.call_id = ""
+            self._calls.pop(call, None)
+
+    def end(self) -> None:
+        """
+        Release those who wait for lines that will not come.
+        """
+        for done in self._calls.values():
+            done.set()
+
+    def take(self, event: Log, *, is_echoed: bool = True) -> None:
+        """
+        Store a line, unless an earlier server has.
+
+        Arguments:
+            is_echoed: Whether to pass it to whoever waits for lines.
+        """
+        # Lines that do not go through Python, as those of child processes, name no call.
+        request = event.request_id or self.call_id
+        if event.partial or self._is_known(event):
+            return
+        if event.message == END_OF_LOGS and event.level == "DEBUG":
+            done = self._calls.get(request)
+            if done is not None:
+                done.set()
+            return
+        line = LogLine(
+            account_id=self.spec.owner,
+            application=self.spec.application or self.spec.name,
+            runner_id=self.runner_id,
+            request_id=request or self.starting_request or None,
+            level=event.level,
+            source=event.source,
+            message=event.message,
+            time=event.time or time.time(),
+        )
+        if line.message not in _SIGNS:
+            self._logs.add(line)
+        if not is_echoed:
+            return
+        if self.follow is not None:
+            self.follow(line)
+        for name in (line.request_id or "", f"{line.account_id}\0{line.application}"):
+            if name in self._echoes:
+                self._echoes[name](line)
+
+    def _is_known(self, event: Log) -> bool:
+        """
+        Return whether an earlier server has stored a line: a runner that is found again
+        repeats everything that it has ever printed, and then sends new lines.
+        """
+        if self.known_until and (
+            to_micros(event.time or time.time()) > to_micros(self.known_until)
+            or time.monotonic() - self._made > _RETOLD
+        ):
+            self.known_until = 0.0
+        return bool(self.known_until)

@@ -1,0 +1,175 @@
+"""
+Payloads: the messages that have agents run functions, with secrets and files.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+from isolate_proto import HostedRun
+
+from fal_server.access.runner_keys import CALLED, DEPLOYED, RunnerKeys
+from fal_server.errors import NotFound
+from fal_server.fleet.runners import Runner
+from fal_server.listeners.urls import Urls
+from fal_server.specs.runner_specs import Message, RunnerSpec
+from fal_server.store.blobs import translated
+from fal_server.store.uploads import AppFiles
+from fal_server.store.vaults import Vault
+
+#: Where applications expect the data of their account, and their files.
+DATA, FILES = "/data", "/app"
+
+
+@attrs.define(eq=False)
+class Payloads:
+    """
+    Makes the messages for agents, and the directories that go with them.
+
+    Attributes:
+        folder: The parent of the runners' directories for their files.
+
+        data: The parent of the accounts' directories, which outlive runners.
+
+        keys: The keys with which runners authenticate to this server.
+
+        bundle: The certificate authorities that runners trust, with that of this server.
+    """
+
+    vault: Vault
+    files: AppFiles
+    urls: Urls
+    folder: Path
+    data: Path
+    keys: RunnerKeys
+    bundle: Path
+
+    async def make(self, request: Any, spec: RunnerSpec, runner: Runner) -> Message:
+        """
+        Return the message for the agent of *runner*, after its files are in place.
+
+        Arguments:
+            request: The run or the registration that *spec* was read from.
+
+        Raises:
+            NotFound: A secret is not set, or a file was not uploaded.
+        """
+        names = None if spec.secrets is None else list(spec.secrets)
+        secrets = await self.vault.values(spec.owner, spec.stage, names)
+        for name in names or ():
+            if name not in secrets:
+                raise NotFound(f"Secret {name[:80]!r} is not set in {spec.stage!r}.")
+        full = attrs.evolve(
+            spec,
+            variables={
+                **spec.variables,
+                **self._variables(spec),
+                **self._credentials(request, spec, runner),
+                **secrets,
+            },
+            definition=request.function.definition,
+            setup_definition=request.setup_func.definition,
+        )
+        header, parts = full.message
+        home = self._data_of(spec)
+        header["home"] = str(home)
+        mounts = {DATA: home}
+        if spec.files:
+            mounts[FILES] = await self._place(spec, runner)
+            header["directory"] = str(mounts[FILES])
+        header["mounts"] = {path: str(each) for path, each in mounts.items()}
+        header["directories"] = [
+            str(home.joinpath(*PurePosixPath(mount).parts[2:]))
+            for mount in (DATA, *spec.mounts)
+        ]
+        return header, parts
+
+    async def _place(self, spec: RunnerSpec, runner: Runner) -> Path:
+        """
+        Copy the files of a runner into a directory of its own, once.
+        """
+        folder = self.folder / runner.id
+        if not folder.is_dir():
+            with translated():
+                folder.mkdir(parents=True, mode=0o700)
+            try:
+                await self.files.place(spec.owner, spec.files, folder)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        return folder
+
+    def drop_left(self, known: Collection[str]) -> None:
+        """
+        Remove the leftovers of a server that was killed: the files of all runners but
+        those whose ids are *known*.
+        """
+        if self.folder.is_dir():
+            for folder in self.folder.iterdir():
+                if folder.name not in known:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _data_of(self, spec: RunnerSpec) -> Path:
+        """
+        Return the directory that is ``/data`` for an account.
+        """
+        return self.data / quote(spec.owner, safe="")
+
+    def tidying(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
+        """
+        Return a callback that removes the files and revokes the key of a runner that has
+        ended, and then calls *changed*.
+        """
+
+        def tidy(runner: Runner) -> None:
+            folder = self.folder / runner.id
+            if not runner.is_alive:
+                self.keys.revoke(runner.id)
+                if folder.is_dir():
+                    shutil.rmtree(folder, ignore_errors=True)
+            changed(runner)
+
+        return tidy
+
+    def admit(self, runner: Runner) -> None:
+        """
+        Accept the key of a runner that was found again.
+        """
+        self.keys.issue(runner.id, runner.spec.owner)
+
+    def _variables(self, spec: RunnerSpec) -> Mapping[str, str]:
+        """
+        Return the environment variables of a runner, without its credentials.
+        """
+        host = self.urls.address("api")
+        return {
+            "IS_ISOLATE_AGENT": "1",
+            "FAL_HOST": host,
+            # The 'fal' package takes the host from this variable alone when it is imported.
+            "FAL_GRPC_HOST": host,
+            "FAL_REST_HOST": host,
+            "FAL_RUN_HOST": self.urls.address("run"),
+            "FAL_QUEUE_RUN_HOST": self.urls.address("queue"),
+            "FAL_WS_RUN_HOST": self.urls.address("ws"),
+            # The toolkit and the clients speak to these hosts over TLS only.
+            "SSL_CERT_FILE": str(self.bundle),
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self.bundle),
+            "FAL_APP_NAME": spec.application,
+            "FAL_CORE_DATA": str(self._data_of(spec)),
+        }
+
+    def _credentials(self, request: Any, spec: RunnerSpec, runner: Runner) -> Mapping[str, str]:
+        """
+        Return the variables with the key of *runner*. Empty if it has ended.
+        """
+        if not runner.is_alive:
+            return {}
+        permissions = CALLED if isinstance(request, HostedRun) else DEPLOYED
+        key = self.keys.issue(runner.id, spec.owner, permissions)
+        # The id and the secret together override the operator's file in the home directory.
+        return {"FAL_KEY": key.text, "FAL_KEY_ID": key.id, "FAL_KEY_SECRET": key.secret}

@@ -1,0 +1,399 @@
+"""
+Runners: agents that were launched on a host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import attrs
+
+from fal_core.errors import FalCoreError
+from fal_core.events import Event, Exited, Log, Outcome, Ready, State
+from fal_core.hosts import Execution
+from fal_server.fleet.agent_clients import AgentClient
+from fal_server.fleet.call_outcomes import CallOutcome
+from fal_server.fleet.endings import (
+    AgentError,
+    RunnerLost,
+    describe_exit,
+    describe_outcome,
+    make_lines,
+    read_agent_error,
+)
+from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
+from fal_server.fleet.lines import RunnerLines
+from fal_server.fleet.states import ENDING, Lifecycle, RunnerState
+from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.store.log_lines import LogLine
+from fal_server.store.logs import Logs
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that the agent may take to report how its function ended after the runner has
+#: exited: on a busy machine the report is late, and nothing else brings it.
+_LAST_WORDS = 20.0
+
+_STARTING = {"building": RunnerState.BUILDING, "starting": RunnerState.SETUP}
+
+
+@attrs.define(eq=False)
+class Runner:
+    """
+    One agent, from its launch to its end.
+
+    Attributes:
+        echoes: Callbacks for its log lines, by the id of a request, or by the account and
+            the name of an application.
+
+        lines: What it prints.
+
+        lifecycle: Its state, and how it may change.
+
+        agent: Sends requests to its agent.
+
+        url: The URL of what it serves. None until it serves.
+
+        reason: Why it has ended, as a sentence. Empty where it was told to end.
+
+        cause: The exception behind *reason*, of its host or of whoever gave it up. None
+            where there is none.
+
+        in_flight: How many requests it has.
+
+        released: Called when a request has given its place back.
+
+        failed_checks: How many health checks it has failed in a row.
+
+        requests: The leases of its requests, by the ids of the requests.
+
+        serving: The task that has it serve an application; None for a runner of functions.
+    """
+
+    id: str
+    spec: RunnerSpec
+    token: str = attrs.field(repr=False)
+    logs: Logs = attrs.field(repr=False)
+    loop: asyncio.AbstractEventLoop = attrs.field(repr=False)
+    http: HttpClient = attrs.field(repr=False)
+    changed: Callable[[Runner], None] = attrs.field(repr=False)
+    echoes: Mapping[str, Callable[[LogLine], None]] = attrs.field(repr=False)
+    url: str | None = None
+    reason: str = ""
+    cause: FalCoreError | None = None
+    started_at: float = attrs.field(factory=time.time)
+    ended_at: float | None = None
+    in_flight: int = 0
+    idle_since: float = attrs.field(factory=time.monotonic)
+    running_since: float | None = None
+    released: Callable[[], None] | None = attrs.field(default=None, repr=False)
+    failed_checks: int = 0
+    revision: str = ""
+    requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
+    lifecycle: Lifecycle = attrs.field(init=False)
+    agent: AgentClient = attrs.field(init=False, repr=False)
+    lines: RunnerLines = attrs.field(init=False, repr=False)
+    outcome: asyncio.Future[CallOutcome] = attrs.field(init=False, repr=False)
+    ended: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
+    ready: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
+    execution: Execution | None = attrs.field(default=None, repr=False)
+    serving: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
+    _began: float = attrs.field(factory=time.monotonic, init=False, repr=False)
+    _ended: float | None = attrs.field(default=None, init=False, repr=False)
+    _examining: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
+    _raised: AgentError | None = attrs.field(default=None, init=False, repr=False)
+    _ending: asyncio.Task[None] | None = attrs.field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.lifecycle = Lifecycle(lambda: self.changed(self))
+        self.agent = AgentClient(self.http, self.token)
+        self.outcome = self.loop.create_future()
+        self.lines = RunnerLines(self.id, self.spec, self.logs, self.echoes)
+
+    @property
+    def state(self) -> RunnerState:
+        """
+        How far it is.
+        """
+        return self.lifecycle.state
+
+    @property
+    def label(self) -> str:
+        """
+        The state that people are shown: a runner without requests is ``idle``.
+        """
+        is_idle = self.state is RunnerState.RUNNING and not self.in_flight
+        return "idle" if is_idle else self.state.label
+
+    @property
+    def is_running(self) -> bool:
+        """
+        Whether it takes requests.
+        """
+        return self.state is RunnerState.RUNNING
+
+    @property
+    def is_alive(self) -> bool:
+        """
+        Whether it has not ended.
+        """
+        return self.state is not RunnerState.TERMINATED
+
+    @property
+    def uptime(self) -> float:
+        """
+        Seconds since its start, or between its start and its end.
+        """
+        until = time.monotonic() if self._ended is None else self._ended
+        return until - self._began
+
+    def was_started_at(self, time_of_start: float) -> None:
+        """
+        Note that an earlier server started it, at a time in seconds since the epoch.
+        """
+        self.started_at = time_of_start
+        self._began = time.monotonic() - max(0.0, time.time() - time_of_start)
+
+    @property
+    def failure(self) -> str:
+        """
+        The error that its function reported instead of serving. Empty where there is none.
+        """
+        return describe_outcome(self._reported)
+
+    @property
+    def _reported(self) -> CallOutcome | None:
+        return self.outcome.result() if self.outcome.done() else None
+
+    @property
+    def why_it_ended(self) -> str:
+        """
+        Why it did not come up, as a sentence.
+        """
+        return self.reason or self.failure or "It was told to end before it was up."
+
+    # -- events of the host ----------------------------------------------------------
+
+    def take(self, event: Event) -> None:
+        """
+        Take an event of the host, in any thread.
+        """
+        try:
+            self.loop.call_soon_threadsafe(self._take, event)
+        except RuntimeError:
+            # The control plane has ended; the next one finds detached runners again.
+            pass
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Log):
+            self.lines.take(event)
+        elif isinstance(event, State):
+            if event.name in _STARTING:
+                self.lifecycle.enter(_STARTING[event.name])
+        elif isinstance(event, Ready):
+            self.take_urls(event.urls)
+        elif isinstance(event, Outcome):
+            self._raised = read_agent_error(event.sealed) if event.raised else None
+        elif isinstance(event, Exited):
+            self._end(event)
+
+    def take_urls(self, urls: Mapping[str, str]) -> None:
+        """
+        Note where its agent listens, or where it serves.
+        """
+        if "control" in urls:
+            self.agent.listens_at(urls["control"])
+        if "run" in urls:
+            self.url = urls["run"]
+            self.become_ready()
+
+    def become_ready(self) -> None:
+        """
+        Let it take requests, unless it was told to end.
+        """
+        if self.state in ENDING or self.state in (RunnerState.DRAINING, RunnerState.TERMINATED):
+            return
+        self.running_since = self.idle_since = time.monotonic()
+        self.lifecycle.enter(RunnerState.RUNNING)
+        self.ready.set()
+
+    def _end(self, event: Exited) -> None:
+        if event.reason is not None and not self.reason:
+            self.reason, self.cause = str(event.reason), event.reason
+        if self._raised is not None and not (self.reason or self._was_told_to_end):
+            # The agent itself failed, and not what a user had it run.
+            self.reason = self._raised.sentence
+            logger.error("Runner %s has failed: %s", self.id, self.reason)
+        listens = self.agent.url is not None and self.serving is not None
+        if listens and not (self.reason or self._reported or self._was_told_to_end):
+            self._ending = self.loop.create_task(self._end_once_reported(event))
+        else:
+            self._finish(event)
+
+    async def _end_once_reported(self, event: Exited) -> None:
+        """
+        End once the agent has reported how its function ended; that may be on its way.
+        """
+        assert self.serving is not None
+        await asyncio.wait({self.serving}, timeout=_LAST_WORDS)
+        self._finish(event)
+
+    def _finish(self, event: Exited) -> None:
+        if not self.is_alive:
+            return
+        self.ended_at, self._ended = time.time(), time.monotonic()
+        came_up = self.lifecycle.came_up
+        if not (came_up or self.reason or self.failure or self._was_told_to_end):
+            self.reason = describe_exit(event, has_returned=self._reported is not None)
+        if not self._was_told_to_end:
+            self._log_end(self.ended_at, came_up=came_up)
+        self.lifecycle.enter(RunnerState.TERMINATED)
+        self.agent.close()
+        self.ready.set()
+        self.ended.set()
+        self.lines.end()
+        if not self.outcome.done():
+            self.outcome.set_result(CallOutcome(failure=self.reason or "The runner has ended."))
+
+    @property
+    def _was_told_to_end(self) -> bool:
+        """
+        Whether it was told to end although nothing was wrong with it.
+        """
+        return self.state in (RunnerState.DRAINING, RunnerState.KILLED)
+
+    def _log_end(self, now: float, *, came_up: bool) -> None:
+        # Where the server cannot write, a line would only wait with the others.
+        sentence = (
+            ""
+            if self.lifecycle.is_blocked
+            else self.reason or ("" if came_up else self.failure)
+        )
+        if not sentence:
+            return
+        traceback = self._raised.traceback if self._raised is not None else ""
+        if self._reported is not None and not self.reason:
+            traceback = self._reported.traceback
+        for line in make_lines(sentence, traceback, self.cause, now):
+            # Whoever waits for a runner to come up gets the reason in another way.
+            self.lines.take(line, is_echoed=self.agent.url is not None and bool(self.reason))
+
+    # -- requests --------------------------------------------------------------------
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | AsyncIterable[bytes] | None = None,
+        seconds: float | None = None,
+    ) -> AbstractAsyncContextManager[Upstream]:
+        """
+        Send a request to what it serves, as in :meth:`HttpClient.ask`.
+        """
+        url = self.url or ""
+        return self.http.ask(method, url, path, headers=headers, body=body, seconds=seconds)
+
+    async def wait_for_control(self) -> None:
+        """
+        Wait until the agent listens.
+
+        Raises:
+            RunnerLost: It has ended before.
+        """
+        if not await self.agent.wait():
+            raise RunnerLost(self.reason or "The runner has ended before it could start.")
+
+    def launched(self, execution: Execution) -> None:
+        """
+        Note the execution of its host, and end it if it was told to end meanwhile.
+        """
+        self.execution = execution
+        if self.state is RunnerState.DRAINING or self.state in ENDING:
+            self._end_now()
+        self.changed(self)
+
+    def suspect(self) -> None:
+        """
+        Ping it, as a request took too long, and end it if it does not answer.
+        """
+        if self._examining is None or self._examining.done():
+            self._examining = self.loop.create_task(self._examine())
+
+    async def _examine(self) -> None:
+        try:
+            await self.agent.ping()
+        except (asyncio.TimeoutError, UnreachedUpstream):
+            self.end_sick("It no longer answered.")
+        except OSError:
+            # Its host reports how it ended.
+            return
+
+    def release(self) -> None:
+        """
+        Give the place of a request back.
+        """
+        self.in_flight -= 1
+        if not self.in_flight:
+            self.idle_since = time.monotonic()
+        if self.released is not None:
+            self.released()
+
+    # -- how it is ended -------------------------------------------------------------
+
+    def drain(self) -> None:
+        """
+        Let it finish the requests it has, and end; after its grace period it is killed.
+        """
+        if not self.lifecycle.enter(RunnerState.DRAINING):
+            return
+        if self.execution is not None:
+            self.execution.drain()
+        self.loop.call_later(self.spec.grace, self._end_drained)
+
+    def _end_drained(self) -> None:
+        """
+        Kill it if it has not ended by itself, after a ping that is under way.
+        """
+        if self._examining is not None and not self._examining.done():
+            self._examining.add_done_callback(lambda _: self.kill())
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        """
+        End it now.
+        """
+        self._end_as(RunnerState.KILLED)
+
+    def end_sick(self, reason: str) -> None:
+        """
+        End it now, because it no longer answers.
+        """
+        self.reason = reason
+        self._end_as(RunnerState.SICK)
+
+    def give_up(self, reason: str, *, is_blocked: bool = False) -> None:
+        """
+        End it now, because it does not come up.
+
+        Arguments:
+            is_blocked: Whether the server itself is at fault, which cannot write its state.
+        """
+        self.reason = reason
+        self._end_as(RunnerState.BLOCKED if is_blocked else RunnerState.GIVEN_UP)
+
+    def _end_as(self, state: RunnerState) -> None:
+        if self.lifecycle.enter(state):
+            self._end_now()
+
+    def _end_now(self) -> None:
+        if self.is_alive and self.execution is not None:
+            self.execution.cancel(0.0)

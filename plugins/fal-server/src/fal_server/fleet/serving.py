@@ -1,0 +1,87 @@
+"""
+Serving: have a runner serve an application.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from fal_core.errors import StartupTimeout
+from fal_server.errors import STATE_TROUBLE, Refusal
+from fal_server.fleet.call_outcomes import CallOutcome
+from fal_server.fleet.endings import RunnerLost
+from fal_server.fleet.http_upstreams import BrokenUpstream, UnreachedUpstream
+from fal_server.fleet.runners import Runner
+from fal_server.specs.runner_specs import Message
+from fal_server_agent.messages import pack, unpack
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that an agent of an earlier version may take to report its URL to its host.
+_LONGEST_START = 600.0
+
+
+def serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None:
+    """
+    Have *runner* serve the function that *load* returns.
+
+    Its ``ready`` is set once it serves, and its ``outcome`` once the function has ended. A
+    runner that serves already, because an earlier server has asked it to, goes on.
+    """
+    runner.serving = runner.loop.create_task(_serve(runner, load))
+
+
+async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None:
+    try:
+        await runner.wait_for_control()
+        header, parts = await load()
+        if runner.spec.startup_timeout is not None:
+            # The limit of the host holds until the agent listens, when nothing is served yet.
+            _limit_start(runner, runner.spec.startup_timeout)
+        body = pack({**header, "call": runner.id}, *parts)
+        async with contextlib.aclosing(_ask_to_serve(runner, body)) as messages:
+            async for message in messages:
+                header, _ = unpack(message)
+                if "serving" in header:
+                    # An agent of an earlier version has reported its URL to its host alone.
+                    _limit_start(runner, runner.spec.startup_timeout or _LONGEST_START)
+                    return
+                if "urls" not in header:
+                    if not runner.outcome.done():
+                        runner.outcome.set_result(CallOutcome.read(message))
+                    return
+                runner.take_urls(header["urls"])
+    except UnreachedUpstream:
+        runner.give_up("It no longer answered.")
+    except (RunnerLost, BrokenUpstream):
+        # The host reports how it ended.
+        return
+    except Refusal as refusal:
+        runner.give_up(str(refusal), is_blocked=isinstance(refusal, STATE_TROUBLE))
+    except Exception:
+        logger.exception("Runner %s could not be asked to serve", runner.id)
+        runner.give_up("An internal error occurred.")
+
+
+async def _ask_to_serve(runner: Runner, body: bytes) -> AsyncGenerator[bytes, None]:
+    """
+    Ask an agent to serve, and yield its messages.
+    """
+    received = bytearray()
+    async with runner.agent.ask("/serve", body) as upstream:
+        while part := await upstream.read_part():
+            received += part
+            while len(received) >= (end := 8 + int.from_bytes(received[:8], "little")):
+                yield bytes(received[8:end])
+                del received[:end]
+
+
+def _limit_start(runner: Runner, seconds: float) -> None:
+    def check_that_it_is_up() -> None:
+        if runner.is_alive and not runner.ready.is_set():
+            runner.cause = StartupTimeout(seconds)
+            runner.give_up(str(runner.cause))
+
+    runner.loop.call_later(seconds, check_that_it_is_up)

@@ -1,0 +1,139 @@
+"""
+The states of a runner, and the one place where it changes from one to another.
+
+    PENDING → BUILDING → SETUP → RUNNING → DRAINING
+
+    from any of these:    KILLED, SICK, GIVEN_UP, BLOCKED   (the ending states)
+    from any state:       TERMINATED
+
+States may be skipped: a runner that was found again is RUNNING at once.
+
+A runner that has been told to end now stays in that state until its host says that it
+has ended. What it was in then is known as :attr:`Lifecycle.ended_from`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+
+import attrs
+
+
+class RunnerState(enum.Enum):
+    """
+    How far a runner is.
+    """
+
+    #: Its host has not begun with it.
+    PENDING = enum.auto()
+
+    #: Its environment is being built.
+    BUILDING = enum.auto()
+
+    #: It has been started, and does not take requests yet.
+    SETUP = enum.auto()
+
+    #: It takes requests.
+    RUNNING = enum.auto()
+
+    #: It finishes the requests it has, takes no others, and ends.
+    DRAINING = enum.auto()
+
+    #: It was told to end now.
+    KILLED = enum.auto()
+
+    #: It was told to end now, because it no longer answers.
+    SICK = enum.auto()
+
+    #: It was told to end now, because it does not come up.
+    GIVEN_UP = enum.auto()
+
+    #: The same, because the server itself cannot write its state.
+    BLOCKED = enum.auto()
+
+    #: It has ended.
+    TERMINATED = enum.auto()
+
+    @property
+    def label(self) -> str:
+        """
+        The state as people are shown it. Why a runner was told to end is not part of it.
+        """
+        return "draining" if self in ENDING else self.name.lower()
+
+
+#: States in which a runner was told to end now, and has not yet.
+ENDING = frozenset(
+    {RunnerState.KILLED, RunnerState.SICK, RunnerState.GIVEN_UP, RunnerState.BLOCKED}
+)
+
+_STARTING = (RunnerState.PENDING, RunnerState.BUILDING, RunnerState.SETUP)
+
+#: What may follow each state.
+TRANSITIONS: Mapping[RunnerState, frozenset[RunnerState]] = {
+    **{
+        state: frozenset(_STARTING[place + 1 :])
+        | ENDING
+        | {RunnerState.RUNNING, RunnerState.DRAINING, RunnerState.TERMINATED}
+        for place, state in enumerate(_STARTING)
+    },
+    RunnerState.RUNNING: ENDING | {RunnerState.DRAINING, RunnerState.TERMINATED},
+    RunnerState.DRAINING: ENDING | {RunnerState.TERMINATED},
+    **{state: frozenset({RunnerState.TERMINATED}) for state in ENDING},
+    RunnerState.TERMINATED: frozenset(),
+}
+
+
+@attrs.define(eq=False)
+class Lifecycle:
+    """
+    The state of one runner.
+
+    Arguments:
+        changed: Called after each change, but for those to an ending state: a runner that
+            was told to end keeps its place until it has.
+
+    Attributes:
+        came_up: Whether it has been RUNNING.
+
+        ended_from: The state before TERMINATED. None while the runner has not ended.
+    """
+
+    _changed: Callable[[], None] = attrs.field(repr=False)
+    state: RunnerState = attrs.field(default=RunnerState.PENDING, init=False)
+    came_up: bool = attrs.field(default=False, init=False)
+    ended_from: RunnerState | None = attrs.field(default=None, init=False)
+
+    @property
+    def failed_to_start(self) -> bool:
+        """
+        Whether it ended before it took requests, and nobody had killed it.
+        """
+        killed = (RunnerState.KILLED, RunnerState.SICK)
+        has_ended = self.state is RunnerState.TERMINATED
+        return has_ended and not self.came_up and self.ended_from not in killed
+
+    @property
+    def is_blocked(self) -> bool:
+        """
+        Whether it was given up because the server itself cannot write its state.
+        """
+        return RunnerState.BLOCKED in (self.state, self.ended_from)
+
+    def enter(self, state: RunnerState) -> bool:
+        """
+        Change to *state*, and return whether that was possible.
+
+        A state that cannot follow the present one is ignored: a runner may come up just
+        after it was told to end.
+        """
+        if state not in TRANSITIONS[self.state]:
+            return False
+        if state is RunnerState.TERMINATED:
+            self.ended_from = self.state
+        self.came_up = self.came_up or state is RunnerState.RUNNING
+        self.state = state
+        if state not in ENDING:
+            self._changed()
+        return True

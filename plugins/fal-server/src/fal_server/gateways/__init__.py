@@ -1,0 +1,3 @@
+"""
+The gateways for requests to applications: direct, queued, and over a websocket.
+"""

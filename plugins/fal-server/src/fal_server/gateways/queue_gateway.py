@@ -1,0 +1,238 @@
+"""
+The queue gateway: submitting requests, and their status, result and cancellation.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from fal_server.errors import Invalid, NotFound, NotNow, TooLarge
+from fal_server.listeners.urls import Urls
+from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
+from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
+from fal_server.routing.routers import WEBHOOK, Router, Target
+from fal_server.store.log_lines import LogFilter
+from fal_server.store.logs import Logs
+from fal_server.store.queued_requests import QueuedRequest
+
+#: The largest body of a request, in bytes.
+LARGEST = 64 << 20
+
+#: The priorities by their names in the header. Requests with smaller numbers go first.
+_PRIORITIES = {"normal": 0, "low": 1}
+
+#: The most log lines in a status.
+_MOST_LINES = 2000
+
+_CANCELLED = "The request was cancelled."
+
+
+class QueueGateway:
+    """
+    Accepts requests for the queue, and answers the routes of queued requests.
+    """
+
+    def __init__(self, router: Router, queue: RequestQueue, logs: Logs, urls: Urls) -> None:
+        self._router = router
+        self._queue = queue
+        self._logs = logs
+        self._urls = urls
+
+    async def answer(self, request: BaseRequest) -> web.StreamResponse:
+        """
+        Submit a request, or answer a route of a queued one.
+        """
+        target = self._router.find(request.rel_url)
+        parts = target.path.strip("/").split("/")
+        if parts[0] == "requests" and len(parts) in (2, 3):
+            return await self._answer_route(request, target, parts[1], parts[2:])
+        return await self._submit(request, target)
+
+    async def _submit(self, request: BaseRequest, target: Target) -> web.Response:
+        application = target.application
+        caller = await self._router.admit(application, request.headers)
+        # Refuse an invalid header now, rather than when the request is given to a runner.
+        start_timeout(request.headers)
+        priority = request.headers.get("X-Fal-Queue-Priority", "normal").lower()
+        if priority not in _PRIORITIES:
+            raise Invalid("X-Fal-Queue-Priority must be normal or low.")
+        webhook = request.query.get(WEBHOOK, "")
+        if webhook:
+            self._queue.webhooks.check(webhook)
+        body = await _read(request)
+        request_id = new_request_id()
+        headers = to_runner(request.headers.items(), request_id, target.path)
+        queued = QueuedRequest(
+            id=request_id,
+            number=self._queue.next_number(),
+            account_id=application.owner,
+            owner_name=application.owner_name,
+            alias=application.alias,
+            sender=caller.user_id if caller is not None else "",
+            method=request.method,
+            path=target.path_and_query,
+            headers=tuple(headers.items()),
+            body=body,
+            priority=_PRIORITIES[priority],
+            webhook=webhook,
+        )
+        await self._queue.submit(queued)
+        return _json(
+            {
+                "status": "IN_QUEUE",
+                "request_id": request_id,
+                **self._urls_of(request, queued),
+                "queue_position": self._queue.position(request_id),
+            },
+            request_id,
+        )
+
+    async def _answer_route(
+        self, request: BaseRequest, target: Target, request_id: str, rest: list[str]
+    ) -> web.Response:
+        application = target.application
+        caller = await self._router.admit(application, request.headers, "models:requests:read")
+        queued = await self._queue.requests.find(request_id)
+        if (
+            queued is None
+            or (queued.owner_name, queued.alias) != (application.owner_name, application.alias)
+            or not may_read(application, caller, queued)
+        ):
+            raise NotFound("There is no such request.")
+        if not rest and request.method == "GET":
+            return _result(queued)
+        if rest == ["status"] and request.method == "GET":
+            may_read_lines = may_read_logs(application, caller)
+            return await self._status(request, queued, may_read_lines=may_read_lines)
+        if rest == ["cancel"] and request.method in ("PUT", "POST"):
+            if not await self._queue.cancel(queued):
+                return _json({"status": "ALREADY_COMPLETED"}, request_id, status=400)
+            return _json({"status": "CANCELLATION_REQUESTED"}, request_id, status=202)
+        raise NotFound("Queued requests have no such route.")
+
+    async def _status(
+        self, request: BaseRequest, queued: QueuedRequest, *, may_read_lines: bool
+    ) -> web.Response:
+        """
+        Return the status of a request, for both released clients: one reads the status
+        code, the other the body.
+        """
+        wants_logs = request.query.get("logs", "").lower() in ("1", "true")
+        lines = await self._lines(queued) if wants_logs and may_read_lines else []
+        status: dict[str, Any] = {
+            "request_id": queued.id,
+            **self._urls_of(request, queued),
+            "logs": lines if wants_logs else None,
+            "attempts": queued.attempts,
+        }
+        if queued.state == "queued":
+            status |= {
+                "status": "IN_QUEUE",
+                "queue_position": self._queue.position(queued.id),
+            }
+            return _json(status, queued.id, status=202)
+        if queued.state == "running":
+            return _json(status | {"status": "IN_PROGRESS"}, queued.id, status=202)
+        status["status"] = "COMPLETED"
+        began, ended = queued.started_at, queued.ended_at
+        seconds = ended - began if began is not None and ended is not None else None
+        status["metrics"] = {"inference_time": seconds}
+        if queued.state == "cancelled":
+            status |= {"error": _CANCELLED, "error_type": RequestCancelled.kind}
+        elif queued.error is not None:
+            status |= {"error": queued.error, "error_type": queued.error_type}
+        return _json(status, queued.id)
+
+    async def _lines(self, queued: QueuedRequest) -> list[dict[str, Any]]:
+        await self._logs.flush()
+        lines = await self._logs.read(
+            LogFilter(account_id=queued.account_id, request_id=queued.id), size=_MOST_LINES
+        )
+        return [
+            {
+                "message": line.message,
+                "level": line.level,
+                "source": line.source,
+                "timestamp": datetime.fromtimestamp(line.time, timezone.utc).isoformat(),
+            }
+            for line in lines
+        ]
+
+    def _urls_of(self, request: BaseRequest, queued: QueuedRequest) -> dict[str, str]:
+        """
+        Return the URLs of a queued request, with the host by which the client calls this
+        server.
+        """
+        is_encrypted = request.transport is not None and bool(
+            request.transport.get_extra_info("ssl_object")
+        )
+        host = request.headers.get("Host") or self._urls.base("queue").partition("://")[2]
+        base = f"{'https' if is_encrypted else 'http'}://{host}"
+        url = f"{base}/{queued.owner_name}/{queued.alias}/requests/{queued.id}"
+        return {
+            "response_url": url,
+            "status_url": f"{url}/status",
+            "cancel_url": f"{url}/cancel",
+        }
+
+
+async def _read(request: BaseRequest) -> bytes:
+    size = 0
+    chunks = []
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > LARGEST:
+            raise TooLarge(f"The body of a request must have at most {LARGEST} bytes.")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _result(queued: QueuedRequest) -> web.Response:
+    """
+    Return the response of the application, unchanged.
+
+    Raises:
+        RequestCancelled: The request was cancelled.
+
+        StillInProgress: There is no response yet.
+    """
+    if queued.state == "cancelled":
+        raise RequestCancelled(_CANCELLED)
+    if not queued.is_over:
+        raise StillInProgress("Request is still in progress")
+    response = web.Response(body=queued.answer, status=queued.status or 500)
+    for name, value in queued.answer_headers:
+        response.headers.add(name, value)
+    response.headers[REQUEST_ID] = queued.id
+    return response
+
+
+class StillInProgress(NotNow):
+    """
+    The request has no response yet.
+    """
+
+    http = 400
+
+
+class RequestCancelled(NotNow):
+    """
+    The request was cancelled, and will have no response.
+    """
+
+    http = 499
+    kind = "client_cancelled"
+
+
+def _json(content: dict[str, Any], request_id: str, *, status: int = 200) -> web.Response:
+    return web.Response(
+        body=json.dumps(content).encode(),
+        status=status,
+        content_type="application/json",
+        headers={REQUEST_ID: request_id},
+    )

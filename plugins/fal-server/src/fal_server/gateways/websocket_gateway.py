@@ -1,0 +1,153 @@
+"""
+The websocket gateway: many requests over one websocket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import aiohttp
+import attrs
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from fal_server.access.callers import Caller
+from fal_server.errors import Refusal, Unavailable
+from fal_server.fleet.http_client import LARGEST_MESSAGE
+from fal_server.fleet.runners import Runner
+from fal_server.gateways.http_servers import is_websocket, with_token
+from fal_server.routing.headers import from_runner, new_request_id, to_runner
+from fal_server.routing.leases import drain_if_broken
+from fal_server.routing.refusals import (
+    DISCONNECTS,
+    RequestTimeout,
+    describe_disconnection,
+    describe_refusal,
+)
+from fal_server.routing.routers import Router, Target
+
+
+class WebSocketGateway:
+    """
+    Answers requests to an application over one websocket, in the order they arrive.
+
+    Each message is the JSON body of a request. Its response is a ``start`` message, the
+    body in one message or more, and an ``end`` message.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def answer(self, request: BaseRequest) -> web.StreamResponse:
+        """
+        Answer the requests of one websocket.
+        """
+        target = self._router.find(request.rel_url)
+        caller = await self._router.admit(target.application, with_token(request))
+        if not is_websocket(request):
+            raise Unavailable("This gateway accepts only websockets.")
+        socket = web.WebSocketResponse(max_msg_size=LARGEST_MESSAGE)
+        await socket.prepare(request)
+        async for message in socket:
+            if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                break
+            data = message.data.encode() if isinstance(message.data, str) else message.data
+            await self._exchange(socket, request, target, caller, data)
+        return socket
+
+    async def _exchange(
+        self,
+        socket: web.WebSocketResponse,
+        request: BaseRequest,
+        target: Target,
+        caller: Caller | None,
+        data: bytes,
+    ) -> None:
+        reply = Reply(socket, new_request_id())
+        try:
+            async with self._router.lease(
+                target.application, request.headers, reply.request_id, caller
+            ) as runner:
+                await _forward(reply, request, target, runner, data)
+        except Refusal as refusal:
+            await reply.refuse(refusal)
+        await reply.end()
+
+
+@attrs.define
+class Reply:
+    """
+    The messages of the response to one request.
+    """
+
+    socket: web.WebSocketResponse
+    request_id: str
+    _status: int = 0
+    _headers: dict[str, str] = attrs.field(factory=dict)
+
+    async def start(self, status: int, headers: dict[str, str]) -> None:
+        """
+        Send the ``start`` message.
+        """
+        self._status, self._headers = status, headers
+        await self.socket.send_str(self._control("start"))
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """
+        Send *refusal* as the body. If a body has started already, the status in the ``end``
+        message changes.
+        """
+        body, headers = describe_refusal(refusal)
+        if not self._status:
+            await self.start(refusal.http, dict(headers))
+        self._status = refusal.http
+        await self.socket.send_bytes(json.dumps(body).encode())
+
+    async def end(self) -> None:
+        """
+        Send the ``end`` message.
+        """
+        await self.socket.send_str(self._control("end"))
+
+    def _control(self, kind: str) -> str:
+        message = {"type": kind, "request_id": self.request_id, "status": self._status}
+        return json.dumps({**message, "headers": self._headers})
+
+
+async def _forward(
+    reply: Reply, request: BaseRequest, target: Target, runner: Runner, data: bytes
+) -> None:
+    """
+    Forward a request to *runner*, and its response to the websocket.
+
+    Raises:
+        RequestTimeout: The runner took too long.
+
+        RunnerDisconnected: The runner broke off the request.
+    """
+    headers = to_runner(request.headers.items(), reply.request_id, target.path)
+    headers["Content-Type"] = "application/json"
+    # A body that is sent as websocket messages has no encoding.
+    headers["Accept-Encoding"] = "identity"
+    timeout = target.application.scaling.request_timeout
+    try:
+        async with runner.ask(
+            "POST",
+            target.path_and_query,
+            headers=headers,
+            body=data,
+            seconds=timeout,
+        ) as upstream:
+            drain_if_broken(runner, upstream.status, upstream.headers)
+            forwarded = dict(from_runner(upstream.headers, reply.request_id))
+            await reply.start(upstream.status, forwarded)
+            while part := await upstream.read_part():
+                await reply.socket.send_bytes(part)
+    except asyncio.TimeoutError:
+        runner.suspect()
+        raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
+    except DISCONNECTS as error:
+        if reply.socket.closed:
+            raise ConnectionResetError from error
+        raise await describe_disconnection(runner, error) from error

@@ -1,0 +1,3 @@
+"""
+The gRPC service, and the methods that it answers.
+"""

@@ -1,0 +1,233 @@
+"""
+The gRPC methods for applications and their aliases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import attrs
+from isolate_proto import (
+    AliasInfo,
+    ApplicationInfo,
+    DeleteAliasResult,
+    DeleteApplicationResult,
+    ListAliasesResult,
+    ListApplicationsResult,
+    RegisterApplicationRequest,
+    RegisterApplicationResult,
+    RegisterApplicationResultType,
+    RolloutApplicationResult,
+    SetAliasResult,
+    UpdateApplicationResult,
+)
+from isolate_proto import controller_pb2 as wire
+
+from fal_core.errors import FalCoreError
+from fal_server.access.callers import Caller
+from fal_server.errors import Invalid, NotNow
+from fal_server.fleet.launching import RunnerLauncher
+from fal_server.grpc.messages import line_of, to_log, to_timestamp
+from fal_server.grpc.run_results import DidNotStart, refusal_of
+from fal_server.listeners.urls import DOCUMENT, PLAYGROUND, Urls
+from fal_server.routing.applications import Application
+from fal_server.routing.catalogs import ApplicationCatalog
+from fal_server.routing.takeovers import Takeover
+from fal_server.specs.runner_specs import check_name, read_spec
+from fal_server.specs.scaling import Scaling
+from fal_server.store.revisions import Revision, full_alias
+
+
+class ApplicationMethods:
+    """
+    The methods for applications and their aliases.
+    """
+
+    def __init__(
+        self, launcher: RunnerLauncher, catalog: ApplicationCatalog, urls: Urls
+    ) -> None:
+        self._launcher = launcher
+        self._catalog = catalog
+        self._urls = urls
+
+    async def RegisterApplication(
+        self, request: RegisterApplicationRequest, caller: Caller
+    ) -> AsyncIterator[RegisterApplicationResult]:
+        """
+        Build the environment of an application, store a revision, and point its alias to it.
+
+        Clients report the deployment as done when they get the revision. They get it once
+        its runners take the requests, or at once if they do not attach to the deployment.
+        """
+        if not request.machine_requirements.HasField("exposed_port"):
+            request.machine_requirements.exposed_port = 8080
+        alias = check_name(full_alias(request.application_name, request.environment_name))
+        spec = attrs.evolve(read_spec(request, caller.user_id), application=alias)
+        try:
+            async with aclosing(self._launcher.builds.build(spec.environment)) as lines:
+                async for line in lines:
+                    yield RegisterApplicationResult(logs=[to_log(line_of(line))])
+        except FalCoreError as error:
+            raise Invalid(str(error)) from error
+        rolling = True
+        if request.HasField("deployment_strategy"):
+            rolling = request.deployment_strategy == wire.ROLLING
+        revision, takeover = await self._catalog.register(
+            caller, request, spec, rolling=rolling
+        )
+        if request.attach_to_deployment or not request.HasField("attach_to_deployment"):
+            async for printed in takeover.follow():
+                yield RegisterApplicationResult(logs=[to_log(printed)])
+            _check_taken_over(revision, takeover)
+        yield RegisterApplicationResult(
+            result=RegisterApplicationResultType(application_id=revision.id),
+            service_urls=self._urls.service_urls(
+                caller.nickname, alias, _page_of(request, caller)
+            ),
+            env_id=spec.environment.key,
+        )
+
+    async def UpdateApplication(self, request: Any, caller: Caller) -> UpdateApplicationResult:
+        """
+        Change how an application scales.
+        """
+        application = self._catalog.find_own(
+            caller, request.application_name, request.environment_name
+        )
+        await self._catalog.set_scaling(application, application.scaling.changed(request))
+        return UpdateApplicationResult(alias_info=_describe(application))
+
+    async def ListApplications(self, request: Any, caller: Caller) -> ListApplicationsResult:
+        """
+        Return the revisions of the account.
+        """
+        found = await self._catalog.revisions.list(
+            caller.user_id, request.application_name or None, request.environment_name or None
+        )
+        return ListApplicationsResult(
+            applications=[self._describe_revision(each, caller) for each in found]
+        )
+
+    async def DeleteApplication(self, request: Any, caller: Caller) -> DeleteApplicationResult:
+        """
+        Delete a revision.
+        """
+        await self._catalog.delete_revision(caller, request.application_id)
+        return DeleteApplicationResult()
+
+    async def RolloutApplication(
+        self, request: Any, caller: Caller
+    ) -> RolloutApplicationResult:
+        """
+        Replace the runners of an application by new ones.
+        """
+        application = self._catalog.find_own(
+            caller, request.application_name, request.environment_name
+        )
+        await self._catalog.rollout(application, force=request.force)
+        return RolloutApplicationResult()
+
+    async def SetAlias(self, request: Any, caller: Caller) -> SetAliasResult:
+        """
+        Point an alias to another revision.
+        """
+        alias = check_name(full_alias(request.alias, request.environment_name))
+        application = await self._catalog.set_alias(
+            caller,
+            alias,
+            request.revision,
+            request.auth_mode if request.HasField("auth_mode") else None,
+            not request.HasField("deployment_strategy")
+            or request.deployment_strategy == wire.ROLLING,
+        )
+        return SetAliasResult(alias_info=_describe(application))
+
+    async def DeleteAlias(self, request: Any, caller: Caller) -> DeleteAliasResult:
+        """
+        Delete an alias.
+        """
+        application = self._catalog.find_own(caller, request.alias, request.environment_name)
+        await self._catalog.delete_alias(application)
+        return DeleteAliasResult(revision=application.revision)
+
+    async def ListAliases(self, request: Any, caller: Caller) -> ListAliasesResult:
+        """
+        Return the aliases of the account.
+        """
+        wanted = request.environment_name or "main"
+        return ListAliasesResult(
+            aliases=[
+                _describe(each)
+                for each in self._catalog.list_of(caller.user_id)
+                if not each.ephemeral and each.stage == wanted
+            ]
+        )
+
+    def _describe_revision(self, revision: Revision, caller: Caller) -> ApplicationInfo:
+        active = sum(
+            runner.revision == revision.id
+            for application in self._catalog.list_of(caller.user_id)
+            for runner in application.runners
+        )
+        return ApplicationInfo(
+            application_id=revision.id,
+            created_at=to_timestamp(revision.created_at),
+            active_runners=active,
+            environment_name=revision.stage,
+            **_scaling_fields(revision.scaling),
+        )
+
+
+def _page_of(request: RegisterApplicationRequest, caller: Caller) -> str:
+    """
+    Return the page of an application that people are shown.
+    """
+    if "openapi" not in request.metadata:
+        return ""
+    return PLAYGROUND if caller.is_core else DOCUMENT
+
+
+def _check_taken_over(revision: Revision, takeover: Takeover) -> None:
+    """
+    Check that the runners of *revision* have taken over the requests.
+
+    Raises:
+        Refusal: They have not.
+    """
+    if takeover.superseded:
+        raise NotNow(
+            f"Revision {revision.id} of {revision.alias!r} has not taken over: the application "
+            "was deployed again or removed meanwhile, or the server is ending."
+        )
+    if takeover.failed is not None:
+        sentence = (
+            f"Revision {revision.id} of {revision.alias!r} does not come up. Until it does, "
+            f"the previous revision goes on answering. {takeover.failed.why_it_ended}"
+        )
+        raise refusal_of(sentence, takeover.failed.cause, DidNotStart)
+
+
+def _describe(application: Application) -> AliasInfo:
+    return AliasInfo(
+        alias=application.alias,
+        revision=application.revision,
+        auth_mode=application.auth_mode,  # type: ignore[arg-type]  # text in the database
+        active_runners=sum(runner.is_alive for runner in application.runners),
+        environment_name=application.stage,
+        is_rolling=application.rolling is not None,
+        **_scaling_fields(application.scaling),
+    )
+
+
+def _scaling_fields(scaling: Scaling) -> dict[str, Any]:
+    fields = {
+        name: value
+        for name, value in attrs.asdict(scaling, recurse=False).items()
+        if value is not None
+    }
+    fields["valid_regions"] = fields.pop("regions")
+    fields["scaling_delay_seconds"] = int(fields.pop("scaling_delay"))
+    fields["keep_alive"] = int(fields["keep_alive"])
+    return fields

@@ -1,0 +1,240 @@
+"""
+The gRPC methods that run functions: those that come with the call, and applications
+that live as long as a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+import attrs
+from isolate_proto import (
+    BuildEnvironmentRequest,
+    BuildEnvironmentResult,
+    HostedRun,
+    HostedRunResult,
+    HostedRunStatus,
+)
+from isolate_proto import controller_pb2 as wire
+
+from fal_core.errors import FalCoreError
+from fal_core.events import Log
+from fal_server.access.callers import Caller
+from fal_server.fleet.call_outcomes import CallOutcome
+from fal_server.fleet.calling import call
+from fal_server.fleet.endings import RunnerLost
+from fal_server.fleet.launching import RunnerLauncher
+from fal_server.fleet.payloads import Payloads
+from fal_server.fleet.runners import Runner
+from fal_server.fleet.serving import serve
+from fal_server.fleet.states import RunnerState
+from fal_server.grpc.messages import line_of, to_log
+from fal_server.grpc.run_results import (
+    DidNotStart,
+    Results,
+    finish,
+    refusal_of,
+    results_until_end,
+    told_by_builder,
+)
+from fal_server.listeners.urls import PLAYGROUND, Urls
+from fal_server.routing.applications import Application, echo_key
+from fal_server.routing.catalogs import ApplicationCatalog
+from fal_server.routing.function_pools import FunctionPools
+from fal_server.routing.refusals import NoRunner
+from fal_server.routing.runner_pools import RunnerPool
+from fal_server.specs.requested_environments import read_environment
+from fal_server.specs.runner_specs import Message, RunnerSpec, read_spec
+from fal_server.specs.scaling import Scaling
+from fal_server.state.tasks import Tasks
+
+
+class RunMethods:
+    """
+    The methods that run functions.
+    """
+
+    def __init__(
+        self,
+        launcher: RunnerLauncher,
+        catalog: ApplicationCatalog,
+        functions: FunctionPools,
+        payloads: Payloads,
+        urls: Urls,
+    ) -> None:
+        self._launcher = launcher
+        self._catalog = catalog
+        self._functions = functions
+        self._payloads = payloads
+        self._urls = urls
+        self._tasks = Tasks()
+
+    async def Run(self, request: HostedRun, caller: Caller) -> AsyncIterator[HostedRunResult]:
+        """
+        Run a function, and yield its log lines and in the end its outcome.
+
+        A function with a port is reached through the gateways meanwhile.
+        """
+        run_id = os.urandom(12).hex()
+        spec = attrs.evolve(read_spec(request, caller.user_id), variables=caller.trace)
+        scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
+        if spec.port is None:
+            pool = self._functions.find(spec, scaling)
+            env_id = self._functions.environment_id(pool, spec)
+            results = self._call(run_id, request, spec, pool)
+        else:
+            env_id = spec.environment.key
+            results = self._serve(run_id, request, spec, scaling, caller)
+        async for result in results:
+            result.run_id = run_id
+            result.env_id = env_id
+            yield result
+
+    async def BuildEnvironment(
+        self, request: BuildEnvironmentRequest, caller: Caller
+    ) -> AsyncIterator[BuildEnvironmentResult]:
+        """
+        Build an environment, and yield what the builder prints.
+        """
+        environment = read_environment(request.environments)
+        yield BuildEnvironmentResult(env_id=environment.key)
+        state, logs = HostedRunStatus.SUCCESS, []
+        try:
+            async with aclosing(self._launcher.builds.build(environment, again=True)) as lines:
+                async for line in lines:
+                    yield BuildEnvironmentResult(
+                        env_id=environment.key, logs=[to_log(line_of(line))]
+                    )
+        except FalCoreError as error:
+            state = HostedRunStatus.INTERNAL_FAILURE
+            logs = [to_log(line_of(Log(str(error), "ERROR", "BUILDER", time.time())))]
+        yield BuildEnvironmentResult(
+            env_id=environment.key, logs=logs, status=HostedRunStatus(state=state)
+        )
+
+    # -- functions -----------------------------------------------------------------
+
+    async def _call(
+        self, run_id: str, request: HostedRun, spec: RunnerSpec, pool: RunnerPool
+    ) -> AsyncIterator[HostedRunResult]:
+        lines: Results = asyncio.Queue()
+        self._launcher.echoes[run_id] = lines.put_nowait
+        task = asyncio.ensure_future(self._call_in(pool, run_id, request, spec))
+        task.add_done_callback(lambda _: lines.put_nowait(None))
+        try:
+            yield HostedRunResult(status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS))
+            async for result in results_until_end(lines):
+                yield result
+            try:
+                outcome = task.result()
+            except NoRunner as error:
+                yield told_by_builder(error.__cause__)
+                raise refusal_of(str(error), error.__cause__, DidNotStart) from error
+            yield finish(outcome)
+        finally:
+            del self._launcher.echoes[run_id]
+            task.cancel()
+
+    async def _call_in(
+        self, pool: RunnerPool, run_id: str, request: HostedRun, spec: RunnerSpec
+    ) -> CallOutcome:
+        """
+        Call a function in a runner of *pool*. A cancelled call kills its runner.
+        """
+        runner = await self._functions.acquire(pool, run_id)
+        try:
+            self._catalog.runs[run_id] = runner
+            header, parts = await self._payloads.make(request, spec, runner)
+            return await call(runner, run_id, header, parts)
+        except RunnerLost as error:
+            return CallOutcome(failure=str(error))
+        except asyncio.CancelledError:
+            runner.kill()
+            raise
+        finally:
+            self._catalog.runs.pop(run_id, None)
+            if runner.state is RunnerState.DRAINING:
+                # It was told to end during this call.
+                runner.kill()
+            runner.release()
+
+    # -- applications ----------------------------------------------------------------
+
+    async def _serve(
+        self,
+        run_id: str,
+        request: HostedRun,
+        spec: RunnerSpec,
+        scaling: Scaling,
+        caller: Caller,
+    ) -> AsyncIterator[HostedRunResult]:
+        alias = f"{spec.name}-{run_id[:8]}"
+        spec = attrs.evolve(spec.bare(), application=alias)
+        lines: Results = asyncio.Queue()
+        first: list[Runner] = []
+
+        def launch(changed: Callable[[Runner], None]) -> Runner:
+            runner = self._launcher.launch(
+                spec, self._payloads.tidying(changed), starting_request=run_id
+            )
+
+            async def load() -> Message:
+                return await self._payloads.make(request, spec, runner)
+
+            serve(runner, load)
+            if not first:
+                first.append(runner)
+            return runner
+
+        # The first runner lives as long as the run; its outcome is the result.
+        kept = attrs.evolve(scaling, min_concurrency=max(1, scaling.min_concurrency))
+        pool = RunnerPool(kept, launch, patient=False)
+        application = Application(
+            owner=caller.user_id,
+            owner_name=caller.nickname,
+            alias=alias,
+            auth_mode=request.auth_mode if request.HasField("auth_mode") else wire.PUBLIC,
+            pool=pool,
+            ephemeral=True,
+        )
+        self._catalog.add_ephemeral(application)
+
+        name = echo_key(spec.owner, alias)
+        self._launcher.echoes[name] = lines.put_nowait
+        try:
+            pool.adjust()
+            self._catalog.runs[run_id] = first[0]
+            serving = HostedRunResult(
+                status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS),
+                service_urls=self._urls.service_urls(
+                    caller.nickname, alias, PLAYGROUND if caller.is_core else ""
+                ),
+            )
+            if caller.is_core:
+                self._tasks.spawn(_send_when_ready(first[0], lines, serving))
+            else:
+                # Released clients need the URLs at once, and would wait for ever without.
+                lines.put_nowait(serving)
+            first[0].outcome.add_done_callback(lambda _: lines.put_nowait(None))
+            async for result in results_until_end(lines):
+                yield result
+            outcome = first[0].outcome.result()
+            if outcome.failure:
+                yield told_by_builder(first[0].cause)
+                raise refusal_of(outcome.failure, first[0].cause)
+            yield finish(outcome)
+        finally:
+            del self._launcher.echoes[name]
+            self._catalog.runs.pop(run_id, None)
+            self._catalog.remove_ephemeral(application)
+            pool.kill()
+
+
+async def _send_when_ready(runner: Runner, results: Results, message: HostedRunResult) -> None:
+    await runner.ready.wait()
+    if runner.is_running:
+        results.put_nowait(message)

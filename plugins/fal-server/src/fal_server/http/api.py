@@ -1,0 +1,144 @@
+"""
+The HTTP API: its routes, their permissions, and error responses.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import attrs
+from aiohttp import web
+
+from fal_server.access.callers import Caller
+from fal_server.access.identities import Identity
+from fal_server.errors import Refusal
+from fal_server.listeners.http_connections import Unreadable
+from fal_server.listeners.server_metrics import ServerMetrics
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
+OpenAnswer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+#: The largest body that aiohttp reads into memory, in bytes. Routes that stream have their
+#: own limits.
+LARGEST_BODY = 8 << 20
+
+
+@attrs.frozen
+class ApiRoute:
+    """
+    A route for authenticated callers.
+
+    Attributes:
+        permission: The permission that a caller needs.
+    """
+
+    method: str
+    path: str
+    permission: str
+    answer: Answer
+
+
+@attrs.frozen
+class OpenRoute:
+    """
+    A route without authentication.
+    """
+
+    method: str
+    path: str
+    answer: OpenAnswer
+
+
+def make_application(
+    identity: Identity, metrics: ServerMetrics, routes: Iterable[ApiRoute | OpenRoute]
+) -> web.Application:
+    """
+    Make the aiohttp application with *routes*.
+
+    A :class:`Refusal` becomes a response with its status and ``{"detail": …}``. Any other
+    exception is logged, and becomes a 500 without its message.
+    """
+    application = web.Application(
+        middlewares=[_count_requests(metrics), _handle_errors], client_max_size=LARGEST_BODY
+    )
+    for route in routes:
+        if isinstance(route, OpenRoute):
+            application.router.add_route(route.method, route.path, route.answer)
+        else:
+            application.router.add_route(
+                route.method, route.path, _authenticated(identity, route)
+            )
+    return application
+
+
+def _authenticated(identity: Identity, route: ApiRoute) -> OpenAnswer:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        caller = await identity.authenticate_http(request.headers)
+        caller.require(route.permission)
+        return await route.answer(request, caller)
+
+    return handle
+
+
+def _count_requests(metrics: ServerMetrics) -> Any:
+    """
+    Return a middleware that counts requests by route. The label is the pattern of the route,
+    so that clients cannot add labels.
+    """
+
+    @web.middleware
+    async def count(request: web.Request, handler: OpenAnswer) -> web.StreamResponse:
+        response = await handler(request)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "none"
+        method = request.method if resource is not None else "any"
+        metrics.requests.labels(method, route, response.status).inc()
+        if response.status == 401:
+            metrics.refused_keys.inc()
+        return response
+
+    return count
+
+
+@web.middleware
+async def _handle_errors(request: web.Request, handler: OpenAnswer) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        logger.info(
+            "%s %s refused: %s: %s",
+            request.method,
+            request.path,
+            type(refusal).__name__,
+            refusal,
+        )
+        return web.json_response({"detail": str(refusal)}, status=refusal.http)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return web.json_response({"detail": error.reason}, status=error.status)
+    except web.RequestPayloadError:
+        # Its message contains a part of the body.
+        return web.json_response({"detail": str(Unreadable())}, status=400)
+    except UnicodeEncodeError:
+        # A path, a query or JSON contains a lone surrogate.
+        detail = "The request contains text that is not valid Unicode."
+        return web.json_response({"detail": detail}, status=422)
+    except ConnectionError:
+        raise
+    except Exception:
+        logger.exception("%s failed", _describe(request))
+        return web.json_response({"detail": "An internal error occurred."}, status=500)
+
+
+def _describe(request: web.Request) -> str:
+    """
+    Return the method and the route of a request for the log, without its path, which may
+    contain a token.
+    """
+    resource = request.match_info.route.resource
+    return f"{request.method} {resource.canonical if resource is not None else '(no route)'}"

@@ -1,0 +1,116 @@
+"""
+The routes for logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from fal_server.access.callers import Caller
+from fal_server.http.api import ApiRoute
+from fal_server.http.bodies import number_of, time_of, to_text
+from fal_server.store.log_lines import LogFilter, LogLine
+from fal_server.store.logs import Logs
+
+#: The most lines in a page.
+_LARGEST_PAGE = 1000
+
+#: Seconds without a line after which a stream sends a heartbeat.
+_HEARTBEAT = 15.0
+
+#: The beginning of a message with a traceback.
+_TRACEBACK = "Traceback (most recent call last)"
+
+
+class LogRoutes:
+    """
+    Answers the routes for logs.
+    """
+
+    def __init__(self, logs: Logs) -> None:
+        self._logs = logs
+
+    def routes(self) -> Iterable[ApiRoute]:
+        """
+        Return the routes.
+        """
+        needs = "serverless:logs:read"
+        return [
+            ApiRoute("POST", "/logs/history", needs, self._history),
+            ApiRoute("POST", "/logs/stream", needs, self._stream),
+            ApiRoute("GET", "/logs/", needs, self._recent),
+        ]
+
+    async def _history(self, request: web.Request, caller: Caller) -> web.Response:
+        size = number_of(request, "page_size", _LARGEST_PAGE, most=_LARGEST_PAGE)
+        page = await self._logs.search(_filter(request, caller), size=size)
+        until = None if page.next_until is None else to_text(page.next_until)
+        items = [_describe(line) for line in page.lines]
+        return web.json_response({"items": items, "next_until": until})
+
+    async def _stream(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """
+        Send lines as server-sent events until the client disconnects.
+        """
+        lines = self._logs.follow(_filter(request, caller))
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        )
+        await response.prepare(request)
+        next_line: asyncio.Future[LogLine | None] | None = None
+        try:
+            while True:
+                next_line = next_line or asyncio.ensure_future(anext(lines, None))
+                await asyncio.wait([next_line], timeout=_HEARTBEAT)
+                if not next_line.done():
+                    await response.write(b": here\n\n")
+                    continue
+                line, next_line = next_line.result(), None
+                if line is None:
+                    return response
+                await response.write(f"data: {json.dumps(_describe(line))}\n\n".encode())
+        finally:
+            if next_line is not None:
+                next_line.cancel()
+                await asyncio.wait([next_line])
+            await lines.aclose()
+
+    async def _recent(self, request: web.Request, caller: Caller) -> web.Response:
+        page = await self._logs.search(_filter(request, caller))
+        only_tracebacks = request.query.get("traceback", "").lower() in {"true", "1"}
+        lines = [
+            _describe(line)
+            for line in page.lines
+            if not only_tracebacks or _TRACEBACK in line.message
+        ]
+        return web.json_response(lines)
+
+
+def _filter(request: web.Request, caller: Caller) -> LogFilter:
+    query = request.query
+    return LogFilter(
+        account_id=caller.user_id,
+        application=query.get("app_name") or None,
+        runner_id=query.get("job_id") or None,
+        request_id=query.get("request_id") or None,
+        search=query.get("search") or None,
+        since=time_of(request, "since"),
+        until=time_of(request, "until"),
+    )
+
+
+def _describe(line: LogLine) -> Mapping[str, Any]:
+    return {
+        "timestamp": to_text(line.time),
+        "level": line.level,
+        "source": line.source,
+        "message": line.message,
+        "app": line.application,
+        "job_id": line.runner_id,
+        "request_id": line.request_id,
+    }

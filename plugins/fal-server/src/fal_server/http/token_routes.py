@@ -1,0 +1,87 @@
+"""
+The routes that create tokens, for clients that must not get a key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from fal_server.access.callers import Caller
+from fal_server.access.identities import REQUESTS, UPLOADS
+from fal_server.access.tokens import Tokens
+from fal_server.errors import Forbidden, Invalid
+from fal_server.http.api import ApiRoute
+from fal_server.http.bodies import read_object, to_text
+from fal_server.listeners.urls import Urls
+
+#: Seconds that a token for requests is valid: by default, and at most.
+_SECONDS, _MOST_SECONDS = 120.0, 24 * 3600.0
+
+#: Seconds that a token for uploads is valid.
+_UPLOAD_SECONDS = 3600.0
+
+#: The most applications of one token.
+_MOST_APPLICATIONS = 32
+
+
+class TokenRoutes:
+    """
+    Answers the routes that create short-lived tokens for requests and uploads.
+    """
+
+    def __init__(self, tokens: Tokens, urls: Urls) -> None:
+        self._tokens = tokens
+        self._urls = urls
+
+    def routes(self) -> Iterable[ApiRoute]:
+        """
+        Return the routes.
+        """
+        upload = "/storage/auth/token"
+        return [
+            ApiRoute("POST", "/tokens/", "models:requests:submit", self._for_requests),
+            ApiRoute("POST", upload, "storage:files:write", self._for_uploads),
+        ]
+
+    async def _for_uploads(self, request: web.Request, caller: Caller) -> web.Response:
+        _refuse_tokens(caller)
+        token = self._tokens.make(UPLOADS, caller.user_id, seconds=_UPLOAD_SECONDS)
+        return web.json_response(
+            {
+                "token": token,
+                "token_type": "Bearer",
+                "base_url": self._urls.api_base(request.host),
+                "expires_at": to_text(time.time() + _UPLOAD_SECONDS),
+            }
+        )
+
+    async def _for_requests(self, request: web.Request, caller: Caller) -> web.Response:
+        _refuse_tokens(caller)
+        content = await read_object(request)
+        names = content.get("allowed_apps")
+        if (
+            not isinstance(names, list)
+            or not 0 < len(names) <= _MOST_APPLICATIONS
+            or not all(isinstance(name, str) and len(name) <= 80 for name in names)
+        ):
+            raise Invalid(
+                f"'allowed_apps' must be a list of 1 to {_MOST_APPLICATIONS} short names."
+            )
+        seconds = content.get("token_expiration", _SECONDS)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise Invalid("'token_expiration' must be a number of seconds.")
+        if not 0 < seconds <= _MOST_SECONDS:
+            raise Invalid(f"A token can be valid for at most {_MOST_SECONDS:.0f} seconds.")
+        token = self._tokens.make(REQUESTS, caller.user_id, seconds=seconds, apps=names)
+        return web.json_response(token)
+
+
+def _refuse_tokens(caller: Caller) -> None:
+    """
+    Refuse a caller that authenticated with a token rather than a key.
+    """
+    if caller.applications is not None:
+        raise Forbidden("A token cannot create tokens.")

@@ -1,0 +1,368 @@
+"""
+The control plane: how its parts are put together, started and closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import attrs
+import grpc.aio
+import sqlalchemy as sa
+from aiohttp import web
+from isolate_proto.configuration import GRPC_OPTIONS
+
+from fal_server.access.identities import Identity
+from fal_server.access.permissions import PRESETS
+from fal_server.access.runner_keys import RunnerKeys, derive_secret
+from fal_server.access.tokens import Tokens, read_key
+from fal_server.errors import Refusal, ServerError
+from fal_server.fleet.launching import RunnerLauncher
+from fal_server.fleet.payloads import Payloads
+from fal_server.gateways.http_servers import serve_gateway
+from fal_server.gateways.queue_gateway import QueueGateway
+from fal_server.gateways.run_gateway import RunGateway
+from fal_server.gateways.websocket_gateway import WebSocketGateway
+from fal_server.grpc.application_methods import ApplicationMethods
+from fal_server.grpc.key_methods import KeyMethods
+from fal_server.grpc.run_methods import RunMethods
+from fal_server.grpc.runner_methods import RunnerMethods
+from fal_server.grpc.service import Controller
+from fal_server.grpc.stage_methods import StageMethods
+from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
+from fal_server.http.api import OpenRoute, make_application
+from fal_server.http.fleet_metrics import FleetMetrics
+from fal_server.http.log_routes import LogRoutes
+from fal_server.http.token_routes import TokenRoutes
+from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
+from fal_server.listeners.certificates import Certificate
+from fal_server.listeners.http_connections import connections_of, start_http
+from fal_server.listeners.server_metrics import ServerMetrics
+from fal_server.listeners.shared_ports import Listener, ProtocolFactory
+from fal_server.listeners.urls import Urls
+from fal_server.queue.request_queues import RequestQueue
+from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
+from fal_server.queue.webhooks import Webhooks
+from fal_server.routing.catalogs import ApplicationCatalog
+from fal_server.routing.function_pools import FunctionPools
+from fal_server.routing.revision_pools import RevisionPools
+from fal_server.routing.routers import Router
+from fal_server.settings import ServerSettings
+from fal_server.specs.memory import read_sizes
+from fal_server.state.data_directories import DataDirectory
+from fal_server.state.databases import Database
+from fal_server.store.accounts import list_accounts, make_account
+from fal_server.store.blobs import Blobs
+from fal_server.store.housekeeping import Housekeeping
+from fal_server.store.keys import NewKey, make_key
+from fal_server.store.logs import Logs
+from fal_server.store.queued_requests import QueuedRequests
+from fal_server.store.revisions import Revisions
+from fal_server.store.runner_records import RunnerRecords
+from fal_server.store.stages import Stages
+from fal_server.store.uploads import AppFiles, StoredFiles
+from fal_server.store.vaults import Vault, remove_secrets
+
+
+@attrs.define(eq=False)
+class ControlPlane:
+    """
+    A control plane: one process, one data directory.
+
+    It is made by :meth:`create`, in the event loop in which it is started and closed.
+
+    Attributes:
+        directory: The data directory, which the caller has locked.
+
+        files: The files of applications.
+
+        first_key: The key of the first user, if this start has created it. Otherwise None.
+
+        ports: The port of each listener, once it is open.
+    """
+
+    settings: ServerSettings
+    directory: DataDirectory
+    metrics: ServerMetrics
+    database: Database
+    identity: Identity
+    stages: Stages
+    vault: Vault
+    logs: Logs
+    blobs: Blobs
+    files: AppFiles
+    stored_files: StoredFiles
+    first_key: NewKey | None = None
+    ports: dict[str, int] = attrs.field(factory=dict)
+    launcher: RunnerLauncher = attrs.field(init=False)
+    urls: Urls = attrs.field(init=False)
+    catalog: ApplicationCatalog = attrs.field(init=False)
+    functions: FunctionPools = attrs.field(init=False)
+    runs: RunMethods = attrs.field(init=False)
+    queue: RequestQueue = attrs.field(init=False)
+    _certificate: Certificate = attrs.field(init=False)
+    _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
+
+    def __attrs_post_init__(self) -> None:
+        sizes = read_sizes(self.settings.memory)
+        self.launcher = RunnerLauncher(
+            self.settings.machine, self.logs, sizes, self.metrics.starts.observe
+        )
+        self.urls = Urls(host=self.settings.host, ports=self.ports)
+        runners, data = self.directory.path / "runners", self.directory.path / "accounts"
+        bundle, keys = self.directory.tls / "bundle.pem", self.identity.runner_keys
+        payloads = Payloads(self.vault, self.files, self.urls, runners, data, keys, bundle)
+        revisions = Revisions(self.database)
+        fleet = RevisionPools(self.launcher, revisions, RunnerRecords(self.database), payloads)
+        self.catalog = ApplicationCatalog(revisions, fleet)
+        self.functions = FunctionPools(self.launcher, payloads)
+        self.runs = RunMethods(self.launcher, self.catalog, self.functions, payloads, self.urls)
+        requests = QueuedRequests(self.database)
+        networks = [ip_network(each) for each in self.settings.webhook_networks]
+        webhooks = Webhooks(
+            requests,
+            read_key(self.directory, WEBHOOKS_KEY),
+            networks,
+            observe=lambda outcome: self.metrics.deliveries.labels(outcome).inc(),
+        )
+        self.queue = RequestQueue(Router(self.catalog, self.identity), requests, webhooks)
+        self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.functions))
+
+    @classmethod
+    def create(cls, settings: ServerSettings) -> ControlPlane:
+        """
+        Open the database of a data directory, which the caller has locked.
+        """
+        directory = DataDirectory(settings.data)
+        database, metrics = Database(settings.database_url), ServerMetrics()
+        try:
+            database.observe = metrics.observe_write
+            key = _make_owner(database, directory, settings.owner)
+            stages = Stages(database)
+            stages.removals.append(remove_secrets)
+            vault = Vault(database, read_key(directory, "secrets.key"))
+            stages.removed.append(vault.clear_cache)
+            blobs, signing_key = (
+                Blobs(directory.path / "blobs"),
+                read_key(directory, "signing.key"),
+            )
+            return cls(
+                settings=settings,
+                directory=directory,
+                metrics=metrics,
+                database=database,
+                identity=Identity(
+                    database, Tokens(signing_key), RunnerKeys(derive_secret(signing_key))
+                ),
+                stages=stages,
+                vault=vault,
+                logs=Logs(database, metrics.log_lines.inc),
+                blobs=blobs,
+                files=AppFiles(database, blobs),
+                stored_files=StoredFiles(database, blobs),
+                first_key=key,
+            )
+        except Refusal as refusal:
+            database.close()
+            raise ServerError(str(refusal)) from refusal
+        except BaseException:
+            database.close()
+            raise
+
+    async def start(self) -> None:
+        """
+        Open all ports, and continue what an earlier server has left.
+
+        Raises:
+            ServerError: A port is taken, the address is not one of this machine, or the
+                database cannot be read.
+        """
+        self._ends.callback(self.database.close)
+        self._ends.push_async_callback(self.logs.flush)
+        self._ends.push_async_callback(self.launcher.close)
+        self._ends.push_async_callback(self.catalog.close)
+        self._ends.callback(self.functions.close)
+        self._ends.push_async_callback(self.queue.close)
+        try:
+            names = [*self.settings.names, *self._own_names()]
+            self._certificate = Certificate(self.directory, names)
+            socket_path = await self._start_grpc()
+            http = await self._start_http(self._make_api())
+            await self._open_port("api", http, grpc_socket=socket_path)
+            await self._open_gateways()
+            await self.catalog.start()
+            await self.queue.start()
+            metrics = await self._start_http(self.metrics.make_application())
+            await self._open_port("metrics", metrics)
+            self._start_rounds()
+            self.directory.write_addresses(self.ports, self.settings.host)
+        except Refusal as refusal:
+            await self.close()
+            raise ServerError(str(refusal)) from refusal
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """
+        Close all ports, give requests time to finish, and close the database.
+        """
+        await self._ends.aclose()
+
+    def _make_controller(self) -> Controller:
+        """
+        Make the gRPC service from the objects that implement its methods.
+        """
+        return Controller(
+            self.identity,
+            self.metrics,
+            KeyMethods(self.database, self.identity),
+            StageMethods(self.stages, self.vault),
+            self.runs,
+            ApplicationMethods(self.launcher, self.catalog, self.urls),
+            RunnerMethods(self.catalog, self.functions),
+        )
+
+    def _make_api(self) -> web.Application:
+        """
+        Make the HTTP side of the API.
+        """
+        tokens = self.identity.tokens
+        storage = StorageRoutes(self.stored_files, self.blobs, tokens, self.urls)
+        return make_application(
+            self.identity,
+            self.metrics,
+            [
+                OpenRoute("GET", "/health", _healthy),
+                *AccountRoutes(self.database).routes(),
+                *ApplicationRoutes(self.catalog, self.queue).routes(),
+                *RunnerRoutes(self.catalog).routes(),
+                *LogRoutes(self.logs).routes(),
+                *AppFileRoutes(self.files, self.blobs).routes(),
+                *storage.routes(),
+                *TokenRoutes(tokens, self.urls).routes(),
+            ],
+        )
+
+    async def _open_gateways(self) -> None:
+        """
+        Open the ports of the gateways.
+        """
+        router = self.queue.router
+        for name, gateway in (
+            ("run", RunGateway(router)),
+            ("queue", QueueGateway(router, self.queue, self.logs, self.urls)),
+            ("ws", WebSocketGateway(router)),
+        ):
+            server = serve_gateway(gateway.answer)
+            self._ends.push_async_callback(server.shutdown, self.settings.drain)
+            await self._open_port(name, connections_of(server, inflates=False))
+
+    async def _start_grpc(self) -> str:
+        """
+        Start the gRPC server, and return the unix socket that it listens on.
+        """
+        server = grpc.aio.server(options=GRPC_OPTIONS)
+        server.add_generic_rpc_handlers((self._make_controller().handler(),))
+        folder = self.directory.make_socket_folder()
+        self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
+        path = str(Path(folder) / "grpc")
+        server.add_insecure_port(f"unix:{path}")
+        await server.start()
+        self._ends.push_async_callback(server.stop, self.settings.drain)
+        return path
+
+    async def _start_http(self, application: web.Application) -> ProtocolFactory:
+        """
+        Start an HTTP application, and return the factory of its connections.
+        """
+        application.on_shutdown.append(self._end_streams)
+        runner, connect = await start_http(application, drain=self.settings.drain)
+        self._ends.push_async_callback(runner.cleanup)
+        return connect
+
+    async def _open_port(
+        self, name: str, http: ProtocolFactory, *, grpc_socket: str | None = None
+    ) -> None:
+        """
+        Open a port. It is closed before the servers behind it.
+        """
+        host, port = self.settings.host, self.settings.port_of(name)
+        protocols = ["http/1.1"] if grpc_socket is None else ["h2", "http/1.1"]
+        tls = self._certificate.make_context(*protocols)
+        listener = Listener(name, http, grpc_socket, tls)
+        try:
+            self.ports[name] = await listener.open(host, port)
+        except OSError as error:
+            raise ServerError(listener.describe(error, host, port)) from error
+        self._ends.push_async_callback(listener.close)
+
+    async def _end_streams(self, _: web.Application) -> None:
+        self.logs.end_following()
+
+    def _start_rounds(self) -> None:
+        rounds = Housekeeping(
+            certificate=self._certificate,
+            blobs=self.blobs,
+            stored_files=self.stored_files,
+            requests=self.queue.requests,
+            logs=self.logs,
+        )
+        self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.run()))
+
+    def _own_names(self) -> list[str]:
+        host = self.settings.host
+        return [] if host in {"0.0.0.0", "::", ""} else [host]
+
+
+async def _healthy(_: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+async def _end_task(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _make_owner(database: Database, directory: DataDirectory, nickname: str) -> NewKey | None:
+    """
+    Create the first user with a key for everything, unless there is a user.
+    """
+    if database.read_here(list_accounts):
+        return None
+
+    def make(connection: sa.Connection) -> NewKey:
+        account = make_account(connection, "user", nickname)
+        return make_key(
+            connection, account.id, PRESETS["FULL"], preset="FULL", alias="first key"
+        )
+
+    key = database.write_here(make)
+    directory.write_private(directory.key_file, key.text.encode())
+    return key
+
+
+def describe_ports(ports: Mapping[str, int]) -> str:
+    """
+    Return one line with the names and numbers of *ports*.
+    """
+    return ", ".join(f"{name} {port}" for name, port in ports.items())
+
+
+async def serve(settings: ServerSettings, stop: asyncio.Event, started: Any) -> None:
+    """
+    Run a control plane until *stop* is set. *started* is called with it once it runs.
+    """
+    plane = ControlPlane.create(settings)
+    await plane.start()
+    try:
+        started(plane)
+        await stop.wait()
+    finally:
+        await plane.close()

@@ -1,0 +1,3 @@
+"""
+Requests that are accepted now and answered later, and their webhooks.
+"""

@@ -1,0 +1,124 @@
+"""
+Responses: what runners return for queued requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import attrs
+
+from fal_server.errors import Refusal
+from fal_server.fleet.http_upstreams import UnreachedUpstream
+from fal_server.fleet.runners import Runner
+from fal_server.routing.applications import Application
+from fal_server.routing.headers import from_runner, to_runner
+from fal_server.routing.leases import drain_if_broken
+from fal_server.routing.refusals import ERROR_TYPE, RequestTimeout, describe_refusal
+from fal_server.specs.request_retries import Condition, judge
+from fal_server.store.queued_requests import QueuedRequest
+
+#: The header that tells a runner the number of the attempt; the first one is 1.
+ATTEMPT = "x-fal-request-attempt"
+
+
+@attrs.frozen(kw_only=True)
+class RunnerResponse:
+    """
+    The response to a queued request.
+
+    Attributes:
+        error: The error message. None where the request succeeded.
+
+        failed: The condition in which the attempt failed, True if the response asks for a
+            retry, or False if it is for the sender.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = attrs.field(repr=False)
+    error: str | None = None
+    error_type: str | None = None
+    failed: Condition | bool = False
+
+    @classmethod
+    def from_refusal(cls, refusal: Refusal, failed: Condition | bool = False) -> RunnerResponse:
+        """
+        Return the response to a request that no runner has responded to.
+        """
+        described, headers = describe_refusal(refusal)
+        return cls(
+            status=refusal.http,
+            headers=(("Content-Type", "application/json"), *headers.items()),
+            body=json.dumps(described).encode(),
+            error=str(refusal),
+            error_type=refusal.kind or None,
+            failed=failed,
+        )
+
+
+async def ask(
+    application: Application, runner: Runner, request: QueuedRequest
+) -> RunnerResponse:
+    """
+    Send a request to *runner*, and return its response.
+
+    A runner is drained if it accepts no connection, takes too long, or responds that it
+    must be ended.
+
+    Raises:
+        RequestTimeout: The runner took too long.
+
+        BrokenUpstream: The runner did not respond.
+    """
+    headers = to_runner(request.headers, request.id, request.path.partition("?")[0])
+    headers[ATTEMPT] = str(request.attempts)
+    # The response is read later, perhaps by a webhook, and not by whoever accepted an
+    # encoding in the request.
+    headers["Accept-Encoding"] = "identity"
+    timeout = application.scaling.request_timeout
+    try:
+        async with runner.ask(
+            request.method,
+            request.path,
+            headers=headers,
+            body=request.body or None,
+            seconds=timeout,
+        ) as upstream:
+            body = await upstream.read()
+            drain_if_broken(runner, upstream.status, upstream.headers)
+            response_headers = tuple(
+                (name, value)
+                for name, value in from_runner(upstream.headers, request.id).items()
+                if name.lower() != "content-length"
+            )
+            error = None if upstream.status < 400 else _detail(body)
+            return RunnerResponse(
+                status=upstream.status,
+                headers=response_headers,
+                body=body,
+                error=error,
+                error_type=upstream.headers.get(ERROR_TYPE) if error else None,
+                failed=judge(upstream.status, upstream.headers),
+            )
+    except UnreachedUpstream:
+        runner.drain()
+        raise
+    except asyncio.TimeoutError:
+        runner.drain()
+        runner.suspect()
+        raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
+
+
+def _detail(body: bytes) -> str:
+    """
+    Return the error message in the body of a response.
+    """
+    try:
+        content: Any = json.loads(body)
+        detail = content.get("detail", content) if isinstance(content, dict) else content
+        return detail if isinstance(detail, str) else json.dumps(detail)
+    except ValueError:
+        return body[:1000].decode("utf-8", "replace")

@@ -1,0 +1,84 @@
+"""
+Webhook addresses: the addresses to which the server sends webhooks.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: The addresses of IPv6 that can be public, and those that NAT64 translates to IPv4.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class AddressForbidden(OSError):
+    """
+    A host name resolves to no address that webhooks may reach.
+    """
+
+
+class GuardedResolver(AbstractResolver):
+    """
+    A resolver that returns public addresses, and those of *allowed* networks, only.
+
+    The client connects to the addresses that it returns, so a name cannot resolve to
+    another address between the check and the connection.
+    """
+
+    def __init__(self, allowed: Sequence[Network]) -> None:
+        self._allowed = tuple(allowed)
+        self._inner = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        results = await self._inner.resolve(host, port, family)
+        reachable = [each for each in results if may_reach(each["host"], self._allowed)]
+        if not reachable:
+            raise AddressForbidden(f"{host} resolves to no address that webhooks may reach.")
+        return reachable
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def may_reach(address: str, allowed: Sequence[Network]) -> bool:
+    """
+    Return whether *address* is public, or in one of the *allowed* networks.
+    """
+    try:
+        unwrapped = _unwrap(ipaddress.ip_address(address.partition("%")[0]))
+    except ValueError:
+        return False
+    if any(unwrapped in network for network in allowed):
+        return True
+    public = unwrapped.is_global and not unwrapped.is_multicast
+    return public and (unwrapped.version == 4 or unwrapped in _UNICAST)
+
+
+def is_address(host: str) -> bool:
+    """
+    Return whether *host* is an address rather than a name, in any notation that the system
+    accepts without a lookup, such as ``127.1``, ``2130706433`` and ``0x7f.1``.
+    """
+    last = host.rstrip(".").rpartition(".")[2].lower()
+    return ":" in host or last.isdigit() or last.startswith("0x")
+
+
+def _unwrap(address: Address) -> Address:
+    """
+    Return the IPv4 address that *address* embeds, or *address* itself.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address

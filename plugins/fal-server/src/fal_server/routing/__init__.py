@@ -1,0 +1,3 @@
+"""
+How a request finds a runner: applications, their pools of runners, and leases.
+"""

@@ -1,0 +1,364 @@
+"""
+The catalog of applications, by owner and alias.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from google.protobuf.json_format import MessageToDict
+from isolate_proto import RegisterApplicationRequest
+from isolate_proto import controller_pb2 as wire
+
+from fal_server.access.callers import Caller
+from fal_server.errors import STATE_TROUBLE, NotFound
+from fal_server.fleet.runners import Runner
+from fal_server.routing.applications import Application
+from fal_server.routing.health_monitor import check_health
+from fal_server.routing.revision_pools import RevisionPools, make_closed_pool
+from fal_server.routing.runner_pools import RunnerPool
+from fal_server.routing.takeovers import Takeover
+from fal_server.specs.requested_environments import with_integers
+from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.specs.scaling import Scaling
+from fal_server.state.tasks import Tasks, uninterrupted
+from fal_server.store.revisions import Alias, Revision, Revisions, full_alias
+from fal_server.store.runner_records import RunnerTimes
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False)
+class ApplicationCatalog:
+    """
+    Looks up applications, and registers, changes and removes them.
+
+    Attributes:
+        applications: The applications, by the nickname of the owner and the alias.
+
+        runs: The runners of the runs in progress, by the id of the run.
+    """
+
+    revisions: Revisions
+    fleet: RevisionPools
+    applications: dict[tuple[str, str], Application] = attrs.field(factory=dict)
+    runs: dict[str, Runner] = attrs.field(factory=dict)
+    _tasks: Tasks = attrs.field(factory=Tasks)
+
+    # -- lookups -------------------------------------------------------------------------
+
+    def find(self, owner_name: str, alias: str) -> Application:
+        """
+        Return the application with this owner and alias.
+
+        Raises:
+            NotFound: There is none.
+        """
+        application = self.applications.get((owner_name, alias))
+        if application is None:
+            raise NotFound(f"Application {owner_name[:80]}/{alias[:80]} was not found.")
+        return application
+
+    def find_own(self, caller: Caller, alias: str, stage: str = "") -> Application:
+        """
+        Return a deployed application of *caller*.
+
+        Raises:
+            NotFound: There is none.
+        """
+        application = self.applications.get((caller.nickname, full_alias(alias, stage)))
+        if application is None or application.owner != caller.user_id or application.ephemeral:
+            raise NotFound(f"Application {alias[:80]!r} was not found.")
+        return application
+
+    def list_of(self, account_id: str) -> list[Application]:
+        """
+        Return the applications of an account, including ephemeral ones.
+        """
+        return [each for each in self.applications.values() if each.owner == account_id]
+
+    def runner_of_run(self, account_id: str, run_id: str) -> Runner | None:
+        """
+        Return the runner of a run of an account, or None if no such run is in progress.
+        """
+        runner = self.runs.get(run_id)
+        return runner if runner is not None and runner.spec.owner == account_id else None
+
+    def find_runner(self, account_id: str, runner_id: str) -> tuple[Application, Runner]:
+        """
+        Return a live runner of an account, and its application.
+
+        Raises:
+            NotFound: There is none.
+        """
+        for application in self.list_of(account_id):
+            for runner in application.runners:
+                if runner.id == runner_id:
+                    return application, runner
+        raise NotFound(f"Runner {runner_id[:80]!r} was not found.")
+
+    async def metadata(self, caller: Caller, owner: str, alias: str) -> Mapping[str, Any]:
+        """
+        Return the metadata with which an application was registered.
+
+        Raises:
+            NotFound: There is no such application that *caller* may see.
+        """
+        application = self.find(owner, alias)
+        private = application.auth_mode == wire.PRIVATE
+        if private and application.owner != caller.user_id:
+            raise NotFound(f"Application {owner[:80]}/{alias[:80]} was not found.")
+        if not application.revision:
+            return {}
+        request = await self.revisions.request_of(application.revision)
+        content: Mapping[str, Any] = with_integers(MessageToDict(request.metadata))
+        return content
+
+    async def times(self, caller: Caller, runner_id: str) -> RunnerTimes:
+        """
+        Return when a runner started, and when it ended.
+
+        Raises:
+            NotFound: There is no such runner of *caller*.
+        """
+        try:
+            _, runner = self.find_runner(caller.user_id, runner_id)
+        except NotFound:
+            return await self.fleet.records.times(caller.user_id, runner_id)
+        return RunnerTimes(started_at=runner.started_at, ended_at=runner.ended_at)
+
+    # -- changes ---------------------------------------------------------------------------
+
+    def add_ephemeral(self, application: Application) -> None:
+        """
+        Add an application that lives only as long as a run.
+        """
+        self.applications[application.owner_name, application.alias] = application
+
+    def remove_ephemeral(self, application: Application) -> None:
+        """
+        Remove an application whose run has ended.
+        """
+        self._remove(application)
+
+    @uninterrupted
+    async def register(
+        self,
+        caller: Caller,
+        request: RegisterApplicationRequest,
+        spec: RunnerSpec,
+        *,
+        rolling: bool,
+    ) -> tuple[Revision, Takeover]:
+        """
+        Store a revision, and point its alias to it.
+
+        Arguments:
+            spec: What *request* asks to run. Its application is the alias.
+
+            rolling: Whether the old runners take requests until a new one is ready.
+        """
+        alias = spec.application
+        before = self.applications.get((caller.nickname, alias))
+        scaling = Scaling().changed(request.machine_requirements)
+        if before is not None and not request.scale:
+            scaling = before.scaling
+        auth_mode = before.auth_mode if before is not None else wire.PRIVATE
+        if request.HasField("auth_mode"):
+            auth_mode = request.auth_mode
+        revision = Revision(
+            id=secrets.token_hex(16),
+            account_id=caller.user_id,
+            alias=alias,
+            stage=request.environment_name or "main",
+            scaling=scaling,
+            created_at=time.time(),
+        )
+        await self.revisions.add(revision, request, auth_mode)
+        _, takeover = self._point(
+            _to_alias(caller.nickname, revision, auth_mode, scaling),
+            spec.bare(),
+            rolling=rolling,
+        )
+        return revision, takeover
+
+    @uninterrupted
+    async def set_alias(
+        self, caller: Caller, alias: str, revision_id: str, auth_mode: int | None, rolling: bool
+    ) -> Application:
+        """
+        Point *alias* to an existing revision.
+
+        Arguments:
+            auth_mode: Who may use the application. None keeps the mode of the alias.
+
+            rolling: Whether the old runners take requests until a new one is ready.
+
+        Raises:
+            NotFound: There is no such revision.
+        """
+        revision = await self.revisions.find(caller.user_id, revision_id)
+        spec = await self.fleet.spec_of(revision_id, caller.user_id, alias)
+        before = self.applications.get((caller.nickname, alias))
+        scaling = before.scaling if before is not None else revision.scaling
+        if auth_mode is None:
+            auth_mode = before.auth_mode if before is not None else wire.PRIVATE
+        renamed = attrs.evolve(revision, alias=alias)
+        await self.revisions.point(renamed, auth_mode, scaling)
+        application, _ = self._point(
+            _to_alias(caller.nickname, renamed, auth_mode, scaling), spec, rolling=rolling
+        )
+        return application
+
+    @uninterrupted
+    async def set_scaling(self, application: Application, scaling: Scaling) -> None:
+        """
+        Change and store the settings of an application.
+        """
+        await self.revisions.set_scaling(application.owner, application.alias, scaling)
+        application.set_scaling(scaling)
+
+    @uninterrupted
+    async def delete_alias(self, application: Application) -> None:
+        """
+        Remove an alias. Requests that it has already are finished.
+        """
+        await self.revisions.delete_alias(application.owner, application.alias)
+        self._remove(application)
+        application.close()
+
+    @uninterrupted
+    async def delete_revision(self, caller: Caller, revision_id: str) -> None:
+        """
+        Remove a revision, and the aliases that point to it.
+
+        Raises:
+            NotFound: *caller* has no such revision.
+        """
+        await self.revisions.find(caller.user_id, revision_id)
+        for application in self.list_of(caller.user_id):
+            if application.revision == revision_id:
+                await self.delete_alias(application)
+        await self.revisions.delete(revision_id)
+
+    async def rollout(self, application: Application, *, force: bool) -> None:
+        """
+        Replace the runners of an application by new ones of the same revision.
+
+        Arguments:
+            force: Whether to replace them at once, before a new one is ready.
+        """
+        spec = await self.fleet.spec_of(
+            application.revision, application.owner, application.alias
+        )
+        pool = self.fleet.make_pool(application.revision, spec, application.scaling)
+        application.replace(pool, self._tasks, rolling=not force)
+
+    def _point(
+        self, alias: Alias, spec: RunnerSpec, *, rolling: bool
+    ) -> tuple[Application, Takeover]:
+        """
+        Point an alias to a revision, and let its runners take over.
+        """
+        pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
+        application = self.applications.get((alias.owner_name, alias.alias))
+        if application is None:
+            application = self._add(alias, pool)
+            application.apply(spec)
+            pool.adjust()
+            takeover = Takeover()
+            takeover.end(superseded=False)
+            return application, takeover
+        application.revision, application.auth_mode = alias.revision, alias.auth_mode
+        application.scaling, application.stage = alias.scaling, alias.stage
+        application.apply(spec)
+        return application, application.replace(pool, self._tasks, rolling=rolling)
+
+    def _add(self, alias: Alias, pool: RunnerPool) -> Application:
+        application = Application(
+            owner=alias.account_id,
+            owner_name=alias.owner_name,
+            alias=alias.alias,
+            auth_mode=alias.auth_mode,
+            pool=pool,
+            stage=alias.stage,
+            revision=alias.revision,
+            scaling=alias.scaling,
+        )
+        self.applications[alias.owner_name, alias.alias] = application
+        return application
+
+    def _remove(self, application: Application) -> None:
+        self.applications.pop((application.owner_name, application.alias), None)
+
+    # -- start and end ---------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """
+        Restore the registered applications, attach to their runners, and start the health
+        checks.
+        """
+        for alias in await self.revisions.aliases():
+            await self._restore(alias)
+        pools = {
+            (each.owner, each.alias, each.revision): each.pool
+            for each in self.applications.values()
+            if not each.broken
+        }
+        records = await self.fleet.records.unfinished()
+        await asyncio.to_thread(
+            self.fleet.payloads.drop_left, {record.id for record in records}
+        )
+        for record in records:
+            # Without a pool, as for an earlier revision, a runner is drained.
+            pool = pools.get((record.account_id, record.alias, record.revision))
+            await self.fleet.attach(record, pool)
+        for application in self.applications.values():
+            application.pool.adjust()
+        self._tasks.spawn(check_health(self.applications.values(), self._tasks))
+
+    async def _restore(self, alias: Alias) -> None:
+        """
+        Restore a registered application. One that cannot be read is marked as broken, so
+        that the others can be used.
+        """
+        try:
+            spec = await self.fleet.spec_of(alias.revision, alias.account_id, alias.alias)
+        except STATE_TROUBLE:
+            raise
+        except Exception as error:
+            name = f"{alias.owner_name}/{alias.alias}"
+            logger.error("Cannot read application %s: %s", name, error)
+            application = self._add(alias, make_closed_pool())
+            application.broken = f"The server cannot read the application {name}. {error}"
+            application.private_logs = True
+            return
+        pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
+        self._add(alias, pool).apply(spec)
+
+    async def close(self) -> None:
+        """
+        Stop managing runners. Detached ones keep running.
+        """
+        await self._tasks.close()
+        await self.fleet.close()
+        for application in self.applications.values():
+            application.pool.detach()
+
+
+def _to_alias(owner_name: str, revision: Revision, auth_mode: int, scaling: Scaling) -> Alias:
+    return Alias(
+        account_id=revision.account_id,
+        owner_name=owner_name,
+        alias=revision.alias,
+        stage=revision.stage,
+        revision=revision.id,
+        auth_mode=auth_mode,
+        scaling=scaling,
+    )

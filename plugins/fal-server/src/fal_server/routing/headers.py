@@ -1,0 +1,120 @@
+"""
+Headers: what the gateways change in the headers of requests and responses.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from fal_server.errors import Invalid
+from fal_server.specs.request_retries import NEEDS_RETRY, STOP_RUNNER
+
+Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+
+#: Hop-by-hop headers, which belong to one connection.
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+#: Headers of requests that are not forwarded to runners, such as credentials.
+_KEPT_FROM_RUNNERS = _HOP_BY_HOP | {
+    "auth-key",
+    "auth-key-id",
+    "authorization",
+    "content-length",
+    "expect",
+    "fal-user-id",
+    "host",
+    "x-fal-user-id",
+}
+
+#: Headers of responses that are not forwarded to senders.
+_KEPT_FROM_SENDERS = _HOP_BY_HOP | {"date", NEEDS_RETRY, STOP_RUNNER}
+
+REQUEST_ID = "x-fal-request-id"
+START_TIMEOUT = "x-fal-request-timeout"
+
+
+def new_request_id() -> str:
+    """
+    Return the id of a new request.
+    """
+    return str(uuid.uuid4())
+
+
+def start_timeout(headers: Mapping[str, str]) -> float | None:
+    """
+    Return the seconds that the sender waits for a runner at most, or None without a limit.
+
+    Raises:
+        Invalid: The header is not a positive number.
+    """
+    text = headers.get(START_TIMEOUT)
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e9:
+        raise Invalid(f"{START_TIMEOUT} must be a number of seconds, not {text[:40]!r}.")
+    return seconds
+
+
+def to_runner(
+    headers: Iterable[tuple[str, str]], request_id: str, path: str
+) -> CIMultiDict[str]:
+    """
+    Return the headers of a request to a runner.
+    """
+    forwarded: CIMultiDict[str] = CIMultiDict()
+    connection_headers: list[str] = []
+    for name, value in headers:
+        lower = name.lower()
+        if lower == "connection":
+            connection_headers += value.split(",")
+        elif lower not in _KEPT_FROM_RUNNERS and not lower.startswith("sec-websocket"):
+            forwarded.add(name, value)
+    _drop(forwarded, connection_headers)
+    forwarded[REQUEST_ID] = request_id
+    forwarded["x-fal-endpoint"] = path
+    forwarded.setdefault("x-fal-object-lifecycle-preference", "{}")
+    return forwarded
+
+
+def from_runner(headers: Headers, request_id: str) -> CIMultiDict[str]:
+    """
+    Return the headers of a response to the sender.
+    """
+    forwarded: CIMultiDict[str] = CIMultiDict()
+    connection_headers: list[str] = []
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower == "connection":
+            connection_headers += value.split(",")
+        elif lower not in _KEPT_FROM_SENDERS:
+            forwarded.add(name, value)
+    _drop(forwarded, connection_headers)
+    forwarded[REQUEST_ID] = request_id
+    return forwarded
+
+
+def _drop(headers: CIMultiDict[str], names: Iterable[str]) -> None:
+    """
+    Drop the headers that ``Connection`` names, which are hop-by-hop as well.
+    """
+    for name in names:
+        headers.popall(name.strip(), None)

@@ -1,0 +1,76 @@
+"""
+Leases: a slot of a runner for one request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import attrs
+
+from fal_server.access.callers import Caller
+from fal_server.fleet.runners import Runner
+from fal_server.routing.applications import Application
+from fal_server.routing.headers import Headers, start_timeout
+from fal_server.routing.refusals import ApplicationUnreadable, StartTimeout
+from fal_server.specs.request_retries import ends_runner
+
+RUNNER_HINT = "x-fal-runner-hint"
+
+
+@attrs.define(eq=False)
+class Lease:
+    """
+    A slot of a runner, taken on entering the context and given back on leaving it.
+    """
+
+    _application: Application
+    _headers: Mapping[str, str]
+    _request_id: str
+    _caller: Caller | None
+    _priority: int
+    _since: float | None
+    _runner: Runner | None = attrs.field(default=None, init=False)
+
+    async def __aenter__(self) -> Runner:
+        """
+        Wait for a free slot, and return its runner.
+
+        Raises:
+            StartTimeout: No runner had a free slot in time.
+
+            NoRunner: No runner could be started, or the application cannot have any.
+        """
+        application, caller = self._application, self._caller
+        timeout = start_timeout(self._headers)
+        if timeout is None and caller is not None and caller.user_id == application.owner:
+            timeout = application.scaling.request_start_timeout
+        if timeout is not None and self._since is not None:
+            timeout -= time.monotonic() - self._since
+            if timeout <= 0:
+                raise StartTimeout("No runner could take the request in time.")
+        if application.broken:
+            raise ApplicationUnreadable(application.broken)
+        hint = self._headers.get(RUNNER_HINT, "")
+        runner = self._runner = await application.pool.acquire(
+            priority=self._priority, hint=hint, timeout=timeout
+        )
+        lease = (time.time(), caller.user_id if caller is not None else "")
+        runner.requests[self._request_id] = lease
+        return runner
+
+    async def __aexit__(self, *_: object) -> None:
+        runner = self._runner
+        assert runner is not None
+        runner.requests.pop(self._request_id, None)
+        # The runner knows its pool, which may have been replaced meanwhile.
+        runner.release()
+
+
+def drain_if_broken(runner: Runner, status: int, headers: Headers) -> None:
+    """
+    Drain a runner if its response asks for that, or has status 503.
+    """
+    if ends_runner(status, headers):
+        runner.drain()

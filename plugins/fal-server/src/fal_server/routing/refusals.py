@@ -1,0 +1,103 @@
+"""
+Refusals of requests that get no response from an application.
+
+    Unavailable
+    ├── NoRunner                   no runner could be started
+    │   ├── RunnerBlocked          the server cannot write its state
+    │   └── ApplicationUnreadable  the server cannot read the application
+    ├── StartTimeout               no runner had a free slot in time
+    └── RunnerDisconnected         the runner broke off the request
+
+    RequestTimeout                 the runner took too long
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aiohttp
+
+from fal_server.errors import Refusal, Unavailable
+from fal_server.fleet.disconnections import how_it_broke
+from fal_server.fleet.http_upstreams import UnreachedUpstream
+from fal_server.fleet.runners import Runner
+
+TIMEOUT_TYPE = "x-fal-request-timeout-type"
+ERROR_TYPE = "x-fal-error-type"
+
+#: The errors of a request to a runner for which the runner is at fault.
+DISCONNECTS = (aiohttp.ClientError, ConnectionError)
+
+
+class NoRunner(Unavailable):
+    """
+    There is no runner for a request, and none could be started.
+    """
+
+    kind = "runner_scheduling_failure"
+
+
+class RunnerBlocked(NoRunner):
+    """
+    There is no runner for a request, because the server cannot write its state.
+    """
+
+
+class ApplicationUnreadable(NoRunner):
+    """
+    There is no runner for a request, because the server cannot read its application.
+    """
+
+
+class StartTimeout(Unavailable):
+    """
+    A request waited too long for a runner.
+    """
+
+    http = 504
+    kind = "startup_timeout"
+
+
+class RequestTimeout(Refusal):
+    """
+    A runner took too long to respond.
+    """
+
+    http = 504
+    kind = "request_timeout"
+
+
+class RunnerDisconnected(Unavailable):
+    """
+    A runner broke off a request without a response.
+    """
+
+    kind = "runner_disconnected"
+
+
+def describe_refusal(refusal: Refusal) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """
+    Return the body and the headers of the response for *refusal*.
+    """
+    body, headers = {"detail": str(refusal)}, {}
+    if refusal.kind:
+        body["error_type"] = headers[ERROR_TYPE] = refusal.kind
+    if isinstance(refusal, StartTimeout):
+        headers[TIMEOUT_TYPE] = "user"
+    elif isinstance(refusal, RequestTimeout):
+        headers[TIMEOUT_TYPE] = "infrastructure"
+    return body, headers
+
+
+async def describe_disconnection(runner: Runner, error: Exception) -> RunnerDisconnected:
+    """
+    Return the 503 for a runner that broke off a request, with the reason if it is known.
+
+    Arguments:
+        error: The error that the request to the runner raised. If the runner accepted no
+            connection, it is pinged, and ended if it does not respond.
+    """
+    if isinstance(error, UnreachedUpstream):
+        runner.suspect()
+    reason = await how_it_broke(runner)
+    return RunnerDisconnected(f"The runner broke off the request. {reason}".strip())

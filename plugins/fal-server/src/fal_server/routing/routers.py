@@ -1,0 +1,123 @@
+"""
+The router: from the URL of a request to its application and a runner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+import attrs
+from isolate_proto import controller_pb2 as wire
+from yarl import URL
+
+from fal_server.access.callers import Caller
+from fal_server.access.identities import Identity
+from fal_server.errors import Forbidden, NotFound
+from fal_server.routing.applications import Application
+from fal_server.routing.catalogs import ApplicationCatalog
+from fal_server.routing.headers import Headers
+from fal_server.routing.leases import Lease
+
+#: The query parameters that the gateways read and do not forward.
+TOKEN, WEBHOOK = "fal_jwt_token", "fal_webhook"
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """
+    The application that a URL names, and the rest of the URL.
+
+    Attributes:
+        path: The path within the application with a leading slash, still encoded.
+
+        query: The query, still encoded, without the parameters of the gateways.
+    """
+
+    application: Application
+    path: str
+    query: str
+
+    @property
+    def path_and_query(self) -> str:
+        """
+        The request target for the application.
+        """
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+
+@attrs.define(eq=False)
+class Router:
+    """
+    Finds applications, authorizes callers, and leases runners.
+    """
+
+    catalog: ApplicationCatalog
+    identity: Identity
+
+    def find(self, url: URL) -> Target:
+        """
+        Return the target of *url*, such as ``/owner/alias/path``.
+
+        Raises:
+            NotFound: There is no such application.
+        """
+        parts = url.raw_path.split("/", 3)
+        if len(parts) < 3 or not parts[1] or not parts[2]:
+            raise NotFound("The URL of an application begins with /owner/name.")
+        rest = "/" + parts[3] if len(parts) > 3 else "/"
+        application = self.catalog.find(unquote(parts[1]), unquote(parts[2]))
+        query = url.raw_query_string
+        if query:
+            query = "&".join(
+                part
+                for part in query.split("&")
+                if part and part.partition("=")[0] not in (TOKEN, WEBHOOK)
+            )
+        return Target(application=application, path=rest, query=query)
+
+    async def admit(
+        self,
+        application: Application,
+        headers: Headers,
+        permission: str = "models:requests:submit",
+    ) -> Caller | None:
+        """
+        Return the caller, or None for an anonymous request to a public application.
+
+        Raises:
+            Refusal: The caller may not use the application.
+        """
+        if application.auth_mode == wire.PUBLIC and "Authorization" not in headers:
+            return None
+        caller = await self.identity.authenticate_http(headers)
+        if caller.applications is not None and application.alias not in caller.applications:
+            raise Forbidden("The token is not valid for this application.")
+        if application.auth_mode == wire.PUBLIC:
+            return caller
+        caller.require(permission)
+        if application.auth_mode == wire.PRIVATE and caller.user_id != application.owner:
+            raise NotFound(
+                f"Application {application.owner_name}/{application.alias} was not found."
+            )
+        return caller
+
+    def lease(
+        self,
+        application: Application,
+        headers: Mapping[str, str],
+        request_id: str,
+        caller: Caller | None,
+        priority: int = 0,
+        since: float | None = None,
+    ) -> Lease:
+        """
+        Return a context manager that holds a slot of a runner.
+
+        Arguments:
+            priority: Requests with smaller numbers go first.
+
+            since: When the request was accepted, in seconds of the monotonic clock. The time
+                since then counts towards its start timeout. None stands for now.
+        """
+        return Lease(application, headers, request_id, caller, priority, since)

@@ -1,0 +1,368 @@
+"""
+Runner pools: the runners of a revision or function, and the requests that wait for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+
+import attrs
+
+from fal_server.fleet.runners import Runner
+from fal_server.fleet.states import ENDING, RunnerState
+from fal_server.routing.refusals import NoRunner, RunnerBlocked, StartTimeout
+from fal_server.specs.scaling import Scaling
+
+#: The consecutive starts that may fail before the requests that wait are refused.
+ATTEMPTS = 3
+
+#: Seconds before the next start after one failed. The delay doubles with each failure.
+_FIRST_DELAY, _LONGEST_DELAY = 0.5, 60.0
+
+#: States of runners that do not count towards the target, so that others may be started in
+#: their place at once. A runner that is ended in another way counts until it has ended.
+_LEAVING = (RunnerState.DRAINING, RunnerState.TERMINATED)
+
+_numbers = itertools.count()
+
+
+@attrs.define(eq=False, order=False)
+class WaitingRequest:
+    """
+    A request that waits for a runner.
+
+    Attributes:
+        rank: Its priority, and its place in the order in which requests came.
+
+        since: When it began to wait, in seconds of the monotonic clock.
+
+        hint: The id of the runner that it prefers.
+    """
+
+    rank: tuple[int, int]
+    future: asyncio.Future[Runner]
+    since: float
+    hint: str = ""
+
+    def __lt__(self, other: WaitingRequest) -> bool:
+        return self.rank < other.rank
+
+
+@attrs.define(eq=False)
+class RunnerPool:
+    """
+    The runners of one revision or function.
+
+    Arguments:
+        launch: Starts a runner. Its argument is the callback for changes of the runner's
+            state.
+
+        patient: Whether requests keep waiting after a failed start, until too many starts
+            have failed.
+
+    Attributes:
+        closed: Whether it accepts no more requests.
+
+        empty: Set once it is closed and has no runners.
+    """
+
+    scaling: Scaling
+    launch: Callable[[Callable[[Runner], None]], Runner]
+    runners: list[Runner] = attrs.field(factory=list)
+    closed: bool = False
+    patient: bool = True
+    empty: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _waiting: list[WaitingRequest] = attrs.field(factory=list)
+    _failures: int = 0
+    _no_start_before: float = 0.0
+    _timer: asyncio.TimerHandle | None = None
+    _adjusting: bool = False
+    _must_repeat: bool = False
+
+    # -- requests ----------------------------------------------------------------------
+
+    async def acquire(
+        self, *, priority: int = 0, hint: str = "", timeout: float | None = None
+    ) -> Runner:
+        """
+        Wait for a runner with a free slot, and take the slot. The caller gives it back with
+        :meth:`Runner.release`.
+
+        Arguments:
+            priority: Requests with smaller numbers go first.
+
+            hint: The id of the runner to prefer.
+
+            timeout: Seconds to wait at most.
+
+        Raises:
+            StartTimeout: No runner had a free slot in time.
+
+            NoRunner: No runner could be started, or the pool is closed.
+        """
+        if self.closed:
+            raise NoRunner("The application was replaced or removed.")
+        if not self._waiting:
+            runner = self._find(hint)
+            if runner is not None:
+                self._take_slot(runner)
+                if self.scaling.is_buffered:
+                    # One more runner is busy, so a buffer of idle ones may need another.
+                    self.adjust()
+                return runner
+        loop = asyncio.get_running_loop()
+        waiter = WaitingRequest(
+            (priority, next(_numbers)), loop.create_future(), time.monotonic(), hint
+        )
+        heapq.heappush(self._waiting, waiter)
+        self.adjust()
+        try:
+            # wait_for could raise at the moment a slot is assigned, and lose the slot.
+            await asyncio.wait([waiter.future], timeout=timeout)
+            if not waiter.future.done():
+                raise StartTimeout("No runner could take the request in time.")
+            return waiter.future.result()
+        except asyncio.CancelledError:
+            if waiter.future.done() and waiter.future.exception() is None:
+                waiter.future.result().release()
+            raise
+        finally:
+            # It may have moved to another pool, which skips cancelled requests.
+            waiter.future.cancel()
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+                heapq.heapify(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        """
+        The number of requests that wait.
+        """
+        return len(self._waiting)
+
+    @property
+    def live(self) -> list[Runner]:
+        """
+        The runners that count towards the target.
+        """
+        return [each for each in self.runners if each.state not in _LEAVING]
+
+    # -- runners -----------------------------------------------------------------------
+
+    def set_scaling(self, scaling: Scaling) -> None:
+        """
+        Change the settings, and start or end runners accordingly.
+        """
+        self.scaling = scaling
+        self.adjust()
+
+    def adopt(self, runner: Runner) -> None:
+        """
+        Add a runner that was launched elsewhere.
+        """
+        runner.released = self._handle_release
+        self.runners.append(runner)
+
+    def start_one(self) -> Runner:
+        """
+        Start a runner regardless of the settings.
+        """
+        self.empty.clear()
+        runner = self.launch(self.changed)
+        runner.released = self._handle_release
+        self.runners.append(runner)
+        return runner
+
+    def move_waiting(self, other: RunnerPool) -> None:
+        """
+        Move the requests that wait to *other*.
+        """
+        for waiter in self._waiting:
+            heapq.heappush(other._waiting, waiter)
+        self._waiting.clear()
+        other.adjust()
+
+    def close(self) -> None:
+        """
+        Accept no more requests. The runners finish those that it has, and then end.
+        """
+        self.closed = True
+        self.adjust()
+
+    def kill(self) -> None:
+        """
+        Accept no more requests, and end all runners now.
+        """
+        self.closed = True
+        for runner in list(self.runners):
+            runner.kill()
+        self._fail_waiting("The application was removed.")
+        self.adjust()
+
+    def detach(self) -> None:
+        """
+        Accept no more requests, and leave the runners running.
+        """
+        self.closed = self._adjusting = True
+        self._wake_at(None)
+        self._fail_waiting("The server is shutting down.")
+
+    def adjust(self) -> None:
+        """
+        Assign requests to runners, and start or end runners according to the settings.
+        """
+        self._must_repeat = True
+        if self._adjusting:
+            return
+        self._adjusting = True
+        try:
+            # This changes runners, whose callbacks ask for another round.
+            while self._must_repeat:
+                self._must_repeat = False
+                self._assign()
+                if self.closed:
+                    self._wind_down()
+                else:
+                    self._scale()
+        finally:
+            self._adjusting = False
+
+    def changed(self, runner: Runner) -> None:
+        """
+        Handle a change of a runner's state.
+        """
+        if runner.is_running:
+            self._failures = 0
+        if not runner.is_alive:
+            if runner in self.runners:
+                self.runners.remove(runner)
+            if runner.lifecycle.failed_to_start:
+                self._count_failure(runner)
+        self.adjust()
+
+    def _count_failure(self, runner: Runner) -> None:
+        self._failures += 1
+        delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (self._failures - 1))
+        if runner.lifecycle.is_blocked:
+            # The runner is not at fault: it can start once the server can write again.
+            delay = _FIRST_DELAY
+        self._no_start_before = time.monotonic() + delay
+        if any(each.is_running for each in self.runners):
+            # The other runners can still take the requests that wait.
+            return
+        if not self.patient or self._failures >= ATTEMPTS:
+            kind = RunnerBlocked if runner.lifecycle.is_blocked else NoRunner
+            sentence = f"The runner could not be started. {runner.why_it_ended}"
+            self._fail_waiting(sentence, kind, runner.cause)
+
+    def _fail_waiting(
+        self, sentence: str, kind: type[NoRunner] = NoRunner, cause: Exception | None = None
+    ) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.future.done():
+                error = kind(sentence)
+                error.__cause__ = cause
+                waiter.future.set_exception(error)
+
+    def _find(self, hint: str) -> Runner | None:
+        """
+        Return a runner with a free slot: the preferred one, or else the least busy one.
+        """
+        best = None
+        for runner in self.runners:
+            if not runner.is_running or runner.in_flight >= self.scaling.max_multiplexing:
+                continue
+            if runner.id == hint:
+                return runner
+            if best is None or runner.in_flight < best.in_flight:
+                best = runner
+        return best
+
+    def _take_slot(self, runner: Runner) -> None:
+        runner.in_flight += 1
+
+    def _handle_release(self) -> None:
+        """
+        Handle a slot that was given back.
+        """
+        if self.closed or self._waiting or len(self.runners) > 1 or self._is_idle:
+            self.adjust()
+        # Otherwise nothing waits, and the only runner is still busy: nothing to adjust.
+
+    @property
+    def _is_idle(self) -> bool:
+        return not any(runner.in_flight for runner in self.runners)
+
+    def _assign(self) -> None:
+        while self._waiting:
+            if self._waiting[0].future.done():
+                heapq.heappop(self._waiting)
+                continue
+            runner = self._find(self._waiting[0].hint)
+            if runner is None:
+                return
+            waiter = heapq.heappop(self._waiting)
+            self._take_slot(runner)
+            waiter.future.set_result(runner)
+
+    def _scale(self) -> None:
+        now, scaling = time.monotonic(), self.scaling
+        live = self.live
+        in_flight = sum(runner.in_flight for runner in live)
+        wake_times: list[float] = []
+        demand = in_flight + len(self._waiting)
+        if live and self._waiting:
+            due = min(waiter.since for waiter in self._waiting) + scaling.scaling_delay
+            if due > now:
+                # Give the present runners a chance before another one is started.
+                demand = min(demand, len(live) * scaling.max_multiplexing)
+                wake_times.append(due)
+        target = scaling.target(demand)
+        while len(self.live) < target:
+            if self._no_start_before > now:
+                wake_times.append(self._no_start_before)
+                break
+            self.start_one()
+        self._end_idle(now, target, wake_times)
+        self._wake_at(min(wake_times) if wake_times else None)
+
+    def _end_idle(self, now: float, target: int, wake_times: list[float]) -> None:
+        live = [each for each in self.live if each.state not in ENDING]
+        spare = len(live) - target
+        too_many = len(live) - self.scaling.max_concurrency
+        idle = [each for each in live if not each.in_flight and each.is_running]
+        for runner in sorted(idle, key=lambda each: each.idle_since):
+            if spare <= 0:
+                return
+            due = runner.idle_since + self.scaling.keep_alive
+            if too_many > 0 or due <= now:
+                runner.drain()
+                spare -= 1
+                too_many -= 1
+            else:
+                wake_times.append(due)
+
+    def _wind_down(self) -> None:
+        for runner in self.live:
+            if not runner.is_running:
+                runner.kill()
+            elif not runner.in_flight:
+                runner.drain()
+        if not self.runners:
+            self.empty.set()
+        if self._waiting and not self.runners:
+            self._fail_waiting("The application was replaced or removed.")
+        self._wake_at(None)
+
+    def _wake_at(self, due: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, due - time.monotonic()), self.adjust)

@@ -1,0 +1,3 @@
+"""
+What a request asks to run, read from the protocol into values.
+"""

@@ -1,0 +1,51 @@
+"""
+Memory: the memory limits of machine types.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from fal_core.plugins.installed import load_plugins
+from fal_server.errors import ServerError
+
+_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+#: The smallest limit with which a runner starts, in bytes.
+LEAST = 64 << 20
+
+
+def read_sizes(written: Iterable[str]) -> Mapping[str, int]:
+    """
+    Parse memory limits as in ``XS=512M``, and return them in bytes by machine type.
+
+    Raises:
+        ServerError: A limit is not written so, or is too small for any runner.
+    """
+    sizes = {}
+    for each in written:
+        name, _, text = each.partition("=")
+        found = _SIZE.fullmatch(text.strip())
+        if not name or found is None:
+            raise ServerError(
+                f"{each!r} is not written as TYPE=SIZE, where SIZE is a whole number of bytes, "
+                "or of K, M, G or T, as in XS=512M or GPU=16G."
+            )
+        size = int(found[1]) * _UNITS[found[2].upper()]
+        if size < LEAST:
+            raise ServerError(f"A runner needs at least 64M of memory, and {each!r} is less.")
+        sizes[name] = size
+    return sizes
+
+
+def memory_of(machine_type: str, sizes: Mapping[str, int]) -> int | None:
+    """
+    Return the memory limit of *machine_type* in bytes: from *sizes*, or else from the
+    plugin that knows the type. None where no plugin does.
+    """
+    if machine_type in sizes:
+        return sizes[machine_type]
+    machine = load_plugins().hook.fal_resolve_machine(machine_type=machine_type)
+    return None if machine is None else machine.memory

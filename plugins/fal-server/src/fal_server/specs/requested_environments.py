@@ -1,0 +1,81 @@
+"""
+The environments that clients ask for, as environments of the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from google.protobuf.json_format import MessageToDict
+
+from fal_core.declaring.vocabulary import structure_environment
+from fal_core.environments import Environment
+from fal_core.errors import FalCoreError, UnknownNameError
+from fal_core.options import Options
+from fal_server.errors import Invalid
+
+#: Options that clients send under another name.
+_SPELLINGS = {"install_requires": "requirements"}
+
+#: Options that name files of the client's machine, whose contents the client must send.
+_LOCAL = ("constraints_file",)
+
+
+def read_environment(definitions: Sequence[Any]) -> Environment:
+    """
+    Return the environment that a client asks for.
+
+    Raises:
+        Invalid: There is not exactly one, no installed plugin provides its kind, or its
+            options are not valid.
+    """
+    if len(definitions) != 1:
+        raise Invalid(f"Exactly one environment is required, and {len(definitions)} were sent.")
+    definition = definitions[0]
+    sent = (
+        MessageToDict(definition.configuration) if definition.HasField("configuration") else {}
+    )
+    written = {_SPELLINGS.get(name, name): with_integers(value) for name, value in sent.items()}
+    for name in _LOCAL:
+        if written.pop(name, None):
+            raise Invalid(f"Option {name!r} names a file, which this server does not have.")
+    kind = definition.kind or "virtualenv"
+    known = {field.name for field in attrs.fields(_class_of(kind))}
+    if definition.force and "force" in known:
+        written["force"] = True
+    kept = {name: value for name, value in written.items() if value is not None}
+    try:
+        return structure_environment(Options(environment={**kept, "kind": kind}))
+    except FalCoreError as error:
+        raise Invalid(str(error)) from error
+
+
+def _class_of(kind: str) -> type[Any]:
+    from fal_core.plugins.installed import find_environment
+
+    try:
+        return find_environment(kind)
+    except UnknownNameError as error:
+        # The hint of the error is for whoever installs plugins here, not for clients.
+        known = " and ".join(error.known)
+        raise Invalid(
+            f"This server has no environments of kind {kind[:80]!r}, it has those of {known}."
+        ) from error
+    except FalCoreError as error:
+        raise Invalid(str(error)) from error
+
+
+def with_integers(value: Any) -> Any:
+    """
+    Return *value* with whole floats as integers: JSON messages of protobuf have floats
+    alone.
+    """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {name: with_integers(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [with_integers(each) for each in value]
+    return value

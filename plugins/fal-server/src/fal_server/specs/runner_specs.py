@@ -1,0 +1,196 @@
+"""
+Specs: what a runner runs, read from a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import attrs
+from isolate_proto import RegisterApplicationRequest
+
+from fal_core.environments import Environment
+from fal_server.errors import Invalid
+from fal_server.specs.health_checks import HealthCheck
+from fal_server.specs.request_retries import Retries, read_retries
+from fal_server.specs.requested_environments import read_environment
+
+#: What an agent is sent to run: a header, and binary parts.
+Message = tuple[dict[str, Any], list[bytes]]
+
+#: Seconds that a runner may take to end, unless the request says another number.
+_GRACE = 5.0
+
+#: The longest name of an application.
+_LONGEST_NAME = 128
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunnerSpec:
+    """
+    What a runner runs.
+
+    Attributes:
+        name: Its name in logs.
+
+        owner: The account that it belongs to.
+
+        environment: Where its imports come from.
+
+        method: The module that deserializes *definition*.
+
+        definition: The function as its client has serialized it. The server never
+            deserializes it.
+
+        setup_method, setup_definition: The same for the setup function.
+
+        entrypoint: The entry point of the function, which stands instead of a definition.
+
+        main_thread: Whether it runs on the main thread. None where the function decides.
+
+        port: The port on which the function serves. None for a function that is called.
+
+        variables: Environment variables of the function.
+
+        startup_timeout: Seconds it may take until it is ready.
+
+        grace: Seconds it may take to end.
+
+        application: The alias of the application. Empty for a function.
+
+        stage: The stage of the account from which it gets its secrets.
+
+        secrets: The names of its secrets. None for all that are exposed by default.
+
+        files: The hashes and the paths of files in its working directory.
+
+        mounts: Directories of the account's data, as paths below ``/data``.
+
+        retries: How often queued requests are retried.
+
+        private_logs: Whether only the owner sees the log lines of a request.
+    """
+
+    name: str
+    owner: str
+    environment: Environment
+    method: str = ""
+    definition: bytes = attrs.field(default=b"", repr=False)
+    setup_method: str = ""
+    setup_definition: bytes = attrs.field(default=b"", repr=False)
+    entrypoint: str = ""
+    main_thread: bool | None = None
+    port: int | None = None
+    health_check: HealthCheck | None = None
+    variables: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    startup_timeout: float | None = None
+    grace: float = _GRACE
+    machine_type: str = ""
+    application: str = ""
+    stage: str = "main"
+    secrets: tuple[str, ...] | None = None
+    files: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[str, ...] = ()
+    retries: Retries = attrs.field(factory=Retries)
+    private_logs: bool = False
+
+    @property
+    def message(self) -> Message:
+        """
+        What its agent is sent.
+        """
+        header = {
+            "method": self.method,
+            "entrypoint": self.entrypoint,
+            "main_thread": self.main_thread,
+            "setup_method": self.setup_method,
+            "port": self.port,
+            "health_check": self.health_check and self.health_check.header,
+            "variables": dict(self.variables),
+        }
+        return header, [self.definition, self.setup_definition]
+
+    def bare(self) -> RunnerSpec:
+        """
+        Return the spec without the serialized functions, which may be large.
+        """
+        return attrs.evolve(self, definition=b"", setup_definition=b"")
+
+
+def read_spec(request: Any, owner: str) -> RunnerSpec:
+    """
+    Return what a run or a registration of the account *owner* asks to run.
+
+    Raises:
+        Invalid: It is not complete, or asks for what this server does not have.
+    """
+    machine = request.machine_requirements
+    environment = read_environment(request.environments)
+    kind = request.WhichOneof("callable")
+    if kind is None:
+        raise Invalid("A function or an entry point is required.")
+    has_setup = request.HasField("setup_func")
+    if kind == "entrypoint" and has_setup:
+        raise Invalid("A setup function goes with a function, not with an entry point.")
+    grace, name = _GRACE, "termination_grace_period_seconds"
+    if name in request.DESCRIPTOR.fields_by_name and request.HasField(name):
+        grace = float(request.termination_grace_period_seconds)
+    types = list(machine.machine_types) or [machine.machine_type]
+    is_registration = isinstance(request, RegisterApplicationRequest)
+    return RunnerSpec(
+        name=check_name(request.application_name or "function"),
+        owner=owner,
+        environment=environment,
+        method=request.function.method if kind == "function" else "",
+        definition=request.function.definition if kind == "function" else b"",
+        setup_method=request.setup_func.method if has_setup else "",
+        setup_definition=request.setup_func.definition if has_setup else b"",
+        entrypoint=request.entrypoint if kind == "entrypoint" else "",
+        main_thread=(
+            request.run_on_main_thread if request.HasField("run_on_main_thread") else None
+        ),
+        port=machine.exposed_port if machine.HasField("exposed_port") else None,
+        health_check=HealthCheck.read(request),
+        startup_timeout=machine.startup_timeout
+        if machine.HasField("startup_timeout")
+        else None,
+        grace=grace,
+        machine_type=types[0],
+        stage=request.environment_name or "main",
+        secrets=tuple(request.secrets.names) if request.HasField("secrets") else None,
+        files=tuple((each.hash, each.relative_path) for each in request.files),
+        mounts=tuple(check_mount(each) for each in request.data_mounts),
+        retries=read_retries(request) if is_registration else Retries(),
+        private_logs=is_registration and request.private_logs,
+    )
+
+
+def check_mount(path: str) -> str:
+    """
+    Return *path* if it can be a directory of an account's data.
+
+    Raises:
+        Invalid: It is outside of ``/data``, or too long.
+    """
+    parts = PurePosixPath(path).parts
+    if parts[:2] != ("/", "data") or ".." in parts or "\0" in path or len(path) > 4096:
+        raise Invalid(f"Only /data and directories in it can be mounted, unlike {path[:80]!r}.")
+    return path
+
+
+def check_name(name: str) -> str:
+    """
+    Return *name* if it can be the name of an application.
+
+    Raises:
+        Invalid: It is too long, empty, or has a character that URLs reserve.
+    """
+    if len(name) > _LONGEST_NAME or not name or any(each in name for each in "/\\?#% \n\r\0"):
+        raise Invalid(
+            f"{name[:_LONGEST_NAME]!r} cannot be the name of an application. A name has 1 to "
+            f"{_LONGEST_NAME} characters, none of them a space, a line break or one of "
+            r"/, \, ?, # and %."
+        )
+    return name

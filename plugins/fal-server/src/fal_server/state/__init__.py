@@ -1,0 +1,3 @@
+"""
+What the server keeps between starts: the data directory, and one database.
+"""

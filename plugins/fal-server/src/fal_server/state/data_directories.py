@@ -1,0 +1,194 @@
+"""
+The data directory: its files, and the lock that keeps other servers out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import attrs
+
+from fal_server.errors import DataInUse, ServerError
+
+#: The longest path of the temporary directory, in bytes, in which sockets can be made, and
+#: the directory that is used instead of a longer one.
+_DEEPEST = 70
+_SHALLOW = "/tmp"
+
+
+@attrs.frozen
+class DataDirectory:
+    """
+    The data directory of a server. Only its owner can read it.
+    """
+
+    path: Path
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ServerError(
+                f"{self.path} cannot be the data directory: {error.strerror}."
+            ) from error
+
+    @property
+    def key_file(self) -> Path:
+        """
+        The file with the key of the first user.
+        """
+        return self.path / "owner.key"
+
+    @property
+    def addresses_file(self) -> Path:
+        """
+        The file in which a running server notes its ports.
+        """
+        return self.path / "addresses.json"
+
+    @property
+    def tls(self) -> Path:
+        """
+        The directory of the certificates.
+        """
+        return self.path / "tls"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """
+        Lock the directory for one server. The lock ends with the process.
+
+        Raises:
+            DataInUse: Another server has locked it.
+
+            ServerError: It cannot be written.
+        """
+        with _told(self.path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            file = os.open(self.path / "lock", flags, 0o600)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                text = os.read(file, 32).strip()
+                raise DataInUse(str(self.path), int(text) if text.isdigit() else None) from None
+            with _told(self.path):
+                os.ftruncate(file, 0)
+                os.pwrite(file, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(file)
+
+    def make_socket_folder(self) -> str:
+        """
+        Make a directory for the sockets of this process, and remove the leftovers of
+        servers that were killed.
+        """
+        self.remove_left_sockets()
+        root, prefix = self._name_sockets()
+        return tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=root)
+
+    def remove_left_sockets(self) -> None:
+        """
+        Remove the sockets that killed servers of this data directory have left.
+        """
+        root, prefix = self._name_sockets()
+        for folder in Path(root).glob(f"{prefix}*"):
+            pid = folder.name.removeprefix(prefix).partition("-")[0]
+            if pid.isdigit() and not _is_alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _name_sockets(self) -> tuple[str, str]:
+        """
+        Return the directory for directories of sockets, and the prefix of their names.
+
+        The path of a socket has to be short. The path of the data directory may be too
+        long, and that of the temporary directory as well.
+        """
+        digest = hashlib.sha256(os.fsencode(self.path.absolute())).hexdigest()[:8]
+        root = tempfile.gettempdir()
+        if len(os.fsencode(root)) > _DEEPEST:
+            root = _SHALLOW
+        return root, f"fal-{digest}-"
+
+    def write_private(self, path: Path, content: bytes) -> None:
+        """
+        Write a file that only the owner can read, atomically.
+
+        Raises:
+            ServerError: It cannot be written.
+        """
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                with os.fdopen(file, "wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(temporary, path)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
+
+    def write_addresses(self, ports: Mapping[str, int], host: str) -> None:
+        """
+        Write the addresses of the server for other processes.
+        """
+        content = {"host": host, "ports": dict(ports), "pid": os.getpid()}
+        self.write_private(self.addresses_file, json.dumps(content).encode())
+
+    def read_addresses(self) -> tuple[str, Mapping[str, int]]:
+        """
+        Return the host and the ports of the server that runs here, or ran last.
+
+        Raises:
+            ServerError: No server has run here.
+        """
+        try:
+            content = json.loads(self.addresses_file.read_bytes())
+            return str(content["host"]), {
+                str(door): int(port) for door, port in content["ports"].items()
+            }
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise ServerError(
+                f"No server has run on {self.path}. Start one with 'fal-core server start'."
+            ) from error
+
+    def read_key(self) -> str:
+        """
+        Return the key of the first user. Empty where there is none.
+        """
+        with contextlib.suppress(OSError):
+            return self.key_file.read_text().strip()
+        return ""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """
+    Raise :class:`ServerError` where *path* cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ServerError(f"{path} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,330 @@
+"""
+The database: one thread writes to it, and several read.
+
+Each module of :mod:`fal_server.store` declares its tables on :data:`metadata`. A write is
+a function of a connection. All writes that wait go into one transaction, so that many
+small writes cost one commit; each returns when the transaction is durable.
+
+Times in tables are seconds since the epoch, in UTC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from fal_server.errors import (
+    STATE_TROUBLE,
+    DataTooNew,
+    StateBroken,
+    StateUnavailable,
+    StorageFull,
+    Unavailable,
+)
+from fal_server.state.engines import (
+    FileGone,
+    identify,
+    is_full,
+    is_locked,
+    make_engine,
+    path_of,
+)
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: All tables of the server.
+metadata = sa.MetaData()
+
+#: The version of the layout of the tables, increased when older servers cannot read it.
+LAYOUT = 1
+
+#: Seconds to wait for a database that is locked or gone.
+PATIENCE = 60.0
+
+#: The most writes in one transaction.
+_GROUP = 512
+
+layouts = sa.Table("layout", metadata, sa.Column("version", sa.Integer, nullable=False))
+
+
+@attrs.define(eq=False)
+class Pending:
+    """
+    A write that waits, and the future of its caller.
+    """
+
+    work: Callable[[sa.Connection], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        """
+        Set the future, in its event loop.
+        """
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+
+class Database:
+    """
+    A database, with one thread that writes, and *readers* threads that read.
+
+    Attributes:
+        observe: Called after each transaction with the number of its writes and the
+            seconds that it took.
+
+    Raises:
+        DataTooNew: A newer version of the server has written it.
+
+        StateBroken: It cannot be used.
+    """
+
+    def __init__(self, url: str, *, readers: int = 4, patience: float = PATIENCE) -> None:
+        self.url = url
+        self.patience = patience
+        self.observe: Callable[[int, float], None] = _ignore
+        self._writing = make_engine(url, begin="BEGIN IMMEDIATE", pool=1)
+        self._reading = make_engine(url, begin="BEGIN", pool=readers)
+        self._readers = ThreadPoolExecutor(readers, "state-reader")
+        self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
+        self._closed = False
+        self._path = path_of(self._writing)
+        self._file: tuple[int, int] | None = None
+        self._make_tables()
+        if self._path is not None:
+            self._file = identify(self._path)
+        self._thread = threading.Thread(target=self._write_all, name="state-writer")
+        self._thread.start()
+
+    async def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """
+        Run *work* in a transaction that writes, and return its result once that is
+        durable.
+
+        *work* may run more than once if the transaction is repeated, so that it must do
+        nothing but use the connection. An exception rolls back this work alone.
+
+        Raises:
+            StorageFull: The disk is full.
+
+            StateUnavailable: The database is damaged, or was locked or gone for too long.
+
+            Unavailable: The database is closed.
+
+            Exception: What *work* raised.
+        """
+        if self._closed:
+            raise Unavailable("The server is ending.")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.put(Pending(work, loop, future))
+        return await future
+
+    async def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """
+        Run *work* in a transaction that reads.
+
+        Raises:
+            StateUnavailable: The database is damaged, or was locked or gone for too long.
+
+            Unavailable: The database is closed.
+
+            Exception: What *work* raised.
+        """
+        if self._closed:
+            raise Unavailable("The server is ending.")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self.read_here, work)
+
+    def read_here(self, work: Callable[[sa.Connection], T]) -> T:
+        """
+        Do the same as :meth:`read`, in this thread.
+        """
+        return self._patiently(lambda: self._within(self._reading, work))
+
+    def write_here(self, work: Callable[[sa.Connection], T]) -> T:
+        """
+        Do the same as :meth:`write`, in this thread.
+        """
+        return self._patiently(lambda: self._within(self._writing, work))
+
+    def close(self) -> None:
+        """
+        Finish the writes that wait, and close the database.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+        self._readers.shutdown()
+        self._writing.dispose()
+        self._reading.dispose()
+
+    def _make_tables(self) -> None:
+        def check(connection: sa.Connection) -> None:
+            found = connection.scalar(sa.select(layouts.c.version))
+            if found is None:
+                connection.execute(layouts.insert().values(version=LAYOUT))
+            elif found > LAYOUT:
+                raise DataTooNew(found, LAYOUT)
+
+        try:
+            self._first(lambda: metadata.create_all(self._writing))
+            self.write_here(check)
+        except BaseException:
+            self._writing.dispose()
+            raise
+
+    def _first(self, attempt: Callable[[], None]) -> None:
+        """
+        Open the database, and wait while it is locked.
+
+        Raises:
+            StateBroken: It cannot be used.
+        """
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                return attempt()
+            except DatabaseError as error:
+                if not is_locked(error) or time.monotonic() > deadline:
+                    url = sa.engine.make_url(self.url).render_as_string(hide_password=True)
+                    raise StateBroken(url, str(error.orig)) from error
+            time.sleep(0.1)
+
+    def _write_all(self) -> None:
+        ended = False
+        while not ended:
+            pending = self._queue.get()
+            group: list[Pending] = []
+            while True:
+                if pending is None:
+                    ended = True
+                else:
+                    group.append(pending)
+                if len(group) >= _GROUP:
+                    break
+                try:
+                    pending = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            if group:
+                started = time.monotonic()
+                self._write_group(group)
+                self.observe(len(group), time.monotonic() - started)
+
+    def _write_group(self, group: list[Pending]) -> None:
+        """
+        Do the writes of *group* in one transaction, or each in its own if one of them fails.
+        """
+        if len(group) > 1:
+            try:
+                results = self._patiently(lambda: self._write_together(group))
+            except (Unavailable, *STATE_TROUBLE) as error:
+                _settle([(each, None, error) for each in group])
+                return
+            except Exception:
+                # One of the writes failed. Each is repeated in a transaction of its own.
+                pass
+            else:
+                _settle([(each, it, None) for each, it in zip(group, results, strict=True)])
+                return
+        for pending in group:
+            try:
+                result = self.write_here(pending.work)
+            except Exception as error:
+                _settle([(pending, None, error)])
+            else:
+                _settle([(pending, result, None)])
+
+    def _write_together(self, group: list[Pending]) -> list[Any]:
+        return self._within(
+            self._writing, lambda connection: [each.work(connection) for each in group]
+        )
+
+    def _within(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+        if self._file is not None and identify(self._path) != self._file:
+            # SQLite would write on to the file that was removed, or make an empty one.
+            raise FileGone
+        with engine.connect() as connection, connection.begin():
+            return work(connection)
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        deadline = time.monotonic() + self.patience
+        pause = 0.01
+        while True:
+            over = self._closed or time.monotonic() > deadline
+            try:
+                return attempt()
+            except FileGone:
+                if over:
+                    raise StateUnavailable("The file of the database is gone.") from None
+            except OperationalError as error:
+                if is_full(error, self._path):
+                    raise StorageFull("The disk of the server is full.") from error
+                if over:
+                    raise StateUnavailable(
+                        "The database cannot be read or written at present."
+                    ) from error
+            except DatabaseError as error:
+                if type(error) is not DatabaseError:
+                    # The statement is wrong, and not the database.
+                    raise
+                logger.error("The database is damaged: %s", error.orig)
+                raise StateUnavailable("The database is damaged.") from error
+            time.sleep(pause)
+            pause = min(2 * pause, 0.25)
+
+
+def _ignore(count: int, seconds: float) -> None:
+    """
+    Do nothing after a transaction.
+    """
+
+
+def _settle(ended: list[tuple[Pending, Any, BaseException | None]]) -> None:
+    """
+    Settle writes, with one call into each event loop.
+    """
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[Pending, Any, BaseException | None]]] = {}
+    for each in ended:
+        loops.setdefault(each[0].loop, []).append(each)
+    for loop, some in loops.items():
+        # In a closed event loop nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_tell, some)
+
+
+def _tell(ended: list[tuple[Pending, Any, BaseException | None]]) -> None:
+    for pending, result, error in ended:
+        pending.settle(result, error)
+
+
+@contextlib.contextmanager
+def open_database(url: str, *, patience: float = PATIENCE) -> Iterator[Database]:
+    """
+    Open the database at *url* within a context.
+    """
+    database = Database(url, readers=1, patience=patience)
+    try:
+        yield database
+    finally:
+        database.close()

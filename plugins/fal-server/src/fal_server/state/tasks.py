@@ -1,0 +1,88 @@
+"""
+Tasks: work in the background, and work that must not be left half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+from fal_server.errors import STATE_TROUBLE
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Tasks:
+    """
+    Background tasks. The error of one that fails is logged.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """
+        Start *work* in the background. After :meth:`close` it is cancelled at once.
+        """
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        if self._closed:
+            task.cancel()
+        return task
+
+    async def close(self) -> None:
+        """
+        Cancel all tasks, and wait until they have ended.
+        """
+        self._closed = True
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("A background task failed", exc_info=task.exception())
+
+
+_uninterrupted: set[asyncio.Future[Any]] = set()
+
+
+def uninterrupted(
+    work: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """
+    Run *work* to its end even if its caller is cancelled.
+
+    A client that disconnects must not leave the database and the memory of the server in
+    different states.
+    """
+
+    @functools.wraps(work)
+    async def wait(*arguments: P.args, **named: P.kwargs) -> T:
+        task = asyncio.ensure_future(work(*arguments, **named))
+        # The event loop itself keeps only a weak reference.
+        _uninterrupted.add(task)
+        task.add_done_callback(_uninterrupted.discard)
+        return await asyncio.shield(task)
+
+    return wait
+
+
+async def insist(work: Callable[[], Awaitable[T]], *, pause: float = 1.0) -> T:
+    """
+    Repeat *work*, with a *pause* in seconds, until the database can be written.
+    """
+    while True:
+        try:
+            return await work()
+        except STATE_TROUBLE:
+            await asyncio.sleep(pause)

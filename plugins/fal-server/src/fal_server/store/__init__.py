@@ -1,0 +1,3 @@
+"""
+What the server keeps: accounts, secrets, logs, files, revisions, runners, queued requests.
+"""

@@ -1,0 +1,238 @@
+"""
+Blobs: contents of files, each stored once under its SHA-256.
+
+A blob is written to a temporary file, synced and renamed, so that no blob is incomplete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import attrs
+
+from fal_server.errors import Invalid, NotFound, StorageFull, TooLarge
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_UPLOAD = re.compile(r"[0-9a-f]{32}")
+
+#: The largest file, and the largest part of one, in bytes.
+LARGEST_FILE = 5 << 30
+LARGEST_PART = 256 << 20
+
+#: The most parts of one file.
+MOST_PARTS = 10_000
+
+#: Seconds after which an incomplete upload is deleted.
+_ABANDONED = 24 * 3600.0
+
+_CHUNK = 1 << 20
+
+
+@attrs.frozen
+class Blob:
+    """
+    A stored content.
+    """
+
+    digest: str
+    size: int
+
+
+@attrs.frozen
+class Blobs:
+    """
+    The contents in a folder, and the uploads in progress.
+    """
+
+    folder: Path
+
+    def __attrs_post_init__(self) -> None:
+        self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self.folder / "contents").mkdir(exist_ok=True, mode=0o700)
+
+    @property
+    def _uploads(self) -> Path:
+        return self.folder / "uploads"
+
+    def path_of(self, digest: str) -> Path:
+        """
+        Return the path of a content.
+
+        Raises:
+            NotFound: *digest* is not a digest.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise NotFound("There is no such content.")
+        return self.folder / "contents" / digest[:2] / digest
+
+    async def keep(
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        largest: int = LARGEST_FILE,
+        digest: str | None = None,
+    ) -> Blob:
+        """
+        Store a content that comes in chunks.
+
+        Raises:
+            TooLarge: It is larger than *largest*.
+
+            StorageFull: The disk is full.
+
+            Invalid: Its digest is not the expected *digest*; it is not stored.
+        """
+        path = self._uploads / f"{secrets.token_hex(16)}.one"
+        try:
+            await _receive(chunks, path, largest)
+            return await asyncio.to_thread(self._adopt, [path], "", digest)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def begin(self) -> str:
+        """
+        Begin an upload in parts, and return its id.
+        """
+        id = secrets.token_hex(16)
+        with translated():
+            (self._uploads / id).mkdir(mode=0o700)
+        return id
+
+    async def add_part(self, id: str, number: int, chunks: AsyncIterator[bytes]) -> str:
+        """
+        Add or replace a part, and return its MD5.
+
+        Raises:
+            NotFound: There is no such upload.
+
+            TooLarge: The part is too large.
+        """
+        if not 1 <= number <= MOST_PARTS:
+            raise Invalid(f"The number of a part is from 1 to {MOST_PARTS}.")
+        folder = self._folder_of(id)
+        path = folder / f"{number}.{secrets.token_hex(8)}.new"
+        try:
+            tag = await _receive(chunks, path, LARGEST_PART)
+            with translated():
+                os.replace(path, folder / str(number))
+            return tag
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def complete(
+        self, id: str, numbers: Sequence[int], *, suffix: str = "", digest: str | None = None
+    ) -> Blob:
+        """
+        Join parts in the order of their *numbers*, and store the content.
+
+        With a *suffix*, the digest is that of the content followed by the suffix: so
+        clients distinguish files that differ in their mode.
+
+        Raises:
+            NotFound: There is no such upload, or a part is missing.
+
+            TooLarge: It is too large.
+
+            Invalid: Its digest is not the expected *digest*; it is not stored.
+        """
+        folder = self._folder_of(id)
+        paths = [folder / str(number) for number in numbers]
+        if not paths or not all(path.is_file() for path in paths):
+            raise NotFound("A part of the upload is missing.")
+        if sum(path.stat().st_size for path in paths) > LARGEST_FILE:
+            raise TooLarge(f"A file has at most {LARGEST_FILE} bytes.")
+        return await asyncio.to_thread(self._adopt, paths, suffix, digest)
+
+    def cancel(self, id: str) -> None:
+        """
+        Delete an upload and its parts.
+
+        Raises:
+            NotFound: There is no such upload.
+        """
+        shutil.rmtree(self._folder_of(id), ignore_errors=True)
+
+    def drop_abandoned(self) -> None:
+        """
+        Delete the uploads that were not completed within a day.
+        """
+        for path in self._uploads.iterdir():
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < time.time() - _ABANDONED:
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
+
+    def _folder_of(self, id: str) -> Path:
+        folder = self._uploads / id
+        if not _UPLOAD.fullmatch(id) or not folder.is_dir():
+            raise NotFound("There is no such upload.")
+        return folder
+
+    def _adopt(
+        self, parts: Sequence[Path], suffix: str = "", expected: str | None = None
+    ) -> Blob:
+        """
+        Join *parts*, and store the whole under its digest.
+        """
+        digest, size = hashlib.sha256(), 0
+        whole = self._uploads / f"{secrets.token_hex(16)}.whole"
+        try:
+            with translated(), whole.open("xb") as target:
+                for part in parts:
+                    with part.open("rb") as source:
+                        while chunk := source.read(_CHUNK):
+                            digest.update(chunk)
+                            size += len(chunk)
+                            target.write(chunk)
+                target.flush()
+                os.fsync(target.fileno())
+            digest.update(suffix.encode())
+            if expected not in {None, digest.hexdigest()}:
+                raise Invalid("The content does not have the expected hash.")
+            final = self.path_of(digest.hexdigest())
+            with translated():
+                final.parent.mkdir(exist_ok=True, mode=0o700)
+                os.replace(whole, final)
+            return Blob(digest.hexdigest(), size)
+        finally:
+            whole.unlink(missing_ok=True)
+
+
+async def _receive(chunks: AsyncIterator[bytes], path: Path, largest: int) -> str:
+    """
+    Write chunks to *path*, and return their MD5.
+    """
+    digest, size = hashlib.md5(usedforsecurity=False), 0
+    with translated(), path.open("xb") as target:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > largest:
+                raise TooLarge(f"At most {largest} bytes are accepted.")
+            digest.update(chunk)
+            await asyncio.to_thread(target.write, chunk)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """
+    Raise :class:`StorageFull` for a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageFull("The disk of the server is full.") from error
+        raise

@@ -1,0 +1,67 @@
+"""
+Housekeeping: what a control plane renews and deletes every hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import attrs
+
+from fal_server.errors import Refusal
+from fal_server.listeners.certificates import Certificate
+from fal_server.store.blobs import Blobs
+from fal_server.store.logs import KEPT, Logs
+from fal_server.store.queued_requests import QueuedRequests
+from fal_server.store.uploads import StoredFiles
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two rounds.
+_ROUND = 3600.0
+
+#: A clock that jumped by so many seconds from one round to the next was set.
+_SET = 300.0
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Housekeeping:
+    """
+    Renews the certificate, and deletes what has expired.
+    """
+
+    certificate: Certificate
+    blobs: Blobs
+    stored_files: StoredFiles
+    requests: QueuedRequests
+    logs: Logs
+
+    async def run(self) -> None:
+        """
+        Do rounds until the task is cancelled.
+        """
+        offset = time.time() - time.monotonic()
+        while True:
+            try:
+                self.certificate.renew()
+            except OSError:
+                # The certificate is valid for another month.
+                logger.exception("The certificate could not be renewed")
+            before, offset = offset, time.time() - time.monotonic()
+            if abs(offset - before) < _SET:
+                await self._drop()
+            else:
+                # What seems old may not be. A clock that stays so is trusted in the next round.
+                logger.warning("The clock was set by %.0f seconds", offset - before)
+            await asyncio.sleep(_ROUND)
+
+    async def _drop(self) -> None:
+        try:
+            await asyncio.to_thread(self.blobs.drop_abandoned)
+            await self.stored_files.drop_expired()
+            await self.requests.delete_old()
+            await self.logs.delete(before=time.time() - KEPT)
+        except (OSError, Refusal):
+            logger.exception("Expired data could not be deleted")

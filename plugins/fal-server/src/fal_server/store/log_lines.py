@@ -1,0 +1,171 @@
+"""
+Lines of logs: as values, and as rows of the database.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from fal_server.state.databases import metadata
+
+logs = sa.Table(
+    "logs",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    #: Microseconds since the epoch.
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("account_id", sa.String, nullable=False),
+    sa.Column("application", sa.String, nullable=False),
+    sa.Column("runner_id", sa.String, nullable=False),
+    sa.Column("request_id", sa.String),
+    sa.Column("level", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("message", sa.String, nullable=False),
+    sa.Index("logs_of_account", "account_id", "time"),
+    sa.Index("logs_of_runner", "runner_id", "time"),
+    sa.Index("logs_of_request", "request_id"),
+)
+
+#: The longest line that is stored whole, in characters.
+LONGEST = 64 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class LogLine:
+    """
+    A line of a runner's log.
+
+    Attributes:
+        time: Seconds since the epoch.
+
+        account_id: The owner of the runner.
+
+        application: The alias of the application, or the name of the function.
+
+        number: Its place in the order in which lines came; set when it is stored.
+    """
+
+    message: str
+    account_id: str
+    application: str
+    runner_id: str
+    request_id: str | None = None
+    level: str = "STDOUT"
+    source: str = "USER"
+    time: float = attrs.field(factory=time.time)
+    number: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class LogFilter:
+    """
+    Selects lines of one account; all conditions must hold.
+
+    Attributes:
+        search: A text that the message contains, ignoring case.
+
+        since: The earliest time, included.
+
+        until: The latest time, included.
+
+        after: The number of the last line that is known already.
+    """
+
+    account_id: str
+    application: str | None = None
+    runner_id: str | None = None
+    request_id: str | None = None
+    search: str | None = None
+    since: float | None = None
+    until: float | None = None
+    after: int | None = None
+
+    def matches(self, line: LogLine) -> bool:
+        """
+        Return whether *line* is selected.
+        """
+        named = (
+            (self.account_id, line.account_id),
+            (self.application, line.application),
+            (self.runner_id, line.runner_id),
+            (self.request_id, line.request_id),
+        )
+        return (
+            all(wanted is None or wanted == found for wanted, found in named)
+            and (self.search is None or self.search.lower() in line.message.lower())
+            and (self.since is None or line.time >= self.since)
+            and (self.until is None or line.time <= self.until)
+            and (self.after is None or line.number > self.after)
+        )
+
+    def condition(self) -> sa.ColumnElement[bool]:
+        """
+        Return the same condition for the database.
+        """
+        columns = (
+            (logs.c.account_id, self.account_id),
+            (logs.c.application, self.application),
+            (logs.c.runner_id, self.runner_id),
+            (logs.c.request_id, self.request_id),
+        )
+        parts = [column == wanted for column, wanted in columns if wanted is not None]
+        if self.search is not None:
+            parts.append(logs.c.message.icontains(self.search, autoescape=True))
+        if self.since is not None:
+            parts.append(logs.c.time >= to_micros(self.since))
+        if self.until is not None:
+            parts.append(logs.c.time <= to_micros(self.until))
+        if self.after is not None:
+            parts.append(logs.c.number > self.after)
+        return sa.and_(*parts)
+
+
+def to_micros(seconds: float) -> int:
+    """
+    Return *seconds* in microseconds, as in the database.
+    """
+    return round(seconds * 1_000_000)
+
+
+def numbered(line: LogLine, number: int) -> LogLine:
+    """
+    Return *line* with its *number*, and shortened if it is too long.
+    """
+    message = line.message
+    if len(message) > LONGEST or not message.isascii():
+        message = message[:LONGEST].encode("utf-8", "replace").decode()
+    # attrs.evolve takes several times as long, and there are many lines.
+    return LogLine(
+        message=message,
+        account_id=line.account_id,
+        application=line.application,
+        runner_id=line.runner_id,
+        request_id=line.request_id,
+        level=line.level,
+        source=line.source,
+        time=line.time,
+        number=number,
+    )
+
+
+def to_row(line: LogLine) -> Mapping[str, Any]:
+    return {
+        "message": line.message,
+        "account_id": line.account_id,
+        "application": line.application,
+        "runner_id": line.runner_id,
+        "request_id": line.request_id,
+        "level": line.level,
+        "source": line.source,
+        "time": to_micros(line.time),
+        "number": line.number,
+    }
+
+
+def from_row(row: sa.Row[Any]) -> LogLine:
+    return LogLine(**{**row._mapping, "time": row.time / 1_000_000})

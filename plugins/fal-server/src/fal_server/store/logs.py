@@ -1,0 +1,263 @@
+"""
+The logs of runners: stored, searched and followed.
+
+Lines are added from any thread, numbered in the order in which they come, and written in
+batches. Followers get them after they are written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+import attrs
+import sqlalchemy as sa
+
+from fal_server.state.databases import Database
+from fal_server.store.log_lines import (
+    LogFilter,
+    LogLine,
+    from_row,
+    logs,
+    numbered,
+    to_micros,
+    to_row,
+)
+
+logger = logging.getLogger(__name__)
+
+#: The most lines that wait to be written; beyond, the oldest are dropped.
+WAITING = 200_000
+
+#: The most lines of one write, and of one page.
+_BATCH = 2000
+
+#: The most lines that wait for one follower.
+_FOLLOWED = 10_000
+
+#: Seconds between two writes.
+_INTERVAL = 0.05
+
+#: Seconds before a failed write is repeated.
+_AGAIN = 1.0
+
+#: Seconds that lines are kept.
+KEPT = 7 * 24 * 3600.0
+
+
+@attrs.frozen
+class Page:
+    """
+    Some lines, the newest first.
+
+    Attributes:
+        next_until: The end of the page with the lines before these, as a time in seconds
+            since the epoch. None where there are none.
+    """
+
+    lines: Sequence[LogLine]
+    next_until: float | None
+
+
+@attrs.define(eq=False)
+class Follower:
+    """
+    One who follows the logs, and the lines that wait for them.
+    """
+
+    filter: LogFilter
+    lines: deque[LogLine] = attrs.field(factory=lambda: deque(maxlen=_FOLLOWED))
+    woken: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+
+class Logs:
+    """
+    Stores the logs of all runners.
+
+    It must be made in the event loop in which it is used; :meth:`add` may be called in any
+    thread.
+
+    Arguments:
+        count: Called after each write with the number of lines.
+    """
+
+    def __init__(
+        self, database: Database, count: Callable[[float], None] | None = None
+    ) -> None:
+        self._database = database
+        self._count = count
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[LogLine] = deque(maxlen=WAITING)
+        self._followers: set[Follower] = set()
+        self._writing: asyncio.Task[None] | None = None
+        self._scheduled = False
+        self._failed = False
+        self._closed = False
+        self._number = database.read_here(_last_number)
+
+    def add(self, line: LogLine) -> None:
+        """
+        Store a line. Searches find it a moment later.
+        """
+        self._waiting.append(line)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon_threadsafe(self._schedule)
+
+    async def flush(self) -> None:
+        """
+        Wait until all lines that were added are written, or a write has failed.
+        """
+        while self._waiting or self._writing is not None:
+            self._start_writing(0.0)
+            writing = self._writing
+            assert writing is not None
+            await asyncio.wait([writing])
+            if writing.exception() is not None:
+                return
+
+    async def search(self, filter: LogFilter, *, size: int = 1000) -> Page:
+        """
+        Return the newest lines that match, about *size* of them.
+
+        Lines of the same time are on the same page, so that the next page, which ends at
+        ``next_until``, continues exactly where this one ends.
+        """
+        size = max(1, min(size, _BATCH))
+        order = (logs.c.time.desc(), logs.c.number.desc())
+
+        def read(connection: sa.Connection) -> Page:
+            chosen = sa.select(logs).where(filter.condition())
+            rows = list(connection.execute(chosen.order_by(*order).limit(size + 1)))
+            if len(rows) <= size:
+                return Page([from_row(row) for row in rows], None)
+            last = rows[-1].time
+            kept = [row for row in rows if row.time > last]
+            if not kept:
+                same = chosen.where(logs.c.time == last).order_by(*order)
+                kept, last = list(connection.execute(same)), last - 1
+            return Page([from_row(row) for row in kept], last / 1_000_000)
+
+        return await self._database.read(read)
+
+    async def read(self, filter: LogFilter, *, size: int = 1000) -> Sequence[LogLine]:
+        """
+        Return the first lines that match, in the order in which they came.
+        """
+
+        def read(connection: sa.Connection) -> Sequence[LogLine]:
+            chosen = sa.select(logs).where(filter.condition()).order_by(logs.c.number)
+            return [from_row(row) for row in connection.execute(chosen.limit(size))]
+
+        return await self._database.read(read)
+
+    async def follow(self, filter: LogFilter) -> AsyncGenerator[LogLine, None]:
+        """
+        Yield the lines that match: first those that are stored, then new ones.
+
+        A follower that is too slow misses the oldest lines.
+        """
+        follower = Follower(filter)
+        self._followers.add(follower)
+        try:
+            last = filter.after or 0
+            while True:
+                lines = await self.read(attrs.evolve(filter, after=last))
+                for line in lines:
+                    last = line.number
+                    yield line
+                if not lines:
+                    break
+            while not self._closed:
+                while follower.lines:
+                    line = follower.lines.popleft()
+                    if line.number > last:
+                        yield line
+                follower.woken.clear()
+                await follower.woken.wait()
+        finally:
+            self._followers.discard(follower)
+
+    async def last_time(self, runner_id: str) -> float:
+        """
+        Return when the last stored line of a runner was printed, in seconds since the
+        epoch. 0 where there is none.
+        """
+        of_it = sa.select(sa.func.max(logs.c.time)).where(logs.c.runner_id == runner_id)
+        micros = await self._database.read(lambda connection: connection.scalar(of_it))
+        # Two lines of the same microsecond cannot be told apart.
+        return (micros or 0) / 1_000_000
+
+    def end_following(self) -> None:
+        """
+        End all followers.
+        """
+        self._closed = True
+        for follower in self._followers:
+            follower.woken.set()
+
+    async def delete(self, *, before: float) -> int:
+        """
+        Delete the lines from *before* a time, and return how many they were.
+        """
+        chosen = logs.delete().where(logs.c.time < to_micros(before))
+        return await self._database.write(
+            lambda connection: connection.execute(chosen).rowcount
+        )
+
+    def _schedule(self) -> None:
+        self._scheduled = False
+        self._start_writing(_INTERVAL)
+
+    def _start_writing(self, pause: float) -> None:
+        if self._writing is None and self._waiting:
+            self._writing = self._loop.create_task(self._write(pause))
+            self._writing.add_done_callback(self._written)
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._writing = None
+        failed = not task.cancelled() and task.exception() is not None
+        if failed and not self._failed:
+            logger.error("%d lines wait to be written", len(self._waiting))
+        self._failed = failed
+        if not task.cancelled():
+            # There may be new lines, or those that could not be written.
+            self._start_writing(_AGAIN if failed else _INTERVAL)
+
+    async def _write(self, pause: float) -> None:
+        """
+        Write the lines that wait, and give them to followers.
+        """
+        await asyncio.sleep(pause)
+        while self._waiting:
+            lines = self._take()
+            try:
+                await self._database.write(functools.partial(_insert, lines))
+            except BaseException:
+                self._waiting.extendleft(reversed(lines))
+                raise
+            if self._count is not None:
+                self._count(len(lines))
+            for follower in self._followers:
+                found = [line for line in lines if follower.filter.matches(line)]
+                follower.lines.extend(found)
+                if found:
+                    follower.woken.set()
+
+    def _take(self) -> list[LogLine]:
+        lines: list[LogLine] = []
+        while self._waiting and len(lines) < _BATCH:
+            self._number += 1
+            lines.append(numbered(self._waiting.popleft(), self._number))
+        return lines
+
+
+def _insert(lines: Sequence[LogLine], connection: sa.Connection) -> None:
+    connection.execute(logs.insert(), [to_row(line) for line in lines])
+
+
+def _last_number(connection: sa.Connection) -> int:
+    return connection.scalar(sa.select(sa.func.max(logs.c.number))) or 0

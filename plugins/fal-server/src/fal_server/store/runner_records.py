@@ -1,0 +1,138 @@
+"""
+Records of the runners of applications.
+
+A runner is recorded before it is launched, so that a server that is started again after
+it was killed finds the runner.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from fal_server.errors import NotFound
+from fal_server.state.databases import Database, metadata
+
+runners = sa.Table(
+    "runners",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("account_id", sa.String, nullable=False, index=True),
+    sa.Column("alias", sa.String, nullable=False),
+    sa.Column("revision", sa.String, nullable=False),
+    sa.Column("token", sa.String, nullable=False),
+    sa.Column("reference", sa.String, nullable=False),
+    sa.Column("machine_type", sa.String, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("ended_at", sa.Float),
+)
+
+
+#: The most records of ended runners that are returned at once.
+_MOST = 1000
+
+
+@attrs.frozen(kw_only=True)
+class RunnerRecord:
+    """
+    What a server needs to find a runner again.
+    """
+
+    id: str
+    account_id: str
+    alias: str
+    revision: str
+    token: str = attrs.field(repr=False)
+    reference: str
+    machine_type: str
+    started_at: float
+    ended_at: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RunnerTimes:
+    """
+    When a runner started and ended. None where it has not yet.
+    """
+
+    started_at: float | None
+    ended_at: float | None
+
+
+def read_references(connection: sa.Connection) -> frozenset[str]:
+    """
+    Return the references of all recorded runners on their host.
+    """
+    return frozenset(connection.scalars(sa.select(runners.c.reference)))
+
+
+class RunnerRecords:
+    """
+    Stores records of runners.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, record: RunnerRecord) -> None:
+        """
+        Record a runner.
+        """
+        added = runners.insert().values(attrs.asdict(record))
+        await self._database.write(lambda connection: connection.execute(added))
+
+    async def end(self, runner_id: str, ended_at: float | None = None) -> None:
+        """
+        Record the end of a runner, now if *ended_at* is None.
+        """
+        chosen = runners.update().where(runners.c.id == runner_id)
+        ended = chosen.values(ended_at=time.time() if ended_at is None else ended_at)
+        await self._database.write(lambda connection: connection.execute(ended))
+
+    async def unfinished(self) -> Sequence[RunnerRecord]:
+        """
+        Return the records of runners that have not ended.
+        """
+        chosen = sa.select(runners).where(runners.c.ended_at.is_(None))
+        return await self._database.read(
+            lambda connection: [_to_record(row) for row in connection.execute(chosen)]
+        )
+
+    async def ended(
+        self, account_id: str, since: float, alias: str | None = None
+    ) -> Sequence[RunnerRecord]:
+        """
+        Return the records of an account's runners, or those of one alias, that have ended
+        *since* a time in seconds since the epoch; the latest is first.
+        """
+        chosen = (runners.c.account_id == account_id) & (runners.c.ended_at >= since)
+        if alias is not None:
+            chosen &= runners.c.alias == alias
+        query = sa.select(runners).where(chosen).order_by(runners.c.ended_at.desc())
+        return await self._database.read(
+            lambda connection: [
+                _to_record(row) for row in connection.execute(query.limit(_MOST))
+            ]
+        )
+
+    async def times(self, account_id: str, runner_id: str) -> RunnerTimes:
+        """
+        Return when a runner of an account started and ended.
+
+        Raises:
+            NotFound: There is no such runner.
+        """
+        is_it = (runners.c.id == runner_id) & (runners.c.account_id == account_id)
+        query = sa.select(runners).where(is_it)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        if row is None:
+            raise NotFound(f"Runner {runner_id[:80]!r} was not found.")
+        return RunnerTimes(started_at=row.started_at, ended_at=row.ended_at)
+
+
+def _to_record(row: sa.Row[Any]) -> RunnerRecord:
+    return RunnerRecord(**row._mapping)

@@ -1,0 +1,39 @@
+"""
+All tables of the database, for whoever opens it without the whole server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from fal_server.store import (
+    accounts,
+    keys,
+    log_lines,
+    queued_requests,
+    revisions,
+    runner_records,
+    stages,
+    uploads,
+    vaults,
+)
+
+#: The modules that declare tables.
+MODULES = (
+    accounts,
+    keys,
+    log_lines,
+    queued_requests,
+    revisions,
+    runner_records,
+    stages,
+    uploads,
+    vaults,
+)
+
+
+def table_names() -> Collection[str]:
+    """
+    Return the names of all tables.
+    """
+    return frozenset(MODULES[0].metadata.tables)

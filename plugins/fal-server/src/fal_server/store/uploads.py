@@ -1,0 +1,300 @@
+"""
+Uploads: the files of applications, and files that others may read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from fal_server.errors import Invalid, NotFound
+from fal_server.state.databases import Database, metadata
+from fal_server.store.blobs import Blob, Blobs, translated
+
+app_files = sa.Table(
+    "app_files",
+    metadata,
+    sa.Column("account_id", sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("hash", sa.String, primary_key=True),
+    sa.Column("mode", sa.Integer, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+
+stored_files = sa.Table(
+    "stored_files",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("account_id", sa.ForeignKey("accounts.id"), nullable=False, index=True),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("content_type", sa.String, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float),
+)
+
+
+@attrs.frozen(kw_only=True)
+class StoredFile:
+    """
+    A file that anybody who knows its id can read.
+
+    Attributes:
+        expires_at: When it is deleted. None where it stays.
+    """
+
+    id: str
+    account_id: str
+    digest: str
+    name: str
+    content_type: str
+    size: int
+    created_at: float
+    expires_at: float | None = None
+
+
+class AppFiles:
+    """
+    The files of applications, by the hashes of the clients: the SHA-256 of the content
+    followed by the mode in decimal.
+
+    An account has only the files that it has sent itself, even if another account has sent
+    the same content.
+    """
+
+    def __init__(self, database: Database, blobs: Blobs) -> None:
+        self._database = database
+        self._blobs = blobs
+
+    async def missing(self, account_id: str, hashes: Iterable[str]) -> Sequence[str]:
+        """
+        Return those of *hashes* that the account has not sent yet, in their order.
+        """
+        wanted = list(dict.fromkeys(hashes))
+
+        def read(connection: sa.Connection) -> set[str]:
+            found: set[str] = set()
+            for start in range(0, len(wanted), 500):
+                some = wanted[start : start + 500]
+                chosen = (app_files.c.account_id == account_id) & app_files.c.hash.in_(some)
+                found.update(connection.scalars(sa.select(app_files.c.hash).where(chosen)))
+            return found
+
+        found = await self._database.read(read)
+        return [hash for hash in wanted if hash not in found]
+
+    async def complete(
+        self, account_id: str, hash: str, upload: str, parts: Sequence[int], *, mode: int
+    ) -> Blob:
+        """
+        Store a file that was sent in parts.
+
+        Raises:
+            Invalid: The content has another hash.
+
+            NotFound: There is no such upload, or a part is missing.
+        """
+        blob = await self._blobs.complete(upload, parts, suffix=str(mode), digest=hash)
+
+        def write(connection: sa.Connection) -> None:
+            chosen = (app_files.c.account_id == account_id) & (app_files.c.hash == hash)
+            connection.execute(app_files.delete().where(chosen))
+            connection.execute(
+                app_files.insert().values(
+                    account_id=account_id,
+                    hash=hash,
+                    mode=mode,
+                    size=blob.size,
+                    created_at=time.time(),
+                )
+            )
+
+        await self._database.write(write)
+        return blob
+
+    async def place(
+        self, account_id: str, files: Iterable[tuple[str, str]], folder: Path
+    ) -> None:
+        """
+        Copy *files*, which are pairs of a hash and a relative path, into *folder*.
+
+        Raises:
+            Invalid: A path leads out of *folder*.
+
+            NotFound: The account has not sent a file.
+
+            StorageFull: The disk is full.
+        """
+        wanted = [(hash, safe_path(path)) for hash, path in files]
+        missing = await self.missing(account_id, [hash for hash, _ in wanted])
+        if missing:
+            raise NotFound(f"File {missing[0][:80]!r} was not uploaded.")
+
+        def read(connection: sa.Connection) -> dict[str, int]:
+            chosen = app_files.c.account_id == account_id
+            rows = connection.execute(
+                sa.select(app_files.c.hash, app_files.c.mode).where(chosen)
+            )
+            return {row.hash: row.mode for row in rows}
+
+        modes = await self._database.read(read)
+        for hash, path in wanted:
+            await asyncio.to_thread(self._copy, hash, folder / path, modes[hash])
+
+    def _copy(self, hash: str, target: Path, mode: int) -> None:
+        """
+        Copy a file, and not link it: an application may change it.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        source = self._blobs.path_of(hash)
+        with translated():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(target, flags, 0o600)
+            with os.fdopen(file, "wb") as stream, source.open("rb") as content:
+                shutil.copyfileobj(content, stream, 1 << 20)
+                os.fchmod(stream.fileno(), stat.S_IMODE(mode) & 0o777 | stat.S_IRUSR)
+
+
+class StoredFiles:
+    """
+    The files that anybody who knows their ids can read. Ids cannot be guessed.
+    """
+
+    def __init__(self, database: Database, blobs: Blobs) -> None:
+        self._database = database
+        self._blobs = blobs
+
+    async def add(
+        self,
+        account_id: str,
+        content: AsyncIterator[bytes] | Blob,
+        *,
+        id: str | None = None,
+        name: str = "",
+        content_type: str = "",
+        seconds: float | None = None,
+    ) -> StoredFile:
+        """
+        Store a file, for *seconds* unless that is None, and no shorter than before.
+
+        Raises:
+            TooLarge: It is too large.
+
+            StorageFull: The disk is full.
+        """
+        blob = content if isinstance(content, Blob) else await self._blobs.keep(content)
+        now = time.time()
+        file = StoredFile(
+            id=id or new_id(),
+            account_id=account_id,
+            digest=blob.digest,
+            name=safe_name(name),
+            content_type=content_type or "application/octet-stream",
+            size=blob.size,
+            created_at=now,
+            expires_at=None if seconds is None else now + seconds,
+        )
+
+        def write(connection: sa.Connection) -> StoredFile:
+            chosen = stored_files.c.id == file.id
+            before = connection.execute(
+                sa.select(stored_files.c.expires_at).where(chosen)
+            ).first()
+            kept = file
+            if before is not None and file.expires_at is not None:
+                expires_at = before.expires_at and max(before.expires_at, file.expires_at)
+                kept = attrs.evolve(file, expires_at=expires_at)
+            connection.execute(stored_files.delete().where(chosen))
+            connection.execute(stored_files.insert().values(attrs.asdict(kept)))
+            return kept
+
+        return await self._database.write(write)
+
+    async def find(self, id: str) -> tuple[StoredFile, Path]:
+        """
+        Return a file and the path of its content.
+
+        Raises:
+            NotFound: There is no such file, or it has expired.
+        """
+        chosen = sa.select(stored_files).where(stored_files.c.id == id)
+
+        def read(connection: sa.Connection) -> sa.Row[Any] | None:
+            return connection.execute(chosen).one_or_none()
+
+        row = await self._database.read(read)
+        if row is None or (row.expires_at is not None and row.expires_at < time.time()):
+            raise NotFound("There is no such file.")
+        file = StoredFile(**row._mapping)
+        return file, self._blobs.path_of(file.digest)
+
+    async def drop_expired(self) -> None:
+        """
+        Delete expired files, and contents that no file has any more.
+        """
+
+        def write(connection: sa.Connection) -> list[str]:
+            expired = stored_files.c.expires_at < time.time()
+            digests = set(connection.scalars(sa.select(stored_files.c.digest).where(expired)))
+            connection.execute(stored_files.delete().where(expired))
+            used = set(
+                connection.scalars(
+                    sa.select(stored_files.c.digest).where(stored_files.c.digest.in_(digests))
+                )
+            ) | set(
+                connection.scalars(
+                    sa.select(app_files.c.hash).where(app_files.c.hash.in_(digests))
+                )
+            )
+            return sorted(digests - used)
+
+        for digest in await self._database.write(write):
+            self._blobs.path_of(digest).unlink(missing_ok=True)
+
+
+def new_id() -> str:
+    """
+    Return a new id that cannot be guessed.
+    """
+    return secrets.token_urlsafe(24)
+
+
+def safe_name(name: str) -> str:
+    """
+    Return *name* as a file name that is safe at the end of a URL.
+    """
+    last = name.replace("\\", "/").rpartition("/")[2]
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-+") else "_" for c in last)
+    return kept[-200:].lstrip(".") or "file"
+
+
+def safe_path(path: str) -> PurePosixPath:
+    """
+    Parse a relative path.
+
+    Raises:
+        Invalid: It is not a path, or leads out of its folder.
+    """
+    found = PurePosixPath(path)
+    if (
+        not path
+        or len(path) > 4096
+        or "\0" in path
+        or "\\" in path
+        or found.is_absolute()
+        or not found.parts
+        or ".." in found.parts
+    ):
+        raise Invalid(f"{path[:80]!r} is not a path for a file of an application.")
+    return found

@@ -1,0 +1,355 @@
+"""
+The control server: where an agent takes the requests of its control plane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import hmac
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fal_core_worker import nested, services
+from fal_core_worker.ports import free_port
+from fal_server_agent import functions, outcomes
+from fal_server_agent.directories import settle
+from fal_server_agent.listening import answers
+from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
+from fal_server_agent.places import Apart, Place, PortUnavailable, find_place
+from fal_server_agent.tracing import TRACE_VARIABLES, mark_requests
+
+#: The port that an application listens on unless its client named another.
+_USUAL_PORT = 8080
+
+#: Seconds after which an agent ends that has had no request.
+_UNUSED = 600.0
+
+#: Seconds in which the control plane must take the outcome of what was served.
+_LAST_WORD = 20.0
+
+#: The largest message, in bytes.
+_LARGEST = 1 << 31
+
+
+class ControlServer:
+    """
+    The HTTP server of an agent, for its control plane alone.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._ended = asyncio.Event()
+        self._setups: dict[str, Any] = {}
+        self._threads = ThreadPoolExecutor(1, "call")
+        self._served: asyncio.Task[bytes] | None = None
+        self._urls: dict[str, str] = {}
+        self._up = asyncio.Event()
+        # The application may set another runner, whose announcements lead nowhere.
+        self._runner = nested.runner
+        self._used = False
+        self._settled = False
+        self._calling = asyncio.Lock()
+        self._place: Place | None = None
+        self._reporting: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """
+        Listen until it is drained.
+        """
+        server = await asyncio.start_server(self._take, "127.0.0.1", 0, limit=1 << 20)
+        port = server.sockets[0].getsockname()[1]
+        services.announce({"control": f"http://127.0.0.1:{port}"})
+        waiting = asyncio.get_running_loop().call_later(_UNUSED, self._end_unused)
+        try:
+            await self._ended.wait()
+        finally:
+            waiting.cancel()
+            server.close()
+        if self._served is not None and not self._served.done():
+            await asyncio.wait([self._served])
+        if self._reporting:
+            # The control plane is told the outcome first.
+            await asyncio.wait(self._reporting, timeout=_LAST_WORD)
+        async with self._calling:
+            # The call that is under way is answered first.
+            pass
+
+    def _end_unused(self) -> None:
+        if not self._used:
+            self.drain()
+
+    def drain(self) -> None:
+        """
+        Take no more requests, and end once what runs has ended.
+        """
+        if self._place is not None:
+            self._place.end()
+        self._ended.set()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """
+        Answer the requests of a connection, one after the other.
+        """
+        try:
+            while (request := await _read_request(reader)) is not None:
+                path, headers, body = request
+                shown = headers.get(TOKEN_HEADER, "")
+                if not hmac.compare_digest(shown.encode(), self._token.encode()):
+                    _respond(writer, b"", status="403 Forbidden")
+                    continue
+                self._used = True
+                if path == "/serve":
+                    await self._report(self._serve(writer, body))
+                    return
+                if path == "/ping":
+                    _respond(writer, b"")
+                    await writer.drain()
+                    continue
+                async with self._calling:
+                    _respond(writer, await self._call(body))
+                    await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError, ValueError):
+            pass
+        finally:
+            writer.close()
+
+    # -- calls -------------------------------------------------------------------
+
+    def _settle(self, header: dict[str, Any]) -> None:
+        """
+        Set the environment variables of a message, and once the directories.
+        """
+        for name in TRACE_VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.update(header.get("variables") or {})
+        if not self._settled:
+            # All calls of a runner belong to one account, and have the same files.
+            settle(header)
+            self._settled = True
+
+    async def _call(self, body: bytes) -> bytes:
+        header, parts = unpack(body)
+        try:
+            self._settle(header)
+        except OSError as error:
+            return outcomes.failed(_unsettled(error))
+        services.request_id.set(header["call"])
+        try:
+            return await self._run(header, parts)
+        finally:
+            runner = nested.runner
+            if runner is not None:
+                runner.output.flush_call()
+                services.write("DEBUG", END_OF_LOGS)
+                runner.output.flush()
+            services.request_id.set("")
+
+    async def _run(self, header: dict[str, Any], parts: list[bytes]) -> bytes:
+        """
+        Open a function and run it, and return the message of its outcome.
+        """
+        return await self._run_opened(
+            lambda: functions.open_function(header, parts), header, parts, {}
+        )
+
+    async def _run_opened(
+        self,
+        open: Callable[[], Any],
+        header: dict[str, Any],
+        parts: list[bytes],
+        keywords: dict[str, Any],
+    ) -> bytes:
+        """
+        Run the function that *open* returns, and return the message of its outcome.
+
+        Arguments:
+            keywords: Keyword arguments; those that its signature does not have are left out.
+        """
+        method = header.get("method") or functions.DEFAULT_METHOD
+        main = header.get("main_thread")
+        setup = header.get("setup_method")
+        try:
+            arguments = []
+            if setup:
+                known = functions.digest(setup, parts[1])
+                if known not in self._setups:
+                    opened = functions.load(setup, parts[1])
+                    self._setups[known] = await self._apply(opened, (), {}, main)
+                arguments.append(self._setups[known])
+            function = open()
+            taken = {
+                name: it for name, it in keywords.items() if functions.wants(function, name)
+            }
+            value = await self._apply(function, arguments, taken, main)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return _serialized(functools.partial(outcomes.raised, method, error))
+        return _serialized(lambda: outcomes.returned(method, value))
+
+    async def _apply(
+        self,
+        function: Any,
+        arguments: Sequence[Any],
+        keywords: dict[str, Any],
+        main: bool | None,
+    ) -> Any:
+        if main is None:
+            main = bool(getattr(function, "_run_on_main_thread", False))
+        if main:
+            result = function(*arguments, **keywords)
+        else:
+            context = contextvars.copy_context()
+            result = await asyncio.get_running_loop().run_in_executor(
+                self._threads, lambda: context.run(function, *arguments, **keywords)
+            )
+        return await result if asyncio.iscoroutine(result) else result
+
+    # -- applications --------------------------------------------------------------
+
+    async def _report(self, serving: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(serving)
+        self._reporting.add(task)
+        task.add_done_callback(self._reporting.discard)
+        await task
+
+    async def _serve(self, writer: asyncio.StreamWriter, body: bytes) -> None:
+        """
+        Serve an application; report its URLs first, and in the end its outcome.
+
+        It goes on when the control plane goes away. A control plane that was started
+        again asks once more, and is told the same.
+        """
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        if self._served is None:
+            header, parts = unpack(body)
+            try:
+                self._settle(header)
+            except OSError as error:
+                _write(writer, outcomes.failed(_unsettled(error)))
+                await writer.drain()
+                self._ended.set()
+                return
+            self._served = asyncio.create_task(self._serve_now(header, parts))
+        up = asyncio.ensure_future(self._up.wait())
+        await asyncio.wait({up, self._served}, return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        await asyncio.wait({up})
+        if self._urls:
+            _write(writer, pack({"urls": self._urls}))
+        outcome = await asyncio.shield(self._served)
+        _write(writer, outcome)
+        await writer.drain()
+        self._ended.set()
+
+    async def _serve_now(self, header: dict[str, Any], parts: list[bytes]) -> bytes:
+        """
+        Run a function that serves, and return the message of its outcome.
+        """
+        mark_requests()
+        try:
+            function = functions.open_function(header, parts)
+        except BaseException as error:
+            self._ended.set()
+            method = header.get("method") or functions.DEFAULT_METHOD
+            return _serialized(functools.partial(outcomes.raised, method, error))
+        try:
+            place = self._place = _find_place(function, header)
+        except PortUnavailable as error:
+            return outcomes.failed(str(error))
+        metrics = free_port()
+        watch = asyncio.create_task(self._watch(place, metrics, header))
+        keywords = {"exposed_port": place.port, "exposed_metrics_port": metrics}
+        try:
+            if isinstance(place, Apart):
+                return await place.run(lambda: _run_in_child(function, header, parts))
+            return await self._run_opened(lambda: function, header, parts, keywords)
+        finally:
+            watch.cancel()
+            self._ended.set()
+
+    async def _watch(self, place: Place, metrics: int, header: dict[str, Any]) -> None:
+        """
+        Announce the URLs of an application once it is healthy.
+        """
+        await answers(place, None)
+        await answers(place, header.get("health_check"))
+        self._urls = {
+            "run": f"http://127.0.0.1:{place.port}",
+            "metrics": f"http://127.0.0.1:{metrics}",
+        }
+        self._up.set()
+        if self._runner is not None:
+            self._runner.announce(dict(self._urls))
+
+
+def _find_place(function: Any, header: dict[str, Any]) -> Place:
+    """
+    Return where *function* is to listen.
+
+    Raises:
+        PortUnavailable: It has a server of its own, whose port is taken.
+    """
+    if functions.wants(function, "exposed_port"):
+        return Place(free_port())
+    name = (header.get("variables") or {}).get("FAL_APP_NAME", "")
+    return find_place(header.get("port") or _USUAL_PORT, name, f"runner-{header['call']}")
+
+
+def _run_in_child(function: Any, header: dict[str, Any], parts: list[bytes]) -> bytes:
+    """
+    Run *function* in a forked child process.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    running = ControlServer("")._run_opened(lambda: function, header, parts, {})
+    return loop.run_until_complete(running)
+
+
+def _unsettled(error: OSError) -> str:
+    return f"The directories of the runner cannot be made: {error.strerror}."
+
+
+def _serialized(make: Callable[[], bytes]) -> bytes:
+    try:
+        return make()
+    except outcomes.Unserializable as error:
+        return outcomes.failed(str(error))
+
+
+def _write(writer: asyncio.StreamWriter, message: bytes) -> None:
+    """
+    Write *message* after its length, if somebody still reads.
+    """
+    if not writer.is_closing():
+        writer.write(len(message).to_bytes(8, "little") + message)
+
+
+def _respond(writer: asyncio.StreamWriter, body: bytes, status: str = "200 OK") -> None:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode())
+    writer.write(body)
+
+
+async def _read_request(
+    reader: asyncio.StreamReader,
+) -> tuple[str, dict[str, str], bytes] | None:
+    """
+    Read one request. None at the end of the connection.
+    """
+    line = await reader.readline()
+    words = line.split()
+    if len(words) < 3:
+        return None
+    headers: dict[str, str] = {}
+    while (line := await reader.readline()) not in (b"\r\n", b"\n", b""):
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.strip().lower()] = value.strip()
+    size = int(headers.get("content-length") or 0)
+    if not 0 <= size <= _LARGEST:
+        raise ValueError("The message is too large.")
+    return words[1].decode("latin-1"), headers, await reader.readexactly(size)

@@ -1,0 +1,63 @@
+"""
+Control servers: how an agent opens and runs what it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_server_agent import control_servers
+from fal_server_agent.control_servers import ControlServer
+from fal_server_agent.messages import unpack
+
+
+class Noted:
+    """
+    A function that makes a directory where it is unpickled, which it can do once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        note = f"__import__('os').mkdir({str(self.folder)!r})"
+        return eval, (f"[{note}, lambda *, exposed_port: 'served'][1]",)
+
+
+@pytest.fixture(autouse=True)
+def _unmarked(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What marks requests is for the process of a runner alone.
+    monkeypatch.setattr(control_servers, "mark_requests", lambda: None)
+
+
+def serve(definition: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """
+    Serve a pickled function, and return the message of its outcome.
+    """
+
+    async def main() -> bytes:
+        return await ControlServer("")._serve_now({"call": "one"}, [definition, b""])
+
+    return unpack(asyncio.run(main()))
+
+
+def test_function_that_serves_is_opened_once(tmp_path: Path):
+    """
+    To find out which port a function wants, it is not opened a second time.
+    """
+    header, parts = serve(pickle.dumps(Noted(tmp_path / "opened")))
+    assert (header["raised"], pickle.loads(parts[0])) == (False, "served")
+    assert (tmp_path / "opened").is_dir()
+
+
+def test_function_that_cannot_be_opened_has_raised():
+    """
+    What opening a function raises is its outcome.
+    """
+    header, _ = serve(b"no pickle")
+    assert (header["raised"], header["type"]) == (True, "UnpicklingError")

@@ -1,0 +1,129 @@
+"""
+Own ports: applications that insist on a port, as servers do which know no other.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+
+import pytest
+
+from fal_core_worker.serving import networks
+from fal_core_worker.serving.ports import free_port, is_free
+
+needs_networks = pytest.mark.skipif(
+    networks.missing() != "", reason="pasta or user namespaces are missing"
+)
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def without_networks(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A machine where ``pasta`` is not installed.
+    """
+    for name in ("sh", "uv", "python3"):
+        found = shutil.which(name)
+        if found:
+            (tmp_path / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@needs_networks
+def test_servers_of_one_port_have_networks_of_their_own(holder, settle, port):
+    """
+    Applications that insist on one port run at once, several runners of each included:
+    each request is answered by the application that was asked, what each prints is kept,
+    and each is told to end.
+    """
+    holder.deploy("own", 1, port=port, max_concurrency=2, grace=300)
+    holder.deploy("same", 2, port=port, grace=300)
+    held = [holder.hold(name, "own-word") for name in ("own", "own", "same")]
+    settle(lambda: holder.in_flight("own") == [1, 1] and holder.in_flight("same") == [1])
+    holder.write("own-word")
+    answers = [each.result() for each in held]
+    assert [each.status_code for each in answers] == [200] * 3
+    assert [each.json()["release"] for each in answers] == [1, 1, 2]
+    pids = {each.json()["pid"] for each in answers}
+    assert len(pids) == 3
+    for name in ("own", "same"):
+        for runner in holder.runners(name):
+            settle(lambda id=runner.runner_id: holder.lines(id))
+            (line,) = holder.lines(runner.runner_id)
+            assert line in {f"{pid} serves" for pid in pids}
+            holder.stop(runner.runner_id)
+        settle(lambda name=name: not holder.runners(name))
+    assert all(holder.has(f"ended-{pid}") for pid in pids)
+    assert holder.ask("same").json()["release"] == 2
+
+
+@needs_networks
+def test_server_that_is_not_up_yet(holder, settle, port):
+    """
+    Whoever has the port of an application that is not up yet is not taken for it.
+    """
+    holder.deploy("early", 3, port=port)
+    assert holder.ask("early").json()["release"] == 3
+    holder.write("starting-4")
+    holder.deploy("slow", 4, port=port)
+    held = holder.hold("slow", "slow-word")
+    holder.write("slow-word")
+    settle(lambda: [each.state for each in holder.runners("slow")] == [holder.states.SETUP])
+    (runner,) = holder.plane.plane.catalog.find("owner", "slow").runners
+    settle(lambda: runner.control is not None)
+    # It answers in a network of its own once it does.
+    assert not held.done()
+    holder.lift("starting-4")
+    assert held.result().json()["release"] == 4
+
+
+@pytest.mark.usefixtures("without_networks")
+def test_port_that_another_application_has(holder, port):
+    """
+    Where there are no networks of one's own, whoever asks the second is told which
+    application has the port, and is not answered by that one.
+    """
+    holder.deploy("taken", 1, port=port)
+    assert holder.ask("taken").json()["release"] == 1
+    (runner,) = holder.runners("taken")
+    holder.deploy("late", 2, port=port)
+    answer = holder.ask("late")
+    assert answer.status_code == 503
+    assert f"'taken' (runner-{runner.runner_id})" in answer.json()["detail"]
+    assert "pasta" in answer.json()["detail"]
+    assert holder.ask("taken").json()["release"] == 1
+
+
+@needs_networks
+def test_port_that_another_program_has(holder):
+    """
+    An application whose port another program has is reached all the same, and that
+    program is left alone.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        holder.deploy("beside", 7, port=server.getsockname()[1])
+        assert holder.ask("beside").json()["release"] == 7
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+@needs_networks
+def test_plain_functions_have_networks_of_their_own(holder, holding, settle, port):
+    """
+    Functions that serve for as long as they run are reached at one port as well, and
+    are ended with their runners.
+    """
+    for name in ("plain", "plainer"):
+        holder.deploy(name, port=port, grace=1, function=holding.make_plain_server(port))
+        assert holder.get(name).status_code == 204
+    for name in ("plain", "plainer"):
+        (runner,) = holder.runners(name)
+        holder.stop(runner.runner_id)
+        settle(lambda name=name: not holder.runners(name))
+    assert is_free(port)

@@ -1,0 +1,394 @@
+"""
+``fal-core server``: how it starts, what it prints, and how it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from isolate_proto import ListUserKeysRequest
+
+from fal_core import function
+from fal_host_local import LocalHost
+from fal_server.commands.runner_commands import end_executions
+
+FAL_CORE = ("-m", "fal_core.cli", "server")
+
+
+@pytest.fixture
+def shallow():
+    """
+    A directory whose path is short enough for those of sockets in it.
+    """
+    with tempfile.TemporaryDirectory(prefix="fal-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """
+    Run a command of the group, and return what it prints, and its errors.
+    """
+
+    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+        done = subprocess.run(
+            [sys.executable, *FAL_CORE, *arguments, "--data", str(tmp_path / "data")],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout.strip(), done.stderr
+
+    return run
+
+
+def current(variables: Any, key: str = "") -> Any:
+    request = urllib.request.Request(
+        f"http://{variables['FAL_REST_HOST']}/users/current",
+        headers={"Authorization": f"Key {key or variables['FAL_KEY']}"},
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def test_first_start_makes_a_key_and_shows_it_once(start_program, tmp_path):
+    """
+    The first start shows the first key, which is kept where its owner alone reads it;
+    the next one does not show it again, and it is still good.
+    """
+    first = start_program("--owner", "ann")
+    variables = first.wait_until_ready()
+    assert current(variables)["nickname"] == "ann"
+    kept = tmp_path / "data" / "owner.key"
+    assert kept.read_text() == variables["FAL_KEY"]
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert first.end() == 0
+    assert first.errors.read_text() == ""
+
+    second = start_program()
+    again = second.wait_until_ready()
+    assert "FAL_KEY" not in again
+    assert variables["FAL_KEY"] not in "".join(second.lines)
+    assert current(again, variables["FAL_KEY"])["nickname"] == "ann"
+    assert second.end(signal.SIGINT) == 0
+
+
+def test_start_prints_what_the_documentation_shows(start_program, tmp_path):
+    """
+    The documentation shows what the first start prints, line by line.
+    """
+    page = (Path(__file__).parents[4] / "docs" / "server.md").read_text()
+    shown = page.partition("```console\n$ fal-core server start\n")[2].partition("```")[0]
+    program = start_program()
+    program.wait_until_ready()
+    printed = "".join(program.lines)
+    printed = printed.replace(str(tmp_path / "data"), "/home/me/.local/share/fal-core/server")
+    ports = re.findall(r"(?:api|run|queue|ws|metrics) (\d+)", printed)
+    shown_as = {port: str(6001 + number) for number, port in enumerate(ports)}
+    printed = re.sub(
+        rf"\b({'|'.join(ports)})\b", lambda found: shown_as[found.group()], printed
+    )
+    assert re.sub(r"(FAL_KEY=).*", r"\1…", printed) == shown
+
+
+def test_applications_of_the_documentation_have_names_of_their_own():
+    """
+    No page deploys an application over that of another, so that one may be followed
+    after the other.
+    """
+    root = Path(__file__).parents[4]
+    pages = [root / "README.md", *(root / "docs").glob("*.md")]
+    names = [
+        re.findall(r"^(?:\$ )?fal(?:-core)? deploy .*--app-name (\S+)", page.read_text(), re.M)
+        for page in pages
+    ]
+    deployed = [name for each in names for name in each]
+    assert {"reader", "counter", "hello"} <= set(deployed)
+    assert len(deployed) == len(set(deployed))
+
+
+def test_env_prints_the_variables_again(start_program, server):
+    """
+    ``env`` prints what ``start`` has printed, for a shell or as JSON; with ``--tls``
+    nothing in it asks for plain text.
+    """
+    variables = start_program().wait_until_ready()
+    assert json.loads(server("env", "--json")[0]) == variables
+    lines = server("env")[0].splitlines()
+    assert lines == [f"export {name}={value}" for name, value in variables.items()]
+    tls = json.loads(server("env", "--tls", "--json")[0])
+    assert "ISOLATE_TEST_MODE" not in tls
+    assert tls["FAL_GRPC_HOST"].startswith("localhost:")
+    assert Path(tls["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"]).exists()
+
+
+def test_env_of_no_server_says_so(server):
+    """
+    Without a server there is nothing to print.
+    """
+    assert "No server has run on" in server("env", code=1)[1]
+
+
+def test_second_server_on_a_directory_is_refused(start_program, server):
+    """
+    One server at a time uses a data directory, however the one before has ended.
+    """
+    first = start_program()
+    first.wait_until_ready()
+    _, errors = server("start", "--port", "0", code=1)
+    assert f"process {first.process.pid}" in errors
+    first.end(signal.SIGKILL)
+    start_program().wait_until_ready()
+
+
+def test_taken_port_is_told(start_program, server, tmp_path):
+    """
+    A port that is taken is an error of one sentence.
+    """
+    first = start_program(data="other")
+    port = first.wait_until_ready()["FAL_GRPC_HOST"].partition(":")[2]
+    _, errors = server("start", "--port", port, code=1)
+    assert f"cannot listen at 127.0.0.1:{port} for the API: it is taken by" in errors
+    assert f"by process {first.process.pid} (" in errors
+    assert "choose other ports by '--port'" in errors
+    assert "Traceback" not in errors
+
+
+def test_address_of_another_machine_is_told(server):
+    """
+    An address that this machine has not is an error of one sentence.
+    """
+    _, errors = server("start", "--host", "192.0.2.1", "--port", "0", code=1)
+    assert "cannot listen at 192.0.2.1 for the API: Cannot assign" in errors
+    assert "Give an address of this machine by '--host'." in errors
+    assert errors.count("192.0.2.1") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("foo", "is not the URL of a database. Write one as in 'sqlite:////srv/state.db'."),
+        ("nosuch://:secret@host/x", "No kind of database is called 'nosuch'."),
+        ("mysql+absent://host/x", "No kind of database is called 'mysql+absent'."),
+        ("oracle+cx_oracle://:secret@host/x", "needs the module 'cx_Oracle'"),
+    ],
+)
+def test_database_that_cannot_be_used_is_told(server, url, told):
+    """
+    A database that the server cannot speak to is an error of one sentence, which has no
+    password.
+    """
+    for command in (("start", "--port", "0"), ("users", "list")):
+        _, errors = server(*command, "--database", url, code=1)
+        assert told in " ".join(errors.split())
+        assert "secret" not in errors
+        assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("option", "written", "told"),
+    [
+        ("--webhook-network", "foo", "'foo' is not a network. Write one as in '10.0.0.0/8'"),
+        ("--webhook-network", "10.0.0.1/8", "Write '10.0.0.0/8' for the network"),
+        ("--memory", "foo", "'foo' is not written as TYPE=SIZE, where SIZE is a whole number"),
+        ("--memory", "XS=1M", "A runner needs at least 64M of memory"),
+    ],
+)
+def test_option_that_makes_no_sense(server, option, written, told):
+    """
+    An option that cannot be read is a wrong command line, which is told with the option,
+    what it got and what it takes.
+    """
+    _, errors = server("start", "--port", "0", option, written, code=2)
+    assert f"Invalid value for '{option}': " in errors
+    assert told in " ".join(errors.split())
+    assert "Traceback" not in errors
+
+
+def test_users_teams_and_keys_by_command(start_program, server):
+    """
+    Users, teams and keys are made beside a server that runs, and are good at once.
+    """
+    variables = start_program().wait_until_ready()
+    key, _ = server("users", "add", "bob", "--name", "Bob B.")
+    assert current(variables, key)["full_name"] == "Bob B."
+    assert "already" in server("users", "add", "bob", code=1)[1]
+    assert "not a valid nickname" in server("users", "add", "Bob/..", code=2)[1]
+
+    team, _ = server("teams", "add", "crew", "--member", "bob")
+    assert [each["nickname"] for each in current(variables, team)["members"]] == ["bob"]
+    server("teams", "join", "crew", "owner")
+    assert len(current(variables, team)["members"]) == 2
+    assert "no user" in server("teams", "join", "crew", "crew", code=1)[1]
+    listed = json.loads(server("users", "list", "--json")[0])
+    assert [each["nickname"] for each in listed] == ["owner", "bob", "crew"]
+
+    made, _ = server("keys", "create", "bob", "--preset", "api", "--alias", "robot")
+    assert current(variables, made)["nickname"] == "bob"
+    assert "Unknown preset" in server("keys", "create", "bob", "--preset", "x", code=2)[1]
+    keys = json.loads(server("keys", "list", "bob", "--json")[0])
+    assert [each["alias"] for each in keys] == ["", "robot"]
+    assert made.partition(":")[2] not in json.dumps(keys)
+    server("keys", "revoke", "bob", made.partition(":")[0])
+    assert "no account" in server("keys", "list", "nobody", code=1)[1]
+
+
+def test_login_makes_a_token(start_program, server, tmp_path):
+    """
+    A token stands for its user; it is printed, or put where the command line looks.
+    """
+    variables = start_program().wait_until_ready()
+    token, _ = server("login", "owner")
+    url = f"http://{variables['FAL_REST_HOST']}/users/current"
+    answer = httpx.get(
+        url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
+    )
+    assert answer.json()["nickname"] == "owner"
+    server("login", "owner", "--home", str(tmp_path / "home"))
+    path = tmp_path / "home" / "auth0_token"
+    assert path.read_text().splitlines()[1].count(".") == 2
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "no user" in server("login", "nobody", code=1)[1]
+
+
+def test_killed_server_keeps_what_it_was_told(start_program, programs):
+    """
+    After SIGKILL, the key and the address are those of before where they are asked for.
+    """
+    port = programs.find_ports()
+    first = start_program("--port", port)
+    variables = first.wait_until_ready()
+    first.end(signal.SIGKILL)
+    again = start_program("--port", port).wait_until_ready()
+    assert again["FAL_GRPC_HOST"] == variables["FAL_GRPC_HOST"]
+    assert current(again, variables["FAL_KEY"])["nickname"] == "owner"
+
+
+def test_directory_that_cannot_be_is_told(server, tmp_path):
+    """
+    A data directory that cannot be made is an error of one sentence.
+    """
+    (tmp_path / "data").write_text("a file")
+    _, errors = server("start", "--port", "0", code=2)
+    assert "Traceback" not in errors
+
+
+def test_metrics_are_shown_at_their_own_port(plane):
+    """
+    The metrics of the server count procedures, requests, refusals and writes.
+    """
+    plane.call("ListUserKeys", ListUserKeysRequest())
+    with plane.client("a:b") as client:
+        client.get("/users/current")
+        client.get("/nothing/of/the/kind")
+        assert client.get("/metrics").status_code == 404
+    url = f"http://127.0.0.1:{plane.plane.ports['metrics']}/metrics"
+    shown = httpx.get(url, trust_env=False, timeout=60).text
+    for line in [
+        'fal_server_procedures_total{code="OK",procedure="ListUserKeys"} 1.0',
+        'fal_server_http_requests_total{method="GET",route="/users/current",status="401"} 1.0',
+        'fal_server_http_requests_total{method="any",route="none",status="404"} 2.0',
+        "fal_server_refused_callers_total 1.0",
+        "fal_server_write_seconds_count",
+        "process_resident_memory_bytes",
+    ]:
+        assert line in shown, line
+
+
+def test_start_leaves_nothing(start_program, shallow, monkeypatch):
+    """
+    What a server needs while it runs is gone after it.
+    """
+    temporary = shallow / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    program = start_program()
+    program.wait_until_ready()
+    assert [*temporary.iterdir()]
+    program.end()
+    assert not [*temporary.iterdir()]
+
+
+def test_directory_for_temporary_files_may_be_deep(start_program, tmp_path, monkeypatch):
+    """
+    A server whose directory for temporary files is too deep for a socket has it elsewhere.
+    """
+    temporary = tmp_path / ("deep" * 20)
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    start_program().wait_until_ready()
+
+
+def test_runners_are_not_ended_under_a_server(start_program, server):
+    """
+    A server that runs keeps its runners, and is named.
+    """
+    program = start_program()
+    program.wait_until_ready()
+
+    _, errors = server("end-runners", code=1)
+
+    assert f"process {program.process.pid}" in errors
+    assert "End it first, and then its runners." in " ".join(errors.split())
+    assert "start this one" not in errors
+
+
+def test_sockets_that_a_killed_server_has_left_go_with_its_runners(
+    start_program, server, shallow, monkeypatch
+):
+    """
+    Nothing of a server is left among the temporary files once its runners were ended.
+    """
+    monkeypatch.setenv("TMPDIR", str(shallow))
+    program = start_program()
+    program.wait_until_ready()
+    program.end(signal.SIGKILL)
+    assert [*shallow.iterdir()]
+
+    server("end-runners")
+
+    assert not [*shallow.iterdir()]
+
+
+def test_runners_of_no_server_are_not_ended(server):
+    """
+    A directory that no server has run on is told as that.
+    """
+    _, errors = server("end-runners", code=1)
+
+    assert "No server has run on" in errors
+
+
+def test_those_runners_alone_are_ended_that_a_server_has_left(tmp_path):
+    """
+    Work of the same host that is not a server's goes on.
+    """
+
+    def wait() -> None:
+        import time
+
+        time.sleep(600)
+
+    detached = function("current", host="local", lifetime="detached")(wait)
+    theirs, other = detached.spawn(), detached.spawn()
+    host = LocalHost()
+    try:
+        assert end_executions(host, {theirs.reference, "unknown"}) == (1, ())
+        ended = {each.reference: each.ended for each in host.executions()}
+        assert (ended[theirs.reference], ended[other.reference]) == (True, False)
+        assert end_executions(host, {theirs.reference}) == (0, ())
+    finally:
+        end_executions(host, {other.reference})
+        host.close()

@@ -1,0 +1,90 @@
+"""
+Builds: environments are built once, unless they are asked for again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from threading import Event
+from typing import Any, ClassVar
+
+import attrs
+import pytest
+
+from fal_core.environments import CurrentEnvironment, Environment, Interpreter
+from fal_core.errors import EnvironmentBuildError
+from fal_core.events import Log, LogSink
+
+
+@attrs.frozen(kw_only=True)
+class CountedEnvironment(Environment):
+    """
+    An environment that counts its builds.
+    """
+
+    kind: ClassVar[str] = "counted"
+
+    name: str
+    force: bool = False
+    fails: bool = False
+    builds: list[str] = attrs.field(factory=list, eq=False)
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+        self.builds.append(self.name)
+        log(Log(f"{self.name} is built."))
+        if self.fails:
+            raise EnvironmentBuildError(self.kind, "It cannot be built.")
+        return CurrentEnvironment().build(log, cancelled)
+
+    def extend(self, requirements: Iterable[str]) -> CountedEnvironment:
+        return self
+
+
+@pytest.fixture
+def build(plane: Any) -> Any:
+    """
+    Build an environment on a control plane, and return what its builder prints.
+    """
+
+    async def collect(environment: Environment, again: bool) -> list[str]:
+        lines = plane.plane.launcher.builds.build(environment, again=again)
+        return [line.message async for line in lines]
+
+    return lambda environment, again=False: plane.run(collect(environment, again))
+
+
+def test_environment_is_built_once(plane: Any, build: Any):
+    """
+    What was built for a registration is not built for each of its runners.
+    """
+    environment = CountedEnvironment(name="once")
+    assert build(environment) == ["once is built."]
+    assert build(environment) == []
+    plane.plane.launcher.builds.ensure(environment, lambda _: None, threading.Event())
+    assert environment.builds == ["once"]
+
+
+def test_environment_is_built_again_where_asked(build: Any):
+    """
+    A client that asks for a build gets one, and so does one that declares it by force.
+    """
+    environment = CountedEnvironment(name="again")
+    assert build(environment, True) == build(environment, True) == ["again is built."]
+    forced = CountedEnvironment(name="forced", force=True)
+    assert build(forced) == build(forced) == ["forced is built."]
+
+
+def test_failed_build_is_repeated(build: Any):
+    """
+    An environment that could not be built is tried again, and its error is raised.
+    """
+    environment = CountedEnvironment(name="broken", fails=True)
+    for _ in range(2):
+        with pytest.raises(EnvironmentBuildError, match="It cannot be built"):
+            build(environment)
+    assert environment.builds == ["broken", "broken"]

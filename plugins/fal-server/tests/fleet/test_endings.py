@@ -1,0 +1,245 @@
+"""
+Runners that end before they are up: why is told to who waits, and in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from isolate_proto import HostedRun
+
+from fal_core.environments import CurrentEnvironment
+from fal_core.events import Exited, Log, Outcome, Sealed
+from fal_core_worker.opening import seal_error
+from fal_core_worker.raised import MissingModule
+from fal_core_worker.seals import PLAIN_PREFIX
+from fal_server.fleet.endings import read_agent_error
+from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.runners import Runner
+from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.store.log_lines import LogLine
+
+#: A project that ends each worker whose Python has it, before it has begun.
+PROJECT = {
+    "pyproject.toml": """
+[build-system]
+requires = []
+build-backend = "builder"
+backend-path = ["."]
+
+[project]
+name = "ending"
+version = "1"
+""",
+    "builder.py": """
+import zipfile
+
+ENDING = "import os, sys; sys.orig_argv[1:3] == ['-I', '-c'] and ("
+ENDING += "print('no start', file=sys.stderr, flush=True), os._exit(3))"
+
+
+def build_wheel(folder, settings=None, metadata=None):
+    name = "ending-1-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
+        wheel.writestr("ending.pth", ENDING)
+        about = "Metadata-Version: 2.1\\nName: ending\\nVersion: 1\\n"
+        wheel.writestr("ending-1.dist-info/METADATA", about)
+        wheel.writestr("ending-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        wheel.writestr("ending-1.dist-info/RECORD", "")
+    return name
+""",
+}
+
+
+def raised(error: Exception) -> Sealed:
+    """
+    Return what a worker tells of *error*.
+    """
+    try:
+        raise error
+    except Exception as caught:
+        return seal_error(caught, None)
+
+
+class Opened:
+    """
+    A value that does something where it is opened.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.file),)
+
+
+def test_what_an_agent_raised_is_read():
+    """
+    What an agent raises is a sentence, with a traceback where that is of use.
+    """
+    found = read_agent_error(raised(ValueError("It is wrong.")))
+    assert found.sentence == "Its agent raised ValueError: It is wrong."
+    assert "in raised" in found.traceback
+    assert read_agent_error(raised(KeyError())).sentence == "Its agent raised KeyError"
+    found = read_agent_error(raised(MissingModule("Function 'Agent' uses module 'no'.")))
+    assert (found.sentence, found.traceback) == ("Function 'Agent' uses module 'no'.", "")
+
+
+def test_nothing_that_an_agent_raised_is_run(tmp_path: Path):
+    """
+    What a runner tells is opened where it is made of built-in values alone: a user's
+    code, which is beside its agent, can have nothing run in the server.
+    """
+    data = PLAIN_PREFIX + pickle.dumps({"message": Opened(tmp_path / "made")}, 5)
+    found = read_agent_error(Sealed(data))
+    assert found.sentence == "Its agent raised an error that cannot be read."
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("events", "sentence"),
+    [
+        ([Outcome(raised(ImportError("no")), True), Exited()], "raised ImportError: no"),
+        ([Outcome(Sealed(b"")), Exited()], "It ended by itself before it was up."),
+        ([Exited(code=3)], "exited with code 3"),
+        ([Exited(signal=9)], "ended by SIGKILL"),
+    ],
+)
+def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
+    """
+    However a runner ends before it is up, there is a reason, which its log has too; who
+    waits for lines is not told twice.
+    """
+    echoed: list[LogLine] = []
+
+    async def main() -> Runner:
+        async with aclosing(HttpClient()) as exchanges:
+            runner = Runner(
+                id=f"ends{len(sentence)}",
+                spec=RunnerSpec(name="ends", owner="", environment=CurrentEnvironment()),
+                token="",
+                logs=plane.plane.logs,
+                loop=asyncio.get_running_loop(),
+                http=exchanges,
+                changed=lambda _: None,
+                echoes={"\0ends": echoed.append},
+            )
+            for event in [Log("its last line"), *events]:
+                runner._take(event)
+            await runner.ended.wait()
+            return runner
+
+    runner = plane.run(main())
+    assert sentence in runner.why_it_ended
+    assert runner.outcome.result().failure == runner.why_it_ended
+    assert [line.message for line in echoed] == ["its last line"]
+
+
+def test_run_whose_python_ends_at_once(stage: Any, served: Any, tmp_path: Path):
+    """
+    Who runs a function whose Python does not start is told how it ended, and what it has
+    printed last.
+    """
+    for name, text in PROJECT.items():
+        (tmp_path / name).write_text(text)
+
+    def never() -> None:
+        pass
+
+    request = HostedRun(application_name="never")
+    served.fill(request, never)
+    configuration = request.environments[0].configuration
+    configuration.update({"requirements": [f"ending @ file://{tmp_path}"]})
+    printed: list[str] = []
+
+    def run() -> None:
+        for message in stage.plane.stream("Run", request):
+            printed.extend(line.message for line in message.logs)
+
+    with pytest.raises(grpc.RpcError, match="exited with code 3"):
+        run()
+    assert "no start" in printed, "\n".join(printed)
+    stage.settle(lambda: any("exited with code 3" in line for line in stage.lines("never")))
+    assert "no start" in stage.lines("never")
+
+
+def make_application(ends: str) -> Callable[..., None]:
+    """
+    Return an application that ends before it serves.
+    """
+
+    def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
+        print("its last line", flush=True)
+        if ends == "raises":
+            raise ValueError("no weights")
+        if ends == "exits":
+            import os
+
+            os._exit(4)
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentence"),
+    [
+        ("returns", "Its function returned before it served anything."),
+        ("raises", "ValueError: no weights"),
+        ("exits", "exited with code 4"),
+    ],
+)
+def test_application_that_ends_before_it_serves(stage: Any, ends: str, sentence: str):
+    """
+    Who calls an application that does not come up is told why, and so is its log.
+    """
+    stage.deploy(ends, function=make_application(ends))
+    with stage.client("run") as client:
+        answer = client.post(f"/owner/{ends}")
+    assert answer.status_code == 503
+    assert answer.json()["detail"].startswith("The runner could not be started. ")
+    assert sentence in answer.json()["detail"]
+    stage.settle(lambda: any(sentence in line for line in stage.lines(ends)))
+    assert "its last line" in stage.lines(ends)
+
+
+def test_class_whose_setup_raises(stage: Any):
+    """
+    Who calls a class of ``fal-core deploy`` whose setup raises is told what it has
+    raised, and so is its log.
+    """
+    pytest.importorskip("fal_host_serverless")
+    pytest.importorskip("fal_serve")
+    source = """
+        from fal_serve import App, endpoint
+
+
+        class NoWeights(Exception):
+            pass
+
+
+        class Served(App):
+            def setup(self) -> None:
+                raise NoWeights("on the shelf")
+
+            @endpoint("/")
+            def look(self) -> int:
+                return 1
+    """
+    stage.deploy_class("unset", source)
+    with stage.client("run") as client:
+        answer = client.post("/owner/unset", json={})
+    assert answer.status_code == 503
+    assert "NoWeights: on the shelf" in answer.json()["detail"]
+    stage.settle(lambda: "NoWeights: on the shelf" in stage.lines("unset"))
+    told = "\n".join(stage.lines("unset"))
+    assert "destroyed" not in told
+    first = next(line for line in told.splitlines() if line.startswith("  File "))
+    assert first.endswith("in setup")

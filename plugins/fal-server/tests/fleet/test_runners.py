@@ -1,0 +1,118 @@
+"""
+Runners: agents that were launched on a host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from fal_core.environments import CurrentEnvironment
+from fal_core.errors import StartupTimeout
+from fal_core.events import Exited, Ready
+from fal_server.errors import NotFound
+from fal_server.fleet import disconnections, serving
+from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.runners import Runner
+from fal_server.fleet.serving import serve
+from fal_server.fleet.states import RunnerState
+from fal_server.specs.runner_specs import Message, RunnerSpec
+from fal_server_agent.messages import pack
+
+
+def make_runner(plane: Any, exchanges: HttpClient) -> Runner:
+    return Runner(
+        id="one",
+        spec=RunnerSpec(name="one", owner="", environment=CurrentEnvironment()),
+        token="",
+        logs=plane.plane.logs,
+        loop=asyncio.get_running_loop(),
+        http=exchanges,
+        changed=lambda _: None,
+        echoes={},
+    )
+
+
+async def until(check: Callable[[], Any]) -> None:
+    for _ in range(5000):
+        if check():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("It does not become true.")
+
+
+@pytest.mark.parametrize("error", [NotFound("It is gone."), OSError("No room.")])
+def test_runner_that_cannot_be_told_what_to_serve_is_ended(plane, error):
+    """
+    Whatever goes wrong before a runner is told what to serve ends it; nobody waits on.
+    """
+
+    async def load() -> Message:
+        raise error
+
+    async def main() -> None:
+        async with aclosing(HttpClient()) as exchanges:
+            runner = make_runner(plane, exchanges)
+            serve(runner, load)
+            runner.take(Ready({"control": "http://127.0.0.1:1"}))
+            await until(lambda: runner.state is RunnerState.GIVEN_UP)
+            assert runner.reason
+
+    plane.run(main())
+
+
+def test_why_a_runner_broke_off_is_waited_for_where_its_agent_is_gone(plane, monkeypatch):
+    """
+    How a runner has ended is told to whom it does not answer, however late it is known.
+    """
+    monkeypatch.setattr(disconnections, "_LAST_WORDS", 0.01)
+
+    async def main() -> None:
+        async with aclosing(HttpClient()) as exchanges:
+            runner = make_runner(plane, exchanges)
+            runner.take_urls({"control": "http://127.0.0.1:1"})
+            told = asyncio.create_task(disconnections.how_it_broke(runner))
+            # Nothing must be told meanwhile.
+            await asyncio.sleep(0.2)
+            assert not told.done()
+            runner.take(Exited(code=3))
+            assert "exited with code 3" in await told
+
+    plane.run(main())
+
+
+def test_runner_of_an_earlier_version_that_does_not_come_up(plane, monkeypatch):
+    """
+    A runner whose agent tells a server that was started again no url, as agents of
+    earlier versions do, is ended where its host tells none either.
+    """
+    monkeypatch.setattr(serving, "_LONGEST_START", 0.2)
+
+    async def load() -> Message:
+        return {}, []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        message = pack({"serving": True})
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+        writer.write(head + len(message).to_bytes(8, "little") + message)
+        writer.close()
+
+    async def main() -> None:
+        agent = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = agent.sockets[0].getsockname()[1]
+        async with agent, aclosing(HttpClient()) as exchanges:
+            told, mute = (make_runner(plane, exchanges) for _ in range(2))
+            for runner in (told, mute):
+                serve(runner, load)
+                runner.take(Ready({"control": f"http://127.0.0.1:{port}"}))
+            told.take(Ready({"run": "http://127.0.0.1:1"}))
+            await until(lambda: mute.state is RunnerState.GIVEN_UP)
+            assert isinstance(mute.cause, StartupTimeout)
+            assert told.state is RunnerState.RUNNING
+
+    plane.run(main())

@@ -1,0 +1,155 @@
+"""
+The gateways: what they forward of requests to runners, and of responses to senders.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import http.client
+import json
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+WORDS = b"words that are compressed, " * 100
+
+
+@pytest.fixture(params=["run", "queue"])
+def post(stage: Any, mirror: str, request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """
+    Send a request through a gateway, and return the request that the application got.
+    """
+
+    def send(path: str = "", key: str | None = None, **given: Any) -> Any:
+        with stage.client(request.param, key) as client:
+            answer = client.post(f"/owner/{mirror}{path}", **given)
+        assert answer.status_code == 200, answer.text
+        if request.param == "queue":
+            answer = stage.finish(mirror, answer.json()["request_id"])
+        assert "x-between" not in answer.headers
+        return answer.json()
+
+    return send
+
+
+@pytest.mark.parametrize("inflates", [True, False])
+def test_compressed_bodies_pass_as_they_are(post: Any, inflates: bool):
+    """
+    A compressed body reaches the application unchanged, with its Content-Encoding. A
+    response is compressed if its reader accepts that.
+    """
+    body = gzip.compress(WORDS)
+    accepted = "gzip" if inflates else "identity"
+    received = post(
+        content=body, headers={"Content-Encoding": "gzip", "Accept-Encoding": accepted}
+    )
+    assert base64.b64decode(received["body"]) == body
+    assert received["headers"]["Content-Encoding"] == "gzip"
+    assert int(received["headers"]["Content-Length"]) == len(body)
+
+
+def test_no_header_is_added(post: Any):
+    """
+    A header that a sender leaves out is not added for the application.
+    """
+    received = post(content=b"a", headers={"User-Agent": "mine"})
+    assert received["headers"]["User-Agent"] == "mine"
+    assert "Content-Type" not in received["headers"]
+
+
+def test_paths_and_headers_are_forwarded_unchanged(stage: Any, mirror: str):
+    """
+    A path reaches the application byte by byte, and so does a header in Latin-1. Such a
+    header in a response can be read.
+    """
+    asked = f"/owner/{mirror}/a/../b%2fc//d?x=%41&y="
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", stage.plane.plane.ports["run"], timeout=60
+    )
+    with contextlib.closing(connection):
+        connection.putrequest("POST", asked, skip_accept_encoding=True)
+        connection.putheader("X-Back", b"caf\xe9")
+        connection.putheader("Content-Length", "0")
+        connection.endheaders()
+        answer = connection.getresponse()
+        received = json.loads(answer.read())
+    assert received["path"] == "/a/../b%2fc//d?x=%41&y="
+    assert received["headers"]["X-Back"] == "café"
+    assert answer.headers["X-Back"].encode("latin-1").decode() == "café"
+
+
+def test_credentials_are_not_forwarded(stage: Any, post: Any):
+    """
+    An application gets no key or token of its callers, whichever header has it, and no
+    hop-by-hop headers.
+    """
+    id, _, secret = stage.plane.key.partition(":")
+    received = post(
+        "?fal_jwt_token=abc&a=b",
+        headers={
+            "Auth-Key": secret,
+            "auth-key-id": id,
+            "X-Fal-User-Id": "user|7",
+            "Fal-User-Id": "user|7",
+            "Proxy-Authorization": f"Key {secret}",
+            "Connection": "X-Hop, keep-alive",
+            "X-Hop": secret,
+            "Cookie": "a=b",
+            "X-Mine": "c",
+        },
+    )
+    assert received["path"] == "/?a=b"
+    assert secret not in json.dumps(received)
+    lower = {name.lower(): value for name, value in received["headers"].items()}
+    assert not {"auth-key", "auth-key-id", "authorization", "x-hop"} & set(lower)
+    assert not {"x-fal-user-id", "fal-user-id"} & set(lower)
+    assert (lower["cookie"], lower["x-mine"]) == ("a=b", "c")
+
+
+def test_credentials_are_not_stored(stage: Any, mirror: str):
+    """
+    A queued request is stored without the credentials of its sender.
+    """
+    id, _, secret = stage.plane.key.partition(":")
+    request = stage.submit(mirror, auth_key=secret, auth_key_id=id, x_fal_user_id="user|7")
+    kept = {name.lower() for name, _ in stage.find(request).headers}
+    assert not {"auth-key", "auth-key-id", "authorization", "x-fal-user-id"} & kept
+    stage.finish(mirror, request)
+
+
+@pytest.mark.parametrize("listener", ["api", "run", "queue"])
+def test_headers_of_grpc_are_no_credentials_of_http(stage: Any, listener: str):
+    """
+    Over HTTP only a key in ``Authorization`` is accepted.
+    """
+    stage.deploy("own")
+    id, _, secret = stage.plane.key.partition(":")
+    path = "/users/current" if listener == "api" else "/owner/own"
+    with stage.client(listener, "") as client:
+        method = "GET" if listener == "api" else "POST"
+        shown = {"Auth-Key": secret, "Auth-Key-Id": id}
+        assert client.request(method, path, headers=shown).status_code == 401
+        shown = {"Authorization": f"Key {id}:{secret}"}
+        assert client.request(method, path, headers=shown).status_code == 200
+
+
+def test_bodies_that_cannot_be_read(stage: Any, mirror: str, caplog: pytest.LogCaptureFixture):
+    """
+    A malformed body is refused with a 400, and no part of it is sent back or logged.
+    """
+    for listener in ("run", "queue"):
+        for body in (b"Key a:SECRETS\r\n", b"3\r\nabcKey a:SECRETS\r\n"):
+            port = stage.plane.plane.ports[listener]
+            head = f"POST /owner/{mirror} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked"
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+                connection.sendall(head.encode() + b"\r\n\r\n" + body)
+                answer = b""
+                while part := connection.recv(65536):
+                    answer += part
+            assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400")), answer
+            assert b"SECRETS" not in answer
+    assert "SECRETS" not in caplog.text

@@ -1,0 +1,97 @@
+"""
+Certificates: kept, renewed, and trusted beside those of the system.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+import ssl
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from fal_server.listeners import certificates
+from fal_server.listeners.certificates import Certificate
+from fal_server.state.data_directories import DataDirectory
+from fal_server.store import housekeeping
+
+REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def connect(plane: Any) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", plane.plane.ports["api"]), timeout=30)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def trusting(plane: Any) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(plane.directory.tls / "ca.pem"))
+
+
+def test_certificate_is_kept_and_follows_the_names(tmp_path):
+    """
+    A second start has the same authority and certificate; a new name makes a new
+    certificate of the same authority.
+    """
+    directory = DataDirectory(tmp_path / "data")
+    Certificate(directory, ["a.example"])
+    first = {path.name: path.read_bytes() for path in directory.tls.iterdir()}
+    Certificate(directory, ["a.example"])
+    assert {path.name: path.read_bytes() for path in directory.tls.iterdir()} == first
+    Certificate(directory, ["b.example"])
+    assert (directory.tls / "ca.pem").read_bytes() == first["ca.pem"]
+    assert (directory.tls / "server.pem").read_bytes() != first["server.pem"]
+
+
+def test_certificate_is_renewed_while_the_server_runs(make_plane, monkeypatch):
+    """
+    A month before it ends there is a new certificate, of the same authority, at every
+    listener; connections go on.
+    """
+    monkeypatch.setattr(housekeeping, "_ROUND", 0.05)
+    plane = make_plane()
+
+    def shown(listener: str) -> str:
+        return ssl.get_server_certificate(("127.0.0.1", plane.plane.ports[listener]))
+
+    with trusting(plane).wrap_socket(connect(plane), server_hostname="localhost") as kept:
+        before = {shown(listener) for listener in plane.plane.ports}
+        assert len(before) == 1
+        now = datetime.datetime.now(datetime.timezone.utc)
+        later = now + datetime.timedelta(days=370)
+        monkeypatch.setattr(certificates, "_now", lambda: later)
+        deadline = time.monotonic() + 120
+        while before & (after := {shown(listener) for listener in plane.plane.ports}):
+            assert time.monotonic() < deadline
+        assert len(after) == 1
+        monkeypatch.setattr(certificates, "_now", lambda: now)
+        kept.sendall(REQUEST)
+        assert read_all(kept).startswith(b"HTTP/1.1 200")
+    (found,) = after
+    authority = x509.load_pem_x509_certificate((plane.directory.tls / "ca.pem").read_bytes())
+    x509.load_pem_x509_certificate(found.encode()).verify_directly_issued_by(authority)
+
+
+def test_authorities_of_a_system_that_has_them_in_one_file(make_plane, monkeypatch):
+    """
+    Runners trust the authorities of the system too, also where OpenSSL knows them by
+    their directory alone.
+    """
+    if not any(map(os.path.exists, certificates._OF_SYSTEMS)):
+        pytest.skip("This system has no such file.")
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    none = SimpleNamespace(cafile=None, openssl_cafile="/nowhere")
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: none)
+    plane = make_plane()
+    bundle = plane.directory.tls / "bundle.pem"
+    assert bundle.read_text().count("BEGIN CERTIFICATE") > 2

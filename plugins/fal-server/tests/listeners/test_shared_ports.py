@@ -1,0 +1,226 @@
+"""
+Listeners: one port for gRPC, TLS and HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
+from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+
+from fal_core_worker.ports import free_port
+from fal_server.listeners import shared_ports
+from fal_server.listeners.shared_ports import Listener
+
+REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def connect(plane: Any) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", plane.plane.ports["api"]), timeout=30)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def trusting(plane: Any) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(plane.directory.tls / "ca.pem"))
+
+
+def test_plain_http_is_answered(plane):
+    """
+    A connection that begins as HTTP/1.1 is HTTP.
+    """
+    with connect(plane) as connection:
+        connection.sendall(REQUEST)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"status": "ok"}
+
+
+def test_bytes_that_come_one_by_one_are_understood(plane):
+    """
+    What a connection speaks is told from its first bytes, however they are cut.
+    """
+    request = REQUEST.replace(b"GET", b"PUT")
+    with connect(plane) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(len(request)):
+            connection.sendall(request[start : start + 1])
+            if start < 5:
+                # Each of these bytes arrives on its own.
+                time.sleep(0.03)
+        assert read_all(connection).startswith(b"HTTP/1.1 405")
+
+
+def test_a_silent_connection_does_not_hold_others_up(plane):
+    """
+    Connections that say nothing, or end at once, are no trouble to others.
+    """
+    silent = [connect(plane) for _ in range(50)]
+    for each in silent[:25]:
+        each.close()
+    test_plain_http_is_answered(plane)
+    for each in silent:
+        each.close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_tls_speaks_http(plane, host):
+    """
+    The same port answers HTTPS with a certificate of its own authority.
+    """
+    client = http.client.HTTPSConnection(
+        host, plane.plane.ports["api"], context=trusting(plane), timeout=30
+    )
+    client.request("GET", "/health")
+    answer = client.getresponse()
+    assert (answer.status, json.load(answer)) == (200, {"status": "ok"})
+    client.close()
+
+
+def test_nothing_follows_a_handshake(plane):
+    """
+    A server sends no tickets: a client that reads in one thread and writes in another,
+    as the SDK does, may wait for ever when one arrives while it writes.
+    """
+    context = trusting(plane)
+    with context.wrap_socket(connect(plane), server_hostname="localhost") as connection:
+        connection.sendall(REQUEST)
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
+        assert not connection.session.has_ticket
+
+
+def test_stranger_to_the_authority_is_refused(plane):
+    """
+    Who does not trust the authority is not talked into it.
+    """
+    client = http.client.HTTPSConnection("127.0.0.1", plane.plane.ports["api"], timeout=30)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        client.request("GET", "/health")
+
+
+@pytest.mark.parametrize("listener", ["api", "run", "queue", "ws", "metrics"])
+def test_listeners_offer_what_they_speak(plane, listener):
+    """
+    HTTP/2, which is gRPC, is offered by the listener that has it; the others answer a client
+    that would like it in HTTP/1.1.
+    """
+    context = trusting(plane)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    address = ("127.0.0.1", plane.plane.ports[listener])
+    with (
+        socket.create_connection(address, timeout=30) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        chosen = connection.selected_alpn_protocol()
+        assert chosen == ("h2" if listener == "api" else "http/1.1")
+        if chosen == "http/1.1":
+            connection.sendall(REQUEST)
+            assert read_all(connection).startswith(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_grpc_with_and_without_tls(plane, tls):
+    """
+    The same port answers gRPC, plain and over TLS.
+    """
+    id, _, secret = plane.key.partition(":")
+    if tls:
+        authority = (plane.directory.tls / "ca.pem").read_bytes()
+        credentials = grpc.ssl_channel_credentials(authority)
+        channel = grpc.secure_channel(plane.address, credentials)
+    else:
+        channel = grpc.insecure_channel(plane.address)
+    with channel:
+        answer, call = IsolateControllerStub(channel).ListUserKeys.with_call(
+            ListUserKeysRequest(), metadata=(("auth-key-id", id), ("auth-key", secret))
+        )
+    assert id in [key.key_id for key in answer.user_keys]
+    assert "fal-core-server" in dict(call.initial_metadata())
+
+
+def test_bulk_passes_whole(plane):
+    """
+    A message of megabytes passes through the listener.
+    """
+    request = CreateUserKeyRequest(alias="x" * (20 << 20))
+    with pytest.raises(grpc.RpcError) as caught:
+        plane.call("CreateUserKey", request)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "alias" in caught.value.details()
+
+
+def test_plain_text_is_for_this_machine_alone(make_plane):
+    """
+    Who comes from another machine is heard over TLS only.
+    """
+    plane = make_plane(host="0.0.0.0")
+    probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("This machine has no address but its loopback.")
+        address = probe.getsockname()[0]
+    port = plane.plane.ports["api"]
+    with socket.create_connection((address, port), timeout=30) as connection:
+        connection.sendall(REQUEST)
+        try:
+            answer = read_all(connection)
+        except ConnectionError:
+            answer = b""
+        assert answer == b""
+    context = trusting(plane)
+    context.check_hostname = False
+    client = http.client.HTTPSConnection(address, port, context=context, timeout=30)
+    client.request("GET", "/health")
+    assert client.getresponse().status == 200
+    client.close()
+
+
+async def open_anywhere() -> int:
+    """
+    Return the port of a listener that was told none.
+    """
+    listener = Listener(name="any", http=asyncio.Protocol)
+    try:
+        return await listener.open("127.0.0.1", 0)
+    finally:
+        await listener.close()
+
+
+def test_free_port_is_left_to_a_server_that_starts_again():
+    """
+    A port that a listener chooses is none that the system gives to connections.
+    """
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if not given.exists():
+        pytest.skip("This system does not say which ports it gives to connections.")
+    first, last = map(int, given.read_text().split())
+
+    assert not first <= asyncio.run(open_anywhere()) <= last
+
+
+def test_free_port_that_somebody_takes_first_is_let_go(monkeypatch):
+    """
+    Where the free port that was found is taken meanwhile, a listener has another.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        found = iter([other.getsockname()[1], free_port()])
+        monkeypatch.setattr(shared_ports, "free_port", lambda: next(found))
+
+        assert asyncio.run(open_anywhere()) != other.getsockname()[1]

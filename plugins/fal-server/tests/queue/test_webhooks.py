@@ -1,0 +1,370 @@
+"""
+Webhooks: responses that are delivered to URLs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import itertools
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+import pytest
+from click.testing import CliRunner
+
+from fal_core.cli.program import cli
+from fal_server.errors import Invalid
+from fal_server.queue.webhooks import PATIENCE, Webhooks
+
+#: An address that webhooks may reach in the tests, and one that they may not.
+ALLOWED, FORBIDDEN = "127.0.0.2", "127.0.0.1"
+
+
+@attrs.define
+class Delivery:
+    """
+    One request to a receiver.
+    """
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    time: float
+
+
+class Receiver:
+    """
+    An HTTP server that receives webhooks.
+
+    Attributes:
+        deliveries: The requests that it got.
+
+        statuses: The statuses of its next responses; 200 once they are used up. None sends
+            no response while the test runs.
+
+        location: The URL that its responses redirect to.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.deliveries: list[Delivery] = []
+        self.statuses: list[int | None] = []
+        self.location = ""
+        self.ended = threading.Event()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver.deliveries.append(Delivery(self.path, headers, body, time.monotonic()))
+                status = receiver.statuses.pop(0) if receiver.statuses else 200
+                if status is None:
+                    receiver.ended.wait()
+                    return
+                self.send_response(status)
+                self.send_header("Location", receiver.location)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_GET = do_POST
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer((host, 0), Handler)
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+
+    @property
+    def url(self) -> str:
+        host, port = self.server.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    @property
+    def bodies(self) -> list[Any]:
+        return [json.loads(each.body) for each in self.deliveries]
+
+    def close(self) -> None:
+        self.ended.set()
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def make_receiver():
+    """
+    Start receivers that are closed at the end of the test.
+    """
+    made = []
+
+    def make(host: str = ALLOWED) -> Receiver:
+        made.append(Receiver(host))
+        return made[-1]
+
+    yield make
+    for receiver in made:
+        receiver.close()
+
+
+@pytest.fixture(scope="module")
+def app(stage):
+    """
+    The name of an application.
+    """
+    stage.deploy("app")
+    return "app"
+
+
+@pytest.fixture
+def webhooks(stage):
+    """
+    Change the settings of the server's webhooks until the test ends, and close their
+    connections.
+    """
+    changed: dict[str, Any] = {}
+
+    def change(**values: Any) -> None:
+        found = stage.plane.plane.queue.webhooks
+        for name, value in values.items():
+            changed.setdefault(name, getattr(found, name))
+            setattr(found, name, value)
+        found._session, session = None, found._session
+        if session is not None:
+            stage.plane.run(session.close())
+
+    yield change
+    change(**changed)
+
+
+def submit(stage, path: str, webhook: str, body: Any = None) -> str:
+    return stage.submit(f"{path}?fal_webhook={quote(webhook, safe='')}", body)
+
+
+def is_settled(stage, request: str) -> bool:
+    """
+    Return whether the webhook of *request* was delivered or given up.
+    """
+    found = stage.find(request)
+    return found.is_over and found.webhook_due is None
+
+
+def test_webhook_is_delivered_and_signed(stage, app, make_receiver):
+    """
+    A webhook gets the response, signed with the secret that a command prints.
+    """
+    receiver = make_receiver()
+    request = submit(stage, app, f"{receiver.url}/told?a=%20b", {"n": 1})
+    stage.settle(lambda: is_settled(stage, request))
+    (delivery,) = receiver.deliveries
+    assert delivery.path == "/told?a=%20b"
+    (body,) = receiver.bodies
+    assert (body["request_id"], body["gateway_request_id"]) == (request, request)
+    assert (body["status"], body["payload"]["told"]) == ("OK", {"n": 1})
+    assert "fal_webhook" not in body["payload"]["path"]
+    data = str(stage.plane.settings.data)
+    printed = CliRunner().invoke(cli, ["server", "webhook-secret", "owner", "--data", data])
+    assert printed.exit_code == 0, printed.output
+    secret = printed.output.strip().encode()
+    timestamp = delivery.headers["x-fal-webhook-timestamp"]
+    message = timestamp.encode() + b"." + delivery.body
+    expected = hmac.new(secret, message, hashlib.sha256).hexdigest()
+    assert delivery.headers["x-fal-webhook-signature"] == expected
+    assert delivery.headers["x-fal-webhook-request-id"] == request
+    assert abs(int(timestamp) - stage.find(request).ended_at) < 60
+    unknown = CliRunner().invoke(cli, ["server", "webhook-secret", "nobody", "--data", data])
+    assert (unknown.exit_code, "nobody" in unknown.output) == (1, True)
+
+
+def test_webhook_of_a_failed_request(stage, app, make_receiver):
+    """
+    A webhook says that a request failed, or that the response is not JSON.
+    """
+    receiver = make_receiver()
+    for path in ("fail", "text"):
+        request = submit(stage, f"{app}/{path}", receiver.url)
+        stage.settle(lambda request=request: is_settled(stage, request))
+    failed, text = receiver.bodies
+    assert (failed["status"], failed["error"]) == ("ERROR", "It is wrong.")
+    assert failed["payload"] == {"detail": "It is wrong."}
+    assert (text["status"], text["payload"]) == ("OK", None)
+    assert "payload_error" in text
+
+
+def test_webhook_is_retried_until_it_is_accepted(stage, app, make_receiver, webhooks):
+    """
+    A webhook without a 2xx is sent again, each time after a longer pause. Redirects are not
+    followed.
+    """
+    webhooks(pause=0.1)
+    receiver, elsewhere = make_receiver(), make_receiver()
+    receiver.statuses, receiver.location = [500, 307, 303, 204], elsewhere.url
+    request = submit(stage, app, receiver.url)
+    stage.settle(lambda: is_settled(stage, request))
+    assert elsewhere.deliveries == []
+    assert len({each.body for each in receiver.deliveries}) == 1
+    assert stage.find(request).webhook_tries == len(receiver.deliveries) == 4
+    times = [each.time for each in receiver.deliveries]
+    for number, (first, second) in enumerate(itertools.pairwise(times)):
+        assert second - first >= 0.1 * 2**number
+
+
+def test_webhook_is_given_up(stage, app, make_receiver, webhooks):
+    """
+    A webhook that is not accepted in time is given up.
+    """
+    webhooks(pause=0.01, longest=0.02, patience=0.06)
+    receiver = make_receiver()
+    receiver.statuses = [500] * 100
+    request = submit(stage, app, receiver.url)
+    stage.settle(lambda: is_settled(stage, request))
+    # After pauses of 0.01, 0.02 and 0.02, another one would exceed the patience.
+    assert stage.find(request).webhook_tries == len(receiver.deliveries) == 4
+
+
+def test_webhooks_are_retried_for_two_hours(stage):
+    """
+    Pauses double from a second to ten minutes, and last two hours in total.
+    """
+    webhooks = Webhooks(stage.plane.plane.queue.requests, b"")
+    pauses = []
+    while (pause := webhooks.pause_after(len(pauses) + 1)) is not None:
+        pauses.append(pause)
+    assert pauses[:4] == [1.0, 2.0, 4.0, 8.0]
+    assert max(pauses) == 600.0
+    assert PATIENCE - 600.0 < sum(pauses) <= PATIENCE == 7200.0
+
+
+def test_webhook_outlives_the_server(stage, app, make_receiver, webhooks):
+    """
+    The next server retries the webhooks that were not accepted, and keeps counting the
+    attempts.
+    """
+    webhooks(pause=3600.0)
+    receiver = make_receiver()
+    receiver.statuses = [503]
+    request = submit(stage, app, receiver.url)
+    stage.settle(lambda: stage.find(request).webhook_tries == 1)
+    assert not is_settled(stage, request)
+    stage.restart()
+    stage.settle(lambda: is_settled(stage, request))
+    assert stage.find(request).webhook_tries == 2
+    assert receiver.bodies[0] == receiver.bodies[1]
+
+
+def test_webhook_that_never_answers_holds_up_nothing(stage, app, make_receiver, webhooks):
+    """
+    A webhook that does not respond delays neither the queue nor other webhooks.
+    """
+    webhooks(timeout=3600.0)
+    silent, receiver = make_receiver(), make_receiver()
+    silent.statuses = [None] * 100
+    requests = [submit(stage, app, silent.url) for _ in range(70)]
+    assert stage.finish(app, requests[-1]).status_code == 200
+    stage.settle(lambda: silent.deliveries)
+    other = submit(stage, app, receiver.url)
+    stage.settle(lambda: is_settled(stage, other))
+    assert len(receiver.deliveries) == 1
+    assert not any(is_settled(stage, each) for each in requests[:2])
+
+
+def test_name_that_resolves_to_a_forbidden_address(stage, app, make_receiver, webhooks):
+    """
+    A name is resolved for each attempt, and nothing is sent if it resolves to an address
+    that webhooks may not reach.
+    """
+    webhooks(pause=0.01, patience=0.02)
+    receiver = make_receiver(FORBIDDEN)
+    port = receiver.server.server_address[1]
+    request = submit(stage, app, f"http://localhost:{port}/")
+    stage.settle(lambda: is_settled(stage, request))
+    assert receiver.deliveries == []
+    assert stage.find(request).webhook_tries > 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "http://127.1/",
+        "http://127.0.0.1./",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://0x7f.1/",
+        "http://127\u30020\u30020\u30021/",
+        "http://\u2460\u2461\u2466.0.0.1/",
+        "http://10.0.0.1/",
+        "http://100.64.0.1/",
+        "http://169.254.169.254/latest",
+        "http://192.168.1.1:8080/",
+        "http://0.0.0.0/",
+        "http://224.0.0.1/",
+        "http://[::1]/",
+        "http://[::]/",
+        "http://[::127.0.0.1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[::ffff:7f00:1]/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://[2002:7f00:1::]/",
+        "http://[fe80::1%25lo]/",
+        "http://[fc00::1]/",
+        "http://[fec0::1]/",
+        "http://user@example.com/",
+        "http://user:word@example.com/",
+        "http://:word@example.com/",
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "//example.com/",
+        "http:///",
+        "http://[::1/",
+        "http://example.com:99999/",
+        f"http://example.com/{'a' * 3000}",
+        "words",
+    ],
+)
+def test_urls_that_may_not_be_webhooks(stage, app, url):
+    """
+    A request is refused if its webhook points to this machine or a private network, in any
+    notation, or is not a valid URL.
+    """
+    with stage.client() as client:
+        answer = client.post(f"/owner/{app}", params={"fal_webhook": url}, json={})
+    assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/hook",
+        "http://example.com:8080/hook?a=b",
+        "https://93.184.215.14/",
+        "https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]/",
+        "https://[64:ff9b::5db8:d70e]/",
+        "https://b\u00fccher.example/",
+        "https://1password.example/",
+    ],
+)
+def test_urls_that_may_be_webhooks(stage, url):
+    """
+    Names and public addresses may be webhooks.
+    """
+    webhooks = Webhooks(stage.plane.plane.queue.requests, b"")
+    assert webhooks.check(url) == url
+
+
+def test_addresses_of_allowed_networks(stage):
+    """
+    Webhooks may reach an allowed network, and no other private address.
+    """
+    webhooks = stage.plane.plane.queue.webhooks
+    assert webhooks.check(f"http://{ALLOWED}/")
+    assert webhooks.check(f"http://[::ffff:{ALLOWED}]/")
+    with pytest.raises(Invalid):
+        webhooks.check("http://127.0.0.3/")

@@ -1,0 +1,15 @@
+"""
+The data directory: nobody but its owner reads it.
+"""
+
+from __future__ import annotations
+
+
+def test_nobody_else_reads_what_is_secret(plane):
+    """
+    The data directory and all keys in it are for their owner alone.
+    """
+    assert plane.directory.path.stat().st_mode & 0o077 == 0
+    names = ["owner.key", "signing.key", "secrets.key", "tls/ca.key", "tls/server.pem"]
+    for name in names:
+        assert (plane.directory.path / name).stat().st_mode & 0o777 == 0o600, name

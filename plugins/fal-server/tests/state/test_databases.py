@@ -1,0 +1,238 @@
+"""
+The state: durable, in one transaction for many, and patient.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from fal_core.testing.harness.processes import wait_until
+from fal_server.errors import DataTooNew, StorageFull, Unavailable
+from fal_server.state.databases import Database, layouts, metadata
+
+numbers = sa.Table("test_numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'state.db'}"
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = Database(url)
+    yield database
+    database.close()
+
+
+def add(number: int) -> Callable[[sa.Connection], int]:
+    def work(connection: sa.Connection) -> int:
+        connection.execute(numbers.insert().values(number=number))
+        return number
+
+    return work
+
+
+def every(connection: sa.Connection) -> list[int]:
+    return list(connection.scalars(sa.select(numbers.c.number).order_by(numbers.c.number)))
+
+
+def run(work: Awaitable[Any]) -> Any:
+    async def wait() -> Any:
+        return await work
+
+    return asyncio.run(wait())
+
+
+def test_write_returns_what_the_work_returns_and_is_read(database: Database):
+    """
+    A write returns once others can read it.
+    """
+
+    async def main() -> None:
+        assert await database.write(add(1)) == 1
+        assert await database.read(every) == [1]
+
+    asyncio.run(main())
+
+
+def test_many_writes_share_transactions(database: Database):
+    """
+    Writes that wait together are written together.
+    """
+    groups: list[int] = []
+    database.observe = lambda count, _: groups.append(count)
+
+    async def main() -> None:
+        await asyncio.gather(*(database.write(add(number)) for number in range(1000)))
+        assert await database.read(every) == list(range(1000))
+
+    asyncio.run(main())
+    # Who has written is told before the one who observes is.
+    assert wait_until(lambda: sum(groups) >= 1000, 60)
+    assert sum(groups) == 1000
+    assert len(groups) < 200
+
+
+def test_failure_undoes_itself_alone(database: Database):
+    """
+    A write that raises is undone, and those beside it are not.
+    """
+
+    def fail(connection: sa.Connection) -> None:
+        add(100)(connection)
+        raise LookupError("no")
+
+    async def main() -> list[Any]:
+        works = (add(1), fail, add(2), add(1), add(3))
+        return await asyncio.gather(*map(database.write, works), return_exceptions=True)
+
+    first, failed, second, twice, third = asyncio.run(main())
+    assert (first, second, third) == (1, 2, 3)
+    assert isinstance(failed, LookupError)
+    assert isinstance(twice, sa.exc.IntegrityError)
+    assert database.read_here(every) == [1, 2, 3]
+
+
+def test_locked_database_is_waited_for(database: Database, tmp_path: Path):
+    """
+    While another process holds the database, a write waits, and then succeeds.
+    """
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    async def main() -> int:
+        writing = asyncio.ensure_future(database.write(add(1)))
+        _, pending = await asyncio.wait([writing], timeout=1.5)
+        assert pending
+        other.execute("COMMIT")
+        return await writing
+
+    assert asyncio.run(main()) == 1
+    other.close()
+
+
+def test_patience_ends(url: str, tmp_path: Path):
+    """
+    A database that stays locked is an answer that the client may ask again.
+    """
+    database = Database(url, patience=0.1)
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable):
+        run(database.write(add(1)))
+    other.execute("COMMIT")
+    other.close()
+    assert run(database.write(add(2))) == 2
+    database.close()
+
+
+def test_full_database_is_told_at_once_and_the_next_write_works(database: Database):
+    """
+    Where there is no room, who writes is told, and it goes on once there is.
+    """
+
+    def limit(pages: int) -> Callable[[sa.Connection], None]:
+        def work(connection: sa.Connection) -> None:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+        return work
+
+    def fill(connection: sa.Connection) -> None:
+        connection.execute(numbers.insert(), [{"number": n} for n in range(100_000)])
+
+    # The connection that writes is one; a pragma of it lasts.
+    database.write_here(limit(1))
+    database.patience = 0.5
+    with pytest.raises(StorageFull):
+        run(database.write(fill))
+    database.write_here(limit(1_000_000))
+    assert run(database.write(add(7))) == 7
+    assert database.read_here(every) == [7]
+
+
+def test_newer_layout_is_refused(database: Database, url: str):
+    """
+    A state that a newer version has written is left alone.
+    """
+    database.write_here(
+        lambda connection: connection.execute(layouts.update().values(version=99))
+    )
+    with pytest.raises(DataTooNew, match="layout 99"):
+        Database(url)
+
+
+def test_closed_store_refuses(url: str):
+    """
+    What comes after the end is told so, and what came before is written.
+    """
+    database = Database(url)
+
+    async def main() -> None:
+        written = [asyncio.ensure_future(database.write(add(number))) for number in range(50)]
+        await asyncio.sleep(0)
+        database.close()
+        await asyncio.gather(*written)
+        with pytest.raises(Unavailable):
+            await database.write(add(99))
+        with pytest.raises(Unavailable):
+            await database.read(every)
+
+    asyncio.run(main())
+    again = Database(url)
+    assert again.read_here(every) == list(range(50))
+    again.close()
+
+
+KILLED = """
+import asyncio, sys
+import sqlalchemy as sa
+from fal_server.state.databases import Database, metadata
+
+numbers = sa.Table("test_numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
+database = Database(sys.argv[1])
+
+async def add(number):
+    await database.write(lambda c: c.execute(numbers.insert().values(number=number)))
+    print(number, flush=True)
+
+async def main():
+    await asyncio.gather(*(add(number) for number in range(100_000)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("acknowledged", [1, 300, 700])
+def test_sigkill_loses_nothing_that_was_acknowledged(url: str, acknowledged: int):
+    """
+    A write that has returned is there after SIGKILL.
+    """
+    writer = subprocess.Popen([sys.executable, "-c", KILLED, url], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    killer = threading.Event()
+    seen: list[int] = []
+    for line in writer.stdout:
+        if not line.endswith(b"\n"):
+            break
+        seen.append(int(line))
+        if len(seen) == acknowledged and not killer.is_set():
+            killer.set()
+            writer.send_signal(signal.SIGKILL)
+    assert writer.wait() == -signal.SIGKILL
+    writer.stdout.close()
+    database = Database(url)
+    assert set(seen) <= set(database.read_here(every))
+    database.close()

@@ -1,0 +1,20 @@
+"""
+Blobs: the uploads in progress, and the contents that are stored.
+"""
+
+from __future__ import annotations
+
+import os
+
+from fal_server.store.blobs import Blobs
+
+
+def test_abandoned_uploads_are_dropped(tmp_path):
+    """
+    What nobody completes is dropped after a day; what is young stays.
+    """
+    blobs = Blobs(tmp_path)
+    old, young = blobs.begin(), blobs.begin()
+    os.utime(tmp_path / "uploads" / old, (1, 1))
+    blobs.drop_abandoned()
+    assert [path.name for path in (tmp_path / "uploads").iterdir()] == [young]

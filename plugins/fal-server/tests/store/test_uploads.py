@@ -1,0 +1,200 @@
+"""
+Uploads: the files of applications, and files for others to read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fal_server.errors import Invalid, NotFound
+from fal_server.store.uploads import safe_name, safe_path
+
+MODE = 0o100644
+
+
+def hash_of(content: bytes, mode: int = MODE) -> str:
+    return hashlib.sha256(content + str(mode).encode()).hexdigest()
+
+
+def send(
+    client: httpx.Client, content: bytes, *, mode: int = MODE, hash: str = "", size: int = 1000
+) -> httpx.Response:
+    """
+    Upload as the clients do.
+    """
+    hash = hash or hash_of(content, mode)
+    path = f"/files/app/multipart/{hash}"
+    begun = client.post(f"{path}/initiate", json={"mode": str(mode), "hash": hash})
+    if begun.status_code != 200:
+        return begun
+    id, parts = begun.json()["upload_id"], []
+    for start in range(0, len(content) or 1, size):
+        file = ("chunk", content[start : start + size], "application/octet-stream")
+        number = start // size + 1
+        answer = client.put(f"{path}/{id}/{number}", files={"file_upload": file})
+        assert answer.status_code == 200, answer.text
+        parts.append(answer.json())
+    told = {"parts": parts, "metadata": {"mode": str(mode), "hash": hash}}
+    return client.post(f"{path}/{id}/complete", json=told)
+
+
+def missing(client: httpx.Client, *hashes: str) -> Any:
+    answer = client.post("/files/missing_hashes", json={"hashes": hashes})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def account_of(client: httpx.Client) -> str:
+    return client.get("/users/current").json()["user_id"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 25_000])
+def test_file_is_sent_once_and_placed(plane, tmp_path, size):
+    """
+    A file of an application is missing, is sent in parts, is there, and is placed with
+    its content and mode.
+    """
+    content, mode = secrets.token_bytes(size) + b"!" * (size > 0), 0o100755
+    hash = hash_of(content, mode)
+    with plane.client() as client:
+        account = account_of(client)
+        if size:
+            assert missing(client, hash, hash) == [hash]
+        answer = send(client, content, mode=mode)
+        assert answer.status_code in ({200} if size else {200, 409}), answer.text
+        assert missing(client, hash) == []
+        assert send(client, content, mode=mode).status_code == 409
+    place = plane.plane.files.place
+    plane.run(place(account, [(hash, "a/b/c.bin"), (hash, "d")], tmp_path))
+    assert (tmp_path / "a/b/c.bin").read_bytes() == (tmp_path / "d").read_bytes() == content
+    assert (tmp_path / "d").stat().st_mode & 0o777 == 0o755
+
+
+def test_placed_files_are_the_applications_own(plane, tmp_path):
+    """
+    An application that changes a file changes it for itself alone.
+    """
+    content = secrets.token_bytes(100)
+    with plane.client() as client:
+        send(client, content)
+        account = account_of(client)
+    place = plane.plane.files.place
+    plane.run(place(account, [(hash_of(content), "f")], tmp_path / "one"))
+    (tmp_path / "one" / "f").write_bytes(b"changed")
+    plane.run(place(account, [(hash_of(content), "f")], tmp_path / "two"))
+    assert (tmp_path / "two" / "f").read_bytes() == content
+
+
+def test_file_of_another_account_is_not_there(plane, tmp_path):
+    """
+    Who knows a hash does not have the file.
+    """
+    content = secrets.token_bytes(100)
+    hash = hash_of(content)
+    with plane.client() as client:
+        send(client, content)
+    with plane.client(plane.add_user("other")) as client:
+        assert missing(client, hash) == [hash]
+        account = account_of(client)
+        with pytest.raises(NotFound):
+            plane.run(plane.plane.files.place(account, [(hash, "f")], tmp_path))
+        assert send(client, content).status_code == 200
+        assert missing(client, hash) == []
+
+
+def test_content_that_is_not_what_it_says(plane):
+    """
+    A file whose hash is another is refused, and stays missing.
+    """
+    hash = "0" * 64
+    with plane.client() as client:
+        answer = send(client, b"something else", hash=hash)
+        assert answer.status_code == 422
+        assert missing(client, hash) == [hash]
+    kept = hash_of(b"something else")
+    assert not plane.plane.blobs.path_of(kept).exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/files/missing_hashes", {"hashes": ["../../../etc/passwd"]}),
+        ("POST", "/files/missing_hashes", {"hashes": "0" * 64}),
+        ("POST", "/files/missing_hashes", {"hashes": [None]}),
+        ("POST", "/files/missing_hashes", []),
+        ("POST", "/files/app/multipart/..%2f..%2fowner.key/initiate", {}),
+        ("PUT", f"/files/app/multipart/{'0' * 64}/..%2f..%2f..%2fx/1", {}),
+        ("PUT", f"/files/app/multipart/{'0' * 64}/{'0' * 32}/..%2fx", {}),
+        ("PUT", f"/files/app/multipart/{'0' * 64}/{'0' * 32}/1", {}),
+        ("POST", f"/files/app/multipart/{'0' * 64}/..%2f..%2f/cancel", {}),
+        ("POST", f"/files/app/multipart/{'0' * 64}/{'0' * 32}/complete", {"parts": [1]}),
+        (
+            "POST",
+            f"/files/app/multipart/{'0' * 64}/{'0' * 32}/complete",
+            {"parts": [{"part_number": "../../owner.key"}], "metadata": {"mode": "1"}},
+        ),
+        ("GET", "/storage/files/..%2f..%2f..%2fowner.key/x", None),
+        ("GET", "/storage/files/../../owner.key", None),
+    ],
+)
+def test_paths_that_lead_out_are_refused(plane, method, path, body):
+    """
+    What is not a hash, a number or an id reaches no file.
+    """
+    with plane.client() as client:
+        answer = client.request(method, path, json=body)
+    assert answer.status_code in {404, 405, 422}, answer.text
+    assert plane.key.partition(":")[2] not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/etc/x", "../x", "a/../../x", "a\\b", "a\0b", ".", "..", "/"]
+)
+def test_files_are_placed_below_their_folder(plane, tmp_path, path):
+    """
+    A path that leads out of the folder places nothing.
+    """
+    content = b"content"
+    with plane.client() as client:
+        send(client, content)
+        account = account_of(client)
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    place = plane.plane.files.place(account, [(hash_of(content), path)], folder)
+    with pytest.raises(Invalid):
+        plane.run(place)
+    assert [*tmp_path.rglob("*")] == [folder]
+
+
+@given(st.text(max_size=60))
+def test_safe_paths_stay_inside(path):
+    """
+    Whatever is written, a path stays below its folder or is refused.
+    """
+    try:
+        found = safe_path(path)
+    except Invalid:
+        return
+    inside = os.path.normpath(Path("/folder") / found)
+    assert inside.startswith("/folder/")
+
+
+@given(st.text(max_size=300))
+def test_safe_names_stand_in_urls(name):
+    """
+    Whatever a file is called, its name is one part of a path.
+    """
+    found = safe_name(name)
+    assert found
+    assert len(found) <= 200
+    assert set(found).isdisjoint("/\\?#%\0\r\n \"'")
+    assert not found.startswith(".")

@@ -1,0 +1,123 @@
+"""
+A full disk: who sends is told, what was accepted is answered once there is room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+pytestmark = pytest.mark.faults
+
+NO_ROOM = "The disk of the server is full."
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """
+    A small disk.
+    """
+    place = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("A disk cannot be mounted here, which takes root.")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture(scope="module")
+def full(disk: Path, make_standing: Callable[..., Any]) -> Any:
+    """
+    A server whose data is on the small disk.
+    """
+    stage = make_standing(disk)
+    stage.deploy("app")
+    return stage
+
+
+@contextlib.contextmanager
+def filled(disk: Path) -> Iterator[None]:
+    """
+    Leave no room on the disk.
+    """
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+def submit_until_refused(stage: Any, size: int) -> tuple[dict[str, Any], httpx.Response]:
+    """
+    Submit requests of *size* until there is no room; return what was accepted, and how
+    the last one was refused.
+    """
+    accepted = {}
+    with stage.client() as client:
+        for number in range(5000):
+            told = {"name": f"{size} {number}", "text": "x" * size}
+            answer = client.post("/owner/app", json=told)
+            if answer.status_code != 200:
+                return accepted, answer
+            accepted[answer.json()["request_id"]] = told
+    raise AssertionError("There is room without end.")
+
+
+def test_full_disk(full: Any, disk: Path):
+    """
+    Requests, deployments and uploads are refused in a sentence while the disk is full;
+    what was accepted before, and what an application answers meanwhile, is kept, and is
+    there once there is room.
+    """
+    held = full.submit("app/hold", {"gate": "full", "name": "full"})
+    full.begin("app", held)
+    accepted: dict[str, Any] = {}
+    with filled(disk):
+        for size in (65536, 4096, 16):
+            taken, refused = submit_until_refused(full, size)
+            accepted |= taken
+            assert (refused.status_code, refused.json()["detail"]) == (507, NO_ROOM)
+        with pytest.raises(grpc.RpcError) as caught:
+            full.deploy("app")
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert caught.value.details() == NO_ROOM
+        with full.plane.client() as client:
+            told = {"file_name": "large", "content_type": "text/plain"}
+            begun = client.post("/storage/upload/initiate", json=told).json()
+            upload = httpx.put(
+                begun["upload_url"], content=bytes(1 << 20), trust_env=False, timeout=60
+            )
+        assert (upload.status_code, upload.json()["detail"]) == (507, NO_ROOM)
+        full.open("full")
+        # Its answer is tried to be kept, more than once.
+        threading.Event().wait(1.5)
+        assert full.status("app", held).json()["status"] == "IN_PROGRESS"
+    assert full.finish("app", held).json() == {"cancelled": False}
+    assert full.order().count("hold full") == 1
+    for request, told in accepted.items():
+        assert full.finish("app", request).json()["told"] == told
+    assert full.finish("app", full.submit("app", {"name": "room"})).status_code == 200
+
+
+def test_start_on_a_full_disk(disk: Path, launch_program: Any, tmp_path: Path):
+    """
+    A server that has no room to start says so in one sentence, and ends.
+    """
+    with filled(disk):
+        program = launch_program(disk / "another", errors=tmp_path / "errors")
+        assert program.process.wait(60) == 1
+        program.end()
+    told = program.errors.read_text()
+    assert "Traceback" not in told

@@ -1,0 +1,282 @@
+"""
+The state is locked, gone or damaged: requests wait or are told, and nothing is lost.
+
+The database is locked for three seconds by default; FAL_CORE_FAULTS=all makes it thirty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from fal_server.state.databases import Database
+from fal_server.store.log_lines import LogLine
+
+SECONDS = 30.0 if os.environ.get("FAL_CORE_FAULTS") == "all" else 3.0
+
+pytestmark = pytest.mark.faults
+
+LOCK = """
+import sqlite3, sys
+
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.readline()
+connection.execute("COMMIT")
+"""
+
+
+@contextlib.contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """
+    Have another process hold the database.
+    """
+    command = [sys.executable, "-c", LOCK, str(data / "state.db")]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdin is not None
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"locked\n"
+    try:
+        yield
+    finally:
+        other.communicate(b"\n")
+        assert other.returncode == 0
+
+
+@contextlib.contextmanager
+def impatient(stage: Any) -> Iterator[None]:
+    """
+    Have requests be told soon that the state is gone.
+    """
+    database = stage.plane.plane.database
+    patience, database.patience = database.patience, 0.2
+    try:
+        yield
+    finally:
+        database.patience = patience
+
+
+@pytest.fixture(scope="module")
+def app(stage: Any) -> str:
+    """
+    The name of an application with one runner, which takes one request at a time.
+    """
+    stage.deploy("app")
+    return "app"
+
+
+def data_of(stage: Any) -> Path:
+    found: Path = stage.plane.settings.data
+    return found
+
+
+def pid_of(stage: Any, app: str) -> int:
+    """
+    Return the process of the runner.
+    """
+    return int(stage.finish(app, stage.submit(f"{app}/look")).json()["pid"])
+
+
+def revisions(stage: Any, alias: str) -> set[str]:
+    """
+    Return what an alias stands for: as the server knows, and as it is kept.
+    """
+    known = stage.plane.here(stage.plane.plane.catalog.find, "owner", alias).revision
+    with sqlite3.connect(data_of(stage) / "state.db") as connection:
+        query = "select revision from aliases where alias = ?"
+        ((kept,),) = connection.execute(query, (alias,)).fetchall()
+    connection.close()
+    return {known, kept}
+
+
+def test_locked_database(stage: Any, app: str):
+    """
+    While another process holds the database requests and deployments wait, what is
+    asked is answered, and all that was sent is done afterwards.
+    """
+    earlier = stage.submit(app, {"name": "earlier"})
+    stage.finish(app, earlier)
+    answers: list[str] = []
+
+    def submit(number: int) -> None:
+        answers.append(stage.submit(app, {"name": f"locked {number}"}))
+
+    senders = [threading.Thread(target=submit, args=(number,)) for number in range(4)]
+    deployment = threading.Thread(target=lambda: answers.append(stage.deploy("other")))
+    with locked(data_of(stage)):
+        for thread in (*senders, deployment):
+            thread.start()
+        assert stage.status(app, earlier).json()["status"] == "COMPLETED"
+        threading.Event().wait(SECONDS)
+        assert answers == []
+    for thread in (*senders, deployment):
+        thread.join()
+    (revision,) = revisions(stage, "other")
+    answers.remove(revision)
+    for each in answers:
+        assert stage.finish(app, each).status_code == 200
+    assert stage.finish("other", stage.submit("other")).status_code == 200
+
+
+def test_database_that_stays_locked(stage: Any, app: str):
+    """
+    Where the database stays locked, who sends is told so, and nothing of it is kept.
+    """
+    with impatient(stage), locked(data_of(stage)), stage.client() as client:
+        answer = client.post(f"/owner/{app}", json={"name": "refused"})
+        assert answer.status_code == 503
+        assert answer.json()["detail"] == "The database cannot be read or written at present."
+        with pytest.raises(grpc.RpcError) as caught:
+            stage.deploy("refused")
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert caught.value.details() == "The database cannot be read or written at present."
+    assert stage.finish(app, stage.submit(app, {"name": "next"})).status_code == 200
+    assert "echo refused" not in stage.order()
+
+
+def test_runner_that_cannot_be_written_down(stage: Any, app: str):
+    """
+    While no runner can be started since the state is locked, who waits for an answer is
+    told, and what the queue has accepted is answered later, whatever ends meanwhile.
+    """
+    pid = pid_of(stage, app)
+    held = stage.submit(f"{app}/hold", {"gate": "written down"})
+    stage.begin(app, held)
+    waiting = stage.submit(app, {"name": "waiting"})
+    with impatient(stage), locked(data_of(stage)), stage.client("run") as client:
+        os.kill(pid, signal.SIGKILL)
+        answer = client.post(f"/owner/{app}", json={})
+        assert answer.status_code == 503
+        assert "The database cannot be read or written at present." in answer.json()["detail"]
+        stage.open("written down")
+    assert stage.finish(app, held).status_code == 200
+    assert stage.finish(app, waiting).json()["told"] == {"name": "waiting"}
+    assert stage.status(app, held).json()["attempts"] == 2
+
+
+def test_answer_that_cannot_be_kept_at_once(stage: Any, app: str):
+    """
+    What an application has answered while the state is locked is kept once it is not,
+    and the application is not asked again.
+    """
+    held = stage.submit(f"{app}/hold", {"gate": "kept", "name": "kept"})
+    stage.begin(app, held)
+    pool = stage.plane.plane.catalog.find("owner", app).pool
+    with impatient(stage), locked(data_of(stage)):
+        stage.open("kept")
+        stage.settle(lambda: all(not each.in_flight for each in pool.runners))
+        # It is tried in vain more than once.
+        threading.Event().wait(1.5)
+    assert stage.finish(app, held).json() == {"cancelled": False}
+    assert stage.order().count("hold kept") == 1
+    assert stage.status(app, held).json()["attempts"] == 1
+
+
+def test_lines_that_cannot_be_kept_at_once(stage: Any, app: str):
+    """
+    What runners print while the state is locked is kept once it is not, also where they
+    print nothing more.
+    """
+    logs = stage.plane.plane.logs
+    account = stage.plane.plane.catalog.find("owner", app).owner
+    line = LogLine(message="late", account_id=account, application=app, runner_id="one")
+    with impatient(stage), locked(data_of(stage)):
+        logs.add(line)
+        threading.Event().wait(1.0)
+        assert "late" not in stage.lines(app)
+    stage.settle(lambda: "late" in stage.lines(app))
+
+
+def test_sender_that_goes_while_its_request_is_written(stage: Any, app: str):
+    """
+    A request, or a deployment, whose client goes before it is told is wholly done: what
+    the server knows is what it keeps.
+    """
+    stage.deploy("going")
+    with locked(data_of(stage)):
+        with stage.client() as client, pytest.raises(httpx.ReadTimeout):
+            client.post(f"/owner/{app}", json={"name": "gone"}, timeout=3.0)
+        request = stage.registration("going")
+        with pytest.raises(grpc.RpcError):
+            stage.plane.call_within(3.0, "RegisterApplication", request)
+    stage.settle(lambda: "echo gone" in stage.order())
+    stage.settle(lambda: len(revisions(stage, "going")) == 1)
+    assert stage.finish("going", stage.submit("going")).status_code == 200
+
+
+def test_database_that_is_gone(stage: Any, app: str):
+    """
+    While the file of the state is gone nothing is taken that would be lost with it; once
+    it is back all goes on.
+    """
+    file = data_of(stage) / "state.db"
+    away = file.with_name("away.db")
+    file.rename(away)
+    try:
+        with impatient(stage), stage.client() as client:
+            answer = client.post(f"/owner/{app}", json={"name": "lost"})
+            assert answer.status_code == 503
+            assert answer.json()["detail"] == "The file of the database is gone."
+        assert not file.exists()
+    finally:
+        away.rename(file)
+    assert stage.finish(app, stage.submit(app, {"name": "found"})).status_code == 200
+    assert "echo lost" not in stage.order()
+
+
+def test_start_on_a_locked_database(start_program: Any, tmp_path: Path):
+    """
+    A server that is started while another process holds the database waits for it.
+    """
+    (tmp_path / "data").mkdir()
+    Database(f"sqlite:///{tmp_path / 'data' / 'state.db'}").close()
+    with locked(tmp_path / "data"):
+        program = start_program()
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.process.wait(2.5)
+    program.wait_until_ready()
+    assert program.end() == 0
+
+
+def spoil(kind: str, file: Path) -> None:
+    """
+    Have *file* be no database that can be used.
+    """
+    if kind == "a directory":
+        file.mkdir()
+    elif kind == "no database":
+        file.write_bytes(b"words" * 4096)
+    else:
+        Database(f"sqlite:///{file}").close()
+        content = bytearray(file.read_bytes())
+        # The first page stays, which says that it is one.
+        content[4096:] = b"\xff" * (len(content) - 4096)
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["a directory", "no database", "damaged"])
+def test_start_on_a_broken_database(start_program: Any, tmp_path: Path, kind: str):
+    """
+    A server that starts on a database which it cannot use says so in one sentence, and
+    ends.
+    """
+    (tmp_path / "data").mkdir()
+    spoil(kind, tmp_path / "data" / "state.db")
+    program = start_program()
+    assert program.process.wait(60) == 1
+    told = program.errors.read_text()
+    assert "Traceback" not in told
+    assert "The state" in told.splitlines()[-1]

@@ -1,0 +1,48 @@
+"""
+The runtime of this process, for the code that runs in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any, Protocol
+
+    class Runtime(Protocol):
+        """
+        What the code of a call may ask of the process that runs it.
+
+        Attributes:
+            output: Has ``write(level, line)``, which writes a line to the log. In a
+                worker it is an :class:`~fal_core_worker.output.capture.Output`.
+        """
+
+        @property
+        def output(self) -> Any: ...
+
+        def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            """
+            Have the launching process call its function *number*, and return the result.
+            """
+
+        def run_service(
+            self,
+            service: Coroutine[Any, Any, None],
+            loop: asyncio.AbstractEventLoop,
+            drain: Callable[[], None],
+        ) -> None:
+            """
+            Run *service* in *loop* until it ends. A request to drain calls *drain* there.
+            """
+
+        def announce(self, urls: dict[str, str]) -> None:
+            """
+            Report that the service which runs here answers at *urls*.
+            """
+
+
+#: The runtime of this process. None where no host runs calls.
+runtime: Runtime | None = None

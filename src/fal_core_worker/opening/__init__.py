@@ -1,0 +1,3 @@
+"""
+What travels by pickle: opened, and sealed for the way back.
+"""

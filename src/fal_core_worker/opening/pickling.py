@@ -1,0 +1,296 @@
+"""
+The pickler of both ends, which decides what travels by value and what by reference.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import sys
+import types
+import typing
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, ClassVar
+
+from cloudpickle import cloudpickle
+
+from fal_core_worker.opening.classes import reduce_to_identity, reduce_to_value
+from fal_core_worker.opening.decorated import (
+    reduce_cached,
+    reduce_cached_property,
+    reduce_wrapper,
+)
+from fal_core_worker.opening.exceptions import reduce_error
+from fal_core_worker.opening.function_parts import (
+    fill_function,
+    find_builtin_type,
+    import_module,
+    make_cell,
+    make_function,
+)
+from fal_core_worker.opening.origins import is_origin
+from fal_core_worker.opening.seals import (
+    CODE_PREFIX,
+    PLAIN_PREFIX,
+    Sealed,
+    SealingError,
+    dump_plain,
+)
+
+Reduced = tuple[Any, ...]
+
+#: Reduce objects of a type. The sealing end adds to it.
+reducers: dict[type, Callable[[Any], Reduced]] = {}
+
+#: Bytes: buffers of at least this size travel beside the pickle, and are not copied.
+BUFFER_SIZE = 1 << 16
+
+_MAIN = ("__main__", "__mp_main__")
+_BUILTIN_TYPES = {type(None), type(Ellipsis), type(NotImplemented)}
+_BUILTIN_TYPES.update(kind for kind in vars(types).values() if type(kind) is type)
+
+
+def only_main(module: str) -> bool:
+    """
+    Tell whether objects of *module* travel by value: those of ``__main__`` and stand-ins.
+    """
+    return module in _MAIN or is_origin(module)
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    """
+    Pickles one object, and notes what it consists of.
+
+    Arguments:
+        by_value: Whether the objects of a module travel by value, given its name.
+
+        known: The classes that the other end has already.
+
+        beside: Whether large buffers may travel beside the pickle.
+
+    Attributes:
+        contains_code: Whether the pickle contains code.
+
+        file: The file that the pickle is written to.
+
+        classes: The classes in it that travel by value.
+
+        functions: The functions in it that travel by value.
+
+        buffers: The buffers that travel beside it.
+    """
+
+    contains_code = False
+
+    def __init__(
+        self,
+        *,
+        by_value: Callable[[str], bool] = only_main,
+        known: Collection[type] = (),
+        beside: bool = True,
+    ) -> None:
+        self.file = io.BytesIO()
+        self.file.write(PLAIN_PREFIX)
+        super().__init__(
+            self.file, protocol=5, buffer_callback=self._keep_in_band if beside else None
+        )
+        self.by_value = by_value
+        self.known = known
+        self.classes: list[type] = []
+        self.functions: list[types.FunctionType] = []
+        self.buffers: list[memoryview] = []
+
+    def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
+        try:
+            view = buffer.raw()
+        except BufferError:
+            return True
+        if view.nbytes < BUFFER_SIZE:
+            return True
+        self.buffers.append(view)
+        return False
+
+    def travels_by_value(self, value: Any, name: str | None = None) -> bool:
+        """
+        Tell whether *value*, a function or class, travels by value.
+        """
+        found = cloudpickle._lookup_module_and_qualname(value, name=name)
+        return found is None or found[0].__name__ in _MAIN or self.by_value(found[0].__name__)
+
+    def reducer_override(self, value: Any) -> Any:
+        kind = type(value)
+        reduce = reducers.get(kind)
+        if reduce is not None:
+            return reduce(value)
+        if issubclass(kind, type):
+            return self.reduce_class(value)
+        if kind is types.FunctionType:
+            if not self.travels_by_value(value):
+                return NotImplemented
+            self.functions.append(value)
+            return reduce_wrapper(value) or self.reduce_function(value)
+        if issubclass(kind, BaseException):
+            return reduce_error(value)
+        special = self.special.get(kind)
+        return NotImplemented if special is None else special(self, value)
+
+    def reduce_class(self, cls: type) -> Any:
+        """
+        Reduce a class to a reference, to its identity or to its value.
+        """
+        if cls in _BUILTIN_TYPES or not self.travels_by_value(cls):
+            return _reduce_builtin(cls) if cls in _BUILTIN_TYPES else NotImplemented
+        if cls in self.known:
+            return reduce_to_identity(cls)
+        # A class is made for one Python minor, even if it has no methods.
+        self.contains_code = True
+        self.classes.append(cls)
+        return reduce_to_value(cls)
+
+    def reduce_function(self, function: types.FunctionType) -> Any:
+        """
+        Reduce a function that travels by value.
+        """
+        _, arguments, state, *_ = self._dynamic_function_reduce(function)
+        return make_function, arguments, state, None, None, fill_function
+
+    def reduce_code(self, code: types.CodeType) -> Any:
+        """
+        Reduce code with its file name, so that tracebacks can show source lines.
+        """
+        self.contains_code = True
+        make, arguments = cloudpickle._code_reduce(code)
+        position = arguments.index("<dynamic-code>")
+        return make, (*arguments[:position], code.co_filename, *arguments[position + 1 :])
+
+    def _reduce_cell(self, cell: types.CellType) -> Any:
+        try:
+            return make_cell, (cell.cell_contents,)
+        except ValueError:
+            return make_cell, ()
+
+    def _reduce_module(self, module: types.ModuleType) -> Any:
+        make, *rest = cloudpickle._module_reduce(module)
+        return (import_module if make is cloudpickle.subimport else make, *rest)
+
+    def _reduce_type_variable(self, variable: Any) -> Any:
+        if not self.travels_by_value(variable, name=variable.__name__):
+            return NotImplemented
+        if isinstance(variable, typing.TypeVar):
+            return cloudpickle._make_typevar, cloudpickle._decompose_typevar(variable)
+        return type(variable), (variable.__name__,)
+
+    def _reduce_new_type(self, new_type: Any) -> Any:
+        if not self.travels_by_value(new_type):
+            return NotImplemented
+        return typing.NewType, (new_type.__name__, new_type.__supertype__)
+
+    def _reduce_forward(self, value: Any) -> Any:
+        # It may hold its compiled code, which is for one Python minor.
+        return typing.ForwardRef, (value.__forward_arg__, value.__forward_is_argument__)
+
+    def _reduce_cached(self, cached: Any) -> Any:
+        return reduce_cached(cached) if self.travels_by_value(cached) else NotImplemented
+
+    def _reduce_cached_property(self, value: Any) -> Any:
+        return reduce_cached_property(value)
+
+    def _reduce_file(self, file: io.TextIOWrapper) -> Any:
+        # cloudpickle would send the contents of the file instead.
+        if file is sys.stdout or file is sys.stderr:
+            return NotImplemented
+        raise TypeError("cannot pickle '_io.TextIOWrapper' object")
+
+    special: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
+        types.CodeType: reduce_code,
+        types.CellType: _reduce_cell,
+        types.ModuleType: _reduce_module,
+        typing.TypeVar: _reduce_type_variable,
+        typing.ParamSpec: _reduce_type_variable,
+        typing.ForwardRef: _reduce_forward,
+        typing.NewType: _reduce_new_type,
+        io.TextIOWrapper: _reduce_file,
+        type(functools.lru_cache(len)): _reduce_cached,
+        functools.cached_property: _reduce_cached_property,
+    }
+
+
+def _reduce_builtin(cls: type) -> Any:
+    make, arguments = cloudpickle._class_reduce(cls)
+    return find_builtin_type if make is cloudpickle._builtin_type else make, arguments
+
+
+def dump(pickler: Pickler, value: Any) -> Sealed:
+    """
+    Seal *value* with *pickler*.
+    """
+    file = pickler.file
+    try:
+        pickler.dump(value)
+        buffers = tuple(pickler.buffers)
+    finally:
+        # The pickler is part of a reference cycle: free what is large now.
+        pickler.clear_memo()
+        pickler.buffers.clear()
+    if pickler.contains_code:
+        file.seek(0)
+        file.write(CODE_PREFIX)
+    return Sealed(file.getvalue(), buffers)
+
+
+def seal(
+    value: Any, what: str, remedy: str, names: Sequence[str] = (), **options: Any
+) -> Sealed:
+    """
+    Seal *value*.
+
+    Arguments:
+        what: What the value is, for the error message, as in ``the result of 'f'``.
+
+        remedy: What to do instead, as a sentence.
+
+        names: The names of the parts of *value* in the error message, if it is a tuple.
+
+    Raises:
+        SealingError: It cannot be pickled.
+    """
+    data = dump_plain(value)
+    if data is not None:
+        return Sealed(data)
+    try:
+        return dump(Pickler(**options), value)
+    except Exception as error:
+        where = _find_culprit(value, options, names)
+        raise SealingError(
+            f"{_sentence(what)} cannot travel{where}: {error}. {remedy}"
+        ) from error
+
+
+def _sentence(what: str) -> str:
+    return what[:1].upper() + what[1:]
+
+
+def _find_culprit(value: Any, options: dict[str, Any], names: Sequence[str]) -> str:
+    path = ""
+    for depth in range(8):
+        parts = _parts(value)
+        if depth == 0 and isinstance(value, tuple) and len(names) == len(parts):
+            parts = [(name, part) for name, (_, part) in zip(names, parts, strict=True)]
+        for step, part in parts:
+            try:
+                dump(Pickler(**options), part)
+            except Exception:
+                path, value = path + step, part
+                break
+        else:
+            break
+    return f" because of {path.lstrip('.')}" if path else ""
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f"[{key!r}]", part) for key, part in list(value.items())[:100]]
+    if isinstance(value, (list, tuple)):
+        return [(f"[{index}]", part) for index, part in enumerate(value[:100])]
+    return [(f".{name}", part) for name, part in getattr(value, "__dict__", {}).items()]

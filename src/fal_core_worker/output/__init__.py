@@ -1,0 +1,3 @@
+"""
+What the function prints, captured and sent.
+"""

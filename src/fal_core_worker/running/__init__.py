@@ -1,0 +1,3 @@
+"""
+Calls: how they are run, interrupted and ended.
+"""

@@ -1,0 +1,110 @@
+"""
+The guard: the parent process of a worker that was not started by a keeper.
+
+A worker that crashes cannot end the processes that it has started, and one that is stuck
+in native code does not see the end of its stream. The guard waits for either and kills
+what is left. It exits with the exit code of the worker, or with 128 plus the number of
+the signal, as a shell does.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from types import FrameType
+
+from fal_core_worker import trees
+
+#: Seconds that a worker has to exit by itself after its stream has ended.
+_GRACE = 0.5
+#: Seconds of them that one wait counts for at most: a suspended machine uses up no more.
+_WAIT = 0.025
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+#: POLLHUP, for both directions, is reported even if it was not asked for.
+_HANG_UP = getattr(select, "POLLRDHUP", 0)
+
+
+def become_guarded() -> None:
+    """
+    Continue in a child of this process, and guard it from here.
+    """
+    trees.become_subreaper()
+    # A signal before there are handlers would end the guard and leave the worker behind.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    guard = os.getpid()
+    worker = os.fork()
+    if not worker:
+        trees.prepare_child()
+        if os.getppid() != guard:
+            os._exit(1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return
+    wake = _prepare_guard()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    code = _wait(worker, wake)
+    trees.kill_descendants(os.getpid())
+    os._exit(code)
+
+
+def _prepare_guard() -> int:
+    """
+    Install signal handlers. Return a descriptor that is readable when a child has ended.
+    """
+    # The launching process sees the stream end with the worker, not with the guard.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+    wake, writer = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in _ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return wake
+
+
+def _wait(worker: int, wake: int) -> int:
+    """
+    Wait until *worker* has ended, or its grace is over. Return its exit code.
+    """
+    poll = select.poll()
+    poll.register(wake, select.POLLIN)
+    # The end of the stream is seen without reading from it.
+    poll.register(0, _HANG_UP)
+    left: float | None = None
+    while (code := _reap(worker)) is None:
+        if left is not None and left <= 0:
+            return 128 + signal.SIGKILL
+        began = time.monotonic()
+        for descriptor, _ in poll.poll(None if left is None else _WAIT * 1000):
+            if descriptor == wake:
+                os.read(wake, 4096)
+            else:
+                poll.unregister(0)
+                left = _GRACE
+        if left is not None:
+            left -= min(time.monotonic() - began, _WAIT)
+    return code
+
+
+def _reap(worker: int) -> int | None:
+    """
+    Reap ended children, inherited orphans too. Return the exit code of *worker*, if ended.
+    """
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == worker:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+        if not pid:
+            return None
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    trees.kill_descendants(os.getpid())
+    os._exit(128 + number)

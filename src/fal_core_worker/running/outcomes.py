@@ -1,0 +1,106 @@
+"""
+How calls end: what they raise to be ended, and how their outcomes are sent.
+"""
+
+from __future__ import annotations
+
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+
+from fal_core_worker.opening import values
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fal_core_worker.stream.streams import Stream
+
+#: The types of what generator functions and coroutine functions return.
+LAZY = frozenset((GeneratorType, CoroutineType, AsyncGeneratorType))
+
+
+class CallCancelled(KeyboardInterrupt):
+    """
+    Raised in the function when its call is cancelled.
+    """
+
+
+class Terminated(SystemExit):
+    """
+    Raised in the function when somebody else than its host sends the worker a SIGTERM.
+    """
+
+
+def send_value(stream: Stream, channel: int, value: Any, function: Any, after: int = 0) -> None:
+    """
+    Send the outcome of the call of *channel*: what *function* returned.
+
+    Arguments:
+        after: 0, or ``frames.REPLACE`` if the worker takes no other call.
+    """
+    try:
+        data, buffers = values.seal_value(value, function)
+    except Exception as error:
+        send_error(stream, channel, error, function, after)
+        return
+    stream.send(frames.OUTCOME, channel, frames.ENDED_WELL, after, data, buffers)
+
+
+def send_error(
+    stream: Stream, channel: int, error: BaseException, function: Any, after: int = 0
+) -> None:
+    """
+    Send the outcome of the call of *channel*: what *function* raised.
+
+    Arguments:
+        after: As for :func:`send_value`.
+    """
+    data, buffers = values.seal_error(error, function)
+    stream.send(frames.OUTCOME, channel, frames.ENDED_RAISED, after, data, buffers)
+
+
+def send_item(stream: Stream, channel: int, value: Any, index: int, function: Any) -> None:
+    """
+    Send one item of a stream.
+
+    Raises:
+        SealingError: It cannot be sealed.
+    """
+    data, buffers = values.seal_value(value, function)
+    stream.send(frames.ITEM, channel, index, 1, data, buffers)
+
+
+def send_items(
+    stream: Stream,
+    channel: int,
+    outcomes: list[tuple[int, Any]],
+    first: int,
+    function: Any,
+) -> None:
+    """
+    Send outcomes of a batch. The first of them has the index *first*.
+    """
+    if not outcomes:
+        return
+    try:
+        sealed = values.seal_value(outcomes, function)
+        if sealed.contains_code:
+            raise ValueError("The other end may have to refuse one of them.")
+    except Exception:
+        sealed = values.seal_value([_apart(pair, function) for pair in outcomes], None)
+    stream.send(frames.ITEM, channel, first, len(outcomes), sealed.data, sealed.buffers)
+
+
+def _apart(outcome: tuple[int, Any], function: Any) -> tuple[int, Any]:
+    """
+    Seal the value of one outcome.
+    """
+    kind, value = outcome
+    if kind != VALUE:
+        return outcome
+    try:
+        sealed = values.seal_value(value, function)
+    except Exception as error:
+        return RAISED, values.seal_error(error, function).data
+    return SEALED, (sealed.data, [bytes(buffer) for buffer in sealed.buffers])

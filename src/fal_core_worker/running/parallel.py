@@ -1,0 +1,242 @@
+"""
+The executor of several calls at a time: async functions as tasks, others on threads.
+
+The main thread reads the stream. A thread cannot be cancelled. So the outcome of its call
+is sent, the thread is abandoned, and the worker asks to be replaced once its other calls
+have ended.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from contextvars import ContextVar, copy_context
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any
+
+from fal_core_worker.opening import values
+from fal_core_worker.opening.seals import Sealed
+from fal_core_worker.output.capture import Output
+from fal_core_worker.running.executors import Executor
+from fal_core_worker.running.outcomes import (
+    LAZY,
+    CallCancelled,
+    send_error,
+    send_items,
+    send_value,
+)
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import RAISED, VALUE
+from fal_core_worker.stream.streams import Stream
+
+#: The (channel, index) of the call that the current code belongs to.
+_call: ContextVar[tuple[int, int]] = ContextVar("call", default=(0, 0))
+
+
+class ParallelExecutor(Executor):
+    """
+    Runs several calls at a time.
+    """
+
+    def __init__(self, stream: Stream, output: Output) -> None:
+        super().__init__(stream, output)
+        self._active: dict[int, Any] = {}
+        self._tasks: dict[int, Any] = {}
+        self._cancelled: set[int] = set()
+        self._jobs: SimpleQueue[Any] = SimpleQueue()
+        self._idle = 0
+        self._lock = threading.Lock()
+        self._credit = threading.Condition()
+        output.current = _call.get
+
+    # -- the main thread -------------------------------------------------------
+
+    def serve(self) -> int:
+        while True:
+            active = bool(self._active)
+            if self.stopping and not active:
+                self.output.flush_call()
+                return 0
+            if self._wait(20 if active or self.output.is_waiting else None):
+                with self._reading:
+                    if not self.pump():
+                        self.lost()
+            while self.inbox:
+                self._start(*self.inbox.popleft())
+            self.output.flush()
+
+    def _wait(self, milliseconds: int | None) -> bool:
+        """
+        Wait for the stream. Without a time limit, wait for output as well.
+
+        Return whether the stream is readable.
+        """
+        poll = select.poll()
+        poll.register(self.stream.reader, select.POLLIN)
+        if milliseconds is None:
+            for descriptor in (self.output.rest(), *self.output.descriptors):
+                poll.register(descriptor, select.POLLIN)
+        ready = poll.poll(milliseconds)
+        return any(descriptor == self.stream.reader for descriptor, _ in ready)
+
+    def _start(self, kind: int, channel: int, slot: int, count: int, payload: Any) -> None:
+        if kind == frames.FUNCTION:
+            self.functions.put(slot, payload)
+            return
+        sealed = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
+        self._active[channel] = None
+        job = (channel, slot, count, sealed)
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+                self._jobs.put(job)
+                return
+        threading.Thread(target=self._work, args=(job,), daemon=True).start()
+
+    def cancel(self, channel: int) -> None:
+        if channel not in self._active:
+            return
+        self._cancelled.add(channel)
+        with self._credit:
+            self._credit.notify_all()
+        task = self._tasks.get(channel)
+        if task is not None:
+            self._async_loop.call_soon_threadsafe(task.cancel)
+        elif self._take(channel):
+            # A thread cannot be ended: its call ends now, and the worker later.
+            self.stopping = True
+            self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED, frames.REPLACE)
+
+    def credited(self, channel: int) -> None:
+        with self._credit:
+            self._credit.notify_all()
+
+    def interrupted(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            # Nothing ends a thread, and whoever sends this waits for the process.
+            self.terminate()
+        self.stopping = True
+
+    def drain(self, channel: int) -> None:
+        self.stopping = True
+
+    def function_of(self, channel: int) -> Any:
+        return self._active.get(channel)
+
+    def is_cancelled(self) -> bool:
+        return _call.get()[0] in self._cancelled
+
+    # -- threads -----------------------------------------------------------------
+
+    def _work(self, job: Any) -> None:
+        while True:
+            copy_context().run(self._run, *job)
+            with self._lock:
+                self._idle += 1
+            job = self._jobs.get()
+
+    def _run(self, channel: int, slot: int, count: int, sealed: Sealed) -> None:
+        _call.set((channel, 0))
+        raw: Any = None
+        try:
+            with self._lock:
+                function, raw = self.open_function(slot, channel)
+            self._active[channel] = raw
+            arguments = values.open_arguments(sealed, raw)
+            if count and count != frames.STREAM:
+                self._run_batch(function, raw, arguments, channel)
+                value: Any = None
+            else:
+                args, kwargs = arguments
+                value = function(*args, **kwargs)
+                if type(value) in LAZY:
+                    stream = count == frames.STREAM
+                    value = self.finish(value, raw, channel, stream=stream)
+        except BaseException as error:
+            self._end(channel, error=error, raw=raw)
+        else:
+            self._end(channel, value=value, raw=raw)
+
+    def _run_batch(self, function: Any, raw: Any, items: list[Any], channel: int) -> None:
+        for index, (args, kwargs) in enumerate(items):
+            _call.set((channel, index))
+            self.stream.send(frames.STARTED, channel, index + 1)
+            try:
+                value = function(*args, **kwargs)
+                if type(value) in LAZY:
+                    value = self.finish(value, raw, channel, stream=False)
+                outcome = (VALUE, value)
+            except CallCancelled:
+                raise
+            except BaseException as error:
+                outcome = (RAISED, values.seal_error(error, raw).data)
+            self.output.flush_call()
+            send_items(self.stream, channel, [outcome], index, raw)
+
+    def _take(self, channel: int) -> bool:
+        """
+        Claim the outcome of a call, of which only one is sent. Return whether it was free.
+        """
+        with self._lock:
+            return self._active.pop(channel, self) is not self
+
+    def _end(
+        self, channel: int, *, raw: Any, value: Any = None, error: BaseException | None = None
+    ) -> None:
+        if self.forked:
+            os._exit(0)
+        if not self._take(channel):
+            return
+        self.output.flush_call()
+        if error is None:
+            send_value(self.stream, channel, value, raw)
+        elif channel in self._cancelled:
+            self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED)
+        else:
+            send_error(self.stream, channel, error, raw)
+        self._cancelled.discard(channel)
+        self._tasks.pop(channel, None)
+
+    # -- coroutines and generators -------------------------------------------------
+
+    def await_credit(self, channel: int) -> None:
+        with self._credit:
+            while self.credits[channel] <= 0 and channel not in self._cancelled:
+                self._credit.wait()
+            if channel in self._cancelled:
+                raise CallCancelled
+            self.credits[channel] -= 1
+
+    def complete(self, coroutine: Any, channel: int) -> Any:
+        """
+        Run *coroutine* as a task in the loop that all calls share, and wait for it.
+        """
+        import asyncio
+
+        with self._lock:
+            if self._async_loop is None:
+                self._async_loop = asyncio.new_event_loop()
+                threading.Thread(target=self._async_loop.run_forever, daemon=True).start()
+        loop = self._async_loop
+        context = copy_context()
+        done = threading.Event()
+
+        def begin() -> None:
+            task = context.run(loop.create_task, coroutine)
+            self._tasks[channel] = task
+            task.add_done_callback(lambda _: done.set())
+            if channel in self._cancelled:
+                task.cancel()
+
+        loop.call_soon_threadsafe(begin)
+        done.wait()
+        task = self._tasks.pop(channel)
+        try:
+            return task.result()
+        except asyncio.CancelledError:
+            if channel in self._cancelled:
+                raise CallCancelled from None
+            raise

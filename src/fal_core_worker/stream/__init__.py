@@ -1,0 +1,3 @@
+"""
+The stream between a worker and the process that launched it.
+"""

@@ -1,0 +1,151 @@
+"""
+Frames: the messages that the two ends of a worker's stream exchange.
+
+The worker's side of a stream begins with :data:`MAGIC`; bytes before it are output of
+whatever ran first. A frame is a header of 24 bytes, little endian, and its payload::
+
+    kind u8 · version u8 · buffers u16 · channel u32 · a u32 · b u32 · length u64
+
+The header is frozen: a later version may add kinds, and change payloads. The channel is
+the number of the call that a frame belongs to; 0 is the worker itself. What *a* and *b*
+mean depends on the kind. If *buffers* is not 0, the payload begins with a table of them,
+see :func:`pack_buffers`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import namedtuple
+from collections.abc import Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
+    #: A frame as it is read: making a plain tuple is much faster than making a Frame.
+    Received = tuple[int, int, int, int, Any]
+
+    class _Frame(NamedTuple):
+        kind: int
+        channel: int
+        a: int
+        b: int
+        payload: Any
+else:
+    # The typed form needs a module that is slow to import.
+    _Frame = namedtuple("_Frame", ("kind", "channel", "a", "b", "payload"))
+
+MAGIC = b"\x00fal-core-worker\x01\n"
+HEADER = struct.Struct("<BBHIIIQ")
+HEADER_SIZE = HEADER.size
+VERSION = 1
+INLINE = 0xFFFFFFFFFFFFFFFF
+_RECORD = struct.Struct("<QQ")
+
+# From the launching process.                    a               b
+SECRETS = 1  #: a marshalled mapping of variables
+FUNCTION = 2  #: a marshalled function             slot            1 for a setup function
+CALL = 3  #: sealed arguments                      slot            items of a batch, or STREAM
+CREDIT = 4  #: more items may be sent              how many
+CANCEL = 5  #: cancel the call of this channel
+HOME_RESULT = 6  #: the sealed result of HOME_CALL number          1 if it raised
+DRAIN = 7  #: drain the service of this channel
+STOP = 8  #: exit once idle
+SOURCES = 9  #: a source archive, digest first
+TRIM = 10  #: give unused shared memory back
+
+# From the worker.
+HELLO = 32  #: a marshalled mapping that describes the worker
+STARTED = 33  #: items of the batch have started   how many so far
+LOG = 34  #: a marshalled list of output
+ITEM = 35  #: sealed items                         first           count
+RETURNED = 36  #: items are handed back            first
+READY = 37  #: a marshalled mapping of URLs
+OUTCOME = 38  #: the sealed outcome of a call      see ENDED_*     0 or REPLACE
+HOME_CALL = 39  #: a sealed call to home           number
+PREPARED = 40  #: the setup function has run
+
+# From either end.
+RELEASE = 64  #: offsets in the receiver's arena that are free again
+ARENA = 65  #: the sender's arena was resized      MiB; 0 after a trim
+
+#: In *b* of a CALL frame: the caller takes a stream of items.
+STREAM = 0x80000000
+
+#: How many items of a stream may be sent before the caller gives CREDIT.
+WINDOW = 16
+
+# How a call ended: *a* of an OUTCOME frame.
+ENDED_WELL = 0
+ENDED_RAISED = 1
+ENDED_CANCELLED = 2
+
+#: In *b* of an OUTCOME frame: the worker exits once it is idle.
+REPLACE = 1
+
+#: How an item of a batch ended: the first part of each pair in an ITEM frame.
+VALUE, RAISED, SEALED = 0, 1, 2
+
+#: The levels of output, which a LOG frame refers to by their index.
+LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR")
+#: Added to the level of a line that is still incomplete.
+PARTIAL = 16
+
+
+class Frame(_Frame):
+    """
+    One frame.
+
+    Attributes:
+        payload: Bytes, or a pair of the data and its out-of-band buffers.
+    """
+
+    __slots__ = ()
+
+
+def pack_frame(kind: int, channel: int = 0, a: int = 0, b: int = 0, data: bytes = b"") -> bytes:
+    """
+    Return the bytes of a frame without buffers.
+    """
+    return HEADER.pack(kind, VERSION, 0, channel, a, b, len(data)) + data
+
+
+def pack_buffers(data: bytes, buffers: Sequence[Any], arena: Any) -> list[Any]:
+    """
+    Return the parts of a payload that carries *buffers* beside *data*.
+
+    The table has a pair (length, offset) for each buffer. The offset is into the
+    sender's arena, or INLINE for a buffer that follows the data. The length of the data
+    stands after the table.
+    """
+    table = bytearray()
+    inline = []
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        offset = arena.store(view) if arena is not None else None
+        if offset is None:
+            inline.append(view)
+            offset = INLINE
+        table += _RECORD.pack(len(view), offset)
+    table += _RECORD.pack(len(data), 0)[:8]
+    return [table, data, *inline]
+
+
+def unpack_buffers(payload: Any, count: int, arena: Any) -> tuple[Any, list[Any]]:
+    """
+    Return the data and the *count* buffers of a payload that carries buffers.
+    """
+    view = memoryview(payload)
+    at = count * _RECORD.size
+    size = int.from_bytes(view[at : at + 8], "little")
+    at += 8
+    data = bytes(view[at : at + size])
+    at += size
+    buffers: list[Any] = []
+    for length, offset in _RECORD.iter_unpack(view[: count * _RECORD.size]):
+        if offset == INLINE:
+            buffers.append(view[at : at + length])
+            at += length
+        else:
+            buffers.append(arena.view(offset, length))
+    return data, buffers

@@ -1,0 +1,299 @@
+"""
+The stream: frames over two file descriptors.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+from fal_core_worker.stream.frames import (
+    ARENA,
+    HEADER,
+    HEADER_SIZE,
+    RELEASE,
+    VERSION,
+    pack_buffers,
+    pack_frame,
+    unpack_buffers,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fal_core_worker.stream.frames import Received
+
+_READ_SIZE = 65536
+
+#: Seconds: a wait up to this long is short, and is spent polling.
+_SOON = 100e-6
+_POLLS = 80 if (os.cpu_count() or 1) > 1 else 0
+#: Seconds that :meth:`Stream.end` waits for a thread that is sending.
+_PATIENCE = 1.0
+_yield_processor = getattr(os, "sched_yield", lambda: None)
+
+
+class Stream:
+    """
+    Frames over two file descriptors, which the stream owns.
+
+    Any thread may send; one thread at a time may read.
+
+    Attributes:
+        outbound: The arena that sent buffers are stored in, or None.
+
+        inbound: The arena that received buffers are read from, or None.
+    """
+
+    def __init__(self, reader: int, writer: int) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.outbound: Any = None
+        self.inbound: Any = None
+        self._lock = threading.Lock()
+        self._rest: bytes = b""
+        self._large: bytearray | None = None
+        self._soon = False
+        self._poll: select.poll | None = None
+        self._filled = 0
+
+    @property
+    def is_sending(self) -> bool:
+        """
+        Whether a frame is being written.
+        """
+        return self._lock.locked()
+
+    def send(
+        self,
+        kind: int,
+        channel: int = 0,
+        a: int = 0,
+        b: int = 0,
+        data: bytes = b"",
+        buffers: Sequence[Any] = (),
+    ) -> None:
+        """
+        Send a frame.
+
+        Raises:
+            OSError: The other end is gone.
+        """
+        if self.inbound is not None and self.inbound.freed:
+            self._send_releases()
+        if buffers:
+            parts = pack_buffers(data, buffers, self.outbound)
+            length = sum(len(part) for part in parts)
+            header = HEADER.pack(kind, VERSION, len(buffers), channel, a, b, length)
+            with self._lock:
+                # The size is sent before the first frame that relies on it.
+                if self.outbound is not None and self.outbound.resized:
+                    header = pack_frame(ARENA, a=self.outbound.take_resized() >> 20) + header
+                self._write([header, *parts])
+            return
+        message = HEADER.pack(kind, VERSION, 0, channel, a, b, len(data))
+        if len(data) < _READ_SIZE:
+            message += data
+            with self._lock:
+                sent = os.write(self.writer, message)
+                if sent < len(message):
+                    self._write([message[sent:]])
+            return
+        with self._lock:
+            self._write([message, data])
+
+    @property
+    def shared_size(self) -> int:
+        """
+        Bytes of shared memory that this end has mapped.
+        """
+        arenas = (self.inbound, self.outbound)
+        return sum(arena.size for arena in arenas if arena is not None)
+
+    def trim(self) -> None:
+        """
+        Give shared memory back that no buffer uses. Called while this end is idle.
+        """
+        if self.inbound is not None and self.inbound.freed:
+            self._send_releases()
+        if self.outbound is not None and self.outbound.trim():
+            with self._lock:
+                self._write([pack_frame(ARENA, a=self.outbound.take_resized() >> 20)])
+
+    def write(self, data: bytes) -> None:
+        """
+        Send bytes: whole frames, or what comes before the first one.
+        """
+        with self._lock:
+            self._write([data])
+
+    def read(self) -> list[Received] | None:
+        """
+        Read once. Return the frames that are complete, or None at the end of the stream.
+        """
+        if self._large is not None:
+            return self._read_large(self._large)
+        try:
+            chunk = os.read(self.reader, _READ_SIZE)
+        except OSError:
+            return None
+        if not chunk:
+            return None
+        return self.parse(self._rest + chunk if self._rest else chunk)
+
+    def read_soon(self) -> list[Received] | None:
+        """
+        Read once, like :meth:`read`, where a frame is expected within microseconds.
+
+        Waking a sleeping process takes longer than a short call does. So if the last
+        wait was short, this polls for some microseconds before it sleeps, and yields
+        the processor between the polls.
+        """
+        began = time.perf_counter()
+        if self._soon:
+            poll = self._poll
+            if poll is None:
+                poll = self._poll = select.poll()
+                poll.register(self.reader, select.POLLIN)
+            for _ in range(_POLLS):
+                if poll.poll(0):
+                    return self.read()
+                _yield_processor()
+        received = self.read()
+        self._soon = time.perf_counter() - began < _SOON
+        return received
+
+    def parse(self, data: bytes) -> list[Received]:
+        """
+        Return the frames that *data* completes, and keep the rest.
+        """
+        size = len(data)
+        at = 0
+        if size >= HEADER_SIZE:
+            kind, _, buffers, channel, a, b, length = HEADER.unpack_from(data)
+            if length + HEADER_SIZE == size and not buffers and kind < RELEASE:
+                # The usual case: exactly one frame.
+                self._rest = b""
+                return [(kind, channel, a, b, data[HEADER_SIZE:])]
+        frames: list[Received] = []
+        while size - at >= HEADER_SIZE:
+            kind, _, buffers, channel, a, b, length = HEADER.unpack_from(data, at)
+            start = at + HEADER_SIZE
+            end = start + length
+            if end > size:
+                if length > _READ_SIZE:
+                    self._large = bytearray(HEADER_SIZE + length)
+                    self._filled = size - at
+                    self._large[: self._filled] = data[at:]
+                    at = size
+                break
+            self._add(frames, kind, buffers, channel, a, b, data[start:end])
+            at = end
+        self._rest = data[at:]
+        return frames
+
+    def shut(self) -> None:
+        """
+        Shut the connection down, so that threads which send or read find it closed.
+
+        The descriptors stay open, since such threads still use them.
+        """
+        # ``socket`` is slow to import.
+        import _socket
+
+        try:
+            stream = _socket.socket(fileno=self.writer)
+        except OSError:
+            # Two pipes. The reading end takes the place of the other, so that writing fails.
+            os.dup2(self.reader, self.writer, inheritable=False)
+            return
+        try:
+            stream.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # The other end is gone.
+        finally:
+            stream.detach()
+
+    def end(self) -> None:
+        """
+        Close the stream once no thread sends any more. Called by the thread that reads.
+        """
+        self.shut()
+        # A thread that is stuck in a pipe which nobody reads is not waited for.
+        sending = self._lock.acquire(timeout=_PATIENCE)
+        try:
+            self.close()
+        finally:
+            if sending:
+                self._lock.release()
+
+    def close(self) -> None:
+        """
+        Close both descriptors and the arenas. It may be called again.
+
+        No other thread may be using them, see :meth:`end`.
+        """
+        descriptors = {self.reader, self.writer}
+        self.reader = self.writer = -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
+        for arena in (self.inbound, self.outbound):
+            if arena is not None:
+                arena.close()
+
+    def _add(
+        self,
+        frames: list[Received],
+        kind: int,
+        buffers: int,
+        channel: int,
+        a: int,
+        b: int,
+        payload: Any,
+    ) -> None:
+        if kind == ARENA:
+            self.inbound.resize(a << 20)
+        elif kind == RELEASE:
+            self.outbound.release(payload)
+        else:
+            if buffers:
+                payload = unpack_buffers(payload, buffers, self.inbound)
+            frames.append((kind, channel, a, b, payload))
+
+    def _read_large(self, large: bytearray) -> list[Received] | None:
+        try:
+            count = os.readv(self.reader, [memoryview(large)[self._filled :]])
+        except OSError:
+            return None
+        if not count:
+            return None
+        self._filled += count
+        if self._filled < len(large):
+            return []
+        self._large = None
+        kind, _, buffers, channel, a, b, _ = HEADER.unpack_from(large)
+        frames: list[Received] = []
+        payload: Any = memoryview(large)[HEADER_SIZE:].toreadonly()
+        self._add(frames, kind, buffers, channel, a, b, payload)
+        return frames
+
+    def _send_releases(self) -> None:
+        offsets = self.inbound.take_freed()
+        if offsets:
+            with self._lock:
+                self._write([pack_frame(RELEASE, data=offsets)])
+
+    def _write(self, parts: Iterable[Any]) -> None:
+        views = [memoryview(part).cast("B") for part in parts if len(part)]
+        while views:
+            count = os.writev(self.writer, views[:64])
+            while views and count >= len(views[0]):
+                count -= len(views[0])
+                del views[0]
+            if count:
+                views[0] = views[0][count:]

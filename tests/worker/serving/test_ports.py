@@ -1,0 +1,77 @@
+"""
+Ports of this machine.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fal_core_worker.serving import ports
+
+
+def test_a_free_port_is_not_given_to_others():
+    """
+    What asks the system for any port never gets the one that was found free.
+    """
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if not given.exists():
+        pytest.skip("This system does not tell which ports it gives away.")
+    first, last = map(int, given.read_text().split())
+    if first <= 20000:
+        pytest.skip("This system gives away nearly all ports.")
+
+    found = set()
+    for _ in range(50):
+        found.add(port := ports.free_port())
+        # Only the last ones are kept from being found, and taken, by another process.
+        assert ports.is_free(port)
+
+    assert len(found) > 1
+    assert not any(first <= port <= last for port in found)
+
+
+def test_a_taken_port_is_not_found(monkeypatch):
+    """
+    A port that somebody listens at is passed over.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        monkeypatch.setattr(ports, "_LOWEST", taken)
+        monkeypatch.setattr(ports, "_first_assigned", lambda: taken + 1)
+
+        assert ports.free_port() != taken
+
+
+def test_a_port_that_another_process_has_found_is_passed_over():
+    """
+    Of two that look for a port at once each finds one of its own, used or not.
+    """
+    first = ports.free_port()
+    script = f"""
+import sys
+from fal_core_worker.serving import ports
+
+first, last = {first}, {first} + 2
+ports._LOWEST, ports._first_assigned = first, lambda: last
+print(ports.is_free(first), *{{ports.free_port() for _ in range(20)}})
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    is_free, *found = done.stdout.split()
+
+    assert is_free == "True"
+    assert str(first) not in found
+
+
+def test_where_all_ports_are_given_away_one_is_asked_for(monkeypatch):
+    """
+    Where nothing is kept for servers, the system gives a port.
+    """
+    monkeypatch.setattr(ports, "_first_assigned", lambda: 1024)
+
+    assert ports.is_free(ports.free_port())
