@@ -17,7 +17,7 @@ import attrs
 
 from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, State
 from fal_core.hosts import Host
-from fal_core.sealing.envelopes import decode_call
+from fal_core.sealing import decode_call
 from fal_core.sinks.journals import Journal
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import HEADER, HEADER_SIZE, unpack_buffers
