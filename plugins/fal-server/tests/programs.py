@@ -22,7 +22,7 @@ import httpx
 import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-from fal_core_worker.ports import is_free
+from fal_core_worker.serving.ports import is_free
 from fal_server.state.data_directories import DataDirectory
 
 #: Seconds that anything may take; most takes a fraction of one.

@@ -5,6 +5,24 @@ The command line ``fal-core``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fal_core.exports import lazily
+
+if TYPE_CHECKING:
+    from fal_core.cli.outputs import print_json, print_table
+    from fal_core.cli.progress import make_progress
+
+__all__ = ["main", "make_progress", "print_json", "print_table"]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "make_progress": "fal_core.cli.progress",
+        "print_json": "fal_core.cli.outputs",
+        "print_table": "fal_core.cli.outputs",
+    },
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,3 +1,23 @@
 """
 Conversion: values that users write, made into strictly typed ones.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_core.exports import lazily
+
+if TYPE_CHECKING:
+    from fal_core.conversion.structuring import structure
+
+__all__ = [
+    "structure",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "structure": "fal_core.conversion.structuring",
+    },
+)

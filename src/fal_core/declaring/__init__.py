@@ -1,3 +1,42 @@
 """
 Declaring: options sorted by owner and made typed, policies, and hosts by name.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_core.exports import lazily
+
+if TYPE_CHECKING:
+    from fal_core.declaring.named_hosts import default_host, to_host
+    from fal_core.declaring.vocabulary import (
+        parse_options,
+        structure_environment,
+        structure_gateway,
+        structure_host_options,
+        unstructure_environment,
+    )
+
+__all__ = [
+    "default_host",
+    "parse_options",
+    "structure_environment",
+    "structure_gateway",
+    "structure_host_options",
+    "to_host",
+    "unstructure_environment",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "default_host": "fal_core.declaring.named_hosts",
+        "parse_options": "fal_core.declaring.vocabulary",
+        "structure_environment": "fal_core.declaring.vocabulary",
+        "structure_gateway": "fal_core.declaring.vocabulary",
+        "structure_host_options": "fal_core.declaring.vocabulary",
+        "to_host": "fal_core.declaring.named_hosts",
+        "unstructure_environment": "fal_core.declaring.vocabulary",
+    },
+)

@@ -1,3 +1,33 @@
 """
 Sealing: functions and arguments made into bytes that travel, and opened again.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_core.exports import lazily
+
+if TYPE_CHECKING:
+    from fal_core.sealing.envelopes import decode_call, encode_call
+    from fal_core.sealing.functions import seal_function
+    from fal_core.sealing.sources import check_local_modules, worker_archive
+
+__all__ = [
+    "check_local_modules",
+    "decode_call",
+    "encode_call",
+    "seal_function",
+    "worker_archive",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "check_local_modules": "fal_core.sealing.sources",
+        "decode_call": "fal_core.sealing.envelopes",
+        "encode_call": "fal_core.sealing.envelopes",
+        "seal_function": "fal_core.sealing.functions",
+        "worker_archive": "fal_core.sealing.sources",
+    },
+)

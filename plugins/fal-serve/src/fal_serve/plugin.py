@@ -11,8 +11,8 @@ from fal_core.hooks import API_VERSION, hookimpl
 
 if TYPE_CHECKING:
     from fal_core import RouteSignature
-    from fal_core.calling.serving import Server
     from fal_core.options import HostOptions
+    from fal_core.routes import Server
 
 fal_core_api = API_VERSION
 

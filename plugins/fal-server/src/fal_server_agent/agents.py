@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fal_core_worker import services
+from fal_core_worker.serving import services
 from fal_server_agent.control_servers import ControlServer
 from fal_server_agent.limits import limit_memory
 from fal_server_agent.surroundings import forget_credentials

@@ -13,8 +13,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from fal_core_worker import nested, services
-from fal_core_worker.ports import free_port
+from fal_core_worker import current
+from fal_core_worker.serving import services
+from fal_core_worker.serving.ports import free_port
 from fal_server_agent import functions, outcomes
 from fal_server_agent.directories import settle
 from fal_server_agent.listening import answers
@@ -49,7 +50,7 @@ class ControlServer:
         self._urls: dict[str, str] = {}
         self._up = asyncio.Event()
         # The application may set another runner, whose announcements lead nowhere.
-        self._runner = nested.runner
+        self._runner = current.runtime
         self._used = False
         self._settled = False
         self._calling = asyncio.Lock()
@@ -141,7 +142,7 @@ class ControlServer:
         try:
             return await self._run(header, parts)
         finally:
-            runner = nested.runner
+            runner = current.runtime
             if runner is not None:
                 runner.output.flush_call()
                 services.write("DEBUG", END_OF_LOGS)

@@ -18,9 +18,8 @@ from isolate_proto import HostedRun
 
 from fal_core.environments import CurrentEnvironment
 from fal_core.events import Exited, Log, Outcome, Sealed
-from fal_core_worker.opening import seal_error
-from fal_core_worker.raised import MissingModule
-from fal_core_worker.seals import PLAIN_PREFIX
+from fal_core_worker.opening.seals import PLAIN_PREFIX, MissingModule
+from fal_core_worker.opening.values import seal_error
 from fal_server.fleet.endings import read_agent_error
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner

@@ -18,7 +18,7 @@ import pytest
 from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-from fal_core_worker.ports import free_port
+from fal_core_worker.serving.ports import free_port
 from fal_server.listeners import shared_ports
 from fal_server.listeners.shared_ports import Listener
 

@@ -66,7 +66,7 @@ def create_record(call: Call) -> Path:
     Raises:
         HostError: It cannot be written.
     """
-    from fal_core.sealing.envelopes import encode_call
+    from fal_core.sealing import encode_call
 
     root = executions_root()
     directory = root / call.id

@@ -22,7 +22,7 @@ from fal_core.errors import HostError
 from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, State
 from fal_core.hosts import Execution, Host
 from fal_core.policies import Policy
-from fal_core.sealing.envelopes import decode_call
+from fal_core.sealing import decode_call
 from fal_core.sinks.journals import Journal
 from fal_core.wrappers import LateExecution
 from fal_core_worker.stream import frames

@@ -9,8 +9,7 @@ from urllib.parse import urldefrag, urlsplit
 
 import click
 
-from fal_core.cli.outputs import print_json
-from fal_core.cli.progress import make_progress
+from fal_core.cli import make_progress, print_json
 from fal_host_serverless.commands.client_options import (
     client_options,
     json_option,

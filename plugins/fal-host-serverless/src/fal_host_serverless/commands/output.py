@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import click
 
-from fal_core.cli.outputs import print_json, print_table
+from fal_core.cli import print_json, print_table
 
 
 def report(sentence: str, *, as_json: bool, **facts: Any) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import click
 
-from fal_core.cli.outputs import print_json, print_table
+from fal_core.cli import print_json, print_table
 from fal_core.errors import FalServerlessError
 from fal_host_serverless.account import profiles
 from fal_host_serverless.commands.client_options import ask_secret, json_option

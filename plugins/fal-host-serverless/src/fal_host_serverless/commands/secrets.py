@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fal_core.cli.outputs import print_json
+from fal_core.cli import print_json
 from fal_host_serverless.commands.client_options import (
     ask_secret,
     client_options,

@@ -57,7 +57,7 @@ def load(ref: str) -> IsolatedFunction[..., Any]:
 
         OptionError: Its file cannot be loaded.
     """
-    from fal_core.loading.targets import TargetError, load_target
+    from fal_core.loading import TargetError, load_target
 
     _forget(ref.partition("::")[0])
     try:

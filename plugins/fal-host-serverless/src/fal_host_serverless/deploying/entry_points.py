@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fal_core.calls import AuthMode, Call, SealedFunction
-from fal_core.declaring.vocabulary import (
+from fal_core.declaring import (
     structure_environment,
     structure_gateway,
     structure_host_options,

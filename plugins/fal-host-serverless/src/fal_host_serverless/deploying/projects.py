@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from fal_core.calls import AuthMode
-from fal_core.conversion.structuring import structure
+from fal_core.conversion import structure
 from fal_core.errors import OptionError
 from fal_host_serverless.account.toml_files import TomlError, read_toml
 from fal_host_serverless.errors import WrongArgument

@@ -18,7 +18,7 @@ from typing import Any
 from fal_core.calls import Call, SealedFunction, SourceArchive
 from fal_core.errors import HostError
 from fal_core.events import Outcome, Sealed
-from fal_core.sealing.sources import worker_archive
+from fal_core.sealing import worker_archive
 from fal_core_worker import archives
 from fal_core_worker.stream import frames
 from fal_host_serverless.errors import InternalServerlessRunFailed

@@ -72,11 +72,9 @@ def stub(address: str) -> Any:
 
 def _connect(address: str) -> tuple[Any, Any]:
     import grpc
-    from grpc.experimental import ChannelOptions
     from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-    kept = [*options(), (ChannelOptions.SingleThreadedUnaryStream, 1)]
-    channel = grpc.secure_channel(address, security(), options=kept)
+    channel = grpc.secure_channel(address, security(), options=options())
     return channel, IsolateControllerStub(channel)  # type: ignore[no-untyped-call]  # generated
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import AuthMode, Call
-from fal_core.declaring.vocabulary import unstructure_environment
+from fal_core.declaring import unstructure_environment
 from fal_core.environments import THIS_PYTHON
 from fal_core.errors import OptionError
 from fal_core.options import SERVE_PORT, Gateway, HostOptions

@@ -62,22 +62,5 @@ def streaming(stream: Any) -> Iterator[Any]:
     """
     try:
         yield stream
-    except Exception:
-        _release(stream)
-        raise
-    except BaseException:
-        # An interrupted read may have taken the event that would be waited for.
+    finally:
         stream.cancel()
-        raise
-    _release(stream)
-
-
-def _release(stream: Any) -> None:
-    if not stream.done():
-        stream.cancel()
-    # gRPC keeps a call until its last event was taken, and nobody takes that of a
-    # cancelled one. There is no public way to; multi-threaded streams do it themselves.
-    take = getattr(stream, "_consume_next_event", None)
-    state = getattr(stream, "_state", None)
-    while take is not None and getattr(state, "due", None):
-        take()

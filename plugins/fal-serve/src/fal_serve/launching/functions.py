@@ -9,12 +9,11 @@ from typing import Any
 
 from fal_core import Host, ServedIsolatedFunction
 from fal_core.calls import AuthMode
-from fal_core.conversion.structuring import structure
-from fal_core.declaring.named_hosts import default_host, to_host
-from fal_core.declaring.vocabulary import parse_options
+from fal_core.conversion import structure
+from fal_core.declaring import default_host, parse_options, to_host
 from fal_core.errors import OptionError
 from fal_core.options import HostOptions
-from fal_core.sealing.sources import check_local_modules
+from fal_core.sealing import check_local_modules
 from fal_serve.declaring.options import ApplicationDeclaration
 from fal_serve.declaring.settings import (
     ServiceSettings,

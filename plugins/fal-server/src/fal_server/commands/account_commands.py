@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from fal_core.cli.outputs import print_json, print_table
+from fal_core.cli import print_json, print_table
 from fal_server.commands.options import (
     data_option,
     database_option,

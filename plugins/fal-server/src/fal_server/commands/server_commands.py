@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fal_core.cli.outputs import print_json
+from fal_core.cli import print_json
 from fal_server.commands.account_commands import keys, login, teams, users, webhook_secret
 from fal_server.commands.options import data_option, json_option
 from fal_server.commands.runner_commands import end_runners

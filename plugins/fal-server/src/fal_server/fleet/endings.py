@@ -13,7 +13,7 @@ import attrs
 
 from fal_core.errors import EnvironmentBuildError, WorkerLost
 from fal_core.events import Exited, Log, Sealed
-from fal_core_worker.seals import PREFIX_SIZE
+from fal_core_worker.opening.seals import PREFIX_SIZE
 from fal_server.fleet.call_outcomes import CallOutcome
 
 #: The longest sentence and the longest traceback, in characters.

@@ -204,7 +204,7 @@ class RunnerLauncher:
         runner.take(Exited())
 
     def _make_call(self, runner: Runner, lifetime: Lifetime) -> Call:
-        from fal_core.sealing.functions import seal_function
+        from fal_core.sealing import seal_function
         from fal_server_agent.agents import Agent
 
         spec = runner.spec

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from fal_core.plugins.installed import load_plugins
+from fal_core.plugins import load_plugins
 from fal_server.errors import ServerError
 
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from google.protobuf.json_format import MessageToDict
 
-from fal_core.declaring.vocabulary import structure_environment
+from fal_core.declaring import structure_environment
 from fal_core.environments import Environment
 from fal_core.errors import FalCoreError, UnknownNameError
 from fal_core.options import Options
@@ -53,7 +53,7 @@ def read_environment(definitions: Sequence[Any]) -> Environment:
 
 
 def _class_of(kind: str) -> type[Any]:
-    from fal_core.plugins.installed import find_environment
+    from fal_core.plugins import find_environment
 
     try:
         return find_environment(kind)
