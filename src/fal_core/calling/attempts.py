@@ -4,6 +4,7 @@ Attempts: making a call again after its host has failed.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -104,15 +105,18 @@ class Attempts(LateExecution):
         while True:
             attempt = self._attempt = _Attempt(self, self._sink)
             try:
-                inner = self._launch(self._call, attempt.for_host())
+                attempt.follow(self._launch(self._call, attempt.for_host()))
             except Exception as error:
+                attempt.over.set()
                 if self.cancelled or not self.retries.take(error):
                     raise
                 self._call = self._renew(self._call)
                 continue
+            finally:
+                attempt.launched.set()
             # An attempt that has failed within its launch was followed by another one.
             if attempt is self._attempt:
-                self.settle(inner)
+                self.settle(attempt.execution)
             return
 
     def begin_again(self, error: BaseException | None) -> bool:
@@ -133,15 +137,13 @@ class Attempts(LateExecution):
 
     def drive(self, timeout: float | None) -> None:
         until = None if timeout is None else time.monotonic() + timeout
-        while self._attempt is not None:
-            attempt = self._attempt
-            inner = self.inner
-            if not isinstance(inner, Driven):
+        while (attempt := self._attempt) is not None:
+            if not attempt.launched.wait(_left(until)):
                 return
-            left = None if until is None else max(0.0, until - time.monotonic())
-            inner.drive(left)
-            if attempt is self._attempt or left == 0:
-                # The time is up, or another thread delivers the events.
+            if isinstance(attempt.execution, Driven):
+                attempt.execution.drive(_left(until))
+            # Another thread may deliver the events of this attempt, and not of the next one.
+            if not attempt.over.wait(_left(until)):
                 return
 
 
@@ -152,6 +154,10 @@ class _Attempt(SinkAround):
 
     def __init__(self, attempts: Attempts, sink: Sink) -> None:
         super().__init__(sink)
+        #: Set when its launch has returned, or raised.
+        self.launched = threading.Event()
+        #: Set when it has ended, and the next one was begun if there is to be one.
+        self.over = threading.Event()
         self._attempts = attempts
         self._raised: BaseException | None = None
 
@@ -176,11 +182,14 @@ class _Attempt(SinkAround):
         self.sink(event)
 
     def on_exited(self, exited: Exited) -> None:
-        if self._attempts.begin_again(self._raised or exited.reason):
-            return
-        if self.outcome is not None:
-            self.sink(self.outcome)
-        self.sink(exited)
+        try:
+            if self._attempts.begin_again(self._raised or exited.reason):
+                return
+            if self.outcome is not None:
+                self.sink(self.outcome)
+            self.sink(exited)
+        finally:
+            self.over.set()
 
 
 def with_attempts(
@@ -215,3 +224,7 @@ def with_attempts(
         return attempts
 
     return launch_attempts
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else max(0.0, until - time.monotonic())

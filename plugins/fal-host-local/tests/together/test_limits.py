@@ -7,12 +7,41 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any, ClassVar
 
+import attrs
 import pytest
 
 from fal_core import Timeout, WorkerLost, function
+from fal_core.calls import Call
+from fal_core.events import Event, Exited, Sink
+from fal_core.hosts import Execution
+from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
+from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
+
+
+@attrs.define(eq=False, slots=False)
+class ElsewhereFirst(WrapperHost[..., Any]):
+    """
+    A host whose first attempt runs in this process, on another thread, and is lost.
+    """
+
+    name: ClassVar[str] = "elsewhere-first"
+
+    launches: int = attrs.field(default=0, init=False)
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        self.launches += 1
+        if self.launches % 2 == 0:
+            return self.inner.launch(call, sink)
+
+        def lose(event: Event) -> None:
+            if isinstance(event, Exited):
+                sink(Exited(reason=WorkerLost()))
+
+        return InProcessHost().launch(call, lose)
 
 
 def wait(seconds: float) -> float:
@@ -89,6 +118,19 @@ def test_attempts_share_the_time_of_the_call(host: LocalHost, tmp_path: Path):
         if min(counts) > 1:
             break
     assert min(counts) > 1
+
+
+@pytest.mark.timeout(120)
+def test_an_attempt_is_waited_for_wherever_it_runs(host: LocalHost):
+    """
+    The thread that waits drives an attempt whose events it delivers itself, also where it
+    could not drive the one before.
+    """
+    isolated = function("current", host=ElsewhereFirst(host), retries=1)(wait)
+
+    assert [isolated(number / 1000) for number in range(20)] == [
+        number / 1000 for number in range(20)
+    ]
 
 
 @pytest.mark.parametrize("lifetime", ["attached", "detached"])
