@@ -147,6 +147,31 @@ class Attempts(LateExecution):
                 return
 
 
+class _Flag:
+    """
+    An event for one thread that waits, which costs next to nothing if none does.
+    """
+
+    __slots__ = ("_event", "_is_set")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._event: threading.Event | None = None
+
+    def set(self) -> None:
+        # In this order: the other thread makes its event, and then looks.
+        self._is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    def wait(self, timeout: float | None) -> bool:
+        if not self._is_set:
+            self._event = threading.Event()
+            if not self._is_set:
+                self._event.wait(timeout)
+        return self._is_set
+
+
 class _Attempt(SinkAround):
     """
     The sink of one attempt: passes on what does not lead to another one.
@@ -155,9 +180,9 @@ class _Attempt(SinkAround):
     def __init__(self, attempts: Attempts, sink: Sink) -> None:
         super().__init__(sink)
         #: Set when its launch has returned, or raised.
-        self.launched = threading.Event()
+        self.launched = _Flag()
         #: Set when it has ended, and the next one was begun if there is to be one.
-        self.over = threading.Event()
+        self.over = _Flag()
         self._attempts = attempts
         self._raised: BaseException | None = None
 

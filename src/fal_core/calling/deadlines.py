@@ -82,7 +82,7 @@ class TimedExecution(LateExecution, SinkAround):
 
     def __call__(self, event: Event) -> None:
         with self._delivering:
-            if not self.ended:
+            if self.exited is None:
                 SinkAround.__call__(self, event)
 
     def drive(self, timeout: float | None) -> None:
