@@ -1,3 +1,26 @@
 """
 Calling: one call of a function, from its declaration to its result.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_core.exports import lazily
+
+if TYPE_CHECKING:
+    from fal_core.calling.attempts import with_attempts
+    from fal_core.calling.deadlines import with_deadline
+
+__all__ = [
+    "with_attempts",
+    "with_deadline",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "with_attempts": "fal_core.calling.attempts",
+        "with_deadline": "fal_core.calling.deadlines",
+    },
+)

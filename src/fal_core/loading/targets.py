@@ -13,14 +13,13 @@ import traceback
 from types import ModuleType
 from typing import Any
 
-import fal_core
 from fal_core.errors import FalCoreError, OptionError, PluginError
 from fal_core.facts import facts
 from fal_core.functions import IsolatedFunction
 from fal_core.plugins.entry_points import find_entry_points
 
 #: Frames of this folder are left out of the tracebacks of the user's modules.
-_OURS = os.path.dirname(os.path.abspath(fal_core.__file__)) + os.sep
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class TargetError(OptionError):

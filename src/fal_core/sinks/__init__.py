@@ -1,3 +1,40 @@
 """
 Sinks: objects that take the events of one call, and the thread that delivers them.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_core.exports import lazily
+
+if TYPE_CHECKING:
+    from fal_core.sinks.call_sinks import HandlerFailed, failed
+    from fal_core.sinks.event_thread import Timer, get_event_thread
+    from fal_core.sinks.journals import Journal, JournalReader, read_journal
+    from fal_core.sinks.printing import print_log
+
+__all__ = [
+    "HandlerFailed",
+    "Journal",
+    "JournalReader",
+    "Timer",
+    "failed",
+    "get_event_thread",
+    "print_log",
+    "read_journal",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "HandlerFailed": "fal_core.sinks.call_sinks",
+        "Journal": "fal_core.sinks.journals",
+        "JournalReader": "fal_core.sinks.journals",
+        "Timer": "fal_core.sinks.event_thread",
+        "failed": "fal_core.sinks.call_sinks",
+        "get_event_thread": "fal_core.sinks.event_thread",
+        "print_log": "fal_core.sinks.printing",
+        "read_journal": "fal_core.sinks.journals",
+    },
+)

@@ -2,6 +2,7 @@
 Workers: this end of the streams to processes that run calls.
 """
 
+from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.worker import ARGUMENTS, Arenas, Worker, WorkerExecution
 
-__all__ = ["ARGUMENTS", "Arenas", "Worker", "WorkerExecution"]
+__all__ = ["ARGUMENTS", "Arenas", "CrashOutput", "Worker", "WorkerExecution"]

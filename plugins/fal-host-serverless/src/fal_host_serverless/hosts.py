@@ -192,7 +192,7 @@ class FalServerlessHost(Host[..., Any]):
             OptionError: An option or an argument is wrong.
         """
         from fal_core.functions import IsolatedFunction
-        from fal_core.sinks.printing import print_log
+        from fal_core.sinks import print_log
         from fal_host_serverless.deploying import registrations
         from fal_host_serverless.uploading import inputs
 

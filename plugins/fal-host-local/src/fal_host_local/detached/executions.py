@@ -19,7 +19,7 @@ from typing import Any
 from fal_core.calls import Call
 from fal_core.events import Credit, Exited, Message, Sink
 from fal_core.facts import with_facts
-from fal_core.sinks.journals import JournalReader, read_journal
+from fal_core.sinks import JournalReader, read_journal
 from fal_core.wrappers import LateExecution
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import HEADER, pack_buffers, pack_frame

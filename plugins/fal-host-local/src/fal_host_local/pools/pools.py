@@ -15,7 +15,7 @@ from fal_core.errors import HostClosed, HostError, WorkerLost
 from fal_core.events import Event, Log, Sink, State
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
-from fal_core.sinks.event_thread import get_event_thread
+from fal_core.sinks import get_event_thread
 from fal_core.workers import Worker
 from fal_host_local.pools.upkeep import Roster, Upkeep
 from fal_host_local.pools.waiting import NoneWaiting, WaitingCalls, WaitingExecution

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 import time
 
-from fal_core.sinks.event_thread import get_event_thread
+from fal_core.sinks import get_event_thread
 from fal_core.workers import Worker
 
 #: Seconds after which the shared memory of an idle worker is freed.

@@ -11,7 +11,7 @@ from collections import deque
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import Event, Exited, Sink
-from fal_core.sinks.call_sinks import failed
+from fal_core.sinks import failed
 from fal_core.wrappers import LateExecution
 
 

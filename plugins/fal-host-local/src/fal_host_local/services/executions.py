@@ -13,7 +13,7 @@ import attrs
 from fal_core.calls import Call
 from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Message, Ready, Sink, State
-from fal_core.sinks.event_thread import get_event_thread
+from fal_core.sinks import get_event_thread
 from fal_core.wrappers import LateExecution
 from fal_core_worker.serving.ports import listens
 from fal_host_local.pools.pools import Pool

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from fal_core.errors import OptionError
-from fal_core.sinks.event_thread import get_event_thread
+from fal_core.sinks import get_event_thread
 
 #: Seconds between two probes: at first, and at most.
 _FIRST, _MOST = 0.01, 0.25

@@ -15,8 +15,7 @@ from fal_core.environments import Command, Interpreter
 from fal_core.errors import HostError
 from fal_core.events import Event, Log
 from fal_core.options import HostOptions
-from fal_core.workers import ARGUMENTS, Arenas, Worker
-from fal_core.workers.crash_output import CrashOutput
+from fal_core.workers import ARGUMENTS, Arenas, CrashOutput, Worker
 from fal_core_worker.stream.arenas import InboundArena, OutboundArena
 from fal_host_local.variables import resolve_secrets, worker_variables
 from fal_host_local.workers.keepers import Keeper, memory_kills
@@ -204,6 +203,6 @@ def print_build_log(event: Event) -> None:
     Print a log that belongs to no waiting call.
     """
     if isinstance(event, Log):
-        from fal_core.sinks.printing import print_log
+        from fal_core.sinks import print_log
 
         print_log(event)

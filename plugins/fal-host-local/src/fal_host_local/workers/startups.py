@@ -11,7 +11,7 @@ import time
 from weakref import WeakKeyDictionary, WeakSet
 
 from fal_core.errors import StartupTimeout
-from fal_core.sinks.event_thread import get_event_thread
+from fal_core.sinks import get_event_thread
 from fal_core.workers import Worker
 
 

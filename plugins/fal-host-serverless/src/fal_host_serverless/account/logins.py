@@ -15,7 +15,7 @@ import attrs
 
 from fal_core.errors import FalServerlessError
 from fal_core.events import Log
-from fal_core.sinks.printing import print_log
+from fal_core.sinks import print_log
 
 if TYPE_CHECKING:
     from pathlib import Path

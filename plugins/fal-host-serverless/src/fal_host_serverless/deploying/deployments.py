@@ -15,7 +15,7 @@ from fal_core.errors import FalServerlessError, InternalFalServerlessError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
-from fal_core.sinks.printing import print_log
+from fal_core.sinks import print_log
 from fal_host_serverless.account import applications, operations
 from fal_host_serverless.deploying import app_references, entry_points, registrations
 from fal_host_serverless.deploying.projects import DeclaredApp

@@ -25,7 +25,7 @@ from fal_core.errors import (
 )
 from fal_core.events import Exited, Log, Message, Outcome, Phase, Ready, Sink, State
 from fal_core.facts import with_facts
-from fal_core.sinks.event_thread import Timer, get_event_thread
+from fal_core.sinks import Timer, get_event_thread
 from fal_host_serverless.errors import InternalServerlessRunFailed, ServerlessRunFailed
 from fal_host_serverless.running import followers, pickled_calls
 from fal_host_serverless.running.call_lines import CallLines

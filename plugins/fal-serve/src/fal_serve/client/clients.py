@@ -307,7 +307,7 @@ def printing_logs(info: AppSpawnInfo) -> Iterator[None]:
     """
     Print the lines that an application prints, while the context lasts.
     """
-    from fal_core.sinks.printing import print_log
+    from fal_core.sinks import print_log
 
     over = threading.Event()
 
