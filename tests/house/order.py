@@ -9,9 +9,10 @@ from __future__ import annotations
 ORDER: dict[str, tuple[str, ...]] = {
     "fal_core": (
         # Footing.
-        "digests exports facts reprs validators",
-        # The contract that a host's author reads.
+        "digests exports facts reprs",
+        # The contract that a host's author reads, and the validators of its options.
         "errors",
+        "validators",
         "events machines options",
         "environments",
         "calls spawns",
