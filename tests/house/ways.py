@@ -36,8 +36,11 @@ def trace(call: Any) -> list[str]:
     files: list[str] = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and is_ours(frame.f_globals.get("__name__", "")):
-            files.append(frame.f_code.co_filename)
+        file = frame.f_code.co_filename
+        # Constructors that attrs has made lie in no file.
+        made = file.startswith("<")
+        if event == "call" and not made and is_ours(frame.f_globals.get("__name__", "")):
+            files.append(file)
 
     sys.setprofile(note)
     try:
