@@ -7,7 +7,6 @@ Workers write to that directory too, and have no fal_core: the path comes from t
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import sys
 import warnings
@@ -37,7 +36,10 @@ def cached(func: Callable[ArgsT, ReturnT]) -> Callable[ArgsT, ReturnT]:
         name = getattr(func, "__name__", "function")
         warnings.warn(f"{name} has no source, so its results are not cached.", stacklevel=2)
         return func
-    key = hashlib.sha256(source.encode()).hexdigest()
+    # It loads OpenSSL, which only functions that cache need.
+    from hashlib import sha256
+
+    key = sha256(source.encode()).hexdigest()
 
     @functools.wraps(func)
     def wrapper(*args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
