@@ -18,11 +18,11 @@ from contextlib import contextmanager
 
 import attrs
 
+from fal_core.caches import remove_quietly
 from fal_core.digests import digest
 from fal_core.reprs import show_fields
 from fal_env_virtualenv.requirements.pythons import Python
 from fal_env_virtualenv.store import locks
-from fal_env_virtualenv.store.writes import remove_quietly
 
 #: How many builds with one Python have a link at the same time; others do without.
 _LINKS = 8

@@ -10,13 +10,13 @@ from typing import Any
 
 import attrs
 
+from fal_core.caches import write_atomically
 from fal_core.digests import digest
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
 from fal_env_virtualenv.requirements.layers import Layers
 from fal_env_virtualenv.requirements.pythons import Python
 from fal_env_virtualenv.store.layout import list_directory, record_path, store_root
-from fal_env_virtualenv.store.writes import write_atomically
 
 _VERSION = 1
 

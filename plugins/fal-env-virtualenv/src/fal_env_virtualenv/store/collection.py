@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import attrs
 
+from fal_core.caches import remove_quietly
 from fal_env_virtualenv.store import locks, uv_cache
 from fal_env_virtualenv.store.build_records import read_record, read_records
 from fal_env_virtualenv.store.environment_marks import COMPLETE, IN_USE, is_in_use
@@ -22,7 +23,6 @@ from fal_env_virtualenv.store.layout import (
 from fal_env_virtualenv.store.listing import StoredEnvironment, list_environments
 from fal_env_virtualenv.store.running_processes import command_lines
 from fal_env_virtualenv.store.trash import discard
-from fal_env_virtualenv.store.writes import remove_quietly
 
 
 @attrs.frozen(kw_only=True)

@@ -7,11 +7,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from fal_core.caches import write_durably
 from fal_core.environments import LocalInterpreter
 from fal_env_virtualenv.store import locks
 from fal_env_virtualenv.store.build_records import BuildRecord, read_record
 from fal_env_virtualenv.store.layout import record_path
-from fal_env_virtualenv.store.writes import write_durably
 
 #: A file that is written last: the digest of the environment.
 COMPLETE = ".fal-core-complete"

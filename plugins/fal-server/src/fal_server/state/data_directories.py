@@ -16,6 +16,7 @@ from pathlib import Path
 
 import attrs
 
+from fal_core.caches import write_atomically
 from fal_server.errors import DataInUse, ServerError
 
 #: The longest path of the temporary directory, in bytes, in which sockets can be made, and
@@ -126,19 +127,9 @@ class DataDirectory:
         Raises:
             ServerError: It cannot be written.
         """
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
         with _told(path):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                with os.fdopen(file, "wb") as stream:
-                    stream.write(content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(temporary, path)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
+            write_atomically(path, content, mode=0o600)
 
     def write_addresses(self, ports: Mapping[str, int], host: str) -> None:
         """
