@@ -1,14 +1,26 @@
 """
-Files that are written whole or not at all.
+What is kept on disk: files that are written whole or not at all, and lock files.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from fal_core.caches import new_file, remove_quietly, write_atomically, write_durably
+from fal_core.caches import (
+    is_descriptor_of,
+    is_locked,
+    leave_to_children,
+    new_file,
+    remove_quietly,
+    try_lock,
+    unlock,
+    write_atomically,
+    write_durably,
+)
 
 
 def test_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -79,3 +91,78 @@ def test_new_file_goes_unless_it_was_renamed(tmp_path: Path) -> None:
         new.touch()
         new.rename(path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_exclusive_lock_has_one_holder(tmp_path: Path) -> None:
+    """
+    A lock can be taken again once it has been released.
+    """
+    path = str(tmp_path / "lock")
+    assert not is_locked(path)
+    held = try_lock(path, shared=False, create=True)
+    assert held is not None
+    assert is_locked(path)
+    assert try_lock(path, shared=True) is None
+    unlock(held)
+    assert not is_locked(path)
+
+
+def test_shared_lock_has_many_holders(tmp_path: Path) -> None:
+    """
+    A lock that is shared is locked until the last holder releases it.
+    """
+    path = str(tmp_path / "lock")
+    first = try_lock(path, shared=True, create=True)
+    second = try_lock(path, shared=True)
+    assert first is not None
+    assert second is not None
+    unlock(first)
+    assert is_locked(path)
+    unlock(second)
+    assert not is_locked(path)
+
+
+def test_lock_of_a_removed_file_is_none(tmp_path: Path) -> None:
+    """
+    A lock counts as long as its file is at its path.
+    """
+    path = tmp_path / "lock"
+    held = try_lock(str(path), shared=False, create=True)
+    assert held is not None
+    assert is_descriptor_of(held, str(path))
+    path.unlink()
+    assert not is_descriptor_of(held, str(path))
+    with pytest.raises(FileNotFoundError):
+        try_lock(str(path), shared=False)
+    other = try_lock(str(path), shared=False, create=True)
+    assert other is not None
+    assert not is_descriptor_of(held, str(path))
+    unlock(held)
+    unlock(other)
+
+
+def test_least_descriptor(tmp_path: Path) -> None:
+    """
+    A descriptor is as high as it is asked to be.
+    """
+    held = try_lock(str(tmp_path / "lock"), shared=False, create=True, least=50)
+    assert held is not None
+    assert held >= 50
+    unlock(held)
+
+
+def test_children_hold_a_lock_that_was_left_to_them(tmp_path: Path) -> None:
+    """
+    A lock that is left to a child process is released when the child ends.
+    """
+    path = str(tmp_path / "lock")
+    held = try_lock(path, shared=False, create=True)
+    assert held is not None
+    command = [sys.executable, "-c", "input()"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[held])
+    leave_to_children(held)
+    try:
+        assert is_locked(path)
+    finally:
+        process.communicate(b"\n", timeout=60)
+    assert not is_locked(path)

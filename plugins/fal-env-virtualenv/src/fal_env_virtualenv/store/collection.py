@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import attrs
 
-from fal_core.caches import remove_quietly
-from fal_env_virtualenv.store import locks, uv_cache
+from fal_core.caches import is_locked, remove_quietly, try_lock, unlock
+from fal_env_virtualenv.store import uv_cache
 from fal_env_virtualenv.store.build_records import read_record, read_records
 from fal_env_virtualenv.store.environment_marks import COMPLETE, IN_USE, is_in_use
 from fal_env_virtualenv.store.layout import (
@@ -71,7 +71,7 @@ def _remove(environment: StoredEnvironment) -> bool:
     """
     path = lock_path(environment.key)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    lock = locks.try_lock(path, shared=False, create=True)
+    lock = try_lock(path, shared=False, create=True)
     if lock is None:
         return False
     try:
@@ -84,7 +84,7 @@ def _remove(environment: StoredEnvironment) -> bool:
         remove_quietly(path)
         return True
     finally:
-        locks.unlock(lock)
+        unlock(lock)
 
 
 def _remove_directory(path: str) -> bool:
@@ -92,7 +92,7 @@ def _remove_directory(path: str) -> bool:
     Remove the directory *path*, unless it is in use; tell whether it is gone.
     """
     try:
-        lock = locks.try_lock(os.path.join(path, IN_USE), shared=False)
+        lock = try_lock(os.path.join(path, IN_USE), shared=False)
     except FileNotFoundError:
         discard(path)  # It was never finished, so nothing can use it.
         return True
@@ -101,7 +101,7 @@ def _remove_directory(path: str) -> bool:
     try:
         discard(path)
     finally:
-        locks.unlock(lock)
+        unlock(lock)
     return True
 
 
@@ -126,7 +126,7 @@ def _leftovers(root: str) -> Iterator[str]:
     Yield unfinished builds that nobody continues, environments without record, and trash.
     """
     for name in list_directory(os.path.join(root, "building")):
-        if not locks.is_locked(lock_path(name.partition(".")[0])):
+        if not is_locked(lock_path(name.partition(".")[0])):
             yield os.path.join(root, "building", name)
     # A record is written before its environment gets its place: read in this order, an
     # environment that has just been finished is not taken for a leftover.

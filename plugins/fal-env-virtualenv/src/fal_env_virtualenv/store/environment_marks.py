@@ -7,9 +7,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from fal_core.caches import write_durably
+from fal_core.caches import is_descriptor_of, is_locked, try_lock, unlock, write_durably
 from fal_core.environments import LocalInterpreter
-from fal_env_virtualenv.store import locks
 from fal_env_virtualenv.store.build_records import BuildRecord, read_record
 from fal_env_virtualenv.store.layout import record_path
 
@@ -72,9 +71,9 @@ def take(record: BuildRecord) -> bool:
     path = record.path
     lock = os.path.join(path, IN_USE)
     known = _in_use.get(path)
-    if known is None or not locks.is_descriptor_of(known, lock):
+    if known is None or not is_descriptor_of(known, lock):
         try:
-            descriptor = locks.try_lock(lock, shared=True)
+            descriptor = try_lock(lock, shared=True)
         except OSError:
             return False
         if descriptor is None:
@@ -82,7 +81,7 @@ def take(record: BuildRecord) -> bool:
         other = _in_use.get(path)
         _in_use[path] = descriptor
         if other is not None:
-            locks.unlock(other)
+            unlock(other)
     return find_fault(record) is None
 
 
@@ -92,7 +91,7 @@ def release(path: str) -> None:
     """
     descriptor = _in_use.pop(path, None)
     if descriptor is not None:
-        locks.unlock(descriptor)
+        unlock(descriptor)
 
 
 def release_all() -> None:
@@ -135,6 +134,6 @@ def is_in_use(path: str, command_lines: Sequence[bytes]) -> bool:
     if any(command.startswith(programs) for command in command_lines):
         return True
     try:
-        return locks.is_locked(os.path.join(path, IN_USE))
+        return is_locked(os.path.join(path, IN_USE))
     except OSError:
         return True  # It cannot be locked, so nothing says that it is free.
