@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 import attrs
 
 from fal_core.calls import Call
+from fal_core.declaring import HealthCheck
 from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Message, Ready, Sink, State
 from fal_core.sinks.event_thread import get_reader
 from fal_core_worker.serving.ports import listens
 from fal_host_local.pools.pools import Pool
 from fal_host_local.services.ports import ServicePort, claim_loopback_port, claim_port
-from fal_host_local.services.readiness import HealthCheck, Watch
+from fal_host_local.services.readiness import Watch
 from fal_host_local.workers.late import LateExecution
 
 #: Seconds beyond its timeout that a served application has to report that its setup took
