@@ -16,7 +16,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from fal_core.digests import digest
@@ -39,6 +38,7 @@ __all__ = [
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT")
+StrPath = str | os.PathLike[str]
 
 # A forked child shares the locks of its parent, and would hold them longer than it.
 _held: set[int] = set()
@@ -54,7 +54,7 @@ os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 def write_atomically(
-    path: str | Path, content: str | bytes, *, mode: int = 0o644, durable: bool = True
+    path: StrPath, content: str | bytes, *, mode: int = 0o644, durable: bool = True
 ) -> None:
     """
     Write *content* to a new file, and rename it to *path*: readers see a whole file.
@@ -70,7 +70,7 @@ def write_atomically(
         os.replace(new, path)
 
 
-def write_durably(path: str | Path, content: str | bytes) -> None:
+def write_durably(path: StrPath, content: str | bytes) -> None:
     """
     Write *content* to *path*, and return once it is on the disk.
     """
@@ -78,20 +78,20 @@ def write_durably(path: str | Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def new_file(path: str | Path) -> Iterator[Path]:
+def new_file(path: StrPath) -> Iterator[str]:
     """
     Choose the path of a file beside *path*, to be written and then renamed.
 
     At the end of the context the file is removed, unless it was renamed.
     """
-    new = f"{path}.{os.urandom(8).hex()}.new"
+    new = f"{os.fspath(path)}.{os.urandom(8).hex()}.new"
     try:
-        yield Path(new)
+        yield new
     finally:
         remove_quietly(new)
 
 
-def remove_quietly(path: str | Path) -> None:
+def remove_quietly(path: StrPath) -> None:
     """
     Remove the file *path*, if it exists and can be removed.
     """
@@ -102,7 +102,7 @@ def remove_quietly(path: str | Path) -> None:
 
 
 def try_lock(
-    path: str | Path, *, shared: bool, create: bool = False, mode: int = 0o644, least: int = 0
+    path: StrPath, *, shared: bool, create: bool = False, mode: int = 0o644, least: int = 0
 ) -> int | None:
     """
     Lock the file *path* and return its descriptor; None if another process holds it.
@@ -163,7 +163,7 @@ def leave_to_children(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def is_descriptor_of(descriptor: int, path: str | Path) -> bool:
+def is_descriptor_of(descriptor: int, path: StrPath) -> bool:
     """
     Tell whether *descriptor* belongs to the file that is at *path* now.
     """
@@ -175,7 +175,7 @@ def is_descriptor_of(descriptor: int, path: str | Path) -> bool:
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
-def is_locked(path: str | Path) -> bool:
+def is_locked(path: StrPath) -> bool:
     """
     Tell whether a process holds the lock file *path*.
 
@@ -192,7 +192,7 @@ def is_locked(path: str | Path) -> bool:
     return False
 
 
-def _write(path: str | Path, content: str | bytes, mode: int, *, durable: bool) -> None:
+def _write(path: StrPath, content: str | bytes, mode: int, *, durable: bool) -> None:
     data = content.encode() if isinstance(content, str) else content
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     with open(os.open(path, flags, mode), "wb") as file:

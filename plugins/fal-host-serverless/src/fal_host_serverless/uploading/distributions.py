@@ -163,7 +163,8 @@ def _pack(folder: Path) -> Distribution:
     with build_source(folder) as archive:
         target = _folder(folder)
         target.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with new_file(target / "archive") as new:
+        with new_file(target / "archive") as path:
+            new = Path(path)
             _normalise(archive, new)
             distribution = Distribution(
                 folder=target, fingerprint=current, name=archive.name, digest=sha256_of(new)

@@ -95,7 +95,7 @@ class Blobs:
         """
         with new_file(self._uploads / "one") as path:
             await _receive(chunks, path, largest)
-            return await asyncio.to_thread(self._adopt, [path], "", digest)
+            return await asyncio.to_thread(self._adopt, [Path(path)], "", digest)
 
     def begin(self) -> str:
         """
@@ -183,7 +183,7 @@ class Blobs:
         """
         digest, size = hashlib.sha256(), 0
         with new_file(self._uploads / "whole") as whole:
-            with translated(), whole.open("xb") as target:
+            with translated(), open(whole, "xb") as target:
                 for part in parts:
                     with part.open("rb") as source:
                         while chunk := source.read(_CHUNK):
@@ -202,12 +202,12 @@ class Blobs:
             return Blob(digest.hexdigest(), size)
 
 
-async def _receive(chunks: AsyncIterator[bytes], path: Path, largest: int) -> str:
+async def _receive(chunks: AsyncIterator[bytes], path: str, largest: int) -> str:
     """
     Write chunks to *path*, and return their MD5.
     """
     digest, size = hashlib.md5(usedforsecurity=False), 0
-    with translated(), path.open("xb") as target:
+    with translated(), open(path, "xb") as target:
         async for chunk in chunks:
             size += len(chunk)
             if size > largest:
