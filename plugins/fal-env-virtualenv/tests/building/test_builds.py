@@ -19,7 +19,7 @@ from fal_core.events import Log
 from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.building.builds import locked
-from fal_env_virtualenv.store import environment_marks
+from fal_env_virtualenv.store import environments
 
 if TYPE_CHECKING:
     from conftest import Builder, Evaluate, Project
@@ -83,7 +83,7 @@ def test_lost_environment_is_built_from_its_pins(
     path = Path(interpreter.executable).parent.parent
     for damage in (
         "",
-        environment_marks.COMPLETE,
+        environments.COMPLETE,
         "bin/python",
         "lib/python*/site-packages/delta-1.0.dist-info",
     ):

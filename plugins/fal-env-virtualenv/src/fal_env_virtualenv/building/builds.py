@@ -15,25 +15,31 @@ from fal_core.errors import Cancelled, EnvironmentBuildError, OptionError
 from fal_core.events import LogSink
 from fal_core.facts import with_facts
 from fal_env_virtualenv.building.build_directories import BuildDirectory
-from fal_env_virtualenv.building.build_logs import BuildLog
-from fal_env_virtualenv.building.environment_keys import platform_name
 from fal_env_virtualenv.building.indexes import Indexes, find_indexes
-from fal_env_virtualenv.building.installers import Installer
+from fal_env_virtualenv.building.installers import BuildLog, Installer
 from fal_env_virtualenv.building.interpreters import find_python
 from fal_env_virtualenv.building.pins import DIST_INFO
+from fal_env_virtualenv.building.recipes import Recipe, platform_name
 from fal_env_virtualenv.requirements import url_credentials
-from fal_env_virtualenv.requirements.recipes import KIND, Recipe
-from fal_env_virtualenv.store.build_records import (
+from fal_env_virtualenv.requirements.entries import KIND
+from fal_env_virtualenv.store.collection import sweep
+from fal_env_virtualenv.store.environments import (
     BuildRecord,
+    find_built,
+    find_fault,
     find_record,
+    forced,
+    is_in_use,
     read_record,
     write_record,
 )
-from fal_env_virtualenv.store.disk_errors import describe_disk_error
-from fal_env_virtualenv.store.environment_marks import find_built, find_fault, forced, is_in_use
-from fal_env_virtualenv.store.layout import lock_path, make_directories, store_root
+from fal_env_virtualenv.store.layout import (
+    describe_disk_error,
+    lock_path,
+    make_directories,
+    store_root,
+)
 from fal_env_virtualenv.store.running_processes import command_lines
-from fal_env_virtualenv.store.trash import sweep
 
 #: Seconds between two tries to take the lock of an environment that another process builds.
 _PATIENCE = 0.02

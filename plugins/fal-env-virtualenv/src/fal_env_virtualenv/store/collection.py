@@ -5,14 +5,20 @@ Garbage collection: removing unused environments, damaged ones, and leftovers of
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import attrs
 
 from fal_core.caches import is_locked, remove_quietly, try_lock, unlock
 from fal_env_virtualenv.store import uv_cache
-from fal_env_virtualenv.store.build_records import read_record, read_records
-from fal_env_virtualenv.store.environment_marks import COMPLETE, IN_USE, is_in_use
+from fal_env_virtualenv.store.environments import (
+    COMPLETE,
+    IN_USE,
+    is_in_use,
+    read_record,
+    read_records,
+)
 from fal_env_virtualenv.store.layout import (
     disk_usage,
     list_directory,
@@ -22,7 +28,6 @@ from fal_env_virtualenv.store.layout import (
 )
 from fal_env_virtualenv.store.listing import StoredEnvironment, list_environments
 from fal_env_virtualenv.store.running_processes import command_lines
-from fal_env_virtualenv.store.trash import discard
 
 
 @attrs.frozen(kw_only=True)
@@ -140,3 +145,30 @@ def _leftovers(root: str) -> Iterator[str]:
             yield path
     for name in list_directory(os.path.join(root, "trash")):
         yield os.path.join(root, "trash", name)
+
+
+def discard(path: str) -> None:
+    """
+    Remove the directory *path*: move it to the trash first, and then delete it.
+    """
+    trash = os.path.join(store_root(), "trash")
+    moved = os.path.join(trash, os.urandom(8).hex())
+    try:
+        os.makedirs(trash, exist_ok=True)
+        os.rename(path, moved)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(moved, ignore_errors=True)
+
+
+def sweep(key: str) -> None:
+    """
+    Remove what killed builds of *key* left behind, and the trash.
+
+    The caller holds the lock of *key*, so none of its builds is running.
+    """
+    root = store_root()
+    for place in ("trash", "building"):
+        for name in os.listdir(os.path.join(root, place)):
+            if place == "trash" or name.startswith(f"{key}."):
+                shutil.rmtree(os.path.join(root, place, name), ignore_errors=True)
