@@ -29,39 +29,43 @@ _found: deque[int] = deque()
 _KEPT = 32
 
 
-def claim(port: int, name: str, reference: str) -> int | None:
+class PortHeld(Exception):
     """
-    Claim *port* for the service *name*. Return None if another service has claimed it.
+    A port is claimed or listened at. The message says by whom.
+    """
 
-    Otherwise return a file descriptor. The port is claimed until it is closed.
+
+def claim(port: int, name: str, reference: str, *, address: str = "") -> int:
     """
-    path = _file(port)
+    Claim *port* for the service *name*, which listens on *address*.
+
+    Return a file descriptor. The port is claimed until it is closed.
+
+    Raises:
+        PortHeld: Another service has claimed the port, or it is not free.
+    """
+    path = os.path.join(cache_root(), "ports", str(port))
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    who = ""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_free(port, address=address):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, json.dumps({"name": name, "reference": reference}).encode(), 0)
+            return lock
     except OSError:
-        os.close(lock)
-        return None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, json.dumps({"name": name, "reference": reference}).encode(), 0)
-    return lock
+        with suppress(ValueError, KeyError):
+            service = json.loads(os.pread(lock, 65536, 0))
+            who = f"the function {service['name']!r} ({service['reference']})"
+    os.close(lock)
+    raise PortHeld(who or holder(port))
 
 
-def holder(port: int, *, claimed: bool) -> str:
+def holder(port: int) -> str:
     """
-    Describe the service or process that has *port*.
-
-    Arguments:
-        claimed: Whether a service has claimed it.
+    Describe the process that listens on *port*.
     """
-    if claimed:
-        try:
-            with open(_file(port), "rb") as file:
-                service = json.load(file)
-            return f"the function {service['name']!r} ({service['reference']})"
-        except (OSError, ValueError, KeyError):
-            pass
     for pid in _processes_with(_listening(port, "/proc/net")):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -178,10 +182,6 @@ def _open_files(pid: str) -> set[str]:
     except OSError:
         pass
     return found
-
-
-def _file(port: int) -> str:
-    return os.path.join(cache_root(), "ports", str(port))
 
 
 # In a forked child these descriptors may refer to something else.
