@@ -22,6 +22,13 @@ _PROBE = (
     "'.'.join(map(str, sys.version_info[:3])), sys.implementation.name,"
     "getattr(sys, 'abiflags', ''), sep='\\n')"
 )
+#: For each manager, the variable that names its directory, the default, and the
+#: directory in it that has a directory for each version.
+_MANAGERS = (
+    ("PYENV_ROOT", "~/.pyenv", "versions"),
+    ("ASDF_DATA_DIR", "~/.asdf", "installs/python"),
+    ("MISE_DATA_DIR", "~/.local/share/mise", "installs/python"),
+)
 _found: dict[tuple[str, str], Python] = {}
 _finding = Lock()
 
@@ -173,15 +180,6 @@ def _search_managers(version: str) -> Python | None:
             if python.fits(version):
                 return python
     return None
-
-
-#: For each manager, the variable that names its directory, the default, and the
-#: directory in it that has a directory for each version.
-_MANAGERS = (
-    ("PYENV_ROOT", "~/.pyenv", "versions"),
-    ("ASDF_DATA_DIR", "~/.asdf", "installs/python"),
-    ("MISE_DATA_DIR", "~/.local/share/mise", "installs/python"),
-)
 
 
 def managed_pythons() -> list[tuple[str, str]]:

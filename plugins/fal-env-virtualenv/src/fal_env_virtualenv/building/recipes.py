@@ -21,6 +21,8 @@ from fal_env_virtualenv.requirements.entries import Layers, Requirement, parse_e
 from fal_env_virtualenv.requirements.pythons import Python, running_python
 from fal_env_virtualenv.store.layout import store_root
 
+_VERSION = 1
+
 
 @attrs.frozen(kw_only=True)
 class Recipe:
@@ -63,9 +65,6 @@ class Recipe:
         Yield the parsed entries of each layer.
         """
         return ([parse_entry(entry) for entry in layer] for layer in self.layers)
-
-
-_VERSION = 1
 
 
 def environment_key(recipe: Recipe) -> str:

@@ -30,7 +30,20 @@ from fal_env_virtualenv.requirements.entries import Layers
 from fal_env_virtualenv.requirements.pythons import Python
 from fal_env_virtualenv.store.layout import list_directory, record_path, store_root
 
+#: The version of build records, which is written into them.
 _VERSION = 1
+
+#: A file that is written last: the digest of the environment.
+COMPLETE = ".fal-core-complete"
+#: A file on which each process that uses the environment holds a shared lock.
+IN_USE = ".fal-core-in-use"
+
+# The locks of the environments that this process uses, by path.
+_in_use: dict[str, int] = {}
+os.register_at_fork(after_in_child=_in_use.clear)
+
+#: The keys that this process has built because of the option ``force``.
+forced: set[str] = set()
 
 
 @attrs.frozen(kw_only=True)
@@ -152,19 +165,6 @@ def find_record(prefix: str) -> BuildRecord:
     raise OptionError(
         f"No environment has a key that begins with {prefix!r}. There are: {known}."
     )
-
-
-#: A file that is written last: the digest of the environment.
-COMPLETE = ".fal-core-complete"
-#: A file on which each process that uses the environment holds a shared lock.
-IN_USE = ".fal-core-in-use"
-
-# The locks of the environments that this process uses, by path.
-_in_use: dict[str, int] = {}
-os.register_at_fork(after_in_child=_in_use.clear)
-
-#: The keys that this process has built because of the option ``force``.
-forced: set[str] = set()
 
 
 def mark_complete(path: str, digest: str) -> None:
