@@ -58,7 +58,7 @@ def list_directory(path: str) -> list[str]:
     """
     try:
         return os.listdir(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
 
 
