@@ -146,7 +146,12 @@ def test_public_names_are_there() -> None:
     listed = public_names()
     assert listed
     for module, name in sorted(listed):
-        assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+        found = importlib.import_module(module)
+        # Protocols of the worker are there for type checkers alone.
+        typed = (
+            module in MODULES and f"class {name}(Protocol)" in MODULES[module].path.read_text()
+        )
+        assert hasattr(found, name) or typed, f"{module}.{name}"
 
 
 @pytest.mark.parametrize("package", sorted(set(PACKAGES) - {"fal_core", "fal_core_worker"}))

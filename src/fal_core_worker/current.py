@@ -18,7 +18,11 @@ if TYPE_CHECKING:
         Attributes:
             output: Has ``write(level, line)``, which writes a line to the log. In a
                 worker it is an :class:`~fal_core_worker.output.capture.Output`.
+
+            address: The interface that services listen on; None for the declared one.
         """
+
+        address: str | None
 
         @property
         def output(self) -> Any: ...

@@ -24,7 +24,7 @@ from fal_core.events import Log
 from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.building.interpreters import installed_versions
 from fal_env_virtualenv.requirements.pythons import running_python
-from fal_env_virtualenv.store import environment_marks
+from fal_env_virtualenv.store import environments
 from fal_env_virtualenv.store.layout import record_path
 
 #: Evaluates an expression in an environment that was built.
@@ -118,8 +118,8 @@ def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     yield tmp_path / "cache" / "virtualenvs"
-    environment_marks.release_all()
-    environment_marks.forced.clear()
+    environments.release_all()
+    environments.forced.clear()
 
 
 @attrs.define
@@ -267,7 +267,7 @@ def other_python(cache: Path) -> str:
 def let_go() -> LetGo:
     def release(interpreter: LocalInterpreter) -> Path:
         path = os.path.dirname(os.path.dirname(interpreter.executable))
-        environment_marks.release(path)
+        environments.release(path)
         return Path(path)
 
     return release

@@ -52,6 +52,13 @@ class Served:
             if text in line.message:
                 return line
 
+    def wait_for_end(self, name: str) -> None:
+        """
+        Wait until the handler *name* has cleaned up, which the application tells.
+        """
+        while name not in self.post("/ended").json():
+            pass
+
     def end(self) -> None:
         """
         End the service, unless it has been drained, and wait for its end.

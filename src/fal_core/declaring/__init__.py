@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
+    from fal_core.declaring.health_checks import HealthCheck
     from fal_core.declaring.named_hosts import default_host, to_host
     from fal_core.declaring.vocabulary import (
         parse_options,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "HealthCheck",
     "default_host",
     "parse_options",
     "structure_environment",
@@ -31,6 +33,7 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "HealthCheck": "fal_core.declaring.health_checks",
         "default_host": "fal_core.declaring.named_hosts",
         "parse_options": "fal_core.declaring.vocabulary",
         "structure_environment": "fal_core.declaring.vocabulary",

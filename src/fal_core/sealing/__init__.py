@@ -11,12 +11,15 @@ from fal_core.exports import lazily
 if TYPE_CHECKING:
     from fal_core.sealing.envelopes import decode_call, encode_call
     from fal_core.sealing.functions import seal_function
+    from fal_core.sealing.plain import load_plain, open_plain
     from fal_core.sealing.sources import check_local_modules, worker_archive
 
 __all__ = [
     "check_local_modules",
     "decode_call",
     "encode_call",
+    "load_plain",
+    "open_plain",
     "seal_function",
     "worker_archive",
 ]
@@ -27,6 +30,8 @@ __getattr__, __dir__ = lazily(
         "check_local_modules": "fal_core.sealing.sources",
         "decode_call": "fal_core.sealing.envelopes",
         "encode_call": "fal_core.sealing.envelopes",
+        "load_plain": "fal_core.sealing.plain",
+        "open_plain": "fal_core.sealing.plain",
         "seal_function": "fal_core.sealing.functions",
         "worker_archive": "fal_core.sealing.sources",
     },

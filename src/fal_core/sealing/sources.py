@@ -280,13 +280,12 @@ def _kept_archive(contents: Mapping[str, bytes]) -> SourceArchive:
             return SourceArchive(told, data)
     except OSError:
         pass
+    from fal_core.caches import write_atomically
+
     archive = _archive(contents)
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        new = f"{path}.{os.urandom(8).hex()}"
-        with open(new, "xb") as file:
-            file.write(archive.digest.encode() + archive.data)
-        os.replace(new, path)
+        write_atomically(path, archive.digest.encode() + archive.data, durable=False)
     except OSError:
         # It is made again next time.
         pass

@@ -37,6 +37,8 @@ class Executor(ABC):
     Runs the calls of a worker. It is the runtime of the worker's process.
     """
 
+    address: str | None = None
+
     def __init__(self, stream: Stream, output: Output) -> None:
         self.stream = stream
         self.output = output

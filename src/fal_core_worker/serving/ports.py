@@ -8,7 +8,6 @@ services that start at the same time never get the same port.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import socket
 from collections import deque
@@ -29,46 +28,47 @@ _found: deque[int] = deque()
 _KEPT = 32
 
 
-def claim(port: int, name: str, reference: str) -> int | None:
+class PortHeld(Exception):
     """
-    Claim *port* for the service *name*. Return None if another service has claimed it.
+    A port is claimed or listened at. The message says by whom.
+    """
 
-    Otherwise return a file descriptor. The port is claimed until it is closed.
+
+def claim(port: int, name: str, reference: str, *, address: str = "") -> int:
     """
-    path = _file(port)
+    Claim *port* for the service *name*, which listens on *address*.
+
+    Return a file descriptor. The port is claimed until it is closed.
+
+    Raises:
+        PortHeld: Another service has claimed the port, or it is not free.
+    """
+    path = os.path.join(cache_root(), "ports", str(port))
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    who = ""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_free(port, address=address):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"the function {name!r} ({reference})".encode(), 0)
+            return lock
     except OSError:
-        os.close(lock)
-        return None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, json.dumps({"name": name, "reference": reference}).encode(), 0)
-    return lock
+        who = os.pread(lock, 4096, 0).decode(errors="replace")
+    os.close(lock)
+    raise PortHeld(who or holder(port))
 
 
-def holder(port: int, *, claimed: bool) -> str:
+def holder(port: int) -> str:
     """
-    Describe the service or process that has *port*.
-
-    Arguments:
-        claimed: Whether a service has claimed it.
+    Describe the process that listens on *port*.
     """
-    if claimed:
-        try:
-            with open(_file(port), "rb") as file:
-                service = json.load(file)
-            return f"the function {service['name']!r} ({service['reference']})"
-        except (OSError, ValueError, KeyError):
-            pass
     for pid in _processes_with(_listening(port, "/proc/net")):
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                words = file.read().decode(errors="replace")
+            with open(f"/proc/{pid}/cmdline", errors="replace") as file:
+                line = file.read().replace("\0", " ").strip()
         except OSError:
             continue
-        line = " ".join(words.split("\0")).strip()
         return f"process {pid} ({line if len(line) <= 80 else line[:77] + '...'})"
     return "another process"
 
@@ -95,16 +95,14 @@ def free_port() -> int:
     It is not one of the ports that the system assigns by itself, which might be taken
     before the port is used. Nor is it returned to another process in the meantime.
     """
-    first = _LOWEST
-    end = _first_assigned()
-    for _ in range(_TRIES if end > first else 0):
-        port = first + int.from_bytes(os.urandom(4), "little") % (end - first)
+    count = _first_assigned() - _LOWEST
+    for _ in range(_TRIES if count > 0 else 0):
+        port = _LOWEST + int.from_bytes(os.urandom(4), "little") % count
         if is_free(port) and _reserve(port):
             return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        given: int = probe.getsockname()[1]
-        return given
+        return int(probe.getsockname()[1])
 
 
 def _reserve(port: int) -> bool:
@@ -162,8 +160,8 @@ def _listening(port: int, folder: str) -> set[str]:
 
 def _processes_with(inodes: set[str]) -> list[int]:
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    names = os.listdir("/proc") if wanted else []
-    return [int(name) for name in names if name.isdigit() and wanted & _open_files(name)]
+    names = filter(str.isdigit, os.listdir("/proc") if wanted else ())
+    return [int(name) for name in names if wanted & _open_files(name)]
 
 
 def _open_files(pid: str) -> set[str]:
@@ -178,10 +176,6 @@ def _open_files(pid: str) -> set[str]:
     except OSError:
         pass
     return found
-
-
-def _file(port: int) -> str:
-    return os.path.join(cache_root(), "ports", str(port))
 
 
 # In a forked child these descriptors may refer to something else.

@@ -4,6 +4,7 @@ Ports of this machine.
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -75,3 +76,28 @@ def test_where_all_ports_are_given_away_one_is_asked_for(monkeypatch):
     monkeypatch.setattr(ports, "_first_assigned", lambda: 1024)
 
     assert ports.is_free(ports.free_port())
+
+
+def test_a_claimed_port_names_its_service():
+    """
+    A port that a service has claimed is claimed again once the service has ended.
+    """
+    port = ports.free_port()
+    held = ports.claim(port, "first", "local-1")
+    with pytest.raises(ports.PortHeld, match=r"^the function 'first' \(local-1\)$"):
+        ports.claim(port, "second", "local-2")
+    os.close(held)
+    os.close(ports.claim(port, "second", "local-2"))
+
+
+def test_a_port_of_another_process_is_not_claimed():
+    """
+    A port that somebody listens at is described by the process, and can be claimed later.
+    """
+    port = ports.free_port()
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(ports.PortHeld, match=rf"^process {os.getpid()} \("),
+    ):
+        ports.claim(port, "service", "local-1", address="127.0.0.1")
+    os.close(ports.claim(port, "service", "local-1", address="127.0.0.1"))

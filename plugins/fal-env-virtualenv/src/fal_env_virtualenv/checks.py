@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import os
 
+from fal_core.caches import remove_quietly, write_durably
 from fal_core.checks import Check, Finding
 from fal_core.errors import EnvironmentBuildError
 from fal_env_virtualenv.building.uv import ask, uv_command
-from fal_env_virtualenv.store.disk_errors import describe_disk_error
-from fal_env_virtualenv.store.layout import store_root
-from fal_env_virtualenv.store.writes import remove_quietly, write_durably
+from fal_env_virtualenv.store.layout import describe_disk_error, store_root
 
 _CONTENT = "Written by fal-core doctor. It can be removed.\n"
 

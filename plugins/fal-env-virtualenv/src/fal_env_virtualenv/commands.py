@@ -18,7 +18,7 @@ from fal_core.errors import FalCoreError
 from fal_core.events import Log
 from fal_env_virtualenv.building import builds, verification
 from fal_env_virtualenv.store.collection import collect
-from fal_env_virtualenv.store.disk_errors import describe_disk_error
+from fal_env_virtualenv.store.layout import describe_disk_error
 from fal_env_virtualenv.store.listing import StoredEnvironment, find_stored, list_environments
 
 ReturnT = TypeVar("ReturnT")

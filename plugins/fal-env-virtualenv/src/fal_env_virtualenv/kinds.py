@@ -14,12 +14,12 @@ import attrs
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
-from fal_env_virtualenv.requirements.layers import Layers, as_layers, parse_layers
-from fal_env_virtualenv.requirements.recipes import KIND, Recipe
+from fal_env_virtualenv.requirements.entries import KIND, Layers, as_layers, parse_layers
 from fal_env_virtualenv.requirements.url_credentials import mask
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
+    from fal_env_virtualenv.building.recipes import Recipe
 
 
 def _to_words(words: Iterable[str]) -> tuple[str, ...]:
@@ -110,6 +110,8 @@ class Virtualenv(Environment):
         """
         The options that tell this environment from others.
         """
+        from fal_env_virtualenv.building.recipes import Recipe
+
         constraints = self.constraints_file
         return Recipe(
             layers=self.layers,
@@ -122,13 +124,12 @@ class Virtualenv(Environment):
 
     @property
     def key(self) -> str:
-        from fal_env_virtualenv.building.environment_keys import environment_key
+        from fal_env_virtualenv.building.recipes import environment_key
 
         return environment_key(self.recipe)
 
     def is_built(self) -> bool:
-        from fal_env_virtualenv.store.build_records import read_record
-        from fal_env_virtualenv.store.environment_marks import find_fault, forced
+        from fal_env_virtualenv.store.environments import find_fault, forced, read_record
 
         key = self.key
         record = read_record(key)
@@ -137,7 +138,7 @@ class Virtualenv(Environment):
         return not self.force or key in forced
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
-        from fal_env_virtualenv.store.environment_marks import find_built
+        from fal_env_virtualenv.store.environments import find_built
 
         key = self.key
         found = find_built(key, force=self.force)
@@ -148,7 +149,7 @@ class Virtualenv(Environment):
         return build(self.recipe, key, log, cancelled, force=self.force)
 
     def stamp(self) -> object:
-        from fal_env_virtualenv.building.environment_keys import environment_stamp
+        from fal_env_virtualenv.building.recipes import environment_stamp
 
         return environment_stamp(self.recipe)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement as Specifier
 from packaging.utils import canonicalize_name
 
-from fal_core.errors import OptionError
+from fal_core.errors import OptionError, OptionTypeError
 from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.requirements.entries import parse_entry
 
@@ -156,3 +156,30 @@ def test_plain_entries_are_recognised_without_packaging() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert answer.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize(
+    ("requirements", "where"),
+    [
+        ("numpy", "requirements"),
+        ([["numpy"], "six"], r"requirements\[1\]"),
+        ([["numpy", 3]], r"requirements\[0\]\[1\]"),
+    ],
+)
+def test_entries_and_layers_do_not_mix(requirements: object, where: str) -> None:
+    """
+    Requirements are a list of entries or of layers; the error says which element is neither.
+    """
+    with pytest.raises(OptionTypeError, match=where):
+        Virtualenv(requirements=requirements)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_layers_are_what_was_written() -> None:
+    """
+    A list is one layer, a list of lists is several, and extending adds one.
+    """
+    assert Virtualenv().layers == ()
+    assert Virtualenv(requirements=["a", "b"]).layers == (("a", "b"),)
+    layered = Virtualenv(requirements=[["a"], ["b"]], tags=["x"])
+    assert layered.layers == (("a",), ("b",))
+    assert layered.extend(["c"]) == Virtualenv(requirements=[["a"], ["b"], ["c"]], tags=["x"])

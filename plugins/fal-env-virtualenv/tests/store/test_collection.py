@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.store.collection import collect
-from fal_env_virtualenv.store.layout import record_path
+from fal_env_virtualenv.store.collection import collect, discard, sweep
+from fal_env_virtualenv.store.layout import make_directories, record_path
 from fal_env_virtualenv.store.listing import list_environments
 
 if TYPE_CHECKING:
@@ -100,3 +100,27 @@ def test_collection_beside_builds_breaks_none(build: Builder, let_go: LetGo) -> 
     finally:
         stop.set()
         collector.join(60)
+
+
+def test_discarded_directory_is_gone(cache: Path) -> None:
+    """
+    A directory is removed with what is in it; one that does not exist is no error.
+    """
+    directory = cache / "environment"
+    (directory / "bin").mkdir(parents=True)
+    discard(str(directory))
+    discard(str(directory))
+    assert not directory.exists()
+    assert list((cache / "trash").iterdir()) == []
+
+
+def test_sweep_removes_leftovers_of_one_key(cache: Path) -> None:
+    """
+    Builds of other keys may be running, so what they have written stays.
+    """
+    make_directories()
+    for name in ("building/mine.12", "building/mine.34", "building/other.12", "trash/56"):
+        (cache / name).mkdir()
+    sweep("mine")
+    assert [path.name for path in (cache / "building").iterdir()] == ["other.12"]
+    assert list((cache / "trash").iterdir()) == []

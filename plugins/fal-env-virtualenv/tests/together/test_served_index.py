@@ -19,7 +19,7 @@ import pytest
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.store.build_records import read_record
+from fal_env_virtualenv.store.environments import read_record
 
 if TYPE_CHECKING:
     from conftest import Builder, Project

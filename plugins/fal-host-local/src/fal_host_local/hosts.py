@@ -120,7 +120,7 @@ class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost):
             resolve_secrets(options.secrets, origin)
         is_service = gateway.serve or gateway.exposed_port is not None
         if is_service and options.health_check_config is not None:
-            from fal_host_local.services.readiness import HealthCheck
+            from fal_core.declaring import HealthCheck
 
             HealthCheck.read(options.health_check_config)
 

@@ -4,8 +4,9 @@ Functions on fal.ai, or on a server that speaks its protocol.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fal_core.exports import lazily
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import (
@@ -48,20 +49,24 @@ __all__ = [
     "UserKeyInfo",
 ]
 
-_MODULES = {
-    "AppsNamespace": "client",
-    "AsyncServerlessClient": "client_aio",
-    "Credentials": "credentials",
-    "FalServerlessHost": "hosts",
-    "KeysNamespace": "client",
-    "RunnersNamespace": "client",
-    "SecretsNamespace": "client",
-    "SyncServerlessClient": "client",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = _MODULES.get(name, "values")
-    return getattr(importlib.import_module(f"fal_host_serverless.{module}"), name)
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "AliasInfo": "fal_host_serverless.values",
+        "AppsNamespace": "fal_host_serverless.client",
+        "AsyncServerlessClient": "fal_host_serverless.client_aio",
+        "Credentials": "fal_host_serverless.credentials",
+        "EnvironmentInfo": "fal_host_serverless.values",
+        "FalServerlessHost": "fal_host_serverless.hosts",
+        "KeyPreset": "fal_host_serverless.values",
+        "KeyScope": "fal_host_serverless.values",
+        "KeysNamespace": "fal_host_serverless.client",
+        "RegisterApplicationResult": "fal_host_serverless.values",
+        "RunnerInfo": "fal_host_serverless.values",
+        "RunnersNamespace": "fal_host_serverless.client",
+        "SecretsNamespace": "fal_host_serverless.client",
+        "ServerlessSecret": "fal_host_serverless.values",
+        "SyncServerlessClient": "fal_host_serverless.client",
+        "UserKeyInfo": "fal_host_serverless.values",
+    },
+)

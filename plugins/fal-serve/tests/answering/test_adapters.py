@@ -123,14 +123,6 @@ def events_of(answer: httpx.Response) -> list[Any]:
     return [json.loads(block.removeprefix("data: ")) for block in blocks]
 
 
-def wait_for_end(served: Any, name: str) -> None:
-    """
-    Wait until the handler *name* has cleaned up.
-    """
-    while name not in served.post("/ended").json():
-        pass
-
-
 def test_plain_handler_runs_on_a_thread(served):
     """
     A plain method receives the model and runs on a thread; setup ran on the main thread.
@@ -165,7 +157,7 @@ def test_billable_units_and_background_tasks(served):
     answer = served.post("/billed")
     assert answer.headers["x-fal-billable-units"] == "7"
     assert answer.json() == "paid"
-    wait_for_end(served, "background")
+    served.wait_for_end("background")
 
 
 def test_current_request(served):

@@ -123,14 +123,6 @@ def events_of(answer: httpx.Response) -> list[Any]:
     return [json.loads(block.removeprefix("data: ")) for block in blocks]
 
 
-def wait_for_end(served: Any, name: str) -> None:
-    """
-    Wait until the handler *name* has cleaned up.
-    """
-    while name not in served.post("/ended").json():
-        pass
-
-
 def test_generator_streams_events(served):
     """
     Each item is an event with one line of JSON, encoded as by FastAPI.
@@ -140,7 +132,7 @@ def test_generator_streams_events(served):
     assert answer.text == (
         'data: {"word":"a","longName":0.5}\n\ndata: {"word":"b","longName":0.5}\n\n'
     )
-    wait_for_end(served, "words")
+    served.wait_for_end("words")
 
 
 def test_async_generator_streams_events(served):
@@ -221,7 +213,7 @@ def test_stream_ends_when_the_client_goes(served, name: str):
     """
     with served.client.stream("POST", f"/{name}") as answer:
         assert next(answer.iter_lines()).startswith("data: ")
-    wait_for_end(served, name)
+    served.wait_for_end(name)
 
 
 def test_stream_that_waits_ends_when_the_client_goes(served):
@@ -237,4 +229,4 @@ def test_stream_that_waits_ends_when_the_client_goes(served):
             asked.cancel()
 
     asyncio.run(leave())
-    wait_for_end(served, "silent")
+    served.wait_for_end("silent")

@@ -14,27 +14,6 @@ from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import App, HealthCheck, endpoint, realtime
 
 
-class Base(App, kind="current", keep_alive=10, max_multiplexing=2):
-    request_timeout = 5
-
-    @endpoint("/base")
-    def base(self) -> str:
-        return "base"
-
-
-class Mixin:
-    startup_timeout = 7
-    machine_type = "M"
-
-
-class Derived(Mixin, Base, request_timeout=9, min_concurrency=1):
-    keep_alive = None
-
-    @endpoint("/")
-    def own(self) -> str:
-        return "own"
-
-
 def nothing(self: Any) -> None: ...
 
 
@@ -221,7 +200,17 @@ def test_routes_are_those_of_all_bases_in_the_order_of_their_paths():
     Endpoints are inherited, and may be overridden.
     """
 
-    class Last(Derived):
+    class First(App, kind="current"):
+        @endpoint("/base")
+        def base(self) -> str:
+            return "base"
+
+    class Second(First):
+        @endpoint("/")
+        def own(self) -> str:
+            return "own"
+
+    class Last(Second):
         @endpoint("/base", max_batch_size=1)
         def base(self) -> str:
             return "overridden"

@@ -49,8 +49,8 @@ class ControlServer:
         self._served: asyncio.Task[bytes] | None = None
         self._urls: dict[str, str] = {}
         self._up = asyncio.Event()
-        # The application may set another runner, whose announcements lead nowhere.
-        self._runner = current.runtime
+        # The application may set another runtime, whose announcements lead nowhere.
+        self._runtime = current.runtime
         self._used = False
         self._settled = False
         self._calling = asyncio.Lock()
@@ -142,11 +142,11 @@ class ControlServer:
         try:
             return await self._run(header, parts)
         finally:
-            runner = current.runtime
-            if runner is not None:
-                runner.output.flush_call()
+            runtime = current.runtime
+            if runtime is not None:
+                runtime.output.flush_call()
                 services.write("DEBUG", END_OF_LOGS)
-                runner.output.flush()
+                runtime.output.flush()
             services.request_id.set("")
 
     async def _run(self, header: dict[str, Any], parts: list[bytes]) -> bytes:
@@ -284,8 +284,8 @@ class ControlServer:
             "metrics": f"http://127.0.0.1:{metrics}",
         }
         self._up.set()
-        if self._runner is not None:
-            self._runner.announce(dict(self._urls))
+        if self._runtime is not None:
+            self._runtime.announce(dict(self._urls))
 
 
 def _find_place(function: Any, header: dict[str, Any]) -> Place:

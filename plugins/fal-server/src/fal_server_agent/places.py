@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 
 from fal_core_worker.serving import networks
-from fal_core_worker.serving.ports import claim, free_port, holder, is_free, listens
+from fal_core_worker.serving.ports import PortHeld, claim, free_port, listens
 from fal_server_agent import outcomes
 
 
@@ -121,18 +121,16 @@ def find_place(port: int, name: str, reference: str) -> Place:
     Raises:
         PortUnavailable: It is taken, and there are no network namespaces.
     """
-    lock = claim(port, name, reference)
-    if lock is not None:
-        if is_free(port):
-            return Place(port)
-        os.close(lock)
-    reason = networks.missing()
-    if reason:
-        who = holder(port, claimed=lock is None)
-        raise PortUnavailable(
-            f"Port {port} is taken by {who}. End that first, or let the application listen "
-            f"on the port that it gets as exposed_port. {reason}"
-        )
+    try:
+        claim(port, name, reference)
+        return Place(port)
+    except PortHeld as held:
+        reason = networks.missing()
+        if reason:
+            raise PortUnavailable(
+                f"Port {port} is taken by {held}. End that first, or let the application "
+                f"listen on the port that it gets as exposed_port. {reason}"
+            ) from None
     return Apart(port)
 
 

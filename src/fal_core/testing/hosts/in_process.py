@@ -347,8 +347,10 @@ def _at_home() -> Iterator[None]:
 
 class _Home:
     """
-    What the code of a call reaches of its host.
+    What the code of a call reaches of its host: the runtime of this process.
     """
+
+    address: str | None = None
 
     def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return _running("no home to call").call_home(number, args, kwargs)

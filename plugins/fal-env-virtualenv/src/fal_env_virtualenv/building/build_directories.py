@@ -7,6 +7,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,12 +18,40 @@ import attrs
 from fal_core.errors import Cancelled
 from fal_env_virtualenv.building import child_processes
 from fal_env_virtualenv.building.build_links import BuildLink, linked
-from fal_env_virtualenv.building.skeletons import create_skeleton
 from fal_env_virtualenv.requirements.pythons import Python
-from fal_env_virtualenv.store import environment_marks
-from fal_env_virtualenv.store.build_records import BuildRecord
+from fal_env_virtualenv.store import environments
+from fal_env_virtualenv.store.collection import discard
+from fal_env_virtualenv.store.environments import BuildRecord
 from fal_env_virtualenv.store.layout import store_root
-from fal_env_virtualenv.store.trash import discard
+
+
+def create_skeleton(path: str, python: Python) -> None:
+    """
+    Create an empty virtual environment at *path* that may be moved.
+
+    It is the one that ``uv venv --relocatable`` makes, without activation scripts, and
+    is made without starting a process.
+    """
+    programs = os.path.join(path, "bin")
+    os.makedirs(programs)
+    os.makedirs(os.path.join(path, python.library))
+    os.symlink(python.executable, os.path.join(programs, "python"))
+    for name in ("python3", f"python{python.minor_version}"):
+        os.symlink("python", os.path.join(programs, name))
+    if sys.platform == "linux" and sys.maxsize > 2**32:
+        os.symlink("lib", os.path.join(path, "lib64"))
+    settings = {
+        "home": os.path.dirname(python.executable),
+        "implementation": {"cpython": "CPython", "pypy": "PyPy"}.get(
+            python.implementation, python.implementation
+        ),
+        "version_info": python.version,
+        "include-system-site-packages": "false",
+        "relocatable": "true",
+    }
+    with open(os.path.join(path, "pyvenv.cfg"), "w", encoding="utf-8") as stream:
+        stream.writelines(f"{name} = {value}\n" for name, value in settings.items())
+
 
 #: Seconds that a process which ends gives its builds to remove their directories.
 _PATIENCE = 5.0
@@ -146,7 +175,7 @@ class BuildDirectory:
         """
         if self.cancelled.is_set():
             raise Cancelled("The call was cancelled while its environment was being built.")
-        environment_marks.mark_complete(self.environment, record.digest)
-        environment_marks.release(record.path)
+        environments.mark_complete(self.environment, record.digest)
+        environments.release(record.path)
         discard(record.path)
         os.rename(self.environment, record.path)

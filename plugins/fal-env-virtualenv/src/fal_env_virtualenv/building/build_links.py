@@ -18,11 +18,10 @@ from contextlib import contextmanager
 
 import attrs
 
+from fal_core.caches import leave_to_children, remove_quietly, try_lock
 from fal_core.digests import digest
 from fal_core.reprs import show_fields
 from fal_env_virtualenv.requirements.pythons import Python
-from fal_env_virtualenv.store import locks
-from fal_env_virtualenv.store.writes import remove_quietly
 
 #: How many builds with one Python have a link at the same time; others do without.
 _LINKS = 8
@@ -60,9 +59,7 @@ def linked(root: str, directory: str, python: Python) -> Iterator[BuildLink | No
     name = os.path.join(where, digest(made_from.encode(), 8))
     for number in range(_LINKS):
         path = f"{name}.{number}"
-        lock = locks.try_lock(
-            f"{path}.lock", shared=False, create=True, least=_FIRST_DESCRIPTOR
-        )
+        lock = try_lock(f"{path}.lock", shared=False, create=True, least=_FIRST_DESCRIPTOR)
         if lock is None:
             continue
         try:
@@ -71,6 +68,6 @@ def linked(root: str, directory: str, python: Python) -> Iterator[BuildLink | No
             yield BuildLink(path, lock)
         finally:
             remove_quietly(path)
-            locks.leave_to_children(lock)
+            leave_to_children(lock)
         return
     yield None

@@ -5,35 +5,44 @@ Builds: an environment is built in a temporary directory, marked as complete, an
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Event
 
+from fal_core.caches import try_lock, unlock
 from fal_core.environments import LocalInterpreter
-from fal_core.errors import EnvironmentBuildError, OptionError
+from fal_core.errors import Cancelled, EnvironmentBuildError, OptionError
 from fal_core.events import LogSink
 from fal_core.facts import with_facts
 from fal_env_virtualenv.building.build_directories import BuildDirectory
-from fal_env_virtualenv.building.build_logs import BuildLog
-from fal_env_virtualenv.building.environment_keys import platform_name
 from fal_env_virtualenv.building.indexes import Indexes, find_indexes
-from fal_env_virtualenv.building.installers import Installer
+from fal_env_virtualenv.building.installers import BuildLog, Installer
 from fal_env_virtualenv.building.interpreters import find_python
 from fal_env_virtualenv.building.pins import DIST_INFO
+from fal_env_virtualenv.building.recipes import Recipe, platform_name
 from fal_env_virtualenv.requirements import url_credentials
-from fal_env_virtualenv.requirements.recipes import KIND, Recipe
-from fal_env_virtualenv.store.build_records import (
+from fal_env_virtualenv.requirements.entries import KIND
+from fal_env_virtualenv.store.collection import sweep
+from fal_env_virtualenv.store.environments import (
     BuildRecord,
+    find_built,
+    find_fault,
     find_record,
+    forced,
+    is_in_use,
     read_record,
     write_record,
 )
-from fal_env_virtualenv.store.disk_errors import describe_disk_error
-from fal_env_virtualenv.store.environment_marks import find_built, find_fault, forced, is_in_use
-from fal_env_virtualenv.store.layout import lock_path, make_directories, store_root
-from fal_env_virtualenv.store.locks import locked
+from fal_env_virtualenv.store.layout import (
+    describe_disk_error,
+    lock_path,
+    make_directories,
+    store_root,
+)
 from fal_env_virtualenv.store.running_processes import command_lines
-from fal_env_virtualenv.store.trash import sweep
+
+#: Seconds between two tries to take the lock of an environment that another process builds.
+_PATIENCE = 0.02
 
 
 def build(
@@ -112,6 +121,30 @@ def _building(key: str, log: BuildLog, cancelled: Event) -> Iterator[None]:
             yield
     except OSError as error:
         raise EnvironmentBuildError(KIND, describe_disk_error(error)) from error
+
+
+@contextmanager
+def locked(path: str, cancelled: Event, on_wait: Callable[[], None]) -> Iterator[None]:
+    """
+    Hold an exclusive lock on the file *path*, which is created if it does not exist.
+
+    Arguments:
+        on_wait: Called once if another process holds the lock.
+
+    Raises:
+        Cancelled: *cancelled* was set while another process held the lock.
+    """
+    waited = False
+    while (descriptor := try_lock(path, shared=False, create=True)) is None:
+        if not waited:
+            waited = True
+            on_wait()
+        if cancelled.wait(_PATIENCE):
+            raise Cancelled("The call was cancelled while it waited for another build.")
+    try:
+        yield
+    finally:
+        unlock(descriptor)
 
 
 def _indexes(extra: Iterable[str]) -> Indexes:

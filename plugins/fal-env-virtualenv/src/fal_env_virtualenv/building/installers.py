@@ -6,19 +6,36 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 
 import attrs
 
+from fal_core.events import Level, Log, LogSink
 from fal_env_virtualenv.building import child_processes, uv, uv_errors
 from fal_env_virtualenv.building.build_directories import BuildDirectory
-from fal_env_virtualenv.building.build_logs import BuildLog
 from fal_env_virtualenv.building.indexes import Indexes
 from fal_env_virtualenv.building.pins import DIST_INFO, add_hashes, is_version, pin_installed
 from fal_env_virtualenv.requirements import url_credentials
 from fal_env_virtualenv.requirements.entries import Requirement
-from fal_env_virtualenv.requirements.local_references import project_names
-from fal_env_virtualenv.store.build_records import BuildRecord
+from fal_env_virtualenv.requirements.local_sources import project_names
+from fal_env_virtualenv.store.environments import BuildRecord
+
+
+@attrs.frozen
+class BuildLog:
+    """
+    Passes lines to *sink* as events of the source ``BUILDER``, with credentials masked.
+    """
+
+    sink: LogSink
+
+    def write(self, line: str) -> None:
+        """
+        Log one *line*, as a warning if it begins as uv's warnings do.
+        """
+        level: Level = "WARNING" if line.startswith("warning:") else "INFO"
+        self.sink(Log(url_credentials.mask(line), level, "BUILDER", time.time()))
 
 
 @attrs.frozen

@@ -1,8 +1,7 @@
 """
 Finding a Python of the version that a declaration asks for.
 
-Every key asks for its Python, which is mostly the running one. What only a search needs
-is imported by the search.
+What only a search needs is imported by the search.
 """
 
 from __future__ import annotations
@@ -22,6 +21,13 @@ _PROBE = (
     "import sys; print(getattr(sys, '_base_executable', None) or sys.executable,"
     "'.'.join(map(str, sys.version_info[:3])), sys.implementation.name,"
     "getattr(sys, 'abiflags', ''), sep='\\n')"
+)
+#: For each manager, the variable that names its directory, the default, and the
+#: directory in it that has a directory for each version.
+_MANAGERS = (
+    ("PYENV_ROOT", "~/.pyenv", "versions"),
+    ("ASDF_DATA_DIR", "~/.asdf", "installs/python"),
+    ("MISE_DATA_DIR", "~/.local/share/mise", "installs/python"),
 )
 _found: dict[tuple[str, str], Python] = {}
 _finding = Lock()
@@ -72,10 +78,6 @@ def installed_versions() -> list[str]:
     Return the versions of the installed Pythons that run a worker, in ascending order.
     """
     from fal_env_virtualenv.building.uv import ask, uv_command
-    from fal_env_virtualenv.building.version_managers import (
-        managed_pythons,
-        path_without_shims,
-    )
 
     command = [*uv_command(), "python", "list", "--only-installed"]
     _, output = ask(command, variables={"PATH": path_without_shims()})
@@ -159,7 +161,6 @@ def _search(version: str, root: str) -> Python:
 
 def _ask_uv(version: str) -> Python | None:
     from fal_env_virtualenv.building.uv import ask, uv_command
-    from fal_env_virtualenv.building.version_managers import path_without_shims
 
     command = [*uv_command(), "python", "find", "--system", "--no-project", version]
     code, output = ask(command, variables={"PATH": path_without_shims()})
@@ -170,8 +171,6 @@ def _search_managers(version: str) -> Python | None:
     """
     Return the newest Python of *version* that a version manager keeps.
     """
-    from fal_env_virtualenv.building.version_managers import managed_pythons
-
     for managed, executable in managed_pythons():
         if Python(executable=executable, version=managed).fits(version.rstrip("t")):
             try:
@@ -181,3 +180,42 @@ def _search_managers(version: str) -> Python | None:
             if python.fits(version):
                 return python
     return None
+
+
+def managed_pythons() -> list[tuple[str, str]]:
+    """
+    Return the versions and paths of the Pythons of version managers, the newest first.
+
+    No process is started: the directories are named by version.
+    """
+    found = set()
+    for root, versions in _roots():
+        directory = os.path.join(root, versions)
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            continue
+        for name in names:
+            executable = os.path.join(directory, name, "bin", "python")
+            if re.fullmatch(r"3\.\d+\.\d+t?", name) and os.access(executable, os.X_OK):
+                found.add((name.rstrip("t"), executable))
+    return sorted(found, key=lambda each: version_numbers(each[0]), reverse=True)
+
+
+def path_without_shims() -> str:
+    """
+    Return the value of ``PATH`` without the shims of version managers.
+
+    Each shim takes a process to say which version it leads to, if any; the Pythons
+    themselves are in the managers' directories.
+    """
+    shims = {os.path.join(root, "shims") for root, _ in _roots()}
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(place for place in places if place.rstrip("/") not in shims)
+
+
+def _roots() -> list[tuple[str, str]]:
+    return [
+        (os.path.expanduser(os.environ.get(variable) or usual), versions)
+        for variable, usual, versions in _MANAGERS
+    ]

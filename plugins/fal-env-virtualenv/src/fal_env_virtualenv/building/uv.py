@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from fal_core.errors import EnvironmentBuildError
-from fal_env_virtualenv.requirements.recipes import KIND
+from fal_env_virtualenv.requirements.entries import KIND
 
 # Variables that would lead uv, or the Python it starts, to another environment.
 _DROPPED = (

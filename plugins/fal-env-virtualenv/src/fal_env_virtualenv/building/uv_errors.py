@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from fal_core.errors import EnvironmentBuildError
 from fal_env_virtualenv.requirements import url_credentials
-from fal_env_virtualenv.requirements.entries import Requirement
-from fal_env_virtualenv.requirements.recipes import KIND
+from fal_env_virtualenv.requirements.entries import KIND, Requirement
 
 #: How many of the last lines of output an error has.
 LAST_LINES = 20

@@ -8,8 +8,7 @@ import os
 from collections.abc import Iterator
 
 from fal_env_virtualenv.building.uv import ask, uv_command
-from fal_env_virtualenv.store.build_records import BuildRecord, find_record
-from fal_env_virtualenv.store.environment_marks import find_fault
+from fal_env_virtualenv.store.environments import BuildRecord, find_fault, find_record
 
 #: How many missing files are named.
 _MOST = 10

@@ -1,5 +1,5 @@
 """
-Requirement entries: what one string in the option ``requirements`` may say.
+Requirement entries: what one string in the option ``requirements`` may say, and layers of them.
 
 An entry has one of these forms. Paths are made absolute when the entry is declared::
 
@@ -15,12 +15,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 import attrs
 
-from fal_core.errors import OptionError
+from fal_core.errors import OptionError, OptionTypeError
 from fal_core.reprs import show_fields
+
+#: The kind of environment, as errors name it.
+KIND = "virtualenv"
 
 Form = Literal["index", "address", "path", "editable", "file"]
 
@@ -229,3 +233,53 @@ def _existing_path(plain: str, text: str) -> str:
     if not os.path.exists(path):
         raise OptionError(f"Requirement {text!r} names {path}, but there is no such path.")
     return path
+
+
+Layers = tuple[tuple[str, ...], ...]
+
+
+def parse_layers(
+    requirements: Iterable[str] | Iterable[Iterable[str]],
+) -> tuple[str, ...] | Layers:
+    """
+    Return *requirements*, entries or layers of entries, with absolute paths.
+
+    Raises:
+        OptionError: An entry is wrong; the message quotes it.
+
+        OptionTypeError: An element is neither an entry nor a layer, or both are mixed.
+    """
+    if isinstance(requirements, str):
+        raise OptionTypeError("requirements", f"{requirements!r} (str)", "a list of str")
+    entries = list(requirements)
+    if all(isinstance(entry, str) for entry in entries):
+        return tuple(parse_entry(entry).text for entry in entries if isinstance(entry, str))
+    layers = []
+    for index, layer in enumerate(entries):
+        if isinstance(layer, str):
+            raise OptionTypeError(
+                f"requirements[{index}]",
+                f"{layer!r} (str)",
+                "a list of str, as other entries are",
+            )
+        layers.append(_parse_layer(layer, index))
+    return tuple(layers)
+
+
+def as_layers(requirements: tuple[str, ...] | Layers) -> Layers:
+    """
+    Return *requirements* as layers; entries that are in no layer become one layer.
+    """
+    entries = tuple(each for each in requirements if isinstance(each, str))
+    layers = tuple(each for each in requirements if not isinstance(each, str))
+    return (entries,) if entries else layers
+
+
+def _parse_layer(layer: Iterable[object], index: int) -> tuple[str, ...]:
+    texts = []
+    for position, entry in enumerate(layer):
+        if not isinstance(entry, str):
+            where = f"requirements[{index}][{position}]"
+            raise OptionTypeError(where, f"{entry!r} ({type(entry).__name__})", "str")
+        texts.append(parse_entry(entry).text)
+    return tuple(texts)

@@ -5,13 +5,20 @@ Garbage collection: removing unused environments, damaged ones, and leftovers of
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import attrs
 
-from fal_env_virtualenv.store import locks, uv_cache
-from fal_env_virtualenv.store.build_records import read_record, read_records
-from fal_env_virtualenv.store.environment_marks import COMPLETE, IN_USE, is_in_use
+from fal_core.caches import is_locked, remove_quietly, try_lock, unlock
+from fal_env_virtualenv.store import uv_cache
+from fal_env_virtualenv.store.environments import (
+    COMPLETE,
+    IN_USE,
+    is_in_use,
+    read_record,
+    read_records,
+)
 from fal_env_virtualenv.store.layout import (
     disk_usage,
     list_directory,
@@ -21,8 +28,6 @@ from fal_env_virtualenv.store.layout import (
 )
 from fal_env_virtualenv.store.listing import StoredEnvironment, list_environments
 from fal_env_virtualenv.store.running_processes import command_lines
-from fal_env_virtualenv.store.trash import discard
-from fal_env_virtualenv.store.writes import remove_quietly
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +76,7 @@ def _remove(environment: StoredEnvironment) -> bool:
     """
     path = lock_path(environment.key)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    lock = locks.try_lock(path, shared=False, create=True)
+    lock = try_lock(path, shared=False, create=True)
     if lock is None:
         return False
     try:
@@ -84,7 +89,7 @@ def _remove(environment: StoredEnvironment) -> bool:
         remove_quietly(path)
         return True
     finally:
-        locks.unlock(lock)
+        unlock(lock)
 
 
 def _remove_directory(path: str) -> bool:
@@ -92,7 +97,7 @@ def _remove_directory(path: str) -> bool:
     Remove the directory *path*, unless it is in use; tell whether it is gone.
     """
     try:
-        lock = locks.try_lock(os.path.join(path, IN_USE), shared=False)
+        lock = try_lock(os.path.join(path, IN_USE), shared=False)
     except FileNotFoundError:
         discard(path)  # It was never finished, so nothing can use it.
         return True
@@ -101,7 +106,7 @@ def _remove_directory(path: str) -> bool:
     try:
         discard(path)
     finally:
-        locks.unlock(lock)
+        unlock(lock)
     return True
 
 
@@ -126,7 +131,7 @@ def _leftovers(root: str) -> Iterator[str]:
     Yield unfinished builds that nobody continues, environments without record, and trash.
     """
     for name in list_directory(os.path.join(root, "building")):
-        if not locks.is_locked(lock_path(name.partition(".")[0])):
+        if not is_locked(lock_path(name.partition(".")[0])):
             yield os.path.join(root, "building", name)
     # A record is written before its environment gets its place: read in this order, an
     # environment that has just been finished is not taken for a leftover.
@@ -140,3 +145,30 @@ def _leftovers(root: str) -> Iterator[str]:
             yield path
     for name in list_directory(os.path.join(root, "trash")):
         yield os.path.join(root, "trash", name)
+
+
+def discard(path: str) -> None:
+    """
+    Remove the directory *path*: move it to the trash first, and then delete it.
+    """
+    trash = os.path.join(store_root(), "trash")
+    moved = os.path.join(trash, os.urandom(8).hex())
+    try:
+        os.makedirs(trash, exist_ok=True)
+        os.rename(path, moved)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(moved, ignore_errors=True)
+
+
+def sweep(key: str) -> None:
+    """
+    Remove what killed builds of *key* left behind, and the trash.
+
+    The caller holds the lock of *key*, so none of its builds is running.
+    """
+    root = store_root()
+    for place in ("trash", "building"):
+        for name in os.listdir(os.path.join(root, place)):
+            if place == "trash" or name.startswith(f"{key}."):
+                shutil.rmtree(os.path.join(root, place, name), ignore_errors=True)

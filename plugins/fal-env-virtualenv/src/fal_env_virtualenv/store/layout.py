@@ -17,6 +17,7 @@ A build record outlives its environment, which is built again from its pins when
 
 from __future__ import annotations
 
+import errno
 import os
 
 from fal_core.caches import cache_root
@@ -57,7 +58,7 @@ def list_directory(path: str) -> list[str]:
     """
     try:
         return os.listdir(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
 
 
@@ -73,3 +74,42 @@ def disk_usage(path: str) -> int:
             except OSError:
                 pass  # It is being removed.
     return total
+
+
+def describe_disk_error(error: OSError) -> str:
+    """
+    Return a sentence that says what failed in the cache, and what to do.
+    """
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full:{where or ' a file'} could not be written. Free some space."
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) or _is_root_missing(error):
+        return (
+            f"The cache directory cannot be written:{where} ({error.strerror}). "
+            "Set the variable FAL_CORE_CACHE to another directory."
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return (
+            f"A file is where the cache directory needs a directory: {_blocking_file(error)}. "
+            "Remove it, or set the variable FAL_CORE_CACHE to another directory."
+        )
+    return f"{error.strerror or error}:{where or ' the file system failed'}."
+
+
+def _blocking_file(error: OSError) -> str:
+    """
+    Return the longest part of the error's path that exists.
+    """
+    path = str(error.filename)
+    while not os.path.lexists(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    return path
+
+
+def _is_root_missing(error: OSError) -> bool:
+    """
+    Tell whether the cache directory, or a directory above it, cannot be created.
+    """
+    if error.errno != errno.ENOENT or not isinstance(error.filename, str):
+        return False
+    return f"{store_root()}/".startswith(f"{error.filename}/")

@@ -9,9 +9,14 @@ from collections.abc import Sequence
 
 import attrs
 
-from fal_env_virtualenv.requirements.layers import Layers
-from fal_env_virtualenv.store.build_records import BuildRecord, find_record, read_records
-from fal_env_virtualenv.store.environment_marks import find_fault, is_in_use
+from fal_env_virtualenv.requirements.entries import Layers
+from fal_env_virtualenv.store.environments import (
+    BuildRecord,
+    find_fault,
+    find_record,
+    is_in_use,
+    read_records,
+)
 from fal_env_virtualenv.store.layout import disk_usage, record_path
 from fal_env_virtualenv.store.running_processes import command_lines
 

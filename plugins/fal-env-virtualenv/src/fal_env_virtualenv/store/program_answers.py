@@ -11,7 +11,7 @@ import json
 import os
 from typing import Any
 
-from fal_env_virtualenv.store.writes import write_atomically
+from fal_core.caches import write_atomically
 
 
 def read_answer(path: str, question: str) -> Any:

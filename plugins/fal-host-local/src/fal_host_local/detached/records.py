@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fal_core.abilities import ExecutionStatus
-from fal_core.caches import cache_root
+from fal_core.caches import cache_root, write_atomically
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError, WorkerLost
 from fal_core.events import Exited, Outcome
@@ -147,9 +147,7 @@ def write_status(directory: Path, status: dict[str, Any]) -> None:
     """
     Replace the status of detached work.
     """
-    new = directory / "status.json.new"
-    new.write_text(json.dumps(status))
-    new.rename(directory / "status.json")
+    write_atomically(directory / "status.json", json.dumps(status), durable=False)
 
 
 def end_status(outcome: Outcome | None, exited: Exited) -> dict[str, Any]:

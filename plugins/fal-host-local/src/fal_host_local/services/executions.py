@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from fal_core.calls import Call
+from fal_core.declaring import HealthCheck
 from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Message, Ready, Sink, State
 from fal_core.sinks import get_event_thread
@@ -18,7 +19,7 @@ from fal_core.wrappers import LateExecution
 from fal_core_worker.serving.ports import listens
 from fal_host_local.pools.pools import Pool
 from fal_host_local.services.ports import ServicePort, claim_loopback_port, claim_port
-from fal_host_local.services.readiness import HealthCheck, Watch
+from fal_host_local.services.readiness import Watch
 
 #: Seconds beyond its timeout that a served application has to report that its setup took
 #: too long, and where it hangs. It counts from when the setup begins, which a worker on a

@@ -12,7 +12,7 @@ import attrs
 
 from fal_core.environments import Command
 from fal_core_worker.serving import networks
-from fal_core_worker.serving.ports import claim, free_port, holder, is_free
+from fal_core_worker.serving.ports import PortHeld, claim, free_port
 from fal_host_local.errors import PortTaken
 
 _LOOPBACK = "127.0.0.1"
@@ -84,13 +84,11 @@ def claim_loopback_port(port: int, name: str, reference: str) -> ServicePort:
     Raises:
         PortTaken: Another service or process has it.
     """
-    lock = claim(port, name, reference)
-    if lock is not None and is_free(port, address=_LOOPBACK):
-        return ServicePort(port, port, lock)
-    if lock is not None:
-        os.close(lock)
-    remedy = "'fal-core run --port' gives it another."
-    raise PortTaken(port, holder(port, claimed=lock is None), remedy)
+    try:
+        return ServicePort(port, port, claim(port, name, reference, address=_LOOPBACK))
+    except PortHeld as held:
+        remedy = "'fal-core run --port' gives it another."
+        raise PortTaken(port, str(held), remedy) from None
 
 
 def claim_port(port: int, name: str, reference: str) -> ServicePort:
@@ -102,12 +100,10 @@ def claim_port(port: int, name: str, reference: str) -> ServicePort:
     Raises:
         PortTaken: The port is taken, and this machine has no network namespaces.
     """
-    lock = claim(port, name, reference)
-    if lock is not None:
-        if is_free(port):
-            return ServicePort(port, port, lock)
-        os.close(lock)
-    reason = networks.missing()
-    if reason:
-        raise PortTaken(port, holder(port, claimed=lock is None), reason)
+    try:
+        return ServicePort(port, port, claim(port, name, reference))
+    except PortHeld as held:
+        reason = networks.missing()
+        if reason:
+            raise PortTaken(port, str(held), reason) from None
     return ServicePort(port, free_port(), None)

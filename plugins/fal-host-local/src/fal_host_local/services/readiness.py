@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import inf
 from time import monotonic
-from typing import Any
 
-import attrs
-
-from fal_core.errors import OptionError
+from fal_core.declaring import HealthCheck
 from fal_core.sinks import get_event_thread
 
 #: Seconds between two probes: at first, and at most.
@@ -29,67 +26,6 @@ _TIMEOUT = 5.0
 _REGULARLY = 5.0
 #: Failures in a row after which a service is stopped, where the health check does not say.
 _FAILURES = 3
-
-
-@attrs.frozen(kw_only=True)
-class HealthCheck:
-    """
-    The health check of a service. None stands for the default.
-
-    Attributes:
-        path: The path that is requested.
-
-        timeout_seconds: Seconds that a response may take.
-
-        start_period_seconds: Seconds after the first success in which failures do not count.
-
-        failure_threshold: The number of failures in a row after which the service is
-            stopped.
-
-        call_regularly: Whether the check goes on once the service is ready.
-    """
-
-    path: str
-    method: str | None = None
-    timeout_seconds: float | None = None
-    start_period_seconds: float | None = None
-    failure_threshold: int | None = None
-    call_regularly: bool | None = None
-
-    @classmethod
-    def read(cls, config: Any) -> HealthCheck | None:
-        """
-        Parse ``health_check_config``: a mapping, or an object with these attributes.
-
-        Raises:
-            OptionError: It has no path, or an unknown entry.
-        """
-        if config is None:
-            return None
-        names = [field.name for field in attrs.fields(cls)]
-        if isinstance(config, Mapping):
-            unknown = [name for name in config if name not in names]
-            if unknown:
-                raise OptionError(
-                    f"Option 'health_check_config' has no {unknown[0]!r}. "
-                    f"It may have {', '.join(names)}."
-                )
-            said = dict(config)
-        else:
-            said = {name: getattr(config, name, None) for name in names}
-        if not isinstance(said.get("path"), str):
-            raise OptionError("Option 'health_check_config' needs a 'path', as in '/health'.")
-        return cls(**said)
-
-    @property
-    def request(self) -> bytes:
-        """
-        The HTTP request, as it is sent.
-        """
-        path = self.path if self.path.startswith("/") else f"/{self.path}"
-        line = f"{(self.method or 'GET').upper()} {path} HTTP/1.1\r\n"
-        rest = "Host: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        return (line + rest).encode()
 
 
 class Probe:
@@ -219,7 +155,7 @@ class Watch:
         if check is None:
             Probe(self._port, self._take)
         else:
-            Probe(self._port, self._take, check.request, check.timeout_seconds or _TIMEOUT)
+            Probe(self._port, self._take, _request(check), check.timeout_seconds or _TIMEOUT)
 
     def stop(self) -> None:
         """
@@ -251,3 +187,13 @@ class Watch:
             self._failed()
         else:
             get_event_thread().after(_REGULARLY, self.probe)
+
+
+def _request(check: HealthCheck) -> bytes:
+    """
+    Return the HTTP request of *check*, as it is sent.
+    """
+    path = check.path if check.path.startswith("/") else f"/{check.path}"
+    line = f"{(check.method or 'GET').upper()} {path} HTTP/1.1\r\n"
+    rest = "Host: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    return (line + rest).encode()

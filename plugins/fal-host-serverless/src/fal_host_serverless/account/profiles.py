@@ -106,11 +106,12 @@ class Profiles:
         """
         import tomli_w
 
-        from fal_host_serverless.account.private_files import write_private
+        from fal_core.caches import write_atomically
 
         target = path()
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_private(target, tomli_w.dumps(self.tables))
+        text = tomli_w.dumps(self.tables)
+        write_atomically(target, text, mode=0o600, durable=False)
 
 
 def read() -> Profiles:

@@ -18,8 +18,8 @@ from fal_core.events import LogSink, Sealed
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
 from fal_core.options import SERVE_PORT
+from fal_core.sealing import load_plain
 from fal_host_serverless.deploying.containers import ServiceContainer
-from fal_host_serverless.running import pickled_calls
 from fal_host_serverless.running.run_requests import metadata_request
 from fal_host_serverless.wire import messages, streams
 from fal_host_serverless.wire.requests import UploadedInputs
@@ -116,7 +116,7 @@ def ask_metadata(
         text = value.exception_message or value.stringized_traceback
         raise FalServerlessError(f"{method} raised {name}: {text}")
     try:
-        metadata = pickled_calls.open_plain(value.definition)
+        metadata = load_plain(value.definition)
     except Exception as error:
         raise FalServerlessError(f"The result of {method} is refused: {error}") from error
     if not isinstance(metadata, dict):

@@ -15,7 +15,7 @@ from typing import Any
 
 class CallControl:
     """
-    Ends a call, and is what the worker's modules find of the host it runs on.
+    Ends a call, and is the runtime of the agent's process for as long as the call runs.
     """
 
     def __init__(self, parts: dict[str, Any]) -> None:

@@ -15,7 +15,11 @@ import os
 import sys
 import threading
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fal_core_worker.current import Runtime
+    from fal_host_serverless.far_end.controls import CallControl
 
 #: Marks the result of an agent as an outcome of this version.
 OUTCOME = "fal-core outcome 1"
@@ -228,7 +232,7 @@ def find_function(parts: dict[str, Any]) -> tuple[Any, Any]:
     return found
 
 
-def run(parts: dict[str, Any], ports: Any, control: Any) -> Any:
+def run(parts: dict[str, Any], ports: Any, control: CallControl) -> Any:
     """
     Run the call, and return how it ended with its sealed outcome.
     """
@@ -256,7 +260,7 @@ def run(parts: dict[str, Any], ports: Any, control: Any) -> Any:
     return OUTCOME, *frames.outcome
 
 
-def capture(parts: dict[str, Any], control: Any, before: Any) -> Any:
+def capture(parts: dict[str, Any], control: CallControl, before: Runtime | None) -> Any:
     """
     Capture the output of the call, so that it is sent line by line.
 
@@ -271,7 +275,7 @@ def capture(parts: dict[str, Any], control: Any, before: Any) -> Any:
     return marked["CapturedOutput"](control.owner, waits=not reads)
 
 
-def _run(parts: dict[str, Any], ports: Any, frames: Any, control: Any) -> None:
+def _run(parts: dict[str, Any], ports: Any, frames: Any, control: CallControl) -> None:
     from fal_core_worker.opening import values
     from fal_core_worker.opening.seals import Sealed
     from fal_core_worker.running.outcomes import send_error, send_value

@@ -9,7 +9,6 @@ as the core sealed it, which is not opened here: a host moves bytes.
 from __future__ import annotations
 
 import functools
-import io
 import pickle
 import zlib
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 from fal_core.calls import Call, SealedFunction, SourceArchive
 from fal_core.errors import HostError
 from fal_core.events import Outcome, Sealed
-from fal_core.sealing import worker_archive
+from fal_core.sealing import load_plain, worker_archive
 from fal_core_worker import archives
 from fal_core_worker.stream import frames
 from fal_host_serverless.errors import InternalServerlessRunFailed
@@ -116,7 +115,7 @@ def open_outcome(definition: bytes) -> Outcome | None:
         InternalServerlessRunFailed: The result is no outcome of this version.
     """
     try:
-        result = open_plain(definition)
+        result = load_plain(definition)
         if result == (sent_calls.LACKS,):
             raise ArchiveMissing
         word, ended, data, buffers = result
@@ -133,16 +132,6 @@ def open_outcome(definition: bytes) -> Outcome | None:
     return Outcome(Sealed(data, buffers), ended == frames.ENDED_RAISED)
 
 
-def open_plain(definition: bytes) -> Any:
-    """
-    Unpickle *definition*, which may hold built-in values alone.
-
-    Raises:
-        UnpicklingError: It refers to a class or a function.
-    """
-    return _PlainUnpickler(io.BytesIO(definition)).load()
-
-
 def failure_of(value: Any) -> HostError:
     """
     Return the error of an agent that raised *value* before the worker's code ran.
@@ -150,15 +139,6 @@ def failure_of(value: Any) -> HostError:
     text = value.exception_message or value.stringized_traceback or "no details"
     name = value.exception_type_name or "an exception"
     return InternalServerlessRunFailed(f"The agent could not run the call: {name}: {text}")
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """
-    An unpickler of built-in values alone.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
 
 
 @functools.cache

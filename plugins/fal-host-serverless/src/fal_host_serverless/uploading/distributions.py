@@ -22,11 +22,10 @@ from typing import Any
 
 import attrs
 
-from fal_core.caches import cache_root
+from fal_core.caches import cache_root, new_file, write_atomically
 from fal_core.digests import digest
 from fal_core.events import Log, LogSink
 from fal_host_serverless.account.credentials import KeyCredentials
-from fal_host_serverless.account.private_files import write_private
 from fal_host_serverless.uploading import transfers
 from fal_host_serverless.uploading.local_files import sha256_of
 from fal_host_serverless.uploading.local_requirements import build_source
@@ -98,7 +97,8 @@ class Distribution:
         Write the record that later calls and other processes read.
         """
         facts = attrs.asdict(self, filter=lambda field, _: field.name != "folder")
-        write_private(self.folder / "distribution.json", json.dumps(facts))
+        path = self.folder / "distribution.json"
+        write_atomically(path, json.dumps(facts), mode=0o600, durable=False)
 
 
 def publish(folder: Path, rest: RestClient, log: LogSink) -> str:
@@ -163,8 +163,8 @@ def _pack(folder: Path) -> Distribution:
     with build_source(folder) as archive:
         target = _folder(folder)
         target.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new = target / f"{os.urandom(8).hex()}.new"
-        try:
+        with new_file(target / "archive") as path:
+            new = Path(path)
             _normalise(archive, new)
             distribution = Distribution(
                 folder=target, fingerprint=current, name=archive.name, digest=sha256_of(new)
@@ -173,8 +173,6 @@ def _pack(folder: Path) -> Distribution:
             if before is not None and before.digest == distribution.digest:
                 distribution = attrs.evolve(distribution, places=before.places)
             os.replace(new, distribution.archive)
-        finally:
-            new.unlink(missing_ok=True)
     distribution.save()
     _sweep(distribution)
     return distribution

@@ -7,12 +7,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import attrs
+
+from fal_core.declaring import HealthCheck
 from fal_core.errors import OptionError
 
 if TYPE_CHECKING:
     import isolate_proto
 
-#: The fields of a health check and their types.
+#: The fields of a health check, and the types that the service takes.
 FIELDS: Mapping[str, Any] = {
     "path": str,
     "start_period_seconds": int,
@@ -31,20 +34,15 @@ def health_check(config: Any) -> isolate_proto.ApplicationHealthCheckConfig | No
         config: A mapping of :data:`FIELDS`, or an object with such attributes.
 
     Raises:
-        OptionError: It has no path, or a method that the service does not know.
+        OptionError: It has no path, an unknown entry, or a method that the service does
+            not know.
     """
+    check = HealthCheck.read(config)
+    if check is None:
+        return None
     import isolate_proto
 
-    if config is None:
-        return None
-    if isinstance(config, Mapping):
-        values = {name: config.get(name) for name in FIELDS}
-    else:
-        values = {name: getattr(config, name, None) for name in FIELDS}
-    if not values["path"]:
-        raise OptionError(
-            "Option 'health_check_config' has no path. Write as in {'path': '/health'}."
-        )
+    values = attrs.asdict(check)
     method = values.pop("method")
     if method is not None:
         kind = isolate_proto.ApplicationHealthCheckConfig

@@ -40,10 +40,19 @@ class _Client(ABC):
     The part that both clients have in common: a method for each endpoint.
     """
 
+    _http: ClassVar[type[httpx.Client] | type[httpx.AsyncClient]]
     _realtime: ClassVar[type[RealtimeConnection] | type[AsyncRealtimeConnection]]
     _websocket: ClassVar[type[WebsocketConnection] | type[AsyncWebsocketConnection]]
+    _client: httpx.Client | httpx.AsyncClient
 
-    def __init__(self, cls: type[App], url: str, headers: dict[str, str] | None) -> None:
+    def __init__(
+        self,
+        cls: type[App],
+        url: str,
+        timeout: float | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         if not (isinstance(cls, type) and issubclass(cls, BaseServable)):
             raise TypeError(
                 f"{type(self).__name__} is for a class of application, a subclass of App, "
@@ -53,6 +62,7 @@ class _Client(ABC):
         self.url = url.rstrip("/")
         self.headers = credentials(url) if headers is None else headers
         self._calls, self._sockets = endpoint_calls(cls)
+        self._client = self._http(base_url=self.url, headers=self.headers, timeout=timeout)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
@@ -127,19 +137,10 @@ class AppClient(_Client):
             over encrypted connections.
     """
 
+    _http = httpx.Client
     _realtime = RealtimeConnection
     _websocket = WebsocketConnection
-
-    def __init__(
-        self,
-        cls: type[App],
-        url: str,
-        timeout: float | None = None,
-        *,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(cls, url, headers)
-        self._client = httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout)
+    _client: httpx.Client
 
     @classmethod
     @contextlib.contextmanager
@@ -218,21 +219,10 @@ class AsyncAppClient(_Client):
         As for :class:`AppClient`.
     """
 
+    _http = httpx.AsyncClient
     _realtime = AsyncRealtimeConnection
     _websocket = AsyncWebsocketConnection
-
-    def __init__(
-        self,
-        cls: type[App],
-        url: str,
-        timeout: float | None = None,
-        *,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(cls, url, headers)
-        self._client = httpx.AsyncClient(
-            base_url=self.url, headers=self.headers, timeout=timeout
-        )
+    _client: httpx.AsyncClient
 
     @classmethod
     @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fal_serve.realtime_sessions.channels import Channel, ClientGone, Drained, Idle
@@ -101,13 +102,26 @@ class BufferedInputs(Inputs):
 
     async def _keep(self) -> None:
         try:
-            while True:
-                self._kept.append(await self._channel.read())
-                self._came.set()
-                # Let a handler that is free take it before the next input drops it.
-                await asyncio.sleep(0)
+            await keep_newest(self._channel, self._kept, self._came.set)
         except Exception as error:
             self._error = error
             self._came.set()
             if isinstance(error, ClientGone) and not self._waiting:
                 self._channel.interrupt()
+
+
+async def keep_newest(channel: Channel, kept: deque[Any], came: Callable[[], None]) -> None:
+    """
+    Keep the inputs of *channel* in *kept*, which drops the oldest if there are too many.
+
+    Arguments:
+        came: Called after each input.
+
+    Raises:
+        As :meth:`Channel.read` does, when the channel ends.
+    """
+    while True:
+        kept.append(await channel.read())
+        came()
+        # Let a handler that is free take it before the next input drops it.
+        await asyncio.sleep(0)

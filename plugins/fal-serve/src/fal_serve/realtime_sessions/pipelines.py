@@ -14,6 +14,7 @@ from typing import Any
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.batches import RequestBatcher, Ticket
 from fal_serve.realtime_sessions.channels import Channel, ClientGone
+from fal_serve.realtime_sessions.inputs import keep_newest
 
 #: Sends the output of one input, with the seconds that the handler took for it.
 Answer = Callable[[Any, float], Awaitable[None]]
@@ -110,11 +111,7 @@ class BufferedPipeline(Pipeline):
         self._inputs: deque[Any] = deque(maxlen=buffering)
 
     async def read(self) -> None:
-        while True:
-            self._inputs.append(await self._channel.read())
-            self.note(1)
-            # Let a handler that is free take it before the next input drops it.
-            await asyncio.sleep(0)
+        await keep_newest(self._channel, self._inputs, lambda: self.note(1))
 
     async def work(self) -> None:
         while self._inputs or await self.wait():

@@ -43,7 +43,7 @@ def bind(
         listener.close()
         reason = str(error.strerror)
         if error.errno == errno.EADDRINUSE:
-            reason += f" by {holder(port, claimed=False)}"
+            reason += f" by {holder(port)}"
         raise CannotListen(
             error.errno, f"The {what} cannot listen on {host}:{port}: {reason}. {remedy}"
         ) from error

@@ -128,8 +128,9 @@ class RunningService:
         metrics = ServiceMetrics(servable.version)
         with contextlib.ExitStack() as stack:
             stack.enter_context(ServerLog())
+            runtime = current.runtime
             # Set by a host that routes requests here from another machine.
-            address = getattr(current.runtime, "address", None) or settings.host
+            address = (runtime.address if runtime is not None else None) or settings.host
             listener = stack.enter_context(bind(address, self._port))
             probed = bind(
                 address,

@@ -4,16 +4,13 @@ Endings: why a runner ended, where its host does not say.
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
 
 from fal_core.errors import EnvironmentBuildError, WorkerLost
 from fal_core.events import Exited, Log, Sealed
-from fal_core_worker.opening.seals import PREFIX_SIZE
+from fal_core.sealing import open_plain
 from fal_server.fleet.call_outcomes import CallOutcome
 
 #: The longest sentence and the longest traceback, in characters.
@@ -43,8 +40,7 @@ def read_agent_error(sealed: Sealed) -> AgentError:
     unpickled.
     """
     try:
-        content = io.BytesIO(memoryview(sealed.data)[PREFIX_SIZE:])
-        record = _PlainUnpickler(content).load()
+        record = open_plain(sealed)
         _, qualname, _ = record["class"]
         message, traceback = str(record["message"]), str(record["traceback"])
         own = "own" in record
@@ -96,12 +92,3 @@ class RunnerLost(Exception):
     """
     A runner ended during a request to its agent. The argument says why.
     """
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """
-    Unpickles built-in values and nothing else.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"{module}.{name} is not a plain value")

@@ -102,7 +102,7 @@ class Listener:
         where = f"{where}:{port}" if port else where
         behind = _BEHIND.get(self.name, f"its listener {self.name!r}")
         if error.errno == errno.EADDRINUSE:
-            reason = f"it is taken by {holder(port, claimed=False)}"
+            reason = f"it is taken by {holder(port)}"
             remedy = "End that, or choose other ports by '--port'."
         elif error.errno == errno.EACCES:
             reason = os.strerror(error.errno)

@@ -5,7 +5,6 @@ The data directory: its files, and the lock that keeps other servers out.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import attrs
 
+from fal_core.caches import try_lock, unlock, write_atomically
 from fal_server.errors import DataInUse, ServerError
 
 #: The longest path of the temporary directory, in bytes, in which sockets can be made, and
@@ -71,21 +71,19 @@ class DataDirectory:
 
             ServerError: It cannot be written.
         """
+        path = self.path / "lock"
         with _told(self.path):
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            file = os.open(self.path / "lock", flags, 0o600)
+            lock = try_lock(path, shared=False, create=True, mode=0o600)
+            if lock is None:
+                text = path.read_bytes().strip()
+                raise DataInUse(str(self.path), int(text) if text.isdigit() else None)
         try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                text = os.read(file, 32).strip()
-                raise DataInUse(str(self.path), int(text) if text.isdigit() else None) from None
             with _told(self.path):
-                os.ftruncate(file, 0)
-                os.pwrite(file, str(os.getpid()).encode(), 0)
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, str(os.getpid()).encode(), 0)
             yield
         finally:
-            os.close(file)
+            unlock(lock)
 
     def make_socket_folder(self) -> str:
         """
@@ -126,19 +124,9 @@ class DataDirectory:
         Raises:
             ServerError: It cannot be written.
         """
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
         with _told(path):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                with os.fdopen(file, "wb") as stream:
-                    stream.write(content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(temporary, path)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
+            write_atomically(path, content, mode=0o600)
 
     def write_addresses(self, ports: Mapping[str, int], host: str) -> None:
         """

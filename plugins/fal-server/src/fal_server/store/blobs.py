@@ -20,6 +20,7 @@ from pathlib import Path
 
 import attrs
 
+from fal_core.caches import new_file
 from fal_server.errors import Invalid, NotFound, StorageFull, TooLarge
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -92,12 +93,9 @@ class Blobs:
 
             Invalid: Its digest is not the expected *digest*; it is not stored.
         """
-        path = self._uploads / f"{secrets.token_hex(16)}.one"
-        try:
+        with new_file(self._uploads / "one") as path:
             await _receive(chunks, path, largest)
-            return await asyncio.to_thread(self._adopt, [path], "", digest)
-        finally:
-            path.unlink(missing_ok=True)
+            return await asyncio.to_thread(self._adopt, [Path(path)], "", digest)
 
     def begin(self) -> str:
         """
@@ -119,15 +117,12 @@ class Blobs:
         """
         if not 1 <= number <= MOST_PARTS:
             raise Invalid(f"The number of a part is from 1 to {MOST_PARTS}.")
-        folder = self._folder_of(id)
-        path = folder / f"{number}.{secrets.token_hex(8)}.new"
-        try:
+        part = self._folder_of(id) / str(number)
+        with new_file(part) as path:
             tag = await _receive(chunks, path, LARGEST_PART)
             with translated():
-                os.replace(path, folder / str(number))
+                os.replace(path, part)
             return tag
-        finally:
-            path.unlink(missing_ok=True)
 
     async def complete(
         self, id: str, numbers: Sequence[int], *, suffix: str = "", digest: str | None = None
@@ -187,9 +182,8 @@ class Blobs:
         Join *parts*, and store the whole under its digest.
         """
         digest, size = hashlib.sha256(), 0
-        whole = self._uploads / f"{secrets.token_hex(16)}.whole"
-        try:
-            with translated(), whole.open("xb") as target:
+        with new_file(self._uploads / "whole") as whole:
+            with translated(), open(whole, "xb") as target:
                 for part in parts:
                     with part.open("rb") as source:
                         while chunk := source.read(_CHUNK):
@@ -206,16 +200,14 @@ class Blobs:
                 final.parent.mkdir(exist_ok=True, mode=0o700)
                 os.replace(whole, final)
             return Blob(digest.hexdigest(), size)
-        finally:
-            whole.unlink(missing_ok=True)
 
 
-async def _receive(chunks: AsyncIterator[bytes], path: Path, largest: int) -> str:
+async def _receive(chunks: AsyncIterator[bytes], path: str, largest: int) -> str:
     """
     Write chunks to *path*, and return their MD5.
     """
     digest, size = hashlib.md5(usedforsecurity=False), 0
-    with translated(), path.open("xb") as target:
+    with translated(), open(path, "xb") as target:
         async for chunk in chunks:
             size += len(chunk)
             if size > largest:

@@ -1,0 +1,126 @@
+"""
+Build records, and the marks inside environments.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fal_env_virtualenv import Virtualenv
+from fal_env_virtualenv.requirements.pythons import Python
+from fal_env_virtualenv.store import environments
+from fal_env_virtualenv.store.environments import BuildRecord, read_record, write_record
+from fal_env_virtualenv.store.layout import record_path
+from fal_env_virtualenv.store.listing import find_stored
+
+if TYPE_CHECKING:
+    from conftest import Builder
+
+texts = st.lists(st.text(max_size=20), max_size=4).map(tuple)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=50,
+)
+@given(
+    layers=st.lists(texts, max_size=3).map(tuple),
+    pins=texts,
+    packages=texts,
+    created=st.floats(0, 1e10),
+    compiled=st.booleans(),
+    indexes=texts,
+)
+def test_record_is_read_as_it_was_written(
+    cache: Path,
+    layers: tuple[tuple[str, ...], ...],
+    pins: tuple[str, ...],
+    packages: tuple[str, ...],
+    created: float,
+    compiled: bool,
+    indexes: tuple[str, ...],
+) -> None:
+    """
+    A record that is read again is equal, and names the same directory.
+    """
+    record = BuildRecord(
+        key="k",
+        requirements=layers,
+        python=Python(executable="/usr/bin/python3", version="3.11.7"),
+        platform="linux",
+        pins=pins,
+        packages=packages,
+        created=created,
+        compile_bytecode=compiled,
+        extra_index_urls=indexes,
+    )
+    write_record(record)
+    again = read_record("k")
+    assert again == record
+    assert again.digest == record.digest
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', '{"version": 99}'])
+def test_record_that_cannot_be_read_is_none(cache: Path, text: str) -> None:
+    """
+    A damaged record counts as none.
+    """
+    path = Path(record_path("k"))
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert read_record("k") is None
+
+
+@pytest.mark.faults
+def test_child_of_a_fork_leaves_the_locks_to_its_parent(build: Builder) -> None:
+    """
+    A forked child does not hold the locks of its parent.
+    """
+    environment = Virtualenv(requirements=["gamma"])
+    path = os.path.dirname(os.path.dirname(build(environment).executable))
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    try:
+        environments.release(path)
+        assert not find_stored(environment.key).in_use
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_environment_is_complete_once_it_is_marked(build: Builder) -> None:
+    """
+    A fault is found until the mark is written, and if it is that of another environment.
+    """
+    environment = Virtualenv(requirements=["gamma"])
+    build(environment)
+    record = read_record(environment.key)
+    assert record is not None
+    assert environments.find_fault(record) is None
+    os.unlink(os.path.join(record.path, environments.COMPLETE))
+    assert environments.find_fault(record) == "its build never finished"
+    environments.mark_complete(record.path, "another")
+    assert environments.find_fault(record) == "its marker names another environment"
+    environments.mark_complete(record.path, record.digest)
+    assert environments.find_fault(record) is None
+
+
+def test_environment_is_in_use_while_a_process_has_taken_it(build: Builder) -> None:
+    """
+    An environment is taken by a build that finds it, and until it is released.
+    """
+    environment = Virtualenv(requirements=["gamma"])
+    path = os.path.dirname(os.path.dirname(build(environment).executable))
+    assert environments.is_in_use(path, [])
+    environments.release(path)
+    assert not environments.is_in_use(path, [])
+    assert environments.is_in_use(path, [os.fsencode(path) + b"/bin/python\0-c\0pass"])
