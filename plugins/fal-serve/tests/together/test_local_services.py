@@ -20,7 +20,7 @@ import pytest
 from fal_core import Cancelled, HostError, WorkerLost, attach, function
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import is_alive, wait_until
-from fal_core.testing.harness.requests import Answer, ask, is_reachable
+from fal_core.testing.harness.requests import Response, ask, is_reachable
 from fal_core_worker.serving.ports import free_port
 from fal_host_local import LocalHost, PortTaken
 from fal_serve import App, AppException, HealthCheck, endpoint
@@ -302,7 +302,7 @@ def test_a_service_answers_who_asks_again(host: LocalHost):
     pids = {pid_at(info.url) for _ in range(20)}
 
     assert len(pids) == 1
-    assert ask(f"{info.url}/nowhere", PATIENCE) != Answer(200, None)
+    assert ask(f"{info.url}/nowhere", PATIENCE) != Response(200, None)
 
 
 def _python_children(pid: int) -> list[int]:
@@ -467,5 +467,5 @@ def test_an_application_that_drains_is_not_asked(
         while info.logs.get(timeout=PATIENCE).message != "begun":
             pass
         info.stream.drain()
-        assert answer.result(PATIENCE) == Answer(200, "done")
+        assert answer.result(PATIENCE) == Response(200, "done")
     assert info.future.result(PATIENCE) is None
