@@ -18,6 +18,7 @@ from fal_core.abilities import AnticipatingHost
 from fal_core.calling.preconditions import refusals
 from fal_core.declaring import vocabulary
 from fal_core.declaring.declaration import Declaration
+from fal_core.environments import THIS_PYTHON
 from fal_core.errors import FalSerializationError, UnsupportedError
 from fal_core.hosts import Host
 from fal_core.options import Lifetime, Options
@@ -245,9 +246,8 @@ class Launcher:
 
     def _may_be_other_python(self) -> bool:
         version = getattr(self.environment, "python_version", None)
-        here = f"{sys.version_info.major}.{sys.version_info.minor}"
         if version is not None:
-            return not version.startswith(here)
+            return not version.startswith(THIS_PYTHON)
         return not self.host.capabilities.same_python
 
     def _check_other_python(self, seal: FunctionSeal) -> None:
@@ -255,13 +255,12 @@ class Launcher:
         Refuse a function that the Python of the environment could not open.
         """
         version = getattr(self.environment, "python_version", None) or ""
-        here = f"{sys.version_info.major}.{sys.version_info.minor}"
         sealed = seal.sealed
         # A version without its minor may turn out to be that of this Python.
         if "." not in version or not sealed.refusal or not sealed.native.contains_code:
             return
         raise FalSerializationError(
-            f"Function {seal.name!r} cannot travel to Python {version} from {here}: "
+            f"Function {seal.name!r} cannot travel to Python {version} from {THIS_PYTHON}: "
             f"{sealed.refusal} Write it in a file whose source can be read, or leave "
             "python_version out."
         )

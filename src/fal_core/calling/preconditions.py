@@ -6,13 +6,12 @@ A call raises the first of these errors; ``fal-core explain`` shows all of them.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from fal_core.declaring.declaration import Declaration
 from fal_core.declaring.vocabulary import unusable_options
-from fal_core.environments import Environment
+from fal_core.environments import THIS_PYTHON, Environment
 from fal_core.errors import FalCoreError, UnsupportedError
 from fal_core.hosts import Host
 from fal_core.options import Gateway, HostOptions
@@ -86,7 +85,7 @@ def _python_of(environment: Environment) -> str:
     Return the version of Python that *environment* wants, as in ``3.11``.
     """
     version: str | None = getattr(environment, "python_version", None)
-    return version or f"{sys.version_info.major}.{sys.version_info.minor}"
+    return version or THIS_PYTHON
 
 
 def _is_within(version: str, other: str) -> bool:
