@@ -25,14 +25,14 @@ class SealedFunction:
     A function, sealed once for many calls.
 
     Attributes:
-        digest: Of the sealed bytes; equal digests are the same function.
+        digest: Digest of the sealed bytes; equal digests are the same function.
 
         native: For a worker of the Python minor that sealed it.
 
-        portable: For any other: the function as source. None where that is
-            not sound.
+        portable: For any other minor: the function as source. None if it was not
+            asked for, or if compiling the source again might give other code.
 
-        refusal: Why *portable* is None, as a sentence; empty where it is not.
+        refusal: Why the function has no portable form, as a sentence; empty otherwise.
     """
 
     __repr__ = show_fields
@@ -49,7 +49,7 @@ class SourceArchive:
     Python source that is put on ``sys.path`` behind the environment's own.
 
     Attributes:
-        digest: Of *data*; names the directory it is unpacked to.
+        digest: Digest of *data*; names the directory it is unpacked to.
 
         data: A zip file.
     """
@@ -68,7 +68,7 @@ class Call:
     Attributes:
         id: Unique; logs carry it. The items of a batch log as ``id/index``.
 
-        name: Of the function, for people.
+        name: Name of the function, for people.
 
         setup: The ``setup_function``: run once in a worker, its result is the
             first argument of each call.
@@ -81,8 +81,8 @@ class Call:
 
         lifetime: ``attached`` work ends with the process that launched it.
 
-        timeout: Seconds that detached work may take; whoever keeps it ends it.
-            None for ever, and where the core itself ends the call.
+        timeout: Seconds that detached work may take, enforced by the process that
+            supervises it. None for no limit, and where the core enforces it.
 
         retries: How often detached work is begun again after its host has failed.
 

@@ -59,7 +59,7 @@ class Interpreter(ABC):
         passes_fds: Whether open file descriptors reach the process. It is
             false for a container.
 
-        python_version: As in ``3.11``. None where only starting it tells.
+        python_version: As in ``3.11``. None if it is unknown until it starts.
     """
 
     passes_fds: bool = True
@@ -87,7 +87,7 @@ class Interpreter(ABC):
 
             ports: Ports of this machine, each with the port of the process behind it.
 
-            machine: The resources to limit the process to, where it can.
+            machine: The resources to limit the process to, if it can enforce limits.
 
             name: A name for the process where one can be given.
         """
@@ -223,5 +223,5 @@ def _is_installed(requirement: str) -> bool:
         found = distribution(name) if name else None
     except PackageNotFoundError:
         return False
-    # A directory without its record is left over. To read its version takes a parser.
+    # Without metadata it is a leftover. Comparing versions would take a parser.
     return found is not None and any(map(found.read_text, ("METADATA", "PKG-INFO")))

@@ -18,7 +18,7 @@ Every error fal-core raises of its own accord.
     │   ├── HostClosed
     │   ├── UnsupportedError
     │   └── EnvironmentBuildError
-    └── FalServerlessException              the documented errors
+    └── FalServerlessException              the errors of fal's documented API
         ├── FalServerlessError
         ├── InternalFalServerlessError
         ├── UserFunctionException
@@ -26,8 +26,8 @@ Every error fal-core raises of its own accord.
             └── FalMissingDependencyError
 
 What the user's function raises is not in the tree: it arrives as itself.
-Each class holds its facts as positional fields, and ``str`` makes the sentence
-of them, so that errors pickle and cross processes unchanged.
+The fields of a class are the arguments of its constructor, so errors pickle and
+cross processes unchanged; ``str`` makes a sentence of them.
 """
 
 from __future__ import annotations
@@ -298,7 +298,7 @@ class EnvironmentBuildError(HostError):
 
         lines: The last lines of the builder's output.
 
-        unsaid: Those of *lines* that *reason* does not say; None for all of them.
+        unsaid: The lines to show below *reason*; None shows all of *lines*.
     """
 
     kind: str
@@ -314,7 +314,7 @@ class EnvironmentBuildError(HostError):
         return "\n".join((sentence, *(f"  {line}" for line in shown)))
 
 
-# -- The documented errors ---------------------------------------------------
+# -- Of fal's documented API ---------------------------------------------------
 
 
 class FalServerlessException(FalCoreError):
@@ -370,5 +370,5 @@ class UserFunctionException(FalServerlessException):
     """
     The user's function raised; what it raised is the cause.
 
-    It is raised where the user's own exception cannot be or is not wanted.
+    It is raised in place of the user's own exception with ``reraise=False``.
     """

@@ -4,8 +4,8 @@ What a host reports of a call while it runs.
 A host hands each event to the sink it was given, in order, one at a time, from
 any thread. Logs come before the outcome, and nothing follows :class:`Exited`.
 
-The core's own sinks raise nothing. The sink of a host around a host may raise: that ends
-the call, and the exception is raised in the caller.
+The core's own sinks raise nothing. If the sink of a wrapper host raises, the call ends and
+the exception is raised in the caller.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Sealed(NamedTuple):
     @property
     def contains_code(self) -> bool:
         """
-        Whether only the Python minor that sealed it may open it.
+        Whether it holds code, which only the Python minor that sealed it can open.
         """
         return bool(self.data[1] & 1)
 
@@ -72,10 +72,10 @@ class Log:
 
         time: Seconds since the epoch.
 
-        call_id: The call that printed it. None where that cannot be known, as for
-            output below Python of a worker that several calls share.
+        call_id: The call that printed it. None if unknown, as for what native code
+            prints in a worker that several calls share.
 
-        request_id: Of the request that a service answered when it was printed.
+        request_id: The id of the request that was being answered when it was printed.
 
         partial: The line has not ended, as with a progress bar; *message* is the part
             written so far. The whole line follows once it ends, so readers of lines
@@ -100,7 +100,7 @@ class Item:
 
     Attributes:
         sealed: For a stream the value. For a batch a list of *count* pairs
-            ``(raised, value)``.
+            ``(kind, value)``, whose kind says whether an item raised.
 
         first: The index in the batch, or in the stream, of the first.
 
@@ -119,8 +119,8 @@ class Started:
     """
     The first *count* items of a batch have been started.
 
-    A host reports it before :class:`Exited` at the latest, so that items which may have
-    run are never run again silently.
+    A host reports it before :class:`Exited` at the latest: the core never runs items
+    again that may have run.
     """
 
     __repr__ = show_fields
@@ -214,7 +214,7 @@ class Reply:
 @attrs.frozen
 class Credit:
     """
-    Leave for a generator to yield *count* more items.
+    Permission for a generator to yield *count* more items.
     """
 
     __repr__ = show_fields

@@ -1,8 +1,8 @@
 """
 The hooks of fal-core: what a plugin may answer.
 
-Hooks discover, resolve and observe. None changes a call on its way: a host that
-retries or records is a host around a host.
+Hooks collect, resolve and observe. None changes a call on its way: retrying or
+recording is done by a host around a host.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def fal_create_server(
 @hookspec
 def fal_call_started(call: Call, host: Host[..., Any], count: int) -> None:
     """
-    See a call that is about to be launched.
+    Called before a call is launched.
     """
 
 
@@ -111,12 +111,12 @@ def fal_call_finished(
     call: Call, host: Host[..., Any], count: int, seconds: float, raised: bool
 ) -> None:
     """
-    See a call that has ended with an outcome, *seconds* after its launch.
+    Called when a call has ended with an outcome, *seconds* after its launch.
     """
 
 
 @hookspec
 def fal_host_failed(call: Call, host: Host[..., Any], error: HostError) -> None:
     """
-    See a call that has ended without an outcome.
+    Called when a call has ended without an outcome.
     """

@@ -38,11 +38,11 @@ class Capabilities:
         python_versions: Those it can run, as in ``3.11``. None for whatever the
             environment brings.
 
-        same_python: An environment that names no Python runs the minor of the process
-            that launches. Elsewhere functions also travel as source, for any minor.
+        same_python: An environment that names no Python runs the caller's minor version.
+            If false, functions also travel as source, for any minor.
 
-        options: The documented options that it acts on; those its own class adds
-            count in any case. None for all of them.
+        options: The documented options that it acts on; options that its own class
+            adds are always included. None for all of them.
 
         concurrency: How many calls it runs at once where no option says.
 
@@ -154,14 +154,13 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
     @property
     def place(self) -> Host[Any, Any]:
         """
-        The host that decides whether a nested call leaves its worker.
+        Nested calls of functions whose hosts have equal places stay in one worker.
 
-        A function that calls another one with an equal place runs it in the same worker.
         A host around a host may return the place of the inner one.
         """
         return self
 
-    # -- documented, written once --------------------------------------------
+    # -- fal's documented API, written once --------------------------------------------
 
     @classmethod
     def parse_key(cls, key: str, value: Any) -> tuple[Any, Any]:
@@ -247,7 +246,7 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
 
             gateway: How the function will be reached, if it is a service.
 
-            origin: The file of a function that names secrets, where that is known.
+            origin: The file of the function; given only if it names secrets.
 
         Raises:
             FalCoreError: A call would be refused.

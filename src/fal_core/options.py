@@ -13,7 +13,7 @@ import attrs
 from fal_core.reprs import show_fields
 from fal_core.validators import at_least, between, more_than, no_less_than
 
-#: The port of a served function inside its own network.
+#: The port of a served function on hosts that give it a network of its own.
 SERVE_PORT = 8080
 LAST_PORT = 65535
 
@@ -54,8 +54,8 @@ class HostOptions:
 
         request_timeout: How long one request may take.
 
-        request_start_timeout: How long one request may wait to be started; 0 clears
-            what was set before.
+        request_start_timeout: How long one request may wait to be started; 0 removes
+            the limit that was set.
 
         startup_timeout: How long a worker may take to become ready: to start, and
             to run the ``setup_function``. Building the environment does not count.
@@ -155,7 +155,7 @@ class Options:
     What the user wrote, sorted into three mappings; nothing is lost or added.
 
     Attributes:
-        host: Options of the host, those included that this host cannot use.
+        host: Options of the host, including those that this host cannot use.
 
         environment: Options of the environment, ``kind`` among them.
 
@@ -189,13 +189,13 @@ class Options:
         present = {name for entry in written for name in entry} if layered else set(written)
         if present.issuperset(requirements):
             return
-        # The mapping keeps what the user wrote; the user's own list is not touched.
+        # A new list: the user's own stays unchanged.
         added = [list(requirements)] if layered else list(requirements)
         self.environment[names[kind]] = [*written, *added]
 
     def get_exposed_port(self) -> int | None:
         """
-        Return the port that the function listens on in a network of its own.
+        Return the port that the function listens on where it has a network of its own.
 
         None for a function that is not reached from outside.
         """

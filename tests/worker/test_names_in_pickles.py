@@ -204,6 +204,7 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mod
     """
     The user's module, which travels by value.
     """
+    pytest.importorskip("pydantic")
     (tmp_path / "user_module.py").write_text(USER_MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield importlib.import_module("user_module")
