@@ -12,12 +12,12 @@ import sys
 from collections import namedtuple
 from collections.abc import Sequence
 
-# ``pickle`` also imports a pickler written in Python, and ``re`` for it: a fifth of the
-# time in which a worker starts.
+# ``pickle`` also imports a pickler written in Python, and ``re`` for it, which takes a
+# fifth of a worker's start.
 try:
     from _pickle import Pickler, Unpickler, dumps, load, loads
 except ImportError:
-    # This Python has no other.
+    # This Python has no pickler in C.
     from pickle import Pickler, Unpickler, dumps, load, loads
 
 TYPE_CHECKING = False

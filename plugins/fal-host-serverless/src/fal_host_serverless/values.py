@@ -77,7 +77,7 @@ class UserKeyInfo:
     A key, without its secret.
 
     Attributes:
-        scope: None where the permissions are those of neither scope.
+        scope: None if the permissions match neither scope.
     """
 
     key_id: str

@@ -86,7 +86,7 @@ class InProcessHost(Host[..., Any]):
 
     def find_function(self, call: Call) -> tuple[Any, Any]:
         """
-        Return the callable of *call*, with its setup done, and the function itself.
+        Return what to call, after the setup, and the function itself.
         """
         import marshal
 
@@ -330,7 +330,7 @@ _counting = threading.Lock()
 @contextmanager
 def _at_home() -> Iterator[None]:
     """
-    Let code find its host while any call runs.
+    Set the runtime of this process while any call runs.
     """
     global _running_calls
     with _counting:
@@ -347,7 +347,7 @@ def _at_home() -> Iterator[None]:
 
 class _Home:
     """
-    What the code of a call reaches of its host: the runtime of this process.
+    The runtime through which the code of a call reaches its host.
     """
 
     address: str | None = None

@@ -155,8 +155,8 @@ def _parse_flag(text: str) -> Requirement:
     if flag[1] in ("-e", "--editable"):
         if "://" in flag[2]:
             raise OptionError(
-                f"Requirement {text!r} must name a local project: what a URL leads to "
-                "cannot be edited. Leave out the flag."
+                f"Requirement {text!r} must name a local project: only that can be "
+                "edited. Leave out the flag."
             )
         return _parse_path(flag[2], editable=True)
     return _parse_file(flag[2])
@@ -197,7 +197,7 @@ def _parse_path(text: str, *, editable: bool) -> Requirement:
         if plain.endswith("pyproject.toml"):
             flag, project = "-e " if editable else "", os.path.dirname(plain) or "."
             raise OptionError(
-                f"Requirement {text!r} asks a file for extras. Name the project instead: "
+                f"Requirement {text!r} adds extras to a file. Name the project instead: "
                 f"write {f'{flag}{project}{extras}'!r}."
             )
     path = _existing_path(plain, text)

@@ -29,7 +29,7 @@ _BUILD = rb"/[^\0:;\n]*?/builds-v\d+/\.tmp[^/\0:;\n]+"
 
 def uv_cache() -> str:
     """
-    Return the directory of uv's cache, unless a configuration file names another.
+    Return the directory of uv's cache; uv's configuration files are not read.
     """
     usual = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.environ.get("UV_CACHE_DIR") or os.path.join(usual, "uv")
@@ -39,7 +39,7 @@ def builds_of_session(session: int) -> set[str]:
     """
     Return the temporary directories that the processes of *session* mention.
 
-    They are found in command lines and variables, which name those with anything in them.
+    They are found in command lines and variables, which name each that is not empty.
     """
     found: set[str] = set()
     for process in process_ids():
@@ -64,7 +64,7 @@ def builds_since(began: float) -> set[str]:
 
 def old_builds() -> list[str]:
     """
-    Return the temporary directories that have long not been changed, unless some uv is running.
+    Return the temporary directories that have not changed for an hour, unless uv is running.
 
     There are none if the system does not show its processes.
     """

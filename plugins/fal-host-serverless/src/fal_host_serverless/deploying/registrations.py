@@ -40,7 +40,7 @@ class Registration:
 
         metadata: What the revision carries beside its code.
 
-        scale: Whether the scaling of the declaration replaces the one that is set.
+        scale: Whether the declared scaling replaces the application's current one.
 
         build_environment: False if the environment has been built.
 
@@ -83,7 +83,7 @@ def check_attached(attach: bool | None, strategy: str) -> None:
 
 def describe(function: IsolatedFunction[..., Any]) -> dict[str, Any]:
     """
-    Return what a revision of *function* carries beside its code, as its OpenAPI document.
+    Return what a revision of *function* carries beside its code, such as its OpenAPI document.
 
     A class that is served has a method ``build_metadata`` for that, and so may the server
     that a plugin makes of a function.
@@ -110,7 +110,7 @@ def seal(function: IsolatedFunction[..., Any]) -> Call:
 
 def _check_callable(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """
-    Check that *function* can be called with as many *arguments*.
+    Check that *function* can be called with exactly *arguments*.
     """
     try:
         inspect.signature(function).bind(*arguments)

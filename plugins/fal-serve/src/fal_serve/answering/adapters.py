@@ -1,5 +1,5 @@
 """
-Adapters: what FastAPI is given as the endpoints of an application's handlers.
+Adapters: they wrap the handlers of an application as endpoints for FastAPI.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def adapt_plain(handler: Handler) -> Handler:
         return await run_on_thread(handler, **values)
 
     adapted = present_as(answer, handler, signature_of(handler))
-    # Both are plain functions, and annotations are resolved in the handler's module.
+    # FastAPI resolves annotations in the module of the function that it unwraps to.
     adapted.__wrapped__ = handler  # type: ignore[attr-defined]  # no function's type has it
     return adapted
 
@@ -185,7 +185,7 @@ def _output_type(annotation: Any) -> Any:
     """
     Return the type of a single output of a batch handler annotated with *annotation*.
 
-    Exceptions among the outputs are errors of single requests, and no part of the type.
+    Exceptions among the outputs are errors of single requests, and are left out.
     """
     if get_origin(annotation) not in (list, tuple, Sequence):
         return inspect.Signature.empty
@@ -207,7 +207,7 @@ def present_as(adapter: Handler, handler: Handler, shown: inspect.Signature) -> 
     Give *adapter* the name and docstring of *handler*, and the signature *shown*.
     """
     functools.update_wrapper(adapter, handler, updated=())
-    # Without this, unwrapping would tell that it is of the handler's kind.
+    # Otherwise inspect.unwrap takes it for a generator or coroutine function like the handler.
     del adapter.__wrapped__  # type: ignore[attr-defined]  # no function's type has it
     adapter.__signature__ = shown  # type: ignore[attr-defined]  # likewise
     return adapter
