@@ -95,6 +95,7 @@ def wait_for(port: int) -> None:
         except OSError:
             if time.monotonic() > deadline:
                 raise
+            # Until something listens.
             time.sleep(0.02)
         else:
             return

@@ -10,11 +10,12 @@ import pty
 import select
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fal_core.testing.harness.processes import is_alive, wait_until
 
 FUNCTIONS = """
 import os
@@ -100,6 +101,7 @@ def sleep(pid_file: str) -> None:
     with open(pid_file + ".part", "w") as file:
         file.write(str(os.getpid()))
     os.rename(pid_file + ".part", pid_file)
+    # Ends by an interrupt or by being cancelled.
     time.sleep(600)
 
 
@@ -127,6 +129,7 @@ class Slow(CurrentEnvironment):
     def build(self, log, cancelled):
         global built
         log(Log("fetching the parts", "INFO", "BUILDER", time.time()))
+        # Until the test has seen the message.
         while not os.path.exists(os.environ["SEEN"]):
             time.sleep(0.01)
         built = True
@@ -321,13 +324,13 @@ def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
     with subprocess.Popen(
         argv, cwd=program.folder, env=program.variables, stderr=subprocess.PIPE, text=True
     ) as process:
-        wait_for(pid_file.exists)
+        assert wait_until(pid_file.exists, 60)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.endswith("Interrupted: Ctrl-C ended the command.\n")
     assert "Traceback" not in said
-    wait_for(lambda: not is_alive(int(pid_file.read_text())))
+    assert wait_until(lambda: not is_alive(int(pid_file.read_text())), 60)
 
 
 @pytest.mark.parametrize(
@@ -562,14 +565,14 @@ def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     done = program("run", "functions.py::sleep", str(pid_file), "--detach")
     reference = done.stdout.strip()
-    wait_for(pid_file.exists)
+    assert wait_until(pid_file.exists, 60)
     listed = json.loads(program("executions", "list", "--json").stdout)
     shown = [(each["ended"], each["phase"], each["end"]) for each in listed]
     assert shown == [(False, "running", None)]
     done = program("executions", "cancel", reference)
     assert (done.returncode, done.stdout) == (0, f"{reference} has ended.\n"), done.stderr
     # Its worker ends with its supervisor, which has told the end by then.
-    wait_for(lambda: not is_alive(int(pid_file.read_text())))
+    assert wait_until(lambda: not is_alive(int(pid_file.read_text())), 60)
     listed = json.loads(program("executions", "list", "--json").stdout)
     shown = [(each["ended"], each["phase"], each["end"]) for each in listed]
     assert shown == [(True, "ended", "cancelled")]
@@ -585,27 +588,6 @@ def test_unknown_references_are_one_sentence(program: Any) -> None:
         assert "'fal-core executions list'" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     assert program("executions", "list").stdout == "Host 'local' has no detached work.\n"
-
-
-def wait_for(condition: Any, seconds: float = 60) -> None:
-    """
-    Wait until *condition* holds.
-    """
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    """
-    Tell whether process *pid* runs.
-    """
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def read_until(descriptor: int, words: str) -> str:

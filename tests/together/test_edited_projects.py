@@ -89,6 +89,7 @@ def test_the_next_call_has_what_was_edited(
         import demo
 
         begun.touch()
+        # Until the test has edited the project.
         while not edited.exists():
             time.sleep(0.01)
         return demo.value, os.getpid()

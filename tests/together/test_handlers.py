@@ -151,6 +151,7 @@ def test_the_call_is_ended(tmp_path: Any) -> None:
         with open(path, "w") as file:
             file.write(str(os.getpid()))
         print("here", flush=True)
+        # Ends by being cancelled, since nobody can read what it prints.
         time.sleep(300)
 
     with redirect_stdout(Closed()), pytest.raises(BrokenPipeError):

@@ -106,6 +106,7 @@ def test_timeout_ends_the_process_there(host: Host[..., Any], tmp_path: Any):
     def sleep(path: str) -> None:
         with open(path, "w") as file:
             file.write(str(os.getpid()))
+        # Ends by the timeout of the call.
         time.sleep(600)
 
     # A busy machine may not come as far as the function in the shorter time.

@@ -139,6 +139,7 @@ def test_a_call_whose_worker_is_closed_is_lost(host: EachHost, failures: list[st
 
     @function("current", host=host)
     def sleep() -> None:
+        # Ends with its worker, which is closed.
         time.sleep(600)
 
     with ThreadPoolExecutor(1) as pool:

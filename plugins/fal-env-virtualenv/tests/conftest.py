@@ -246,6 +246,7 @@ def started(project: Project) -> Path:
     Have the build of the project take minutes, and return a file that exists once it runs.
     """
     path = project.path.parent / "started"
+    # A build that ends by being cancelled or killed.
     backend = f"open({str(path)!r}, 'w').close()\nimport time\ntime.sleep(600)\n"
     (project.path / "backend.py").write_text(backend)
     return path

@@ -48,6 +48,7 @@ threading.Thread(
     target=lambda: (sys.stdin.read(), over.append("orphaned")), daemon=True
 ).start()
 while server.poll() is None and not over:
+    # Until the server has ended, or is to end.
     time.sleep(0.05)
 trees.kill_descendants(os.getpid())
 os._exit(0)
@@ -329,6 +330,7 @@ class Relay(isolate_proto.IsolateControllerServicer):
                     server.end()
             if not told and limit and time.monotonic() - since > limit:
                 context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "It was not ready in time")
+            # The pace at which the service and its checks are looked at.
             time.sleep(0.01)
 
     # -- runners -----------------------------------------------------------------

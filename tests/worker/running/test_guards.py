@@ -86,6 +86,7 @@ def leave_a_child(told: Path, how: str) -> None:
         if os.fork():
             os._exit(0)
         os.write(writer, str(os.getpid()).encode())
+        # Ends by being killed.
         time.sleep(600)
         os._exit(0)
     new = told.with_suffix(".new")
@@ -95,6 +96,7 @@ def leave_a_child(told: Path, how: str) -> None:
         sys.setswitchinterval(600)
         native = ctypes.PyDLL(None)
         native.rename(bytes(new), bytes(told))
+        # Ends by being killed: it never gives the GIL back.
         native.sleep(600)
     new.rename(told)
     exec(how)

@@ -45,6 +45,7 @@ def test_collection_spares_what_is_in_use(
     """
     taken, running, free = three
     build(taken[0])
+    # Ends by being killed.
     process = subprocess.Popen(
         running[1].command(["-c", "import time; time.sleep(600)"]).argv, start_new_session=True
     )

@@ -109,6 +109,7 @@ def test_multiplexed_calls_share_a_worker(host, tmp_path: Path):
         until = time.monotonic() + 60
         while count() < 8:
             assert time.monotonic() < until
+            # Until all eight have come.
             await asyncio.sleep(0.01)
         return os.getpid()
 
@@ -130,6 +131,7 @@ def test_cancelling_a_multiplexed_call_leaves_its_neighbours(host, tmp_path: Pat
 
     def stay(name: str) -> int:
         (tmp_path / name).touch()
+        # Until the test lets it go.
         while not (tmp_path / f"{name} may go").exists():
             time.sleep(0.01)
         return os.getpid()

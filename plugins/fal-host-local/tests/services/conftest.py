@@ -44,6 +44,7 @@ def _make_server(host: LocalHost, port: int, **options: Any) -> Any:
 
         statuses = list(statuses or [])
         if child:
+            # A child that ends by being killed, with its service.
             subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 
         class Handler(http.server.BaseHTTPRequestHandler):

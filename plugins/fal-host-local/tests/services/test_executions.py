@@ -216,6 +216,7 @@ if sys.argv[2] == "fork":
         os._exit(0)
     os.waitpid(child, 0)
     print("forked", flush=True)
+# Ends by being killed.
 time.sleep(600)
 """
 

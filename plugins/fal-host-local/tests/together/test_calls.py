@@ -81,6 +81,7 @@ def test_a_function_that_does_not_listen_is_killed(host, tmp_path: Path):
         while True:
             try:
                 started.touch()
+                # Ends by being killed: it outlives every interrupt.
                 time.sleep(30)
             except BaseException:
                 pass

@@ -234,6 +234,7 @@ def test_a_child_is_ended_by_a_signal_as_soon_as_it_was_forked():
         for _ in range(300):
             child = os.fork()
             if not child:
+                # Ends by the signal.
                 time.sleep(30)
                 os._exit(0)
             os.kill(child, signal.SIGTERM)

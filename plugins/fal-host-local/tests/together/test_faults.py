@@ -92,6 +92,7 @@ def test_a_worker_that_is_told_to_end_is_lost(tmp_path: Path, way: str):
                 os.kill(os.getpid(), signal.SIGTERM)
             if number == 1:
                 started.write_text(str(os.getpid()))
+                # Ends by the signal that its worker gets.
                 time.sleep(100)
         finally:
             cleaned.touch()

@@ -115,6 +115,7 @@ def test_calls_of_one_map_run_in_several_workers(host: LocalHost, tmp_path: Path
         until = time.monotonic() + 60
         while len(list(folder.iterdir())) < 2:
             assert time.monotonic() < until
+            # Until an item has begun in the other worker.
             time.sleep(0.01)
         # Long enough for the other worker to get the next item.
         time.sleep(0.05)

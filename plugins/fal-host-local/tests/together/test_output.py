@@ -43,6 +43,7 @@ def test_a_flushed_part_of_a_line_is_seen_while_the_function_runs(
         import time
 
         print("answer: ", end="", flush=True)
+        # Until the test has seen the prompt.
         while not os.path.exists(path):
             time.sleep(0.01)
         print("yes")
@@ -82,6 +83,7 @@ def test_a_progress_bar_is_seen_as_it_moves(host: LocalHost, where: str, tmp_pat
 
         for number in range(5):
             show(f"step {number}")
+        # Until the test has seen the last step.
         while not os.path.exists(path):
             time.sleep(0.01)
         show("step 9")

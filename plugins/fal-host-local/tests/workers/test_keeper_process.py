@@ -25,6 +25,7 @@ def start_daemons(path):
     import os, subprocess, sys, time
     code = "import os, sys, time\\n"
     code += "file = os.open(%r, os.O_APPEND | os.O_CREAT | os.O_WRONLY)\\n" % path
+    # Each daemon ends by being killed, as what starts them below does.
     code += "os.write(file, b'%d ' % os.getpid()); time.sleep(600)"
     subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     if os.fork() == 0:
@@ -32,6 +33,7 @@ def start_daemons(path):
         if os.fork() == 0:
             os.execv(sys.executable, [sys.executable, "-c", code])
         os._exit(0)
+    # Until both daemons run.
     while count(path) < 2:
         time.sleep(0.01)
 
@@ -63,6 +65,7 @@ def test_children_end_with_their_worker(tmp_path: Path, end: str, error: type[Ex
             os._exit(1)
         if end == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        # Ends by being killed.
         time.sleep(60)
 
     info = work.spawn(path, end)
@@ -90,6 +93,7 @@ def test_a_child_of_a_call_that_kept_its_worker_busy_ends_with_it(tmp_path: Path
         sys.setswitchinterval(60)
         child = os.fork()
         if not child:
+            # Ends by being killed.
             time.sleep(600)
             os._exit(0)
         until = time.monotonic() + 0.3
@@ -100,6 +104,7 @@ def test_a_child_of_a_call_that_kept_its_worker_busy_ends_with_it(tmp_path: Path
         # The thread that hears of the cancel takes over now.
         time.sleep(0.3)
         Path(ready).touch()
+        # Ends by being cancelled.
         time.sleep(60)
 
     info = work.spawn(str(pid), str(ready))
@@ -118,9 +123,11 @@ from fal_core import function
 @function("current")
 def work(path):
     import os, subprocess, sys, time
+    # Child, worker and client end by being killed.
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     with open(path, "w") as file:
         file.write(f"{os.getpid()} {child.pid}")
+    # Ends by being killed.
     time.sleep(600)
 
 @function("current")
@@ -134,11 +141,13 @@ def hold(path):
     import ctypes, os
     with open(path, "w") as file:
         file.write(str(os.getpid()))
+    # Ends by being killed.
     ctypes.PyDLL(None).sleep(600)
 
 print(idle(), flush=True)
 work.spawn(sys.argv[1])
 hold.spawn(sys.argv[2])
+# Ends by being killed.
 time.sleep(600)
 """
 

@@ -77,6 +77,7 @@ class LaunchWaits(Broken):
             # Longer than the law's function takes, which is 3 s at most.
             until = time.monotonic() + 4.5
             while not passing.ended and time.monotonic() < until:
+                # Until it has ended, or too late for the law.
                 time.sleep(0.01)
         return passing  # type: ignore[no-any-return]  # an execution, and more
 
