@@ -7,7 +7,6 @@ What they do and what they saw are files in one directory, which the test looks 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ import httpx
 from isolate_proto import RegisterApplicationRequest, RunnerInfo
 from isolate_proto import controller_pb2 as wire
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+
+from fal_core.testing.harness.processes import wait_until
 
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 120
@@ -60,6 +61,7 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
             if path == "/health":
                 while (files / f"mute-{pid}").exists() and not reader.at_eof():
                     (files / f"asked-{pid}").touch()
+                    # Until it is no longer mute.
                     await asyncio.sleep(0.01)
                 sick = (files / "sick").exists() or (files / f"sick-{pid}").exists()
                 return 500 if sick else 200
@@ -69,6 +71,7 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
                     if reader.at_eof():
                         (files / f"left-{word}").touch()
                         return 499
+                    # Until the test lets the request go.
                     await asyncio.sleep(0.01)
             return 200
 
@@ -91,11 +94,13 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
         if (files / f"starting-{release}").exists():
             print(f"{pid} waits", flush=True)
+        # Until the test lets it start.
         while (files / f"starting-{release}").exists() and not ended.is_set():
             await asyncio.sleep(0.01)
         server = await asyncio.start_server(take, "127.0.0.1", at)
         print(f"{pid} serves")
         await ended.wait()
+        # Until the requests are done, and it may go.
         while asked or (files / "stays").exists():
             await asyncio.sleep(0.01)
         server.close()
@@ -395,7 +400,4 @@ def settle(check: Callable[[], Any]) -> None:
     """
     Wait until *check* is true.
     """
-    deadline = time.monotonic() + PATIENCE
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    assert wait_until(check, PATIENCE)

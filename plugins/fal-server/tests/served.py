@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ import cloudpickle
 import httpx
 from isolate_proto import HostedRun, HostedRunStatus, RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
+
+from fal_core.testing.harness.processes import wait_until
 
 PATIENCE = 120
 
@@ -60,6 +61,7 @@ def make_application(folder: str) -> Callable[..., None]:
 
             def hold(self, request: str, told: dict[str, Any]) -> None:
                 gate, cancelled = place / told["gate"], place / f"cancelled {request}"
+                # Until the test lets the request go, or it is cancelled.
                 while not gate.exists() and not cancelled.exists():
                     time.sleep(0.01)
                 self.answer({"cancelled": cancelled.exists()})
@@ -83,6 +85,7 @@ def make_application(folder: str) -> Callable[..., None]:
                 """
                 attempt = int(self.headers.get("x-fal-request-attempt") or 1)
                 status = told["statuses"][min(attempt, len(told["statuses"])) - 1]
+                # Gives no answer, and ends with its process.
                 while not status:
                     time.sleep(0.05)
                 self.extra = told.get("headers", {})
@@ -315,7 +318,4 @@ class Stage:
         """
         Wait until *check* is true.
         """
-        deadline = time.monotonic() + PATIENCE
-        while not check():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        assert wait_until(check, PATIENCE)

@@ -55,6 +55,7 @@ class Answering(App, kind="current", max_multiplexing=8):
 
     @endpoint("/async")
     async def coroutine(self, question: Question, x_mood: str = Header("none")) -> dict:
+        # A handler that awaits something; it takes no time.
         await asyncio.sleep(0)
         return {"text": question.text, "mood": x_mood}
 

@@ -52,6 +52,7 @@ async def begin(
     tasks = [asyncio.ensure_future(batcher(inputs[0]))]
     await recorder.begun.wait()
     tasks += [asyncio.ensure_future(batcher(each)) for each in inputs[1:]]
+    # Let them submit their inputs.
     await asyncio.sleep(0)
     return tasks
 
@@ -81,6 +82,7 @@ def test_handler_has_one_batch_at_a_time() -> None:
         recorder = Recorder()
         batcher = RequestBatcher(recorder.handle, max_batch_size=1)
         tasks = await begin(batcher, recorder, *range(5))
+        # Let the other tasks run.
         for _ in range(5):
             await asyncio.sleep(0)
         recorder.held.set()
@@ -136,6 +138,7 @@ def test_input_that_waited_for_the_handler_does_not_wait_again() -> None:
         batcher = RequestBatcher(recorder.handle, max_batch_size=10, wait=0.2)
         ticket = batcher.submit("one")
         ticket.arrived -= 1
+        # Let the handler run, but no 0.2 s pass.
         for _ in range(4):
             await asyncio.sleep(0)
         assert ticket.future.result() == "one"
@@ -160,9 +163,11 @@ def test_handler_on_a_thread_is_given_batches_one_at_a_time() -> None:
     async def scenario() -> None:
         batcher = RequestBatcher(handle, max_batch_size=8)
         tasks = [asyncio.ensure_future(batcher(0))]
+        # Until the handler has begun.
         while not batches:
             await asyncio.sleep(0.001)
         tasks += [asyncio.ensure_future(batcher(each)) for each in range(1, 5)]
+        # Let the others submit their inputs.
         await asyncio.sleep(0)
         tasks[0].cancel()
         # Nothing must be handed to the handler meanwhile, which still runs.
@@ -187,6 +192,7 @@ def test_input_whose_caller_has_gone_is_left_out() -> None:
         tasks = await begin(batcher, recorder, *range(6))
         for index in (1, 4):
             tasks[index].cancel()
+        # Let the cancelled tasks end.
         await asyncio.sleep(0)
         recorder.held.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -208,6 +214,7 @@ def test_running_batch_is_cancelled_once_all_its_callers_have_gone() -> None:
         await recorder.begun.wait()
         assert recorder.batches == [(0, 1)]
         pair[0].cancel()
+        # Let the cancelled task end, and the batch notice it.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not recorder.cancelled
@@ -405,6 +412,7 @@ def test_nothing_is_left_when_the_inputs_have_been_answered() -> None:
     async def scenario() -> None:
         batcher = RequestBatcher(handle, max_batch_size=2, wait=0.001)
         await asyncio.gather(*map(batcher, range(5)))
+        # Let the batcher's own tasks end.
         for _ in range(3):
             await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}

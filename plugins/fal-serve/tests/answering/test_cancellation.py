@@ -109,6 +109,7 @@ def leave_early(served: Any, path: str, name: str, first: str) -> None:
     async def run() -> None:
         async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
             asked = asyncio.create_task(client.post(path, json={"name": name}))
+            # Until the handler has begun.
             while f"{name} {first}" not in (await client.post("/told")).json():
                 await asyncio.sleep(0.01)
             asked.cancel()

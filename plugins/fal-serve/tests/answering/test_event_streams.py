@@ -88,6 +88,7 @@ class Streaming(App, kind="current", max_multiplexing=8):
             number = 0
             while True:
                 yield (number := number + 1)
+                # Endless, but no busy loop.
                 await asyncio.sleep(0.001)
         finally:
             self.ended.append("endless")
@@ -104,6 +105,7 @@ class Streaming(App, kind="current", max_multiplexing=8):
     async def silent(self) -> AsyncIterator[int]:
         self.ended.append("silent begun")
         try:
+            # Ends by being cancelled.
             await asyncio.sleep(3600)
             yield 1
         finally:

@@ -15,6 +15,7 @@ import pytest
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
+from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import App, AppClient, AppClientError, endpoint
 from fal_serve.servables import BaseServable
@@ -66,6 +67,7 @@ class Limited(BaseServable):
         self._inside.append(None)
         for _ in range(30):
             self._most = max(self._most, len(self._inside))
+            # Stays for 1.5 s in all, so that others would be inside with it.
             time.sleep(0.05)
         self._inside.pop()
 
@@ -74,15 +76,18 @@ class Limited(BaseServable):
 
     async def stubborn(self) -> str:
         try:
+            # Ends by the request_timeout.
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             print("goes on")
+            # Later than the request_timeout, though not for long.
             await asyncio.sleep(0.3)
         return "late"
 
     async def stream(self) -> StreamingResponse:
         async def items() -> AsyncIterator[bytes]:
             yield b"first"
+            # Ends by the request_timeout or with its client.
             await asyncio.sleep(60)
             yield b"second"
 
@@ -201,6 +206,7 @@ class Slow(App, kind="current", request_timeout=TIMEOUT):
         try:
             for number in range(30):
                 yield number
+                # The steps take 6 s, longer than the timeout.
                 time.sleep(0.2)
         finally:
             print("closed")
@@ -278,12 +284,8 @@ def test_handler_on_a_thread_keeps_its_turn_until_it_ends(serve_with, client):
 
 
 def wait_for_metric(service: Any, name: str, value: float) -> None:
-    end = time.monotonic() + PATIENCE
-    while (
-        f"\n{name} {float(value)}\n" not in httpx.get(service.urls["metrics"] + "/metrics").text
-    ):
-        assert time.monotonic() < end, f"{name} is never {value}"
-        time.sleep(0.02)
+    url, line = service.urls["metrics"] + "/metrics", f"\n{name} {float(value)}\n"
+    assert wait_until(lambda: line in httpx.get(url).text, PATIENCE), f"{name} is never {value}"
 
 
 def test_request_whose_client_goes_away_leaves_the_queue(serve_with, wait_for_line, client):

@@ -127,6 +127,7 @@ def test_call_may_use_the_loop():
     """
 
     async def double(number: int) -> int:
+        # Has the loop run it; it takes no time.
         await asyncio.sleep(0)
         return 2 * number
 
@@ -161,6 +162,7 @@ def test_cancelled_calls_take_no_turn():
         assert await asyncio.wait_for(waiting, PATIENCE) == 7
         release.set()
         await asyncio.gather(*hanging, return_exceptions=True)
+        # Until both threads have ended.
         while len(ended) < 2:
             await asyncio.sleep(0.005)
         # Its thread is one of the two again.
@@ -195,6 +197,7 @@ def test_calls_that_are_left_behind_tell_of_their_end():
         await asyncio.wait_for(end, PATIENCE)
         for _ in range(300):
             task = asyncio.create_task(run_on_thread(int, "7"))
+            # Let the task start.
             await asyncio.sleep(0)
             task.cancel()
             await asyncio.wait([task])

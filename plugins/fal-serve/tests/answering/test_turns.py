@@ -24,11 +24,13 @@ def test_turn_of_a_handler_that_never_ends_is_given_to_another(monkeypatch, capl
             assert turns.take()
             turns.give_back_after(calls)
             assert not turns.take()
+            # Until the turn has been given back.
             while not turns.take():
                 await asyncio.sleep(0.01)
             # Those that end later give nothing back a second time.
             for call in calls:
                 call.set_result(None)
+            # Let the callbacks of the calls run.
             await asyncio.sleep(0)
             assert not turns.take()
             turns.give_back()
@@ -48,10 +50,12 @@ def test_turn_is_not_lost_with_who_was_to_have_it():
         assert turns.take()
 
         async def receive() -> Any:
+            # A client that stays; ends by being cancelled.
             await asyncio.sleep(60)
 
         first = asyncio.ensure_future(turns.wait(receive))
         second = asyncio.ensure_future(turns.wait(receive))
+        # Let both wait for a turn.
         await asyncio.sleep(0)
         assert turns.waiting() == 2
         turns.give_back()

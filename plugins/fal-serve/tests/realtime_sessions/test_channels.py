@@ -25,6 +25,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from fal_serve import App, cancel_on_disconnect, endpoint, realtime, request_cancelled
 
+#: Seconds of work that nobody waits for: it is cancelled or interrupted.
+FOR_EVER = 3600
+
 
 def own_memory() -> int:
     """
@@ -74,27 +77,29 @@ class Faults(App, kind="current"):
     @realtime("/unary")
     async def unary(self, message):
         with self.note():
-            await asyncio.sleep(3600)
+            await asyncio.sleep(FOR_EVER)
 
     @realtime("/buffered", buffering=4)
     async def buffered(self, message):
         with self.note():
-            await asyncio.sleep(3600)
+            await asyncio.sleep(FOR_EVER)
 
     @realtime("/batch", max_batch_size=2)
     async def batch(self, *messages):
         with self.note():
-            await asyncio.sleep(3600)
+            await asyncio.sleep(FOR_EVER)
 
     @realtime("/thread")
     def thread(self, message):
         with self.note():
+            # Until it is cancelled.
             while not request_cancelled():
                 time.sleep(0.01)
 
     @realtime("/thread-buffered", buffering=4)
     def thread_buffered(self, message):
         with self.note():
+            # Until it is cancelled.
             while not request_cancelled():
                 time.sleep(0.01)
 
@@ -102,20 +107,21 @@ class Faults(App, kind="current"):
     async def scope(self, message):
         with self.note():
             async with cancel_on_disconnect():
-                await asyncio.sleep(3600)
+                await asyncio.sleep(FOR_EVER)
 
     @realtime("/stream")
     async def stream(self, message) -> AsyncIterator[int]:
         with self.note():
             while True:
                 yield 1
-                await asyncio.sleep(3600)
+                await asyncio.sleep(FOR_EVER)
 
     @realtime("/thread-stream")
     def thread_stream(self, message) -> Iterator[int]:
         with self.note():
             while True:
                 yield 1
+                # Endless, but no busy loop.
                 time.sleep(0.01)
 
     @realtime("/collect")
@@ -127,7 +133,7 @@ class Faults(App, kind="current"):
     async def stuck(self, messages: AsyncIterator) -> AsyncIterator[int]:
         with self.note():
             async for _ in messages:
-                await asyncio.sleep(3600)
+                await asyncio.sleep(FOR_EVER)
                 yield 1
 
     @realtime("/flood")
@@ -139,7 +145,7 @@ class Faults(App, kind="current"):
     @realtime("/slow")
     async def slow(self, message):
         self.taken += 1
-        await asyncio.sleep(3600)
+        await asyncio.sleep(FOR_EVER)
 
 
 @pytest.fixture
@@ -235,6 +241,7 @@ def wait_until(served: Any, holds: Callable[[dict[str, Any]], bool]) -> dict[str
     until = time.monotonic() + 60
     while not holds(state := state_of(served)):
         assert time.monotonic() < until, state
+        # Until the state is right.
         time.sleep(0.01)
     return state
 

@@ -17,6 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from fal_core.testing.harness.processes import wait_until
 from fal_serve import App, endpoint, realtime
 
 
@@ -88,10 +89,12 @@ def take(socket: ClientConnection) -> Any:
 
 
 def wait_for(served: Any, path: str, expected: list[Any]) -> None:
-    until = time.monotonic() + 60
-    while (seen := served.post(path).json()) != expected:
-        assert time.monotonic() < until, seen
-        time.sleep(0.01)
+    """
+    Wait until the answer at *path* is *expected*.
+    """
+    assert wait_until(lambda: served.post(path).json() == expected, 60), served.post(
+        path
+    ).json()
 
 
 @pytest.mark.parametrize(("path", "answers"), [("/newest", [0, 8, 9]), ("/total", [17])])

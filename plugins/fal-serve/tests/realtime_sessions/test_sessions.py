@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from fal_core.testing.harness.processes import wait_until
 from fal_serve import App, AppException, FieldException, endpoint, realtime
 
 
@@ -68,6 +69,7 @@ class Realtime(App, kind="current"):
 
     @realtime("/sync", emit_timings=True)
     def sync(self, input: In) -> Out:
+        # The least that its timing must be.
         time.sleep(0.01)
         return Out(
             y=input.x, data=str(threading.current_thread() is threading.main_thread()).encode()
@@ -331,10 +333,9 @@ def wait_for(served: Any, *expected: Any) -> None:
     """
     Wait until the handlers have recorded *expected*.
     """
-    until = time.monotonic() + 60
-    while (seen := served.post("/seen").json()) != list(expected):
-        assert time.monotonic() < until, seen
-        time.sleep(0.01)
+    assert wait_until(lambda: served.post("/seen").json() == list(expected), 60), served.post(
+        "/seen"
+    ).json()
 
 
 @pytest.mark.parametrize("path", ["/newest", "/dropping"])
@@ -416,6 +417,7 @@ def test_error_of_an_item_ends_its_session_alone(served, dial) -> None:
         until = time.monotonic() + 60
         while one.close_code is None and time.monotonic() < until:
             served.post("/open")
+            # Batches go on coming, until one has ended the session.
             time.sleep(0.01)
         assert take_all(one, 1008) == [error("IM_A_TEAPOT", "thirteen")]
         found = take_opening(served, other, 4)

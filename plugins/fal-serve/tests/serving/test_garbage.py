@@ -58,6 +58,7 @@ async def main():
         del node
         gc.collect()
         assert known() is not None, "it was not frozen"
+        # Until the thawed garbage is collected.
         while known() is not None:
             await asyncio.sleep(0.01)
         assert gc.get_freeze_count()

@@ -41,11 +41,13 @@ class Probed(BaseServable):
 
     async def block(self, until: str) -> None:
         print("blocks")
+        # Until the test lets it go.
         while not os.path.exists(until):
             time.sleep(0.01)
 
     def item(self, name: str, until: str = "/") -> str:
         print("works")
+        # Until the test lets it go.
         while not os.path.exists(until):
             time.sleep(0.01)
         return name
@@ -85,10 +87,7 @@ def is_closed(url: str) -> bool:
 
 
 def wait_for(tell: Any, value: Any) -> None:
-    end = time.monotonic() + PATIENCE
-    while (got := tell()) != value:
-        assert time.monotonic() < end, f"It is {got!r} and never {value!r}"
-        time.sleep(0.02)
+    assert wait_until(lambda: tell() == value, PATIENCE), f"It is {tell()!r}, not {value!r}"
 
 
 def test_requests_are_counted_by_route_and_status(serve_with):

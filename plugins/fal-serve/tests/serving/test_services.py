@@ -51,6 +51,7 @@ class Living(BaseServable):
     async def sleep(self, seconds: float = 0, until: str = "/") -> str:
         print("sleeps")
         await asyncio.sleep(seconds)
+        # Until the test lets it go.
         while not os.path.exists(until):
             await asyncio.sleep(0.01)
         return "slept"
@@ -58,6 +59,7 @@ class Living(BaseServable):
     async def forever(self) -> None:
         print("for ever")
         try:
+            # Ends by being cancelled.
             await asyncio.sleep(3600)
         finally:
             print("cancelled")
@@ -191,6 +193,7 @@ def test_service_that_drains_in_its_setup_ends(serve_with):
 
     async def wait() -> None:
         print("waits")
+        # Ends by being cancelled.
         await asyncio.sleep(3600)
 
     service = serve_with(wait, Living)
@@ -279,6 +282,7 @@ def wait_for_service(url: str, process: subprocess.Popen[str]) -> None:
             return
         except httpx.ConnectError:
             assert process.poll() is None, process.communicate()
+            # Until something listens.
             time.sleep(0.02)
 
 
@@ -293,6 +297,7 @@ def test_serve_ends_after_so_many_requests(run_script):
     )
     url = f"http://127.0.0.1:{ports[0]}/"
     wait_for_service(f"http://127.0.0.1:{ports[1]}/ready", process)
+    # Until it is ready.
     while httpx.get(f"http://127.0.0.1:{ports[1]}/ready").status_code != 200:
         time.sleep(0.02)
     for _ in range(2):

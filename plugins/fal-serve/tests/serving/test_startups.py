@@ -18,6 +18,9 @@ from fal_serve.serving.startups import SetupTimeout
 
 PATIENCE = 30
 
+#: Seconds of work that nobody waits for: it is cancelled or interrupted.
+FOR_EVER = 3600
+
 
 class Living(BaseServable):
     """
@@ -47,7 +50,7 @@ def set_up() -> None:
 
 
 def hang_in_sleep() -> None:
-    time.sleep(3600)
+    time.sleep(FOR_EVER)
 
 
 def hang_in_loop() -> None:
@@ -59,7 +62,7 @@ def hang_in_loop() -> None:
 
 
 async def hang_in_await() -> None:
-    await asyncio.sleep(3600)
+    await asyncio.sleep(FOR_EVER)
 
 
 async def hang_on_thread() -> None:
@@ -80,7 +83,7 @@ slow = OpensSlowly()
 
 async def hang_after_a_slow_start() -> None:
     _ = slow
-    await asyncio.sleep(3600)
+    await asyncio.sleep(FOR_EVER)
 
 
 def hang_for_a_port() -> None:
@@ -88,6 +91,7 @@ def hang_for_a_port() -> None:
         try:
             socket.create_connection(("127.0.0.1", 1), 1)
         except Exception:
+            # Tries again and again, as a setup does that waits for another service.
             time.sleep(0.1)
 
 

@@ -20,6 +20,7 @@ from fal_serve.servables import BaseServable
 
 
 def compute_badly(until: str) -> None:
+    # Until the test lets it go.
     while not os.path.exists(until):
         time.sleep(0.01)
 

@@ -86,6 +86,7 @@ class Lasting(App, kind="current", termination_grace_period_seconds=0.3):
     @realtime("/forever")
     async def forever(self, message):
         print("at it", flush=True)
+        # Ends by being cancelled, after the grace.
         await asyncio.sleep(3600)
 
 

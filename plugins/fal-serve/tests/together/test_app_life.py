@@ -20,6 +20,7 @@ class Living(App, kind="current"):
         self.gate = asyncio.Event()
 
     async def handle_exit(self) -> None:
+        # Awaits something; it takes no time.
         await asyncio.sleep(0)
         print("exit")
         self.gate.set()

@@ -170,6 +170,7 @@ if what == "fork":
         os._exit(0)
     os.waitpid(child, 0)
     print("forked", flush=True)
+# Ends by being killed.
 time.sleep(600)
 """
 
@@ -452,6 +453,7 @@ def test_an_application_that_drains_is_not_asked(
             import time
 
             print("begun")
+            # Long enough for many health checks, were there any meanwhile.
             time.sleep(1.0)
             return "done"
 

@@ -65,6 +65,7 @@ class Program:
                 self.printed.read_text()
             )
             assert time.monotonic() < until, self.printed.read_text()
+            # Until it is printed.
             time.sleep(0.02)
         return self.printed.read_text()
 
@@ -123,10 +124,7 @@ def wait_for_answer(port: int, number: int, expected: int) -> None:
     """
     Wait until the service at *port* returns *expected*.
     """
-    until = time.monotonic() + PATIENCE
-    while ask(port, number) != expected:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    assert wait_until(lambda: ask(port, number) == expected, PATIENCE)
 
 
 def test_a_service_is_run_and_ended_by_an_interrupt(start, port):
@@ -226,6 +224,7 @@ def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path):
     """
     slow = SOURCE.replace(
         "        print(",
+        # Still runs when the interrupt comes, and finishes within the grace.
         "        import time; print('begun'); time.sleep(2)\n        print(",
     )
     (tmp_path / "service.py").write_text(slow)
@@ -247,6 +246,7 @@ def test_a_second_interrupt_ends_requests_that_run(start, port, tmp_path, option
     """
     slow = SOURCE.replace(
         "        print(",
+        # Ends by the second interrupt.
         "        import time; print('begun'); time.sleep(600)\n        print(",
     )
     (tmp_path / "service.py").write_text(slow)
@@ -345,6 +345,7 @@ FAILING = "\n    def setup(self):\n        {}\n"
     [
         (
             SOURCE.replace('kind="current"', 'kind="current", startup_timeout=0.5')
+            # Ends by the startup_timeout.
             + FAILING.format("import time; time.sleep(100)"),
             "The setup has not ended within the startup_timeout of 0.5 s.",
         ),
@@ -391,6 +392,7 @@ def test_an_interrupt_ends_a_setup_at_once(start, tmp_path):
     """
     A single Ctrl-C ends a service during its setup.
     """
+    # Ends by the interrupt.
     setup = FAILING.format("import time; print('setting up'); time.sleep(100)")
     (tmp_path / "service.py").write_text(SOURCE + setup)
     program = start("service.py::Times")

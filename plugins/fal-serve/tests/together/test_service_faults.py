@@ -83,6 +83,7 @@ def wait_until_none_is_held(url: str, before: dict[str, int]) -> None:
         if all(now[name] <= before[name] for name in ("tasks", "descriptors")):
             return
         assert time.monotonic() < end, f"{before} has become {now}"
+        # Until the service has let go of them.
         time.sleep(0.05)
 
 

@@ -379,6 +379,7 @@ def test_those_runners_alone_are_ended_that_a_server_has_left(tmp_path):
     def wait() -> None:
         import time
 
+        # Ends by being cancelled or killed.
         time.sleep(600)
 
     detached = function("current", host="local", lifetime="detached")(wait)

@@ -164,6 +164,7 @@ def test_an_answer_is_the_same_however_it_comes(answer: bytes, data: st.DataObje
         await reader.readuntil(b"\r\n\r\n")
         for piece in pieces:
             writer.write(piece)
+            # Let the client read each piece by itself.
             await asyncio.sleep(0)
 
     assert answer_of(serve) == (201, "a", b"fine")
@@ -421,6 +422,7 @@ def test_connections_that_nobody_uses_are_closed(monkeypatch):
         async with listening(agent) as (exchanges, url):
             answers = await asyncio.gather(ask(exchanges, url), ask(exchanges, url))
             assert answers == [b"fine", b"fine"]
+            # Until its connections are closed.
             while exchanges._open or exchanges._idle or exchanges._timer is not None:
                 await asyncio.sleep(0.01)
 
@@ -436,6 +438,7 @@ def test_runners_that_have_ended_leave_nothing():
     async def main() -> None:
         async with listening(Agent(answering(OK))) as (exchanges, url):
             await ask(exchanges, url)
+            # Until its connections are closed.
             while exchanges._idle or exchanges._open:
                 await asyncio.sleep(0.01)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -106,14 +105,13 @@ def test_kept_lines_are_those_that_were_printed(server):
     isolated = function("virtualenv", host=host, keep_alive=60)(tell)
     isolated("Kept as it is.")
     (path,) = server.data.glob("*.db")
-    until = time.monotonic() + 120
-    kept: list[str] = []
-    while "Kept as it is." not in kept:
-        assert time.monotonic() < until, kept
-        time.sleep(0.05)
+
+    def kept() -> list[str]:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-            kept = [message for (message,) in connection.execute("SELECT message FROM logs")]
-    assert not [message for message in kept if "\x1f" in message]
+            return [message for (message,) in connection.execute("SELECT message FROM logs")]
+
+    assert wait_until(lambda: "Kept as it is." in kept(), 120), kept()
+    assert not [message for message in kept() if "\x1f" in message]
 
 
 def test_calls_in_a_row_share_threads(server):

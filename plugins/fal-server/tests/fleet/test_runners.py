@@ -41,6 +41,7 @@ async def until(check: Callable[[], Any]) -> None:
     for _ in range(5000):
         if check():
             return
+        # Until *check* is true.
         await asyncio.sleep(0.01)
     raise AssertionError("It does not become true.")
 

@@ -103,6 +103,7 @@ def test_run_is_killed_by_its_id(stage, served):
         import time
 
         (pathlib.Path(folder) / "hangs").touch()
+        # Ends with its runner, which is killed.
         time.sleep(600)
 
     request = HostedRun(application_name="hang")

@@ -54,6 +54,7 @@ def test_cancelled_request_gives_its_slot_back(plane, timeout):
         async with aclosing(HttpClient()) as exchanges:
             pool, runner = await make_busy(plane, exchanges)
             waiting = asyncio.create_task(pool.acquire(timeout=timeout))
+            # Let the task wait for a slot.
             while not pool.waiting:
                 await asyncio.sleep(0)
             runner.release()
@@ -76,6 +77,7 @@ def test_request_that_has_timed_out_takes_no_slot(plane):
             pool, _ = await make_busy(plane, exchanges)
             other, runner = await make_busy(plane, exchanges)
             waiting = asyncio.create_task(pool.acquire(timeout=0.1))
+            # Let the task wait for a slot.
             while not pool.waiting:
                 await asyncio.sleep(0)
             pool.move_waiting(other)

@@ -181,6 +181,7 @@ def test_closed_store_refuses(url: str):
 
     async def main() -> None:
         written = [asyncio.ensure_future(database.write(add(number))) for number in range(50)]
+        # Let them hand over their writes.
         await asyncio.sleep(0)
         database.close()
         await asyncio.gather(*written)

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from fal_core.testing.harness.processes import wait_until
+
 APP = """
 import asyncio, os
 import fal
@@ -95,10 +97,7 @@ def settle(check) -> None:
     """
     Wait until *check* is true.
     """
-    deadline = time.monotonic() + PATIENCE
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert wait_until(check, PATIENCE)
 
 
 def test_application_of_a_run(applied):

@@ -24,6 +24,7 @@ SOURCE = """
 
 
     def wait_for(name: str) -> None:
+        # Until the test lets it go.
         while not Path(FOLDER, name).exists():
             time.sleep(0.02)
 

@@ -148,14 +148,17 @@ def test_cancelled_call_ends_its_runner(applied, tmp_path):
         def hang():
             import os, pathlib, time
             pathlib.Path({str(beat)!r}).write_text(str(os.getpid()))
+            # Ends by being cancelled.
             time.sleep(600)
 
         info = hang.spawn()
         beat = pathlib.Path({str(beat)!r})
+        # Until it runs.
         while not (beat.exists() and beat.read_text()):
             time.sleep(0.05)
         info.stream.cancel()
         pid = int(beat.read_text())
+        # Until its process has ended.
         while os.path.exists(f"/proc/{{pid}}"):
             time.sleep(0.05)
         print("JSON true", flush=True)

@@ -58,6 +58,7 @@ def make_recorder(folder: str, release: int) -> Callable[..., None]:
                 request = self.headers["x-fal-request-id"]
                 attempt = self.headers.get("x-fal-request-attempt", "0")
                 os.write(file, f"{request} {attempt}\n".encode())
+                # The server is killed while some requests run.
                 time.sleep(0.005)
                 told = {"release": release, "pid": os.getpid(), "told": json.loads(sent)}
                 body = json.dumps(told).encode()
@@ -93,6 +94,7 @@ CLASS = """
             attempt = request.headers.get("x-fal-request-attempt", "0")
             with open(f"{FOLDER}/begun", "ab", buffering=0) as file:
                 file.write(f"{name} {attempt}\\n".encode())
+            # The server is killed while some requests run.
             time.sleep(0.005)
             return {"pid": os.getpid(), "told": await request.json()}
 """
@@ -135,6 +137,7 @@ class Load:
                 answer = client.post(f"/owner/{name}", json=number)
                 assert answer.status_code == 200, answer.text
                 self.accepted[answer.json()["request_id"]] = name, number
+                # The pace of the requests.
                 time.sleep(0.01)
 
     def deploy(self) -> None:
@@ -317,6 +320,7 @@ def killed(standing: Any) -> Killed:
 
     def call() -> None:
         place.write_text(str(os.getpid()))
+        # Ends by being cancelled or killed.
         time.sleep(600)
 
     def run() -> None:

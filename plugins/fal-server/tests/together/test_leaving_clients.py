@@ -38,6 +38,7 @@ def make_stream(folder: str) -> Callable[..., None]:
                 try:
                     while True:
                         self.wfile.write(b"5\r\nwords\r\n")
+                        # Endless, but no busy loop.
                         time.sleep(0.01)
                 except OSError:
                     (pathlib.Path(folder) / f"left-{uuid.uuid4()}").touch()

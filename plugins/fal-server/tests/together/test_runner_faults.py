@@ -117,6 +117,7 @@ def make_leaker(folder: str) -> Callable[..., None]:
                 if os.fork() == 0:
                     with open(f"{folder}/left", "a") as file:
                         file.write(f"{os.getpid()}\n")
+                    # Ends by being killed.
                     time.sleep(600)
                 os._exit(0)
             os.wait()
@@ -128,6 +129,7 @@ def make_leaker(folder: str) -> Callable[..., None]:
                     held.append(os.open("/dev/null", os.O_RDONLY))
                 except OSError:
                     os.write(full, b"full")
+                    # Goes on taking what becomes free, but in no busy loop.
                     time.sleep(0.01)
 
         class Handler(BaseHTTPRequestHandler):

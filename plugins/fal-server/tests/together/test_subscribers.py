@@ -41,9 +41,11 @@ SOURCE = """
         @{endpoint}("/")
         def hold(self) -> dict:
             print("{name} is held")
+            # Until the test lets it go.
             while not Path({gate!r}).exists():
                 time.sleep(0.05)
             print("{name} goes on")
+            # Until the test lets it end.
             while not Path({end!r}).exists():
                 time.sleep(0.05)
             return {{"name": "{name}", "pid": os.getpid()}}
@@ -149,6 +151,7 @@ def test_subscribers_of_a_server_that_is_killed(
         while not all(f"LINE {name} {words}" in printed.read_text() for name in files):
             assert client.poll() is None, errors.read_text()
             assert time.monotonic() < deadline, errors.read_text()
+            # Until each client has printed them.
             time.sleep(0.05)
 
     try:
