@@ -184,7 +184,7 @@ class ControlPlane:
                 database cannot be read.
         """
         self._ends.callback(self.database.close)
-        self._ends.push_async_callback(self.logs.flush)
+        self._ends.push_async_callback(self.logs.close)
         self._ends.push_async_callback(self.launcher.close)
         self._ends.push_async_callback(self.catalog.close)
         self._ends.callback(self.functions.close)

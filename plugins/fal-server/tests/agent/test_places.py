@@ -75,7 +75,7 @@ def test_server_that_is_not_up_yet(holder, settle, port):
     holder.write("slow-word")
     settle(lambda: [each.state for each in holder.runners("slow")] == [holder.states.SETUP])
     (runner,) = holder.plane.plane.catalog.find("owner", "slow").runners
-    settle(lambda: runner.control is not None)
+    settle(lambda: runner.agent.url is not None)
     # It answers in a network of its own once it does.
     assert not held.done()
     holder.lift("starting-4")

@@ -96,6 +96,7 @@ class Logs:
         self._scheduled = False
         self._failed = False
         self._closed = False
+        self._ended = False
         self._number = database.read_here(_last_number)
 
     def add(self, line: LogLine) -> None:
@@ -118,6 +119,15 @@ class Logs:
             await asyncio.wait([writing])
             if writing.exception() is not None:
                 return
+
+    async def close(self) -> None:
+        """
+        Write the lines that were added, and store none from now on.
+
+        The event loop may end then: no task is left on it.
+        """
+        await self.flush()
+        self._ended = True
 
     async def search(self, filter: LogFilter, *, size: int = 1000) -> Page:
         """
@@ -213,7 +223,7 @@ class Logs:
         self._start_writing(_INTERVAL)
 
     def _start_writing(self, pause: float) -> None:
-        if self._writing is None and self._waiting:
+        if self._writing is None and self._waiting and not self._ended:
             self._writing = self._loop.create_task(self._write(pause))
             self._writing.add_done_callback(self._written)
 
