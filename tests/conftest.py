@@ -1,18 +1,33 @@
 """
-The program ``fal-core`` for the tests of the command line, in a process of its own.
+The program ``fal-core`` in a process of its own, and a local host.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
+
+if importlib.util.find_spec("fal_host_local") is None:
+    # Their functions run in workers of the local host.
+    collect_ignore = [
+        "batching/test_maps.py",
+        "calling/test_spawning.py",
+        "cli/test_executions.py",
+        "cli/test_explain.py",
+        "cli/test_outputs.py",
+        "cli/test_projects.py",
+        "cli/test_run.py",
+        "worker/output",
+    ]
 
 #: Seconds that a command may take; most take a fraction of one.
 PATIENCE = 240
@@ -86,3 +101,15 @@ def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
     }
     variables |= {"FAL_CORE_CACHE": str(tmp_path / "cache"), "COLUMNS": "80"}
     return CommandLine(tmp_path, variables)
+
+
+@pytest.fixture
+def local_host() -> Iterator[Any]:
+    """
+    A local host of the test's own.
+    """
+    from fal_host_local import LocalHost
+
+    host = LocalHost()
+    yield host
+    host.close()

@@ -149,7 +149,7 @@ def test_name_is_where_the_table_says(row: Row):
 
 def test_fields_of_documented_classes_stand_in_the_table():
     """
-    What a documented class is made of, and keeps, has a row of its own.
+    Each field and class variable of a documented class has a row of its own.
     """
     missing = []
     documented = {row.here for row in TABLE}

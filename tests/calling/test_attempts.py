@@ -94,7 +94,7 @@ def fail() -> Callable[..., Failing]:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_call_is_made_again(way: Callable[..., Any], fail: Callable[..., Failing]) -> None:
     """
-    However it is made, a call whose host has failed is made again, under another id.
+    A call whose host has failed is made again under another id, in each way of calling.
     """
     host = fail(failures=2)
 
@@ -195,7 +195,7 @@ def test_a_stream_that_raises_before_its_first_item_is_begun_again(tmp_path: Any
     assert list(isolated()) == [1]
 
 
-def test_what_a_stream_has_given_is_not_given_twice(fail: Callable[..., Failing]) -> None:
+def test_items_of_a_stream_are_not_repeated(fail: Callable[..., Failing]) -> None:
     """
     A stream is begun again only while it has given nothing.
     """

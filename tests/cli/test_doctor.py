@@ -5,7 +5,11 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.util import find_spec
 from typing import Any
+
+import pytest
 
 BROKEN = "raise RuntimeError('out of\\n  order')\n"
 
@@ -68,3 +72,16 @@ def test_doctor_survives_a_check_that_raises(command_line: Any) -> None:
     # What they say in several lines is one here.
     assert "fails  lines: The check failed: OSError: first second.\n" in done.stdout
     assert "ok     words: One. Two.\n" in done.stdout
+
+
+@pytest.mark.skipif(find_spec("fal_host_local") is None, reason="the local host is missing")
+def test_doctor_calls_on_this_machine(command_line: Any) -> None:
+    """
+    If every check passes the exit code is 0, and the call on this machine was timed.
+    """
+    # The hosts of plugins that may be installed as well are left out.
+    command_line.variables["FAL_CORE_PLUGINS_DENY"] = "serverless"
+    done = command_line("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^ok     call: A call on this machine took \d+\.\d+ s", done.stdout, re.M)
+    assert "fails" not in done.stdout

@@ -220,7 +220,7 @@ def test_bounds_of_a_range_go_together() -> None:
     assert isolated.on(max_concurrency=3).options.host["max_concurrency"] == 3
 
 
-def test_what_is_no_number_at_all_is_out_of_bounds() -> None:
+def test_nan_is_out_of_bounds() -> None:
     """
     NaN is refused as well.
     """
@@ -245,7 +245,7 @@ def test_errors_of_declarations_travel(error: OptionError) -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-def test_what_was_put_into_the_mappings_is_checked_too() -> None:
+def test_values_put_into_the_mappings_are_checked() -> None:
     """
     An unknown name that was put into a mapping by hand is refused when it is used.
     """

@@ -26,7 +26,7 @@ _spec.loader.exec_module(home)
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Any]:
     """
-    A worker of this Python that has what this one has, and none of its own state.
+    A worker that has this Python and its packages, but none of this process's state.
     """
     paths = [str(SOURCE), *(path for path in sys.path if "site-packages" in path)]
     process = home.Worker(sys.executable, paths)

@@ -59,7 +59,8 @@ def make_each() -> Any:
 
 def test_classes_are_the_same_at_home(worker: Any) -> None:
     """
-    What comes back is of the classes that went, and enum members are themselves.
+    Values that come back have the classes of those that were sent, and enum members are
+    identical.
     """
     ((counter, point, size, blue, crimson),) = worker(make_each, ())
 
@@ -159,7 +160,7 @@ def names_unsealable(value: Unsealable | None) -> int:
 
 def test_class_of_an_annotation_that_cannot_travel(worker: Any) -> None:
     """
-    It does not keep the function from travelling.
+    A class of an annotation that cannot travel does not keep the function from travelling.
     """
     assert worker(names_unsealable, (None,)) == [3]
 
@@ -212,7 +213,7 @@ def test_wrapped_functions(
     worker: Any, function: Any, arguments: tuple[Any, ...], expected: Any
 ) -> None:
     """
-    What the standard library makes of a function travels too.
+    Functions that the standard library wraps travel too.
     """
     assert worker(function, arguments) == [expected]
 
@@ -246,7 +247,7 @@ def test_function_that_cannot_be_pickled() -> None:
 
 def test_stub_reducers(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    What is registered for a type decides how its instances travel.
+    The reducer that is registered for a type decides how its instances travel.
     """
 
     class Handle:
@@ -262,7 +263,7 @@ def test_module_that_declares_isolated_functions(
     bare_worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    It is imported in a worker without fal-core, and its functions run there.
+    A module that declares isolated functions is imported and runs in a worker without fal-core.
     """
     (tmp_path / "declares.py").write_text(
         "from fal_core import FalCoreError, Options, cached, function\n"
@@ -308,7 +309,7 @@ def name_what_stays(way: str) -> Any:
 
 def test_code_that_names_what_stays_at_home(bare_worker: Any) -> None:
     """
-    It travels without the host and what that holds, and is told of it where it uses it.
+    The code travels without its host, and raises in the worker only where it uses the host.
     """
     ways = ("nothing", "decorator", "declaration", "other")
     for portable in (False, True):
@@ -334,7 +335,7 @@ held = Guarded()
 
 def test_capture_that_cannot_travel_is_the_one_that_was_written() -> None:
     """
-    It is blamed by its name where it was captured, whatever it holds in turn.
+    The error names the captured variable, not what that holds in turn.
     """
 
     def use() -> Any:

@@ -28,7 +28,7 @@ def echo(value: Any) -> Any:
 
 def test_result_that_cannot_be_pickled(worker: Any) -> None:
     """
-    It is fal-core's own error to the caller, and the worker goes on.
+    A result that cannot be pickled raises fal-core's own error, and the worker goes on.
     """
 
     def make(good: bool) -> Any:
@@ -155,7 +155,7 @@ def test_causes_stay_visible(worker: Any, which: str) -> None:
 
 def test_exception_that_holds_what_cannot_travel(worker: Any) -> None:
     """
-    It is of its own class, with texts in place of what cannot travel.
+    The exception keeps its class, with texts in place of values that cannot travel.
     """
     (error,) = worker(fail, ("holding",))
 
@@ -220,7 +220,7 @@ def test_class_that_is_not_here(worker: Any) -> None:
 
 def test_sealing_an_error_never_fails() -> None:
     """
-    An exception whose text raises, and that holds itself, is told as well as it can be.
+    An exception whose ``str`` raises, or that refers to itself, still arrives as an error.
     """
 
     class Broken(Exception):
@@ -240,7 +240,7 @@ def test_sealing_an_error_never_fails() -> None:
 
 def test_long_chains_of_exceptions_are_cut() -> None:
     """
-    A chain of thousands of exceptions is told in part.
+    Only a part of a chain of thousands of exceptions is sent.
     """
     error = first = ValueError("last")
     for _ in range(5000):

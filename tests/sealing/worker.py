@@ -1,5 +1,5 @@
 """
-A worker for the tests of sealing: opens, calls, and seals what comes of it.
+A worker for the tests of sealing: it opens and calls functions, and seals their results.
 """
 
 import pickle

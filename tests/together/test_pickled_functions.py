@@ -24,7 +24,7 @@ def found_nowhere() -> Any:
     return function("current", host="local")(module["increment"])
 
 
-def test_what_pickle_finds_nowhere_is_told(found_nowhere: Any) -> None:
+def test_error_for_a_function_that_pickle_cannot_find(found_nowhere: Any) -> None:
     """
     A function whose module cannot be imported is refused by name as a plain one is.
     """

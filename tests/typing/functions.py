@@ -1,5 +1,5 @@
 """
-What type checkers infer of decorated functions; mypy and pyright read it, nothing runs it.
+The types that mypy and pyright infer for decorated functions; this file is never run.
 """
 
 from __future__ import annotations

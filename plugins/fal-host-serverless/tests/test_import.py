@@ -1,5 +1,5 @@
 """
-What is imported, and when.
+Modules that are imported, and when.
 """
 
 from __future__ import annotations

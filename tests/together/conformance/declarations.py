@@ -1,5 +1,5 @@
 """
-How a broken host is declared.
+Declarations of broken hosts.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def test_uv_asks_each_python_once(build: Builder, tmp_path: Path, monkeypatch: A
 
 def test_builds_at_the_same_time_have_a_link_each(tmp_path: Path) -> None:
     """
-    No two builds share a link, and a build that finds none free does without.
+    No two builds share a link, and a build that finds no free one goes without.
     """
     python = running_python()
     with ExitStack() as stack:

@@ -1,5 +1,5 @@
 """
-What an entry of ``requirements`` may say, and how a wrong one is refused.
+Entries of ``requirements``: the valid forms, and the errors of wrong ones.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.usefixtures("cache")
-def test_what_a_requirements_file_refers_to_counts(tmp_path: Path, project: Project) -> None:
+def test_files_named_in_a_requirements_file_count(tmp_path: Path, project: Project) -> None:
     """
     The key of a requirements file covers the files and projects that it names.
     """

@@ -83,7 +83,7 @@ def test_collection_takes_leftovers(three: list[Built], cache: Path) -> None:
 
 def test_collection_beside_builds_breaks_none(build: Builder, let_go: LetGo) -> None:
     """
-    A build returns an environment that exists, whatever is collected meanwhile.
+    A build returns an environment that exists, even if others are collected meanwhile.
     """
     stop = threading.Event()
 

@@ -132,7 +132,7 @@ def test_index_is_asked_once(
     assert index.requests == asked
 
 
-def test_what_was_published_since_is_found(
+def test_newly_published_versions_are_found(
     build: Builder, index: Index, make_wheel: Callable[..., Path], evaluate: Evaluate
 ) -> None:
     """
@@ -205,7 +205,7 @@ def test_configuration_of_a_project_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
-    A ``uv.toml`` beside a requirements file changes nothing, whatever the index is.
+    A ``uv.toml`` beside a requirements file changes nothing, for any index.
     """
     make_wheel(index.directory, "delta", "1.0")
     (tmp_path / "uv.toml").write_text('no-build = "not a truth value"\n')

@@ -1,5 +1,5 @@
 """
-What the tests of services share.
+Fixtures of the tests of services.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PATIENCE = 60.0
 @pytest.fixture
 def port() -> int:
     """
-    A port that nobody has.
+    A free port.
     """
     return ports.free_port()
 

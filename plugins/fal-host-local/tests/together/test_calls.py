@@ -41,7 +41,7 @@ def test_setup_runs_once_in_a_worker(host, tmp_path: Path):
 
 def test_a_setup_that_raises_is_the_error_of_the_call(host):
     """
-    What ``setup_function`` raises arrives as itself.
+    An exception of ``setup_function`` arrives unchanged.
     """
 
     def load() -> None:
@@ -72,7 +72,7 @@ def test_a_call_that_takes_too_long_is_ended(host):
 
 def test_a_function_that_does_not_listen_is_killed(host, tmp_path: Path):
     """
-    What an interrupt does not end is killed after the grace.
+    A function that an interrupt does not end is killed after the grace.
     """
 
     started = tmp_path / "started"
@@ -97,8 +97,8 @@ def test_a_function_that_does_not_listen_is_killed(host, tmp_path: Path):
 
 def test_large_arrays_are_read_in_place(host):
     """
-    Large buffers come through shared memory, read-only, and hold their values
-    for as long as they are held, whatever comes after them.
+    Large buffers come through shared memory, are read-only, and keep their values as long
+    as they are referenced.
     """
     numpy = pytest.importorskip("numpy")
     double = function("current", host=host)(lambda array: array * 2)

@@ -206,9 +206,9 @@ def test_real_modules_come_before_those_that_travelled(
     )
 
 
-def test_what_did_not_travel_is_told(run_project: Callable[..., str]):
+def test_error_for_a_name_that_did_not_travel(run_project: Callable[..., str]):
     """
-    What a child asks for by name, and has not come to the worker, is an error that
+    Unpickling a name in a child process that the worker does not have is an error that
     says what to do.
     """
     printed = run_project(

@@ -1,5 +1,5 @@
 """
-What is registered, and what cannot be.
+Registrations, and functions that cannot be registered.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class ForgetsWhatWasStarted(Broken):
 
 
 class LeavesChildren(Host[..., Any]):
-    """Starts workers that nobody guards."""
+    """Starts workers without a guard."""
 
     name = "local"
     capabilities = Capabilities(

@@ -46,7 +46,7 @@ class TakesErrorsForItsOwn(Broken):
 
 
 class DeliversAtOnce(Broken):
-    """Counts lines, and tells the count from a thread beside the one that has the lines."""
+    """Counts lines, and reports the count from another thread than the lines."""
 
     def take(self, event: Event, passing: Passing) -> None:
         passing.count += isinstance(event, Log)

@@ -70,7 +70,7 @@ def _spread(outcomes: list[Any]) -> list[Any]:
 
 
 class HidesErrorsOfSpawns(Broken):
-    """Takes errors of calls that nobody waits for to interest nobody."""
+    """Drops errors of calls that no caller waits for."""
 
     def take(self, event: Event, passing: Passing) -> None:
         if is_error(event) and type(passing.sink).__name__ == "SpawnSink":

@@ -78,7 +78,7 @@ class HoldsLogsBack(Broken):
 
 
 class ForgetsLogsOfErrors(Broken):
-    """Sends lines with the result, and none where there is no result."""
+    """Sends lines with the result, and none if there is no result."""
 
     def take(self, event: Event, passing: Passing) -> None:
         if isinstance(event, Log):
@@ -107,7 +107,7 @@ def loses_some_lines(log: Log, passing: Passing) -> Log | None:
 
 
 def prints_all_alike(log: Log, passing: Passing) -> Log:
-    """Does not tell errors from output."""
+    """Does not distinguish standard error from standard output."""
     return attrs.evolve(log, level="STDOUT")
 
 
@@ -147,7 +147,7 @@ def drops_what_is_no_text(log: Log, passing: Passing) -> Log | None:
 
 
 def drops_where_nobody_waits(log: Log, passing: Passing) -> Log | None:
-    """Drops the lines of calls that nobody waits for."""
+    """Drops the lines of calls that no caller waits for."""
     return None if type(passing.sink).__name__ == "SpawnSink" else log
 
 

@@ -63,7 +63,7 @@ class TellsOneUrl(Broken):
 
 
 class ForgetsRequests(Broken):
-    """Does not tell which request printed a line."""
+    """Does not say which request printed a line."""
 
     def take(self, event: Event, passing: Passing) -> None:
         if isinstance(event, Log):

@@ -223,7 +223,7 @@ def test_names_lead_to_what_they_led_to(module: str) -> None:
 
 def test_pickles_have_no_other_names(user_module: Any) -> None:
     """
-    Whatever a function refers to, its pickle has the listed names of the worker alone.
+    The pickle of a function refers to no names of the worker except the listed ones.
     """
     host = RecordingHost()
     assert function("current", host=host)(user_module.with_everything)()
