@@ -19,6 +19,7 @@ import pytest
 if importlib.util.find_spec("fal_host_local") is None:
     # Their functions run in workers of the local host.
     collect_ignore = [
+        "batching/test_futures.py",
         "batching/test_maps.py",
         "calling/test_spawning.py",
         "cli/test_executions.py",
@@ -26,7 +27,11 @@ if importlib.util.find_spec("fal_host_local") is None:
         "cli/test_outputs.py",
         "cli/test_projects.py",
         "cli/test_run.py",
+        "worker/opening/test_handovers.py",
         "worker/output",
+        "worker/running/test_serial.py",
+        "worker/running/test_slots.py",
+        "worker/running/test_watchers.py",
     ]
 
 #: Seconds that a command may take; most take a fraction of one.

@@ -16,6 +16,11 @@ from fal_core import function
 from fal_host_local import LocalHost
 
 
+def wait(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
 def test_every_result_comes_once_and_in_order(local_host: LocalHost):
     """
     Each item has one result, in order, for batches of any size.
@@ -149,3 +154,12 @@ def test_a_map_over_what_is_no_iterable_is_refused_once(local_host: LocalHost):
     with pytest.raises(TypeError, match="iterable"):
         same.map(3)  # type: ignore[arg-type]  # wrong on purpose
     gc.collect()
+
+
+def test_an_item_of_a_map_has_its_time_from_when_it_runs(local_host: LocalHost):
+    """
+    Items that wait for a worker do not wait on their own time.
+    """
+    isolated = function("current", host=local_host, max_concurrency=1, timeout=5)(wait)
+
+    assert list(isolated.map([0.4] * 14)) == [0.4] * 14

@@ -40,7 +40,6 @@ def test_a_flushed_part_of_a_line_is_seen_while_the_function_runs(
 
     def ask(path: str) -> None:
         import os
-        import time
 
         print("answer: ", end="", flush=True)
         # Until the test has seen the prompt.
@@ -68,7 +67,6 @@ def test_a_progress_bar_is_seen_as_it_moves(local_host: LocalHost, where: str, t
         import os
         import subprocess
         import sys
-        import time
 
         def show(text: str) -> None:
             if where == "start":
@@ -159,7 +157,6 @@ def test_output_of_a_thread_after_its_call_arrives(
     def leave() -> None:
         import subprocess
         import threading
-        import time
 
         def speak() -> None:
             # Longer than the output of an idle worker goes unread.
@@ -178,28 +175,3 @@ def test_output_of_a_thread_after_its_call_arrives(
 
     function("current", host=local_host, max_multiplexing=multiplexing, keep_alive=60)(leave)()
     assert wait_until(is_heard, 30)
-
-
-def test_a_call_after_a_short_one_after_a_rest_is_watched(local_host: LocalHost):
-    """
-    A worker that has rested watches the calls that follow: their lines are seen while
-    they run, and they can be ended, however short the first of them was.
-    """
-
-    def wait(seconds: float) -> None:
-        import time
-
-        if seconds:
-            print("waiting")
-            time.sleep(seconds)
-
-    isolated = function("current", host=local_host, max_concurrency=1, keep_alive=60)(wait)
-    for _ in range(5):
-        isolated(0)
-        # Longer than it takes until the output of an idle worker is read.
-        time.sleep(1.5)
-        isolated(0)
-        recorder = record(isolated, 60)
-        assert recorder.wait_for(Log, 30).message == "waiting"
-        recorder.cancel(5)
-        recorder.wait(30)

@@ -272,19 +272,6 @@ def test_a_call_to_another_place_goes_home():
         elsewhere.close()
 
 
-def test_the_fork_of_a_worker_does_not_answer_twice():
-    """
-    A function that forks and returns on both sides answers once.
-    """
-
-    @function("current")
-    def fork() -> int:
-        return 1 if os.fork() else 2
-
-    assert fork() == 1
-    assert function("current")(inc)(1) == 2
-
-
 def test_a_lost_batch_runs_no_item_twice(tmp_path: Path):
     """
     When a worker is lost in a map, each item has run once, or is reported as lost.

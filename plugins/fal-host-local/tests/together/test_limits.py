@@ -47,29 +47,6 @@ def wait(seconds: float) -> float:
     return seconds
 
 
-def test_an_item_of_a_map_has_its_time_from_when_it_runs(host: LocalHost):
-    """
-    Items that wait for a worker do not wait on their own time.
-    """
-    isolated = function("current", host=host, max_concurrency=1, timeout=5)(wait)
-
-    assert list(isolated.map([0.4] * 14)) == [0.4] * 14
-
-
-def test_submitted_calls_wait_on_their_own_time(host: LocalHost):
-    """
-    A submitted call has its time from its submission, also while others run.
-    """
-    isolated = function("current", host=host, max_concurrency=1, timeout=1)(wait)
-    in_time = isolated.with_policy(timeout=None)
-    assert in_time(0) == 0
-
-    futures = [isolated.submit(60) for _ in range(5)]
-
-    assert [type(future.exception(30)) for future in futures] == [Timeout] * 5
-    assert in_time(0) == 0
-
-
 def test_attempts_share_the_time_of_the_call(host: LocalHost, tmp_path: Path):
     """
     Retries do not give a call more time than it may take.
