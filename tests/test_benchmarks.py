@@ -1,5 +1,5 @@
 """
-The benchmarks run, count what they should, and say so.
+The benchmarks run, and report the right figures.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def test_unknown_figure_is_refused():
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
 def test_failing_contestant_is_reported():
     """
-    A contestant that cannot start takes no part, and the table says what it said.
+    A contestant that cannot start takes no part, and the table has its error.
     """
     from benchmarks.contests import hold
 

@@ -59,7 +59,7 @@ HERE = [row for row in TABLE if is_in_repository(row)]
 
 def find(row: Row) -> Any:
     """
-    Import what the row names.
+    Import the object that the row names.
     """
     if row.distribution != "fal-core":
         try:
@@ -93,7 +93,7 @@ def look(found: Any, name: str) -> Any:
 
 def own_fields(found: type) -> list[str]:
     """
-    Return what the instances of a class keep, beside what those of its bases do.
+    Return the fields that a class adds to those of its bases.
     """
     if attrs.has(found):
         if "__attrs_attrs__" not in vars(found):

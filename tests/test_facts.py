@@ -1,5 +1,5 @@
 """
-Facts: what an error holds.
+Facts: the fields of an error.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class OutOfPaper(HostError):
 @facts
 class OutOfGlossyPaper(OutOfPaper):
     """
-    One that holds more than what it extends.
+    An error with more facts than its base class.
     """
 
     size: str = "A4"

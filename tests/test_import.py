@@ -40,7 +40,7 @@ HEAVY = (
 
 def modules_after(statement: str) -> set[str]:
     """
-    Return what a new Python has imported once it has run *statement*.
+    Return the modules that a new Python has imported after it ran *statement*.
     """
     program = f"{statement}; import sys; print(*sys.modules)"
     done = subprocess.run(

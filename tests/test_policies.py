@@ -1,5 +1,5 @@
 """
-Policies: what is refused, and what is taken.
+Policies of calls: timeouts and retries.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ MESSAGE: Any = object()
 
 class Inner:
     """
-    An execution that keeps what it is asked to do.
+    An execution that records its requests.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ def late() -> LateExecution:
 
 def test_earlier_requests_are_passed_on_in_order(late: LateExecution):
     """
-    The inner execution gets what was asked before it was known, and what is asked after.
+    The inner execution gets the requests from before it was known, then the later ones.
     """
     inner = Inner()
     late.send(MESSAGE)
@@ -91,7 +91,7 @@ def test_requests_are_dropped_if_there_is_no_inner_execution(late: LateExecution
 
 def test_another_inner_execution_follows(late: LateExecution):
     """
-    After it has settled again, what is asked goes to the new inner execution alone.
+    After it has settled again, requests go to the new inner execution alone.
     """
     first, second = Inner(), Inner()
     late.settle(first)

@@ -62,7 +62,7 @@ def test_slow_inputs_do_not_hold_back_what_is_there(local_host: LocalHost):
     results.close()  # type: ignore[attr-defined]  # Documented as an iterator.
 
 
-def test_window_bounds_what_is_taken(local_host: LocalHost):
+def test_window_bounds_the_items_taken(local_host: LocalHost):
     """
     No more items are taken than the window says, over the results that were taken.
     """
@@ -86,7 +86,7 @@ def test_window_bounds_what_is_taken(local_host: LocalHost):
     results.close()  # type: ignore[attr-defined]  # Documented as an iterator.
 
 
-def test_input_that_raises_ends_the_map_after_what_came_before(local_host: LocalHost):
+def test_input_that_raises_ends_the_map_after_earlier_results(local_host: LocalHost):
     """
     An exception of the inputs is raised once the results of the items before it are taken.
     """
@@ -129,7 +129,7 @@ def test_calls_of_one_map_run_in_several_workers(local_host: LocalHost, tmp_path
     assert len(set(meet.map(itertools.repeat(tmp_path, 20)))) == 2
 
 
-def test_an_unordered_map_gives_first_what_was_ready_first(local_host: LocalHost):
+def test_an_unordered_map_gives_results_as_they_are_ready(local_host: LocalHost):
     """
     Results of an unordered map come in the order in which they got ready.
     """
@@ -142,7 +142,7 @@ def test_an_unordered_map_gives_first_what_was_ready_first(local_host: LocalHost
     assert list(same.map(range(5000), ordered=False)) == list(range(5000))
 
 
-def test_a_map_over_what_is_no_iterable_is_refused_once(local_host: LocalHost):
+def test_a_map_over_no_iterable_is_refused_once(local_host: LocalHost):
     """
     A map that cannot be made raises, and says nothing more when it is forgotten.
     """

@@ -162,7 +162,7 @@ def test_exceptions_that_are_named_are_retried(way: Callable[..., Any], tmp_path
 
 def test_exceptions_are_retried_in_whatever_way_they_are_raised(tmp_path: Any) -> None:
     """
-    With ``reraise=False`` the exception is looked at, and not what is raised around it.
+    With ``reraise=False`` the exception itself is matched, not the error raised around it.
     """
     path = tmp_path / "tries"
 

@@ -129,7 +129,7 @@ def test_a_host_without_the_python_refuses() -> None:
     assert not explain(isolated).runs
 
 
-def test_a_host_around_a_host_refuses_what_that_does() -> None:
+def test_a_wrapper_host_refuses_with_its_inner_host() -> None:
     """
     A wrapper host refuses what its inner host refuses.
     """

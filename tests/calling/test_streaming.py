@@ -1,5 +1,5 @@
 """
-Streams of what a generator function yields.
+Streams of the items that a generator function yields.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Watched:
 @attrs.define(eq=False, slots=False)
 class WatchedHost(WrapperHost[..., Any]):
     """
-    A host that notes what is asked of its executions.
+    A host that records the messages to its executions.
     """
 
     name: ClassVar[str] = "watched"

@@ -82,7 +82,7 @@ def test_detached_work_fails_as_any_other(program: Any) -> None:
     assert "LookupError: gone" in done.stderr
 
 
-def test_exit_code_of_detached_work_reaches_who_attaches(program: Any) -> None:
+def test_attaching_ends_with_the_exit_code_of_the_work(program: Any) -> None:
     """
     Attaching to work that exited ends with its exit code, without a traceback.
     """
@@ -93,7 +93,7 @@ def test_exit_code_of_detached_work_reaches_who_attaches(program: Any) -> None:
 
 def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
     """
-    Cancelling detached work ends what runs it.
+    Cancelling detached work ends its worker.
     """
     pid_file = tmp_path / "pid"
     done = program("run", "functions.py::sleep", str(pid_file), "--detach")
@@ -113,7 +113,7 @@ def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
 
 def test_unknown_references_are_one_sentence(program: Any) -> None:
     """
-    A reference that names nothing is an error that says how to see what there is.
+    An unknown reference is an error that says how to list detached work.
     """
     for command in ("attach", "cancel"):
         done = program("executions", command, "nothing")

@@ -1,5 +1,5 @@
 """
-``fal-core explain`` and ``fal-core hosts``: what hosts would do, and what they are.
+``fal-core explain`` and ``fal-core hosts``: explanations and descriptions of hosts.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def program(command_line: Any) -> Any:
 
 def explain(program: Any, name: str, *arguments: str) -> list[dict[str, Any]]:
     """
-    Return what the program explains of a function.
+    Return the explanations that the program prints for a function.
     """
     done = program("explain", f"functions.py::{name}", "--json", *arguments)
     assert done.returncode == 0, done.stderr
@@ -128,7 +128,7 @@ def explain(program: Any, name: str, *arguments: str) -> list[dict[str, Any]]:
 
 def uses(explanation: dict[str, Any]) -> dict[str, str]:
     """
-    Return what becomes of each option.
+    Return the use of each option.
     """
     return {option["name"]: option["use"] for option in explanation["options"]}
 
@@ -238,7 +238,7 @@ def test_environment_is_built_once_it_was_used(program: Any) -> None:
     assert (after["key"], after["built"]) == (before["key"], True)
 
 
-def test_requirements_that_are_none_are_said_in_words(program: Any) -> None:
+def test_empty_requirements_are_shown_in_words(program: Any) -> None:
     """
     A list of no requirements is no pair of brackets to a person.
     """

@@ -84,7 +84,7 @@ def buffering(request: pytest.FixtureRequest, program: Any) -> None:
 
 
 @pytest.mark.usefixtures("buffering")
-def test_output_that_nobody_reads_ends_the_call_silently(program: Any, tmp_path: Path) -> None:
+def test_closed_output_ends_the_call_silently(program: Any, tmp_path: Path) -> None:
     """
     Closing the pipe that a function prints to ends the call and its worker.
     """
@@ -111,9 +111,7 @@ def test_output_that_nobody_reads_ends_the_call_silently(program: Any, tmp_path:
     ],
     ids=" ".join,
 )
-def test_output_that_nobody_reads_is_no_error_to_tell(
-    program: Any, arguments: list[str]
-) -> None:
+def test_closed_output_is_no_error(program: Any, arguments: list[str]) -> None:
     """
     A command whose output is no longer read ends silently.
     """

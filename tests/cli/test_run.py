@@ -316,7 +316,7 @@ def test_failure_of_the_host_is_one_sentence(program: Any) -> None:
 
 def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
     """
-    Ctrl-C ends the call and what runs it, with exit code 130.
+    Ctrl-C ends the call and its worker, with exit code 130.
     """
     pid_file = tmp_path / "pid"
     argv = [*program.argv, "run", "functions.py::sleep", str(pid_file)]
@@ -526,7 +526,7 @@ def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
 
 def read_until(descriptor: int, words: str) -> str:
     """
-    Return what a terminal is sent until *words* are among it.
+    Return the output to a terminal up to *words*.
     """
     data = b""
     while words.encode() not in data:
@@ -536,7 +536,7 @@ def read_until(descriptor: int, words: str) -> str:
 
 def read_all(descriptor: int) -> str:
     """
-    Return what a terminal is sent until its other end is closed.
+    Return the output to a terminal until its other end is closed.
     """
     data = b""
     while True:

@@ -132,7 +132,7 @@ def test_wrong_values_are_refused_in_words(
     value: Any, annotation: Any, where: str, words: str
 ) -> None:
     """
-    Nothing is coerced; the error says where, what was expected, and what was there.
+    Values are not coerced; the error has the place, the expected type and the value.
     """
     with pytest.raises(OptionTypeError) as caught:
         structure(value, annotation, "option")

@@ -42,7 +42,7 @@ def test_without_a_check_the_value_is_none() -> None:
 )
 def test_other_values_are_refused(config: Any, said: str) -> None:
     """
-    The message names what is wrong.
+    The error names the wrong field.
     """
     with pytest.raises(OptionError, match=said):
         HealthCheck.read(config)

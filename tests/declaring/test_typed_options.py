@@ -219,7 +219,7 @@ def test_nothing_is_lost_on_the_way_through_hosts(
     environment: dict[str, Any], host: dict[str, Any], gateway: dict[str, Any]
 ) -> None:
     """
-    Sorting loses and adds nothing, and parsing what was sorted gives the same again.
+    Sorting options neither loses nor adds any, and parsing sorted options gives the same again.
     """
     config = {"kind": "layered", **environment, **host, **gateway}
     before = copy.deepcopy(config)

@@ -77,7 +77,7 @@ def test_host_parses_through_the_vocabulary() -> None:
 
 def test_kind_is_virtualenv_where_nothing_says_otherwise() -> None:
     """
-    Without a kind the kind is ``virtualenv``, and nothing is added to what was written.
+    Without a kind the kind is ``virtualenv``, and the mappings stay as written.
     """
     assert vocabulary.kind_of({}) == "virtualenv"
     assert vocabulary.kind_of({"kind": None}) == "virtualenv"
@@ -162,7 +162,7 @@ def test_wrong_declaration_fails_where_it_is_written(
     config: dict[str, Any], error: type[OptionError], words: str
 ) -> None:
     """
-    A wrong declaration is an error where it is written, and says what was meant.
+    A wrong declaration is an error at its own line that suggests the right option.
     """
     with pytest.raises(error) as caught:
         parse_options({"kind": "layered", **config})

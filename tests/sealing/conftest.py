@@ -37,7 +37,7 @@ def worker() -> Iterator[Any]:
 @pytest.fixture
 def bare_worker(tmp_path: Path) -> Iterator[Any]:
     """
-    A worker that has no fal-core, and nothing but what comes with a worker.
+    A worker that has no fal-core, only the modules that come with a worker.
     """
     package = tmp_path / "only"
     package.mkdir()

@@ -217,7 +217,7 @@ def test_wrapped_functions(
 
 def test_function_that_cannot_be_pickled() -> None:
     """
-    The error names what the function captured.
+    The error names the captured variable.
     """
     lock = threading.Lock()
 

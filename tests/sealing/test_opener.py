@@ -153,7 +153,7 @@ def test_causes_stay_visible(worker: Any, which: str) -> None:
     assert "in fail" in str(behind.__cause__)
 
 
-def test_exception_that_holds_what_cannot_travel(worker: Any) -> None:
+def test_exception_with_values_that_cannot_travel(worker: Any) -> None:
     """
     The exception keeps its class, with texts in place of values that cannot travel.
     """

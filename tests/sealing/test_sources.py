@@ -72,7 +72,7 @@ def test_imports_are_followed_without_running_them(project: Any) -> None:
     ]
 
 
-def test_archives_hold_what_was_found(project: Any) -> None:
+def test_archives_hold_the_modules_that_were_found(project: Any) -> None:
     """
     There is an archive for each top-level module, of source alone.
     """

@@ -62,7 +62,7 @@ def name_what_stays(way: str) -> Any:
         return "wrong"
 
 
-def test_code_that_names_what_stays_at_home(bare_worker: Any) -> None:
+def test_code_that_names_its_host_travels_without_it(bare_worker: Any) -> None:
     """
     The code travels without its host, and raises in the worker only where it uses the host.
     """

@@ -17,7 +17,7 @@ from fal_core_worker.opening.values import (  # noqa: E402  # the path comes fir
 
 def answer(request):
     """
-    Return a pair for each of the calls asked for: whether it raised, and what it gave.
+    Return a pair for each of the calls: whether it raised, and its result or exception.
     """
     native, portable, refusal, calls = request
     try:

@@ -179,7 +179,7 @@ def test_a_sink_around_passes_everything_on() -> None:
     assert got == list(EVENTS)
 
 
-def test_a_sink_around_raises_what_the_inner_one_does() -> None:
+def test_a_sink_around_raises_the_exception_of_the_inner_one() -> None:
     """
     An exception of the inner sink reaches the host, which ends the call.
     """

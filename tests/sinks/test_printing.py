@@ -46,7 +46,7 @@ def show(stream: IO[str], *logs: Log) -> None:
 
 def screen(stream: IO[str]) -> list[str]:
     """
-    Return what is to be seen on the terminal, by its rows.
+    Return the rows that the terminal shows.
     """
     stream.write(END)
     stream.flush()

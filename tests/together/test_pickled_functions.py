@@ -34,7 +34,7 @@ def test_error_for_a_function_that_pickle_cannot_find(found_nowhere: Any) -> Non
 
 def test_copy_is_called_as_the_original(found_nowhere: Any) -> None:
     """
-    A copy, and what has travelled by value, have the function and the host.
+    A copy, and a function that has travelled by value, have the function and the host.
     """
     assert copy.copy(found_nowhere)(2) == 3
     travelled = pickle.loads(cloudpickle.dumps(found_nowhere))

@@ -35,7 +35,7 @@ def host(ssh_server: Any, ssh_example: ModuleType) -> Iterator[Host[..., Any]]:
 
 def test_call_runs_behind_ssh(host: Host[..., Any], capfd: pytest.CaptureFixture[str]):
     """
-    The function runs in a session of ssh, and what it prints arrives before its result.
+    The function runs in a session of ssh, and its output arrives before its result.
     """
 
     @function("current", host=host)

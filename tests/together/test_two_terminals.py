@@ -39,7 +39,7 @@ def programs() -> ModuleType:
 
 def section(page: str, title: str) -> str:
     """
-    Return what a page of the documentation says under *title*.
+    Return the section *title* of a page of the documentation.
     """
     return (ROOT / page).read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
 
@@ -50,7 +50,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 class Terminals:
     """
-    Two terminals: in the first one a server runs, in the other what calls it.
+    Two terminals: a server runs in the first one, its clients in the other.
 
     Arguments:
         commands: The programs of the second, by their names.

@@ -76,7 +76,7 @@ def coroutines() -> None:
 
 async def from_coroutines() -> None:
     """
-    ``aio`` gives what can be awaited, or an asynchronous iterator.
+    ``aio`` gives an awaitable, or an asynchronous iterator.
     """
     assert_type(await embed.aio(["a"]), list[float])
     assert_type(await shout.aio("a"), str)

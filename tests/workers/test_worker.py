@@ -168,7 +168,7 @@ def test_a_worker_is_closed_by_its_idle_callback(host: EachHost, failures: list[
     assert not failures
 
 
-def test_a_descriptor_stays_until_nobody_uses_it(host: EachHost, failures: list[str]):
+def test_a_descriptor_stays_open_while_it_is_used(host: EachHost, failures: list[str]):
     """
     Descriptors that another thread opens while a worker is closed are neither read nor written
     by it.

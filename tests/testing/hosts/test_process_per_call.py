@@ -17,7 +17,7 @@ HOST = ProcessHost()
 
 def test_each_call_has_a_process() -> None:
     """
-    A call runs in a process of its own, and what it raises or yields arrives.
+    A call runs in a process of its own, and its exception or items arrive.
     """
 
     @function("current", host=HOST)

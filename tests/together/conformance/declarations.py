@@ -68,7 +68,7 @@ def around(
     inner: Make = LocalHost,
 ) -> Mutant:
     """
-    Declare a broken host around another; *args* say what it does to that.
+    Declare a broken host around another, made with *args*.
     """
     words = [cls.__name__, *(getattr(arg, "__name__", str(arg)) for arg in args)]
     if inner is not LocalHost:

@@ -80,7 +80,7 @@ assert [result.number for result in results] == [0, 2, 4]
 @pytest.fixture
 def run_project(tmp_path: Path) -> Callable[..., str]:
     """
-    Run a program beside the module ``tasks``, and return what it printed.
+    Run a program beside the module ``tasks``, and return its output.
     """
 
     def run(source: str, *arguments: str) -> str:
@@ -123,7 +123,7 @@ def test_pools_of_processes_run_functions_of_a_program(
     assert "child 7" in run_project(program, method).splitlines()
 
 
-def test_pickle_refers_to_what_travelled(run_project: Callable[..., str]):
+def test_pickle_refers_to_objects_that_travelled(run_project: Callable[..., str]):
     """
     In a worker ``pickle`` takes functions and classes of the module by their names,
     and results are of the caller's own classes all the same.

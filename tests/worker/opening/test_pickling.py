@@ -212,7 +212,7 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mod
 
 
 @pytest.mark.parametrize("module", sorted(NAMES))
-def test_names_lead_to_what_they_led_to(module: str) -> None:
+def test_names_in_pickles_lead_to_the_same_objects(module: str) -> None:
     """
     Each name that stands in pickles is defined where the pickles say.
     """

@@ -25,7 +25,7 @@ def record(isolated: Any, *arguments: Any) -> Recorder:
 
 def parts(recorder: Recorder) -> list[str]:
     """
-    Return what was shown of lines that had not ended.
+    Return the partial lines that were shown.
     """
     logs = [event for event in list(recorder.events) if isinstance(event, Log)]
     return [log.message for log in logs if log.partial]

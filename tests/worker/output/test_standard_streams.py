@@ -95,7 +95,7 @@ def test_stack_traces_of_a_crash_arrive(capfd):
     assert "in crash" in capfd.readouterr().err
 
 
-def test_closing_stdout_harms_nobody():
+def test_closing_standard_streams_is_harmless():
     """
     A function may close its standard streams and descriptors 0, 1 and 2.
     """

@@ -37,7 +37,7 @@ def test_collection_removes_the_longest_unused(three: list[Built]) -> None:
     assert three[2][0].is_built()
 
 
-def test_collection_spares_what_is_in_use(
+def test_collection_keeps_environments_in_use(
     three: list[Built], build: Builder, let_go: LetGo
 ) -> None:
     """

@@ -146,7 +146,7 @@ def test_newly_published_versions_are_found(
     assert "Trying once more with what the index has now" in build.messages
 
 
-def test_force_asks_for_what_is_newest(
+def test_force_asks_for_the_newest_versions(
     build: Builder, index: Index, make_wheel: Callable[..., Path], evaluate: Evaluate
 ) -> None:
     """

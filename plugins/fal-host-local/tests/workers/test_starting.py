@@ -121,7 +121,7 @@ def test_a_source_cache_that_cannot_be_written_is_done_without(
     assert (path.startswith("/proc/self/fd/"), number, result.stderr) == (True, "2", "")
 
 
-def test_workers_keep_their_sources_where_the_core_keeps_things(
+def test_workers_expand_a_tilde_in_the_path_of_the_cache(
     run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ):
     """
