@@ -25,9 +25,9 @@ class Row:
     One documented name, as ``docs/documented-names.csv`` has it.
 
     Attributes:
-        documented: Where the API's documentation has it.
+        documented: The path in the API's documentation.
 
-        here: Where it is imported from.
+        here: The path that it is imported from.
 
         parameters: As documented, in parentheses; empty for what is not called.
     """

@@ -26,11 +26,11 @@ class Failing(WrapperHost[..., Any]):
     A host whose first launches fail, in the way that is wanted.
 
     Attributes:
-        failures: How many are left.
+        failures: The number of failures that are left.
 
         way: ``launch`` raises, or the call ends ``first`` or ``last`` of all events.
 
-        reason: What they fail with.
+        reason: The error of the failures.
 
         calls: The ids of the calls that were launched.
     """

@@ -24,7 +24,7 @@ HEAVY = ("grpc", "isolate_proto", "google.protobuf", "httpx", "fastapi", "cloudp
 )
 def test_declaring_imports_nothing_heavy(statement: str):
     """
-    A host can be looked up and made without importing what requests need.
+    A host can be looked up and made without importing the modules that requests need.
     """
     program = (
         f"{statement}\nimport sys\nprint([name for name in {HEAVY} if name in sys.modules])"

@@ -22,7 +22,7 @@ class Mutant:
     A broken host.
 
     Attributes:
-        name: What it does wrong.
+        name: The name of its fault.
 
         make: Makes one.
 

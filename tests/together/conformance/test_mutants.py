@@ -92,7 +92,7 @@ def test_a_broken_host_breaks_its_laws_and_no_other(mutant: Mutant) -> None:
 
 def meets(law: str, mutant: Mutant) -> bool:
     """
-    Tell whether *law* may call what *mutant* is broken for.
+    Return whether *law* may call a function that *mutant* is broken for.
     """
     return not mutant.of or law not in called() or not mutant.of.isdisjoint(called()[law])
 

@@ -2,7 +2,7 @@
 The names of the worker that stand in pickles, which may never change.
 
 A pickle refers to a function or class by its module and its name. Pickles are kept, as of
-detached calls and of what was spawned, and are opened by later versions.
+detached and spawned calls, and are opened by later versions.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-When an environment is built, who builds it, and from what.
+Builds of environments: their triggers, locks and sources.
 """
 
 from __future__ import annotations

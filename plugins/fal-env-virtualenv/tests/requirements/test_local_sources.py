@@ -66,7 +66,7 @@ def test_changed_local_project_changes_the_key(project: Project) -> None:
 @pytest.mark.usefixtures("cache")
 def test_edited_sources_change_the_stamp(project: Project) -> None:
     """
-    The stamp covers what a program imports, and no other files of a project.
+    The stamp covers the files that a program imports, and no others of a project.
     """
     assert Virtualenv(requirements=["six"]).stamp() is None
     for entry in (str(project.path), f"-e {project.path}"):

@@ -105,7 +105,7 @@ def test_collection_beside_builds_breaks_none(build: Builder, let_go: LetGo) -> 
 
 def test_discarded_directory_is_gone(cache: Path) -> None:
     """
-    A directory is removed with what is in it; one that does not exist is no error.
+    A directory is removed with its contents; one that does not exist is no error.
     """
     directory = cache / "environment"
     (directory / "bin").mkdir(parents=True)
@@ -117,7 +117,7 @@ def test_discarded_directory_is_gone(cache: Path) -> None:
 
 def test_sweep_removes_leftovers_of_one_key(cache: Path) -> None:
     """
-    Builds of other keys may be running, so what they have written stays.
+    Builds of other keys may be running, so their files stay.
     """
     make_directories()
     for name in ("building/mine.12", "building/mine.34", "building/other.12", "trash/56"):

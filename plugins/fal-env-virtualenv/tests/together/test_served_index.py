@@ -122,7 +122,7 @@ def test_index_is_asked_once(
     build: Builder, index: Index, make_wheel: Callable[..., Path]
 ) -> None:
     """
-    The next environment does not request again what the index has answered.
+    The next environment does not repeat requests to the index.
     """
     make_wheel(index.directory, "delta", "1.0")
     build(Virtualenv(requirements=["delta"]))

@@ -169,7 +169,7 @@ def test_an_interrupted_launch_leaves_no_work(tmp_path: Path, monkeypatch: pytes
 
 def test_an_unknown_reference_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """
-    Attaching to work that does not exist says how to list what does.
+    Attaching to unknown work raises an error that says how to list detached work.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     for reference in ("nothing", "../nothing"):

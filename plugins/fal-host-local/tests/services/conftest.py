@@ -31,7 +31,7 @@ def port() -> int:
 @pytest.fixture
 def make_server() -> Callable[..., Any]:
     """
-    Makes a function that answers requests on a port with what it was called with.
+    Makes a function that responds to requests on a port with its argument.
     """
     return _make_server
 

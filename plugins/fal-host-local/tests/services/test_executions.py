@@ -135,7 +135,7 @@ def test_a_killed_server_is_reported(
 
 def test_a_server_that_never_opens_its_port_is_ended(host: LocalHost, port: int):
     """
-    ``startup_timeout`` ends it, also where it blocks, after what it has printed.
+    ``startup_timeout`` ends a service, even if it blocks signals, after its output.
     """
 
     def wait() -> None:

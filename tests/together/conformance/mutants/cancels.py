@@ -1,5 +1,5 @@
 """
-Hosts that break what cancelling promises.
+Hosts that break the laws of cancelling.
 """
 
 from __future__ import annotations

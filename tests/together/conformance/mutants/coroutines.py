@@ -1,5 +1,5 @@
 """
-Hosts that break what asynchronous functions promise.
+Hosts that break the laws of asynchronous functions.
 """
 
 from __future__ import annotations

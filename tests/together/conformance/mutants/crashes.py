@@ -1,5 +1,5 @@
 """
-Hosts that break what is promised where a worker is lost.
+Hosts that break the laws of lost workers.
 """
 
 from __future__ import annotations

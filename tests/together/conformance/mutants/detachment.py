@@ -1,5 +1,5 @@
 """
-Hosts that break what detached work promises.
+Hosts that break the laws of detached work.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Hosts that break what errors of functions promise.
+Hosts that break the laws of errors of functions.
 """
 
 from __future__ import annotations

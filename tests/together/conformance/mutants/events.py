@@ -1,5 +1,5 @@
 """
-Hosts that break what events and executions promise.
+Hosts that break the laws of events and executions.
 """
 
 from __future__ import annotations

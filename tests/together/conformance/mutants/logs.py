@@ -1,5 +1,5 @@
 """
-Hosts that break what lines of output promise.
+Hosts that break the laws of log lines.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class LosesTheLastLine(Broken):
 
 
 class ReturnsBeforeTheLogs(Broken):
-    """Gives the outcome first, and then the rest of what was printed."""
+    """Sends the outcome first, and then the rest of the output."""
 
     def take(self, event: Event, passing: Passing) -> None:
         passing.count += isinstance(event, Log)
@@ -92,7 +92,7 @@ class ForgetsLogsOfErrors(Broken):
 
 
 class NeedsLineEnds(InProcessHost):
-    """Never sends what has no line end."""
+    """Never sends text without a line end."""
 
     def launch(self, call: Call, sink: Sink) -> InProcessExecution:
         execution = InProcessExecution(self, call, sink)

@@ -1,5 +1,5 @@
 """
-Hosts that break what options and environments promise.
+Hosts that break the laws of options and environments.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Hosts that break what is promised of services.
+Hosts that break the laws of services.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class LeavesThePort(Broken):
 
 
 class DrainsByForce(Broken):
-    """Ends a service at once when it is to finish what it does."""
+    """Ends a service at once when it is to finish its requests."""
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         passing = _Forceful(self, call, sink)
