@@ -1,5 +1,5 @@
 """
-The program ``fal-core`` in a process of its own, and a local host.
+Fixtures of many tests: the program ``fal-core``, a local host, a worker for sealed functions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -118,3 +119,29 @@ def local_host() -> Iterator[Any]:
     host = LocalHost()
     yield host
     host.close()
+
+
+@pytest.fixture(scope="session")
+def sealing_home() -> ModuleType:
+    """
+    The module ``sealing/home.py``, which starts workers for sealed functions.
+    """
+    path = Path(__file__).with_name("sealing") / "home.py"
+    spec = importlib.util.spec_from_file_location("sealing_home", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def worker(sealing_home: ModuleType) -> Iterator[Any]:
+    """
+    A worker that has this Python and its packages, but none of this process's state.
+    """
+    source = Path(__file__).resolve().parents[1] / "src"
+    paths = [str(source), *(path for path in sys.path if "site-packages" in path)]
+    process = sealing_home.Worker(sys.executable, paths)
+    yield process
+    assert process.close() == 0
