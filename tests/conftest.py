@@ -1,18 +1,39 @@
 """
-The program ``fal-core`` for the tests of the command line, in a process of its own.
+Fixtures of many tests: the program ``fal-core``, a local host, a worker for sealed functions.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import attrs
 import pytest
+
+if importlib.util.find_spec("fal_host_local") is None:
+    # Their functions run in workers of the local host.
+    collect_ignore = [
+        "batching/test_futures.py",
+        "batching/test_maps.py",
+        "calling/test_spawning.py",
+        "cli/test_executions.py",
+        "cli/test_explain.py",
+        "cli/test_outputs.py",
+        "cli/test_projects.py",
+        "cli/test_run.py",
+        "worker/opening/test_handovers.py",
+        "worker/output",
+        "worker/running/test_serial.py",
+        "worker/running/test_slots.py",
+        "worker/running/test_watchers.py",
+    ]
 
 #: Seconds that a command may take; most take a fraction of one.
 PATIENCE = 240
@@ -86,3 +107,41 @@ def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
     }
     variables |= {"FAL_CORE_CACHE": str(tmp_path / "cache"), "COLUMNS": "80"}
     return CommandLine(tmp_path, variables)
+
+
+@pytest.fixture
+def local_host() -> Iterator[Any]:
+    """
+    A local host of the test's own.
+    """
+    from fal_host_local import LocalHost
+
+    host = LocalHost()
+    yield host
+    host.close()
+
+
+@pytest.fixture(scope="session")
+def sealing_home() -> ModuleType:
+    """
+    The module ``sealing/home.py``, which starts workers for sealed functions.
+    """
+    path = Path(__file__).with_name("sealing") / "home.py"
+    spec = importlib.util.spec_from_file_location("sealing_home", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def worker(sealing_home: ModuleType) -> Iterator[Any]:
+    """
+    A worker that has this Python and its packages, but none of this process's state.
+    """
+    source = Path(__file__).resolve().parents[1] / "src"
+    paths = [str(source), *(path for path in sys.path if "site-packages" in path)]
+    process = sealing_home.Worker(sys.executable, paths)
+    yield process
+    assert process.close() == 0

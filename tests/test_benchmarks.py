@@ -1,5 +1,5 @@
 """
-The benchmarks run, count what they should, and say so.
+The benchmarks run, and report the right figures.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ def test_unknown_figure_is_refused():
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
-def test_contestant_that_fails_is_told():
+def test_failing_contestant_is_reported():
     """
-    A contestant that cannot start takes no part, and the table says what it said.
+    A contestant that cannot start takes no part, and the table has its error.
     """
     from benchmarks.contests import hold
 
@@ -130,7 +130,7 @@ def test_goals_compare_medians():
 
 def test_goal_without_its_peer_is_open():
     """
-    Where the peer of a goal took no part the goal is neither met nor missed.
+    A goal whose peer took no part is neither met nor missed.
     """
     result = result_of(fal_core=(0.004,), floor=(0.001,))
     assert [goal["met"] for goal in result.as_json()["goals"]] == [None, False, True]

@@ -1,5 +1,5 @@
 """
-What is kept on disk: files that are written whole or not at all, and lock files.
+Files that are written whole or not at all, and lock files.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def test_durable_write_replaces_the_content(tmp_path: Path) -> None:
 
 def test_new_file_goes_unless_it_was_renamed(tmp_path: Path) -> None:
     """
-    A file that nobody renamed is removed at the end.
+    A new file that was not renamed is removed at the end.
     """
     path = tmp_path / "file"
     with new_file(path) as new:
@@ -123,7 +123,7 @@ def test_shared_lock_has_many_holders(tmp_path: Path) -> None:
     assert not is_locked(path)
 
 
-def test_lock_of_a_removed_file_is_none(tmp_path: Path) -> None:
+def test_lock_of_a_removed_file_does_not_count(tmp_path: Path) -> None:
     """
     A lock counts as long as its file is at its path.
     """

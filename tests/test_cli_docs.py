@@ -1,5 +1,5 @@
 """
-The page of the command line says what the program says.
+The page of the command line has the help texts of the program.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def commands_under(
 
 def help_of(names: tuple[str, ...]) -> str:
     """
-    Return what the command of *names* prints where it is asked for help.
+    Return the help text of the command of *names*.
     """
     command: click.Command = cli
     context = click.Context(

@@ -25,9 +25,9 @@ class Row:
     One documented name, as ``docs/documented-names.csv`` has it.
 
     Attributes:
-        documented: Where the API's documentation has it.
+        documented: The path in the API's documentation.
 
-        here: Where it is imported from.
+        here: The path that it is imported from.
 
         parameters: As documented, in parentheses; empty for what is not called.
     """
@@ -59,7 +59,7 @@ HERE = [row for row in TABLE if is_in_repository(row)]
 
 def find(row: Row) -> Any:
     """
-    Import what the row names.
+    Import the object that the row names.
     """
     if row.distribution != "fal-core":
         try:
@@ -93,7 +93,7 @@ def look(found: Any, name: str) -> Any:
 
 def own_fields(found: type) -> list[str]:
     """
-    Return what the instances of a class keep, beside what those of its bases do.
+    Return the fields that a class adds to those of its bases.
     """
     if attrs.has(found):
         if "__attrs_attrs__" not in vars(found):
@@ -149,7 +149,7 @@ def test_name_is_where_the_table_says(row: Row):
 
 def test_fields_of_documented_classes_stand_in_the_table():
     """
-    What a documented class is made of, and keeps, has a row of its own.
+    Each field and class variable of a documented class has a row of its own.
     """
     missing = []
     documented = {row.here for row in TABLE}

@@ -1,5 +1,5 @@
 """
-Facts: what an error holds.
+Facts: the fields of an error.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class OutOfPaper(HostError):
 @facts
 class OutOfGlossyPaper(OutOfPaper):
     """
-    One that holds more than what it extends.
+    An error with more facts than its base class.
     """
 
     size: str = "A4"
@@ -47,13 +47,13 @@ class OutOfGlossyPaper(OutOfPaper):
 )
 def test_facts_are_given_by_position_or_by_name(error):
     """
-    They become attributes, and the sentence is made of them.
+    Facts become attributes of the error, and its sentence is made of them.
     """
     assert (error.printer, error.tray) == ("east", 2)
     assert str(error) == "Tray 2 of east is empty."
 
 
-def test_what_is_assigned_in_the_class_is_the_default():
+def test_value_assigned_in_the_class_is_the_default():
     """
     A fact without a default must be given.
     """
@@ -115,7 +115,7 @@ def test_signature_shows_facts_with_their_types():
 
 def test_facts_can_be_matched():
     """
-    They are the positional patterns of the class.
+    Facts are the positional patterns of their class.
     """
     match OutOfPaper("east", 2):
         case OutOfPaper(printer, tray):

@@ -40,7 +40,7 @@ HEAVY = (
 
 def modules_after(statement: str) -> set[str]:
     """
-    Return what a new Python has imported once it has run *statement*.
+    Return the modules that a new Python has imported after it ran *statement*.
     """
     program = f"{statement}; import sys; print(*sys.modules)"
     done = subprocess.run(
@@ -52,7 +52,7 @@ def modules_after(statement: str) -> set[str]:
 @pytest.fixture(scope="module")
 def unavoidable() -> set[str]:
     """
-    What attrs, pluggy and the start of this Python import of their own.
+    Return the modules that attrs, pluggy and the start of this Python import by themselves.
     """
     return modules_after("import attrs, pluggy")
 
@@ -67,7 +67,7 @@ def unavoidable() -> set[str]:
 )
 def test_import_is_light(statement: str, unavoidable: set[str]):
     """
-    What is heavy stays out until something needs it, also for whoever writes a plugin.
+    Heavy modules are imported only when they are needed, also by plugins.
     """
     loaded = modules_after(statement) - unavoidable
     assert not loaded.intersection(HEAVY)
@@ -94,7 +94,8 @@ def test_worker_import_is_light():
 
 def test_worker_starts_without_what_is_slow_to_import() -> None:
     """
-    A worker opens a plain function with none of the modules that take half of its start.
+    A worker opens a plain function without importing the modules that would double its start
+    time.
     """
     loaded = modules_after("import fal_core_worker.main, fal_core_worker.opening.functions")
     slow = {"enum", "pickle", "re", "signal", "typing"} - modules_after("pass")
@@ -103,7 +104,7 @@ def test_worker_starts_without_what_is_slow_to_import() -> None:
 
 def test_names_that_are_imported_on_first_use_are_listed() -> None:
     """
-    ``dir`` tells every public name, also those that nothing has asked for yet.
+    ``dir`` lists every public name, including those that were not imported yet.
     """
     program = "import fal_core; print(set(fal_core.__all__) - set(dir(fal_core)))"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

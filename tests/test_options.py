@@ -1,5 +1,5 @@
 """
-Options: what merging keeps.
+Options, and merging them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ written = st.dictionaries(names, values)
 
 
 @given(written, written)
-def test_merging_fills_only_what_is_missing(
+def test_merging_fills_only_missing_values(
     target: dict[str, Any], incoming: dict[str, Any]
 ) -> None:
     """

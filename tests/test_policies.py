@@ -1,5 +1,5 @@
 """
-Policies: what is refused, and what is taken.
+Policies of calls: timeouts and retries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fal_core.testing import InProcessHost
 
 def test_a_long_timeout_is_waited_for_in_turns() -> None:
     """
-    A timeout beyond what the system waits for at once is none the worse.
+    A timeout longer than the longest wait of the system works.
     """
     add = function("current", host=InProcessHost(), timeout=20 * 365 * 86400)(lambda x: x + 1)
     assert add(1) == add.submit(1).result(30) == 2

@@ -85,7 +85,7 @@ def test_every_field_of_an_option_says_what_it_means() -> None:
         assert [name for name in public if f"\n    {name}: " not in text] == []
 
 
-def test_what_programs_call_is_there(pages: dict[str, str]) -> None:
+def test_public_methods_are_in_the_reference(pages: dict[str, str]) -> None:
     """
     Every keyword of ``function``, every field of a policy, and every method is listed.
     """

@@ -1,5 +1,5 @@
 """
-How values are shown.
+Representations of values.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def test_values_are_shown_as_attrs_shows_them():
 
 def test_a_class_inside_a_function_has_its_own_name_alone():
     """
-    Where a class was made is not shown.
+    The name of a class is shown without the function that defines it.
     """
 
     @attrs.frozen

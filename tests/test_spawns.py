@@ -1,5 +1,5 @@
 """
-What a spawned call is followed by.
+Handles of spawned calls, and the queue of their log lines.
 """
 
 from __future__ import annotations

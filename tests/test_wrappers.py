@@ -17,7 +17,7 @@ MESSAGE: Any = object()
 
 class Inner:
     """
-    An execution that keeps what it is asked to do.
+    An execution that records its requests.
     """
 
     def __init__(self) -> None:
@@ -45,9 +45,9 @@ def late() -> LateExecution:
     return LateExecution("late")
 
 
-def test_what_was_asked_before_is_passed_on_in_order(late: LateExecution):
+def test_earlier_requests_are_passed_on_in_order(late: LateExecution):
     """
-    The inner execution gets what was asked before it was known, and what is asked after.
+    The inner execution gets the requests from before it was known, then the later ones.
     """
     inner = Inner()
     late.send(MESSAGE)
@@ -63,9 +63,9 @@ def test_what_was_asked_before_is_passed_on_in_order(late: LateExecution):
     assert late.reference == "inner"
 
 
-def test_what_is_asked_while_it_is_passed_on_comes_after_that(late: LateExecution):
+def test_requests_made_while_passing_on_come_after_the_earlier_ones(late: LateExecution):
     """
-    The order is kept, and nobody waits for a lock, if passing on leads to asking.
+    A request made while earlier ones are passed on comes after them, without a deadlock.
     """
     inner = Inner()
     inner.cancelled = lambda: late.send(MESSAGE)
@@ -77,7 +77,7 @@ def test_what_is_asked_while_it_is_passed_on_comes_after_that(late: LateExecutio
     assert inner.asked == [2.0, "drain", MESSAGE]
 
 
-def test_what_was_asked_is_dropped_if_there_is_no_inner_execution(late: LateExecution):
+def test_requests_are_dropped_if_there_is_no_inner_execution(late: LateExecution):
     """
     An execution that never begins can be asked for anything.
     """
@@ -91,7 +91,7 @@ def test_what_was_asked_is_dropped_if_there_is_no_inner_execution(late: LateExec
 
 def test_another_inner_execution_follows(late: LateExecution):
     """
-    After it has settled again, what is asked goes to the new inner execution alone.
+    After it has settled again, requests go to the new inner execution alone.
     """
     first, second = Inner(), Inner()
     late.settle(first)
@@ -104,7 +104,7 @@ def test_another_inner_execution_follows(late: LateExecution):
 
 def test_settling_is_waited_for(late: LateExecution):
     """
-    Whoever waits is told when the inner execution is known and has what was asked.
+    Waiting ends once the inner execution is known and has received the earlier requests.
     """
     assert not late.wait_until_settled(0)
     inner = Inner()

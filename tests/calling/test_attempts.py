@@ -26,11 +26,11 @@ class Failing(WrapperHost[..., Any]):
     A host whose first launches fail, in the way that is wanted.
 
     Attributes:
-        failures: How many are left.
+        failures: The number of failures that are left.
 
         way: ``launch`` raises, or the call ends ``first`` or ``last`` of all events.
 
-        reason: What they fail with.
+        reason: The error of the failures.
 
         calls: The ids of the calls that were launched.
     """
@@ -94,7 +94,7 @@ def fail() -> Callable[..., Failing]:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_call_is_made_again(way: Callable[..., Any], fail: Callable[..., Failing]) -> None:
     """
-    However it is made, a call whose host has failed is made again, under another id.
+    A call whose host has failed is made again under another id, in each way of calling.
     """
     host = fail(failures=2)
 
@@ -162,7 +162,7 @@ def test_exceptions_that_are_named_are_retried(way: Callable[..., Any], tmp_path
 
 def test_exceptions_are_retried_in_whatever_way_they_are_raised(tmp_path: Any) -> None:
     """
-    With ``reraise=False`` the exception is looked at, and not what is raised around it.
+    With ``reraise=False`` the exception itself is matched, not the error raised around it.
     """
     path = tmp_path / "tries"
 
@@ -195,7 +195,7 @@ def test_a_stream_that_raises_before_its_first_item_is_begun_again(tmp_path: Any
     assert list(isolated()) == [1]
 
 
-def test_what_a_stream_has_given_is_not_given_twice(fail: Callable[..., Failing]) -> None:
+def test_items_of_a_stream_are_not_repeated(fail: Callable[..., Failing]) -> None:
     """
     A stream is begun again only while it has given nothing.
     """

@@ -90,7 +90,7 @@ def mapped(isolated: IsolatedFunction[..., Any]) -> Any:
 @pytest.mark.parametrize("way", [called, submitted, spawned, mapped])
 def test_a_call_has_its_time(way: Callable[..., Any]) -> None:
     """
-    However it is made, a call ends at its deadline, and the error has its seconds.
+    A call ends at its deadline in each way of calling, and the error has its seconds.
     """
     isolated = function("current", host=EndlessHost(), timeout=0.1)(give)
 
@@ -132,7 +132,7 @@ def make_call() -> Call:
 
 def test_a_host_that_does_not_end_a_call_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The end comes in any case: where the host reports none, soon after the grace.
+    A call ends soon after the grace even if its host never reports the end.
     """
     monkeypatch.setattr("fal_core.calling.deadlines._PATIENCE", 0.1)
     events: list[Event] = []

@@ -30,7 +30,7 @@ def test_a_call_to_another_place_is_made_at_home() -> None:
     assert outer(3) == 40
 
 
-def test_what_the_function_raises_at_home_is_raised_in_the_worker() -> None:
+def test_exception_of_a_home_call_is_raised_in_the_worker() -> None:
     """
     An exception of a home call is an exception of that call, wherever it runs.
     """
@@ -52,7 +52,7 @@ def test_what_the_function_raises_at_home_is_raised_in_the_worker() -> None:
 
 def test_a_generator_called_at_home_gives_a_list() -> None:
     """
-    What it yields travels back as one list.
+    The items that it yields are returned as one list.
     """
 
     @function("current", host=InProcessHost())

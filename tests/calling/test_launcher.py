@@ -1,5 +1,5 @@
 """
-What a function is checked for before its calls: options that its host uses, and its Python.
+The checks before a function is called: the options that its host uses, and its Python.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def told(captured: pytest.CaptureFixture[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("seal", ["once", "every call"])
-def test_each_option_is_told_of_once(capsys: pytest.CaptureFixture[str], seal: Any) -> None:
+def test_each_unused_option_is_warned_of_once(
+    capsys: pytest.CaptureFixture[str], seal: Any
+) -> None:
     """
     A function warns of an option once for each host, however it is called or changed.
     """
@@ -51,7 +53,7 @@ def test_each_option_is_told_of_once(capsys: pytest.CaptureFixture[str], seal: A
     assert "machine_type" not in line
 
 
-def test_another_function_tells_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_function_warns_of_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
     """
     Two functions of one name each warn of their options, also one that has no hash.
     """
@@ -76,7 +78,9 @@ def test_another_function_tells_of_its_own(capsys: pytest.CaptureFixture[str]) -
     assert len(told(capsys)) == 1
 
 
-def test_errors_and_silence_are_not_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_raised_every_time_and_silence_never_warns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """
     ``on_unsupported="error"`` refuses each call, and ``"ignore"`` prints nothing.
     """
@@ -104,7 +108,7 @@ def echo(value: Any) -> Any:
 @attrs.define(eq=False, slots=False)
 class ElsewhereHost(InProcessHost):
     """
-    Keeps the calls it is given, and cannot tell which Python runs them.
+    Keeps the calls it is given, and does not know which Python runs them.
     """
 
     name: ClassVar[str] = "elsewhere"
@@ -136,7 +140,7 @@ def test_functions_travel_as_source_where_the_python_is_not_known(
     cls: type[ElsewhereHost], travels: bool
 ) -> None:
     """
-    Where a host may have another Python, a function also travels as source.
+    A function also travels as source if its host may have another Python.
     """
     host = cls()
     assert function("current", host=host)(echo)(4) == 4

@@ -72,7 +72,7 @@ def test_a_method_calls_another_method(scale: Any) -> None:
     assert scale.sum_of([1, 2, 3]) == 18
 
 
-def test_a_method_tells_what_it_is(scale: Any) -> None:
+def test_a_method_has_the_attributes_of_its_function(scale: Any) -> None:
     """
     A method has the name, the attributes and the signature of its function, bound.
     """

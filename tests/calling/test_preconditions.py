@@ -129,7 +129,7 @@ def test_a_host_without_the_python_refuses() -> None:
     assert not explain(isolated).runs
 
 
-def test_a_host_around_a_host_refuses_what_that_does() -> None:
+def test_a_wrapper_host_refuses_with_its_inner_host() -> None:
     """
     A wrapper host refuses what its inner host refuses.
     """
@@ -139,7 +139,7 @@ def test_a_host_around_a_host_refuses_what_that_does() -> None:
         isolated()
 
 
-def test_what_is_kept_for_other_hosts_is_no_reason() -> None:
+def test_options_of_other_hosts_are_no_reason_to_refuse() -> None:
     """
     Options of other hosts, a port among them, stop no call, and are explained as kept.
     """

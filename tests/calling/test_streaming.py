@@ -1,5 +1,5 @@
 """
-Streams of what a generator function yields.
+Streams of the items that a generator function yields.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fal_core.wrappers import WrapperHost
 
 class Watched:
     """
-    An execution around one, which notes what is asked of it.
+    An execution around another one that records the messages sent to it.
     """
 
     def __init__(self, inner: Execution, asked: list[Any]) -> None:
@@ -48,7 +48,7 @@ class Watched:
 @attrs.define(eq=False, slots=False)
 class WatchedHost(WrapperHost[..., Any]):
     """
-    A host that notes what is asked of its executions.
+    A host that records the messages to its executions.
     """
 
     name: ClassVar[str] = "watched"
@@ -70,7 +70,7 @@ def host() -> WatchedHost:
 
 def test_the_function_gets_credit_for_the_items_that_are_taken(host: WatchedHost) -> None:
     """
-    It may yield as many more as were taken, some at a time.
+    The function may yield as many more items as were taken, in steps.
     """
     items = function("current", host=host)(count)(3 * CREDIT)
 
@@ -81,7 +81,7 @@ def test_the_function_gets_credit_for_the_items_that_are_taken(host: WatchedHost
 @pytest.mark.parametrize("way", ["closed", "forgotten"])
 def test_a_stream_that_is_left_ends_the_function(host: WatchedHost, way: str) -> None:
     """
-    Nobody takes its items any more: the call is cancelled, with the grace of the policy.
+    Closing a stream early cancels its call, with the grace of the policy.
     """
     items: Any = function("current", host=host, grace=1.5)(count)(1000)
     assert next(items) == 0
@@ -94,7 +94,7 @@ def test_a_stream_that_is_left_ends_the_function(host: WatchedHost, way: str) ->
     assert host.asked == [1.5]
 
 
-def test_what_the_function_raises_is_raised_after_its_items(host: WatchedHost) -> None:
+def test_exception_of_the_function_is_raised_after_its_items(host: WatchedHost) -> None:
     """
     The items that it has yielded before come first.
     """

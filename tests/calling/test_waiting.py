@@ -84,7 +84,7 @@ def test_events_may_come_from_another_thread() -> None:
 
 def test_waiting_may_be_limited() -> None:
     """
-    It tells whether the end has come.
+    ``wait_until`` returns whether the call has ended in time.
     """
     waiter = make_waiter()
     execution = Interrupted(waiter)

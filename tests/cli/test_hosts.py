@@ -36,7 +36,8 @@ NEEDED = (
 
 def test_hosts_of_one_name_are_one_sentence(command_line: Any) -> None:
     """
-    Where two plugins claim the host of a function, running it says so without a traceback.
+    Running a function whose host two plugins provide is an error of one sentence, without a
+    traceback.
     """
     for name in ("placed", "placed_too"):
         command_line.install(name, PLACED)

@@ -1,5 +1,5 @@
 """
-The program ``fal-core``: its commands, its exit codes, and how it says what is wrong.
+The program ``fal-core``: its commands, exit codes and error messages.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def test_wrong_values_are_refused_in_words(
     value: Any, annotation: Any, where: str, words: str
 ) -> None:
     """
-    Nothing is coerced; the error says where, what was expected, and what was there.
+    Values are not coerced; the error has the place, the expected type and the value.
     """
     with pytest.raises(OptionTypeError) as caught:
         structure(value, annotation, "option")
@@ -229,7 +229,7 @@ values = st.recursive(
 @example(Text("a"), str)
 @example(Size.SMALL, Union[str, int])
 @example(2**53 + 1, float)
-def test_what_was_structured_is_taken_as_it_is(value: Any, annotation: Any) -> None:
+def test_structuring_again_changes_nothing(value: Any, annotation: Any) -> None:
     """
     A structured value has its type: structuring it again changes nothing.
     """

@@ -60,7 +60,7 @@ from fal_core.errors import OptionTypeError
 )
 def test_texts_are_read_by_annotation(text: str, annotation: Any, expected: Any) -> None:
     """
-    A text becomes what its parameter declares; containers are written as JSON.
+    A text becomes a value of its parameter's type; containers are written as JSON.
     """
     assert same(parse_text(text, annotation, "argument"), expected)
 
@@ -82,9 +82,9 @@ def test_texts_are_read_by_annotation(text: str, annotation: Any, expected: Any)
         ("x", Callable[[], Any], "a function"),
     ],
 )
-def test_texts_that_are_none_are_refused(text: str, annotation: Any, words: str) -> None:
+def test_texts_that_do_not_fit_are_refused(text: str, annotation: Any, words: str) -> None:
     """
-    A text that does not fit is an error that says what would.
+    A text that does not fit is an error that names the expected form.
     """
     with pytest.raises(OptionTypeError) as caught:
         parse_text(text, annotation, "argument")

@@ -51,7 +51,7 @@ def wrapped() -> Any:
 )
 def test_flavours(func: Callable[..., Any] | None, flavour: str) -> None:
     """
-    What calling a function gives is seen through wrappers and partials.
+    Wrappers and partials do not hide whether a function is a coroutine or a generator function.
     """
     declaration = Declaration(host=InProcessHost(), raw_func=func, options=Options())
 
@@ -61,7 +61,7 @@ def test_flavours(func: Callable[..., Any] | None, flavour: str) -> None:
 
 def test_a_declaration_does_not_change_with_its_function() -> None:
     """
-    It is what the function declared when it was asked.
+    A declaration stays as the function declared it when it was read.
     """
     isolated = function("current", host=InProcessHost())(plain)
     before = isolated.declaration
@@ -73,7 +73,7 @@ def test_a_declaration_does_not_change_with_its_function() -> None:
         before.reraise = False  # type: ignore[misc]  # it is frozen
 
 
-def test_what_is_changed_is_another_declaration() -> None:
+def test_a_change_makes_another_declaration() -> None:
     """
     Other options, hosts and policies leave the declaration as it is.
     """

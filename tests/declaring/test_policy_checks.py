@@ -31,7 +31,7 @@ def test_numbers_that_make_no_sense_are_refused(name: str, value: Any, least: st
         check_policy({name: value})
 
 
-def test_what_makes_sense_is_taken() -> None:
+def test_valid_policies_are_accepted() -> None:
     """
     Bounds themselves are fine.
     """

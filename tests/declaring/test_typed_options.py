@@ -51,7 +51,7 @@ from fal_core.plugins import registered
 
 def test_typed_values_are_kept_while_nothing_changes() -> None:
     """
-    The same value is returned as long as the mappings compare equal, whatever the host.
+    The same value is returned as long as the mappings compare equal, for every host.
     """
     options = layered(requirements=["a"], regions=["us"])
     hosts = Plain(), Queued()
@@ -63,7 +63,7 @@ def test_typed_values_are_kept_while_nothing_changes() -> None:
 
 def test_change_in_place_is_seen() -> None:
     """
-    A change of a mapping, or deep inside of it, makes the typed value anew.
+    A change of a mapping, at any depth, makes a new typed value.
     """
     options = layered(
         requirements=[["a"]], metadata={"tags": ["x"], "set": {1}}, variables={"A": "1"}
@@ -189,7 +189,7 @@ def test_unstructured_values_are_plain_json() -> None:
 
 
 @pytest.mark.parametrize("value", [object(), b"a", 1j, {1: 2}])
-def test_what_json_cannot_hold_is_refused(value: Any) -> None:
+def test_values_that_json_cannot_hold_are_refused(value: Any) -> None:
     """
     A value that JSON cannot hold is an error that says where it is.
     """
@@ -219,7 +219,7 @@ def test_nothing_is_lost_on_the_way_through_hosts(
     environment: dict[str, Any], host: dict[str, Any], gateway: dict[str, Any]
 ) -> None:
     """
-    Sorting loses and adds nothing, and parsing what was sorted gives the same again.
+    Sorting options neither loses nor adds any, and parsing sorted options gives the same again.
     """
     config = {"kind": "layered", **environment, **host, **gateway}
     before = copy.deepcopy(config)

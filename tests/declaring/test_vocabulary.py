@@ -77,7 +77,7 @@ def test_host_parses_through_the_vocabulary() -> None:
 
 def test_kind_is_virtualenv_where_nothing_says_otherwise() -> None:
     """
-    Without a kind the kind is ``virtualenv``, and nothing is added to what was written.
+    Without a kind the kind is ``virtualenv``, and the mappings stay as written.
     """
     assert vocabulary.kind_of({}) == "virtualenv"
     assert vocabulary.kind_of({"kind": None}) == "virtualenv"
@@ -162,7 +162,7 @@ def test_wrong_declaration_fails_where_it_is_written(
     config: dict[str, Any], error: type[OptionError], words: str
 ) -> None:
     """
-    A wrong declaration is an error where it is written, and says what was meant.
+    A wrong declaration is an error at its own line that suggests the right option.
     """
     with pytest.raises(error) as caught:
         parse_options({"kind": "layered", **config})
@@ -220,7 +220,7 @@ def test_bounds_of_a_range_go_together() -> None:
     assert isolated.on(max_concurrency=3).options.host["max_concurrency"] == 3
 
 
-def test_what_is_no_number_at_all_is_out_of_bounds() -> None:
+def test_nan_is_out_of_bounds() -> None:
     """
     NaN is refused as well.
     """
@@ -245,7 +245,7 @@ def test_errors_of_declarations_travel(error: OptionError) -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-def test_what_was_put_into_the_mappings_is_checked_too() -> None:
+def test_values_put_into_the_mappings_are_checked() -> None:
     """
     An unknown name that was put into a mapping by hand is refused when it is used.
     """

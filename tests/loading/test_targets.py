@@ -81,7 +81,7 @@ def test_a_target_without_a_function_is_an_error(
     write: Any, target: str, sentence: str
 ) -> None:
     """
-    The error says what there is instead, and what to write.
+    The error lists the functions that exist, and says what to write.
     """
     write("two_told.py", TWO)
     with pytest.raises(TargetError) as caught:

@@ -80,7 +80,7 @@ def test_name_of_a_plugin_that_is_kept_out_says_by_what(
 
 def test_name_of_the_other_role_says_which_it_is() -> None:
     """
-    Asking for a kind as a host, or a host as a kind, is an error that says what it is.
+    Naming a kind as a host, or a host as a kind, is an error that says which it is.
     """
     with pytest.raises(UnknownNameError, match="a kind of environment: write kind='current'"):
         plugins.find_host("current")

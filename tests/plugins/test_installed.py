@@ -39,7 +39,7 @@ class Placed(Host[..., Any]):
         self.closed = True
 
 
-def test_host_is_shared_by_everyone_who_writes_the_same() -> None:
+def test_equal_urls_share_a_host() -> None:
     """
     One name or URL is one host, and another URL another.
     """
@@ -107,7 +107,7 @@ def test_registered_plugins_nest() -> None:
 
 def test_registered_broken_plugin_is_refused_at_once() -> None:
     """
-    Registering a broken plugin raises what is wrong with it, and changes nothing.
+    Registering a broken plugin raises its error, and changes nothing.
     """
     before = plugins.load_plugins()
     broken = plugin()

@@ -244,7 +244,7 @@ def listing(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_plugin_is_named_with_its_reason(listing: Any, name: str) -> None:
     """
-    A broken plugin is listed under its name and its distribution, with what is wrong.
+    A broken plugin is listed under its name and its distribution, with its error.
     """
     label = f"{name} (plugin-{name.replace('_', '-')} 1.0)"
     assert BROKEN[name][1] in listing["broken"][label]

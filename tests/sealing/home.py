@@ -44,7 +44,7 @@ class Worker:
 
     def __call__(self, function, *arguments, portable=False, native=True, seal=None):
         """
-        Return what *function* gives of each of *arguments*, exceptions as values.
+        Return the result of *function* for each of *arguments*, exceptions as values.
         """
         seal = seal or seal_function(function, portable=portable)
         sealed = seal.sealed
@@ -76,7 +76,7 @@ class Worker:
 
 def attempt(call):
     """
-    Return what *call* gives; the refusals of this side are values too.
+    Return the result of *call*, or the error with which this side refuses it.
     """
     try:
         return call()[0]

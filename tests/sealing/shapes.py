@@ -1,5 +1,5 @@
 """
-Functions of many shapes, each with arguments and what it must give.
+Functions of many shapes, each with arguments and the expected result.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Large:
 @pytest.mark.parametrize("size", [BUFFER_SIZE - 1, BUFFER_SIZE])
 def test_large_buffers_travel_beside_the_pickle(size: int) -> None:
     """
-    From a size on, buffers are not copied into the pickle, nor out of it.
+    Large buffers are not copied into the pickle, nor out of it.
     """
     data = bytearray(size)
     seal = seal_function(echo)

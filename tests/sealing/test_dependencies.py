@@ -1,5 +1,5 @@
 """
-What a function needs from its environment.
+Dependencies: what a function imports from its environment.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Serving(Server):
         self.func()
 
 
-def test_what_a_server_brings_is_not_missing() -> None:
+def test_packages_that_serving_adds_are_not_missing() -> None:
     """
     Packages that travel with a server, and those that it requires, need no requirement.
     """

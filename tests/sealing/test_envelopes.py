@@ -123,7 +123,7 @@ def one_call() -> Call:
 
 def test_newer_version_is_refused() -> None:
     """
-    A version that is not known is told, with those that are.
+    The error for an unknown version names it and the known ones.
     """
     data = bytearray(encode_call(one_call()))
     struct.pack_into("<I", data, 4, ENVELOPE_VERSION + 1)

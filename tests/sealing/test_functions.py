@@ -10,19 +10,16 @@ import functools
 import math
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import attrs
 import cloudpickle
 import pytest
 
-from fal_core import WorkerLost, errors, find_missing_dependencies, function
 from fal_core.errors import FalSerializationError
 from fal_core.sealing import functions as sealing
 from fal_core.sealing.arguments import seal_arguments
 from fal_core.sealing.functions import seal_function
-from fal_core.testing import InProcessHost
 
 
 def echo(value: Any) -> Any:
@@ -59,7 +56,8 @@ def make_each() -> Any:
 
 def test_classes_are_the_same_at_home(worker: Any) -> None:
     """
-    What comes back is of the classes that went, and enum members are themselves.
+    Values that come back have the classes of those that were sent, and enum members are
+    identical.
     """
     ((counter, point, size, blue, crimson),) = worker(make_each, ())
 
@@ -159,7 +157,7 @@ def names_unsealable(value: Unsealable | None) -> int:
 
 def test_class_of_an_annotation_that_cannot_travel(worker: Any) -> None:
     """
-    It does not keep the function from travelling.
+    A class of an annotation that cannot travel does not keep the function from travelling.
     """
     assert worker(names_unsealable, (None,)) == [3]
 
@@ -212,31 +210,14 @@ def test_wrapped_functions(
     worker: Any, function: Any, arguments: tuple[Any, ...], expected: Any
 ) -> None:
     """
-    What the standard library makes of a function travels too.
+    Functions that the standard library wraps travel too.
     """
     assert worker(function, arguments) == [expected]
 
 
-def test_pydantic_models(worker: Any) -> None:
-    """
-    A pydantic model travels with its validators.
-    """
-    pydantic = pytest.importorskip("pydantic")
-
-    class Model(pydantic.BaseModel):  # type: ignore[misc, name-defined]  # imported at run time
-        x: int = pydantic.Field(gt=0)
-
-    def grow(model: Any) -> Any:
-        return Model(x=model.x + 1)
-
-    (grown,) = worker(grow, (Model(x=2),))
-    assert type(grown) is Model
-    assert grown.x == 3
-
-
 def test_function_that_cannot_be_pickled() -> None:
     """
-    The error names what the function captured.
+    The error names the captured variable.
     """
     lock = threading.Lock()
 
@@ -246,7 +227,7 @@ def test_function_that_cannot_be_pickled() -> None:
 
 def test_stub_reducers(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    What is registered for a type decides how its instances travel.
+    The reducer that is registered for a type decides how its instances travel.
     """
 
     class Handle:
@@ -258,73 +239,6 @@ def test_stub_reducers(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert worker(lambda: handle, ()) == ["a stub"]
 
 
-def test_module_that_declares_isolated_functions(
-    bare_worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """
-    It is imported in a worker without fal-core, and its functions run there.
-    """
-    (tmp_path / "declares.py").write_text(
-        "from fal_core import FalCoreError, Options, cached, function\n"
-        "class Own(FalCoreError): pass\n"
-        "@function('virtualenv', requirements=['numpy'])\n"
-        "def inner(x): return x + 1\n"
-        "@cached\n"
-        "def kept(): return 5\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def use() -> Any:
-        import declares
-
-        return declares.inner.run_local(1), declares.kept()
-
-    def call() -> Any:
-        import declares
-
-        return declares.inner(1)
-
-    assert bare_worker(use, ()) == [(2, 5)]
-    (error,) = bare_worker(call, ())
-    assert isinstance(error, RuntimeError)
-    assert "'inner' was declared in a worker" in str(error)
-
-
-shared = function("current", host=InProcessHost())
-
-
-def name_what_stays(way: str) -> Any:
-    if way == "decorator":
-        return shared(len)("four")
-    if way == "declaration":
-        return function("current")(len)("four")
-    if way == "other":
-        return find_missing_dependencies(len, {})
-    try:
-        return "right"
-    except (WorkerLost, errors.FalCoreError):
-        return "wrong"
-
-
-def test_code_that_names_what_stays_at_home(bare_worker: Any) -> None:
-    """
-    It travels without the host and what that holds, and is told of it where it uses it.
-    """
-    ways = ("nothing", "decorator", "declaration", "other")
-    for portable in (False, True):
-        seal = seal_function(name_what_stays, portable=portable)
-        # Neither the host nor this test's module with all it imports goes along.
-        assert len(seal.sealed.native.data) < 4000
-        assert seal.sealed.refusal == ""
-        calls = [(way,) for way in ways]
-        right, *told = bare_worker(None, *calls, native=not portable, seal=seal)
-        assert right == "right"
-        assert [type(error) for error in told] == [RuntimeError] * 3
-        assert "'len' was declared in a worker, which has no home" in str(told[0])
-        assert "'len' was declared in a worker, which has no home" in str(told[1])
-        assert "fal_core.find_missing_dependencies is not there in a worker" in str(told[2])
-
-
 class Guarded:
     lock = threading.Lock()
 
@@ -334,7 +248,7 @@ held = Guarded()
 
 def test_capture_that_cannot_travel_is_the_one_that_was_written() -> None:
     """
-    It is blamed by its name where it was captured, whatever it holds in turn.
+    The error names the captured variable, not what that holds in turn.
     """
 
     def use() -> Any:

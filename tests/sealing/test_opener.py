@@ -1,25 +1,21 @@
 """
-Opening: results and exceptions, as their callers see them.
+Opening: results of functions, as their callers see them.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from fal_core.errors import FalMissingDependencyError, FalSerializationError
 from fal_core.sealing.arguments import seal_arguments
 from fal_core.sealing.functions import seal_function
 from fal_core.sealing.opener import Opener
-from fal_core_worker.opening.exceptions import RemoteTraceback
 from fal_core_worker.opening.functions import open_function
 from fal_core_worker.opening.seals import Sealed
-from fal_core_worker.opening.values import seal_error
 
 
 def echo(value: Any) -> Any:
@@ -28,7 +24,7 @@ def echo(value: Any) -> Any:
 
 def test_result_that_cannot_be_pickled(worker: Any) -> None:
     """
-    It is fal-core's own error to the caller, and the worker goes on.
+    A result that cannot be pickled raises fal-core's own error, and the worker goes on.
     """
 
     def make(good: bool) -> Any:
@@ -40,214 +36,6 @@ def test_result_that_cannot_be_pickled(worker: Any) -> None:
     assert "result of" in str(bad)
     assert "['lock']" in str(bad)
     assert good == 1
-
-
-class Odd(LookupError):
-    """
-    Takes other arguments than it passes on.
-    """
-
-    def __init__(self, *, code: int) -> None:
-        super().__init__(f"code {code}")
-        self.code = code
-
-
-class Doubling(Exception):
-    def __init__(self, text: str) -> None:
-        super().__init__(text * 2)
-
-
-@attrs.define
-class Slotted(Exception):
-    code: int
-    text: str = "t"
-
-
-class Holding(Exception):
-    def __init__(self, held: Any) -> None:
-        super().__init__("held", held)
-        self.held = held
-
-
-def fail(which: str) -> None:
-    if which == "odd":
-        raise Odd(code=4)
-    if which == "doubling":
-        raise Doubling("ab")
-    if which == "slotted":
-        raise Slotted(3)
-    if which == "frozen":
-        raise Frozen(9)
-    if which == "holding":
-        raise Holding(threading.Lock())
-    if which == "chained":
-        try:
-            {}["k"]
-        except KeyError as error:
-            raise Odd(code=5) from error
-    if which == "in handler":
-        try:
-            {}["k"]
-        except KeyError:
-            raise Odd(code=5)  # noqa: B904  # chained by itself
-    if which == "noted":
-        error = ValueError("v")
-        error.__dict__["__notes__"] = ["a note"]
-        raise error
-    if which == "unicode":
-        b"\xff".decode()
-    if which == "file":
-        open("/nonexistent/file")  # noqa: SIM115  # it is not there
-    if which == "interrupt":
-        raise KeyboardInterrupt
-    if which == "exit":
-        raise SystemExit(3)
-    if which == "import":
-        import nonexistent_module  # noqa: F401  # it is not there
-
-
-@attrs.frozen
-class Frozen(Exception):
-    code: int
-
-
-EXPECTED: dict[str, tuple[type[BaseException], str, dict[str, Any]]] = {
-    "odd": (Odd, "code 4", {"code": 4}),
-    "doubling": (Doubling, "abab", {}),
-    "slotted": (Slotted, "(3, 't')", {"code": 3, "text": "t"}),
-    "frozen": (Frozen, "9", {"code": 9}),
-    "noted": (ValueError, "v", {"__notes__": ["a note"]}),
-    "unicode": (UnicodeDecodeError, "'utf-8' codec can't decode", {"start": 0}),
-    "file": (FileNotFoundError, "/nonexistent/file", {"errno": 2}),
-    "interrupt": (KeyboardInterrupt, "", {}),
-    "exit": (SystemExit, "3", {"code": 3}),
-    "import": (ModuleNotFoundError, "nonexistent_module", {"name": "nonexistent_module"}),
-}
-
-
-@pytest.mark.parametrize("which", EXPECTED)
-def test_exception_arrives_as_itself(worker: Any, which: str) -> None:
-    """
-    Class, message and attributes are those raised, and the traceback is the cause.
-    """
-    kind, text, attributes = EXPECTED[which]
-    (error,) = worker(fail, (which,))
-
-    assert type(error) is kind
-    assert text in str(error)
-    assert {name: getattr(error, name) for name in attributes} == attributes
-    assert isinstance(error.__cause__, RemoteTraceback)
-    assert "in fail" in str(error.__cause__)
-    assert "raise" in str(error.__cause__) or which in ("unicode", "file", "import")
-
-
-@pytest.mark.parametrize("which", ["chained", "in handler"])
-def test_causes_stay_visible(worker: Any, which: str) -> None:
-    """
-    The exception's own cause or context stands behind the remote traceback.
-    """
-    (error,) = worker(fail, (which,))
-
-    behind = error.__cause__.__cause__ or error.__cause__.__context__
-    assert type(behind) is KeyError
-    assert "in fail" in str(behind.__cause__)
-
-
-def test_exception_that_holds_what_cannot_travel(worker: Any) -> None:
-    """
-    It is of its own class, with texts in place of what cannot travel.
-    """
-    (error,) = worker(fail, ("holding",))
-
-    assert type(error) is Holding
-    assert "lock" in error.held
-    assert error.args[0] == "held"
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="There are no groups before 3.11.")
-def test_group_of_exceptions(worker: Any) -> None:
-    """
-    A group comes with its members as themselves, each with its traceback.
-    """
-
-    def fail_together() -> None:
-        members = []
-        for which in ("odd", "holding"):
-            try:
-                fail(which)
-            except Exception as error:
-                members.append(error)
-        raise ExceptionGroup("both", members)  # noqa: F821  # from 3.11 on
-
-    (group,) = worker(fail_together, ())
-
-    assert type(group).__name__ == "ExceptionGroup"
-    assert [type(member) for member in group.exceptions] == [Odd, Holding]
-    assert all("in fail" in str(member.__cause__) for member in group.exceptions)
-    assert "in fail_together" in str(group.__cause__)
-
-
-def test_class_that_is_not_here(worker: Any) -> None:
-    """
-    A stand-in has the name and bases of the class, so the same handlers catch it.
-    """
-    Path(worker.folder, "only_there.py").write_text(
-        "class Base(LookupError): pass\n"
-        "class Gone(Base):\n"
-        "    def __init__(self, *, code):\n"
-        "        self.code = code\n"
-        "    def __str__(self): return f'gone {self.code}'\n"
-    )
-
-    def fail_there() -> None:
-        import only_there
-
-        raise only_there.Gone(code=7)
-
-    first, second = worker(fail_there, (), ())
-
-    assert isinstance(first, LookupError)
-    assert [base.__name__ for base in type(first).__mro__[:3]] == [
-        "Gone",
-        "Base",
-        "LookupError",
-    ]
-    assert type(first).__module__ == "only_there"
-    assert type(first) is type(second)
-    assert str(first) == "gone 7"
-    assert first.code == 7
-
-
-def test_sealing_an_error_never_fails() -> None:
-    """
-    An exception whose text raises, and that holds itself, is told as well as it can be.
-    """
-
-    class Broken(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError
-
-        def __reduce__(self) -> Any:
-            raise RuntimeError
-
-    error = Broken()
-    error.__context__ = error.__cause__ = Broken()
-
-    opened = Opener(name="echo").open_error(seal_error(error, echo))
-    assert type(opened).__name__ == "Broken"
-    assert isinstance(opened.__cause__, RemoteTraceback)
-
-
-def test_long_chains_of_exceptions_are_cut() -> None:
-    """
-    A chain of thousands of exceptions is told in part.
-    """
-    error = first = ValueError("last")
-    for _ in range(5000):
-        first.__cause__ = ValueError("earlier")
-        first = first.__cause__
-
-    assert str(Opener(name="echo").open_error(seal_error(error, None))) == "last"
 
 
 def test_missing_module_is_named_before_the_call(worker: Any) -> None:

@@ -53,7 +53,7 @@ def other_python() -> str:
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """
-    Where every Python finds fal_core and what it imports, and nothing else.
+    The import path for every Python: fal_core and its dependencies, and nothing else.
     """
     import attr
     import attrs
@@ -92,7 +92,7 @@ def test_one_python(paths: list[str]) -> None:
 @pytest.mark.parametrize("direction", ["there", "back"])
 def test_two_pythons(paths: list[str], direction: str) -> None:
     """
-    Between two Pythons each gives the right answer, or is refused for what is told.
+    Between two Pythons each shape gives the right result, or is refused with its reason.
     """
     pair = (sys.executable, other_python())
     found = outcomes(*(pair if direction == "there" else pair[::-1]), paths)

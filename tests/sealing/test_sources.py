@@ -72,7 +72,7 @@ def test_imports_are_followed_without_running_them(project: Any) -> None:
     ]
 
 
-def test_archives_hold_what_was_found(project: Any) -> None:
+def test_archives_hold_the_modules_that_were_found(project: Any) -> None:
     """
     There is an archive for each top-level module, of source alone.
     """
@@ -111,7 +111,7 @@ def test_archives_are_deterministic(project: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", ["shop", {"shop"}, [1], ["shop", None]])
 def test_local_python_modules_must_be_names(project: Any, wrong: Any) -> None:
     """
-    What is no list of names is refused, and the option is named.
+    A value that is not a list of names is refused, and the error names the option.
     """
     with pytest.raises(OptionTypeError, match="local_python_modules"):
         local_archives(project.task, wrong)
@@ -119,7 +119,7 @@ def test_local_python_modules_must_be_names(project: Any, wrong: Any) -> None:
 
 def test_named_module_must_exist(project: Any) -> None:
     """
-    A name that is no module is refused, and told.
+    A name that is not a module is refused, and the error says which.
     """
     with pytest.raises(OptionError, match=r"'shop\.gone'"):
         local_archives(project.task, ["shop.gone"])
@@ -162,7 +162,7 @@ def test_worker_archive_is_made_once_for_all_processes(
     made_anew: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    What one process has made the next one reads, without making it.
+    An archive that one process has made is read by the next one, not made again.
     """
     made = worker_archive()
     assert len(list(made_anew.iterdir())) == 1
@@ -187,7 +187,7 @@ def test_damaged_worker_archive_is_made_anew(made_anew: Path, left: bytes) -> No
 
 def test_worker_archive_needs_no_cache(made_anew: Path) -> None:
     """
-    Where nothing can be kept the archive is made for this process.
+    If the cache cannot be written, the archive is made for this process alone.
     """
     made_anew.parent.write_text("no directory")
     assert "fal_core_worker/main.py" in names_in(worker_archive())

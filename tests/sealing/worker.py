@@ -1,5 +1,5 @@
 """
-A worker for the tests of sealing: opens, calls, and seals what comes of it.
+A worker for the tests of sealing: it opens and calls functions, and seals their results.
 """
 
 import pickle
@@ -17,7 +17,7 @@ from fal_core_worker.opening.values import (  # noqa: E402  # the path comes fir
 
 def answer(request):
     """
-    Return a pair for each of the calls asked for: whether it raised, and what it gave.
+    Return a pair for each of the calls: whether it raised, and its result or exception.
     """
     native, portable, refusal, calls = request
     try:

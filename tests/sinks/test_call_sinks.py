@@ -179,9 +179,9 @@ def test_a_sink_around_passes_everything_on() -> None:
     assert got == list(EVENTS)
 
 
-def test_a_sink_around_raises_what_the_inner_one_does() -> None:
+def test_a_sink_around_raises_the_exception_of_the_inner_one() -> None:
     """
-    What the inner sink raises reaches the host, which ends the call.
+    An exception of the inner sink reaches the host, which ends the call.
     """
 
     def fail(event: Any) -> None:
@@ -205,7 +205,7 @@ def test_a_sink_around_drives_if_the_inner_one_does() -> None:
 
 def test_a_call_without_an_outcome_has_lost_its_worker() -> None:
     """
-    Where the host gives no reason, the worker is taken for lost.
+    A call that ends without an outcome or a reason has lost its worker.
     """
     assert isinstance(error_of(None), WorkerLost)
     assert isinstance(error_of(Exited()), WorkerLost)

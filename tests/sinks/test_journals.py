@@ -41,7 +41,7 @@ events = st.one_of(
 @given(st.lists(events), st.integers(1, 40))
 def test_events_round_trip_in_any_pieces(written: list[Log | State | Ready], size: int) -> None:
     """
-    What is read of a journal, in whatever pieces, is what was written.
+    A journal read in pieces of any size gives the events that were written.
     """
     records = b"".join(
         len(data).to_bytes(4, "little") + data for data in map(encode_event, written)
@@ -57,7 +57,7 @@ def test_events_round_trip_in_any_pieces(written: list[Log | State | Ready], siz
 
 def test_a_journal_from_before_requests_had_ids_is_read(tmp_path: Path) -> None:
     """
-    A line that was written without a request's id is read as one that has none.
+    A line without a request id is read as an event that has none.
     """
     old = marshal.dumps(("Log", ["hello", "STDOUT", "USER", 12.5, "call"]), 2)
     path = tmp_path / "journal"

@@ -1,5 +1,5 @@
 """
-What functions print is printed where their caller prints.
+Printing: log lines of functions appear where their caller prints.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def show(stream: IO[str], *logs: Log) -> None:
 
 def screen(stream: IO[str]) -> list[str]:
     """
-    Return what is to be seen on the terminal, by its rows.
+    Return the rows that the terminal shows.
     """
     stream.write(END)
     stream.flush()
@@ -88,7 +88,8 @@ def test_another_line_takes_the_place_of_one_that_has_not_ended(terminal: IO[str
 
 def test_a_long_line_is_cut_where_it_is_drawn(terminal: IO[str]) -> None:
     """
-    What is drawn fits in a row, so that it can be drawn over; the line comes whole.
+    Only as much as fits in one row is drawn, so that it can be drawn over; the finished line is
+    printed whole.
     """
     show(terminal, Log("\033[31m" + "x" * 500 + "\033[0m", partial=True))
     (row,) = screen(terminal)
@@ -100,7 +101,7 @@ def test_a_long_line_is_cut_where_it_is_drawn(terminal: IO[str]) -> None:
 
 def test_a_file_has_whole_lines_alone() -> None:
     """
-    Where nothing can be drawn over, lines come as they end.
+    A file gets each line when it has ended, and no partial lines.
     """
     file = io.StringIO()
     show(file, *(Log(f"step {step}", partial=True) for step in range(5)), Log("step 5"))
@@ -109,7 +110,7 @@ def test_a_file_has_whole_lines_alone() -> None:
 
 def test_a_line_that_has_not_ended_is_kept_as_one() -> None:
     """
-    In a journal too it is told from whole lines.
+    A partial line keeps its mark in a journal.
     """
     log = Log("step 1", "STDERR", "USER", 1.5, "call", partial=True)
     assert decode_event(encode_event(log)) == log

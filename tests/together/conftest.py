@@ -32,9 +32,9 @@ class Server:
     A running sshd.
 
     Attributes:
-        address: Where it is reached, as ssh takes it.
+        address: The address, in the form that ssh takes.
 
-        arguments: What ssh needs to log in there without asking.
+        arguments: The arguments with which ssh logs in without a prompt.
     """
 
     address: str

@@ -71,7 +71,7 @@ def test_host_that_breaks_a_law_fails(command_line: Any) -> None:
 
 def test_no_law_is_an_error(command_line: Any) -> None:
     """
-    A choice of laws that leaves none is told, and is no success.
+    Selecting no law at all is an error.
     """
     done = command_line("hosts", "check", "local", "-k", "no_such_law", "-q")
     assert done.returncode == 1

@@ -67,7 +67,7 @@ def host() -> Iterator[LocalHost]:
 
 
 @pytest.mark.parametrize("form", ["-e {}", "{}", "-r {}/requirements.txt"])
-def test_the_next_call_has_what_was_edited(
+def test_the_next_call_has_the_edited_source(
     host: LocalHost, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
 ) -> None:
     """
@@ -118,7 +118,7 @@ def test_a_worker_that_is_always_there_gives_way(
     host: LocalHost, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """
-    ``min_concurrency`` keeps no worker that has imported what was edited since.
+    ``min_concurrency`` keeps no worker that has imported modules edited since.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
 

@@ -1,5 +1,5 @@
 """
-Handlers of a call's events that raise, as printing does where nobody reads any more.
+Handlers of a call's events that raise, as printing to a closed pipe does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HOSTS = (InProcessHost, ProcessHost, LocalHost)
 
 class Closed(io.StringIO):
     """
-    An output that nobody reads.
+    An output whose reader is gone.
     """
 
     def write(self, text: str) -> int:
@@ -90,9 +90,9 @@ WAYS: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "spawn"])
-def test_what_printing_raises_reaches_the_caller(host: Host[..., Any], way: str) -> None:
+def test_exception_of_printing_reaches_the_caller(host: Host[..., Any], way: str) -> None:
     """
-    Where the lines of a function cannot be printed, whoever waits is told why.
+    If the lines of a function cannot be printed, its caller gets that exception.
     """
 
     def on(func: Any, **options: Any) -> Any:
@@ -114,11 +114,11 @@ def test_what_printing_raises_reaches_the_caller(host: Host[..., Any], way: str)
         *((kind, "stream") for kind in (State, Log, Item)),
     ],
 )
-def test_what_a_host_around_a_host_raises_reaches_the_caller(
+def test_exception_of_a_wrapper_host_reaches_the_caller(
     cls: Any, kind: type[Event], way: str
 ) -> None:
     """
-    A sink that raises ends its own call, and the caller is told what it raised.
+    A sink that raises ends its own call, and the caller gets the exception.
     """
 
     def refuse(event: Event) -> None:

@@ -74,9 +74,9 @@ def test_model_of_another_pydantic_comes_back_whole_or_not_at_all() -> None:
                 type(value)(n=-1)
 
 
-def test_environment_with_an_old_pydantic_is_told_which_it_needs() -> None:
+def test_error_for_an_old_pydantic_says_which_is_needed() -> None:
     """
-    An environment whose pydantic has no pydantic_core is told to have a newer pydantic.
+    The error for an environment whose pydantic has no pydantic_core asks for a newer pydantic.
     """
 
     @function("virtualenv", requirements=["pydantic==1.10.13"])

@@ -24,7 +24,7 @@ def found_nowhere() -> Any:
     return function("current", host="local")(module["increment"])
 
 
-def test_what_pickle_finds_nowhere_is_told(found_nowhere: Any) -> None:
+def test_error_for_a_function_that_pickle_cannot_find(found_nowhere: Any) -> None:
     """
     A function whose module cannot be imported is refused by name as a plain one is.
     """
@@ -34,7 +34,7 @@ def test_what_pickle_finds_nowhere_is_told(found_nowhere: Any) -> None:
 
 def test_copy_is_called_as_the_original(found_nowhere: Any) -> None:
     """
-    A copy, and what has travelled by value, have the function and the host.
+    A copy, and a function that has travelled by value, have the function and the host.
     """
     assert copy.copy(found_nowhere)(2) == 3
     travelled = pickle.loads(cloudpickle.dumps(found_nowhere))

@@ -35,7 +35,7 @@ def host(ssh_server: Any, ssh_example: ModuleType) -> Iterator[Host[..., Any]]:
 
 def test_call_runs_behind_ssh(host: Host[..., Any], capfd: pytest.CaptureFixture[str]):
     """
-    The function runs in a session of ssh, and what it prints arrives before its result.
+    The function runs in a session of ssh, and its output arrives before its result.
     """
 
     @function("current", host=host)
@@ -49,7 +49,7 @@ def test_call_runs_behind_ssh(host: Host[..., Any], capfd: pytest.CaptureFixture
 
 def test_stream_and_map(host: Host[..., Any]):
     """
-    What a host gets by writing launch alone: streams and maps.
+    A host that implements only ``launch`` has streams and maps.
     """
 
     @function("current", host=host)
@@ -77,7 +77,7 @@ def test_exception_arrives_as_itself(host: Host[..., Any]):
         fail()
 
 
-def test_lost_worker_is_told_from_a_lost_connection(
+def test_lost_worker_is_distinguished_from_a_lost_connection(
     host: Host[..., Any], ssh_example: ModuleType
 ):
     """

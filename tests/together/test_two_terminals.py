@@ -1,5 +1,5 @@
 """
-Two terminals, as the documentation of the server tells of them.
+Two terminals, as in the documentation of the server.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def programs() -> ModuleType:
 
 def section(page: str, title: str) -> str:
     """
-    Return what a page of the documentation says under *title*.
+    Return the section *title* of a page of the documentation.
     """
     return (ROOT / page).read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
 
@@ -50,7 +50,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 class Terminals:
     """
-    Two terminals: in the first one a server runs, in the other what calls it.
+    Two terminals: a server runs in the first one, its clients in the other.
 
     Arguments:
         commands: The programs of the second, by their names.
@@ -128,8 +128,8 @@ def open_terminals(programs: Any, tmp_path: Path) -> Iterator[Callable[..., Term
 
 def test_two_terminals(programs: Any, open_terminals: Any, tmp_path: Path):
     """
-    What is deployed by either client is called with live logs, and answered though the
-    server is killed meanwhile and started again.
+    A deployment of either client is called with live logs, and responds although the
+    server is killed and restarted meanwhile.
     """
     page = section("docs/server.md", "Two terminals")
     names = re.findall(r"`(\w+\.py)`", page)
@@ -153,7 +153,7 @@ def test_two_terminals(programs: Any, open_terminals: Any, tmp_path: Path):
 
 def test_server_of_the_first_page(open_terminals: Any, tmp_path: Path):
     """
-    What the first page deploys on a server is called as it says.
+    The function that the first page deploys on a server is called as the page shows.
     """
     (source,) = [
         each

@@ -1,5 +1,5 @@
 """
-What type checkers infer of decorated functions; mypy and pyright read it, nothing runs it.
+The types that mypy and pyright infer for decorated functions; this file is never run.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def coroutines() -> None:
 
 async def from_coroutines() -> None:
     """
-    ``aio`` gives what can be awaited, or an asynchronous iterator.
+    ``aio`` gives an awaitable, or an asynchronous iterator.
     """
     assert_type(await embed.aio(["a"]), list[float])
     assert_type(await shout.aio("a"), str)

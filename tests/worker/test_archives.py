@@ -1,5 +1,5 @@
 """
-Where source archives are unpacked.
+Directories in which source archives are unpacked.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def test_temporary_files_are_next_to_the_cache(
     cache: Path, tmp_path: Path, archive: bytes
 ) -> None:
     """
-    Where the cache cannot be written, files are kept where only this user can write.
+    If the cache cannot be written, files are kept in a directory that only this user can write.
     """
     block(cache)
     root = tmp_path / "temporary" / f"fal-core-{os.getuid()}"
@@ -69,7 +69,7 @@ def test_temporary_files_are_next_to_the_cache(
 
 
 @pytest.mark.parametrize("others", ["may write", "chose it"])
-def test_what_others_can_write_is_not_run(
+def test_archives_that_others_can_write_are_not_run(
     cache: Path, tmp_path: Path, archive: bytes, others: str
 ) -> None:
     """
@@ -91,7 +91,7 @@ def test_what_others_can_write_is_not_run(
 
 def test_modules_are_imported_from_memory(cache: Path, tmp_path: Path, archive: bytes) -> None:
     """
-    Where nothing can be written, modules are imported all the same.
+    If nothing can be written, modules are imported from memory.
     """
     block(cache)
     block(tmp_path / "temporary" / f"fal-core-{os.getuid()}")

@@ -90,8 +90,8 @@ def host(request: pytest.FixtureRequest) -> Iterator[EachHost]:
 @pytest.fixture
 def failures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """
-    What threads have raised, while each read begins late: what it is to read from was
-    looked up long before.
+    The exceptions of threads, while each read begins long after its descriptor was
+    looked up.
     """
 
     class Slow:
@@ -111,9 +111,7 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return raised
 
 
-def test_a_worker_is_closed_by_whoever_sees_its_process_end(
-    host: EachHost, failures: list[str]
-):
+def test_a_worker_is_closed_once_its_process_has_ended(host: EachHost, failures: list[str]):
     """
     A thread that waits for the process may close the worker: what is read ends well.
     """
@@ -154,7 +152,7 @@ def test_a_call_whose_worker_is_closed_is_lost(host: EachHost, failures: list[st
     assert not failures
 
 
-def test_a_worker_is_closed_in_what_it_is_told(host: EachHost, failures: list[str]):
+def test_a_worker_is_closed_by_its_idle_callback(host: EachHost, failures: list[str]):
     """
     A host may close a worker where it hears that the worker is idle; the call returns.
     """
@@ -170,9 +168,10 @@ def test_a_worker_is_closed_in_what_it_is_told(host: EachHost, failures: list[st
     assert not failures
 
 
-def test_a_descriptor_stays_until_nobody_uses_it(host: EachHost, failures: list[str]):
+def test_a_descriptor_stays_open_while_it_is_used(host: EachHost, failures: list[str]):
     """
-    What another thread opens while a worker is closed is neither read nor written for it.
+    Descriptors that another thread opens while a worker is closed are neither read nor written
+    by it.
     """
 
     @function("current", host=host)

@@ -125,7 +125,7 @@ def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 @attrs.define
 class Builder:
     """
-    Builds environments, and keeps what the last build logged.
+    Builds environments, and keeps the log lines of the last build.
     """
 
     logs: list[Log] = attrs.field(factory=list)

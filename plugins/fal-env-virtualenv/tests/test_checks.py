@@ -1,5 +1,5 @@
 """
-What ``fal-core doctor`` checks about virtual environments.
+The checks of ``fal-core doctor`` for virtual environments.
 """
 
 from __future__ import annotations

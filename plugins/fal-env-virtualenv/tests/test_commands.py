@@ -80,7 +80,7 @@ def test_gc_keeps_to_the_size(command: Callable[..., Result], three: list[Built]
     assert list_environments() == []
 
 
-def test_gc_without_a_size_removes_what_is_of_no_use(
+def test_gc_without_a_size_removes_damaged_environments_and_leftovers(
     command: Callable[..., Result], three: list[Built], cache: Path
 ) -> None:
     """
@@ -96,7 +96,7 @@ def test_gc_without_a_size_removes_what_is_of_no_use(
 
 
 @pytest.mark.parametrize("size", ["", "much", "-1", "2GX", "5iB"])
-def test_gc_refuses_what_is_no_size(command: Callable[..., Result], size: str) -> None:
+def test_gc_refuses_invalid_sizes(command: Callable[..., Result], size: str) -> None:
     """
     A wrong argument is a usage error with exit code 2.
     """

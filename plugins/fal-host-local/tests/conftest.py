@@ -1,5 +1,5 @@
 """
-What the tests of the local host share.
+Fixtures of the local host's tests.
 """
 
 from __future__ import annotations

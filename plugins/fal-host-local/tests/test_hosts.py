@@ -69,8 +69,8 @@ def test_a_local_host_takes_no_address():
 )
 def test_a_call_is_refused_as_it_is_explained(host, monkeypatch, options):
     """
-    What this machine cannot give is refused before anything is built, in the words of
-    the explanation.
+    A call that this machine cannot run is refused before anything is built, with the
+    reasons of the explanation.
     """
 
     def build(*_):
@@ -102,7 +102,7 @@ def test_a_closed_host_takes_no_calls(host):
 
 def test_a_closed_host_expects_nothing(host):
     """
-    A host that was closed tells it at the call, and starts nothing.
+    A call on a closed host raises an error that says so, and starts nothing.
     """
     host.close()
     host.expect(CurrentEnvironment(), HostOptions(), Gateway())

@@ -1,5 +1,5 @@
 """
-What a worker sees of the caller's environment variables, and its secrets.
+The environment variables and secrets of a worker.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-What the tests of the serverless host share.
+Fixtures of the serverless host's tests.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ recorders = _load("recorder")
 @pytest.fixture(scope="session", autouse=True)
 def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
-    No test reads the user's own settings, and none reaches fal.ai.
+    Keep tests from reading the user's own settings, and from reaching fal.ai.
     """
     folder = tmp_path_factory.mktemp("settings")
     with pytest.MonkeyPatch.context() as patch:

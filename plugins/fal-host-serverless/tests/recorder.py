@@ -1,5 +1,5 @@
 """
-A service that writes down what it is asked, over gRPC and over HTTP.
+A service that records its requests, over gRPC and over HTTP.
 """
 
 from __future__ import annotations

@@ -291,7 +291,7 @@ class Relay(isolate_proto.IsolateControllerServicer):
         self, request: Any, context: Any, server: IsolateServer, results: Any, url: str
     ) -> Any:
         """
-        Yield what a service prints, and its URL once it is ready.
+        Yield the output of a service, and its URL once it is ready.
 
         A service whose regular health checks fail is ended.
         """

@@ -1,5 +1,5 @@
 """
-What is imported, and when.
+Modules that are imported, and when.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEAVY = ("grpc", "isolate_proto", "google.protobuf", "httpx", "fastapi", "cloudp
 )
 def test_declaring_imports_nothing_heavy(statement: str):
     """
-    A host can be looked up and made without importing what requests need.
+    A host can be looked up and made without importing the modules that requests need.
     """
     program = (
         f"{statement}\nimport sys\nprint([name for name in {HEAVY} if name in sys.modules])"

@@ -25,7 +25,7 @@ print(marks.read())
 
 def test_marks_that_are_left_late_go_too(tmp_path: Path) -> None:
     """
-    What a function leaves after the law has ended does not outlive the tests.
+    Marks that a function leaves after its law has ended do not outlive the tests.
     """
     done = subprocess.run(
         [sys.executable, "-c", ADDS_TOO_LATE],

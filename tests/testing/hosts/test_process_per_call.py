@@ -17,7 +17,7 @@ HOST = ProcessHost()
 
 def test_each_call_has_a_process() -> None:
     """
-    A call runs in a process of its own, and what it raises or yields arrives.
+    A call runs in a process of its own, and its exception or items arrive.
     """
 
     @function("current", host=HOST)
@@ -41,7 +41,7 @@ def test_each_call_has_a_process() -> None:
 
 def test_a_process_that_ends_is_lost() -> None:
     """
-    A function that ends its process is told with the code.
+    A function that ends its process raises ``WorkerLost`` with the exit code.
     """
 
     @function("current", host=HOST)

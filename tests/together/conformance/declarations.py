@@ -1,5 +1,5 @@
 """
-How a broken host is declared.
+Declarations of broken hosts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Mutant:
     A broken host.
 
     Attributes:
-        name: What it does wrong.
+        name: The name of its fault.
 
         make: Makes one.
 
@@ -68,7 +68,7 @@ def around(
     inner: Make = LocalHost,
 ) -> Mutant:
     """
-    Declare a broken host around another; *args* say what it does to that.
+    Declare a broken host around another, made with *args*.
     """
     words = [cls.__name__, *(getattr(arg, "__name__", str(arg)) for arg in args)]
     if inner is not LocalHost:

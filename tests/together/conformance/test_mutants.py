@@ -57,7 +57,7 @@ class CannotList(Broken):
 
 def test_a_law_of_detached_work_that_fails_leaves_none_running() -> None:
     """
-    What a law has detached is ended with it, also where the law is broken.
+    Work that a law has detached ends with the law, even if the law fails.
     """
     law, inner = "test_detached_work_is_listed_until_it_ends", LocalHost()
     before = {status.reference for status in inner.executions()}
@@ -76,10 +76,10 @@ def test_a_law_of_detached_work_that_fails_leaves_none_running() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_broken_host_breaks_its_laws_and_no_other(mutant: Mutant) -> None:
     """
-    A broken host fails the laws it is there for.
+    A broken host fails the laws that it is meant to break.
 
-    Of all others it breaks none; a seeded sample of them is tried, or all in which it
-    is not whole.
+    It passes all others; a seeded sample of them is tried, or all if the host is
+    incomplete.
     """
     others = [law for law in collect_laws() if law not in mutant.breaks]
     sample = random.Random(mutant.name).sample(others, SAMPLE)
@@ -92,7 +92,7 @@ def test_a_broken_host_breaks_its_laws_and_no_other(mutant: Mutant) -> None:
 
 def meets(law: str, mutant: Mutant) -> bool:
     """
-    Tell whether *law* may call what *mutant* is broken for.
+    Return whether *law* may call a function that *mutant* is broken for.
     """
     return not mutant.of or law not in called() or not mutant.of.isdisjoint(called()[law])
 

@@ -15,10 +15,10 @@ from fal_core.testing import InProcessHost
 @pytest.mark.parametrize(
     "name", ["spawn", "on", "with_policy", "aio", "options", "func", "host"]
 )
-def test_what_a_worker_lacks_is_told_with_what_it_has(name: str) -> None:
+def test_error_for_a_missing_part_names_the_usable_ones(name: str) -> None:
     """
-    What an isolated function has at home alone is an error in a worker that says what
-    can be used there.
+    Using a part of an isolated function that only the caller's process has is an error in
+    a worker, which says what can be used there.
     """
 
     @function("current", host=InProcessHost())

@@ -69,7 +69,7 @@ def host() -> Iterator[PipeHost]:
 @pytest.fixture
 def told(tmp_path: Path) -> Path:
     """
-    Where a function tells the processes that it has started, and its own.
+    The file in which a function lists its own process and those that it has started.
     """
     return tmp_path / "told"
 
@@ -104,7 +104,7 @@ def leave_a_child(told: Path, how: str) -> None:
 
 def read_when_there(told: Path) -> list[int]:
     """
-    Return the processes that a function tells, once it has.
+    Return the processes that a function has listed, once the file is there.
     """
     assert wait_until(told.exists, PATIENCE)
     return [int(word) for word in told.read_text().split()]
@@ -130,7 +130,7 @@ def test_it_ends_as_its_worker_and_leaves_nothing(
     host: PipeHost, told: Path, how: str, code: int
 ) -> None:
     """
-    The guard tells how the worker has ended; orphans of the worker are gone by then.
+    The guard ends as the worker did, after all orphans of the worker are gone.
     """
     with pytest.raises(WorkerLost) as caught:
         function("current", host=host)(leave_a_child)(told, how)

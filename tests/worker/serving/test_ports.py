@@ -17,7 +17,7 @@ from fal_core_worker.serving import ports
 
 def test_a_free_port_is_not_given_to_others():
     """
-    What asks the system for any port never gets the one that was found free.
+    A program that asks the system for any port never gets the one that was found free.
     """
     given = Path("/proc/sys/net/ipv4/ip_local_port_range")
     if not given.exists():
@@ -50,7 +50,7 @@ def test_a_taken_port_is_not_found(monkeypatch):
 
 def test_a_port_that_another_process_has_found_is_passed_over():
     """
-    Of two that look for a port at once each finds one of its own, used or not.
+    Two processes that look for a port at once find different ones, used or not.
     """
     first = ports.free_port()
     script = f"""
@@ -69,9 +69,9 @@ print(ports.is_free(first), *{{ports.free_port() for _ in range(20)}})
     assert str(first) not in found
 
 
-def test_where_all_ports_are_given_away_one_is_asked_for(monkeypatch):
+def test_without_reserved_ports_the_system_assigns_one(monkeypatch):
     """
-    Where nothing is kept for servers, the system gives a port.
+    If no port is reserved for servers, the system assigns one.
     """
     monkeypatch.setattr(ports, "_first_assigned", lambda: 1024)
 

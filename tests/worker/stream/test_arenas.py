@@ -32,7 +32,7 @@ class Ends:
 
     def put(self, data: bytes) -> int:
         """
-        Store *data*, and tell the other end how large the arena is.
+        Store *data*, and send the size of the arena to the other end.
         """
         offset = self.writer.store(memoryview(data))
         assert offset is not None
@@ -49,7 +49,7 @@ class Ends:
     @property
     def size(self) -> int:
         """
-        How many bytes the arena has.
+        The size of the arena in bytes.
         """
         return os.fstat(self.descriptor).st_size
 
@@ -61,7 +61,7 @@ def ends() -> Iterator[Ends]:
     os.close(ends.descriptor)
 
 
-def test_what_is_stored_is_read(ends: Ends):
+def test_stored_blocks_are_read(ends: Ends):
     """
     Blocks of any size arrive whole, however often the arena has grown between.
     """
@@ -87,7 +87,7 @@ def test_block_is_free_when_its_last_view_dies(ends: Ends):
 
 def test_views_outlive_growth(ends: Ends):
     """
-    What is read stays where it is while the arena grows.
+    Blocks that were read stay where they are while the arena grows.
     """
     view = ends.reader.view(ends.put(b"a" * MIB), MIB)
     ends.put(b"b" * (64 * MIB))
@@ -118,7 +118,7 @@ def test_memory_is_given_back(ends: Ends):
 @pytest.mark.parametrize("told", [True, False])
 def test_arena_grows_again_in_other_steps(ends: Ends, told: bool):
     """
-    After a trim blocks arrive whole, also where the reader was not told of it between.
+    Blocks arrive whole after a trim, whether or not the reader has learned of it.
     """
     for size in (20, 20, 20):
         ends.reader.view(ends.put(b"a" * (size * MIB)), size * MIB)
@@ -132,7 +132,7 @@ def test_arena_grows_again_in_other_steps(ends: Ends, told: bool):
 
 def test_arena_has_a_limit():
     """
-    What would not fit is left to the stream.
+    Blocks that would not fit are sent through the stream.
     """
     ends = Ends(capacity=64 * MIB)
     assert ends.writer.store(memoryview(bytes(65 * MIB))) is None
@@ -143,7 +143,7 @@ def test_arena_has_a_limit():
 
 def test_calls_with_arrays_need_no_more_memory():
     """
-    However many calls carry buffers, the arenas stay as large as a few need.
+    Arenas stay as large as a few calls need, however many carry buffers.
 
     No collection helps: blocks are free as soon as the caller drops the result.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def interpreters(uv_cache: Path) -> list[Path]:
     """
-    Return the files in which uv keeps what interpreters have answered.
+    Return the files in which uv caches facts of interpreters.
     """
     return [path for path in uv_cache.glob("interpreter-v*/**/*") if path.is_file()]
 
@@ -43,7 +43,7 @@ def test_uv_asks_each_python_once(build: Builder, tmp_path: Path, monkeypatch: A
 
 def test_builds_at_the_same_time_have_a_link_each(tmp_path: Path) -> None:
     """
-    No two builds share a link, and a build that finds none free does without.
+    No two builds share a link, and a build that finds no free one goes without.
     """
     python = running_python()
     with ExitStack() as stack:
@@ -65,7 +65,7 @@ def test_builds_at_the_same_time_have_a_link_each(tmp_path: Path) -> None:
 
 def test_other_python_has_other_links(tmp_path: Path) -> None:
     """
-    uv never uses what it knows of one Python for another.
+    uv never uses cached facts of one Python for another.
     """
     python = running_python()
     other = attrs.evolve(python, version="3.10.0")

@@ -1,5 +1,5 @@
 """
-When an environment is built, who builds it, and from what.
+Builds of environments: their triggers, locks and sources.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ RACE = """
 @pytest.mark.usefixtures("cache")
 def test_racing_builders_build_once(run_python: Callable[..., subprocess.Popen[str]]) -> None:
     """
-    Of sixteen threads in each of four processes that ask at once, one builds.
+    An environment that many threads of four processes request at once is built by one of them.
     """
     processes = [run_python(RACE) for _ in range(4)]
     for process in processes:

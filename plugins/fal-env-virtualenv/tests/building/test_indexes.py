@@ -48,7 +48,7 @@ def uv_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 
 @pytest.mark.usefixtures("clean")
 class TestIndexes:
-    def test_uv_tells_the_index_it_has_by_default(self, tmp_path: Path) -> None:
+    def test_default_index_of_uv_is_found(self, tmp_path: Path) -> None:
         """
         Without an index that is named, uv says which one it uses; only a build asks it.
         """

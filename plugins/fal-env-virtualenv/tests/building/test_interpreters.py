@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 )
 def test_wrong_version_is_refused_where_it_is_written(version: str) -> None:
     """
-    What is not a version of Python is refused at the declaration; the error lists those
-    that are installed.
+    A value that is not a Python version is refused at the declaration; the error lists
+    those that are installed.
     """
     here = ".".join(map(str, sys.version_info[:3]))
     with pytest.raises(OptionError, match=rf"'python_version' .* Installed: .*{here}"):

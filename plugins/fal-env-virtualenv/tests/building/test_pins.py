@@ -35,7 +35,7 @@ def test_repository(build: Builder, evaluate: Evaluate, project: Project) -> Non
 
 def test_hashes_are_added_to_the_pins_they_belong_to() -> None:
     """
-    Names are compared as indexes compare them; what comes from a URL gets no hash.
+    Names are compared as indexes compare them; requirements from a URL get no hash.
     """
     compiled = "delta-four==1.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\nsix==2.0\n"
     pins = ("Delta.Four==1.0", "six==2.0", "-e file:///a==b", "tool @ https://host/tool")

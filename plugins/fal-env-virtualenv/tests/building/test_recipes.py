@@ -12,9 +12,9 @@ import pytest
 from fal_env_virtualenv import Virtualenv
 
 
-def test_recipe_has_what_tells_environments_apart() -> None:
+def test_recipe_has_what_distinguishes_environments() -> None:
     """
-    How an environment is resolved and built is no part of its recipe.
+    A recipe does not include how the environment is resolved and built.
     """
     plain = Virtualenv(requirements=["six"], tags=["mine"])
     assert plain.recipe == Virtualenv(requirements=[["six"]], tags=["mine"], force=True).recipe
@@ -34,7 +34,7 @@ def test_requirements_are_parsed_by_layer() -> None:
 @pytest.mark.usefixtures("cache")
 def test_equal_declarations_have_equal_keys() -> None:
     """
-    Equal layers have equal keys; how they are resolved and built is no part of it.
+    Equal layers have equal keys, even if they are resolved and built differently.
     """
     key = Virtualenv(requirements=["six"]).key
     assert key == Virtualenv(requirements=[["six"]]).key
@@ -42,7 +42,7 @@ def test_equal_declarations_have_equal_keys() -> None:
 
 
 @pytest.mark.usefixtures("cache")
-def test_whatever_changes_the_environment_changes_the_key(
+def test_every_change_of_the_environment_changes_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """

@@ -1,5 +1,5 @@
 """
-How uv is found, and the variables it is started with.
+Finding uv, and the variables that it is started with.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def test_reason_of_a_build() -> None:
 
 
 @pytest.mark.parametrize("entry", ["-e .", ".", "demo @ https://h/demo"])
-def test_what_was_built_is_blamed_where_nothing_is_named(
+def test_built_package_is_blamed_if_uv_names_none(
     entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """

@@ -34,7 +34,7 @@ def test_damage_is_found_and_repaired(
     build: Builder, let_go: LetGo, damage: str, says: str
 ) -> None:
     """
-    Verifying says what is wrong; rebuilding repairs it, with the same pins.
+    Verifying reports the damage; rebuilding repairs it, with the same pins.
     """
     environment = Virtualenv(requirements=["beta"])
     path = let_go(build(environment))

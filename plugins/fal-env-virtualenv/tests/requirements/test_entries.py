@@ -1,5 +1,5 @@
 """
-What an entry of ``requirements`` may say, and how a wrong one is refused.
+Entries of ``requirements``: the valid forms, and the errors of wrong ones.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def test_entries_and_layers_do_not_mix(requirements: object, where: str) -> None
         Virtualenv(requirements=requirements)  # type: ignore[arg-type]  # wrong on purpose
 
 
-def test_layers_are_what_was_written() -> None:
+def test_layers_are_kept_as_written() -> None:
     """
     A list is one layer, a list of lists is several, and extending adds one.
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.usefixtures("cache")
-def test_what_a_requirements_file_refers_to_counts(tmp_path: Path, project: Project) -> None:
+def test_files_named_in_a_requirements_file_count(tmp_path: Path, project: Project) -> None:
     """
     The key of a requirements file covers the files and projects that it names.
     """
@@ -66,7 +66,7 @@ def test_changed_local_project_changes_the_key(project: Project) -> None:
 @pytest.mark.usefixtures("cache")
 def test_edited_sources_change_the_stamp(project: Project) -> None:
     """
-    The stamp covers what a program imports, and no other files of a project.
+    The stamp covers the files that a program imports, and no others of a project.
     """
     assert Virtualenv(requirements=["six"]).stamp() is None
     for entry in (str(project.path), f"-e {project.path}"):

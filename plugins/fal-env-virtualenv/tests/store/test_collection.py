@@ -37,7 +37,7 @@ def test_collection_removes_the_longest_unused(three: list[Built]) -> None:
     assert three[2][0].is_built()
 
 
-def test_collection_spares_what_is_in_use(
+def test_collection_keeps_environments_in_use(
     three: list[Built], build: Builder, let_go: LetGo
 ) -> None:
     """
@@ -83,7 +83,7 @@ def test_collection_takes_leftovers(three: list[Built], cache: Path) -> None:
 
 def test_collection_beside_builds_breaks_none(build: Builder, let_go: LetGo) -> None:
     """
-    A build returns an environment that exists, whatever is collected meanwhile.
+    A build returns an environment that exists, even if others are collected meanwhile.
     """
     stop = threading.Event()
 
@@ -105,7 +105,7 @@ def test_collection_beside_builds_breaks_none(build: Builder, let_go: LetGo) -> 
 
 def test_discarded_directory_is_gone(cache: Path) -> None:
     """
-    A directory is removed with what is in it; one that does not exist is no error.
+    A directory is removed with its contents; one that does not exist is no error.
     """
     directory = cache / "environment"
     (directory / "bin").mkdir(parents=True)
@@ -117,7 +117,7 @@ def test_discarded_directory_is_gone(cache: Path) -> None:
 
 def test_sweep_removes_leftovers_of_one_key(cache: Path) -> None:
     """
-    Builds of other keys may be running, so what they have written stays.
+    Builds of other keys may be running, so their files stay.
     """
     make_directories()
     for name in ("building/mine.12", "building/mine.34", "building/other.12", "trash/56"):

@@ -69,9 +69,9 @@ def test_record_is_read_as_it_was_written(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', '{"version": 99}'])
-def test_record_that_cannot_be_read_is_none(cache: Path, text: str) -> None:
+def test_unreadable_record_counts_as_missing(cache: Path, text: str) -> None:
     """
-    A damaged record counts as none.
+    A damaged record counts as missing.
     """
     path = Path(record_path("k"))
     path.parent.mkdir(parents=True)

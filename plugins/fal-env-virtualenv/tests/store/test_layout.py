@@ -1,5 +1,5 @@
 """
-Where everything is kept.
+The directories of the cache.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def test_cancelled_build_leaves_nothing_in_the_cache_of_uv(
     assert builds_in(tmp_path / "uv") == []
 
 
-def test_collection_takes_what_killed_builds_left_in_the_cache_of_uv(
+def test_collection_removes_leftovers_of_killed_builds_from_the_uv_cache(
     cache: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """

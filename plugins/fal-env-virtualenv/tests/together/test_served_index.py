@@ -122,7 +122,7 @@ def test_index_is_asked_once(
     build: Builder, index: Index, make_wheel: Callable[..., Path]
 ) -> None:
     """
-    The next environment does not request again what the index has answered.
+    The next environment does not repeat requests to the index.
     """
     make_wheel(index.directory, "delta", "1.0")
     build(Virtualenv(requirements=["delta"]))
@@ -132,7 +132,7 @@ def test_index_is_asked_once(
     assert index.requests == asked
 
 
-def test_what_was_published_since_is_found(
+def test_newly_published_versions_are_found(
     build: Builder, index: Index, make_wheel: Callable[..., Path], evaluate: Evaluate
 ) -> None:
     """
@@ -146,7 +146,7 @@ def test_what_was_published_since_is_found(
     assert "Trying once more with what the index has now" in build.messages
 
 
-def test_force_asks_for_what_is_newest(
+def test_force_asks_for_the_newest_versions(
     build: Builder, index: Index, make_wheel: Callable[..., Path], evaluate: Evaluate
 ) -> None:
     """
@@ -205,7 +205,7 @@ def test_configuration_of_a_project_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
-    A ``uv.toml`` beside a requirements file changes nothing, whatever the index is.
+    A ``uv.toml`` beside a requirements file changes nothing, for any index.
     """
     make_wheel(index.directory, "delta", "1.0")
     (tmp_path / "uv.toml").write_text('no-build = "not a truth value"\n')

@@ -1,5 +1,5 @@
 """
-What the tests of detached work share.
+Fixtures of the tests of detached work.
 """
 
 from __future__ import annotations

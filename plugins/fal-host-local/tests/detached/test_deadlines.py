@@ -21,7 +21,7 @@ def test_detached_work_keeps_its_timeout_when_its_client_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """
-    Detached work that takes too long is ended, and says why to whoever attaches.
+    Detached work that exceeds its timeout is ended, and attaching to it raises the reason.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     done = run_script(

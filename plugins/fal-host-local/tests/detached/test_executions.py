@@ -32,7 +32,7 @@ def test_detached_work_survives_its_client(
     assert wait_until(lambda: not is_alive(supervisor), 30)
 
 
-def test_what_has_ended_is_attached_to_as_well(launch):
+def test_work_that_has_ended_can_be_attached_to(launch):
     """
     The journal outlives the work: its result can be had again.
     """
@@ -44,7 +44,7 @@ def test_what_has_ended_is_attached_to_as_well(launch):
 
 def test_work_that_ends_as_it_is_attached_to(launch, monkeypatch: pytest.MonkeyPatch):
     """
-    Where the supervisor is gone once it was found, the journal has the result.
+    If the supervisor ends after it was found, the result is read from the journal.
     """
     reference, _ = launch(1)
     assert attach("local", reference).return_value == {"steps": 1}

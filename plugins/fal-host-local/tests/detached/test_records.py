@@ -26,7 +26,7 @@ from fal_host_local.detached.records import is_supervised
 
 def test_a_supervisor_that_starts_as_it_is_looked_for(tmp_path, monkeypatch):
     """
-    One that takes connections right after a look found none is not taken for gone.
+    A supervisor that starts to listen right after a failed connection is not taken for gone.
     """
     status = tmp_path / "status.json"
     status.write_text(json.dumps({"since": trees.now()}))
@@ -82,7 +82,7 @@ def test_the_listing_says_how_work_has_ended(
     state: str,
 ):
     """
-    What the function did is told apart from what happened to its host.
+    The listing distinguishes how the function ended from failures of its host.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("UV_NO_INDEX", "1")
@@ -102,7 +102,7 @@ def test_the_listing_says_how_work_has_ended(
 
 def test_work_that_ends_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """
-    What has ended since its record was read is listed as it ended, and not as lost.
+    Work that ends after its record was read is listed as it ended, not as lost.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     directory = tmp_path / "executions" / "quick"
@@ -153,12 +153,10 @@ work.with_policy(lifetime="detached").spawn()
 """
 
 
-def test_a_launch_that_was_killed_half_way_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_interrupted_launch_leaves_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """
-    What a process had begun to launch when it was killed is not there, and nobody waits
-    for it.
+    A launch that was interrupted by killing its process leaves no work that is listed or
+    waited for.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     result = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, timeout=60)
@@ -171,7 +169,7 @@ def test_a_launch_that_was_killed_half_way_is_none(
 
 def test_an_unknown_reference_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """
-    Attaching to work that does not exist says how to list what does.
+    Attaching to unknown work raises an error that says how to list detached work.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     for reference in ("nothing", "../nothing"):

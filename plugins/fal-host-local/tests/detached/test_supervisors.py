@@ -17,11 +17,11 @@ from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
 
-def test_a_supervisor_that_was_killed_is_told(
+def test_a_killed_supervisor_is_reported(
     launch, tmp_path: Path, supervisor_of: Callable[[str], int]
 ):
     """
-    Work whose supervisor was killed ends with it, and whoever attaches learns it.
+    Work ends with its killed supervisor, and attaching to it raises an error that says so.
     """
     reference, pid = launch(600)
     os.kill(supervisor_of(reference), signal.SIGKILL)

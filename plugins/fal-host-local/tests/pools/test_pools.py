@@ -1,5 +1,5 @@
 """
-How calls share workers.
+Pools: calls share workers.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def test_a_worker_that_ended_before_its_call_is_replaced(host):
 
 def test_the_start_of_a_worker_is_timed_by_itself(host):
     """
-    That its hello is read late, at the first call, does not count.
+    The start time of a worker does not include the wait until its hello is read.
     """
     began = time.monotonic()
     host.expect(CurrentEnvironment(), HostOptions(), Gateway())
@@ -206,7 +206,7 @@ def test_the_start_of_a_worker_is_timed_by_itself(host):
 
 def test_a_worker_without_keep_alive_waits_for_the_call_that_is_expected(host):
     """
-    It ends after that call, as it would without having been expected.
+    The worker ends after that call, as it would without having been expected.
     """
     options = HostOptions(keep_alive=0)
     host.expect(CurrentEnvironment(), options, Gateway())
@@ -248,7 +248,7 @@ def test_workers_killed_while_idle_leave_nothing_open():
 
 
 @pytest.mark.faults
-def test_a_worker_that_is_told_to_end_while_idle_ends():
+def test_an_idle_worker_ends_by_sigterm():
     """
     SIGTERM ends a worker that has nothing to do, at once; the next call has another.
     """
@@ -268,9 +268,9 @@ def test_a_worker_that_is_told_to_end_while_idle_ends():
 
 
 @pytest.mark.faults
-def test_a_function_that_takes_no_notice_of_being_told_to_end_answers():
+def test_a_function_that_ignores_sigterm_returns():
     """
-    What a function returns after SIGTERM is its result; its worker takes no other call.
+    A value returned after SIGTERM is the result; the worker takes no other call.
     """
 
     @function("current", max_concurrency=1, host=LocalHost())

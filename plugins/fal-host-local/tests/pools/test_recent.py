@@ -1,5 +1,5 @@
 """
-How often the files are looked at that an environment refers to.
+The interval at which the files of an environment are checked.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-What is done with idle workers.
+Upkeep of idle workers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def get_pid() -> int:
 
 def test_workers_that_have_ended_leave_nothing_open(host):
     """
-    What was open for a worker is closed once it has been idle for too long.
+    The descriptors of a worker are closed once it has been idle for too long.
     """
     isolated = function("current", host=host, keep_alive=0.05)(get_pid)
 

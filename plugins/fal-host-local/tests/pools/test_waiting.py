@@ -33,7 +33,7 @@ def add(waiting: WaitingCalls, sink: Sink) -> WaitingExecution:
 
 def test_a_call_that_is_cancelled_while_it_waits_ends_at_once(host: LocalHost):
     """
-    It leaves the queue without having run, and the call it waited for goes on.
+    The call leaves the queue without having run, and the call that it waited for goes on.
     """
     isolated = function("current", host=host, max_concurrency=1)(time.sleep)
     busy = isolated.spawn(600)
@@ -53,7 +53,7 @@ def test_a_call_that_is_cancelled_while_it_waits_ends_at_once(host: LocalHost):
 
 def test_a_waiting_call_ends_if_its_sink_raises(waiting: WaitingCalls):
     """
-    What the sink raised is the reason; the other calls wait on.
+    The call ends with the exception of its sink; the other calls go on waiting.
     """
     ended: list[Event] = []
     told: list[Event] = []

@@ -1,5 +1,5 @@
 """
-What the tests of services share.
+Fixtures of the tests of services.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PATIENCE = 60.0
 @pytest.fixture
 def port() -> int:
     """
-    A port that nobody has.
+    A free port.
     """
     return ports.free_port()
 
@@ -31,7 +31,7 @@ def port() -> int:
 @pytest.fixture
 def make_server() -> Callable[..., Any]:
     """
-    Makes a function that answers requests on a port with what it was called with.
+    Makes a function that responds to requests on a port with its argument.
     """
     return _make_server
 

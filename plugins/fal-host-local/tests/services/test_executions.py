@@ -48,7 +48,7 @@ def test_a_cancelled_server_frees_its_port(
 
 def test_a_host_that_is_closed_while_a_service_ends(port: int):
     """
-    A service whose host is closed before it has ended ends all the same, and is told.
+    A service whose host is closed before it has ended still ends, and its end is reported.
     """
 
     def ignore() -> None:
@@ -89,7 +89,7 @@ def test_a_server_that_is_drained_has_no_error(
     host: LocalHost, port: int, make_server: Callable[..., Any]
 ):
     """
-    What ends because it was drained has ended well.
+    A service that ends because it was drained has no error.
     """
     info = make_server(host, port).spawn("one")
     assert info.url is not None
@@ -104,7 +104,7 @@ def test_a_server_that_fails_before_it_is_ready_raises_its_own_error(
     host: LocalHost, port: int
 ):
     """
-    Whoever waits for the url gets the function's own error, or is told that it ended.
+    Waiting for the URL raises the function's own error, or says that the function ended.
     """
 
     @function("current", host=host, exposed_port=port)
@@ -118,7 +118,7 @@ def test_a_server_that_fails_before_it_is_ready_raises_its_own_error(
         assert fail.spawn("return").url
 
 
-def test_a_server_that_is_killed_is_told(
+def test_a_killed_server_is_reported(
     host: LocalHost, port: int, make_server: Callable[..., Any], ask: Callable[[str], list[str]]
 ):
     """
@@ -135,7 +135,7 @@ def test_a_server_that_is_killed_is_told(
 
 def test_a_server_that_never_opens_its_port_is_ended(host: LocalHost, port: int):
     """
-    ``startup_timeout`` ends it, also where it blocks, after what it has printed.
+    ``startup_timeout`` ends a service, even if it blocks signals, after its output.
     """
 
     def wait() -> None:
@@ -248,7 +248,7 @@ def start_client(port: int) -> Iterator[Callable[[str], Any]]:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_server_ends_with_its_client(start_client: Any, port: int, number: int):
     """
-    However the client ends, the service ends with it and frees the port.
+    A service ends with its client, however that ends, and frees the port.
     """
     client = start_client("spawn")
     assert client.stdout.readline() == f"http://127.0.0.1:{port}\n"

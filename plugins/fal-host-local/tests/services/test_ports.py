@@ -36,7 +36,7 @@ def without_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_namespaces")
-def test_a_port_that_a_function_has_is_told_with_its_name(
+def test_error_for_a_taken_port_names_the_function(
     host: LocalHost,
     port: int,
     make_server: Callable[..., Any],
@@ -58,7 +58,7 @@ def test_a_port_that_a_function_has_is_told_with_its_name(
 
 
 @pytest.mark.usefixtures("without_namespaces")
-def test_a_port_that_another_process_has_is_told_with_its_command(
+def test_error_for_a_taken_port_names_the_process(
     host: LocalHost, make_server: Callable[..., Any]
 ):
     """

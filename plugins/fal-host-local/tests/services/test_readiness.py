@@ -19,7 +19,8 @@ def test_a_server_is_ready_when_its_port_answers(
     host: LocalHost, port: int, make_server: Callable[..., Any], ask: Callable[[str], list[str]]
 ):
     """
-    The url is told once the port answers, and leads to the function's own server.
+    The URL is reported once the port accepts connections, and leads to the function's own
+    server.
     """
     info = make_server(host, port).spawn("one")
 
@@ -31,7 +32,7 @@ def test_a_server_is_ready_when_its_health_check_passes(
     host: LocalHost, port: int, make_server: Callable[..., Any]
 ):
     """
-    With ``health_check_config`` the url is told after the first answer of 2xx.
+    With ``health_check_config`` the URL is reported after the first 2xx response.
     """
     check = {"path": "/health", "timeout_seconds": 5}
     info = make_server(host, port, health_check_config=check).spawn("one", [503, 404, 204])

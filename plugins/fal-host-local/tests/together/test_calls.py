@@ -1,5 +1,5 @@
 """
-Calls in warm workers: setups, limits, shared memory.
+Calls in warm workers: cancellation and shared memory.
 """
 
 from __future__ import annotations
@@ -10,69 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from fal_core import Cancelled, Timeout, function
+from fal_core import Cancelled, function
 from fal_core.testing.harness.processes import wait_until
-
-
-def sleep(seconds: float) -> int:
-    time.sleep(seconds)
-    return os.getpid()
-
-
-def test_setup_runs_once_in_a_worker(host, tmp_path: Path):
-    """
-    ``setup_function`` runs once per worker; its result is the first argument.
-    """
-    log = tmp_path / "log"
-
-    def load() -> dict[str, int]:
-        with open(log, "a") as file:
-            file.write("loaded\n")
-        return {"calls": 0}
-
-    @function("current", host=host, setup_function=load)
-    def count(state: dict[str, int], step: int) -> int:
-        state["calls"] += step
-        return state["calls"]
-
-    assert [count(1), count(2), count(3)] == [1, 3, 6]
-    assert log.read_text() == "loaded\n"
-
-
-def test_a_setup_that_raises_is_the_error_of_the_call(host):
-    """
-    What ``setup_function`` raises arrives as itself.
-    """
-
-    def load() -> None:
-        raise LookupError("no model")
-
-    isolated = function("current", host=host, setup_function=load)(lambda state: 1)
-
-    with pytest.raises(LookupError, match="no model"):
-        isolated()
-
-
-def test_a_call_that_takes_too_long_is_ended(host):
-    """
-    A timeout ends the call, and its worker serves the next one.
-    """
-    options = {"max_concurrency": 1, "timeout": 0.3}
-    # After the grace its worker would be killed.
-    isolated = function("current", host=host, grace=60, **options)(sleep)
-    in_time = isolated.with_policy(timeout=None)
-    pid = in_time(0)
-
-    with pytest.raises(Timeout, match=r"0\.3 s"):
-        isolated(300)
-    with pytest.raises(Timeout):
-        isolated.submit(300).result(timeout=60)
-    assert in_time(0) == pid
 
 
 def test_a_function_that_does_not_listen_is_killed(host, tmp_path: Path):
     """
-    What an interrupt does not end is killed after the grace.
+    A function that an interrupt does not end is killed after the grace.
     """
 
     started = tmp_path / "started"
@@ -97,8 +41,8 @@ def test_a_function_that_does_not_listen_is_killed(host, tmp_path: Path):
 
 def test_large_arrays_are_read_in_place(host):
     """
-    Large buffers come through shared memory, read-only, and hold their values
-    for as long as they are held, whatever comes after them.
+    Large buffers come through shared memory, are read-only, and keep their values as long
+    as they are referenced.
     """
     numpy = pytest.importorskip("numpy")
     double = function("current", host=host)(lambda array: array * 2)

@@ -1,5 +1,5 @@
 """
-What calls survive.
+Faults that calls survive.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def test_workers_that_end_while_their_streams_are_read(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("way", ["itself", "outside", "stream", "batch", "async", "shared"])
-def test_a_worker_that_is_told_to_end_is_lost(tmp_path: Path, way: str):
+def test_a_worker_ended_by_sigterm_is_lost(tmp_path: Path, way: str):
     """
-    SIGTERM that nobody of ours has sent is a host error that names it, after the function
+    SIGTERM from another process is a host error that names the signal, after the function
     has cleaned up; it does not end the caller.
     """
     options: dict[str, Any] = (
@@ -191,9 +191,9 @@ def test_a_forked_client_calls_from_both_sides(run_script):
     assert (result.stdout, result.returncode) == ("fine\n", 0), result.stderr
 
 
-def test_a_worker_that_ended_before_it_was_spoken_to_is_told_by_a_call():
+def test_a_worker_that_ended_before_its_first_call_is_reported_by_the_call():
     """
-    What cannot be written to a process that is gone is no error until a call is made.
+    Failing to write to a process that has ended is no error until a call is made.
     """
     from fal_core.workers.worker import Worker
 
@@ -272,22 +272,9 @@ def test_a_call_to_another_place_goes_home():
         elsewhere.close()
 
 
-def test_the_fork_of_a_worker_does_not_answer_twice():
-    """
-    A function that forks and returns on both sides answers once.
-    """
-
-    @function("current")
-    def fork() -> int:
-        return 1 if os.fork() else 2
-
-    assert fork() == 1
-    assert function("current")(inc)(1) == 2
-
-
 def test_a_lost_batch_runs_no_item_twice(tmp_path: Path):
     """
-    When a worker is lost in a map, each item has run once, or is told as lost.
+    When a worker is lost in a map, each item has run once, or is reported as lost.
     """
     ran = tmp_path / "ran"
 

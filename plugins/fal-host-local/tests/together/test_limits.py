@@ -1,10 +1,9 @@
 """
-Timeouts and retries of calls that nobody waits for.
+Timeouts of calls, also of those that no caller waits for.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +16,6 @@ from fal_core.calls import Call
 from fal_core.events import Event, Exited, Sink
 from fal_core.hosts import Execution
 from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
 
@@ -47,49 +45,6 @@ class ElsewhereFirst(WrapperHost[..., Any]):
 def wait(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
-
-
-def fail_twice(path: str) -> int:
-    with open(path, "a+") as file:
-        file.seek(0)
-        before = len(file.read())
-        file.write("x")
-    if before < 2:
-        os._exit(2)
-    return before
-
-
-def refuse_twice(path: str) -> int:
-    with open(path, "a+") as file:
-        file.seek(0)
-        before = len(file.read())
-        file.write("x")
-    if before < 2:
-        raise LookupError(before)
-    return before
-
-
-def test_an_item_of_a_map_has_its_time_from_when_it_runs(host: LocalHost):
-    """
-    Items that wait for a worker do not wait on their own time.
-    """
-    isolated = function("current", host=host, max_concurrency=1, timeout=5)(wait)
-
-    assert list(isolated.map([0.4] * 14)) == [0.4] * 14
-
-
-def test_submitted_calls_wait_on_their_own_time(host: LocalHost):
-    """
-    A submitted call has its time from its submission, also while others run.
-    """
-    isolated = function("current", host=host, max_concurrency=1, timeout=1)(wait)
-    in_time = isolated.with_policy(timeout=None)
-    assert in_time(0) == 0
-
-    futures = [isolated.submit(60) for _ in range(5)]
-
-    assert [type(future.exception(30)) for future in futures] == [Timeout] * 5
-    assert in_time(0) == 0
 
 
 def test_attempts_share_the_time_of_the_call(host: LocalHost, tmp_path: Path):
@@ -131,55 +86,6 @@ def test_an_attempt_is_waited_for_wherever_it_runs(host: LocalHost):
     assert [isolated(number / 1000) for number in range(20)] == [
         number / 1000 for number in range(20)
     ]
-
-
-@pytest.mark.parametrize("lifetime", ["attached", "detached"])
-def test_a_spawned_call_is_made_again(host: LocalHost, lifetime: str, tmp_path: Path):
-    """
-    A spawned call is made again as often as ``retries`` says, detached or not.
-    """
-    isolated = function("current", host=host, retries=3, lifetime=lifetime)(fail_twice)
-
-    assert isolated.spawn(str(tmp_path / "first")).return_value == 2
-    with pytest.raises(WorkerLost):
-        assert isolated.with_policy(retries=1).spawn(str(tmp_path / "other")).return_value
-
-
-def test_a_spawned_call_is_made_again_on_exceptions_that_are_named(
-    host: LocalHost, tmp_path: Path
-):
-    """
-    What the function raised is retried where ``retry_on`` names it, and not elsewhere.
-    """
-    isolated = function("current", host=host, retries=3, retry_on=LookupError)(refuse_twice)
-
-    assert isolated.spawn(str(tmp_path / "first")).return_value == 2
-    other = isolated.with_policy(retry_on=KeyError).spawn(str(tmp_path / "other"))
-    with pytest.raises(LookupError):
-        assert other.return_value
-
-
-def test_a_spawned_call_that_was_cancelled_is_not_made_again(host: LocalHost, tmp_path: Path):
-    """
-    Cancelling ends all attempts.
-    """
-
-    def beat(path: str) -> None:
-        with open(path, "a") as file:
-            file.write("x")
-        # Until it is cancelled.
-        time.sleep(60)
-
-    isolated = function("current", host=host, retries=3)(beat)
-    info = isolated.spawn(str(tmp_path / "beats"))
-    beats = tmp_path / "beats"
-    assert wait_until(lambda: beats.exists() and beats.read_text() == "x", 30)
-
-    info.cancel(0.5)
-
-    assert info.future is not None
-    assert type(info.future.exception(30)).__name__ == "Cancelled"
-    assert beats.read_text() == "x"
 
 
 def test_a_timeout_of_years_is_waited_for(host: LocalHost):

@@ -1,5 +1,5 @@
 """
-Nothing is left of a worker that has ended, or of a caller.
+The keeper process: nothing is left of a worker that has ended, or of a killed client.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def test_nothing_is_left_of_a_client_that_was_killed(tmp_path: Path):
 
 def outlive_a_client(folder: Path) -> float:
     """
-    Kill a client at work, and return after how many seconds nothing was left of it.
+    Kill a client during its calls, and return the seconds until all its processes were gone.
     """
     folder.mkdir()
     paths = [folder / "work", folder / "hold"]

@@ -1,5 +1,5 @@
 """
-How a worker has ended.
+Keepers: how a worker has ended.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def test_worker_killed_mid_call_is_named_and_the_next_call_works():
     assert function("current")(inc)(1) == 2
 
 
-def test_exit_in_the_function_is_told_with_its_code():
+def test_exit_in_the_function_is_reported_with_its_code():
     """
     ``os._exit`` in the function is a host error that names the code.
     """
@@ -51,7 +51,7 @@ def test_exit_in_the_function_is_told_with_its_code():
     assert caught.value.code == 7
 
 
-def test_segfault_is_told():
+def test_segfault_is_reported():
     """
     A crash below Python is a host error that names SIGSEGV.
     """
@@ -94,7 +94,7 @@ def test_a_worker_killed_for_want_of_memory_is_named(tmp_path: Path):
         group.rmdir()
 
 
-def test_an_interpreter_that_cannot_start_is_told(tmp_path: Path):
+def test_an_interpreter_that_cannot_start_is_an_error(tmp_path: Path):
     """
     A worker that does not start is a host error, not a hang.
     """

@@ -1,5 +1,5 @@
 """
-How a worker starts, and what it prints until it has.
+The start of a worker, and its output until it has started.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def inc(x: int) -> int:
     return x + 1
 
 
-def test_what_prints_before_the_worker_becomes_a_log(tmp_path: Path):
+def test_output_before_the_worker_starts_becomes_log_lines(tmp_path: Path):
     """
     A banner printed by a ``.pth`` file does not disturb the stream.
     """
@@ -60,8 +60,8 @@ def test_what_prints_before_the_worker_becomes_a_log(tmp_path: Path):
 @pytest.mark.parametrize("size", [1, 1 << 22])
 def test_last_words_of_a_python_that_does_not_start(tmp_path: Path, size: int):
     """
-    What a Python prints that ends before there is a worker in it is told to its call,
-    whether all of that was sent or not.
+    The error of a call whose Python ended before its worker started has the output of
+    that Python, even if the worker was not sent completely.
     """
     import attrs
 
@@ -121,7 +121,7 @@ def test_a_source_cache_that_cannot_be_written_is_done_without(
     assert (path.startswith("/proc/self/fd/"), number, result.stderr) == (True, "2", "")
 
 
-def test_workers_keep_their_sources_where_the_core_keeps_things(
+def test_workers_expand_a_tilde_in_the_path_of_the_cache(
     run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ):
     """

@@ -1,5 +1,5 @@
 """
-Where the service is, and which stage is worked in.
+The address of the service, and the current stage.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def test_key_is_in_no_log(
     recorder: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     """
-    Nothing that is logged during a request has the key.
+    No log record of a request contains the key.
     """
     monkeypatch.setenv("FAL_KEY", f"id:{SECRET}")
     with caplog.at_level(logging.DEBUG):

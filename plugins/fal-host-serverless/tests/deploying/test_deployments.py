@@ -1,5 +1,5 @@
 """
-Deployments: what is sent, and what comes of it.
+Deployments: their requests and results.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-What is registered, and what cannot be.
+Registrations, and functions that cannot be registered.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def test_function_with_arguments_is_not_deployed(
         assert recorder.asked == []
 
 
-def test_function_is_given_what_its_setup_returns(
+def test_function_gets_the_result_of_its_setup(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
     """

@@ -1,5 +1,5 @@
 """
-How calls in an agent end.
+The ends of calls in an agent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fal_host_serverless.far_end import controls
 
 def test_result_after_the_end_of_the_agent_is_dropped():
     """
-    The result of a call that nobody waits for any more is dropped without an error.
+    A result after the end of the agent is dropped without an error.
     """
     begun, over = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []

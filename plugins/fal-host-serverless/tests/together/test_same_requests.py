@@ -1,5 +1,5 @@
 """
-What the host sends is, field for field, what the released SDK sends.
+The host's requests equal those of the released SDK, field for field.
 
 Both are recorded by one service. Left out are the pickles, the requirements that either
 side adds for its own server, and of the OpenAPI document what neither has for the other.

@@ -40,7 +40,7 @@ def test_packing_is_repeatable(own: Path):
 
 def test_calls_at_once_wait_for_one_upload(rest: Any, asking: SyncServerlessClient, own: Path):
     """
-    Of calls that begin together, one packs and uploads; the others use its URL.
+    One of several calls that begin together packs and uploads; the others use its URL.
     """
     lines: list[Log] = []
     with asking.rest() as client, ThreadPoolExecutor(8) as threads:

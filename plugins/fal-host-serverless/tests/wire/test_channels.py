@@ -1,5 +1,5 @@
 """
-Channels, and what is retried on them.
+Channels, and the errors that are retried on them.
 """
 
 from __future__ import annotations

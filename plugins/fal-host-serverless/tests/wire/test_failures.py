@@ -54,7 +54,7 @@ def test_details_are_not_repeated(
     status: str, words: str, asking: SyncServerlessClient, recorder: Any
 ):
     """
-    Details that say what the status says are shown alone.
+    Details that repeat the status are shown alone.
     """
     recorder.failure = (grpc.StatusCode[status], words)
     with pytest.raises(FalServerlessError) as caught:

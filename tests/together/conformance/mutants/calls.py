@@ -1,5 +1,5 @@
 """
-Hosts that break what calls promise.
+Hosts that break the laws of calls.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Hosts that break what cancelling promises.
+Hosts that break the laws of cancelling.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class NeverKills(Broken):
 
 
 class ForgesCancel(Broken):
-    """Says that a call was cancelled that nobody waits for, and lets it run for a while."""
+    """Reports a call without a waiting caller as cancelled, and lets it run for a while."""
 
     def cancel(self, grace: float, passing: Passing) -> None:
         if is_waited_for(passing) or is_submitted(passing):

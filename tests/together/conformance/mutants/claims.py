@@ -1,5 +1,5 @@
 """
-Hosts that claim what they do not do.
+Hosts that claim capabilities that they do not have.
 """
 
 from __future__ import annotations

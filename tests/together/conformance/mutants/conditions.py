@@ -1,5 +1,5 @@
 """
-What broken hosts tell events and calls apart by.
+Conditions by which broken hosts select events and calls.
 """
 
 from __future__ import annotations

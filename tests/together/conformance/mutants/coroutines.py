@@ -1,5 +1,5 @@
 """
-Hosts that break what asynchronous functions promise.
+Hosts that break the laws of asynchronous functions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class NeverAwaits(InProcessHost):
 
 
 class RefusesEventLoops(Broken):
-    """Takes the threads of an event loop for the loop, which nobody may hold up."""
+    """Mistakes the threads of an event loop for the loop, which must not be blocked."""
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         if threading.current_thread().name.startswith("asyncio"):

@@ -1,5 +1,5 @@
 """
-Hosts that break what is promised where a worker is lost.
+Hosts that break the laws of lost workers.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ForgetsWhatWasStarted(Broken):
 
 
 class LeavesChildren(Host[..., Any]):
-    """Starts workers that nobody guards."""
+    """Starts workers without a guard."""
 
     name = "local"
     capabilities = Capabilities(

@@ -1,5 +1,5 @@
 """
-Hosts that break what detached work promises.
+Hosts that break the laws of detached work.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ListsNothing(Broken):
 
 
 class RepeatsTheJournal(Broken):
-    """Tells everything from the start to whoever attaches."""
+    """Sends the whole journal from its start to every client that attaches."""
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         return detaching(self.inner).attach(reference, sink, 0)

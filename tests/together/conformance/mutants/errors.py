@@ -1,5 +1,5 @@
 """
-Hosts that break what errors of functions promise.
+Hosts that break the laws of errors of functions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class JoinsErrorArguments(ChangesErrors):
 
 
 class StripsTracebacks(ChangesErrors):
-    """Shows nobody what the code of others looks like."""
+    """Removes the tracebacks of errors."""
 
     def changed(self, outcome: Outcome) -> Outcome:
         return with_record({**record_of(outcome), "traceback": ""})

@@ -1,5 +1,5 @@
 """
-Hosts that break what events and executions promise.
+Hosts that break the laws of events and executions.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TakesErrorsForItsOwn(Broken):
 
 
 class DeliversAtOnce(Broken):
-    """Counts lines, and tells the count from a thread beside the one that has the lines."""
+    """Counts lines, and reports the count from another thread than the lines."""
 
     def take(self, event: Event, passing: Passing) -> None:
         passing.count += isinstance(event, Log)

@@ -1,5 +1,5 @@
 """
-Hosts that break what futures and maps promise.
+Hosts that break the laws of futures and maps.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class HidesErrorsOfItems(ChangesBatches):
 
 
 class BreaksOffBatches(Broken):
-    """Takes what follows an error in a batch for failed with it."""
+    """Reports the items after an error in a batch as failed too."""
 
     def take(self, event: Event, passing: Passing) -> None:
         if isinstance(event, Item) and passing.call.batch:
@@ -70,7 +70,7 @@ def _spread(outcomes: list[Any]) -> list[Any]:
 
 
 class HidesErrorsOfSpawns(Broken):
-    """Takes errors of calls that nobody waits for to interest nobody."""
+    """Drops errors of calls that no caller waits for."""
 
     def take(self, event: Event, passing: Passing) -> None:
         if is_error(event) and type(passing.sink).__name__ == "SpawnSink":

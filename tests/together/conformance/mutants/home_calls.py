@@ -1,5 +1,5 @@
 """
-Hosts that break what calls to home promise.
+Hosts that break the laws of home calls.
 """
 
 from __future__ import annotations

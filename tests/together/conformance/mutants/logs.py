@@ -1,5 +1,5 @@
 """
-Hosts that break what lines of output promise.
+Hosts that break the laws of log lines.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class LosesTheLastLine(Broken):
 
 
 class ReturnsBeforeTheLogs(Broken):
-    """Gives the outcome first, and then the rest of what was printed."""
+    """Sends the outcome first, and then the rest of the output."""
 
     def take(self, event: Event, passing: Passing) -> None:
         passing.count += isinstance(event, Log)
@@ -78,7 +78,7 @@ class HoldsLogsBack(Broken):
 
 
 class ForgetsLogsOfErrors(Broken):
-    """Sends lines with the result, and none where there is no result."""
+    """Sends lines with the result, and none if there is no result."""
 
     def take(self, event: Event, passing: Passing) -> None:
         if isinstance(event, Log):
@@ -92,7 +92,7 @@ class ForgetsLogsOfErrors(Broken):
 
 
 class NeedsLineEnds(InProcessHost):
-    """Never sends what has no line end."""
+    """Never sends text without a line end."""
 
     def launch(self, call: Call, sink: Sink) -> InProcessExecution:
         execution = InProcessExecution(self, call, sink)
@@ -107,7 +107,7 @@ def loses_some_lines(log: Log, passing: Passing) -> Log | None:
 
 
 def prints_all_alike(log: Log, passing: Passing) -> Log:
-    """Does not tell errors from output."""
+    """Does not distinguish standard error from standard output."""
     return attrs.evolve(log, level="STDOUT")
 
 
@@ -147,7 +147,7 @@ def drops_what_is_no_text(log: Log, passing: Passing) -> Log | None:
 
 
 def drops_where_nobody_waits(log: Log, passing: Passing) -> Log | None:
-    """Drops the lines of calls that nobody waits for."""
+    """Drops the lines of calls that no caller waits for."""
     return None if type(passing.sink).__name__ == "SpawnSink" else log
 
 

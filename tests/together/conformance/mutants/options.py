@@ -1,5 +1,5 @@
 """
-Hosts that break what options and environments promise.
+Hosts that break the laws of options and environments.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class BelievesNames(Broken):
 
 
 class BelievesTypes(Broken):
-    """Takes options of whatever type they are."""
+    """Accepts options of any type."""
 
     @classmethod
     def parse_options(cls, **config: Any) -> Options:
@@ -60,7 +60,7 @@ class BelievesTypes(Broken):
 
 
 class RunsItself(Broken):
-    """Writes ``run`` anew, and forgets half of it."""
+    """Overrides ``run``, and drops the keyword arguments."""
 
     def run(self, func: Any, options: Any, args: Any, kwargs: Any, *more: Any) -> Any:
         return super().run(func, options, args, {}, *more)

@@ -1,5 +1,5 @@
 """
-Hosts that break what secrets promise.
+Hosts that break the laws of secrets.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def finds(secrets: dict[str, str], function: Callable[..., Any]) -> Callable[...
 
 
 class TellsSecrets(Broken):
-    """Logs what it gives to a function."""
+    """Logs the secrets that it gives to a function."""
 
     def take(self, event: Event, passing: Passing) -> None:
         passing.send_on(event)

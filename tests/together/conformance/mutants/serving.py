@@ -1,5 +1,5 @@
 """
-Hosts that break what is promised of services.
+Hosts that break the laws of services.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TellsOneUrl(Broken):
 
 
 class ForgetsRequests(Broken):
-    """Does not tell which request printed a line."""
+    """Does not say which request printed a line."""
 
     def take(self, event: Event, passing: Passing) -> None:
         if isinstance(event, Log):
@@ -88,7 +88,7 @@ class LeavesThePort(Broken):
 
 
 class DrainsByForce(Broken):
-    """Ends a service at once when it is to finish what it does."""
+    """Ends a service at once when it is to finish its requests."""
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         passing = _Forceful(self, call, sink)

@@ -1,5 +1,5 @@
 """
-Hosts that break what streams promise.
+Hosts that break the laws of streams.
 """
 
 from __future__ import annotations

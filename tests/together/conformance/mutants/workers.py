@@ -1,5 +1,5 @@
 """
-Hosts that break what warm and shared workers promise.
+Hosts that break the laws of warm and shared workers.
 """
 
 from __future__ import annotations

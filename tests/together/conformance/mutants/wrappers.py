@@ -1,5 +1,5 @@
 """
-What broken hosts are made of: hosts around a host that change what passes.
+The parts of broken hosts: hosts around a host that change its events and calls.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def with_outcomes(item: Item, change: Callable[[list[Any]], list[Any]]) -> Item:
 
 def wrapped(call: Call, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Call:
     """
-    Return a call whose function runs inside what *make* makes of it, in the worker.
+    Return a call whose function is wrapped by *make* in the worker.
 
     Streams and detached work are left alone. So are functions whose arguments look
     up the classes that travel with them: the function around them brings none.

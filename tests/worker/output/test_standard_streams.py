@@ -1,5 +1,5 @@
 """
-What arrives of the output of functions that crash, or that close what they print to.
+The output of functions that crash, or that close their standard streams.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def inc(x: int) -> int:
 
 @pytest.mark.parametrize("end", ["exit", "kill", "crash"])
 @pytest.mark.parametrize("way", ["print", "error", "below", "part"])
-def test_what_a_worker_prints_last_arrives(capfd, way, end):
+def test_last_output_of_a_worker_arrives(capfd, way, end):
     """
-    What was printed before a worker ends on the way, and is flushed as a program's own
-    output would be, is there before the error is.
+    Output that was printed and flushed before a worker ends during a call arrives before
+    the error.
     """
 
     @function("current")
@@ -76,7 +76,7 @@ def test_lines_before_an_exit_arrive(capfd):
     assert capfd.readouterr().out.splitlines() == [f"line {number}" for number in range(1000)]
 
 
-def test_what_a_crash_tells_of_itself_arrives(capfd):
+def test_stack_traces_of_a_crash_arrive(capfd):
     """
     The stacks that ``faulthandler`` writes while a worker crashes are seen.
     """
@@ -95,7 +95,7 @@ def test_what_a_crash_tells_of_itself_arrives(capfd):
     assert "in crash" in capfd.readouterr().err
 
 
-def test_closing_stdout_harms_nobody():
+def test_closing_standard_streams_is_harmless():
     """
     A function may close its standard streams and descriptors 0, 1 and 2.
     """
@@ -152,7 +152,7 @@ def test_closed_descriptors_harm_no_call(
         work.host.close()
 
 
-def test_what_a_function_puts_in_place_of_its_output_stays_its_own(
+def test_file_in_place_of_the_output_stays_the_functions_own(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     """

@@ -1,20 +1,16 @@
 """
-Processes that functions start, and what they find of the function's module.
+Child processes of functions, which find the module of their function.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
+import sys
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from fal_core import function
 
 MODULE = """
 import functools, multiprocessing, pickle, sys
@@ -82,16 +78,21 @@ assert [result.number for result in results] == [0, 2, 4]
 
 
 @pytest.fixture
-def run_project(
-    run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> Callable[..., str]:
+def run_project(tmp_path: Path) -> Callable[..., str]:
     """
-    Run a program beside the module ``tasks``, and return what it printed.
+    Run a program beside the module ``tasks``, and return its output.
     """
 
     def run(source: str, *arguments: str) -> str:
         (tmp_path / "tasks.py").write_text(MODULE)
-        done = run_script("import sys\n" + textwrap.dedent(source), *arguments)
+        program = tmp_path / "program.py"
+        program.write_text("import sys\n" + textwrap.dedent(source))
+        done = subprocess.run(
+            [sys.executable, str(program), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -122,7 +123,7 @@ def test_pools_of_processes_run_functions_of_a_program(
     assert "child 7" in run_project(program, method).splitlines()
 
 
-def test_pickle_refers_to_what_travelled(run_project: Callable[..., str]):
+def test_pickle_refers_to_objects_that_travelled(run_project: Callable[..., str]):
     """
     In a worker ``pickle`` takes functions and classes of the module by their names,
     and results are of the caller's own classes all the same.
@@ -206,9 +207,9 @@ def test_real_modules_come_before_those_that_travelled(
     )
 
 
-def test_what_did_not_travel_is_told(run_project: Callable[..., str]):
+def test_error_for_a_name_that_did_not_travel(run_project: Callable[..., str]):
     """
-    What a child asks for by name, and has not come to the worker, is an error that
+    Unpickling a name in a child process that the worker does not have is an error that
     says what to do.
     """
     printed = run_project(
@@ -221,24 +222,3 @@ def test_what_did_not_travel_is_told(run_project: Callable[..., str]):
     )
     assert "did not travel" in printed
     assert "beside" in printed
-
-
-def test_a_child_is_ended_by_a_signal_as_soon_as_it_was_forked():
-    """
-    A signal that ends a forked child is not lost, however early it comes.
-    """
-
-    @function("current")
-    def fork() -> list[int]:
-        endings = []
-        for _ in range(300):
-            child = os.fork()
-            if not child:
-                # Ends by the signal.
-                time.sleep(30)
-                os._exit(0)
-            os.kill(child, signal.SIGTERM)
-            endings.append(os.waitpid(child, 0)[1])
-        return endings
-
-    assert set(fork()) == {signal.SIGTERM}

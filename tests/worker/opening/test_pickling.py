@@ -2,7 +2,7 @@
 The names of the worker that stand in pickles, which may never change.
 
 A pickle refers to a function or class by its module and its name. Pickles are kept, as of
-detached calls and of what was spawned, and are opened by later versions.
+detached and spawned calls, and are opened by later versions.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mod
 
 
 @pytest.mark.parametrize("module", sorted(NAMES))
-def test_names_lead_to_what_they_led_to(module: str) -> None:
+def test_names_in_pickles_lead_to_the_same_objects(module: str) -> None:
     """
     Each name that stands in pickles is defined where the pickles say.
     """
@@ -223,7 +223,7 @@ def test_names_lead_to_what_they_led_to(module: str) -> None:
 
 def test_pickles_have_no_other_names(user_module: Any) -> None:
     """
-    Whatever a function refers to, its pickle has the listed names of the worker alone.
+    The pickle of a function refers to no names of the worker except the listed ones.
     """
     host = RecordingHost()
     assert function("current", host=host)(user_module.with_everything)()

@@ -1,11 +1,10 @@
 """
-``fal-core explain`` and ``fal-core hosts``: what hosts would do, and what they are.
+``fal-core explain`` and ``fal-core hosts``: explanations and descriptions of hosts.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -119,7 +118,7 @@ def program(command_line: Any) -> Any:
 
 def explain(program: Any, name: str, *arguments: str) -> list[dict[str, Any]]:
     """
-    Return what the program explains of a function.
+    Return the explanations that the program prints for a function.
     """
     done = program("explain", f"functions.py::{name}", "--json", *arguments)
     assert done.returncode == 0, done.stderr
@@ -129,7 +128,7 @@ def explain(program: Any, name: str, *arguments: str) -> list[dict[str, Any]]:
 
 def uses(explanation: dict[str, Any]) -> dict[str, str]:
     """
-    Return what becomes of each option.
+    Return the use of each option.
     """
     return {option["name"]: option["use"] for option in explanation["options"]}
 
@@ -167,9 +166,9 @@ def test_option_that_no_host_acts_on_is_ignored(program: Any) -> None:
     assert uses(json.loads(done.stdout)[0]) == {"kind": "applies", "regions": "ignored"}
 
 
-def test_what_travels(program: Any) -> None:
+def test_explanation_says_how_each_module_travels(program: Any) -> None:
     """
-    Of each module it is told whether it travels by value, as source or by reference.
+    The explanation says of each module whether it travels by value, as source or by reference.
     """
     (explanation,) = explain(program, "ready")
     travels = {each["module"]: each["how"] for each in explanation["travels"]}
@@ -197,9 +196,9 @@ def test_reasons_why_it_does_not_run(program: Any) -> None:
     assert "lock" in " ".join(explanation["reasons"])
 
 
-def test_what_serving_adds_is_told(program: Any) -> None:
+def test_explanation_has_the_environment_for_serving(program: Any) -> None:
     """
-    Of a served function the environment is shown that it is served in.
+    The explanation of a served function shows the environment that it is served in.
     """
     pytest.importorskip("fal_serve")
     (served,) = explain(program, "served")
@@ -228,7 +227,7 @@ def test_hosts_that_cannot_serve_say_so(program: Any) -> None:
 
 def test_environment_is_built_once_it_was_used(program: Any) -> None:
     """
-    The key names the environment, and the explanation tells when it is built.
+    The key names the environment, and the explanation says whether it is built.
     """
     (before,) = explain(program, "ready")
     assert (before["runs"], before["built"]) == (True, False)
@@ -239,7 +238,7 @@ def test_environment_is_built_once_it_was_used(program: Any) -> None:
     assert (after["key"], after["built"]) == (before["key"], True)
 
 
-def test_requirements_that_are_none_are_said_in_words(program: Any) -> None:
+def test_empty_requirements_are_shown_in_words(program: Any) -> None:
     """
     A list of no requirements is no pair of brackets to a person.
     """
@@ -248,7 +247,7 @@ def test_requirements_that_are_none_are_said_in_words(program: Any) -> None:
 
 def test_credentials_are_not_shown(program: Any) -> None:
     """
-    What a plugin hides of its options is hidden here too.
+    Values that a plugin hides in its options are hidden here too.
     """
     done = program("explain", "functions.py::private")
     assert "index.test" in done.stdout
@@ -257,7 +256,7 @@ def test_credentials_are_not_shown(program: Any) -> None:
 
 def test_all_hosts_are_asked(program: Any) -> None:
     """
-    ``--on all`` tells of every installed host, for people and for machines.
+    ``--on all`` explains every installed host, for people and for machines.
     """
     hosts = [each["host"] for each in explain(program, "wordy", "--on", "all")]
     assert hosts == ["little", "local", "wordy"]
@@ -270,7 +269,7 @@ def test_all_hosts_are_asked(program: Any) -> None:
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_unknown_host_is_an_error(program: Any, form: tuple[str, ...]) -> None:
     """
-    Of a host that is not installed there is nothing to explain.
+    Explaining a function on a host that is not installed is an error.
     """
     done = program("explain", "functions.py::wordy", "--on", "mars", *form)
     assert done.returncode == 1
@@ -278,9 +277,9 @@ def test_unknown_host_is_an_error(program: Any, form: tuple[str, ...]) -> None:
     assert done.stderr.startswith("Error: No host is called 'mars'. Installed: ")
 
 
-def test_host_of_several_plugins_is_told_where_hosts_are_looked_for(program: Any) -> None:
+def test_plugins_that_provide_the_same_host_are_named(program: Any) -> None:
     """
-    A name that several plugins claim is told where hosts are listed and explained.
+    Listing hosts and explaining a function name the plugins that provide the same host.
     """
     told = "each provides the host 'wordy'. Uninstall one of them, or name one in"
     program.install("other_hosts", HOSTS.replace('"little"', '"large"'))
@@ -315,7 +314,7 @@ def test_hosts_are_listed(program: Any) -> None:
 
 def test_host_is_described(program: Any) -> None:
     """
-    A description tells the capabilities, and of each option whether it is used.
+    A description has the capabilities, and says of each option whether it is used.
     """
     told = json.loads(program("hosts", "describe", "wordy", "--json").stdout)
     assert told["capabilities"]["detach"] is False
@@ -328,13 +327,3 @@ def test_host_is_described(program: Any) -> None:
     }
     assert not options["keep_alive"]["used"]
     assert "min_words" in program("hosts", "describe", "wordy").stdout
-
-
-def test_doctor_calls_on_this_machine(program: Any) -> None:
-    """
-    Where all is well the exit code is 0, and the call on this machine was timed.
-    """
-    done = program("doctor")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^ok     call: A call on this machine took \d+\.\d+ s", done.stdout, re.M)
-    assert "fails" not in done.stdout

@@ -1,5 +1,5 @@
 """
-What the command line does where its output cannot be written.
+The command line when its output cannot be written.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def run_into(program: Any, output: Any, *arguments: str, **streams: Any) -> Any:
 
 def run_closed(program: Any, *arguments: str, **streams: Any) -> Any:
     """
-    Run the program with an output that nobody reads.
+    Run the program with an output whose reader is closed.
     """
     reader, writer = os.pipe()
     os.close(reader)
@@ -84,9 +84,9 @@ def buffering(request: pytest.FixtureRequest, program: Any) -> None:
 
 
 @pytest.mark.usefixtures("buffering")
-def test_output_that_nobody_reads_ends_the_call_silently(program: Any, tmp_path: Path) -> None:
+def test_closed_output_ends_the_call_silently(program: Any, tmp_path: Path) -> None:
     """
-    Where a pipe is closed that a function prints to, the call and its worker are ended.
+    Closing the pipe that a function prints to ends the call and its worker.
     """
     pid_file = tmp_path / "pid"
     arguments = ("run", "functions.py::spam", "100000", str(pid_file))
@@ -111,11 +111,9 @@ def test_output_that_nobody_reads_ends_the_call_silently(program: Any, tmp_path:
     ],
     ids=" ".join,
 )
-def test_output_that_nobody_reads_is_no_error_to_tell(
-    program: Any, arguments: list[str]
-) -> None:
+def test_closed_output_is_no_error(program: Any, arguments: list[str]) -> None:
     """
-    Where nobody reads the output any more, the command ends silently.
+    A command whose output is no longer read ends silently.
     """
     done = run_closed(program, *arguments)
     assert (done.returncode, done.stderr) == (1, "")
@@ -147,7 +145,7 @@ def test_output_that_nobody_reads_is_no_error_to_tell(
 )
 def test_output_that_is_full_is_one_sentence(program: Any, arguments: list[str]) -> None:
     """
-    An output that cannot be written is told in one sentence, with exit code 1.
+    An output that cannot be written is an error of one sentence, with exit code 1.
     """
     with open("/dev/full", "w") as full:
         done = run_into(program, full, *arguments)
@@ -169,9 +167,9 @@ def test_lines_that_cannot_be_written_are_one_sentence(program: Any, tmp_path: P
     assert wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 60)
 
 
-def test_errors_that_cannot_be_told_have_their_exit_code(program: Any) -> None:
+def test_exit_code_is_set_without_a_standard_error(program: Any) -> None:
     """
-    Where the standard error cannot be written either, the exit code tells.
+    The exit code is set even if the standard error cannot be written either.
     """
     with open("/dev/full", "w") as full:
         done = run_into(program, full, "run", "functions.py::one", stderr=full)
@@ -181,7 +179,7 @@ def test_errors_that_cannot_be_told_have_their_exit_code(program: Any) -> None:
 @pytest.mark.parametrize("name", ["file", "file/cache"])
 def test_a_cache_that_cannot_be_used_is_one_sentence(program: Any, name: str) -> None:
     """
-    Where a file stands in the way of the cache, commands that read it name that file.
+    If a file stands in the place of the cache, commands that read the cache name that file.
     """
     path = program.write("file", "in the way")
     program.variables["FAL_CORE_CACHE"] = str(program.folder / name)

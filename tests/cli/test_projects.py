@@ -51,7 +51,7 @@ def pytest_in(program: Any, project: Path, *arguments: str) -> str:
 @pytest.mark.parametrize("role", ["host", "environment"])
 def test_project_is_typed_and_tidy(command_line: Any, role: str) -> None:
     """
-    What was created compiles, says no name of a template, and has a README.
+    A created project compiles, has no template names left, and has a README.
     """
     project = create(command_line, "deep-blue", role)
     files = [path for path in project.rglob("*") if path.is_file()]
@@ -149,7 +149,7 @@ def test_names_that_are_taken_are_refused(
     command_line: Any, words: list[str], taken: str
 ) -> None:
     """
-    What is installed has its name alone; nothing is written for another of that name.
+    A project with the name of an installed plugin is refused, and nothing is written.
     """
     done = command_line("plugins", "new", *words)
     assert done.returncode == 2

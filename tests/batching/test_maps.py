@@ -16,12 +16,17 @@ from fal_core import function
 from fal_host_local import LocalHost
 
 
-def test_every_result_comes_once_and_in_order(host: LocalHost):
+def wait(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_every_result_comes_once_and_in_order(local_host: LocalHost):
     """
-    However batches are cut, each item has its one result, at its place.
+    Each item has one result, in order, for batches of any size.
     """
 
-    @function("current", host=host, max_concurrency=2)
+    @function("current", host=local_host, max_concurrency=2)
     def negative(x: int) -> int:
         return -x
 
@@ -31,12 +36,12 @@ def test_every_result_comes_once_and_in_order(host: LocalHost):
     assert sorted(unordered) == sorted(-x for x in range(20_000))
 
 
-def test_slow_inputs_do_not_hold_back_what_is_there(host: LocalHost):
+def test_slow_inputs_do_not_hold_back_what_is_there(local_host: LocalHost):
     """
     An item is launched when it is there, not when many others have come.
     """
 
-    @function("current", host=host, max_concurrency=1)
+    @function("current", host=local_host, max_concurrency=1)
     def double(x: int) -> int:
         return 2 * x
 
@@ -57,12 +62,12 @@ def test_slow_inputs_do_not_hold_back_what_is_there(host: LocalHost):
     results.close()  # type: ignore[attr-defined]  # Documented as an iterator.
 
 
-def test_window_bounds_what_is_taken(host: LocalHost):
+def test_window_bounds_the_items_taken(local_host: LocalHost):
     """
     No more items are taken than the window says, over the results that were taken.
     """
 
-    @function("current", host=host, max_concurrency=2)
+    @function("current", host=local_host, max_concurrency=2)
     def same(x: int) -> int:
         return x
 
@@ -81,12 +86,12 @@ def test_window_bounds_what_is_taken(host: LocalHost):
     results.close()  # type: ignore[attr-defined]  # Documented as an iterator.
 
 
-def test_input_that_raises_ends_the_map_after_what_came_before(host: LocalHost):
+def test_input_that_raises_ends_the_map_after_earlier_results(local_host: LocalHost):
     """
-    What the inputs raise is raised once the results of the items before it are taken.
+    An exception of the inputs is raised once the results of the items before it are taken.
     """
 
-    @function("current", host=host, max_concurrency=2)
+    @function("current", host=local_host, max_concurrency=2)
     def same(x: int) -> int:
         return x
 
@@ -100,12 +105,12 @@ def test_input_that_raises_ends_the_map_after_what_came_before(host: LocalHost):
         next(results)
 
 
-def test_calls_of_one_map_run_in_several_workers(host: LocalHost, tmp_path: Path):
+def test_calls_of_one_map_run_in_several_workers(local_host: LocalHost, tmp_path: Path):
     """
     Long calls are not held together while a worker could take some.
     """
 
-    @function("current", host=host, min_concurrency=2, max_concurrency=2)
+    @function("current", host=local_host, min_concurrency=2, max_concurrency=2)
     def meet(folder: Path) -> int:
         import os
         import time
@@ -124,12 +129,12 @@ def test_calls_of_one_map_run_in_several_workers(host: LocalHost, tmp_path: Path
     assert len(set(meet.map(itertools.repeat(tmp_path, 20)))) == 2
 
 
-def test_an_unordered_map_gives_first_what_was_ready_first(host: LocalHost):
+def test_an_unordered_map_gives_results_as_they_are_ready(local_host: LocalHost):
     """
     Results of an unordered map come in the order in which they got ready.
     """
 
-    @function("current", host=host, max_concurrency=1)
+    @function("current", host=local_host, max_concurrency=1)
     def same(x: int) -> int:
         return x
 
@@ -137,15 +142,24 @@ def test_an_unordered_map_gives_first_what_was_ready_first(host: LocalHost):
     assert list(same.map(range(5000), ordered=False)) == list(range(5000))
 
 
-def test_a_map_over_what_is_no_iterable_is_refused_once(host: LocalHost):
+def test_a_map_over_no_iterable_is_refused_once(local_host: LocalHost):
     """
     A map that cannot be made raises, and says nothing more when it is forgotten.
     """
 
-    @function("current", host=host)
+    @function("current", host=local_host)
     def same(x: int) -> int:
         return x
 
     with pytest.raises(TypeError, match="iterable"):
         same.map(3)  # type: ignore[arg-type]  # wrong on purpose
     gc.collect()
+
+
+def test_an_item_of_a_map_has_its_time_from_when_it_runs(local_host: LocalHost):
+    """
+    Items that wait for a worker do not wait on their own time.
+    """
+    isolated = function("current", host=local_host, max_concurrency=1, timeout=5)(wait)
+
+    assert list(isolated.map([0.4] * 14)) == [0.4] * 14

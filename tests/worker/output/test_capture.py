@@ -1,5 +1,5 @@
 """
-What functions print, while they run and after it.
+Captured output: what functions print, while they run and afterwards.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def record(isolated: Any, *arguments: Any) -> Recorder:
 
 def parts(recorder: Recorder) -> list[str]:
     """
-    Return what was shown of lines that had not ended.
+    Return the partial lines that were shown.
     """
     logs = [event for event in list(recorder.events) if isinstance(event, Log)]
     return [log.message for log in logs if log.partial]
 
 
 def test_a_flushed_part_of_a_line_is_seen_while_the_function_runs(
-    host: LocalHost, tmp_path: Path
+    local_host: LocalHost, tmp_path: Path
 ):
     """
     A prompt is shown when it is flushed; the line comes whole as it ends.
@@ -40,7 +40,6 @@ def test_a_flushed_part_of_a_line_is_seen_while_the_function_runs(
 
     def ask(path: str) -> None:
         import os
-        import time
 
         print("answer: ", end="", flush=True)
         # Until the test has seen the prompt.
@@ -49,7 +48,7 @@ def test_a_flushed_part_of_a_line_is_seen_while_the_function_runs(
         print("yes")
 
     answer = tmp_path / "answer"
-    recorder = record(function("current", host=host)(ask), str(answer))
+    recorder = record(function("current", host=local_host)(ask), str(answer))
     assert wait_until(lambda: parts(recorder) == ["answer: "], 30)
     assert not recorder.ended
     answer.touch()
@@ -58,17 +57,16 @@ def test_a_flushed_part_of_a_line_is_seen_while_the_function_runs(
 
 
 @pytest.mark.parametrize("where", ["start", "end", "stderr", "child"])
-def test_a_progress_bar_is_seen_as_it_moves(host: LocalHost, where: str, tmp_path: Path):
+def test_a_progress_bar_is_seen_as_it_moves(local_host: LocalHost, where: str, tmp_path: Path):
     """
-    However it is written, the states of a progress bar are shown, and one line of it is
-    left: its last state.
+    The states of a progress bar are shown, in whichever way it is written, and its last
+    state remains as one line.
     """
 
     def move(where: str, path: str) -> None:
         import os
         import subprocess
         import sys
-        import time
 
         def show(text: str) -> None:
             if where == "start":
@@ -92,7 +90,7 @@ def test_a_progress_bar_is_seen_as_it_moves(host: LocalHost, where: str, tmp_pat
             os.write(1, b"\n")
 
     seen = tmp_path / "seen"
-    recorder = record(function("current", host=host)(move), where, str(seen))
+    recorder = record(function("current", host=local_host)(move), where, str(seen))
     assert wait_until(lambda: "step 4" in parts(recorder), 30)
     seen.touch()
     recorder.result(30)
@@ -101,7 +99,7 @@ def test_a_progress_bar_is_seen_as_it_moves(host: LocalHost, where: str, tmp_pat
     assert all("\r" not in part for part in parts(recorder))
 
 
-def test_many_states_are_few_events(host: LocalHost):
+def test_many_states_are_few_events(local_host: LocalHost):
     """
     Showing a line anew and anew costs little: what comes too fast is left out.
     """
@@ -111,41 +109,22 @@ def test_many_states_are_few_events(host: LocalHost):
             print(f"\rstep {number}", end="", flush=True)
         print()
 
-    recorder = record(function("current", host=host)(move))
+    recorder = record(function("current", host=local_host)(move))
     recorder.result(120)
     assert [log.message for log in recorder.printed] == ["step 199999"]
     assert len(parts(recorder)) < 2000
 
 
-def test_lines_printed_whole_are_kept_as_they_are(host: LocalHost):
+def test_lines_printed_whole_are_kept_as_they_are(local_host: LocalHost):
     """
     A carriage return inside a line that nothing has shown before stays there.
     """
-    recorder = record(function("current", host=host)(lambda: print("a\rb")))
+    recorder = record(function("current", host=local_host)(lambda: print("a\rb")))
     recorder.result(30)
     assert [log.message for log in recorder.printed] == ["a\rb"]
 
 
-def test_the_queue_of_a_spawned_call_holds_whole_lines(host: LocalHost):
-    """
-    Whoever takes lines from the queue sees none that has not ended.
-    """
-
-    def move() -> None:
-        import time
-
-        for number in range(5):
-            print(f"\rstep {number}", end="", flush=True)
-            # Each state has time to be sent.
-            time.sleep(0.1)
-        print()
-
-    info = function("current", host=host)(move).spawn()
-    assert info.return_value is None
-    assert [info.logs.get().message for _ in range(info.logs.qsize())] == ["step 4"]
-
-
-def test_what_a_child_prints_comes_in_its_place(host: LocalHost):
+def test_output_of_a_child_process_comes_in_order(local_host: LocalHost):
     """
     Output of a child process comes before what the function prints after it.
     """
@@ -158,7 +137,7 @@ def test_what_a_child_prints_comes_in_its_place(host: LocalHost):
             subprocess.run(["echo", f"child {number}"], check=True)
             print("after", number)
 
-    recorder = record(function("current", host=host)(order))
+    recorder = record(function("current", host=local_host)(order))
     recorder.result(60)
     expected = [
         f"{word} {number}" for number in range(5) for word in ("before", "child", "after")
@@ -167,18 +146,17 @@ def test_what_a_child_prints_comes_in_its_place(host: LocalHost):
 
 
 @pytest.mark.parametrize("multiplexing", [1, 2])
-def test_what_a_thread_prints_after_its_call_arrives(
-    host: LocalHost, multiplexing: int, capsys: pytest.CaptureFixture[str]
+def test_output_of_a_thread_after_its_call_arrives(
+    local_host: LocalHost, multiplexing: int, capsys: pytest.CaptureFixture[str]
 ):
     """
-    A thread that a call has left behind is heard, though no other call is made; what
-    a child prints then as well.
+    Output of a thread that outlives its call arrives although no other call is made, and
+    so does that of a child process.
     """
 
     def leave() -> None:
         import subprocess
         import threading
-        import time
 
         def speak() -> None:
             # Longer than the output of an idle worker goes unread.
@@ -195,30 +173,5 @@ def test_what_a_thread_prints_after_its_call_arrives(
         heard += capsys.readouterr().out
         return {"late", "late child"} <= set(heard.splitlines())
 
-    function("current", host=host, max_multiplexing=multiplexing, keep_alive=60)(leave)()
+    function("current", host=local_host, max_multiplexing=multiplexing, keep_alive=60)(leave)()
     assert wait_until(is_heard, 30)
-
-
-def test_a_call_after_a_short_one_after_a_rest_is_watched(host: LocalHost):
-    """
-    A worker that has rested watches the calls that follow: their lines are seen while
-    they run, and they can be ended, however short the first of them was.
-    """
-
-    def wait(seconds: float) -> None:
-        import time
-
-        if seconds:
-            print("waiting")
-            time.sleep(seconds)
-
-    isolated = function("current", host=host, max_concurrency=1, keep_alive=60)(wait)
-    for _ in range(5):
-        isolated(0)
-        # Longer than it takes until the output of an idle worker is read.
-        time.sleep(1.5)
-        isolated(0)
-        recorder = record(isolated, 60)
-        assert recorder.wait_for(Log, 30).message == "waiting"
-        recorder.cancel(5)
-        recorder.wait(30)

@@ -1,10 +1,9 @@
 """
-``fal-core run`` and ``fal-core executions``, with functions that really run.
+``fal-core run``, with functions that really run.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import select
@@ -182,7 +181,7 @@ def program(command_line: Any) -> Any:
 )
 def test_result_is_printed(program: Any, arguments: list[str], printed: str) -> None:
     """
-    What the function prints and returns is on the standard output; None is not printed.
+    The output and the result of the function are on the standard output; None is not printed.
     """
     done = program("run", *arguments)
     assert (done.returncode, done.stdout) == (0, printed), done.stderr
@@ -253,7 +252,7 @@ def test_items_are_printed_as_they_come(program: Any) -> None:
 
 def test_exception_of_the_function_shows_where(program: Any) -> None:
     """
-    What the function raises is told by the traceback of its side, with exit code 1.
+    An exception of the function is shown with the traceback of its worker, with exit code 1.
     """
     done = program("run", "functions.py::fail")
     assert done.returncode == 1
@@ -265,7 +264,7 @@ def test_exception_of_the_function_shows_where(program: Any) -> None:
 
 def test_result_that_cannot_travel_is_one_sentence(program: Any) -> None:
     """
-    Of what cannot travel the error says all; where it was packed says nothing.
+    The error names the part that cannot travel, and shows no traceback of the pickling.
     """
     program.write(
         "locked.py",
@@ -308,7 +307,7 @@ def test_exit_code_of_the_function_is_that_of_the_program(
 
 def test_failure_of_the_host_is_one_sentence(program: Any) -> None:
     """
-    What the host fails at is told in one sentence, with exit code 1.
+    A failure of the host is an error of one sentence, with exit code 1.
     """
     done = program("run", "functions.py::crash")
     assert done.returncode == 1
@@ -317,7 +316,7 @@ def test_failure_of_the_host_is_one_sentence(program: Any) -> None:
 
 def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
     """
-    Ctrl-C ends the call and what runs it, with exit code 130.
+    Ctrl-C ends the call and its worker, with exit code 130.
     """
     pid_file = tmp_path / "pid"
     argv = [*program.argv, "run", "functions.py::sleep", str(pid_file)]
@@ -352,7 +351,7 @@ def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
         ("json.such::f", "There is no module json.such."),
     ],
 )
-def test_what_is_not_there_is_a_wrong_command_line(
+def test_targets_that_do_not_exist_are_usage_errors(
     program: Any, target: str, sentence: str
 ) -> None:
     """
@@ -390,7 +389,9 @@ def test_what_is_not_there_is_a_wrong_command_line(
         ("kind.py::f", "inner.py:5: Option 'requirements' must be "),
     ],
 )
-def test_what_cannot_be_imported_is_named(program: Any, target: str, sentence: str) -> None:
+def test_module_that_cannot_be_imported_is_named(
+    program: Any, target: str, sentence: str
+) -> None:
     """
     A target that cannot be had is one sentence; a wrong declaration names its line.
     """
@@ -429,7 +430,7 @@ def test_what_cannot_be_imported_is_named(program: Any, target: str, sentence: s
 
 def test_only_function_needs_no_name(program: Any) -> None:
     """
-    Where a file has one isolated function of its own, it is the one that is meant.
+    The only isolated function that a file defines needs no name.
     """
     program.write(
         "single.py",
@@ -447,7 +448,7 @@ def test_only_function_needs_no_name(program: Any) -> None:
 
 def test_file_of_a_package_may_import_relatively(program: Any) -> None:
     """
-    A file that lies in a package is imported as part of it.
+    A file in a package is imported as part of the package.
     """
     program.write("parcel/__init__.py", "")
     program.write("parcel/numbers_.py", "ANSWER = 42\n")
@@ -468,7 +469,7 @@ def test_file_of_a_package_may_import_relatively(program: Any) -> None:
 
 def test_wrong_arguments_are_usage_errors(program: Any) -> None:
     """
-    Arguments that do not fit the function are told with exit code 2, and nothing is run.
+    Arguments that do not fit the function are an error with exit code 2, and nothing is run.
     """
     for arguments in (["x"], ["1", "--nope", "3"], [], ["1", "--json", "{}"]):
         done = program("run", "functions.py::add", *arguments)
@@ -479,7 +480,7 @@ def test_wrong_arguments_are_usage_errors(program: Any) -> None:
 
 def test_builder_is_heard_off_terminals(program: Any) -> None:
     """
-    Where there is no terminal, lines of the builder go to the standard error as they are.
+    Without a terminal, lines of the builder go to the standard error unchanged.
     """
     program.install("slow", SLOW_KIND)
     program.write("slowly.py", SLOW_FUNCTION)
@@ -523,76 +524,9 @@ def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
     assert ("\033[36m" in shown) != colourless
 
 
-def test_detached_work_is_listed_followed_and_forgotten(program: Any) -> None:
-    """
-    Detached work goes on without the program, and is found by its reference.
-    """
-    done = program("run", "functions.py::add", "1", "--detach")
-    assert done.returncode == 0, done.stderr
-    reference = done.stdout.strip()
-    listed = json.loads(program("executions", "list", "--json").stdout)
-    assert [(each["reference"], each["name"]) for each in listed] == [(reference, "add")]
-    assert reference in program("executions", "list").stdout
-    assert program("executions", "attach", reference).stdout == "adding\n3\n"
-    attached = program("executions", "attach", reference, "--output", "json")
-    assert attached.stdout == "3\n"
-    assert "adding" in attached.stderr
-
-
-def test_detached_work_fails_as_any_other(program: Any) -> None:
-    """
-    Who attaches sees the traceback of what the function raised, and exit code 1.
-    """
-    reference = program("run", "functions.py::fail", "--detach").stdout.strip()
-    done = program("executions", "attach", reference)
-    assert done.returncode == 1
-    assert "LookupError: gone" in done.stderr
-
-
-def test_exit_code_of_detached_work_reaches_who_attaches(program: Any) -> None:
-    """
-    Who attaches to work that exits leaves with its exit code, and sees no traceback.
-    """
-    reference = program("run", "functions.py::leave", "4", "--detach").stdout.strip()
-    done = program("executions", "attach", reference)
-    assert (done.returncode, done.stdout, done.stderr) == (4, "leaving\n", "")
-
-
-def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
-    """
-    Cancelling detached work ends what runs it.
-    """
-    pid_file = tmp_path / "pid"
-    done = program("run", "functions.py::sleep", str(pid_file), "--detach")
-    reference = done.stdout.strip()
-    assert wait_until(pid_file.exists, 60)
-    listed = json.loads(program("executions", "list", "--json").stdout)
-    shown = [(each["ended"], each["phase"], each["end"]) for each in listed]
-    assert shown == [(False, "running", None)]
-    done = program("executions", "cancel", reference)
-    assert (done.returncode, done.stdout) == (0, f"{reference} has ended.\n"), done.stderr
-    # Its worker ends with its supervisor, which has told the end by then.
-    assert wait_until(lambda: not is_alive(int(pid_file.read_text())), 60)
-    listed = json.loads(program("executions", "list", "--json").stdout)
-    shown = [(each["ended"], each["phase"], each["end"]) for each in listed]
-    assert shown == [(True, "ended", "cancelled")]
-
-
-def test_unknown_references_are_one_sentence(program: Any) -> None:
-    """
-    A reference that names nothing is an error that says how to see what there is.
-    """
-    for command in ("attach", "cancel"):
-        done = program("executions", command, "nothing")
-        assert done.returncode == 1
-        assert "'fal-core executions list'" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
-    assert program("executions", "list").stdout == "Host 'local' has no detached work.\n"
-
-
 def read_until(descriptor: int, words: str) -> str:
     """
-    Return what a terminal is sent until *words* are among it.
+    Return the output to a terminal up to *words*.
     """
     data = b""
     while words.encode() not in data:
@@ -602,7 +536,7 @@ def read_until(descriptor: int, words: str) -> str:
 
 def read_all(descriptor: int) -> str:
     """
-    Return what a terminal is sent until its other end is closed.
+    Return the output to a terminal until its other end is closed.
     """
     data = b""
     while True:

@@ -1,0 +1,81 @@
+"""
+Isolated functions that travel inside of others, to workers without fal-core.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core import WorkerLost, errors, find_missing_dependencies, function
+from fal_core.sealing.functions import seal_function
+from fal_core.testing import InProcessHost
+
+
+def test_module_that_declares_isolated_functions(
+    bare_worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A module that declares isolated functions is imported and runs in a worker without fal-core.
+    """
+    (tmp_path / "declares.py").write_text(
+        "from fal_core import FalCoreError, Options, cached, function\n"
+        "class Own(FalCoreError): pass\n"
+        "@function('virtualenv', requirements=['numpy'])\n"
+        "def inner(x): return x + 1\n"
+        "@cached\n"
+        "def kept(): return 5\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def use() -> Any:
+        import declares
+
+        return declares.inner.run_local(1), declares.kept()
+
+    def call() -> Any:
+        import declares
+
+        return declares.inner(1)
+
+    assert bare_worker(use, ()) == [(2, 5)]
+    (error,) = bare_worker(call, ())
+    assert isinstance(error, RuntimeError)
+    assert "'inner' was declared in a worker" in str(error)
+
+
+shared = function("current", host=InProcessHost())
+
+
+def name_what_stays(way: str) -> Any:
+    if way == "decorator":
+        return shared(len)("four")
+    if way == "declaration":
+        return function("current")(len)("four")
+    if way == "other":
+        return find_missing_dependencies(len, {})
+    try:
+        return "right"
+    except (WorkerLost, errors.FalCoreError):
+        return "wrong"
+
+
+def test_code_that_names_its_host_travels_without_it(bare_worker: Any) -> None:
+    """
+    The code travels without its host, and raises in the worker only where it uses the host.
+    """
+    ways = ("nothing", "decorator", "declaration", "other")
+    for portable in (False, True):
+        seal = seal_function(name_what_stays, portable=portable)
+        # Neither the host nor this test's module with all it imports goes along.
+        assert len(seal.sealed.native.data) < 4000
+        assert seal.sealed.refusal == ""
+        calls = [(way,) for way in ways]
+        right, *told = bare_worker(None, *calls, native=not portable, seal=seal)
+        assert right == "right"
+        assert [type(error) for error in told] == [RuntimeError] * 3
+        assert "'len' was declared in a worker, which has no home" in str(told[0])
+        assert "'len' was declared in a worker, which has no home" in str(told[1])
+        assert "fal_core.find_missing_dependencies is not there in a worker" in str(told[2])
