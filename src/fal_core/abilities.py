@@ -109,7 +109,7 @@ class AnticipatingHost(ABC):
         """
 
 
-class Driver:
+class Driver(ABC):
     """
     A sink of a call that a thread waits for.
 
@@ -119,19 +119,21 @@ class Driver:
 
     __slots__ = ()
 
+    @abstractmethod
     def __call__(self, event: Event) -> None:
         """
         Take *event*.
         """
 
 
-class Driven:
+class Driven(ABC):
     """
     An execution whose events the waiting thread can deliver, which saves a switch of threads.
     """
 
     __slots__ = ()
 
+    @abstractmethod
     def drive(self, timeout: float | None) -> None:
         """
         Deliver events on this thread until ``Exited``, or for *timeout* seconds.

@@ -92,7 +92,7 @@ class Execution(Protocol):
 
     Attributes:
         reference: Names the execution on its host; for detached work it is what
-            :meth:`DetachingHost.attach` takes.
+            :meth:`fal_core.abilities.DetachingHost.attach` takes.
     """
 
     @property

@@ -30,6 +30,9 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 #: The outcome of an item: (VALUE, value) or (RAISED, error).
 ItemOutcome = tuple[int, Any]
 
+#: Acts on one kind of event of a batch.
+Handler = Callable[["Batch", Any], None]
+
 #: Seconds that a batch is meant to take, for each worker that is busy.
 TARGET = 0.006
 LARGEST = 4096
@@ -101,7 +104,7 @@ class Batch(OpeningSink):
     One launch of several items; the sink of its events.
 
     Arguments:
-        take: Takes the events that the owner acts on, perhaps later than they come.
+        batcher: Handles the events, perhaps later than they come.
 
     Attributes:
         items: The arguments of each item.
@@ -124,15 +127,9 @@ class Batch(OpeningSink):
     """
 
     def __init__(
-        self,
-        launcher: Launcher,
-        items: list[Arguments],
-        tags: list[Any],
-        take: Callable[[Batch, Event], None],
-        *,
-        alone: bool,
+        self, batcher: Batcher, items: list[Arguments], tags: list[Any], *, alone: bool
     ) -> None:
-        super().__init__(launcher.opener, launcher.answer)
+        super().__init__(batcher.launcher.opener, batcher.launcher.answer)
         self.items = items
         self.tags = tags
         self.done = 0
@@ -140,7 +137,8 @@ class Batch(OpeningSink):
         self.end = len(items)
         self.alone = alone
         self.launched_at = self.began_at = self.ended_at = 0.0
-        self._take = take
+        self._batcher = batcher
+        self._take = batcher.take
 
     def on_log(self, log: Log) -> None:
         print_log(log)
@@ -148,18 +146,18 @@ class Batch(OpeningSink):
     def on_started(self, started: Started) -> None:
         if not self.began_at:
             self.began_at = time.monotonic()
-        self._take(self, started)
+        self._take(self._batcher.handle_started, self, started)
 
     def on_item(self, item: Item) -> None:
-        self._take(self, item)
+        self._take(self._batcher.handle_items, self, item)
 
     def on_returned(self, returned: Returned) -> None:
-        self._take(self, returned)
+        self._take(self._batcher.handle_returned, self, returned)
 
     def on_exited(self, exited: Exited) -> None:
         self.ended_at = time.monotonic()
         self.exited = exited
-        self._take(self, exited)
+        self._take(self._batcher.handle_exited, self, exited)
 
     def single(self) -> ItemOutcome:
         """
@@ -178,8 +176,8 @@ class Batcher:
     It is not thread-safe: its owner calls it from one thread, or under a lock.
 
     Arguments:
-        take: Takes the events of batches, on any thread. It passes them to
-            :meth:`handle`.
+        take: Called with each event of a batch, on any thread, and its handler, which it
+            calls with both.
 
         deliver: Called with the tags and the outcomes of items that ended.
 
@@ -194,7 +192,7 @@ class Batcher:
     def __init__(
         self,
         launcher: Launcher,
-        take: Callable[[Batch, Event], None],
+        take: Callable[[Handler, Batch, Event], None],
         deliver: Callable[[list[Any], list[ItemOutcome]], None],
         *,
         timeout: float | None = None,
@@ -202,7 +200,7 @@ class Batcher:
         self.launcher = launcher
         self.waiting: deque[tuple[Arguments, Any]] = deque()
         self.running: set[Batch] = set()
-        self._take = take
+        self.take = take
         self._deliver = deliver
         # Items have attempts of their own; the launch has none.
         self._launch_call = launcher.launch_once
@@ -248,21 +246,6 @@ class Batcher:
             pairs = [waiting.popleft() for _ in range(count)]
             self._launch([item for item, _ in pairs], [tag for _, tag in pairs])
 
-    def handle(self, batch: Batch, event: Event) -> None:
-        """
-        Act on *event* of *batch*.
-        """
-        kind = type(event)
-        if kind is Item:
-            self._handle_items(batch, event)  # type: ignore[arg-type]  # its kind says so
-        elif kind is Started:
-            count = event.count  # type: ignore[union-attr]  # its kind says so
-            batch.started = max(batch.started, count)
-        elif kind is Returned:
-            self._take_back(batch, event.first)  # type: ignore[union-attr]  # its kind says so
-        elif kind is Exited:
-            self._finish(batch, event)  # type: ignore[arg-type]  # its kind says so
-
     # -- launching -----------------------------------------------------------------
 
     def _share(self) -> int:
@@ -276,7 +259,7 @@ class Batcher:
     def _launch(self, items: list[Arguments], tags: list[Any]) -> None:
         # A call of its own costs less, but does not show when it starts.
         alone = len(items) == 1 and (self._alone or not self.pace.tells_starts)
-        batch = Batch(self.launcher, items, tags, self._take, alone=alone)
+        batch = Batch(self, items, tags, alone=alone)
         self.running.add(batch)
         try:
             call: Call
@@ -295,42 +278,33 @@ class Batcher:
             for item, tag in zip(items, tags, strict=True):
                 self._launch([item], [tag])
 
-    # -- endings -------------------------------------------------------------------
+    # -- events of batches ---------------------------------------------------------
 
-    def _handle_items(self, batch: Batch, event: Item) -> None:
-        outcomes = open_items(batch.opener, event.sealed)
-        tags = batch.tags[event.first : event.first + event.count]
-        batch.done = event.first + event.count
-        self._settle(batch.items[event.first : batch.done], tags, outcomes)
+    def handle_started(self, batch: Batch, started: Started) -> None:
+        """
+        Note which items of *batch* may have run.
+        """
+        batch.started = max(batch.started, started.count)
 
-    def _settle(self, items: list[Any], tags: list[Any], outcomes: list[ItemOutcome]) -> None:
+    def handle_items(self, batch: Batch, item: Item) -> None:
         """
-        Deliver the outcomes of items, but for those that are run again.
+        Settle the items of *batch* whose outcomes have come.
         """
-        policy = self.launcher.policy
-        if not policy.retries:
-            self._deliver(tags, outcomes)
-            return
-        for item, tag, outcome in zip(items, tags, outcomes, strict=True):
-            retries = self._retries.get(id(tag))
-            if outcome[0] == RAISED and retries is None:
-                retries = self._retries[id(tag)] = Retries(policy.retries, policy.retry_on)
-            if outcome[0] == RAISED and retries is not None and retries.take(outcome[1]):
-                self.waiting.appendleft((item, tag))
-            else:
-                self._retries.pop(id(tag), None)
-                self._deliver([tag], [outcome])
+        outcomes = open_items(batch.opener, item.sealed)
+        tags = batch.tags[item.first : item.first + item.count]
+        batch.done = item.first + item.count
+        self._settle(batch.items[item.first : batch.done], tags, outcomes)
 
-    def _take_back(self, batch: Batch, first: int) -> None:
+    def handle_returned(self, batch: Batch, returned: Returned) -> None:
         """
-        Put items that the worker has not started back in front of those that wait.
+        Launch the items again that the worker has not started.
         """
-        pairs = zip(batch.items[first : batch.end], batch.tags[first : batch.end], strict=True)
-        self.waiting.extendleft(reversed(list(pairs)))
-        batch.end = min(batch.end, first)
-        self.pace.slow_down(float(first))
+        self._take_back(batch, returned.first)
 
-    def _finish(self, batch: Batch, exited: Exited) -> None:
+    def handle_exited(self, batch: Batch, exited: Exited) -> None:
+        """
+        Settle the items of *batch* that have no outcome yet.
+        """
         self.running.discard(batch)
         # An execution refers to its sink: this ends the cycle.
         batch.execution = None
@@ -360,6 +334,33 @@ class Batcher:
             batch.tags[batch.done : lost],
             [(RAISED, error)] * count,
         )
+
+    def _settle(self, items: list[Any], tags: list[Any], outcomes: list[ItemOutcome]) -> None:
+        """
+        Deliver the outcomes of items, but for those that are run again.
+        """
+        policy = self.launcher.policy
+        if not policy.retries:
+            self._deliver(tags, outcomes)
+            return
+        for item, tag, outcome in zip(items, tags, outcomes, strict=True):
+            retries = self._retries.get(id(tag))
+            if outcome[0] == RAISED and retries is None:
+                retries = self._retries[id(tag)] = Retries(policy.retries, policy.retry_on)
+            if outcome[0] == RAISED and retries is not None and retries.take(outcome[1]):
+                self.waiting.appendleft((item, tag))
+            else:
+                self._retries.pop(id(tag), None)
+                self._deliver([tag], [outcome])
+
+    def _take_back(self, batch: Batch, first: int) -> None:
+        """
+        Put items that the worker has not started back in front of those that wait.
+        """
+        pairs = zip(batch.items[first : batch.end], batch.tags[first : batch.end], strict=True)
+        self.waiting.extendleft(reversed(list(pairs)))
+        batch.end = min(batch.end, first)
+        self.pace.slow_down(float(first))
 
     def _learn(self, batch: Batch, count: int, exited: Exited) -> None:
         running = len(self.running)

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fal_core.batching.batches import Batch, Batcher, ItemOutcome
+from fal_core.batching.batches import Batch, Batcher, Handler, ItemOutcome
 from fal_core.calling.launcher import Launcher
 from fal_core.events import Event, Exited, Item, Returned
 from fal_core_worker.stream.frames import RAISED
@@ -88,9 +88,9 @@ class Submitter:
         if left and batch.execution is not None and self._unwanted.issuperset(left):
             batch.execution.cancel(self._launcher.policy.grace)
 
-    def _take(self, batch: Batch, event: Event) -> None:
+    def _take(self, handler: Handler, batch: Batch, event: Event) -> None:
         with self._lock:
-            self._batcher.handle(batch, event)
+            handler(batch, event)
             kind = type(event)
             if kind is Exited or kind is Returned:
                 self._batcher.launch_waiting()

@@ -11,7 +11,7 @@ from itertools import count, islice, repeat
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from fal_core.batching.batches import Batch, Batcher, ItemOutcome
+from fal_core.batching.batches import Batch, Batcher, Handler, ItemOutcome
 from fal_core.calling.launcher import Launcher
 from fal_core.errors import OptionError
 from fal_core.events import Event
@@ -44,7 +44,7 @@ class Mapped(Iterator[Any]):
         self._closed = True
         if window is not None and window < 1:
             raise OptionError(f"Argument 'window' must be at least 1, not {window}.")
-        self._events: SimpleQueue[tuple[Batch, Event]] = SimpleQueue()
+        self._events: SimpleQueue[tuple[Handler, Batch, Event]] = SimpleQueue()
         timeout = launcher.policy.timeout
         self._batcher = Batcher(launcher, self._put, self._deliver, timeout=timeout)
         # The shortest iterable ends it, as with the built-in map.
@@ -100,8 +100,8 @@ class Mapped(Iterator[Any]):
         if not self._closed:
             self.close()
 
-    def _put(self, batch: Batch, event: Event) -> None:
-        self._events.put((batch, event))
+    def _put(self, handler: Handler, batch: Batch, event: Event) -> None:
+        self._events.put((handler, batch, event))
 
     def _deliver(self, tags: list[Any], outcomes: list[ItemOutcome]) -> None:
         if self._ordered:
@@ -134,8 +134,8 @@ class Mapped(Iterator[Any]):
         handled = False
         try:
             while True:
-                batch, event = self._events.get(block and not handled)
-                self._batcher.handle(batch, event)
+                handler, batch, event = self._events.get(block and not handled)
+                handler(batch, event)
                 handled = True
         except Empty:
             pass

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
-    from fal_core.sinks.call_sinks import HandlerFailed, failed
+    from fal_core.sinks.call_sinks import CallSink, HandlerFailed, SinkAround, failed
     from fal_core.sinks.event_thread import Timer, get_event_thread
     from fal_core.sinks.journals import Journal, JournalReader, read_journal
     from fal_core.sinks.printing import print_log
 
 __all__ = [
+    "CallSink",
     "HandlerFailed",
     "Journal",
     "JournalReader",
+    "SinkAround",
     "Timer",
     "failed",
     "get_event_thread",
@@ -28,9 +30,11 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "CallSink": "fal_core.sinks.call_sinks",
         "HandlerFailed": "fal_core.sinks.call_sinks",
         "Journal": "fal_core.sinks.journals",
         "JournalReader": "fal_core.sinks.journals",
+        "SinkAround": "fal_core.sinks.call_sinks",
         "Timer": "fal_core.sinks.event_thread",
         "failed": "fal_core.sinks.call_sinks",
         "get_event_thread": "fal_core.sinks.event_thread",

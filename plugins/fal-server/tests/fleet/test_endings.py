@@ -132,7 +132,7 @@ def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
                 echoes={"\0ends": echoed.append},
             )
             for event in [Log("its last line"), *events]:
-                runner._take(event)
+                runner._events(event)
             await runner.ended.wait()
             return runner
 

@@ -22,7 +22,7 @@ from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, 
 from fal_core.hosts import Execution, Host
 from fal_core.policies import Policy
 from fal_core.sealing import decode_call
-from fal_core.sinks import Journal
+from fal_core.sinks import Journal, SinkAround
 from fal_core.wrappers import LateExecution
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import HEADER, HEADER_SIZE, unpack_buffers
@@ -32,21 +32,23 @@ from fal_host_local.detached.records import end_status, write_status
 _FOLLOWER_TIMEOUT = 10
 
 
-class Supervisor:
+class Supervisor(SinkAround):
     """
     Runs a detached call, writes its journal, and sends that to whoever attaches.
+
+    It is the sink of the call, and writes its status before it records an event.
 
     Arguments:
         directory: The record of the call.
     """
 
     def __init__(self, directory: Path) -> None:
+        super().__init__(self._record)
         self._directory = directory
         self._status = json.loads((directory / "status.json").read_text())
         self._journal = Journal(directory / "journal")
         self._lock = threading.Lock()
         self._followers: list[socket.socket] = []
-        self._outcome: Outcome | None = None
         self._ended = threading.Event()
 
     def run(self, make_host: Callable[[], Host[..., Any]]) -> None:
@@ -64,7 +66,7 @@ class Supervisor:
             execution.settle(self._launch(host, call))
         except HostError as error:
             execution.settle(None)
-            self._take(Exited(reason=error))
+            self(Exited(reason=error))
         self._ended.wait()
         (self._directory / "socket").unlink(missing_ok=True)
         host.close()
@@ -73,7 +75,7 @@ class Supervisor:
         launch = with_attempts(host.launch, call.retries)
         if call.timeout is not None:
             launch = with_deadline(launch, call.timeout, grace=Policy().grace)
-        return launch(call, self._take)
+        return launch(call, self.for_host())
 
     def _listen(self) -> socket.socket:
         server = socket.socket(socket.AF_UNIX)
@@ -88,25 +90,32 @@ class Supervisor:
 
     # -- what the call does --------------------------------------------------------
 
-    def _take(self, event: Event) -> None:
-        if isinstance(event, Log) and event.partial:
-            # A journal would grow with each step of a progress bar.
-            return
-        if isinstance(event, Exited):
-            self._update_status(**end_status(self._outcome, event))
-        elif isinstance(event, State):
-            self._update_status(phase=event.name)
-        elif isinstance(event, Outcome):
-            self._outcome = event
+    def on_log(self, log: Log) -> None:
+        # A journal would grow with each step of a progress bar.
+        if not log.partial:
+            self._record(log)
+
+    def on_state(self, state: State) -> None:
+        self._update_status(phase=state.name)
+        self._record(state)
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._record(outcome)
+
+    def on_exited(self, exited: Exited) -> None:
+        self._update_status(**end_status(self.outcome, exited))
         try:
-            with self._lock:
-                record = self._journal.append(event)
-                for follower in list(self._followers):
-                    self._pass_on(follower, record)
+            self._record(exited)
         finally:
             # Also if nothing can be written any more.
-            if isinstance(event, Exited):
-                self._ended.set()
+            self._ended.set()
+
+    def _record(self, event: Event) -> None:
+        with self._lock:
+            record = self._journal.append(event)
+            for follower in list(self._followers):
+                self._pass_on(follower, record)
 
     def _pass_on(self, follower: socket.socket, record: bytes) -> None:
         try:

@@ -14,7 +14,7 @@ from fal_core.calls import Call
 from fal_core.declaring import HealthCheck
 from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Message, Ready, Sink, State
-from fal_core.sinks import get_event_thread
+from fal_core.sinks import SinkAround, get_event_thread
 from fal_core.wrappers import LateExecution
 from fal_core_worker.serving.ports import listens
 from fal_host_local.pools.pools import Pool
@@ -30,9 +30,9 @@ _GRACE = 10.0
 _LAST_WORDS = 1.0
 
 
-class ServiceExecution:
+class ServiceExecution(SinkAround):
     """
-    A service: a call with a worker of its own.
+    A service: a call with a worker of its own, and the sink around its sink.
 
     Arguments:
         pool: Starts its worker.
@@ -41,17 +41,18 @@ class ServiceExecution:
     """
 
     def __init__(self, call: Call, sink: Sink, pool: Pool, ended: Callable[[], object]) -> None:
+        # Events are passed on under the lock, and none after the end.
+        super().__init__(self._tell)
         self._call = call
-        self._sink = sink
+        self._outer_sink = sink
         self._pool = pool
-        self._ended = ended
+        self._notify = ended
         self._check = HealthCheck.read(call.host_options.health_check_config)
         self._inner = LateExecution(call.id)
         self._port: ServicePort | None = None
         self._timeout = call.host_options.startup_timeout
         self._watch: Watch | None = None
         self._ready = False
-        self._exited = False
         self._reason: HostError | None = None
         # A sink takes one event at a time, and may drain or cancel the call while it does.
         self._lock = threading.RLock()
@@ -85,7 +86,7 @@ class ServiceExecution:
             self._watch = Watch(
                 port.port, self._check, self._is_open, self._answers, self._fails
             )
-        self._inner.settle(self._pool.launch(call, self._take))
+        self._inner.settle(self._pool.launch(call, self.for_host()))
 
     @property
     def reference(self) -> str:
@@ -95,7 +96,7 @@ class ServiceExecution:
         self._inner.send(message)
 
     def drain(self) -> None:
-        if not self._exited:
+        if not self.ended:
             if self._watch is not None and self._ready:
                 # It takes no more requests, health checks included.
                 self._watch.stop()
@@ -107,16 +108,10 @@ class ServiceExecution:
 
     # -- its events ------------------------------------------------------------------
 
-    def _take(self, event: Event) -> None:
-        if isinstance(event, State) and event.name == "running":
-            self._tell(event)
+    def on_state(self, state: State) -> None:
+        self._tell(state)
+        if state.name == "running":
             self._begin()
-        elif isinstance(event, Ready):
-            self._take_ready(event)
-        elif isinstance(event, Exited):
-            self._end(event)
-        else:
-            self._tell(event)
 
     def _begin(self) -> None:
         if self._watch is not None:
@@ -126,49 +121,49 @@ class ServiceExecution:
             grace = _GRACE if self._watch is None else 0
             get_event_thread().after(self._timeout + grace, self._give_up)
 
-    def _take_ready(self, event: Ready) -> None:
+    def on_ready(self, ready: Ready) -> None:
         """
         Report that the service is ready, once it passes its own health check.
         """
         # A service that a control plane launches reports other urls; the plane checks it.
-        url = event.urls.get("run")
+        url = ready.urls.get("run")
         if self._check is None or self._watch is not None or url is None:
-            self._tell_ready(event)
+            self._tell_ready(ready)
             return
         self._watch = Watch(
             urlsplit(url).port or 80,
             self._check,
             lambda: True,
-            lambda: self._tell_ready(event),
+            lambda: self._tell_ready(ready),
             self._fails,
             has_started=True,
         )
         get_event_thread().after(0, self._watch.probe)
 
-    def _end(self, event: Exited) -> None:
+    def on_exited(self, exited: Exited) -> None:
         if self._watch is not None:
             self._watch.stop()
         # When its end is reported its port is free, so the worker has to be gone.
         threading.Thread(
-            target=self._end_worker, args=(event,), name="fal-core service", daemon=True
+            target=self._end_worker, args=(exited,), name="fal-core service", daemon=True
         ).start()
 
-    def _end_worker(self, event: Exited) -> None:
+    def _end_worker(self, exited: Exited) -> None:
         self._pool.wait_for_exit()
         if self._port is not None:
             self._port.release()
-        self._ended()
+        self._notify()
         self._pool.close()
         if self._reason is not None:
-            event = attrs.evolve(event, reason=self._reason)
+            exited = attrs.evolve(exited, reason=self._reason)
         with self._lock:
-            self._exited = True
-            self._sink(event)
+            self.exited = exited
+            self._outer_sink(exited)
 
     def _tell(self, event: Event) -> None:
         with self._lock:
-            if not self._exited:
-                self._sink(event)
+            if not self.ended:
+                self._outer_sink(event)
 
     def _tell_ready(self, event: Ready) -> None:
         with self._lock:
@@ -202,7 +197,7 @@ class ServiceExecution:
 
     def _stop(self, reason: HostError) -> None:
         with self._lock:
-            if self._exited:
+            if self.ended:
                 return
             self._reason = reason
         self._inner.cancel(_LAST_WORDS)

@@ -109,6 +109,7 @@ class ServerlessExecution:
         threading.Thread(target=self._drain, name="drain", daemon=True).start()
 
     def cancel(self, grace: float) -> None:
+        # A LateExecution would not do: this cancel has stages, and its end waits for the grace.
         with self._lock:
             again, self._cancelled = self._cancelled, True
             self._grace = grace

@@ -14,18 +14,17 @@ from typing import Any
 import attrs
 
 from fal_core.errors import FalCoreError
-from fal_core.events import Event, Exited, Log, Outcome, Ready, State
+from fal_core.events import Event, Exited
 from fal_core.hosts import Execution
 from fal_server.fleet.agent_clients import AgentClient
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.endings import (
-    AgentError,
     RunnerLost,
     describe_exit,
     describe_outcome,
     make_lines,
-    read_agent_error,
 )
+from fal_server.fleet.host_events import HostEvents
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
 from fal_server.fleet.lines import RunnerLines
@@ -39,8 +38,6 @@ logger = logging.getLogger(__name__)
 #: Seconds that the agent may take to report how its function ended after the runner has
 #: exited: on a busy machine the report is late, and nothing else brings it.
 _LAST_WORDS = 20.0
-
-_STARTING = {"building": RunnerState.BUILDING, "starting": RunnerState.SETUP}
 
 
 @attrs.define(eq=False)
@@ -107,7 +104,7 @@ class Runner:
     _began: float = attrs.field(factory=time.monotonic, init=False, repr=False)
     _ended: float | None = attrs.field(default=None, init=False, repr=False)
     _examining: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
-    _raised: AgentError | None = attrs.field(default=None, init=False, repr=False)
+    _events: HostEvents = attrs.field(init=False, repr=False)
     _ending: asyncio.Task[None] | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -115,6 +112,7 @@ class Runner:
         self.agent = AgentClient(self.http, self.token)
         self.outcome = self.loop.create_future()
         self.lines = RunnerLines(self.id, self.spec, self.logs, self.echoes)
+        self._events = HostEvents(self.lines, self.lifecycle, self.take_urls, self._end)
 
     @property
     def state(self) -> RunnerState:
@@ -185,23 +183,10 @@ class Runner:
         Take an event of the host, in any thread.
         """
         try:
-            self.loop.call_soon_threadsafe(self._take, event)
+            self.loop.call_soon_threadsafe(self._events, event)
         except RuntimeError:
             # The control plane has ended; the next one finds detached runners again.
             pass
-
-    def _take(self, event: Event) -> None:
-        if isinstance(event, Log):
-            self.lines.take(event)
-        elif isinstance(event, State):
-            if event.name in _STARTING:
-                self.lifecycle.enter(_STARTING[event.name])
-        elif isinstance(event, Ready):
-            self.take_urls(event.urls)
-        elif isinstance(event, Outcome):
-            self._raised = read_agent_error(event.sealed) if event.raised else None
-        elif isinstance(event, Exited):
-            self._end(event)
 
     def take_urls(self, urls: Mapping[str, str]) -> None:
         """
@@ -226,9 +211,10 @@ class Runner:
     def _end(self, event: Exited) -> None:
         if event.reason is not None and not self.reason:
             self.reason, self.cause = str(event.reason), event.reason
-        if self._raised is not None and not (self.reason or self._was_told_to_end):
+        raised = self._events.raised
+        if raised is not None and not (self.reason or self._was_told_to_end):
             # The agent itself failed, and not what a user had it run.
-            self.reason = self._raised.sentence
+            self.reason = raised.sentence
             logger.error("Runner %s has failed: %s", self.id, self.reason)
         listens = self.agent.url is not None and self.serving is not None
         if listens and not (self.reason or self._reported or self._was_told_to_end):
@@ -277,7 +263,8 @@ class Runner:
         )
         if not sentence:
             return
-        traceback = self._raised.traceback if self._raised is not None else ""
+        raised = self._events.raised
+        traceback = raised.traceback if raised is not None else ""
         if self._reported is not None and not self.reason:
             traceback = self._reported.traceback
         for line in make_lines(sentence, traceback, self.cause, now):
