@@ -10,7 +10,7 @@ from typing import Any
 
 from fal_core.calls import Call, SealedFunction
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.streams import Stream
+from fal_core_worker.stream.streams import FrameStream
 
 #: How many functions a worker keeps.
 FUNCTION_SLOTS = 64
@@ -26,7 +26,7 @@ class CallSender:
 
     __slots__ = ("_slots", "_sources", "_stream")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: FrameStream) -> None:
         self._stream = stream
         self._slots: OrderedDict[str, int] = OrderedDict()
         self._sources: set[str] = set()

@@ -29,7 +29,7 @@ from fal_server.fleet.endings import (
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
 from fal_server.fleet.lines import RunnerLines
-from fal_server.fleet.states import ENDING, Lifecycle, RunnerState
+from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.store.log_lines import LogLine
 from fal_server.store.logs import Logs
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 #: exited: on a busy machine the report is late, and nothing else brings it.
 _LAST_WORDS = 20.0
 
-_STARTING = {"building": RunnerState.BUILDING, "starting": RunnerState.SETUP}
+_STARTING = {"building": RunnerPhase.BUILDING, "starting": RunnerPhase.SETUP}
 
 
 @attrs.define(eq=False)
@@ -117,7 +117,7 @@ class Runner:
         self.lines = RunnerLines(self.id, self.spec, self.logs, self.echoes)
 
     @property
-    def state(self) -> RunnerState:
+    def state(self) -> RunnerPhase:
         """
         How far it is.
         """
@@ -128,7 +128,7 @@ class Runner:
         """
         The state that people are shown: a runner without requests is ``idle``.
         """
-        is_idle = self.state is RunnerState.RUNNING and not self.in_flight
+        is_idle = self.state is RunnerPhase.RUNNING and not self.in_flight
         return "idle" if is_idle else self.state.label
 
     @property
@@ -136,14 +136,14 @@ class Runner:
         """
         Whether it takes requests.
         """
-        return self.state is RunnerState.RUNNING
+        return self.state is RunnerPhase.RUNNING
 
     @property
     def is_alive(self) -> bool:
         """
         Whether it has not ended.
         """
-        return self.state is not RunnerState.TERMINATED
+        return self.state is not RunnerPhase.TERMINATED
 
     @property
     def uptime(self) -> float:
@@ -217,10 +217,10 @@ class Runner:
         """
         Let it take requests, unless it was told to end.
         """
-        if self.state in ENDING or self.state in (RunnerState.DRAINING, RunnerState.TERMINATED):
+        if self.state in ENDING or self.state in (RunnerPhase.DRAINING, RunnerPhase.TERMINATED):
             return
         self.running_since = self.idle_since = time.monotonic()
-        self.lifecycle.enter(RunnerState.RUNNING)
+        self.lifecycle.enter(RunnerPhase.RUNNING)
         self.ready.set()
 
     def _end(self, event: Exited) -> None:
@@ -253,7 +253,7 @@ class Runner:
             self.reason = describe_exit(event, has_returned=self._reported is not None)
         if not self._was_told_to_end:
             self._log_end(self.ended_at, came_up=came_up)
-        self.lifecycle.enter(RunnerState.TERMINATED)
+        self.lifecycle.enter(RunnerPhase.TERMINATED)
         self.agent.close()
         self.ready.set()
         self.ended.set()
@@ -266,7 +266,7 @@ class Runner:
         """
         Whether it was told to end although nothing was wrong with it.
         """
-        return self.state in (RunnerState.DRAINING, RunnerState.KILLED)
+        return self.state in (RunnerPhase.DRAINING, RunnerPhase.KILLED)
 
     def _log_end(self, now: float, *, came_up: bool) -> None:
         # Where the server cannot write, a line would only wait with the others.
@@ -316,7 +316,7 @@ class Runner:
         Note the execution of its host, and end it if it was told to end meanwhile.
         """
         self.execution = execution
-        if self.state is RunnerState.DRAINING or self.state in ENDING:
+        if self.state is RunnerPhase.DRAINING or self.state in ENDING:
             self._end_now()
         self.changed(self)
 
@@ -352,7 +352,7 @@ class Runner:
         """
         Let it finish the requests it has, and end; after its grace period it is killed.
         """
-        if not self.lifecycle.enter(RunnerState.DRAINING):
+        if not self.lifecycle.enter(RunnerPhase.DRAINING):
             return
         if self.execution is not None:
             self.execution.drain()
@@ -371,14 +371,14 @@ class Runner:
         """
         End it now.
         """
-        self._end_as(RunnerState.KILLED)
+        self._end_as(RunnerPhase.KILLED)
 
     def end_sick(self, reason: str) -> None:
         """
         End it now, because it no longer answers.
         """
         self.reason = reason
-        self._end_as(RunnerState.SICK)
+        self._end_as(RunnerPhase.SICK)
 
     def give_up(self, reason: str, *, is_blocked: bool = False) -> None:
         """
@@ -388,9 +388,9 @@ class Runner:
             is_blocked: Whether the server itself is at fault, which cannot write its state.
         """
         self.reason = reason
-        self._end_as(RunnerState.BLOCKED if is_blocked else RunnerState.GIVEN_UP)
+        self._end_as(RunnerPhase.BLOCKED if is_blocked else RunnerPhase.GIVEN_UP)
 
-    def _end_as(self, state: RunnerState) -> None:
+    def _end_as(self, state: RunnerPhase) -> None:
         if self.lifecycle.enter(state):
             self._end_now()
 
