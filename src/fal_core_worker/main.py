@@ -185,6 +185,7 @@ def _end(code: int, output: Output) -> None:
     import atexit
 
     try:
+        # What is public waits for threads.
         atexit._run_exitfuncs()
         output.flush_call()
     except BaseException:

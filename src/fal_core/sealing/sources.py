@@ -50,6 +50,8 @@ def worker_archive() -> SourceArchive:
     """
     Return the worker's own source, with the cloudpickle that seals here.
     """
+    # Both ends use private names of cloudpickle, which has no public ones for classes, code
+    # and globals: it is pinned below 4, and both ends have the release that travels here.
     files: dict[str, str] = {}
     for package in ("fal_core_worker", "cloudpickle"):
         initial = find_module(package)
