@@ -149,7 +149,7 @@ def fill_protocol(cls: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> Non
     if not fill_class(cls, state):
         return
     if "__protocol_attrs__" in vars(cls):
-        type(typing.Protocol).__init__(cls, "", (), {})
+        type(typing.Protocol).__init__(cls, "", (), {})  # type: ignore[misc]
     if runtime:
         typing.runtime_checkable(cls)
 
