@@ -96,7 +96,7 @@ BROKEN = {
     "unattachable_host": (
         HOST.format(name="unattachable").replace(
             "    def launch",
-            "    capabilities: ClassVar[Capabilities] = Capabilities(detach=True)\n    def launch",
+            "    capabilities = Capabilities(detach=True)\n    def launch",
         ),
         "does not derive from DetachingHost",
     ),
