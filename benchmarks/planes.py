@@ -40,11 +40,11 @@ class Plane:
     pid: int
     variables: dict[str, str]
 
-    def url(self, door: str = "FAL_RUN_HOST", *, name: str = "echo") -> str:
+    def url(self, variable: str = "FAL_RUN_HOST", *, name: str = "echo") -> str:
         """
         Return where an application is called.
         """
-        return f"http://{self.variables[door]}/owner/{name}"
+        return f"http://{self.variables[variable]}/owner/{name}"
 
     def client(self) -> Any:
         """

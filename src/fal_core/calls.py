@@ -133,12 +133,12 @@ class Call:
 
         A port that the function declares takes precedence over the host's.
         """
-        declared = (self.gateway.exposed_port, self.host_options.metrics_port)
-        ports = {
-            "exposed_port": declared[0] or exposed_port,
-            "exposed_metrics_port": declared[1] or exposed_metrics_port,
-        }
         import pickle
 
+        ports = {
+            "exposed_port": self.gateway.exposed_port or exposed_port,
+            "exposed_metrics_port": self.host_options.metrics_port or exposed_metrics_port,
+        }
+        # The plain prefix of version 1; the contract imports nothing of the worker.
         plain = bytes((1, 0, *sys.version_info[:2])) + pickle.dumps(((), ports), 5)
         return self.again(self.id, Sealed(plain))

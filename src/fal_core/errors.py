@@ -1,5 +1,5 @@
 """
-Every error fal-core raises of its own accord.
+Every error of fal-core, but ``sinks.HandlerFailed`` and the two of ``loading.targets``.
 
     FalCoreError
     ├── OptionError (also a ValueError)     a declaration or an argument is wrong

@@ -25,7 +25,7 @@ from fal_core_worker.running.executors import Executor
 from fal_core_worker.running.serial import SerialExecutor
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.arenas import InboundArena, OutboundArena
-from fal_core_worker.stream.streams import Stream
+from fal_core_worker.stream.streams import FrameStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,13 +109,13 @@ class _CloudpickleFinder:
         return PathFinder.find_spec(name, self._path) if name == "cloudpickle" else None
 
 
-def _take_stream(settings: dict[str, Any]) -> Stream:
+def _take_stream(settings: dict[str, Any]) -> FrameStream:
     """
     Return the stream, moved to descriptors whose numbers no program uses.
     """
     reader = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
     writer = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
-    stream = Stream(reader, writer)
+    stream = FrameStream(reader, writer)
     arenas = settings.get("arenas")
     if arenas is not None:
         inbound, outbound, capacity = arenas
@@ -185,6 +185,7 @@ def _end(code: int, output: Output) -> None:
     import atexit
 
     try:
+        # What is public waits for threads.
         atexit._run_exitfuncs()
         output.flush_call()
     except BaseException:

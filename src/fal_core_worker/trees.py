@@ -136,7 +136,7 @@ def _children_by_parent(pid: int) -> list[int]:
 
 def _prctl() -> Any:
     try:
-        # ``ctypes`` calls it, and is slow to import.
+        # ``ctypes`` is slow to import.
         from _ctypes import call_cdeclfunction, dlopen, dlsym
 
         # None is the process itself, which typeshed does not know.

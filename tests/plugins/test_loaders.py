@@ -27,7 +27,7 @@ from typing import ClassVar
 import attrs
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.hooks import hookimpl
-from fal_core.hosts import Host
+from fal_core.hosts import Capabilities, Host
 from fal_core.options import HostOptions
 
 fal_core_api = 1
@@ -92,6 +92,13 @@ BROKEN = {
     "unhashable_host": (
         HOST.format(name="unhashable").replace("eq=False, ", ""),
         "cannot be hashed",
+    ),
+    "unattachable_host": (
+        HOST.format(name="unattachable").replace(
+            "    def launch",
+            "    capabilities = Capabilities(detach=True)\n    def launch",
+        ),
+        "does not derive from DetachingHost",
     ),
     "odd_options": (
         HOST.format(name="odd").replace("    def launch", "    options = dict\n    def launch"),

@@ -18,6 +18,7 @@ from fal_core.errors import FalSerializationError
 from fal_core.events import Sealed
 from fal_core.options import Gateway, HostOptions
 from fal_core.sealing.envelopes import decode_call, encode_call
+from fal_core_worker.opening.seals import PLAIN_PREFIX
 from fal_core_worker.opening.values import open_arguments
 
 sealed = st.builds(
@@ -102,6 +103,15 @@ def test_the_call_of_a_service_keeps_its_ports() -> None:
         (),
         {"exposed_port": 8080, "exposed_metrics_port": 4001},
     )
+
+
+def test_ports_are_written_as_the_worker_seals_plain_values() -> None:
+    """
+    The prefix that the contract writes itself is that of a plain seal of the worker.
+    """
+    data = one_call().at_ports(4000, 4001).arguments.data
+
+    assert data.startswith(PLAIN_PREFIX)
 
 
 def one_call() -> Call:

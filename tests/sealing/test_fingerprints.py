@@ -34,10 +34,10 @@ def test_seal_is_fresh_until_a_capture_changes(change: Any) -> None:
     space, f = _world()
     seal = seal_function(f)
     space["unrelated"] = 1
-    assert seal.is_fresh()
+    assert seal.captures.are_unchanged()
 
     change(space, f)
-    assert not seal.is_fresh()
+    assert not seal.captures.are_unchanged()
 
 
 def test_seal_sees_cells_and_hidden_builtins() -> None:
@@ -51,11 +51,11 @@ def test_seal_sees_cells_and_hidden_builtins() -> None:
 
     seal = seal_function(f)
     value = 2
-    assert not seal.is_fresh()
+    assert not seal.captures.are_unchanged()
     seal = seal_function(f)
-    assert seal.is_fresh()
+    assert seal.captures.are_unchanged()
     f.__globals__["len"] = max
     try:
-        assert not seal.is_fresh()
+        assert not seal.captures.are_unchanged()
     finally:
         del f.__globals__["len"]

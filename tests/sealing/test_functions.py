@@ -144,7 +144,7 @@ def test_classes_of_annotations_travel_with_the_function(
 
     assert not seal_arguments(((Point(1),), {}), seal).contains_code
     monkeypatch.setitem(globals(), "Point", Counter)
-    assert not seal.is_fresh()
+    assert not seal.captures.are_unchanged()
 
 
 class Unsealable:

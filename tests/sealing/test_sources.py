@@ -17,7 +17,7 @@ import pytest
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.sealing.sources import (
     SourceArchive,
-    local_archives,
+    archives,
     local_modules,
     travel_report,
     worker_archive,
@@ -50,6 +50,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield importlib.import_module("shop.tasks")
     for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
         del sys.modules[name]
+
+
+def local_archives(func: Any, named: Any = ()) -> tuple[SourceArchive, ...]:
+    """
+    Return the archives of the local modules that *func* needs.
+    """
+    return archives(local_modules(func, named), named)
 
 
 def names_in(archive: SourceArchive) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fal_core import function
+from fal_host_local.variables import read_dotenv
 
 
 def get_pid() -> int:
@@ -70,6 +71,17 @@ def test_secrets_lie_beside_the_function(tmp_path: Path, monkeypatch: pytest.Mon
     assert "Secret 'FAL_TEST_NOWHERE', which a function in" in told
     assert str(sub / "s.py") in told
     assert ".env beside that file" in told
+
+
+def test_values_are_read_as_other_tools_read_them(tmp_path: Path):
+    """
+    Quotes end a value before its comment, lines go on inside quotes, and ``$`` is kept.
+    """
+    file = tmp_path / ".env"
+    file.write_text("A='x' # why\nB=\"y\nz\"\nC=${HOME}\nD\nE=\nexport F=a#b # why\n")
+
+    assert read_dotenv(file) == {"A": "x", "B": "y\nz", "C": "${HOME}", "E": "", "F": "a#b"}
+    assert read_dotenv(None) == {}
 
 
 def test_a_secret_is_nowhere_to_be_read(host, monkeypatch: pytest.MonkeyPatch):

@@ -1,5 +1,7 @@
 """
 Watching the source files of a function for changes.
+
+The files are few and known, so they are polled: the core needs no ``watchfiles`` for it.
 """
 
 from __future__ import annotations

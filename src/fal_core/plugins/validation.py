@@ -12,10 +12,11 @@ from typing import Any
 
 import attrs
 
+from fal_core.abilities import DetachingHost
 from fal_core.conversion.annotations import option_names, option_types
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.hooks import API_VERSION
-from fal_core.hosts import Host
+from fal_core.hosts import Capabilities, Host
 from fal_core.options import Gateway, HostOptions
 
 #: Keywords of the decorator itself, which no option can be called.
@@ -56,6 +57,13 @@ def check_host(cls: object) -> str | None:
         return problem
     if cls.__hash__ is None:
         return f"{cls.__name__} cannot be hashed. Decorate it with attrs.define(eq=False)."
+    capabilities = cls.capabilities
+    is_detaching = isinstance(capabilities, Capabilities) and capabilities.detach
+    if is_detaching and not issubclass(cls, DetachingHost):
+        return (
+            f"{cls.__name__} declares that its work can be detached, and does not derive "
+            "from DetachingHost. Derive it from that class, or set detach=False."
+        )
     options = cls.options
     if isinstance(options, property):
         # A wrapper host computes its options; those of the inner host were checked.

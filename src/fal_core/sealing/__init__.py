@@ -11,6 +11,7 @@ from fal_core.exports import lazily
 if TYPE_CHECKING:
     from fal_core.sealing.envelopes import decode_call, encode_call
     from fal_core.sealing.functions import seal_function
+    from fal_core.sealing.packing import pack_function
     from fal_core.sealing.plain import load_plain, open_plain
     from fal_core.sealing.sources import check_local_modules, worker_archive
 
@@ -20,6 +21,7 @@ __all__ = [
     "encode_call",
     "load_plain",
     "open_plain",
+    "pack_function",
     "seal_function",
     "worker_archive",
 ]
@@ -32,6 +34,7 @@ __getattr__, __dir__ = lazily(
         "encode_call": "fal_core.sealing.envelopes",
         "load_plain": "fal_core.sealing.plain",
         "open_plain": "fal_core.sealing.plain",
+        "pack_function": "fal_core.sealing.packing",
         "seal_function": "fal_core.sealing.functions",
         "worker_archive": "fal_core.sealing.sources",
     },

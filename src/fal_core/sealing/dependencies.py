@@ -47,13 +47,6 @@ def find_missing_dependencies(
     yield from missing.items()
 
 
-def imports_needed(func: Callable[..., Any]) -> tuple[str, ...]:
-    """
-    Return the installed top-level modules that a call of *func* needs.
-    """
-    return tuple(used_modules(func))
-
-
 def used_modules(func: Callable[..., Any]) -> Uses:
     """
     Return the installed modules that *func*, and the objects it refers to, use.

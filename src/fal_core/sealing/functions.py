@@ -48,12 +48,6 @@ class FunctionSeal:
     classes: frozenset[type]
     captures: Captures
 
-    def is_fresh(self) -> bool:
-        """
-        Tell whether every captured global, cell and default is still the same object.
-        """
-        return self.captures.are_unchanged()
-
 
 def seal_function(
     func: Callable[..., Any],

@@ -134,7 +134,7 @@ def _dataclass_state(cls: Any, content: dict[str, Any]) -> State:
     own = {}
     for name in content["__annotations__"]:
         field = cls.__dataclass_fields__.get(name)
-        # The private parts of dataclasses have no types.
+        # Only private parts, which have no types, tell ClassVar and InitVar from a field.
         if field is None or field._field_type is dataclasses._FIELD_CLASSVAR:  # type: ignore[attr-defined]
             continue
         content.pop(name, None)

@@ -50,6 +50,8 @@ def worker_archive() -> SourceArchive:
     """
     Return the worker's own source, with the cloudpickle that seals here.
     """
+    # Both ends use private names of cloudpickle, which has no public ones for classes, code
+    # and globals: it is pinned below 4, and both ends have the release that travels here.
     files: dict[str, str] = {}
     for package in ("fal_core_worker", "cloudpickle"):
         initial = find_module(package)
@@ -59,27 +61,15 @@ def worker_archive() -> SourceArchive:
     return _kept_archive(_read(files))
 
 
-def local_archives(
-    func: Callable[..., Any], local_python_modules: Iterable[str] = ()
-) -> tuple[SourceArchive, ...]:
-    """
-    Return the sources of the local modules that *func* needs, an archive for each.
-
-    For a module that was found by its import, its ``.py`` file and the ``__init__.py``
-    of the packages around it travel; for one that was named, its whole package travels,
-    small data files included.
-
-    Raises:
-        OptionError: A named module does not exist.
-    """
-    return archives(local_modules(func, local_python_modules), local_python_modules)
-
-
 def archives(
     modules: Mapping[str, str], local_python_modules: Iterable[str] = ()
 ) -> tuple[SourceArchive, ...]:
     """
-    Return the archives of *modules*, a mapping of names to paths.
+    Return an archive for each top level of *modules*, a mapping of names to paths.
+
+    For a module that was found by its import, its ``.py`` file and the ``__init__.py``
+    of the packages around it travel; for one that was named, its whole package travels,
+    small data files included.
     """
     named = set(local_python_modules)
     files: dict[str, dict[str, str]] = {}

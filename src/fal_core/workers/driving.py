@@ -18,7 +18,7 @@ from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import WorkerExecution
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.streams import Stream
+from fal_core_worker.stream.streams import FrameStream
 
 
 class Banner:
@@ -103,7 +103,7 @@ class StreamReader:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: FrameStream,
         calls: RunningCalls,
         *,
         greeted: Callable[[frames.Received], None],

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import marshal
 from collections import OrderedDict
-from typing import Any
 
-from fal_core.calls import Call, SealedFunction
+from fal_core.calls import Call
+from fal_core.sealing.packing import pack_function
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.streams import Stream
+from fal_core_worker.stream.streams import FrameStream
 
 #: How many functions a worker keeps.
 FUNCTION_SLOTS = 64
@@ -26,7 +26,7 @@ class CallSender:
 
     __slots__ = ("_slots", "_sources", "_stream")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: FrameStream) -> None:
         self._stream = stream
         self._slots: OrderedDict[str, int] = OrderedDict()
         self._sources: set[str] = set()
@@ -64,13 +64,8 @@ class CallSender:
             slot = len(self._slots)
         else:
             slot = self._slots.popitem(last=False)[1]
-        packed = _pack(call.function)
-        setup = None if call.setup is None else _pack(call.setup)
+        packed = pack_function(call.function)
+        setup = None if call.setup is None else pack_function(call.setup)
         self._stream.send(frames.FUNCTION, 0, slot, data=marshal.dumps((*packed, setup), 2))
         self._slots[key] = slot
         return slot
-
-
-def _pack(function: SealedFunction) -> tuple[Any, ...]:
-    portable = None if function.portable is None else function.portable.data
-    return (function.digest, function.native.data, portable, function.refusal)

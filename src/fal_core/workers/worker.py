@@ -28,7 +28,7 @@ from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import Controls, WorkerExecution
 from fal_core.workers.frames_out import CallSender
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.streams import Stream
+from fal_core_worker.stream.streams import FrameStream
 
 __all__ = ["ARGUMENTS", "Arenas", "Worker", "WorkerExecution"]
 
@@ -108,7 +108,7 @@ class Worker:
 
         self.hello: Mapping[str, Any] | None = None
         self.stopped = False
-        self._stream = Stream(reader, writer)
+        self._stream = FrameStream(reader, writer)
         if arenas is not None:
             self._stream.inbound = arenas.inbound
             self._stream.outbound = arenas.outbound

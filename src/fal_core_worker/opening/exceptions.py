@@ -100,7 +100,7 @@ def format_traceback(error: BaseException) -> str:
 
 def _is_ours(frame: types.FrameType) -> bool:
     name = _module(frame)
-    # Source that runs in a foreign agent is named alike, as fal_core_arrival.
+    # Source in an agent is named fal_core_far_end.
     ours = name.startswith(("fal_core.", "fal_core_", "fal_serve."))
     # The functions of the conformance suite count as a user's.
     return ours and not name.startswith("fal_core.testing.laws.")

@@ -101,7 +101,7 @@ def make_named_tuple(
     """
     Make the class of a named tuple.
     """
-    # A type checker wants the fields written out.
+    # Type checkers want the fields written out.
     made: Any = namedtuple(name, fields, defaults=defaults, module=module)  # type: ignore[misc]
     made.__qualname__ = qualname
     tracked: type = cloudpickle._lookup_class_or_track(tracker, made)
@@ -148,9 +148,8 @@ def fill_protocol(cls: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> Non
     runtime = state[1].pop("runtime")
     if not fill_class(cls, state):
         return
-    find_members = getattr(typing, "_get_protocol_attrs", None)
-    if find_members is not None and "__protocol_attrs__" in vars(cls):
-        cls.__protocol_attrs__ = find_members(cls)
+    if "__protocol_attrs__" in vars(cls):
+        type(typing.Protocol).__init__(cls, "", (), {})  # type: ignore[misc]
     if runtime:
         typing.runtime_checkable(cls)
 

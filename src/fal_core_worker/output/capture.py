@@ -125,7 +125,8 @@ class Output:
         """
         Whether this thread is adding or sending output at the moment.
         """
-        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]  # private
+        # Nothing public tells who holds it.
+        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]
 
     def add(self, level: int, text: str) -> None:
         """

@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from fal_core_worker.stream.streams import Stream
+    from fal_core_worker.stream.streams import FrameStream
 
 
 class Executor(ABC):
@@ -39,7 +39,7 @@ class Executor(ABC):
 
     address: str | None = None
 
-    def __init__(self, stream: Stream, output: Output) -> None:
+    def __init__(self, stream: FrameStream, output: Output) -> None:
         self.stream = stream
         self.output = output
         self.functions = Functions()

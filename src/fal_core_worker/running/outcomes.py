@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from fal_core_worker.stream.streams import Stream
+    from fal_core_worker.stream.streams import FrameStream
 
 #: The types of what generator functions and coroutine functions return.
 LAZY = frozenset((GeneratorType, CoroutineType, AsyncGeneratorType))
@@ -32,7 +32,9 @@ class Terminated(SystemExit):
     """
 
 
-def send_value(stream: Stream, channel: int, value: Any, function: Any, after: int = 0) -> None:
+def send_value(
+    stream: FrameStream, channel: int, value: Any, function: Any, after: int = 0
+) -> None:
     """
     Send the outcome of the call of *channel*: what *function* returned.
 
@@ -48,7 +50,7 @@ def send_value(stream: Stream, channel: int, value: Any, function: Any, after: i
 
 
 def send_error(
-    stream: Stream, channel: int, error: BaseException, function: Any, after: int = 0
+    stream: FrameStream, channel: int, error: BaseException, function: Any, after: int = 0
 ) -> None:
     """
     Send the outcome of the call of *channel*: what *function* raised.
@@ -60,7 +62,7 @@ def send_error(
     stream.send(frames.OUTCOME, channel, frames.ENDED_RAISED, after, data, buffers)
 
 
-def send_item(stream: Stream, channel: int, value: Any, index: int, function: Any) -> None:
+def send_item(stream: FrameStream, channel: int, value: Any, index: int, function: Any) -> None:
     """
     Send one item of a stream.
 
@@ -72,7 +74,7 @@ def send_item(stream: Stream, channel: int, value: Any, index: int, function: An
 
 
 def send_items(
-    stream: Stream,
+    stream: FrameStream,
     channel: int,
     outcomes: list[tuple[int, Any]],
     first: int,

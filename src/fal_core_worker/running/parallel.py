@@ -30,7 +30,7 @@ from fal_core_worker.running.outcomes import (
 )
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import RAISED, VALUE
-from fal_core_worker.stream.streams import Stream
+from fal_core_worker.stream.streams import FrameStream
 
 #: The (channel, index) of the call that the current code belongs to.
 _call: ContextVar[tuple[int, int]] = ContextVar("call", default=(0, 0))
@@ -41,7 +41,7 @@ class ParallelExecutor(Executor):
     Runs several calls at a time.
     """
 
-    def __init__(self, stream: Stream, output: Output) -> None:
+    def __init__(self, stream: FrameStream, output: Output) -> None:
         super().__init__(stream, output)
         self._active: dict[int, Any] = {}
         self._tasks: dict[int, Any] = {}

@@ -36,7 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from fal_core_worker.stream.streams import Stream
+    from fal_core_worker.stream.streams import FrameStream
 
 _NUMBER = struct.Struct("<I")
 
@@ -46,7 +46,7 @@ class SerialExecutor(Executor):
     Runs one call at a time on the main thread.
     """
 
-    def __init__(self, stream: Stream, output: Output) -> None:
+    def __init__(self, stream: FrameStream, output: Output) -> None:
         super().__init__(stream, output)
         self.channel = 0
         self.index = 0

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from fal_core_worker.output.capture import Output
-    from fal_core_worker.stream.streams import Stream
+    from fal_core_worker.stream.streams import FrameStream
 
     class Watched(Protocol):
         """
         What is watched: a :class:`~fal_core_worker.running.serial.SerialExecutor`.
         """
 
-        stream: Stream
+        stream: FrameStream
         output: Output
         busy: bool
         turn: int

@@ -32,12 +32,12 @@ _READ_SIZE = 65536
 #: Seconds: a wait up to this long is short, and is spent polling.
 _SOON = 100e-6
 _POLLS = 80 if (os.cpu_count() or 1) > 1 else 0
-#: Seconds that :meth:`Stream.end` waits for a thread that is sending.
+#: Seconds that :meth:`FrameStream.end` waits for a thread that is sending.
 _PATIENCE = 1.0
 _yield_processor = getattr(os, "sched_yield", lambda: None)
 
 
-class Stream:
+class FrameStream:
     """
     Frames over two file descriptors, which the stream owns.
 

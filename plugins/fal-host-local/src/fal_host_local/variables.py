@@ -99,22 +99,12 @@ def find_dotenv(directory: str) -> Path | None:
 
 def read_dotenv(path: Path | None) -> dict[str, str]:
     """
-    Return the variables that a ``.env`` file sets.
+    Return the variables that a ``.env`` file sets. References to others stay as written.
     """
-    values: dict[str, str] = {}
     if path is None:
-        return values
-    for line in path.read_text(encoding="utf-8").splitlines():
-        line = line.strip().removeprefix("export ").lstrip()
-        name, equals, value = line.partition("=")
-        if not equals or line.startswith("#"):
-            continue
-        value = value.strip()
-        if value[:1] in ("'", '"') and value.endswith(value[0]) and len(value) > 1:
-            quote, value = value[0], value[1:-1]
-            if quote == '"':
-                value = value.replace("\\n", "\n").replace('\\"', '"')
-        else:
-            value = value.partition(" #")[0].rstrip()
-        values[name.strip()] = value
-    return values
+        return {}
+    # It is slow to import, and few calls need it.
+    from dotenv import dotenv_values
+
+    values = dotenv_values(path, interpolate=False, encoding="utf-8")
+    return {name: value for name, value in values.items() if value is not None}

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from aiohttp import web
 from isolate_proto.configuration import GRPC_OPTIONS
 
-from fal_server.access.identities import Identity
+from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PRESETS
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
 from fal_server.access.tokens import Tokens, read_key
@@ -91,7 +91,7 @@ class ControlPlane:
     directory: DataDirectory
     metrics: ServerMetrics
     database: Database
-    identity: Identity
+    identity: CallerIdentity
     stages: Stages
     vault: Vault
     logs: Logs
@@ -157,7 +157,7 @@ class ControlPlane:
                 directory=directory,
                 metrics=metrics,
                 database=database,
-                identity=Identity(
+                identity=CallerIdentity(
                     database, Tokens(signing_key), RunnerKeys(derive_secret(signing_key))
                 ),
                 stages=stages,

@@ -12,7 +12,7 @@ import pytest
 from fal_core.errors import WorkerLost
 from fal_core.events import Exited, Log, Outcome, Ready, Sealed, State
 from fal_server.fleet.host_events import HostEvents
-from fal_server.fleet.states import Lifecycle, RunnerState
+from fal_server.fleet.states import Lifecycle, RunnerPhase
 
 
 class Lines:
@@ -52,7 +52,7 @@ def test_each_event_goes_to_its_part_of_the_runner() -> None:
     for event in [log, State("starting"), State("running"), Ready({"run": "http://a"}), exited]:
         kept.events(event)
     assert kept.lines.taken == [log]
-    assert kept.lifecycle.state is RunnerState.SETUP
+    assert kept.lifecycle.state is RunnerPhase.SETUP
     assert kept.urls == [{"run": "http://a"}]
     assert kept.ends == [exited]
 
@@ -78,5 +78,5 @@ def test_events_are_handled_after_one_that_could_not_be() -> None:
         kept.events(Log("a line"))
     kept.events(State("building"))
     kept.events(exited := Exited())
-    assert kept.lifecycle.state is RunnerState.BUILDING
+    assert kept.lifecycle.state is RunnerPhase.BUILDING
     assert kept.ends == [exited]

@@ -19,7 +19,7 @@ from fal_server.fleet import disconnections, serving
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.serving import serve
-from fal_server.fleet.states import RunnerState
+from fal_server.fleet.states import RunnerPhase
 from fal_server.specs.runner_specs import Message, RunnerSpec
 from fal_server_agent.messages import pack
 
@@ -60,7 +60,7 @@ def test_runner_that_cannot_be_told_what_to_serve_is_ended(plane, error):
             runner = make_runner(plane, exchanges)
             serve(runner, load)
             runner.take(Ready({"control": "http://127.0.0.1:1"}))
-            await until(lambda: runner.state is RunnerState.GIVEN_UP)
+            await until(lambda: runner.state is RunnerPhase.GIVEN_UP)
             assert runner.reason
 
     plane.run(main())
@@ -112,8 +112,8 @@ def test_runner_of_an_earlier_version_that_does_not_come_up(plane, monkeypatch):
                 serve(runner, load)
                 runner.take(Ready({"control": f"http://127.0.0.1:{port}"}))
             told.take(Ready({"run": "http://127.0.0.1:1"}))
-            await until(lambda: mute.state is RunnerState.GIVEN_UP)
+            await until(lambda: mute.state is RunnerPhase.GIVEN_UP)
             assert isinstance(mute.cause, StartupTimeout)
-            assert told.state is RunnerState.RUNNING
+            assert told.state is RunnerPhase.RUNNING
 
     plane.run(main())

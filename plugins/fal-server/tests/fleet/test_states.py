@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import pytest
 
-from fal_server.fleet.states import ENDING, TRANSITIONS, Lifecycle, RunnerState
+from fal_server.fleet.states import ENDING, TRANSITIONS, Lifecycle, RunnerPhase
 
 
-def make(*states: RunnerState) -> tuple[Lifecycle, list[RunnerState]]:
+def make(*states: RunnerPhase) -> tuple[Lifecycle, list[RunnerPhase]]:
     """
     Return a lifecycle that has entered *states*, and the list of the changes it reports.
     """
-    changes: list[RunnerState] = []
+    changes: list[RunnerPhase] = []
     lifecycle = Lifecycle(lambda: changes.append(lifecycle.state))
     for state in states:
         assert lifecycle.enter(state)
@@ -24,33 +24,33 @@ def test_every_state_has_its_successors():
     """
     Each state says what may follow it, and none follows itself or comes back from its end.
     """
-    assert TRANSITIONS.keys() == set(RunnerState)
-    assert not TRANSITIONS[RunnerState.TERMINATED]
+    assert TRANSITIONS.keys() == set(RunnerPhase)
+    assert not TRANSITIONS[RunnerPhase.TERMINATED]
     for state, successors in TRANSITIONS.items():
         assert state not in successors
-        assert RunnerState.PENDING not in successors
+        assert RunnerPhase.PENDING not in successors
 
 
-@pytest.mark.parametrize("state", [each for each in RunnerState if TRANSITIONS[each]])
-def test_every_state_can_end(state: RunnerState):
+@pytest.mark.parametrize("state", [each for each in RunnerPhase if TRANSITIONS[each]])
+def test_every_state_can_end(state: RunnerPhase):
     """
     A runner may end at any time.
     """
-    assert RunnerState.TERMINATED in TRANSITIONS[state]
+    assert RunnerPhase.TERMINATED in TRANSITIONS[state]
 
 
-@pytest.mark.parametrize("ending", [each for each in RunnerState if each in ENDING])
-def test_what_was_told_to_end_stays_so(ending: RunnerState):
+@pytest.mark.parametrize("ending", [each for each in RunnerPhase if each in ENDING])
+def test_what_was_told_to_end_stays_so(ending: RunnerPhase):
     """
     A runner that was told to end now takes no requests, whatever news comes, and is not
     told again.
     """
-    lifecycle, changes = make(RunnerState.SETUP, ending)
-    for state in set(RunnerState) - {RunnerState.TERMINATED}:
+    lifecycle, changes = make(RunnerPhase.SETUP, ending)
+    for state in set(RunnerPhase) - {RunnerPhase.TERMINATED}:
         assert not lifecycle.enter(state)
-    assert lifecycle.enter(RunnerState.TERMINATED)
+    assert lifecycle.enter(RunnerPhase.TERMINATED)
     assert lifecycle.ended_from is ending
-    assert changes == [RunnerState.SETUP, RunnerState.TERMINATED]
+    assert changes == [RunnerPhase.SETUP, RunnerPhase.TERMINATED]
 
 
 def test_people_see_that_a_runner_ends_and_not_why():
@@ -58,28 +58,28 @@ def test_people_see_that_a_runner_ends_and_not_why():
     Whatever a runner was told to end for, it is shown as draining until it has ended.
     """
     assert {state.label for state in ENDING} == {"draining"}
-    assert RunnerState.SETUP.label == "setup"
+    assert RunnerPhase.SETUP.label == "setup"
 
 
 @pytest.mark.parametrize(
     ("states", "failed"),
     [
         ([], True),
-        ([RunnerState.SETUP], True),
-        ([RunnerState.GIVEN_UP], True),
-        ([RunnerState.BLOCKED], True),
-        ([RunnerState.KILLED], False),
-        ([RunnerState.SICK], False),
-        ([RunnerState.RUNNING], False),
-        ([RunnerState.RUNNING, RunnerState.GIVEN_UP], False),
+        ([RunnerPhase.SETUP], True),
+        ([RunnerPhase.GIVEN_UP], True),
+        ([RunnerPhase.BLOCKED], True),
+        ([RunnerPhase.KILLED], False),
+        ([RunnerPhase.SICK], False),
+        ([RunnerPhase.RUNNING], False),
+        ([RunnerPhase.RUNNING, RunnerPhase.GIVEN_UP], False),
     ],
 )
-def test_a_start_fails_unless_it_was_stopped(states: list[RunnerState], failed: bool):
+def test_a_start_fails_unless_it_was_stopped(states: list[RunnerPhase], failed: bool):
     """
     A runner that ends before it took requests has failed to start, unless it was killed.
     """
     lifecycle, _ = make(*states)
     assert not lifecycle.failed_to_start
-    lifecycle.enter(RunnerState.TERMINATED)
+    lifecycle.enter(RunnerPhase.TERMINATED)
     assert lifecycle.failed_to_start is failed
-    assert lifecycle.is_blocked is (RunnerState.BLOCKED in states)
+    assert lifecycle.is_blocked is (RunnerPhase.BLOCKED in states)

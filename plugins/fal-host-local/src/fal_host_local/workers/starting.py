@@ -4,6 +4,7 @@ Starting a worker: its stream, its shared memory, and the pipes for its output.
 
 from __future__ import annotations
 
+# ``socket`` is slow to import, and a first call waits for it.
 import _socket
 import mmap
 import os

@@ -19,12 +19,12 @@ from fal_host_serverless.account.operations import (
 from fal_host_serverless.errors import WrongArgument
 from fal_host_serverless.values import AliasInfo, RunnerInfo
 from fal_host_serverless.wire.answers import read_alias, read_runner
-from fal_host_serverless.wire.requests import full_name
+from fal_host_serverless.wire.requests import SCALING_FIELDS, full_name
 
 #: The changes of :func:`scale` that are lists, with an example of each.
 _LISTS = {"machine_types": "GPU-H100", "regions": "us-east"}
 #: The changes that have another name in the message.
-_FIELDS = {"scaling_delay": "scaling_delay_seconds", "regions": "valid_regions"}
+_FIELDS = {**SCALING_FIELDS, "regions": "valid_regions"}
 #: The first number that does not fit a field.
 _TOO_MANY = 1 << 31
 

@@ -14,10 +14,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from fal_core.calls import Call, SealedFunction, SourceArchive
+from fal_core.calls import Call, SourceArchive
 from fal_core.errors import HostError
 from fal_core.events import Outcome, Sealed
-from fal_core.sealing import load_plain, worker_archive
+from fal_core.sealing import load_plain, pack_function, worker_archive
 from fal_core_worker import archives
 from fal_core_worker.stream import frames
 from fal_host_serverless.errors import InternalServerlessRunFailed
@@ -93,8 +93,8 @@ def seal(
         "worker": _pack_archive(worker_archive(), lean=lean),
         "cloudpickle": cloudpickle.__version__,
         "sources": [_pack_archive(source, lean=lean) for source in call.sources],
-        "function": _pack_function(call.function),
-        "setup": None if call.setup is None else _pack_function(call.setup),
+        "function": pack_function(call.function),
+        "setup": None if call.setup is None else pack_function(call.setup),
         "arguments": (bytes(arguments.data), [bytes(each) for each in arguments.buffers]),
         "serve": call.gateway.serve,
         "followed": followed,
@@ -153,8 +153,3 @@ def _compressed(digest: str, data: bytes) -> bytes:
 
 def _pack_archive(source: SourceArchive, *, lean: bool) -> tuple[str, bytes | None]:
     return source.digest, None if lean else _compressed(source.digest, source.data)
-
-
-def _pack_function(function: SealedFunction) -> tuple[Any, ...]:
-    portable = None if function.portable is None else function.portable.data
-    return function.digest, function.native.data, portable, function.refusal

@@ -37,9 +37,10 @@ METRICS_PORT = 9090
 #: Stands between the name of an application and its stage.
 SEPARATOR = "--"
 
-#: The largest number of a field, and the fields that are not named like their option.
+#: The fields of scaling that are not named like their option.
+SCALING_FIELDS = {"scaling_delay": "scaling_delay_seconds"}
+#: The largest number of a field.
 _LARGEST = 2**31 - 1
-_FIELDS = {"scaling_delay": "scaling_delay_seconds"}
 
 
 @attrs.frozen
@@ -282,7 +283,7 @@ def set_whole(message: Any, option: str, value: float | None) -> None:
     if value is None:
         return
     try:
-        setattr(message, _FIELDS.get(option, option), math.ceil(value))
+        setattr(message, SCALING_FIELDS.get(option, option), math.ceil(value))
     except (ValueError, OverflowError) as error:
         raise OptionError(
             f"Option {option!r} is {value!r}, and the service accepts at most {_LARGEST}."

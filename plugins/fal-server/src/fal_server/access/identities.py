@@ -41,7 +41,7 @@ _MANY = 4096
 
 
 @attrs.frozen
-class Shown:
+class ShownKey:
     """
     The key in the headers of a request.
     """
@@ -50,7 +50,7 @@ class Shown:
     secret: str = attrs.field(repr=False)
 
 
-class Identity:
+class CallerIdentity:
     """
     Authenticates requests by keys and tokens.
 
@@ -198,18 +198,18 @@ class Identity:
         return key, account
 
 
-def _shown_key(headers: Mapping[str, str]) -> Shown | None:
+def _shown_key(headers: Mapping[str, str]) -> ShownKey | None:
     """
     Return the key in *headers*. None where there is none.
     """
     id, secret = headers.get("auth-key-id"), headers.get("auth-key")
     if id and secret:
-        return Shown(id, secret)
+        return ShownKey(id, secret)
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "key":
         return None
     id, _, secret = value.strip().partition(":")
-    return Shown(id, secret) if id and secret else None
+    return ShownKey(id, secret) if id and secret else None
 
 
 def _shown_token(headers: Mapping[str, str]) -> str | None:

@@ -10,9 +10,9 @@ from fal_core.events import Exited, Log, Outcome, Ready, State
 from fal_core.sinks import CallSink
 from fal_server.fleet.endings import AgentError, read_agent_error
 from fal_server.fleet.lines import RunnerLines
-from fal_server.fleet.states import Lifecycle, RunnerState
+from fal_server.fleet.states import Lifecycle, RunnerPhase
 
-_STARTING = {"building": RunnerState.BUILDING, "starting": RunnerState.SETUP}
+_STARTING = {"building": RunnerPhase.BUILDING, "starting": RunnerPhase.SETUP}
 
 
 class HostEvents(CallSink):

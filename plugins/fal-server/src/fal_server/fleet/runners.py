@@ -28,7 +28,7 @@ from fal_server.fleet.host_events import HostEvents
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
 from fal_server.fleet.lines import RunnerLines
-from fal_server.fleet.states import ENDING, Lifecycle, RunnerState
+from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.store.log_lines import LogLine
 from fal_server.store.logs import Logs
@@ -115,7 +115,7 @@ class Runner:
         self._events = HostEvents(self.lines, self.lifecycle, self.take_urls, self._end)
 
     @property
-    def state(self) -> RunnerState:
+    def state(self) -> RunnerPhase:
         """
         How far it is.
         """
@@ -126,7 +126,7 @@ class Runner:
         """
         The state that people are shown: a runner without requests is ``idle``.
         """
-        is_idle = self.state is RunnerState.RUNNING and not self.in_flight
+        is_idle = self.state is RunnerPhase.RUNNING and not self.in_flight
         return "idle" if is_idle else self.state.label
 
     @property
@@ -134,14 +134,14 @@ class Runner:
         """
         Whether it takes requests.
         """
-        return self.state is RunnerState.RUNNING
+        return self.state is RunnerPhase.RUNNING
 
     @property
     def is_alive(self) -> bool:
         """
         Whether it has not ended.
         """
-        return self.state is not RunnerState.TERMINATED
+        return self.state is not RunnerPhase.TERMINATED
 
     @property
     def uptime(self) -> float:
@@ -202,10 +202,10 @@ class Runner:
         """
         Let it take requests, unless it was told to end.
         """
-        if self.state in ENDING or self.state in (RunnerState.DRAINING, RunnerState.TERMINATED):
+        if self.state in ENDING or self.state in (RunnerPhase.DRAINING, RunnerPhase.TERMINATED):
             return
         self.running_since = self.idle_since = time.monotonic()
-        self.lifecycle.enter(RunnerState.RUNNING)
+        self.lifecycle.enter(RunnerPhase.RUNNING)
         self.ready.set()
 
     def _end(self, event: Exited) -> None:
@@ -239,7 +239,7 @@ class Runner:
             self.reason = describe_exit(event, has_returned=self._reported is not None)
         if not self._was_told_to_end:
             self._log_end(self.ended_at, came_up=came_up)
-        self.lifecycle.enter(RunnerState.TERMINATED)
+        self.lifecycle.enter(RunnerPhase.TERMINATED)
         self.agent.close()
         self.ready.set()
         self.ended.set()
@@ -252,7 +252,7 @@ class Runner:
         """
         Whether it was told to end although nothing was wrong with it.
         """
-        return self.state in (RunnerState.DRAINING, RunnerState.KILLED)
+        return self.state in (RunnerPhase.DRAINING, RunnerPhase.KILLED)
 
     def _log_end(self, now: float, *, came_up: bool) -> None:
         # Where the server cannot write, a line would only wait with the others.
@@ -303,7 +303,7 @@ class Runner:
         Note the execution of its host, and end it if it was told to end meanwhile.
         """
         self.execution = execution
-        if self.state is RunnerState.DRAINING or self.state in ENDING:
+        if self.state is RunnerPhase.DRAINING or self.state in ENDING:
             self._end_now()
         self.changed(self)
 
@@ -339,7 +339,7 @@ class Runner:
         """
         Let it finish the requests it has, and end; after its grace period it is killed.
         """
-        if not self.lifecycle.enter(RunnerState.DRAINING):
+        if not self.lifecycle.enter(RunnerPhase.DRAINING):
             return
         if self.execution is not None:
             self.execution.drain()
@@ -358,14 +358,14 @@ class Runner:
         """
         End it now.
         """
-        self._end_as(RunnerState.KILLED)
+        self._end_as(RunnerPhase.KILLED)
 
     def end_sick(self, reason: str) -> None:
         """
         End it now, because it no longer answers.
         """
         self.reason = reason
-        self._end_as(RunnerState.SICK)
+        self._end_as(RunnerPhase.SICK)
 
     def give_up(self, reason: str, *, is_blocked: bool = False) -> None:
         """
@@ -375,9 +375,9 @@ class Runner:
             is_blocked: Whether the server itself is at fault, which cannot write its state.
         """
         self.reason = reason
-        self._end_as(RunnerState.BLOCKED if is_blocked else RunnerState.GIVEN_UP)
+        self._end_as(RunnerPhase.BLOCKED if is_blocked else RunnerPhase.GIVEN_UP)
 
-    def _end_as(self, state: RunnerState) -> None:
+    def _end_as(self, state: RunnerPhase) -> None:
         if self.lifecycle.enter(state):
             self._end_now()
 

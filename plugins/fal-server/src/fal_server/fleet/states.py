@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 import attrs
 
 
-class RunnerState(enum.Enum):
+class RunnerPhase(enum.Enum):
     """
     How far a runner is.
     """
@@ -65,23 +65,23 @@ class RunnerState(enum.Enum):
 
 #: States in which a runner was told to end now, and has not yet.
 ENDING = frozenset(
-    {RunnerState.KILLED, RunnerState.SICK, RunnerState.GIVEN_UP, RunnerState.BLOCKED}
+    {RunnerPhase.KILLED, RunnerPhase.SICK, RunnerPhase.GIVEN_UP, RunnerPhase.BLOCKED}
 )
 
-_STARTING = (RunnerState.PENDING, RunnerState.BUILDING, RunnerState.SETUP)
+_STARTING = (RunnerPhase.PENDING, RunnerPhase.BUILDING, RunnerPhase.SETUP)
 
 #: What may follow each state.
-TRANSITIONS: Mapping[RunnerState, frozenset[RunnerState]] = {
+TRANSITIONS: Mapping[RunnerPhase, frozenset[RunnerPhase]] = {
     **{
         state: frozenset(_STARTING[place + 1 :])
         | ENDING
-        | {RunnerState.RUNNING, RunnerState.DRAINING, RunnerState.TERMINATED}
+        | {RunnerPhase.RUNNING, RunnerPhase.DRAINING, RunnerPhase.TERMINATED}
         for place, state in enumerate(_STARTING)
     },
-    RunnerState.RUNNING: ENDING | {RunnerState.DRAINING, RunnerState.TERMINATED},
-    RunnerState.DRAINING: ENDING | {RunnerState.TERMINATED},
-    **{state: frozenset({RunnerState.TERMINATED}) for state in ENDING},
-    RunnerState.TERMINATED: frozenset(),
+    RunnerPhase.RUNNING: ENDING | {RunnerPhase.DRAINING, RunnerPhase.TERMINATED},
+    RunnerPhase.DRAINING: ENDING | {RunnerPhase.TERMINATED},
+    **{state: frozenset({RunnerPhase.TERMINATED}) for state in ENDING},
+    RunnerPhase.TERMINATED: frozenset(),
 }
 
 
@@ -101,17 +101,17 @@ class Lifecycle:
     """
 
     _changed: Callable[[], None] = attrs.field(repr=False)
-    state: RunnerState = attrs.field(default=RunnerState.PENDING, init=False)
+    state: RunnerPhase = attrs.field(default=RunnerPhase.PENDING, init=False)
     came_up: bool = attrs.field(default=False, init=False)
-    ended_from: RunnerState | None = attrs.field(default=None, init=False)
+    ended_from: RunnerPhase | None = attrs.field(default=None, init=False)
 
     @property
     def failed_to_start(self) -> bool:
         """
         Whether it ended before it took requests, and nobody had killed it.
         """
-        killed = (RunnerState.KILLED, RunnerState.SICK)
-        has_ended = self.state is RunnerState.TERMINATED
+        killed = (RunnerPhase.KILLED, RunnerPhase.SICK)
+        has_ended = self.state is RunnerPhase.TERMINATED
         return has_ended and not self.came_up and self.ended_from not in killed
 
     @property
@@ -119,9 +119,9 @@ class Lifecycle:
         """
         Whether it was given up because the server itself cannot write its state.
         """
-        return RunnerState.BLOCKED in (self.state, self.ended_from)
+        return RunnerPhase.BLOCKED in (self.state, self.ended_from)
 
-    def enter(self, state: RunnerState) -> bool:
+    def enter(self, state: RunnerPhase) -> bool:
         """
         Change to *state*, and return whether that was possible.
 
@@ -130,9 +130,9 @@ class Lifecycle:
         """
         if state not in TRANSITIONS[self.state]:
             return False
-        if state is RunnerState.TERMINATED:
+        if state is RunnerPhase.TERMINATED:
             self.ended_from = self.state
-        self.came_up = self.came_up or state is RunnerState.RUNNING
+        self.came_up = self.came_up or state is RunnerPhase.RUNNING
         self.state = state
         if state not in ENDING:
             self._changed()

@@ -64,7 +64,7 @@ class WebSocketGateway:
         caller: Caller | None,
         data: bytes,
     ) -> None:
-        reply = Reply(socket, new_request_id())
+        reply = UpstreamReply(socket, new_request_id())
         try:
             async with self._router.lease(
                 target.application, request.headers, reply.request_id, caller
@@ -76,7 +76,7 @@ class WebSocketGateway:
 
 
 @attrs.define
-class Reply:
+class UpstreamReply:
     """
     The messages of the response to one request.
     """
@@ -116,7 +116,7 @@ class Reply:
 
 
 async def _forward(
-    reply: Reply, request: BaseRequest, target: Target, runner: Runner, data: bytes
+    reply: UpstreamReply, request: BaseRequest, target: Target, runner: Runner, data: bytes
 ) -> None:
     """
     Forward a request to *runner*, and its response to the websocket.

@@ -16,7 +16,7 @@ from isolate_proto import (
 )
 
 from fal_server.access.callers import Caller
-from fal_server.access.identities import Identity
+from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PRESETS, permissions_of
 from fal_server.errors import Forbidden, Invalid
 from fal_server.grpc.messages import to_timestamp
@@ -32,7 +32,7 @@ class KeyMethods:
     The methods for keys.
     """
 
-    def __init__(self, database: Database, identity: Identity) -> None:
+    def __init__(self, database: Database, identity: CallerIdentity) -> None:
         self._database = database
         self._identity = identity
 

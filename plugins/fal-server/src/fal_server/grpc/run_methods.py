@@ -31,7 +31,7 @@ from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.serving import serve
-from fal_server.fleet.states import RunnerState
+from fal_server.fleet.states import RunnerPhase
 from fal_server.grpc.messages import line_of, to_log
 from fal_server.grpc.run_results import (
     DidNotStart,
@@ -157,7 +157,7 @@ class RunMethods:
             raise
         finally:
             self._catalog.runs.pop(run_id, None)
-            if runner.state is RunnerState.DRAINING:
+            if runner.state is RunnerPhase.DRAINING:
                 # It was told to end during this call.
                 runner.kill()
             runner.release()

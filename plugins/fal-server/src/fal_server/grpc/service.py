@@ -23,7 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 from isolate_proto.controller_pb2 import DESCRIPTOR
 
 from fal_server.access.callers import Caller
-from fal_server.access.identities import Identity
+from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PROCEDURES
 from fal_server.errors import Invalid, Refusal, Unanswered, level_of
 from fal_server.grpc.traces import trace_of
@@ -56,7 +56,9 @@ class Controller:
     A message is parsed only after its sender is authenticated.
     """
 
-    def __init__(self, identity: Identity, metrics: ServerMetrics, *answering: object) -> None:
+    def __init__(
+        self, identity: CallerIdentity, metrics: ServerMetrics, *answering: object
+    ) -> None:
         self._identity = identity
         self._metrics = metrics
         self._greeting = ((ANNOUNCEMENT, version("fal-server")),)

@@ -12,7 +12,7 @@ import attrs
 from aiohttp import web
 
 from fal_server.access.callers import Caller
-from fal_server.access.identities import Identity
+from fal_server.access.identities import CallerIdentity
 from fal_server.errors import Refusal
 from fal_server.listeners.http_connections import Unreadable
 from fal_server.listeners.server_metrics import ServerMetrics
@@ -54,7 +54,7 @@ class OpenRoute:
 
 
 def make_application(
-    identity: Identity, metrics: ServerMetrics, routes: Iterable[ApiRoute | OpenRoute]
+    identity: CallerIdentity, metrics: ServerMetrics, routes: Iterable[ApiRoute | OpenRoute]
 ) -> web.Application:
     """
     Make the aiohttp application with *routes*.
@@ -75,7 +75,7 @@ def make_application(
     return application
 
 
-def _authenticated(identity: Identity, route: ApiRoute) -> OpenAnswer:
+def _authenticated(identity: CallerIdentity, route: ApiRoute) -> OpenAnswer:
     async def handle(request: web.Request) -> web.StreamResponse:
         caller = await identity.authenticate_http(request.headers)
         caller.require(route.permission)

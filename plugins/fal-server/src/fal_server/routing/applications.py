@@ -11,7 +11,7 @@ import attrs
 from fal_server.fleet.runners import Runner
 from fal_server.routing.runner_pools import RunnerPool
 from fal_server.routing.takeovers import Takeover
-from fal_server.specs.request_retries import Retries
+from fal_server.specs.request_retries import RequestRetries
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks
@@ -60,7 +60,7 @@ class Application:
     older: list[RunnerPool] = attrs.field(factory=list)
     rolling: asyncio.Task[None] | None = None
     newest: RunnerPool | None = None
-    retries: Retries = attrs.field(factory=Retries)
+    retries: RequestRetries = attrs.field(factory=RequestRetries)
     private_logs: bool = False
     broken: str = ""
 

@@ -12,7 +12,7 @@ from isolate_proto import controller_pb2 as wire
 from yarl import URL
 
 from fal_server.access.callers import Caller
-from fal_server.access.identities import Identity
+from fal_server.access.identities import CallerIdentity
 from fal_server.errors import Forbidden, NotFound
 from fal_server.routing.applications import Application
 from fal_server.routing.catalogs import ApplicationCatalog
@@ -53,7 +53,7 @@ class Router:
     """
 
     catalog: ApplicationCatalog
-    identity: Identity
+    identity: CallerIdentity
 
     def find(self, url: URL) -> Target:
         """

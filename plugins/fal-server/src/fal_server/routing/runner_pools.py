@@ -13,7 +13,7 @@ from collections.abc import Callable
 import attrs
 
 from fal_server.fleet.runners import Runner
-from fal_server.fleet.states import ENDING, RunnerState
+from fal_server.fleet.states import ENDING, RunnerPhase
 from fal_server.routing.refusals import NoRunner, RunnerBlocked, StartTimeout
 from fal_server.specs.scaling import Scaling
 
@@ -25,7 +25,7 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.5, 60.0
 
 #: States of runners that do not count towards the target, so that others may be started in
 #: their place at once. A runner that is ended in another way counts until it has ended.
-_LEAVING = (RunnerState.DRAINING, RunnerState.TERMINATED)
+_LEAVING = (RunnerPhase.DRAINING, RunnerPhase.TERMINATED)
 
 _numbers = itertools.count()
 
@@ -115,26 +115,26 @@ class RunnerPool:
                     self.adjust()
                 return runner
         loop = asyncio.get_running_loop()
-        waiter = WaitingRequest(
+        request = WaitingRequest(
             (priority, next(_numbers)), loop.create_future(), time.monotonic(), hint
         )
-        heapq.heappush(self._waiting, waiter)
+        heapq.heappush(self._waiting, request)
         self.adjust()
         try:
             # wait_for could raise at the moment a slot is assigned, and lose the slot.
-            await asyncio.wait([waiter.future], timeout=timeout)
-            if not waiter.future.done():
+            await asyncio.wait([request.future], timeout=timeout)
+            if not request.future.done():
                 raise StartTimeout("No runner could take the request in time.")
-            return waiter.future.result()
+            return request.future.result()
         except asyncio.CancelledError:
-            if waiter.future.done() and waiter.future.exception() is None:
-                waiter.future.result().release()
+            if request.future.done() and request.future.exception() is None:
+                request.future.result().release()
             raise
         finally:
             # It may have moved to another pool, which skips cancelled requests.
-            waiter.future.cancel()
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+            request.future.cancel()
+            if request in self._waiting:
+                self._waiting.remove(request)
                 heapq.heapify(self._waiting)
 
     @property
@@ -181,8 +181,8 @@ class RunnerPool:
         """
         Move the requests that wait to *other*.
         """
-        for waiter in self._waiting:
-            heapq.heappush(other._waiting, waiter)
+        for request in self._waiting:
+            heapq.heappush(other._waiting, request)
         self._waiting.clear()
         other.adjust()
 
@@ -263,11 +263,11 @@ class RunnerPool:
         self, sentence: str, kind: type[NoRunner] = NoRunner, cause: Exception | None = None
     ) -> None:
         waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.future.done():
+        for request in waiting:
+            if not request.future.done():
                 error = kind(sentence)
                 error.__cause__ = cause
-                waiter.future.set_exception(error)
+                request.future.set_exception(error)
 
     def _find(self, hint: str) -> Runner | None:
         """
@@ -306,9 +306,9 @@ class RunnerPool:
             runner = self._find(self._waiting[0].hint)
             if runner is None:
                 return
-            waiter = heapq.heappop(self._waiting)
+            request = heapq.heappop(self._waiting)
             self._take_slot(runner)
-            waiter.future.set_result(runner)
+            request.future.set_result(runner)
 
     def _scale(self) -> None:
         now, scaling = time.monotonic(), self.scaling
@@ -317,7 +317,7 @@ class RunnerPool:
         wake_times: list[float] = []
         demand = in_flight + len(self._waiting)
         if live and self._waiting:
-            due = min(waiter.since for waiter in self._waiting) + scaling.scaling_delay
+            due = min(request.since for request in self._waiting) + scaling.scaling_delay
             if due > now:
                 # Give the present runners a chance before another one is started.
                 demand = min(demand, len(live) * scaling.max_multiplexing)

@@ -46,7 +46,7 @@ _YES, _NO = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
 
 
 @attrs.frozen(kw_only=True)
-class Retries:
+class RequestRetries:
     """
     How often the requests of an application are retried.
 
@@ -69,7 +69,7 @@ class Retries:
             return condition not in self.skipped
         return failed <= budget
 
-    def overridden(self, text: str) -> Retries:
+    def overridden(self, text: str) -> RequestRetries:
         """
         Return these retries with the budgets that a sender asks for. A header that is not
         valid is ignored.
@@ -81,7 +81,7 @@ class Retries:
         return attrs.evolve(self, budgets={**self.budgets, **budgets})
 
 
-def read_retries(request: RegisterApplicationRequest) -> Retries:
+def read_retries(request: RegisterApplicationRequest) -> RequestRetries:
     """
     Return the retries that a registration asks for.
 
@@ -91,7 +91,7 @@ def read_retries(request: RegisterApplicationRequest) -> Retries:
     names = {wire.RetryCondition.Name(each).lower() for each in request.skip_retry_conditions}
     skipped = frozenset(each for each in CONDITIONS if each in names)
     budgets = read_budgets(request.retry_config) if request.retry_config else {}
-    return Retries(skipped=skipped, budgets=budgets)
+    return RequestRetries(skipped=skipped, budgets=budgets)
 
 
 def read_budgets(text: str) -> Mapping[Condition, int]:

@@ -14,7 +14,7 @@ from isolate_proto import RegisterApplicationRequest
 from fal_core.environments import Environment
 from fal_server.errors import Invalid
 from fal_server.specs.health_checks import HealthCheck
-from fal_server.specs.request_retries import Retries, read_retries
+from fal_server.specs.request_retries import RequestRetries, read_retries
 from fal_server.specs.requested_environments import read_environment
 
 #: What an agent is sent to run: a header, and binary parts.
@@ -93,7 +93,7 @@ class RunnerSpec:
     secrets: tuple[str, ...] | None = None
     files: tuple[tuple[str, str], ...] = ()
     mounts: tuple[str, ...] = ()
-    retries: Retries = attrs.field(factory=Retries)
+    retries: RequestRetries = attrs.field(factory=RequestRetries)
     private_logs: bool = False
 
     @property
@@ -162,7 +162,7 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
         secrets=tuple(request.secrets.names) if request.HasField("secrets") else None,
         files=tuple((each.hash, each.relative_path) for each in request.files),
         mounts=tuple(check_mount(each) for each in request.data_mounts),
-        retries=read_retries(request) if is_registration else Retries(),
+        retries=read_retries(request) if is_registration else RequestRetries(),
         private_logs=is_registration and request.private_logs,
     )
 

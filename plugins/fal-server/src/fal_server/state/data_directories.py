@@ -145,7 +145,7 @@ class DataDirectory:
         try:
             content = json.loads(self.addresses_file.read_bytes())
             return str(content["host"]), {
-                str(door): int(port) for door, port in content["ports"].items()
+                str(name): int(port) for name, port in content["ports"].items()
             }
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise ServerError(
