@@ -17,10 +17,9 @@ from fal_core.calls import SourceArchive
 from fal_core.digests import blake2b, digest
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.reprs import show_fields
+from fal_core.sealing.dependencies import as_server
 from fal_core.sealing.imports import code_imports, file_imports, find_module, is_installed
-from fal_core_worker import current
 from fal_core_worker.archives import cache_root
-from fal_core_worker.serving.services import Server
 
 #: Data files of a named package travel up to this many bytes.
 DATA_FILE_SIZE = 1 << 20
@@ -109,7 +108,8 @@ def local_modules(
     for name in check_local_modules(local_python_modules):
         named.update((name, *_submodules(name, _find_named(name))))
     # A server names the packages that it needs; their imports are not followed.
-    whole = frozenset(func.packages) if isinstance(func, Server) else frozenset()
+    server = as_server(func)
+    whole = frozenset() if server is None else frozenset(server.packages)
     waiting = [*_first_imports(func), *named]
     while waiting:
         name = waiting.pop()
@@ -144,11 +144,16 @@ def check_local_modules(value: Any) -> list[str]:
         if not isinstance(name, str):
             shown = f"{name!r} ({type(name).__name__})"
             raise OptionTypeError(f"local_python_modules[{index}]", shown, "a name of a module")
-        # A module that a worker imports may declare functions whose local modules exist
-        # at home only.
-        if current.runtime is None:
+    if not value:
+        return []
+    from fal_core_worker import current
+
+    # A module that a worker imports may declare functions whose local modules exist
+    # at home only.
+    if current.runtime is None:
+        for name in value:
             _find_named(name)
-    return list(value or ())
+    return list(value)
 
 
 def _find_named(name: str) -> str:
