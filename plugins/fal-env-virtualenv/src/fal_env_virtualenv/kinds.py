@@ -120,9 +120,9 @@ class Virtualenv(Environment):
         """
         The requirements as layers, even if they were declared without.
         """
-        from fal_env_virtualenv.requirements.entries import as_layers
-
-        return as_layers(self.requirements)
+        entries = tuple(each for each in self.requirements if isinstance(each, str))
+        layers = tuple(each for each in self.requirements if not isinstance(each, str))
+        return (entries,) if entries else layers
 
     @property
     def recipe(self) -> Recipe:
