@@ -19,7 +19,7 @@ from conversion_examples import Color, Even, Layers, Line, Meters, Point, Size, 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fal_core.conversion import structuring
+from fal_core.conversion import strict
 from fal_core.conversion.structuring import structure
 from fal_core.errors import OptionTypeError
 
@@ -263,7 +263,7 @@ def test_only_classes_with_fields_need_cattrs(
     Usual declarations are structured without cattrs, which is slow to import.
     """
     monkeypatch.setitem(sys.modules, "fal_core.conversion.field_classes", None)
-    structuring._converter.cache_clear()
+    strict._converter.cache_clear()
 
     structure(value, annotation, "option")
     with pytest.raises(ImportError):

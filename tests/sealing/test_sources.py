@@ -19,7 +19,6 @@ from fal_core.sealing.sources import (
     SourceArchive,
     archives,
     local_modules,
-    travel_report,
     worker_archive,
 )
 
@@ -130,18 +129,6 @@ def test_named_module_must_exist(project: Any) -> None:
     """
     with pytest.raises(OptionError, match=r"'shop\.gone'"):
         local_archives(project.task, ["shop.gone"])
-
-
-def test_report_says_how_each_module_travels(project: Any) -> None:
-    """
-    The function's own module goes by value, local ones as source, others not at all.
-    """
-    report = {travel.module: travel for travel in travel_report(project.task, ["beside"])}
-
-    assert report["shop.tasks"].how == "value"
-    assert report["shop.models"].how == "source"
-    assert "local_python_modules" in report["beside"].why
-    assert report["attrs"].how == "reference"
 
 
 def test_worker_archive_has_the_worker_and_the_pickler() -> None:

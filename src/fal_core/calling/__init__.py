@@ -11,8 +11,10 @@ from fal_core.exports import lazily
 if TYPE_CHECKING:
     from fal_core.calling.attempts import with_attempts
     from fal_core.calling.deadlines import with_deadline
+    from fal_core.calling.late_executions import LateExecution
 
 __all__ = [
+    "LateExecution",
     "with_attempts",
     "with_deadline",
 ]
@@ -20,6 +22,7 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "LateExecution": "fal_core.calling.late_executions",
         "with_attempts": "fal_core.calling.attempts",
         "with_deadline": "fal_core.calling.deadlines",
     },

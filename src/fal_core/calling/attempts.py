@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 
 from fal_core.abilities import Driven
+from fal_core.calling.late_executions import LateExecution
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, EnvironmentBuildError, HostError, Timeout
 from fal_core.events import Event, Exited, Item, Outcome, Ready, Sealed, Sink
 from fal_core.hosts import Execution
 from fal_core.sinks.call_sinks import HandlerFailed, SinkAround
-from fal_core.wrappers import LateExecution
 
 #: What starts a call, as the ``launch`` of a host does.
 Launch = Callable[[Call, Sink], Execution]

@@ -155,7 +155,10 @@ class Launcher:
         if data is not None:
             sealed = self._make_sealed(data)
         else:
-            sealed = self._seal_objects(arguments, self.seal)
+            # Most arguments are plain, and a first call is waited for.
+            from fal_core.sealing.arguments import seal_objects
+
+            sealed = seal_objects(arguments, self.seal)
         call = self._template.again(f"{_process}-{next(_numbers)}", sealed)
         if batch or stream or lifetime != "attached" or "opentelemetry.trace" in sys.modules:
             return attrs.evolve(
@@ -209,13 +212,11 @@ class Launcher:
         """
         from fal_core.calling.waiting import Waiter
         from fal_core.events import Sealed
-        from fal_core.sealing.arguments import seal_objects
         from fal_core.sealing.opener import Opener
         from fal_core_worker.opening.seals import dump_plain
 
         self._dump_plain = dump_plain
         self._make_sealed = Sealed
-        self._seal_objects = seal_objects
         self._captures_are_unchanged = self.seal.captures.are_unchanged
         self.opener = Opener(name=self.seal.name, reraise=self.declaration.reraise)
         policy = self.policy

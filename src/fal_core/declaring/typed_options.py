@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from fal_core.conversion.annotations import option_types
-from fal_core.conversion.mismatches import show
 from fal_core.conversion.structuring import structure
 from fal_core.environments import Environment
 from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError
@@ -184,6 +183,8 @@ def _unstructure(value: Any, where: str) -> Any:
         return sorted((_unstructure(item, where) for item in value), key=repr)
     if attrs.has(type(value)):
         return _unstructure_fields(value, f"{where}.")
+    from fal_core.conversion.mismatches import show
+
     raise OptionTypeError(
         where, show(value), "a value that JSON can hold, to leave this process"
     )
@@ -191,6 +192,8 @@ def _unstructure(value: Any, where: str) -> Any:
 
 def _key(key: Any, where: str) -> str:
     if not isinstance(key, str):
+        from fal_core.conversion.mismatches import show
+
         raise OptionTypeError(
             where, show(key), "a mapping with strings for keys, to leave this process"
         )

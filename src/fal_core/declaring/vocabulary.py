@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fal_core.conversion.annotations import option_names
-from fal_core.conversion.mismatches import show
 from fal_core.declaring.known_options import SPELLINGS, KnownOptions, nearest_name
 from fal_core.declaring.typed_options import TypedOptionsCache, build, restore, unstructure
 from fal_core.environments import Environment
@@ -84,6 +83,8 @@ def kind_of(environment: Mapping[str, Any]) -> str:
     if kind is None:
         return "container" if environment.get("image") is not None else DEFAULT_KIND
     if not isinstance(kind, str):
+        from fal_core.conversion.mismatches import show
+
         raise OptionTypeError("kind", show(kind), "a string")
     return kind
 

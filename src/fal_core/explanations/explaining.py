@@ -20,10 +20,10 @@ from fal_core.declaring.vocabulary import (
 from fal_core.environments import THIS_PYTHON, Environment
 from fal_core.errors import FalCoreError, PluginError, UnknownNameError
 from fal_core.explanations.option_uses import OptionUse, environment_uses, other_uses
+from fal_core.explanations.travels import Travel, travel_report
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
 from fal_core.plugins.installed import load_plugins
-from fal_core.sealing.sources import Travel, travel_report
 
 
 @attrs.frozen(kw_only=True)

@@ -7,11 +7,13 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fal_core.environments import canonical_name, requirement_name
 from fal_core.sealing.imports import find_module, is_installed, is_standard, leading_imports
-from fal_core_worker.serving.services import Server
+
+if TYPE_CHECKING:
+    from fal_core_worker.serving.services import Server
 
 #: The modules that a function uses, and its names for each.
 Uses = dict[str, list[str]]
@@ -36,15 +38,28 @@ def find_missing_dependencies(
     for entry in env.get("requirements") or ():
         for requirement in (entry,) if isinstance(entry, str) else entry:
             asked.add(requirement_name(requirement))
-    if isinstance(func, Server):
+    server = as_server(func)
+    if server is not None:
         # A call adds what serving needs to the environment.
-        asked.update(requirement_name(each) for each in func.requirements)
+        asked.update(requirement_name(each) for each in server.requirements)
     missing: Uses = {}
     for module, names in used_modules(func).items():
         packages = _packages(module)
         if asked.isdisjoint(packages):
             missing.setdefault(packages[0], []).extend(names)
     yield from missing.items()
+
+
+def as_server(func: Callable[..., Any]) -> Server | None:
+    """
+    Return *func* if it is a server of a function, else None.
+    """
+    if isinstance(func, types.FunctionType):
+        return None
+    # Imported for what may be one, as most programs start without a service.
+    from fal_core_worker.serving.services import Server
+
+    return func if isinstance(func, Server) else None
 
 
 def used_modules(func: Callable[..., Any]) -> Uses:
@@ -56,9 +71,10 @@ def used_modules(func: Callable[..., Any]) -> Uses:
     """
     uses: Uses = {}
     travelling: tuple[str, ...] = ()
-    if isinstance(func, Server):
+    server = as_server(func)
+    if server is not None:
         # Only the served function counts; the packages of the server travel with it.
-        travelling, func = tuple(func.packages), func.func
+        travelling, func = tuple(server.packages), server.func
     own = getattr(func, "__module__", None)
     waiting: list[tuple[str, Any]] = [("", func)]
     seen: set[int] = set()

@@ -7,15 +7,12 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-import attrs
-
 from fal_core.errors import (
     FalMissingDependencyError,
     FalSerializationError,
     UserFunctionException,
 )
 from fal_core.events import Sealed
-from fal_core.reprs import show_fields
 from fal_core_worker.opening.seals import PLAIN_PREFIX, PREFIX_SIZE, MissingModule, SealingError
 
 #: Plain values smaller than this are unpickled here, without the module for all others.
@@ -28,7 +25,6 @@ _CORE_ERRORS = {
 }
 
 
-@attrs.frozen(kw_only=True)
 class Opener:
     """
     How the outcomes of one function are opened.
@@ -41,10 +37,12 @@ class Opener:
             whose cause is that exception.
     """
 
-    __repr__ = show_fields
+    # Written out: attrs would compile it while a first call is waited for.
+    __slots__ = ("name", "reraise")
 
-    name: str
-    reraise: bool = True
+    def __init__(self, *, name: str, reraise: bool = True) -> None:
+        self.name = name
+        self.reraise = reraise
 
     def open_value(self, sealed: Sealed) -> Any:
         """

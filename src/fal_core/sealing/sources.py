@@ -9,40 +9,17 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
-
-import attrs
+from typing import Any
 
 from fal_core.calls import SourceArchive
 from fal_core.digests import blake2b, digest
 from fal_core.errors import OptionError, OptionTypeError
-from fal_core.reprs import show_fields
+from fal_core.sealing.dependencies import as_server
 from fal_core.sealing.imports import code_imports, file_imports, find_module, is_installed
-from fal_core_worker import current
 from fal_core_worker.archives import cache_root
-from fal_core_worker.serving.services import Server
 
 #: Data files of a named package travel up to this many bytes.
 DATA_FILE_SIZE = 1 << 20
-
-
-@attrs.frozen(kw_only=True)
-class Travel:
-    """
-    How the objects of a module reach the worker, for ``fal-core explain``.
-
-    Attributes:
-        how: ``value``: inside the pickle. ``source``: its files travel, and it is
-            imported from them. ``reference``: it is imported from the environment.
-
-        why: The reason, as a sentence.
-    """
-
-    __repr__ = show_fields
-
-    module: str
-    how: Literal["value", "source", "reference"]
-    why: str
 
 
 @functools.cache
@@ -99,8 +76,9 @@ def local_modules(
     for name in check_local_modules(local_python_modules):
         named.update((name, *_submodules(name, _find_named(name))))
     # A server names the packages that it needs; their imports are not followed.
-    whole = frozenset(func.packages) if isinstance(func, Server) else frozenset()
-    waiting = [*_first_imports(func), *named]
+    server = as_server(func)
+    whole = frozenset() if server is None else frozenset(server.packages)
+    waiting = [*first_imports(func), *named]
     while waiting:
         name = waiting.pop()
         if name in found or (is_installed(name) and name not in named):
@@ -134,11 +112,16 @@ def check_local_modules(value: Any) -> list[str]:
         if not isinstance(name, str):
             shown = f"{name!r} ({type(name).__name__})"
             raise OptionTypeError(f"local_python_modules[{index}]", shown, "a name of a module")
-        # A module that a worker imports may declare functions whose local modules exist
-        # at home only.
-        if current.runtime is None:
+    if not value:
+        return []
+    from fal_core_worker import current
+
+    # A module that a worker imports may declare functions whose local modules exist
+    # at home only.
+    if current.runtime is None:
+        for name in value:
             _find_named(name)
-    return list(value or ())
+    return list(value)
 
 
 def _find_named(name: str) -> str:
@@ -149,33 +132,6 @@ def _find_named(name: str) -> str:
             "Name modules as they are imported, from where they can be."
         )
     return path
-
-
-def travel_report(
-    func: Callable[..., Any], local_python_modules: Iterable[str] = ()
-) -> tuple[Travel, ...]:
-    """
-    Return how each module that *func* uses reaches the worker.
-    """
-    module = getattr(func, "__module__", None) or "__main__"
-    local = local_modules(func, local_python_modules)
-    named = set(local_python_modules)
-    report = [Travel(module=module, how="value", why="The function is defined in it.")]
-    for name in sorted(local):
-        why = "It is local: no installed distribution brings it."
-        if name in named:
-            why = "local_python_modules names it."
-        report.append(Travel(module=name, how="source", why=why))
-    tops = {name.partition(".")[0] for name in _first_imports(func)}
-    for name in sorted(tops - {name.partition(".")[0] for name in local} - {"fal_core"}):
-        if name in sys.stdlib_module_names:
-            why = "It belongs to Python."
-        elif find_module(name) is None:
-            why = "It is not found here; the environment must have it."
-        else:
-            why = "It is installed; the environment must have it too."
-        report.append(Travel(module=name, how="reference", why=why))
-    return tuple(report)
 
 
 def file_of(func: Callable[..., Any]) -> str | None:
@@ -190,7 +146,10 @@ def file_of(func: Callable[..., Any]) -> str | None:
     return os.path.abspath(path) if path is not None and os.path.isfile(path) else None
 
 
-def _first_imports(func: Callable[..., Any]) -> list[str]:
+def first_imports(func: Callable[..., Any]) -> list[str]:
+    """
+    Return the names of the modules that *func* or its file imports.
+    """
     target = _underlying(func)
     space = getattr(target, "__globals__", {})
     if isinstance(target, type):

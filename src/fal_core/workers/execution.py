@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import attrs
-
 from fal_core.abilities import Driven
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
@@ -31,7 +29,6 @@ from fal_core_worker.stream import frames
 _ENDED = Exited()
 
 
-@attrs.frozen(kw_only=True)
 class Controls:
     """
     What an execution asks of the worker that runs its call.
@@ -47,10 +44,21 @@ class Controls:
         kill: Ends the worker and all it has started, at once.
     """
 
-    send: Callable[[int, int, int], None]
-    answer: Callable[[int, Reply], None]
-    drive: Callable[[WorkerExecution, float | None], None]
-    kill: Callable[[], None]
+    # Written out: attrs would compile it while a first call is waited for.
+    __slots__ = ("answer", "drive", "kill", "send")
+
+    def __init__(
+        self,
+        *,
+        send: Callable[[int, int, int], None],
+        answer: Callable[[int, Reply], None],
+        drive: Callable[[WorkerExecution, float | None], None],
+        kill: Callable[[], None],
+    ) -> None:
+        self.send = send
+        self.answer = answer
+        self.drive = drive
+        self.kill = kill
 
 
 class WorkerExecution(Driven):

@@ -40,10 +40,18 @@ _NAMES: dict[types.CodeType, str] = {
 }
 
 
-def reduce_wrapper(function: types.FunctionType) -> Any:
+def reduce_decorated(function: Any) -> Any:
     """
-    Reduce a function that a decorator made. Return None for any other.
+    Reduce what a decorator made, or return None.
     """
+    if isinstance(function, functools.cached_property):
+        # In some Pythons it holds a lock, which cannot be pickled.
+        return make_cached_property, (function.func, function.attrname)
+    if not isinstance(function, types.FunctionType):
+        # The cache stays behind.
+        parameters = function.cache_parameters()
+        arguments = ("lru_cache", parameters["maxsize"], parameters["typed"])
+        return make_wrapper, arguments, (function.__wrapped__, {}), None, None, fill_wrapper
     name = _NAMES.get(function.__code__)
     if name is None:
         return None
@@ -51,15 +59,6 @@ def reduce_wrapper(function: types.FunctionType) -> Any:
     registry = dict(getattr(function, "registry", ()))
     inner = registry.pop(object, inner)
     return make_wrapper, (name,), (inner, registry), None, None, fill_wrapper
-
-
-def reduce_cached(cached: Any) -> Any:
-    """
-    Reduce a function that ``functools.lru_cache`` made. Its cache stays behind.
-    """
-    parameters = cached.cache_parameters()
-    arguments = ("lru_cache", parameters["maxsize"], parameters["typed"])
-    return make_wrapper, arguments, (cached.__wrapped__, {}), None, None, fill_wrapper
 
 
 def make_wrapper(name: str, *arguments: Any) -> Any:
@@ -82,13 +81,6 @@ def fill_wrapper(wrapper: Any, state: tuple[Any, dict[type, Any]]) -> None:
     for kind, other in registered.items():
         wrapper.register(kind, other)
     publish(wrapper)
-
-
-def reduce_cached_property(value: Any) -> Any:
-    """
-    Reduce a cached property. In some Pythons it holds a lock, which cannot be pickled.
-    """
-    return make_cached_property, (value.func, value.attrname)
 
 
 def make_cached_property(function: Callable[..., Any], name: str | None) -> Any:

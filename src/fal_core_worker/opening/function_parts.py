@@ -1,9 +1,8 @@
 """
 The parts of functions that travel by value, as they are made when a function is opened.
 
-Functions are pickled by cloudpickle. Importing it takes as long as starting an
-interpreter, so the pickle refers to this module instead: most functions are opened
-without cloudpickle.
+Functions are pickled by cloudpickle, which takes as long to import as an interpreter to
+start. The pickle refers to this module, so most functions are opened without it.
 """
 
 from __future__ import annotations

@@ -15,13 +15,6 @@ from typing import Any, ClassVar
 
 from cloudpickle import cloudpickle
 
-from fal_core_worker.opening.classes import reduce_to_identity, reduce_to_value
-from fal_core_worker.opening.decorated import (
-    reduce_cached,
-    reduce_cached_property,
-    reduce_wrapper,
-)
-from fal_core_worker.opening.exceptions import reduce_error
 from fal_core_worker.opening.function_parts import (
     fill_function,
     find_builtin_type,
@@ -37,6 +30,8 @@ from fal_core_worker.opening.seals import (
     SealingError,
     dump_plain,
 )
+
+# Imports inside functions: a first call waits, and needs none of them.
 
 Reduced = tuple[Any, ...]
 
@@ -129,9 +124,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             if not self.travels_by_value(value):
                 return NotImplemented
             self.functions.append(value)
-            return reduce_wrapper(value) or self.reduce_function(value)
+            made = hasattr(value, "__wrapped__") and self._reduce_decorated(value)
+            return made or self.reduce_function(value)
         if issubclass(kind, BaseException):
-            return reduce_error(value)
+            from fal_core_worker.opening import exceptions
+
+            return exceptions.reduce_error(value)
         special = self.special.get(kind)
         return NotImplemented if special is None else special(self, value)
 
@@ -141,12 +139,19 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         """
         if cls in _BUILTIN_TYPES or not self.travels_by_value(cls):
             return _reduce_builtin(cls) if cls in _BUILTIN_TYPES else NotImplemented
+        from fal_core_worker.opening import classes
+
         if cls in self.known:
-            return reduce_to_identity(cls)
+            return classes.reduce_to_identity(cls)
         # A class is made for one Python minor, even if it has no methods.
         self.contains_code = True
         self.classes.append(cls)
-        return reduce_to_value(cls)
+        return classes.reduce_to_value(cls)
+
+    def _reduce_decorated(self, value: Any) -> Any:
+        from fal_core_worker.opening import decorated
+
+        return decorated.reduce_decorated(value)
 
     def reduce_function(self, function: types.FunctionType) -> Any:
         """
@@ -191,10 +196,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         return typing.ForwardRef, (value.__forward_arg__, value.__forward_is_argument__)
 
     def _reduce_cached(self, cached: Any) -> Any:
-        return reduce_cached(cached) if self.travels_by_value(cached) else NotImplemented
-
-    def _reduce_cached_property(self, value: Any) -> Any:
-        return reduce_cached_property(value)
+        by_value = self.travels_by_value(cached)
+        return self._reduce_decorated(cached) if by_value else NotImplemented
 
     def _reduce_file(self, file: io.TextIOWrapper) -> Any:
         # cloudpickle would send the contents of the file instead.
@@ -212,7 +215,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         typing.NewType: _reduce_new_type,
         io.TextIOWrapper: _reduce_file,
         type(functools.lru_cache(len)): _reduce_cached,
-        functools.cached_property: _reduce_cached_property,
+        functools.cached_property: _reduce_decorated,
     }
 
 
@@ -263,12 +266,8 @@ def seal(
     except Exception as error:
         where = _find_culprit(value, options, names)
         raise SealingError(
-            f"{_sentence(what)} cannot travel{where}: {error}. {remedy}"
+            f"{what[:1].upper()}{what[1:]} cannot travel{where}: {error}. {remedy}"
         ) from error
-
-
-def _sentence(what: str) -> str:
-    return what[:1].upper() + what[1:]
 
 
 def _find_culprit(value: Any, options: dict[str, Any], names: Sequence[str]) -> str:

@@ -14,16 +14,31 @@ import attrs
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
-from fal_env_virtualenv.requirements.entries import KIND, Layers, as_layers, parse_layers
-from fal_env_virtualenv.requirements.url_credentials import mask
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
     from fal_env_virtualenv.building.recipes import Recipe
 
+Layers = tuple[tuple[str, ...], ...]
+
+# Imports inside functions: every program that declares a function of whatever kind imports
+# this module, and few of them write requirements.
+
+
+def _to_entries(
+    requirements: Iterable[str] | Iterable[Iterable[str]],
+) -> tuple[str, ...] | Layers:
+    if requirements == ():
+        return ()
+    from fal_env_virtualenv.requirements.entries import parse_layers
+
+    return parse_layers(requirements)
+
 
 def _to_words(words: Iterable[str]) -> tuple[str, ...]:
     if isinstance(words, str):
+        from fal_env_virtualenv.requirements.url_credentials import mask
+
         raise OptionError(f"A list of str is needed, not the str {mask(words)!r}.")
     return tuple(words)
 
@@ -33,6 +48,8 @@ def _to_absolute_path(path: str | os.PathLike[str] | None) -> str | None:
 
 
 def _masked_repr(value: object) -> str:
+    from fal_env_virtualenv.requirements.url_credentials import mask
+
     return mask(repr(value))
 
 
@@ -66,10 +83,10 @@ class Virtualenv(Environment):
 
     __repr__ = show_fields
 
-    kind: ClassVar[str] = KIND
+    kind: ClassVar[str] = "virtualenv"
 
     requirements: tuple[str, ...] | Layers = attrs.field(
-        default=(), converter=parse_layers, repr=_masked_repr
+        default=(), converter=_to_entries, repr=_masked_repr
     )
     python_version: str | None = None
     resolver: Literal["uv", "pip"] | None = None
@@ -103,7 +120,9 @@ class Virtualenv(Environment):
         """
         The requirements as layers, even if they were declared without.
         """
-        return as_layers(self.requirements)
+        entries = tuple(each for each in self.requirements if isinstance(each, str))
+        layers = tuple(each for each in self.requirements if not isinstance(each, str))
+        return (entries,) if entries else layers
 
     @property
     def recipe(self) -> Recipe:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -17,9 +18,11 @@ from fal_core import digests
 from fal_core.reprs import show_fields
 from fal_env_virtualenv.building.indexes import find_indexes
 from fal_env_virtualenv.requirements import url_credentials
-from fal_env_virtualenv.requirements.entries import Layers, Requirement, parse_entry
 from fal_env_virtualenv.requirements.pythons import Python, running_python
 from fal_env_virtualenv.store.layout import store_root
+
+if TYPE_CHECKING:
+    from fal_env_virtualenv.requirements.entries import Layers, Requirement
 
 _VERSION = 1
 
@@ -64,7 +67,11 @@ class Recipe:
         """
         Yield the parsed entries of each layer.
         """
-        return ([parse_entry(entry) for entry in layer] for layer in self.layers)
+        if not self.layers:
+            return
+        from fal_env_virtualenv.requirements.entries import parse_entry
+
+        yield from ([parse_entry(entry) for entry in layer] for layer in self.layers)
 
 
 def environment_key(recipe: Recipe) -> str:

@@ -266,15 +266,6 @@ def parse_layers(
     return tuple(layers)
 
 
-def as_layers(requirements: tuple[str, ...] | Layers) -> Layers:
-    """
-    Return *requirements* as layers; entries that are in no layer become one layer.
-    """
-    entries = tuple(each for each in requirements if isinstance(each, str))
-    layers = tuple(each for each in requirements if not isinstance(each, str))
-    return (entries,) if entries else layers
-
-
 def _parse_layer(layer: Iterable[object], index: int) -> tuple[str, ...]:
     texts = []
     for position, entry in enumerate(layer):

@@ -16,11 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fal_core.calling import LateExecution
 from fal_core.calls import Call
 from fal_core.events import Credit, Exited, Message, Sink
 from fal_core.facts import with_facts
 from fal_core.sinks import JournalReader, read_journal
-from fal_core.wrappers import LateExecution
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import HEADER, pack_buffers, pack_frame
 from fal_host_local.detached.records import (

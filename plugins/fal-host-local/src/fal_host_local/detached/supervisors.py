@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from fal_core.calling import with_attempts, with_deadline
+from fal_core.calling import LateExecution, with_attempts, with_deadline
 from fal_core.calls import Call
 from fal_core.errors import HostError
 from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, State
@@ -23,7 +23,6 @@ from fal_core.hosts import Execution, Host
 from fal_core.policies import Policy
 from fal_core.sealing import decode_call
 from fal_core.sinks import Journal, SinkAround
-from fal_core.wrappers import LateExecution
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import HEADER, HEADER_SIZE, unpack_buffers
 from fal_host_local.detached.records import end_status, write_status

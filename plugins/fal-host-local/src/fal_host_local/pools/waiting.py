@@ -8,11 +8,11 @@ import threading
 import time
 from collections import deque
 
+from fal_core.calling import LateExecution
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import Event, Exited, Sink
 from fal_core.sinks import failed
-from fal_core.wrappers import LateExecution
 
 
 class WaitingExecution(LateExecution):

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from fal_core.calling import LateExecution
 from fal_core.calls import Call
 from fal_core.declaring import HealthCheck
 from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Message, Ready, Sink, State
 from fal_core.sinks import SinkAround, get_event_thread
-from fal_core.wrappers import LateExecution
 from fal_core_worker.serving.ports import listens
 from fal_host_local.pools.pools import Pool
 from fal_host_local.services.ports import ServicePort, claim_loopback_port, claim_port

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.wrappers import LateExecution
+from fal_core.calling.late_executions import LateExecution
 
 #: Stands for a message to the worker, which is passed on as it is.
 MESSAGE: Any = object()
