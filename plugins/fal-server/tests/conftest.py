@@ -41,13 +41,15 @@ def _load(name: str) -> ModuleType:
     return module
 
 
+#: The others import it, so that it comes first.
+polling = _load("polling")
 programs = _load("programs")
 holding = _load("holding")
 served = _load("served")
 
 T = TypeVar("T")
 
-PATIENCE: float = programs.PATIENCE
+PATIENCE: float = polling.PATIENCE
 
 
 class Plane:
@@ -216,11 +218,11 @@ def _served() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def settle() -> Callable[[Callable[[], Any]], None]:
+def settle() -> Callable[..., None]:
     """
-    Wait until something is true.
+    The function that polls a condition until it holds.
     """
-    wait: Callable[[Callable[[], Any]], None] = holding.settle
+    wait: Callable[..., None] = polling.settle
     return wait
 
 
@@ -234,14 +236,14 @@ def may_mount() -> bool:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def served_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """
-    A control plane and an application on it, whose runners are ended with the module.
+    A control plane and an application on it; its runners end with the module.
     """
-    root = tmp_path_factory.mktemp("stage")
+    root = tmp_path_factory.mktemp("served")
     (root / "folder").mkdir()
     data = root / "data"
-    standing = served.Stage(
+    standing = served.ServedPlane(
         root / "folder", lambda: Plane(data, webhook_networks=("127.0.0.2/32",))
     )
     yield standing
@@ -286,7 +288,7 @@ def make_standing() -> Iterator[Callable[..., Any]]:
         (root / "folder").mkdir()
         server = programs.Server(root / "data", *arguments, variables=variables)
         started.append(server)
-        return served.Stage(root / "folder", lambda: server)
+        return served.ServedPlane(root / "folder", lambda: server)
 
     yield start
     for server in started:

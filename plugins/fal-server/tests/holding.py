@@ -7,7 +7,6 @@ What they do and what they saw are files in one directory, which the test looks 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,9 +20,7 @@ import httpx
 from isolate_proto import RegisterApplicationRequest, RunnerInfo
 from isolate_proto import controller_pb2 as wire
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
-
-#: Seconds that anything may take; most takes a fraction of one.
-PATIENCE = 120
+from polling import PATIENCE
 
 
 def make_server(folder: str, release: int, port: int | None = None) -> Callable[..., Any]:
@@ -389,13 +386,3 @@ class Holder:
             over.append(True)
             for each in senders_of_it:
                 each.result()
-
-
-def settle(check: Callable[[], Any]) -> None:
-    """
-    Wait until *check* is true.
-    """
-    deadline = time.monotonic() + PATIENCE
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

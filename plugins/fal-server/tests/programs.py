@@ -21,12 +21,10 @@ import grpc
 import httpx
 import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+from polling import PATIENCE
 
 from fal_core_worker.serving.ports import is_free
 from fal_server.state.data_directories import DataDirectory
-
-#: Seconds that anything may take; most takes a fraction of one.
-PATIENCE = 120
 
 #: What measures which lines are run by all that a server starts.
 _MEASURED = ("--variable", "COVERAGE_*")
@@ -135,7 +133,7 @@ class Program:
 
 class Server:
     """
-    A server in a process of its own, which stages use as a control plane.
+    A server in a process of its own, which stands in for the control plane of a test.
 
     Attributes:
         ports: The port of each listener.

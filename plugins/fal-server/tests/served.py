@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ import cloudpickle
 import httpx
 from isolate_proto import HostedRun, HostedRunStatus, RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
-
-PATIENCE = 120
+from polling import PATIENCE, settle
 
 
 def make_application(folder: str) -> Callable[..., None]:
@@ -130,12 +128,12 @@ def fill(request: Any, function: Callable[..., Any]) -> None:
     request.function.definition = cloudpickle.dumps(function)
 
 
-class Stage:
+class ServedPlane:
     """
-    A control plane in this process, and the application on it.
+    A control plane with an application on it.
 
     Arguments:
-        start: Starts a control plane on the directory of the stage.
+        start: Starts a control plane on the directory that this one keeps.
     """
 
     def __init__(self, folder: Path, start: Callable[[], Any]) -> None:
@@ -310,12 +308,4 @@ class Stage:
             # The first is on its way.
             return []
 
-    @staticmethod
-    def settle(check: Callable[[], Any]) -> None:
-        """
-        Wait until *check* is true.
-        """
-        deadline = time.monotonic() + PATIENCE
-        while not check():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    settle = staticmethod(settle)

@@ -142,7 +142,7 @@ def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
     assert [line.message for line in echoed] == ["its last line"]
 
 
-def test_run_whose_python_ends_at_once(stage: Any, served: Any, tmp_path: Path):
+def test_run_whose_python_ends_at_once(served_plane: Any, served: Any, tmp_path: Path):
     """
     Who runs a function whose Python does not start is told how it ended, and what it has
     printed last.
@@ -160,14 +160,16 @@ def test_run_whose_python_ends_at_once(stage: Any, served: Any, tmp_path: Path):
     printed: list[str] = []
 
     def run() -> None:
-        for message in stage.plane.stream("Run", request):
+        for message in served_plane.plane.stream("Run", request):
             printed.extend(line.message for line in message.logs)
 
     with pytest.raises(grpc.RpcError, match="exited with code 3"):
         run()
     assert "no start" in printed, "\n".join(printed)
-    stage.settle(lambda: any("exited with code 3" in line for line in stage.lines("never")))
-    assert "no start" in stage.lines("never")
+    served_plane.settle(
+        lambda: any("exited with code 3" in line for line in served_plane.lines("never"))
+    )
+    assert "no start" in served_plane.lines("never")
 
 
 def make_application(ends: str) -> Callable[..., None]:
@@ -195,21 +197,21 @@ def make_application(ends: str) -> Callable[..., None]:
         ("exits", "exited with code 4"),
     ],
 )
-def test_application_that_ends_before_it_serves(stage: Any, ends: str, sentence: str):
+def test_application_that_ends_before_it_serves(served_plane: Any, ends: str, sentence: str):
     """
     Who calls an application that does not come up is told why, and so is its log.
     """
-    stage.deploy(ends, function=make_application(ends))
-    with stage.client("run") as client:
+    served_plane.deploy(ends, function=make_application(ends))
+    with served_plane.client("run") as client:
         answer = client.post(f"/owner/{ends}")
     assert answer.status_code == 503
     assert answer.json()["detail"].startswith("The runner could not be started. ")
     assert sentence in answer.json()["detail"]
-    stage.settle(lambda: any(sentence in line for line in stage.lines(ends)))
-    assert "its last line" in stage.lines(ends)
+    served_plane.settle(lambda: any(sentence in line for line in served_plane.lines(ends)))
+    assert "its last line" in served_plane.lines(ends)
 
 
-def test_class_whose_setup_raises(stage: Any):
+def test_class_whose_setup_raises(served_plane: Any):
     """
     Who calls a class of ``fal-core deploy`` whose setup raises is told what it has
     raised, and so is its log.
@@ -232,13 +234,13 @@ def test_class_whose_setup_raises(stage: Any):
             def look(self) -> int:
                 return 1
     """
-    stage.deploy_class("unset", source)
-    with stage.client("run") as client:
+    served_plane.deploy_class("unset", source)
+    with served_plane.client("run") as client:
         answer = client.post("/owner/unset", json={})
     assert answer.status_code == 503
     assert "NoWeights: on the shelf" in answer.json()["detail"]
-    stage.settle(lambda: "NoWeights: on the shelf" in stage.lines("unset"))
-    told = "\n".join(stage.lines("unset"))
+    served_plane.settle(lambda: "NoWeights: on the shelf" in served_plane.lines("unset"))
+    told = "\n".join(served_plane.lines("unset"))
     assert "destroyed" not in told
     first = next(line for line in told.splitlines() if line.startswith("  File "))
     assert first.endswith("in setup")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,7 +97,7 @@ def test_lines_arrive_once_and_as_they_were_printed(server, word):
     ]
 
 
-def test_kept_lines_are_those_that_were_printed(server):
+def test_kept_lines_are_those_that_were_printed(server, settle):
     """
     What is kept of a call can be read: it has no sign that the client alone waits for.
     """
@@ -106,14 +105,13 @@ def test_kept_lines_are_those_that_were_printed(server):
     isolated = function("virtualenv", host=host, keep_alive=60)(tell)
     isolated("Kept as it is.")
     (path,) = server.data.glob("*.db")
-    until = time.monotonic() + 120
-    kept: list[str] = []
-    while "Kept as it is." not in kept:
-        assert time.monotonic() < until, kept
-        time.sleep(0.05)
+
+    def read_kept() -> list[str]:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-            kept = [message for (message,) in connection.execute("SELECT message FROM logs")]
-    assert not [message for message in kept if "\x1f" in message]
+            return [message for (message,) in connection.execute("SELECT message FROM logs")]
+
+    settle(lambda: "Kept as it is." in read_kept(), hint=read_kept)
+    assert not [message for message in read_kept() if "\x1f" in message]
 
 
 def test_calls_in_a_row_share_threads(server):

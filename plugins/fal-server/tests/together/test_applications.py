@@ -91,17 +91,7 @@ def runners_of(applied, name: str) -> list[dict]:
     ]
 
 
-def settle(check) -> None:
-    """
-    Wait until *check* is true.
-    """
-    deadline = time.monotonic() + PATIENCE
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def test_application_of_a_run(applied):
+def test_application_of_a_run(applied, settle):
     """
     An application lives as long as the run that brought it, and is reached meanwhile.
     """
@@ -237,7 +227,7 @@ def test_rolling_deployment_drops_no_request(applied, deploy):
     assert len(re.findall(r"\b[0-9a-f]{32}\b", revisions)) == 1 + len(releases)
 
 
-def test_scaling_and_scale_to_zero(applied, deploy):
+def test_scaling_and_scale_to_zero(applied, deploy, settle):
     """
     Requests that one runner has no room for are given to others, up to the maximum;
     runners without requests end after their time.
@@ -272,7 +262,7 @@ def test_start_timeout(applied, deploy):
     assert answer.headers["X-Fal-Request-Timeout-Type"] == "user"
 
 
-def test_stopped_and_killed_runners(applied, deploy):
+def test_stopped_and_killed_runners(applied, deploy, settle):
     """
     A runner that is stopped or killed is replaced when it is needed.
     """
@@ -330,7 +320,7 @@ def test_queue(applied, deploy):
     assert cancelled == "The request was cancelled."
 
 
-def test_nothing_accepted_is_lost(applied, deploy):
+def test_nothing_accepted_is_lost(applied, deploy, settle):
     """
     A server that is killed finds its runners and its requests again.
     """
@@ -351,7 +341,7 @@ def test_nothing_accepted_is_lost(applied, deploy):
     assert pid in {call(applied, "durable")["pid"] for _ in range(3)}
 
 
-def test_earlier_revision_after_a_restart(applied, deploy):
+def test_earlier_revision_after_a_restart(applied, deploy, settle):
     """
     A server that was started again knows the revisions for which no alias stands.
     """

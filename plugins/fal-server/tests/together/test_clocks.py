@@ -106,9 +106,9 @@ def timed(
     return make_standing(tmp_path_factory.mktemp("timed"), *told, variables=clock.variables)
 
 
-def runner_of(stage: Any, name: str) -> Any:
+def runner_of(served_plane: Any, name: str) -> Any:
     request = wire.ListAliasRunnersRequest(alias=name, list_pending=True)
-    (found,) = stage.plane.call("ListAliasRunners", request).runners
+    (found,) = served_plane.plane.call("ListAliasRunners", request).runners
     return found
 
 

@@ -39,9 +39,9 @@ def full(disk: Path, make_standing: Callable[..., Any]) -> Any:
     """
     A server whose data is on the small disk.
     """
-    stage = make_standing(disk)
-    stage.deploy("app")
-    return stage
+    served_plane = make_standing(disk)
+    served_plane.deploy("app")
+    return served_plane
 
 
 @contextlib.contextmanager
@@ -59,13 +59,13 @@ def filled(disk: Path) -> Iterator[None]:
         ballast.unlink()
 
 
-def submit_until_refused(stage: Any, size: int) -> tuple[dict[str, Any], httpx.Response]:
+def submit_until_refused(served_plane: Any, size: int) -> tuple[dict[str, Any], httpx.Response]:
     """
     Submit requests of *size* until there is no room; return what was accepted, and how
     the last one was refused.
     """
     accepted = {}
-    with stage.client() as client:
+    with served_plane.client() as client:
         for number in range(5000):
             told = {"name": f"{size} {number}", "text": "x" * size}
             answer = client.post("/owner/app", json=told)

@@ -204,7 +204,7 @@ def test_application_of_another_python(pair: Pair, code: str, tmp_path: Path):
 # -- without a client ------------------------------------------------------------------
 
 
-def test_pickle_of_another_python(stage: Any, other_python: str):
+def test_pickle_of_another_python(served_plane: Any, other_python: str):
     """
     What another Python has pickled runs on that Python.
     """
@@ -228,7 +228,7 @@ def test_pickle_of_another_python(stage: Any, other_python: str):
     request.environments.add(kind="virtualenv").configuration["python_version"] = version
     request.function.method = "cloudpickle"
     request.function.definition = bytes.fromhex(done.stdout)
-    last = [*stage.plane.stream("Run", request)][-1]
+    last = [*served_plane.plane.stream("Run", request)][-1]
     assert last.status.state == HostedRunStatus.SUCCESS
     found = cloudpickle.loads(last.return_value.definition)
     assert ".".join(map(str, found)) == version

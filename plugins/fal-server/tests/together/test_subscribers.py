@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,7 +100,10 @@ def start(
 
 
 def test_subscribers_of_a_server_that_is_killed(
-    clients: Any, start: Callable[[], dict[str, str]], tmp_path: Path
+    clients: Any,
+    start: Callable[[], dict[str, str]],
+    settle: Callable[..., None],
+    tmp_path: Path,
 ) -> None:
     """
     Of an application that ``fal deploy`` has put on a server, and of one by ``fal-core
@@ -145,11 +147,11 @@ def test_subscribers_of_a_server_that_is_killed(
         )
 
     def wait_for_lines(words: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not all(f"LINE {name} {words}" in printed.read_text() for name in files):
+        def have_come() -> bool:
             assert client.poll() is None, errors.read_text()
-            assert time.monotonic() < deadline, errors.read_text()
-            time.sleep(0.05)
+            return all(f"LINE {name} {words}" in printed.read_text() for name in files)
+
+        settle(have_come, hint=errors.read_text)
 
     try:
         wait_for_lines("is held")
