@@ -1,8 +1,8 @@
 """
 An application of the standard library alone, and a control plane that serves it.
 
-What it does is told by the path and the body of a request; a folder of the test is where
-its requests leave what the test waits for, and find what they wait for.
+The path and the body of a request choose its behaviour. The test and the application signal
+each other with files in one folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from polling import PATIENCE, settle
 
 def make_application(folder: str) -> Callable[..., None]:
     """
-    Return what serves the application.
+    Return the function that serves the application.
     """
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
@@ -119,7 +119,7 @@ def make_application(folder: str) -> Callable[..., None]:
 
 def fill(request: Any, function: Callable[..., Any]) -> None:
     """
-    Have *request* ask for *function*, in an environment of nothing.
+    Fill *request* with *function*, in an environment without requirements.
     """
     cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
     version = ".".join(str(each) for each in sys.version_info[:2])
@@ -170,8 +170,8 @@ class ServedPlane:
 
     def deploy_class(self, name: str, source: str, *arguments: str) -> str:
         """
-        Deploy the class ``Served`` of *source* by ``fal-core deploy``, and return what that
-        prints. A name *FOLDER* in it stands for the folder.
+        Deploy the class ``Served`` of *source* by ``fal-core deploy``, and return the
+        output of the command. The name *FOLDER* in the source stands for the folder.
         """
         file = self.folder / f"{name}.py"
         file.write_text(f"FOLDER = {str(self.folder)!r}\n{textwrap.dedent(source)}")
@@ -201,7 +201,7 @@ class ServedPlane:
         **machine: Any,
     ) -> RegisterApplicationRequest:
         """
-        Return what asks for the application under *name*.
+        Return the request that registers the application under *name*.
         """
         request = RegisterApplicationRequest(
             application_name=name, auth_mode=auth_mode, termination_grace_period_seconds=0
@@ -222,7 +222,7 @@ class ServedPlane:
         **metadata: str,
     ) -> Any:
         """
-        Run a function, and return what it returns; *metadata* goes with the call.
+        Run a function, and return its result; *metadata* is sent with the call.
         """
         request = HostedRun(application_name=function.__name__)
         fill(request, function)
@@ -235,7 +235,7 @@ class ServedPlane:
 
     def client(self, listener: str = "queue", key: str | None = None) -> httpx.Client:
         """
-        Return a client of a gateway, with the key of the owner where no other is given.
+        Return a client of a gateway, with the key of the owner unless another is given.
         """
         shown = self.plane.key if key is None else key
         return httpx.Client(
@@ -259,7 +259,7 @@ class ServedPlane:
 
     def status(self, name: str, request: str) -> httpx.Response:
         """
-        Return what is told of a request to the application *name*.
+        Return the response for the status of a request to the application *name*.
         """
         with self.client() as client:
             return client.get(f"/owner/{name}/requests/{request}/status")
@@ -274,19 +274,19 @@ class ServedPlane:
 
     def find(self, request: str) -> Any:
         """
-        Return a request as it is kept.
+        Return a request as the queue keeps it.
         """
         return self.plane.run(self.plane.plane.queue.requests.find(request))
 
     def begin(self, name: str, request: str) -> None:
         """
-        Wait until a request is with a runner.
+        Wait until a runner has the request.
         """
         self.settle(lambda: self.status(name, request).json()["status"] == "IN_PROGRESS")
 
     def lines(self, name: str) -> list[str]:
         """
-        Return what the runners of an application have printed, the newest line first.
+        Return the lines of the runners of an application, the newest first.
         """
         with self.plane.client() as client:
             told = client.post("/logs/history", params={"app_name": name}).json()
@@ -294,7 +294,7 @@ class ServedPlane:
 
     def open(self, gate: str) -> None:
         """
-        Let go on what is held at *gate*.
+        Release the requests that are held at *gate*.
         """
         (self.folder / gate).touch()
 

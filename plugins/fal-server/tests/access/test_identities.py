@@ -1,5 +1,5 @@
 """
-Keys: what they may, and what they may not.
+Keys: which calls they allow, and which they do not.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def test_preset_allows_what_it_says(plane, preset):
 )
 def test_scopes_of_older_clients(plane, wanted, scope):
     """
-    A key that is asked for by a scope, or by nothing, is of the preset that is meant.
+    A key that is requested with a scope of older clients, or with nothing, gets the
+    matching preset.
     """
     alias = uuid.uuid4().hex
     key = make_key(plane, alias=alias, **wanted)
@@ -134,7 +135,7 @@ def test_permissions_one_by_one(plane):
 )
 def test_keys_that_make_no_sense(plane, wanted):
     """
-    What cannot be granted is refused with a sentence.
+    A key with permissions that cannot be granted is refused with a sentence.
     """
     request = CreateUserKeyRequest(**wanted)
     assert code_of(plane, "CreateUserKey", request, None) is grpc.StatusCode.INVALID_ARGUMENT
@@ -142,7 +143,7 @@ def test_keys_that_make_no_sense(plane, wanted):
 
 def test_nobody_grants_more_than_they_may(plane):
     """
-    A key makes keys that may at most what it may itself.
+    A key can create only keys with permissions that it has itself.
     """
     narrow = make_key(
         plane, policy=KeyPolicy(permissions=["account:keys:write", "account:keys:read"])
@@ -180,7 +181,7 @@ def test_key_of_another_user_is_not_there(plane):
 
 def test_what_is_not_there_says_so(plane):
     """
-    A procedure that the server does not have is UNIMPLEMENTED, for who may call it.
+    A procedure that the server does not have is UNIMPLEMENTED for an authenticated caller.
     """
     with grpc.insecure_channel(plane.address) as channel:
         id, _, secret = plane.key.partition(":")
@@ -194,7 +195,7 @@ def test_what_is_not_there_says_so(plane):
 
 def test_message_that_is_none_is_refused(plane):
     """
-    What cannot be read is refused once it is known who sends it.
+    An unreadable message is refused, after its sender has been authenticated.
     """
     with grpc.insecure_channel(plane.address) as channel:
         call = channel.unary_unary("/controller.IsolateController/ListSecrets")

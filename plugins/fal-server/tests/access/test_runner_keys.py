@@ -1,5 +1,5 @@
 """
-Runner keys: what the code of a runner may ask of the server that runs it.
+Runner keys: which calls the code of a runner may make to the server that runs it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Maker(fal.App, keep_alive=300):
 
 def test_application_uploads_a_file(applied):
     """
-    What an application of the released SDK returns as a ``File`` is uploaded to the
-    server that runs it.
+    A ``File`` returned by an application of the released SDK is uploaded to the server that
+    runs the application.
     """
     file = applied.data.parent / "maker.py"
     file.write_text(APP)
@@ -85,7 +85,7 @@ def test_what_a_deployed_application_may(served_plane):
 
 def test_what_a_function_may(served_plane):
     """
-    The key of a function that was called runs functions as well, as who has called it may.
+    The key of a called function may also run functions, if its caller may.
     """
 
     def look() -> str:

@@ -1,5 +1,6 @@
 """
-Data: what the runners of an account keep under ``/data``, apart from those of others.
+Data: each account's runners share their own ``/data``, separate from those of other
+accounts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def bob(served_plane):
 
 def leave() -> tuple[list[str], str, int]:
     """
-    Leave a file, and return what was there before.
+    Leave a file, and return the files that were there before.
     """
     import os
 
@@ -37,7 +38,7 @@ def leave() -> tuple[list[str], str, int]:
 
 def look_around() -> list[str]:
     """
-    Return which accounts' data is seen, by the process and by one that it starts.
+    Return the accounts whose data is visible, to this process and to a child of it.
     """
     import os
     import subprocess
@@ -49,8 +50,8 @@ def look_around() -> list[str]:
 
 def test_two_owners_and_two_runners(served_plane, bob):
     """
-    What one runner writes to ``/data`` the next one of the same account finds, and no
-    runner of another account; nothing of it is in the ``/data`` of the machine.
+    Files that a runner writes to ``/data`` are there for the next runner of the same
+    account, not for those of other accounts, and never in the ``/data`` of the machine.
     """
     there = os.path.exists("/data")
     first = served_plane.run(leave, keep_alive=0)
@@ -68,7 +69,7 @@ def test_two_owners_and_two_runners(served_plane, bob):
 
 def test_data_of_others_is_not_seen(served_plane, bob):
     """
-    Where the data of accounts lies, a runner sees that of its own one alone.
+    In the folder that keeps the data of all accounts, a runner sees only that of its own.
     """
     for key in (None, bob):
         found = served_plane.run(look_around, key=key, keep_alive=0)
@@ -78,8 +79,8 @@ def test_data_of_others_is_not_seen(served_plane, bob):
 
 def test_application_writes_to_data(served_plane, bob):
     """
-    Applications have it too, their threads included: each owner's its own, which the
-    next runner finds.
+    Applications have ``/data`` too, in all their threads: one per owner, kept for the next
+    runner.
     """
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:

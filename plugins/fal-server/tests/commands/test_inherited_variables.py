@@ -1,5 +1,5 @@
 """
-Surroundings: what runs on a server sees nothing that is its operator's alone.
+Inherited variables: nothing that runs on a server sees its operator's own variables.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def test_applications_see_nothing_of_the_operator(served_plane: Any):
 
 def test_functions_see_nothing_of_the_operator(served_plane: Any):
     """
-    Neither does a function, nor are they among what its process was started with.
+    A function does not find them either, nor are they among the variables that its process
+    was started with.
     """
 
     def look() -> Any:
@@ -93,8 +94,8 @@ def test_functions_see_nothing_of_the_operator(served_plane: Any):
 
 def test_builds_see_nothing_of_the_operator(served_plane: Any, tmp_path: Path):
     """
-    What is run to build a requirement sees the settings of indexes, which it is fetched
-    by, and nothing else of the operator's.
+    The build of a requirement sees the settings of package indexes, and no other variable
+    of the operator.
     """
     for name, text in PROJECT.items():
         (tmp_path / name).write_text(text)
@@ -117,8 +118,8 @@ def test_builds_see_nothing_of_the_operator(served_plane: Any, tmp_path: Path):
 
 def test_what_is_left_behind():
     """
-    What is kept is told by name or pattern; what publishes packages is not, unless the
-    operator names it.
+    Variables are kept by name or pattern; those for publishing packages are not, unless the
+    operator names them.
     """
     given = {"LC_ALL": "C", "https_proxy": "p", "UV_PUBLISH_TOKEN": "t", "AWS_KEY": "k"}
     variables = dict(given)

@@ -37,7 +37,7 @@ def shallow():
 @pytest.fixture
 def server(tmp_path):
     """
-    Run a command of the group, and return what it prints, and its errors.
+    Run a command of the group, and return its output and its errors.
     """
 
     def run(*arguments: str, code: int = 0) -> tuple[str, str]:
@@ -65,8 +65,8 @@ def current(variables: Any, key: str = "") -> Any:
 
 def test_first_start_makes_a_key_and_shows_it_once(start_program, tmp_path):
     """
-    The first start shows the first key, which is kept where its owner alone reads it;
-    the next one does not show it again, and it is still good.
+    The first start prints the first key and keeps it in a file that only its owner can
+    read; the next start does not print it again, and the key is still valid.
     """
     first = start_program("--owner", "ann")
     variables = first.wait_until_ready()
@@ -87,7 +87,7 @@ def test_first_start_makes_a_key_and_shows_it_once(start_program, tmp_path):
 
 def test_start_prints_what_the_documentation_shows(start_program, tmp_path):
     """
-    The documentation shows what the first start prints, line by line.
+    The documentation shows the output of the first start, line by line.
     """
     page = (Path(__file__).parents[4] / "docs" / "server.md").read_text()
     shown = page.partition("```console\n$ fal-core server start\n")[2].partition("```")[0]
@@ -121,8 +121,8 @@ def test_applications_of_the_documentation_have_names_of_their_own():
 
 def test_env_prints_the_variables_again(start_program, server):
     """
-    ``env`` prints what ``start`` has printed, for a shell or as JSON; with ``--tls``
-    nothing in it asks for plain text.
+    ``env`` prints the same variables as ``start``, for a shell or as JSON; with ``--tls``
+    none of them asks for plain text.
     """
     variables = start_program().wait_until_ready()
     assert json.loads(server("env", "--json")[0]) == variables
@@ -155,7 +155,7 @@ def test_second_server_on_a_directory_is_refused(start_program, server):
 
 def test_taken_port_is_told(start_program, server, tmp_path):
     """
-    A port that is taken is an error of one sentence.
+    A port in use is an error of one sentence.
     """
     first = start_program(data="other")
     port = first.wait_until_ready()["FAL_GRPC_HOST"].partition(":")[2]
@@ -187,8 +187,7 @@ def test_address_of_another_machine_is_told(server):
 )
 def test_database_that_cannot_be_used_is_told(server, url, told):
     """
-    A database that the server cannot speak to is an error of one sentence, which has no
-    password.
+    An unusable database is an error of one sentence, without its password.
     """
     for command in (("start", "--port", "0"), ("users", "list")):
         _, errors = server(*command, "--database", url, code=1)
@@ -208,8 +207,8 @@ def test_database_that_cannot_be_used_is_told(server, url, told):
 )
 def test_option_that_makes_no_sense(server, option, written, told):
     """
-    An option that cannot be read is a wrong command line, which is told with the option,
-    what it got and what it takes.
+    An unreadable option is a usage error that states the option, its value, and the values
+    that it takes.
     """
     _, errors = server("start", "--port", "0", option, written, code=2)
     assert f"Invalid value for '{option}': " in errors
@@ -247,7 +246,8 @@ def test_users_teams_and_keys_by_command(start_program, server):
 
 def test_login_makes_a_token(start_program, server, tmp_path):
     """
-    A token stands for its user; it is printed, or put where the command line looks.
+    A token stands for its user; it is printed, or written where the command line looks for
+    it.
     """
     variables = start_program().wait_until_ready()
     token, _ = server("login", "owner")
@@ -265,7 +265,8 @@ def test_login_makes_a_token(start_program, server, tmp_path):
 
 def test_killed_server_keeps_what_it_was_told(start_program, programs):
     """
-    After SIGKILL, the key and the address are those of before where they are asked for.
+    A server that is started again at the same ports after SIGKILL has the same key and
+    address.
     """
     port = programs.find_ports()
     first = start_program("--port", port)
@@ -309,7 +310,7 @@ def test_metrics_are_shown_at_their_own_port(plane):
 
 def test_start_leaves_nothing(start_program, shallow, monkeypatch):
     """
-    What a server needs while it runs is gone after it.
+    The temporary files of a server are removed when it ends.
     """
     temporary = shallow / "temporary"
     temporary.mkdir()
@@ -364,7 +365,7 @@ def test_sockets_that_a_killed_server_has_left_go_with_its_runners(
 
 def test_runners_of_no_server_are_not_ended(server):
     """
-    A directory that no server has run on is told as that.
+    A directory that no server has run on is refused with a message that says so.
     """
     _, errors = server("end-runners", code=1)
 
@@ -373,7 +374,7 @@ def test_runners_of_no_server_are_not_ended(server):
 
 def test_those_runners_alone_are_ended_that_a_server_has_left(tmp_path):
     """
-    Work of the same host that is not a server's goes on.
+    Other executions of the same host, which do not belong to a server, go on.
     """
 
     def wait() -> None:

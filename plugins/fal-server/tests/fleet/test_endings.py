@@ -1,5 +1,5 @@
 """
-Runners that end before they are up: why is told to who waits, and in the log.
+Runners that end before they are up: the waiting client and the log get the reason.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def build_wheel(folder, settings=None, metadata=None):
 
 def raised(error: Exception) -> Sealed:
     """
-    Return what a worker tells of *error*.
+    Return the message of a worker about *error*.
     """
     try:
         raise error
@@ -70,7 +70,7 @@ def raised(error: Exception) -> Sealed:
 
 class Opened:
     """
-    A value that does something where it is opened.
+    A value with a side effect when it is unpickled.
     """
 
     def __init__(self, file: Path) -> None:
@@ -82,7 +82,7 @@ class Opened:
 
 def test_what_an_agent_raised_is_read():
     """
-    What an agent raises is a sentence, with a traceback where that is of use.
+    An exception of an agent becomes a sentence, with its traceback where that is of use.
     """
     found = read_agent_error(raised(ValueError("It is wrong.")))
     assert found.sentence == "Its agent raised ValueError: It is wrong."
@@ -94,8 +94,8 @@ def test_what_an_agent_raised_is_read():
 
 def test_nothing_that_an_agent_raised_is_run(tmp_path: Path):
     """
-    What a runner tells is opened where it is made of built-in values alone: a user's
-    code, which is beside its agent, can have nothing run in the server.
+    A message of a runner is unpickled only if it consists of built-in values: the user's
+    code, which runs beside the agent, cannot execute anything in the server.
     """
     data = PLAIN_PREFIX + pickle.dumps({"message": Opened(tmp_path / "made")}, 5)
     found = read_agent_error(Sealed(data))
@@ -114,8 +114,8 @@ def test_nothing_that_an_agent_raised_is_run(tmp_path: Path):
 )
 def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
     """
-    However a runner ends before it is up, there is a reason, which its log has too; who
-    waits for lines is not told twice.
+    However a runner ends before it is up, the error and its log state the reason; a client
+    that follows the log is not shown it twice.
     """
     echoed: list[LogLine] = []
 
@@ -144,8 +144,8 @@ def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
 
 def test_run_whose_python_ends_at_once(served_plane: Any, served: Any, tmp_path: Path):
     """
-    Who runs a function whose Python does not start is told how it ended, and what it has
-    printed last.
+    If the Python of a function does not start, its caller gets how the process ended and
+    the last lines that it printed.
     """
     for name, text in PROJECT.items():
         (tmp_path / name).write_text(text)
@@ -199,7 +199,7 @@ def make_application(ends: str) -> Callable[..., None]:
 )
 def test_application_that_ends_before_it_serves(served_plane: Any, ends: str, sentence: str):
     """
-    Who calls an application that does not come up is told why, and so is its log.
+    If an application does not come up, its callers and its log get the reason.
     """
     served_plane.deploy(ends, function=make_application(ends))
     with served_plane.client("run") as client:
@@ -213,8 +213,8 @@ def test_application_that_ends_before_it_serves(served_plane: Any, ends: str, se
 
 def test_class_whose_setup_raises(served_plane: Any):
     """
-    Who calls a class of ``fal-core deploy`` whose setup raises is told what it has
-    raised, and so is its log.
+    If the setup of a class of ``fal-core deploy`` raises, its callers and its log get the
+    exception.
     """
     pytest.importorskip("fal_host_serverless")
     pytest.importorskip("fal_serve")

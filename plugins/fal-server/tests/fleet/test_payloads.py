@@ -33,7 +33,7 @@ def secrets(served_plane):
 
 def look() -> dict[str, str]:
     """
-    Return the variables, and where it is run.
+    Return the environment variables and the working directory.
     """
     import os
 
@@ -62,8 +62,8 @@ def send_file(served_plane, content: bytes, mode: int = 0o100644) -> str:
 
 def test_secrets_are_given_to_the_runners_named(served_plane, secrets):
     """
-    A runner has the secrets of its environment that its registration names, all of them
-    where it names none, and an empty list is none at all.
+    A runner gets the secrets of its stage that its registration names; without a list it
+    gets all of them, with an empty list none.
     """
 
     def named(*names: str, environment: str = ""):
@@ -116,8 +116,8 @@ def test_a_warm_runner_has_the_secrets_of_no_other_call(served_plane, secrets):
 
 def test_secret_that_is_not_set(served_plane, secrets):
     """
-    Whoever names a secret that is not set is told which: a function's caller, and who
-    asks an application; once it is set, the application comes up.
+    A secret that is not set is named to the caller of the function, and to clients of the
+    application; once it is set, the application comes up.
     """
 
     def change(request):
@@ -137,8 +137,8 @@ def test_secret_that_is_not_set(served_plane, secrets):
 
 def test_files_of_an_application(served_plane):
     """
-    The files of an application lie where its runner is, with their modes; they are the
-    runner's own, and go with it.
+    The files of an application are in the working directory of its runner, with their
+    modes; each runner has its own copy, which is removed with it.
     """
     tool = send_file(served_plane, b"#!/bin/sh\necho told\n", 0o100755)
     text = send_file(served_plane, b"words")
@@ -158,8 +158,7 @@ def test_files_of_an_application(served_plane):
 
 def test_files_of_a_function(served_plane):
     """
-    A warm runner is called again where the files are the same, and another one is
-    started where they are not.
+    A warm runner is used again if the files are the same; other files start another runner.
     """
 
     def read() -> list[str]:
@@ -180,8 +179,8 @@ def test_files_of_a_function(served_plane):
 
 def test_data_outlives_runners(served_plane):
     """
-    What the runners of an account leave in the directory that a variable names is there
-    for its other runners, and for nobody else's.
+    Files in the directory that a variable names are there for all runners of the account,
+    and for no others.
     """
 
     def leave() -> str:
@@ -209,7 +208,7 @@ def test_data_outlives_runners(served_plane):
 @pytest.mark.parametrize("mount", ["/", "/etc", "data", "/data/../etc", "/database", ""])
 def test_directories_that_no_data_is_in(served_plane, mount):
     """
-    What is mounted is ``/data``, or lies in it.
+    Only ``/data`` and directories below it can be mounted.
     """
     with pytest.raises(Exception, match="/data"):
         served_plane.run(look, change=lambda request: request.data_mounts.append(mount))

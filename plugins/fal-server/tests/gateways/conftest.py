@@ -1,5 +1,5 @@
 """
-What the tests of the gateways share.
+Fixtures of the tests of the gateways.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-The gateways: what they forward of requests to runners, and of responses to senders.
+The gateways: which parts of requests and responses they forward.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def test_no_header_is_added(post: Any):
 
 def test_paths_and_headers_are_forwarded_unchanged(served_plane: Any, mirror: str):
     """
-    A path reaches the application byte by byte, and so does a header in Latin-1. Such a
-    header in a response can be read.
+    Paths, and headers in Latin-1, reach the application byte by byte. Such a header in a
+    response can be read.
     """
     asked = f"/owner/{mirror}/a/../b%2fc//d?x=%41&y="
     connection = http.client.HTTPConnection(

@@ -12,8 +12,8 @@ from isolate_proto import HostedRun, StopRunnerRequest
 
 def test_run_is_stopped_by_its_id(served_plane, served):
     """
-    Whoever runs a function can have it told to end, as a runner is, and gets what it
-    still returns; nobody else can.
+    The caller of a function can stop its run by its id, like a runner, and gets what the
+    function still returns; no other account can.
     """
     folder = str(served_plane.folder)
 

@@ -98,7 +98,7 @@ def test_runners_of_functions_are_listed_and_ended(served_plane):
 
 def test_run_is_killed_by_its_id(served_plane, served):
     """
-    The id of a run stands for its runner, which is ended with what it runs.
+    The id of a run names its runner: killing it ends the run too.
     """
     folder = str(served_plane.folder)
 

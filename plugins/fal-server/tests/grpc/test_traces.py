@@ -1,5 +1,5 @@
 """
-Traces: what a function finds of the trace of its caller.
+Traces: a function sees the trace of its caller.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def look() -> dict[str, str]:
     """
-    Return what is there of a trace, and the process.
+    Return the trace variables, and the id of the process.
     """
     import os
 
@@ -66,6 +66,6 @@ def test_span_of_a_released_client_is_a_trace(served_plane):
 )
 def test_what_is_no_trace_is_passed_over(served_plane, metadata):
     """
-    What makes no sense is not passed on, and no reason to refuse a call.
+    A malformed trace header is dropped, and the call goes on.
     """
     assert {*run(served_plane, **metadata)} == {"PID"}

@@ -83,8 +83,8 @@ def test_certificate_is_renewed_while_the_server_runs(make_plane, monkeypatch, s
 
 def test_authorities_of_a_system_that_has_them_in_one_file(make_plane, monkeypatch):
     """
-    Runners trust the authorities of the system too, also where OpenSSL knows them by
-    their directory alone.
+    Runners trust the authorities of the system too, also if OpenSSL finds only their
+    directory.
     """
     if not any(map(os.path.exists, certificates._OF_SYSTEMS)):
         pytest.skip("This system has no such file.")

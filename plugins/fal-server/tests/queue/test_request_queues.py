@@ -125,7 +125,8 @@ def test_waiting_request_is_cancelled(served_plane, app, held):
 
 def test_runner_is_told_of_a_cancelled_request(served_plane, app, held):
     """
-    The application is told that a running request was cancelled, and its response is kept.
+    The application is notified that a running request was cancelled, and its response is
+    kept.
     """
     holder, _ = held
     url = f"/owner/{app}/requests/{holder}"
@@ -173,7 +174,7 @@ def test_request_whose_start_timeout_is_over(served_plane, app, held):
 def test_runner_that_breaks_off(served_plane, app):
     """
     A request whose runner breaks off is retried on another, as often as its sender asks.
-    The runner is told the number of the attempt.
+    Each attempt carries its number.
     """
     once = served_plane.submit(f"{app}/die", {"times": 1})
     twice = '{"server_error": {"retries": 2}}'

@@ -1,5 +1,5 @@
 """
-Retrying: which queued requests are given to a runner once more, and how often.
+Retries: which queued requests are attempted again, and how often.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def test_other_answers_are_passed_on(served_plane, app, status):
 )
 def test_an_answer_says_whether_it_is_tried_again(served_plane, app, status, asked, attempts):
     """
-    An application has the last word on a 5xx and a 429 of its own; what it has said is
-    not passed on.
+    A header of a 5xx or 429 response decides whether the request is retried; the header is
+    not forwarded.
     """
     answer, seen = ask(served_plane, app, status, 200, told={"X-Fal-Needs-Retry": asked})
     assert seen == attempts
@@ -89,8 +89,8 @@ def test_an_answer_says_whether_it_is_tried_again(served_plane, app, status, ask
 @pytest.mark.parametrize(("status", "asked", "stays"), [(503, "0", True), (200, "1", False)])
 def test_an_answer_says_whether_its_runner_ends(served_plane, app, status, asked, stays):
     """
-    A runner stays where its answer says so, and ends where it says that, whichever way
-    it was asked; what it has said is not passed on.
+    A header of a response decides whether the runner stays or ends, for every way of
+    calling it; the header is not forwarded.
     """
     before = runner_of(served_plane, app)
     told = {"X-Fal-Stop-Runner": asked, "X-Fal-Needs-Retry": "0"}
@@ -168,7 +168,7 @@ ONCE = {"X_Fal_No_Retry": "1"}
 
 def test_most_attempts(served_plane, app, quick):
     """
-    However many attempts are asked for, there is an end to them, which is told.
+    The number of attempts is limited, and the response states how many were made.
     """
     many = json.dumps({"server_error": {"retries": 99}})
     answer, attempts = ask(served_plane, app, 504, X_Fal_Retry_Config=many)
@@ -189,8 +189,7 @@ def test_attempts_end_with_the_time_of_a_request(served_plane, app):
 
 def test_one_attempt_is_one_where_the_server_ends_meanwhile(served_plane, app):
     """
-    A request that is to be tried once, and is with a runner when the server ends, has
-    failed.
+    A request with a single attempt fails if a runner has it when the server ends.
     """
     once = served_plane.submit(f"{app}/hold", {"gate": "gate of once"}, **ONCE)
     served_plane.begin(app, once)
@@ -219,7 +218,7 @@ def test_retries_are_those_of_the_revision(served_plane, quick):
 @pytest.mark.parametrize("config", ["{", "[]", '{"often": {"retries": 1}}', '{"timeout": 1}'])
 def test_a_retry_config_that_makes_no_sense(served_plane, config):
     """
-    It is refused where it is deployed.
+    An invalid retry configuration is refused at deployment.
     """
 
     def change(request):

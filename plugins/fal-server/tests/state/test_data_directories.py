@@ -1,5 +1,5 @@
 """
-The data directory: nobody but its owner reads it.
+The data directory: only its owner can read it.
 """
 
 from __future__ import annotations

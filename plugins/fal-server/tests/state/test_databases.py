@@ -140,7 +140,7 @@ def test_patience_ends(url: str, tmp_path: Path):
 
 def test_full_database_is_told_at_once_and_the_next_write_works(database: Database):
     """
-    Where there is no room, who writes is told, and it goes on once there is.
+    A write to a full disk fails at once, and writes work again once there is room.
     """
 
     def limit(pages: int) -> Callable[[sa.Connection], None]:
@@ -175,7 +175,7 @@ def test_newer_layout_is_refused(database: Database, url: str):
 
 def test_closed_store_refuses(url: str):
     """
-    What comes after the end is told so, and what came before is written.
+    Writes before the close are done, and those after it are refused.
     """
     database = Database(url)
 

@@ -83,7 +83,7 @@ def test_names_that_no_environment_can_have(plane, key, name):
 
 def test_removed_environment_takes_its_secrets_along(plane, key):
     """
-    An environment that is made again has none of the secrets from before.
+    A stage that is created again has none of its earlier secrets.
     """
     create = CreateEnvironmentRequest(name="brief")
     plane.call("CreateEnvironment", create, key=key)
@@ -129,7 +129,8 @@ def test_secrets_are_per_environment_and_given_by_name(plane, key):
 
 def test_changed_secrets_are_given_from_then_on(plane, key):
     """
-    What a secret was before it was set or removed, or its environment was, is forgotten.
+    After a secret is set or removed, or its stage is deleted, its earlier value is not used
+    again.
     """
     account, vault = account_of(plane, key), plane.plane.vault
 
@@ -194,7 +195,8 @@ def test_secret_is_removed_by_no_value(plane, key):
 )
 def test_secrets_that_cannot_be(plane, key, request_, code):
     """
-    What could not stand in the environment of a process is refused, without its value.
+    A secret that cannot be an environment variable is refused, and the error does not show
+    its value.
     """
     found, details = refusal_of(plane, "SetSecret", request_, key)
     assert found is code
@@ -203,7 +205,7 @@ def test_secrets_that_cannot_be(plane, key, request_, code):
 
 def test_value_opens_in_its_place_alone(plane, key):
     """
-    A value that is moved to another name in the database does not open there.
+    A value that is moved to another name in the database cannot be decrypted there.
     """
     plane.call("SetSecret", SetSecretRequest(name="A", value="1"), key=key)
     moved = secrets.update().where(secrets.c.name == "A").values(name="B")

@@ -96,7 +96,7 @@ def test_placed_files_are_the_applications_own(plane, tmp_path):
 
 def test_file_of_another_account_is_not_there(plane, tmp_path):
     """
-    Who knows a hash does not have the file.
+    Knowing a hash gives no access to another account's file.
     """
     content = secrets.token_bytes(100)
     hash = hash_of(content)
@@ -148,7 +148,7 @@ def test_content_that_is_not_what_it_says(plane):
 )
 def test_paths_that_lead_out_are_refused(plane, method, path, body):
     """
-    What is not a hash, a number or an id reaches no file.
+    Only hashes, numbers and ids reach a file.
     """
     with plane.client() as client:
         answer = client.request(method, path, json=body)
@@ -178,7 +178,7 @@ def test_files_are_placed_below_their_folder(plane, tmp_path, path):
 @given(st.text(max_size=60))
 def test_safe_paths_stay_inside(path):
     """
-    Whatever is written, a path stays below its folder or is refused.
+    Any path stays below its folder or is refused.
     """
     try:
         found = safe_path(path)
@@ -191,7 +191,7 @@ def test_safe_paths_stay_inside(path):
 @given(st.text(max_size=300))
 def test_safe_names_stand_in_urls(name):
     """
-    Whatever a file is called, its name is one part of a path.
+    Any name of a file becomes one segment of a path.
     """
     found = safe_name(name)
     assert found

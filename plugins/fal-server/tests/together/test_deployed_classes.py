@@ -68,8 +68,8 @@ def served_plane(standing: Any) -> Any:
 
 def test_server_that_is_killed_while_a_runner_starts(served_plane: Any):
     """
-    A runner that is loading its model while no server runs is not started once more, and
-    answers what waits for it.
+    A runner that loads its model while no server runs is not replaced, and answers the
+    waiting requests.
     """
     waiting = served_plane.submit("class")
     begun: Path = served_plane.folder / "begun"

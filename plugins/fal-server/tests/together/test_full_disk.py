@@ -1,5 +1,5 @@
 """
-A full disk: who sends is told, what was accepted is answered once there is room.
+A full disk: senders get an error, and accepted requests are answered once there is room.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def filled(disk: Path) -> Iterator[None]:
 
 def submit_until_refused(served_plane: Any, size: int) -> tuple[dict[str, Any], httpx.Response]:
     """
-    Submit requests of *size* until there is no room; return what was accepted, and how
-    the last one was refused.
+    Submit requests of *size* until the disk is full; return the accepted ones and the
+    response of the refused one.
     """
     accepted = {}
     with served_plane.client() as client:
@@ -77,9 +77,9 @@ def submit_until_refused(served_plane: Any, size: int) -> tuple[dict[str, Any], 
 
 def test_full_disk(full: Any, disk: Path):
     """
-    Requests, deployments and uploads are refused in a sentence while the disk is full;
-    what was accepted before, and what an application answers meanwhile, is kept, and is
-    there once there is room.
+    While the disk is full, requests, deployments and uploads are refused with a sentence;
+    accepted requests and responses that arrive meanwhile are kept, and available once there
+    is room.
     """
     held = full.submit("app/hold", {"gate": "full", "name": "full"})
     full.begin("app", held)

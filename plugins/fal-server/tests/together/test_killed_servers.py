@@ -108,13 +108,13 @@ class Load:
 
     Attributes:
         accepted: The requests that were answered with a 2xx, each with its application
-            and what it was told.
+            and its number.
 
-        deployed: The releases whose deployment has ended well, by their revisions.
+        deployed: The releases that were deployed, by their revisions.
 
         tried: The newest release that was sent.
 
-        applications: Those that are sent requests in turn.
+        applications: The applications that get requests in turn.
     """
 
     served_plane: Any
@@ -184,7 +184,7 @@ def ask(served_plane: Any, name: str) -> Any:
 
 def begun(folder: Path) -> dict[str, list[int]]:
     """
-    Return which attempts of each request have reached an application.
+    Return the attempts of each request that have reached an application.
     """
     found = defaultdict(list)
     for line in (folder / "begun").read_text().splitlines():
@@ -216,7 +216,7 @@ def known(served_plane: Any) -> set[str]:
 
 def revision_of(served_plane: Any, name: str) -> str:
     """
-    Return what an alias stands for.
+    Return the revision of an alias.
     """
     told = served_plane.plane.call("ListAliases", wire.ListAliasesRequest())
     (found,) = [each.revision for each in told.aliases if each.alias == name]
@@ -234,7 +234,7 @@ def metadata_of(served_plane: Any, name: str) -> Any:
 @pytest.fixture(scope="module")
 def load(standing: Any) -> Load:
     """
-    What loads a server with requests to one application, and releases of another.
+    A `Load` of requests to one application, and releases of another.
     """
     load = Load(standing)
     deploy(standing, "work", 0)
@@ -247,9 +247,9 @@ def load(standing: Any) -> Load:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_server_that_is_killed_under_load(standing: Any, load: Load, moment: int):
     """
-    After SIGKILL, whatever the server did, what was accepted is answered, and begun
-    again as a further attempt alone; each runner is known or ends, and those that were
-    loaded are the same; an alias is wholly one release.
+    After SIGKILL at any moment, accepted requests are answered, and are begun again only as
+    further attempts; each runner is known or ends, and loaded runners are kept; an alias
+    leads to exactly one release.
     """
     served_plane = standing
     pids = {name: ask(served_plane, name)["pid"] for name in load.applications}
@@ -281,7 +281,7 @@ def test_server_that_is_killed_under_load(standing: Any, load: Load, moment: int
 @attrs.frozen
 class Killed:
     """
-    What was there when a server was killed, and the next one was started.
+    Requests, a call and files from before a server was killed, for its successor.
 
     Attributes:
         served_plane: The server that was started next.
@@ -365,8 +365,8 @@ def test_what_ends_with_a_server(killed: Killed):
 
 def test_runner_that_nobody_has_any_more(killed: Killed):
     """
-    A runner that no application has is ended, also where the server was killed before it
-    had told it what to serve.
+    A runner that belongs to no application is ended, even if the server was killed before
+    it had sent it the function to serve.
     """
     data = killed.served_plane.plane.data
     killed.served_plane.settle(lambda: running(data) <= known(killed.served_plane))

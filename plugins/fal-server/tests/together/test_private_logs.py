@@ -1,5 +1,5 @@
 """
-Private logs: what is printed for a request, and who is shown it.
+Private logs: who may see the lines of a request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def private(request: RegisterApplicationRequest) -> None:
 
 def lines_shown(served_plane, name: str, sender: str, reader: str) -> list[str]:
     """
-    Return what the status of a request shows that *sender* has sent and *reader* asks for.
+    Return the lines in the status of a request of *sender* that *reader* asks for.
     """
     request = served_plane.submit(f"{name}/say", {"word": "printed"}, key=sender)
     with served_plane.client(key=reader) as client:
@@ -39,8 +39,8 @@ def stranger(served_plane) -> str:
 
 def test_who_is_shown_what_was_printed(served_plane, stranger):
     """
-    Who may see a request is shown what was printed for it, unless the application keeps
-    its logs private: then its owner is, and nobody else, the next server included.
+    Everybody who may see a request is shown its log; if the application keeps its logs
+    private, only its owner is, also after the server was started again.
     """
     owner = served_plane.plane.key
     served_plane.deploy("open", auth_mode=wire.PUBLIC)
@@ -56,7 +56,7 @@ def test_who_is_shown_what_was_printed(served_plane, stranger):
 
 def test_url_of_the_logs_of_an_application(served_plane):
     """
-    What a deployment tells as the url of the logs has them, for a key of the account.
+    The url of the logs that a deployment prints returns them, for a key of the account.
     """
     request = served_plane.registration("tells")
     (urls,) = [
@@ -78,7 +78,7 @@ def test_url_of_the_logs_of_an_application(served_plane):
 
 def test_release_that_keeps_its_logs_private_no_longer(served_plane, stranger):
     """
-    Whether logs are private is told by the release that an application stands for.
+    The current release of an application decides whether its logs are private.
     """
     earlier = served_plane.deploy("turns", auth_mode=wire.PUBLIC, change=private)
     assert lines_shown(served_plane, "turns", stranger, stranger) == []

@@ -1,6 +1,6 @@
 """
-Proxied hosts: what the released clients ask of hosts that are in their code, where a
-proxy leads to a server of one's own.
+Proxied hosts: the released clients have host names in their code, which a proxy directs to
+a server of one's own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Real(fal.App):
 
 class Proxy:
     """
-    A proxy that connects whoever asks for one of the hosts to another port.
+    A proxy that connects the clients of certain hosts to another port.
     """
 
     def __init__(self, port: int) -> None:

@@ -1,5 +1,5 @@
 """
-Runners that are killed, stopped, or leak what they have.
+Runners that are killed or stopped, or that leak resources.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def pid_of(served_plane: Any, app: str) -> int:
 
 def test_runner_that_is_killed(served_plane: Any):
     """
-    A runner that is killed with requests takes nothing from its neighbour; who waits for
-    an answer is told how it ended, and so is the log; what the queue has is begun again.
+    A killed runner does not affect its neighbour: waiting clients and the log get how it
+    ended, and queued requests are begun again.
     """
     served_plane.deploy("killed", max_concurrency=1)
     served_plane.deploy("neighbour")
@@ -101,8 +101,8 @@ def test_stopped_runner_fails_its_health_check(holder: Any, settle: Callable[...
 
 def make_leaker(folder: str) -> Callable[..., None]:
     """
-    Return an application that forks children which want to outlive it and, when it is
-    asked to, opens files until it may open no more.
+    Return an application that forks children which resist ending and, on request, opens
+    files up to its limit.
     """
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
@@ -155,8 +155,8 @@ def make_leaker(folder: str) -> Callable[..., None]:
 
 def test_application_that_leaks(served_plane: Any):
     """
-    All that a runner has opened and forked ends with it, also where it can open nothing
-    more; the next one has nothing of it.
+    All files and processes of a runner end with it, even if it has reached its limit of
+    open files; the next runner inherits none.
     """
     served_plane.deploy(
         "leaking", function=make_leaker(str(served_plane.folder)), request_timeout=5

@@ -1,5 +1,6 @@
 """
-The state is locked, gone or damaged: requests wait or are told, and nothing is lost.
+The state is locked, gone or damaged: requests wait or fail with a reason, and nothing is
+lost.
 
 The database is locked for three seconds by default; FAL_CORE_FAULTS=all makes it thirty.
 """
@@ -59,7 +60,7 @@ def locked(data: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def impatient(served_plane: Any) -> Iterator[None]:
     """
-    Have requests be told soon that the state is gone.
+    Shorten the time after which requests fail while the state is gone.
     """
     database = served_plane.plane.plane.database
     patience, database.patience = database.patience, 0.2
@@ -92,7 +93,8 @@ def pid_of(served_plane: Any, app: str) -> int:
 
 def revisions(served_plane: Any, alias: str) -> set[str]:
     """
-    Return what an alias stands for: as the server knows, and as it is kept.
+    Return the revisions of an alias: as the server knows them, and as the database has
+    them.
     """
     known = served_plane.plane.here(
         served_plane.plane.plane.catalog.find, "owner", alias
@@ -106,8 +108,8 @@ def revisions(served_plane: Any, alias: str) -> set[str]:
 
 def test_locked_database(served_plane: Any, app: str):
     """
-    While another process holds the database requests and deployments wait, what is
-    asked is answered, and all that was sent is done afterwards.
+    While another process locks the database, requests and deployments wait, reads are
+    answered, and all that was sent is done afterwards.
     """
     earlier = served_plane.submit(app, {"name": "earlier"})
     served_plane.finish(app, earlier)
@@ -135,7 +137,8 @@ def test_locked_database(served_plane: Any, app: str):
 
 def test_database_that_stays_locked(served_plane: Any, app: str):
     """
-    Where the database stays locked, who sends is told so, and nothing of it is kept.
+    If the database stays locked, requests fail with that reason, and nothing of them is
+    kept.
     """
     with (
         impatient(served_plane),
@@ -157,8 +160,8 @@ def test_database_that_stays_locked(served_plane: Any, app: str):
 
 def test_runner_that_cannot_be_written_down(served_plane: Any, app: str):
     """
-    While no runner can be started since the state is locked, who waits for an answer is
-    told, and what the queue has accepted is answered later, whatever ends meanwhile.
+    While the state is locked and no runner can be started, waiting requests fail with that
+    reason, and accepted queued requests are answered later, whatever ends meanwhile.
     """
     pid = pid_of(served_plane, app)
     held = served_plane.submit(f"{app}/hold", {"gate": "written down"})
@@ -181,8 +184,8 @@ def test_runner_that_cannot_be_written_down(served_plane: Any, app: str):
 
 def test_answer_that_cannot_be_kept_at_once(served_plane: Any, app: str):
     """
-    What an application has answered while the state is locked is kept once it is not,
-    and the application is not asked again.
+    A response that arrives while the state is locked is kept afterwards, and the
+    application is not called again.
     """
     held = served_plane.submit(f"{app}/hold", {"gate": "kept", "name": "kept"})
     served_plane.begin(app, held)
@@ -199,8 +202,8 @@ def test_answer_that_cannot_be_kept_at_once(served_plane: Any, app: str):
 
 def test_lines_that_cannot_be_kept_at_once(served_plane: Any, app: str):
     """
-    What runners print while the state is locked is kept once it is not, also where they
-    print nothing more.
+    Lines printed while the state is locked are kept afterwards, even if the runner prints
+    nothing more.
     """
     logs = served_plane.plane.plane.logs
     account = served_plane.plane.plane.catalog.find("owner", app).owner
@@ -214,8 +217,8 @@ def test_lines_that_cannot_be_kept_at_once(served_plane: Any, app: str):
 
 def test_sender_that_goes_while_its_request_is_written(served_plane: Any, app: str):
     """
-    A request, or a deployment, whose client goes before it is told is wholly done: what
-    the server knows is what it keeps.
+    A request, or a deployment, is completed even if its client disconnects before the
+    response.
     """
     served_plane.deploy("going")
     with locked(data_of(served_plane)):
@@ -253,7 +256,7 @@ def test_database_that_is_gone(served_plane: Any, app: str):
 
 def test_start_on_a_locked_database(start_program: Any, tmp_path: Path):
     """
-    A server that is started while another process holds the database waits for it.
+    A server that starts while another process locks the database waits for it.
     """
     (tmp_path / "data").mkdir()
     Database(f"sqlite:///{tmp_path / 'data' / 'state.db'}").close()
@@ -284,8 +287,7 @@ def spoil(kind: str, file: Path) -> None:
 @pytest.mark.parametrize("kind", ["a directory", "no database", "damaged"])
 def test_start_on_a_broken_database(start_program: Any, tmp_path: Path, kind: str):
     """
-    A server that starts on a database which it cannot use says so in one sentence, and
-    ends.
+    A server with an unusable database says so in one sentence, and ends.
     """
     (tmp_path / "data").mkdir()
     spoil(kind, tmp_path / "data" / "state.db")

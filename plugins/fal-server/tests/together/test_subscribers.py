@@ -82,8 +82,8 @@ def start(
     tmp_path: Path, launch_program: Any, programs: Any
 ) -> Iterator[Callable[[], dict[str, str]]]:
     """
-    Start the server at the same ports, once more where it was killed, and return the
-    variables that it prints.
+    Start the server, again at the same ports if it was killed, and return the variables
+    that it prints.
     """
     port = programs.find_ports()
     started: list[Any] = []
@@ -106,9 +106,9 @@ def test_subscribers_of_a_server_that_is_killed(
     tmp_path: Path,
 ) -> None:
     """
-    Of an application that ``fal deploy`` has put on a server, and of one by ``fal-core
-    deploy``, ``fal_client.subscribe`` gets live logs and the result, also where the
-    server is killed and started again in the middle of it.
+    ``fal_client.subscribe`` gets live logs and the result, for applications of ``fal
+    deploy`` and of ``fal-core deploy``, even if the server is killed and started again
+    meanwhile.
     """
     variables = start()
     gate, end = tmp_path / "gate", tmp_path / "end"

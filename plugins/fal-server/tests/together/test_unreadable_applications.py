@@ -1,5 +1,5 @@
 """
-Unreadable applications: those that need what is no longer installed on the server.
+Unreadable applications: those with requirements that are no longer installed on the server.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def test_application_that_cannot_be_read(served_plane: Any, broken: str):
 
 def test_application_that_is_deployed_again(served_plane: Any, broken: str):
     """
-    A release that can be read takes what waits.
+    A readable release takes the waiting requests.
     """
     waiting = served_plane.submit("odd")
     served_plane.deploy("odd")
