@@ -60,7 +60,7 @@ def refused(served_plane, name: str, request, key: str) -> grpc.StatusCode:
     return caught.value.code()
 
 
-def test_what_a_deployed_application_may(served_plane):
+def test_permissions_of_an_application(served_plane):
     """
     Its key sends requests and uploads files, is shown in no list, and does nothing else.
     """
@@ -83,7 +83,7 @@ def test_what_a_deployed_application_may(served_plane):
     assert key.partition(":")[0] not in {each.key_id for each in listed}
 
 
-def test_what_a_function_may(served_plane):
+def test_permissions_of_a_function(served_plane):
     """
     The key of a called function may also run functions, if its caller may.
     """

@@ -37,7 +37,7 @@ def test_user_with_a_token_acts_for_their_teams(plane):
 
 
 @pytest.mark.parametrize("fault", ["expired", "purpose", "forged", "cut", "long", "words"])
-def test_tokens_that_are_not_good(plane, fault):
+def test_invalid_tokens_are_refused(plane, fault):
     """
     A token that has expired, is for something else, or is forged, is refused.
     """

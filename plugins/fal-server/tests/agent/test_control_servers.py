@@ -46,7 +46,7 @@ def serve(definition: bytes) -> tuple[dict[str, Any], list[bytes]]:
     return unpack(asyncio.run(main()))
 
 
-def test_function_that_serves_is_opened_once(tmp_path: Path):
+def test_served_function_is_unpickled_once(tmp_path: Path):
     """
     A function is unpickled once, also to find out which port it wants.
     """
@@ -55,7 +55,7 @@ def test_function_that_serves_is_opened_once(tmp_path: Path):
     assert (tmp_path / "opened").is_dir()
 
 
-def test_function_that_cannot_be_opened_has_raised():
+def test_unpicklable_function_raises():
     """
     An exception raised while a function is unpickled is the outcome of the call.
     """

@@ -48,7 +48,7 @@ def look_around() -> list[str]:
     return [*os.listdir(folder), *listed, own]
 
 
-def test_two_owners_and_two_runners(served_plane, bob):
+def test_data_is_shared_within_an_account(served_plane, bob):
     """
     Files that a runner writes to ``/data`` are there for the next runner of the same
     account, not for those of other accounts, and never in the ``/data`` of the machine.
@@ -67,7 +67,7 @@ def test_two_owners_and_two_runners(served_plane, bob):
     assert not os.path.exists("/data/note")
 
 
-def test_data_of_others_is_not_seen(served_plane, bob):
+def test_data_of_other_accounts_is_hidden(served_plane, bob):
     """
     In the folder that keeps the data of all accounts, a runner sees only that of its own.
     """

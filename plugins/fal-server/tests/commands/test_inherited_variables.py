@@ -116,7 +116,7 @@ def test_builds_see_nothing_of_the_operator(served_plane: Any, tmp_path: Path):
     assert "FAL_KEY" not in seen
 
 
-def test_what_is_left_behind():
+def test_variables_that_are_kept():
     """
     Variables are kept by name or pattern; those for publishing packages are not, unless the
     operator names them.

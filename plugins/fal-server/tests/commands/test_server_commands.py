@@ -63,7 +63,7 @@ def current(variables: Any, key: str = "") -> Any:
         return json.load(answer)
 
 
-def test_first_start_makes_a_key_and_shows_it_once(start_program, tmp_path):
+def test_first_start_prints_a_key_once(start_program, tmp_path):
     """
     The first start prints the first key and keeps it in a file that only its owner can
     read; the next start does not print it again, and the key is still valid.
@@ -85,7 +85,7 @@ def test_first_start_makes_a_key_and_shows_it_once(start_program, tmp_path):
     assert second.end(signal.SIGINT) == 0
 
 
-def test_start_prints_what_the_documentation_shows(start_program, tmp_path):
+def test_output_of_start_is_as_documented(start_program, tmp_path):
     """
     The documentation shows the output of the first start, line by line.
     """
@@ -103,7 +103,7 @@ def test_start_prints_what_the_documentation_shows(start_program, tmp_path):
     assert re.sub(r"(FAL_KEY=).*", r"\1…", printed) == shown
 
 
-def test_applications_of_the_documentation_have_names_of_their_own():
+def test_applications_of_the_documentation_have_distinct_names():
     """
     No page deploys an application over that of another, so that one may be followed
     after the other.
@@ -134,7 +134,7 @@ def test_env_prints_the_variables_again(start_program, server):
     assert Path(tls["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"]).exists()
 
 
-def test_env_of_no_server_says_so(server):
+def test_env_without_a_server(server):
     """
     Without a server there is nothing to print.
     """
@@ -153,7 +153,7 @@ def test_second_server_on_a_directory_is_refused(start_program, server):
     start_program().wait_until_ready()
 
 
-def test_taken_port_is_told(start_program, server, tmp_path):
+def test_port_in_use_is_an_error(start_program, server, tmp_path):
     """
     A port in use is an error of one sentence.
     """
@@ -166,7 +166,7 @@ def test_taken_port_is_told(start_program, server, tmp_path):
     assert "Traceback" not in errors
 
 
-def test_address_of_another_machine_is_told(server):
+def test_address_of_another_machine_is_an_error(server):
     """
     An address that this machine has not is an error of one sentence.
     """
@@ -185,7 +185,7 @@ def test_address_of_another_machine_is_told(server):
         ("oracle+cx_oracle://:secret@host/x", "needs the module 'cx_Oracle'"),
     ],
 )
-def test_database_that_cannot_be_used_is_told(server, url, told):
+def test_unusable_database_is_an_error(server, url, told):
     """
     An unusable database is an error of one sentence, without its password.
     """
@@ -205,7 +205,7 @@ def test_database_that_cannot_be_used_is_told(server, url, told):
         ("--memory", "XS=1M", "A runner needs at least 64M of memory"),
     ],
 )
-def test_option_that_makes_no_sense(server, option, written, told):
+def test_invalid_option_is_a_usage_error(server, option, written, told):
     """
     An unreadable option is a usage error that states the option, its value, and the values
     that it takes.
@@ -263,7 +263,7 @@ def test_login_makes_a_token(start_program, server, tmp_path):
     assert "no user" in server("login", "nobody", code=1)[1]
 
 
-def test_killed_server_keeps_what_it_was_told(start_program, programs):
+def test_killed_server_keeps_its_key_and_address(start_program, programs):
     """
     A server that is started again at the same ports after SIGKILL has the same key and
     address.
@@ -277,7 +277,7 @@ def test_killed_server_keeps_what_it_was_told(start_program, programs):
     assert current(again, variables["FAL_KEY"])["nickname"] == "owner"
 
 
-def test_directory_that_cannot_be_is_told(server, tmp_path):
+def test_impossible_directory_is_an_error(server, tmp_path):
     """
     A data directory that cannot be made is an error of one sentence.
     """
@@ -308,7 +308,7 @@ def test_metrics_are_shown_at_their_own_port(plane):
         assert line in shown, line
 
 
-def test_start_leaves_nothing(start_program, shallow, monkeypatch):
+def test_server_leaves_no_temporary_files(start_program, shallow, monkeypatch):
     """
     The temporary files of a server are removed when it ends.
     """
@@ -332,7 +332,7 @@ def test_directory_for_temporary_files_may_be_deep(start_program, tmp_path, monk
     start_program().wait_until_ready()
 
 
-def test_runners_are_not_ended_under_a_server(start_program, server):
+def test_runners_of_a_running_server_are_not_ended(start_program, server):
     """
     A server that runs keeps its runners, and is named.
     """
@@ -346,9 +346,7 @@ def test_runners_are_not_ended_under_a_server(start_program, server):
     assert "start this one" not in errors
 
 
-def test_sockets_that_a_killed_server_has_left_go_with_its_runners(
-    start_program, server, shallow, monkeypatch
-):
+def test_sockets_of_a_killed_server_are_removed(start_program, server, shallow, monkeypatch):
     """
     Nothing of a server is left among the temporary files once its runners were ended.
     """
@@ -363,7 +361,7 @@ def test_sockets_that_a_killed_server_has_left_go_with_its_runners(
     assert not [*shallow.iterdir()]
 
 
-def test_runners_of_no_server_are_not_ended(server):
+def test_directory_without_a_server_is_refused(server):
     """
     A directory that no server has run on is refused with a message that says so.
     """
@@ -372,7 +370,7 @@ def test_runners_of_no_server_are_not_ended(server):
     assert "No server has run on" in errors
 
 
-def test_those_runners_alone_are_ended_that_a_server_has_left(tmp_path):
+def test_only_runners_of_the_server_are_ended(tmp_path):
     """
     Other executions of the same host, which do not belong to a server, go on.
     """

@@ -80,7 +80,7 @@ class Opened:
         return os.mkdir, (str(self.file),)
 
 
-def test_what_an_agent_raised_is_read():
+def test_exception_of_an_agent_is_read():
     """
     An exception of an agent becomes a sentence, with its traceback where that is of use.
     """
@@ -92,7 +92,7 @@ def test_what_an_agent_raised_is_read():
     assert (found.sentence, found.traceback) == ("Function 'Agent' uses module 'no'.", "")
 
 
-def test_nothing_that_an_agent_raised_is_run(tmp_path: Path):
+def test_message_of_an_agent_runs_no_code(tmp_path: Path):
     """
     A message of a runner is unpickled only if it consists of built-in values: the user's
     code, which runs beside the agent, cannot execute anything in the server.
@@ -142,7 +142,7 @@ def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
     assert [line.message for line in echoed] == ["its last line"]
 
 
-def test_run_whose_python_ends_at_once(served_plane: Any, served: Any, tmp_path: Path):
+def test_run_with_a_python_that_ends_at_once(served_plane: Any, served: Any, tmp_path: Path):
     """
     If the Python of a function does not start, its caller gets how the process ended and
     the last lines that it printed.
@@ -211,7 +211,7 @@ def test_application_that_ends_before_it_serves(served_plane: Any, ends: str, se
     assert "its last line" in served_plane.lines(ends)
 
 
-def test_class_whose_setup_raises(served_plane: Any):
+def test_class_with_a_failing_setup(served_plane: Any):
     """
     If the setup of a class of ``fal-core deploy`` raises, its callers and its log get the
     exception.

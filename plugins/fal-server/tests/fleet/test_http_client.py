@@ -151,7 +151,7 @@ def answer_of(turn: Serve, method: str = "GET", **given: Any) -> tuple[int, str,
     ids=["length", "chunks", "closed", "old", "hints"],
 )
 @given(data=st.data())
-def test_an_answer_is_the_same_however_it_comes(answer: bytes, data: st.DataObject):
+def test_response_in_any_pieces(answer: bytes, data: st.DataObject):
     """
     An answer is read whole, in whatever pieces it arrives.
     """
@@ -178,7 +178,7 @@ def test_an_answer_is_the_same_however_it_comes(answer: bytes, data: st.DataObje
         ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"),
     ],
 )
-def test_an_answer_without_a_body_ends_with_its_headers(method: str, answer: bytes):
+def test_response_without_a_body_ends_with_its_headers(method: str, answer: bytes):
     """
     A response without a body ends after its headers, whatever these say, and its connection
     takes the next request.
@@ -240,7 +240,7 @@ def test_an_answer_that_is_none_is_an_error(answer: bytes):
 
 
 @pytest.mark.parametrize("begun", [b"0\r\nX-Mine: ", b"2;x="])
-def test_what_comes_beside_a_body_is_not_kept_without_end(begun: bytes):
+def test_trailers_and_chunk_extensions_are_limited(begun: bytes):
     """
     Trailers and chunk extensions may be as large as the headers at most.
     """
@@ -260,7 +260,7 @@ def test_what_comes_beside_a_body_is_not_kept_without_end(begun: bytes):
     assert written < 1024 * LONGEST_HEAD
 
 
-def test_nobody_listens():
+def test_refused_connection():
     """
     A runner that cannot be reached counts as broken off.
     """
@@ -273,7 +273,7 @@ def test_nobody_listens():
     run(main())
 
 
-def test_nobody_takes_a_connection(monkeypatch):
+def test_connection_that_is_not_accepted(monkeypatch):
     """
     A runner that accepts no connection counts as broken off too, however long its answer
     may take.
@@ -298,7 +298,7 @@ def test_nobody_takes_a_connection(monkeypatch):
         run(main(f"http://127.0.0.1:{full.getsockname()[1]}"))
 
 
-def test_connections_are_kept_and_shared_by_nobody():
+def test_connections_are_kept_and_not_shared():
     """
     Requests one after another use one connection, those at once one each.
     """
@@ -388,7 +388,7 @@ def test_a_kept_connection_that_was_closed(method: str, is_asked_again: bool):
     run(main())
 
 
-def test_a_connection_that_nobody_has_used_for_long_is_not_used(monkeypatch):
+def test_long_idle_connection_is_not_used(monkeypatch):
     """
     A connection that was idle for long is not used, as its server may be about to close it.
     """
@@ -407,7 +407,7 @@ def test_a_connection_that_nobody_has_used_for_long_is_not_used(monkeypatch):
     run(main())
 
 
-def test_connections_that_nobody_uses_are_closed(monkeypatch):
+def test_idle_connections_are_closed(monkeypatch):
     """
     Idle connections are closed even if no further request comes: a runner that serves one
     connection at a time would never come to the next.
@@ -534,7 +534,7 @@ def test_what_would_be_read_as_something_else_is_not_sent(path: str, headers: An
 
 
 @pytest.mark.parametrize("length", ["8", None])
-def test_a_body_that_is_still_coming_goes_on_as_it_comes(length: str | None):
+def test_streamed_body_is_forwarded(length: str | None):
     """
     A streamed body is sent with its length, or in chunks if that is not known.
     """
@@ -564,7 +564,7 @@ def test_a_body_that_is_still_coming_goes_on_as_it_comes(length: str | None):
     run(main())
 
 
-def test_an_answer_before_the_body_has_come():
+def test_response_before_the_request_body_has_arrived():
     """
     A runner may respond before it has read the body: the response counts, and the
     connection, on which the rest of the body is missing, is not used again.
@@ -590,7 +590,7 @@ def test_an_answer_before_the_body_has_come():
     run(main())
 
 
-def test_an_answer_before_a_whole_body_is_sent():
+def test_response_before_the_request_body_is_sent():
     """
     A connection with an unfinished request body takes no other request: a runner that does
     not read the body would not read the next request either.
@@ -636,7 +636,7 @@ def test_a_body_that_breaks_off_ends_the_request():
     run(main())
 
 
-def test_a_runner_that_does_not_read_holds_back_who_sends():
+def test_slow_runner_holds_back_the_sender():
     """
     No more of a request body is taken than the runner reads, beside what the sockets
     buffer.
@@ -670,7 +670,7 @@ def test_a_runner_that_does_not_read_holds_back_who_sends():
     run(main())
 
 
-def test_a_reader_that_is_slow_holds_back_the_runner():
+def test_slow_reader_holds_back_the_runner():
     """
     No more of a response is kept than its reader takes, beside what the sockets buffer.
     """
@@ -704,7 +704,7 @@ def test_a_reader_that_is_slow_holds_back_the_runner():
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
-def test_a_request_that_takes_too_long(begun: bytes):
+def test_timeout_of_an_exchange(begun: bytes):
     """
     The timeout covers the whole exchange, and the runner sees a disconnect when it is over.
     """
@@ -750,7 +750,7 @@ def test_a_request_that_nobody_waits_for_ends():
     run(main())
 
 
-def test_a_request_that_is_cancelled_at_its_very_end_leaves_nothing():
+def test_request_that_is_cancelled_at_its_end():
     """
     A connection whose response was read is kept even if its request is cancelled at that
     moment.
@@ -782,7 +782,7 @@ def test_a_request_that_is_cancelled_at_its_very_end_leaves_nothing():
     run(main())
 
 
-def test_a_request_that_is_broken_off_at_the_end_is_not_asked_again():
+def test_closed_client_sends_nothing():
     """
     After the client is closed no request is sent to a runner, on kept or new connections.
     """

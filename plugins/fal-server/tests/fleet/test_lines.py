@@ -82,7 +82,7 @@ def speak(word: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["first", "second"])
-def test_lines_arrive_once_and_as_they_were_printed(server, word):
+def test_lines_arrive_once_and_unchanged(server, word):
     """
     Each line comes once, in order and with its level, however it was printed, and
     whatever an earlier call has left the standard streams like.
@@ -97,7 +97,7 @@ def test_lines_arrive_once_and_as_they_were_printed(server, word):
     ]
 
 
-def test_kept_lines_are_those_that_were_printed(server, settle):
+def test_kept_lines_have_no_marks(server, settle):
     """
     Kept lines of a call are the printed text, without the marks that only the client reads.
     """

@@ -60,7 +60,7 @@ def send_file(served_plane, content: bytes, mode: int = 0o100644) -> str:
     return hash
 
 
-def test_secrets_are_given_to_the_runners_named(served_plane, secrets):
+def test_runners_get_the_secrets_of_their_registration(served_plane, secrets):
     """
     A runner gets the secrets of its stage that its registration names; without a list it
     gets all of them, with an empty list none.
@@ -206,7 +206,7 @@ def test_data_outlives_runners(served_plane):
 
 
 @pytest.mark.parametrize("mount", ["/", "/etc", "data", "/data/../etc", "/database", ""])
-def test_directories_that_no_data_is_in(served_plane, mount):
+def test_mounts_outside_of_data_are_refused(served_plane, mount):
     """
     Only ``/data`` and directories below it can be mounted.
     """

@@ -46,7 +46,7 @@ async def until(check: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("error", [NotFound("It is gone."), OSError("No room.")])
-def test_runner_that_cannot_be_told_what_to_serve_is_ended(plane, error):
+def test_runner_that_does_not_receive_its_function_is_ended(plane, error):
     """
     Any failure before a runner has received its function ends the runner, and waiting
     requests fail.
@@ -66,7 +66,7 @@ def test_runner_that_cannot_be_told_what_to_serve_is_ended(plane, error):
     plane.run(main())
 
 
-def test_why_a_runner_broke_off_is_waited_for_where_its_agent_is_gone(plane, monkeypatch):
+def test_reason_of_a_lost_runner_is_waited_for(plane, monkeypatch):
     """
     A client without an answer gets how the runner ended, even if that is known only later.
     """

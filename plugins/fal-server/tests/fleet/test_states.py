@@ -40,7 +40,7 @@ def test_every_state_can_end(state: RunnerState):
 
 
 @pytest.mark.parametrize("ending", [each for each in RunnerState if each in ENDING])
-def test_what_was_told_to_end_stays_so(ending: RunnerState):
+def test_ending_runner_stays_ending(ending: RunnerState):
     """
     A runner that was asked to end takes no more requests, whatever is reported later, and
     is not asked again.
@@ -53,7 +53,7 @@ def test_what_was_told_to_end_stays_so(ending: RunnerState):
     assert changes == [RunnerState.SETUP, RunnerState.TERMINATED]
 
 
-def test_people_see_that_a_runner_ends_and_not_why():
+def test_every_ending_is_shown_as_draining():
     """
     A runner is shown as draining until it has ended, for whatever reason.
     """

@@ -139,7 +139,7 @@ def test_headers_of_grpc_are_no_credentials_of_http(served_plane: Any, listener:
         assert client.request(method, path, headers=shown).status_code == 200
 
 
-def test_bodies_that_cannot_be_read(
+def test_unreadable_bodies_are_refused(
     served_plane: Any, mirror: str, caplog: pytest.LogCaptureFixture
 ):
     """

@@ -64,7 +64,7 @@ def test_span_of_a_released_client_is_a_trace(served_plane):
         {"x-datadog-trace-id": "0", "x-datadog-parent-id": "1"},
     ],
 )
-def test_what_is_no_trace_is_passed_over(served_plane, metadata):
+def test_malformed_trace_is_dropped(served_plane, metadata):
     """
     A malformed trace header is dropped, and the call goes on.
     """

@@ -81,7 +81,7 @@ def test_certificate_is_renewed_while_the_server_runs(make_plane, monkeypatch, s
     x509.load_pem_x509_certificate(found.encode()).verify_directly_issued_by(authority)
 
 
-def test_authorities_of_a_system_that_has_them_in_one_file(make_plane, monkeypatch):
+def test_authorities_of_a_system_in_one_file(make_plane, monkeypatch):
     """
     Runners trust the authorities of the system too, also if OpenSSL finds only their
     directory.

@@ -51,7 +51,7 @@ def test_plain_http_is_answered(plane):
     assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"status": "ok"}
 
 
-def test_bytes_that_come_one_by_one_are_understood(plane):
+def test_bytes_that_arrive_one_by_one(plane):
     """
     The protocol of a connection is recognised by its first bytes, however they are cut.
     """
@@ -104,7 +104,7 @@ def test_nothing_follows_a_handshake(plane):
         assert not connection.session.has_ticket
 
 
-def test_stranger_to_the_authority_is_refused(plane):
+def test_client_without_the_authority_is_not_served(plane):
     """
     A client that does not trust the authority fails, and is not served in plain text
     instead.
@@ -115,7 +115,7 @@ def test_stranger_to_the_authority_is_refused(plane):
 
 
 @pytest.mark.parametrize("listener", ["api", "run", "queue", "ws", "metrics"])
-def test_listeners_offer_what_they_speak(plane, listener):
+def test_listeners_offer_their_protocols(plane, listener):
     """
     Only the listener of gRPC offers HTTP/2; the others answer a client that prefers it in
     HTTP/1.1.
@@ -154,7 +154,7 @@ def test_grpc_with_and_without_tls(plane, tls):
     assert "fal-core-server" in dict(call.initial_metadata())
 
 
-def test_bulk_passes_whole(plane):
+def test_large_bodies_pass_whole(plane):
     """
     A message of megabytes passes through the listener.
     """
@@ -165,7 +165,7 @@ def test_bulk_passes_whole(plane):
     assert "alias" in caught.value.details()
 
 
-def test_plain_text_is_for_this_machine_alone(make_plane):
+def test_plain_text_is_for_this_machine_only(make_plane):
     """
     Clients on other machines are served over TLS only.
     """
@@ -216,7 +216,7 @@ def test_free_port_is_left_to_a_server_that_starts_again():
     assert not first <= asyncio.run(open_anywhere()) <= last
 
 
-def test_free_port_that_somebody_takes_first_is_let_go(monkeypatch):
+def test_free_port_that_is_taken_meanwhile(monkeypatch):
     """
     If the free port that was found is taken before it is used, the listener takes another.
     """

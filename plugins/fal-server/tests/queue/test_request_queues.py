@@ -123,7 +123,7 @@ def test_waiting_request_is_cancelled(served_plane, app, held):
     assert "echo dropped" not in served_plane.order()
 
 
-def test_runner_is_told_of_a_cancelled_request(served_plane, app, held):
+def test_application_is_notified_of_a_cancelled_request(served_plane, app, held):
     """
     The application is notified that a running request was cancelled, and its response is
     kept.
@@ -159,7 +159,7 @@ def test_size_and_flush(served_plane, app, held):
     assert served_plane.status(app, holder).json()["status"] == "IN_PROGRESS"
 
 
-def test_request_whose_start_timeout_is_over(served_plane, app, held):
+def test_start_timeout_of_a_queued_request(served_plane, app, held):
     """
     A request that gets no runner within its start timeout fails with a 504.
     """

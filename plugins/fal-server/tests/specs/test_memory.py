@@ -26,7 +26,7 @@ def test_sizes():
 
 
 @pytest.mark.parametrize("written", ["XS", "XS=", "=1G", "XS=1.5G", "XS=-1G", "XS=1M"])
-def test_size_that_makes_no_sense(written: str):
+def test_invalid_size_is_refused(written: str):
     """
     A size that cannot be read, or is too small for any runner, is refused.
     """
@@ -34,7 +34,7 @@ def test_size_that_makes_no_sense(written: str):
         read_sizes([written])
 
 
-def test_machine_types_that_a_plugin_knows():
+def test_machine_types_of_a_plugin():
     """
     A plugin's resources of a machine type apply if the server has no setting for it.
     """

@@ -75,7 +75,7 @@ def test_other_answers_are_passed_on(served_plane, app, status):
     ("status", "asked", "attempts"),
     [(500, "1", 2), (429, "true", 2), (422, "1", 1), (200, "1", 1), (503, "0", 1)],
 )
-def test_an_answer_says_whether_it_is_tried_again(served_plane, app, status, asked, attempts):
+def test_header_that_decides_a_retry(served_plane, app, status, asked, attempts):
     """
     A header of a 5xx or 429 response decides whether the request is retried; the header is
     not forwarded.
@@ -87,7 +87,7 @@ def test_an_answer_says_whether_it_is_tried_again(served_plane, app, status, ask
 
 
 @pytest.mark.parametrize(("status", "asked", "stays"), [(503, "0", True), (200, "1", False)])
-def test_an_answer_says_whether_its_runner_ends(served_plane, app, status, asked, stays):
+def test_header_that_ends_the_runner(served_plane, app, status, asked, stays):
     """
     A header of a response decides whether the runner stays or ends, for every way of
     calling it; the header is not forwarded.
@@ -216,7 +216,7 @@ def test_retries_are_those_of_the_revision(served_plane, quick):
 
 
 @pytest.mark.parametrize("config", ["{", "[]", '{"often": {"retries": 1}}', '{"timeout": 1}'])
-def test_a_retry_config_that_makes_no_sense(served_plane, config):
+def test_invalid_retry_config_is_refused(served_plane, config):
     """
     An invalid retry configuration is refused at deployment.
     """

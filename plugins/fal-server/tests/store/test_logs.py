@@ -113,7 +113,7 @@ def test_search_by_text_time_request_and_application(plane, add, runner):
             assert [item["message"] for item in found] == expected, query
 
 
-def test_others_see_nothing(plane, add, runner):
+def test_other_accounts_see_no_lines(plane, add, runner):
     """
     The logs of an account are for that account.
     """
@@ -132,7 +132,7 @@ def test_others_see_nothing(plane, add, runner):
         {"until": "9" * 50},
     ],
 )
-def test_questions_that_make_no_sense(plane, query):
+def test_invalid_queries_are_refused(plane, query):
     """
     An invalid page or time is refused with a sentence.
     """
@@ -142,7 +142,7 @@ def test_questions_that_make_no_sense(plane, query):
     assert next(iter(query)) in answer.json()["detail"]
 
 
-def test_stream_has_what_is_there_and_what_comes(plane, add, runner):
+def test_stream_has_kept_and_new_lines(plane, add, runner):
     """
     A stream begins with the kept lines and continues with new ones, each line once.
     """
@@ -166,7 +166,7 @@ def read_event(lines: Any) -> Any:
     raise AssertionError("The stream has ended.")
 
 
-def test_stream_of_a_client_that_goes_is_forgotten(plane, add, runner):
+def test_stream_of_a_disconnected_client_is_removed(plane, add, runner):
     """
     A subscriber that has disconnected is removed when the next line comes for it.
     """
@@ -229,7 +229,7 @@ def test_lines_from_many_threads_are_all_kept(plane, add, account, runner):
         assert own == [f"{thread}.{number}" for number in range(500)]
 
 
-def test_long_and_broken_lines_are_kept_as_far_as_they_go(plane, add, runner):
+def test_long_and_undecodable_lines(plane, add, runner):
     """
     A line is cut at its limit, and bytes that are not text are replaced.
     """

@@ -37,7 +37,7 @@ def refusal_of(plane, name, request, key) -> tuple[grpc.StatusCode, str]:
     return caught.value.code(), caught.value.details()
 
 
-def test_every_account_has_a_default_environment(plane, key):
+def test_every_account_has_a_default_stage(plane, key):
     """
     The environment ``main`` is there from the start, and stays.
     """
@@ -48,7 +48,7 @@ def test_every_account_has_a_default_environment(plane, key):
     assert code is grpc.StatusCode.FAILED_PRECONDITION
 
 
-def test_environments_are_of_one_account(plane, key):
+def test_stages_belong_to_one_account(plane, key):
     """
     An environment is made once, listed, and seen by its account alone.
     """
@@ -70,7 +70,7 @@ def test_environments_are_of_one_account(plane, key):
 
 
 @pytest.mark.parametrize("name", ["", "A", "a--b", "-a", "a/b", "a" * 64, "a\n"])
-def test_names_that_no_environment_can_have(plane, key, name):
+def test_invalid_names_of_stages(plane, key, name):
     """
     A name that would not stand in an alias is refused.
     """
@@ -81,7 +81,7 @@ def test_names_that_no_environment_can_have(plane, key, name):
     )
 
 
-def test_removed_environment_takes_its_secrets_along(plane, key):
+def test_removed_stage_takes_its_secrets_along(plane, key):
     """
     A stage that is created again has none of its earlier secrets.
     """
@@ -95,7 +95,7 @@ def test_removed_environment_takes_its_secrets_along(plane, key):
     assert not plane.call("ListSecrets", request, key=key).secrets
 
 
-def test_secrets_are_per_environment_and_given_by_name(plane, key):
+def test_secrets_are_per_stage_and_given_by_name(plane, key):
     """
     A runner gets the secrets that it names, or those that are exposed by default, of
     its environment and account.
@@ -127,7 +127,7 @@ def test_secrets_are_per_environment_and_given_by_name(plane, key):
     assert {each.environment_name for each in listed} == {"main"}
 
 
-def test_changed_secrets_are_given_from_then_on(plane, key):
+def test_changed_secrets_apply_at_once(plane, key):
     """
     After a secret is set or removed, or its stage is deleted, its earlier value is not used
     again.
@@ -155,7 +155,7 @@ def test_changed_secrets_are_given_from_then_on(plane, key):
     assert values() == {}
 
 
-def test_secret_keeps_its_exposure_until_told_otherwise(plane, key):
+def test_secret_keeps_its_exposure(plane, key):
     """
     A new value alone does not expose a secret.
     """
@@ -167,7 +167,7 @@ def test_secret_keeps_its_exposure_until_told_otherwise(plane, key):
     assert plane.run(vault.values(account, "main", ["A"])) == {"A": "2"}
 
 
-def test_secret_is_removed_by_no_value(plane, key):
+def test_secret_without_a_value_is_removed(plane, key):
     """
     A secret without a value is removed; one that is not there is not found.
     """
@@ -193,7 +193,7 @@ def test_secret_is_removed_by_no_value(plane, key):
     ],
     ids=["digit", "sign", "zero", "long", "environment"],
 )
-def test_secrets_that_cannot_be(plane, key, request_, code):
+def test_invalid_secrets_are_refused(plane, key, request_, code):
     """
     A secret that cannot be an environment variable is refused, and the error does not show
     its value.
@@ -203,7 +203,7 @@ def test_secrets_that_cannot_be(plane, key, request_, code):
     assert "1" * 100 not in details
 
 
-def test_value_opens_in_its_place_alone(plane, key):
+def test_moved_value_cannot_be_decrypted(plane, key):
     """
     A value that is moved to another name in the database cannot be decrypted there.
     """

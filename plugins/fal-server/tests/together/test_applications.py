@@ -320,7 +320,7 @@ def test_queue(applied, deploy):
     assert cancelled == "The request was cancelled."
 
 
-def test_nothing_accepted_is_lost(applied, deploy, settle):
+def test_killed_server_loses_no_request(applied, deploy, settle):
     """
     A killed server finds its runners and its requests again when it is started.
     """

@@ -33,7 +33,7 @@ def test_result_logs_and_requirements(applied):
     ) == [[3, "0.8.3"], True]
 
 
-def test_what_a_program_prints_for_a_function(applied):
+def test_output_of_a_child_process(applied):
     """
     Output of a process that a function starts is printed to the caller, also on a runner
     that was called before.

@@ -55,7 +55,7 @@ def test_page_is_printed_once_and_opens(standing: Any):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--auth", "shared")])
-def test_page_that_asks_for_a_key(standing: Any, arguments: tuple[str, ...]):
+def test_page_of_a_private_application(standing: Any, arguments: tuple[str, ...]):
     """
     If the application requires a key, so does its page, as the text beside its url says.
     """

@@ -37,7 +37,7 @@ def stranger(served_plane) -> str:
     return str(served_plane.plane.add_user("stranger"))
 
 
-def test_who_is_shown_what_was_printed(served_plane, stranger):
+def test_readers_of_private_logs(served_plane, stranger):
     """
     Everybody who may see a request is shown its log; if the application keeps its logs
     private, only its owner is, also after the server was started again.
@@ -76,7 +76,7 @@ def test_url_of_the_logs_of_an_application(served_plane):
     assert httpx.get(urls.log, trust_env=False, timeout=60).status_code == 401
 
 
-def test_release_that_keeps_its_logs_private_no_longer(served_plane, stranger):
+def test_logs_are_private_by_release(served_plane, stranger):
     """
     The current release of an application decides whether its logs are private.
     """

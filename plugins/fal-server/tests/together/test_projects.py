@@ -165,7 +165,7 @@ def test_application_of_a_project(applied, shop):
     }
 
 
-def test_failures_that_are_not_tried_again(applied, shop):
+def test_failures_that_are_not_retried(applied, shop):
     """
     A project says in which conditions its queued requests are not tried again.
     """

@@ -110,7 +110,7 @@ def test_whoami_and_teams(clients, server, variables):
         (home / "auth0_token").unlink()
 
 
-def test_wrong_key_is_told(clients, variables):
+def test_wrong_key_is_reported(clients, variables):
     """
     A wrong key is reported as wrong, and shown nowhere.
     """
@@ -120,7 +120,7 @@ def test_wrong_key_is_told(clients, variables):
     assert "deadbeef" not in printed
 
 
-def test_procedures_that_are_not_there_are_told(clients, variables):
+def test_unsupported_procedures_fail(clients, variables):
     """
     A call that the server does not support is an error, and does not hang.
     """
@@ -147,7 +147,7 @@ with FalServerlessClient(GRPC_HOST, get_credentials()).connect() as connection:
         ("files rm a", "Not Found"),
     ],
 )
-def test_commands_that_are_not_there_are_told(clients, server, command, told, tmp_path):
+def test_unsupported_commands_fail(clients, server, command, told, tmp_path):
     """
     The commands that the documentation says do not work end with an error that says so.
     """

@@ -153,7 +153,7 @@ def test_source_is_sent_and_built_once(run: Any, project: Path) -> None:
     assert run(*deploy)[1] == []
 
 
-def test_source_that_is_sent_again_is_where_it_was(run: Any, project: Path) -> None:
+def test_old_source_is_sent_again_without_a_build(run: Any, project: Path) -> None:
     """
     Source that was sent long ago is sent again but not built again, also if its files have
     other times and the client has no record of it.
@@ -171,7 +171,7 @@ def test_source_that_is_sent_again_is_where_it_was(run: Any, project: Path) -> N
     assert run("telling.py")[1] == ["Uploading"]
 
 
-def test_source_that_is_gone_is_sent_again(run: Any, project: Path) -> None:
+def test_lost_source_is_sent_again(run: Any, project: Path) -> None:
     """
     Source that a service has lost is sent again; its old address is not given to an
     installer.
