@@ -4,66 +4,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
-import subprocess
-import sys
-import tempfile
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from isolate_proto import ListUserKeysRequest
 
-from fal_core import function
-from fal_host_local import LocalHost
-from fal_server.commands.runner_commands import end_executions
 
-FAL_CORE = ("-m", "fal_core.cli", "server")
-
-
-@pytest.fixture
-def shallow():
-    """
-    A directory whose path is short enough for those of sockets in it.
-    """
-    with tempfile.TemporaryDirectory(prefix="fal-", dir="/tmp") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def server(tmp_path):
-    """
-    Run a command of the group, and return its output and its errors.
-    """
-
-    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
-        done = subprocess.run(
-            [sys.executable, *FAL_CORE, *arguments, "--data", str(tmp_path / "data")],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout.strip(), done.stderr
-
-    return run
-
-
-def current(variables: Any, key: str = "") -> Any:
-    request = urllib.request.Request(
-        f"http://{variables['FAL_REST_HOST']}/users/current",
-        headers={"Authorization": f"Key {key or variables['FAL_KEY']}"},
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=60) as answer:
-        return json.load(answer)
-
-
-def test_first_start_prints_a_key_once(start_program, tmp_path):
+def test_first_start_prints_a_key_once(start_program, tmp_path, current):
     """
     The first start prints the first key and keeps it in a file that only its owner can
     read; the next start does not print it again, and the key is still valid.
@@ -117,28 +67,6 @@ def test_applications_of_the_documentation_have_distinct_names():
     deployed = [name for each in names for name in each]
     assert {"reader", "counter", "hello"} <= set(deployed)
     assert len(deployed) == len(set(deployed))
-
-
-def test_env_prints_the_variables_again(start_program, server):
-    """
-    ``env`` prints the same variables as ``start``, for a shell or as JSON; with ``--tls``
-    none of them asks for plain text.
-    """
-    variables = start_program().wait_until_ready()
-    assert json.loads(server("env", "--json")[0]) == variables
-    lines = server("env")[0].splitlines()
-    assert lines == [f"export {name}={value}" for name, value in variables.items()]
-    tls = json.loads(server("env", "--tls", "--json")[0])
-    assert "ISOLATE_TEST_MODE" not in tls
-    assert tls["FAL_GRPC_HOST"].startswith("localhost:")
-    assert Path(tls["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"]).exists()
-
-
-def test_env_without_a_server(server):
-    """
-    Without a server there is nothing to print.
-    """
-    assert "No server has run on" in server("env", code=1)[1]
 
 
 def test_second_server_on_a_directory_is_refused(start_program, server):
@@ -216,54 +144,7 @@ def test_invalid_option_is_a_usage_error(server, option, written, told):
     assert "Traceback" not in errors
 
 
-def test_users_teams_and_keys_by_command(start_program, server):
-    """
-    Users, teams and keys are made beside a server that runs, and are good at once.
-    """
-    variables = start_program().wait_until_ready()
-    key, _ = server("users", "add", "bob", "--name", "Bob B.")
-    assert current(variables, key)["full_name"] == "Bob B."
-    assert "already" in server("users", "add", "bob", code=1)[1]
-    assert "not a valid nickname" in server("users", "add", "Bob/..", code=2)[1]
-
-    team, _ = server("teams", "add", "crew", "--member", "bob")
-    assert [each["nickname"] for each in current(variables, team)["members"]] == ["bob"]
-    server("teams", "join", "crew", "owner")
-    assert len(current(variables, team)["members"]) == 2
-    assert "no user" in server("teams", "join", "crew", "crew", code=1)[1]
-    listed = json.loads(server("users", "list", "--json")[0])
-    assert [each["nickname"] for each in listed] == ["owner", "bob", "crew"]
-
-    made, _ = server("keys", "create", "bob", "--preset", "api", "--alias", "robot")
-    assert current(variables, made)["nickname"] == "bob"
-    assert "Unknown preset" in server("keys", "create", "bob", "--preset", "x", code=2)[1]
-    keys = json.loads(server("keys", "list", "bob", "--json")[0])
-    assert [each["alias"] for each in keys] == ["", "robot"]
-    assert made.partition(":")[2] not in json.dumps(keys)
-    server("keys", "revoke", "bob", made.partition(":")[0])
-    assert "no account" in server("keys", "list", "nobody", code=1)[1]
-
-
-def test_login_makes_a_token(start_program, server, tmp_path):
-    """
-    A token stands for its user; it is printed, or written where the command line looks for
-    it.
-    """
-    variables = start_program().wait_until_ready()
-    token, _ = server("login", "owner")
-    url = f"http://{variables['FAL_REST_HOST']}/users/current"
-    answer = httpx.get(
-        url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
-    )
-    assert answer.json()["nickname"] == "owner"
-    server("login", "owner", "--home", str(tmp_path / "home"))
-    path = tmp_path / "home" / "auth0_token"
-    assert path.read_text().splitlines()[1].count(".") == 2
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert "no user" in server("login", "nobody", code=1)[1]
-
-
-def test_killed_server_keeps_its_key_and_address(start_program, programs):
+def test_killed_server_keeps_its_key_and_address(start_program, programs, current):
     """
     A server that is started again at the same ports after SIGKILL has the same key and
     address.
@@ -330,64 +211,3 @@ def test_directory_for_temporary_files_may_be_deep(start_program, tmp_path, monk
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     start_program().wait_until_ready()
-
-
-def test_runners_of_a_running_server_are_not_ended(start_program, server):
-    """
-    A server that runs keeps its runners, and is named.
-    """
-    program = start_program()
-    program.wait_until_ready()
-
-    _, errors = server("end-runners", code=1)
-
-    assert f"process {program.process.pid}" in errors
-    assert "End it first, and then its runners." in " ".join(errors.split())
-    assert "start this one" not in errors
-
-
-def test_sockets_of_a_killed_server_are_removed(start_program, server, shallow, monkeypatch):
-    """
-    Nothing of a server is left among the temporary files once its runners were ended.
-    """
-    monkeypatch.setenv("TMPDIR", str(shallow))
-    program = start_program()
-    program.wait_until_ready()
-    program.end(signal.SIGKILL)
-    assert [*shallow.iterdir()]
-
-    server("end-runners")
-
-    assert not [*shallow.iterdir()]
-
-
-def test_directory_without_a_server_is_refused(server):
-    """
-    A directory that no server has run on is refused with a message that says so.
-    """
-    _, errors = server("end-runners", code=1)
-
-    assert "No server has run on" in errors
-
-
-def test_only_runners_of_the_server_are_ended(tmp_path):
-    """
-    Other executions of the same host, which do not belong to a server, go on.
-    """
-
-    def wait() -> None:
-        import time
-
-        time.sleep(600)
-
-    detached = function("current", host="local", lifetime="detached")(wait)
-    theirs, other = detached.spawn(), detached.spawn()
-    host = LocalHost()
-    try:
-        assert end_executions(host, {theirs.reference, "unknown"}) == (1, ())
-        ended = {each.reference: each.ended for each in host.executions()}
-        assert (ended[theirs.reference], ended[other.reference]) == (True, False)
-        assert end_executions(host, {theirs.reference}) == (0, ())
-    finally:
-        end_executions(host, {other.reference})
-        host.close()
