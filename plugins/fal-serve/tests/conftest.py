@@ -54,7 +54,7 @@ class Served:
 
     def wait_for_end(self, name: str) -> None:
         """
-        Wait until the handler *name* has cleaned up, which the application tells.
+        Wait until the handler *name* of the application reports that it has cleaned up.
         """
         while name not in self.post("/ended").json():
             pass

@@ -1,5 +1,5 @@
 """
-What the tests of the control plane share.
+Fixtures of the tests of the control plane.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ def _load(name: str) -> ModuleType:
     return module
 
 
+#: The others import it, so that it comes first.
+polling = _load("polling")
 programs = _load("programs")
 holding = _load("holding")
 served = _load("served")
 
 T = TypeVar("T")
 
-PATIENCE: float = programs.PATIENCE
+PATIENCE: float = polling.PATIENCE
 
 
 class Plane:
@@ -86,7 +88,7 @@ class Plane:
     @property
     def address(self) -> str:
         """
-        Where its API is.
+        The host and port of its API.
         """
         return f"127.0.0.1:{self.plane.ports['api']}"
 
@@ -183,7 +185,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
 @pytest.fixture(scope="module")
 def holder(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """
-    What deploys applications on the plane of the module that hold their requests.
+    A `Holder` that deploys applications on the plane of the module; they hold their
+    requests.
     """
     made = holding.Holder(plane, tmp_path_factory.mktemp("held"))
     yield made
@@ -216,11 +219,11 @@ def _served() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def settle() -> Callable[[Callable[[], Any]], None]:
+def settle() -> Callable[..., None]:
     """
-    Wait until something is true.
+    The function that polls a condition until it holds.
     """
-    wait: Callable[[Callable[[], Any]], None] = holding.settle
+    wait: Callable[..., None] = polling.settle
     return wait
 
 
@@ -234,14 +237,14 @@ def may_mount() -> bool:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def served_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """
-    A control plane and an application on it, whose runners are ended with the module.
+    A control plane and an application on it; its runners end with the module.
     """
-    root = tmp_path_factory.mktemp("stage")
+    root = tmp_path_factory.mktemp("served")
     (root / "folder").mkdir()
     data = root / "data"
-    standing = served.Stage(
+    standing = served.ServedPlane(
         root / "folder", lambda: Plane(data, webhook_networks=("127.0.0.2/32",))
     )
     yield standing
@@ -252,7 +255,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture
 def make_plane(tmp_path: Path) -> Iterator[Callable[..., Plane]]:
     """
-    Start control planes on one data directory; the test ends them, or its end does.
+    Start control planes on one data directory; those that the test does not end, end after
+    it.
     """
     started: list[Plane] = []
 
@@ -269,7 +273,7 @@ def make_plane(tmp_path: Path) -> Iterator[Callable[..., Plane]]:
 @pytest.fixture(scope="session")
 def launch_program() -> type[Any]:
     """
-    Return what starts the program, for a test that ends it itself.
+    The class that starts the program, for tests that end it themselves.
     """
     return programs.Program
 
@@ -277,8 +281,8 @@ def launch_program() -> type[Any]:
 @pytest.fixture(scope="module")
 def make_standing() -> Iterator[Callable[..., Any]]:
     """
-    Start servers in processes of their own, each in a directory with what is deployed on
-    it; their runners are ended with the module.
+    Start servers in processes of their own, each with a directory for its applications;
+    their runners end with the module.
     """
     started: list[Any] = []
 
@@ -286,7 +290,7 @@ def make_standing() -> Iterator[Callable[..., Any]]:
         (root / "folder").mkdir()
         server = programs.Server(root / "data", *arguments, variables=variables)
         started.append(server)
-        return served.Stage(root / "folder", lambda: server)
+        return served.ServedPlane(root / "folder", lambda: server)
 
     yield start
     for server in started:
@@ -300,7 +304,7 @@ def standing(
     make_standing: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
     """
-    A server in a process of its own, and what is deployed on it.
+    A server in a process of its own, with an application to deploy on it.
     """
     return make_standing(tmp_path_factory.mktemp("standing"))
 
@@ -337,7 +341,7 @@ def applied(
     tmp_path_factory: pytest.TempPathFactory, launch_program: Any, clients: Any
 ) -> Iterator[Any]:
     """
-    A server for what runs, whose runners are ended with the module.
+    A server for the released clients; its runners end with the module.
     """
     server = programs.Applied(
         tmp_path_factory.mktemp("applied") / "data", launch_program, clients

@@ -1,7 +1,7 @@
 """
-Holding: applications that hold what they are asked until a test lets it go.
+Applications that hold their requests until the test releases them.
 
-What they do and what they saw are files in one directory, which the test looks at.
+The application and the test share files in one directory.
 """
 
 from __future__ import annotations
@@ -20,25 +20,23 @@ import httpx
 from isolate_proto import RegisterApplicationRequest, RunnerInfo
 from isolate_proto import controller_pb2 as wire
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
-
-from fal_core.testing.harness.processes import wait_until
-
-#: Seconds that anything may take; most takes a fraction of one.
-PATIENCE = 120
+from polling import PATIENCE
 
 
 def make_server(folder: str, release: int, port: int | None = None) -> Callable[..., Any]:
     """
-    Return an application that needs nothing but Python.
+    Return an application that needs only the standard library.
 
-    Its paths: ``/hold/WORD`` answers once there is a file *WORD*, ``/health`` unless
-    there is a file ``sick`` or one of its process, and not while there is a file ``mute``
-    of its process. A file ``starting-RELEASE`` keeps it from listening, of which it prints
-    a line. When it is told to end it writes a file ``told-PID``, finishes what it has, and
-    ends unless there is a file ``stays``.
+    Its paths: ``/hold/WORD`` responds once there is a file *WORD*. ``/health`` responds 200,
+    or 500 if there is a file ``sick`` or ``sick-PID``, and does not respond while there is a
+    file ``mute-PID``.
+
+    While there is a file ``starting-RELEASE`` it does not listen, and prints a line about
+    that. When it is asked to end it writes a file ``told-PID``, finishes its requests, and
+    ends once there is no file ``stays``.
 
     Arguments:
-        port: The one that it insists on, as a server does which knows no other.
+        port: The only port at which it can listen.
     """
 
     async def serve_at(at: int) -> None:
@@ -138,10 +136,10 @@ def make_plain_server(port: int) -> Callable[[], None]:
 
 class Holder:
     """
-    Deploys such applications on a control plane of this process, and asks them.
+    A client that deploys such applications on a control plane, and sends them requests.
 
     Attributes:
-        told: The lines that the last deployment was told.
+        told: The log lines of the last deployment.
     """
 
     states = RunnerInfo
@@ -175,7 +173,8 @@ class Holder:
 
     def call(self, name: str, request: Any) -> Any:
         """
-        Call a procedure, and return what its answer has one of.
+        Call a procedure, and return the value of the only field of its response, if it has
+        one.
         """
         key_id, _, secret = self.plane.key.partition(":")
         answer = getattr(self._stub, name)(
@@ -248,13 +247,13 @@ class Holder:
 
     def aliases(self, environment: str | None = None) -> Any:
         """
-        Return what is told of the aliases of an environment.
+        Return the descriptions of the aliases of a stage.
         """
         return self.call("ListAliases", wire.ListAliasesRequest(environment_name=environment))
 
     def alias(self, name: str) -> Any:
         """
-        Return what is told of one alias.
+        Return the description of one alias.
         """
         (found,) = [each for each in self.aliases() if each.alias == name]
         return found
@@ -286,7 +285,7 @@ class Holder:
 
     def stop(self, runner_id: str, *, replace_first: bool = False) -> None:
         """
-        Have a runner end.
+        Ask a runner to end.
         """
         request = wire.StopRunnerRequest(runner_id=runner_id, replace_first=replace_first)
         self.call("StopRunner", request)
@@ -312,7 +311,7 @@ class Holder:
 
     def lines(self, runner_id: str) -> list[str]:
         """
-        Return what a runner has printed, the newest line first.
+        Return the lines of a runner, the newest first.
         """
         with self.plane.client() as client:
             told = client.post("/logs/history", params={"job_id": runner_id}).json()
@@ -347,19 +346,19 @@ class Holder:
 
     def hold(self, name: str, word: str) -> Future[httpx.Response]:
         """
-        Send a request that is held until *word* is let go.
+        Send a request that is held until the file *word* is written.
         """
         return self._threads.submit(self.ask, name, f"/hold/{word}")
 
     def later(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
         """
-        Do *work* meanwhile.
+        Do *work* on a thread.
         """
         return self._threads.submit(work, *arguments, **named)
 
     def write(self, word: str) -> None:
         """
-        Write a file, which lets go what is held by it.
+        Write a file, which releases the requests that are held by it.
         """
         (self.folder / word).touch()
 
@@ -371,14 +370,15 @@ class Holder:
 
     def has(self, word: str) -> bool:
         """
-        Tell whether there is a file.
+        Return whether there is a file.
         """
         return (self.folder / word).exists()
 
     @contextmanager
     def load(self, name: str, senders: int = 4) -> Iterator[list[httpx.Response]]:
         """
-        Send one request after the other meanwhile, and have all their answers.
+        Send requests one after the other while the block runs, and yield the list of all
+        their responses.
         """
         answers: list[httpx.Response] = []
         over: list[bool] = []
@@ -394,10 +394,3 @@ class Holder:
             over.append(True)
             for each in senders_of_it:
                 each.result()
-
-
-def settle(check: Callable[[], Any]) -> None:
-    """
-    Wait until *check* is true.
-    """
-    assert wait_until(check, PATIENCE)

@@ -21,12 +21,10 @@ import grpc
 import httpx
 import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+from polling import PATIENCE
 
 from fal_core_worker.serving.ports import is_free
 from fal_server.state.data_directories import DataDirectory
-
-#: Seconds that anything may take; most takes a fraction of one.
-PATIENCE = 120
 
 #: What measures which lines are run by all that a server starts.
 _MEASURED = ("--variable", "COVERAGE_*")
@@ -44,9 +42,9 @@ _KEPT = range(12_000, 18_000, _DOORS)
 
 def find_ports() -> str:
     """
-    Return the first of as many free ports in a row as a server has listeners.
+    Return the first of as many consecutive free ports as a server has listeners.
 
-    They stay free while a server that is started again at them is down.
+    They stay free while a server that will be started at them again is down.
     """
     while True:
         first = secrets.choice(_KEPT)
@@ -135,7 +133,7 @@ class Program:
 
 class Server:
     """
-    A server in a process of its own, which stages use as a control plane.
+    A server in a process of its own, which stands in for the control plane of a test.
 
     Attributes:
         ports: The port of each listener.
@@ -161,7 +159,7 @@ class Server:
     @property
     def plane(self) -> Server:
         """
-        What has the ports.
+        The object that has the ports, as a `Plane` has.
         """
         return self
 
@@ -230,14 +228,14 @@ class Clients:
         directory: Path | None = None,
     ) -> str:
         """
-        Run the command line, in *directory* where one is given, and return what it prints.
+        Run the command line, in *directory* if given, and return its output.
         """
         command = [str(self.folder / "bin" / "fal"), *arguments]
         return self._run(command, variables, check, directory)
 
     def python(self, code: str, *, variables: Mapping[str, str]) -> Any:
         """
-        Run *code*, and return what its last line prints as JSON.
+        Run *code*, and return the JSON of the last line that it prints.
         """
         command = [str(self.folder / "bin" / "python"), "-c", code]
         return json.loads(self._run(command, variables, check=True).splitlines()[-1])
@@ -272,7 +270,7 @@ def install_clients(folder: Path, version: str, python: str = sys.executable) ->
     """
     Install the released clients of *version*, which may be ``newest``, in *folder*.
 
-    Where they cannot be had the test is skipped.
+    The test is skipped if they cannot be downloaded.
     """
     wanted = ["fal" if version == "newest" else f"fal=={version}", "fal-client"]
     install(folder, wanted, python)
@@ -282,9 +280,9 @@ def install_clients(folder: Path, version: str, python: str = sys.executable) ->
 
 def install_this(folder: Path, python: str) -> str:
     """
-    Install what lies here, in *folder*, for another Python, and return the executable.
+    Install this checkout in *folder*, for another Python, and return the executable.
 
-    Where what it needs cannot be had the test is skipped.
+    The test is skipped if the requirements cannot be downloaded.
     """
     names = ("host-local", "env-virtualenv", "serve", "host-serverless", "server")
     places = (ROOT, *(ROOT / "plugins" / f"fal-{name}" for name in names))
@@ -293,7 +291,7 @@ def install_this(folder: Path, python: str) -> str:
 
 def install(folder: Path, wanted: Sequence[str], python: str) -> str:
     """
-    Make an environment of *python* with what is *wanted*, and return its executable.
+    Make an environment of *python* with *wanted* installed, and return its executable.
     """
     uv = shutil.which(
         "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -346,7 +344,7 @@ class Applied:
 
     def fal(self, *arguments: str, check: bool = True, directory: Path | None = None) -> str:
         """
-        Run the command line.
+        Run the command line, in *directory* if given, and return its output.
         """
         return self.clients.fal(
             *arguments, variables=self.variables, check=check, directory=directory
@@ -354,7 +352,7 @@ class Applied:
 
     def python(self, code: str, directory: Path | None = None) -> Any:
         """
-        Run *code* of a client, and return the JSON of the last line it prints.
+        Run *code*, and return the JSON of the last line that it prints.
         """
         file = self.data.parent / f"client{secrets.token_hex(4)}.py"
         file.write_text(textwrap.dedent(code))

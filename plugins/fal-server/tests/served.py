@@ -1,8 +1,8 @@
 """
 An application of the standard library alone, and a control plane that serves it.
 
-What it does is told by the path and the body of a request; a folder of the test is where
-its requests leave what the test waits for, and find what they wait for.
+The path and the body of a request choose its behaviour. The test and the application signal
+each other with files in one folder.
 """
 
 from __future__ import annotations
@@ -19,15 +19,12 @@ import cloudpickle
 import httpx
 from isolate_proto import HostedRun, HostedRunStatus, RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
-
-from fal_core.testing.harness.processes import wait_until
-
-PATIENCE = 120
+from polling import PATIENCE, settle
 
 
 def make_application(folder: str) -> Callable[..., None]:
     """
-    Return what serves the application.
+    Return the function that serves the application.
     """
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
@@ -124,7 +121,7 @@ def make_application(folder: str) -> Callable[..., None]:
 
 def fill(request: Any, function: Callable[..., Any]) -> None:
     """
-    Have *request* ask for *function*, in an environment of nothing.
+    Fill *request* with *function*, in an environment without requirements.
     """
     cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
     version = ".".join(str(each) for each in sys.version_info[:2])
@@ -133,12 +130,12 @@ def fill(request: Any, function: Callable[..., Any]) -> None:
     request.function.definition = cloudpickle.dumps(function)
 
 
-class Stage:
+class ServedPlane:
     """
-    A control plane in this process, and the application on it.
+    A control plane with an application on it.
 
     Arguments:
-        start: Starts a control plane on the directory of the stage.
+        start: Starts a control plane on the directory that this one keeps.
     """
 
     def __init__(self, folder: Path, start: Callable[[], Any]) -> None:
@@ -175,8 +172,8 @@ class Stage:
 
     def deploy_class(self, name: str, source: str, *arguments: str) -> str:
         """
-        Deploy the class ``Served`` of *source* by ``fal-core deploy``, and return what that
-        prints. A name *FOLDER* in it stands for the folder.
+        Deploy the class ``Served`` of *source* by ``fal-core deploy``, and return the
+        output of the command. The name *FOLDER* in the source stands for the folder.
         """
         file = self.folder / f"{name}.py"
         file.write_text(f"FOLDER = {str(self.folder)!r}\n{textwrap.dedent(source)}")
@@ -206,7 +203,7 @@ class Stage:
         **machine: Any,
     ) -> RegisterApplicationRequest:
         """
-        Return what asks for the application under *name*.
+        Return the request that registers the application under *name*.
         """
         request = RegisterApplicationRequest(
             application_name=name, auth_mode=auth_mode, termination_grace_period_seconds=0
@@ -227,7 +224,7 @@ class Stage:
         **metadata: str,
     ) -> Any:
         """
-        Run a function, and return what it returns; *metadata* goes with the call.
+        Run a function, and return its result; *metadata* is sent with the call.
         """
         request = HostedRun(application_name=function.__name__)
         fill(request, function)
@@ -240,7 +237,7 @@ class Stage:
 
     def client(self, listener: str = "queue", key: str | None = None) -> httpx.Client:
         """
-        Return a client of a gateway, with the key of the owner where no other is given.
+        Return a client of a gateway, with the key of the owner unless another is given.
         """
         shown = self.plane.key if key is None else key
         return httpx.Client(
@@ -264,7 +261,7 @@ class Stage:
 
     def status(self, name: str, request: str) -> httpx.Response:
         """
-        Return what is told of a request to the application *name*.
+        Return the response for the status of a request to the application *name*.
         """
         with self.client() as client:
             return client.get(f"/owner/{name}/requests/{request}/status")
@@ -279,19 +276,19 @@ class Stage:
 
     def find(self, request: str) -> Any:
         """
-        Return a request as it is kept.
+        Return a request as the queue keeps it.
         """
         return self.plane.run(self.plane.plane.queue.requests.find(request))
 
     def begin(self, name: str, request: str) -> None:
         """
-        Wait until a request is with a runner.
+        Wait until a runner has the request.
         """
         self.settle(lambda: self.status(name, request).json()["status"] == "IN_PROGRESS")
 
     def lines(self, name: str) -> list[str]:
         """
-        Return what the runners of an application have printed, the newest line first.
+        Return the lines of the runners of an application, the newest first.
         """
         with self.plane.client() as client:
             told = client.post("/logs/history", params={"app_name": name}).json()
@@ -299,7 +296,7 @@ class Stage:
 
     def open(self, gate: str) -> None:
         """
-        Let go on what is held at *gate*.
+        Release the requests that are held at *gate*.
         """
         (self.folder / gate).touch()
 
@@ -313,9 +310,4 @@ class Stage:
             # The first is on its way.
             return []
 
-    @staticmethod
-    def settle(check: Callable[[], Any]) -> None:
-        """
-        Wait until *check* is true.
-        """
-        assert wait_until(check, PATIENCE)
+    settle = staticmethod(settle)

@@ -1,5 +1,6 @@
 """
-What handlers of each kind receive, and what their clients get.
+Adapters: the arguments that handlers of each kind receive, and the responses that clients
+get.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def test_plain_handler_runs_on_a_thread(served):
 
 def test_print_of_a_handler_tells_its_request(served):
     """
-    What a handler prints carries the id of the request, on threads and in streams.
+    Lines that a handler prints carry the id of the request, on threads and in streams too.
     """
     served.post("/sync", {"text": "marked"}, headers={"x-fal-request-id": "mine"})
     assert served.find_line("asked marked").request_id == "mine"

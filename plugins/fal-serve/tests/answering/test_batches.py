@@ -285,7 +285,7 @@ def test_wrong_number_of_outputs_is_an_error_that_names_the_handler(
     outputs: Any, said: str
 ) -> None:
     """
-    The error tells the expected and the actual number of outputs.
+    The error states the expected and the actual number of outputs.
     """
 
     async def embed(*inputs: Any) -> Any:

@@ -214,7 +214,7 @@ class Slow(App, kind="current", request_timeout=TIMEOUT):
 
 def test_stream_of_events_that_takes_too_long_says_so(serve):
     """
-    The last event tells the reason, and a generator on a thread is closed.
+    The last event states the reason, and a generator on a thread is closed.
     """
     served = serve(Slow)
     items = []

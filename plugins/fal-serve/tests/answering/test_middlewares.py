@@ -1,5 +1,5 @@
 """
-What the middleware does for each request: ids, context, headers, and a line in the log.
+Middlewares set ids, context and headers for each request, and log one line for it.
 """
 
 import asyncio

@@ -460,8 +460,8 @@ def test_error_of_the_handler_is_told_and_ends_the_session(
     dial, how: str, name: str, reason: str, code: int
 ) -> None:
     """
-    An exception for the client is sent; of any other, only that the handler failed. The
-    close code tells who is at fault.
+    An exception meant for the client is sent to it; of any other, only that the handler
+    failed. The close code shows who is at fault.
     """
     with dial("/fail") as socket:
         send(socket, {"how": how})

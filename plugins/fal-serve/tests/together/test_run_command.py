@@ -242,7 +242,7 @@ def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path):
 @pytest.mark.parametrize("options", [(), ("--reload",)])
 def test_a_second_interrupt_ends_requests_that_run(start, port, tmp_path, options):
     """
-    A second Ctrl-C does not wait, which the exit code tells.
+    A second Ctrl-C ends the service at once, with an exit code of its own.
     """
     slow = SOURCE.replace(
         "        print(",

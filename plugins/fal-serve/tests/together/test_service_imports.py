@@ -1,5 +1,5 @@
 """
-What a service imports before it answers.
+The modules that a service imports before its first response.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Keys: what they may, and what they may not.
+Keys: which calls they allow, and which they do not.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def test_every_procedure_asks_for_a_permission():
 
 @pytest.mark.parametrize("name", sorted(PROCEDURES))
 @pytest.mark.parametrize("key", ["", "a:b", "owner-id:wrong"], ids=["none", "unknown", "wrong"])
-def test_nobody_unknown_is_let_in(plane, name, key):
+def test_invalid_credentials_are_refused(plane, name, key):
     """
     Without a key, with an unknown one, and with a wrong secret, nothing is answered.
     """
@@ -98,7 +98,8 @@ def test_preset_allows_what_it_says(plane, preset):
 )
 def test_scopes_of_older_clients(plane, wanted, scope):
     """
-    A key that is asked for by a scope, or by nothing, is of the preset that is meant.
+    A key that is requested with a scope of older clients, or with nothing, gets the
+    matching preset.
     """
     alias = uuid.uuid4().hex
     key = make_key(plane, alias=alias, **wanted)
@@ -132,17 +133,17 @@ def test_permissions_one_by_one(plane):
     ],
     ids=["preset", "permission", "nothing", "both", "alias"],
 )
-def test_keys_that_make_no_sense(plane, wanted):
+def test_invalid_permissions_are_refused(plane, wanted):
     """
-    What cannot be granted is refused with a sentence.
+    A key with permissions that cannot be granted is refused with a sentence.
     """
     request = CreateUserKeyRequest(**wanted)
     assert code_of(plane, "CreateUserKey", request, None) is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_nobody_grants_more_than_they_may(plane):
+def test_key_grants_only_its_own_permissions(plane):
     """
-    A key makes keys that may at most what it may itself.
+    A key can create only keys with permissions that it has itself.
     """
     narrow = make_key(
         plane, policy=KeyPolicy(permissions=["account:keys:write", "account:keys:read"])
@@ -178,9 +179,9 @@ def test_key_of_another_user_is_not_there(plane):
     assert [key.key_id for key in found] == [other.partition(":")[0]]
 
 
-def test_what_is_not_there_says_so(plane):
+def test_unknown_procedure_is_unimplemented(plane):
     """
-    A procedure that the server does not have is UNIMPLEMENTED, for who may call it.
+    A procedure that the server does not have is UNIMPLEMENTED for an authenticated caller.
     """
     with grpc.insecure_channel(plane.address) as channel:
         id, _, secret = plane.key.partition(":")
@@ -192,9 +193,9 @@ def test_what_is_not_there_says_so(plane):
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_message_that_is_none_is_refused(plane):
+def test_unreadable_message_is_refused(plane):
     """
-    What cannot be read is refused once it is known who sends it.
+    An unreadable message is refused, after its sender has been authenticated.
     """
     with grpc.insecure_channel(plane.address) as channel:
         call = channel.unary_unary("/controller.IsolateController/ListSecrets")
@@ -225,7 +226,7 @@ def test_refusals_are_logged_without_secrets(plane, caplog):
     assert plane.key.partition(":")[2] not in told
 
 
-def test_secret_of_a_key_is_kept_nowhere(plane):
+def test_no_secret_is_stored_in_plain_text(plane):
     """
     The database has no secret of a key, and no secret of a user.
     """

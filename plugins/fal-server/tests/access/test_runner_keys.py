@@ -1,5 +1,5 @@
 """
-Runner keys: what the code of a runner may ask of the server that runs it.
+Runner keys: which calls the code of a runner may make to the server that runs it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Maker(fal.App, keep_alive=300):
 
 def test_application_uploads_a_file(applied):
     """
-    What an application of the released SDK returns as a ``File`` is uploaded to the
-    server that runs it.
+    A ``File`` returned by an application of the released SDK is uploaded to the server that
+    runs the application.
     """
     file = applied.data.parent / "maker.py"
     file.write_text(APP)
@@ -40,34 +40,34 @@ def test_application_uploads_a_file(applied):
     assert httpx.get(answer.json()["url"], trust_env=False, timeout=60).content == b"made here"
 
 
-def key_of(stage, name: str) -> str:
-    with stage.client("run") as client:
+def key_of(served_plane, name: str) -> str:
+    with served_plane.client("run") as client:
         found = client.post(f"/owner/{name}/look", json={}).json()["variables"]
     key = found["FAL_KEY"]
     assert key == f"{found['FAL_KEY_ID']}:{found['FAL_KEY_SECRET']}"
     return key
 
 
-def uploads_with(stage, key: str) -> int:
-    with stage.plane.client(key) as client:
+def uploads_with(served_plane, key: str) -> int:
+    with served_plane.plane.client(key) as client:
         path = "/storage/auth/token?storage_type=fal-cdn-v3"
         return client.post(path, json={}).status_code
 
 
-def refused(stage, name: str, request, key: str) -> grpc.StatusCode:
+def refused(served_plane, name: str, request, key: str) -> grpc.StatusCode:
     with pytest.raises(grpc.RpcError) as caught:
-        stage.plane.call(name, request, key=key)
+        served_plane.plane.call(name, request, key=key)
     return caught.value.code()
 
 
-def test_what_a_deployed_application_may(stage):
+def test_permissions_of_an_application(served_plane):
     """
     Its key sends requests and uploads files, is shown in no list, and does nothing else.
     """
-    stage.deploy("asks")
-    key = key_of(stage, "asks")
-    assert uploads_with(stage, key) == 200
-    with stage.client("run", key) as client:
+    served_plane.deploy("asks")
+    key = key_of(served_plane, "asks")
+    assert uploads_with(served_plane, key) == 200
+    with served_plane.client("run", key) as client:
         assert client.post("/owner/asks", json={}).status_code == 200
     denied = grpc.StatusCode.PERMISSION_DENIED
     for name, request in (
@@ -75,17 +75,17 @@ def test_what_a_deployed_application_may(stage):
         ("ListSecrets", wire.ListSecretsRequest()),
         ("DeleteAlias", wire.DeleteAliasRequest(alias="asks")),
     ):
-        assert refused(stage, name, request, key) == denied
+        assert refused(served_plane, name, request, key) == denied
     with pytest.raises(grpc.RpcError) as caught:
-        [*stage.plane.stream("Run", HostedRun(), key=key)]
+        [*served_plane.plane.stream("Run", HostedRun(), key=key)]
     assert caught.value.code() == denied
-    listed = stage.plane.call("ListUserKeys", wire.ListUserKeysRequest()).user_keys
+    listed = served_plane.plane.call("ListUserKeys", wire.ListUserKeysRequest()).user_keys
     assert key.partition(":")[0] not in {each.key_id for each in listed}
 
 
-def test_what_a_function_may(stage):
+def test_permissions_of_a_function(served_plane):
     """
-    The key of a function that was called runs functions as well, as who has called it may.
+    The key of a called function may also run functions, if its caller may.
     """
 
     def look() -> str:
@@ -93,21 +93,21 @@ def test_what_a_function_may(stage):
 
         return os.environ["FAL_KEY"]
 
-    key = stage.run(look)
-    assert uploads_with(stage, key) == 200
+    key = served_plane.run(look)
+    assert uploads_with(served_plane, key) == 200
     with pytest.raises(grpc.RpcError) as caught:
-        [*stage.plane.stream("Run", HostedRun(), key=key)]
+        [*served_plane.plane.stream("Run", HostedRun(), key=key)]
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_key_lives_as_long_as_its_runner(stage):
+def test_key_lives_as_long_as_its_runner(served_plane):
     """
     A key is taken by the next server too, and by none once its runner has ended.
     """
-    stage.deploy("lives")
-    key = key_of(stage, "lives")
-    stage.restart()
-    assert uploads_with(stage, key) == 200
+    served_plane.deploy("lives")
+    key = key_of(served_plane, "lives")
+    served_plane.restart()
+    assert uploads_with(served_plane, key) == 200
     request = wire.DeleteAliasRequest(alias="lives")
-    stage.plane.call("DeleteAlias", request)
-    stage.settle(lambda: uploads_with(stage, key) == 401)
+    served_plane.plane.call("DeleteAlias", request)
+    served_plane.settle(lambda: uploads_with(served_plane, key) == 401)

@@ -1,5 +1,5 @@
 """
-Tokens: what stands for an account for a while.
+Tokens: temporary credentials of an account.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def token_of(plane, key, *, purpose=LOGIN, seconds=3600.0) -> tuple[str, str]:
 
 def test_user_with_a_token_acts_for_their_teams(plane):
     """
-    A token stands for its user, and for a team they are in where that is asked for.
+    A token acts for its user, or for one of their teams if the request names it.
     """
     key = plane.add_user("member", team="crew")
     token, user_id = token_of(plane, key)
@@ -37,7 +37,7 @@ def test_user_with_a_token_acts_for_their_teams(plane):
 
 
 @pytest.mark.parametrize("fault", ["expired", "purpose", "forged", "cut", "long", "words"])
-def test_tokens_that_are_not_good(plane, fault):
+def test_invalid_tokens_are_refused(plane, fault):
     """
     A token that has expired, is for something else, or is forged, is refused.
     """

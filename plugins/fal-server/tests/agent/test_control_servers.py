@@ -1,5 +1,5 @@
 """
-Control servers: how an agent opens and runs what it is sent.
+Control servers: how an agent unpickles and runs the function that it receives.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fal_server_agent.messages import unpack
 
 class Noted:
     """
-    A function that makes a directory where it is unpickled, which it can do once.
+    A function that makes a directory when it is unpickled, so that this works only once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,18 +46,18 @@ def serve(definition: bytes) -> tuple[dict[str, Any], list[bytes]]:
     return unpack(asyncio.run(main()))
 
 
-def test_function_that_serves_is_opened_once(tmp_path: Path):
+def test_served_function_is_unpickled_once(tmp_path: Path):
     """
-    To find out which port a function wants, it is not opened a second time.
+    A function is unpickled once, also to find out which port it wants.
     """
     header, parts = serve(pickle.dumps(Noted(tmp_path / "opened")))
     assert (header["raised"], pickle.loads(parts[0])) == (False, "served")
     assert (tmp_path / "opened").is_dir()
 
 
-def test_function_that_cannot_be_opened_has_raised():
+def test_unpicklable_function_raises():
     """
-    What opening a function raises is its outcome.
+    An exception raised while a function is unpickled is the outcome of the call.
     """
     header, _ = serve(b"no pickle")
     assert (header["raised"], header["type"]) == (True, "UnpicklingError")

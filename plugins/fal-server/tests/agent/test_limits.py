@@ -1,5 +1,5 @@
 """
-Memory: a runner that uses more than its machine type has is ended, and nobody else.
+Memory: only the runner that exceeds the memory of its machine type is ended.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def limited(
 
 def make_hungry(folder: str) -> Callable[..., None]:
     """
-    Return an application that takes as much memory as it is asked to, in MiB.
+    Return an application that allocates as much memory as each request says, in MiB.
     """
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
@@ -90,8 +90,8 @@ def needs_groups() -> None:
 
 def test_runner_that_takes_too_much_memory(limited: Any):
     """
-    It is ended and told to have run out of memory, in the answer, in the queue, and in
-    the log; others go on, and another takes its place.
+    The runner is ended, and the answer, the queue and the log report that it ran out of
+    memory; other runners go on, and a new one takes its place.
     """
     needs_groups()
     hungry = make_hungry(str(limited.folder))
@@ -114,7 +114,7 @@ def test_runner_that_takes_too_much_memory(limited: Any):
 
 def test_function_that_takes_too_much_memory(limited: Any):
     """
-    A function that is called is told of in the same way.
+    The caller of a function gets the same report.
     """
     needs_groups()
 
@@ -149,7 +149,7 @@ print(len(bytearray(16 << 20)))
 
 def test_memory_where_there_are_no_groups():
     """
-    Where no control group can be made a process is refused what is too much.
+    If no control group can be made, allocations above the limit fail in the process.
     """
     command = [sys.executable, "-c", REFUSED]
     if not os.geteuid():

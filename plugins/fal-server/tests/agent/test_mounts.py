@@ -1,5 +1,6 @@
 """
-Data: what the runners of an account keep under ``/data``, apart from those of others.
+Data: each account's runners share their own ``/data``, separate from those of other
+accounts.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ def _mounting(may_mount):
 
 
 @pytest.fixture(scope="module")
-def bob(stage):
-    return stage.plane.add_user("bob")
+def bob(served_plane):
+    return served_plane.plane.add_user("bob")
 
 
 def leave() -> tuple[list[str], str, int]:
     """
-    Leave a file, and return what was there before.
+    Leave a file, and return the files that were there before.
     """
     import os
 
@@ -37,7 +38,7 @@ def leave() -> tuple[list[str], str, int]:
 
 def look_around() -> list[str]:
     """
-    Return which accounts' data is seen, by the process and by one that it starts.
+    Return the accounts whose data is visible, to this process and to a child of it.
     """
     import os
     import subprocess
@@ -47,15 +48,15 @@ def look_around() -> list[str]:
     return [*os.listdir(folder), *listed, own]
 
 
-def test_two_owners_and_two_runners(stage, bob):
+def test_data_is_shared_within_an_account(served_plane, bob):
     """
-    What one runner writes to ``/data`` the next one of the same account finds, and no
-    runner of another account; nothing of it is in the ``/data`` of the machine.
+    Files that a runner writes to ``/data`` are there for the next runner of the same
+    account, not for those of other accounts, and never in the ``/data`` of the machine.
     """
     there = os.path.exists("/data")
-    first = stage.run(leave, keep_alive=0)
-    theirs = stage.run(leave, key=bob, keep_alive=0)
-    second = stage.run(leave, keep_alive=0)
+    first = served_plane.run(leave, keep_alive=0)
+    theirs = served_plane.run(leave, key=bob, keep_alive=0)
+    second = served_plane.run(leave, keep_alive=0)
     own, other = first[1], theirs[1]
     assert own != other
     assert (first[0], theirs[0]) == ([], [])
@@ -66,20 +67,20 @@ def test_two_owners_and_two_runners(stage, bob):
     assert not os.path.exists("/data/note")
 
 
-def test_data_of_others_is_not_seen(stage, bob):
+def test_data_of_other_accounts_is_hidden(served_plane, bob):
     """
-    Where the data of accounts lies, a runner sees that of its own one alone.
+    In the folder that keeps the data of all accounts, a runner sees only that of its own.
     """
     for key in (None, bob):
-        found = stage.run(look_around, key=key, keep_alive=0)
+        found = served_plane.run(look_around, key=key, keep_alive=0)
         assert len(found) == 3
         assert len({*found}) == 1
 
 
-def test_application_writes_to_data(stage, bob):
+def test_application_writes_to_data(served_plane, bob):
     """
-    Applications have it too, their threads included: each owner's its own, which the
-    next runner finds.
+    Applications have ``/data`` too, in all their threads: one per owner, kept for the next
+    runner.
     """
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
@@ -99,13 +100,15 @@ def test_application_writes_to_data(stage, bob):
         ThreadingHTTPServer(("127.0.0.1", exposed_port), Handler).serve_forever()
 
     told = {}
-    for owner, key in (("owner", stage.plane.key), ("bob", bob)):
-        stage.deploy("keeps", function=serve, key=key)
-        with stage.client("run", key=key) as client:
+    for owner, key in (("owner", served_plane.plane.key), ("bob", bob)):
+        served_plane.deploy("keeps", function=serve, key=key)
+        with served_plane.client("run", key=key) as client:
             told[owner] = [client.post(f"/{owner}/keeps").text for _ in range(2)]
     assert told == {"owner": ["x", "xx"], "bob": ["x", "xx"]}
-    (runner,) = stage.plane.plane.catalog.find("owner", "keeps").runners
-    stage.plane.call("KillRunner", wire.KillRunnerRequest(runner_id=runner.id))
-    stage.settle(lambda: not stage.plane.plane.catalog.find("owner", "keeps").runners)
-    with stage.client("run") as client:
+    (runner,) = served_plane.plane.plane.catalog.find("owner", "keeps").runners
+    served_plane.plane.call("KillRunner", wire.KillRunnerRequest(runner_id=runner.id))
+    served_plane.settle(
+        lambda: not served_plane.plane.plane.catalog.find("owner", "keeps").runners
+    )
+    with served_plane.client("run") as client:
         assert client.post("/owner/keeps").text == "xxx"

@@ -1,5 +1,5 @@
 """
-Own ports: applications that insist on a port, as servers do which know no other.
+Own ports: applications that listen on one fixed port.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def without_networks(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_networks
 def test_servers_of_one_port_have_networks_of_their_own(holder, settle, port):
     """
-    Applications that insist on one port run at once, several runners of each included:
-    each request is answered by the application that was asked, what each prints is kept,
-    and each is told to end.
+    Applications with the same fixed port run at once, with several runners each: every
+    request is answered by its own application, printed lines are kept, and every runner
+    receives its signal to end.
     """
     holder.deploy("own", 1, port=port, max_concurrency=2, grace=300)
     holder.deploy("same", 2, port=port, grace=300)
@@ -65,7 +65,8 @@ def test_servers_of_one_port_have_networks_of_their_own(holder, settle, port):
 @needs_networks
 def test_server_that_is_not_up_yet(holder, settle, port):
     """
-    Whoever has the port of an application that is not up yet is not taken for it.
+    Another program at the port of an application that is still starting is not mistaken for
+    the application.
     """
     holder.deploy("early", 3, port=port)
     assert holder.ask("early").json()["release"] == 3
@@ -85,8 +86,8 @@ def test_server_that_is_not_up_yet(holder, settle, port):
 @pytest.mark.usefixtures("without_networks")
 def test_port_that_another_application_has(holder, port):
     """
-    Where there are no networks of one's own, whoever asks the second is told which
-    application has the port, and is not answered by that one.
+    Without separate networks, a request to the second application gets an error that names
+    the application at the port, and no answer from that one.
     """
     holder.deploy("taken", 1, port=port)
     assert holder.ask("taken").json()["release"] == 1

@@ -1,5 +1,5 @@
 """
-Surroundings: what runs on a server sees nothing that is its operator's alone.
+Inherited variables: nothing that runs on a server sees its operator's own variables.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def build_wheel(folder, settings=None, metadata=None):
 
 
 @pytest.fixture(scope="module")
-def stage(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def served_plane(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """
     A server whose operator has secrets in the environment, the key to it among them.
     """
@@ -61,22 +61,23 @@ def stage(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
 
 
-def test_applications_see_nothing_of_the_operator(stage: Any):
+def test_applications_see_nothing_of_the_operator(served_plane: Any):
     """
     An application finds no variable of the server but those that programs need to find
     their way, and those that the operator has named.
     """
-    stage.deploy("looks")
-    with stage.client("run") as client:
+    served_plane.deploy("looks")
+    with served_plane.client("run") as client:
         found = client.post("/owner/looks/look", json={}).json()["variables"]
     assert SECRET not in "".join(found.values())
     assert found["PATH"] == os.environ["PATH"]
     assert found["PASSED_ON"] == "passed on"
 
 
-def test_functions_see_nothing_of_the_operator(stage: Any):
+def test_functions_see_nothing_of_the_operator(served_plane: Any):
     """
-    Neither does a function, nor are they among what its process was started with.
+    A function does not find them either, nor are they among the variables that its process
+    was started with.
     """
 
     def look() -> Any:
@@ -85,16 +86,16 @@ def test_functions_see_nothing_of_the_operator(stage: Any):
         with open("/proc/self/environ") as file:
             return dict(os.environ), file.read()
 
-    found, first = stage.run(look)
+    found, first = served_plane.run(look)
     assert SECRET not in "".join(found.values())
     assert "OPERATOR_AWS_SECRET" not in first
     assert "FAL_KEY=operator" not in first
 
 
-def test_builds_see_nothing_of_the_operator(stage: Any, tmp_path: Path):
+def test_builds_see_nothing_of_the_operator(served_plane: Any, tmp_path: Path):
     """
-    What is run to build a requirement sees the settings of indexes, which it is fetched
-    by, and nothing else of the operator's.
+    The build of a requirement sees the settings of package indexes, and no other variable
+    of the operator.
     """
     for name, text in PROJECT.items():
         (tmp_path / name).write_text(text)
@@ -109,16 +110,16 @@ def test_builds_see_nothing_of_the_operator(stage: Any, tmp_path: Path):
         configuration = request.environments[0].configuration
         configuration.update({"requirements": [f"seen @ file://{tmp_path}"]})
 
-    seen = stage.run(look, change=change)
+    seen = served_plane.run(look, change=change)
     assert "PATH=" in seen
     assert "OPERATOR_AWS_SECRET" not in seen
     assert "FAL_KEY" not in seen
 
 
-def test_what_is_left_behind():
+def test_variables_that_are_kept():
     """
-    What is kept is told by name or pattern; what publishes packages is not, unless the
-    operator names it.
+    Variables are kept by name or pattern; those for publishing packages are not, unless the
+    operator names them.
     """
     given = {"LC_ALL": "C", "https_proxy": "p", "UV_PUBLISH_TOKEN": "t", "AWS_KEY": "k"}
     variables = dict(given)

@@ -4,69 +4,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
-import subprocess
-import sys
-import tempfile
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from isolate_proto import ListUserKeysRequest
 
-from fal_core import function
-from fal_host_local import LocalHost
-from fal_server.commands.runner_commands import end_executions
 
-FAL_CORE = ("-m", "fal_core.cli", "server")
-
-
-@pytest.fixture
-def shallow():
+def test_first_start_prints_a_key_once(start_program, tmp_path, current):
     """
-    A directory whose path is short enough for those of sockets in it.
-    """
-    with tempfile.TemporaryDirectory(prefix="fal-", dir="/tmp") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def server(tmp_path):
-    """
-    Run a command of the group, and return what it prints, and its errors.
-    """
-
-    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
-        done = subprocess.run(
-            [sys.executable, *FAL_CORE, *arguments, "--data", str(tmp_path / "data")],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout.strip(), done.stderr
-
-    return run
-
-
-def current(variables: Any, key: str = "") -> Any:
-    request = urllib.request.Request(
-        f"http://{variables['FAL_REST_HOST']}/users/current",
-        headers={"Authorization": f"Key {key or variables['FAL_KEY']}"},
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=60) as answer:
-        return json.load(answer)
-
-
-def test_first_start_makes_a_key_and_shows_it_once(start_program, tmp_path):
-    """
-    The first start shows the first key, which is kept where its owner alone reads it;
-    the next one does not show it again, and it is still good.
+    The first start prints the first key and keeps it in a file that only its owner can
+    read; the next start does not print it again, and the key is still valid.
     """
     first = start_program("--owner", "ann")
     variables = first.wait_until_ready()
@@ -85,9 +35,9 @@ def test_first_start_makes_a_key_and_shows_it_once(start_program, tmp_path):
     assert second.end(signal.SIGINT) == 0
 
 
-def test_start_prints_what_the_documentation_shows(start_program, tmp_path):
+def test_output_of_start_is_as_documented(start_program, tmp_path):
     """
-    The documentation shows what the first start prints, line by line.
+    The documentation shows the output of the first start, line by line.
     """
     page = (Path(__file__).parents[4] / "docs" / "server.md").read_text()
     shown = page.partition("```console\n$ fal-core server start\n")[2].partition("```")[0]
@@ -103,7 +53,7 @@ def test_start_prints_what_the_documentation_shows(start_program, tmp_path):
     assert re.sub(r"(FAL_KEY=).*", r"\1…", printed) == shown
 
 
-def test_applications_of_the_documentation_have_names_of_their_own():
+def test_applications_of_the_documentation_have_distinct_names():
     """
     No page deploys an application over that of another, so that one may be followed
     after the other.
@@ -119,28 +69,6 @@ def test_applications_of_the_documentation_have_names_of_their_own():
     assert len(deployed) == len(set(deployed))
 
 
-def test_env_prints_the_variables_again(start_program, server):
-    """
-    ``env`` prints what ``start`` has printed, for a shell or as JSON; with ``--tls``
-    nothing in it asks for plain text.
-    """
-    variables = start_program().wait_until_ready()
-    assert json.loads(server("env", "--json")[0]) == variables
-    lines = server("env")[0].splitlines()
-    assert lines == [f"export {name}={value}" for name, value in variables.items()]
-    tls = json.loads(server("env", "--tls", "--json")[0])
-    assert "ISOLATE_TEST_MODE" not in tls
-    assert tls["FAL_GRPC_HOST"].startswith("localhost:")
-    assert Path(tls["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"]).exists()
-
-
-def test_env_of_no_server_says_so(server):
-    """
-    Without a server there is nothing to print.
-    """
-    assert "No server has run on" in server("env", code=1)[1]
-
-
 def test_second_server_on_a_directory_is_refused(start_program, server):
     """
     One server at a time uses a data directory, however the one before has ended.
@@ -153,9 +81,9 @@ def test_second_server_on_a_directory_is_refused(start_program, server):
     start_program().wait_until_ready()
 
 
-def test_taken_port_is_told(start_program, server, tmp_path):
+def test_port_in_use_is_an_error(start_program, server, tmp_path):
     """
-    A port that is taken is an error of one sentence.
+    A port in use is an error of one sentence.
     """
     first = start_program(data="other")
     port = first.wait_until_ready()["FAL_GRPC_HOST"].partition(":")[2]
@@ -166,7 +94,7 @@ def test_taken_port_is_told(start_program, server, tmp_path):
     assert "Traceback" not in errors
 
 
-def test_address_of_another_machine_is_told(server):
+def test_address_of_another_machine_is_an_error(server):
     """
     An address that this machine has not is an error of one sentence.
     """
@@ -185,10 +113,9 @@ def test_address_of_another_machine_is_told(server):
         ("oracle+cx_oracle://:secret@host/x", "needs the module 'cx_Oracle'"),
     ],
 )
-def test_database_that_cannot_be_used_is_told(server, url, told):
+def test_unusable_database_is_an_error(server, url, told):
     """
-    A database that the server cannot speak to is an error of one sentence, which has no
-    password.
+    An unusable database is an error of one sentence, without its password.
     """
     for command in (("start", "--port", "0"), ("users", "list")):
         _, errors = server(*command, "--database", url, code=1)
@@ -206,10 +133,10 @@ def test_database_that_cannot_be_used_is_told(server, url, told):
         ("--memory", "XS=1M", "A runner needs at least 64M of memory"),
     ],
 )
-def test_option_that_makes_no_sense(server, option, written, told):
+def test_invalid_option_is_a_usage_error(server, option, written, told):
     """
-    An option that cannot be read is a wrong command line, which is told with the option,
-    what it got and what it takes.
+    An unreadable option is a usage error that states the option, its value, and the values
+    that it takes.
     """
     _, errors = server("start", "--port", "0", option, written, code=2)
     assert f"Invalid value for '{option}': " in errors
@@ -217,55 +144,10 @@ def test_option_that_makes_no_sense(server, option, written, told):
     assert "Traceback" not in errors
 
 
-def test_users_teams_and_keys_by_command(start_program, server):
+def test_killed_server_keeps_its_key_and_address(start_program, programs, current):
     """
-    Users, teams and keys are made beside a server that runs, and are good at once.
-    """
-    variables = start_program().wait_until_ready()
-    key, _ = server("users", "add", "bob", "--name", "Bob B.")
-    assert current(variables, key)["full_name"] == "Bob B."
-    assert "already" in server("users", "add", "bob", code=1)[1]
-    assert "not a valid nickname" in server("users", "add", "Bob/..", code=2)[1]
-
-    team, _ = server("teams", "add", "crew", "--member", "bob")
-    assert [each["nickname"] for each in current(variables, team)["members"]] == ["bob"]
-    server("teams", "join", "crew", "owner")
-    assert len(current(variables, team)["members"]) == 2
-    assert "no user" in server("teams", "join", "crew", "crew", code=1)[1]
-    listed = json.loads(server("users", "list", "--json")[0])
-    assert [each["nickname"] for each in listed] == ["owner", "bob", "crew"]
-
-    made, _ = server("keys", "create", "bob", "--preset", "api", "--alias", "robot")
-    assert current(variables, made)["nickname"] == "bob"
-    assert "Unknown preset" in server("keys", "create", "bob", "--preset", "x", code=2)[1]
-    keys = json.loads(server("keys", "list", "bob", "--json")[0])
-    assert [each["alias"] for each in keys] == ["", "robot"]
-    assert made.partition(":")[2] not in json.dumps(keys)
-    server("keys", "revoke", "bob", made.partition(":")[0])
-    assert "no account" in server("keys", "list", "nobody", code=1)[1]
-
-
-def test_login_makes_a_token(start_program, server, tmp_path):
-    """
-    A token stands for its user; it is printed, or put where the command line looks.
-    """
-    variables = start_program().wait_until_ready()
-    token, _ = server("login", "owner")
-    url = f"http://{variables['FAL_REST_HOST']}/users/current"
-    answer = httpx.get(
-        url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
-    )
-    assert answer.json()["nickname"] == "owner"
-    server("login", "owner", "--home", str(tmp_path / "home"))
-    path = tmp_path / "home" / "auth0_token"
-    assert path.read_text().splitlines()[1].count(".") == 2
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert "no user" in server("login", "nobody", code=1)[1]
-
-
-def test_killed_server_keeps_what_it_was_told(start_program, programs):
-    """
-    After SIGKILL, the key and the address are those of before where they are asked for.
+    A server that is started again at the same ports after SIGKILL has the same key and
+    address.
     """
     port = programs.find_ports()
     first = start_program("--port", port)
@@ -276,7 +158,7 @@ def test_killed_server_keeps_what_it_was_told(start_program, programs):
     assert current(again, variables["FAL_KEY"])["nickname"] == "owner"
 
 
-def test_directory_that_cannot_be_is_told(server, tmp_path):
+def test_impossible_directory_is_an_error(server, tmp_path):
     """
     A data directory that cannot be made is an error of one sentence.
     """
@@ -307,9 +189,9 @@ def test_metrics_are_shown_at_their_own_port(plane):
         assert line in shown, line
 
 
-def test_start_leaves_nothing(start_program, shallow, monkeypatch):
+def test_server_leaves_no_temporary_files(start_program, shallow, monkeypatch):
     """
-    What a server needs while it runs is gone after it.
+    The temporary files of a server are removed when it ends.
     """
     temporary = shallow / "temporary"
     temporary.mkdir()
@@ -329,67 +211,3 @@ def test_directory_for_temporary_files_may_be_deep(start_program, tmp_path, monk
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     start_program().wait_until_ready()
-
-
-def test_runners_are_not_ended_under_a_server(start_program, server):
-    """
-    A server that runs keeps its runners, and is named.
-    """
-    program = start_program()
-    program.wait_until_ready()
-
-    _, errors = server("end-runners", code=1)
-
-    assert f"process {program.process.pid}" in errors
-    assert "End it first, and then its runners." in " ".join(errors.split())
-    assert "start this one" not in errors
-
-
-def test_sockets_that_a_killed_server_has_left_go_with_its_runners(
-    start_program, server, shallow, monkeypatch
-):
-    """
-    Nothing of a server is left among the temporary files once its runners were ended.
-    """
-    monkeypatch.setenv("TMPDIR", str(shallow))
-    program = start_program()
-    program.wait_until_ready()
-    program.end(signal.SIGKILL)
-    assert [*shallow.iterdir()]
-
-    server("end-runners")
-
-    assert not [*shallow.iterdir()]
-
-
-def test_runners_of_no_server_are_not_ended(server):
-    """
-    A directory that no server has run on is told as that.
-    """
-    _, errors = server("end-runners", code=1)
-
-    assert "No server has run on" in errors
-
-
-def test_those_runners_alone_are_ended_that_a_server_has_left(tmp_path):
-    """
-    Work of the same host that is not a server's goes on.
-    """
-
-    def wait() -> None:
-        import time
-
-        # Ends by being cancelled or killed.
-        time.sleep(600)
-
-    detached = function("current", host="local", lifetime="detached")(wait)
-    theirs, other = detached.spawn(), detached.spawn()
-    host = LocalHost()
-    try:
-        assert end_executions(host, {theirs.reference, "unknown"}) == (1, ())
-        ended = {each.reference: each.ended for each in host.executions()}
-        assert (ended[theirs.reference], ended[other.reference]) == (True, False)
-        assert end_executions(host, {theirs.reference}) == (0, ())
-    finally:
-        end_executions(host, {other.reference})
-        host.close()

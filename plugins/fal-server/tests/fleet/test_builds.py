@@ -1,5 +1,5 @@
 """
-Builds: environments are built once, unless they are asked for again.
+Builds: environments are built once, unless another build is requested.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CountedEnvironment(Environment):
 @pytest.fixture
 def build(plane: Any) -> Any:
     """
-    Build an environment on a control plane, and return what its builder prints.
+    Build an environment on a control plane, and return the output of its builder.
     """
 
     async def collect(environment: Environment, again: bool) -> list[str]:
@@ -60,7 +60,7 @@ def build(plane: Any) -> Any:
 
 def test_environment_is_built_once(plane: Any, build: Any):
     """
-    What was built for a registration is not built for each of its runners.
+    An environment built for a registration is not built again for each runner.
     """
     environment = CountedEnvironment(name="once")
     assert build(environment) == ["once is built."]
@@ -71,7 +71,8 @@ def test_environment_is_built_once(plane: Any, build: Any):
 
 def test_environment_is_built_again_where_asked(build: Any):
     """
-    A client that asks for a build gets one, and so does one that declares it by force.
+    A client that requests a build gets one, and so does an environment declared with
+    ``force``.
     """
     environment = CountedEnvironment(name="again")
     assert build(environment, True) == build(environment, True) == ["again is built."]

@@ -1,5 +1,5 @@
 """
-Runners that end before they are up: why is told to who waits, and in the log.
+Runners that end before they are up: the waiting client and the log get the reason.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def build_wheel(folder, settings=None, metadata=None):
 
 def raised(error: Exception) -> Sealed:
     """
-    Return what a worker tells of *error*.
+    Return the message of a worker about *error*.
     """
     try:
         raise error
@@ -70,7 +70,7 @@ def raised(error: Exception) -> Sealed:
 
 class Opened:
     """
-    A value that does something where it is opened.
+    A value with a side effect when it is unpickled.
     """
 
     def __init__(self, file: Path) -> None:
@@ -80,9 +80,9 @@ class Opened:
         return os.mkdir, (str(self.file),)
 
 
-def test_what_an_agent_raised_is_read():
+def test_exception_of_an_agent_is_read():
     """
-    What an agent raises is a sentence, with a traceback where that is of use.
+    An exception of an agent becomes a sentence, with its traceback where that is of use.
     """
     found = read_agent_error(raised(ValueError("It is wrong.")))
     assert found.sentence == "Its agent raised ValueError: It is wrong."
@@ -92,10 +92,10 @@ def test_what_an_agent_raised_is_read():
     assert (found.sentence, found.traceback) == ("Function 'Agent' uses module 'no'.", "")
 
 
-def test_nothing_that_an_agent_raised_is_run(tmp_path: Path):
+def test_message_of_an_agent_runs_no_code(tmp_path: Path):
     """
-    What a runner tells is opened where it is made of built-in values alone: a user's
-    code, which is beside its agent, can have nothing run in the server.
+    A message of a runner is unpickled only if it consists of built-in values: the user's
+    code, which runs beside the agent, cannot execute anything in the server.
     """
     data = PLAIN_PREFIX + pickle.dumps({"message": Opened(tmp_path / "made")}, 5)
     found = read_agent_error(Sealed(data))
@@ -114,8 +114,8 @@ def test_nothing_that_an_agent_raised_is_run(tmp_path: Path):
 )
 def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
     """
-    However a runner ends before it is up, there is a reason, which its log has too; who
-    waits for lines is not told twice.
+    However a runner ends before it is up, the error and its log state the reason; a client
+    that follows the log is not shown it twice.
     """
     echoed: list[LogLine] = []
 
@@ -142,10 +142,10 @@ def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
     assert [line.message for line in echoed] == ["its last line"]
 
 
-def test_run_whose_python_ends_at_once(stage: Any, served: Any, tmp_path: Path):
+def test_run_with_a_python_that_ends_at_once(served_plane: Any, served: Any, tmp_path: Path):
     """
-    Who runs a function whose Python does not start is told how it ended, and what it has
-    printed last.
+    If the Python of a function does not start, its caller gets how the process ended and
+    the last lines that it printed.
     """
     for name, text in PROJECT.items():
         (tmp_path / name).write_text(text)
@@ -160,14 +160,16 @@ def test_run_whose_python_ends_at_once(stage: Any, served: Any, tmp_path: Path):
     printed: list[str] = []
 
     def run() -> None:
-        for message in stage.plane.stream("Run", request):
+        for message in served_plane.plane.stream("Run", request):
             printed.extend(line.message for line in message.logs)
 
     with pytest.raises(grpc.RpcError, match="exited with code 3"):
         run()
     assert "no start" in printed, "\n".join(printed)
-    stage.settle(lambda: any("exited with code 3" in line for line in stage.lines("never")))
-    assert "no start" in stage.lines("never")
+    served_plane.settle(
+        lambda: any("exited with code 3" in line for line in served_plane.lines("never"))
+    )
+    assert "no start" in served_plane.lines("never")
 
 
 def make_application(ends: str) -> Callable[..., None]:
@@ -195,24 +197,24 @@ def make_application(ends: str) -> Callable[..., None]:
         ("exits", "exited with code 4"),
     ],
 )
-def test_application_that_ends_before_it_serves(stage: Any, ends: str, sentence: str):
+def test_application_that_ends_before_it_serves(served_plane: Any, ends: str, sentence: str):
     """
-    Who calls an application that does not come up is told why, and so is its log.
+    If an application does not come up, its callers and its log get the reason.
     """
-    stage.deploy(ends, function=make_application(ends))
-    with stage.client("run") as client:
+    served_plane.deploy(ends, function=make_application(ends))
+    with served_plane.client("run") as client:
         answer = client.post(f"/owner/{ends}")
     assert answer.status_code == 503
     assert answer.json()["detail"].startswith("The runner could not be started. ")
     assert sentence in answer.json()["detail"]
-    stage.settle(lambda: any(sentence in line for line in stage.lines(ends)))
-    assert "its last line" in stage.lines(ends)
+    served_plane.settle(lambda: any(sentence in line for line in served_plane.lines(ends)))
+    assert "its last line" in served_plane.lines(ends)
 
 
-def test_class_whose_setup_raises(stage: Any):
+def test_class_with_a_failing_setup(served_plane: Any):
     """
-    Who calls a class of ``fal-core deploy`` whose setup raises is told what it has
-    raised, and so is its log.
+    If the setup of a class of ``fal-core deploy`` raises, its callers and its log get the
+    exception.
     """
     pytest.importorskip("fal_host_serverless")
     pytest.importorskip("fal_serve")
@@ -232,13 +234,13 @@ def test_class_whose_setup_raises(stage: Any):
             def look(self) -> int:
                 return 1
     """
-    stage.deploy_class("unset", source)
-    with stage.client("run") as client:
+    served_plane.deploy_class("unset", source)
+    with served_plane.client("run") as client:
         answer = client.post("/owner/unset", json={})
     assert answer.status_code == 503
     assert "NoWeights: on the shelf" in answer.json()["detail"]
-    stage.settle(lambda: "NoWeights: on the shelf" in stage.lines("unset"))
-    told = "\n".join(stage.lines("unset"))
+    served_plane.settle(lambda: "NoWeights: on the shelf" in served_plane.lines("unset"))
+    told = "\n".join(served_plane.lines("unset"))
     assert "destroyed" not in told
     first = next(line for line in told.splitlines() if line.startswith("  File "))
     assert first.endswith("in setup")

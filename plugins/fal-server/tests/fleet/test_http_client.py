@@ -1,5 +1,5 @@
 """
-The HTTP client: what runners are sent, and what is made of their responses.
+The HTTP client: the requests it sends to runners, and how it reads their responses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 class Agent:
     """
-    A server of sockets, which a test tells what to do with each connection in turn.
+    A server of sockets; each of its connections is handled by the next function of the
+    test.
     """
 
     def __init__(self, *turns: Serve) -> None:
@@ -63,7 +64,7 @@ class Agent:
 @contextlib.asynccontextmanager
 async def listening(agent: Agent) -> AsyncIterator[tuple[HttpClient, str]]:
     """
-    Have *agent* listen, and give what asks it and its url.
+    Have *agent* listen, and yield a client and its url.
     """
     server = await asyncio.start_server(agent.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -73,7 +74,7 @@ async def listening(agent: Agent) -> AsyncIterator[tuple[HttpClient, str]]:
 
 def run(work: Awaitable[Any]) -> Any:
     """
-    Return what *work* gives, in a loop as the server has one.
+    Return the result of *work*, in an event loop like that of the server.
     """
     loop = make_loop()
     try:
@@ -86,7 +87,7 @@ def run(work: Awaitable[Any]) -> Any:
 
 def answering(*answers: bytes) -> Serve:
     """
-    Return what gives each of *answers* to a request, and closes then.
+    Return a handler that sends each of *answers* to one request, and then closes.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,7 +101,7 @@ def answering(*answers: bytes) -> Serve:
 
 def holding(answer: bytes) -> Serve:
     """
-    Return what answers any number of requests in the same way.
+    Return a handler that answers any number of requests in the same way.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -150,7 +151,7 @@ def answer_of(turn: Serve, method: str = "GET", **given: Any) -> tuple[int, str,
     ids=["length", "chunks", "closed", "old", "hints"],
 )
 @given(data=st.data())
-def test_an_answer_is_the_same_however_it_comes(answer: bytes, data: st.DataObject):
+def test_response_in_any_pieces(answer: bytes, data: st.DataObject):
     """
     An answer is read whole, in whatever pieces it arrives.
     """
@@ -178,10 +179,10 @@ def test_an_answer_is_the_same_however_it_comes(answer: bytes, data: st.DataObje
         ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"),
     ],
 )
-def test_an_answer_without_a_body_ends_with_its_headers(method: str, answer: bytes):
+def test_response_without_a_body_ends_with_its_headers(method: str, answer: bytes):
     """
-    What has no body is not waited for, whatever the headers say, and its connection takes
-    the next request.
+    A response without a body ends after its headers, whatever these say, and its connection
+    takes the next request.
     """
 
     async def main() -> None:
@@ -196,7 +197,7 @@ def test_an_answer_without_a_body_ends_with_its_headers(method: str, answer: byt
 
 def test_a_header_in_another_encoding_can_be_read():
     """
-    A header that is no UTF-8 is taken for Latin-1, as HTTP once had it.
+    A header that is not UTF-8 is decoded as Latin-1.
     """
     answer = b"HTTP/1.1 200 OK\r\nX-Mine: caf\xe9\r\nContent-Length: 0\r\n\r\n"
     assert answer_of(answering(answer)) == (200, "café", b"")
@@ -233,16 +234,16 @@ def test_a_header_in_another_encoding_can_be_read():
 )
 def test_an_answer_that_is_none_is_an_error(answer: bytes):
     """
-    What is no answer, or half of one, is never taken for one.
+    Malformed and truncated responses are errors.
     """
     with pytest.raises(BrokenUpstream, match=r"\.$"):
         answer_of(answering(answer))
 
 
 @pytest.mark.parametrize("begun", [b"0\r\nX-Mine: ", b"2;x="])
-def test_what_comes_beside_a_body_is_not_kept_without_end(begun: bytes):
+def test_trailers_and_chunk_extensions_are_limited(begun: bytes):
     """
-    A trailer, or what a chunk says of itself, has the size of the headers at most.
+    Trailers and chunk extensions may be as large as the headers at most.
     """
     written = 0
 
@@ -260,9 +261,9 @@ def test_what_comes_beside_a_body_is_not_kept_without_end(begun: bytes):
     assert written < 1024 * LONGEST_HEAD
 
 
-def test_nobody_listens():
+def test_refused_connection():
     """
-    A runner that cannot be reached has broken off.
+    A runner that cannot be reached counts as broken off.
     """
 
     async def main() -> None:
@@ -273,9 +274,10 @@ def test_nobody_listens():
     run(main())
 
 
-def test_nobody_takes_a_connection(monkeypatch):
+def test_connection_that_is_not_accepted(monkeypatch):
     """
-    A runner that takes no connection has broken off too, whatever time its answer has.
+    A runner that accepts no connection counts as broken off too, however long its answer
+    may take.
     """
     monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_CONNECT", 0.2)
 
@@ -297,7 +299,7 @@ def test_nobody_takes_a_connection(monkeypatch):
         run(main(f"http://127.0.0.1:{full.getsockname()[1]}"))
 
 
-def test_connections_are_kept_and_shared_by_nobody():
+def test_connections_are_kept_and_not_shared():
     """
     Requests one after another use one connection, those at once one each.
     """
@@ -362,8 +364,8 @@ def test_an_answer_nobody_asked_for_is_given_to_nobody(waits: bool):
 @pytest.mark.parametrize(("method", "is_asked_again"), [("GET", True), ("POST", False)])
 def test_a_kept_connection_that_was_closed(method: str, is_asked_again: bool):
     """
-    What may be asked twice is, where a connection that was kept turns out to be closed;
-    what may not is an error, as it may have been begun.
+    If a kept connection turns out to be closed, a request that may be repeated is sent
+    again; any other fails, as it may have been begun.
     """
 
     async def close_unanswered(
@@ -387,9 +389,9 @@ def test_a_kept_connection_that_was_closed(method: str, is_asked_again: bool):
     run(main())
 
 
-def test_a_connection_that_nobody_has_used_for_long_is_not_used(monkeypatch):
+def test_long_idle_connection_is_not_used(monkeypatch):
     """
-    Servers close what is idle, so that a request on such a connection may be lost.
+    A connection that was idle for long is not used, as its server may be about to close it.
     """
     monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_IDLE", 0.05)
 
@@ -406,10 +408,10 @@ def test_a_connection_that_nobody_has_used_for_long_is_not_used(monkeypatch):
     run(main())
 
 
-def test_connections_that_nobody_uses_are_closed(monkeypatch):
+def test_idle_connections_are_closed(monkeypatch):
     """
-    They are also where nothing more is asked: a runner that serves one connection after
-    another would never come to the next.
+    Idle connections are closed even if no further request comes: a runner that serves one
+    connection at a time would never come to the next.
     """
     monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_IDLE", 0.05)
 
@@ -457,7 +459,7 @@ def test_runners_that_have_ended_leave_nothing():
 )
 def test_a_body_has_its_length(method: str, body: bytes | None, told: bytes | None):
     """
-    A runner is told how long a body is wherever there may be one.
+    A request that may have a body states its length.
     """
 
     async def main() -> None:
@@ -535,9 +537,9 @@ def test_what_would_be_read_as_something_else_is_not_sent(path: str, headers: An
 
 
 @pytest.mark.parametrize("length", ["8", None])
-def test_a_body_that_is_still_coming_goes_on_as_it_comes(length: str | None):
+def test_streamed_body_is_forwarded(length: str | None):
     """
-    A stream is sent with the length that it has, and in chunks where that is not known.
+    A streamed body is sent with its length, or in chunks if that is not known.
     """
     end = b"12345678" if length else b"4\r\n1234\r\n4\r\n5678\r\n0\r\n\r\n"
 
@@ -565,10 +567,10 @@ def test_a_body_that_is_still_coming_goes_on_as_it_comes(length: str | None):
     run(main())
 
 
-def test_an_answer_before_the_body_has_come():
+def test_response_before_the_request_body_has_arrived():
     """
-    A runner may answer what it has not read: its answer counts, and the connection, on
-    which the rest of the body is missing, is not used again.
+    A runner may respond before it has read the body: the response counts, and the
+    connection, on which the rest of the body is missing, is not used again.
     """
 
     async def body() -> AsyncIterator[bytes]:
@@ -591,10 +593,10 @@ def test_an_answer_before_the_body_has_come():
     run(main())
 
 
-def test_an_answer_before_a_whole_body_is_sent():
+def test_response_before_the_request_body_is_sent():
     """
-    A connection on which a part of the last request is still to be sent takes no other: a
-    runner that does not read it would not read the next request either.
+    A connection with an unfinished request body takes no other request: a runner that does
+    not read the body would not read the next request either.
     """
 
     async def main() -> None:
@@ -637,9 +639,10 @@ def test_a_body_that_breaks_off_ends_the_request():
     run(main())
 
 
-def test_a_runner_that_does_not_read_holds_back_who_sends():
+def test_slow_runner_holds_back_the_sender():
     """
-    No more of a body is taken than a runner reads, beside what the sockets hold.
+    No more of a request body is taken than the runner reads, beside what the sockets
+    buffer.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -670,9 +673,9 @@ def test_a_runner_that_does_not_read_holds_back_who_sends():
     run(main())
 
 
-def test_a_reader_that_is_slow_holds_back_the_runner():
+def test_slow_reader_holds_back_the_runner():
     """
-    No more of an answer is kept than its reader takes, beside what the sockets hold.
+    No more of a response is kept than its reader takes, beside what the sockets buffer.
     """
     part, count = b"a" * (1 << 20), 64
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (count * len(part))
@@ -704,9 +707,9 @@ def test_a_reader_that_is_slow_holds_back_the_runner():
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
-def test_a_request_that_takes_too_long(begun: bytes):
+def test_timeout_of_an_exchange(begun: bytes):
     """
-    The whole of an exchange has its time, and its runner sees when that is over.
+    The timeout covers the whole exchange, and the runner sees a disconnect when it is over.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -750,9 +753,10 @@ def test_a_request_that_nobody_waits_for_ends():
     run(main())
 
 
-def test_a_request_that_is_cancelled_at_its_very_end_leaves_nothing():
+def test_request_that_is_cancelled_at_its_end():
     """
-    A connection whose answer was read is kept also where its request is cancelled just then.
+    A connection whose response was read is kept even if its request is cancelled at that
+    moment.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -781,9 +785,9 @@ def test_a_request_that_is_cancelled_at_its_very_end_leaves_nothing():
     run(main())
 
 
-def test_a_request_that_is_broken_off_at_the_end_is_not_asked_again():
+def test_closed_client_sends_nothing():
     """
-    Once all is closed a runner is asked nothing more, on kept connections or on new ones.
+    After the client is closed no request is sent to a runner, on kept or new connections.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,5 +1,5 @@
 """
-What functions print that clients of this project run on a server.
+Lines that functions print when clients of this project run them on a server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fal_host_serverless.running import followers
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, launch_program: Any) -> Iterator[Any]:
     """
-    A server in a process of its own, which this one is pointed at.
+    A server in a process of its own, at which the variables of this process point.
     """
     program = launch_program(tmp_path_factory.mktemp("printed") / "data")
     program.variables = program.wait_until_ready()
@@ -82,7 +82,7 @@ def speak(word: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["first", "second"])
-def test_lines_arrive_once_and_as_they_were_printed(server, word):
+def test_lines_arrive_once_and_unchanged(server, word):
     """
     Each line comes once, in order and with its level, however it was printed, and
     whatever an earlier call has left the standard streams like.
@@ -97,21 +97,21 @@ def test_lines_arrive_once_and_as_they_were_printed(server, word):
     ]
 
 
-def test_kept_lines_are_those_that_were_printed(server):
+def test_kept_lines_have_no_marks(server, settle):
     """
-    What is kept of a call can be read: it has no sign that the client alone waits for.
+    Kept lines of a call are the printed text, without the marks that only the client reads.
     """
     host = FalServerlessHost(server.variables["FAL_GRPC_HOST"])
     isolated = function("virtualenv", host=host, keep_alive=60)(tell)
     isolated("Kept as it is.")
     (path,) = server.data.glob("*.db")
 
-    def kept() -> list[str]:
+    def read_kept() -> list[str]:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
             return [message for (message,) in connection.execute("SELECT message FROM logs")]
 
-    assert wait_until(lambda: "Kept as it is." in kept(), 120), kept()
-    assert not [message for message in kept() if "\x1f" in message]
+    settle(lambda: "Kept as it is." in read_kept(), hint=read_kept)
+    assert not [message for message in read_kept() if "\x1f" in message]
 
 
 def test_calls_in_a_row_share_threads(server):

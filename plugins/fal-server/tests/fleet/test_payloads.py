@@ -15,11 +15,11 @@ from isolate_proto import controller_pb2 as wire
 
 
 @pytest.fixture(scope="module")
-def secrets(stage):
+def secrets(served_plane):
     """
     Secrets of two environments.
     """
-    stage.plane.call("CreateEnvironment", wire.CreateEnvironmentRequest(name="dev"))
+    served_plane.plane.call("CreateEnvironment", wire.CreateEnvironmentRequest(name="dev"))
     for name, value, environment in (
         ("SECRET_A", "main a", "main"),
         ("SECRET_B", "main b", "main"),
@@ -28,12 +28,12 @@ def secrets(stage):
         request = SetSecretRequest(
             name=name, value=value, environment_name=environment, default_exposed=True
         )
-        stage.plane.call("SetSecret", request)
+        served_plane.plane.call("SetSecret", request)
 
 
 def look() -> dict[str, str]:
     """
-    Return the variables, and where it is run.
+    Return the environment variables and the working directory.
     """
     import os
 
@@ -44,7 +44,7 @@ def secrets_of(found: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in found.items() if name.startswith("SECRET_")}
 
 
-def send_file(stage, content: bytes, mode: int = 0o100644) -> str:
+def send_file(served_plane, content: bytes, mode: int = 0o100644) -> str:
     """
     Upload a file of an application, and return its hash.
     """
@@ -52,7 +52,7 @@ def send_file(stage, content: bytes, mode: int = 0o100644) -> str:
     metadata = {"size": len(content), "mtime": "0", "mode": mode, "hash": hash}
     metadata = {name: str(value) for name, value in metadata.items()}
     url = f"/files/app/multipart/{hash}"
-    with stage.plane.client() as client:
+    with served_plane.plane.client() as client:
         upload = client.post(f"{url}/initiate", json=metadata).json()["upload_id"]
         part = client.put(f"{url}/{upload}/1", files={"file_upload": content}).json()
         told = {"parts": [part], "metadata": metadata}
@@ -60,10 +60,10 @@ def send_file(stage, content: bytes, mode: int = 0o100644) -> str:
     return hash
 
 
-def test_secrets_are_given_to_the_runners_named(stage, secrets):
+def test_runners_get_the_secrets_of_their_registration(served_plane, secrets):
     """
-    A runner has the secrets of its environment that its registration names, all of them
-    where it names none, and an empty list is none at all.
+    A runner gets the secrets of its stage that its registration names; without a list it
+    gets all of them, with an empty list none.
     """
 
     def named(*names: str, environment: str = ""):
@@ -84,13 +84,13 @@ def test_secrets_are_given_to_the_runners_named(stage, secrets):
         ("none", named(), "none", {}),
         ("staged", in_dev, "staged--dev", {"SECRET_A": "dev a"}),
     ):
-        stage.deploy(name, change=change, keep_alive=0)
-        with stage.client("run") as client:
+        served_plane.deploy(name, change=change, keep_alive=0)
+        with served_plane.client("run") as client:
             answer = client.post(f"/owner/{path}/look", json={}).json()
         assert secrets_of(answer["variables"]) == found, name
 
 
-def test_a_warm_runner_has_the_secrets_of_no_other_call(stage, secrets):
+def test_a_warm_runner_has_the_secrets_of_no_other_call(served_plane, secrets):
     """
     Calls that ask for other secrets, or in another environment, share no runner.
     """
@@ -102,7 +102,7 @@ def test_a_warm_runner_has_the_secrets_of_no_other_call(stage, secrets):
         request.environment_name = "dev"
 
     found = [
-        stage.run(look, change=change)
+        served_plane.run(look, change=change)
         for change in (named("SECRET_A"), named("SECRET_B"), in_dev, named("SECRET_A"))
     ]
     assert [secrets_of(each) for each in found] == [
@@ -114,52 +114,51 @@ def test_a_warm_runner_has_the_secrets_of_no_other_call(stage, secrets):
     assert found[0]["PID"] == found[3]["PID"]
 
 
-def test_secret_that_is_not_set(stage, secrets):
+def test_secret_that_is_not_set(served_plane, secrets):
     """
-    Whoever names a secret that is not set is told which: a function's caller, and who
-    asks an application; once it is set, the application comes up.
+    A secret that is not set is named to the caller of the function, and to clients of the
+    application; once it is set, the application comes up.
     """
 
     def change(request):
         request.secrets.names.append("SECRET_LATER")
 
     with pytest.raises(grpc.RpcError, match="'SECRET_LATER' is not set in 'main'"):
-        stage.run(look, change=change)
-    stage.deploy("hopeful", change=change)
-    with stage.client("run") as client:
+        served_plane.run(look, change=change)
+    served_plane.deploy("hopeful", change=change)
+    with served_plane.client("run") as client:
         refused = client.post("/owner/hopeful/look", json={})
         assert refused.status_code == 503
         assert "'SECRET_LATER' is not set" in refused.json()["detail"]
-        stage.plane.call("SetSecret", SetSecretRequest(name="SECRET_LATER", value="now"))
+        served_plane.plane.call("SetSecret", SetSecretRequest(name="SECRET_LATER", value="now"))
         answer = client.post("/owner/hopeful/look", json={})
     assert secrets_of(answer.json()["variables"]) == {"SECRET_LATER": "now"}
 
 
-def test_files_of_an_application(stage):
+def test_files_of_an_application(served_plane):
     """
-    The files of an application lie where its runner is, with their modes; they are the
-    runner's own, and go with it.
+    The files of an application are in the working directory of its runner, with their
+    modes; each runner has its own copy, which is removed with it.
     """
-    tool = send_file(stage, b"#!/bin/sh\necho told\n", 0o100755)
-    text = send_file(stage, b"words")
+    tool = send_file(served_plane, b"#!/bin/sh\necho told\n", 0o100755)
+    text = send_file(served_plane, b"words")
 
     def change(request):
         request.files.add(hash=tool, relative_path="bin/tool")
         request.files.add(hash=text, relative_path="text.txt")
 
-    stage.deploy("filed", change=change)
-    with stage.client("run") as client:
+    served_plane.deploy("filed", change=change)
+    with served_plane.client("run") as client:
         folder = client.post("/owner/filed/look", json={}).json()["directory"]
     assert (Path(folder) / "text.txt").read_bytes() == b"words"
     assert stat.S_IMODE((Path(folder) / "bin/tool").stat().st_mode) == 0o755
-    stage.plane.call("DeleteAlias", wire.DeleteAliasRequest(alias="filed"))
-    stage.settle(lambda: not Path(folder).exists())
+    served_plane.plane.call("DeleteAlias", wire.DeleteAliasRequest(alias="filed"))
+    served_plane.settle(lambda: not Path(folder).exists())
 
 
-def test_files_of_a_function(stage):
+def test_files_of_a_function(served_plane):
     """
-    A warm runner is called again where the files are the same, and another one is
-    started where they are not.
+    A warm runner is used again if the files are the same; other files start another runner.
     """
 
     def read() -> list[str]:
@@ -169,19 +168,19 @@ def test_files_of_a_function(stage):
             return [file.read(), str(os.getpid())]
 
     def with_file(content: bytes):
-        hash = send_file(stage, content)
+        hash = send_file(served_plane, content)
         return lambda request: request.files.add(hash=hash, relative_path="text.txt")
 
     first, second = with_file(b"first"), with_file(b"second")
-    found = [stage.run(read, change=change) for change in (first, first, second)]
+    found = [served_plane.run(read, change=change) for change in (first, first, second)]
     assert [text for text, _ in found] == ["first", "first", "second"]
     assert found[0][1] == found[1][1] != found[2][1]
 
 
-def test_data_outlives_runners(stage):
+def test_data_outlives_runners(served_plane):
     """
-    What the runners of an account leave in the directory that a variable names is there
-    for its other runners, and for nobody else's.
+    Files in the directory that a variable names are there for all runners of the account,
+    and for no others.
     """
 
     def leave() -> str:
@@ -194,22 +193,22 @@ def test_data_outlives_runners(stage):
     def mounted(request):
         request.data_mounts.append("/data/models")
 
-    place = stage.run(leave, change=mounted, keep_alive=0)
-    stage.deploy("data", change=mounted)
-    stage.restart()
-    with stage.client("run") as client:
+    place = served_plane.run(leave, change=mounted, keep_alive=0)
+    served_plane.deploy("data", change=mounted)
+    served_plane.restart()
+    with served_plane.client("run") as client:
         told = client.post("/owner/data/look", json={}).json()["variables"]
     assert place == f"{told['FAL_CORE_DATA']}/models/weights"
     with open(place) as file:
         assert file.read() == "kept"
-    other = stage.run(look, key=stage.plane.add_user("other"))
+    other = served_plane.run(look, key=served_plane.plane.add_user("other"))
     assert other["FAL_CORE_DATA"] != told["FAL_CORE_DATA"]
 
 
 @pytest.mark.parametrize("mount", ["/", "/etc", "data", "/data/../etc", "/database", ""])
-def test_directories_that_no_data_is_in(stage, mount):
+def test_mounts_outside_of_data_are_refused(served_plane, mount):
     """
-    What is mounted is ``/data``, or lies in it.
+    Only ``/data`` and directories below it can be mounted.
     """
     with pytest.raises(Exception, match="/data"):
-        stage.run(look, change=lambda request: request.data_mounts.append(mount))
+        served_plane.run(look, change=lambda request: request.data_mounts.append(mount))

@@ -47,9 +47,10 @@ async def until(check: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("error", [NotFound("It is gone."), OSError("No room.")])
-def test_runner_that_cannot_be_told_what_to_serve_is_ended(plane, error):
+def test_runner_that_does_not_receive_its_function_is_ended(plane, error):
     """
-    Whatever goes wrong before a runner is told what to serve ends it; nobody waits on.
+    Any failure before a runner has received its function ends the runner, and waiting
+    requests fail.
     """
 
     async def load() -> Message:
@@ -66,9 +67,9 @@ def test_runner_that_cannot_be_told_what_to_serve_is_ended(plane, error):
     plane.run(main())
 
 
-def test_why_a_runner_broke_off_is_waited_for_where_its_agent_is_gone(plane, monkeypatch):
+def test_reason_of_a_lost_runner_is_waited_for(plane, monkeypatch):
     """
-    How a runner has ended is told to whom it does not answer, however late it is known.
+    A client without an answer gets how the runner ended, even if that is known only later.
     """
     monkeypatch.setattr(disconnections, "_LAST_WORDS", 0.01)
 
@@ -88,8 +89,8 @@ def test_why_a_runner_broke_off_is_waited_for_where_its_agent_is_gone(plane, mon
 
 def test_runner_of_an_earlier_version_that_does_not_come_up(plane, monkeypatch):
     """
-    A runner whose agent tells a server that was started again no url, as agents of
-    earlier versions do, is ended where its host tells none either.
+    After a restart of the server, a runner whose agent reports no url, as agents of earlier
+    versions do, is ended if its host has none either.
     """
     monkeypatch.setattr(serving, "_LONGEST_START", 0.2)
 

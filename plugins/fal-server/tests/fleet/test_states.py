@@ -1,5 +1,5 @@
 """
-States: what may follow what in the life of a runner.
+States: which states may follow one another in the life of a runner.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def make(*states: RunnerPhase) -> tuple[Lifecycle, list[RunnerPhase]]:
 
 def test_every_state_has_its_successors():
     """
-    Each state says what may follow it, and none follows itself or comes back from its end.
+    Each state names its successors; no state follows itself, and none follows an end.
     """
     assert TRANSITIONS.keys() == set(RunnerPhase)
     assert not TRANSITIONS[RunnerPhase.TERMINATED]
@@ -40,10 +40,10 @@ def test_every_state_can_end(state: RunnerPhase):
 
 
 @pytest.mark.parametrize("ending", [each for each in RunnerPhase if each in ENDING])
-def test_what_was_told_to_end_stays_so(ending: RunnerPhase):
+def test_ending_runner_stays_ending(ending: RunnerPhase):
     """
-    A runner that was told to end now takes no requests, whatever news comes, and is not
-    told again.
+    A runner that was asked to end takes no more requests, whatever is reported later, and
+    is not asked again.
     """
     lifecycle, changes = make(RunnerPhase.SETUP, ending)
     for state in set(RunnerPhase) - {RunnerPhase.TERMINATED}:
@@ -53,9 +53,9 @@ def test_what_was_told_to_end_stays_so(ending: RunnerPhase):
     assert changes == [RunnerPhase.SETUP, RunnerPhase.TERMINATED]
 
 
-def test_people_see_that_a_runner_ends_and_not_why():
+def test_every_ending_is_shown_as_draining():
     """
-    Whatever a runner was told to end for, it is shown as draining until it has ended.
+    A runner is shown as draining until it has ended, for whatever reason.
     """
     assert {state.label for state in ENDING} == {"draining"}
     assert RunnerPhase.SETUP.label == "setup"

@@ -1,5 +1,5 @@
 """
-What the tests of the gateways share.
+Fixtures of the tests of the gateways.
 """
 
 from __future__ import annotations
@@ -73,9 +73,11 @@ def _make_mirror() -> Callable[[], Callable[..., None]]:
 
 
 @pytest.fixture(scope="module")
-def mirror(stage: Any) -> str:
+def mirror(served_plane: Any) -> str:
     """
     The name of an application that responds with the request that it got.
     """
-    stage.deploy("mirror", function=make_mirror(), auth_mode=wire.PUBLIC, max_multiplexing=8)
+    served_plane.deploy(
+        "mirror", function=make_mirror(), auth_mode=wire.PUBLIC, max_multiplexing=8
+    )
     return "mirror"

@@ -1,5 +1,5 @@
 """
-The gateways: what they forward of requests to runners, and of responses to senders.
+The gateways: which parts of requests and responses they forward.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ WORDS = b"words that are compressed, " * 100
 
 
 @pytest.fixture(params=["run", "queue"])
-def post(stage: Any, mirror: str, request: pytest.FixtureRequest) -> Callable[..., Any]:
+def post(served_plane: Any, mirror: str, request: pytest.FixtureRequest) -> Callable[..., Any]:
     """
     Send a request through a gateway, and return the request that the application got.
     """
 
     def send(path: str = "", key: str | None = None, **given: Any) -> Any:
-        with stage.client(request.param, key) as client:
+        with served_plane.client(request.param, key) as client:
             answer = client.post(f"/owner/{mirror}{path}", **given)
         assert answer.status_code == 200, answer.text
         if request.param == "queue":
-            answer = stage.finish(mirror, answer.json()["request_id"])
+            answer = served_plane.finish(mirror, answer.json()["request_id"])
         assert "x-between" not in answer.headers
         return answer.json()
 
@@ -61,14 +61,14 @@ def test_no_header_is_added(post: Any):
     assert "Content-Type" not in received["headers"]
 
 
-def test_paths_and_headers_are_forwarded_unchanged(stage: Any, mirror: str):
+def test_paths_and_headers_are_forwarded_unchanged(served_plane: Any, mirror: str):
     """
-    A path reaches the application byte by byte, and so does a header in Latin-1. Such a
-    header in a response can be read.
+    Paths, and headers in Latin-1, reach the application byte by byte. Such a header in a
+    response can be read.
     """
     asked = f"/owner/{mirror}/a/../b%2fc//d?x=%41&y="
     connection = http.client.HTTPConnection(
-        "127.0.0.1", stage.plane.plane.ports["run"], timeout=60
+        "127.0.0.1", served_plane.plane.plane.ports["run"], timeout=60
     )
     with contextlib.closing(connection):
         connection.putrequest("POST", asked, skip_accept_encoding=True)
@@ -82,12 +82,12 @@ def test_paths_and_headers_are_forwarded_unchanged(stage: Any, mirror: str):
     assert answer.headers["X-Back"].encode("latin-1").decode() == "café"
 
 
-def test_credentials_are_not_forwarded(stage: Any, post: Any):
+def test_credentials_are_not_forwarded(served_plane: Any, post: Any):
     """
     An application gets no key or token of its callers, whichever header has it, and no
     hop-by-hop headers.
     """
-    id, _, secret = stage.plane.key.partition(":")
+    id, _, secret = served_plane.plane.key.partition(":")
     received = post(
         "?fal_jwt_token=abc&a=b",
         headers={
@@ -110,26 +110,28 @@ def test_credentials_are_not_forwarded(stage: Any, post: Any):
     assert (lower["cookie"], lower["x-mine"]) == ("a=b", "c")
 
 
-def test_credentials_are_not_stored(stage: Any, mirror: str):
+def test_credentials_are_not_stored(served_plane: Any, mirror: str):
     """
     A queued request is stored without the credentials of its sender.
     """
-    id, _, secret = stage.plane.key.partition(":")
-    request = stage.submit(mirror, auth_key=secret, auth_key_id=id, x_fal_user_id="user|7")
-    kept = {name.lower() for name, _ in stage.find(request).headers}
+    id, _, secret = served_plane.plane.key.partition(":")
+    request = served_plane.submit(
+        mirror, auth_key=secret, auth_key_id=id, x_fal_user_id="user|7"
+    )
+    kept = {name.lower() for name, _ in served_plane.find(request).headers}
     assert not {"auth-key", "auth-key-id", "authorization", "x-fal-user-id"} & kept
-    stage.finish(mirror, request)
+    served_plane.finish(mirror, request)
 
 
 @pytest.mark.parametrize("listener", ["api", "run", "queue"])
-def test_headers_of_grpc_are_no_credentials_of_http(stage: Any, listener: str):
+def test_headers_of_grpc_are_no_credentials_of_http(served_plane: Any, listener: str):
     """
     Over HTTP only a key in ``Authorization`` is accepted.
     """
-    stage.deploy("own")
-    id, _, secret = stage.plane.key.partition(":")
+    served_plane.deploy("own")
+    id, _, secret = served_plane.plane.key.partition(":")
     path = "/users/current" if listener == "api" else "/owner/own"
-    with stage.client(listener, "") as client:
+    with served_plane.client(listener, "") as client:
         method = "GET" if listener == "api" else "POST"
         shown = {"Auth-Key": secret, "Auth-Key-Id": id}
         assert client.request(method, path, headers=shown).status_code == 401
@@ -137,13 +139,15 @@ def test_headers_of_grpc_are_no_credentials_of_http(stage: Any, listener: str):
         assert client.request(method, path, headers=shown).status_code == 200
 
 
-def test_bodies_that_cannot_be_read(stage: Any, mirror: str, caplog: pytest.LogCaptureFixture):
+def test_unreadable_bodies_are_refused(
+    served_plane: Any, mirror: str, caplog: pytest.LogCaptureFixture
+):
     """
     A malformed body is refused with a 400, and no part of it is sent back or logged.
     """
     for listener in ("run", "queue"):
         for body in (b"Key a:SECRETS\r\n", b"3\r\nabcKey a:SECRETS\r\n"):
-            port = stage.plane.plane.ports[listener]
+            port = served_plane.plane.plane.ports[listener]
             head = f"POST /owner/{mirror} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked"
             with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
                 connection.sendall(head.encode() + b"\r\n\r\n" + body)

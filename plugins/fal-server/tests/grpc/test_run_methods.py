@@ -10,12 +10,12 @@ import pytest
 from isolate_proto import HostedRun, StopRunnerRequest
 
 
-def test_run_is_stopped_by_its_id(stage, served):
+def test_run_is_stopped_by_its_id(served_plane, served):
     """
-    Whoever runs a function can have it told to end, as a runner is, and gets what it
-    still returns; nobody else can.
+    The caller of a function can stop its run by its id, like a runner, and gets what the
+    function still returns; no other account can.
     """
-    folder = str(stage.folder)
+    folder = str(served_plane.folder)
 
     async def wait() -> str:
         import asyncio
@@ -31,13 +31,13 @@ def test_run_is_stopped_by_its_id(stage, served):
     wait._run_on_main_thread = True  # type: ignore[attr-defined]  # as isolate's clients set it
     request = HostedRun(application_name="wait")
     served.fill(request, wait)
-    messages = stage.plane.stream("Run", request)
+    messages = served_plane.plane.stream("Run", request)
     stop = StopRunnerRequest(runner_id=next(messages).run_id)
-    stage.settle((stage.folder / "waits").exists)
+    served_plane.settle((served_plane.folder / "waits").exists)
     with pytest.raises(grpc.RpcError, match="not found"):
-        stage.plane.call("StopRunner", stop, key=stage.plane.add_user("eve"))
-    stage.plane.call("StopRunner", stop)
+        served_plane.plane.call("StopRunner", stop, key=served_plane.plane.add_user("eve"))
+    served_plane.plane.call("StopRunner", stop)
     last = [*messages][-1]
     assert cloudpickle.loads(last.return_value.definition) == "cleaned up"
     with pytest.raises(grpc.RpcError, match="not found"):
-        stage.plane.call("StopRunner", stop)
+        served_plane.plane.call("StopRunner", stop)

@@ -1,5 +1,5 @@
 """
-Traces: what a function finds of the trace of its caller.
+Traces: a function sees the trace of its caller.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def look() -> dict[str, str]:
     """
-    Return what is there of a trace, and the process.
+    Return the trace variables, and the id of the process.
     """
     import os
 
@@ -20,29 +20,33 @@ def look() -> dict[str, str]:
     return {**found, "PID": str(os.getpid())}
 
 
-def run(stage, **metadata: str) -> dict[str, str]:
-    found = stage.run(look, **metadata)
+def run(served_plane, **metadata: str) -> dict[str, str]:
+    found = served_plane.run(look, **metadata)
     assert isinstance(found, dict)
     return found
 
 
-def test_trace_of_the_caller_reaches_a_function(stage):
+def test_trace_of_the_caller_reaches_a_function(served_plane):
     """
     A function finds the trace of its own call in its variables, and none of a call
     before it in the same runner.
     """
     told = {"traceparent": TRACE, "tracestate": "vendor=1", "baggage": "k=v"}
-    first, second, third = run(stage, **told), run(stage), run(stage, traceparent=TRACE)
+    first, second, third = (
+        run(served_plane, **told),
+        run(served_plane),
+        run(served_plane, traceparent=TRACE),
+    )
     assert first.pop("PID") == second.pop("PID") == third.pop("PID")
     assert first == {"TRACEPARENT": TRACE, "TRACESTATE": "vendor=1", "BAGGAGE": "k=v"}
     assert (second, third) == ({}, {"TRACEPARENT": TRACE})
 
 
-def test_span_of_a_released_client_is_a_trace(stage):
+def test_span_of_a_released_client_is_a_trace(served_plane):
     """
     The numbers of a span that released clients send stand for a trace.
     """
-    found = run(stage, **{"x-datadog-trace-id": "255", "x-datadog-parent-id": "4096"})
+    found = run(served_plane, **{"x-datadog-trace-id": "255", "x-datadog-parent-id": "4096"})
     assert found["TRACEPARENT"] == f"00-{'ff':0>32}-{'1000':0>16}-01"
 
 
@@ -60,8 +64,8 @@ def test_span_of_a_released_client_is_a_trace(stage):
         {"x-datadog-trace-id": "0", "x-datadog-parent-id": "1"},
     ],
 )
-def test_what_is_no_trace_is_passed_over(stage, metadata):
+def test_malformed_trace_is_dropped(served_plane, metadata):
     """
-    What makes no sense is not passed on, and no reason to refuse a call.
+    A malformed trace header is dropped, and the call goes on.
     """
-    assert {*run(stage, **metadata)} == {"PID"}
+    assert {*run(served_plane, **metadata)} == {"PID"}

@@ -14,13 +14,13 @@ from isolate_proto import controller_pb2 as wire
 
 
 @pytest.fixture
-def metrics(stage):
+def metrics(served_plane):
     """
     Read the metrics, by name and labels.
     """
 
     def read() -> dict[str, float]:
-        url = f"http://127.0.0.1:{stage.plane.plane.ports['metrics']}/metrics"
+        url = f"http://127.0.0.1:{served_plane.plane.plane.ports['metrics']}/metrics"
         lines = re.findall(
             r"^(fal_server\S*) (\S+)$", httpx.get(url, trust_env=False, timeout=60).text, re.M
         )
@@ -34,36 +34,40 @@ def labelled(name: str, **labels: str) -> str:
     return f"fal_server_{name}{{{shown}}}"
 
 
-def test_runners_and_requests(stage, metrics):
+def test_runners_and_requests(served_plane, metrics):
     """
     Runners are counted by application and state. Requests are counted while they run and
     while they wait, in the queue and in the run gateway.
     """
-    stage.deploy("busy")
+    served_plane.deploy("busy")
     name = "owner/busy"
-    held = stage.submit("busy/hold", {"gate": "gate of busy"})
-    stage.begin("busy", held)
-    queued = [stage.submit("busy") for _ in range(2)]
-    with stage.client("run") as client, ThreadPoolExecutor(1) as threads:
+    held = served_plane.submit("busy/hold", {"gate": "gate of busy"})
+    served_plane.begin("busy", held)
+    queued = [served_plane.submit("busy") for _ in range(2)]
+    with served_plane.client("run") as client, ThreadPoolExecutor(1) as threads:
         direct = threads.submit(client.post, "/owner/busy", json={})
-        stage.settle(lambda: metrics()[labelled("requests_waiting", application=name)] == 3)
+        served_plane.settle(
+            lambda: metrics()[labelled("requests_waiting", application=name)] == 3
+        )
         found = metrics()
         assert found[labelled("runners", application=name, state="running")] == 1
         assert found[labelled("requests_running", application=name)] == 1
         assert found[labelled("queue_length", application=name)] == 2
-        stage.open("gate of busy")
+        served_plane.open("gate of busy")
         assert direct.result().status_code == 200
     for each in (held, *queued):
-        stage.finish("busy", each)
-    stage.settle(lambda: labelled("runners", application=name, state="idle") in metrics())
+        served_plane.finish("busy", each)
+    served_plane.settle(
+        lambda: labelled("runners", application=name, state="idle") in metrics()
+    )
     found = metrics()
     assert found[labelled("requests_waiting", application=name)] == 0
     assert labelled("queue_length", application=name) not in found
-    stage.plane.call("DeleteAlias", wire.DeleteAliasRequest(alias="busy"))
+    served_plane.plane.call("DeleteAlias", wire.DeleteAliasRequest(alias="busy"))
     assert labelled("requests_waiting", application=name) not in metrics()
 
 
-def test_functions_have_no_label(stage, metrics):
+def test_functions_have_no_label(served_plane, metrics):
     """
     The runners of all functions are counted together.
     """
@@ -72,14 +76,14 @@ def test_functions_have_no_label(stage, metrics):
         return 1
 
     before = metrics().get("fal_server_runner_start_seconds_count", 0)
-    assert stage.run(nothing) == 1
+    assert served_plane.run(nothing) == 1
     found = metrics()
     assert found[labelled("runners", application="", state="idle")] >= 1
     assert found["fal_server_runner_start_seconds_count"] == before + 1
     assert not [each for each in found if "nothing" in each]
 
 
-def test_deliveries(stage, metrics):
+def test_deliveries(served_plane, metrics):
     """
     Attempts to deliver a webhook are counted by outcome.
     """
@@ -97,12 +101,12 @@ def test_deliveries(stage, metrics):
         def log_message(self, *_: object) -> None:
             pass
 
-    stage.deploy("telling")
+    served_plane.deploy("telling")
     with ThreadingHTTPServer(("127.0.0.2", 0), Handler) as server:
         threading.Thread(target=server.serve_forever).start()
         url = f"http://127.0.0.2:{server.server_port}/"
-        stage.submit(f"telling?fal_webhook={url}")
+        served_plane.submit(f"telling?fal_webhook={url}")
         taken = labelled("webhook_deliveries_total", outcome="taken")
-        stage.settle(lambda: metrics().get(taken))
+        served_plane.settle(lambda: metrics().get(taken))
         server.shutdown()
     assert metrics()[labelled("webhook_deliveries_total", outcome="failed")] == 1

@@ -146,7 +146,7 @@ def test_upload_needs_the_permission(plane):
 
 def test_large_body_is_refused(plane):
     """
-    A body that is larger than the limit is refused before it is read to its end.
+    A body over the limit is refused before all of it is read.
     """
     with plane.client() as client:
         answer = client.post("/files/missing_hashes", content=b" " * (9 << 20))

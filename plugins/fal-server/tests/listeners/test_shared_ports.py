@@ -51,9 +51,9 @@ def test_plain_http_is_answered(plane):
     assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"status": "ok"}
 
 
-def test_bytes_that_come_one_by_one_are_understood(plane):
+def test_bytes_that_arrive_one_by_one(plane):
     """
-    What a connection speaks is told from its first bytes, however they are cut.
+    The protocol of a connection is recognised by its first bytes, however they are cut.
     """
     request = REQUEST.replace(b"GET", b"PUT")
     with connect(plane) as connection:
@@ -104,9 +104,10 @@ def test_nothing_follows_a_handshake(plane):
         assert not connection.session.has_ticket
 
 
-def test_stranger_to_the_authority_is_refused(plane):
+def test_client_without_the_authority_is_not_served(plane):
     """
-    Who does not trust the authority is not talked into it.
+    A client that does not trust the authority fails, and is not served in plain text
+    instead.
     """
     client = http.client.HTTPSConnection("127.0.0.1", plane.plane.ports["api"], timeout=30)
     with pytest.raises(ssl.SSLCertVerificationError):
@@ -114,10 +115,10 @@ def test_stranger_to_the_authority_is_refused(plane):
 
 
 @pytest.mark.parametrize("listener", ["api", "run", "queue", "ws", "metrics"])
-def test_listeners_offer_what_they_speak(plane, listener):
+def test_listeners_offer_their_protocols(plane, listener):
     """
-    HTTP/2, which is gRPC, is offered by the listener that has it; the others answer a client
-    that would like it in HTTP/1.1.
+    Only the listener of gRPC offers HTTP/2; the others answer a client that prefers it in
+    HTTP/1.1.
     """
     context = trusting(plane)
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -153,7 +154,7 @@ def test_grpc_with_and_without_tls(plane, tls):
     assert "fal-core-server" in dict(call.initial_metadata())
 
 
-def test_bulk_passes_whole(plane):
+def test_large_bodies_pass_whole(plane):
     """
     A message of megabytes passes through the listener.
     """
@@ -164,9 +165,9 @@ def test_bulk_passes_whole(plane):
     assert "alias" in caught.value.details()
 
 
-def test_plain_text_is_for_this_machine_alone(make_plane):
+def test_plain_text_is_for_this_machine_only(make_plane):
     """
-    Who comes from another machine is heard over TLS only.
+    Clients on other machines are served over TLS only.
     """
     plane = make_plane(host="0.0.0.0")
     probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -194,7 +195,7 @@ def test_plain_text_is_for_this_machine_alone(make_plane):
 
 async def open_anywhere() -> int:
     """
-    Return the port of a listener that was told none.
+    Return the port of a listener that was given none.
     """
     listener = Listener(name="any", http=asyncio.Protocol)
     try:
@@ -215,9 +216,9 @@ def test_free_port_is_left_to_a_server_that_starts_again():
     assert not first <= asyncio.run(open_anywhere()) <= last
 
 
-def test_free_port_that_somebody_takes_first_is_let_go(monkeypatch):
+def test_free_port_that_is_taken_meanwhile(monkeypatch):
     """
-    Where the free port that was found is taken meanwhile, a listener has another.
+    If the free port that was found is taken before it is used, the listener takes another.
     """
     with socket.create_server(("127.0.0.1", 0)) as other:
         found = iter([other.getsockname()[1], free_port()])

@@ -11,34 +11,34 @@ from isolate_proto import controller_pb2 as wire
 
 
 @pytest.fixture(scope="module")
-def app(stage):
+def app(served_plane):
     """
     The name of an application with one runner, which handles one request at a time.
     """
-    stage.deploy("app")
+    served_plane.deploy("app")
     return "app"
 
 
 @pytest.fixture
-def held(stage, app, request):
+def held(served_plane, app, request):
     """
     A request that occupies the runner, and the gate that ends it.
     """
     gate = f"gate of {request.node.name}"
-    holder = stage.submit(f"{app}/hold", {"gate": gate})
-    stage.begin(app, holder)
+    holder = served_plane.submit(f"{app}/hold", {"gate": gate})
+    served_plane.begin(app, holder)
     yield holder, gate
-    stage.open(gate)
-    stage.finish(app, holder)
+    served_plane.open(gate)
+    served_plane.finish(app, holder)
 
 
-def test_request_is_followed_until_its_answer(stage, app, held):
+def test_request_is_followed_until_its_answer(served_plane, app, held):
     """
     A request waits, runs and completes. One released client reads the status code, with a
     slash at the end of the URL; the other reads the body, at the URLs of the response.
     """
     holder, gate = held
-    with stage.client() as client:
+    with served_plane.client() as client:
         submitted = client.post(
             f"/owner/{app}/sub/a%2Fb%3Fc?x=1&x=2&y=%20%26&fal_webhook=", json={"n": 2}
         ).json()
@@ -55,8 +55,8 @@ def test_request_is_followed_until_its_answer(stage, app, held):
         running = client.get(f"/owner/{app}/requests/{holder}/status")
         assert (running.status_code, running.json()["status"]) == (202, "IN_PROGRESS")
         assert client.get(url).status_code == client.get(url + "/").status_code == 400
-        stage.open(gate)
-        answer = stage.finish(app, submitted["request_id"])
+        served_plane.open(gate)
+        answer = served_plane.finish(app, submitted["request_id"])
         assert answer.json()["told"] == {"n": 2}
         assert answer.json()["path"] == "/sub/a%2Fb%3Fc?x=1&x=2&y=%20%26"
         assert answer.headers["x-fal-billable-units"] == "3"
@@ -69,46 +69,48 @@ def test_request_is_followed_until_its_answer(stage, app, held):
         assert client.get(url + "/").content == answer.content
 
 
-def test_answer_of_an_application_is_passed_on(stage, app):
+def test_answer_of_an_application_is_passed_on(served_plane, app):
     """
     Errors of the application, and bodies that are not JSON, arrive unchanged.
     """
-    failed, text = stage.submit(f"{app}/fail"), stage.submit(f"{app}/text")
-    answer = stage.finish(app, failed)
+    failed, text = served_plane.submit(f"{app}/fail"), served_plane.submit(f"{app}/text")
+    answer = served_plane.finish(app, failed)
     assert (answer.status_code, answer.json()) == (422, {"detail": "It is wrong."})
-    assert stage.status(app, failed).json()["error"] == "It is wrong."
-    answer = stage.finish(app, text)
+    assert served_plane.status(app, failed).json()["error"] == "It is wrong."
+    answer = served_plane.finish(app, text)
     assert (answer.headers["content-type"], answer.text) == ("text/plain", "words")
 
 
-def test_low_priority_waits_behind_normal(stage, app, held):
+def test_low_priority_waits_behind_normal(served_plane, app, held):
     """
     Requests run in the order they came, and those of low priority after all others.
     """
     _, gate = held
-    low = stage.submit(app, {"name": "low"}, X_Fal_Queue_Priority="low")
-    first = stage.submit(app, {"name": "first"}, X_Fal_Queue_Priority="normal")
-    second = stage.submit(app, {"name": "second"})
-    positions = [stage.status(app, each).json()["queue_position"] for each in (first, second)]
+    low = served_plane.submit(app, {"name": "low"}, X_Fal_Queue_Priority="low")
+    first = served_plane.submit(app, {"name": "first"}, X_Fal_Queue_Priority="normal")
+    second = served_plane.submit(app, {"name": "second"})
+    positions = [
+        served_plane.status(app, each).json()["queue_position"] for each in (first, second)
+    ]
     assert positions == [0, 1]
-    assert stage.status(app, low).json()["queue_position"] == 2
-    stage.open(gate)
+    assert served_plane.status(app, low).json()["queue_position"] == 2
+    served_plane.open(gate)
     for each in (low, first, second):
-        assert stage.finish(app, each).status_code == 200
-    assert stage.order()[-3:] == ["echo first", "echo second", "echo low"]
-    with stage.client() as client:
+        assert served_plane.finish(app, each).status_code == 200
+    assert served_plane.order()[-3:] == ["echo first", "echo second", "echo low"]
+    with served_plane.client() as client:
         refused = client.post(f"/owner/{app}", json={}, headers={"X-Fal-Queue-Priority": "now"})
     assert refused.status_code == 422
 
 
-def test_waiting_request_is_cancelled(stage, app, held):
+def test_waiting_request_is_cancelled(served_plane, app, held):
     """
     A request that is cancelled while it waits never reaches the application.
     """
     _, gate = held
-    dropped = stage.submit(app, {"name": "dropped"})
+    dropped = served_plane.submit(app, {"name": "dropped"})
     url = f"/owner/{app}/requests/{dropped}"
-    with stage.client() as client:
+    with served_plane.client() as client:
         assert client.put(f"{url}/cancel").status_code == 202
         status = client.get(f"{url}/status")
         assert (status.status_code, status.json()["error_type"]) == (200, "client_cancelled")
@@ -116,30 +118,31 @@ def test_waiting_request_is_cancelled(stage, app, held):
         assert (result.status_code, result.json()["error_type"]) == (499, "client_cancelled")
         again = client.put(f"{url}/cancel")
         assert (again.status_code, again.json()["status"]) == (400, "ALREADY_COMPLETED")
-    stage.open(gate)
-    stage.finish(app, stage.submit(app, {"name": "behind it"}))
-    assert "echo dropped" not in stage.order()
+    served_plane.open(gate)
+    served_plane.finish(app, served_plane.submit(app, {"name": "behind it"}))
+    assert "echo dropped" not in served_plane.order()
 
 
-def test_runner_is_told_of_a_cancelled_request(stage, app, held):
+def test_application_is_notified_of_a_cancelled_request(served_plane, app, held):
     """
-    The application is told that a running request was cancelled, and its response is kept.
+    The application is notified that a running request was cancelled, and its response is
+    kept.
     """
     holder, _ = held
     url = f"/owner/{app}/requests/{holder}"
-    with stage.client() as client:
+    with served_plane.client() as client:
         assert client.put(f"{url}/cancel").status_code == 202
-    assert stage.finish(app, holder).json() == {"cancelled": True}
+    assert served_plane.finish(app, holder).json() == {"cancelled": True}
 
 
-def test_size_and_flush(stage, app, held):
+def test_size_and_flush(served_plane, app, held):
     """
     The owner sees how many requests wait, by sender, and drops all or those of one sender.
     """
     holder, _ = held
-    waiting = [stage.submit(app) for _ in range(3)]
+    waiting = [served_plane.submit(app) for _ in range(3)]
     url = f"/applications/owner/{app}/queue"
-    with stage.plane.client() as client:
+    with served_plane.plane.client() as client:
         queue = client.get(url, params={"by_user": True}).json()
         assert (queue["size"], list(queue["by_user"].values())) == (3, [3])
         (sender,) = queue["by_user"]
@@ -147,127 +150,127 @@ def test_size_and_flush(stage, app, held):
         assert client.get(url).json()["size"] == 3
         assert client.delete(url, params={"caller_user_id": sender}).status_code == 200
         assert client.get(url).json()["size"] == 0
-        waiting.append(stage.submit(app))
+        waiting.append(served_plane.submit(app))
         assert client.delete(url).status_code == 200
         assert client.get(url).json()["size"] == 0
-    assert {stage.status(app, each).json()["error_type"] for each in waiting} == {
+    assert {served_plane.status(app, each).json()["error_type"] for each in waiting} == {
         "client_cancelled"
     }
-    assert stage.status(app, holder).json()["status"] == "IN_PROGRESS"
+    assert served_plane.status(app, holder).json()["status"] == "IN_PROGRESS"
 
 
-def test_request_whose_start_timeout_is_over(stage, app, held):
+def test_start_timeout_of_a_queued_request(served_plane, app, held):
     """
     A request that gets no runner within its start timeout fails with a 504.
     """
-    late = stage.submit(app, {"name": "late"}, X_Fal_Request_Timeout="0.05")
-    answer = stage.finish(app, late)
+    late = served_plane.submit(app, {"name": "late"}, X_Fal_Request_Timeout="0.05")
+    answer = served_plane.finish(app, late)
     assert (answer.status_code, answer.json()["error_type"]) == (504, "startup_timeout")
     assert answer.headers["x-fal-request-timeout-type"] == "user"
-    assert "in time" in stage.status(app, late).json()["error"]
-    assert "echo late" not in stage.order()
+    assert "in time" in served_plane.status(app, late).json()["error"]
+    assert "echo late" not in served_plane.order()
 
 
-def test_runner_that_breaks_off(stage, app):
+def test_runner_that_breaks_off(served_plane, app):
     """
     A request whose runner breaks off is retried on another, as often as its sender asks.
-    The runner is told the number of the attempt.
+    Each attempt carries its number.
     """
-    once = stage.submit(f"{app}/die", {"times": 1})
+    once = served_plane.submit(f"{app}/die", {"times": 1})
     twice = '{"server_error": {"retries": 2}}'
-    always = stage.submit(f"{app}/die", {"times": 9}, X_Fal_Retry_Config=twice)
-    never = stage.submit(f"{app}/die", {"times": 1}, X_Fal_No_Retry="1")
-    assert stage.finish(app, once).json() == {"attempt": 2}
-    assert stage.status(app, once).json()["attempts"] == 2
-    answer = stage.finish(app, always)
+    always = served_plane.submit(f"{app}/die", {"times": 9}, X_Fal_Retry_Config=twice)
+    never = served_plane.submit(f"{app}/die", {"times": 1}, X_Fal_No_Retry="1")
+    assert served_plane.finish(app, once).json() == {"attempt": 2}
+    assert served_plane.status(app, once).json()["attempts"] == 2
+    answer = served_plane.finish(app, always)
     assert (answer.status_code, answer.json()["error_type"]) == (503, "runner_disconnected")
     assert answer.headers["x-fal-error-type"] == "runner_disconnected"
-    assert stage.status(app, always).json()["attempts"] == 3
-    assert stage.finish(app, never).status_code == 503
-    assert stage.status(app, never).json()["attempts"] == 1
+    assert served_plane.status(app, always).json()["attempts"] == 3
+    assert served_plane.finish(app, never).status_code == 503
+    assert served_plane.status(app, never).json()["attempts"] == 1
 
 
-def test_requests_outlive_the_server(stage, app, held):
+def test_requests_outlive_the_server(served_plane, app, held):
     """
     The next server answers accepted requests in their order. One that a runner had is
     attempted again, and counts the attempt.
     """
     holder, gate = held
-    low = stage.submit(app, {"name": "low later"}, X_Fal_Queue_Priority="low")
-    normal = stage.submit(app, {"name": "normal later"})
-    stage.restart()
-    stage.open(gate)
-    assert stage.finish(app, low).json()["told"] == {"name": "low later"}
-    assert stage.finish(app, normal).status_code == 200
-    assert stage.order()[-2:] == ["echo normal later", "echo low later"]
-    assert stage.finish(app, holder).json() == {"cancelled": False}
-    assert stage.status(app, holder).json()["attempts"] == 2
-    assert stage.status(app, normal).json()["attempts"] == 1
+    low = served_plane.submit(app, {"name": "low later"}, X_Fal_Queue_Priority="low")
+    normal = served_plane.submit(app, {"name": "normal later"})
+    served_plane.restart()
+    served_plane.open(gate)
+    assert served_plane.finish(app, low).json()["told"] == {"name": "low later"}
+    assert served_plane.finish(app, normal).status_code == 200
+    assert served_plane.order()[-2:] == ["echo normal later", "echo low later"]
+    assert served_plane.finish(app, holder).json() == {"cancelled": False}
+    assert served_plane.status(app, holder).json()["attempts"] == 2
+    assert served_plane.status(app, normal).json()["attempts"] == 1
 
 
-def test_request_that_waits_for_another_attempt_is_cancelled(stage, app, held):
+def test_request_that_waits_for_another_attempt_is_cancelled(served_plane, app, held):
     """
     A request that lost its runner and waits for another is dropped when it is cancelled,
     like one that never had a runner.
     """
     holder, gate = held
-    other = stage.submit(f"{app}/hold", {"gate": gate})
-    requests = stage.plane.plane.queue.requests
-    stage.plane.run(requests.change(other, state="running", attempts=1))
-    stage.restart()
-    with stage.client() as client:
+    other = served_plane.submit(f"{app}/hold", {"gate": gate})
+    requests = served_plane.plane.plane.queue.requests
+    served_plane.plane.run(requests.change(other, state="running", attempts=1))
+    served_plane.restart()
+    with served_plane.client() as client:
         # The holder came first, so it gets the runner again.
-        stage.begin(app, holder)
+        served_plane.begin(app, holder)
         assert client.put(f"/owner/{app}/requests/{other}/cancel").status_code == 202
-    assert stage.status(app, other).json()["error_type"] == "client_cancelled"
+    assert served_plane.status(app, other).json()["error_type"] == "client_cancelled"
 
 
-def test_request_is_visible_to_its_sender_and_the_owner(stage, app):
+def test_request_is_visible_to_its_sender_and_the_owner(served_plane, app):
     """
     Only its sender and the owner see a request to a shared application.
     """
-    bob, eve = stage.plane.add_user("bob"), stage.plane.add_user("eve")
-    stage.deploy("shared", auth_mode=wire.SHARED)
-    request = stage.submit("shared", {"n": 1}, key=bob)
-    stage.finish("shared", request)
+    bob, eve = served_plane.plane.add_user("bob"), served_plane.plane.add_user("eve")
+    served_plane.deploy("shared", auth_mode=wire.SHARED)
+    request = served_plane.submit("shared", {"n": 1}, key=bob)
+    served_plane.finish("shared", request)
     url = f"/owner/shared/requests/{request}"
-    for key, code in ((bob, 200), (eve, 404), (stage.plane.key, 200), ("", 401)):
-        with stage.client(key=key) as client:
+    for key, code in ((bob, 200), (eve, 404), (served_plane.plane.key, 200), ("", 401)):
+        with served_plane.client(key=key) as client:
             assert client.get(url).status_code == code, key
-    with stage.client(key=bob) as client:
+    with served_plane.client(key=bob) as client:
         assert client.get(f"/owner/{app}/requests/{request}").status_code == 404
         assert client.post(f"/owner/{app}", json={}).status_code == 404
 
 
-def test_requests_to_an_application_that_is_removed(stage):
+def test_requests_to_an_application_that_is_removed(served_plane):
     """
     Requests that wait when an application is removed are still answered by its runner.
     Later ones are refused.
     """
-    stage.deploy("removed")
-    holder = stage.submit("removed/hold", {"gate": "gate of removed"})
-    stage.begin("removed", holder)
-    waiting = stage.submit("removed")
-    stage.plane.call("DeleteAlias", wire.DeleteAliasRequest(alias="removed"))
-    with stage.client() as client:
+    served_plane.deploy("removed")
+    holder = served_plane.submit("removed/hold", {"gate": "gate of removed"})
+    served_plane.begin("removed", holder)
+    waiting = served_plane.submit("removed")
+    served_plane.plane.call("DeleteAlias", wire.DeleteAliasRequest(alias="removed"))
+    with served_plane.client() as client:
         assert client.post("/owner/removed", json={}).status_code == 404
-    stage.open("gate of removed")
+    served_plane.open("gate of removed")
     for each in (holder, waiting):
-        stage.settle(lambda each=each: stage.find(each).is_over)
-        assert stage.find(each).status == 200
+        served_plane.settle(lambda each=each: served_plane.find(each).is_over)
+        assert served_plane.find(each).status == 200
 
 
-def test_trace_of_the_caller_reaches_the_function(stage, app):
+def test_trace_of_the_caller_reaches_the_function(served_plane, app):
     """
     The trace context of the caller reaches the application through the queue, and through
     the run gateway.
     """
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     context = {"traceparent": trace, "tracestate": "vendor=1", "baggage": "k=v"}
-    queued = stage.submit(app, {}, **context)
-    with stage.client("run") as client:
+    queued = served_plane.submit(app, {}, **context)
+    with served_plane.client("run") as client:
         answers = [
-            stage.finish(app, queued),
+            served_plane.finish(app, queued),
             client.post(f"/owner/{app}", json={}, headers=context),
         ]
     for answer in answers:
@@ -277,20 +280,20 @@ def test_trace_of_the_caller_reaches_the_function(stage, app):
         assert "authorization" not in headers
 
 
-def test_start_timeout_across_a_restart(stage):
+def test_start_timeout_across_a_restart(served_plane):
     """
     The time in which no server ran counts towards the start timeout of a request.
     """
-    stage.deploy("occupied")
-    held = stage.submit("occupied/hold", {"gate": "occupied"})
-    stage.begin("occupied", held)
-    waiting = stage.submit("occupied", X_Fal_Request_Timeout="3600")
-    stage.plane.close()
-    with sqlite3.connect(stage.plane.settings.data / "state.db") as connection:
+    served_plane.deploy("occupied")
+    held = served_plane.submit("occupied/hold", {"gate": "occupied"})
+    served_plane.begin("occupied", held)
+    waiting = served_plane.submit("occupied", X_Fal_Request_Timeout="3600")
+    served_plane.plane.close()
+    with sqlite3.connect(served_plane.plane.settings.data / "state.db") as connection:
         earlier = "update requests set submitted_at = submitted_at - 7200 where id = ?"
         connection.execute(earlier, (waiting,))
     connection.close()
-    stage.plane = stage._start()
-    assert stage.finish("occupied", waiting).status_code == 504
-    stage.open("occupied")
-    assert stage.finish("occupied", held).status_code == 200
+    served_plane.plane = served_plane._start()
+    assert served_plane.finish("occupied", waiting).status_code == 504
+    served_plane.open("occupied")
+    assert served_plane.finish("occupied", held).status_code == 200

@@ -115,16 +115,16 @@ def make_receiver():
 
 
 @pytest.fixture(scope="module")
-def app(stage):
+def app(served_plane):
     """
     The name of an application.
     """
-    stage.deploy("app")
+    served_plane.deploy("app")
     return "app"
 
 
 @pytest.fixture
-def webhooks(stage):
+def webhooks(served_plane):
     """
     Change the settings of the server's webhooks until the test ends, and close their
     connections.
@@ -132,44 +132,44 @@ def webhooks(stage):
     changed: dict[str, Any] = {}
 
     def change(**values: Any) -> None:
-        found = stage.plane.plane.queue.webhooks
+        found = served_plane.plane.plane.queue.webhooks
         for name, value in values.items():
             changed.setdefault(name, getattr(found, name))
             setattr(found, name, value)
         found._session, session = None, found._session
         if session is not None:
-            stage.plane.run(session.close())
+            served_plane.plane.run(session.close())
 
     yield change
     change(**changed)
 
 
-def submit(stage, path: str, webhook: str, body: Any = None) -> str:
-    return stage.submit(f"{path}?fal_webhook={quote(webhook, safe='')}", body)
+def submit(served_plane, path: str, webhook: str, body: Any = None) -> str:
+    return served_plane.submit(f"{path}?fal_webhook={quote(webhook, safe='')}", body)
 
 
-def is_settled(stage, request: str) -> bool:
+def is_settled(served_plane, request: str) -> bool:
     """
     Return whether the webhook of *request* was delivered or given up.
     """
-    found = stage.find(request)
+    found = served_plane.find(request)
     return found.is_over and found.webhook_due is None
 
 
-def test_webhook_is_delivered_and_signed(stage, app, make_receiver):
+def test_webhook_is_delivered_and_signed(served_plane, app, make_receiver):
     """
     A webhook gets the response, signed with the secret that a command prints.
     """
     receiver = make_receiver()
-    request = submit(stage, app, f"{receiver.url}/told?a=%20b", {"n": 1})
-    stage.settle(lambda: is_settled(stage, request))
+    request = submit(served_plane, app, f"{receiver.url}/told?a=%20b", {"n": 1})
+    served_plane.settle(lambda: is_settled(served_plane, request))
     (delivery,) = receiver.deliveries
     assert delivery.path == "/told?a=%20b"
     (body,) = receiver.bodies
     assert (body["request_id"], body["gateway_request_id"]) == (request, request)
     assert (body["status"], body["payload"]["told"]) == ("OK", {"n": 1})
     assert "fal_webhook" not in body["payload"]["path"]
-    data = str(stage.plane.settings.data)
+    data = str(served_plane.plane.settings.data)
     printed = CliRunner().invoke(cli, ["server", "webhook-secret", "owner", "--data", data])
     assert printed.exit_code == 0, printed.output
     secret = printed.output.strip().encode()
@@ -178,19 +178,19 @@ def test_webhook_is_delivered_and_signed(stage, app, make_receiver):
     expected = hmac.new(secret, message, hashlib.sha256).hexdigest()
     assert delivery.headers["x-fal-webhook-signature"] == expected
     assert delivery.headers["x-fal-webhook-request-id"] == request
-    assert abs(int(timestamp) - stage.find(request).ended_at) < 60
+    assert abs(int(timestamp) - served_plane.find(request).ended_at) < 60
     unknown = CliRunner().invoke(cli, ["server", "webhook-secret", "nobody", "--data", data])
     assert (unknown.exit_code, "nobody" in unknown.output) == (1, True)
 
 
-def test_webhook_of_a_failed_request(stage, app, make_receiver):
+def test_webhook_of_a_failed_request(served_plane, app, make_receiver):
     """
     A webhook says that a request failed, or that the response is not JSON.
     """
     receiver = make_receiver()
     for path in ("fail", "text"):
-        request = submit(stage, f"{app}/{path}", receiver.url)
-        stage.settle(lambda request=request: is_settled(stage, request))
+        request = submit(served_plane, f"{app}/{path}", receiver.url)
+        served_plane.settle(lambda request=request: is_settled(served_plane, request))
     failed, text = receiver.bodies
     assert (failed["status"], failed["error"]) == ("ERROR", "It is wrong.")
     assert failed["payload"] == {"detail": "It is wrong."}
@@ -198,7 +198,7 @@ def test_webhook_of_a_failed_request(stage, app, make_receiver):
     assert "payload_error" in text
 
 
-def test_webhook_is_retried_until_it_is_accepted(stage, app, make_receiver, webhooks):
+def test_webhook_is_retried_until_it_is_accepted(served_plane, app, make_receiver, webhooks):
     """
     A webhook without a 2xx is sent again, each time after a longer pause. Redirects are not
     followed.
@@ -206,34 +206,34 @@ def test_webhook_is_retried_until_it_is_accepted(stage, app, make_receiver, webh
     webhooks(pause=0.1)
     receiver, elsewhere = make_receiver(), make_receiver()
     receiver.statuses, receiver.location = [500, 307, 303, 204], elsewhere.url
-    request = submit(stage, app, receiver.url)
-    stage.settle(lambda: is_settled(stage, request))
+    request = submit(served_plane, app, receiver.url)
+    served_plane.settle(lambda: is_settled(served_plane, request))
     assert elsewhere.deliveries == []
     assert len({each.body for each in receiver.deliveries}) == 1
-    assert stage.find(request).webhook_tries == len(receiver.deliveries) == 4
+    assert served_plane.find(request).webhook_tries == len(receiver.deliveries) == 4
     times = [each.time for each in receiver.deliveries]
     for number, (first, second) in enumerate(itertools.pairwise(times)):
         assert second - first >= 0.1 * 2**number
 
 
-def test_webhook_is_given_up(stage, app, make_receiver, webhooks):
+def test_webhook_is_given_up(served_plane, app, make_receiver, webhooks):
     """
     A webhook that is not accepted in time is given up.
     """
     webhooks(pause=0.01, longest=0.02, patience=0.06)
     receiver = make_receiver()
     receiver.statuses = [500] * 100
-    request = submit(stage, app, receiver.url)
-    stage.settle(lambda: is_settled(stage, request))
+    request = submit(served_plane, app, receiver.url)
+    served_plane.settle(lambda: is_settled(served_plane, request))
     # After pauses of 0.01, 0.02 and 0.02, another one would exceed the patience.
-    assert stage.find(request).webhook_tries == len(receiver.deliveries) == 4
+    assert served_plane.find(request).webhook_tries == len(receiver.deliveries) == 4
 
 
-def test_webhooks_are_retried_for_two_hours(stage):
+def test_webhooks_are_retried_for_two_hours(served_plane):
     """
     Pauses double from a second to ten minutes, and last two hours in total.
     """
-    webhooks = Webhooks(stage.plane.plane.queue.requests, b"")
+    webhooks = Webhooks(served_plane.plane.plane.queue.requests, b"")
     pauses = []
     while (pause := webhooks.pause_after(len(pauses) + 1)) is not None:
         pauses.append(pause)
@@ -242,7 +242,7 @@ def test_webhooks_are_retried_for_two_hours(stage):
     assert PATIENCE - 600.0 < sum(pauses) <= PATIENCE == 7200.0
 
 
-def test_webhook_outlives_the_server(stage, app, make_receiver, webhooks):
+def test_webhook_outlives_the_server(served_plane, app, make_receiver, webhooks):
     """
     The next server retries the webhooks that were not accepted, and keeps counting the
     attempts.
@@ -250,32 +250,34 @@ def test_webhook_outlives_the_server(stage, app, make_receiver, webhooks):
     webhooks(pause=3600.0)
     receiver = make_receiver()
     receiver.statuses = [503]
-    request = submit(stage, app, receiver.url)
-    stage.settle(lambda: stage.find(request).webhook_tries == 1)
-    assert not is_settled(stage, request)
-    stage.restart()
-    stage.settle(lambda: is_settled(stage, request))
-    assert stage.find(request).webhook_tries == 2
+    request = submit(served_plane, app, receiver.url)
+    served_plane.settle(lambda: served_plane.find(request).webhook_tries == 1)
+    assert not is_settled(served_plane, request)
+    served_plane.restart()
+    served_plane.settle(lambda: is_settled(served_plane, request))
+    assert served_plane.find(request).webhook_tries == 2
     assert receiver.bodies[0] == receiver.bodies[1]
 
 
-def test_webhook_that_never_answers_holds_up_nothing(stage, app, make_receiver, webhooks):
+def test_webhook_that_never_answers_holds_up_nothing(
+    served_plane, app, make_receiver, webhooks
+):
     """
     A webhook that does not respond delays neither the queue nor other webhooks.
     """
     webhooks(timeout=3600.0)
     silent, receiver = make_receiver(), make_receiver()
     silent.statuses = [None] * 100
-    requests = [submit(stage, app, silent.url) for _ in range(70)]
-    assert stage.finish(app, requests[-1]).status_code == 200
-    stage.settle(lambda: silent.deliveries)
-    other = submit(stage, app, receiver.url)
-    stage.settle(lambda: is_settled(stage, other))
+    requests = [submit(served_plane, app, silent.url) for _ in range(70)]
+    assert served_plane.finish(app, requests[-1]).status_code == 200
+    served_plane.settle(lambda: silent.deliveries)
+    other = submit(served_plane, app, receiver.url)
+    served_plane.settle(lambda: is_settled(served_plane, other))
     assert len(receiver.deliveries) == 1
-    assert not any(is_settled(stage, each) for each in requests[:2])
+    assert not any(is_settled(served_plane, each) for each in requests[:2])
 
 
-def test_name_that_resolves_to_a_forbidden_address(stage, app, make_receiver, webhooks):
+def test_name_that_resolves_to_a_forbidden_address(served_plane, app, make_receiver, webhooks):
     """
     A name is resolved for each attempt, and nothing is sent if it resolves to an address
     that webhooks may not reach.
@@ -283,10 +285,10 @@ def test_name_that_resolves_to_a_forbidden_address(stage, app, make_receiver, we
     webhooks(pause=0.01, patience=0.02)
     receiver = make_receiver(FORBIDDEN)
     port = receiver.server.server_address[1]
-    request = submit(stage, app, f"http://localhost:{port}/")
-    stage.settle(lambda: is_settled(stage, request))
+    request = submit(served_plane, app, f"http://localhost:{port}/")
+    served_plane.settle(lambda: is_settled(served_plane, request))
     assert receiver.deliveries == []
-    assert stage.find(request).webhook_tries > 1
+    assert served_plane.find(request).webhook_tries > 1
 
 
 @pytest.mark.parametrize(
@@ -329,12 +331,12 @@ def test_name_that_resolves_to_a_forbidden_address(stage, app, make_receiver, we
         "words",
     ],
 )
-def test_urls_that_may_not_be_webhooks(stage, app, url):
+def test_urls_that_may_not_be_webhooks(served_plane, app, url):
     """
     A request is refused if its webhook points to this machine or a private network, in any
     notation, or is not a valid URL.
     """
-    with stage.client() as client:
+    with served_plane.client() as client:
         answer = client.post(f"/owner/{app}", params={"fal_webhook": url}, json={})
     assert answer.status_code == 422, answer.text
 
@@ -351,19 +353,19 @@ def test_urls_that_may_not_be_webhooks(stage, app, url):
         "https://1password.example/",
     ],
 )
-def test_urls_that_may_be_webhooks(stage, url):
+def test_urls_that_may_be_webhooks(served_plane, url):
     """
     Names and public addresses may be webhooks.
     """
-    webhooks = Webhooks(stage.plane.plane.queue.requests, b"")
+    webhooks = Webhooks(served_plane.plane.plane.queue.requests, b"")
     assert webhooks.check(url) == url
 
 
-def test_addresses_of_allowed_networks(stage):
+def test_addresses_of_allowed_networks(served_plane):
     """
     Webhooks may reach an allowed network, and no other private address.
     """
-    webhooks = stage.plane.plane.queue.webhooks
+    webhooks = served_plane.plane.plane.queue.webhooks
     assert webhooks.check(f"http://{ALLOWED}/")
     assert webhooks.check(f"http://[::ffff:{ALLOWED}]/")
     with pytest.raises(Invalid):

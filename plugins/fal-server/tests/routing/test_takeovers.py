@@ -227,8 +227,8 @@ def test_deleted_alias(holder, settle):
 
 def test_stages_are_separate(holder, settle):
     """
-    The same name in two stages is two applications, which are found, changed and deleted
-    separately.
+    An application name in two stages is two applications, which are found, changed and
+    deleted separately.
     """
     holder.call("CreateEnvironment", wire.CreateEnvironmentRequest(name="staging"))
     holder.deploy("twice", 1)

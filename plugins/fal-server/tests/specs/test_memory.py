@@ -26,17 +26,17 @@ def test_sizes():
 
 
 @pytest.mark.parametrize("written", ["XS", "XS=", "=1G", "XS=1.5G", "XS=-1G", "XS=1M"])
-def test_size_that_makes_no_sense(written: str):
+def test_invalid_size_is_refused(written: str):
     """
-    What is no size, or too small for any runner, is refused.
+    A size that cannot be read, or is too small for any runner, is refused.
     """
     with pytest.raises(ServerError, match=r"64M|XS=512M"):
         read_sizes([written])
 
 
-def test_machine_types_that_a_plugin_knows():
+def test_machine_types_of_a_plugin():
     """
-    What a plugin says of a machine type holds where the server is told nothing of it.
+    A plugin's resources of a machine type apply if the server has no setting for it.
     """
 
     class Plugin:

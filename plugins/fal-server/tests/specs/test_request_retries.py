@@ -1,5 +1,5 @@
 """
-Retrying: which queued requests are given to a runner once more, and how often.
+Retries: which queued requests are attempted again, and how often.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope="module")
-def app(stage):
+def app(served_plane):
     """
     The name of an application that says nothing of retries.
     """
-    stage.deploy("plain")
+    served_plane.deploy("plain")
     return "plain"
 
 
@@ -33,93 +33,93 @@ def quick(monkeypatch):
     monkeypatch.setattr(request_queues, "_LONGEST_PAUSE", 0.01)
 
 
-def ask(stage, app, *statuses, told=None, key=None, **headers):
+def ask(served_plane, app, *statuses, told=None, key=None, **headers):
     """
     Return the answer to a request whose attempts are answered with *statuses*, and how
     many there were.
     """
     body = {"statuses": statuses, "headers": told or {}}
-    request = stage.submit(f"{app}/attempts", body, key=key, **headers)
-    answer = stage.finish(app, request)
-    return answer, stage.status(app, request).json()["attempts"]
+    request = served_plane.submit(f"{app}/attempts", body, key=key, **headers)
+    answer = served_plane.finish(app, request)
+    return answer, served_plane.status(app, request).json()["attempts"]
 
 
-def runner_of(stage, app):
-    return ask(stage, app, 200)[0].json()["pid"]
+def runner_of(served_plane, app):
+    return ask(served_plane, app, 200)[0].json()["pid"]
 
 
 @pytest.mark.parametrize("status", [503, 504])
-def test_answers_of_a_runner_at_fault_are_tried_again(stage, app, status):
+def test_answers_of_a_runner_at_fault_are_tried_again(served_plane, app, status):
     """
     A request that a runner answers with 503 or 504 is given to a runner once more; one
     that has answered 503 has ended by then.
     """
-    before = runner_of(stage, app)
-    answer, attempts = ask(stage, app, status, 200)
+    before = runner_of(served_plane, app)
+    answer, attempts = ask(served_plane, app, status, 200)
     assert (answer.status_code, answer.json()["attempt"], attempts) == (200, 2, 2)
     assert (answer.json()["pid"] == before) == (status == 504)
 
 
 @pytest.mark.parametrize("status", [200, 400, 422, 429, 500, 502])
-def test_other_answers_are_passed_on(stage, app, status):
+def test_other_answers_are_passed_on(served_plane, app, status):
     """
     Any other answer is the application's own, and its runner stays.
     """
-    before = runner_of(stage, app)
-    answer, attempts = ask(stage, app, status, 200)
+    before = runner_of(served_plane, app)
+    answer, attempts = ask(served_plane, app, status, 200)
     assert (answer.status_code, attempts) == (status, 1)
-    assert answer.json()["pid"] == before == runner_of(stage, app)
+    assert answer.json()["pid"] == before == runner_of(served_plane, app)
 
 
 @pytest.mark.parametrize(
     ("status", "asked", "attempts"),
     [(500, "1", 2), (429, "true", 2), (422, "1", 1), (200, "1", 1), (503, "0", 1)],
 )
-def test_an_answer_says_whether_it_is_tried_again(stage, app, status, asked, attempts):
+def test_header_that_decides_a_retry(served_plane, app, status, asked, attempts):
     """
-    An application has the last word on a 5xx and a 429 of its own; what it has said is
-    not passed on.
+    A header of a 5xx or 429 response decides whether the request is retried; the header is
+    not forwarded.
     """
-    answer, seen = ask(stage, app, status, 200, told={"X-Fal-Needs-Retry": asked})
+    answer, seen = ask(served_plane, app, status, 200, told={"X-Fal-Needs-Retry": asked})
     assert seen == attempts
     assert answer.status_code == (200 if attempts == 2 else status)
     assert "x-fal-needs-retry" not in answer.headers
 
 
 @pytest.mark.parametrize(("status", "asked", "stays"), [(503, "0", True), (200, "1", False)])
-def test_an_answer_says_whether_its_runner_ends(stage, app, status, asked, stays):
+def test_header_that_ends_the_runner(served_plane, app, status, asked, stays):
     """
-    A runner stays where its answer says so, and ends where it says that, whichever way
-    it was asked; what it has said is not passed on.
+    A header of a response decides whether the runner stays or ends, for every way of
+    calling it; the header is not forwarded.
     """
-    before = runner_of(stage, app)
+    before = runner_of(served_plane, app)
     told = {"X-Fal-Stop-Runner": asked, "X-Fal-Needs-Retry": "0"}
     body = {"statuses": [status], "headers": told}
     for listener in ("queue", "run"):
         if listener == "queue":
-            answer, _ = ask(stage, app, status, told=told)
+            answer, _ = ask(served_plane, app, status, told=told)
         else:
-            with stage.client("run") as client:
+            with served_plane.client("run") as client:
                 answer = client.post(f"/owner/{app}/attempts", json=body)
         assert answer.status_code == status
         assert "x-fal-stop-runner" not in answer.headers
-        after = runner_of(stage, app)
+        after = runner_of(served_plane, app)
         assert (after == before) == stays
         before = after
 
 
-def test_a_request_that_takes_too_long_is_tried_again(stage):
+def test_a_request_that_takes_too_long_is_tried_again(served_plane):
     """
     A request that takes longer than its application allows is given to another runner.
     """
-    stage.deploy("slow", request_timeout=5)
-    before = runner_of(stage, "slow")
-    answer, attempts = ask(stage, "slow", 0, 200)
+    served_plane.deploy("slow", request_timeout=5)
+    before = runner_of(served_plane, "slow")
+    answer, attempts = ask(served_plane, "slow", 0, 200)
     assert (answer.status_code, attempts) == (200, 2)
     assert answer.json()["pid"] != before
 
 
-def test_conditions_that_are_skipped(stage):
+def test_conditions_that_are_skipped(served_plane):
     """
     An application that skips a condition has one attempt for it, and others for the
     rest.
@@ -128,29 +128,29 @@ def test_conditions_that_are_skipped(stage):
     def skip(*conditions):
         return lambda request: request.skip_retry_conditions.extend(conditions)
 
-    stage.deploy("unsaid", change=skip(wire.TIMEOUT), request_timeout=5)
-    answer, attempts = ask(stage, "unsaid", 0, 200)
+    served_plane.deploy("unsaid", change=skip(wire.TIMEOUT), request_timeout=5)
+    answer, attempts = ask(served_plane, "unsaid", 0, 200)
     assert (answer.status_code, answer.json()["error_type"]) == (504, "request_timeout")
     assert attempts == 1
-    assert ask(stage, "unsaid", 504, 200)[1] == 2
-    stage.deploy("faulty", change=skip(wire.SERVER_ERROR))
-    assert ask(stage, "faulty", 503, 200)[1] == 1
-    died = stage.submit("faulty/die", {"times": 1})
-    assert stage.finish("faulty", died).json()["error_type"] == "runner_disconnected"
-    assert stage.status("faulty", died).json()["attempts"] == 1
+    assert ask(served_plane, "unsaid", 504, 200)[1] == 2
+    served_plane.deploy("faulty", change=skip(wire.SERVER_ERROR))
+    assert ask(served_plane, "faulty", 503, 200)[1] == 1
+    died = served_plane.submit("faulty/die", {"times": 1})
+    assert served_plane.finish("faulty", died).json()["error_type"] == "runner_disconnected"
+    assert served_plane.status("faulty", died).json()["attempts"] == 1
 
 
-def test_budgets_of_conditions(stage, quick):
+def test_budgets_of_conditions(served_plane, quick):
     """
     Each condition has as many further attempts as the application says, or the owner
     for a request; what others say, and what makes no sense, is passed over.
     """
-    bob = stage.plane.add_user("bob")
+    bob = served_plane.plane.add_user("bob")
 
     def change(request):
         request.retry_config = '{"server_error": {"retries": 1}, "timeout": {"retries": 0}}'
 
-    stage.deploy("bounded", change=change, auth_mode=wire.SHARED, request_timeout=5)
+    served_plane.deploy("bounded", change=change, auth_mode=wire.SHARED, request_timeout=5)
     for headers, key, attempts in [
         ({}, None, 2),
         ({"X_Fal_Retry_Config": '{"server_error": {"retries": 2}}'}, None, 3),
@@ -158,50 +158,49 @@ def test_budgets_of_conditions(stage, quick):
         ({"X_Fal_Retry_Config": '{"server_error": 2}'}, None, 2),
         ({"X_Fal_Retry_Config": '{"server_error": {"retries": 2}}', **ONCE}, None, 1),
     ]:
-        answer, seen = ask(stage, "bounded", 504, key=key, **headers)
+        answer, seen = ask(served_plane, "bounded", 504, key=key, **headers)
         assert (answer.status_code, seen) == (504, attempts), headers
-    assert ask(stage, "bounded", 0, 200)[1] == 1
+    assert ask(served_plane, "bounded", 0, 200)[1] == 1
 
 
 ONCE = {"X_Fal_No_Retry": "1"}
 
 
-def test_most_attempts(stage, app, quick):
+def test_most_attempts(served_plane, app, quick):
     """
-    However many attempts are asked for, there is an end to them, which is told.
+    The number of attempts is limited, and the response states how many were made.
     """
     many = json.dumps({"server_error": {"retries": 99}})
-    answer, attempts = ask(stage, app, 504, X_Fal_Retry_Config=many)
+    answer, attempts = ask(served_plane, app, 504, X_Fal_Retry_Config=many)
     assert (answer.status_code, answer.json()["attempt"], attempts) == (504, MOST, MOST)
 
 
-def test_attempts_end_with_the_time_of_a_request(stage, app):
+def test_attempts_end_with_the_time_of_a_request(served_plane, app):
     """
     The time that a sender gives a request to be begun is counted from its first attempt
     on.
     """
-    runner_of(stage, app)
-    answer, attempts = ask(stage, app, 504, X_Fal_Request_Timeout="6")
+    runner_of(served_plane, app)
+    answer, attempts = ask(served_plane, app, 504, X_Fal_Request_Timeout="6")
     assert answer.json()["error_type"] == "startup_timeout"
     assert answer.headers["x-fal-request-timeout-type"] == "user"
     assert 1 < attempts < MOST
 
 
-def test_one_attempt_is_one_where_the_server_ends_meanwhile(stage, app):
+def test_one_attempt_is_one_where_the_server_ends_meanwhile(served_plane, app):
     """
-    A request that is to be tried once, and is with a runner when the server ends, has
-    failed.
+    A request with a single attempt fails if a runner has it when the server ends.
     """
-    once = stage.submit(f"{app}/hold", {"gate": "gate of once"}, **ONCE)
-    stage.begin(app, once)
-    stage.restart()
-    answer = stage.finish(app, once)
-    stage.open("gate of once")
+    once = served_plane.submit(f"{app}/hold", {"gate": "gate of once"}, **ONCE)
+    served_plane.begin(app, once)
+    served_plane.restart()
+    answer = served_plane.finish(app, once)
+    served_plane.open("gate of once")
     assert (answer.status_code, answer.json()["error_type"]) == (503, "runner_disconnected")
-    assert stage.status(app, once).json()["attempts"] == 1
+    assert served_plane.status(app, once).json()["attempts"] == 1
 
 
-def test_retries_are_those_of_the_revision(stage, quick):
+def test_retries_are_those_of_the_revision(served_plane, quick):
     """
     They are known after a restart, and another revision says others.
     """
@@ -209,21 +208,21 @@ def test_retries_are_those_of_the_revision(stage, quick):
     def never(request):
         request.retry_config = '{"server_error": {"retries": 0}}'
 
-    stage.deploy("changing", change=never)
-    stage.restart()
-    assert ask(stage, "changing", 504, 200)[1] == 1
-    stage.deploy("changing")
-    assert ask(stage, "changing", 504, 200)[1] == 2
+    served_plane.deploy("changing", change=never)
+    served_plane.restart()
+    assert ask(served_plane, "changing", 504, 200)[1] == 1
+    served_plane.deploy("changing")
+    assert ask(served_plane, "changing", 504, 200)[1] == 2
 
 
 @pytest.mark.parametrize("config", ["{", "[]", '{"often": {"retries": 1}}', '{"timeout": 1}'])
-def test_a_retry_config_that_makes_no_sense(stage, config):
+def test_invalid_retry_config_is_refused(served_plane, config):
     """
-    It is refused where it is deployed.
+    An invalid retry configuration is refused at deployment.
     """
 
     def change(request):
         request.retry_config = config
 
     with pytest.raises(grpc.RpcError, match="A retry config looks like"):
-        stage.deploy("wrong", change=change)
+        served_plane.deploy("wrong", change=change)

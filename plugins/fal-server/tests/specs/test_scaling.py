@@ -25,8 +25,7 @@ def test_least_runners(holder, settle):
 
 def test_most_runners(holder, settle):
     """
-    A runner has as many requests at once as it may, there are as many runners as there
-    may be, and what is too much waits for a place.
+    Requests per runner and runners per application are limited; further requests wait.
     """
     holder.deploy("most", max_concurrency=2, max_multiplexing=2)
     held = [holder.hold("most", f"most-{number}") for number in range(6)]
@@ -122,8 +121,8 @@ def test_scaling_delay(holder, settle):
 
 def test_request_that_takes_too_long(holder, settle):
     """
-    A request that takes more than its time is answered with 504, which says whose limit
-    it was, and the runner finds out; its place is free again.
+    A request over its timeout gets a 504 that says whose limit it was; the runner sees a
+    disconnect, and its slot is free again.
     """
     holder.deploy("slow", max_concurrency=1, request_timeout=5)
     answer = holder.hold("slow", "slow-word").result()
@@ -137,8 +136,8 @@ def test_request_that_takes_too_long(holder, settle):
 
 def test_request_that_waits_too_long(holder, settle):
     """
-    A request that waits for a runner for more than the application or its sender says
-    is answered with 504, which says whose limit it was, and takes no place afterwards.
+    A request that waits for a runner longer than the limit of the application or of its
+    sender gets a 504 that says whose limit it was, and takes no slot afterwards.
     """
     holder.deploy("wait", max_concurrency=1)
     held = holder.hold("wait", "wait-word")
@@ -158,8 +157,8 @@ def test_request_that_waits_too_long(holder, settle):
 
 def test_runner_that_does_not_start(holder, settle):
     """
-    A runner that does not answer in its time is ended; who waits is told why after some
-    attempts, and later requests are given another chance.
+    A runner that does not answer in time is ended; after some attempts the waiting clients
+    get the reason, and later requests are tried again.
     """
     holder.write("starting-1")
     try:
@@ -175,8 +174,8 @@ def test_runner_that_does_not_start(holder, settle):
 
 def test_time_to_end(holder, settle):
     """
-    A runner that is to end is told, and has its time for that: it is not cut short, and
-    not waited for any longer.
+    A runner that is asked to end has its grace period: it is not cut short, and is killed
+    afterwards.
     """
     holder.deploy("patient", grace=300)
     pid = holder.ask("patient").json()["pid"]
@@ -204,8 +203,8 @@ def test_time_to_end(holder, settle):
 
 def test_stopped_runner_finishes_what_it_has(holder, settle):
     """
-    A runner that is stopped takes no more requests, and finishes those that it has;
-    where it is to be replaced, another is up before it is told to end.
+    A stopped runner takes no more requests and finishes those that it has; if it is to be
+    replaced, its successor is up before it is asked to end.
     """
     holder.deploy("finish", grace=300)
     held = holder.hold("finish", "finish-word")
@@ -229,7 +228,7 @@ def test_stopped_runner_finishes_what_it_has(holder, settle):
 
 def test_settings_of_runners(holder, settle):
     """
-    What is set for runners holds for those that are started from then on.
+    Settings of runners apply to runners that start after the change.
     """
     holder.deploy("set", machine_type="XS")
     holder.ask("set")

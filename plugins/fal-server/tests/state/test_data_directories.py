@@ -1,11 +1,11 @@
 """
-The data directory: nobody but its owner reads it.
+The data directory: only its owner can read it.
 """
 
 from __future__ import annotations
 
 
-def test_nobody_else_reads_what_is_secret(plane):
+def test_secret_files_are_private(plane):
     """
     The data directory and all keys in it are for their owner alone.
     """

@@ -85,7 +85,7 @@ def test_many_writes_share_transactions(database: Database):
     assert len(groups) < 200
 
 
-def test_failure_undoes_itself_alone(database: Database):
+def test_failed_write_is_rolled_back_alone(database: Database):
     """
     A write that raises is undone, and those beside it are not.
     """
@@ -138,9 +138,9 @@ def test_patience_ends(url: str, tmp_path: Path):
     database.close()
 
 
-def test_full_database_is_told_at_once_and_the_next_write_works(database: Database):
+def test_full_database_fails_at_once_and_recovers(database: Database):
     """
-    Where there is no room, who writes is told, and it goes on once there is.
+    A write to a full disk fails at once, and writes work again once there is room.
     """
 
     def limit(pages: int) -> Callable[[sa.Connection], None]:
@@ -173,9 +173,9 @@ def test_newer_layout_is_refused(database: Database, url: str):
         Database(url)
 
 
-def test_closed_store_refuses(url: str):
+def test_closed_database_refuses_writes(url: str):
     """
-    What comes after the end is told so, and what came before is written.
+    Writes before the close are done, and those after it are refused.
     """
     database = Database(url)
 

@@ -11,7 +11,7 @@ from fal_server.store.blobs import Blobs
 
 def test_abandoned_uploads_are_dropped(tmp_path):
     """
-    What nobody completes is dropped after a day; what is young stays.
+    Uploads that were not completed are dropped after a day; younger ones stay.
     """
     blobs = Blobs(tmp_path)
     old, young = blobs.begin(), blobs.begin()

@@ -76,8 +76,7 @@ def test_history_is_newest_first(plane, add, runner):
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
 def test_pages_have_every_line_once(plane, add, runner, size):
     """
-    Pages follow each other without a gap or a line twice, also where many lines have
-    the same time.
+    Pages of lines have no gaps and no duplicates, also if many lines have the same time.
     """
     for second in range(4):
         add(*(f"{second}.{n}" for n in range(5)), time=BASE + second)
@@ -96,7 +95,7 @@ def test_pages_have_every_line_once(plane, add, runner, size):
 
 def test_search_by_text_time_request_and_application(plane, add, runner):
     """
-    Lines are found by what they say, when, for which request, and of which application.
+    Lines are found by their text, time, request and application.
     """
     add("Alpha 100%", "beta_b", "gamma", "delta", request_id="r1")
     add("other", request_id="r2", application="second")
@@ -114,7 +113,7 @@ def test_search_by_text_time_request_and_application(plane, add, runner):
             assert [item["message"] for item in found] == expected, query
 
 
-def test_others_see_nothing(plane, add, runner):
+def test_other_accounts_see_no_lines(plane, add, runner):
     """
     The logs of an account are for that account.
     """
@@ -133,9 +132,9 @@ def test_others_see_nothing(plane, add, runner):
         {"until": "9" * 50},
     ],
 )
-def test_questions_that_make_no_sense(plane, query):
+def test_invalid_queries_are_refused(plane, query):
     """
-    A page or a time that is none is refused with a sentence.
+    An invalid page or time is refused with a sentence.
     """
     with plane.client() as client:
         answer = client.post("/logs/history", params=query)
@@ -143,9 +142,9 @@ def test_questions_that_make_no_sense(plane, query):
     assert next(iter(query)) in answer.json()["detail"]
 
 
-def test_stream_has_what_is_there_and_what_comes(plane, add, runner):
+def test_stream_has_kept_and_new_lines(plane, add, runner):
     """
-    A stream begins with what is kept, and goes on with what comes, each line once.
+    A stream begins with the kept lines and continues with new ones, each line once.
     """
     add("before")
     url = "/logs/stream"
@@ -167,9 +166,9 @@ def read_event(lines: Any) -> Any:
     raise AssertionError("The stream has ended.")
 
 
-def test_stream_of_a_client_that_goes_is_forgotten(plane, add, runner):
+def test_stream_of_a_disconnected_client_is_removed(plane, add, runner):
     """
-    Who follows and goes is given nothing any more once a line comes for them.
+    A subscriber that has disconnected is removed when the next line comes for it.
     """
     logs = plane.plane.logs
 
@@ -189,7 +188,7 @@ def test_stream_of_a_client_that_goes_is_forgotten(plane, add, runner):
 
 def test_tracebacks_are_found_among_lines(plane, add):
     """
-    The messages that tell of an exception are given whole.
+    Messages with an exception are returned whole.
     """
     text = 'Traceback (most recent call last):\n  File "a.py"\nKeyError: 1'
     since = time.time()
@@ -230,9 +229,9 @@ def test_lines_from_many_threads_are_all_kept(plane, add, account, runner):
         assert own == [f"{thread}.{number}" for number in range(500)]
 
 
-def test_long_and_broken_lines_are_kept_as_far_as_they_go(plane, add, runner):
+def test_long_and_undecodable_lines(plane, add, runner):
     """
-    A line is cut at its limit, and what is no text is replaced.
+    A line is cut at its limit, and bytes that are not text are replaced.
     """
     add("x" * 100_000, "\ud800 broken")
     with plane.client() as client:
@@ -243,7 +242,7 @@ def test_long_and_broken_lines_are_kept_as_far_as_they_go(plane, add, runner):
 
 def test_old_lines_are_forgotten(plane, add, runner):
     """
-    What is older than is kept is dropped.
+    Lines older than the retention time are dropped.
     """
     add("old", time=1_000_000_000.0)
     add("new", time=2_000_000_000.0)

@@ -58,7 +58,7 @@ def account_of(client: httpx.Client) -> str:
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 25_000])
-def test_file_is_sent_once_and_placed(plane, tmp_path, size):
+def test_file_is_uploaded_once(plane, tmp_path, size):
     """
     A file of an application is missing, is sent in parts, is there, and is placed with
     its content and mode.
@@ -96,7 +96,7 @@ def test_placed_files_are_the_applications_own(plane, tmp_path):
 
 def test_file_of_another_account_is_not_there(plane, tmp_path):
     """
-    Who knows a hash does not have the file.
+    Knowing a hash gives no access to another account's file.
     """
     content = secrets.token_bytes(100)
     hash = hash_of(content)
@@ -111,7 +111,7 @@ def test_file_of_another_account_is_not_there(plane, tmp_path):
         assert missing(client, hash) == []
 
 
-def test_content_that_is_not_what_it_says(plane):
+def test_content_with_another_hash_is_refused(plane):
     """
     A file whose hash is another is refused, and stays missing.
     """
@@ -146,9 +146,9 @@ def test_content_that_is_not_what_it_says(plane):
         ("GET", "/storage/files/../../owner.key", None),
     ],
 )
-def test_paths_that_lead_out_are_refused(plane, method, path, body):
+def test_paths_outside_of_the_folder_are_refused(plane, method, path, body):
     """
-    What is not a hash, a number or an id reaches no file.
+    Only hashes, numbers and ids reach a file.
     """
     with plane.client() as client:
         answer = client.request(method, path, json=body)
@@ -178,7 +178,7 @@ def test_files_are_placed_below_their_folder(plane, tmp_path, path):
 @given(st.text(max_size=60))
 def test_safe_paths_stay_inside(path):
     """
-    Whatever is written, a path stays below its folder or is refused.
+    Any path stays below its folder or is refused.
     """
     try:
         found = safe_path(path)
@@ -189,9 +189,9 @@ def test_safe_paths_stay_inside(path):
 
 
 @given(st.text(max_size=300))
-def test_safe_names_stand_in_urls(name):
+def test_safe_names_are_one_segment_of_a_url(name):
     """
-    Whatever a file is called, its name is one part of a path.
+    Any name of a file becomes one segment of a path.
     """
     found = safe_name(name)
     assert found

@@ -15,8 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from fal_core.testing.harness.processes import wait_until
-
 APP = """
 import asyncio, os
 import fal
@@ -93,14 +91,7 @@ def runners_of(applied, name: str) -> list[dict]:
     ]
 
 
-def settle(check) -> None:
-    """
-    Wait until *check* is true.
-    """
-    assert wait_until(check, PATIENCE)
-
-
-def test_application_of_a_run(applied):
+def test_application_of_a_run(applied, settle):
     """
     An application lives as long as the run that brought it, and is reached meanwhile.
     """
@@ -124,7 +115,7 @@ def test_application_of_a_run(applied):
 
 def test_deployed_application(applied, deploy):
     """
-    What is deployed is listed and answers its owner alone, as it answers itself.
+    A deployed application is listed, answers its owner alone, and returns its own response.
     """
     deploy("first")
     assert call(applied, "first", 3)["n"] == 3
@@ -191,7 +182,7 @@ def test_printed_page_opens(applied, deploy):
 
 def test_settings_survive_a_deployment(applied, deploy):
     """
-    What was set by hand stays with the next deployment, unless that resets it.
+    Settings made by hand stay with the next deployment, unless it resets them.
     """
     deploy("kept")
     applied.fal("apps", "scale", "kept", "--keep-alive", "77", "--max-concurrency", "4")
@@ -209,7 +200,7 @@ def row(applied, name: str) -> str:
 def test_rolling_deployment_drops_no_request(applied, deploy):
     """
     Requests are answered all through a deployment, and by the new release as soon as the
-    command line says that it is deployed, whether told to attach to it or not.
+    command line reports it, with ``--attach`` and without.
     """
     deploy("rolling")
     call(applied, "rolling")
@@ -236,10 +227,10 @@ def test_rolling_deployment_drops_no_request(applied, deploy):
     assert len(re.findall(r"\b[0-9a-f]{32}\b", revisions)) == 1 + len(releases)
 
 
-def test_scaling_and_scale_to_zero(applied, deploy):
+def test_scaling_and_scale_to_zero(applied, deploy, settle):
     """
-    Requests that one runner has no room for are given to others, up to the maximum;
-    runners without requests end after their time.
+    Requests beyond the capacity of one runner go to others, up to the maximum; runners
+    without requests end after their time.
     """
     deploy("scaled")
     pids: set[int] = set()
@@ -260,7 +251,7 @@ def test_scaling_and_scale_to_zero(applied, deploy):
 
 def test_start_timeout(applied, deploy):
     """
-    A request that would not wait for a runner is told so, and why.
+    A request that no runner takes before its start timeout fails with the reason.
     """
     deploy("patient")
     with applied.client() as client:
@@ -271,7 +262,7 @@ def test_start_timeout(applied, deploy):
     assert answer.headers["X-Fal-Request-Timeout-Type"] == "user"
 
 
-def test_stopped_and_killed_runners(applied, deploy):
+def test_stopped_and_killed_runners(applied, deploy, settle):
     """
     A runner that is stopped or killed is replaced when it is needed.
     """
@@ -289,7 +280,7 @@ def test_stopped_and_killed_runners(applied, deploy):
 
 def test_deleted_application(applied, deploy):
     """
-    What is deleted answers no more.
+    A deleted application answers no more.
     """
     deploy("gone")
     call(applied, "gone")
@@ -329,9 +320,9 @@ def test_queue(applied, deploy):
     assert cancelled == "The request was cancelled."
 
 
-def test_nothing_accepted_is_lost(applied, deploy):
+def test_killed_server_loses_no_request(applied, deploy, settle):
     """
-    A server that is killed finds its runners and its requests again.
+    A killed server finds its runners and its requests again when it is started.
     """
     deploy("durable")
     pid = call(applied, "durable")["pid"]
@@ -350,9 +341,9 @@ def test_nothing_accepted_is_lost(applied, deploy):
     assert pid in {call(applied, "durable")["pid"] for _ in range(3)}
 
 
-def test_earlier_revision_after_a_restart(applied, deploy):
+def test_earlier_revision_after_a_restart(applied, deploy, settle):
     """
-    A server that was started again knows the revisions for which no alias stands.
+    A server that was started again knows revisions without an alias.
     """
     deploy("back")
     deploy("back", 2)

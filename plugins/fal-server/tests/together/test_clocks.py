@@ -1,7 +1,7 @@
 """
-A clock that is set: what takes a time takes it by a clock that nobody sets.
+A clock that is set: durations and timeouts follow a clock that nobody sets.
 
-It is set back by default; FAL_CORE_FAULTS=all sets it forward too.
+The clock is set back by default; FAL_CORE_FAULTS=all sets it forward too.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Clock:
 @pytest.fixture(scope="module")
 def clock(tmp_path_factory: pytest.TempPathFactory) -> Clock:
     """
-    A clock that is set for one server and what that starts; or for the server alone,
-    where there is no libfaketime.
+    A clock that is set for one server and its child processes; or for the server alone, if
+    libfaketime is missing.
     """
     folder = tmp_path_factory.mktemp("clock")
     path = folder / "offset"
@@ -106,17 +106,17 @@ def timed(
     return make_standing(tmp_path_factory.mktemp("timed"), *told, variables=clock.variables)
 
 
-def runner_of(stage: Any, name: str) -> Any:
+def runner_of(served_plane: Any, name: str) -> Any:
     request = wire.ListAliasRunnersRequest(alias=name, list_pending=True)
-    (found,) = stage.plane.call("ListAliasRunners", request).runners
+    (found,) = served_plane.plane.call("ListAliasRunners", request).runners
     return found
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_clock_that_is_set(timed: Any, clock: Clock, offset: float):
     """
-    Requests and runners are neither ended nor kept by a clock that is set, and how long
-    anything took is told as it was.
+    Setting the clock neither ends requests and runners nor keeps them longer, and reported
+    durations stay right.
     """
     clock.set(0)
     name, gate = f"app{offset < 0:d}", f"gate {offset}"
@@ -146,8 +146,8 @@ def test_clock_that_is_set(timed: Any, clock: Clock, offset: float):
 
 def test_start_timeout_of_a_request_that_is_tried_again(timed: Any, clock: Clock):
     """
-    How long a request may wait for a runner is told by a clock that nobody sets, the
-    attempts that follow a failed one included.
+    The start timeout of a request is measured by the monotonic clock, over all its
+    attempts.
     """
     clock.set(0)
     timed.deploy("again")
@@ -164,7 +164,7 @@ def test_start_timeout_of_a_request_that_is_tried_again(timed: Any, clock: Clock
 
 def test_lines_of_a_runner_that_is_found_again(timed: Any, clock: Clock):
     """
-    What a runner prints while no server runs, and after a clock was set, is kept once.
+    Lines printed while no server runs, and after the clock was set, are kept once.
     """
     clock.set(0)
 
@@ -197,7 +197,7 @@ def test_lines_of_a_runner_that_is_found_again(timed: Any, clock: Clock):
 
 def test_times_of_processes():
     """
-    When a process was started is told by the clock that counts from the start of the
+    The start of a process is measured by the clock that counts from the start of the
     machine.
     """
     assert 0 < trees.started(os.getpid()) <= trees.now()

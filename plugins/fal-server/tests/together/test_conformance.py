@@ -82,7 +82,7 @@ def law_timeout() -> float:
 @pytest.fixture
 def secret(host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
     """
-    A secret of the account, which is no variable of this process.
+    A secret of the account, which is not a variable of this process.
     """
     from fal_host_serverless import SyncServerlessClient
 

@@ -46,20 +46,20 @@ SOURCE = """
 """
 
 
-def restart(stage: Any) -> None:
-    stage.plane.kill()
-    stage.plane.start()
+def restart(served_plane: Any) -> None:
+    served_plane.plane.kill()
+    served_plane.plane.start()
 
 
-def ask(stage: Any) -> Any:
-    with stage.client("run") as client:
+def ask(served_plane: Any) -> Any:
+    with served_plane.client("run") as client:
         answer = client.post("/owner/class", json={})
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 @pytest.fixture(scope="module")
-def stage(standing: Any) -> Any:
+def served_plane(standing: Any) -> Any:
     """
     A server with the class on it.
     """
@@ -67,42 +67,42 @@ def stage(standing: Any) -> Any:
     return standing
 
 
-def test_server_that_is_killed_while_a_runner_starts(stage: Any):
+def test_server_that_is_killed_while_a_runner_starts(served_plane: Any):
     """
-    A runner that is loading its model while no server runs is not started once more, and
-    answers what waits for it.
+    A runner that loads its model while no server runs is not replaced, and answers the
+    waiting requests.
     """
-    waiting = stage.submit("class")
-    begun: Path = stage.folder / "begun"
-    stage.settle(begun.exists)
-    restart(stage)
-    assert stage.status("class", waiting).json()["status"] == "IN_QUEUE"
-    stage.open("start")
-    answer = stage.finish("class", waiting)
+    waiting = served_plane.submit("class")
+    begun: Path = served_plane.folder / "begun"
+    served_plane.settle(begun.exists)
+    restart(served_plane)
+    assert served_plane.status("class", waiting).json()["status"] == "IN_QUEUE"
+    served_plane.open("start")
+    answer = served_plane.finish("class", waiting)
     assert (answer.status_code, answer.text) == (200, begun.read_text())
 
 
-def test_server_that_is_killed_while_a_runner_is_idle(stage: Any):
+def test_server_that_is_killed_while_a_runner_is_idle(served_plane: Any):
     """
     A runner that has nothing to do answers the next server, however often.
     """
-    stage.open("start")
-    pid = ask(stage)
+    served_plane.open("start")
+    pid = ask(served_plane)
     for _ in range(2):
-        restart(stage)
-        assert ask(stage) == pid
+        restart(served_plane)
+        assert ask(served_plane) == pid
 
 
-def test_server_that_is_killed_while_a_runner_has_a_request(stage: Any):
+def test_server_that_is_killed_while_a_runner_has_a_request(served_plane: Any):
     """
     A request of the queue that a runner had is given to the same one again.
     """
-    stage.open("start")
-    pid = ask(stage)
-    held = stage.submit("class/hold")
-    stage.settle(lambda: "is held" in stage.lines("class"))
-    restart(stage)
-    stage.open("gate")
-    answer = stage.finish("class", held)
+    served_plane.open("start")
+    pid = ask(served_plane)
+    held = served_plane.submit("class/hold")
+    served_plane.settle(lambda: "is held" in served_plane.lines("class"))
+    restart(served_plane)
+    served_plane.open("gate")
+    answer = served_plane.finish("class", held)
     assert (answer.status_code, answer.json()) == (200, pid)
-    assert stage.status("class", held).json()["attempts"] == 2
+    assert served_plane.status("class", held).json()["attempts"] == 2

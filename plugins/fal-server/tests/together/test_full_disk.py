@@ -1,5 +1,5 @@
 """
-A full disk: who sends is told, what was accepted is answered once there is room.
+A full disk: senders get an error, and accepted requests are answered once there is room.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def full(disk: Path, make_standing: Callable[..., Any]) -> Any:
     """
     A server whose data is on the small disk.
     """
-    stage = make_standing(disk)
-    stage.deploy("app")
-    return stage
+    served_plane = make_standing(disk)
+    served_plane.deploy("app")
+    return served_plane
 
 
 @contextlib.contextmanager
@@ -59,13 +59,13 @@ def filled(disk: Path) -> Iterator[None]:
         ballast.unlink()
 
 
-def submit_until_refused(stage: Any, size: int) -> tuple[dict[str, Any], httpx.Response]:
+def submit_until_refused(served_plane: Any, size: int) -> tuple[dict[str, Any], httpx.Response]:
     """
-    Submit requests of *size* until there is no room; return what was accepted, and how
-    the last one was refused.
+    Submit requests of *size* until the disk is full; return the accepted ones and the
+    response of the refused one.
     """
     accepted = {}
-    with stage.client() as client:
+    with served_plane.client() as client:
         for number in range(5000):
             told = {"name": f"{size} {number}", "text": "x" * size}
             answer = client.post("/owner/app", json=told)
@@ -77,9 +77,9 @@ def submit_until_refused(stage: Any, size: int) -> tuple[dict[str, Any], httpx.R
 
 def test_full_disk(full: Any, disk: Path):
     """
-    Requests, deployments and uploads are refused in a sentence while the disk is full;
-    what was accepted before, and what an application answers meanwhile, is kept, and is
-    there once there is room.
+    While the disk is full, requests, deployments and uploads are refused with a sentence;
+    accepted requests and responses that arrive meanwhile are kept, and available once there
+    is room.
     """
     held = full.submit("app/hold", {"gate": "full", "name": "full"})
     full.begin("app", held)

@@ -12,8 +12,8 @@ import pytest
 
 def test_result_logs_and_requirements(applied):
     """
-    A function finds its requirements, its result arrives, and what it prints is printed
-    before.
+    A function imports its requirements, and its result arrives after the lines that it
+    printed.
     """
     assert applied.python(
         """
@@ -33,10 +33,10 @@ def test_result_logs_and_requirements(applied):
     ) == [[3, "0.8.3"], True]
 
 
-def test_what_a_program_prints_for_a_function(applied):
+def test_output_of_a_child_process(applied):
     """
-    What a process that a function starts prints is printed to the caller, also where the
-    runner was called before.
+    Output of a process that a function starts is printed to the caller, also on a runner
+    that was called before.
     """
     assert (
         applied.python(
@@ -62,11 +62,11 @@ def test_what_a_program_prints_for_a_function(applied):
 
 def test_exception(applied):
     """
-    What a function raises is raised at its caller as itself.
+    An exception of a function is raised at its caller.
 
-    The program ends itself once it has told: the SDK leaves the end of such a call unread,
-    and where that arrives while Python ends, grpcio's thread is ended with a lock of the
-    call, for which grpcio then waits for ever.
+    The program ends itself once it has printed its result: the SDK leaves the end of such a
+    call unread, and where that arrives while Python ends, grpcio's thread is ended with a
+    lock of the call, for which grpcio then waits for ever.
     """
     assert (
         applied.python(
@@ -93,7 +93,7 @@ def test_exception(applied):
 
 def test_setup_and_warm_runners(applied):
     """
-    A runner is kept for the next call, with what its setup function has returned.
+    A runner is kept for the next call, with the result of its setup function.
     """
     first, second = applied.python(
         """
@@ -137,7 +137,7 @@ def test_large_result(applied):
 
 def test_cancelled_call_ends_its_runner(applied, tmp_path):
     """
-    A call that is cancelled ends: nothing of it runs on.
+    A cancelled call ends, with all its processes.
     """
     beat = tmp_path / "pid"
     applied.python(
@@ -169,7 +169,8 @@ def test_cancelled_call_ends_its_runner(applied, tmp_path):
 
 def test_environment_that_cannot_be_built(applied):
     """
-    What the builder says arrives, and what the server does not have is told.
+    The output of the builder arrives at the caller, and an environment that the server does
+    not support is an error that says so.
     """
     assert "conda" in applied.python(
         """
@@ -231,7 +232,7 @@ def test_killed_runner(applied):
 
 def test_served_function(applied):
     """
-    A function that is served answers at its url, until its run is ended.
+    A served function answers at its url until its run is ended.
     """
     assert applied.python(
         """
@@ -282,8 +283,8 @@ def test_modules_of_the_client(applied, tmp_path):
 
 def test_files_of_a_context(applied, tmp_path, may_mount):
     """
-    Files lie below ``/app`` as they do below the directory that they are named in, and a
-    function is run where it lies among them itself.
+    Files lie below ``/app`` as they do below their context directory, and the working
+    directory of a function is its own place among them.
     """
     if not may_mount:
         pytest.skip("Mounting takes more rights.")
@@ -314,7 +315,7 @@ def test_files_of_a_context(applied, tmp_path, may_mount):
 
 def test_data_of_the_account(applied, may_mount):
     """
-    What a function writes to ``/data`` is there for another runner.
+    Files that a function writes to ``/data`` are there for another runner.
     """
     if not may_mount:
         pytest.skip("Mounting takes more rights.")

@@ -110,16 +110,16 @@ class Load:
 
     Attributes:
         accepted: The requests that were answered with a 2xx, each with its application
-            and what it was told.
+            and its number.
 
-        deployed: The releases whose deployment has ended well, by their revisions.
+        deployed: The releases that were deployed, by their revisions.
 
         tried: The newest release that was sent.
 
-        applications: Those that are sent requests in turn.
+        applications: The applications that get requests in turn.
     """
 
-    stage: Any
+    served_plane: Any
     accepted: dict[str, tuple[str, int]] = attrs.field(factory=dict)
     deployed: dict[str, int] = attrs.field(factory=dict)
     tried: int = 0
@@ -130,7 +130,7 @@ class Load:
         """
         Submit requests.
         """
-        with suppress(httpx.TransportError), self.stage.client() as client:
+        with suppress(httpx.TransportError), self.served_plane.client() as client:
             while True:
                 number = next(self._numbers)
                 name = self.applications[number % len(self.applications)]
@@ -147,7 +147,7 @@ class Load:
         with suppress(grpc.RpcError):
             while True:
                 self.tried += 1
-                revision = deploy(self.stage, "moving", self.tried)
+                revision = deploy(self.served_plane, "moving", self.tried)
                 self.deployed[revision] = self.tried
 
     def run(self, seconds: float) -> None:
@@ -158,12 +158,12 @@ class Load:
         for thread in threads:
             thread.start()
         time.sleep(seconds)
-        self.stage.plane.kill()
+        self.served_plane.plane.kill()
         for thread in threads:
             thread.join()
 
 
-def deploy(stage: Any, name: str, release: int) -> str:
+def deploy(served_plane: Any, name: str, release: int) -> str:
     """
     Deploy a release whose metadata has its number, and return its revision.
     """
@@ -172,14 +172,14 @@ def deploy(stage: Any, name: str, release: int) -> str:
         request.metadata.update({"release": release})
         request.deployment_strategy = wire.ROLLING if release % 2 else wire.RECREATE
 
-    revision: str = stage.deploy(
-        name, function=make_recorder(str(stage.folder), release), change=change
+    revision: str = served_plane.deploy(
+        name, function=make_recorder(str(served_plane.folder), release), change=change
     )
     return revision
 
 
-def ask(stage: Any, name: str) -> Any:
-    with stage.client("run") as client:
+def ask(served_plane: Any, name: str) -> Any:
+    with served_plane.client("run") as client:
         answer = client.post(f"/owner/{name}", json=0)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -187,7 +187,7 @@ def ask(stage: Any, name: str) -> Any:
 
 def begun(folder: Path) -> dict[str, list[int]]:
     """
-    Return which attempts of each request have reached an application.
+    Return the attempts of each request that have reached an application.
     """
     found = defaultdict(list)
     for line in (folder / "begun").read_text().splitlines():
@@ -209,35 +209,35 @@ def running(data: Path) -> set[str]:
     return {id for id in ids if f"runner-{id}" in references}
 
 
-def known(stage: Any) -> set[str]:
+def known(served_plane: Any) -> set[str]:
     """
     Return the runners that the server knows of.
     """
-    told = stage.plane.call("ListRunners", wire.ListRunnersRequest(list_pending=True))
+    told = served_plane.plane.call("ListRunners", wire.ListRunnersRequest(list_pending=True))
     return {each.runner_id for each in told.runners}
 
 
-def revision_of(stage: Any, name: str) -> str:
+def revision_of(served_plane: Any, name: str) -> str:
     """
-    Return what an alias stands for.
+    Return the revision of an alias.
     """
-    told = stage.plane.call("ListAliases", wire.ListAliasesRequest())
+    told = served_plane.plane.call("ListAliases", wire.ListAliasesRequest())
     (found,) = [each.revision for each in told.aliases if each.alias == name]
     return str(found)
 
 
-def metadata_of(stage: Any, name: str) -> Any:
+def metadata_of(served_plane: Any, name: str) -> Any:
     """
     Return the metadata of an application.
     """
-    with stage.plane.client() as client:
+    with served_plane.plane.client() as client:
         return client.get(f"/applications/owner/{name}/metadata").json()
 
 
 @pytest.fixture(scope="module")
 def load(standing: Any) -> Load:
     """
-    What loads a server with requests to one application, and releases of another.
+    A `Load` of requests to one application, and releases of another.
     """
     load = Load(standing)
     deploy(standing, "work", 0)
@@ -250,20 +250,20 @@ def load(standing: Any) -> Load:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_server_that_is_killed_under_load(standing: Any, load: Load, moment: int):
     """
-    After SIGKILL, whatever the server did, what was accepted is answered, and begun
-    again as a further attempt alone; each runner is known or ends, and those that were
-    loaded are the same; an alias is wholly one release.
+    After SIGKILL at any moment, accepted requests are answered, and are begun again only as
+    further attempts; each runner is known or ends, and loaded runners are kept; an alias
+    leads to exactly one release.
     """
-    stage = standing
-    pids = {name: ask(stage, name)["pid"] for name in load.applications}
+    served_plane = standing
+    pids = {name: ask(served_plane, name)["pid"] for name in load.applications}
     seconds = random.Random(moment).uniform(0.0, SPAN)
     load.run(seconds)
-    stage.plane.start()
+    served_plane.plane.start()
 
-    with stage.client() as client:
+    with served_plane.client() as client:
         for request, (name, number) in load.accepted.items():
-            answer = stage.finish(name, request)
-            reached = begun(stage.folder)
+            answer = served_plane.finish(name, request)
+            reached = begun(served_plane.folder)
             assert (answer.status_code, answer.json()["told"]) == (200, number)
             assert answer.json()["pid"] == pids[name]
             status = client.get(f"/owner/{name}/requests/{request}/status").json()
@@ -271,23 +271,23 @@ def test_server_that_is_killed_under_load(standing: Any, load: Load, moment: int
             assert status["attempts"] == reached[request][-1]
     load.accepted.clear()
 
-    release = ask(stage, "moving")["release"]
+    release = ask(served_plane, "moving")["release"]
     finished = max(load.deployed.values())
     assert finished <= release <= load.tried
-    assert metadata_of(stage, "moving") == {"release": release}
-    assert load.deployed.get(revision_of(stage, "moving"), release) == release
-    load.deployed[revision_of(stage, "moving")] = release
-    assert {name: ask(stage, name)["pid"] for name in load.applications} == pids
-    stage.settle(lambda: running(stage.plane.data) <= known(stage))
+    assert metadata_of(served_plane, "moving") == {"release": release}
+    assert load.deployed.get(revision_of(served_plane, "moving"), release) == release
+    load.deployed[revision_of(served_plane, "moving")] = release
+    assert {name: ask(served_plane, name)["pid"] for name in load.applications} == pids
+    served_plane.settle(lambda: running(served_plane.plane.data) <= known(served_plane))
 
 
 @attrs.frozen
 class Killed:
     """
-    What was there when a server was killed, and the next one was started.
+    Requests, a call and files from before a server was killed, for its successor.
 
     Attributes:
-        stage: The next one.
+        served_plane: The server that was started next.
 
         once: A request that a runner had, whose sender wants one attempt.
 
@@ -298,7 +298,7 @@ class Killed:
         files: The files of a runner that has ended with the server.
     """
 
-    stage: Any
+    served_plane: Any
     once: str
     again: str
     function: int
@@ -310,13 +310,13 @@ def killed(standing: Any) -> Killed:
     """
     A server that was killed with much under way, and started again.
     """
-    stage = standing
-    stage.deploy("once", max_multiplexing=2)
-    once = stage.submit("once/hold", {"gate": "once"}, X_Fal_No_Retry="1")
-    again = stage.submit("once/hold", {"gate": "once"})
+    served_plane = standing
+    served_plane.deploy("once", max_multiplexing=2)
+    once = served_plane.submit("once/hold", {"gate": "once"}, X_Fal_No_Retry="1")
+    again = served_plane.submit("once/hold", {"gate": "once"})
     for each in (once, again):
-        stage.begin("once", each)
-    place = stage.folder / "function"
+        served_plane.begin("once", each)
+    place = served_plane.folder / "function"
 
     def call() -> None:
         place.write_text(str(os.getpid()))
@@ -325,37 +325,37 @@ def killed(standing: Any) -> Killed:
 
     def run() -> None:
         with suppress(grpc.RpcError):
-            stage.run(call)
+            served_plane.run(call)
 
     running = threading.Thread(target=run)
     running.start()
-    stage.settle(lambda: place.exists() and place.read_text())
-    function = make_recorder(str(stage.folder), 1)
-    early = stage.deploy("early", function=function, min_concurrency=1)
-    files = stage.plane.data / "runners" / "gone"
+    served_plane.settle(lambda: place.exists() and place.read_text())
+    function = make_recorder(str(served_plane.folder), 1)
+    early = served_plane.deploy("early", function=function, min_concurrency=1)
+    files = served_plane.plane.data / "runners" / "gone"
     files.mkdir(parents=True)
     (files / "weights").write_text("large")
-    stage.plane.kill()
+    served_plane.plane.kill()
     running.join()
-    with sqlite3.connect(stage.plane.data / "state.db") as connection:
+    with sqlite3.connect(served_plane.plane.data / "state.db") as connection:
         connection.execute("delete from aliases where revision = ?", (early,))
     connection.close()
-    stage.plane.start()
-    return Killed(stage, once, again, int(place.read_text()), files)
+    served_plane.plane.start()
+    return Killed(served_plane, once, again, int(place.read_text()), files)
 
 
 def test_one_attempt_alone(killed: Killed):
     """
     A request whose sender wants one attempt is not begun again by the next server.
     """
-    stage = killed.stage
-    stage.open("once")
-    answer = stage.finish("once", killed.once)
+    served_plane = killed.served_plane
+    served_plane.open("once")
+    answer = served_plane.finish("once", killed.once)
     assert (answer.status_code, answer.json()["error_type"]) == (503, "runner_disconnected")
-    assert stage.status("once", killed.once).json()["attempts"] == 1
-    assert stage.finish("once", killed.again).status_code == 200
-    assert stage.status("once", killed.again).json()["attempts"] == 2
-    assert stage.order().count(f"hold {killed.once}") == 1
+    assert served_plane.status("once", killed.once).json()["attempts"] == 1
+    assert served_plane.finish("once", killed.again).status_code == 200
+    assert served_plane.status("once", killed.again).json()["attempts"] == 2
+    assert served_plane.order().count(f"hold {killed.once}") == 1
 
 
 def test_what_ends_with_a_server(killed: Killed):
@@ -363,14 +363,14 @@ def test_what_ends_with_a_server(killed: Killed):
     The functions that a server had called end with it, and the next one removes the
     files of runners that are gone.
     """
-    killed.stage.settle(lambda: not is_alive(killed.function))
+    killed.served_plane.settle(lambda: not is_alive(killed.function))
     assert not killed.files.exists()
 
 
 def test_runner_that_nobody_has_any_more(killed: Killed):
     """
-    A runner that no application has is ended, also where the server was killed before it
-    had told it what to serve.
+    A runner that belongs to no application is ended, even if the server was killed before
+    it had sent it the function to serve.
     """
-    data = killed.stage.plane.data
-    killed.stage.settle(lambda: running(data) <= known(killed.stage))
+    data = killed.served_plane.plane.data
+    killed.served_plane.settle(lambda: running(data) <= known(killed.served_plane))

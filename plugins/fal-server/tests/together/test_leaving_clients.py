@@ -19,7 +19,7 @@ COUNT = 20
 
 def make_stream(folder: str) -> Callable[..., None]:
     """
-    Return an application that writes until nobody reads, and then leaves a file.
+    Return an application that writes until its client disconnects, and then leaves a file.
     """
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:

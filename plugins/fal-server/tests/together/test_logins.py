@@ -1,5 +1,5 @@
 """
-The client with the login of a user of a control plane, who acts for a team.
+A client with the login of a user, who acts for a team.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def home(
 
 def test_login_acts_for_a_team(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    What a user sets for a team is the team's, and not the user's; a key stays what it is.
+    A secret that a user sets for a team belongs to the team, not to the user; a client with
+    a key always acts for the key's own account.
     """
     from fal_host_serverless import SyncServerlessClient
 

@@ -53,7 +53,8 @@ ROUTES = [
 @pytest.fixture(scope="module")
 def target(tmp_path_factory, launch_program):
     """
-    A server in a process of its own, which must be well and have told nothing after.
+    A server in a process of its own, which must end well, log refusals only, and show no
+    secret.
     """
     program = launch_program(tmp_path_factory.mktemp("target") / "data", "--verbose")
     variables = program.wait_until_ready()
@@ -76,9 +77,9 @@ def exchange(
     target, content: bytes, *, listener: str = "api", tls: bool = False, whole: bool = True
 ) -> bytes:
     """
-    Send *content* to a listener, and return what comes back.
+    Send *content* to a listener, and return the response.
 
-    Where it may not be a *whole* request, the connection is ended after a moment.
+    If it may not be a *whole* request, the connection is ended after a moment.
     """
     _, variables, ports = target
     host = "127.0.0.1"
@@ -109,8 +110,8 @@ def noise(chance: random.Random, longest: int = 400) -> bytes:
 
 def mutate(chance: random.Random, content: bytes) -> bytes:
     """
-    Change some bytes of *content*, cut it, or put something into it, half of the time
-    where the key is.
+    Change some bytes of *content*, cut it, or insert something, half of the time at the
+    key.
     """
     changed = bytearray(content)
     start = content.find(b"Authorization")
@@ -148,8 +149,8 @@ def test_bytes_that_are_nothing(target):
 @pytest.mark.parametrize("listener", LISTENERS)
 def test_requests_that_are_broken(target, listener):
     """
-    HTTP requests with bytes changed, cut or put in are refused at every listener, and
-    neither the answer nor the log has the key that they show.
+    HTTP requests with changed, missing or inserted bytes are refused at every listener, and
+    neither the response nor the log has their key.
     """
     chance = random.Random(f"2 {listener}")
     for _ in range(COUNT // 2):
@@ -169,7 +170,7 @@ def test_requests_that_are_broken(target, listener):
 @pytest.mark.parametrize("listener", LISTENERS)
 def test_keys_in_lines_that_cannot_be_read(target, listener):
     """
-    A line that is no header is refused, and neither the answer nor the log has it.
+    A malformed header line is refused, and appears neither in the response nor in the log.
     """
     key = target[1]["FAL_KEY"].encode()
     for line in [
@@ -247,8 +248,8 @@ def anything(chance: random.Random, depth: int) -> object:
 @pytest.mark.parametrize("listener", LISTENERS)
 def test_smuggled_requests_are_one_or_none(target, listener):
     """
-    A request that could be two, depending on who reads it, is answered once, and the
-    one that hides in it is not.
+    A request that two parsers could read as two is answered at most once; the hidden
+    request never is.
     """
     key = target[1]["FAL_KEY"].encode()
     hidden = b"GET /users/current HTTP/1.1\r\nAuthorization: Key " + key + b"\r\nX: "
@@ -272,8 +273,8 @@ def test_smuggled_requests_are_one_or_none(target, listener):
 
 def test_messages_that_are_broken(target):
     """
-    Messages of gRPC that cannot be read, by who may send them and by who may not, are
-    refused with a code of the client's.
+    Unreadable gRPC messages, with a valid key and without, are refused with a status code
+    for errors of the client.
     """
     chance = random.Random(4)
     id, _, secret = target[1]["FAL_KEY"].partition(":")

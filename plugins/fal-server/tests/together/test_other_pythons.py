@@ -90,7 +90,7 @@ class Pair:
 
     def run(self, command: list[str], file: Path) -> str:
         """
-        Run a client beside *file*, and return what it prints.
+        Run a client beside *file*, and return its output.
         """
         home = self.data.parent / "home"
         done = subprocess.run(
@@ -108,7 +108,7 @@ class Pair:
 @pytest.fixture(scope="module")
 def other_python() -> str:
     """
-    A Python of another minor, which is one of those that are tested.
+    A supported Python of another minor version.
     """
     for version in ("3.11", "3.13"):
         for place in (f"/usr/bin/python{version}", f"python{version}"):
@@ -167,7 +167,7 @@ def pair(
 @pytest.mark.parametrize("code", [CORE_FUNCTION, SDK_FUNCTION], ids=["core", "sdk"])
 def test_function_of_another_python(pair: Pair, code: str, tmp_path: Path):
     """
-    A function runs on the Python of whoever calls it, which is not that of the server.
+    A function runs on the Python version of its caller, which is not that of the server.
     """
     file = tmp_path / "finding.py"
     file.write_text(code)
@@ -181,7 +181,7 @@ def test_function_of_another_python(pair: Pair, code: str, tmp_path: Path):
 @pytest.mark.parametrize("code", [CORE_APPLICATION, SDK_APPLICATION], ids=["core", "sdk"])
 def test_application_of_another_python(pair: Pair, code: str, tmp_path: Path):
     """
-    An application is served by the Python of whoever has deployed it.
+    An application is served by the Python version that it was deployed from.
     """
     core = code is CORE_APPLICATION
     name = "core" if core else "sdk"
@@ -204,9 +204,9 @@ def test_application_of_another_python(pair: Pair, code: str, tmp_path: Path):
 # -- without a client ------------------------------------------------------------------
 
 
-def test_pickle_of_another_python(stage: Any, other_python: str):
+def test_pickle_of_another_python(served_plane: Any, other_python: str):
     """
-    What another Python has pickled runs on that Python.
+    A function pickled by another Python runs on that Python.
     """
     import cloudpickle
     from isolate_proto import HostedRun, HostedRunStatus
@@ -228,7 +228,7 @@ def test_pickle_of_another_python(stage: Any, other_python: str):
     request.environments.add(kind="virtualenv").configuration["python_version"] = version
     request.function.method = "cloudpickle"
     request.function.definition = bytes.fromhex(done.stdout)
-    last = [*stage.plane.stream("Run", request)][-1]
+    last = [*served_plane.plane.stream("Run", request)][-1]
     assert last.status.state == HostedRunStatus.SUCCESS
     found = cloudpickle.loads(last.return_value.definition)
     assert ".".join(map(str, found)) == version

@@ -1,5 +1,5 @@
 """
-The page of the documentation says what the server says.
+The page of the documentation about permissions agrees with the server.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PAGE = Path(__file__).resolve().parents[4] / "docs" / "server.md"
 @pytest.mark.parametrize("name", PERMISSIONS)
 def test_page_has_every_permission(name):
     """
-    The page has a row for each permission, which says what the server says.
+    The page has a row for each permission, with the description that the server has.
     """
     assert f"| `{name}` | {PERMISSIONS[name]} |\n" in PAGE.read_text("utf-8")
 

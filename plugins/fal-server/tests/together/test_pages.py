@@ -1,5 +1,5 @@
 """
-Pages: where an application is tried in a browser.
+Playground pages, where an application is tried in a browser.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PATIENCE = 120
 
 def page_of(printed: str) -> tuple[str, str]:
     """
-    Return the page that a deployment prints, and what it says of it.
+    Return the page that a deployment prints, and the text beside it.
     """
     (found,) = re.findall(r"^Playground: (\S+)(.*)$", printed, re.MULTILINE)
     return found
@@ -38,8 +38,8 @@ def page_of(printed: str) -> tuple[str, str]:
 
 def test_page_is_printed_once_and_opens(standing: Any):
     """
-    A deployment prints the page of the application once, whatever endpoints that has, and
-    it opens where anybody may call the application.
+    A deployment prints the page of the application once, whatever endpoints it has, and the
+    page of a public application opens.
     """
     url, note = page_of(standing.deploy_class("open", SOURCE, "--auth", "public"))
 
@@ -55,9 +55,9 @@ def test_page_is_printed_once_and_opens(standing: Any):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--auth", "shared")])
-def test_page_that_asks_for_a_key(standing: Any, arguments: tuple[str, ...]):
+def test_page_of_a_private_application(standing: Any, arguments: tuple[str, ...]):
     """
-    Where the application asks for a key its page does too, which is said beside its url.
+    If the application requires a key, so does its page, as the text beside its url says.
     """
     url, note = page_of(standing.deploy_class("closed", SOURCE, *arguments))
 

@@ -1,5 +1,5 @@
 """
-Private logs: what is printed for a request, and who is shown it.
+Private logs: who may see the lines of a request.
 """
 
 from __future__ import annotations
@@ -14,75 +14,75 @@ def private(request: RegisterApplicationRequest) -> None:
     request.private_logs = True
 
 
-def lines_shown(stage, name: str, sender: str, reader: str) -> list[str]:
+def lines_shown(served_plane, name: str, sender: str, reader: str) -> list[str]:
     """
-    Return what the status of a request shows that *sender* has sent and *reader* asks for.
+    Return the lines in the status of a request of *sender* that *reader* asks for.
     """
-    request = stage.submit(f"{name}/say", {"word": "printed"}, key=sender)
-    with stage.client(key=reader) as client:
+    request = served_plane.submit(f"{name}/say", {"word": "printed"}, key=sender)
+    with served_plane.client(key=reader) as client:
         url = f"/owner/{name}/requests/{request}/status"
-        stage.settle(lambda: client.get(url).status_code == 200)
+        served_plane.settle(lambda: client.get(url).status_code == 200)
         owned = f"/owner/{name}/requests/{request}/status?logs=1"
-        with stage.client() as owner:
-            stage.settle(lambda: owner.get(owned).json()["logs"])
+        with served_plane.client() as owner:
+            served_plane.settle(lambda: owner.get(owned).json()["logs"])
         found = client.get(url, params={"logs": "1"}).json()
     return [each["message"] for each in found["logs"]]
 
 
 @pytest.fixture(scope="module")
-def stranger(stage) -> str:
+def stranger(served_plane) -> str:
     """
     The key of another account.
     """
-    return str(stage.plane.add_user("stranger"))
+    return str(served_plane.plane.add_user("stranger"))
 
 
-def test_who_is_shown_what_was_printed(stage, stranger):
+def test_readers_of_private_logs(served_plane, stranger):
     """
-    Who may see a request is shown what was printed for it, unless the application keeps
-    its logs private: then its owner is, and nobody else, the next server included.
+    Everybody who may see a request is shown its log; if the application keeps its logs
+    private, only its owner is, also after the server was started again.
     """
-    owner = stage.plane.key
-    stage.deploy("open", auth_mode=wire.PUBLIC)
-    stage.deploy("closed", auth_mode=wire.PUBLIC, change=private)
+    owner = served_plane.plane.key
+    served_plane.deploy("open", auth_mode=wire.PUBLIC)
+    served_plane.deploy("closed", auth_mode=wire.PUBLIC, change=private)
     for reader in (owner, stranger, ""):
-        assert lines_shown(stage, "open", reader, reader) == ["printed"]
-    assert lines_shown(stage, "closed", owner, owner) == ["printed"]
-    assert lines_shown(stage, "closed", stranger, owner) == ["printed"]
-    stage.restart()
+        assert lines_shown(served_plane, "open", reader, reader) == ["printed"]
+    assert lines_shown(served_plane, "closed", owner, owner) == ["printed"]
+    assert lines_shown(served_plane, "closed", stranger, owner) == ["printed"]
+    served_plane.restart()
     for reader in (stranger, ""):
-        assert lines_shown(stage, "closed", reader, reader) == []
+        assert lines_shown(served_plane, "closed", reader, reader) == []
 
 
-def test_url_of_the_logs_of_an_application(stage):
+def test_url_of_the_logs_of_an_application(served_plane):
     """
-    What a deployment tells as the url of the logs has them, for a key of the account.
+    The url of the logs that a deployment prints returns them, for a key of the account.
     """
-    request = stage.registration("tells")
+    request = served_plane.registration("tells")
     (urls,) = [
         message.service_urls
-        for message in stage.plane.stream("RegisterApplication", request)
+        for message in served_plane.plane.stream("RegisterApplication", request)
         if message.HasField("result")
     ]
-    stage.finish("tells", stage.submit("tells/say", {"word": "told"}))
-    with stage.plane.client() as client:
+    served_plane.finish("tells", served_plane.submit("tells/say", {"word": "told"}))
+    with served_plane.plane.client() as client:
 
         def lines() -> list[str]:
             answer = client.get(urls.log)
             assert answer.status_code == 200, answer.text
             return [each["message"] for each in answer.json()]
 
-        stage.settle(lambda: "told" in lines())
+        served_plane.settle(lambda: "told" in lines())
     assert httpx.get(urls.log, trust_env=False, timeout=60).status_code == 401
 
 
-def test_release_that_keeps_its_logs_private_no_longer(stage, stranger):
+def test_logs_are_private_by_release(served_plane, stranger):
     """
-    Whether logs are private is told by the release that an application stands for.
+    The current release of an application decides whether its logs are private.
     """
-    earlier = stage.deploy("turns", auth_mode=wire.PUBLIC, change=private)
-    assert lines_shown(stage, "turns", stranger, stranger) == []
-    stage.deploy("turns", auth_mode=wire.PUBLIC)
-    assert lines_shown(stage, "turns", stranger, stranger) == ["printed"]
-    stage.plane.call("SetAlias", wire.SetAliasRequest(alias="turns", revision=earlier))
-    assert lines_shown(stage, "turns", stranger, stranger) == []
+    earlier = served_plane.deploy("turns", auth_mode=wire.PUBLIC, change=private)
+    assert lines_shown(served_plane, "turns", stranger, stranger) == []
+    served_plane.deploy("turns", auth_mode=wire.PUBLIC)
+    assert lines_shown(served_plane, "turns", stranger, stranger) == ["printed"]
+    served_plane.plane.call("SetAlias", wire.SetAliasRequest(alias="turns", revision=earlier))
+    assert lines_shown(served_plane, "turns", stranger, stranger) == []

@@ -1,6 +1,6 @@
 """
-Projects: what the released clients deploy from a ``pyproject.toml``, with files and
-requirements of the machine that they are deployed from.
+Projects: the released clients deploy a ``pyproject.toml``, with files and requirements of
+their machine.
 
 The oldest supported clients deploy one too; with FAL_CORE_FAULTS=all they do the rest.
 """
@@ -165,7 +165,7 @@ def test_application_of_a_project(applied, shop):
     }
 
 
-def test_failures_that_are_not_tried_again(applied, shop):
+def test_failures_that_are_not_retried(applied, shop):
     """
     A project says in which conditions its queued requests are not tried again.
     """
@@ -189,7 +189,7 @@ def test_failures_that_are_not_tried_again(applied, shop):
 
 def test_webhook_of_a_client(applied, shop):
     """
-    A client that submits with a webhook is told of the answer there.
+    A client that submits with a webhook receives the answer there.
     """
     told, id = applied.python(
         f"""
@@ -254,8 +254,8 @@ def test_python_entry_point(applied, project):
 
 def test_container_is_refused(applied, project):
     """
-    An application of an image, and one in a container, are refused when they are
-    deployed, with what the server has instead.
+    An application with an image, or in a container, is refused at deployment, with the
+    kinds that the server supports.
     """
     sentence = (
         r"no environments of kind\s+'container', it has\s+those of current and\s+virtualenv"

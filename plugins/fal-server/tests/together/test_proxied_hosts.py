@@ -1,6 +1,6 @@
 """
-Proxied hosts: what the released clients ask of hosts that are in their code, where a
-proxy leads to a server of one's own.
+Proxied hosts: the released clients have host names in their code, which a proxy directs to
+a server of one's own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Real(fal.App):
 
 class Proxy:
     """
-    A proxy that connects whoever asks for one of the hosts to another port.
+    A proxy that connects the clients of certain hosts to another port.
     """
 
     def __init__(self, port: int) -> None:
@@ -151,13 +151,13 @@ def test_tokens_of_uploads(plane):
         assert client.get("/users/current").status_code == 403
 
 
-def test_tokens_of_applications(stage):
+def test_tokens_of_applications(served_plane):
     """
     A token calls the applications that it names, for its account and for as long as it
     says, and does nothing else.
     """
     asked = {"allowed_apps": ["one"], "token_expiration": 60}
-    with stage.plane.client() as client:
+    with served_plane.plane.client() as client:
         token = client.post("/tokens/", json=asked).json()
         for wrong in (
             {},
@@ -171,9 +171,9 @@ def test_tokens_of_applications(stage):
         client.headers["Authorization"] = f"Bearer {token}"
         assert client.post("/tokens/", json=asked).status_code == 403
         assert client.get("/users/current").status_code == 403
-    with stage.client("run", key="") as client:
+    with served_plane.client("run", key="") as client:
         for name, status in (("one", 200), ("two", 403)):
-            stage.deploy(name)
+            served_plane.deploy(name)
             shown = {"Authorization": f"Bearer {token}"}
             assert client.post(f"/owner/{name}", json={}, headers=shown).status_code == status
             query = {"fal_jwt_token": token}

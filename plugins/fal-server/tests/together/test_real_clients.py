@@ -1,7 +1,7 @@
 """
-The released clients against a server: keys, secrets, environments, accounts, uploads.
+The released clients against a server: keys, secrets, stages, accounts, uploads.
 
-Nothing of them is changed; they are told where the server is by environment variables.
+The clients are unchanged; environment variables point them at the server.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def server(tmp_path_factory, launch_program):
 @pytest.fixture(params=["plain", "tls"])
 def variables(request, server):
     """
-    What ``fal-core server env`` prints, without and with ``--tls``.
+    The variables that ``fal-core server env`` prints, without and with ``--tls``.
     """
     flags = ["--tls"] if request.param == "tls" else []
     return json.loads(run(server, "env", "--json", *flags))
@@ -49,8 +49,7 @@ def run(server, *arguments: str) -> str:
 
 def test_keys(clients, variables):
     """
-    ``fal keys`` creates keys, lists them, and revokes them; one that is revoked is not
-    taken any more.
+    ``fal keys`` creates, lists and revokes keys; a revoked key is refused.
     """
     printed = clients.fal(
         "keys", "create", "--scope", "API", "--desc", "n", variables=variables
@@ -70,7 +69,7 @@ def test_keys(clients, variables):
 
 def test_environments_and_secrets(clients, variables):
     """
-    ``fal environments`` and ``fal secrets`` do what they say.
+    ``fal environments`` and ``fal secrets`` work.
     """
     name = f"e{secrets.token_hex(4)}"
     clients.fal("environments", "create", name, "--description", "D", variables=variables)
@@ -111,9 +110,9 @@ def test_whoami_and_teams(clients, server, variables):
         (home / "auth0_token").unlink()
 
 
-def test_wrong_key_is_told(clients, variables):
+def test_wrong_key_is_reported(clients, variables):
     """
-    A wrong key is told as such, and shown nowhere.
+    A wrong key is reported as wrong, and shown nowhere.
     """
     wrong = {**variables, "FAL_KEY": variables["FAL_KEY"][:-8] + "deadbeef"}
     printed = clients.fal("secrets", "list", variables=wrong, check=False)
@@ -121,9 +120,9 @@ def test_wrong_key_is_told(clients, variables):
     assert "deadbeef" not in printed
 
 
-def test_procedures_that_are_not_there_are_told(clients, variables):
+def test_unsupported_procedures_fail(clients, variables):
     """
-    What the server does not have is an error, not a hang.
+    A call that the server does not support is an error, and does not hang.
     """
     code = """
 import grpc, json, isolate_proto
@@ -148,7 +147,7 @@ with FalServerlessClient(GRPC_HOST, get_credentials()).connect() as connection:
         ("files rm a", "Not Found"),
     ],
 )
-def test_commands_that_are_not_there_are_told(clients, server, command, told, tmp_path):
+def test_unsupported_commands_fail(clients, server, command, told, tmp_path):
     """
     The commands that the documentation says do not work end with an error that says so.
     """

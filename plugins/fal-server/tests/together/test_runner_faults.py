@@ -1,5 +1,5 @@
 """
-Runners that are killed, stopped, or leak what they have.
+Runners that are killed or stopped, or that leak resources.
 """
 
 from __future__ import annotations
@@ -22,62 +22,66 @@ EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 pytestmark = pytest.mark.faults
 
 
-def pid_of(stage: Any, app: str) -> int:
+def pid_of(served_plane: Any, app: str) -> int:
     """
     Return the process of a runner.
     """
-    with stage.client("run") as client:
+    with served_plane.client("run") as client:
         return int(client.post(f"/owner/{app}/look", json={}).json()["pid"])
 
 
-def test_runner_that_is_killed(stage: Any):
+def test_runner_that_is_killed(served_plane: Any):
     """
-    A runner that is killed with requests takes nothing from its neighbour; who waits for
-    an answer is told how it ended, and so is the log; what the queue has is begun again.
+    A killed runner does not affect its neighbour: waiting clients and the log get how it
+    ended, and queued requests are begun again.
     """
-    stage.deploy("killed", max_concurrency=1)
-    stage.deploy("neighbour")
-    neighbour = pid_of(stage, "neighbour")
-    held = stage.submit("neighbour/hold", {"gate": "neighbour"})
-    pid = pid_of(stage, "killed")
-    queued = stage.submit("killed/hold", {"gate": "killed"}, X_Fal_Queue_Priority="normal")
-    waiting = stage.submit("killed")
-    stage.begin("killed", queued)
+    served_plane.deploy("killed", max_concurrency=1)
+    served_plane.deploy("neighbour")
+    neighbour = pid_of(served_plane, "neighbour")
+    held = served_plane.submit("neighbour/hold", {"gate": "neighbour"})
+    pid = pid_of(served_plane, "killed")
+    queued = served_plane.submit(
+        "killed/hold", {"gate": "killed"}, X_Fal_Queue_Priority="normal"
+    )
+    waiting = served_plane.submit("killed")
+    served_plane.begin("killed", queued)
     os.kill(pid, signal.SIGKILL)
-    stage.settle(lambda: stage.status("killed", queued).json()["attempts"] == 2)
-    stage.open("killed")
-    assert stage.finish("killed", queued).status_code == 200
-    assert stage.finish("killed", waiting).status_code == 200
-    stage.open("neighbour")
-    assert stage.finish("neighbour", held).status_code == 200
-    assert stage.status("neighbour", held).json()["attempts"] == 1
-    assert pid_of(stage, "neighbour") == neighbour
-    with stage.client("run") as client:
+    served_plane.settle(lambda: served_plane.status("killed", queued).json()["attempts"] == 2)
+    served_plane.open("killed")
+    assert served_plane.finish("killed", queued).status_code == 200
+    assert served_plane.finish("killed", waiting).status_code == 200
+    served_plane.open("neighbour")
+    assert served_plane.finish("neighbour", held).status_code == 200
+    assert served_plane.status("neighbour", held).json()["attempts"] == 1
+    assert pid_of(served_plane, "neighbour") == neighbour
+    with served_plane.client("run") as client:
         answer = client.post(
             "/owner/killed/die", json={"times": 9}, headers={"x-fal-request-attempt": "1"}
         )
     assert answer.status_code == 503
     assert answer.json()["error_type"] == "runner_disconnected"
     assert "exited with code 9" in answer.json()["detail"]
-    stage.settle(lambda: any("SIGKILL" in line for line in stage.lines("killed")))
+    served_plane.settle(lambda: any("SIGKILL" in line for line in served_plane.lines("killed")))
 
 
-def test_runner_that_is_stopped(stage: Any):
+def test_runner_that_is_stopped(served_plane: Any):
     """
     A runner that has stopped is noticed when a request takes too long: another takes its
     place, and its processes are ended.
     """
-    stage.deploy("stopped", request_timeout=5)
-    pid = pid_of(stage, "stopped")
-    queued = stage.submit("stopped/hold", {"gate": "stopped"}, X_Fal_No_Retry="1")
-    stage.begin("stopped", queued)
+    served_plane.deploy("stopped", request_timeout=5)
+    pid = pid_of(served_plane, "stopped")
+    queued = served_plane.submit("stopped/hold", {"gate": "stopped"}, X_Fal_No_Retry="1")
+    served_plane.begin("stopped", queued)
     os.kill(pid, signal.SIGSTOP)
-    waiting = stage.submit("stopped")
-    assert stage.finish("stopped", queued).json()["error_type"] == "request_timeout"
-    stage.settle(lambda: not is_alive(pid))
-    assert stage.finish("stopped", waiting).status_code in (200, 504)
-    assert pid_of(stage, "stopped") != pid
-    stage.settle(lambda: any("no longer answered" in line for line in stage.lines("stopped")))
+    waiting = served_plane.submit("stopped")
+    assert served_plane.finish("stopped", queued).json()["error_type"] == "request_timeout"
+    served_plane.settle(lambda: not is_alive(pid))
+    assert served_plane.finish("stopped", waiting).status_code in (200, 504)
+    assert pid_of(served_plane, "stopped") != pid
+    served_plane.settle(
+        lambda: any("no longer answered" in line for line in served_plane.lines("stopped"))
+    )
 
 
 @pytest.mark.skipif(not EVERY, reason="FAL_CORE_FAULTS=all runs what waits for long.")
@@ -97,8 +101,8 @@ def test_stopped_runner_fails_its_health_check(holder: Any, settle: Callable[...
 
 def make_leaker(folder: str) -> Callable[..., None]:
     """
-    Return an application that forks children which want to outlive it and, when it is
-    asked to, opens files until it may open no more.
+    Return an application that forks children which resist ending and, on request, opens
+    files up to its limit.
     """
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
@@ -151,21 +155,25 @@ def make_leaker(folder: str) -> Callable[..., None]:
     return serve
 
 
-def test_application_that_leaks(stage: Any):
+def test_application_that_leaks(served_plane: Any):
     """
-    All that a runner has opened and forked ends with it, also where it can open nothing
-    more; the next one has nothing of it.
+    All files and processes of a runner end with it, even if it has reached its limit of
+    open files; the next runner inherits none.
     """
-    stage.deploy("leaking", function=make_leaker(str(stage.folder)), request_timeout=5)
-    with stage.client("run") as client:
+    served_plane.deploy(
+        "leaking", function=make_leaker(str(served_plane.folder)), request_timeout=5
+    )
+    with served_plane.client("run") as client:
         pid = int(client.post("/owner/leaking/leak").text)
-        left, full = stage.folder / "left", stage.folder / "full"
-        stage.settle(lambda: left.exists() and full.exists() and full.stat().st_size)
+        left, full = served_plane.folder / "left", served_plane.folder / "full"
+        served_plane.settle(lambda: left.exists() and full.exists() and full.stat().st_size)
         assert client.post("/owner/leaking").status_code == 504
-        for runner in stage.plane.plane.catalog.find("owner", "leaking").runners:
+        for runner in served_plane.plane.plane.catalog.find("owner", "leaking").runners:
             # It is ended soon anyway, as it does not answer.
             with suppress(grpc.RpcError):
-                stage.plane.call("KillRunner", wire.KillRunnerRequest(runner_id=runner.id))
+                served_plane.plane.call(
+                    "KillRunner", wire.KillRunnerRequest(runner_id=runner.id)
+                )
         assert int(client.post("/owner/leaking").text) != pid
     for each in (pid, *map(int, left.read_text().split())):
-        stage.settle(lambda each=each: not is_alive(each))
+        served_plane.settle(lambda each=each: not is_alive(each))

@@ -94,7 +94,7 @@ def variables(
     tmp_path_factory: pytest.TempPathFactory, launch_program: Any, programs: Any
 ) -> Iterator[Mapping[str, str]]:
     """
-    What points clients at a server of their own.
+    The variables that point clients at a server of their own.
     """
     data = tmp_path_factory.mktemp("sources") / "data"
     program = launch_program(data)
@@ -106,7 +106,7 @@ def variables(
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """
-    The directory of a function, and of what it requires.
+    The directory of a function and its local requirements.
     """
     for name, content in FILES.items():
         path = tmp_path / name
@@ -120,8 +120,8 @@ def run(
     variables: Mapping[str, str], project: Path, programs: Any
 ) -> Callable[..., tuple[str, list[str]]]:
     """
-    Run a module in a process of its own, and return what it printed and what was done
-    for it.
+    Run a module in a process of its own, and return its output and the steps that were
+    taken for it.
     """
 
     def run(*arguments: str) -> tuple[str, list[str]]:
@@ -142,8 +142,8 @@ def run(
 
 def test_source_is_sent_and_built_once(run: Any, project: Path) -> None:
     """
-    Calls, and processes, whose project has not changed neither send nor build it again; a
-    change is both.
+    Calls and processes with an unchanged project neither send nor build it again; a change
+    does both.
     """
     assert run("telling.py") == ("['first', 'first', 'first']", ["Uploading", "Building"])
     assert run("telling.py") == ("['first', 'first', 'first']", [])
@@ -153,10 +153,10 @@ def test_source_is_sent_and_built_once(run: Any, project: Path) -> None:
     assert run(*deploy)[1] == []
 
 
-def test_source_that_is_sent_again_is_where_it_was(run: Any, project: Path) -> None:
+def test_old_source_is_sent_again_without_a_build(run: Any, project: Path) -> None:
     """
-    What the server has kept for long enough is sent again, and built no more: also what
-    was packed at another time, on another machine.
+    Source that was sent long ago is sent again but not built again, also if its files have
+    other times and the client has no record of it.
     """
     run("telling.py")
     (kept,) = (project / "cache/serverless").glob("*/distribution.json")
@@ -171,9 +171,10 @@ def test_source_that_is_sent_again_is_where_it_was(run: Any, project: Path) -> N
     assert run("telling.py")[1] == ["Uploading"]
 
 
-def test_source_that_is_gone_is_sent_again(run: Any, project: Path) -> None:
+def test_lost_source_is_sent_again(run: Any, project: Path) -> None:
     """
-    An address at which a service has nothing any more is not given to an installer.
+    Source that a service has lost is sent again; its old address is not given to an
+    installer.
     """
     run("telling.py")
     (kept,) = (project / "cache/serverless").glob("*/distribution.json")

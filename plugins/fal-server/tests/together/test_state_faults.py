@@ -1,5 +1,6 @@
 """
-The state is locked, gone or damaged: requests wait or are told, and nothing is lost.
+The state is locked, gone or damaged: requests wait or fail with a reason, and nothing is
+lost.
 
 The database is locked for three seconds by default; FAL_CORE_FAULTS=all makes it thirty.
 """
@@ -57,11 +58,11 @@ def locked(data: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def impatient(stage: Any) -> Iterator[None]:
+def impatient(served_plane: Any) -> Iterator[None]:
     """
-    Have requests be told soon that the state is gone.
+    Shorten the time after which requests fail while the state is gone.
     """
-    database = stage.plane.plane.database
+    database = served_plane.plane.plane.database
     patience, database.patience = database.patience, 0.2
     try:
         yield
@@ -70,176 +71,192 @@ def impatient(stage: Any) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def app(stage: Any) -> str:
+def app(served_plane: Any) -> str:
     """
     The name of an application with one runner, which takes one request at a time.
     """
-    stage.deploy("app")
+    served_plane.deploy("app")
     return "app"
 
 
-def data_of(stage: Any) -> Path:
-    found: Path = stage.plane.settings.data
+def data_of(served_plane: Any) -> Path:
+    found: Path = served_plane.plane.settings.data
     return found
 
 
-def pid_of(stage: Any, app: str) -> int:
+def pid_of(served_plane: Any, app: str) -> int:
     """
     Return the process of the runner.
     """
-    return int(stage.finish(app, stage.submit(f"{app}/look")).json()["pid"])
+    return int(served_plane.finish(app, served_plane.submit(f"{app}/look")).json()["pid"])
 
 
-def revisions(stage: Any, alias: str) -> set[str]:
+def revisions(served_plane: Any, alias: str) -> set[str]:
     """
-    Return what an alias stands for: as the server knows, and as it is kept.
+    Return the revisions of an alias: as the server knows them, and as the database has
+    them.
     """
-    known = stage.plane.here(stage.plane.plane.catalog.find, "owner", alias).revision
-    with sqlite3.connect(data_of(stage) / "state.db") as connection:
+    known = served_plane.plane.here(
+        served_plane.plane.plane.catalog.find, "owner", alias
+    ).revision
+    with sqlite3.connect(data_of(served_plane) / "state.db") as connection:
         query = "select revision from aliases where alias = ?"
         ((kept,),) = connection.execute(query, (alias,)).fetchall()
     connection.close()
     return {known, kept}
 
 
-def test_locked_database(stage: Any, app: str):
+def test_locked_database(served_plane: Any, app: str):
     """
-    While another process holds the database requests and deployments wait, what is
-    asked is answered, and all that was sent is done afterwards.
+    While another process locks the database, requests and deployments wait, reads are
+    answered, and all that was sent is done afterwards.
     """
-    earlier = stage.submit(app, {"name": "earlier"})
-    stage.finish(app, earlier)
+    earlier = served_plane.submit(app, {"name": "earlier"})
+    served_plane.finish(app, earlier)
     answers: list[str] = []
 
     def submit(number: int) -> None:
-        answers.append(stage.submit(app, {"name": f"locked {number}"}))
+        answers.append(served_plane.submit(app, {"name": f"locked {number}"}))
 
     senders = [threading.Thread(target=submit, args=(number,)) for number in range(4)]
-    deployment = threading.Thread(target=lambda: answers.append(stage.deploy("other")))
-    with locked(data_of(stage)):
+    deployment = threading.Thread(target=lambda: answers.append(served_plane.deploy("other")))
+    with locked(data_of(served_plane)):
         for thread in (*senders, deployment):
             thread.start()
-        assert stage.status(app, earlier).json()["status"] == "COMPLETED"
+        assert served_plane.status(app, earlier).json()["status"] == "COMPLETED"
         threading.Event().wait(SECONDS)
         assert answers == []
     for thread in (*senders, deployment):
         thread.join()
-    (revision,) = revisions(stage, "other")
+    (revision,) = revisions(served_plane, "other")
     answers.remove(revision)
     for each in answers:
-        assert stage.finish(app, each).status_code == 200
-    assert stage.finish("other", stage.submit("other")).status_code == 200
+        assert served_plane.finish(app, each).status_code == 200
+    assert served_plane.finish("other", served_plane.submit("other")).status_code == 200
 
 
-def test_database_that_stays_locked(stage: Any, app: str):
+def test_database_that_stays_locked(served_plane: Any, app: str):
     """
-    Where the database stays locked, who sends is told so, and nothing of it is kept.
+    If the database stays locked, requests fail with that reason, and nothing of them is
+    kept.
     """
-    with impatient(stage), locked(data_of(stage)), stage.client() as client:
+    with (
+        impatient(served_plane),
+        locked(data_of(served_plane)),
+        served_plane.client() as client,
+    ):
         answer = client.post(f"/owner/{app}", json={"name": "refused"})
         assert answer.status_code == 503
         assert answer.json()["detail"] == "The database cannot be read or written at present."
         with pytest.raises(grpc.RpcError) as caught:
-            stage.deploy("refused")
+            served_plane.deploy("refused")
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert caught.value.details() == "The database cannot be read or written at present."
-    assert stage.finish(app, stage.submit(app, {"name": "next"})).status_code == 200
-    assert "echo refused" not in stage.order()
+    assert (
+        served_plane.finish(app, served_plane.submit(app, {"name": "next"})).status_code == 200
+    )
+    assert "echo refused" not in served_plane.order()
 
 
-def test_runner_that_cannot_be_written_down(stage: Any, app: str):
+def test_runner_that_cannot_be_written_down(served_plane: Any, app: str):
     """
-    While no runner can be started since the state is locked, who waits for an answer is
-    told, and what the queue has accepted is answered later, whatever ends meanwhile.
+    While the state is locked and no runner can be started, waiting requests fail with that
+    reason, and accepted queued requests are answered later, whatever ends meanwhile.
     """
-    pid = pid_of(stage, app)
-    held = stage.submit(f"{app}/hold", {"gate": "written down"})
-    stage.begin(app, held)
-    waiting = stage.submit(app, {"name": "waiting"})
-    with impatient(stage), locked(data_of(stage)), stage.client("run") as client:
+    pid = pid_of(served_plane, app)
+    held = served_plane.submit(f"{app}/hold", {"gate": "written down"})
+    served_plane.begin(app, held)
+    waiting = served_plane.submit(app, {"name": "waiting"})
+    with (
+        impatient(served_plane),
+        locked(data_of(served_plane)),
+        served_plane.client("run") as client,
+    ):
         os.kill(pid, signal.SIGKILL)
         answer = client.post(f"/owner/{app}", json={})
         assert answer.status_code == 503
         assert "The database cannot be read or written at present." in answer.json()["detail"]
-        stage.open("written down")
-    assert stage.finish(app, held).status_code == 200
-    assert stage.finish(app, waiting).json()["told"] == {"name": "waiting"}
-    assert stage.status(app, held).json()["attempts"] == 2
+        served_plane.open("written down")
+    assert served_plane.finish(app, held).status_code == 200
+    assert served_plane.finish(app, waiting).json()["told"] == {"name": "waiting"}
+    assert served_plane.status(app, held).json()["attempts"] == 2
 
 
-def test_answer_that_cannot_be_kept_at_once(stage: Any, app: str):
+def test_answer_that_cannot_be_kept_at_once(served_plane: Any, app: str):
     """
-    What an application has answered while the state is locked is kept once it is not,
-    and the application is not asked again.
+    A response that arrives while the state is locked is kept afterwards, and the
+    application is not called again.
     """
-    held = stage.submit(f"{app}/hold", {"gate": "kept", "name": "kept"})
-    stage.begin(app, held)
-    pool = stage.plane.plane.catalog.find("owner", app).pool
-    with impatient(stage), locked(data_of(stage)):
-        stage.open("kept")
-        stage.settle(lambda: all(not each.in_flight for each in pool.runners))
+    held = served_plane.submit(f"{app}/hold", {"gate": "kept", "name": "kept"})
+    served_plane.begin(app, held)
+    pool = served_plane.plane.plane.catalog.find("owner", app).pool
+    with impatient(served_plane), locked(data_of(served_plane)):
+        served_plane.open("kept")
+        served_plane.settle(lambda: all(not each.in_flight for each in pool.runners))
         # It is tried in vain more than once.
         threading.Event().wait(1.5)
-    assert stage.finish(app, held).json() == {"cancelled": False}
-    assert stage.order().count("hold kept") == 1
-    assert stage.status(app, held).json()["attempts"] == 1
+    assert served_plane.finish(app, held).json() == {"cancelled": False}
+    assert served_plane.order().count("hold kept") == 1
+    assert served_plane.status(app, held).json()["attempts"] == 1
 
 
-def test_lines_that_cannot_be_kept_at_once(stage: Any, app: str):
+def test_lines_that_cannot_be_kept_at_once(served_plane: Any, app: str):
     """
-    What runners print while the state is locked is kept once it is not, also where they
-    print nothing more.
+    Lines printed while the state is locked are kept afterwards, even if the runner prints
+    nothing more.
     """
-    logs = stage.plane.plane.logs
-    account = stage.plane.plane.catalog.find("owner", app).owner
+    logs = served_plane.plane.plane.logs
+    account = served_plane.plane.plane.catalog.find("owner", app).owner
     line = LogLine(message="late", account_id=account, application=app, runner_id="one")
-    with impatient(stage), locked(data_of(stage)):
+    with impatient(served_plane), locked(data_of(served_plane)):
         logs.add(line)
         threading.Event().wait(1.0)
-        assert "late" not in stage.lines(app)
-    stage.settle(lambda: "late" in stage.lines(app))
+        assert "late" not in served_plane.lines(app)
+    served_plane.settle(lambda: "late" in served_plane.lines(app))
 
 
-def test_sender_that_goes_while_its_request_is_written(stage: Any, app: str):
+def test_sender_that_goes_while_its_request_is_written(served_plane: Any, app: str):
     """
-    A request, or a deployment, whose client goes before it is told is wholly done: what
-    the server knows is what it keeps.
+    A request, or a deployment, is completed even if its client disconnects before the
+    response.
     """
-    stage.deploy("going")
-    with locked(data_of(stage)):
-        with stage.client() as client, pytest.raises(httpx.ReadTimeout):
+    served_plane.deploy("going")
+    with locked(data_of(served_plane)):
+        with served_plane.client() as client, pytest.raises(httpx.ReadTimeout):
             client.post(f"/owner/{app}", json={"name": "gone"}, timeout=3.0)
-        request = stage.registration("going")
+        request = served_plane.registration("going")
         with pytest.raises(grpc.RpcError):
-            stage.plane.call_within(3.0, "RegisterApplication", request)
-    stage.settle(lambda: "echo gone" in stage.order())
-    stage.settle(lambda: len(revisions(stage, "going")) == 1)
-    assert stage.finish("going", stage.submit("going")).status_code == 200
+            served_plane.plane.call_within(3.0, "RegisterApplication", request)
+    served_plane.settle(lambda: "echo gone" in served_plane.order())
+    served_plane.settle(lambda: len(revisions(served_plane, "going")) == 1)
+    assert served_plane.finish("going", served_plane.submit("going")).status_code == 200
 
 
-def test_database_that_is_gone(stage: Any, app: str):
+def test_database_that_is_gone(served_plane: Any, app: str):
     """
     While the file of the state is gone nothing is taken that would be lost with it; once
     it is back all goes on.
     """
-    file = data_of(stage) / "state.db"
+    file = data_of(served_plane) / "state.db"
     away = file.with_name("away.db")
     file.rename(away)
     try:
-        with impatient(stage), stage.client() as client:
+        with impatient(served_plane), served_plane.client() as client:
             answer = client.post(f"/owner/{app}", json={"name": "lost"})
             assert answer.status_code == 503
             assert answer.json()["detail"] == "The file of the database is gone."
         assert not file.exists()
     finally:
         away.rename(file)
-    assert stage.finish(app, stage.submit(app, {"name": "found"})).status_code == 200
-    assert "echo lost" not in stage.order()
+    assert (
+        served_plane.finish(app, served_plane.submit(app, {"name": "found"})).status_code == 200
+    )
+    assert "echo lost" not in served_plane.order()
 
 
 def test_start_on_a_locked_database(start_program: Any, tmp_path: Path):
     """
-    A server that is started while another process holds the database waits for it.
+    A server that starts while another process locks the database waits for it.
     """
     (tmp_path / "data").mkdir()
     Database(f"sqlite:///{tmp_path / 'data' / 'state.db'}").close()
@@ -270,8 +287,7 @@ def spoil(kind: str, file: Path) -> None:
 @pytest.mark.parametrize("kind", ["a directory", "no database", "damaged"])
 def test_start_on_a_broken_database(start_program: Any, tmp_path: Path, kind: str):
     """
-    A server that starts on a database which it cannot use says so in one sentence, and
-    ends.
+    A server with an unusable database says so in one sentence, and ends.
     """
     (tmp_path / "data").mkdir()
     spoil(kind, tmp_path / "data" / "state.db")

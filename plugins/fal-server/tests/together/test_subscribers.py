@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,8 +84,8 @@ def start(
     tmp_path: Path, launch_program: Any, programs: Any
 ) -> Iterator[Callable[[], dict[str, str]]]:
     """
-    Start the server at the same ports, once more where it was killed, and return the
-    variables that it prints.
+    Start the server, again at the same ports if it was killed, and return the variables
+    that it prints.
     """
     port = programs.find_ports()
     started: list[Any] = []
@@ -103,12 +102,15 @@ def start(
 
 
 def test_subscribers_of_a_server_that_is_killed(
-    clients: Any, start: Callable[[], dict[str, str]], tmp_path: Path
+    clients: Any,
+    start: Callable[[], dict[str, str]],
+    settle: Callable[..., None],
+    tmp_path: Path,
 ) -> None:
     """
-    Of an application that ``fal deploy`` has put on a server, and of one by ``fal-core
-    deploy``, ``fal_client.subscribe`` gets live logs and the result, also where the
-    server is killed and started again in the middle of it.
+    ``fal_client.subscribe`` gets live logs and the result, for applications of ``fal
+    deploy`` and of ``fal-core deploy``, even if the server is killed and started again
+    meanwhile.
     """
     variables = start()
     gate, end = tmp_path / "gate", tmp_path / "end"
@@ -147,12 +149,11 @@ def test_subscribers_of_a_server_that_is_killed(
         )
 
     def wait_for_lines(words: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not all(f"LINE {name} {words}" in printed.read_text() for name in files):
+        def have_come() -> bool:
             assert client.poll() is None, errors.read_text()
-            assert time.monotonic() < deadline, errors.read_text()
-            # Until each client has printed them.
-            time.sleep(0.05)
+            return all(f"LINE {name} {words}" in printed.read_text() for name in files)
+
+        settle(have_come, hint=errors.read_text)
 
     try:
         wait_for_lines("is held")

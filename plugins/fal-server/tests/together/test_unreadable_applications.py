@@ -1,5 +1,5 @@
 """
-Unreadable applications: those that need what is no longer installed on the server.
+Unreadable applications: those with requirements that are no longer installed on the server.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import pytest
 pytestmark = pytest.mark.faults
 
 
-def rename_kind(stage: Any, revision: str, before: bytes, after: bytes) -> None:
+def rename_kind(served_plane: Any, revision: str, before: bytes, after: bytes) -> None:
     """
     Have a registration name another kind of environment, while no server runs.
     """
-    with sqlite3.connect(stage.plane.settings.data / "state.db") as connection:
+    with sqlite3.connect(served_plane.plane.settings.data / "state.db") as connection:
         query = "select request from revisions where id = ?"
         ((request,),) = connection.execute(query, (revision,))
         assert before in request
@@ -25,53 +25,55 @@ def rename_kind(stage: Any, revision: str, before: bytes, after: bytes) -> None:
     connection.close()
 
 
-def restart_with(stage: Any, revision: str, before: bytes, after: bytes) -> None:
-    stage.plane.close()
-    rename_kind(stage, revision, before, after)
-    stage.plane = stage._start()
+def restart_with(served_plane: Any, revision: str, before: bytes, after: bytes) -> None:
+    served_plane.plane.close()
+    rename_kind(served_plane, revision, before, after)
+    served_plane.plane = served_plane._start()
 
 
-def ask(stage: Any, name: str) -> Any:
-    with stage.client("run") as client:
+def ask(served_plane: Any, name: str) -> Any:
+    with served_plane.client("run") as client:
         return client.post(f"/owner/{name}", json={})
 
 
 @pytest.fixture
-def broken(stage: Any) -> Any:
+def broken(served_plane: Any) -> Any:
     """
     A server that lacks the environments of the application ``odd``, and has those of
     ``well``.
     """
-    stage.deploy("well")
-    revision = stage.deploy("odd")
-    assert ask(stage, "odd").status_code == 200
-    restart_with(stage, revision, b"virtualenv", b"virtuality")
+    served_plane.deploy("well")
+    revision = served_plane.deploy("odd")
+    assert ask(served_plane, "odd").status_code == 200
+    restart_with(served_plane, revision, b"virtualenv", b"virtuality")
     yield revision
-    stage.settle(lambda: not stage.plane.plane.catalog.find("owner", "odd").broken)
+    served_plane.settle(
+        lambda: not served_plane.plane.plane.catalog.find("owner", "odd").broken
+    )
 
 
-def test_application_that_cannot_be_read(stage: Any, broken: str):
+def test_application_that_cannot_be_read(served_plane: Any, broken: str):
     """
     Its requests are refused with the reason, those of the queue are kept until it can be
     read again, and other applications answer.
     """
-    assert ask(stage, "well").status_code == 200
-    answer = ask(stage, "odd")
+    assert ask(served_plane, "well").status_code == 200
+    answer = ask(served_plane, "odd")
     assert answer.status_code == 503
     assert "no environments of kind 'virtuality'" in answer.json()["detail"]
-    waiting = stage.submit("odd")
-    hurried = stage.submit("odd", X_Fal_Request_Timeout="0.5")
-    assert stage.finish("odd", hurried).status_code == 504
-    assert stage.status("odd", waiting).json()["status"] == "IN_QUEUE"
-    restart_with(stage, broken, b"virtuality", b"virtualenv")
-    assert stage.finish("odd", waiting).status_code == 200
+    waiting = served_plane.submit("odd")
+    hurried = served_plane.submit("odd", X_Fal_Request_Timeout="0.5")
+    assert served_plane.finish("odd", hurried).status_code == 504
+    assert served_plane.status("odd", waiting).json()["status"] == "IN_QUEUE"
+    restart_with(served_plane, broken, b"virtuality", b"virtualenv")
+    assert served_plane.finish("odd", waiting).status_code == 200
 
 
-def test_application_that_is_deployed_again(stage: Any, broken: str):
+def test_application_that_is_deployed_again(served_plane: Any, broken: str):
     """
-    A release that can be read takes what waits.
+    A readable release takes the waiting requests.
     """
-    waiting = stage.submit("odd")
-    stage.deploy("odd")
-    assert stage.finish("odd", waiting).status_code == 200
-    assert ask(stage, "odd").status_code == 200
+    waiting = served_plane.submit("odd")
+    served_plane.deploy("odd")
+    assert served_plane.finish("odd", waiting).status_code == 200
+    assert ask(served_plane, "odd").status_code == 200

@@ -1,0 +1,54 @@
+"""
+Environments that clients ask for.
+"""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+
+from fal_server.specs.requested_environments import with_integers
+
+
+def is_same(found: object, expected: object) -> bool:
+    """
+    Tell whether two values are equal and of the same types.
+    """
+    return repr(found) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (3, 3),
+        (3.0, 3),
+        (-2.0, -2),
+        (0.0, 0),
+        (2**53, 2**53),
+        (0.5, 0.5),
+        (-1.25, -1.25),
+        (True, True),
+        ("3.0", "3.0"),
+        (None, None),
+        ([1, 1.5, [2]], [1, 1.5, [2]]),
+        ({"inner": {"count": 4, "part": 0.1}}, {"inner": {"count": 4, "part": 0.1}}),
+    ],
+    ids=repr,
+)
+def test_whole_numbers_of_a_struct_are_integers(sent, expected):
+    """
+    A protobuf struct keeps every number as a double: whole ones are read as integers, at
+    any depth, and other values stay as they are.
+    """
+    message = Struct()
+    message.update({"value": sent})
+    assert is_same(with_integers(MessageToDict(message)), {"value": expected})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e-300], ids=repr)
+def test_floats_that_are_not_whole_stay(value):
+    """
+    Infinities, NaN and fractions stay floats.
+    """
+    assert with_integers(value) is value
