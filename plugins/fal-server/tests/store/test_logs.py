@@ -4,7 +4,9 @@ The logs of runners: kept, searched and followed.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
 import threading
 import time
 import uuid
@@ -16,7 +18,9 @@ from isolate_proto import ListUserKeysRequest
 
 from fal_core.testing.harness.processes import wait_until
 from fal_server.http.bodies import to_text
+from fal_server.state.databases import Database
 from fal_server.store.log_lines import LogFilter, LogLine
+from fal_server.store.logs import Logs
 
 BASE = 1_700_000_000.0
 
@@ -285,3 +289,30 @@ def test_server_ends_while_somebody_follows(make_plane):
         closing.start()
         assert [line for line in lines if line.startswith("data")] == []
         closing.join()
+
+
+def test_closed_logs_leave_no_task(tmp_path):
+    """
+    Closing writes the lines that were added, and a later line starts no task.
+    """
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+
+    def kept() -> list[str]:
+        with sqlite3.connect(tmp_path / "state.db") as connection:
+            return [text for (text,) in connection.execute("SELECT message FROM logs")]
+
+    async def close() -> None:
+        lines = Logs(database)
+        lines.add(LogLine(message="before", account_id="me", application="app", runner_id="1"))
+        await lines.close()
+        lines.add(LogLine(message="after", account_id="me", application="app", runner_id="1"))
+        # Let what was scheduled run.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    try:
+        asyncio.run(close())
+        assert kept() == ["before"]
+    finally:
+        database.close()
