@@ -11,6 +11,8 @@ import attrs
 
 from fal_core.errors import OptionError
 from fal_core.hosts import Capabilities, Host
+from fal_host_serverless.account import addresses
+from fal_host_serverless.account.addresses import DEFAULT_URL
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,12 +30,6 @@ if TYPE_CHECKING:
 
 # Imports inside functions: every program that declares a function imports this module for
 # the options of its host, and few run anything on it.
-
-
-def _find_default_url() -> str:
-    from fal_host_serverless.account.addresses import DEFAULT_URL
-
-    return DEFAULT_URL
 
 
 def _find_credentials() -> Credentials:
@@ -79,7 +75,7 @@ class FalServerlessHost(Host[..., Any]):
         serve=True,
     )
 
-    url: str = attrs.field(factory=_find_default_url)
+    url: str = DEFAULT_URL
     local_file_path: str = ""
     credentials: Credentials = attrs.field(factory=_find_credentials)
     environment_name: str | None = None
@@ -110,8 +106,6 @@ class FalServerlessHost(Host[..., Any]):
         """
         The address that is connected to.
         """
-        from fal_host_serverless.account import addresses
-
         return addresses.find_address(self.url)
 
     def find_service(self) -> Service:
@@ -121,7 +115,6 @@ class FalServerlessHost(Host[..., Any]):
         Raises:
             FalServerlessError: The address is wrong.
         """
-        from fal_host_serverless.account import addresses
         from fal_host_serverless.wire.services import Service
 
         address = self.address
