@@ -70,7 +70,10 @@ def test_gc_keeps_to_the_size(command: Callable[..., Result], three: list[Built]
     dry = command("gc", "--max-size", "0", "--dry-run")
     assert dry.output.count("Would remove") == 3
     assert len(list_environments()) == 3
-    assert command("gc", "--max-size", "2GB").output.startswith("Freed 0 B")
+    # What builds of other processes have left in uv's cache may go.
+    kept = command("gc", "--max-size", "2GB", "--json")
+    assert json.loads(kept.output)["entries"] == []
+    assert len(list_environments()) == 3
     wet = command("gc", "--max-size", "0 kB", "--json")
     assert [entry["requirements"] for entry in json.loads(wet.output)["entries"]] == [
         [["gamma"]],
