@@ -46,6 +46,7 @@ polling = _load("polling")
 programs = _load("programs")
 holding = _load("holding")
 served = _load("served")
+_load("api_connections")
 
 T = TypeVar("T")
 

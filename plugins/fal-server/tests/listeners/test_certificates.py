@@ -6,35 +6,17 @@ from __future__ import annotations
 
 import datetime
 import os
-import socket
 import ssl
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from api_connections import REQUEST, connect, read_all, trusting
 from cryptography import x509
 
 from fal_server.listeners import certificates
 from fal_server.listeners.certificates import Certificate
 from fal_server.state.data_directories import DataDirectory
 from fal_server.store import housekeeping
-
-REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-
-
-def connect(plane: Any) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", plane.plane.ports["api"]), timeout=30)
-
-
-def read_all(connection: socket.socket) -> bytes:
-    parts = []
-    while part := connection.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def trusting(plane: Any) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(plane.directory.tls / "ca.pem"))
 
 
 def test_certificate_is_kept_and_follows_the_names(tmp_path):

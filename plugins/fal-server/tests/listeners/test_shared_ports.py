@@ -11,33 +11,16 @@ import socket
 import ssl
 import time
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
+from api_connections import REQUEST, connect, read_all, trusting
 from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_core_worker.serving.ports import free_port
 from fal_server.listeners import shared_ports
 from fal_server.listeners.shared_ports import Listener
-
-REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-
-
-def connect(plane: Any) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", plane.plane.ports["api"]), timeout=30)
-
-
-def read_all(connection: socket.socket) -> bytes:
-    parts = []
-    while part := connection.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def trusting(plane: Any) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(plane.directory.tls / "ca.pem"))
 
 
 def test_plain_http_is_answered(plane):
