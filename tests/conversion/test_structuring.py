@@ -125,6 +125,7 @@ def test_right_values_are_taken(value: Any, annotation: Any, expected: Any) -> N
         ({"x": "1"}, Point, "option.x", "an integer, not '1' (str)"),
         ({"points": [{"x": 1}, {"x": 2, "y": "z"}]}, Line, "option.points[1].y", "a number"),
         ({"x": 1, "z": 2}, Point, "option", "which has no 'z'"),
+        ({"x": 1, 2: "z"}, Point, "option", "which has no 2"),
         ({}, Point, "option", "a Point with 'x'"),
     ],
 )
@@ -229,6 +230,7 @@ values = st.recursive(
 @example(Text("a"), str)
 @example(Size.SMALL, Union[str, int])
 @example(2**53 + 1, float)
+@example([{1: None}], list[Point])
 def test_structuring_again_changes_nothing(value: Any, annotation: Any) -> None:
     """
     A structured value has its type: structuring it again changes nothing.

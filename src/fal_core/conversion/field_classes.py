@@ -7,7 +7,7 @@ from __future__ import annotations
 import collections.abc
 import enum
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,9 @@ def _fields_hook(target: Any, made: cattrs.Converter) -> Structure:
             return value
         if not isinstance(value, collections.abc.Mapping):
             raise Mismatch(value, describe(target))
+        # cattrs takes every name for a string: 24.1 raises TypeError for another.
+        if unnamed := [name for name in value if not isinstance(name, str)]:
+            raise _no_such_fields(unnamed, value, target)
         try:
             return fill(dict(value), target)
         except BaseValidationError as errors:
@@ -99,9 +102,13 @@ def _first_mismatch(errors: BaseValidationError, value: Any, target: Any) -> Mis
     if isinstance(error, Mismatch):
         return error.inside(f".{field}")
     if isinstance(error, ForbiddenExtraKeysError):
-        extra = alternatives(sorted(repr(name) for name in error.extra_fields))
-        # It came as far as a field: of a union it is the arm to speak of.
-        return Mismatch(value, f"{words}, which has no {extra}", progress=(0,))
+        return _no_such_fields(error.extra_fields, value, target)
     if isinstance(error, KeyError) and field is not None:
         return Mismatch(value, f"{words} with {field!r}", progress=(0,))
     return Mismatch(value, f"{words} ({error})")
+
+
+def _no_such_fields(names: Iterable[Any], value: Any, target: Any) -> Mismatch:
+    extra = alternatives(sorted(repr(name) for name in names))
+    # It came as far as a field: of a union it is the arm to speak of.
+    return Mismatch(value, f"{describe(target)}, which has no {extra}", progress=(0,))
