@@ -32,8 +32,8 @@ EDGES = find_edges(MODULES)
 #: Packages that run where nothing is installed, and what they may import.
 TRAVELLING = {
     "fal_core_worker": {"cloudpickle"},
-    # The agent uses the last two where a function's environment has them.
-    "fal_server_agent": {"fal_core_worker", "tblib", "uvicorn"},
+    # The agent uses gRPC and tblib where a function's environment has them.
+    "fal_server_agent": {"fal_core_worker", "grpc", "tblib"},
 }
 
 #: Packages that are one distribution.

@@ -118,7 +118,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_server_agent": (
-        "functions limits messages mounts surroundings tracing",
+        "functions limits messages mounts request_labels surroundings",
         "directories outcomes",
         "places",
         "listening",

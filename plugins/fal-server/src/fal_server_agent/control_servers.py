@@ -19,9 +19,15 @@ from fal_core_worker.serving.ports import free_port
 from fal_server_agent import functions, outcomes
 from fal_server_agent.directories import settle
 from fal_server_agent.listening import answers
-from fal_server_agent.messages import END_OF_LOGS, TOKEN_HEADER, pack, unpack
+from fal_server_agent.messages import (
+    END_OF_LOGS,
+    TOKEN_HEADER,
+    TRACE_VARIABLES,
+    pack,
+    unpack,
+)
 from fal_server_agent.places import Apart, Place, PortUnavailable, find_place
-from fal_server_agent.tracing import TRACE_VARIABLES, mark_requests
+from fal_server_agent.request_labels import take_request_labels
 
 #: The port that an application listens on unless its client named another.
 _USUAL_PORT = 8080
@@ -251,7 +257,6 @@ class ControlServer:
         """
         Run a function that serves, and return the message of its outcome.
         """
-        mark_requests()
         try:
             function = functions.open_function(header, parts)
         except BaseException as error:
@@ -268,7 +273,8 @@ class ControlServer:
         try:
             if isinstance(place, Apart):
                 return await place.run(lambda: _run_in_child(function, header, parts))
-            return await self._run_opened(lambda: function, header, parts, keywords)
+            async with take_request_labels(function):
+                return await self._run_opened(lambda: function, header, parts, keywords)
         finally:
             watch.cancel()
             self._ended.set()

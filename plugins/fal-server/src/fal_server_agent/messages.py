@@ -17,6 +17,9 @@ TOKEN_HEADER = "x-fal-agent-token"
 #: The line that an agent logs after everything that a call has printed.
 END_OF_LOGS = "\x00end of logs"
 
+#: The environment variables in which a function finds the trace of its call.
+TRACE_VARIABLES = ("TRACEPARENT", "TRACESTATE", "BAGGAGE")
+
 
 def pack(header: dict[str, Any], *parts: bytes) -> bytes:
     """

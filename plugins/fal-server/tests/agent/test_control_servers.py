@@ -9,9 +9,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from fal_server_agent import control_servers
 from fal_server_agent.control_servers import ControlServer
 from fal_server_agent.messages import unpack
 
@@ -27,12 +24,6 @@ class Noted:
     def __reduce__(self) -> Any:
         note = f"__import__('os').mkdir({str(self.folder)!r})"
         return eval, (f"[{note}, lambda *, exposed_port: 'served'][1]",)
-
-
-@pytest.fixture(autouse=True)
-def _unmarked(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What marks requests is for the process of a runner alone.
-    monkeypatch.setattr(control_servers, "mark_requests", lambda: None)
 
 
 def serve(definition: bytes) -> tuple[dict[str, Any], list[bytes]]:

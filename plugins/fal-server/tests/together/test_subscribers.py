@@ -31,23 +31,29 @@ SOURCE = """
     import time
     from pathlib import Path
 
+    from pydantic import BaseModel
+
     {imports}
+
+
+    class Asked(BaseModel):
+        who: str
 
 
     class Held({base}, keep_alive=300, max_concurrency=1, max_multiplexing=4):
         machine_type = "XS"
 
         @{endpoint}("/")
-        def hold(self) -> dict:
-            print("{name} is held")
+        def hold(self, asked: Asked) -> dict:
+            print(f"{{asked.who}} is held")
             # Until the test lets it go.
             while not Path({gate!r}).exists():
                 time.sleep(0.05)
-            print("{name} goes on")
+            print(f"{{asked.who}} goes on")
             # Until the test lets it end.
             while not Path({end!r}).exists():
                 time.sleep(0.05)
-            return {{"name": "{name}", "pid": os.getpid()}}
+            return {{"who": asked.who, "pid": os.getpid()}}
 """
 
 SUBSCRIBE = """
@@ -56,7 +62,7 @@ SUBSCRIBE = """
 
     told = {}
 
-    def subscribe(name):
+    def subscribe(who):
         lines = []
 
         def update(status):
@@ -66,11 +72,14 @@ SUBSCRIBE = """
                     print(f"LINE {line['message']}", flush=True)
 
         result = fal_client.subscribe(
-            f"owner/{name}", {}, with_logs=True, on_queue_update=update
+            f"owner/{who.partition('-')[0]}",
+            {"who": who},
+            with_logs=True,
+            on_queue_update=update,
         )
-        told[name] = [result, lines]
+        told[who] = [result, lines]
 
-    threads = [threading.Thread(target=subscribe, args=[name]) for name in sys.argv[1:]]
+    threads = [threading.Thread(target=subscribe, args=[who]) for who in sys.argv[1:]]
     for each in threads:
         each.start()
     for each in threads:
@@ -108,9 +117,9 @@ def test_subscribers_of_a_server_that_is_killed(
     tmp_path: Path,
 ) -> None:
     """
-    ``fal_client.subscribe`` gets live logs and the result, for applications of ``fal
-    deploy`` and of ``fal-core deploy``, even if the server is killed and started again
-    meanwhile.
+    ``fal_client.subscribe`` gets live logs and the result of its request alone, for
+    applications of ``fal deploy`` and of ``fal-core deploy``, even if the server is killed
+    and started again meanwhile.
     """
     variables = start()
     gate, end = tmp_path / "gate", tmp_path / "end"
@@ -141,7 +150,9 @@ def test_subscribers_of_a_server_that_is_killed(
 
     script = tmp_path / "subscribe.py"
     script.write_text(textwrap.dedent(SUBSCRIBE))
-    command = [str(clients.folder / "bin" / "python"), str(script), "theirs", "ours"]
+    # One runner answers two requests side by side.
+    asking = [f"{name}-{number}" for name in files for number in range(2)]
+    command = [str(clients.folder / "bin" / "python"), str(script), *asking]
     printed, errors = tmp_path / "printed", tmp_path / "errors"
     with printed.open("w") as out, errors.open("w") as err:
         client = subprocess.Popen(
@@ -151,7 +162,7 @@ def test_subscribers_of_a_server_that_is_killed(
     def wait_for_lines(words: str) -> None:
         def have_come() -> bool:
             assert client.poll() is None, errors.read_text()
-            return all(f"LINE {name} {words}" in printed.read_text() for name in files)
+            return all(f"LINE {who} {words}" in printed.read_text() for who in asking)
 
         settle(have_come, hint=errors.read_text)
 
@@ -167,6 +178,10 @@ def test_subscribers_of_a_server_that_is_killed(
         client.kill()
         client.wait()
     (line,) = [it for it in printed.read_text().splitlines() if it.startswith("JSON ")]
-    for name, (result, lines) in json.loads(line.removeprefix("JSON ")).items():
-        assert result["name"] == name
-        assert f"{name} goes on" in lines
+    told = json.loads(line.removeprefix("JSON "))
+    assert sorted(told) == sorted(asking)
+    for who, (result, lines) in told.items():
+        assert result["who"] == who
+        assert f"{who} goes on" in lines
+        others = set(asking) - {who}
+        assert not [line for line in lines if line.split(" ")[0] in others]
