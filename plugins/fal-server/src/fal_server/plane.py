@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,9 @@ class ControlPlane:
         """
         Open all ports, and continue what an earlier server has left.
 
+        Connections wait until the state has been read: nobody is told that an application
+        or a request does not exist that the server does not know of yet.
+
         Raises:
             ServerError: A port is taken, the address is not one of this machine, or the
                 database cannot be read.
@@ -194,12 +197,17 @@ class ControlPlane:
             self._certificate = Certificate(self.directory, names)
             socket_path = await self._start_grpc()
             http = await self._start_http(self._make_api())
-            await self._open_port("api", http, grpc_socket=socket_path)
-            await self._open_gateways()
+            listeners = [
+                self._listen("api", http, grpc_socket=socket_path),
+                *self._listen_for_gateways(),
+                self._listen(
+                    "metrics", await self._start_http(self.metrics.make_application())
+                ),
+            ]
             await self.catalog.start()
             await self.queue.start()
-            metrics = await self._start_http(self.metrics.make_application())
-            await self._open_port("metrics", metrics)
+            for listener in listeners:
+                listener.open()
             self._start_rounds()
             self.directory.write_addresses(self.ports, self.settings.host)
         except Refusal as refusal:
@@ -250,9 +258,9 @@ class ControlPlane:
             ],
         )
 
-    async def _open_gateways(self) -> None:
+    def _listen_for_gateways(self) -> Iterator[Listener]:
         """
-        Open the ports of the gateways.
+        Listen at the ports of the gateways.
         """
         router = self.queue.router
         for name, gateway in (
@@ -262,7 +270,7 @@ class ControlPlane:
         ):
             server = serve_gateway(gateway.answer)
             self._ends.push_async_callback(server.shutdown, self.settings.drain)
-            await self._open_port(name, connections_of(server, inflates=False))
+            yield self._listen(name, connections_of(server, inflates=False))
 
     async def _start_grpc(self) -> str:
         """
@@ -287,21 +295,22 @@ class ControlPlane:
         self._ends.push_async_callback(runner.cleanup)
         return connect
 
-    async def _open_port(
+    def _listen(
         self, name: str, http: ProtocolFactory, *, grpc_socket: str | None = None
-    ) -> None:
+    ) -> Listener:
         """
-        Open a port. It is closed before the servers behind it.
+        Listen at a port. It is closed before the servers behind it.
         """
         host, port = self.settings.host, self.settings.port_of(name)
         protocols = ["http/1.1"] if grpc_socket is None else ["h2", "http/1.1"]
         tls = self._certificate.make_context(*protocols)
         listener = Listener(name, http, grpc_socket, tls)
         try:
-            self.ports[name] = await listener.open(host, port)
+            self.ports[name] = listener.listen(host, port)
         except OSError as error:
             raise ServerError(listener.describe(error, host, port)) from error
         self._ends.push_async_callback(listener.close)
+        return listener
 
     async def _end_streams(self, _: web.Application) -> None:
         self.logs.end_following()

@@ -176,15 +176,43 @@ def test_plain_text_is_for_this_machine_only(make_plane):
     client.close()
 
 
-async def open_anywhere() -> int:
+async def listen_anywhere() -> int:
     """
     Return the port of a listener that was given none.
     """
     listener = Listener(name="any", http=asyncio.Protocol)
     try:
-        return await listener.open("127.0.0.1", 0)
+        return listener.listen("127.0.0.1", 0)
     finally:
         await listener.close()
+
+
+def test_connections_wait_until_a_listener_opens():
+    """
+    A connection that comes while a server still reads its state is served afterwards.
+    """
+
+    async def main() -> None:
+        made = asyncio.Event()
+
+        def make() -> asyncio.Protocol:
+            made.set()
+            return asyncio.Protocol()
+
+        listener = Listener(name="any", http=make)
+        port = listener.listen("127.0.0.1", 0)
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(REQUEST)
+            await writer.drain()
+            assert not made.is_set()
+            listener.open()
+            await asyncio.wait_for(made.wait(), 30)
+            writer.close()
+        finally:
+            await listener.close()
+
+    asyncio.run(main())
 
 
 def test_free_port_is_left_to_a_server_that_starts_again():
@@ -196,7 +224,7 @@ def test_free_port_is_left_to_a_server_that_starts_again():
         pytest.skip("This system does not say which ports it gives to connections.")
     first, last = map(int, given.read_text().split())
 
-    assert not first <= asyncio.run(open_anywhere()) <= last
+    assert not first <= asyncio.run(listen_anywhere()) <= last
 
 
 def test_free_port_that_is_taken_meanwhile(monkeypatch):
@@ -207,4 +235,4 @@ def test_free_port_that_is_taken_meanwhile(monkeypatch):
         found = iter([other.getsockname()[1], free_port()])
         monkeypatch.setattr(shared_ports, "free_port", lambda: next(found))
 
-        assert asyncio.run(open_anywhere()) != other.getsockname()[1]
+        assert asyncio.run(listen_anywhere()) != other.getsockname()[1]

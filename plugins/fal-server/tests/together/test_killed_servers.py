@@ -15,7 +15,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ from fal_host_local import LocalHost
 
 EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 MOMENTS = range(50 if EVERY else 5)
+
+#: How often a server is killed while requests come all the time.
+KILLS = range(20 if EVERY else 2)
 
 #: Seconds from the first request to the last moment at which a server is killed.
 SPAN = 0.8
@@ -279,6 +282,95 @@ def test_server_that_is_killed_under_load(standing: Any, load: Load, moment: int
     load.deployed[revision_of(served_plane, "moving")] = release
     assert {name: ask(served_plane, name)["pid"] for name in load.applications} == pids
     served_plane.settle(lambda: running(served_plane.plane.data) <= known(served_plane))
+
+
+@attrs.define
+class Crowd:
+    """
+    Clients that submit requests all the time, also while a server starts.
+
+    Attributes:
+        accepted: The requests that were accepted, and whether each wants one attempt.
+
+        refused: The other responses.
+    """
+
+    served_plane: Any
+    accepted: dict[str, bool] = attrs.field(factory=dict)
+    refused: list[str] = attrs.field(factory=list)
+    _ended: threading.Event = attrs.field(factory=threading.Event)
+
+    def submit(self, once: bool) -> None:
+        """
+        Submit requests until the end, after each kill on a new connection.
+        """
+        headers = {"X-Fal-No-Retry": "1"} if once else {}
+        while not self._ended.is_set():
+            # Servers that are killed, or not started yet, break connections.
+            with suppress(httpx.TransportError), self.served_plane.client() as client:
+                while not self._ended.wait(0.2):
+                    answer = client.post("/owner/crowded", json=0, headers=headers)
+                    if answer.status_code == 200:
+                        self.accepted[answer.json()["request_id"]] = once
+                    else:
+                        self.refused.append(f"{answer.status_code} {answer.text}")
+
+    @contextmanager
+    def submitting(self, clients: int) -> Iterator[None]:
+        """
+        Submit requests from *clients* threads within this block.
+        """
+        threads = [
+            threading.Thread(target=self.submit, args=[bool(number % 2)])
+            for number in range(clients)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            for thread in threads:
+                thread.join()
+
+
+def test_requests_that_come_while_a_server_starts(standing: Any):
+    """
+    Requests submitted all the time, from many clients, to a server that is killed again and
+    again are each begun as often as told; one that wants one attempt is begun once; and
+    nobody is told that the application does not exist.
+    """
+    served_plane = standing
+    deploy(served_plane, "crowded", 0)
+    ask(served_plane, "crowded")
+    crowd, moments = Crowd(served_plane), random.Random(0)
+    with crowd.submitting(clients=8):
+        for _ in KILLS:
+            # Requests wait, run and are submitted when the server is killed.
+            time.sleep(moments.uniform(0.1, SPAN))
+            served_plane.plane.kill()
+            served_plane.plane.start()
+
+    assert crowd.refused == []
+    assert crowd.accepted
+    with served_plane.client() as client:
+        for request in crowd.accepted:
+            url = f"/owner/crowded/requests/{request}/status"
+            served_plane.settle(lambda url=url: client.get(url).status_code == 200)
+        reached_by = begun(served_plane.folder)
+        for request, once in crowd.accepted.items():
+            url = f"/owner/crowded/requests/{request}"
+            attempts = client.get(f"{url}/status").json()["attempts"]
+            answer = client.get(url)
+            reached = reached_by[request]
+            if answer.status_code == 200:
+                assert reached == list(range(reached[0], attempts + 1))
+                assert not once or attempts == 1
+            else:
+                # A runner had it, or was about to, when the server was killed.
+                assert once, answer.text
+                assert answer.json()["error_type"] == "runner_disconnected"
+                assert (len(reached) <= 1, attempts) == (True, 1)
 
 
 @attrs.frozen

@@ -77,12 +77,12 @@ class Listener:
     _greeting: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
     _tunnels: set[GrpcTunnel] = attrs.field(factory=set, init=False)
 
-    async def open(self, host: str, port: int) -> int:
+    def listen(self, host: str, port: int) -> int:
         """
         Listen, and return the port: *port*, or a free one if that is 0.
 
-        The free port is none that the system gives to outgoing connections: a server that
-        is started again must find it free.
+        Connections wait until :meth:`open`. The free port is none that the system gives to
+        outgoing connections: a server that is started again must find it free.
 
         Raises:
             OSError: The port is taken, or *host* is not an address of this machine.
@@ -90,13 +90,19 @@ class Listener:
         listener = _listen(host, port) if port else _listen_anywhere(host)
         listener.setblocking(False)
         self._socket = listener
-        self._accepting = asyncio.create_task(self._accept(listener))
         taken: int = listener.getsockname()[1]
         return taken
 
+    def open(self) -> None:
+        """
+        Accept the connections that wait, and those that come.
+        """
+        assert self._socket is not None, "The listener has to listen first."
+        self._accepting = asyncio.create_task(self._accept(self._socket))
+
     def describe(self, error: OSError, host: str, port: int) -> str:
         """
-        Return the error message of :meth:`open` for *error*.
+        Return the error message of :meth:`listen` for *error*.
         """
         where = f"[{host}]" if ":" in host else host
         where = f"{where}:{port}" if port else where
