@@ -5,9 +5,11 @@ An application with endpoints of every kind.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from json import dumps, loads
+from typing import Any
 
 import numpy
-from fastapi import Body, Header, Response, UploadFile, WebSocket
+from fastapi import Body, Cookie, Header, HTTPException, Response, UploadFile, WebSocket
 from pydantic import BaseModel, Field
 
 from fal_serve import App, AppException, endpoint
@@ -46,6 +48,23 @@ class Everything(App, kind="current"):
     def upload(self, file: UploadFile) -> int:
         return len(file.file.read())
 
+    @endpoint("/upload-all")
+    def upload_all(self, files: list[UploadFile], also: UploadFile | None = None) -> list[int]:
+        return [len(each.file.read()) for each in [*files, *([also] if also else [])]]
+
+    @endpoint("/items/{folder}/{name:path}")
+    def item(self, folder: str, name: str) -> list[str]:
+        return [folder, name]
+
+    @endpoint("/labels")
+    def labels(
+        self,
+        note: list[str] | None = Header(None),
+        crumb: str | None = Cookie(None),
+        prompt: str | None = None,
+    ) -> list[Any]:
+        return [note, crumb, prompt]
+
     @endpoint("/raw")
     def raw(self) -> Response:
         return Response(b"\x00\x01", media_type="application/octet-stream")
@@ -68,6 +87,10 @@ class Everything(App, kind="current"):
     def refused(self) -> None:
         raise AppException("not today", 418)
 
+    @endpoint("/refused-twice")
+    def refused_twice(self) -> None:
+        raise HTTPException(409, ["not today", "nor tomorrow"])
+
     @realtime_endpoint("/talk")
     def talk(self, prompt: Prompt) -> Answer:
         return Answer(text=prompt.text[::-1])
@@ -79,6 +102,12 @@ class Everything(App, kind="current"):
     @realtime_endpoint("/json", content_type="application/json")
     def json(self, prompt: Prompt) -> Answer:
         return Answer(text=prompt.text[::-1])
+
+    @realtime_endpoint("/text", encode_message=dumps, decode_message=loads)
+    def text(self, message: Any) -> Any:
+        if message is None:
+            raise AppException("no such word", 404)
+        return message
 
     @endpoint("/socket/{name}", is_websocket=True)
     async def socket(self, websocket: WebSocket, name: str, loud: bool = False) -> None:
