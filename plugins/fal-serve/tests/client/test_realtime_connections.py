@@ -45,6 +45,17 @@ def test_a_session_may_be_json(client):
         assert "INVALID_MESSAGE" in socket.recv(60)
 
 
+def test_a_session_may_be_text(client):
+    """
+    A codec that writes text is read like one that writes bytes, beside the session's errors.
+    """
+    with client.text() as session:
+        for message in ({"a": [1]}, [], "word", {"type": "own"}):
+            assert session(message, timeout=60) == message
+        with pytest.raises(AppClientError, match="NOT_FOUND: no such word"):
+            session(None, timeout=60)
+
+
 def test_a_session_that_has_ended_says_so(client):
     """
     A refused message raises its error, and later calls raise EOFError.
