@@ -5,7 +5,6 @@ Checks where an App class is defined, and its instances.
 from __future__ import annotations
 
 import pickle
-import sys
 from typing import Any
 
 import pytest
@@ -100,17 +99,3 @@ def test_instances_travel_in_pickles():
     again = pickle.loads(cloudpickle.dumps(app))
     assert again.read() == [1, 2]
     assert again.current_request is None
-
-
-def test_class_without_endpoints_is_a_base():
-    """
-    A class without endpoints is only refused when it is served.
-    """
-
-    line = sys._getframe().f_lineno + 2
-
-    class Empty(App, kind="current"):
-        pass
-
-    with pytest.raises(ValueError, match=rf"test_apps\.py:{line}: Class 'Empty' has"):
-        Empty().openapi()
