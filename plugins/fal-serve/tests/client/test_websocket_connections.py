@@ -27,6 +27,14 @@ def test_a_websocket_has_text_and_bytes(client):
             socket.send("more")
 
 
+def test_a_parameter_that_is_none_is_left_out(client):
+    """
+    A parameter of a websocket that is None has its default, as in other calls.
+    """
+    with client.socket(name="c?d", loud=None) as socket:
+        assert socket.receive(60) == "c?d"
+
+
 def test_a_websocket_without_waiting(client):
     """
     The async client has websockets as well.
