@@ -26,9 +26,9 @@ os.dup2(later[1].fileno(), replaced)
 
 child = os.fork()
 if child == 0:
-    found = sockets()
-    open_ones = [each for each in (own[0].fileno(), replaced, later[0].fileno()) if each in found]
-    os._exit(0 if open_ones == [replaced, later[0].fileno()] else 1)
+    numbers = (own[0].fileno(), replaced, later[0].fileno())
+    kept = [number in sockets() for number in numbers]
+    os._exit(0 if kept == [False, True, True] else 1)
 assert os.waitpid(child, 0)[1] == 0
 assert own[0].fileno() in sockets()
 """

@@ -21,7 +21,9 @@ def test_conditions_are_numbers_of_the_protocol():
     known = isolate_proto.RetryCondition
     assert retry_conditions(["timeout", "SERVER_ERROR"]) == [known.TIMEOUT, known.SERVER_ERROR]
     assert retry_conditions(None) == retry_conditions([]) == []
-    with pytest.raises(OptionError, match="names 'boredom'. There are: timeout, client_error"):
+    with pytest.raises(
+        OptionError, match=r"names 'boredom'\. There are: timeout, client_error"
+    ):
         retry_conditions(["timeout", "boredom"])
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from json import dumps, loads
-from typing import Any
+from typing import Annotated, Any
 
 import numpy
 from fastapi import Body, Cookie, Header, HTTPException, Response, UploadFile, WebSocket
@@ -59,7 +59,7 @@ class Everything(App, kind="current"):
     @endpoint("/labels")
     def labels(
         self,
-        note: list[str] | None = Header(None),
+        note: Annotated[list[str] | None, Header()] = None,
         crumb: str | None = Cookie(None),
         prompt: str | None = None,
     ) -> list[Any]:
