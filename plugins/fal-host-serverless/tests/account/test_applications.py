@@ -102,6 +102,8 @@ def test_runners_are_listed_by_state(asking: SyncServerlessClient, recorder: Any
         "DEAD"
     ]
     assert len(asking.apps.runners("app", state=["all"])) == 3
+    with pytest.raises(OptionError, match=r"'state' must be a list of names.*not 'running'"):
+        asking.apps.runners("app", state="running")
 
 
 def test_runners_are_ended(asking: SyncServerlessClient, recorder: Any):
