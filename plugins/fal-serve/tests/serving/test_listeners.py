@@ -68,7 +68,7 @@ def test_port_of_a_service_that_has_ended_is_free_at_once():
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6")
-def test_url_of_an_ipv6_address_has_brackets():
+def test_ipv6_address_has_brackets():
     """
     The port can be told from the address.
     """
@@ -77,4 +77,8 @@ def test_url_of_an_ipv6_address_has_brackets():
     except CannotListen:
         pytest.skip("This machine has no IPv6 address.")
     with listener:
-        assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
+        port = listener.getsockname()[1]
+        assert url_of(listener) == f"http://[::1]:{port}"
+        listener.listen()
+        with pytest.raises(CannotListen, match=rf"cannot listen on \[::1\]:{port}: "):
+            bind("::1", port)
