@@ -304,7 +304,8 @@ def serving_rest(rest: RestRecorder) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    # It looks this often, in seconds, whether it is to end.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     rest.address = f"127.0.0.1:{server.server_port}"
     try:

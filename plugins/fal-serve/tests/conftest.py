@@ -14,12 +14,46 @@ import pytest
 
 from fal_core import function
 from fal_core.plugins import find_host
+from fal_serve import App, endpoint
 from fal_serve.declaring.settings import ServiceSettings
 from fal_serve.servables import ServeWrapper
 from fal_serve.serving.servable_servers import ServableServer
 
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 60
+
+
+class Base(App, kind="current", keep_alive=10, max_multiplexing=2):
+    """
+    An application with options.
+    """
+
+    request_timeout = 5
+
+    @endpoint("/base")
+    def base(self) -> str:
+        return "base"
+
+
+class Mixin:
+    """
+    Options for applications.
+    """
+
+    startup_timeout = 7
+    machine_type = "M"
+
+
+class Derived(Mixin, Base, request_timeout=9, min_concurrency=1):
+    """
+    An application that inherits, replaces and removes options.
+    """
+
+    keep_alive = None
+
+    @endpoint("/")
+    def own(self) -> str:
+        return "own"
 
 
 class Served:
@@ -67,6 +101,22 @@ class Served:
         drained = self.info.future.done()
         self.info.cancel()
         assert drained or self.info.future.exception(PATIENCE) is not None
+
+
+@pytest.fixture
+def base() -> type[App]:
+    """
+    An application with options.
+    """
+    return Base
+
+
+@pytest.fixture
+def derived() -> type[App]:
+    """
+    An application that inherits, replaces and removes options of ``base``.
+    """
+    return Derived
 
 
 @pytest.fixture(scope="module")

@@ -140,54 +140,6 @@ def test_answer_has_the_content_type_of_its_route(written):
     assert content == {"text/csv": {"schema": {"type": "string"}}}
 
 
-def yields() -> Iterator[int]:
-    yield 1
-
-
-def plain(message: int) -> int:
-    return message
-
-
-@pytest.mark.parametrize(
-    ("route", "handler", "said"),
-    [
-        (RouteSignature("/a", buffering=2), plain, "has buffering, which is for realtime"),
-        (RouteSignature("/a", emit_timings=True), plain, "has emit_timings"),
-        (RouteSignature("/a", realtime_mode="unary"), plain, "has realtime_mode"),
-        (RouteSignature("/a", is_websocket=True, session_timeout=2), plain, "session_timeout"),
-        (
-            RouteSignature("/a", is_websocket=True, realtime_mode="duplex"),
-            plain,
-            "realtime_mode 'duplex'. Known: 'unary'",
-        ),
-        (
-            RouteSignature(
-                "/a", is_websocket=True, realtime_mode="server_streaming", buffering=1
-            ),
-            yields,
-            "takes one input",
-        ),
-        (
-            RouteSignature("/a", is_websocket=True, realtime_mode="unary", buffering=0),
-            plain,
-            "at least 1",
-        ),
-        (RouteSignature("/a", content_type="text/csv"), yields, "and its handler yields"),
-    ],
-)
-def test_field_that_does_nothing_is_refused(route: RouteSignature, handler: Any, said: str):
-    """
-    A field of a route that would be ignored is an error with the name of the route.
-    """
-
-    class Wrong(BaseServable):
-        def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
-            return {route: handler}
-
-    with pytest.raises(OptionError, match=said):
-        Wrong().build_application()
-
-
 def test_served_function_may_take_batches():
     """
     A served function with *inputs may set its batch size and path.

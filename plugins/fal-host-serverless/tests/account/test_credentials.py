@@ -4,7 +4,6 @@ Credentials: where they are found, and where they never appear.
 
 from __future__ import annotations
 
-import copy
 import logging
 import pickle
 from pathlib import Path
@@ -16,11 +15,7 @@ import pytest
 from fal_core import function
 from fal_core.errors import FalServerlessError, InternalFalServerlessError
 from fal_host_serverless import FalServerlessHost, SyncServerlessClient
-from fal_host_serverless.account.credentials import (
-    Credentials,
-    KeyCredentials,
-    find_credentials,
-)
+from fal_host_serverless.account.credentials import Credentials, find_credentials
 
 SECRET = "do-not-tell"
 
@@ -64,31 +59,6 @@ def test_login_comes_after_keys(config: Path, login: str, monkeypatch: pytest.Mo
     monkeypatch.setenv("FAL_HOME_DIR", str(config.parent / "nobody"))
     with pytest.raises(FalServerlessError, match="no credentials"):
         find_credentials().headers()
-
-
-@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
-def test_copies_keep_the_key(make: Any, monkeypatch: pytest.MonkeyPatch):
-    """
-    A copy stays in the process, and keeps the credentials.
-    """
-    client = SyncServerlessClient("h:1", api_key=f"id:{SECRET}", profile="p", team="t")
-    other = make(client)
-    assert (other.host, other.api_key, other.profile, other.team) == (
-        *("h:1", f"id:{SECRET}"),
-        *("p", "t"),
-    )
-    assert other.apps.client is other
-    host = FalServerlessHost(
-        "h:1", "file.py", KeyCredentials("id", SECRET), environment_name="staging"
-    )
-    same = make(host)
-    assert key_of(same.credentials) == f"id:{SECRET}"
-    assert (same.url, same.local_file_path, same.environment_name) == (
-        *("h:1", "file.py"),
-        "staging",
-    )
-    assert same.turns is not host.turns
-    assert key_of(make([host])[0].credentials) == f"id:{SECRET}"
 
 
 def test_missing_credentials_raise_when_they_are_needed(

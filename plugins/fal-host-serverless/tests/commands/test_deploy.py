@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.protobuf.json_format import MessageToDict
 
 from fal_host_serverless import SyncServerlessClient
@@ -99,3 +100,36 @@ def test_dry_run_lists_projects(
     assert plan["size"] == size
     assert recorder.asked == []
     assert rest.asked == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "No application is given"),
+        (("nobody.py::look",), "There is no file nobody.py"),
+        (("looking.py::nothing",), "There is no 'nothing' in looking.py"),
+        (("search",), "'search' names no file"),
+        (
+            ("looking.py::look", "--attach", "--strategy", "recreate"),
+            "Only a rolling deployment can be attached to",
+        ),
+    ],
+)
+def test_wrong_command_line_is_refused(
+    refused: Callable[..., str], arguments: tuple[str, ...], told: str
+):
+    """
+    The error says what to give instead.
+    """
+    assert told in refused("deploy", *arguments)
+
+
+@pytest.mark.usefixtures("recorder", "rest")
+def test_file_that_cannot_be_loaded(run_beside: Callable[..., tuple[int, str]], tmp_path: Path):
+    """
+    An error in the application's file is no usage error.
+    """
+    (tmp_path / "broken.py").write_text("raise LookupError('no weights')")
+    code, errors = run_beside("deploy", "broken.py::look")
+    assert code == 1
+    assert "no weights" in errors

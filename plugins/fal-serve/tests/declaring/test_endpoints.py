@@ -102,11 +102,6 @@ def test_handlers_that_cannot_be_served_are_refused(handlers: list[Any], sentenc
     [
         ("predict", {}, "must begin with '/'"),
         (None, {}, "must begin with '/'"),
-        ("/a{", {}, "'/a{' of endpoint 'nothing' has a brace"),
-        ("/a}/{x}", {}, "has a brace"),
-        ("/{a-b}", {}, "has a brace"),
-        ("/{a}/{a}", {}, "has the parameter 'a' 2 times"),
-        ("/{a:number}", {}, "no known kind of parameter in '{a:number}'. Known: float, int"),
         ("/a", {"max_batch_size": 0}, "max_batch_size .* at least 1, not 0"),
         ("/a", {"max_batch_size": True}, "max_batch_size .* not True"),
         ("/a", {"batch_wait": -1}, "batch_wait .* at least 0, not -1"),
@@ -118,20 +113,6 @@ def test_endpoint_that_cannot_be_is_refused(path: Any, options: Any, sentence: s
     """
     with pytest.raises(OptionError, match=sentence):
         endpoint(path, **options)(copy(nothing))
-
-
-def test_paths_may_differ_in_the_kinds_of_their_parameters():
-    """
-    Paths with different converters do not clash.
-    """
-
-    class Fine(App):
-        by_number = endpoint("/{x:int}")(copy(nothing))
-        by_name = endpoint("/{x}")(copy(nothing))
-        below = endpoint("/a/{x:path}")(copy(nothing))
-        fixed = endpoint("/a")(copy(nothing))
-
-    assert len(Fine.get_endpoints()) == 4
 
 
 def test_function_has_one_route():

@@ -9,36 +9,17 @@ import inspect
 import pytest
 
 from fal_core import OptionError
-from fal_serve import App, endpoint
+from fal_serve import App
 from fal_serve.declaring.options import ATTRIBUTES
 
 
-class Base(App, kind="current", keep_alive=10, max_multiplexing=2):
-    request_timeout = 5
-
-    @endpoint("/base")
-    def base(self) -> str:
-        return "base"
-
-
-class Mixin:
-    startup_timeout = 7
-    machine_type = "M"
-
-
-class Derived(Mixin, Base, request_timeout=9, min_concurrency=1):
-    keep_alive = None
-
-    @endpoint("/")
-    def own(self) -> str:
-        return "own"
-
-
-def test_options_come_from_keywords_and_attributes_of_all_bases():
+def test_options_come_from_keywords_and_attributes_of_all_bases(
+    base: type[App], derived: type[App]
+):
     """
     The nearest class decides about an option, by keyword or attribute.
     """
-    assert Derived.host_kwargs == {
+    assert derived.host_kwargs == {
         "kind": "current",
         "max_multiplexing": 2,
         "request_timeout": 9,
@@ -46,14 +27,14 @@ def test_options_come_from_keywords_and_attributes_of_all_bases():
         "startup_timeout": 7,
         "machine_type": "M",
     }
-    assert Base.host_kwargs == {
+    assert base.host_kwargs == {
         "kind": "current",
         "keep_alive": 10,
         "max_multiplexing": 2,
         "request_timeout": 5,
     }
-    assert Derived.request_timeout == 9
-    assert Derived.max_multiplexing == 2
+    assert derived.request_timeout == 9
+    assert derived.max_multiplexing == 2
 
 
 def test_host_kwargs_take_options_that_are_no_attributes():

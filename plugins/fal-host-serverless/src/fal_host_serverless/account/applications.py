@@ -4,7 +4,7 @@ Operations on applications and their runners.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -46,7 +46,7 @@ def list_apps(filter: str | None, stage: str | None) -> Operation[list[AliasInfo
 def app_runners(
     app_name: str,
     since: datetime | None,
-    state: Iterable[str] | None,
+    state: Sequence[str] | None,
     stage: str | None,
 ) -> Operation[list[RunnerInfo]]:
     """
@@ -58,12 +58,14 @@ def app_runners(
         state: The states to include; None, and ``all`` among them, for any.
 
     Raises:
-        WrongArgument: *since* is no datetime.
+        WrongArgument: *since* is no datetime, or *state* no list.
     """
     import isolate_proto
 
     stage = find_stage(stage)
     check_time(since)
+    if state is not None:
+        check_names("state", state, "running")
     wanted = None if state is None else {each.lower() for each in state}
     if wanted is not None and "terminated" in wanted:
         wanted.add("dead")

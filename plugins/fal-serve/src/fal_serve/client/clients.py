@@ -99,7 +99,8 @@ class _Client(ABC):
             return lambda: self._realtime(base + signature.path, signature, self.headers)
 
         def dial(**parameters: Any) -> Any:
-            query = {name: str(value) for name, value in parameters.items()}
+            given = {name: value for name, value in parameters.items() if value is not None}
+            query = {name: str(value) for name, value in given.items()}
             path = fill_path(signature.path, query)
             url = f"{base}{path}?{urlencode(query)}" if query else base + path
             return self._websocket(url, self.headers)

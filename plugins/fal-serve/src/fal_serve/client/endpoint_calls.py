@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -23,6 +24,7 @@ from starlette.responses import Response
 
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.adapters import is_generator, item_type
+from fal_serve.declaring.paths import fill_path
 from fal_serve.declaring.signatures import signature_of
 from fal_serve.exceptions import AppClientError
 
@@ -82,23 +84,25 @@ class EndpointCall:
         for name, value in given.items():
             field = self.fields[name]
             parts.setdefault(field.place, {})[field.alias] = value
-        path = self.path
-        for alias, value in parts.pop("path", {}).items():
-            path = path.replace(f"{{{alias}}}", str(value))
+        path = fill_path(self.path, dict(_pairs(parts.get("path", {}))))
         request: dict[str, Any] = {"method": "POST", "url": path}
         if "query" in parts:
             request["params"] = _flat(parts["query"])
-        if "header" in parts:
-            request["headers"] = {name: str(value) for name, value in parts["header"].items()}
-        if "cookie" in parts:
-            pairs = (f"{name}={value}" for name, value in parts["cookie"].items())
-            request.setdefault("headers", {})["cookie"] = "; ".join(pairs)
-        request.update(self._content(parts))
-        return request
+        headers = _pairs(parts.get("header", {}))
+        cookies = SimpleCookie(dict(_pairs(parts.get("cookie", {}))))
+        if cookies:
+            crumbs = (f"{each.key}={each.coded_value}" for each in cookies.values())
+            headers.append(("cookie", "; ".join(crumbs)))
+        return {**request, "headers": headers, **self._content(parts)}
 
     def _content(self, parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
         if "file" in parts or "form" in parts:
-            files = {name: _file(value) for name, value in parts.get("file", {}).items()}
+            files = [
+                (name, _file(each))
+                for name, value in parts.get("file", {}).items()
+                for each in (value if isinstance(value, list) else [value])
+                if each is not None
+            ]
             return {"data": _flat(parts.get("form", {})), "files": files}
         if "body" not in parts:
             return {}
@@ -149,7 +153,7 @@ def http_errors(url: str) -> Iterator[None]:
     except httpx.ConnectError as error:
         raise AppClientError(f"{url} cannot be reached: {error}", 500) from error
     except httpx.TimeoutException as error:
-        raise AppClientError(f"{url} did not response within the timeout.", 504) from error
+        raise AppClientError(f"{url} did not respond within the timeout.", 504) from error
     except httpx.TransportError as error:
         raise AppClientError(f"{url} broke off its response: {error}", 500) from error
 
@@ -161,11 +165,15 @@ def _reason(response: httpx.Response) -> str:
         return response.text[:1000]
     if not isinstance(detail, list):
         return str(detail)
-    # Invalid fields are named as the client wrote them.
     lines = []
     for each in detail:
+        if not (isinstance(each, dict) and "msg" in each):
+            # A list that a handler has raised.
+            lines.append(str(each))
+            continue
+        # Invalid fields are named as the client wrote them.
         where = ".".join(str(part) for part in each.get("loc", ())[1:])
-        lines.append(f"{where}: {each.get('msg')}" if where else str(each.get("msg")))
+        lines.append(f"{where}: {each['msg']}" if where else str(each["msg"]))
     return "; ".join(lines)
 
 
@@ -249,6 +257,17 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
         elif plain is not None:
             flat[name] = plain
     return flat
+
+
+def _pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """
+    Return the fields of a path, of headers or of cookies; a list has a pair for each value.
+    """
+    return [
+        (name, str(each))
+        for name, value in _flat(values).items()
+        for each in (value if isinstance(value, list) else [value])
+    ]
 
 
 def _file(value: Any) -> Any:

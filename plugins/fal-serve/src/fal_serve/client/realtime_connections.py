@@ -31,6 +31,8 @@ class MessageCodec:
 
     def __init__(self, signature: RouteSignature) -> None:
         self._encode, self._decode = codecs.codec_of(signature)
+        # A codec of the route's own may write text, as the session does about itself.
+        self._reads_text = signature.encode_message is not None
         output = signature.output_modal
         self._output: TypeAdapter[Any] | None = None if output is None else type_adapter(output)
         self.timings: list[float] = []
@@ -49,16 +51,33 @@ class MessageCodec:
             AppClientError: It is an error.
         """
         if isinstance(frame, bytes):
-            output = self._decode(frame)
-            if self._output is not None:
-                output = self._output.validate_python(output)
-            return True, output
-        told = json.loads(frame)
-        if told.get("type") == "x-fal-error":
+            return True, self._read_output(frame)
+        told = _read_notice(frame)
+        if told is None and self._reads_text:
+            return True, self._read_output(frame.encode())
+        if told is None:
+            return False, None
+        if told["type"] == "x-fal-error":
             raise AppClientError(f"{told.get('error')}: {told.get('reason')}", 500)
         if told.get("action") == "timings":
             self.timings.append(told["timing"])
         return False, None
+
+    def _read_output(self, data: bytes) -> Any:
+        output = self._decode(data)
+        return output if self._output is None else self._output.validate_python(output)
+
+
+def _read_notice(text: str) -> dict[str, Any] | None:
+    """
+    Return what the service says about the session in *text*; None if it is an output.
+    """
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return None
+    is_notice = isinstance(told, dict) and told.get("type") in ("x-fal-error", "x-fal-message")
+    return told if is_notice else None
 
 
 class RealtimeConnection(MessageCodec):

@@ -155,12 +155,9 @@ def build_application(
     Arguments:
         add_routes: Adds routes beside the user's endpoints.
     """
-    application = FalFastAPI(
-        lifespan=lifespan,
-        root_path=os.environ.get("FAL_APP_ROOT_PATH", ""),
-        title=title,
-        version=version,
-    )
+    application = FalFastAPI(lifespan=lifespan, title=title, version=version)
+    # The argument of this name is deprecated, in favour of options of servers.
+    application.root_path = os.environ.get("FAL_APP_ROOT_PATH", "")
     for signature, handler in routes.items():
         if signature.is_websocket:
             application.add_websocket_route_with_metadata(signature, handler)

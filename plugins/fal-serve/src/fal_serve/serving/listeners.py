@@ -45,7 +45,8 @@ def bind(
         if error.errno == errno.EADDRINUSE:
             reason += f" by {holder(port)}"
         raise CannotListen(
-            error.errno, f"The {what} cannot listen on {host}:{port}: {reason}. {remedy}"
+            error.errno,
+            f"The {what} cannot listen on {_joined(host, port)}: {reason}. {remedy}",
         ) from error
     return listener
 
@@ -55,4 +56,8 @@ def url_of(listener: socket.socket) -> str:
     Return the URL of *listener*.
     """
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{_joined(host, port)}"
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

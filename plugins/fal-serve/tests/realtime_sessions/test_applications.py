@@ -1,0 +1,58 @@
+"""
+Realtime routes that are written by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from fal_core import OptionError
+from fal_core_worker.serving.routes import RouteSignature
+from fal_serve import BaseServable
+
+
+def yields() -> Iterator[int]:
+    yield 1
+
+
+def plain(message: int) -> int:
+    return message
+
+
+@pytest.mark.parametrize(
+    ("route", "handler", "said"),
+    [
+        (RouteSignature("/a", is_websocket=True, session_timeout=2), plain, "session_timeout"),
+        (
+            RouteSignature("/a", is_websocket=True, realtime_mode="duplex"),
+            plain,
+            "realtime_mode 'duplex'. Known: 'unary'",
+        ),
+        (
+            RouteSignature(
+                "/a", is_websocket=True, realtime_mode="server_streaming", buffering=1
+            ),
+            yields,
+            "takes one input",
+        ),
+        (
+            RouteSignature("/a", is_websocket=True, realtime_mode="unary", buffering=0),
+            plain,
+            "at least 1",
+        ),
+    ],
+)
+def test_field_that_does_nothing_is_refused(route: RouteSignature, handler: Any, said: str):
+    """
+    A field of a route that would be ignored is an error with the name of the route.
+    """
+
+    class Wrong(BaseServable):
+        def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
+            return {route: handler}
+
+    with pytest.raises(OptionError, match=said):
+        Wrong().build_application()
