@@ -49,6 +49,30 @@ def test_bytes_that_arrive_one_by_one(plane):
         assert read_all(connection).startswith(b"HTTP/1.1 405")
 
 
+def test_a_connection_that_stops_after_a_byte_costs_nothing(plane, monkeypatch):
+    """
+    A server does not look again and again whether a client that has sent too little to tell
+    the protocol has sent more.
+    """
+    looks = []
+
+    async def peek(connection: socket.socket) -> bytes:
+        looks.append(connection)
+        return await looked(connection)
+
+    looked = shared_ports._readable
+    monkeypatch.setattr(shared_ports, "_readable", peek)
+    # It may become HTTP/2 as well, which begins with "PRI".
+    request = REQUEST.replace(b"GET", b"PUT")
+    with connect(plane) as connection:
+        connection.sendall(request[:1])
+        # A server that polls would look now.
+        time.sleep(0.3)
+        connection.sendall(request[1:])
+        assert read_all(connection).startswith(b"HTTP/1.1 405")
+    assert len(looks) == 1
+
+
 def test_a_silent_connection_does_not_hold_others_up(plane):
     """
     Connections that say nothing, or end at once, are no trouble to others.

@@ -34,9 +34,6 @@ _TLS = b"\x16"
 #: Seconds for the first bytes of a connection, and again for its TLS handshake.
 _PATIENCE = 20.0
 
-#: Seconds between two looks at a connection that has sent too few bytes to tell.
-_INTERVAL = 0.02
-
 #: The most connections that wait to be accepted.
 _BACKLOG = 1024
 
@@ -325,14 +322,13 @@ async def _peek(connection: socket.socket) -> bytes:
     """
     Return the first bytes of *connection* without taking them from it.
 
-    They suffice to tell the protocol. Empty where the connection has ended.
+    They suffice to tell the protocol. Fewer where the connection has ended.
     """
-    while True:
-        await _readable(connection)
-        first = connection.recv(len(_HTTP2), socket.MSG_PEEK)
-        if len(first) == len(_HTTP2) or not _HTTP2.startswith(first) or not first:
-            return first
-        await asyncio.sleep(_INTERVAL)
+    # Readable once it has all of them, or has ended: nothing looks again and again.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(_HTTP2))
+    await _readable(connection)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+    return connection.recv(len(_HTTP2), socket.MSG_PEEK)
 
 
 async def _readable(connection: socket.socket) -> None:
