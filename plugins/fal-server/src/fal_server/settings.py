@@ -45,6 +45,11 @@ class ServerSettings:
         memory: The memory limit of a runner of each machine type, as in ``XS=512M``. The
             limit of a type that is not named is that of the plugin that knows the type.
 
+        largest_message: The largest gRPC message that is read, in bytes. Nothing is read of
+            one whose sender has no key.
+
+        most_calls: How many gRPC calls run at once.
+
         owner: The nickname of the user that is made on the first start.
 
         drain: Seconds that requests have to finish when the server ends.
@@ -62,6 +67,8 @@ class ServerSettings:
     names: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()
     memory: tuple[str, ...] = ()
+    largest_message: int = 512 << 20
+    most_calls: int = 10_000
     owner: str = "owner"
     drain: float = 10.0
 

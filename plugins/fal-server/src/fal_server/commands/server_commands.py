@@ -59,6 +59,19 @@ def _check_memory(
     return written
 
 
+def _check_size(_: click.Context, __: click.Parameter, written: str) -> int:
+    from fal_server.specs.memory import read_size
+
+    size = read_size(written)
+    # gRPC takes no larger number.
+    if size is None or not 0 < size < 1 << 31:
+        raise click.BadParameter(
+            f"{written!r} is no size below 2G. Write a whole number of bytes, or of K, M or G, "
+            "as in 512M."
+        )
+    return size
+
+
 @click.group()
 def server() -> None:
     """
@@ -110,6 +123,21 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
     multiple=True,
     metavar="NAME",
     help="An environment variable that builds and runners see too, or a pattern of names.",
+)
+@click.option(
+    "--largest-message",
+    default="512M",
+    show_default=True,
+    metavar="SIZE",
+    callback=_check_size,
+    help="The largest gRPC message that is read.",
+)
+@click.option(
+    "--most-calls",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="How many gRPC calls run at once.",
 )
 @click.option(
     "--owner", default="owner", show_default=True, help="The nickname of the first user."

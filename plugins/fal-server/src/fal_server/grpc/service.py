@@ -53,7 +53,8 @@ class Controller:
     raises a :class:`Refusal` with a sentence for the client; any other exception is
     logged, and the client gets an internal error without its text.
 
-    A message is parsed only after its sender is authenticated.
+    Each message is taken from a stream, as gRPC reads one for a handler of a single message
+    before it calls that: nothing of a message is read before its sender is authenticated.
     """
 
     def __init__(
@@ -78,30 +79,27 @@ class Controller:
         name, message = method.name, GetMessageClass(method.input_type)
         found = [getattr(each, name) for each in self._answering if hasattr(each, name)]
         answer = found[0] if found else None
-        read = functools.partial(_read_all if method.client_streaming else _read, message)
-        if not method.server_streaming:
-            return grpc.unary_unary_rpc_method_handler(
-                self._answer(name, answer, read), response_serializer=_write
+        read = functools.partial(_read_all if method.client_streaming else _read_one, message)
+        if method.server_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(name, answer, read), response_serializer=_write
             )
-        make = (
-            grpc.stream_stream_rpc_method_handler
-            if method.client_streaming
-            else grpc.unary_stream_rpc_method_handler
+        return grpc.stream_unary_rpc_method_handler(
+            self._answer(name, answer, read), response_serializer=_write
         )
-        return make(self._stream(name, answer, read), response_serializer=_write)
 
     def _answer(
         self,
         name: str,
         answer: Callable[[Any, Caller], Awaitable[Any]] | None,
-        read: Callable[[Any], Any],
+        read: Callable[[AsyncIterator[bytes]], Awaitable[Any]],
     ) -> Any:
-        async def guarded(content: Any, context: Context) -> Any:
+        async def guarded(contents: AsyncIterator[bytes], context: Context) -> Any:
             try:
                 caller = await self._admit(name, context)
                 if answer is None:
                     raise Unanswered(name)
-                message = await answer(read(content), caller)
+                message = await answer(await read(contents), caller)
             except Exception as error:
                 await self._refuse(name, context, error)
             else:
@@ -114,15 +112,18 @@ class Controller:
         self,
         name: str,
         answer: Callable[[Any, Caller], AsyncGenerator[Any, None]] | None,
-        read: Callable[[Any], Any],
+        read: Callable[[AsyncIterator[bytes]], Awaitable[Any]],
     ) -> Any:
-        async def guarded(content: Any, context: Context) -> AsyncIterator[Any]:
+        async def guarded(
+            contents: AsyncIterator[bytes], context: Context
+        ) -> AsyncIterator[Any]:
             try:
                 caller = await self._admit(name, context)
                 if answer is None:
                     raise Unanswered(name)
+                request = await read(contents)
                 with self._metrics.streams.track_inprogress():
-                    async with contextlib.aclosing(answer(read(content), caller)) as messages:
+                    async with contextlib.aclosing(answer(request, caller)) as messages:
                         async for message in messages:
                             yield message
                 self._count(name, grpc.StatusCode.OK)
@@ -182,14 +183,30 @@ def _read(message: type[Message], content: bytes) -> Message:
     return found
 
 
+async def _read_one(message: type[Message], contents: AsyncIterator[bytes]) -> Message:
+    """
+    Parse the only message of a call.
+
+    Raises:
+        Invalid: There is none, or it cannot be parsed.
+    """
+    async for content in contents:
+        return _read(message, content)
+    raise Invalid("The call has no message.")
+
+
 async def _read_all(
     message: type[Message], contents: AsyncIterator[bytes]
 ) -> AsyncIterator[Message]:
     """
-    Parse the messages of a stream.
+    Return the messages of a call, each of which is parsed when it is taken.
     """
-    async for content in contents:
-        yield _read(message, content)
+
+    async def messages() -> AsyncIterator[Message]:
+        async for content in contents:
+            yield _read(message, content)
+
+    return messages()
 
 
 def _write(message: Message) -> bytes:

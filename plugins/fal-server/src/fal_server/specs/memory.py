@@ -27,17 +27,24 @@ def read_sizes(written: Iterable[str]) -> Mapping[str, int]:
     sizes = {}
     for each in written:
         name, _, text = each.partition("=")
-        found = _SIZE.fullmatch(text.strip())
-        if not name or found is None:
+        size = read_size(text)
+        if not name or size is None:
             raise ServerError(
                 f"{each!r} is not written as TYPE=SIZE, where SIZE is a whole number of bytes, "
                 "or of K, M, G or T, as in XS=512M or GPU=16G."
             )
-        size = int(found[1]) * _UNITS[found[2].upper()]
         if size < LEAST:
             raise ServerError(f"A runner needs at least 64M of memory, and {each!r} is less.")
         sizes[name] = size
     return sizes
+
+
+def read_size(text: str) -> int | None:
+    """
+    Parse a number of bytes, as in ``512M``. None if it is not written so.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    return None if found is None else int(found[1]) * _UNITS[found[2].upper()]
 
 
 def memory_of(machine_type: str, sizes: Mapping[str, int]) -> int | None:
