@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 import grpc
 import httpx
 import pytest
+from isolate_proto import CreateUserKeyRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_server.access.permissions import permissions_of
@@ -47,6 +49,9 @@ programs = _load("programs")
 holding = _load("holding")
 served = _load("served")
 _load("api_connections")
+_load("raw_agents")
+_load("bare_runners")
+kept_lines = _load("kept_lines")
 
 T = TypeVar("T")
 
@@ -124,6 +129,24 @@ class Plane:
                 request, metadata=programs.to_metadata(key or self.key), timeout=PATIENCE
             )
 
+    def code_of(self, name: str, request: Any, *, key: str | None = None) -> grpc.StatusCode:
+        """
+        Call a procedure that answers with one message, and return the status code.
+        """
+        try:
+            self.call(name, request, key=key)
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+        return grpc.StatusCode.OK
+
+    def make_key(self, *, key: str | None = None, **wanted: Any) -> str:
+        """
+        Create a key by the procedure for that, and return it.
+        """
+        made = self.call("CreateUserKey", CreateUserKeyRequest(**wanted), key=key)
+        return f"{made.key_id}:{made.key_secret}"
+
     def stream(
         self, name: str, request: Any, *, key: str | None = None, **metadata: str
     ) -> Iterator[Any]:
@@ -181,6 +204,39 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     running = Plane(tmp_path_factory.mktemp("plane"))
     yield running
     running.close()
+
+
+@pytest.fixture
+def runner_id() -> str:
+    """
+    The id of a runner that the test has for itself.
+    """
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def account(plane: Plane) -> str:
+    """
+    The id of the account of the owner.
+    """
+    with plane.client() as client:
+        found: str = client.get("/users/current").json()["user_id"]
+    return found
+
+
+@pytest.fixture
+def add_lines(plane: Plane, account: str, runner_id: str) -> Callable[..., None]:
+    """
+    Add lines of the runner to the log.
+    """
+
+    def add(*messages: str, **fields: Any) -> None:
+        lines = kept_lines.make_lines(*messages, account=account, runner_id=runner_id, **fields)
+        for line in lines:
+            plane.plane.logs.add(line)
+        plane.run(plane.plane.logs.flush())
+
+    return add
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +307,30 @@ def served_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     yield standing
     standing.plane.close()
     programs.end_runners(data)
+
+
+@pytest.fixture(scope="module")
+def app(served_plane: Any) -> str:
+    """
+    The name of an application with one runner, which handles one request at a time.
+    """
+    served_plane.deploy("app")
+    return "app"
+
+
+@pytest.fixture
+def held(
+    served_plane: Any, app: str, request: pytest.FixtureRequest
+) -> Iterator[tuple[str, str]]:
+    """
+    A request that occupies the runner, and the gate that ends it.
+    """
+    gate = f"gate of {request.node.name}"
+    holder = served_plane.submit(f"{app}/hold", {"gate": gate})
+    served_plane.begin(app, holder)
+    yield holder, gate
+    served_plane.open(gate)
+    served_plane.finish(app, holder)
 
 
 @pytest.fixture
