@@ -4,117 +4,45 @@ Runners: agents that were launched on a host.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
+from bare_runners import make_runner, raised
 
-from fal_core.environments import CurrentEnvironment
-from fal_core.errors import StartupTimeout
-from fal_core.events import Exited, Ready
-from fal_server.errors import NotFound
-from fal_server.fleet import disconnections, serving
+from fal_core.events import Exited, Log, Outcome, Sealed
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
-from fal_server.fleet.serving import serve
-from fal_server.fleet.states import RunnerPhase
-from fal_server.specs.runner_specs import Message, RunnerSpec
-from fal_server_agent.messages import pack
+from fal_server.store.log_lines import LogLine
 
 
-def make_runner(plane: Any, exchanges: HttpClient) -> Runner:
-    return Runner(
-        id="one",
-        spec=RunnerSpec(name="one", owner="", environment=CurrentEnvironment()),
-        token="",
-        logs=plane.plane.logs,
-        loop=asyncio.get_running_loop(),
-        http=exchanges,
-        changed=lambda _: None,
-        echoes={},
-    )
-
-
-async def until(check: Callable[[], Any]) -> None:
-    for _ in range(5000):
-        if check():
-            return
-        # Until *check* is true.
-        await asyncio.sleep(0.01)
-    raise AssertionError("It does not become true.")
-
-
-@pytest.mark.parametrize("error", [NotFound("It is gone."), OSError("No room.")])
-def test_runner_that_does_not_receive_its_function_is_ended(plane, error):
+@pytest.mark.parametrize(
+    ("events", "sentence"),
+    [
+        ([Outcome(raised(ImportError("no")), True), Exited()], "raised ImportError: no"),
+        ([Outcome(Sealed(b"")), Exited()], "It ended by itself before it was up."),
+        ([Exited(code=3)], "exited with code 3"),
+        ([Exited(signal=9)], "ended by SIGKILL"),
+    ],
+)
+def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
     """
-    Any failure before a runner has received its function ends the runner, and waiting
-    requests fail.
+    However a runner ends before it is up, the error and its log state the reason; a client
+    that follows the log is not shown it twice.
     """
+    echoed: list[LogLine] = []
 
-    async def load() -> Message:
-        raise error
-
-    async def main() -> None:
+    async def main() -> Runner:
         async with aclosing(HttpClient()) as exchanges:
-            runner = make_runner(plane, exchanges)
-            serve(runner, load)
-            runner.take(Ready({"control": "http://127.0.0.1:1"}))
-            await until(lambda: runner.state is RunnerPhase.GIVEN_UP)
-            assert runner.reason
+            runner = make_runner(
+                plane, exchanges, name="ends", echoes={"\0ends": echoed.append}
+            )
+            for event in [Log("its last line"), *events]:
+                runner._events(event)
+            await runner.ended.wait()
+            return runner
 
-    plane.run(main())
-
-
-def test_reason_of_a_lost_runner_is_waited_for(plane, monkeypatch):
-    """
-    A client without an answer gets how the runner ended, even if that is known only later.
-    """
-    monkeypatch.setattr(disconnections, "_LAST_WORDS", 0.01)
-
-    async def main() -> None:
-        async with aclosing(HttpClient()) as exchanges:
-            runner = make_runner(plane, exchanges)
-            runner.take_urls({"control": "http://127.0.0.1:1"})
-            told = asyncio.create_task(disconnections.how_it_broke(runner))
-            # Nothing must be told meanwhile.
-            await asyncio.sleep(0.2)
-            assert not told.done()
-            runner.take(Exited(code=3))
-            assert "exited with code 3" in await told
-
-    plane.run(main())
-
-
-def test_runner_of_an_earlier_version_that_does_not_come_up(plane, monkeypatch):
-    """
-    After a restart of the server, a runner whose agent reports no url, as agents of earlier
-    versions do, is ended if its host has none either.
-    """
-    monkeypatch.setattr(serving, "_LONGEST_START", 0.2)
-
-    async def load() -> Message:
-        return {}, []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        message = pack({"serving": True})
-        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
-        writer.write(head + len(message).to_bytes(8, "little") + message)
-        writer.close()
-
-    async def main() -> None:
-        agent = await asyncio.start_server(answer, "127.0.0.1", 0)
-        port = agent.sockets[0].getsockname()[1]
-        async with agent, aclosing(HttpClient()) as exchanges:
-            told, mute = (make_runner(plane, exchanges) for _ in range(2))
-            for runner in (told, mute):
-                serve(runner, load)
-                runner.take(Ready({"control": f"http://127.0.0.1:{port}"}))
-            told.take(Ready({"run": "http://127.0.0.1:1"}))
-            await until(lambda: mute.state is RunnerPhase.GIVEN_UP)
-            assert isinstance(mute.cause, StartupTimeout)
-            assert told.state is RunnerPhase.RUNNING
-
-    plane.run(main())
+    runner = plane.run(main())
+    assert sentence in runner.why_it_ended
+    assert runner.outcome.result().failure == runner.why_it_ended
+    assert [line.message for line in echoed] == ["its last line"]
