@@ -28,6 +28,7 @@ from fal_server.commands.event_loops import make_loop
 from fal_server.plane import ControlPlane
 from fal_server.settings import ServerSettings
 from fal_server.state.data_directories import DataDirectory
+from fal_server.state.databases import Database
 from fal_server.store.accounts import add_member, make_account
 from fal_server.store.keys import make_key
 
@@ -194,6 +195,16 @@ class Plane:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """
+    A database with all tables of the server, and nothing in them.
+    """
+    opened = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="module")
