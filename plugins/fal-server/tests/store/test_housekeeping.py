@@ -32,15 +32,22 @@ DAY = 24 * 3600.0
 OLD, NEW = 30 * DAY, 60.0
 
 
+ALL = {f"{kind} {age}" for kind in ("line", "request", "upload") for age in ("old", "new")}
+YOUNG = {name for name in ALL if name.endswith("new")}
+
+
 @attrs.define
 class Kept:
     """
     A server's data, some of it old and some new.
+
+    Attributes:
+        ids: The ids of the uploads.
     """
 
     rounds: Housekeeping
-    database: Database
     uploads: Path
+    ids: dict[str, str]
 
     async def names(self) -> set[str]:
         """
@@ -51,11 +58,8 @@ class Kept:
         for age in ("old", "new"):
             if await self.rounds.requests.find(age):
                 found.add(f"request {age}")
-        ages = {1: "old"}
-        return found | {
-            f"upload {ages.get(int(each.stat().st_mtime), 'new')}"
-            for each in self.uploads.iterdir()
-        }
+        uploads = {each.name for each in self.uploads.iterdir()}
+        return found | {name for name, id in self.ids.items() if id in uploads}
 
 
 async def fill(directory: DataDirectory, database: Database) -> Kept:
@@ -85,8 +89,8 @@ async def fill(directory: DataDirectory, database: Database) -> Kept:
         await requests.change(age, ended_at=now - seconds)
     await logs.flush()
     uploads = directory.path / "blobs" / "uploads"
-    os.utime(uploads / blobs.begin(), (1, 1))
-    blobs.begin()
+    ids = {f"upload {age}": blobs.begin() for age in ("old", "new")}
+    os.utime(uploads / ids["upload old"], (1, 1))
     rounds = Housekeeping(
         certificate=certificate,
         blobs=blobs,
@@ -94,31 +98,30 @@ async def fill(directory: DataDirectory, database: Database) -> Kept:
         requests=requests,
         logs=logs,
     )
-    return Kept(rounds, database, uploads)
+    return Kept(rounds, uploads, ids)
 
 
 @contextlib.asynccontextmanager
-async def running(rounds: Housekeeping) -> AsyncIterator[None]:
+async def running(rounds: Housekeeping) -> AsyncIterator[asyncio.Task[None]]:
     """
     Do rounds while the block runs.
     """
     task = asyncio.ensure_future(rounds.run())
     try:
-        yield
-        assert not task.done()
+        yield task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def settle(kept: Kept, expected: set[str]) -> None:
-    while await kept.names() != expected:
+async def settle(kept: Kept, task: asyncio.Task[None]) -> None:
+    """
+    Wait until what is old has been deleted.
+    """
+    while await kept.names() != YOUNG:
+        assert not task.done()
         # Until the round is over.
         await asyncio.sleep(0.01)
-
-
-ALL = {f"{kind} {age}" for kind in ("line", "request", "upload") for age in ("old", "new")}
-YOUNG = {name for name in ALL if name.endswith("new")}
 
 
 @pytest.mark.parametrize("can_renew", [True, False])
@@ -137,8 +140,8 @@ def test_round_deletes_what_has_expired(
             directory.tls.rename(tmp_path / "elsewhere")
             directory.tls.touch()
         assert await kept.names() == ALL
-        async with running(kept.rounds):
-            await asyncio.wait_for(settle(kept, YOUNG), 60)
+        async with running(kept.rounds) as task:
+            await asyncio.wait_for(settle(kept, task), 60)
 
     asyncio.run(main())
     assert ("could not be renewed" in caplog.text) is not can_renew
@@ -182,11 +185,11 @@ def test_round_after_the_clock_was_set_deletes_nothing(
         monkeypatch.setattr(housekeeping, "time", clock)
         pauses = SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread)
         monkeypatch.setattr(housekeeping, "asyncio", pauses)
-        async with running(kept.rounds):
+        async with running(kept.rounds) as task:
             await asyncio.wait_for(paused.wait(), 60)
             assert await kept.names() == ALL
             assert "The clock was set by 86400 seconds" in caplog.text
             go_on.set()
-            await asyncio.wait_for(settle(kept, YOUNG), 60)
+            await asyncio.wait_for(settle(kept, task), 60)
 
     asyncio.run(main())
