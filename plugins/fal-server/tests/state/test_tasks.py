@@ -91,7 +91,7 @@ def test_uninterrupted_work_goes_on_without_its_caller():
             await caller
         assert done == []
         go_on.set()
-        await ended.wait()
+        await asyncio.wait_for(ended.wait(), 60)
         assert await double(2) == 4
 
     asyncio.run(main())
