@@ -52,6 +52,7 @@ served = _load("served")
 _load("api_connections")
 _load("raw_agents")
 _load("bare_runners")
+_load("queued")
 kept_lines = _load("kept_lines")
 
 T = TypeVar("T")

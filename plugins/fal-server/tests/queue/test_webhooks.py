@@ -17,9 +17,10 @@ from urllib.parse import quote
 import attrs
 import pytest
 from click.testing import CliRunner
+from queued import make_request
 
 from fal_core.cli.program import cli
-from fal_server.queue.webhooks import PATIENCE, Webhooks
+from fal_server.queue.webhooks import PATIENCE, Webhooks, body_of
 
 #: An address that webhooks may reach in the tests, and one that they may not.
 ALLOWED, FORBIDDEN = "127.0.0.2", "127.0.0.1"
@@ -349,3 +350,15 @@ def test_urls_that_may_be_webhooks(served_plane, url):
     """
     webhooks = Webhooks(served_plane.plane.plane.queue.requests, b"")
     assert webhooks.check(url) == url
+
+
+@pytest.mark.parametrize(
+    "answer", [b"[" * 100_000, b"\xff", b""], ids=["deep", "bytes", "none"]
+)
+def test_webhook_of_a_response_that_cannot_be_read(answer: bytes):
+    """
+    The body of a webhook says so if the response cannot be read as JSON, whatever it is.
+    """
+    body = json.loads(body_of(make_request(status=200, answer=answer)))
+    assert (body["status"], body["payload"]) == ("OK", None)
+    assert body["payload_error"] == "The response is not JSON."

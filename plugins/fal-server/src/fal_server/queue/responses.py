@@ -119,6 +119,8 @@ def _detail(body: bytes) -> str:
     try:
         content: Any = json.loads(body)
         detail = content.get("detail", content) if isinstance(content, dict) else content
-        return detail if isinstance(detail, str) else json.dumps(detail)
-    except ValueError:
+        text = detail if isinstance(detail, str) else json.dumps(detail)
+        # JSON may have half of a surrogate pair, which no database stores.
+        return text.encode("utf-8", "replace").decode()
+    except (ValueError, RecursionError):
         return body[:1000].decode("utf-8", "replace")
