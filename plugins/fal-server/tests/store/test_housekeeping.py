@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import attrs
 import pytest
+from queued import make_request
 
 from fal_server.listeners.certificates import Certificate
 from fal_server.state.data_directories import DataDirectory
@@ -23,7 +24,7 @@ from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
 from fal_server.store.log_lines import LogFilter, LogLine
 from fal_server.store.logs import Logs
-from fal_server.store.queued_requests import QueuedRequest, QueuedRequests
+from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.uploads import StoredFiles
 
 DAY = 24 * 3600.0
@@ -73,19 +74,7 @@ async def fill(directory: DataDirectory, database: Database) -> Kept:
     for age, seconds in (("old", OLD), ("new", NEW)):
         where = {"account_id": "me", "application": "app", "runner_id": "r"}
         logs.add(LogLine(message=age, time=now - seconds, **where))
-        request = QueuedRequest(
-            id=age,
-            number=1,
-            account_id="me",
-            owner_name="me",
-            alias="app",
-            sender="",
-            method="GET",
-            path="/",
-            headers=(),
-            body=b"",
-        )
-        await requests.add(request)
+        await requests.add(make_request(age))
         await requests.change(age, ended_at=now - seconds)
     await logs.flush()
     uploads = directory.path / "blobs" / "uploads"

@@ -6,28 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import attrs
 import pytest
+from queued import make_request
 
 from fal_server.state.databases import Database
-from fal_server.store.queued_requests import KEPT, QueuedRequest, QueuedRequests, State
-
-
-def make_request(id: str = "one", number: int = 1, **fields: Any) -> QueuedRequest:
-    given = {
-        "account_id": "user|1",
-        "owner_name": "owner",
-        "alias": "app",
-        "sender": "user|2",
-        "method": "POST",
-        "path": "/a%2Fb?x=%20",
-        "headers": (),
-        "body": b"",
-        **fields,
-    }
-    return QueuedRequest(id=id, number=number, **given)
+from fal_server.store.queued_requests import KEPT, QueuedRequests, State
 
 
 def test_request_is_found_as_it_came(database: Database):
