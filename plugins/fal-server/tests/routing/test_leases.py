@@ -147,6 +147,7 @@ def test_limit_of_an_application_is_for_its_owner(plane):
                 waiting = asyncio.ensure_future(other.__aenter__())
                 # Let it wait for a slot.
                 while not application.pool.waiting:
+                    assert not waiting.done()
                     await asyncio.sleep(0)
             assert await waiting is runner
             await other.__aexit__()
