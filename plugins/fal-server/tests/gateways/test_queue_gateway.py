@@ -4,9 +4,16 @@ The queue gateway: how requests are submitted, followed and cancelled, and who m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
+import pytest
 from isolate_proto import controller_pb2 as wire
+
+from fal_server.gateways import queue_gateway
+from fal_server.routing.applications import Application
+from fal_server.routing.revision_pools import make_closed_pool
 
 
 def test_request_is_followed_until_its_answer(served_plane, app, held):
@@ -94,3 +101,93 @@ def test_credentials_are_not_stored(served_plane: Any, mirror: str):
     kept = {name.lower() for name, _ in served_plane.find(request).headers}
     assert not {"auth-key", "auth-key-id", "authorization", "x-fal-user-id"} & kept
     served_plane.finish(mirror, request)
+
+
+@pytest.fixture
+def closed(plane: Any, account: str) -> Iterator[httpx.Client]:
+    """
+    A client of the queue for an application that can have no runners.
+    """
+
+    def add() -> None:
+        application = Application(
+            owner=account,
+            owner_name="owner",
+            alias="closed",
+            auth_mode=wire.SHARED,
+            pool=make_closed_pool(),
+            ephemeral=True,
+        )
+        plane.plane.catalog.add_ephemeral(application)
+
+    plane.here(add)
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{plane.plane.ports['queue']}/owner/closed",
+        headers={"Authorization": f"Key {plane.key}"},
+        timeout=60,
+        trust_env=False,
+    ) as client:
+        yield client
+
+
+def test_request_that_no_runner_takes(plane, closed, settle):
+    """
+    A request for which there is no runner completes with that error, as its response and in
+    its status, at the URLs that the submission names.
+    """
+    submitted = closed.post("/some/path", content=b"words").json()
+    urls = (submitted["status_url"], submitted["response_url"])
+    settle(lambda: closed.get(urls[0]).status_code == 200)
+    status = closed.get(urls[0]).json()
+    assert (status["status"], status["attempts"]) == ("COMPLETED", 0)
+    assert status["error_type"] == "runner_scheduling_failure"
+    assert status["metrics"] == {"inference_time": None}
+    response = closed.get(urls[1])
+    assert (response.status_code, response.json()["detail"]) == (503, status["error"])
+    assert response.headers["x-fal-error-type"] == "runner_scheduling_failure"
+    assert closed.put(submitted["cancel_url"]).json() == {"status": "ALREADY_COMPLETED"}
+
+
+def test_body_that_is_too_large_for_the_queue(closed, monkeypatch):
+    """
+    A body over the limit is refused, whether its length is known in advance or not.
+    """
+    monkeypatch.setattr(queue_gateway, "LARGEST", 10)
+    for content in (b"a" * 11, iter([b"a" * 6, b"a" * 6])):
+        refused = closed.post("/", content=content)
+        assert (refused.status_code, "at most 10 bytes" in refused.text) == (413, True)
+    assert closed.post("/", content=b"a" * 10).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/requests/none"),
+        ("GET", "/requests/{id}/logs"),
+        ("POST", "/requests/{id}/status"),
+        ("DELETE", "/requests/{id}"),
+        ("GET", "/requests/{id}/cancel"),
+    ],
+)
+def test_route_that_queued_requests_do_not_have(closed, method, path):
+    """
+    Requests that are not there, and routes that they do not have, are not found; nothing is
+    submitted instead.
+    """
+    id = closed.post("/").json()["request_id"]
+    response = closed.request(method, path.format(id=id))
+    assert response.status_code == 404
+    assert response.json()["detail"] in (
+        "There is no such request.",
+        "Queued requests have no such route.",
+    )
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X-Fal-Request-Timeout": "soon"}, {"X-Fal-Queue-Priority": "now"}]
+)
+def test_header_that_is_not_valid_is_refused_at_once(closed, headers):
+    """
+    A header that no runner could be found with is refused when the request is submitted.
+    """
+    assert closed.post("/", headers=headers).status_code == 422
