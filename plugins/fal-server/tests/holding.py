@@ -17,7 +17,6 @@ from typing import Any
 import cloudpickle
 import grpc
 import httpx
-import pytest
 from isolate_proto import RegisterApplicationRequest, RunnerInfo
 from isolate_proto import controller_pb2 as wire
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
@@ -133,23 +132,6 @@ def make_plain_server(port: int) -> Callable[[], None]:
         HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
     return serve
-
-
-def release_of(answer: httpx.Response) -> int:
-    """
-    Return the release of the application that has answered.
-    """
-    release: int = answer.json()["release"]
-    return release
-
-
-def error_of(call: Callable[[], Any]) -> Any:
-    """
-    Return the error of gRPC that *call* raises.
-    """
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value
 
 
 class Holder:

@@ -4,7 +4,7 @@ The gRPC methods for applications: deployments that do not come up.
 
 from __future__ import annotations
 
-from holding import error_of, release_of
+from releases import error_of, release_of
 
 
 def test_attached_deployment_that_is_superseded(holder, settle):

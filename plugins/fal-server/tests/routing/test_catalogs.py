@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 import pytest
-from holding import error_of, release_of
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
+from releases import error_of, release_of
 
 from fal_server.access.callers import Caller
 from fal_server.access.permissions import PRESETS

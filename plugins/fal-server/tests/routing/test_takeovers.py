@@ -5,7 +5,7 @@ Takeovers: requests and runners while an application is deployed, changed and re
 from __future__ import annotations
 
 import pytest
-from holding import release_of
+from releases import release_of
 
 
 @pytest.mark.parametrize("strategy", ["ROLLING", "RECREATE"])
