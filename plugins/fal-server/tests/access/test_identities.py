@@ -1,5 +1,5 @@
 """
-Keys: which calls they allow, and which they do not.
+Identities: which keys are accepted, and which are not any more.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from isolate_proto import (
     SetSecretRequest,
 )
 
-from fal_server.access.permissions import PERMISSIONS, PRESETS, PROCEDURES
+from fal_server.access.permissions import PERMISSIONS, PRESETS, PROCEDURES, permissions_of
+from fal_server.errors import Invalid
 from fal_server.grpc.service import SERVICE
 
 
@@ -39,3 +40,27 @@ def test_preset_allows_what_it_says(plane, preset):
         allowed = PROCEDURES[name] in PRESETS[preset]
         expected = grpc.StatusCode.OK if allowed else grpc.StatusCode.PERMISSION_DENIED
         assert plane.code_of(name, request, key=key) is expected, name
+
+
+def test_permissions_of_a_preset_or_named_ones():
+    """
+    A preset counts before named permissions; unknown ones are refused with those there are.
+    """
+    assert permissions_of("BILLING", ["serverless:apps:run"]) == PRESETS["BILLING"]
+    assert permissions_of("", ["serverless:apps:run"]) == {"serverless:apps:run"}
+    for preset, named, known in (
+        ("ROOT", (), "FULL"),
+        ("", ("serverless:apps:run", "all"), "account:keys:read"),
+        ("", (), "at least one permission"),
+    ):
+        with pytest.raises(Invalid, match=known):
+            permissions_of(preset, named)
+
+
+def test_presets_that_read_or_submit_alone():
+    """
+    No preset but the full one may do everything, and READONLY changes nothing.
+    """
+    assert [name for name in PRESETS if PRESETS[name] == set(PERMISSIONS)] == ["FULL"]
+    assert all(each.endswith(":read") for each in PRESETS["READONLY"])
+    assert "account:keys:read" not in PRESETS["READONLY"]
