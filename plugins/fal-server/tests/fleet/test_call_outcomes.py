@@ -42,3 +42,18 @@ def test_call_without_an_outcome():
     assert CallOutcome.read(failed("It broke.")) == CallOutcome(failure="It broke.")
     earlier = pack({"raised": True, "method": "dill"}, b"data")
     assert CallOutcome.read(earlier) == CallOutcome(raised=True, method="dill", data=b"data")
+
+
+def test_text_that_is_not_valid_unicode():
+    """
+    Half of a surrogate pair, as file names that are not UTF-8 have, is replaced in all that
+    is shown or stored; the data stays as it is.
+    """
+    try:
+        raise ValueError("caf\udce9 is gone")
+    except ValueError as error:
+        outcome = CallOutcome.read(raised("pickle", error))
+    assert outcome.text == "caf? is gone"
+    assert "ValueError: caf? is gone" in outcome.traceback
+    assert str(pickle.loads(outcome.data)) == "caf\udce9 is gone"
+    assert CallOutcome.read(failed("caf\udce9")).failure == "caf?"

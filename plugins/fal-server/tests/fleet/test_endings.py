@@ -70,6 +70,8 @@ def test_exception_of_an_agent_is_read():
     found = read_agent_error(raised(ValueError("It is wrong.")))
     assert found.sentence == "Its agent raised ValueError: It is wrong."
     assert "in raised" in found.traceback
+    found = read_agent_error(raised(OSError("caf\udce9")))
+    assert found.sentence == "Its agent raised OSError: caf?"
     assert read_agent_error(raised(KeyError())).sentence == "Its agent raised KeyError"
     found = read_agent_error(raised(MissingModule("Function 'Agent' uses module 'no'.")))
     assert (found.sentence, found.traceback) == ("Function 'Agent' uses module 'no'.", "")

@@ -30,10 +30,11 @@ def test_time_keeps_its_microseconds(micros: int):
 )
 def test_line_arrives_with_its_level_and_source(level: str, source: str):
     """
-    A line is a message with the names of the protocol for its level and its source.
+    A line is a message with the names of the protocol for its level and its source. Bytes
+    that are not UTF-8 are replaced.
     """
     line = LogLine(
-        message="höhe",
+        message="höhe \udce9",
         account_id="me",
         application="app",
         runner_id="r",
@@ -42,7 +43,7 @@ def test_line_arrives_with_its_level_and_source(level: str, source: str):
         time=12.5,
     )
     (message,) = HostedRunResult(logs=[to_log(line)]).logs
-    assert message.message == "höhe"
+    assert message.message == "höhe ?"
     for field, name in (("level", level), ("source", source)):
         names = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number
         assert names[getattr(message, field)].name == name

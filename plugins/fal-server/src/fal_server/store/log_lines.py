@@ -132,13 +132,19 @@ def to_micros(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
+def valid_text(text: str) -> str:
+    """
+    Return *text* with each half of a surrogate pair replaced: neither a database nor a
+    message of the protocol takes one. File names that are not UTF-8 have them.
+    """
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def numbered(line: LogLine, number: int) -> LogLine:
     """
     Return *line* with its *number*, and shortened if it is too long.
     """
-    message = line.message
-    if len(message) > LONGEST or not message.isascii():
-        message = message[:LONGEST].encode("utf-8", "replace").decode()
+    message = valid_text(line.message[:LONGEST])
     # attrs.evolve takes several times as long, and there are many lines.
     return LogLine(
         message=message,
