@@ -94,3 +94,26 @@ def test_new_lines_are_selected_like_stored_ones(
         found = [from_row(row) for row in connection.execute(query)]
     assert found == [line for line in LINES if filter.matches(line)]
     assert len(found) == count
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"request_id": "caf\udce9"},
+        {"time": float("nan")},
+        {"time": float("inf")},
+        {"time": -1e300},
+        {"time": 1e15},
+    ],
+    ids=str,
+)
+def test_line_that_cannot_be_stored_holds_up_no_others(plane, add_lines, runner_id, fields):
+    """
+    A line is stored even if its request or its time is none that can be: code of users runs
+    where lines come from, and all lines are written together.
+    """
+    add_lines("strange", **fields)
+    add_lines("after")
+    with plane.client() as client:
+        found = history(client, job_id=runner_id)["items"]
+    assert {item["message"] for item in found} == {"strange", "after"}

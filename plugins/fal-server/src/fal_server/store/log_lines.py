@@ -34,6 +34,9 @@ logs = sa.Table(
 #: The longest line that is stored whole, in characters.
 LONGEST = 64 * 1024
 
+#: The end of the year 9999, in seconds since the epoch.
+_LATEST = 253_402_300_800
+
 
 @attrs.frozen(kw_only=True)
 class LogLine:
@@ -142,19 +145,23 @@ def valid_text(text: str) -> str:
 
 def numbered(line: LogLine, number: int) -> LogLine:
     """
-    Return *line* with its *number*, and shortened if it is too long.
+    Return *line* with its *number*, as it can be stored: shortened if it is too long, and
+    with the present time instead of one that no calendar has.
+
+    Code of users runs in the process that sends the lines, and no line may hold up others.
     """
     message = valid_text(line.message[:LONGEST])
+    request_id = None if line.request_id is None else valid_text(line.request_id[:LONGEST])
     # attrs.evolve takes several times as long, and there are many lines.
     return LogLine(
         message=message,
         account_id=line.account_id,
         application=line.application,
         runner_id=line.runner_id,
-        request_id=line.request_id,
+        request_id=request_id,
         level=line.level,
         source=line.source,
-        time=line.time,
+        time=line.time if 0 <= line.time < _LATEST else time.time(),
         number=number,
     )
 
