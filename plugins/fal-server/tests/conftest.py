@@ -4,30 +4,21 @@ Fixtures of the tests of the control plane.
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Coroutine, Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
-import grpc
-import httpx
 import pytest
-from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
-from fal_server.access.permissions import permissions_of
-from fal_server.commands.event_loops import make_loop
-from fal_server.plane import ControlPlane
-from fal_server.settings import ServerSettings
 from fal_server.state.data_directories import DataDirectory
-from fal_server.store.accounts import add_member, make_account
-from fal_server.store.keys import make_key
+from fal_server.state.databases import Database
 
 HERE = Path(__file__).parent
 
@@ -44,133 +35,27 @@ def _load(name: str) -> ModuleType:
 #: The others import it, so that it comes first.
 polling = _load("polling")
 programs = _load("programs")
+planes = _load("planes")
 holding = _load("holding")
 served = _load("served")
 _load("api_connections")
+_load("raw_agents")
+_load("bare_runners")
+_load("queued")
+kept_lines = _load("kept_lines")
+_load("releases")
 
-T = TypeVar("T")
-
-PATIENCE: float = polling.PATIENCE
+Plane = planes.Plane
 
 
-class Plane:
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
     """
-    A control plane that runs in a thread of its own, with its event loop.
+    A database with all tables of the server, and nothing in them.
     """
-
-    def __init__(self, data: Path, **settings: Any) -> None:
-        self.settings = ServerSettings(data=data, port=0, drain=1.0, **settings)
-        self.directory = DataDirectory(data)
-        self._loop = make_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="plane")
-        self._thread.start()
-        try:
-            self.plane = self.run(self._start())
-        except BaseException:
-            self._stop_loop()
-            raise
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """
-        Run *work* in the loop of the control plane.
-        """
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
-
-    def here(self, work: Callable[..., T], *arguments: Any) -> T:
-        """
-        Call *work* in the loop of the control plane.
-        """
-
-        async def call() -> T:
-            return work(*arguments)
-
-        return self.run(call())
-
-    @property
-    def address(self) -> str:
-        """
-        The host and port of its API.
-        """
-        return f"127.0.0.1:{self.plane.ports['api']}"
-
-    @property
-    def key(self) -> str:
-        """
-        The key of its owner.
-        """
-        return self.directory.read_key()
-
-    def add_user(self, nickname: str, *, preset: str = "FULL", team: str = "") -> str:
-        """
-        Make a user, and return a key of theirs.
-        """
-
-        def make(connection: Any) -> str:
-            account = make_account(connection, "user", nickname)
-            if team:
-                make_account(connection, "team", team)
-                add_member(connection, team, nickname)
-            return make_key(connection, account.id, permissions_of(preset)).text
-
-        return self.run(self.plane.database.write(make))
-
-    def call(self, name: str, request: Any, *, key: str | None = None) -> Any:
-        """
-        Call a procedure that answers with one message, in plain text.
-        """
-        with grpc.insecure_channel(self.address) as channel:
-            answer = getattr(IsolateControllerStub(channel), name)
-            return answer(
-                request, metadata=programs.to_metadata(key or self.key), timeout=PATIENCE
-            )
-
-    def stream(
-        self, name: str, request: Any, *, key: str | None = None, **metadata: str
-    ) -> Iterator[Any]:
-        """
-        Call a procedure that answers with many messages, in plain text.
-        """
-        told = (*programs.to_metadata(key or self.key), *metadata.items())
-        with grpc.insecure_channel(self.address) as channel:
-            answer = getattr(IsolateControllerStub(channel), name)
-            yield from answer(request, metadata=told, timeout=PATIENCE)
-
-    def call_within(self, seconds: float, name: str, request: Any) -> None:
-        """
-        Call a procedure that answers with many messages, and go after so many seconds.
-        """
-        with grpc.insecure_channel(self.address) as channel:
-            answer = getattr(IsolateControllerStub(channel), name)
-            for _ in answer(request, metadata=programs.to_metadata(self.key), timeout=seconds):
-                pass
-
-    def client(self, key: str | None = None) -> httpx.Client:
-        """
-        Return a client of its HTTP side, in plain text.
-        """
-        return httpx.Client(
-            base_url=f"http://{self.address}",
-            headers={"Authorization": f"Key {key or self.key}"},
-            timeout=PATIENCE,
-            trust_env=False,
-        )
-
-    def close(self) -> None:
-        """
-        End it.
-        """
-        self.run(self.plane.close())
-        self._stop_loop()
-
-    async def _start(self) -> ControlPlane:
-        plane = ControlPlane.create(self.settings)
-        await plane.start()
-        return plane
-
-    def _stop_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    opened = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +66,39 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     running = Plane(tmp_path_factory.mktemp("plane"))
     yield running
     running.close()
+
+
+@pytest.fixture
+def runner_id() -> str:
+    """
+    The id of a runner that the test has for itself.
+    """
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def account(plane: Plane) -> str:
+    """
+    The id of the account of the owner.
+    """
+    with plane.client() as client:
+        found: str = client.get("/users/current").json()["user_id"]
+    return found
+
+
+@pytest.fixture
+def add_lines(plane: Plane, account: str, runner_id: str) -> Callable[..., None]:
+    """
+    Add lines of the runner to the log.
+    """
+
+    def add(*messages: str, **fields: Any) -> None:
+        lines = kept_lines.make_lines(*messages, account=account, runner_id=runner_id, **fields)
+        for line in lines:
+            plane.plane.logs.add(line)
+        plane.run(plane.plane.logs.flush())
+
+    return add
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +169,30 @@ def served_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     yield standing
     standing.plane.close()
     programs.end_runners(data)
+
+
+@pytest.fixture(scope="module")
+def app(served_plane: Any) -> str:
+    """
+    The name of an application with one runner, which handles one request at a time.
+    """
+    served_plane.deploy("app")
+    return "app"
+
+
+@pytest.fixture
+def held(
+    served_plane: Any, app: str, request: pytest.FixtureRequest
+) -> Iterator[tuple[str, str]]:
+    """
+    A request that occupies the runner, and the gate that ends it.
+    """
+    gate = f"gate of {request.node.name}"
+    holder = served_plane.submit(f"{app}/hold", {"gate": gate})
+    served_plane.begin(app, holder)
+    yield holder, gate
+    served_plane.open(gate)
+    served_plane.finish(app, holder)
 
 
 @pytest.fixture

@@ -4,27 +4,20 @@ Runners that end before they are up: the waiting client and the log get the reas
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pickle
 from collections.abc import Callable
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from bare_runners import raised
 from isolate_proto import HostedRun
 
-from fal_core.environments import CurrentEnvironment
-from fal_core.events import Exited, Log, Outcome, Sealed
+from fal_core.events import Sealed
 from fal_core_worker.opening.seals import PLAIN_PREFIX, MissingModule
-from fal_core_worker.opening.values import seal_error
 from fal_server.fleet.endings import read_agent_error
-from fal_server.fleet.http_client import HttpClient
-from fal_server.fleet.runners import Runner
-from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.log_lines import LogLine
 
 #: A project that ends each worker whose Python has it, before it has begun.
 PROJECT = {
@@ -58,16 +51,6 @@ def build_wheel(folder, settings=None, metadata=None):
 }
 
 
-def raised(error: Exception) -> Sealed:
-    """
-    Return the message of a worker about *error*.
-    """
-    try:
-        raise error
-    except Exception as caught:
-        return seal_error(caught, None)
-
-
 class Opened:
     """
     A value with a side effect when it is unpickled.
@@ -87,6 +70,8 @@ def test_exception_of_an_agent_is_read():
     found = read_agent_error(raised(ValueError("It is wrong.")))
     assert found.sentence == "Its agent raised ValueError: It is wrong."
     assert "in raised" in found.traceback
+    found = read_agent_error(raised(OSError("caf\udce9")))
+    assert found.sentence == "Its agent raised OSError: caf?"
     assert read_agent_error(raised(KeyError())).sentence == "Its agent raised KeyError"
     found = read_agent_error(raised(MissingModule("Function 'Agent' uses module 'no'.")))
     assert (found.sentence, found.traceback) == ("Function 'Agent' uses module 'no'.", "")
@@ -101,45 +86,6 @@ def test_message_of_an_agent_runs_no_code(tmp_path: Path):
     found = read_agent_error(Sealed(data))
     assert found.sentence == "Its agent raised an error that cannot be read."
     assert not (tmp_path / "made").exists()
-
-
-@pytest.mark.parametrize(
-    ("events", "sentence"),
-    [
-        ([Outcome(raised(ImportError("no")), True), Exited()], "raised ImportError: no"),
-        ([Outcome(Sealed(b"")), Exited()], "It ended by itself before it was up."),
-        ([Exited(code=3)], "exited with code 3"),
-        ([Exited(signal=9)], "ended by SIGKILL"),
-    ],
-)
-def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
-    """
-    However a runner ends before it is up, the error and its log state the reason; a client
-    that follows the log is not shown it twice.
-    """
-    echoed: list[LogLine] = []
-
-    async def main() -> Runner:
-        async with aclosing(HttpClient()) as exchanges:
-            runner = Runner(
-                id=f"ends{len(sentence)}",
-                spec=RunnerSpec(name="ends", owner="", environment=CurrentEnvironment()),
-                token="",
-                logs=plane.plane.logs,
-                loop=asyncio.get_running_loop(),
-                http=exchanges,
-                changed=lambda _: None,
-                echoes={"\0ends": echoed.append},
-            )
-            for event in [Log("its last line"), *events]:
-                runner._events(event)
-            await runner.ended.wait()
-            return runner
-
-    runner = plane.run(main())
-    assert sentence in runner.why_it_ended
-    assert runner.outcome.result().failure == runner.why_it_ended
-    assert [line.message for line in echoed] == ["its last line"]
 
 
 def test_run_with_a_python_that_ends_at_once(served_plane: Any, served: Any, tmp_path: Path):

@@ -4,117 +4,159 @@ Runners: agents that were launched on a host.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
+from bare_runners import make_runner, raised, until
 
 from fal_core.environments import CurrentEnvironment
-from fal_core.errors import StartupTimeout
-from fal_core.events import Exited, Ready
-from fal_server.errors import NotFound
-from fal_server.fleet import disconnections, serving
+from fal_core.events import Exited, Log, Outcome, Sealed
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
-from fal_server.fleet.serving import serve
 from fal_server.fleet.states import RunnerPhase
-from fal_server.specs.runner_specs import Message, RunnerSpec
-from fal_server_agent.messages import pack
+from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.store.log_lines import LogLine
 
 
-def make_runner(plane: Any, exchanges: HttpClient) -> Runner:
-    return Runner(
-        id="one",
-        spec=RunnerSpec(name="one", owner="", environment=CurrentEnvironment()),
-        token="",
-        logs=plane.plane.logs,
-        loop=asyncio.get_running_loop(),
-        http=exchanges,
-        changed=lambda _: None,
-        echoes={},
-    )
-
-
-async def until(check: Callable[[], Any]) -> None:
-    for _ in range(5000):
-        if check():
-            return
-        # Until *check* is true.
-        await asyncio.sleep(0.01)
-    raise AssertionError("It does not become true.")
-
-
-@pytest.mark.parametrize("error", [NotFound("It is gone."), OSError("No room.")])
-def test_runner_that_does_not_receive_its_function_is_ended(plane, error):
+@pytest.mark.parametrize(
+    ("events", "sentence"),
+    [
+        ([Outcome(raised(ImportError("no")), True), Exited()], "raised ImportError: no"),
+        ([Outcome(Sealed(b"")), Exited()], "It ended by itself before it was up."),
+        ([Exited(code=3)], "exited with code 3"),
+        ([Exited(signal=9)], "ended by SIGKILL"),
+    ],
+)
+def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
     """
-    Any failure before a runner has received its function ends the runner, and waiting
-    requests fail.
+    However a runner ends before it is up, the error and its log state the reason; a client
+    that follows the log is not shown it twice.
+    """
+    echoed: list[LogLine] = []
+
+    async def main() -> Runner:
+        async with aclosing(HttpClient()) as exchanges:
+            runner = make_runner(
+                plane, exchanges, name="ends", echoes={"\0ends": echoed.append}
+            )
+            for event in [Log("its last line"), *events]:
+                runner._events(event)
+            await runner.ended.wait()
+            return runner
+
+    runner = plane.run(main())
+    assert sentence in runner.why_it_ended
+    assert runner.outcome.result().failure == runner.why_it_ended
+    assert [line.message for line in echoed] == ["its last line"]
+
+
+def in_loop(plane: Any, work: Callable[[Runner], Awaitable[None]], **fields: Any) -> None:
+    """
+    Do *work* with a runner that has come up, and whose agent cannot be reached.
     """
 
-    async def load() -> Message:
-        raise error
+    async def main() -> None:
+        async with aclosing(HttpClient()) as exchanges:
+            runner = make_runner(plane, exchanges, **fields)
+            runner.take_urls({"control": "http://127.0.0.1:1", "run": "http://127.0.0.1:1"})
+            assert runner.is_running
+            await work(runner)
+
+    plane.run(main())
+
+
+class Launched:
+    """
+    An execution that notes what it is told.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def drain(self) -> None:
+        self.told.append("drain")
+
+    def cancel(self, grace: float) -> None:
+        self.told.append(("cancel", grace))
+
+
+def test_drained_runner_is_killed_after_its_grace_period(plane):
+    """
+    A runner that is drained is told to end once, and killed if it has not ended in time.
+    """
+    execution: Any = Launched()
+    spec = RunnerSpec(name="one", owner="", environment=CurrentEnvironment(), grace=0.05)
+
+    async def work(runner: Runner) -> None:
+        runner.launched(execution)
+        runner.drain()
+        runner.drain()
+        assert execution.told == ["drain"]
+        await until(lambda: runner.state is RunnerPhase.KILLED)
+        assert execution.told == ["drain", ("cancel", 0.0)]
+        runner._events(Exited(signal=9))
+        assert not runner.is_alive
+        # It was told to end, so nothing is wrong with it.
+        assert (runner.reason, runner.label) == ("", "terminated")
+
+    in_loop(plane, work, spec=spec)
+
+
+def test_runner_that_is_told_to_end_before_it_is_launched(plane):
+    """
+    A runner that was told to end is ended as soon as its host has launched it, and takes no
+    requests even if it comes up.
+    """
+    execution: Any = Launched()
 
     async def main() -> None:
         async with aclosing(HttpClient()) as exchanges:
             runner = make_runner(plane, exchanges)
-            serve(runner, load)
-            runner.take(Ready({"control": "http://127.0.0.1:1"}))
-            await until(lambda: runner.state is RunnerPhase.GIVEN_UP)
-            assert runner.reason
+            runner.kill()
+            runner.launched(execution)
+            assert execution.told == [("cancel", 0.0)]
+            runner.take_urls({"run": "http://127.0.0.1:1"})
+            assert not runner.is_running
+            assert runner.label == "draining"
 
     plane.run(main())
 
 
-def test_reason_of_a_lost_runner_is_waited_for(plane, monkeypatch):
+def test_slot_that_is_given_back(plane):
     """
-    A client without an answer gets how the runner ended, even if that is known only later.
+    A runner is idle from the moment its last request has ended.
     """
-    monkeypatch.setattr(disconnections, "_LAST_WORDS", 0.01)
+    released: list[int] = []
 
-    async def main() -> None:
-        async with aclosing(HttpClient()) as exchanges:
-            runner = make_runner(plane, exchanges)
-            runner.take_urls({"control": "http://127.0.0.1:1"})
-            told = asyncio.create_task(disconnections.how_it_broke(runner))
-            # Nothing must be told meanwhile.
-            await asyncio.sleep(0.2)
-            assert not told.done()
-            runner.take(Exited(code=3))
-            assert "exited with code 3" in await told
+    async def work(runner: Runner) -> None:
+        runner.released = lambda: released.append(runner.in_flight)
+        assert runner.label == "idle"
+        runner.in_flight, idle_since = 2, runner.idle_since
+        runner.release()
+        assert (runner.label, runner.idle_since) == ("running", idle_since)
+        runner.release()
+        assert runner.label == "idle"
+        assert runner.idle_since >= idle_since
+        assert released == [1, 0]
 
-    plane.run(main())
+    in_loop(plane, work)
 
 
-def test_runner_of_an_earlier_version_that_does_not_come_up(plane, monkeypatch):
+def test_runner_that_was_started_by_an_earlier_server(plane):
     """
-    After a restart of the server, a runner whose agent reports no url, as agents of earlier
-    versions do, is ended if its host has none either.
+    The uptime of a runner counts from its start, whoever started it, and ends with it.
     """
-    monkeypatch.setattr(serving, "_LONGEST_START", 0.2)
 
-    async def load() -> Message:
-        return {}, []
+    async def work(runner: Runner) -> None:
+        runner.was_started_at(time.time() - 3600)
+        assert 3600 <= runner.uptime < 3660
+        runner.kill()
+        runner._events(Exited())
+        uptime = runner.uptime
+        assert runner.ended.is_set()
+        assert runner.uptime == uptime
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        message = pack({"serving": True})
-        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
-        writer.write(head + len(message).to_bytes(8, "little") + message)
-        writer.close()
-
-    async def main() -> None:
-        agent = await asyncio.start_server(answer, "127.0.0.1", 0)
-        port = agent.sockets[0].getsockname()[1]
-        async with agent, aclosing(HttpClient()) as exchanges:
-            told, mute = (make_runner(plane, exchanges) for _ in range(2))
-            for runner in (told, mute):
-                serve(runner, load)
-                runner.take(Ready({"control": f"http://127.0.0.1:{port}"}))
-            told.take(Ready({"run": "http://127.0.0.1:1"}))
-            await until(lambda: mute.state is RunnerPhase.GIVEN_UP)
-            assert isinstance(mute.cause, StartupTimeout)
-            assert told.state is RunnerPhase.RUNNING
-
-    plane.run(main())
+    in_loop(plane, work)

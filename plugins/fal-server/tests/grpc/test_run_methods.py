@@ -41,3 +41,24 @@ def test_run_is_stopped_by_its_id(served_plane, served):
     assert cloudpickle.loads(last.return_value.definition) == "cleaned up"
     with pytest.raises(grpc.RpcError, match="not found"):
         served_plane.plane.call("StopRunner", stop)
+
+
+def test_text_that_is_not_valid_unicode(served_plane, served):
+    """
+    What a function prints or raises arrives even if it has a file name that is not UTF-8;
+    the bytes of that are replaced.
+    """
+
+    def work() -> None:
+        name = "caf\udce9"
+        print(f"printed {name}")
+        raise ValueError(f"raised {name}")
+
+    request = HostedRun(application_name="work")
+    served.fill(request, work)
+    messages = list(served_plane.plane.stream("Run", request))
+    assert "printed caf?" in [log.message for each in messages for log in each.logs]
+    value = messages[-1].return_value
+    assert (value.was_it_raised, value.exception_message) == (True, "raised caf?")
+    assert "raised caf?" in value.stringized_traceback
+    assert str(cloudpickle.loads(value.definition)) == "raised caf\udce9"

@@ -4,81 +4,7 @@ The queue: requests that are accepted now and answered later.
 
 from __future__ import annotations
 
-import sqlite3
-
-import pytest
 from isolate_proto import controller_pb2 as wire
-
-
-@pytest.fixture(scope="module")
-def app(served_plane):
-    """
-    The name of an application with one runner, which handles one request at a time.
-    """
-    served_plane.deploy("app")
-    return "app"
-
-
-@pytest.fixture
-def held(served_plane, app, request):
-    """
-    A request that occupies the runner, and the gate that ends it.
-    """
-    gate = f"gate of {request.node.name}"
-    holder = served_plane.submit(f"{app}/hold", {"gate": gate})
-    served_plane.begin(app, holder)
-    yield holder, gate
-    served_plane.open(gate)
-    served_plane.finish(app, holder)
-
-
-def test_request_is_followed_until_its_answer(served_plane, app, held):
-    """
-    A request waits, runs and completes. One released client reads the status code, with a
-    slash at the end of the URL; the other reads the body, at the URLs of the response.
-    """
-    holder, gate = held
-    with served_plane.client() as client:
-        submitted = client.post(
-            f"/owner/{app}/sub/a%2Fb%3Fc?x=1&x=2&y=%20%26&fal_webhook=", json={"n": 2}
-        ).json()
-        assert (submitted["status"], submitted["queue_position"]) == ("IN_QUEUE", 0)
-        url = f"/owner/{app}/requests/{submitted['request_id']}"
-        assert submitted["response_url"].endswith(url)
-        assert submitted["status_url"] == submitted["response_url"] + "/status"
-        assert submitted["cancel_url"] == submitted["response_url"] + "/cancel"
-        for form in ("/status", "/status/?logs=1"):
-            waiting = client.get(url + form)
-            assert waiting.status_code == 202
-            assert waiting.json()["status"] == "IN_QUEUE"
-            assert ("logs=1" in form) == (waiting.json()["logs"] is not None)
-        running = client.get(f"/owner/{app}/requests/{holder}/status")
-        assert (running.status_code, running.json()["status"]) == (202, "IN_PROGRESS")
-        assert client.get(url).status_code == client.get(url + "/").status_code == 400
-        served_plane.open(gate)
-        answer = served_plane.finish(app, submitted["request_id"])
-        assert answer.json()["told"] == {"n": 2}
-        assert answer.json()["path"] == "/sub/a%2Fb%3Fc?x=1&x=2&y=%20%26"
-        assert answer.headers["x-fal-billable-units"] == "3"
-        assert answer.headers["x-fal-request-id"] == submitted["request_id"]
-        completed = client.get(url + "/status")
-        assert (completed.status_code, completed.json()["status"]) == (200, "COMPLETED")
-        assert completed.json()["attempts"] == 1
-        assert completed.json()["metrics"]["inference_time"] >= 0
-        assert "error" not in completed.json()
-        assert client.get(url + "/").content == answer.content
-
-
-def test_answer_of_an_application_is_passed_on(served_plane, app):
-    """
-    Errors of the application, and bodies that are not JSON, arrive unchanged.
-    """
-    failed, text = served_plane.submit(f"{app}/fail"), served_plane.submit(f"{app}/text")
-    answer = served_plane.finish(app, failed)
-    assert (answer.status_code, answer.json()) == (422, {"detail": "It is wrong."})
-    assert served_plane.status(app, failed).json()["error"] == "It is wrong."
-    answer = served_plane.finish(app, text)
-    assert (answer.headers["content-type"], answer.text) == ("text/plain", "words")
 
 
 def test_low_priority_waits_behind_normal(served_plane, app, held):
@@ -101,26 +27,6 @@ def test_low_priority_waits_behind_normal(served_plane, app, held):
     with served_plane.client() as client:
         refused = client.post(f"/owner/{app}", json={}, headers={"X-Fal-Queue-Priority": "now"})
     assert refused.status_code == 422
-
-
-def test_waiting_request_is_cancelled(served_plane, app, held):
-    """
-    A request that is cancelled while it waits never reaches the application.
-    """
-    _, gate = held
-    dropped = served_plane.submit(app, {"name": "dropped"})
-    url = f"/owner/{app}/requests/{dropped}"
-    with served_plane.client() as client:
-        assert client.put(f"{url}/cancel").status_code == 202
-        status = client.get(f"{url}/status")
-        assert (status.status_code, status.json()["error_type"]) == (200, "client_cancelled")
-        result = client.get(url)
-        assert (result.status_code, result.json()["error_type"]) == (499, "client_cancelled")
-        again = client.put(f"{url}/cancel")
-        assert (again.status_code, again.json()["status"]) == (400, "ALREADY_COMPLETED")
-    served_plane.open(gate)
-    served_plane.finish(app, served_plane.submit(app, {"name": "behind it"}))
-    assert "echo dropped" not in served_plane.order()
 
 
 def test_application_is_notified_of_a_cancelled_request(served_plane, app, held):
@@ -225,23 +131,6 @@ def test_request_that_waits_for_another_attempt_is_cancelled(served_plane, app, 
     assert served_plane.status(app, other).json()["error_type"] == "client_cancelled"
 
 
-def test_request_is_visible_to_its_sender_and_the_owner(served_plane, app):
-    """
-    Only its sender and the owner see a request to a shared application.
-    """
-    bob, eve = served_plane.plane.add_user("bob"), served_plane.plane.add_user("eve")
-    served_plane.deploy("shared", auth_mode=wire.SHARED)
-    request = served_plane.submit("shared", {"n": 1}, key=bob)
-    served_plane.finish("shared", request)
-    url = f"/owner/shared/requests/{request}"
-    for key, code in ((bob, 200), (eve, 404), (served_plane.plane.key, 200), ("", 401)):
-        with served_plane.client(key=key) as client:
-            assert client.get(url).status_code == code, key
-    with served_plane.client(key=bob) as client:
-        assert client.get(f"/owner/{app}/requests/{request}").status_code == 404
-        assert client.post(f"/owner/{app}", json={}).status_code == 404
-
-
 def test_requests_to_an_application_that_is_removed(served_plane):
     """
     Requests that wait when an application is removed are still answered by its runner.
@@ -278,22 +167,3 @@ def test_trace_of_the_caller_reaches_the_function(served_plane, app):
         headers = {k.lower(): v for k, v in answer.json()["headers"].items()}
         assert {name: headers[name] for name in context} == context
         assert "authorization" not in headers
-
-
-def test_start_timeout_across_a_restart(served_plane):
-    """
-    The time in which no server ran counts towards the start timeout of a request.
-    """
-    served_plane.deploy("occupied")
-    held = served_plane.submit("occupied/hold", {"gate": "occupied"})
-    served_plane.begin("occupied", held)
-    waiting = served_plane.submit("occupied", X_Fal_Request_Timeout="3600")
-    served_plane.plane.close()
-    with sqlite3.connect(served_plane.plane.settings.data / "state.db") as connection:
-        earlier = "update requests set submitted_at = submitted_at - 7200 where id = ?"
-        connection.execute(earlier, (waiting,))
-    connection.close()
-    served_plane.plane = served_plane._start()
-    assert served_plane.finish("occupied", waiting).status_code == 504
-    served_plane.open("occupied")
-    assert served_plane.finish("occupied", held).status_code == 200

@@ -17,10 +17,10 @@ from urllib.parse import quote
 import attrs
 import pytest
 from click.testing import CliRunner
+from queued import make_request
 
 from fal_core.cli.program import cli
-from fal_server.errors import Invalid
-from fal_server.queue.webhooks import PATIENCE, Webhooks
+from fal_server.queue.webhooks import PATIENCE, Webhooks, body_of
 
 #: An address that webhooks may reach in the tests, and one that they may not.
 ALLOWED, FORBIDDEN = "127.0.0.2", "127.0.0.1"
@@ -112,15 +112,6 @@ def make_receiver():
     yield make
     for receiver in made:
         receiver.close()
-
-
-@pytest.fixture(scope="module")
-def app(served_plane):
-    """
-    The name of an application.
-    """
-    served_plane.deploy("app")
-    return "app"
 
 
 @pytest.fixture
@@ -361,12 +352,13 @@ def test_urls_that_may_be_webhooks(served_plane, url):
     assert webhooks.check(url) == url
 
 
-def test_addresses_of_allowed_networks(served_plane):
+@pytest.mark.parametrize(
+    "answer", [b"[" * 100_000, b"\xff", b""], ids=["deep", "bytes", "none"]
+)
+def test_webhook_of_a_response_that_cannot_be_read(answer: bytes):
     """
-    Webhooks may reach an allowed network, and no other private address.
+    The body of a webhook says so if the response cannot be read as JSON, whatever it is.
     """
-    webhooks = served_plane.plane.plane.queue.webhooks
-    assert webhooks.check(f"http://{ALLOWED}/")
-    assert webhooks.check(f"http://[::ffff:{ALLOWED}]/")
-    with pytest.raises(Invalid):
-        webhooks.check("http://127.0.0.3/")
+    body = json.loads(body_of(make_request(status=200, answer=answer)))
+    assert (body["status"], body["payload"]) == ("OK", None)
+    assert body["payload_error"] == "The response is not JSON."

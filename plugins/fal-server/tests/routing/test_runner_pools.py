@@ -9,13 +9,12 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from bare_runners import make_runner
 
-from fal_core.environments import CurrentEnvironment
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.routing.refusals import StartTimeout
 from fal_server.routing.runner_pools import RunnerPool
-from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 
 
@@ -28,16 +27,7 @@ async def make_busy(plane: Any, exchanges: HttpClient) -> tuple[RunnerPool, Runn
         raise AssertionError("The pool must not start another runner.")
 
     pool = RunnerPool(Scaling(max_concurrency=1), launch)
-    runner = Runner(
-        id="one",
-        spec=RunnerSpec(name="one", owner="", environment=CurrentEnvironment()),
-        token="",
-        logs=plane.plane.logs,
-        loop=asyncio.get_running_loop(),
-        http=exchanges,
-        changed=pool.changed,
-        echoes={},
-    )
+    runner = make_runner(plane, exchanges, changed=pool.changed)
     pool.adopt(runner)
     runner.become_ready()
     assert await pool.acquire() is runner

@@ -215,7 +215,11 @@ def test_retries_are_those_of_the_revision(served_plane, quick):
     assert ask(served_plane, "changing", 504, 200)[1] == 2
 
 
-@pytest.mark.parametrize("config", ["{", "[]", '{"often": {"retries": 1}}', '{"timeout": 1}'])
+@pytest.mark.parametrize(
+    "config",
+    ["{", "[]", '{"often": {"retries": 1}}', '{"timeout": 1}', "[" * 5000],
+    ids=["half", "list", "condition", "number", "deep"],
+)
 def test_invalid_retry_config_is_refused(served_plane, config):
     """
     An invalid retry configuration is refused at deployment.

@@ -4,19 +4,26 @@ Uploads: the files of applications, and files for others to read.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import secrets
+import sqlite3
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fal_server.errors import Invalid, NotFound
-from fal_server.store.uploads import safe_name, safe_path
+from fal_server.state.databases import Database
+from fal_server.store.accounts import make_account
+from fal_server.store.blobs import Blobs
+from fal_server.store.uploads import StoredFiles, safe_name, safe_path, stored_files
 
 MODE = 0o100644
 
@@ -198,3 +205,38 @@ def test_safe_names_are_one_segment_of_a_url(name):
     assert len(found) <= 200
     assert set(found).isdisjoint("/\\?#%\0\r\n \"'")
     assert not found.startswith(".")
+
+
+def test_many_files_expire_at_once(database: Database, tmp_path: Path):
+    """
+    However many files have expired since the last round, all of them are deleted, with the
+    contents that no other file has.
+    """
+    blobs = Blobs(tmp_path)
+    files = StoredFiles(database, blobs)
+
+    async def content(word: bytes) -> AsyncIterator[bytes]:
+        yield word
+
+    def limit(connection: sa.Connection) -> str:
+        """
+        Allow a statement few parameters, where Python can, and make an account.
+        """
+        driver: Any = connection.connection.dbapi_connection
+        if hasattr(driver, "setlimit"):
+            driver.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 20)
+        return make_account(connection, "user", "owner").id
+
+    async def main() -> None:
+        owner = await database.write(limit)
+        kept = await files.add(owner, content(b"kept"))
+        again = await files.add(owner, content(b"kept"), seconds=-1)
+        lost = [await files.add(owner, content(b"%d" % it), seconds=-1) for it in range(30)]
+        assert again.digest == kept.digest
+        await files.drop_expired()
+        left = await database.read(lambda it: list(it.scalars(sa.select(stored_files.c.id))))
+        assert left == [kept.id]
+        assert blobs.path_of(kept.digest).read_bytes() == b"kept"
+        assert not any(blobs.path_of(each.digest).exists() for each in lost)
+
+    asyncio.run(main())

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import attrs
 
+from fal_server.store.log_lines import valid_text
 from fal_server_agent.messages import unpack
 
 
@@ -45,12 +46,12 @@ class CallOutcome:
         """
         header, parts = unpack(message)
         if "failed" in header:
-            return cls(failure=header["failed"])
+            return cls(failure=valid_text(header["failed"]))
         return cls(
             raised=header["raised"],
             method=header["method"],
             data=parts[0],
-            traceback=header.get("traceback", ""),
-            type_name=header.get("type", ""),
-            text=header.get("message", ""),
+            traceback=valid_text(header.get("traceback", "")),
+            type_name=valid_text(header.get("type", "")),
+            text=valid_text(header.get("message", "")),
         )

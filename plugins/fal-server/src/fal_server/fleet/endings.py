@@ -12,6 +12,7 @@ from fal_core.errors import EnvironmentBuildError, WorkerLost
 from fal_core.events import Exited, Log, Sealed
 from fal_core.sealing import open_plain
 from fal_server.fleet.call_outcomes import CallOutcome
+from fal_server.store.log_lines import valid_text
 
 #: The longest sentence and the longest traceback, in characters.
 _LONGEST, _LONGEST_TRACEBACK = 2000, 16_000
@@ -42,7 +43,8 @@ def read_agent_error(sealed: Sealed) -> AgentError:
     try:
         record = open_plain(sealed)
         _, qualname, _ = record["class"]
-        message, traceback = str(record["message"]), str(record["traceback"])
+        message = valid_text(str(record["message"]))
+        traceback = valid_text(str(record["traceback"]))
         own = "own" in record
     except Exception:
         return AgentError("Its agent raised an error that cannot be read.")

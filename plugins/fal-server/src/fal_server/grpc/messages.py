@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from isolate_proto import HostedRunResult
 
 from fal_core.events import Log
-from fal_server.store.log_lines import LogLine
+from fal_server.store.log_lines import LogLine, valid_text
 
 _Log: Any = GetMessageClass(HostedRunResult.DESCRIPTOR.fields_by_name["logs"].message_type)
 
@@ -31,7 +31,7 @@ def to_log(line: LogLine) -> Any:
     Return the message for a log line.
     """
     return _Log(
-        message=line.message,
+        message=valid_text(line.message),
         source=_source(line.source),
         level=_level(line.level),
         timestamp=to_timestamp(line.time),

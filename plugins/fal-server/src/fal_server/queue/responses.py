@@ -18,6 +18,7 @@ from fal_server.routing.headers import from_runner, to_runner
 from fal_server.routing.leases import drain_if_broken
 from fal_server.routing.refusals import ERROR_TYPE, RequestTimeout, describe_refusal
 from fal_server.specs.request_retries import Condition, judge
+from fal_server.store.log_lines import valid_text
 from fal_server.store.queued_requests import QueuedRequest
 
 #: The header that tells a runner the number of the attempt; the first one is 1.
@@ -119,6 +120,7 @@ def _detail(body: bytes) -> str:
     try:
         content: Any = json.loads(body)
         detail = content.get("detail", content) if isinstance(content, dict) else content
-        return detail if isinstance(detail, str) else json.dumps(detail)
-    except ValueError:
+        text = detail if isinstance(detail, str) else json.dumps(detail)
+        return valid_text(text)
+    except (ValueError, RecursionError):
         return body[:1000].decode("utf-8", "replace")

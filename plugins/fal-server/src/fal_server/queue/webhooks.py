@@ -161,7 +161,7 @@ class Webhooks:
             del request
 
     async def _send(self, request: QueuedRequest) -> bool:
-        body = json.dumps(payload_of(request)).encode()
+        body = body_of(request)
         timestamp = str(int(time.time()))
         secret = self.secret_of(request.account_id)
         headers = {
@@ -214,14 +214,19 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
 
-def payload_of(request: QueuedRequest) -> dict[str, Any]:
+def body_of(request: QueuedRequest) -> bytes:
     """
     Return the body of the webhook of a request.
     """
     try:
         payload = json.loads(request.answer)
-    except ValueError:
-        payload = None
+        return json.dumps(_describe(request, payload)).encode()
+    except (ValueError, RecursionError):
+        # It is not JSON, or is nested too deeply to be read or written.
+        return json.dumps(_describe(request, None)).encode()
+
+
+def _describe(request: QueuedRequest, payload: Any) -> dict[str, Any]:
     failed = request.error is not None or (request.status or 500) >= 400
     body = {
         "request_id": request.id,

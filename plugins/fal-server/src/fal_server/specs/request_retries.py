@@ -107,7 +107,7 @@ def read_budgets(text: str) -> Mapping[Condition, int]:
     )
     try:
         found: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise wrong from None
     if not isinstance(found, dict):
         raise wrong

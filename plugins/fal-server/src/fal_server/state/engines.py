@@ -47,6 +47,8 @@ def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
     def connect(connection: sqlite3.Connection, _: object) -> None:
         # SQLAlchemy begins and commits, and the driver must not.
         connection.isolation_level = None
+        # That of SQLite leaves all letters but those of ASCII as they are.
+        connection.create_function("lower", 1, str.lower, deterministic=True)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 

@@ -10,7 +10,7 @@ import time
 
 import attrs
 
-from fal_server.errors import Refusal
+from fal_server.errors import Refusal, ServerError
 from fal_server.listeners.certificates import Certificate
 from fal_server.store.blobs import Blobs
 from fal_server.store.logs import KEPT, Logs
@@ -46,7 +46,7 @@ class Housekeeping:
         while True:
             try:
                 self.certificate.renew()
-            except OSError:
+            except (OSError, ServerError):
                 # The certificate is valid for another month.
                 logger.exception("The certificate could not be renewed")
             before, offset = offset, time.time() - time.monotonic()

@@ -34,6 +34,9 @@ logs = sa.Table(
 #: The longest line that is stored whole, in characters.
 LONGEST = 64 * 1024
 
+#: The end of the year 9999, in seconds since the epoch.
+_LATEST = 253_402_300_800
+
 
 @attrs.frozen(kw_only=True)
 class LogLine:
@@ -132,23 +135,33 @@ def to_micros(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
+def valid_text(text: str) -> str:
+    """
+    Return *text* with each half of a surrogate pair replaced: neither a database nor a
+    message of the protocol takes one. File names that are not UTF-8 have them.
+    """
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def numbered(line: LogLine, number: int) -> LogLine:
     """
-    Return *line* with its *number*, and shortened if it is too long.
+    Return *line* with its *number*, as it can be stored: shortened if it is too long, and
+    with the present time instead of one that no calendar has.
+
+    Code of users runs in the process that sends the lines, and no line may hold up others.
     """
-    message = line.message
-    if len(message) > LONGEST or not message.isascii():
-        message = message[:LONGEST].encode("utf-8", "replace").decode()
+    message = valid_text(line.message[:LONGEST])
+    request_id = None if line.request_id is None else valid_text(line.request_id[:LONGEST])
     # attrs.evolve takes several times as long, and there are many lines.
     return LogLine(
         message=message,
         account_id=line.account_id,
         application=line.application,
         runner_id=line.runner_id,
-        request_id=line.request_id,
+        request_id=request_id,
         level=line.level,
         source=line.source,
-        time=line.time,
+        time=line.time if 0 <= line.time < _LATEST else time.time(),
         number=number,
     )
 

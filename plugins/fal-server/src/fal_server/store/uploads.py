@@ -245,19 +245,17 @@ class StoredFiles:
         """
 
         def write(connection: sa.Connection) -> list[str]:
-            expired = stored_files.c.expires_at < time.time()
-            digests = set(connection.scalars(sa.select(stored_files.c.digest).where(expired)))
-            connection.execute(stored_files.delete().where(expired))
-            used = set(
-                connection.scalars(
-                    sa.select(stored_files.c.digest).where(stored_files.c.digest.in_(digests))
-                )
-            ) | set(
-                connection.scalars(
-                    sa.select(app_files.c.hash).where(app_files.c.hash.in_(digests))
-                )
+            now = time.time()
+            stays = stored_files.c.expires_at.is_(None) | (stored_files.c.expires_at >= now)
+            # Not as parameters, of which a statement has a limited number.
+            used = sa.union(
+                sa.select(stored_files.c.digest).where(stays), sa.select(app_files.c.hash)
             )
-            return sorted(digests - used)
+            chosen = sa.select(stored_files.c.digest).where(~stays)
+            unused = chosen.where(stored_files.c.digest.not_in(used)).distinct()
+            digests = list(connection.scalars(unused))
+            connection.execute(stored_files.delete().where(~stays))
+            return digests
 
         for digest in await self._database.write(write):
             self._blobs.path_of(digest).unlink(missing_ok=True)

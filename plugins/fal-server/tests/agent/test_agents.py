@@ -1,0 +1,120 @@
+"""
+Agents: processes that take calls from a control plane until they are told to end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import httpx
+import pytest
+
+from fal_server_agent.messages import TOKEN_HEADER, pack, unpack
+
+START = "import sys; from fal_server_agent.agents import Agent; Agent(*eval(sys.argv[1]))()"
+
+
+class Started:
+    """
+    An agent in a process of its own.
+    """
+
+    def __init__(self, token: str, paths: list[str], **variables: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START, repr((token, paths))],
+            env={**os.environ, **variables},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stderr is not None
+        announced = self.process.stderr.readline()
+        assert announced.startswith("control: "), announced
+        self.url = announced.split()[1]
+
+    def ask(self, path: str, body: bytes = b"", token: str = "token") -> httpx.Response:
+        headers = {TOKEN_HEADER: token}
+        return httpx.post(
+            self.url + path, content=body, headers=headers, timeout=60, trust_env=False
+        )
+
+    def call(self, function: Any, home: Path) -> Any:
+        """
+        Have it call a function, and return the value.
+        """
+        header = {
+            "call": "call-1",
+            "method": "cloudpickle",
+            "variables": {},
+            "home": str(home),
+            "mounts": {},
+            "directories": [],
+        }
+        answer = self.ask("/call", pack(header, cloudpickle.dumps(function), b""))
+        header, parts = unpack(answer.content)
+        assert header["raised"] is False, header
+        return cloudpickle.loads(parts[0])
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(60)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return code
+
+
+@pytest.fixture
+def start():
+    """
+    Start agents, which end with the test.
+    """
+    started: list[Started] = []
+
+    def start(*arguments: Any, **variables: str) -> Started:
+        started.append(Started(*arguments, **variables))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.end()
+
+
+def test_agent_takes_requests_with_its_token_until_it_is_drained(start):
+    """
+    An agent announces where it listens, answers only whoever shows its token, and ends when
+    it is told to.
+    """
+    agent = start("token", [])
+    assert agent.ask("/ping").status_code == 200
+    for wrong in ("", "token2"):
+        assert agent.ask("/ping", token=wrong).status_code == 403
+    assert agent.end() == 0
+
+
+def test_functions_see_the_packages_of_the_agent_last(start, tmp_path: Path):
+    """
+    The packages that an agent brings come after those of the environment, once, and no
+    function sees the credentials of package indexes.
+    """
+
+    def look() -> list[Any]:
+        import os
+        import sys
+
+        names = [name for name in os.environ if name.startswith("UV_INDEX_OURS")]
+        return [names, os.environ["FAL_CORE_AGENT"] == str(os.getpid()), sys.path]
+
+    known = next(each for each in sys.path if each.endswith("site-packages"))
+    agent = start("token", [known, str(tmp_path)], UV_INDEX_OURS_PASSWORD="word")
+    names, reads, path = agent.call(look, tmp_path / "home")
+    assert (names, reads) == ([], True)
+    assert path[-1] == str(tmp_path)
+    assert path.count(known) == path.count(str(tmp_path)) == 1
+    assert agent.end() == 0

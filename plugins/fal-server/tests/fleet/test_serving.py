@@ -1,0 +1,178 @@
+"""
+Serving: runners that are asked to serve an application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from bare_runners import make_runner, until
+from raw_agents import Agent, Serve, listening
+
+from fal_core.environments import CurrentEnvironment
+from fal_core.errors import StartupTimeout
+from fal_core.events import Ready
+from fal_server.errors import NotFound, StateUnavailable
+from fal_server.fleet import serving
+from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.runners import Runner
+from fal_server.fleet.serving import serve
+from fal_server.fleet.states import RunnerPhase
+from fal_server.specs.runner_specs import Message, RunnerSpec
+from fal_server_agent.messages import pack
+from fal_server_agent.outcomes import returned
+
+
+@pytest.mark.parametrize("error", [NotFound("It is gone."), OSError("No room.")])
+def test_runner_that_does_not_receive_its_function_is_ended(plane, error):
+    """
+    Any failure before a runner has received its function ends the runner, and waiting
+    requests fail.
+    """
+
+    async def load() -> Message:
+        raise error
+
+    async def main() -> None:
+        async with aclosing(HttpClient()) as exchanges:
+            runner = make_runner(plane, exchanges)
+            serve(runner, load)
+            runner.take(Ready({"control": "http://127.0.0.1:1"}))
+            await until(lambda: runner.state is RunnerPhase.GIVEN_UP)
+            assert runner.reason
+
+    plane.run(main())
+
+
+def test_runner_of_an_earlier_version_that_does_not_come_up(plane, monkeypatch):
+    """
+    After a restart of the server, a runner whose agent reports no url, as agents of earlier
+    versions do, is ended if its host has none either.
+    """
+    monkeypatch.setattr(serving, "_LONGEST_START", 0.2)
+
+    async def load() -> Message:
+        return {}, []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        message = pack({"serving": True})
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+        writer.write(head + len(message).to_bytes(8, "little") + message)
+        writer.close()
+
+    async def main() -> None:
+        agent = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = agent.sockets[0].getsockname()[1]
+        async with agent, aclosing(HttpClient()) as exchanges:
+            told, mute = (make_runner(plane, exchanges) for _ in range(2))
+            for runner in (told, mute):
+                serve(runner, load)
+                runner.take(Ready({"control": f"http://127.0.0.1:{port}"}))
+            told.take(Ready({"run": "http://127.0.0.1:1"}))
+            await until(lambda: mute.state is RunnerPhase.GIVEN_UP)
+            assert isinstance(mute.cause, StartupTimeout)
+            assert told.state is RunnerPhase.RUNNING
+
+    plane.run(main())
+
+
+def framed(*messages: bytes) -> bytes:
+    """
+    Return messages of an agent as they stand in its response.
+    """
+    return b"".join(len(each).to_bytes(8, "little") + each for each in messages)
+
+
+@contextlib.asynccontextmanager
+async def asked_to_serve(
+    plane: Any, turn: Serve, **spec: Any
+) -> AsyncIterator[tuple[Runner, Agent]]:
+    """
+    Yield a runner that is asked to serve, whose agent *turn* implements.
+    """
+
+    async def load() -> Message:
+        return {"port": 8080}, [b"function"]
+
+    agent = Agent(turn)
+    async with listening(agent) as (exchanges, url):
+        given = {"name": "one", "owner": "", "environment": CurrentEnvironment(), **spec}
+        runner = make_runner(plane, exchanges, spec=RunnerSpec(**given))
+        serve(runner, load)
+        runner.take(Ready({"control": url}))
+        yield runner, agent
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_runner_serves_until_its_function_ends(plane, pieces: int):
+    """
+    A runner takes requests once its agent has reported a URL, and has an outcome once the
+    agent has reported that, in whatever pieces both arrive.
+    """
+    go_on = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        for message in (pack({"urls": {"run": "http://127.0.0.1:2"}}), returned("pickle", 42)):
+            content = framed(message)
+            for start in range(0, len(content), pieces):
+                writer.write(content[start : start + pieces])
+                # Let it arrive by itself.
+                await asyncio.sleep(0)
+            await go_on.wait()
+
+    async def main() -> None:
+        async with asked_to_serve(plane, answer) as (runner, agent):
+            await runner.ready.wait()
+            assert (runner.is_running, runner.url) == (True, "http://127.0.0.1:2")
+            assert not runner.outcome.done()
+            go_on.set()
+            outcome = await runner.outcome
+            assert (outcome.failure, outcome.raised) == ("", False)
+            assert agent.requests[0].startswith(b"POST /serve HTTP/1.1\r\n")
+
+    plane.run(main())
+
+
+def test_runner_that_does_not_serve_in_time(plane):
+    """
+    A runner whose application is not up within its time is given up, with the limit.
+    """
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(1 << 20)
+
+    async def main() -> None:
+        async with asked_to_serve(plane, mute, startup_timeout=0.05) as (runner, _):
+            await until(lambda: runner.state is RunnerPhase.GIVEN_UP)
+            assert isinstance(runner.cause, StartupTimeout)
+            assert "startup_timeout" in runner.reason
+
+    plane.run(main())
+
+
+def test_state_that_cannot_be_read_blocks_a_runner(plane):
+    """
+    A runner whose function the server cannot read at present is not at fault.
+    """
+
+    async def load() -> Message:
+        raise StateUnavailable("It is locked.")
+
+    async def main() -> None:
+        async with aclosing(HttpClient()) as exchanges:
+            runner = make_runner(plane, exchanges)
+            serve(runner, load)
+            runner.take(Ready({"control": "http://127.0.0.1:1"}))
+            await until(lambda: runner.state is RunnerPhase.BLOCKED)
+            assert (runner.reason, runner.lifecycle.is_blocked) == ("It is locked.", True)
+
+    plane.run(main())

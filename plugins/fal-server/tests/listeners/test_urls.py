@@ -1,0 +1,73 @@
+"""
+URLs: the addresses that clients are given.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fal_server.listeners.urls import Urls
+
+PORTS = {"api": 1, "run": 2, "queue": 3, "ws": 4}
+
+
+@pytest.mark.parametrize(
+    ("host", "run", "ws"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:2", "ws://127.0.0.1:4"),
+        ("127.0.0.2", "http://127.0.0.2:2", "ws://127.0.0.2:4"),
+        ("localhost", "http://localhost:2", "ws://localhost:4"),
+        ("::1", "http://[::1]:2", "ws://[::1]:4"),
+        ("0.0.0.0", "https://127.0.0.1:2", "wss://127.0.0.1:4"),
+        ("::", "https://127.0.0.1:2", "wss://127.0.0.1:4"),
+        ("10.0.0.7", "https://10.0.0.7:2", "wss://10.0.0.7:4"),
+        ("gpu.example", "https://gpu.example:2", "wss://gpu.example:4"),
+    ],
+)
+def test_address_of_a_listener(host: str, run: str, ws: str):
+    """
+    Clients on this machine connect in plain text, and others by TLS; a server that listens
+    everywhere is reached here.
+    """
+    urls = Urls(host=host, ports=PORTS)
+    assert (urls.base("run"), urls.base("ws")) == (run, ws)
+
+
+@pytest.mark.parametrize(
+    ("host", "base"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:1"),
+        ("::1", "http://[::1]:1"),
+        ("0.0.0.0", "https://proxy.example:9"),
+        ("10.0.0.7", "https://proxy.example:9"),
+    ],
+)
+def test_base_of_urls_in_responses(host: str, base: str):
+    """
+    URLs in responses have the host that the client has called, unless only this machine
+    reaches the server.
+    """
+    assert Urls(host=host, ports=PORTS).api_base("proxy.example:9") == base
+
+
+def test_ports_that_are_opened_later():
+    """
+    The ports are read when a URL is made, as listeners open one after another.
+    """
+    ports: dict[str, int] = {}
+    urls = Urls(host="127.0.0.1", ports=ports)
+    assert urls.address("run") == "127.0.0.1:0"
+    ports["run"] = 8080
+    assert urls.address("run") == "127.0.0.1:8080"
+
+
+def test_urls_of_an_application():
+    """
+    An application has a URL at each gateway, a page for people, and one for its logs.
+    """
+    urls = Urls(host="127.0.0.1", ports=PORTS).service_urls("owner", "a&b", "/playground#")
+    assert urls.run == "http://127.0.0.1:2/owner/a&b"
+    assert urls.playground == "http://127.0.0.1:2/owner/a&b/playground#"
+    assert urls.queue == "http://127.0.0.1:3/owner/a&b"
+    assert urls.ws == "ws://127.0.0.1:4/owner/a&b"
+    assert urls.log == "http://127.0.0.1:1/logs/?app_name=a%26b"

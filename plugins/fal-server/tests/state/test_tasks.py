@@ -1,0 +1,120 @@
+"""
+Tasks: work in the background, and work that must not be left half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fal_server.errors import Invalid, StateUnavailable, StorageFull
+from fal_server.state.tasks import Tasks, insist, uninterrupted
+
+
+def test_error_of_a_task_is_logged(caplog: pytest.LogCaptureFixture):
+    """
+    The error of a task that nobody awaits is logged with its traceback; a task that is
+    cancelled is no error.
+    """
+
+    async def fail() -> None:
+        raise LookupError("lost")
+
+    async def main() -> None:
+        tasks = Tasks()
+        failing, waiting = tasks.spawn(fail()), tasks.spawn(asyncio.Event().wait())
+        await asyncio.wait([failing])
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    asyncio.run(main())
+    (record,) = caplog.records
+    assert record.message == "A background task failed"
+    assert isinstance(record.exc_info[1], LookupError)
+
+
+def test_closing_waits_until_all_tasks_have_ended():
+    """
+    Closing cancels the tasks and waits for what they do at their end. What is started
+    afterwards is cancelled before it does anything.
+    """
+    done: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            done.append("cleaned up")
+
+    async def late() -> None:
+        done.append("started")
+
+    async def main() -> None:
+        tasks = Tasks()
+        tasks.spawn(work())
+        # Let it begin.
+        await asyncio.sleep(0)
+        await tasks.close()
+        assert done == ["cleaned up"]
+        task = tasks.spawn(late())
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(main())
+    assert done == ["cleaned up"]
+
+
+def test_uninterrupted_work_goes_on_without_its_caller():
+    """
+    Work that must not be interrupted ends even if its caller is cancelled, and returns its
+    result to a caller that is not.
+    """
+    done: list[int] = []
+
+    async def main() -> None:
+        begun, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        @uninterrupted
+        async def double(number: int) -> int:
+            begun.set()
+            await go_on.wait()
+            done.append(number)
+            ended.set()
+            return 2 * number
+
+        caller = asyncio.ensure_future(double(1))
+        await begun.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert done == []
+        go_on.set()
+        await asyncio.wait_for(ended.wait(), 60)
+        assert await double(2) == 4
+
+    asyncio.run(main())
+    assert done == [1, 2]
+
+
+def test_work_is_repeated_until_the_state_can_be_written():
+    """
+    Only trouble with the state is waited out; any other refusal is raised at once.
+    """
+    trouble = [StateUnavailable("gone"), StorageFull("full")]
+
+    async def write() -> str:
+        if trouble:
+            raise trouble.pop()
+        return "written"
+
+    async def refuse() -> None:
+        tries.append(True)
+        raise Invalid("no")
+
+    tries: list[bool] = []
+    assert asyncio.run(insist(write, pause=0)) == "written"
+    with pytest.raises(Invalid):
+        asyncio.run(insist(refuse, pause=0))
+    assert tries == [True]
