@@ -73,6 +73,42 @@ def test_waiting_request_is_cancelled(served_plane, app, held):
     assert "echo dropped" not in served_plane.order()
 
 
+@pytest.mark.parametrize("auth_mode", [wire.PRIVATE, wire.PUBLIC])
+def test_key_that_only_reads_cancels_nothing(served_plane, app, held, auth_mode):
+    """
+    Cancelling takes the permission to send requests, even where anybody may send them.
+    """
+    _, gate = held
+    alias = f"{app}-{auth_mode}"
+    served_plane.deploy(alias, auth_mode=auth_mode)
+    waiting = served_plane.submit(f"{alias}/hold", {"gate": gate})
+    reader = served_plane.plane.make_key(policy_preset="READONLY")
+    url = f"/owner/{alias}/requests/{waiting}"
+    with served_plane.client(key=reader) as client:
+        assert client.get(f"{url}/status").status_code == 202
+        for method in ("PUT", "POST"):
+            refused = client.request(method, f"{url}/cancel")
+            assert refused.status_code == 403
+            assert "models:requests:submit" in refused.json()["detail"]
+    served_plane.open(gate)
+    assert served_plane.finish(alias, waiting).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_method_that_reads_submits_nothing(served_plane, app, method):
+    """
+    Browsers and caches send some requests by themselves, and none of them runs anything.
+    """
+    with served_plane.client() as client:
+        for path in ("", "/sub/path", "/requests"):
+            refused = client.request(method, f"/owner/{app}{path}")
+            assert refused.status_code == 405
+            assert "POST" in refused.headers["allow"]
+    before = len(served_plane.order())
+    served_plane.finish(app, served_plane.submit(app))
+    assert len(served_plane.order()) == before + 1
+
+
 def test_request_is_visible_to_its_sender_and_the_owner(served_plane, app):
     """
     Only its sender and the owner see a request to a shared application.

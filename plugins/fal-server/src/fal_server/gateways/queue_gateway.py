@@ -26,6 +26,9 @@ LARGEST = 64 << 20
 #: The priorities by their names in the header. Requests with smaller numbers go first.
 _PRIORITIES = {"normal": 0, "low": 1}
 
+#: Methods that submit nothing: browsers, link checkers and caches send them by themselves.
+_READING = ("GET", "HEAD", "OPTIONS")
+
 #: The most log lines in a status.
 _MOST_LINES = 2000
 
@@ -51,6 +54,12 @@ class QueueGateway:
         parts = target.path.strip("/").split("/")
         if parts[0] == "requests" and len(parts) in (2, 3):
             return await self._answer_route(request, target, parts[1], parts[2:])
+        if request.method in _READING:
+            return web.json_response(
+                {"detail": f"{request.method} submits nothing to the queue: use POST."},
+                status=405,
+                headers={"Allow": "POST, PUT, PATCH, DELETE"},
+            )
         return await self._submit(request, target)
 
     async def _submit(self, request: BaseRequest, target: Target) -> web.Response:
@@ -110,6 +119,8 @@ class QueueGateway:
             may_read_lines = may_read_logs(application, caller)
             return await self._status(request, queued, may_read_lines=may_read_lines)
         if rest == ["cancel"] and request.method in ("PUT", "POST"):
+            if caller is not None:
+                caller.require("models:requests:submit")
             if not await self._queue.cancel(queued):
                 return _json({"status": "ALREADY_COMPLETED"}, request_id, status=400)
             return _json({"status": "CANCELLATION_REQUESTED"}, request_id, status=202)
