@@ -47,7 +47,7 @@ class FleetMetrics(Collector):
         yield _gauge("requests_waiting", "Requests that wait for a runner.", waiting)
         yield _gauge("requests_running", "Requests that runners are handling.", running)
         queued: Counter[tuple[str, ...]] = Counter()
-        queued.update((name,) for name in self.queue.waiting_applications())
+        queued.update({(name,): count for name, count in self.queue.waiting().items()})
         yield _gauge("queue_length", "Queued requests that wait for a runner.", queued)
 
     def _pools(self) -> Iterator[tuple[str, RunnerPool]]:

@@ -22,6 +22,7 @@ from fal_server.errors import STATE_TROUBLE, NotFound, Refusal
 from fal_server.fleet.http_upstreams import BrokenUpstream
 from fal_server.fleet.runners import Runner
 from fal_server.queue.pending_requests import PendingRequest
+from fal_server.queue.queue_orders import QueueOrder
 from fal_server.queue.responses import RunnerResponse, ask
 from fal_server.queue.webhooks import Webhooks
 from fal_server.routing.applications import Application
@@ -74,6 +75,7 @@ class RequestQueue:
     requests: QueuedRequests
     webhooks: Webhooks
     _pending: dict[str, PendingRequest] = attrs.field(factory=dict)
+    _order: QueueOrder = attrs.field(factory=QueueOrder)
     _number: int = 0
 
     async def start(self) -> None:
@@ -118,13 +120,7 @@ class RequestQueue:
         pending = self._pending.get(request_id)
         if pending is None:
             return 0
-        rank = _rank(pending.request)
-        return sum(
-            _rank(other.request) < rank
-            for other in self._pending.values()
-            if other.runner is None
-            and _application_of(other.request) == _application_of(pending.request)
-        )
+        return self._order.position(pending.request)
 
     @uninterrupted
     async def cancel(self, request: QueuedRequest) -> bool:
@@ -154,15 +150,11 @@ class RequestQueue:
             await _notify_cancelled(pending.runner, request.id)
         return True
 
-    def waiting_applications(self) -> list[str]:
+    def waiting(self) -> Mapping[str, int]:
         """
-        Return ``owner/alias`` of each request that waits for a runner.
+        Return how many requests wait for a runner, by ``owner/alias`` of the application.
         """
-        return [
-            "/".join(_application_of(pending.request))
-            for pending in self._pending.values()
-            if pending.runner is None
-        ]
+        return {"/".join(name): count for name, count in self._order.counts()}
 
     async def size(self, caller: Caller, owner: str, alias: str) -> QueueSize:
         """
@@ -171,7 +163,7 @@ class RequestQueue:
         Raises:
             NotFound: *caller* has no such application.
         """
-        waiting = self._waiting(caller, owner, alias)
+        waiting = self._waiting_for(caller, owner, alias)
         by_caller: dict[str, int] = {}
         for pending in waiting:
             by_caller[pending.request.sender] = by_caller.get(pending.request.sender, 0) + 1
@@ -188,26 +180,25 @@ class RequestQueue:
             NotFound: *caller* has no such application.
         """
         dropped = 0
-        for pending in self._waiting(caller, owner, alias):
+        for pending in self._waiting_for(caller, owner, alias):
             if sender is None or pending.request.sender == sender:
                 dropped += await self.cancel(pending.request)
         return dropped
 
-    def _waiting(self, caller: Caller, owner: str, alias: str) -> list[PendingRequest]:
+    def _waiting_for(self, caller: Caller, owner: str, alias: str) -> list[PendingRequest]:
         application = self.router.catalog.find(owner, alias)
         if application.owner != caller.user_id:
             raise NotFound(f"Application {owner[:80]}/{alias[:80]} was not found.")
-        return [
-            pending
-            for pending in self._pending.values()
-            if pending.runner is None and _application_of(pending.request) == (owner, alias)
-        ]
+        return [self._pending[id] for id in self._order.of(owner, alias)]
 
     # -- answering -------------------------------------------------------------------------
 
     def _start_processing(self, pending: PendingRequest) -> None:
         self._pending[pending.request.id] = pending
+        self._order.add(pending.request)
         pending.task = asyncio.ensure_future(self._process(pending))
+        # Not at the end of its code, which a task that is cancelled at once never runs.
+        pending.task.add_done_callback(lambda _: self._forget(pending))
 
     async def _process(self, pending: PendingRequest) -> None:
         request = pending.request
@@ -227,8 +218,10 @@ class RequestQueue:
                 pending,
                 RunnerResponse.from_refusal(InternalError("An internal error occurred.")),
             )
-        finally:
-            self._pending.pop(request.id, None)
+
+    def _forget(self, pending: PendingRequest) -> None:
+        self._order.discard(pending.request)
+        self._pending.pop(pending.request.id, None)
 
     async def _attempt(self, pending: PendingRequest) -> bool:
         """
@@ -241,7 +234,7 @@ class RequestQueue:
         except (ApplicationUnreadable, RunnerBlocked, *STATE_TROUBLE):
             # It was accepted, so it waits until its application can be read again, or the
             # state can be written.
-            pending.runner = None
+            self._wait_again(pending)
             return False
         except Refusal as refusal:
             # No runner has got the request.
@@ -249,8 +242,8 @@ class RequestQueue:
         if response is None:
             return True
         if response.failed and pending.may_retry(application, response.failed):
-            # It waits again, and can be cancelled like any other that waits.
-            pending.runner = None
+            # It can be cancelled like any other that waits.
+            self._wait_again(pending)
             await insist(
                 lambda: self.requests.change(request.id, only=("running",), state="queued")
             )
@@ -281,6 +274,7 @@ class RequestQueue:
             since=pending.since,
         ) as runner:
             pending.runner = runner
+            self._order.discard(request)
             attempts = request.attempts + 1
             is_running = await self.requests.change(
                 request.id,
@@ -303,6 +297,10 @@ class RequestQueue:
                 return RunnerResponse.from_refusal(
                     refusal, "server_error" if ended else "connection_error"
                 )
+
+    def _wait_again(self, pending: PendingRequest) -> None:
+        pending.runner = None
+        self._order.add(pending.request)
 
     async def _finish(self, pending: PendingRequest, response: RunnerResponse) -> None:
         now = time.time()
@@ -345,14 +343,6 @@ async def _notify_cancelled(runner: Runner, request_id: str) -> None:
             await upstream.read()
     except (asyncio.TimeoutError, OSError):
         logger.info("Could not tell runner %s to cancel request %s.", runner.id, request_id)
-
-
-def _rank(request: QueuedRequest) -> tuple[int, int]:
-    return request.priority, request.number
-
-
-def _application_of(request: QueuedRequest) -> tuple[str, str]:
-    return request.owner_name, request.alias
 
 
 def may_read(application: Application, caller: Caller | None, request: QueuedRequest) -> bool:

@@ -5,8 +5,6 @@ Runner pools: the runners of a revision or function, and the requests that wait 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import time
 from collections.abc import Callable
 
@@ -15,6 +13,7 @@ import attrs
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.states import ENDING, RunnerPhase
 from fal_server.routing.refusals import NoRunner, RunnerBlocked, StartTimeout
+from fal_server.routing.waiting_lines import WaitingLine, WaitingRequest, next_number
 from fal_server.specs.scaling import Scaling
 
 #: The consecutive starts that may fail before the requests that wait are refused.
@@ -26,30 +25,6 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.5, 60.0
 #: States of runners that do not count towards the target, so that others may be started in
 #: their place at once. A runner that is ended in another way counts until it has ended.
 _LEAVING = (RunnerPhase.DRAINING, RunnerPhase.TERMINATED)
-
-_numbers = itertools.count()
-
-
-@attrs.define(eq=False, order=False)
-class WaitingRequest:
-    """
-    A request that waits for a runner.
-
-    Attributes:
-        rank: Its priority, and its place in the order in which requests came.
-
-        since: When it began to wait, in seconds of the monotonic clock.
-
-        hint: The id of the runner that it prefers.
-    """
-
-    rank: tuple[int, int]
-    future: asyncio.Future[Runner]
-    since: float
-    hint: str = ""
-
-    def __lt__(self, other: WaitingRequest) -> bool:
-        return self.rank < other.rank
 
 
 @attrs.define(eq=False)
@@ -76,7 +51,7 @@ class RunnerPool:
     closed: bool = False
     patient: bool = True
     empty: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _waiting: list[WaitingRequest] = attrs.field(factory=list)
+    _line: WaitingLine = attrs.field(factory=WaitingLine)
     _failures: int = 0
     _no_start_before: float = 0.0
     _timer: asyncio.TimerHandle | None = None
@@ -106,7 +81,7 @@ class RunnerPool:
         """
         if self.closed:
             raise NoRunner("The application was replaced or removed.")
-        if not self._waiting:
+        if not self._line:
             runner = self._find(hint)
             if runner is not None:
                 self._take_slot(runner)
@@ -116,9 +91,9 @@ class RunnerPool:
                 return runner
         loop = asyncio.get_running_loop()
         request = WaitingRequest(
-            (priority, next(_numbers)), loop.create_future(), time.monotonic(), hint
+            (priority, next_number()), loop.create_future(), time.monotonic(), hint
         )
-        heapq.heappush(self._waiting, request)
+        self._line.add(request)
         self.adjust()
         try:
             # wait_for could raise at the moment a slot is assigned, and lose the slot.
@@ -131,18 +106,16 @@ class RunnerPool:
                 request.future.result().release()
             raise
         finally:
-            # It may have moved to another pool, which skips cancelled requests.
             request.future.cancel()
-            if request in self._waiting:
-                self._waiting.remove(request)
-                heapq.heapify(self._waiting)
+            # It may have moved to the line of another pool.
+            request.leave()
 
     @property
     def waiting(self) -> int:
         """
         The number of requests that wait.
         """
-        return len(self._waiting)
+        return len(self._line)
 
     @property
     def live(self) -> list[Runner]:
@@ -181,9 +154,7 @@ class RunnerPool:
         """
         Move the requests that wait to *other*.
         """
-        for request in self._waiting:
-            heapq.heappush(other._waiting, request)
-        self._waiting.clear()
+        self._line.move_to(other._line)
         other.adjust()
 
     def close(self) -> None:
@@ -262,8 +233,8 @@ class RunnerPool:
     def _fail_waiting(
         self, sentence: str, kind: type[NoRunner] = NoRunner, cause: Exception | None = None
     ) -> None:
-        waiting, self._waiting = self._waiting, []
-        for request in waiting:
+        for request in self._line:
+            request.leave()
             if not request.future.done():
                 error = kind(sentence)
                 error.__cause__ = cause
@@ -290,7 +261,7 @@ class RunnerPool:
         """
         Handle a slot that was given back.
         """
-        if self.closed or self._waiting or len(self.runners) > 1 or self._is_idle:
+        if self.closed or self._line or len(self.runners) > 1 or self._is_idle:
             self.adjust()
         # Otherwise nothing waits, and the only runner is still busy: nothing to adjust.
 
@@ -299,14 +270,11 @@ class RunnerPool:
         return not any(runner.in_flight for runner in self.runners)
 
     def _assign(self) -> None:
-        while self._waiting:
-            if self._waiting[0].future.done():
-                heapq.heappop(self._waiting)
-                continue
-            runner = self._find(self._waiting[0].hint)
+        while (request := self._line.first()) is not None:
+            runner = self._find(request.hint)
             if runner is None:
                 return
-            request = heapq.heappop(self._waiting)
+            request.leave()
             self._take_slot(runner)
             request.future.set_result(runner)
 
@@ -315,9 +283,10 @@ class RunnerPool:
         live = self.live
         in_flight = sum(runner.in_flight for runner in live)
         wake_times: list[float] = []
-        demand = in_flight + len(self._waiting)
-        if live and self._waiting:
-            due = min(request.since for request in self._waiting) + scaling.scaling_delay
+        demand = in_flight + len(self._line)
+        began = self._line.longest_wait()
+        if live and began is not None:
+            due = began + scaling.scaling_delay
             if due > now:
                 # Give the present runners a chance before another one is started.
                 demand = min(demand, len(live) * scaling.max_multiplexing)
@@ -355,7 +324,7 @@ class RunnerPool:
                 runner.drain()
         if not self.runners:
             self.empty.set()
-        if self._waiting and not self.runners:
+        if self._line and not self.runners:
             self._fail_waiting("The application was replaced or removed.")
         self._wake_at(None)
 
