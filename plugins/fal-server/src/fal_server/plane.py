@@ -140,6 +140,8 @@ class ControlPlane:
         Open the database of a data directory, which the caller has locked.
         """
         directory = DataDirectory(settings.data)
+        if settings.database is None:
+            directory.make_private("state.db")
         database, metrics = Database(settings.database_url), ServerMetrics()
         try:
             database.observe = metrics.observe_write

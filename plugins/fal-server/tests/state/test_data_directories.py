@@ -4,6 +4,14 @@ The data directory: only its owner can read it.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import pytest
+
+from fal_server.errors import ServerError
+from fal_server.state.data_directories import DataDirectory
+
 
 def test_secret_files_are_private(plane):
     """
@@ -11,5 +19,61 @@ def test_secret_files_are_private(plane):
     """
     assert plane.directory.path.stat().st_mode & 0o077 == 0
     names = ["owner.key", "signing.key", "secrets.key", "tls/ca.key", "tls/server.pem"]
+    names += [each.name for each in plane.directory.path.glob("state.db*")]
+    assert "state.db" in names
     for name in names:
         assert (plane.directory.path / name).stat().st_mode & 0o777 == 0o600, name
+
+
+def modes(folder: Path) -> list[int]:
+    """
+    Return the permissions of a directory and of the files in it, by name.
+    """
+    return [each.stat().st_mode & 0o777 for each in (folder, *sorted(folder.iterdir()))]
+
+
+def make_folder(folder: Path, *names: str) -> Path:
+    """
+    Make a directory with files that others may read.
+    """
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+        (folder / name).chmod(0o644)
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "names", [(), ("lock",), ("lock", "state.db"), ("secrets.key", "state.db-wal")]
+)
+def test_directory_that_others_may_read_is_closed(tmp_path: Path, names: tuple[str, ...]):
+    """
+    An empty directory, or one of a server, is for its owner alone from then on.
+    """
+    folder = make_folder(tmp_path / "data", *names)
+    with DataDirectory(folder).locked():
+        assert set(modes(folder)) == {0o700, 0o600}
+
+
+def test_directory_with_other_files_is_refused_and_not_changed(tmp_path: Path):
+    """
+    A directory that is something else, such as a home directory, stays as it is.
+    """
+    folder = make_folder(tmp_path / "home", "notes.txt")
+    with pytest.raises(ServerError, match="--data"), DataDirectory(folder).locked():
+        pass
+    assert [each.name for each in folder.iterdir()] == ["notes.txt"]
+    assert modes(folder) == [0o755, 0o644]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="Only root makes directories of other users.")
+def test_directory_of_another_user_is_refused(tmp_path: Path):
+    """
+    Another user could read and replace the keys of the server.
+    """
+    folder = make_folder(tmp_path / "data")
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(ServerError, match="another user"), DataDirectory(folder).locked():
+        pass
+    assert list(folder.iterdir()) == []

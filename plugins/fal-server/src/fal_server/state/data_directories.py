@@ -18,6 +18,14 @@ import attrs
 from fal_core.caches import try_lock, unlock, write_atomically
 from fal_server.errors import DataInUse, ServerError
 
+#: The permissions of other users.
+_OTHERS = 0o077
+
+#: A directory with one of these is the data directory of a server.
+_SIGNS = frozenset({"state.db", "secrets.key"})
+#: A server that was killed as it started may have left these alone.
+_LEFTOVERS = frozenset({"lock", "tls"})
+
 #: The longest path of the temporary directory, in bytes, in which sockets can be made, and
 #: the directory that is used instead of a longer one.
 _DEEPEST = 70
@@ -66,11 +74,15 @@ class DataDirectory:
         """
         Lock the directory for one server. The lock ends with the process.
 
+        A directory that others may read is closed to them, if it is empty or a server's.
+
         Raises:
             DataInUse: Another server has locked it.
 
-            ServerError: It cannot be written.
+            ServerError: It cannot be written, belongs to another user, or has other files.
         """
+        with _told(self.path):
+            self._claim()
         path = self.path / "lock"
         with _told(self.path):
             lock = try_lock(path, shared=False, create=True, mode=0o600)
@@ -84,6 +96,38 @@ class DataDirectory:
             yield
         finally:
             unlock(lock)
+
+    def _claim(self) -> None:
+        """
+        Check that the directory may be a server's, and close it to other users.
+        """
+        found = self.path.stat()
+        if found.st_uid != os.geteuid():
+            raise ServerError(
+                f"{self.path} belongs to another user. Choose a directory of yours by '--data'."
+            )
+        names = set(os.listdir(self.path))
+        if not names & _SIGNS and not names <= _LEFTOVERS:
+            raise ServerError(
+                f"{self.path} is not the data directory of a server, and is not empty. Choose "
+                "an empty or a new directory by '--data'."
+            )
+        if found.st_mode & _OTHERS:
+            self.path.chmod(0o700)
+        for each in self.path.iterdir():
+            if each.is_file() and each.stat().st_mode & _OTHERS:
+                each.chmod(0o600)
+
+    def make_private(self, name: str) -> None:
+        """
+        Make an empty file that only the owner can read, unless it exists.
+
+        Raises:
+            ServerError: It cannot be written.
+        """
+        path = self.path / name
+        with _told(path):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def make_socket_folder(self) -> str:
         """
