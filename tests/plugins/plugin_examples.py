@@ -19,7 +19,6 @@ from fal_core.environments import Environment
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Host
 
-
 SOURCE = Path(fal_core.__file__).parents[1]
 
 

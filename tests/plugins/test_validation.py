@@ -11,7 +11,9 @@ from plugin_examples import INVALID
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_plugin_that_breaks_the_contract_is_named_with_its_reason(listing: Any, name: str) -> None:
+def test_plugin_that_breaks_the_contract_is_named_with_its_reason(
+    listing: Any, name: str
+) -> None:
     """
     A plugin that breaks the contract is listed under its name, with what breaks it.
     """
