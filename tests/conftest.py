@@ -17,6 +17,10 @@ from typing import Any
 import attrs
 import pytest
 
+sys.path.insert(0, str(Path(__file__).with_name("explanations")))
+
+from explained_functions import FUNCTIONS, HOSTS  # path
+
 if importlib.util.find_spec("fal_host_local") is None:
     # Their functions run in workers of the local host.
     collect_ignore = [
@@ -28,6 +32,8 @@ if importlib.util.find_spec("fal_host_local") is None:
         "cli/test_outputs.py",
         "cli/test_projects.py",
         "cli/test_run.py",
+        "explanations/test_explaining.py",
+        "explanations/test_option_uses.py",
         "worker/opening/test_handovers.py",
         "worker/output",
         "worker/running/test_serial.py",
@@ -107,6 +113,19 @@ def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
     }
     variables |= {"FAL_CORE_CACHE": str(tmp_path / "cache"), "COLUMNS": "80"}
     return CommandLine(tmp_path, variables)
+
+
+@pytest.fixture
+def explaining(command_line: Any) -> Any:
+    """
+    The program, beside a file of functions, with two more hosts.
+    """
+    command_line.write("functions.py", FUNCTIONS)
+    command_line.write("sibling.py", "def shout(text): return text.upper()\n")
+    command_line.install("more_hosts", HOSTS)
+    # The hosts of plugins that may be installed as well are left out.
+    command_line.variables["FAL_CORE_PLUGINS_DENY"] = "serverless"
+    return command_line
 
 
 @pytest.fixture
