@@ -14,7 +14,9 @@ def test_empty_requirements_are_shown_in_words(explaining: Any) -> None:
     """
     A list of no requirements is no pair of brackets to a person.
     """
-    assert "applies  without requirements\n" in explaining("explain", "functions.py::bare").stdout
+    assert (
+        "applies  without requirements\n" in explaining("explain", "functions.py::bare").stdout
+    )
 
 
 def test_all_hosts_are_asked(explaining: Any) -> None:
