@@ -39,6 +39,7 @@ if importlib.util.find_spec("fal_host_local") is None:
         "worker/running/test_serial.py",
         "worker/running/test_slots.py",
         "worker/running/test_watchers.py",
+        "workers/test_crash_output.py",
     ]
 
 #: Seconds that a command may take; most take a fraction of one.
