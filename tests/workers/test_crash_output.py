@@ -108,10 +108,12 @@ def test_a_child_that_goes_on_writing_is_not_waited_for() -> None:
     crash_output = CrashOutput()
     argv = [sys.executable, "-c", "import os\nwhile True: os.write(1, b'x' * 65536)"]
     with subprocess.Popen(argv, stdout=crash_output.given[1]) as child:
-        taken = b""
-        while not taken:
-            taken = crash_output.take(0)
-        child.kill()
+        try:
+            taken = b""
+            while not taken:
+                taken = crash_output.take(0)
+        finally:
+            child.kill()
     ((_, _, _, _, text),) = marshal.loads(taken)
     assert set(text) == {"x"}
     # The last of several reads may go beyond.
