@@ -35,6 +35,7 @@ if importlib.util.find_spec("fal_host_local") is None:
         "explanations/test_explaining.py",
         "explanations/test_option_uses.py",
         "worker/opening/test_handovers.py",
+        "worker/opening/test_origins.py",
         "worker/output",
         "worker/running/test_serial.py",
         "worker/running/test_slots.py",
@@ -165,3 +166,20 @@ def worker(sealing_home: ModuleType) -> Iterator[Any]:
     process = sealing_home.Worker(sys.executable, paths)
     yield process
     assert process.close() == 0
+
+
+@pytest.fixture
+def bare_worker(tmp_path: Path, sealing_home: ModuleType) -> Iterator[Any]:
+    """
+    A worker that has no fal-core, only the modules that come with a worker.
+    """
+    import cloudpickle
+
+    source = Path(__file__).resolve().parents[1] / "src"
+    package = tmp_path / "only"
+    package.mkdir()
+    (package / "fal_core_worker").symlink_to(source / "fal_core_worker")
+    (package / "cloudpickle").symlink_to(Path(cloudpickle.__file__).parent)
+    process = sealing_home.Worker(sys.executable, [str(package)], ("-I", "-S"))
+    yield process
+    process.close()
