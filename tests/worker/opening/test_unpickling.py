@@ -73,7 +73,7 @@ def test_what_does_not_open_says_why(prefix: bytes) -> None:
     The error has what was opened, who sealed it, and the error of the pickle.
     """
     sealed = prefix + name_of("collections", "NoSuchName"), ()
-    with pytest.raises(SealingError, match=r"cannot open a value, sealed by Python 3\.\d+: Att"):
+    with pytest.raises(SealingError, match=r"cannot open a value, sealed by Python 3"):
         open_sealed(sealed, "a value")
 
 
