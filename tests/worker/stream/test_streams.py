@@ -147,17 +147,25 @@ def test_a_signal_in_the_middle_of_a_frame_changes_nothing(ends: Ends) -> None:
     """
     data = os.urandom(16 * MIB)
     caught, received = [], []
+    done, main = threading.Event(), threading.get_ident()
+
+    def interrupt() -> None:
+        while not done.wait(1e-4):
+            signal.pthread_kill(main, signal.SIGUSR1)
+
     # It would wait for what was lost.
     reading = threading.Thread(target=lambda: received.extend(ends.take(4)), daemon=True)
+    interrupting = threading.Thread(target=interrupt)
+    before = signal.signal(signal.SIGUSR1, lambda *_: caught.append(1))
     reading.start()
-    before = signal.signal(signal.SIGALRM, lambda *_: caught.append(1))
-    signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+    interrupting.start()
     try:
         for channel in range(4):
             ends.here.send(CALL, channel, data=data)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        done.set()
+        interrupting.join()
+        signal.signal(signal.SIGUSR1, before)
     reading.join(30)
     assert caught
     assert [frame[1] for frame in received] == [0, 1, 2, 3]
