@@ -17,7 +17,9 @@ from typing import Any
 import attrs
 import pytest
 
+# Modules that tests of several folders share.
 sys.path.insert(0, str(Path(__file__).with_name("explanations")))
+sys.path.insert(0, str(Path(__file__).with_name("workers")))
 
 from explained_functions import FUNCTIONS, HOSTS  # path
 
@@ -140,6 +142,18 @@ def local_host() -> Iterator[Any]:
     host = LocalHost()
     yield host
     host.close()
+
+
+@pytest.fixture
+def pipe_host() -> Iterator[Any]:
+    """
+    A host that starts one worker by its command alone.
+    """
+    from pipe_hosts import PipeHost
+
+    host = PipeHost()
+    yield host
+    host.end()
 
 
 @pytest.fixture(scope="session")
