@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import marshal
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from fal_core import function
 from fal_core.errors import WorkerLost
 from fal_core.events import Event, Item, Log, Ready, Returned, Sealed, Started
 from fal_core.testing import InProcessHost
+from fal_core.testing.harness.processes import wait_until
 from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import Controls, WorkerExecution
 from fal_core_worker.stream import frames
@@ -151,12 +153,15 @@ def test_a_setup_that_has_run_is_noted(pipe_host: PipeHost) -> None:
 
 
 @pytest.mark.faults
-def test_a_worker_that_is_lost_while_it_calls_home_is_away_no_more(pipe_host: PipeHost) -> None:
+def test_a_worker_that_is_lost_while_it_calls_home_is_away_no_more(
+    pipe_host: PipeHost, tmp_path: Path
+) -> None:
     """
-    The host hears that a call waits for home, and that it no longer does.
+    The host hears that a call waits for home, and as soon as it is lost that it does not.
     """
     away: list[int] = []
     pipe_host.callbacks["away"] = away.append
+    told = tmp_path / "told"
 
     @function("current", host=InProcessHost())
     def end(pid: int) -> None:
@@ -164,6 +169,7 @@ def test_a_worker_that_is_lost_while_it_calls_home_is_away_no_more(pipe_host: Pi
         import signal
 
         os.kill(pid, signal.SIGKILL)
+        wait_until(told.exists, 60)
 
     @function("current", host=pipe_host)
     def call() -> None:
@@ -171,7 +177,9 @@ def test_a_worker_that_is_lost_while_it_calls_home_is_away_no_more(pipe_host: Pi
 
         end(os.getpid())
 
-    with pytest.raises(WorkerLost):
-        call.submit().result(PATIENCE)
-    assert away[0] == 1
-    assert sum(away) == 0
+    try:
+        with pytest.raises(WorkerLost):
+            call.submit().result(PATIENCE)
+        assert away == [1, -1]
+    finally:
+        told.touch()

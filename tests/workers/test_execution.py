@@ -17,6 +17,7 @@ from fal_core import function
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Log, Outcome, Started
 from fal_core.sinks.call_sinks import HandlerFailed
+from fal_core.sinks.event_thread import get_event_thread
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
 from fal_core.workers.execution import Controls, WorkerExecution
@@ -96,6 +97,34 @@ def test_cancelling_what_has_ended_does_nothing(pipe_host: PipeHost) -> None:
     recorder = record(isolated)
     pid = recorder.result(PATIENCE)
     recorder.cancel(0)
+    assert isolated() == pid
+
+
+def test_a_call_that_ends_within_the_grace_leaves_its_worker(
+    pipe_host: PipeHost, tmp_path: Path
+) -> None:
+    """
+    Once a cancelled call has ended, nothing is killed when its grace is over.
+    """
+    began, grace = tmp_path / "began", 0.1
+
+    @function("current", host=pipe_host)
+    def wait(began: Path) -> None:
+        import time
+
+        began.touch()
+        # Ends by being cancelled.
+        time.sleep(600)
+
+    isolated = function("current", host=pipe_host)(os.getpid)
+    pid = isolated()
+    recorder = record(wait, began)
+    assert wait_until(began.exists, PATIENCE)
+    recorder.cancel(grace)
+    over = threading.Event()
+    get_event_thread().after(grace, over.set)
+    assert isinstance(recorder.wait(PATIENCE).reason, Cancelled)
+    assert over.wait(PATIENCE)
     assert isolated() == pid
 
 
