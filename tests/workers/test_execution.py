@@ -106,7 +106,7 @@ def test_a_call_that_ends_within_the_grace_leaves_its_worker(
     """
     Once a cancelled call has ended, nothing is killed when its grace is over.
     """
-    began, grace = tmp_path / "began", 0.1
+    began, grace = tmp_path / "began", 0.5
 
     @function("current", host=pipe_host)
     def wait(began: Path) -> None:
