@@ -28,6 +28,7 @@ from fal_core_worker.running.outcomes import (
     send_items,
     send_value,
 )
+from fal_core_worker.running.slots import KeptFunction
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import RAISED, VALUE
 from fal_core_worker.stream.streams import FrameStream
@@ -88,7 +89,7 @@ class ParallelExecutor(Executor):
             return
         sealed = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
         self._active[channel] = None
-        job = (channel, slot, count, sealed)
+        job = (channel, self.functions.find(slot), count, sealed)
         with self._lock:
             if self._idle:
                 self._idle -= 1
@@ -138,12 +139,12 @@ class ParallelExecutor(Executor):
                 self._idle += 1
             job = self._jobs.get()
 
-    def _run(self, channel: int, slot: int, count: int, sealed: Sealed) -> None:
+    def _run(self, channel: int, kept: KeptFunction, count: int, sealed: Sealed) -> None:
         _call.set((channel, 0))
         raw: Any = None
         try:
             with self._lock:
-                function, raw = self.open_function(slot, channel)
+                function, raw = self.open_function(kept, channel)
             self._active[channel] = raw
             arguments = values.open_arguments(sealed, raw)
             if count and count != frames.STREAM:
