@@ -51,6 +51,8 @@ class ParallelExecutor(Executor):
         self._idle = 0
         self._lock = threading.Lock()
         self._credit = threading.Condition()
+        # The channels of streams that wait for credit.
+        self._awaiting: set[int] = set()
         output.current = _call.get
 
     # -- the main thread -------------------------------------------------------
@@ -103,6 +105,9 @@ class ParallelExecutor(Executor):
         self._cancelled.add(channel)
         with self._credit:
             self._credit.notify_all()
+            if channel in self._awaiting:
+                # Its thread is woken, and closes the generator.
+                return
         task = self._tasks.get(channel)
         if task is not None:
             self._async_loop.call_soon_threadsafe(task.cancel)
@@ -205,8 +210,10 @@ class ParallelExecutor(Executor):
 
     def await_credit(self, channel: int) -> None:
         with self._credit:
+            self._awaiting.add(channel)
             while self.credits[channel] <= 0 and channel not in self._cancelled:
                 self._credit.wait()
+            self._awaiting.discard(channel)
             if channel in self._cancelled:
                 raise CallCancelled
             self.credits[channel] -= 1

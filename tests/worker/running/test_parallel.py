@@ -182,6 +182,41 @@ def test_a_generator_waits_for_credit(host: PipeHost, way: str) -> None:
     assert list(items) == list(range(200))
 
 
+def test_a_generator_is_cancelled_while_it_waits_for_credit(
+    host: PipeHost, tmp_path: Path
+) -> None:
+    """
+    A stream that nobody takes from is closed where it stands, and its worker goes on.
+    """
+    closed = tmp_path / "closed"
+
+    class Reluctant(Recorder):
+        def _give_credit(self) -> None:
+            """
+            Give none.
+            """
+
+    @function("current", host=host)
+    def count(closed: Path) -> Iterator[int]:
+        try:
+            for number in range(100):
+                print(number, flush=True)
+                yield number
+        finally:
+            closed.touch()
+
+    recorder = Reluctant(count.make_launcher())
+    recorder.launch(closed)
+    # It prints one more than it may send.
+    assert wait_until(lambda: len(recorder.printed) == 17, PATIENCE)
+    recorder.cancel(PATIENCE)
+    assert isinstance(recorder.wait(PATIENCE).reason, Cancelled)
+    assert len([event for event in recorder.events if isinstance(event, Item)]) == 16
+    assert closed.exists()
+    assert host.worker is not None
+    assert not host.worker.stopped
+
+
 def test_items_of_a_batch_fail_apart(host: PipeHost) -> None:
     """
     What one item of a batch raises, SystemExit among it, is its own.
