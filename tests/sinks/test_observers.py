@@ -20,6 +20,7 @@ from fal_core.hosts import Execution, Host
 from fal_core.plugins import registered
 from fal_core.sinks.observers import current_traceparent, launch_observed
 from fal_core.testing import InProcessHost
+from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
 
 
@@ -84,12 +85,15 @@ def test_a_call_that_raises_has_finished(heard: Any) -> None:
 
 def test_a_batch_is_heard_of_with_its_items(heard: Any) -> None:
     """
-    The items of all batches of a map are those of the map.
+    One launch of many items is one call, and says how many they are.
     """
-    isolated = function("current", host=InProcessHost())(len)
-    assert list(isolated.map(["a", "ab", "abc"])) == [1, 2, 3]
-    for name in ("started", "finished"):
-        assert sum(facts["count"] for each, facts in heard if each == name) == 3
+    host = InProcessHost()
+    recorder = Recorder(function("current", host=host)(len).make_launcher())
+    call = recorder.launcher.call([(("a",), {}), (("ab",), {})], batch=2)
+    recorder.follow(launch_observed(host, call, recorder))
+    recorder.wait(30)
+    assert wait_until(lambda: len(heard) == 2, 30)
+    assert words(heard) == [("started", 2, None), ("finished", 2, True)]
 
 
 @attrs.define(eq=False, slots=False)
