@@ -5,8 +5,10 @@ Outcomes: how results, items and exceptions are sent.
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from fal_core.errors import FalSerializationError
 from fal_core.sealing.opener import Opener
 from fal_core_worker.opening import values
+from fal_core_worker.opening.pickling import BUFFER_SIZE
 from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.running.outcomes import send_error, send_item, send_items, send_value
 from fal_core_worker.stream import frames
@@ -41,7 +44,10 @@ class Ends:
         """
         Return the head of the only frame that has come, and what is sealed in it.
         """
-        ((*head, payload),) = self.other.read() or ()
+        received: list[Any] = []
+        while not received:
+            received = self.other.read() or []
+        ((*head, payload),) = received
         sealed = Sealed(*payload) if isinstance(payload, tuple) else Sealed(payload)
         return tuple(head), sealed
 
@@ -144,9 +150,18 @@ def test_buffers_of_items_that_are_sealed_apart_go_along(ends: Ends) -> None:
     """
     An item with buffers is whole, though another one has it sealed by itself.
     """
-    large = bytearray(os.urandom(20_000))
-    send_items(ends.stream, 3, [(VALUE, large), (VALUE, threading.Lock())], 0, work)
+    large = os.urandom(BUFFER_SIZE)
+    # A path is no built-in value, so that the pickler is asked for buffers.
+    value = pickle.PickleBuffer(large), PurePosixPath("a")
+    sending = threading.Thread(
+        target=send_items,
+        args=(ends.stream, 3, [(VALUE, value), (VALUE, threading.Lock())], 0, work),
+    )
+    sending.start()
     _, sealed = ends.take()
-    (kind, data), _ = open_items(sealed)
+    sending.join(30)
+    (kind, (data, buffers)), _ = open_items(sealed)
     assert kind == SEALED
-    assert ends.opener.open_value(Sealed(*data)) == large
+    assert buffers == [large]
+    opened, path = ends.opener.open_value(Sealed(data, buffers))
+    assert (bytes(opened), path) == (large, PurePosixPath("a"))
