@@ -25,17 +25,24 @@ def test_a_signal_drains_a_service(number: signal.Signals) -> None:
     """
     An interrupt drains, and everything is as it was once the service has ended.
     """
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(*_: object) -> None: ...
+
+    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
     loop, drained = asyncio.new_event_loop(), asyncio.Event()
 
     async def serve() -> None:
         os.kill(os.getpid(), number)
         await asyncio.wait_for(drained.wait(), PATIENCE)
 
-    services.run(serve(), loop, drained.set)
+    try:
+        services.run(serve(), loop, drained.set)
+        assert all(signal.getsignal(each) is handle for each in before)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
     assert drained.is_set()
     assert loop.is_closed()
-    assert {each: signal.getsignal(each) for each in before} == before
 
 
 def test_what_a_service_raises_is_raised() -> None:
