@@ -149,7 +149,8 @@ def test_a_saved_file_starts_a_service_again(start: Any, command_line: Any, port
     assert "Changed: app.py. Starting again." in program.printed.read_text()
     assert "broken" in program.printed.read_text()
     command_line.write("app.py", source.replace('b"one"', 'b"another"'))
-    assert wait_until(lambda: program.ask() == "another", PATIENCE)
+    assert wait_until(lambda: program.printed.read_text().count("run  http") == 2, PATIENCE)
+    assert program.ask() == "another"
     assert program.end() == 0
 
 
