@@ -87,31 +87,7 @@ def test_other_users_of_cloudpickle_see_nothing() -> None:
     assert cloudpickle.list_registry_pickle_by_value() == before
 
 
-class Lazy:
-    @functools.cached_property
-    def value(self) -> list[int]:
-        return [3]
-
-
-@functools.cache
-def fibonacci(n: int) -> int:
-    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
-
-
-@functools.singledispatch
-def kind_of(value: object) -> str:
-    return "other"
-
-
-@kind_of.register
-def _(value: int) -> str:
-    return "integer"
-
-
 SHAPES: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = [
-    (fibonacci, (20,), 6765),
-    (kind_of, (1,), "integer"),
-    (lambda: Lazy().value, (), [3]),
     (math.sqrt, (4.0,), 2.0),
     (functools.partial(pow, 2), (5,), 32),
     (Point(3).__eq__, (Point(3),), True),
