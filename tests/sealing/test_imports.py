@@ -37,7 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
     A package whose modules raise if they are imported.
     """
-    for name in ("house/__init__.py", "house/room.py", "house/hall/__init__.py"):
+    for name in ("mansion/__init__.py", "mansion/room.py", "mansion/hall/__init__.py"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("raise SystemError('it must not be imported')\n")
@@ -49,13 +49,13 @@ def test_modules_are_found_without_being_imported(project: Path) -> None:
     """
     A module is found by its name, wherever it lies in packages, and none of them runs.
     """
-    assert find_module("house") == str(project / "house" / "__init__.py")
-    assert find_module("house.room") == str(project / "house" / "room.py")
-    assert find_module("house.hall") == str(project / "house" / "hall" / "__init__.py")
-    for name in ("house.attic", "house.room.bed", "no_such_module", "sys"):
+    assert find_module("mansion") == str(project / "mansion" / "__init__.py")
+    assert find_module("mansion.room") == str(project / "mansion" / "room.py")
+    assert find_module("mansion.hall") == str(project / "mansion" / "hall" / "__init__.py")
+    for name in ("mansion.attic", "mansion.room.bed", "no_such_module", "sys"):
         assert find_module(name) is None
     assert find_module("json") == json.__file__
-    assert not {"house", "house.room"} & set(sys.modules)
+    assert not {"mansion", "mansion.room"} & set(sys.modules)
 
 
 def test_a_finder_that_raises_does_not_matter(
@@ -71,7 +71,7 @@ def test_a_finder_that_raises_does_not_matter(
             raise RuntimeError(name)
 
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    assert find_module("house.room") is not None
+    assert find_module("mansion.room") is not None
 
 
 def test_what_is_installed_is_not_local(project: Path) -> None:
@@ -83,7 +83,7 @@ def test_what_is_installed_is_not_local(project: Path) -> None:
     assert not is_standard("attrs")
     assert is_installed("json.decoder")
     assert is_installed("attrs")
-    assert not is_installed("house.room")
+    assert not is_installed("mansion.room")
     assert not is_installed("no_such_module")
     assert is_standard_path(json.__file__)
     assert is_standard_path("<frozen importlib._bootstrap>")
