@@ -17,6 +17,12 @@ from typing import Any
 import attrs
 import pytest
 
+# Modules that tests of several folders share.
+sys.path.insert(0, str(Path(__file__).with_name("explanations")))
+sys.path.insert(0, str(Path(__file__).with_name("workers")))
+
+from explained_functions import FUNCTIONS, HOSTS  # path
+
 if importlib.util.find_spec("fal_host_local") is None:
     # Their functions run in workers of the local host.
     collect_ignore = [
@@ -28,11 +34,16 @@ if importlib.util.find_spec("fal_host_local") is None:
         "cli/test_outputs.py",
         "cli/test_projects.py",
         "cli/test_run.py",
+        "cli/test_serving.py",
+        "explanations/test_explaining.py",
+        "explanations/test_option_uses.py",
         "worker/opening/test_handovers.py",
+        "worker/opening/test_origins.py",
         "worker/output",
         "worker/running/test_serial.py",
         "worker/running/test_slots.py",
         "worker/running/test_watchers.py",
+        "workers/test_crash_output.py",
     ]
 
 #: Seconds that a command may take; most take a fraction of one.
@@ -110,6 +121,19 @@ def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
 
 
 @pytest.fixture
+def explaining(command_line: Any) -> Any:
+    """
+    The program, beside a file of functions, with two more hosts.
+    """
+    command_line.write("functions.py", FUNCTIONS)
+    command_line.write("sibling.py", "def shout(text): return text.upper()\n")
+    command_line.install("more_hosts", HOSTS)
+    # The hosts of plugins that may be installed as well are left out.
+    command_line.variables["FAL_CORE_PLUGINS_DENY"] = "serverless"
+    return command_line
+
+
+@pytest.fixture
 def local_host() -> Iterator[Any]:
     """
     A local host of the test's own.
@@ -119,6 +143,18 @@ def local_host() -> Iterator[Any]:
     host = LocalHost()
     yield host
     host.close()
+
+
+@pytest.fixture
+def pipe_host() -> Iterator[Any]:
+    """
+    A host that starts one worker by its command alone.
+    """
+    from pipe_hosts import PipeHost
+
+    host = PipeHost()
+    yield host
+    host.end()
 
 
 @pytest.fixture(scope="session")
@@ -145,3 +181,20 @@ def worker(sealing_home: ModuleType) -> Iterator[Any]:
     process = sealing_home.Worker(sys.executable, paths)
     yield process
     assert process.close() == 0
+
+
+@pytest.fixture
+def bare_worker(tmp_path: Path, sealing_home: ModuleType) -> Iterator[Any]:
+    """
+    A worker that has no fal-core, only the modules that come with a worker.
+    """
+    import cloudpickle
+
+    source = Path(__file__).resolve().parents[1] / "src"
+    package = tmp_path / "only"
+    package.mkdir()
+    (package / "fal_core_worker").symlink_to(source / "fal_core_worker")
+    (package / "cloudpickle").symlink_to(Path(cloudpickle.__file__).parent)
+    process = sealing_home.Worker(sys.executable, [str(package)], ("-I", "-S"))
+    yield process
+    process.close()

@@ -82,12 +82,8 @@ def started(pid: int) -> float:
     """
     Return when *pid* was started, in terms of :func:`now`. Return 0 if it is gone.
     """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0.0
-    return int(fields[19]) / _TICKS
+    fields = _status(pid)
+    return int(fields[19]) / _TICKS if fields else 0.0
 
 
 def kill_descendants(pid: int, since: float | None = None) -> None:
@@ -95,11 +91,14 @@ def kill_descendants(pid: int, since: float | None = None) -> None:
     Kill all descendants of *pid*, or those started *since* a time of :func:`now`.
 
     Killing a process can leave orphans to *pid*. So this is repeated until no descendant
-    is left, for one second at most.
+    runs, for one second at most.
     """
     until = time.monotonic() + 1.0
     while time.monotonic() < until:
         below = descendants(pid)
+        if pid != os.getpid():
+            # Whether *pid* reaps those that were killed is up to it.
+            below = [child for child in below if _runs(child)]
         if since is not None:
             # The start times of processes have a resolution of 10 ms.
             below = [child for child in below if started(child) >= since - 0.02]
@@ -124,14 +123,29 @@ def _children_by_parent(pid: int) -> list[int]:
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()
-            except OSError:
-                continue
+            fields = _status(int(name))
             if fields and int(fields[1]) == pid:
                 found.append(int(name))
     return found
+
+
+def _runs(pid: int) -> bool:
+    """
+    Tell whether *pid* has not ended; a zombie has.
+    """
+    fields = _status(pid)
+    return bool(fields) and fields[0] not in (b"Z", b"X")
+
+
+def _status(pid: int) -> list[bytes]:
+    """
+    Return what the system tells of *pid*, from its state on. Empty if it is gone.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
 
 
 def _prctl() -> Any:

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 PLACED = """
 import attrs
@@ -91,3 +94,32 @@ def test_unknown_hosts_are_named_with_what_there_is(command_line: Any) -> None:
         assert done.returncode == 1
         assert done.stderr.startswith("Error: No host is called 'mars'. Installed: ")
         assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(find_spec("fal_host_local") is None, reason="the local host is missing")
+def test_hosts_are_listed(explaining: Any) -> None:
+    """
+    Each installed host is listed with the first sentence of its documentation.
+    """
+    listed = json.loads(explaining("hosts", "list", "--json").stdout)
+    summaries = {each["name"]: each["summary"] for each in listed}
+    assert summaries["little"] == "A host that can do little"
+    assert set(summaries) == {"little", "local", "wordy"}
+    assert "little  A host that can do little\n" in explaining("hosts", "list").stdout
+
+
+def test_host_is_described(explaining: Any) -> None:
+    """
+    A description has the capabilities, and says of each option whether it is used.
+    """
+    told = json.loads(explaining("hosts", "describe", "wordy", "--json").stdout)
+    assert told["capabilities"]["detach"] is False
+    options = {option["name"]: option for option in told["options"]}
+    assert options["min_words"] == {
+        "name": "min_words",
+        "type": "an integer",
+        "default": "1",
+        "used": True,
+    }
+    assert not options["keep_alive"]["used"]
+    assert "min_words" in explaining("hosts", "describe", "wordy").stdout

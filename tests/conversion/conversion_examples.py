@@ -1,5 +1,5 @@
 """
-Types that values are structured to.
+Types that values are structured to, and how values of them are compared and refused.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from typing import Any, NewType
 
 import attrs
+import pytest
+
+from fal_core.conversion.structuring import structure
+from fal_core.errors import OptionTypeError
 
 
 class Color(enum.Enum):
@@ -67,3 +71,13 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return same(list(one.items()), list(other.items()))
     return bool(one == other)
+
+
+def refusal(value: Any, annotation: Any) -> OptionTypeError:
+    """
+    Return the error for the value of an option that is refused.
+    """
+    with pytest.raises(OptionTypeError) as caught:
+        structure(value, annotation, "option")
+    assert str(caught.value).startswith(f"Option {caught.value.option!r} must be ")
+    return caught.value

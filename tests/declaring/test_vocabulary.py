@@ -4,7 +4,6 @@ The vocabulary: options are sorted by owner, checked, and made typed.
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import attrs
@@ -110,25 +109,6 @@ def test_force_env_build_is_force() -> None:
     ("config", "error", "words"),
     [
         (
-            {"requirments": ["a"]},
-            UnknownOptionError,
-            "Unknown option 'requirments'. Did you mean 'requirements'?",
-        ),
-        ({"machinetype": "a"}, UnknownOptionError, "Did you mean 'machine_type'?"),
-        ({"queu": "a"}, UnknownOptionError, "Did you mean 'queue'?"),
-        ({"exposed_prt": 1}, UnknownOptionError, "Did you mean 'exposed_port'?"),
-        ({"force_env_buld": 1}, UnknownOptionError, "Did you mean 'force_env_build'?"),
-        ({"xyzzy": 1}, UnknownOptionError, "fal-core hosts describe"),
-        (
-            {"packages": ["a"]},
-            WrongKindError,
-            "Option 'packages' belongs to kind 'conda', not to 'layered'. "
-            "Options of 'layered': force, limit, project, python_version, requirements, "
-            "variables.",
-        ),
-        ({"resolver": "uv"}, WrongKindError, "kind 'virtualenv'"),
-        ({"kind": "current", "requirements": []}, WrongKindError, "'layered'"),
-        (
             {"requirements": "numpy"},
             OptionTypeError,
             "'requirements' must be a list of strings",
@@ -226,23 +206,6 @@ def test_nan_is_out_of_bounds() -> None:
     """
     with pytest.raises(OptionValueError, match="at least 0, not nan"):
         parse_options({"kind": "current", "keep_alive": float("nan")})
-
-
-def test_option_of_a_missing_kind_is_not_unknown() -> None:
-    """
-    Options of kinds that are not installed are known by name.
-    """
-    for option in ("env_dict", "env_yml", "env_yml_str", "pip", "channels", "compile_bytecode"):
-        with pytest.raises(WrongKindError):
-            layered(**{option: []})
-
-
-@pytest.mark.parametrize("error", [UnknownOptionError("a"), WrongKindError("a", "b", ("c",))])
-def test_errors_of_declarations_travel(error: OptionError) -> None:
-    """
-    The errors keep their facts through a pickle.
-    """
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_values_put_into_the_mappings_are_checked() -> None:

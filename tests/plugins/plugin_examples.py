@@ -1,16 +1,180 @@
 """
-Plugins that are made for a test.
+Plugins that are made for a test, in this process and in one of their own.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import fal_core
 from fal_core.environments import Environment
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Host
+
+SOURCE = Path(fal_core.__file__).parents[1]
+
+
+PREAMBLE = """
+from __future__ import annotations
+from typing import ClassVar
+import attrs
+from fal_core.environments import CurrentEnvironment, Environment
+from fal_core.hooks import hookimpl
+from fal_core.hosts import Capabilities, Host
+from fal_core.options import HostOptions
+
+fal_core_api = 1
+"""
+
+
+HOST = """
+@attrs.define(eq=False, slots=False)
+class Place(Host):
+    name: ClassVar[str] = {name!r}
+
+    def launch(self, call, sink):
+        raise AssertionError
+
+@hookimpl
+def fal_register_hosts():
+    return [Place]
+"""
+
+
+ENVIRONMENT = """
+@attrs.frozen(kw_only=True)
+class Kind(CurrentEnvironment):
+    kind: ClassVar[str] = {kind!r}
+    {fields}
+
+@hookimpl
+def fal_register_environments():
+    return [Kind]
+"""
+
+
+OPTIONS = """
+@attrs.frozen(kw_only=True)
+class Mine(HostOptions):
+    {option}
+""" + HOST.replace("    def launch", "    options = Mine\n\n    def launch")
+
+
+# What a broken plugin does, and what its error must say.
+UNLOADABLE = {
+    "missing_import": ("import a_module_that_is_not_there", "a_module_that_is_not_there"),
+    "exits": ("raise SystemExit(3)", "SystemExit"),
+    "unknown_hook": ("@hookimpl\ndef fal_no_such_hook(): ...", "'fal_no_such_hook'"),
+    "odd_argument": ("@hookimpl\ndef fal_call_started(call, nonsense): ...", "nonsense"),
+    "raising_hook": ("@hookimpl\ndef fal_register_hosts(): raise KeyError('x')", "KeyError"),
+    "no_iterable": ("@hookimpl\ndef fal_register_hosts(): return None", "TypeError"),
+    "same_name_twice": (
+        HOST.format(name="twice").replace("[Place]", "[Place, Place]"),
+        "twice",
+    ),
+}
+
+
+# The same, for plugins that can be loaded and break the contract.
+INVALID = {
+    "without_version": ("del fal_core_api", "does not define fal_core_api"),
+    "odd_version": ("fal_core_api = '1'", "must be an integer"),
+    "true_version": ("fal_core_api = True", "must be an integer"),
+    "newer_version": ("fal_core_api = 99", "Upgrade fal-core"),
+    "no_class": ("@hookimpl\ndef fal_register_hosts(): return [3]", "not a subclass of Host"),
+    "abstract_host": (
+        HOST.format(name="abstract").replace("def launch", "def start"),
+        "does not write launch",
+    ),
+    "undecorated_host": (
+        HOST.format(name="undecorated").replace("@attrs.define(eq=False, slots=False)\n", ""),
+        "not decorated",
+    ),
+    "nameless_host": (HOST.format(name="Not A Scheme"), "no usable name"),
+    "unhashable_host": (
+        HOST.format(name="unhashable").replace("eq=False, ", ""),
+        "cannot be hashed",
+    ),
+    "unattachable_host": (
+        HOST.format(name="unattachable").replace(
+            "    def launch",
+            "    capabilities = Capabilities(detach=True)\n    def launch",
+        ),
+        "does not derive from DetachingHost",
+    ),
+    "odd_options": (
+        HOST.format(name="odd").replace("    def launch", "    options = dict\n    def launch"),
+        "not a subclass of HostOptions",
+    ),
+    "mutable_environment": (
+        """
+@attrs.define
+class Kind(Environment):
+    kind: ClassVar[str] = "mutable"
+    key = ""
+    build = CurrentEnvironment.build
+    extend = CurrentEnvironment.extend
+
+@hookimpl
+def fal_register_environments():
+    return [Kind]
+""",
+        "not frozen",
+    ),
+    "undecorated_environment": (
+        ENVIRONMENT.format(kind="undecorated", fields="").replace(
+            "@attrs.frozen(kw_only=True)\n", ""
+        ),
+        "not decorated",
+    ),
+    "kindless_environment": (ENVIRONMENT.format(kind="", fields=""), "no usable kind"),
+    "unreadable_annotation": (
+        ENVIRONMENT.format(kind="unreadable", fields="extra: NotImported = None"),
+        "NotImported",
+    ),
+    "option_of_a_host": (
+        ENVIRONMENT.format(kind="greedy", fields="machine_type: str | None = None"),
+        "'machine_type'",
+    ),
+    "reserved_option": (
+        ENVIRONMENT.format(kind="greedy", fields="host: str | None = None"),
+        "'host'",
+    ),
+    "redefined_option": (
+        OPTIONS.format(name="redefined", option="keep_alive: str | None = None"),
+        "redefines option 'keep_alive'",
+    ),
+    "z_other_type": (
+        OPTIONS.format(name="retyped", option="queue: int | None = None"),
+        "redefines option 'queue'",
+    ),
+    "z_option_of_a_kind": (
+        OPTIONS.format(name="kindly", option="layers: int | None = None"),
+        "'layers'",
+    ),
+    "option_without_default": (
+        OPTIONS.format(name="demanding", option="partition: str"),
+        "option 'partition' has no default",
+    ),
+}
+
+
+GOOD = {
+    "good": (
+        OPTIONS.format(name="good", option="queue: str | None = None")
+        + ENVIRONMENT.format(kind="good", fields="layers: tuple[str, ...] = ()")
+    ),
+    "left": HOST.format(name="shared") + ENVIRONMENT.format(kind="left", fields=""),
+    "right": HOST.format(name="shared") + ENVIRONMENT.format(kind="right", fields=""),
+}
 
 
 def plugin(
@@ -28,3 +192,34 @@ def plugin(
     for name, function in hooks.items():
         setattr(made, name, hookimpl(function))
     return made  # type: ignore[no-any-return]  # a module
+
+
+def install(site: Path, name: str, source: str, *, version: str = "1.0") -> None:
+    """
+    Put a plugin distribution into *site*, as an installer would.
+    """
+    site.mkdir(parents=True, exist_ok=True)
+    module = f"{name}_plugin"
+    (site / f"{module}.py").write_text(PREAMBLE + source)
+    info = site / f"plugin_{name}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Name: plugin-{name}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(f"[fal_core]\n{name} = {module}\n")
+
+
+def run(site: Path, program: str, **variables: str) -> Any:
+    """
+    Run *program* in a Python of its own with *site* first on its path.
+
+    Returns:
+        What it printed, as JSON.
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{SOURCE}", **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -54,6 +54,12 @@ def imports_perhaps() -> Any:
     return click
 
 
+def imports_main() -> Any:
+    import __main__
+
+    return __main__
+
+
 def imports_late(flag: bool) -> Any:
     if not flag:
         return None
@@ -68,6 +74,7 @@ def imports_late(flag: bool) -> Any:
         (uses_many, {"attrs", "cattrs"}),
         (annotated, {"cattrs"}),
         (imports_inside, {"click", "pluggy"}),
+        (imports_main, set()),
         (imports_perhaps, set()),
         (imports_late, set()),
         (functools.partial(helper), {"cattrs"}),

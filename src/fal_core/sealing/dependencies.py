@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fal_core.environments import canonical_name, requirement_name
-from fal_core.sealing.imports import find_module, is_installed, is_standard, leading_imports
+from fal_core.sealing.imports import (
+    MAIN,
+    find_module,
+    is_installed,
+    is_standard,
+    leading_imports,
+)
 
 if TYPE_CHECKING:
     from fal_core_worker.serving.services import Server
@@ -99,7 +105,8 @@ def used_modules(func: Callable[..., Any]) -> Uses:
 
 def _note(uses: Uses, module: str, name: str) -> None:
     top = module.partition(".")[0]
-    if is_standard(top):
+    # A worker has a ``__main__`` as well: what has arrived of the caller's.
+    if is_standard(top) or top in MAIN:
         return
     # Private names come from generated code and mean nothing to the user.
     shown = top if name.startswith("_") else name

@@ -170,7 +170,7 @@ _RESUMES = 0x20 | 0x80 | 0x200  # Flags of generators and coroutines.
 _IMPORTING = {
     *("RESUME", "COPY_FREE_VARS", "MAKE_CELL", "CACHE", "GEN_START", "RETURN_GENERATOR"),
     *("LOAD_CONST", "LOAD_SMALL_INT", "IMPORT_NAME", "IMPORT_FROM", "POP_TOP", "ROT_TWO"),
-    *("STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "SWAP"),
+    *("STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "SWAP", "STORE_FAST_LOAD_FAST"),
 }
 
 
@@ -199,7 +199,9 @@ def leading_imports(code: CodeType) -> list[tuple[str, str]]:
             level = constants[-2] if len(constants) > 1 else 0
             module = instruction.argval.partition(".")[0]
         elif instruction.opname.startswith("STORE") and module and not level:
-            found.append((module, instruction.argval))
+            name = instruction.argval
+            # Python 3.13 joins it with the load of a local name that follows.
+            found.append((module, name[0] if isinstance(name, tuple) else name))
     return found
 
 

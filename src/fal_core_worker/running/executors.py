@@ -21,7 +21,7 @@ from fal_core_worker.opening.exceptions import open_error
 from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.output.capture import Output
 from fal_core_worker.running.outcomes import CallCancelled, send_item
-from fal_core_worker.running.slots import Functions
+from fal_core_worker.running.slots import Functions, KeptFunction
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import WINDOW
 
@@ -143,13 +143,13 @@ class Executor(ABC):
         if self.is_cancelled():
             raise CallCancelled
 
-    def open_function(self, slot: int, channel: int) -> tuple[Any, Any]:
+    def open_function(self, kept: KeptFunction, channel: int) -> tuple[Any, Any]:
         """
         Return what to call, and the function. Send PREPARED after a setup function ran.
         """
-        if not self.functions.awaits_setup(slot):
-            return self.functions.get(slot)
-        opened = self.functions.get(slot)
+        if not self.functions.awaits_setup(kept):
+            return self.functions.open(kept)
+        opened = self.functions.open(kept)
         self.stream.send(frames.PREPARED, channel)
         return opened
 

@@ -28,6 +28,7 @@ from fal_core_worker.running.outcomes import (
     send_items,
     send_value,
 )
+from fal_core_worker.running.slots import KeptFunction
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import RAISED, VALUE
 from fal_core_worker.stream.streams import FrameStream
@@ -50,6 +51,8 @@ class ParallelExecutor(Executor):
         self._idle = 0
         self._lock = threading.Lock()
         self._credit = threading.Condition()
+        # The channels of streams that wait for credit.
+        self._awaiting: set[int] = set()
         output.current = _call.get
 
     # -- the main thread -------------------------------------------------------
@@ -88,7 +91,7 @@ class ParallelExecutor(Executor):
             return
         sealed = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
         self._active[channel] = None
-        job = (channel, slot, count, sealed)
+        job = (channel, self.functions.find(slot), count, sealed)
         with self._lock:
             if self._idle:
                 self._idle -= 1
@@ -102,6 +105,9 @@ class ParallelExecutor(Executor):
         self._cancelled.add(channel)
         with self._credit:
             self._credit.notify_all()
+            if channel in self._awaiting:
+                # Its thread is woken, and closes the generator.
+                return
         task = self._tasks.get(channel)
         if task is not None:
             self._async_loop.call_soon_threadsafe(task.cancel)
@@ -138,12 +144,12 @@ class ParallelExecutor(Executor):
                 self._idle += 1
             job = self._jobs.get()
 
-    def _run(self, channel: int, slot: int, count: int, sealed: Sealed) -> None:
+    def _run(self, channel: int, kept: KeptFunction, count: int, sealed: Sealed) -> None:
         _call.set((channel, 0))
         raw: Any = None
         try:
             with self._lock:
-                function, raw = self.open_function(slot, channel)
+                function, raw = self.open_function(kept, channel)
             self._active[channel] = raw
             arguments = values.open_arguments(sealed, raw)
             if count and count != frames.STREAM:
@@ -204,8 +210,10 @@ class ParallelExecutor(Executor):
 
     def await_credit(self, channel: int) -> None:
         with self._credit:
+            self._awaiting.add(channel)
             while self.credits[channel] <= 0 and channel not in self._cancelled:
                 self._credit.wait()
+            self._awaiting.discard(channel)
             if channel in self._cancelled:
                 raise CallCancelled
             self.credits[channel] -= 1

@@ -28,6 +28,7 @@ from fal_core_worker.running.outcomes import (
     send_items,
     send_value,
 )
+from fal_core_worker.running.slots import KeptFunction
 from fal_core_worker.running.watchers import Watcher
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import RAISED, VALUE
@@ -58,7 +59,7 @@ class SerialExecutor(Executor):
         # Sent with the outcome of a call: REPLACE once the worker was told to end.
         self._after = 0
         self._awaits_signal = False
-        self._slot = -1
+        self._kept: KeptFunction | None = None
         self._began = 0.0
         self._task: Any = None
         # The task that was cancelled. It is cancelled once, so that it can clean up.
@@ -71,7 +72,7 @@ class SerialExecutor(Executor):
         output.current = output.current_below = lambda: (self.channel, self.index)
 
     def function_of(self, channel: int) -> Any:
-        return self.functions.raw(self._slot)
+        return self._kept and self._kept.raw
 
     # -- the main thread -------------------------------------------------------
 
@@ -105,7 +106,7 @@ class SerialExecutor(Executor):
         """
         _, channel, slot, count, payload = self.inbox.popleft()
         self.channel = channel
-        self._slot = slot
+        self._kept = kept = self.functions.find(slot)
         self._began = trees.now()
         self.turn += 1
         self.busy = True
@@ -117,7 +118,7 @@ class SerialExecutor(Executor):
                 self.interruptible = True
                 if self._cancelled == channel:
                     raise CallCancelled
-                function, raw = self.open_function(slot, channel)
+                function, raw = self.open_function(kept, channel)
                 arguments = values.open_arguments(sealed, raw)
                 payload = sealed = None
                 if count:
@@ -167,9 +168,9 @@ class SerialExecutor(Executor):
             self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED)
         elif isinstance(error, SystemExit) and self._drained == channel:
             # It was drained, and has exited: a server may do so on SIGTERM.
-            send_value(self.stream, channel, None, self.functions.raw(self._slot))
+            send_value(self.stream, channel, None, self.function_of(channel))
         else:
-            send_error(self.stream, channel, error, self.functions.raw(self._slot), self._after)
+            send_error(self.stream, channel, error, self.function_of(channel), self._after)
 
     def is_cancelled(self) -> bool:
         return self._cancelled == self.channel and self.busy
@@ -275,7 +276,7 @@ class SerialExecutor(Executor):
             self._end = min(self._end, first)
             done, start, self._done = self._done, self._first, []
             self._first += len(done)
-        raw = self.functions.raw(self._slot)
+        raw = self.function_of(channel)
         send_items(self.stream, channel, done, start, raw)
         if first < count:
             self.stream.send(frames.RETURNED, channel, first)

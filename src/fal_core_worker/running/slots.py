@@ -12,51 +12,78 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+class KeptFunction:
+    """
+    A function that has been sent, and what it is once it was opened.
+
+    A call holds it from when it arrives, since another function may take its slot.
+
+    Attributes:
+        opened: What to call, and the function itself; None until the first call.
+    """
+
+    __slots__ = ("opened", "sent")
+
+    def __init__(self, sent: tuple[Any, ...]) -> None:
+        self.sent = sent
+        self.opened: tuple[Callable[..., Any], Any] | None = None
+
+    @property
+    def raw(self) -> Any:
+        """
+        The function itself, or None if it is not open. Values are sealed for it.
+        """
+        return self.opened and self.opened[1]
+
+
 class Functions:
     """
     The functions of one worker, by the slots that the launching process has given them.
     """
 
     def __init__(self) -> None:
-        self._sent: dict[int, tuple[Any, ...]] = {}
-        self._open: dict[int, tuple[Callable[..., Any], Any]] = {}
+        self._slots: dict[int, KeptFunction] = {}
         self._setups: dict[str, tuple[Any]] = {}
 
     def put(self, slot: int, payload: bytes) -> None:
         """
         Keep the function that a FUNCTION frame carries. It replaces an earlier one.
         """
-        self._sent[slot] = marshal.loads(payload)
-        self._open.pop(slot, None)
+        self._slots[slot] = KeptFunction(marshal.loads(payload))
 
-    def raw(self, slot: int) -> Any:
+    def find(self, slot: int) -> KeptFunction:
         """
-        Return the function itself, or None if it is not open. Values are sealed for it.
+        Return the function that *slot* has now.
         """
-        opened = self._open.get(slot)
-        return opened and opened[1]
+        return self._slots[slot]
 
     def get(self, slot: int) -> tuple[Callable[..., Any], Any]:
         """
+        Open the function that *slot* has now, see :meth:`open`.
+        """
+        return self.open(self._slots[slot])
+
+    def open(self, kept: KeptFunction) -> tuple[Callable[..., Any], Any]:
+        """
         Return what to call, with the result of the setup bound to it, and the function.
         """
-        opened = self._open.get(slot)
+        opened = kept.opened
         if opened is None:
-            opened = self._open[slot] = self._prepare(slot)
+            opened = kept.opened = self._prepare(kept)
         return opened
 
-    def awaits_setup(self, slot: int) -> bool:
+    def awaits_setup(self, kept: KeptFunction) -> bool:
         """
-        Tell whether :meth:`get` will run the setup function.
+        Tell whether :meth:`open` will run the setup function.
         """
-        setup = self._sent[slot][4]
+        setup = kept.sent[4]
         return bool(setup) and setup[0] not in self._setups
 
-    def _prepare(self, slot: int) -> tuple[Callable[..., Any], Any]:
+    def _prepare(self, kept: KeptFunction) -> tuple[Callable[..., Any], Any]:
         # A worker starts without it.
         from fal_core_worker.opening.functions import open_forms
 
-        _, native, portable, refusal, setup = self._sent[slot]
+        _, native, portable, refusal, setup = kept.sent
         function = open_forms(native, portable, refusal)
         if not setup:
             return function, function

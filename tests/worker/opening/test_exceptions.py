@@ -12,9 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from fal_core.sealing.opener import Opener
 from fal_core_worker.opening.exceptions import RemoteTraceback
-from fal_core_worker.opening.values import seal_error
 
 
 def echo(value: Any) -> Any:
@@ -195,35 +193,3 @@ def test_class_that_is_not_here(worker: Any) -> None:
     assert type(first) is type(second)
     assert str(first) == "gone 7"
     assert first.code == 7
-
-
-def test_sealing_an_error_never_fails() -> None:
-    """
-    An exception whose ``str`` and ``__reduce__`` raise still arrives with its class name.
-    """
-
-    class Broken(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError
-
-        def __reduce__(self) -> Any:
-            raise RuntimeError
-
-    error = Broken()
-    error.__context__ = error.__cause__ = Broken()
-
-    opened = Opener(name="echo").open_error(seal_error(error, echo))
-    assert type(opened).__name__ == "Broken"
-    assert isinstance(opened.__cause__, RemoteTraceback)
-
-
-def test_long_chains_of_exceptions_are_cut() -> None:
-    """
-    Only a part of a chain of thousands of exceptions is sent.
-    """
-    error = first = ValueError("last")
-    for _ in range(5000):
-        first.__cause__ = ValueError("earlier")
-        first = first.__cause__
-
-    assert str(Opener(name="echo").open_error(seal_error(error, None))) == "last"

@@ -1,11 +1,10 @@
 """
-The output of functions that crash, or that close their standard streams.
+The output of functions that exit, or that close their standard streams.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -20,43 +19,6 @@ pytestmark = pytest.mark.faults
 
 def inc(x: int) -> int:
     return x + 1
-
-
-@pytest.mark.parametrize("end", ["exit", "kill", "crash"])
-@pytest.mark.parametrize("way", ["print", "error", "below", "part"])
-def test_last_output_of_a_worker_arrives(capfd, way, end):
-    """
-    Output that was printed and flushed before a worker ends during a call arrives before
-    the error.
-    """
-
-    @function("current")
-    def leave(way: str, end: str) -> None:
-        import ctypes
-        import sys
-
-        if way == "print":
-            print("the last words", flush=True)
-        elif way == "error":
-            print("the last words", file=sys.stderr)
-        elif way == "below":
-            os.write(1, b"the last words\n")
-        elif end == "exit":
-            print("the last", "words", end="")
-        else:
-            print("the last words")
-            print("and more", end="", flush=True)
-        if end == "exit":
-            os._exit(1)
-        elif end == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        ctypes.string_at(0)
-
-    with pytest.raises(WorkerLost):
-        leave(way, end)
-
-    out, errors = capfd.readouterr()
-    assert "the last words" in (errors if way == "error" else out)
 
 
 def test_lines_before_an_exit_arrive(capfd):
@@ -74,25 +36,6 @@ def test_lines_before_an_exit_arrive(capfd):
         leave()
 
     assert capfd.readouterr().out.splitlines() == [f"line {number}" for number in range(1000)]
-
-
-def test_stack_traces_of_a_crash_arrive(capfd):
-    """
-    The stacks that ``faulthandler`` writes while a worker crashes are seen.
-    """
-
-    @function("current")
-    def crash() -> None:
-        import ctypes
-        import faulthandler
-
-        faulthandler.enable(open(2, "w", closefd=False))  # noqa: SIM115  # to the end
-        ctypes.string_at(0)
-
-    with pytest.raises(WorkerLost):
-        crash()
-
-    assert "in crash" in capfd.readouterr().err
 
 
 def test_closing_standard_streams_is_harmless():

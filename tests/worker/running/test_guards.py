@@ -6,64 +6,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
 
-import attrs
 import pytest
+from pipe_hosts import PATIENCE, PipeHost
 
 from fal_core import function
-from fal_core.calls import Call
 from fal_core.errors import WorkerLost
-from fal_core.events import Sink
-from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.testing.harness.processes import is_alive, wait_until
-from fal_core.workers import ARGUMENTS, Worker
-
-#: Seconds that processes have to end.
-PATIENCE = 60
-
-
-@attrs.define(eq=False, slots=False)
-class PipeHost(Host[..., Any]):
-    """
-    Starts a worker by its command alone, at the end of two pipes.
-    """
-
-    name: ClassVar[str] = "pipe"
-    capabilities: ClassVar[Capabilities] = Capabilities(concurrency=1)
-
-    worker: Worker | None = None
-    process: subprocess.Popen[bytes] | None = None
-
-    def launch(self, call: Call, sink: Sink) -> Execution:
-        stdin, writer = os.pipe()
-        reader, stdout = os.pipe()
-        process = subprocess.Popen([sys.executable, *ARGUMENTS], stdin=stdin, stdout=stdout)
-        os.close(stdin)
-        os.close(stdout)
-        self.process = process
-
-        def lost() -> WorkerLost:
-            return WorkerLost(process.wait(PATIENCE))
-
-        self.worker = Worker(reader, writer, lost=lost)
-        return self.worker.launch(call, sink)
-
-
-@pytest.fixture
-def host() -> Iterator[PipeHost]:
-    host = PipeHost()
-    yield host
-    if host.process is not None:
-        host.process.kill()
-        host.process.wait()
-    if host.worker is not None:
-        host.worker.close()
 
 
 @pytest.fixture
@@ -127,13 +79,13 @@ def are_gone(*processes: int) -> bool:
     ],
 )
 def test_it_ends_as_its_worker_and_leaves_nothing(
-    host: PipeHost, told: Path, how: str, code: int
+    pipe_host: PipeHost, told: Path, how: str, code: int
 ) -> None:
     """
     The guard ends as the worker did, after all orphans of the worker are gone.
     """
     with pytest.raises(WorkerLost) as caught:
-        function("current", host=host)(leave_a_child)(told, how)
+        function("current", host=pipe_host)(leave_a_child)(told, how)
     assert caught.value.code == code
     orphan, _ = read_when_there(told)
     assert not is_alive(orphan)
@@ -141,19 +93,21 @@ def test_it_ends_as_its_worker_and_leaves_nothing(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_terminating_it_ends_all(host: PipeHost, told: Path, number: signal.Signals) -> None:
+def test_terminating_it_ends_all(
+    pipe_host: PipeHost, told: Path, number: signal.Signals
+) -> None:
     """
     A signal that asks the guard to end ends the worker, and what that has started.
     """
     # A guard keeps ignoring what it was started to ignore, as nohup has it.
     before = signal.signal(number, signal.SIG_DFL)
     try:
-        running = function("current", host=host)(leave_a_child).submit(told, "hold")
+        running = function("current", host=pipe_host)(leave_a_child).submit(told, "hold")
         processes = read_when_there(told)
     finally:
         signal.signal(number, before)
-    assert host.process is not None
-    host.process.send_signal(number)
+    assert pipe_host.process is not None
+    pipe_host.process.send_signal(number)
     with pytest.raises(WorkerLost) as caught:
         running.result(PATIENCE)
     assert caught.value.code == 128 + number
@@ -161,14 +115,14 @@ def test_terminating_it_ends_all(host: PipeHost, told: Path, number: signal.Sign
 
 
 @pytest.mark.faults
-def test_worker_dies_with_a_killed_guard(host: PipeHost, told: Path) -> None:
+def test_worker_dies_with_a_killed_guard(pipe_host: PipeHost, told: Path) -> None:
     """
     A guard that is killed takes its worker with it.
     """
-    running = function("current", host=host)(leave_a_child).submit(told, "hold")
+    running = function("current", host=pipe_host)(leave_a_child).submit(told, "hold")
     orphan, worker = read_when_there(told)
-    assert host.process is not None
-    host.process.kill()
+    assert pipe_host.process is not None
+    pipe_host.process.kill()
     with pytest.raises(WorkerLost):
         running.result(PATIENCE)
     assert are_gone(worker)
@@ -176,26 +130,28 @@ def test_worker_dies_with_a_killed_guard(host: PipeHost, told: Path) -> None:
 
 
 @pytest.mark.faults
-def test_end_of_the_stream_ends_a_worker_that_cannot_see_it(host: PipeHost, told: Path) -> None:
+def test_end_of_the_stream_ends_a_worker_that_cannot_see_it(
+    pipe_host: PipeHost, told: Path
+) -> None:
     """
     Code that no Python thread runs beside ends with the stream, as all does it started.
     """
-    running = function("current", host=host)(leave_a_child).submit(told, "hold")
+    running = function("current", host=pipe_host)(leave_a_child).submit(told, "hold")
     processes = read_when_there(told)
-    assert host.worker is not None
-    host.worker.close()
+    assert pipe_host.worker is not None
+    pipe_host.worker.close()
     with pytest.raises(WorkerLost) as caught:
         running.result(PATIENCE)
     assert caught.value.code == 128 + signal.SIGKILL
     assert are_gone(*processes)
 
 
-def test_worker_may_end_of_itself(host: PipeHost, told: Path) -> None:
+def test_worker_may_end_of_itself(pipe_host: PipeHost, told: Path) -> None:
     """
     A worker that sees its stream end runs its exit handlers; the guard waits for that.
     """
 
-    @function("current", host=host)
+    @function("current", host=pipe_host)
     def prepare() -> int:
         import atexit
 
@@ -203,9 +159,9 @@ def test_worker_may_end_of_itself(host: PipeHost, told: Path) -> None:
         return os.getpid()
 
     worker = prepare()
-    assert host.worker is not None
-    assert host.process is not None
-    host.worker.close()
-    assert host.process.wait(PATIENCE) == 0
+    assert pipe_host.worker is not None
+    assert pipe_host.process is not None
+    pipe_host.worker.close()
+    assert pipe_host.process.wait(PATIENCE) == 0
     assert told.read_text() == "ended"
     assert not is_alive(worker)

@@ -302,20 +302,6 @@ def test_a_file_that_is_broken_is_waited_for(start, port, tmp_path, broken, said
     wait_for_answer(port, 3, 6)
 
 
-def test_options_of_services_are_for_services(start, tmp_path):
-    """
-    ``--port`` and ``--reload`` are refused for functions that are not served.
-    """
-    (tmp_path / "plain.py").write_text(
-        "from fal_core import function\n\n\n@function('current')\ndef one():\n    return 1\n"
-    )
-
-    for options in (("--port", "1234"), ("--reload",)):
-        program = start("plain.py::one", *options)
-        assert program.process.wait(PATIENCE) == 2
-        assert options[0] in program.printed.read_text()
-
-
 @pytest.mark.parametrize(
     ("source", "said"),
     [

@@ -1,0 +1,137 @@
+"""
+Observers: what plugins hear of calls, and the trace context that travels with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, ClassVar
+
+import attrs
+import pytest
+
+from fal_core import function
+from fal_core.calls import Call
+from fal_core.errors import HostClosed
+from fal_core.events import Exited, Log, Sink
+from fal_core.hooks import hookimpl
+from fal_core.hosts import Execution, Host
+from fal_core.plugins import registered
+from fal_core.sinks.observers import current_traceparent, launch_observed
+from fal_core.testing import InProcessHost
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Recorder
+
+
+@pytest.fixture
+def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """
+    What a plugin that observes has heard: the names of hooks, and their arguments.
+    """
+    heard: list[tuple[str, dict[str, Any]]] = []
+
+    def started(call: Call, host: Host[..., Any], count: int) -> None:
+        heard.append(("started", {"call": call, "host": host, "count": count}))
+
+    def finished(
+        call: Call, host: Host[..., Any], count: int, seconds: float, raised: bool
+    ) -> None:
+        assert seconds >= 0
+        heard.append(
+            ("finished", {"call": call, "host": host, "count": count, "ok": not raised})
+        )
+
+    def failed(call: Call, host: Host[..., Any], error: Exception) -> None:
+        heard.append(("failed", {"call": call, "host": host, "error": error}))
+
+    made: Any = ModuleType("observing")
+    made.fal_core_api = 1
+    made.fal_call_started = hookimpl(started)
+    made.fal_call_finished = hookimpl(finished)
+    made.fal_host_failed = hookimpl(failed)
+    with registered(made):
+        yield heard
+
+
+def words(heard: list[tuple[str, dict[str, Any]]]) -> list[Any]:
+    """
+    Return each hook, with how many calls it was for and how they went.
+    """
+    return [(name, *(facts.get(key) for key in ("count", "ok"))) for name, facts in heard]
+
+
+def test_each_call_is_heard_of_twice(heard: Any) -> None:
+    """
+    Plugins hear of a call before it is launched and after it has ended, with its host.
+    """
+    host = InProcessHost()
+    isolated = function("current", host=host)(len)
+    assert isolated("four") == 4
+    assert words(heard) == [("started", 1, None), ("finished", 1, True)]
+    assert heard[0][1]["call"] is heard[1][1]["call"]
+    assert heard[0][1]["call"].name == "len"
+    assert heard[0][1]["host"] is heard[1][1]["host"] is host
+
+
+def test_a_call_that_raises_has_finished(heard: Any) -> None:
+    """
+    An exception of the function is a result of the call, not a failure of its host.
+    """
+    with pytest.raises(TypeError):
+        function("current", host=InProcessHost())(len)(3)
+    assert words(heard) == [("started", 1, None), ("finished", 1, False)]
+
+
+def test_a_batch_is_heard_of_with_its_items(heard: Any) -> None:
+    """
+    One launch of many items is one call, and says how many they are.
+    """
+    host = InProcessHost()
+    recorder = Recorder(function("current", host=host)(len).make_launcher())
+    call = recorder.launcher.call([(("a",), {}), (("ab",), {})], batch=2)
+    recorder.follow(launch_observed(host, call, recorder))
+    recorder.wait(30)
+    assert wait_until(lambda: len(heard) == 2, 30)
+    assert words(heard) == [("started", 2, None), ("finished", 2, True)]
+
+
+@attrs.define(eq=False, slots=False)
+class FullHost(InProcessHost):
+    """
+    Fails whatever it takes.
+    """
+
+    name: ClassVar[str] = "full"
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        sink(Log("no room"))
+        sink(Exited(reason=HostClosed("full")))
+        return super().launch(call, lambda event: None)
+
+
+def test_a_failure_of_the_host_is_no_end_of_the_call(heard: Any) -> None:
+    """
+    Plugins hear of the error; the sink of the call has all events before they do.
+    """
+    host = FullHost()
+    recorder = Recorder(function("current", host=host)(len).make_launcher())
+    call = recorder.launcher.call((("four",), {}))
+    order: list[Any] = []
+    launch_observed(host, call, lambda event: order.append((type(event), len(heard))))
+    assert order == [(Log, 1), (Exited, 1)]
+    assert [name for name, _ in heard] == ["started", "failed"]
+    assert isinstance(heard[1][1]["error"], HostClosed)
+
+
+def test_the_span_of_the_caller_is_a_trace_context() -> None:
+    """
+    Outside any span there is no context; inside one it is written as the W3C has it.
+    """
+    trace = pytest.importorskip("opentelemetry.trace")
+    assert current_traceparent() is None
+    context = trace.SpanContext(
+        trace_id=0x1234, span_id=0x56, is_remote=False, trace_flags=trace.TraceFlags(1)
+    )
+    with trace.use_span(trace.NonRecordingSpan(context)):
+        assert current_traceparent() == f"00-{'1234':0>32}-{'56':0>16}-01"

@@ -1,0 +1,178 @@
+"""
+Calls that are awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from pipe_hosts import PipeHost
+
+from fal_core import function
+from fal_core.calls import Call
+from fal_core.events import Sink
+from fal_core.hosts import Execution
+from fal_core.testing import InProcessHost
+from fal_core.testing.harness.processes import wait_until
+
+#: Seconds that anything may take.
+PATIENCE = 30
+
+isolated = function("current", host=InProcessHost())
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(coroutine, PATIENCE))
+
+
+@isolated
+def double(number: int) -> int:
+    return 2 * number
+
+
+@isolated
+def count(limit: int) -> Iterator[int]:
+    yield from range(limit)
+
+
+def test_a_call_is_awaited() -> None:
+    """
+    Awaiting gives the result or raises what the function raised.
+    """
+
+    async def main() -> Any:
+        assert await double.aio(4) == 8
+        assert await asyncio.gather(*(double.aio(number) for number in range(5))) == [
+            *range(0, 10, 2)
+        ]
+        await double.aio(None)
+
+    with pytest.raises(TypeError):
+        run(main())
+
+
+def test_items_are_iterated_over() -> None:
+    """
+    A generator function, called or streamed, and a map give asynchronous iterators.
+    """
+
+    async def main() -> None:
+        assert [item async for item in count.aio(3)] == [0, 1, 2]
+        assert [item async for item in count.aio.stream(3)] == [0, 1, 2]
+        assert [item async for item in double.aio.map([1, 2])] == [2, 4]
+
+    run(main())
+
+
+def test_a_stream_that_nobody_takes_from_is_closed(tmp_path: Path) -> None:
+    """
+    A loop that is left ends the call whose items it took.
+    """
+    closed = tmp_path / "closed"
+
+    @isolated
+    def give(closed: str) -> Iterator[int]:
+        try:
+            yield from range(10_000)
+        finally:
+            with open(closed, "w"):
+                pass
+
+    async def main() -> None:
+        items = give.aio(str(closed))
+        async for item in items:
+            assert item == 0
+            break
+        await items.aclose()
+        assert await asyncio.to_thread(wait_until, closed.exists, PATIENCE)
+
+    run(main())
+
+
+def test_the_loop_runs_while_a_call_does(tmp_path: Path) -> None:
+    """
+    Waiting for a call keeps no other task of the loop from running.
+    """
+    until = tmp_path / "until"
+
+    @isolated
+    def wait(until: Path) -> str:
+        import time
+
+        while not until.exists():
+            time.sleep(0.01)
+        return "done"
+
+    async def main() -> None:
+        task = asyncio.ensure_future(wait.aio(until))
+        until.touch()
+        assert await task == "done"
+
+    run(main())
+
+
+@attrs.define(eq=False, slots=False)
+class SlowHost(PipeHost):
+    """
+    Launches a call once it is told to.
+    """
+
+    asked: threading.Event = attrs.field(factory=threading.Event)
+    told: threading.Event = attrs.field(factory=threading.Event)
+    executions: list[Any] = attrs.field(factory=list)
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        self.asked.set()
+        assert self.told.wait(PATIENCE)
+        execution = super().launch(call, sink)
+        self.executions.append(execution)
+        return execution
+
+
+@pytest.fixture
+def host() -> Iterator[SlowHost]:
+    host = SlowHost()
+    yield host
+    host.end()
+
+
+@pytest.mark.parametrize("launched", [True, False], ids=["launched", "while it is launched"])
+def test_cancelling_the_task_ends_the_call(
+    host: SlowHost, tmp_path: Path, *, launched: bool
+) -> None:
+    """
+    A call is ended whether its task is cancelled while it runs or before it was launched.
+    """
+    began = tmp_path / "began"
+
+    @function("current", host=host)
+    def wait(began: Path) -> None:
+        import time
+
+        began.touch()
+        # Ends by being cancelled.
+        time.sleep(600)
+
+    async def wait_for(condition: Callable[[], bool]) -> None:
+        assert await asyncio.to_thread(wait_until, condition, PATIENCE)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(wait.aio(began))
+        await wait_for(host.asked.is_set)
+        if launched:
+            host.told.set()
+            await wait_for(began.exists)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        host.told.set()
+        await wait_for(lambda: bool(host.executions) and host.executions[0].ended)
+
+    run(main())
+    assert host.executions[0].cancelling

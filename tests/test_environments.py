@@ -1,0 +1,137 @@
+"""
+Environments: the one of this Python, and the names of requirements.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fal_core.environments import (
+    THIS_PYTHON,
+    CurrentEnvironment,
+    LocalInterpreter,
+    canonical_name,
+    requirement_name,
+)
+from fal_core.errors import OptionError
+
+
+@pytest.mark.parametrize(
+    ("requirement", "name"),
+    [
+        ("numpy", "numpy"),
+        ("  numpy>=1.2", "numpy"),
+        ("Flask_Login==0.6", "flask-login"),
+        ("zope.interface", "zope-interface"),
+        ("fal[serve,all] @ https://files.test/fal.whl", "fal"),
+        ("torch ; python_version > '3.10'", "torch"),
+        ("torch~=2.0,!=2.1", "torch"),
+        ("git+https://git.test/owner/project.git@main#egg=Some.Project", "some-project"),
+        ("https://files.test/a-1.0.tar.gz#sha256=abc&egg=a_b", "a-b"),
+        ("git+https://git.test/owner/project.git", ""),
+        ("https://files.test/six.whl", ""),
+        ("./folder", ""),
+        ("-r requirements.txt", ""),
+        ("folder/six.whl", ""),
+        ("", ""),
+    ],
+)
+def test_the_name_of_a_requirement_is_that_of_its_distribution(
+    requirement: str, name: str
+) -> None:
+    """
+    The name is normalised; a file, a folder or an address has one only if it says so.
+    """
+    assert requirement_name(requirement) == name
+
+
+@given(st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", fullmatch=True))
+def test_all_spellings_of_a_name_are_one(name: str) -> None:
+    """
+    A normalised name stays as it is, and stands for all other spellings of it.
+    """
+    canonical = canonical_name(name)
+    assert canonical_name(canonical) == canonical
+    for other in (name.upper(), canonical.replace("-", "_"), canonical.replace("-", "-.-")):
+        assert canonical_name(other) == canonical
+
+
+def test_the_current_environment_is_there() -> None:
+    """
+    Nothing is built: its interpreter is this Python, and all of them have one key.
+    """
+    environment = CurrentEnvironment()
+    assert environment.is_built()
+    assert environment.key == CurrentEnvironment().key
+    assert environment.stamp() is None
+    interpreter = environment.build(lambda log: None, threading.Event())
+    assert interpreter.python_version == THIS_PYTHON
+    assert interpreter.command(("-c", "pass")).argv == (sys.executable, "-c", "pass")
+
+
+def test_the_key_of_the_current_environment_is_that_of_its_python(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Another Python, or another virtual environment of it, has another key.
+    """
+    keys = {CurrentEnvironment().key}
+    for name in ("executable", "prefix", "version"):
+        monkeypatch.setattr(sys, name, "other")
+        keys.add(CurrentEnvironment().key)
+        monkeypatch.undo()
+    assert len(keys) == 4
+
+
+def test_the_current_environment_has_what_is_installed() -> None:
+    """
+    Requirements that are installed, by any spelling, need nothing; the others are named.
+    """
+    environment = CurrentEnvironment()
+    assert environment.extend(["attrs>=1", "Typing_Extensions", "typing.extensions"]) == (
+        environment
+    )
+    with pytest.raises(OptionError) as caught:
+        environment.extend(["attrs", "no-such-thing>=2", "./folder"])
+    assert "was asked for 'no-such-thing>=2', './folder'." in str(caught.value)
+
+
+def test_what_an_uninstaller_has_left_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A folder of a distribution without its metadata is a leftover.
+    """
+    folder = tmp_path / "leftover_thing-1.0.dist-info"
+    folder.mkdir()
+    (folder / "RECORD").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(OptionError, match="leftover-thing"):
+        CurrentEnvironment().extend(["leftover-thing"])
+    (folder / "METADATA").write_text("Name: leftover-thing\nVersion: 1.0\n")
+    assert CurrentEnvironment().extend(["leftover-thing"])
+
+
+def test_a_local_interpreter_is_started_by_its_path() -> None:
+    """
+    The command has the arguments and the variables; what limits a container is ignored.
+    """
+    interpreter = LocalInterpreter(sys.executable)
+    assert interpreter.passes_fds
+    assert interpreter.python_version is None
+    program = "import os; print(os.environ['GIVEN'])"
+    command = interpreter.command(
+        ("-c", program), variables={"GIVEN": "value"}, binds={"/a": "/b"}, ports={1: 2}
+    )
+    done = subprocess.run(
+        command.argv, env={**command.variables}, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "value\n"
+    assert command.stop_argv is None

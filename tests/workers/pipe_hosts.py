@@ -1,0 +1,76 @@
+"""
+A host that starts one worker by its command alone.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any, ClassVar
+
+import attrs
+
+from fal_core.calls import Call
+from fal_core.errors import WorkerLost
+from fal_core.events import Sink
+from fal_core.hosts import Capabilities, Execution, Host
+from fal_core.workers import ARGUMENTS, Worker
+
+#: Seconds that processes have to end.
+PATIENCE = 60
+
+
+@attrs.define(eq=False, slots=False)
+class PipeHost(Host[..., Any]):
+    """
+    Runs its calls in one worker, at the end of two pipes.
+
+    Attributes:
+        arguments: What the Python of the worker is started with.
+
+        callbacks: What the worker is given beside its descriptors.
+    """
+
+    name: ClassVar[str] = "pipe"
+    capabilities: ClassVar[Capabilities] = Capabilities(concurrency=1)
+
+    arguments: tuple[str, ...] = ARGUMENTS
+    callbacks: dict[str, Any] = attrs.field(factory=dict)
+    worker: Worker | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        return self.start().launch(call, sink)
+
+    def start(self) -> Worker:
+        """
+        Start the worker, if it has not been started, and return it.
+        """
+        if self.worker is not None:
+            return self.worker
+        stdin, writer = os.pipe()
+        reader, stdout = os.pipe()
+        process = subprocess.Popen(
+            [sys.executable, *self.arguments], stdin=stdin, stdout=stdout
+        )
+        os.close(stdin)
+        os.close(stdout)
+        self.process = process
+
+        def lost() -> WorkerLost:
+            return WorkerLost(process.wait(PATIENCE))
+
+        callbacks = {"lost": lost, "kill": process.terminate, **self.callbacks}
+        self.worker = Worker(reader, writer, **callbacks)
+        return self.worker
+
+    def end(self) -> None:
+        """
+        End the worker, and close what is open for it.
+        """
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        if self.worker is not None:
+            self.worker.close()
