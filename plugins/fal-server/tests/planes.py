@@ -37,6 +37,9 @@ class Plane:
         self.settings = ServerSettings(data=data, port=0, drain=1.0, **settings)
         self.directory = DataDirectory(data)
         self._loop = make_loop()
+        #: What callbacks and forgotten tasks have raised, which nobody else is told of.
+        self._unhandled: list[dict[str, Any]] = []
+        self._loop.set_exception_handler(lambda _, context: self._unhandled.append(context))
         self._thread = threading.Thread(target=self._loop.run_forever, name="plane")
         self._thread.start()
         try:
@@ -149,9 +152,13 @@ class Plane:
     def close(self) -> None:
         """
         End it.
+
+        Raises:
+            AssertionError: A callback of its loop has raised an exception.
         """
         self.run(self.plane.close())
         self._stop_loop()
+        assert not self._unhandled, self._unhandled
 
     async def _start(self) -> ControlPlane:
         plane = ControlPlane.create(self.settings)

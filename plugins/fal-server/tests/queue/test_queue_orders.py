@@ -54,6 +54,6 @@ def test_what_waits_is_what_was_added_and_not_discarded():
         expected = [each for each in requests if each.id in waiting]
         expected.sort(key=lambda each: (each.priority, each.number))
         assert order.of("owner", "app") == [each.id for each in expected]
-    for request in requests:
+    for request in (*requests, *requests):
         order.discard(request)
     assert dict(order.counts()) == {}

@@ -5,7 +5,6 @@ The order of the queue: the requests that no runner has, by application.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import defaultdict
 from collections.abc import Iterator
 
 import attrs
@@ -33,27 +32,30 @@ class QueueOrder:
     position takes no longer the more of them wait.
     """
 
-    _ranks: defaultdict[Name, list[_Rank]] = attrs.field(factory=lambda: defaultdict(list))
-    _ids: dict[Name, dict[_Rank, str]] = attrs.field(factory=lambda: defaultdict(dict))
+    _ranks: dict[Name, list[_Rank]] = attrs.field(factory=dict)
+    _ids: dict[Name, dict[_Rank, str]] = attrs.field(factory=dict)
 
     def add(self, request: QueuedRequest) -> None:
         """
         Note that a request waits.
         """
         name, rank = application_of(request), _rank(request)
-        if rank not in self._ids[name]:
-            insort(self._ranks[name], rank)
-            self._ids[name][rank] = request.id
+        ids = self._ids.setdefault(name, {})
+        if rank not in ids:
+            insort(self._ranks.setdefault(name, []), rank)
+            ids[rank] = request.id
 
     def discard(self, request: QueuedRequest) -> None:
         """
-        Note that a request waits no more.
+        Note that a request waits no more, if it did.
         """
         name, rank = application_of(request), _rank(request)
-        if self._ids[name].pop(rank, None) is not None:
-            ranks = self._ranks[name]
-            del ranks[bisect_left(ranks, rank)]
-        if not self._ids[name]:
+        ids = self._ids.get(name, {})
+        if ids.pop(rank, None) is None:
+            return
+        ranks = self._ranks[name]
+        del ranks[bisect_left(ranks, rank)]
+        if not ids:
             del self._ids[name], self._ranks[name]
 
     def position(self, request: QueuedRequest) -> int:
