@@ -126,8 +126,9 @@ class DataDirectory:
             ServerError: It cannot be written.
         """
         path = self.path / name
-        with _told(path):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with _told(path), contextlib.suppress(FileExistsError):
+            os.close(os.open(path, flags, 0o600))
 
     def make_socket_folder(self) -> str:
         """
