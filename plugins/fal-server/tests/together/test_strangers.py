@@ -63,11 +63,10 @@ def test_message_without_a_key_is_not_read(limited: Any, channel: grpc.Channel, 
     """
     A large message whose sender has no key is refused, and takes no memory.
     """
-    make = channel.unary_stream if method == "Run" else channel.unary_unary
+    send = channel.unary_stream(f"{SERVICE}/{method}")
     before = peak_of(limited.program.process.pid)
     with pytest.raises(grpc.RpcError) as caught:
-        answer = make(f"{SERVICE}/{method}")(bytes(256 << 20), timeout=PATIENCE)
-        list(answer)
+        list(send(bytes(256 << 20), timeout=PATIENCE))
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert peak_of(limited.program.process.pid) - before < 64 << 20
 
