@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -68,16 +69,16 @@ def settle(thread: EventThread) -> None:
     assert done.wait(PATIENCE)
 
 
-@pytest.fixture
-def failures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+@contextmanager
+def reported() -> Iterator[list[str]]:
     """
-    The exceptions that were reported of threads.
+    Collect the exceptions that are reported of threads.
     """
     raised: list[str] = []
-    monkeypatch.setattr(
-        threading, "excepthook", lambda args: raised.append(repr(args.exc_value))
-    )
-    return raised
+    # Not in a fixture: while a test runs, pytest may have a hook of its own.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", lambda args: raised.append(repr(args.exc_value)))
+        yield raised
 
 
 def test_sources_are_read_until_they_end(pipes: Callable[..., Pipe]) -> None:
@@ -118,7 +119,7 @@ def test_a_source_that_is_not_followed_is_not_read(pipes: Callable[..., Pipe]) -
 
 
 def test_a_source_that_fails_is_reported_and_left(
-    pipes: Callable[..., Pipe], failures: list[str]
+    pipes: Callable[..., Pipe],
 ) -> None:
     """
     The exception of one source is reported, and the others are read on.
@@ -128,19 +129,20 @@ def test_a_source_that_fails_is_reported_and_left(
         raise LookupError("broken")
 
     thread, broken, other = get_event_thread(), pipes(fail), pipes()
-    for pipe in (broken, other):
-        thread.follow(pipe)
-        os.write(pipe.writer, b"one")
-    assert wait_until(lambda: other.got == b"one", PATIENCE)
-    os.write(broken.writer, b"two")
-    os.write(other.writer, b"two")
-    assert wait_until(lambda: other.got == b"onetwo", PATIENCE)
-    settle(thread)
+    with reported() as failures:
+        for pipe in (broken, other):
+            thread.follow(pipe)
+            os.write(pipe.writer, b"one")
+        assert wait_until(lambda: other.got == b"one", PATIENCE)
+        os.write(broken.writer, b"two")
+        os.write(other.writer, b"two")
+        assert wait_until(lambda: other.got == b"onetwo", PATIENCE)
+        settle(thread)
     assert broken.got == b"one"
     assert failures == ["LookupError('broken')"]
 
 
-def test_actions_run_in_the_order_in_which_they_are_due(failures: list[str]) -> None:
+def test_actions_run_in_the_order_in_which_they_are_due() -> None:
     """
     An action that is due earlier runs earlier, and one that fails keeps no other waiting.
     """
@@ -158,8 +160,9 @@ def test_actions_run_in_the_order_in_which_they_are_due(failures: list[str]) -> 
     thread.after(0.02, lambda: ran.append("second"))
     thread.after(0.01, lambda: ran.append("first"))
     thread.after(0.015, fail)
-    given.set()
-    assert done.wait(PATIENCE)
+    with reported() as failures:
+        given.set()
+        assert done.wait(PATIENCE)
     assert ran == ["given True", "first", "second"]
     assert failures == ["LookupError('action')"]
 
