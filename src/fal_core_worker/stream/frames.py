@@ -15,25 +15,15 @@ see :func:`pack_buffers`.
 from __future__ import annotations
 
 import struct
-from collections import namedtuple
 from collections.abc import Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple
+    from typing import Any
 
-    #: A frame as it is read: making a plain tuple is much faster than making a Frame.
+    #: A frame as it is read: kind, channel, a, b, and the payload, which is bytes or a pair
+    #: of the data and its out-of-band buffers.
     Received = tuple[int, int, int, int, Any]
-
-    class _Frame(NamedTuple):
-        kind: int
-        channel: int
-        a: int
-        b: int
-        payload: Any
-else:
-    # The typed form needs a module that is slow to import.
-    _Frame = namedtuple("_Frame", ("kind", "channel", "a", "b", "payload"))
 
 MAGIC = b"\x00fal-core-worker\x01\n"
 HEADER = struct.Struct("<BBHIIIQ")
@@ -90,17 +80,6 @@ VALUE, RAISED, SEALED = 0, 1, 2
 LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR")
 #: Added to the level of a line that is still incomplete.
 PARTIAL = 16
-
-
-class Frame(_Frame):
-    """
-    One frame.
-
-    Attributes:
-        payload: Bytes, or a pair of the data and its out-of-band buffers.
-    """
-
-    __slots__ = ()
 
 
 def pack_frame(kind: int, channel: int = 0, a: int = 0, b: int = 0, data: bytes = b"") -> bytes:
