@@ -13,7 +13,7 @@ import attrs
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.states import ENDING, RunnerPhase
 from fal_server.routing.refusals import NoRunner, RunnerBlocked, StartTimeout
-from fal_server.routing.waiting_lines import WaitingLine, WaitingRequest, next_number
+from fal_server.routing.waiting_lines import WaitingLine, WaitingRequest
 from fal_server.specs.scaling import Scaling
 
 #: The consecutive starts that may fail before the requests that wait are refused.
@@ -90,9 +90,7 @@ class RunnerPool:
                     self.adjust()
                 return runner
         loop = asyncio.get_running_loop()
-        request = WaitingRequest(
-            (priority, next_number()), loop.create_future(), time.monotonic(), hint
-        )
+        request = WaitingRequest(priority, loop.create_future(), time.monotonic(), hint)
         self._line.add(request)
         self.adjust()
         try:
@@ -233,8 +231,7 @@ class RunnerPool:
     def _fail_waiting(
         self, sentence: str, kind: type[NoRunner] = NoRunner, cause: Exception | None = None
     ) -> None:
-        for request in self._line:
-            request.leave()
+        for request in self._line.take_all():
             if not request.future.done():
                 error = kind(sentence)
                 error.__cause__ = cause

@@ -5,23 +5,14 @@ The line of requests that wait for a runner of a pool.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
-from collections.abc import Iterator
+from bisect import bisect_left, insort
 
 import attrs
 
 from fal_server.fleet.runners import Runner
 
-#: Places in line of further requests.
 _numbers = itertools.count()
-
-
-def next_number() -> int:
-    """
-    Return the place in line of a new request.
-    """
-    return next(_numbers)
 
 
 @attrs.define(eq=False, order=False)
@@ -30,79 +21,74 @@ class WaitingRequest:
     A request that waits for a runner.
 
     Attributes:
-        rank: Its priority, and its place in the order in which requests came.
+        priority: Requests with smaller numbers go first.
 
         since: When it began to wait, in seconds of the monotonic clock.
 
         hint: The id of the runner that it prefers.
 
-        line: The line that it stands in. None once it has left.
+        number: Its place among requests of its priority, in the order in which they came.
+
+        line: The line that it stands in. None where it stands in none.
     """
 
-    rank: tuple[int, int]
+    priority: int
     future: asyncio.Future[Runner]
     since: float
     hint: str = ""
+    number: int = attrs.field(factory=_numbers.__next__)
     line: WaitingLine | None = None
 
     def __lt__(self, other: WaitingRequest) -> bool:
-        return self.rank < other.rank
+        return (self.priority, self.number) < (other.priority, other.number)
 
     def leave(self) -> None:
         """
-        Leave the line that it stands in, if it still does.
+        Leave the line that it stands in, if any.
         """
         if self.line is not None:
-            self.line.discard(self)
+            self.line.remove(self)
 
 
 class WaitingLine:
     """
-    Requests in the order of their ranks. Joining and leaving takes no longer the more wait.
+    Requests in their order. Joining and leaving visit few of those that wait.
     """
 
     def __init__(self) -> None:
-        #: By rank. Requests that have left stay until they come first, or are the majority.
-        self._heap: list[WaitingRequest] = []
-        #: Those that wait, the one that has waited longest first.
-        self._members: dict[WaitingRequest, None] = {}
+        self._sorted: list[WaitingRequest] = []
+        #: The same requests, the one that has waited longest first.
+        self._by_age: dict[WaitingRequest, None] = {}
 
     def __len__(self) -> int:
-        return len(self._members)
-
-    def __iter__(self) -> Iterator[WaitingRequest]:
-        return iter(list(self._members))
+        return len(self._sorted)
 
     def add(self, request: WaitingRequest) -> None:
         """
-        Have a request wait.
+        Have a request wait, which stands in no other line.
         """
         request.line = self
-        heapq.heappush(self._heap, request)
-        self._members[request] = None
+        insort(self._sorted, request)
+        self._by_age[request] = None
 
-    def discard(self, request: WaitingRequest) -> None:
+    def remove(self, request: WaitingRequest) -> None:
         """
-        Have a request wait no more, if it does.
+        Have a request of this line wait no more.
         """
-        if request not in self._members:
-            return
-        del self._members[request]
         request.line = None
-        if len(self._heap) > 2 * len(self._members) + 16:
-            self._heap = list(self._members)
-            heapq.heapify(self._heap)
+        del self._sorted[bisect_left(self._sorted, request)]
+        del self._by_age[request]
 
     def first(self) -> WaitingRequest | None:
         """
         Return the request that is next. None if none waits.
         """
-        while self._heap:
-            request = self._heap[0]
-            if request in self._members and not request.future.done():
+        while self._sorted:
+            request = self._sorted[0]
+            if not request.future.done():
                 return request
-            heapq.heappop(self._heap)
-            self.discard(request)
+            # It was cancelled, and its sender has not left yet.
+            self.remove(request)
         return None
 
     def longest_wait(self) -> float | None:
@@ -110,15 +96,21 @@ class WaitingLine:
         Return when the request that has waited longest began to, in seconds of the monotonic
         clock. None if none waits.
         """
-        return next((request.since for request in self._members), None)
+        return next((request.since for request in self._by_age), None)
+
+    def take_all(self) -> list[WaitingRequest]:
+        """
+        Have no request wait any more, and return those that did, in their order.
+        """
+        taken, self._sorted, self._by_age = self._sorted, [], {}
+        for request in taken:
+            request.line = None
+        return taken
 
     def move_to(self, other: WaitingLine) -> None:
         """
         Move all requests to *other*.
         """
-        moved = list(self._members)
-        self._heap, self._members = [], {}
-        for request in moved:
+        for request in self.take_all():
             other.add(request)
-        by_age = sorted(other._members, key=lambda request: request.since)
-        other._members = dict.fromkeys(by_age)
+        other._by_age = dict.fromkeys(sorted(other._by_age, key=lambda each: each.since))
