@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import attrs
 
-from fal_server.store.log_lines import valid_text
+from fal_server.state.texts import valid_text
 from fal_server_agent.messages import unpack
 
 

@@ -12,7 +12,7 @@ from fal_core.errors import EnvironmentBuildError, WorkerLost
 from fal_core.events import Exited, Log, Sealed
 from fal_core.sealing import open_plain
 from fal_server.fleet.call_outcomes import CallOutcome
-from fal_server.store.log_lines import valid_text
+from fal_server.state.texts import valid_text
 
 #: The longest sentence and the longest traceback, in characters.
 _LONGEST, _LONGEST_TRACEBACK = 2000, 16_000

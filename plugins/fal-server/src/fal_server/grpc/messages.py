@@ -12,7 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from isolate_proto import HostedRunResult
 
 from fal_core.events import Log
-from fal_server.store.log_lines import LogLine, valid_text
+from fal_server.state.texts import valid_text
+from fal_server.store.log_lines import LogLine
 
 _Log: Any = GetMessageClass(HostedRunResult.DESCRIPTOR.fields_by_name["logs"].message_type)
 

@@ -18,7 +18,7 @@ from fal_server.routing.headers import from_runner, to_runner
 from fal_server.routing.leases import drain_if_broken
 from fal_server.routing.refusals import ERROR_TYPE, RequestTimeout, describe_refusal
 from fal_server.specs.request_retries import Condition, judge
-from fal_server.store.log_lines import valid_text
+from fal_server.state.texts import valid_text
 from fal_server.store.queued_requests import QueuedRequest
 
 #: The header that tells a runner the number of the attempt; the first one is 1.

@@ -22,9 +22,9 @@ from fal_server.errors import DataInUse, ServerError
 _OTHERS = 0o077
 
 #: A directory with one of these is the data directory of a server.
-_SIGNS = frozenset({"state.db", "secrets.key"})
-#: A server that was killed as it started may have left these alone.
-_LEFTOVERS = frozenset({"lock", "tls"})
+_SIGNS = frozenset({"state.db", "secrets.key", "owner.key"})
+#: A server that was killed as it started may have left this alone.
+_LEFTOVERS = frozenset({"lock"})
 
 #: The longest path of the temporary directory, in bytes, in which sockets can be made, and
 #: the directory that is used instead of a longer one.

@@ -12,6 +12,7 @@ import attrs
 import sqlalchemy as sa
 
 from fal_server.state.databases import metadata
+from fal_server.state.texts import valid_text
 
 logs = sa.Table(
     "logs",
@@ -133,14 +134,6 @@ def to_micros(seconds: float) -> int:
     Return *seconds* in microseconds, as in the database.
     """
     return round(seconds * 1_000_000)
-
-
-def valid_text(text: str) -> str:
-    """
-    Return *text* with each half of a surrogate pair replaced: neither a database nor a
-    message of the protocol takes one. File names that are not UTF-8 have them.
-    """
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def numbered(line: LogLine, number: int) -> LogLine:
