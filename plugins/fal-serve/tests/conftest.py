@@ -14,7 +14,8 @@ import pytest
 
 from fal_core import function
 from fal_core.plugins import find_host
-from fal_serve import App, endpoint
+from fal_core_worker.serving.routes import RouteSignature
+from fal_serve import App, BaseServable, endpoint
 from fal_serve.declaring.settings import ServiceSettings
 from fal_serve.servables import ServeWrapper
 from fal_serve.serving.servable_servers import ServableServer
@@ -117,6 +118,26 @@ def derived() -> type[App]:
     An application that inherits, replaces and removes options of ``base``.
     """
     return Derived
+
+
+class Routed(BaseServable):
+    """
+    A service of one route.
+    """
+
+    def __init__(self, route: RouteSignature, handler: Callable[..., Any]) -> None:
+        self._routes = {route: handler}
+
+    def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
+        return self._routes
+
+
+@pytest.fixture
+def build_route() -> Callable[[RouteSignature, Callable[..., Any]], Any]:
+    """
+    Build the application of a service of one route.
+    """
+    return lambda route, handler: Routed(route, handler).build_application()
 
 
 @pytest.fixture(scope="module")

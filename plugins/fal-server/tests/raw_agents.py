@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from fal_server.commands.event_loops import make_loop
@@ -52,7 +53,7 @@ class Agent:
             return found
 
         # Each turn reads by itself; what it reads is noted for all of them here.
-        reader.readuntil = readuntil  # type: ignore[method-assign]
+        reader.readuntil = readuntil  # type: ignore[method-assign]  # it calls the old one
         return reader
 
 
@@ -130,3 +131,18 @@ def answer_of(turn: Serve, method: str = "GET", **given: Any) -> tuple[int, str,
             return upstream.status, upstream.headers.get("X-Mine", ""), body
 
     return run(main())
+
+
+@contextlib.contextmanager
+def full_listener() -> Iterator[str]:
+    """
+    Yield a URL at which no further connection is made, as nobody accepts those that wait.
+    """
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        yield f"http://127.0.0.1:{full.getsockname()[1]}"

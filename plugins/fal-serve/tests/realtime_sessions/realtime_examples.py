@@ -41,7 +41,11 @@ def to_json(message: Any) -> bytes:
     return json.dumps(message).encode()
 
 
-class Realtime(App, kind="current"):
+class Gated(App, kind="current"):
+    """
+    An application whose handlers wait at a gate, and note what they have seen.
+    """
+
     def setup(self) -> None:
         self.gate = asyncio.Event()
         self.seen: list[Any] = []
@@ -55,6 +59,8 @@ class Realtime(App, kind="current"):
     async def tell_seen(self) -> list[Any]:
         return self.seen
 
+
+class Realtime(Gated):
     @realtime("/echo")
     async def echo(self, message):
         return message

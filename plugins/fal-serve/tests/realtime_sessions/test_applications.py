@@ -11,7 +11,6 @@ import pytest
 
 from fal_core import OptionError
 from fal_core_worker.serving.routes import RouteSignature
-from fal_serve import BaseServable
 
 
 def yields() -> Iterator[int]:
@@ -45,14 +44,11 @@ def plain(message: int) -> int:
         ),
     ],
 )
-def test_field_that_does_nothing_is_refused(route: RouteSignature, handler: Any, said: str):
+def test_field_that_does_nothing_is_refused(
+    build_route: Callable[..., Any], route: RouteSignature, handler: Any, said: str
+):
     """
     A field of a route that would be ignored is an error with the name of the route.
     """
-
-    class Wrong(BaseServable):
-        def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
-            return {route: handler}
-
     with pytest.raises(OptionError, match=said):
-        Wrong().build_application()
+        build_route(route, handler)

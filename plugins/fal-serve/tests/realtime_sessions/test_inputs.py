@@ -14,27 +14,18 @@ from typing import Any
 
 import msgpack
 import pytest
+from realtime_examples import Gated
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from fal_core.testing.harness.processes import wait_until
-from fal_serve import App, endpoint, realtime
+from fal_serve import endpoint, realtime
 
 
-class Streams(App, kind="current"):
+class Streams(Gated):
     def setup(self) -> None:
-        self.gate = asyncio.Event()
-        self.seen: list[Any] = []
+        super().setup()
         self.ended: list[str] = []
-
-    @endpoint("/open")
-    async def open_gate(self) -> None:
-        self.gate.set()
-        self.gate = asyncio.Event()
-
-    @endpoint("/seen")
-    async def tell_seen(self) -> list[Any]:
-        return self.seen
 
     @endpoint("/ended")
     async def tell_ended(self) -> list[str]:

@@ -84,17 +84,14 @@ def plain(message: int) -> int:
         (RouteSignature("/a", content_type="text/csv"), yields, "and its handler yields"),
     ],
 )
-def test_field_that_does_nothing_is_refused(route: RouteSignature, handler: Any, said: str):
+def test_field_that_does_nothing_is_refused(
+    build_route: Callable[..., Any], route: RouteSignature, handler: Any, said: str
+):
     """
     A field of a route that would be ignored is an error with the name of the route.
     """
-
-    class Wrong(BaseServable):
-        def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
-            return {route: handler}
-
     with pytest.raises(OptionError, match=said):
-        Wrong().build_application()
+        build_route(route, handler)
 
 
 def test_class_without_endpoints_is_a_base():

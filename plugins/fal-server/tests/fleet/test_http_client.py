@@ -7,12 +7,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import selectors
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from raw_agents import OK, PATIENCE, Agent, answering, ask, holding, listening, run
+from raw_agents import (
+    OK,
+    PATIENCE,
+    Agent,
+    answering,
+    ask,
+    full_listener,
+    holding,
+    listening,
+    run,
+)
 
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import BrokenUpstream, UnreachedUpstream
@@ -47,14 +56,8 @@ def test_connection_that_is_not_accepted(monkeypatch):
             with pytest.raises(asyncio.TimeoutError):
                 await ask(exchanges, url, seconds=0.1)
 
-    with socket.socket() as full, contextlib.ExitStack() as stack:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(3):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(full.getsockname())
-        run(main(f"http://127.0.0.1:{full.getsockname()[1]}"))
+    with full_listener() as url:
+        run(main(url))
 
 
 def test_connections_are_kept_and_not_shared():

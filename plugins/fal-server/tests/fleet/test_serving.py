@@ -28,6 +28,22 @@ from fal_server_agent.messages import pack
 from fal_server_agent.outcomes import returned
 
 
+async def fail_to_load(plane: Any, error: Exception, phase: RunnerPhase) -> Runner:
+    """
+    Serve on a runner whose function cannot be loaded, and return it once it is in *phase*.
+    """
+
+    async def load() -> Message:
+        raise error
+
+    async with aclosing(HttpClient()) as exchanges:
+        runner = make_runner(plane, exchanges)
+        serve(runner, load)
+        runner.take(Ready({"control": "http://127.0.0.1:1"}))
+        await until(lambda: runner.state is phase)
+        return runner
+
+
 @pytest.mark.parametrize("error", [NotFound("It is gone."), OSError("No room.")])
 def test_runner_that_does_not_receive_its_function_is_ended(plane, error):
     """
@@ -35,18 +51,8 @@ def test_runner_that_does_not_receive_its_function_is_ended(plane, error):
     requests fail.
     """
 
-    async def load() -> Message:
-        raise error
-
-    async def main() -> None:
-        async with aclosing(HttpClient()) as exchanges:
-            runner = make_runner(plane, exchanges)
-            serve(runner, load)
-            runner.take(Ready({"control": "http://127.0.0.1:1"}))
-            await until(lambda: runner.state is RunnerPhase.GIVEN_UP)
-            assert runner.reason
-
-    plane.run(main())
+    runner = plane.run(fail_to_load(plane, error, RunnerPhase.GIVEN_UP))
+    assert runner.reason
 
 
 def test_runner_of_an_earlier_version_that_does_not_come_up(plane, monkeypatch):
@@ -164,15 +170,6 @@ def test_state_that_cannot_be_read_blocks_a_runner(plane):
     A runner whose function the server cannot read at present is not at fault.
     """
 
-    async def load() -> Message:
-        raise StateUnavailable("It is locked.")
-
-    async def main() -> None:
-        async with aclosing(HttpClient()) as exchanges:
-            runner = make_runner(plane, exchanges)
-            serve(runner, load)
-            runner.take(Ready({"control": "http://127.0.0.1:1"}))
-            await until(lambda: runner.state is RunnerPhase.BLOCKED)
-            assert (runner.reason, runner.lifecycle.is_blocked) == ("It is locked.", True)
-
-    plane.run(main())
+    error = StateUnavailable("It is locked.")
+    runner = plane.run(fail_to_load(plane, error, RunnerPhase.BLOCKED))
+    assert (runner.reason, runner.lifecycle.is_blocked) == ("It is locked.", True)

@@ -7,14 +7,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from bare_runners import make_runner
 from queued import make_request
-from raw_agents import Agent, Serve, answering, holding, listening
+from raw_agents import Agent, Serve, answering, full_listener, holding, listening
 
 from fal_server.fleet.http_upstreams import BrokenUpstream, UnreachedUpstream
 from fal_server.fleet.runners import Runner
@@ -171,14 +170,8 @@ def test_runner_that_cannot_be_reached_takes_no_more(plane, monkeypatch):
             with pytest.raises(BrokenUpstream):
                 await ask(application, runner, make_request())
             assert runner.is_running
-            with socket.socket() as full, contextlib.ExitStack() as stack:
-                full.bind(("127.0.0.1", 0))
-                full.listen(0)
-                for _ in range(3):
-                    waiting = stack.enter_context(socket.socket())
-                    waiting.setblocking(False)
-                    waiting.connect_ex(full.getsockname())
-                runner.url = f"http://127.0.0.1:{full.getsockname()[1]}"
+            with full_listener() as url:
+                runner.url = url
                 with pytest.raises(UnreachedUpstream):
                     await ask(application, runner, make_request())
             assert runner.state is RunnerPhase.DRAINING
