@@ -26,6 +26,7 @@ from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_server.access.callers import Caller
 from fal_server.errors import StorageFull
+from fal_server.grpc import service as service_module
 from fal_server.grpc.service import Controller
 from fal_server.listeners.server_metrics import ServerMetrics
 
@@ -58,6 +59,32 @@ def test_unreadable_message_is_refused(plane):
             with pytest.raises(grpc.RpcError) as caught:
                 call(b"\xff" * 100, metadata=(("auth-key-id", id), ("auth-key", secret)))
             assert caught.value.code() is code
+
+
+@pytest.mark.parametrize(
+    ("is_silent", "sentence"), [(True, "within 0.1 s"), (False, "has no message")]
+)
+def test_call_without_its_message_is_refused(plane, monkeypatch, is_silent, sentence):
+    """
+    A call whose only message does not come keeps its place among the calls for a while.
+    """
+    monkeypatch.setattr(service_module, "_LONGEST_READ", 0.1 if is_silent else 60.0)
+    ended = threading.Event()
+
+    def no_message() -> Iterator[bytes]:
+        if is_silent:
+            ended.wait(60)
+        yield from ()
+
+    id, _, secret = plane.key.partition(":")
+    with grpc.insecure_channel(plane.address) as channel:
+        call = channel.stream_stream("/controller.IsolateController/ListSecrets")
+        messages = call(no_message(), metadata=(("auth-key-id", id), ("auth-key", secret)))
+        with pytest.raises(grpc.RpcError) as caught:
+            list(messages)
+        ended.set()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert sentence in str(caught.value.details())
 
 
 def test_refusals_are_logged_without_secrets(plane, caplog):

@@ -7,6 +7,7 @@ protocol. A method that no object has is UNIMPLEMENTED.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -38,6 +39,9 @@ ANNOUNCEMENT = "fal-core-server"
 
 #: The metadata key by which the server knows a client of fal-core.
 CORE_CLIENT = "fal-core-client"
+
+#: Seconds within which the only message of a call must be complete.
+_LONGEST_READ = 600.0
 
 #: The descriptor of the service.
 SERVICE = DESCRIPTOR.services_by_name["IsolateController"]
@@ -188,11 +192,16 @@ async def _read_one(message: type[Message], contents: AsyncIterator[bytes]) -> M
     Parse the only message of a call.
 
     Raises:
-        Invalid: There is none, or it cannot be parsed.
+        Invalid: There is none, it is not complete in time, or it cannot be parsed.
     """
-    async for content in contents:
-        return _read(message, content)
-    raise Invalid("The call has no message.")
+    try:
+        content = await asyncio.wait_for(anext(aiter(contents)), _LONGEST_READ)
+    except StopAsyncIteration:
+        raise Invalid("The call has no message.") from None
+    except asyncio.TimeoutError:
+        # It would keep a place among the calls that run at once.
+        raise Invalid(f"No message has come within {_LONGEST_READ:g} s.") from None
+    return _read(message, content)
 
 
 async def _read_all(
