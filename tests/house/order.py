@@ -99,7 +99,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_server": (
-        "errors settings",
+        "errors limits",
+        "settings",
         "state/",
         "listeners/",
         "specs/",

@@ -278,10 +278,10 @@ class ControlPlane:
         """
         Start the gRPC server, and return the unix socket that it listens on.
         """
-        largest = ("grpc.max_receive_message_length", self.settings.largest_message)
+        largest = ("grpc.max_receive_message_length", self.settings.limits.largest_message)
         options = [*(each for each in GRPC_OPTIONS if each[0] != largest[0]), largest]
         server = grpc.aio.server(
-            options=options, maximum_concurrent_rpcs=self.settings.most_calls
+            options=options, maximum_concurrent_rpcs=self.settings.limits.most_calls
         )
         server.add_generic_rpc_handlers((self._make_controller().handler(),))
         folder = self.directory.make_socket_folder()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import attrs
 
+from fal_server.limits import Limits
+
 #: The port of the API, for gRPC and HTTP; the other listeners have the next ones.
 PORT = 6001
 
@@ -45,10 +47,7 @@ class ServerSettings:
         memory: The memory limit of a runner of each machine type, as in ``XS=512M``. The
             limit of a type that is not named is that of the plugin that knows the type.
 
-        largest_message: The largest gRPC message that is read, in bytes. Nothing is read of
-            one whose sender has no key.
-
-        most_calls: How many gRPC calls run at once.
+        limits: How much the server takes from those who talk to it.
 
         owner: The nickname of the user that is made on the first start.
 
@@ -67,8 +66,7 @@ class ServerSettings:
     names: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()
     memory: tuple[str, ...] = ()
-    largest_message: int = 512 << 20
-    most_calls: int = 10_000
+    limits: Limits = attrs.field(factory=Limits)
     owner: str = "owner"
     drain: float = 10.0
 

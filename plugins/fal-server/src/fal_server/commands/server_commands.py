@@ -17,6 +17,7 @@ import click
 
 from fal_core.cli import print_json
 from fal_server.commands.account_commands import keys, login, teams, users, webhook_secret
+from fal_server.commands.limit_options import limit_options, take_limits
 from fal_server.commands.options import data_option, json_option
 from fal_server.commands.runner_commands import end_runners
 from fal_server.errors import ServerError
@@ -57,19 +58,6 @@ def _check_memory(
     except ServerError as error:
         raise click.BadParameter(str(error)) from None
     return written
-
-
-def _check_size(_: click.Context, __: click.Parameter, written: str) -> int:
-    from fal_server.specs.memory import read_size
-
-    size = read_size(written)
-    # gRPC takes no larger number.
-    if size is None or not 0 < size < 1 << 31:
-        raise click.BadParameter(
-            f"{written!r} is no size below 2G. Write a whole number of bytes, or of K, M or G, "
-            "as in 512M."
-        )
-    return size
 
 
 @click.group()
@@ -124,21 +112,7 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
     metavar="NAME",
     help="An environment variable that builds and runners see too, or a pattern of names.",
 )
-@click.option(
-    "--largest-message",
-    default="512M",
-    show_default=True,
-    metavar="SIZE",
-    callback=_check_size,
-    help="The largest gRPC message that is read.",
-)
-@click.option(
-    "--most-calls",
-    type=click.IntRange(1),
-    default=10_000,
-    show_default=True,
-    help="How many gRPC calls run at once.",
-)
+@limit_options
 @click.option(
     "--owner", default="owner", show_default=True, help="The nickname of the first user."
 )
@@ -158,7 +132,8 @@ def start(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    chosen = ServerSettings(data=(data or default_data()).absolute(), **settings)
+    limits = take_limits(settings)
+    chosen = ServerSettings(data=(data or default_data()).absolute(), limits=limits, **settings)
     leave_behind(os.environ, variables)
     with DataDirectory(chosen.data).locked():
         _run(chosen)
