@@ -18,8 +18,9 @@ import attrs
 import sqlalchemy as sa
 
 from fal_server.errors import Invalid, NotFound
+from fal_server.state.bodies import translated
 from fal_server.state.databases import Database, metadata
-from fal_server.store.blobs import Blob, Blobs, translated
+from fal_server.store.blobs import Blob, Blobs
 
 app_files = sa.Table(
     "app_files",
