@@ -20,6 +20,7 @@ from isolate_proto import (
     ListSecretsRequest,
     ListSecretsResponse,
     ListUserKeysRequest,
+    RegisterApplicationRequest,
     ShellRunnerInput,
 )
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
@@ -59,6 +60,16 @@ def test_unreadable_message_is_refused(plane):
             with pytest.raises(grpc.RpcError) as caught:
                 call(b"\xff" * 100, metadata=(("auth-key-id", id), ("auth-key", secret)))
             assert caught.value.code() is code
+
+
+def test_choice_that_there_is_not_is_refused(plane):
+    """
+    A way to authorise callers that there is not is refused, with those that there are.
+    """
+    request = RegisterApplicationRequest(application_name="app", auth_mode=7)
+    with pytest.raises(grpc.RpcError, match="PRIVATE, PUBLIC, SHARED") as caught:
+        list(plane.stream("RegisterApplication", request))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from fal_server.access.callers import Caller
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PROCEDURES
 from fal_server.errors import Invalid, Refusal, Unanswered, level_of
+from fal_server.grpc.messages import check_choices
 from fal_server.grpc.traces import trace_of
 from fal_server.listeners.server_metrics import ServerMetrics
 
@@ -177,13 +178,14 @@ def _read(message: type[Message], content: bytes) -> Message:
     Parse a message.
 
     Raises:
-        Invalid: It cannot be parsed.
+        Invalid: It cannot be parsed, or names a choice that there is not.
     """
     found = message()
     try:
         found.ParseFromString(content)
     except DecodeError:
         raise Invalid("The message cannot be read.") from None
+    check_choices(found)
     return found
 
 
