@@ -33,7 +33,7 @@ from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.grpc.key_methods import KeyMethods
 from fal_server.grpc.run_methods import RunMethods
 from fal_server.grpc.runner_methods import RunnerMethods
-from fal_server.grpc.service import Controller
+from fal_server.grpc.service import Controller, OtherMethods
 from fal_server.grpc.stage_methods import StageMethods
 from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
 from fal_server.http.api import OpenRoute, make_application
@@ -286,7 +286,7 @@ class ControlPlane:
         server = grpc.aio.server(
             options=options, maximum_concurrent_rpcs=self.settings.limits.most_calls
         )
-        server.add_generic_rpc_handlers((self._make_controller().handler(),))
+        server.add_generic_rpc_handlers((self._make_controller().handler(), OtherMethods()))
         folder = self.directory.make_socket_folder()
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
         path = str(Path(folder) / "grpc")

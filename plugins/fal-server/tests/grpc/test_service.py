@@ -46,6 +46,26 @@ def test_unknown_procedure_is_unimplemented(plane):
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize(
+    "method", ["/controller.IsolateController/Newer", "/grpc.health.v1.Health/Check"]
+)
+def test_method_of_another_protocol_is_unimplemented(plane, method):
+    """
+    A method that the protocol does not have is UNIMPLEMENTED, with a sentence that names it,
+    whatever it sends and receives.
+    """
+    with grpc.insecure_channel(plane.address) as channel:
+        calls = [
+            lambda: channel.unary_unary(method)(b"\xff"),
+            lambda: [*channel.stream_stream(method)(iter([b"a", b"b"]))],
+        ]
+        for call in calls:
+            with pytest.raises(grpc.RpcError) as caught:
+                call()
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert f"does not have the procedure {method}" in caught.value.details()
+
+
 def test_unreadable_message_is_refused(plane):
     """
     An unreadable message is refused, after its sender has been authenticated.

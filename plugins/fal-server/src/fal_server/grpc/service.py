@@ -173,6 +173,21 @@ class Controller:
             self._metrics.refused_keys.inc()
 
 
+class OtherMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """
+    Answers the methods that are not in the protocol, such as those of other services or of
+    newer clients. Nothing of their messages is read.
+    """
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        async def refuse(_: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            refusal = Unanswered(f"the procedure {details.method[:200]}")
+            await context.abort(refusal.status, str(refusal))
+            yield b""
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
 def _read(message: type[Message], content: bytes) -> Message:
     """
     Parse a message.
