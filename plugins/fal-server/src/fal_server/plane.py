@@ -21,7 +21,7 @@ from isolate_proto.configuration import GRPC_OPTIONS
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PRESETS
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
-from fal_server.access.tokens import Tokens, read_key
+from fal_server.access.tokens import Tokens, read_key, read_metrics_key
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
@@ -199,12 +199,14 @@ class ControlPlane:
             self._certificate = Certificate(self.directory, names)
             socket_path = await self._start_grpc()
             http = await self._start_http(self._make_api())
+            key = (
+                read_metrics_key(self.directory) if self.settings.asks_for_metrics_key else None
+            )
+            metrics = self.metrics.make_application(key)
             listeners = [
                 self._listen("api", http, grpc_socket=socket_path),
                 *self._listen_for_gateways(),
-                self._listen(
-                    "metrics", await self._start_http(self.metrics.make_application())
-                ),
+                self._listen("metrics", await self._start_http(metrics)),
             ]
             await self.catalog.start()
             await self.queue.start()
