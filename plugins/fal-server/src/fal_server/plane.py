@@ -247,8 +247,7 @@ class ControlPlane:
         """
         Make the HTTP side of the API.
         """
-        tokens = self.identity.tokens
-        storage = StorageRoutes(self.stored_files, self.blobs, tokens, self.urls)
+        storage = StorageRoutes(self.stored_files, self.blobs, self.identity, self.urls)
         return make_application(
             self.identity,
             self.metrics,
@@ -257,10 +256,10 @@ class ControlPlane:
                 *AccountRoutes(self.database).routes(),
                 *ApplicationRoutes(self.catalog, self.queue).routes(),
                 *RunnerRoutes(self.catalog).routes(),
-                *LogRoutes(self.logs).routes(),
+                *LogRoutes(self.logs, self.identity.revocations).routes(),
                 *AppFileRoutes(self.files, self.blobs).routes(),
                 *storage.routes(),
-                *TokenRoutes(tokens, self.urls).routes(),
+                *TokenRoutes(self.identity.tokens, self.catalog, self.urls).routes(),
             ],
         )
 

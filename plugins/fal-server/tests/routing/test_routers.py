@@ -134,8 +134,15 @@ def test_token_is_for_the_applications_that_it_names(plane, router, account, nam
     A token is refused by all applications that it does not name.
     """
     application = router.find(URL(f"/owner/{name}")).application
-    for apps, is_for_it in ((["other", name], True), (["other"], False)):
-        token = plane.plane.identity.tokens.make(REQUESTS, account, seconds=60, apps=apps)
+    key = plane.key.partition(":")[0]
+    for apps, is_for_it in (
+        ({account: ["other", name]}, True),
+        ({account: ["other"]}, False),
+        ({"user|other": [name]}, False),
+    ):
+        token = plane.plane.identity.tokens.make(
+            REQUESTS, account, key=key, seconds=60, apps=apps
+        )
         admitted = router.admit(application, CIMultiDict({"Authorization": f"Bearer {token}"}))
         if is_for_it:
             assert plane.run(admitted).user_id == account

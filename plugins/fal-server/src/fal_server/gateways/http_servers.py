@@ -20,6 +20,9 @@ from fal_server.routing.routers import TOKEN
 
 logger = logging.getLogger(__name__)
 
+#: The code with which a websocket is closed whose key was revoked: a violated policy.
+REVOKED = 1008
+
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
 
