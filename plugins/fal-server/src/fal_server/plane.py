@@ -115,7 +115,11 @@ class ControlPlane:
     def __attrs_post_init__(self) -> None:
         sizes = read_sizes(self.settings.memory)
         self.launcher = RunnerLauncher(
-            self.settings.machine, self.logs, sizes, self.metrics.starts.observe
+            self.settings.machine,
+            self.logs,
+            sizes,
+            self.metrics.starts.observe,
+            owner=f"The server of {self.directory.path}",
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
