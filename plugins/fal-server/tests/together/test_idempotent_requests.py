@@ -4,6 +4,7 @@ Requests with an idempotency key: accepted once, however often they are sent.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import random
@@ -87,6 +88,28 @@ def test_keys_belong_to_accounts(served_plane: Any):
         assert refused.status_code == 401
         assert "API key" in refused.json()["detail"]
         assert client.post("/owner/open", json={}).status_code == 200
+
+
+def test_clients_submit_with_keys(served_plane: Any, app: str, monkeypatch: pytest.MonkeyPatch):
+    """
+    Both clients of this project submit with a key, and are told whether it was sent before.
+    """
+    clients = pytest.importorskip("fal_host_serverless")
+    ports = served_plane.plane.plane.ports
+    monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
+    monkeypatch.setenv("FAL_REST_HOST", served_plane.plane.address)
+    monkeypatch.setenv("FAL_QUEUE_RUN_HOST", f"127.0.0.1:{ports['queue']}")
+    given = {"host": served_plane.plane.address, "api_key": served_plane.plane.key}
+    submitted = clients.SyncServerlessClient(**given).submit(app, {"name": "sync"}, key="k")
+    assert not submitted.is_replayed
+
+    async def submit() -> Any:
+        async with clients.AsyncServerlessClient(**given) as client:
+            return await client.submit(app, {"name": "sync"}, key="k")
+
+    again = asyncio.run(submit())
+    assert (again.request_id, again.is_replayed) == (submitted.request_id, True)
+    assert served_plane.finish(app, again.request_id).json()["told"] == {"name": "sync"}
 
 
 class Sender:

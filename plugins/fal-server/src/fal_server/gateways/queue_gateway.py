@@ -15,7 +15,7 @@ from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
 from fal_server.access.callers import Caller
-from fal_server.errors import Invalid, NotFound, NotNow, Unauthenticated
+from fal_server.errors import Invalid, NotFound, NotNow, Unanswered, Unauthenticated
 from fal_server.listeners.urls import Urls
 from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
 from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
@@ -44,6 +44,9 @@ _STATES = {
 #: Methods that submit nothing: browsers, link checkers and caches send them by themselves.
 _READING = ("GET", "HEAD", "OPTIONS")
 
+#: The end of a route of fal's queue that this one does not have: no application gets it.
+_STATUS_STREAM = ["status", "stream"]
+
 #: The most log lines in a status.
 _MOST_LINES = 2000
 
@@ -67,7 +70,7 @@ class QueueGateway:
         """
         target = self._router.find(request.rel_url)
         parts = target.path.strip("/").split("/")
-        if parts[0] == "requests" and len(parts) in (2, 3):
+        if parts[0] == "requests" and (len(parts) in (2, 3) or parts[2:] == _STATUS_STREAM):
             return await self._answer_route(request, target, parts[1], parts[2:])
         if request.method in _READING:
             return web.json_response(
@@ -163,7 +166,7 @@ class QueueGateway:
             if not await self._queue.cancel(queued):
                 return _json({"status": "ALREADY_COMPLETED"}, request_id, status=400)
             return _json({"status": "CANCELLATION_REQUESTED"}, request_id, status=202)
-        raise NotFound("Queued requests have no such route.")
+        raise Unanswered("this route of queued requests")
 
     async def _answer_result(
         self, request: BaseRequest, queued: QueuedRequest

@@ -148,8 +148,10 @@ class Deliveries:
                 return
             else:
                 pause = await self._send(request, host)
-        except Exception:
-            logger.exception("The webhook of request %s could not be sent", request_id)
+        except Exception as error:
+            # The message may contain the URL.
+            why = type(error).__name__
+            logger.error("The webhook of request %s could not be sent: %s", request_id, why)
         finally:
             self._under_way -= 1
             _lower(self._busy, sender)

@@ -153,10 +153,10 @@ async def ask(
             f"The response has more than the {incoming.largest} bytes that the server keeps."
         ) from None
     except UnreachedUpstream:
-        runner.drain()
+        runner.drain(is_replaced=True)
         raise
     except asyncio.TimeoutError:
-        runner.drain()
+        runner.drain(is_replaced=True)
         runner.suspect()
         raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
 

@@ -176,8 +176,9 @@ class Webhooks:
         try:
             error = await self._post(request)
         except Exception as unknown:
-            logger.exception("Sending the webhook of request %s failed", request.id)
+            # The message may contain the URL.
             error = type(unknown).__name__
+            logger.error("Sending the webhook of request %s failed: %s", request.id, error)
         tries = request.webhook_tries + 1
         pause = None if error is None else self.pause_after(tries)
         due = None if pause is None else time.time() + pause
@@ -237,7 +238,8 @@ class Webhooks:
         except asyncio.TimeoutError:
             return f"It did not respond within {self.timeout:g} seconds."
         except (Invalid, OSError, ValueError, aiohttp.ClientError) as error:
-            return str(error) or type(error).__name__
+            # Other errors quote the URL, which may contain a secret.
+            return str(error) if isinstance(error, Invalid) else type(error).__name__
 
 
 def _host_of(request: QueuedRequest) -> str:

@@ -90,19 +90,20 @@ def check_text(text: str) -> str:
     return text
 
 
-def claim(connection: sa.Connection, key: IdempotencyKey, request_id: str) -> sa.Row | None:
+def claim(
+    connection: sa.Connection, key: IdempotencyKey, request_id: str
+) -> tuple[str, str] | None:
     """
     Note that the request *request_id* is accepted with *key*, and return None. If another
-    request was accepted with it before, return its ``request_id`` and ``digest``.
+    request was accepted with it before, return the id and the digest of that one.
     """
     query = sa.select(keys.c.request_id, keys.c.digest).where(keys.c.scope == key.scope)
     found = connection.execute(query).first()
-    if found is None:
-        row = {"scope": key.scope, "digest": key.digest}
-        connection.execute(
-            keys.insert().values(**row, request_id=request_id, created_at=time.time())
-        )
-    return found
+    if found is not None:
+        return found.request_id, found.digest
+    row = {"scope": key.scope, "digest": key.digest, "request_id": request_id}
+    connection.execute(keys.insert().values(**row, created_at=time.time()))
+    return None
 
 
 def delete_old(connection: sa.Connection) -> None:

@@ -189,7 +189,7 @@ class QueuedRequests:
         """
         row = {**_to_row(request), "body": body, "answer": b""}
 
-        def work(connection: sa.Connection) -> Any:
+        def work(connection: sa.Connection) -> tuple[str, str] | None:
             first = None if key is None else claim(connection, key, request.id)
             if first is None:
                 _ADDED.run(connection, row)
@@ -198,12 +198,13 @@ class QueuedRequests:
         first = await self._database.write(work)
         if first is None or key is None:
             return request.id
-        if first.digest != key.digest:
+        first_id, digest = first
+        if digest != key.digest:
             raise KeyReused(
                 "This Idempotency-Key was sent with another request before: use a new one for "
                 "each request."
             )
-        return str(first.request_id)
+        return first_id
 
     async def find_all(self, ids: Sequence[str]) -> dict[str, QueuedRequest]:
         """
