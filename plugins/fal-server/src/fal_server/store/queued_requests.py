@@ -250,6 +250,20 @@ class QueuedRequests:
 
         return await self._database.write(work)
 
+    async def cancel(self, ids: Sequence[str], only: tuple[State, ...]) -> list[str]:
+        """
+        Cancel those requests that are in one of the states *only*, and return their ids.
+        """
+        changes = {"state": "cancelled", "ended_at": time.time(), "body": b""}
+        cancelled = _changed(tuple(changes), only)
+
+        def work(connection: sa.Connection) -> list[str]:
+            return [
+                id for id in ids if cancelled.run(connection, {**changes, "request_id": id})
+            ]
+
+        return await self._database.write(work)
+
     async def change(self, id: str, *, only: Sequence[State] = (), **values: Any) -> bool:
         """
         Change a request if it is in one of the states *only*, and return whether it was.
