@@ -50,7 +50,8 @@ def test_requests_of_an_earlier_layout(tmp_path: Path):
         rows = await requests.unfinished(lambda row: (row.id, row.start_timeout, row.size))
         assert rows == [("waits", None, 3 + len('/[["A", "b"]]'))]
         waits, over = await requests.find("waits"), await requests.find("over")
-        assert waits is not None and over is not None
+        assert waits is not None
+        assert over is not None
         assert (waits.body_size, over.answer_size) == (3, 1)
         assert waits.headers == (("A", "b"),)
         assert await requests.begin("waits", attempts=1) == b"\1\2\3"

@@ -13,6 +13,7 @@ from queued import make_request
 
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.databases import Database
+from fal_server.store.idempotency_keys import IdempotencyKey
 from fal_server.store.kept_responses import KeptResponses
 from fal_server.store.queued_requests import QueuedRequests, name_answer, name_body
 
@@ -30,12 +31,19 @@ class Kept:
         self.folder = folder / "requests"
         self.responses = KeptResponses(database, self.files, largest=LARGEST)
 
-    async def add(self, id: str, ended_at: float, size: int, **fields: str) -> None:
+    async def add(
+        self,
+        id: str,
+        ended_at: float,
+        size: int,
+        key: IdempotencyKey | None = None,
+        **fields: str,
+    ) -> None:
         """
         Store a request with a response, which has a file.
         """
         request = make_request(id, state="completed", answer_size=size, **fields)
-        await self.requests.add(request)
+        await self.requests.add(request, key)
         await self.requests.change(id, ended_at=ended_at)
         (self.folder / name_answer(id, 0)).touch()
 
@@ -66,12 +74,14 @@ def test_oldest_responses_go_first(database: Database, tmp_path: Path):
     files, but neither those of others nor those whose webhook is still to be delivered.
     """
 
+    key = IdempotencyKey(scope="scope", digest="digest")
+
     async def main() -> None:
         async with keeping(database, tmp_path) as kept:
             await kept.add("other", 1.0, 9_000_000, sender="user|3")
             await kept.add("due", 1.5, 10_000, webhook="http://example.com")
             await kept.requests.change("due", webhook_due=1.5)
-            await kept.add("old", 2.0, 4_000_000)
+            await kept.add("old", 2.0, 4_000_000, key=key)
             await kept.add("new", 3.0, 4_000_000)
             for sender, size in (("user|3", 9_000_000), *[("user|2", 4_000_000)] * 2):
                 kept.responses.add(sender, "user|1", size)
@@ -79,6 +89,8 @@ def test_oldest_responses_go_first(database: Database, tmp_path: Path):
             await kept.add("newest", 4.0, 4_000_000)
             kept.responses.add("user|2", "user|1", 4_000_000)
             await kept.settle("other", "due", "new", "newest")
+            # A key leads to no request that is gone.
+            assert await kept.requests.add(make_request("again"), key) == "again"
 
     asyncio.run(asyncio.wait_for(main(), 60))
 

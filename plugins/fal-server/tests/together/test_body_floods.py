@@ -1,5 +1,5 @@
 """
-Floods of large bodies: a server takes what it has room for, in little memory, and serves others.
+Floods of large bodies: a server takes what it has room for, and serves others meanwhile.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def test_server_that_is_killed_while_bodies_arrive(flooded: Any):
     ended = threading.Event()
 
     def send(letter: str) -> None:
-        told = {"text": letter * (BODY // 2)}
+        told = {"text": letter * MIB}
         while not ended.is_set():
             with suppress(httpx.TransportError), flooded.client() as client:
                 answer = client.post("/owner/quiet", json=told)
@@ -156,7 +156,7 @@ def test_server_that_is_killed_while_bodies_arrive(flooded: Any):
             thread.join()
     for request, letter in accepted.items():
         answer = flooded.finish("quiet", request)
-        assert json.loads(answer.content)["told"] == {"text": letter * (BODY // 2)}
+        assert json.loads(answer.content)["told"] == {"text": letter * MIB}
     flooded.plane.close()
     flooded.plane.start()
     folder = flooded.plane.data / "requests"

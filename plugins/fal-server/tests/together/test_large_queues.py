@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 MANY = 50_000
 
 #: The size of a large body, in bytes, and how many of them there are.
-LARGE, SOME = 40 << 20, 6
+LARGE, SOME = 40 << 20, 3
 
 
 def memory_of(pid: int, name: str = "VmRSS") -> int:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.databases import Database
 from fal_server.state.tasks import Tasks, insist
+from fal_server.store.idempotency_keys import delete_of
 from fal_server.store.queued_requests import UNFINISHED, name_answer, name_body, requests
 
 logger = logging.getLogger(__name__)
@@ -141,6 +142,7 @@ class KeptResponses:
                 ids.append(row.id)
                 deleted.append((name_answer(row.id, row.attempts), row.answer_size + _ROW))
                 left -= row.answer_size + _ROW
+            delete_of(connection, ids)
             connection.execute(requests.delete().where(requests.c.id.in_(ids)))
             return deleted
 
