@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -126,6 +128,42 @@ def test_call_of_a_function_whose_server_is_killed(
     served.plane.kill()
     assert isinstance(future.exception(60), HostError)
     served.plane.start()
+    served.settle(lambda: not any(is_alive(int(pid)) for pid in marks.read_text().split()))
+    assert len(marks.read_text().split()) == 1
+
+
+CALLER = """
+import sys
+from fal_core import function
+
+@function("virtualenv", host=f"serverless://{sys.argv[1]}")
+def mark(path):
+    import os, time
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    # Ends by being killed.
+    time.sleep(600)
+
+mark(sys.argv[2])
+"""
+
+
+def test_caller_of_a_function_on_a_server_that_is_killed(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A function on a server ends with its caller, and is not run again.
+    """
+    pytest.importorskip("fal_host_serverless")
+    pytest.importorskip("fal_env_virtualenv")
+    monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
+    monkeypatch.setenv("FAL_KEY", served.plane.key)
+    marks = served.folder / "marks of a caller"
+    address = f"127.0.0.1:{served.plane.ports['api']}"
+    caller = subprocess.Popen([sys.executable, "-c", CALLER, address, str(marks)])
+    served.settle(lambda: marks.exists() and marks.read_text())
+    caller.kill()
+    caller.wait()
     served.settle(lambda: not any(is_alive(int(pid)) for pid in marks.read_text().split()))
     assert len(marks.read_text().split()) == 1
 
