@@ -120,7 +120,7 @@ class AliasInfo:
     """
     An application: its name, the revision behind it, and how it scales.
 
-    Times are in seconds.
+    Times are in seconds. A limit of 0 is none.
     """
 
     alias: str

@@ -21,7 +21,7 @@ from isolate_proto.configuration import GRPC_OPTIONS
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PRESETS
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
-from fal_server.access.tokens import Tokens, read_key
+from fal_server.access.tokens import Tokens, read_key, read_metrics_key
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
@@ -115,7 +115,11 @@ class ControlPlane:
     def __attrs_post_init__(self) -> None:
         sizes = read_sizes(self.settings.memory)
         self.launcher = RunnerLauncher(
-            self.settings.machine, self.logs, sizes, self.metrics.starts.observe
+            self.settings.machine,
+            self.logs,
+            sizes,
+            self.metrics.starts.observe,
+            owner=f"The server of {self.directory.path}",
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
@@ -202,12 +206,14 @@ class ControlPlane:
             self._certificate = Certificate(self.directory, names)
             socket_path = await self._start_grpc()
             http = await self._start_http(self._make_api())
+            key = (
+                read_metrics_key(self.directory) if self.settings.asks_for_metrics_key else None
+            )
+            metrics = self.metrics.make_application(key)
             listeners = [
                 self._listen("api", http, grpc_socket=socket_path),
                 *self._listen_for_gateways(),
-                self._listen(
-                    "metrics", await self._start_http(self.metrics.make_application())
-                ),
+                self._listen("metrics", await self._start_http(metrics)),
             ]
             await self.catalog.start()
             await self.queue.start()
@@ -246,8 +252,7 @@ class ControlPlane:
         """
         Make the HTTP side of the API.
         """
-        tokens = self.identity.tokens
-        storage = StorageRoutes(self.stored_files, self.blobs, tokens, self.urls)
+        storage = StorageRoutes(self.stored_files, self.blobs, self.identity, self.urls)
         return make_application(
             self.identity,
             self.metrics,
@@ -256,10 +261,10 @@ class ControlPlane:
                 *AccountRoutes(self.database).routes(),
                 *ApplicationRoutes(self.catalog, self.queue).routes(),
                 *RunnerRoutes(self.catalog).routes(),
-                *LogRoutes(self.logs).routes(),
+                *LogRoutes(self.logs, self.identity.revocations).routes(),
                 *AppFileRoutes(self.files, self.blobs).routes(),
                 *storage.routes(),
-                *TokenRoutes(tokens, self.urls).routes(),
+                *TokenRoutes(self.identity.tokens, self.catalog, self.urls).routes(),
             ],
         )
 

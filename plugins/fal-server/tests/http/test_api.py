@@ -130,8 +130,8 @@ def test_error_is_a_sentence(ask: Ask, caplog, error: str, status: int, detail: 
     assert ask("GET", f"/fail/{error}") == (status, {"detail": detail})
     logged = [record.getMessage() for record in caplog.records if record.name.endswith("api")]
     assert logged == {
-        "refusal": ["GET /fail/refusal refused: NotFound: It is gone."],
-        "trouble": ["GET /fail/trouble refused: StateUnavailable: Later."],
+        "refusal": ["GET /fail/{error} refused: NotFound: It is gone."],
+        "trouble": ["GET /fail/{error} refused: StateUnavailable: Later."],
         "bug": ["GET /fail/{error} failed"],
     }.get(error, [])
 

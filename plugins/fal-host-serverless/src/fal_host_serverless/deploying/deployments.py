@@ -161,8 +161,9 @@ def plan(
             entry_point=declared.entry_point,
         )
     else:
-        function = app_references.load(declared.ref).on(host, **options)
-        call = registrations.seal(function)
+        with app_references.ALONE:
+            function = app_references.load(declared.ref).on(host, **options)
+            call = registrations.seal(function)
     return Deployment(
         service=service,
         function=function,

@@ -128,7 +128,10 @@ class Controller:
                     raise Unanswered(name)
                 request = await read(contents)
                 with self._metrics.streams.track_inprogress():
-                    async with contextlib.aclosing(answer(request, caller)) as messages:
+                    async with (
+                        self._identity.revocations.hold(caller),
+                        contextlib.aclosing(answer(request, caller)) as messages,
+                    ):
                         async for message in messages:
                             yield message
                 self._count(name, grpc.StatusCode.OK)

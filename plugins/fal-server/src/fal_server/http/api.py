@@ -128,9 +128,8 @@ async def _handle_errors(request: web.Request, handler: OpenAnswer) -> web.Strea
         return await handler(request)
     except Refusal as refusal:
         logger.info(
-            "%s %s refused: %s: %s",
-            request.method,
-            request.path,
+            "%s refused: %s: %s",
+            _describe(request),
             type(refusal).__name__,
             refusal,
         )
