@@ -79,6 +79,7 @@ def create_record(call: Call, largest: int | None = None) -> Path:
         incomplete.mkdir(parents=True, mode=0o700)
         status: dict[str, Any] = {
             "name": call.name,
+            "owner": call.owner,
             "started": time.time(),
             "since": trees.now(),
         }
@@ -136,6 +137,7 @@ def list_executions() -> Iterator[ExecutionStatus]:
                 # Records of older versions do not say how.
                 end=end,
                 error=error,
+                owner=status.get("owner", ""),
             )
         )
     return iter(sorted(found, key=lambda status: status.started))
