@@ -38,7 +38,7 @@ from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.grpc.key_methods import KeyMethods
 from fal_server.grpc.run_methods import RunMethods
 from fal_server.grpc.runner_methods import RunnerMethods
-from fal_server.grpc.service import Controller
+from fal_server.grpc.service import Controller, OtherMethods
 from fal_server.grpc.stage_methods import StageMethods
 from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
 from fal_server.http.api import OpenRoute, make_application
@@ -72,6 +72,9 @@ from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.stages import Stages
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault, remove_secrets
+
+#: What clients may rely on that fal's protocol does not have, by the names they know.
+ABILITIES = ["idempotency-keys"]
 
 
 @attrs.define(eq=False)
@@ -116,7 +119,11 @@ class ControlPlane:
     def __attrs_post_init__(self) -> None:
         sizes = read_sizes(self.settings.memory)
         self.launcher = RunnerLauncher(
-            self.settings.machine, self.logs, sizes, self.metrics.starts.observe
+            self.settings.machine,
+            self.logs,
+            sizes,
+            self.metrics.starts.observe,
+            owner=f"The server of {self.directory.path}",
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
@@ -295,7 +302,7 @@ class ControlPlane:
         server = grpc.aio.server(
             options=options, maximum_concurrent_rpcs=self.settings.limits.most_calls
         )
-        server.add_generic_rpc_handlers((self._make_controller().handler(),))
+        server.add_generic_rpc_handlers((self._make_controller().handler(), OtherMethods()))
         folder = self.directory.make_socket_folder()
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
         path = str(Path(folder) / "grpc")
@@ -349,7 +356,7 @@ class ControlPlane:
 
 
 async def _healthy(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
+    return web.json_response({"status": "ok", "abilities": ABILITIES})
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:

@@ -20,7 +20,7 @@ from fal_server.commands.account_commands import keys, login, teams, users, webh
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import limit_options, take_limits
 from fal_server.commands.options import data_option, json_option
-from fal_server.commands.runner_commands import end_runners
+from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
 from fal_server.settings import PORT, ServerSettings, default_data
 
@@ -123,9 +123,19 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
 @click.option(
     "--owner", default="owner", show_default=True, help="The nickname of the first user."
 )
+@click.option(
+    "--end-runners",
+    "ends_runners",
+    is_flag=True,
+    help="End the runners with the server. Without, they go on for the next server.",
+)
 @click.option("--verbose", is_flag=True, help="Log all refused requests.")
 def start(
-    data: Path | None, verbose: bool, variables: tuple[str, ...], **settings: Any
+    data: Path | None,
+    verbose: bool,
+    variables: tuple[str, ...],
+    ends_runners: bool,
+    **settings: Any,
 ) -> None:
     """
     Start a control plane; Ctrl-C ends it.
@@ -144,6 +154,7 @@ def start(
     leave_behind(os.environ, variables)
     with DataDirectory(chosen.data).locked():
         _run(chosen)
+        settle_runners(chosen, are_ended=ends_runners)
 
 
 @server.command()
