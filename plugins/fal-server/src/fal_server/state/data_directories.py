@@ -174,7 +174,7 @@ class DataDirectory:
         root, prefix = self._name_sockets()
         for folder in Path(root).glob(f"{prefix}*"):
             pid = folder.name.removeprefix(prefix).partition("-")[0]
-            if pid.isdigit() and not _is_alive(int(pid)):
+            if pid.isdigit() and not _is_alive(int(pid)) and _is_own(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _name_sockets(self) -> tuple[str, str]:
@@ -241,6 +241,17 @@ class DataDirectory:
             f"{self.key_file} has no key, so that FAL_KEY is not set. Make one with "
             "'fal-core server keys create NICKNAME', and write it there or set FAL_KEY to it."
         )
+
+
+def _is_own(folder: Path) -> bool:
+    """
+    Return whether *folder* is this user's: where anybody may make directories, others can
+    make some of the same name.
+    """
+    try:
+        return folder.lstat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _is_alive(pid: int) -> bool:
