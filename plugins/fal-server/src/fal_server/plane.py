@@ -14,14 +14,19 @@ from typing import Any
 
 import attrs
 import grpc.aio
-import sqlalchemy as sa
 from aiohttp import web
 from isolate_proto.configuration import GRPC_OPTIONS
 
 from fal_server.access.identities import CallerIdentity
-from fal_server.access.permissions import PRESETS
+from fal_server.access.key_files import (
+    make_keys,
+    open_vault,
+    read_key,
+    read_metrics_key,
+)
+from fal_server.access.owners import has_accounts, make_owner
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
-from fal_server.access.tokens import Tokens, read_key, read_metrics_key
+from fal_server.access.tokens import Tokens
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
@@ -57,10 +62,9 @@ from fal_server.settings import ServerSettings
 from fal_server.specs.memory import read_sizes
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
-from fal_server.store.accounts import list_accounts, make_account
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
-from fal_server.store.keys import NewKey, make_key
+from fal_server.store.keys import NewKey
 from fal_server.store.logs import Logs
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
@@ -145,17 +149,24 @@ class ControlPlane:
     def create(cls, settings: ServerSettings) -> ControlPlane:
         """
         Open the database of a data directory, which the caller has locked.
+
+        Raises:
+            ServerError: The state or a key is lost, or cannot be used.
         """
         directory = DataDirectory(settings.data)
         if settings.database is None:
-            directory.make_private("state.db")
+            directory.claim_state()
         database, metrics = Database(settings.database_url), ServerMetrics()
         try:
             database.observe = metrics.observe_write
-            key = _make_owner(database, directory, settings.owner)
+            key = None
+            if not has_accounts(database, directory):
+                # In this order: who has an account has keys, also after a kill.
+                make_keys(directory)
+                key = make_owner(database, directory, settings.owner)
             stages = Stages(database)
             stages.removals.append(remove_secrets)
-            vault = Vault(database, read_key(directory, "secrets.key"))
+            vault = open_vault(database, directory)
             stages.removed.append(vault.clear_cache)
             blobs, signing_key = (
                 Blobs(directory.path / "blobs"),
@@ -351,24 +362,6 @@ async def _healthy(_: web.Request) -> web.Response:
 async def _end_task(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _make_owner(database: Database, directory: DataDirectory, nickname: str) -> NewKey | None:
-    """
-    Create the first user with a key for everything, unless there is a user.
-    """
-    if database.read_here(list_accounts):
-        return None
-
-    def make(connection: sa.Connection) -> NewKey:
-        account = make_account(connection, "user", nickname)
-        return make_key(
-            connection, account.id, PRESETS["FULL"], preset="FULL", alias="first key"
-        )
-
-    key = database.write_here(make)
-    directory.write_private(directory.key_file, key.text.encode())
-    return key
 
 
 def describe_ports(ports: Mapping[str, int]) -> str:
