@@ -66,6 +66,7 @@ from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.stages import Stages
+from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault, remove_secrets
 
@@ -247,7 +248,8 @@ class ControlPlane:
         """
         Make the HTTP side of the API.
         """
-        storage = StorageRoutes(self.stored_files, self.blobs, self.identity, self.urls)
+        shares = StorageShares(self.database, self.blobs, self.settings.limits)
+        storage = StorageRoutes(self.stored_files, self.blobs, shares, self.identity, self.urls)
         return make_application(
             self.identity,
             self.metrics,
@@ -257,7 +259,7 @@ class ControlPlane:
                 *ApplicationRoutes(self.catalog, self.queue).routes(),
                 *RunnerRoutes(self.catalog).routes(),
                 *LogRoutes(self.logs, self.identity.revocations).routes(),
-                *AppFileRoutes(self.files, self.blobs).routes(),
+                *AppFileRoutes(self.files, self.blobs, shares).routes(),
                 *storage.routes(),
                 *TokenRoutes(self.identity.tokens, self.catalog, self.urls).routes(),
             ],

@@ -61,6 +61,7 @@ class Housekeeping:
         try:
             await asyncio.to_thread(self.blobs.drop_abandoned)
             await self.stored_files.drop_expired()
+            await self.stored_files.drop_unused()
             await self.requests.delete_old()
             await self.logs.delete(before=time.time() - KEPT)
         except (OSError, Refusal):
