@@ -21,7 +21,7 @@ from isolate_proto.configuration import GRPC_OPTIONS
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PRESETS
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
-from fal_server.access.tokens import Tokens, read_key
+from fal_server.access.tokens import Tokens, read_key, read_metrics_key
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
@@ -33,7 +33,7 @@ from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.grpc.key_methods import KeyMethods
 from fal_server.grpc.run_methods import RunMethods
 from fal_server.grpc.runner_methods import RunnerMethods
-from fal_server.grpc.service import Controller
+from fal_server.grpc.service import Controller, OtherMethods
 from fal_server.grpc.stage_methods import StageMethods
 from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
 from fal_server.http.api import OpenRoute, make_application
@@ -69,6 +69,9 @@ from fal_server.store.stages import Stages
 from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault, remove_secrets
+
+#: What clients may rely on that fal's protocol does not have, by the names they know.
+ABILITIES = ["idempotency-keys"]
 
 
 @attrs.define(eq=False)
@@ -204,12 +207,14 @@ class ControlPlane:
             self._certificate = Certificate(self.directory, names)
             socket_path = await self._start_grpc()
             http = await self._start_http(self._make_api())
+            key = (
+                read_metrics_key(self.directory) if self.settings.asks_for_metrics_key else None
+            )
+            metrics = self.metrics.make_application(key)
             listeners = [
                 self._listen("api", http, grpc_socket=socket_path),
                 *self._listen_for_gateways(),
-                self._listen(
-                    "metrics", await self._start_http(self.metrics.make_application())
-                ),
+                self._listen("metrics", await self._start_http(metrics)),
             ]
             await self.catalog.start()
             await self.queue.start()
@@ -288,7 +293,7 @@ class ControlPlane:
         server = grpc.aio.server(
             options=options, maximum_concurrent_rpcs=self.settings.limits.most_calls
         )
-        server.add_generic_rpc_handlers((self._make_controller().handler(),))
+        server.add_generic_rpc_handlers((self._make_controller().handler(), OtherMethods()))
         folder = self.directory.make_socket_folder()
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
         path = str(Path(folder) / "grpc")
@@ -342,7 +347,7 @@ class ControlPlane:
 
 
 async def _healthy(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
+    return web.json_response({"status": "ok", "abilities": ABILITIES})
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:

@@ -58,6 +58,7 @@ def router(plane: Any, account: str) -> Iterator[Router]:
         ("/owner/public?fal_jwt_token=t&a=1&fal_webhook=w&&a=2", "public", "/?a=1&a=2"),
         ("/owner/public?fal_webhook=w", "public", "/"),
         ("/owner/public?x_fal_webhook=w", "public", "/?x_fal_webhook=w"),
+        ("/owner/public?fal%5Fjwt_token=t&a=%5F&%66al_webhook=w", "public", "/?a=%5F"),
     ],
 )
 def test_target_of_a_url(router: Router, url: str, alias: str, rest: str):

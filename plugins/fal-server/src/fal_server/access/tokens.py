@@ -99,3 +99,14 @@ def read_key(directory: DataDirectory, name: str) -> bytes:
     if not path.exists():
         directory.write_private(path, secrets.token_bytes(32))
     return path.read_bytes()
+
+
+def read_metrics_key(directory: DataDirectory) -> str:
+    """
+    Return what readers of the metrics have to show, from a file of the data directory that
+    is made where it is missing or empty.
+    """
+    path = directory.metrics_key_file
+    if not path.exists() or not path.read_text().strip():
+        directory.write_private(path, secrets.token_urlsafe(32).encode())
+    return path.read_text().strip()

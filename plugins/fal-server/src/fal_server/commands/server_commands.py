@@ -112,6 +112,12 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
     metavar="NAME",
     help="An environment variable that builds and runners see too, or a pattern of names.",
 )
+@click.option(
+    "--metrics-key/--no-metrics-key",
+    default=None,
+    help="Show the metrics only to those who have the key in metrics.key of the directory "
+    "[default: where the address is not one of this machine alone].",
+)
 @limit_options
 @click.option(
     "--owner", default="owner", show_default=True, help="The nickname of the first user."
@@ -204,6 +210,8 @@ def _tell(plane: ControlPlane) -> None:
         click.echo(
             "# Its first key is shown once, and kept in " + str(plane.directory.key_file)
         )
+    if plane.settings.asks_for_metrics_key:
+        click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
     shown = plane.first_key.text if plane.first_key else ""
     click.echo(to_shell(variables_of(plane.directory, tls=False, key=shown)))
     click.echo("# Ready. Ctrl-C ends it.")

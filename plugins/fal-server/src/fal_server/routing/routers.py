@@ -5,7 +5,7 @@ The router: from the URL of a request to its application and a runner.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 import attrs
 from isolate_proto import controller_pb2 as wire
@@ -72,7 +72,7 @@ class Router:
             query = "&".join(
                 part
                 for part in query.split("&")
-                if part and part.partition("=")[0] not in (TOKEN, WEBHOOK)
+                if part and unquote_plus(part.partition("=")[0]) not in (TOKEN, WEBHOOK)
             )
         return Target(application=application, path=rest, query=query)
 
