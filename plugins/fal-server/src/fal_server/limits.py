@@ -34,6 +34,16 @@ class Limits:
         1_000_000, "number", "How many files, and parts of files, an account stores."
     )
     largest_storage: int = _limit(512 << 30, "size", "The bytes of the files of an account.")
+    longest_line: int = _limit(64 << 10, "size", "The longest line of a runner that is kept.")
+    line_rate: int = _limit(
+        4 << 20, "size", "The bytes of lines that a runner prints in a second, on average."
+    )
+    largest_runner_logs: int = _limit(
+        256 << 20, "size", "The bytes of the lines that are kept of a runner."
+    )
+    largest_logs: int = _limit(
+        4 << 30, "size", "The bytes of the lines that are kept of an account."
+    )
 
 
 def option_of(limit: str) -> str:

@@ -46,6 +46,7 @@ from fal_server.listeners.http_connections import connections_of, start_http
 from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.listeners.shared_ports import Listener, ProtocolFactory
 from fal_server.listeners.urls import Urls
+from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.queue.webhooks import Webhooks
@@ -61,7 +62,6 @@ from fal_server.store.accounts import list_accounts, make_account
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
 from fal_server.store.keys import NewKey, make_key
-from fal_server.store.logs import Logs
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecords
@@ -172,7 +172,7 @@ class ControlPlane:
                 ),
                 stages=stages,
                 vault=vault,
-                logs=Logs(database, metrics.log_lines.inc),
+                logs=Logs(database, metrics.log_lines.inc, settings.limits),
                 blobs=blobs,
                 files=AppFiles(database, blobs),
                 stored_files=StoredFiles(database, blobs),
