@@ -59,9 +59,12 @@ def executions_root() -> Path:
     return Path(cache_root()) / "executions"
 
 
-def create_record(call: Call) -> Path:
+def create_record(call: Call, largest: int | None = None) -> Path:
     """
     Write the record of *call*, which is about to be launched, and return its directory.
+
+    Arguments:
+        largest: The largest event that its launcher takes, in bytes. None for any.
 
     Raises:
         HostError: It cannot be written.
@@ -74,12 +77,14 @@ def create_record(call: Call) -> Path:
     incomplete = root / f"{_INCOMPLETE}{call.id}"
     try:
         incomplete.mkdir(parents=True, mode=0o700)
-        status = {
+        status: dict[str, Any] = {
             "name": call.name,
             "owner": call.owner,
             "started": time.time(),
             "since": trees.now(),
         }
+        if largest is not None:
+            status["largest"] = largest
         (incomplete / "status.json").write_text(json.dumps(status))
         (incomplete / "journal").touch()
         (incomplete / "call").write_bytes(encode_call(call))
