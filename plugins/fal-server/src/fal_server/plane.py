@@ -51,6 +51,7 @@ from fal_server.listeners.http_connections import connections_of, start_http
 from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.listeners.shared_ports import Listener, ProtocolFactory
 from fal_server.listeners.urls import Urls
+from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.queue.webhooks import Webhooks
@@ -65,11 +66,11 @@ from fal_server.state.databases import Database
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
 from fal_server.store.keys import NewKey
-from fal_server.store.logs import Logs
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.stages import Stages
+from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault, remove_secrets
 
@@ -182,7 +183,7 @@ class ControlPlane:
                 ),
                 stages=stages,
                 vault=vault,
-                logs=Logs(database, metrics.log_lines.inc),
+                logs=Logs(database, metrics.log_lines.inc, settings.limits),
                 blobs=blobs,
                 files=AppFiles(database, blobs),
                 stored_files=StoredFiles(database, blobs),
@@ -263,7 +264,8 @@ class ControlPlane:
         """
         Make the HTTP side of the API.
         """
-        storage = StorageRoutes(self.stored_files, self.blobs, self.identity, self.urls)
+        shares = StorageShares(self.database, self.blobs, self.settings.limits)
+        storage = StorageRoutes(self.stored_files, self.blobs, shares, self.identity, self.urls)
         return make_application(
             self.identity,
             self.metrics,
@@ -273,7 +275,7 @@ class ControlPlane:
                 *ApplicationRoutes(self.catalog, self.queue).routes(),
                 *RunnerRoutes(self.catalog).routes(),
                 *LogRoutes(self.logs, self.identity.revocations).routes(),
-                *AppFileRoutes(self.files, self.blobs).routes(),
+                *AppFileRoutes(self.files, self.blobs, shares).routes(),
                 *storage.routes(),
                 *TokenRoutes(self.identity.tokens, self.catalog, self.urls).routes(),
             ],

@@ -15,12 +15,12 @@ from aiohttp.web_request import BaseRequest
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotFound, NotNow, TooLarge, Unanswered, Unauthenticated
 from fal_server.listeners.urls import Urls
+from fal_server.logs.log_lines import LogFilter
+from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
 from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
 from fal_server.routing.routers import WEBHOOK, Router, Target
 from fal_server.store.idempotency_keys import IdempotencyKey, check_text
-from fal_server.store.log_lines import LogFilter
-from fal_server.store.logs import Logs
 from fal_server.store.queued_requests import QueuedRequest
 
 #: The largest body of a request, in bytes.
