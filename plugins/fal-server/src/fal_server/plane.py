@@ -61,10 +61,12 @@ from fal_server.routing.revision_pools import RevisionPools
 from fal_server.routing.routers import Router
 from fal_server.settings import ServerSettings
 from fal_server.specs.memory import read_sizes
+from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
+from fal_server.store.kept_responses import KeptResponses
 from fal_server.store.keys import NewKey
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
@@ -135,16 +137,28 @@ class ControlPlane:
         self.catalog = ApplicationCatalog(revisions, fleet)
         self.functions = FunctionPools(self.launcher, payloads)
         self.runs = RunMethods(self.launcher, self.catalog, self.functions, payloads, self.urls)
-        requests = QueuedRequests(self.database)
-        networks = [ip_network(each) for each in self.settings.webhook_networks]
+        self.queue = self._make_queue()
+        self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.functions))
+
+    def _make_queue(self) -> RequestQueue:
+        limits, requests = self.settings.limits, QueuedRequests(self.database)
+        files = BodyFiles(self.directory.path / "requests")
         webhooks = Webhooks(
             requests,
+            files,
             read_key(self.directory, WEBHOOKS_KEY),
-            networks,
+            [ip_network(each) for each in self.settings.webhook_networks],
+            most=limits.most_webhooks,
             observe=lambda outcome: self.metrics.deliveries.labels(outcome).inc(),
         )
-        self.queue = RequestQueue(Router(self.catalog, self.identity), requests, webhooks)
-        self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.functions))
+        return RequestQueue(
+            Router(self.catalog, self.identity),
+            requests,
+            files,
+            KeptResponses(self.database, files, largest=limits.largest_responses),
+            webhooks,
+            limits,
+        )
 
     @classmethod
     def create(cls, settings: ServerSettings) -> ControlPlane:
@@ -348,7 +362,9 @@ class ControlPlane:
             blobs=self.blobs,
             stored_files=self.stored_files,
             requests=self.queue.requests,
+            responses=self.queue.responses,
             logs=self.logs,
+            responses_kept=self.settings.limits.responses_kept,
         )
         self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.run()))
 

@@ -19,8 +19,9 @@ import sqlalchemy as sa
 
 from fal_server.errors import NotFound
 from fal_server.specs.file_paths import safe_path
+from fal_server.state.bodies import translated
 from fal_server.state.databases import Database, metadata
-from fal_server.store.blobs import Blob, Blobs, translated
+from fal_server.store.blobs import Blob, Blobs
 
 app_files = sa.Table(
     "app_files",
