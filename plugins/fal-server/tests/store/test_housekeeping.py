@@ -17,6 +17,8 @@ import pytest
 from queued import make_request
 
 from fal_server.listeners.certificates import Certificate
+from fal_server.logs.log_lines import LogFilter, LogLine
+from fal_server.logs.logs import Logs
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
@@ -24,8 +26,6 @@ from fal_server.store import housekeeping
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
 from fal_server.store.kept_responses import KeptResponses
-from fal_server.store.log_lines import LogFilter, LogLine
-from fal_server.store.logs import Logs
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.uploads import StoredFiles
 

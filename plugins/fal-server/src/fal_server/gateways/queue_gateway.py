@@ -17,13 +17,13 @@ from multidict import CIMultiDict
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotFound, NotNow, Unanswered, Unauthenticated
 from fal_server.listeners.urls import Urls
+from fal_server.logs.log_lines import LogFilter
+from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
 from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
 from fal_server.routing.routers import WEBHOOK, Router, Target
 from fal_server.state.bodies import Body
 from fal_server.store.idempotency_keys import IdempotencyKey, check_text
-from fal_server.store.log_lines import LogFilter
-from fal_server.store.logs import Logs
 from fal_server.store.queued_requests import QueuedRequest
 
 #: The header with the idempotency key of a request, and that of a response which says that

@@ -49,6 +49,8 @@ def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
         connection.isolation_level = None
         # That of SQLite leaves all letters but those of ASCII as they are.
         connection.create_function("lower", 1, str.lower, deterministic=True)
+        # Older versions of SQLite have none.
+        connection.create_function("octet_length", 1, _octet_length, deterministic=True)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
@@ -58,6 +60,10 @@ def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
     sa.event.listen(engine, "connect", connect)
     sa.event.listen(engine, "begin", start)
     return engine
+
+
+def _octet_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _make_other(url: str, pool: int) -> sa.Engine:

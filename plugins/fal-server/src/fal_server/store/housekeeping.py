@@ -12,9 +12,9 @@ import attrs
 
 from fal_server.errors import Refusal, ServerError
 from fal_server.listeners.certificates import Certificate
+from fal_server.logs.logs import KEPT, Logs
 from fal_server.store.blobs import Blobs
 from fal_server.store.kept_responses import KeptResponses
-from fal_server.store.logs import KEPT, Logs
 from fal_server.store.queued_requests import KEPT as RESPONSES_KEPT
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.uploads import StoredFiles
@@ -65,6 +65,7 @@ class Housekeeping:
         try:
             await asyncio.to_thread(self.blobs.drop_abandoned)
             await self.stored_files.drop_expired()
+            await self.stored_files.drop_unused()
             await self.requests.delete_old(self.responses_kept)
             await self.responses.remove_leftovers()
             await self.logs.delete(before=time.time() - KEPT)
