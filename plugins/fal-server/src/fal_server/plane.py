@@ -283,13 +283,13 @@ class ControlPlane:
         """
         Listen at the ports of the gateways.
         """
-        router = self.queue.router
+        router, cors = self.queue.router, self.settings.cors
         for name, gateway in (
-            ("run", RunGateway(router)),
+            ("run", RunGateway(router, cors=cors)),
             ("queue", QueueGateway(router, self.queue, self.logs, self.urls)),
             ("ws", WebSocketGateway(router)),
         ):
-            server = serve_gateway(gateway.answer)
+            server = serve_gateway(gateway.answer, cors=cors)
             self._ends.push_async_callback(server.shutdown, self.settings.drain)
             yield self._listen(name, connections_of(server, inflates=False))
 

@@ -65,9 +65,12 @@ def executions_root() -> Path:
         raise HostError(str(error)) from None
 
 
-def create_record(call: Call) -> Path:
+def create_record(call: Call, largest: int | None = None) -> Path:
     """
     Write the record of *call*, which is about to be launched, and return its directory.
+
+    Arguments:
+        largest: The largest event that its launcher takes, in bytes. None for any.
 
     Raises:
         HostError: It cannot be written.
@@ -81,12 +84,14 @@ def create_record(call: Call) -> Path:
     try:
         cache_directory("executions", make=True)
         incomplete.mkdir(mode=0o700)
-        status = {
+        status: dict[str, Any] = {
             "name": call.name,
             "owner": call.owner,
             "started": time.time(),
             "since": trees.now(),
         }
+        if largest is not None:
+            status["largest"] = largest
         (incomplete / "status.json").write_text(json.dumps(status))
         (incomplete / "journal").touch()
         (incomplete / "call").write_bytes(encode_call(call))

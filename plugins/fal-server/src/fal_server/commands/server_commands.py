@@ -121,6 +121,11 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
 )
 @limit_options
 @click.option(
+    "--cors/--no-cors",
+    default=True,
+    help="Whether web pages of all origins may send requests to applications (they may).",
+)
+@click.option(
     "--owner", default="owner", show_default=True, help="The nickname of the first user."
 )
 @click.option(
