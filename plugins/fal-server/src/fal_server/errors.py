@@ -16,6 +16,7 @@ The errors of the server, and the refusals of requests.
     ├── AlreadyExists
     ├── Invalid
     ├── TooLarge
+    ├── TooMany
     ├── NotNow
     ├── StorageFull
     ├── Unanswered
@@ -165,11 +166,14 @@ class Refusal(Exception):
 
         kind: The ``error_type`` by which released clients know the reason. Empty where
             they know none.
+
+        retry_after: Seconds after which the client may try again. None where it is not told.
     """
 
     status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
     http: ClassVar[int] = 500
     kind: ClassVar[str] = ""
+    retry_after: ClassVar[int | None] = None
 
 
 class Unauthenticated(Refusal):
@@ -224,6 +228,16 @@ class TooLarge(Refusal):
 
     status = grpc.StatusCode.RESOURCE_EXHAUSTED
     http = 413
+
+
+class TooMany(Refusal):
+    """
+    There is no room at present; the client may try again.
+    """
+
+    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    http = 429
+    retry_after = 10
 
 
 class NotNow(Refusal):

@@ -51,6 +51,7 @@ from fal_server.listeners.http_connections import connections_of, start_http
 from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.listeners.shared_ports import Listener, ProtocolFactory
 from fal_server.listeners.urls import Urls
+from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.queue.webhooks import Webhooks
@@ -60,16 +61,18 @@ from fal_server.routing.revision_pools import RevisionPools
 from fal_server.routing.routers import Router
 from fal_server.settings import ServerSettings
 from fal_server.specs.memory import read_sizes
+from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
+from fal_server.store.kept_responses import KeptResponses
 from fal_server.store.keys import NewKey
-from fal_server.store.logs import Logs
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.stages import Stages
+from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault, remove_secrets
 
@@ -134,16 +137,28 @@ class ControlPlane:
         self.catalog = ApplicationCatalog(revisions, fleet)
         self.functions = FunctionPools(self.launcher, payloads)
         self.runs = RunMethods(self.launcher, self.catalog, self.functions, payloads, self.urls)
-        requests = QueuedRequests(self.database)
-        networks = [ip_network(each) for each in self.settings.webhook_networks]
+        self.queue = self._make_queue()
+        self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.functions))
+
+    def _make_queue(self) -> RequestQueue:
+        limits, requests = self.settings.limits, QueuedRequests(self.database)
+        files = BodyFiles(self.directory.path / "requests")
         webhooks = Webhooks(
             requests,
+            files,
             read_key(self.directory, WEBHOOKS_KEY),
-            networks,
+            [ip_network(each) for each in self.settings.webhook_networks],
+            most=limits.most_webhooks,
             observe=lambda outcome: self.metrics.deliveries.labels(outcome).inc(),
         )
-        self.queue = RequestQueue(Router(self.catalog, self.identity), requests, webhooks)
-        self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.functions))
+        return RequestQueue(
+            Router(self.catalog, self.identity),
+            requests,
+            files,
+            KeptResponses(self.database, files, largest=limits.largest_responses),
+            webhooks,
+            limits,
+        )
 
     @classmethod
     def create(cls, settings: ServerSettings) -> ControlPlane:
@@ -182,7 +197,7 @@ class ControlPlane:
                 ),
                 stages=stages,
                 vault=vault,
-                logs=Logs(database, metrics.log_lines.inc),
+                logs=Logs(database, metrics.log_lines.inc, settings.limits),
                 blobs=blobs,
                 files=AppFiles(database, blobs),
                 stored_files=StoredFiles(database, blobs),
@@ -263,7 +278,8 @@ class ControlPlane:
         """
         Make the HTTP side of the API.
         """
-        storage = StorageRoutes(self.stored_files, self.blobs, self.identity, self.urls)
+        shares = StorageShares(self.database, self.blobs, self.settings.limits)
+        storage = StorageRoutes(self.stored_files, self.blobs, shares, self.identity, self.urls)
         return make_application(
             self.identity,
             self.metrics,
@@ -273,7 +289,7 @@ class ControlPlane:
                 *ApplicationRoutes(self.catalog, self.queue).routes(),
                 *RunnerRoutes(self.catalog).routes(),
                 *LogRoutes(self.logs, self.identity.revocations).routes(),
-                *AppFileRoutes(self.files, self.blobs).routes(),
+                *AppFileRoutes(self.files, self.blobs, shares).routes(),
                 *storage.routes(),
                 *TokenRoutes(self.identity.tokens, self.catalog, self.urls).routes(),
             ],
@@ -346,7 +362,9 @@ class ControlPlane:
             blobs=self.blobs,
             stored_files=self.stored_files,
             requests=self.queue.requests,
+            responses=self.queue.responses,
             logs=self.logs,
+            responses_kept=self.settings.limits.responses_kept,
         )
         self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.run()))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator
@@ -246,3 +247,32 @@ def test_upload_of_another_account(plane):
         for route in ("complete", "cancel"):
             assert stranger.post(f"{path}/{id}/{route}", json=told).status_code == 404
         assert client.post(f"{path}/{id}/complete", json=told).status_code == 200
+
+
+def test_contents_of_nobody_are_dropped(database: Database, tmp_path: Path):
+    """
+    A content that was stored by a server that was killed before it recorded whose it is, is
+    dropped after a day; one that a file has stays, however old it is.
+    """
+
+    async def main() -> None:
+        blobs = Blobs(tmp_path)
+        files = StoredFiles(database, blobs)
+        account = await database.write(lambda each: make_account(each, "user", "ann").id)
+        kept = await files.add(account, chunks_of(b"kept"))
+        old, new = [await blobs.keep(chunks_of(each)) for each in (b"old", b"new")]
+        for digest in (kept.digest, old.digest):
+            os.utime(blobs.path_of(digest), (1, 1))
+        await files.drop_unused()
+        found = [blobs.path_of(each.digest).exists() for each in (kept, old, new)]
+        assert found == [True, False, True]
+        os.utime(blobs.path_of(new.digest), (1, 1))
+        assert await blobs.keep(chunks_of(b"new")) == new
+        blobs.drop_old(new.digest)
+        assert blobs.path_of(new.digest).exists()
+
+    asyncio.run(main())
+
+
+async def chunks_of(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -23,10 +23,10 @@ from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
+from fal_server.logs.log_lines import LogLine
+from fal_server.logs.logs import Logs
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.log_lines import LogLine
-from fal_server.store.logs import Logs
 from fal_server_agent.limits import drop_groups
 
 #: The most launches and builds at once.

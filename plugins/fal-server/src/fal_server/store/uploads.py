@@ -19,8 +19,9 @@ import sqlalchemy as sa
 
 from fal_server.errors import NotFound
 from fal_server.specs.file_paths import safe_path
+from fal_server.state.bodies import translated
 from fal_server.state.databases import Database, metadata
-from fal_server.store.blobs import Blob, Blobs, translated
+from fal_server.store.blobs import Blob, Blobs
 
 app_files = sa.Table(
     "app_files",
@@ -262,6 +263,25 @@ class StoredFiles:
 
         for digest in await self._database.write(write):
             self._blobs.path_of(digest).unlink(missing_ok=True)
+
+    async def drop_unused(self) -> None:
+        """
+        Delete contents that no file has: what a server leaves that is killed after it has
+        stored a content, and before it has recorded whose it is.
+        """
+        old = await asyncio.to_thread(self._blobs.find_old)
+        for start in range(0, len(old), 500):
+            some = old[start : start + 500]
+
+            def read(connection: sa.Connection, some: Sequence[str] = some) -> set[str]:
+                used = sa.union(
+                    sa.select(stored_files.c.digest).where(stored_files.c.digest.in_(some)),
+                    sa.select(app_files.c.hash).where(app_files.c.hash.in_(some)),
+                )
+                return set(connection.scalars(used))
+
+            for digest in set(some) - await self._database.read(read):
+                await asyncio.to_thread(self._blobs.drop_old, digest)
 
 
 def new_id() -> str:
