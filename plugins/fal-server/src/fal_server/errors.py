@@ -5,7 +5,9 @@ The errors of the server, and the refusals of requests.
     └── ServerError                  the server cannot start
         ├── DataInUse
         ├── DataTooNew
-        └── StateBroken
+        ├── KeyLost
+        ├── StateBroken
+        └── StateLost
 
     Refusal                          one request is refused, and the server goes on
     ├── Unauthenticated
@@ -27,6 +29,8 @@ The client is sent the sentence of a refusal, with the status code of its class.
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 from typing import ClassVar
 
 import grpc
@@ -77,6 +81,50 @@ class DataTooNew(ServerError):
         return (
             f"The state was written by a newer version (layout {self.found}; this one "
             f"knows {self.known}). Install that version, or use another data directory."
+        )
+
+
+@facts
+class KeyLost(ServerError):
+    """
+    A key file of the data directory is missing, or is not what it was.
+
+    Attributes:
+        why: What is wrong with it, in words that follow its path.
+
+        cost: What replacing it costs, in words.
+    """
+
+    path: str
+    why: str
+    cost: str
+
+    def __str__(self) -> str:
+        folder, name = os.path.split(self.path)
+        command = f"fal-core server replace-key {name} --data {shlex.quote(folder)}"
+        return (
+            f"{self.path} {self.why}. Put a copy of it there, or make another key with "
+            f"'{command}': {self.cost}."
+        )
+
+
+@facts
+class StateLost(ServerError):
+    """
+    The database is empty, although a server has run on the data directory.
+
+    Attributes:
+        url: Where it is, without a password.
+    """
+
+    url: str
+    directory: str
+
+    def __str__(self) -> str:
+        return (
+            f"The state at {self.url} is empty, but a server has run on {self.directory} "
+            "before. Put a copy of the state there, name its database with '--database', or "
+            "start anew with '--data' and another directory."
         )
 
 

@@ -44,6 +44,31 @@ class Limits:
     largest_logs: int = _limit(
         4 << 30, "size", "The bytes of the lines that are kept of an account."
     )
+    most_queued: int = _limit(
+        250_000, "number", "How many queued requests of an application are unanswered."
+    )
+    most_queued_by_account: int = _limit(
+        500_000, "number", "How many queued requests of an account are unanswered."
+    )
+    largest_queue: int = _limit(
+        32 << 30, "size", "The bytes of the unanswered queued requests of an application."
+    )
+    largest_queue_by_account: int = _limit(
+        64 << 30, "size", "The bytes of the unanswered queued requests of an account."
+    )
+    largest_queued_body: int = _limit(64 << 20, "size", "The largest body of a queued request.")
+    largest_queued_response: int = _limit(
+        1 << 30, "size", "The largest response to a queued request."
+    )
+    largest_responses: int = _limit(
+        64 << 30, "size", "The bytes of the kept responses of an account; old ones go first."
+    )
+    responses_kept: float = _limit(
+        24 * 3600.0, "seconds", "How long responses to queued requests are kept."
+    )
+    most_webhooks: int = _limit(
+        100_000, "number", "How many webhooks of an account are still to be delivered."
+    )
 
 
 def option_of(limit: str) -> str:

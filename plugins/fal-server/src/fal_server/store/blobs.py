@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -16,13 +15,14 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import attrs
 
 from fal_core.caches import new_file
-from fal_server.errors import Invalid, NotFound, StorageFull, TooLarge
+from fal_server.errors import Invalid, NotFound, TooLarge
+from fal_server.state.bodies import translated
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UPLOAD = re.compile(r"[0-9a-f]{48}")
@@ -282,16 +282,3 @@ async def _receive(chunks: AsyncIterator[bytes], path: str, largest: int) -> str
             digest.update(chunk)
             await asyncio.to_thread(target.write, chunk)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """
-    Raise :class:`StorageFull` for a full disk.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StorageFull("The disk of the server is full.") from error
-        raise

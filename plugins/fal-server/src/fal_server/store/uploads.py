@@ -11,15 +11,17 @@ import shutil
 import stat
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import attrs
 import sqlalchemy as sa
 
-from fal_server.errors import Invalid, NotFound
+from fal_server.errors import NotFound
+from fal_server.specs.file_paths import safe_path
+from fal_server.state.bodies import translated
 from fal_server.state.databases import Database, metadata
-from fal_server.store.blobs import Blob, Blobs, translated
+from fal_server.store.blobs import Blob, Blobs
 
 app_files = sa.Table(
     "app_files",
@@ -296,24 +298,3 @@ def safe_name(name: str) -> str:
     last = name.replace("\\", "/").rpartition("/")[2]
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-+") else "_" for c in last)
     return kept[-200:].lstrip(".") or "file"
-
-
-def safe_path(path: str) -> PurePosixPath:
-    """
-    Parse a relative path.
-
-    Raises:
-        Invalid: It is not a path, or leads out of its folder.
-    """
-    found = PurePosixPath(path)
-    if (
-        not path
-        or len(path) > 4096
-        or "\0" in path
-        or "\\" in path
-        or found.is_absolute()
-        or not found.parts
-        or ".." in found.parts
-    ):
-        raise Invalid(f"{path[:80]!r} is not a path for a file of an application.")
-    return found
