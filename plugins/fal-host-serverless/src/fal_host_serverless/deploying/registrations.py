@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -65,6 +65,19 @@ class Registration:
 
     def __attrs_post_init__(self) -> None:
         check_attached(self.attach_to_deployment, self.strategy)
+
+
+@attrs.define
+class Progress:
+    """
+    How far a deployment is.
+
+    Attributes:
+        step: ``begun`` until it is sent to the service, ``sent`` from then on, ``accepted``
+            once the service has said that it goes on with it.
+    """
+
+    step: Literal["begun", "sent", "accepted"] = "begun"
 
 
 def check_attached(attach: bool | None, strategy: str) -> None:
@@ -129,14 +142,19 @@ def register(
     inputs: UploadedInputs,
     registration: Registration,
     log: LogSink,
+    progress: Progress,
 ) -> RegisterApplicationResult | None:
     """
     Deploy *call*. None if the service ended the stream without a result.
+
+    Arguments:
+        progress: Is told how far the deployment is.
 
     Raises:
         FalServerlessError: The service refused the deployment, or it failed.
     """
     request = register_request(service, call, inputs, registration)
+    progress.step = "sent"
     with streams.following(
         service, "RegisterApplication", request, log, announced=True
     ) as stream:
@@ -148,6 +166,8 @@ def register(
                     [*messages.wanted_logs(message.logs)],
                     None if urls is None else read_service_urls(urls),
                 )
+            if message.HasField("env_id"):
+                progress.step = "accepted"
     return None
 
 

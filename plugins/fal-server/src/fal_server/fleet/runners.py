@@ -176,6 +176,17 @@ class Runner:
         """
         return self.reason or self.failure or "It was told to end before it was up."
 
+    @property
+    def traceback(self) -> str:
+        """
+        The traceback of what its function, or else its agent, has raised. Empty where there
+        is none.
+        """
+        if self._reported is not None and not self.reason:
+            return self._reported.traceback
+        raised = self._events.raised
+        return raised.traceback if raised is not None else ""
+
     # -- events of the host ----------------------------------------------------------
 
     def take(self, event: Event) -> None:
@@ -263,11 +274,7 @@ class Runner:
         )
         if not sentence:
             return
-        raised = self._events.raised
-        traceback = raised.traceback if raised is not None else ""
-        if self._reported is not None and not self.reason:
-            traceback = self._reported.traceback
-        for line in make_lines(sentence, traceback, self.cause, now):
+        for line in make_lines(sentence, self.traceback, self.cause, now):
             # Whoever waits for a runner to come up gets the reason in another way.
             self.lines.take(line, is_echoed=self.agent.url is not None and bool(self.reason))
 
