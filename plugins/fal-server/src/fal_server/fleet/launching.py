@@ -24,10 +24,10 @@ from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.capacities import describe_crowding
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
+from fal_server.logs.log_lines import LogLine
+from fal_server.logs.logs import Logs
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.log_lines import LogLine
-from fal_server.store.logs import Logs
 from fal_server_agent.limits import drop_groups
 
 #: The most launches and builds at once.
@@ -44,6 +44,8 @@ class RunnerLauncher:
         sizes: The memory limits of machine types, in bytes.
 
         observe_start: Called with the seconds that a runner took to start.
+
+        owner: The server, as the host names it to people who list its work.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class RunnerLauncher:
         logs: Logs,
         sizes: Mapping[str, int],
         observe_start: Callable[[float], None] = lambda _: None,
+        owner: str = "",
     ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
         self.logs = logs
         self._sizes = sizes
         self._observe_start = observe_start
+        self._owner = owner
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
         #: Builds the environments of runners.
@@ -241,4 +245,5 @@ class RunnerLauncher:
             sources=seal.sources,
             application_name=spec.name,
             lifetime=lifetime,
+            owner=self._owner,
         )
