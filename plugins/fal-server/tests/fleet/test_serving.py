@@ -17,8 +17,9 @@ from raw_agents import Agent, Serve, listening
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import StartupTimeout
 from fal_core.events import Ready
+from fal_core.hosts import Execution
 from fal_server.errors import NotFound, StateUnavailable
-from fal_server.fleet import serving
+from fal_server.fleet import runners, serving
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.serving import serve
@@ -173,3 +174,49 @@ def test_state_that_cannot_be_read_blocks_a_runner(plane):
     error = StateUnavailable("It is locked.")
     runner = plane.run(fail_to_load(plane, error, RunnerPhase.BLOCKED))
     assert (runner.reason, runner.lifecycle.is_blocked) == ("It is locked.", True)
+
+
+class Silent(Execution):
+    """
+    The execution of a host that has launched a runner, and reports nothing any more.
+    """
+
+    @property
+    def reference(self) -> str:
+        return "silent"
+
+    def send(self, message: Any) -> None:
+        pass
+
+    def drain(self) -> None:
+        pass
+
+    def cancel(self, grace: float) -> None:
+        pass
+
+
+def test_runner_whose_host_reports_nothing(plane, monkeypatch):
+    """
+    A runner that was launched, and whose host neither says that its agent listens nor that
+    it has ended, is given up after the timeout of its start, and counts as ended soon after.
+    """
+    monkeypatch.setattr(serving, "_MOMENT", 0.0)
+    monkeypatch.setattr(runners, "_LONGEST_END", 0.1)
+
+    async def load() -> Message:
+        return {}, []
+
+    async def main() -> None:
+        async with aclosing(HttpClient()) as exchanges:
+            spec = RunnerSpec(
+                name="one", owner="", environment=CurrentEnvironment(), startup_timeout=0.1
+            )
+            runner = make_runner(plane, exchanges, spec=spec)
+            serve(runner, load)
+            runner.launched(Silent())
+            await runner.ended.wait()
+            assert runner.lifecycle.failed_to_start
+            assert isinstance(runner.cause, StartupTimeout)
+            assert "startup_timeout of 0.1 s" in runner.why_it_ended
+
+    plane.run(main())

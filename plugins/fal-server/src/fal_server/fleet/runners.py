@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 #: exited: on a busy machine the report is late, and nothing else brings it.
 _LAST_WORDS = 20.0
 
+#: Seconds that a host may take to end a runner, before nobody waits for that any longer.
+_LONGEST_END = 60.0
+
 
 @attrs.define(eq=False)
 class Runner:
@@ -274,10 +277,8 @@ class Runner:
         )
         if not sentence:
             return
-        raised, reported = self._events.raised, self._reported
-        self.traceback = raised.traceback if raised is not None else ""
-        if reported is not None and not self.reason:
-            self.traceback = reported.traceback
+        found = (not self.reason and self._reported) or self._events.raised
+        self.traceback = found.traceback if found else ""
         for line in make_lines(sentence, self.traceback, self.cause, now):
             # Whoever waits for a runner to come up gets the reason in another way.
             self.lines.take(line, is_echoed=self.agent.url is not None and bool(self.reason))
@@ -396,3 +397,4 @@ class Runner:
     def _end_now(self) -> None:
         if self.is_alive and self.execution is not None:
             self.execution.cancel(0.0)
+            self.loop.call_later(_LONGEST_END, self._finish, Exited())
