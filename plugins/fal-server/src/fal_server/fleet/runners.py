@@ -25,16 +25,16 @@ from fal_server.fleet.endings import (
     describe_outcome,
     make_lines,
 )
-from fal_server.fleet.event_intakes import EventIntake
-from fal_server.fleet.host_events import HostEvents
+from fal_server.fleet.host_events import EventIntake, HostEvents
 from fal_server.fleet.http_client import HttpClient, is_url
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
-from fal_server.fleet.lines import RunnerLines
+from fal_server.fleet.lines import NEEDED, RunnerLines
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
 from fal_server.limits import Limits
+from fal_server.logs.line_rates import LineRate
+from fal_server.logs.log_lines import LogLine
+from fal_server.logs.logs import Logs
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.log_lines import LogLine
-from fal_server.store.logs import Logs
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,8 @@ class Runner:
         cause: The exception behind *reason*, of its host or of whoever gave it up. None
             where there is none.
 
+        traceback: That of the exception with which it has ended. Empty where there is none.
+
         in_flight: How many requests it has.
 
         released: Called when a request has given its place back.
@@ -94,6 +96,7 @@ class Runner:
     url: str | None = None
     reason: str = ""
     cause: FalCoreError | None = None
+    traceback: str = attrs.field(default="", init=False, repr=False)
     started_at: float = attrs.field(factory=time.time)
     ended_at: float | None = None
     in_flight: int = 0
@@ -126,7 +129,8 @@ class Runner:
         self.outcome = self.loop.create_future()
         self.lines = RunnerLines(self.id, self.spec, self.logs, self.echoes)
         self._events = HostEvents(self.lines, self.lifecycle, self.take_urls, self._end)
-        self.take = EventIntake(self.loop, self._events)
+        rate = LineRate(self.logs.limits.line_rate, NEEDED)
+        self.take = EventIntake(self.loop, self._events, rate.admit)
 
     @property
     def state(self) -> RunnerPhase:
@@ -270,11 +274,11 @@ class Runner:
         )
         if not sentence:
             return
-        raised = self._events.raised
-        traceback = raised.traceback if raised is not None else ""
-        if self._reported is not None and not self.reason:
-            traceback = self._reported.traceback
-        for line in make_lines(sentence, traceback, self.cause, now):
+        raised, reported = self._events.raised, self._reported
+        self.traceback = raised.traceback if raised is not None else ""
+        if reported is not None and not self.reason:
+            self.traceback = reported.traceback
+        for line in make_lines(sentence, self.traceback, self.cause, now):
             # Whoever waits for a runner to come up gets the reason in another way.
             self.lines.take(line, is_echoed=self.agent.url is not None and bool(self.reason))
 

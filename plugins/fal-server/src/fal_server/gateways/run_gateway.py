@@ -18,6 +18,7 @@ from fal_server.access.callers import Caller
 from fal_server.errors import Refusal, Unauthenticated, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
+from fal_server.gateways.cross_origin import allow_origin
 from fal_server.gateways.http_servers import REVOKED, is_websocket, make_error, with_token
 from fal_server.listeners.http_connections import Unreadable
 from fal_server.routing.headers import (
@@ -43,10 +44,14 @@ _SMALL = 1 << 18
 class RunGateway:
     """
     Forwards requests, and websockets, to runners.
+
+    Arguments:
+        cors: Whether pages of all origins may read responses.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, *, cors: bool = True) -> None:
         self._router = router
+        self._cors = cors
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
@@ -94,6 +99,8 @@ class RunGateway:
                 if upstream.size is not None and upstream.size <= _SMALL:
                     content = await upstream.read()
                     return web.Response(body=content, status=upstream.status, headers=headers)
+                if self._cors:
+                    allow_origin(request, headers)
                 response = web.StreamResponse(status=upstream.status, headers=headers)
                 await response.prepare(request)
                 async with self._router.identity.revocations.hold(caller):
