@@ -112,7 +112,12 @@ class ControlPlane:
     def __attrs_post_init__(self) -> None:
         sizes = read_sizes(self.settings.memory)
         self.launcher = RunnerLauncher(
-            self.settings.machine, self.logs, sizes, self.metrics.starts.observe
+            self.settings.machine,
+            self.logs,
+            sizes,
+            self.directory.path / "sockets",
+            self.metrics.starts.observe,
+            allows_open=self.settings.allow_open_runners,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"

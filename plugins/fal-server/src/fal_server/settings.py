@@ -47,6 +47,9 @@ class ServerSettings:
         memory: The memory limit of a runner of each machine type, as in ``XS=512M``. The
             limit of a type that is not named is that of the plugin that knows the type.
 
+        allow_open_runners: Whether applications that are not public may have runners whose
+            ports every local user reaches.
+
         limits: How much the server takes from those who talk to it.
 
         owner: The nickname of the user that is made on the first start.
@@ -66,6 +69,7 @@ class ServerSettings:
     names: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()
     memory: tuple[str, ...] = ()
+    allow_open_runners: bool = False
     limits: Limits = attrs.field(factory=Limits)
     owner: str = "owner"
     drain: float = 10.0

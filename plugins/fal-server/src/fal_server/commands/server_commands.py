@@ -112,6 +112,11 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
     metavar="NAME",
     help="An environment variable that builds and runners see too, or a pattern of names.",
 )
+@click.option(
+    "--allow-open-runners",
+    is_flag=True,
+    help="Deploy applications that are not public even if local users reach their ports.",
+)
 @limit_options
 @click.option(
     "--owner", default="owner", show_default=True, help="The nickname of the first user."

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from fal_core.abilities import detaching
@@ -23,11 +25,13 @@ from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
+from fal_server.fleet.seclusion import Seclusion
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.store.log_lines import LogLine
 from fal_server.store.logs import Logs
 from fal_server_agent.limits import drop_groups
+from fal_server_agent.sockets import find_network
 
 #: The most launches and builds at once.
 _AT_ONCE = 16
@@ -42,7 +46,14 @@ class RunnerLauncher:
 
         sizes: The memory limits of machine types, in bytes.
 
+        sockets: The directory for the sockets of runners.
+
         observe_start: Called with the seconds that a runner took to start.
+
+        allows_open: Whether local users may reach applications that are not public.
+
+    Attributes:
+        seclusion: How runners are kept out of the reach of other local users.
     """
 
     def __init__(
@@ -50,9 +61,13 @@ class RunnerLauncher:
         machine: str,
         logs: Logs,
         sizes: Mapping[str, int],
+        sockets: Path,
         observe_start: Callable[[float], None] = lambda _: None,
+        *,
+        allows_open: bool = False,
     ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
+        self.seclusion = Seclusion(self.host, sockets, allows_open)
         self.logs = logs
         self._sizes = sizes
         self._observe_start = observe_start
@@ -79,6 +94,7 @@ class RunnerLauncher:
         changed: Callable[[Runner], None],
         *,
         lifetime: Lifetime = "attached",
+        serves: bool = False,
         starting_request: str = "",
         before: Callable[[Runner], Awaitable[None]] | None = None,
     ) -> Runner:
@@ -91,6 +107,8 @@ class RunnerLauncher:
             lifetime: ``detached`` for a runner that outlives this process, if the host
                 supports that.
 
+            serves: Whether it serves an application. Functions open no ports.
+
             starting_request: The request that its lines belong to until it has requests.
 
             before: Awaited before the launch, to record a runner that may outlive this
@@ -101,7 +119,7 @@ class RunnerLauncher:
         observed = self._observing(changed)
         runner = self._make_runner(secrets.token_hex(8), spec, secrets.token_hex(16), observed)
         runner.lines.starting_request = starting_request
-        task = asyncio.ensure_future(self._launch_after(runner, lifetime, before))
+        task = asyncio.ensure_future(self._launch_after(runner, lifetime, serves, before))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return runner
@@ -122,6 +140,7 @@ class RunnerLauncher:
         self,
         runner: Runner,
         lifetime: Lifetime,
+        serves: bool,
         before: Callable[[Runner], Awaitable[None]] | None,
     ) -> None:
         if before is not None:
@@ -132,7 +151,8 @@ class RunnerLauncher:
                     runner.give_up(str(refusal), is_blocked=True)
                 self._refuse(runner, str(refusal))
                 return
-        await runner.loop.run_in_executor(self._threads, self._launch, runner, lifetime)
+        launch = functools.partial(self._launch, runner, lifetime, serves=serves)
+        await runner.loop.run_in_executor(self._threads, launch)
 
     def attach(
         self,
@@ -168,10 +188,12 @@ class RunnerLauncher:
         limited = memory_of(spec.machine_type, self._sizes) is not None
 
         def note(runner: Runner) -> None:
-            if limited and not runner.is_alive:
-                # A runner on this machine leaves its control group behind.
+            if not runner.is_alive:
                 with contextlib.suppress(RuntimeError):
-                    self._threads.submit(drop_groups)
+                    self._threads.submit(self.seclusion.drop, runner.id)
+                    if limited:
+                        # A runner on this machine leaves its control group behind.
+                        self._threads.submit(drop_groups)
             changed(runner)
 
         return Runner(
@@ -187,9 +209,9 @@ class RunnerLauncher:
 
     # -- in a thread -----------------------------------------------------------------
 
-    def _launch(self, runner: Runner, lifetime: Lifetime) -> None:
+    def _launch(self, runner: Runner, lifetime: Lifetime, *, serves: bool) -> None:
         try:
-            call = self._make_call(runner, lifetime)
+            call = self._make_call(runner, lifetime, serves=serves)
             execution = self.host.launch(call, runner.take)
         except FalCoreError as error:
             runner.cause = error
@@ -203,7 +225,7 @@ class RunnerLauncher:
         runner.reason = sentence
         runner.take(Exited())
 
-    def _make_call(self, runner: Runner, lifetime: Lifetime) -> Call:
+    def _make_call(self, runner: Runner, lifetime: Lifetime, *, serves: bool) -> Call:
         from fal_core.sealing import seal_function
         from fal_server_agent.agents import Agent
 
@@ -213,7 +235,15 @@ class RunnerLauncher:
         reference = f"runner-{runner.id}"
         memory = memory_of(spec.machine_type, self._sizes)
         paths = self.builds.agent_paths(spec.environment)
-        agent = Agent(runner.token, paths, memory=memory, name=reference)
+        agent = Agent(
+            runner.token,
+            paths,
+            memory=memory,
+            name=reference,
+            folder=self.seclusion.make_folder(runner.id),
+            network=find_network(),
+            may_be_open=bool(self.seclusion.problem(spec)),
+        )
         # The Python of the environment may be another than that of this process.
         seal = seal_function(agent, local_python_modules=agent.packages, portable=True)
         return Call(
@@ -231,4 +261,5 @@ class RunnerLauncher:
             sources=seal.sources,
             application_name=spec.name,
             lifetime=lifetime,
+            own_network=self.seclusion.own_network(spec) if serves else None,
         )

@@ -4,6 +4,7 @@ The gRPC methods for applications and their aliases.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -26,6 +27,7 @@ from isolate_proto import (
 from isolate_proto import controller_pb2 as wire
 
 from fal_core.errors import FalCoreError
+from fal_core.events import Log
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotNow
 from fal_server.fleet.launching import RunnerLauncher
@@ -77,6 +79,10 @@ class ApplicationMethods:
         revision, takeover = await self._catalog.register(
             caller, request, spec, rolling=rolling
         )
+        warning = self._launcher.seclusion.warn(spec)
+        if warning:
+            told = Log(warning, "WARNING", "BRIDGE", time.time())
+            yield RegisterApplicationResult(logs=[to_log(line_of(told))])
         if request.attach_to_deployment or not request.HasField("attach_to_deployment"):
             async for printed in takeover.follow():
                 yield RegisterApplicationResult(logs=[to_log(printed)])

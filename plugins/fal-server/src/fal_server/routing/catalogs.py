@@ -172,6 +172,7 @@ class ApplicationCatalog:
         auth_mode = before.auth_mode if before is not None else wire.PRIVATE
         if request.HasField("auth_mode"):
             auth_mode = request.auth_mode
+        self.fleet.launcher.seclusion.check(spec, is_public=auth_mode == wire.PUBLIC)
         revision = Revision(
             id=secrets.token_hex(16),
             account_id=caller.user_id,
@@ -209,6 +210,7 @@ class ApplicationCatalog:
         scaling = before.scaling if before is not None else revision.scaling
         if auth_mode is None:
             auth_mode = before.auth_mode if before is not None else wire.PRIVATE
+        self.fleet.launcher.seclusion.check(spec, is_public=auth_mode == wire.PUBLIC)
         renamed = attrs.evolve(revision, alias=alias)
         await self.revisions.point(renamed, auth_mode, scaling)
         application, _ = self._point(
@@ -312,9 +314,9 @@ class ApplicationCatalog:
             if not each.broken
         }
         records = await self.fleet.records.unfinished()
-        await asyncio.to_thread(
-            self.fleet.payloads.drop_left, {record.id for record in records}
-        )
+        known = {record.id for record in records}
+        await asyncio.to_thread(self.fleet.payloads.drop_left, known)
+        await asyncio.to_thread(self.fleet.launcher.seclusion.drop_left, known)
         for record in records:
             # Without a pool, as for an earlier revision, a runner is drained.
             pool = pools.get((record.account_id, record.alias, record.revision))

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 from isolate_proto import RegisterApplicationRequest
+from isolate_proto import controller_pb2 as wire
 
 from fal_server.errors import NotFound
 from fal_server.specs.scaling import Scaling
@@ -173,6 +174,14 @@ class Revisions:
         request = RegisterApplicationRequest()
         request.ParseFromString(blob)
         return request
+
+    async def is_public(self, account_id: str, alias: str) -> bool:
+        """
+        Return whether anybody may use the application *alias*.
+        """
+        chosen = sa.select(aliases.c.auth_mode).where(_is_alias(account_id, alias))
+        found = await self._database.read(lambda connection: connection.scalar(chosen))
+        return bool(found == wire.PUBLIC)
 
     async def aliases(self) -> Sequence[Alias]:
         """
