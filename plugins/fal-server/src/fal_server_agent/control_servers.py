@@ -136,12 +136,14 @@ class ControlServer:
         Answer the requests of a connection, one after the other.
         """
         try:
-            while (request := await _read_request(reader)) is not None:
-                path, headers, body = request
+            while (head := await _read_head(reader)) is not None:
+                path, headers = head
                 shown = headers.get(TOKEN_HEADER, "")
                 if not hmac.compare_digest(shown.encode(), self._token.encode()):
+                    # Nothing more is read of whoever does not know the token.
                     _respond(writer, b"", status="403 Forbidden")
-                    continue
+                    return
+                body = await _read_body(reader, headers)
                 self._used = True
                 if path == "/serve":
                     await self._report(self._serve(writer, body))
@@ -371,11 +373,9 @@ def _respond(writer: asyncio.StreamWriter, body: bytes, status: str = "200 OK") 
     writer.write(body)
 
 
-async def _read_request(
-    reader: asyncio.StreamReader,
-) -> tuple[str, dict[str, str], bytes] | None:
+async def _read_head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]] | None:
     """
-    Read one request. None at the end of the connection.
+    Read the path and the headers of one request. None at the end of the connection.
     """
     line = await reader.readline()
     words = line.split()
@@ -385,7 +385,11 @@ async def _read_request(
     while (line := await reader.readline()) not in (b"\r\n", b"\n", b""):
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()
+    return words[1].decode("latin-1"), headers
+
+
+async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
     size = int(headers.get("content-length") or 0)
     if not 0 <= size <= _LARGEST:
         raise ValueError("The message is too large.")
-    return words[1].decode("latin-1"), headers, await reader.readexactly(size)
+    return await reader.readexactly(size)

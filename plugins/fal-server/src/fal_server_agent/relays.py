@@ -12,6 +12,9 @@ from typing import cast
 #: How many bytes wait for a slow reader before the other side is no longer read.
 _HIGH_WATER = 1 << 18
 
+#: How many connections may wait to be accepted; those beyond it have to come again.
+_BACKLOG = 2048
+
 
 class Half(asyncio.Protocol):
     """
@@ -119,7 +122,9 @@ async def relaying(address: str, port: int) -> AsyncIterator[None]:
     """
     tasks: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_unix_server(lambda: Front(port, tasks), address)
+    server = await loop.create_unix_server(
+        lambda: Front(port, tasks), address, backlog=_BACKLOG
+    )
     try:
         yield
     finally:

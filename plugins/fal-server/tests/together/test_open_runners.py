@@ -62,7 +62,7 @@ def test_application_that_local_users_would_reach_is_refused(place):
     """
     for mode in (wire.PRIVATE, wire.SHARED):
         told = refusal_of(lambda mode=mode: place.deploy("closed", auth_mode=mode))
-        assert "Every user of this machine reaches the port of 'closed'" in told
+        assert "Every local user reaches the port of 'closed'" in told
         assert "pasta" in told
         assert "'--allow-open-runners'" in told
     request = place.registration("public", wire.PUBLIC)
@@ -70,9 +70,7 @@ def test_application_that_local_users_would_reach_is_refused(place):
     for message in place.plane.stream("RegisterApplication", request):
         lines += [log.message for log in message.logs]
         revision = message.result.application_id or revision
-    assert any(
-        "Every user of this machine reaches the port of 'public'" in each for each in lines
-    )
+    assert any("Every local user reaches the port of 'public'" in each for each in lines)
     assert ask(place, "public", key="").status_code == 200
 
     alias = SetAliasRequest(alias="public", revision=revision, auth_mode=wire.PRIVATE)
@@ -90,7 +88,7 @@ def test_application_without_a_port_is_served_in_private(place):
     pytest.importorskip("fal_host_serverless")
     pytest.importorskip("fal_serve")
     output = place.deploy_class("ours", CLASS)
-    assert "Every user" not in output
+    assert "Every local user" not in output
     assert ask(place, "ours").json() == "found"
     assert ask(place, "ours", key="").status_code == 401
 

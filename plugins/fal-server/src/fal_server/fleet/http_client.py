@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import re
+import socket
 import ssl
 import sys
 import time
@@ -32,6 +33,9 @@ else:
 
 #: Seconds for opening a connection.
 _LONGEST_CONNECT = 5.0
+
+#: Seconds between two attempts to connect to a Unix socket that accepts none at the moment.
+_PAUSE = 0.02
 
 #: Seconds after which an idle connection is closed. Most servers close it after five, and
 #: would lose a request that is on its way then.
@@ -282,14 +286,36 @@ async def _open(origin: HttpOrigin, lost: Callable[[Upstream], None]) -> Upstrea
     """
     loop = asyncio.get_running_loop()
     if origin.socket:
-        address = address_of(origin.socket)
-        _, upstream = await loop.create_unix_connection(lambda: Upstream(lost), address)
+        connected = await _connect_socket(origin.socket)
+        _, upstream = await loop.create_unix_connection(lambda: Upstream(lost), sock=connected)
         return upstream
     context = ssl.create_default_context() if origin.is_encrypted else None
     _, upstream = await loop.create_connection(
         lambda: Upstream(lost), origin.host, origin.port, ssl=context
     )
     return upstream
+
+
+async def _connect_socket(path: str) -> socket.socket:
+    """
+    Connect to a Unix socket.
+
+    Raises:
+        OSError: Nobody listens there.
+    """
+    made = socket.socket(socket.AF_UNIX)
+    made.setblocking(False)
+    try:
+        while True:
+            try:
+                made.connect(address_of(path))
+                return made
+            except BlockingIOError:
+                # So many connections wait already that the system does not queue another.
+                await asyncio.sleep(_PAUSE)
+    except BaseException:
+        made.close()
+        raise
 
 
 def _make_connector(origin: HttpOrigin) -> aiohttp.BaseConnector:

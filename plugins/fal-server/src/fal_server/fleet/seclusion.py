@@ -114,4 +114,4 @@ class Seclusion:
 
 
 def _open_port(spec: RunnerSpec) -> str:
-    return f"Every user of this machine reaches the port of {spec.application or spec.name!r}"
+    return f"Every local user reaches the port of {spec.application or spec.name!r}"
