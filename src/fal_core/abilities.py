@@ -23,6 +23,33 @@ if TYPE_CHECKING:
 
 End = Literal["returned", "raised", "cancelled", "failed"]
 
+# -- launchers that trust no function ---------------------------------------------
+
+
+class LimitedSink:
+    """
+    A sink around a sink, for a launcher that does not trust the function.
+
+    Attributes:
+        largest: The largest event that it takes, in bytes. A host ends a service that
+            sends a larger one, before it has been read.
+    """
+
+    def __init__(self, sink: Sink, largest: int) -> None:
+        self._sink = sink
+        self.largest = largest
+
+    def __call__(self, event: Event) -> None:
+        self._sink(event)
+
+
+def limit_of(sink: Sink) -> int | None:
+    """
+    Return the largest event that *sink* takes, in bytes. None for any.
+    """
+    return sink.largest if isinstance(sink, LimitedSink) else None
+
+
 # -- work that outlives its launcher --------------------------------------------
 
 
@@ -42,6 +69,8 @@ class ExecutionStatus:
             its host ``failed``. None while it runs, and where it is not known.
 
         error: The error of a host that failed, as its class and its sentence.
+
+        owner: The program that the work belongs to; empty where it is the user's own.
     """
 
     __repr__ = show_fields
@@ -53,6 +82,7 @@ class ExecutionStatus:
     ended: bool = False
     end: End | None = None
     error: str = ""
+    owner: str = ""
 
     def __attrs_post_init__(self) -> None:
         if self.ended:

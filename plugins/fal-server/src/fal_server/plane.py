@@ -14,14 +14,19 @@ from typing import Any
 
 import attrs
 import grpc.aio
-import sqlalchemy as sa
 from aiohttp import web
 from isolate_proto.configuration import GRPC_OPTIONS
 
 from fal_server.access.identities import CallerIdentity
-from fal_server.access.permissions import PRESETS
+from fal_server.access.key_files import (
+    make_keys,
+    open_vault,
+    read_key,
+    read_metrics_key,
+)
+from fal_server.access.owners import has_accounts, make_owner
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
-from fal_server.access.tokens import Tokens, read_key
+from fal_server.access.tokens import Tokens
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
@@ -33,7 +38,7 @@ from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.grpc.key_methods import KeyMethods
 from fal_server.grpc.run_methods import RunMethods
 from fal_server.grpc.runner_methods import RunnerMethods
-from fal_server.grpc.service import Controller
+from fal_server.grpc.service import Controller, OtherMethods
 from fal_server.grpc.stage_methods import StageMethods
 from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
 from fal_server.http.api import OpenRoute, make_application
@@ -46,6 +51,7 @@ from fal_server.listeners.http_connections import connections_of, start_http
 from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.listeners.shared_ports import Listener, ProtocolFactory
 from fal_server.listeners.urls import Urls
+from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.queue.webhooks import Webhooks
@@ -55,19 +61,23 @@ from fal_server.routing.revision_pools import RevisionPools
 from fal_server.routing.routers import Router
 from fal_server.settings import ServerSettings
 from fal_server.specs.memory import read_sizes
+from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
-from fal_server.store.accounts import list_accounts, make_account
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
-from fal_server.store.keys import NewKey, make_key
-from fal_server.store.logs import Logs
+from fal_server.store.kept_responses import KeptResponses
+from fal_server.store.keys import NewKey
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.stages import Stages
+from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault, remove_secrets
+
+#: What clients may rely on that fal's protocol does not have, by the names they know.
+ABILITIES = ["idempotency-keys"]
 
 
 @attrs.define(eq=False)
@@ -117,6 +127,7 @@ class ControlPlane:
             sizes,
             self.directory.path / "sockets",
             self.metrics.starts.observe,
+            owner=f"The server of {self.directory.path}",
             allows_open=self.settings.allow_open_runners,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
@@ -128,32 +139,51 @@ class ControlPlane:
         self.catalog = ApplicationCatalog(revisions, fleet)
         self.functions = FunctionPools(self.launcher, payloads)
         self.runs = RunMethods(self.launcher, self.catalog, self.functions, payloads, self.urls)
-        requests = QueuedRequests(self.database)
-        networks = [ip_network(each) for each in self.settings.webhook_networks]
+        self.queue = self._make_queue()
+        self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.functions))
+
+    def _make_queue(self) -> RequestQueue:
+        limits, requests = self.settings.limits, QueuedRequests(self.database)
+        files = BodyFiles(self.directory.path / "requests")
         webhooks = Webhooks(
             requests,
+            files,
             read_key(self.directory, WEBHOOKS_KEY),
-            networks,
+            [ip_network(each) for each in self.settings.webhook_networks],
+            most=limits.most_webhooks,
             observe=lambda outcome: self.metrics.deliveries.labels(outcome).inc(),
         )
-        self.queue = RequestQueue(Router(self.catalog, self.identity), requests, webhooks)
-        self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.functions))
+        return RequestQueue(
+            Router(self.catalog, self.identity),
+            requests,
+            files,
+            KeptResponses(self.database, files, largest=limits.largest_responses),
+            webhooks,
+            limits,
+        )
 
     @classmethod
     def create(cls, settings: ServerSettings) -> ControlPlane:
         """
         Open the database of a data directory, which the caller has locked.
+
+        Raises:
+            ServerError: The state or a key is lost, or cannot be used.
         """
         directory = DataDirectory(settings.data)
         if settings.database is None:
-            directory.make_private("state.db")
+            directory.claim_state()
         database, metrics = Database(settings.database_url), ServerMetrics()
         try:
             database.observe = metrics.observe_write
-            key = _make_owner(database, directory, settings.owner)
+            key = None
+            if not has_accounts(database, directory):
+                # In this order: who has an account has keys, also after a kill.
+                make_keys(directory)
+                key = make_owner(database, directory, settings.owner)
             stages = Stages(database)
             stages.removals.append(remove_secrets)
-            vault = Vault(database, read_key(directory, "secrets.key"))
+            vault = open_vault(database, directory)
             stages.removed.append(vault.clear_cache)
             blobs, signing_key = (
                 Blobs(directory.path / "blobs"),
@@ -169,7 +199,7 @@ class ControlPlane:
                 ),
                 stages=stages,
                 vault=vault,
-                logs=Logs(database, metrics.log_lines.inc),
+                logs=Logs(database, metrics.log_lines.inc, settings.limits),
                 blobs=blobs,
                 files=AppFiles(database, blobs),
                 stored_files=StoredFiles(database, blobs),
@@ -204,12 +234,14 @@ class ControlPlane:
             self._certificate = Certificate(self.directory, names)
             socket_path = await self._start_grpc()
             http = await self._start_http(self._make_api())
+            key = (
+                read_metrics_key(self.directory) if self.settings.asks_for_metrics_key else None
+            )
+            metrics = self.metrics.make_application(key)
             listeners = [
                 self._listen("api", http, grpc_socket=socket_path),
                 *self._listen_for_gateways(),
-                self._listen(
-                    "metrics", await self._start_http(self.metrics.make_application())
-                ),
+                self._listen("metrics", await self._start_http(metrics)),
             ]
             await self.catalog.start()
             await self.queue.start()
@@ -248,8 +280,8 @@ class ControlPlane:
         """
         Make the HTTP side of the API.
         """
-        tokens = self.identity.tokens
-        storage = StorageRoutes(self.stored_files, self.blobs, tokens, self.urls)
+        shares = StorageShares(self.database, self.blobs, self.settings.limits)
+        storage = StorageRoutes(self.stored_files, self.blobs, shares, self.identity, self.urls)
         return make_application(
             self.identity,
             self.metrics,
@@ -258,10 +290,10 @@ class ControlPlane:
                 *AccountRoutes(self.database).routes(),
                 *ApplicationRoutes(self.catalog, self.queue).routes(),
                 *RunnerRoutes(self.catalog).routes(),
-                *LogRoutes(self.logs).routes(),
-                *AppFileRoutes(self.files, self.blobs).routes(),
+                *LogRoutes(self.logs, self.identity.revocations).routes(),
+                *AppFileRoutes(self.files, self.blobs, shares).routes(),
                 *storage.routes(),
-                *TokenRoutes(tokens, self.urls).routes(),
+                *TokenRoutes(self.identity.tokens, self.catalog, self.urls).routes(),
             ],
         )
 
@@ -269,13 +301,13 @@ class ControlPlane:
         """
         Listen at the ports of the gateways.
         """
-        router = self.queue.router
+        router, cors = self.queue.router, self.settings.cors
         for name, gateway in (
-            ("run", RunGateway(router)),
+            ("run", RunGateway(router, cors=cors)),
             ("queue", QueueGateway(router, self.queue, self.logs, self.urls)),
             ("ws", WebSocketGateway(router)),
         ):
-            server = serve_gateway(gateway.answer)
+            server = serve_gateway(gateway.answer, cors=cors)
             self._ends.push_async_callback(server.shutdown, self.settings.drain)
             yield self._listen(name, connections_of(server, inflates=False))
 
@@ -288,7 +320,7 @@ class ControlPlane:
         server = grpc.aio.server(
             options=options, maximum_concurrent_rpcs=self.settings.limits.most_calls
         )
-        server.add_generic_rpc_handlers((self._make_controller().handler(),))
+        server.add_generic_rpc_handlers((self._make_controller().handler(), OtherMethods()))
         folder = self.directory.make_socket_folder()
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
         path = str(Path(folder) / "grpc")
@@ -332,7 +364,9 @@ class ControlPlane:
             blobs=self.blobs,
             stored_files=self.stored_files,
             requests=self.queue.requests,
+            responses=self.queue.responses,
             logs=self.logs,
+            responses_kept=self.settings.limits.responses_kept,
         )
         self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.run()))
 
@@ -342,30 +376,12 @@ class ControlPlane:
 
 
 async def _healthy(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
+    return web.json_response({"status": "ok", "abilities": ABILITIES})
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _make_owner(database: Database, directory: DataDirectory, nickname: str) -> NewKey | None:
-    """
-    Create the first user with a key for everything, unless there is a user.
-    """
-    if database.read_here(list_accounts):
-        return None
-
-    def make(connection: sa.Connection) -> NewKey:
-        account = make_account(connection, "user", nickname)
-        return make_key(
-            connection, account.id, PRESETS["FULL"], preset="FULL", alias="first key"
-        )
-
-    key = database.write_here(make)
-    directory.write_private(directory.key_file, key.text.encode())
-    return key
 
 
 def describe_ports(ports: Mapping[str, int]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
+from fal_core_worker.archives import ForeignCache
 from fal_core_worker.serving.ports import PortHeld, claim, free_port
 from fal_server_agent.relays import relaying
 from fal_server_agent.sockets import METRICS, RUN, address_of, url_of
@@ -130,6 +131,8 @@ def claim_port(port: int, name: str, reference: str) -> OpenPort:
     """
     try:
         claim(port, name, reference)
+    except ForeignCache as error:
+        raise PortUnavailable(str(error)) from None
     except PortHeld as held:
         raise PortUnavailable(
             f"Port {port} is taken by {held}. End that first, or let the application listen on "

@@ -17,13 +17,15 @@ import pytest
 from queued import make_request
 
 from fal_server.listeners.certificates import Certificate
+from fal_server.logs.log_lines import LogFilter, LogLine
+from fal_server.logs.logs import Logs
+from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
 from fal_server.store import housekeeping
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
-from fal_server.store.log_lines import LogFilter, LogLine
-from fal_server.store.logs import Logs
+from fal_server.store.kept_responses import KeptResponses
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.uploads import StoredFiles
 
@@ -78,13 +80,15 @@ async def fill(directory: DataDirectory, database: Database) -> Kept:
         await requests.change(age, ended_at=now - seconds)
     await logs.flush()
     uploads = directory.path / "blobs" / "uploads"
-    ids = {f"upload {age}": blobs.begin() for age in ("old", "new")}
+    ids = {f"upload {age}": blobs.begin("a") for age in ("old", "new")}
     os.utime(uploads / ids["upload old"], (1, 1))
+    files = BodyFiles(directory.path / "requests")
     rounds = Housekeeping(
         certificate=certificate,
         blobs=blobs,
         stored_files=StoredFiles(database, blobs),
         requests=requests,
+        responses=KeptResponses(database, files, largest=1 << 30),
         logs=logs,
     )
     return Kept(rounds, uploads, ids)

@@ -11,24 +11,34 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import attrs
 
+from fal_core.abilities import LimitedSink
 from fal_core.calling import LateExecution, with_attempts, with_deadline
 from fal_core.calls import Call
 from fal_core.errors import HostError
-from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, State
+from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, Sink, State
 from fal_core.hosts import Execution, Host
 from fal_core.policies import Policy
 from fal_core.sealing import decode_call
 from fal_core.sinks import Journal, SinkAround
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.frames import HEADER, HEADER_SIZE, unpack_buffers
+from fal_core_worker.stream.frames import (
+    HEADER,
+    HEADER_SIZE,
+    UnreadableFrame,
+    check_size,
+    unpack_buffers,
+)
 from fal_host_local.detached.records import end_status, write_status
 
 #: Seconds that a follower may take to read what it is sent.
 _FOLLOWER_TIMEOUT = 10
+
+#: Bytes that are sent or received at once.
+_PART = 1 << 20
 
 
 class Supervisor(SinkAround):
@@ -71,7 +81,12 @@ class Supervisor(SinkAround):
         host.close()
 
     def _launch(self, host: Host[..., Any], call: Call) -> Execution:
-        launch = with_attempts(host.launch, call.retries)
+        largest = self._status.get("largest")
+
+        def launch_limited(call: Call, sink: Sink) -> Execution:
+            return host.launch(call, sink if largest is None else LimitedSink(sink, largest))
+
+        launch = with_attempts(launch_limited, call.retries)
         if call.timeout is not None:
             launch = with_deadline(launch, call.timeout, grace=Policy().grace)
         return launch(call, self.for_host())
@@ -136,27 +151,27 @@ class Supervisor(SinkAround):
     def _serve(self, connection: socket.socket, execution: Execution) -> None:
         try:
             after = int.from_bytes(_receive_exactly(connection, 8), "little")
-            with self._lock:
-                connection.settimeout(_FOLLOWER_TIMEOUT)
-                connection.sendall(self._records(after))
-                self._followers.append(connection)
+            connection.settimeout(_FOLLOWER_TIMEOUT)
+            with open(self._directory / "journal", "rb") as journal:
+                for _ in range(after):
+                    length = int.from_bytes(journal.read(4), "little")
+                    journal.seek(length, os.SEEK_CUR)
+                # Most of it is sent while the call goes on.
+                _send_rest(connection, journal)
+                with self._lock:
+                    _send_rest(connection, journal)
+                    self._followers.append(connection)
             connection.settimeout(None)
             while True:
                 _handle_request(execution, connection)
-        except (OSError, EOFError):
-            return
+        except (OSError, EOFError, UnreadableFrame):
+            self._drop(connection)
 
-    def _records(self, after: int) -> bytes:
-        """
-        Return the records of the journal from number *after* on.
-        """
-        data = (self._directory / "journal").read_bytes()
-        at = 0
-        for _ in range(after):
-            if at >= len(data):
-                break
-            at += 4 + int.from_bytes(data[at : at + 4], "little")
-        return data[at:]
+    def _drop(self, connection: socket.socket) -> None:
+        with self._lock:
+            if connection in self._followers:
+                self._followers.remove(connection)
+            connection.close()
 
     # -- its status ----------------------------------------------------------------
 
@@ -185,9 +200,12 @@ def _handle_request(execution: Execution, connection: socket.socket) -> None:
         OSError: The connection broke.
 
         EOFError: The connection was closed.
+
+        UnreadableFrame: It is none.
     """
     header = _receive_exactly(connection, HEADER_SIZE)
     kind, _, buffers, _, a, b, length = HEADER.unpack(header)
+    check_size(kind, length, sys.maxsize)
     payload: Any = _receive_exactly(connection, length)
     if buffers:
         payload = unpack_buffers(payload, buffers, None)
@@ -197,19 +215,26 @@ def _handle_request(execution: Execution, connection: socket.socket) -> None:
         execution.drain()
     elif kind == frames.CREDIT:
         execution.send(Credit(a))
-    else:
+    elif kind == frames.HOME_RESULT:
         sealed = Sealed(*payload) if isinstance(payload, tuple) else Sealed(payload)
         execution.send(Reply(a, sealed, bool(b)))
+    else:
+        raise UnreadableFrame(f"no follower sends frames of kind {kind}")
+
+
+def _send_rest(connection: socket.socket, journal: IO[bytes]) -> None:
+    while part := journal.read(_PART):
+        connection.sendall(part)
 
 
 def _receive_exactly(connection: socket.socket, size: int) -> bytes:
-    data = b""
+    data = bytearray()
     while len(data) < size:
-        part = connection.recv(size - len(data))
+        part = connection.recv(min(size - len(data), _PART))
         if not part:
             raise EOFError
         data += part
-    return data
+    return bytes(data)
 
 
 def supervise(directory: str, make_host: Callable[[], Host[..., Any]]) -> None:

@@ -2,7 +2,7 @@
 Tokens: JSON Web Tokens that the server issues and accepts for a while.
 
 They are signed with a key of the data directory. Each has a purpose, and is good for
-nothing else.
+nothing else. Each names the key that made it, and is not valid without that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import base64
 import hashlib
 import hmac
 import json
-import secrets
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -20,15 +19,14 @@ import attrs
 import jwt
 
 from fal_server.errors import Unauthenticated
-from fal_server.state.data_directories import DataDirectory
 
 #: The longest token that is looked at, in characters.
-_LONGEST = 4096
+_LONGEST = 6000
 
 _ALGORITHM = "HS256"
 
 #: A token that was issued before the clock was set back is valid all the same.
-_OPTIONS: Any = {"require": ["exp", "aud", "sub"], "verify_iat": False}
+_OPTIONS: Any = {"require": ["exp", "aud", "sub", "key"], "verify_iat": False}
 
 
 @attrs.frozen
@@ -39,14 +37,20 @@ class Tokens:
 
     _key: bytes = attrs.field(repr=False)
 
-    def make(self, purpose: str, subject: str, *, seconds: float, **claims: Any) -> str:
+    def make(
+        self, purpose: str, subject: str, *, key: str, seconds: float, **claims: Any
+    ) -> str:
         """
         Issue a token for *subject*, an account, that is valid for some *seconds*.
+
+        Arguments:
+            key: The id of the key that the token ends with.
         """
         now = time.time()
         content = {
             "aud": purpose,
             "sub": subject,
+            "key": key,
             "iat": int(now),
             "exp": int(now + seconds),
             **claims,
@@ -55,7 +59,8 @@ class Tokens:
 
     def open(self, purpose: str | Collection[str], token: str) -> Mapping[str, Any]:
         """
-        Return the claims of a token; ``sub`` is the account, ``aud`` the purpose.
+        Return the claims of a token; ``sub`` is the account, ``aud`` the purpose, and
+        ``key`` the key that made it, which may have been revoked since.
 
         Raises:
             Unauthenticated: It is not valid, has expired, or is for another *purpose*.
@@ -82,13 +87,3 @@ class Tokens:
         # The signed part of a token begins with no bracket, so that no word is a signature.
         digest = hmac.digest(self._key, json.dumps(parts).encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def read_key(directory: DataDirectory, name: str) -> bytes:
-    """
-    Return 32 secret bytes from a file of the data directory, which is made on first use.
-    """
-    path = directory.path / name
-    if not path.exists():
-        directory.write_private(path, secrets.token_bytes(32))
-    return path.read_bytes()

@@ -17,9 +17,10 @@ import click
 
 from fal_core.cli import print_json
 from fal_server.commands.account_commands import keys, login, teams, users, webhook_secret
+from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import limit_options, take_limits
 from fal_server.commands.options import data_option, json_option
-from fal_server.commands.runner_commands import end_runners
+from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
 from fal_server.settings import PORT, ServerSettings, default_data
 
@@ -67,7 +68,7 @@ def server() -> None:
     """
 
 
-for _command in (users, teams, keys, login, webhook_secret, end_runners):
+for _command in (users, teams, keys, login, webhook_secret, replace_key, end_runners):
     server.add_command(_command)
 
 
@@ -117,13 +118,34 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
     is_flag=True,
     help="Deploy applications that are not public even if local users reach their ports.",
 )
+@click.option(
+    "--metrics-key/--no-metrics-key",
+    default=None,
+    help="Show the metrics only to those who have the key in metrics.key of the directory "
+    "[default: where the address is not one of this machine alone].",
+)
 @limit_options
+@click.option(
+    "--cors/--no-cors",
+    default=True,
+    help="Whether web pages of all origins may send requests to applications (they may).",
+)
 @click.option(
     "--owner", default="owner", show_default=True, help="The nickname of the first user."
 )
+@click.option(
+    "--end-runners",
+    "ends_runners",
+    is_flag=True,
+    help="End the runners with the server. Without, they go on for the next server.",
+)
 @click.option("--verbose", is_flag=True, help="Log all refused requests.")
 def start(
-    data: Path | None, verbose: bool, variables: tuple[str, ...], **settings: Any
+    data: Path | None,
+    verbose: bool,
+    variables: tuple[str, ...],
+    ends_runners: bool,
+    **settings: Any,
 ) -> None:
     """
     Start a control plane; Ctrl-C ends it.
@@ -142,6 +164,7 @@ def start(
     leave_behind(os.environ, variables)
     with DataDirectory(chosen.data).locked():
         _run(chosen)
+        settle_runners(chosen, are_ended=ends_runners)
 
 
 @server.command()
@@ -161,6 +184,8 @@ def env(data: Path | None, tls: bool, as_json: bool) -> None:
         print_json(variables)
     else:
         click.echo(to_shell(variables))
+    if "FAL_KEY" not in variables:
+        click.echo(directory.describe_lost_key(), err=True)
 
 
 def _run(settings: ServerSettings) -> None:
@@ -198,7 +223,11 @@ def _tell(plane: ControlPlane) -> None:
         click.echo(
             "# Its first key is shown once, and kept in " + str(plane.directory.key_file)
         )
+    if plane.settings.asks_for_metrics_key:
+        click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
     shown = plane.first_key.text if plane.first_key else ""
+    if not plane.directory.read_key():
+        click.echo(f"# {plane.directory.describe_lost_key()}")
     click.echo(to_shell(variables_of(plane.directory, tls=False, key=shown)))
     click.echo("# Ready. Ctrl-C ends it.")
     sys.stdout.flush()

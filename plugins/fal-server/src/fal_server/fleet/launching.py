@@ -26,10 +26,10 @@ from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.seclusion import Seclusion
+from fal_server.logs.log_lines import LogLine
+from fal_server.logs.logs import Logs
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.log_lines import LogLine
-from fal_server.store.logs import Logs
 from fal_server_agent.limits import drop_groups
 from fal_server_agent.sockets import find_network
 
@@ -50,6 +50,8 @@ class RunnerLauncher:
 
         observe_start: Called with the seconds that a runner took to start.
 
+        owner: The server, as the host names it to people who list its work.
+
         allows_open: Whether local users may reach applications that are not public.
 
     Attributes:
@@ -64,6 +66,7 @@ class RunnerLauncher:
         sockets: Path,
         observe_start: Callable[[float], None] = lambda _: None,
         *,
+        owner: str = "",
         allows_open: bool = False,
     ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
@@ -71,6 +74,7 @@ class RunnerLauncher:
         self.logs = logs
         self._sizes = sizes
         self._observe_start = observe_start
+        self._owner = owner
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
         #: Builds the environments of runners.
@@ -262,4 +266,5 @@ class RunnerLauncher:
             application_name=spec.name,
             lifetime=lifetime,
             own_network=self.seclusion.own_network(spec) if serves else None,
+            owner=self._owner,
         )

@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterator, Mapping
 import attrs
 
 from fal_core.events import Log
+from fal_server.logs.log_lines import LogLine, to_micros
+from fal_server.logs.logs import Logs
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.log_lines import LogLine, to_micros
-from fal_server.store.logs import Logs
 from fal_server_agent.messages import END_OF_LOGS
 
 #: Lines by which fal-core's clients see that a call was deserialized, and started. They
 #: wait for these lines, which are of no use afterwards.
 _SIGNS = frozenset({"\x1ffal-core:0:o:", "\x1ffal-core:0:s:"})
+
+#: Lines that somebody waits for, and that are never too many.
+NEEDED = _SIGNS | {END_OF_LOGS}
 
 #: Seconds after which the lines of a runner that was found again are new, even if a clock
 #: that was set says otherwise.

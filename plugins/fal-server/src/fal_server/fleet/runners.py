@@ -27,11 +27,12 @@ from fal_server.fleet.endings import (
 from fal_server.fleet.host_events import HostEvents
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
-from fal_server.fleet.lines import RunnerLines
+from fal_server.fleet.lines import NEEDED, RunnerLines
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
+from fal_server.logs.line_rates import LineRate
+from fal_server.logs.log_lines import LogLine
+from fal_server.logs.logs import Logs
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.log_lines import LogLine
-from fal_server.store.logs import Logs
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,9 @@ class Runner:
 
         requests: The leases of its requests, by the ids of the requests.
 
+        is_replaced: Whether it ends because something is wrong with it, and another one
+            takes its place.
+
         serving: The task that has it serve an application; None for a runner of functions.
     """
 
@@ -91,6 +95,7 @@ class Runner:
     running_since: float | None = None
     released: Callable[[], None] | None = attrs.field(default=None, repr=False)
     failed_checks: int = 0
+    is_replaced: bool = False
     revision: str = ""
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
     lifecycle: Lifecycle = attrs.field(init=False)
@@ -105,12 +110,14 @@ class Runner:
     _ended: float | None = attrs.field(default=None, init=False, repr=False)
     _examining: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
     _events: HostEvents = attrs.field(init=False, repr=False)
+    _rate: LineRate = attrs.field(init=False, repr=False)
     _ending: asyncio.Task[None] | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.lifecycle = Lifecycle(lambda: self.changed(self))
         self.agent = AgentClient(self.http, self.token)
         self.outcome = self.loop.create_future()
+        self._rate = LineRate(self.logs.limits.line_rate, NEEDED)
         self.lines = RunnerLines(self.id, self.spec, self.logs, self.echoes)
         self._events = HostEvents(self.lines, self.lifecycle, self.take_urls, self._end)
 
@@ -183,7 +190,8 @@ class Runner:
         Take an event of the host, in any thread.
         """
         try:
-            self.loop.call_soon_threadsafe(self._events, event)
+            for each in self._rate.admit(event):
+                self.loop.call_soon_threadsafe(self._events, each)
         except RuntimeError:
             # The control plane has ended; the next one finds detached runners again.
             pass
@@ -335,10 +343,11 @@ class Runner:
 
     # -- how it is ended -------------------------------------------------------------
 
-    def drain(self) -> None:
+    def drain(self, *, is_replaced: bool = False) -> None:
         """
         Let it finish the requests it has, and end; after its grace period it is killed.
         """
+        self.is_replaced = self.is_replaced or is_replaced
         if not self.lifecycle.enter(RunnerPhase.DRAINING):
             return
         if self.execution is not None:
@@ -364,7 +373,7 @@ class Runner:
         """
         End it now, because it no longer answers.
         """
-        self.reason = reason
+        self.reason, self.is_replaced = reason, True
         self._end_as(RunnerPhase.SICK)
 
     def give_up(self, reason: str, *, is_blocked: bool = False) -> None:

@@ -13,6 +13,7 @@ from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
 from fal_server.errors import Refusal
+from fal_server.gateways.cross_origin import allow_origin, answer_preflight, is_preflight
 from fal_server.listeners.http_connections import Unreadable
 from fal_server.routing.headers import Headers
 from fal_server.routing.refusals import describe_refusal
@@ -20,17 +21,34 @@ from fal_server.routing.routers import TOKEN
 
 logger = logging.getLogger(__name__)
 
+#: The code with which a websocket is closed whose key was revoked: a violated policy.
+REVOKED = 1008
+
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
 
-def serve_gateway(answer: Handler) -> web.Server:
+def serve_gateway(answer: Handler, *, cors: bool = True) -> web.Server:
     """
     Return the server of a gateway, which calls *answer* for each request.
 
     Errors become JSON responses. A request is cancelled when its sender disconnects.
+
+    Arguments:
+        cors: Whether pages of all origins may send requests from a browser. Preflights are
+            then answered here: they need no key, and reach no application.
     """
 
     async def handle(request: BaseRequest) -> web.StreamResponse:
+        if not cors:
+            return await respond(request)
+        if is_preflight(request):
+            return answer_preflight(request)
+        response = await respond(request)
+        if not response.prepared:
+            allow_origin(request, response.headers)
+        return response
+
+    async def respond(request: BaseRequest) -> web.StreamResponse:
         try:
             return await answer(request)
         except Refusal as refusal:
@@ -43,7 +61,8 @@ def serve_gateway(answer: Handler) -> web.Server:
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
-            logger.exception("%s %s failed", request.method, request.path)
+            # Not its path, in which there may be anything.
+            logger.exception("A %s request through a gateway failed", request.method)
             return web.json_response({"detail": "An internal error occurred."}, status=500)
 
     return web.Server(handle, handler_cancellation=True)

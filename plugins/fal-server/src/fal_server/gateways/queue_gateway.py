@@ -4,30 +4,48 @@ The queue gateway: submitting requests, and their status, result and cancellatio
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 from datetime import datetime, timezone
 from typing import Any
 
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
+from multidict import CIMultiDict
 
-from fal_server.errors import Invalid, NotFound, NotNow, TooLarge
+from fal_server.access.callers import Caller
+from fal_server.errors import Invalid, NotFound, NotNow, Unanswered, Unauthenticated
 from fal_server.listeners.urls import Urls
+from fal_server.logs.log_lines import LogFilter
+from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
 from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
 from fal_server.routing.routers import WEBHOOK, Router, Target
-from fal_server.store.log_lines import LogFilter
-from fal_server.store.logs import Logs
+from fal_server.state.bodies import Body
+from fal_server.store.idempotency_keys import IdempotencyKey, check_text
 from fal_server.store.queued_requests import QueuedRequest
 
-#: The largest body of a request, in bytes.
-LARGEST = 64 << 20
+#: The header with the idempotency key of a request, and that of a response which says that
+#: the request was accepted before.
+IDEMPOTENCY_KEY, REPLAYED = "Idempotency-Key", "Idempotent-Replayed"
 
 #: The priorities by their names in the header. Requests with smaller numbers go first.
 _PRIORITIES = {"normal": 0, "low": 1}
 
+#: What the status of a request says of its state.
+_STATES = {
+    "queued": "IN_QUEUE",
+    "running": "IN_PROGRESS",
+    "completed": "COMPLETED",
+    "cancelled": "COMPLETED",
+}
+
 #: Methods that submit nothing: browsers, link checkers and caches send them by themselves.
 _READING = ("GET", "HEAD", "OPTIONS")
+
+#: The end of a route of fal's queue that this one does not have: no application gets it.
+_STATUS_STREAM = ["status", "stream"]
 
 #: The most log lines in a status.
 _MOST_LINES = 2000
@@ -52,7 +70,7 @@ class QueueGateway:
         """
         target = self._router.find(request.rel_url)
         parts = target.path.strip("/").split("/")
-        if parts[0] == "requests" and len(parts) in (2, 3):
+        if parts[0] == "requests" and (len(parts) in (2, 3) or parts[2:] == _STATUS_STREAM):
             return await self._answer_route(request, target, parts[1], parts[2:])
         if request.method in _READING:
             return web.json_response(
@@ -65,45 +83,69 @@ class QueueGateway:
     async def _submit(self, request: BaseRequest, target: Target) -> web.Response:
         application = target.application
         caller = await self._router.admit(application, request.headers)
+        sender = "" if caller is None else caller.user_id
         # Refuse an invalid header now, rather than when the request is given to a runner.
-        start_timeout(request.headers)
+        timeout = start_timeout(request.headers)
         priority = request.headers.get("X-Fal-Queue-Priority", "normal").lower()
         if priority not in _PRIORITIES:
             raise Invalid("X-Fal-Queue-Priority must be normal or low.")
         webhook = request.query.get(WEBHOOK, "")
         if webhook:
             self._queue.webhooks.check(webhook)
-        body = await _read(request)
+            self._queue.webhooks.check_room(sender, application.owner)
+        text = request.headers.get(IDEMPOTENCY_KEY)
+        if text is not None:
+            _check_key(text, caller)
         request_id = new_request_id()
         headers = to_runner(request.headers.items(), request_id, target.path)
-        queued = QueuedRequest(
-            id=request_id,
-            number=self._queue.next_number(),
-            account_id=application.owner,
-            owner_name=application.owner_name,
-            alias=application.alias,
-            sender=caller.user_id if caller is not None else "",
-            method=request.method,
-            path=target.path_and_query,
-            headers=tuple(headers.items()),
-            body=body,
-            priority=_PRIORITIES[priority],
-            webhook=webhook,
+        head = len(target.path_and_query) + sum(
+            len(name) + len(value) for name, value in headers.items()
         )
-        await self._queue.submit(queued)
-        return _json(
+        with self._queue.receive(
+            request_id, application, sender, head=head, body=request.content_length
+        ) as incoming:
+            async for piece in request.content.iter_any():
+                await incoming.write(piece)
+            body = await incoming.finish()
+            queued = QueuedRequest(
+                id=request_id,
+                number=self._queue.next_number(),
+                account_id=application.owner,
+                owner_name=application.owner_name,
+                alias=application.alias,
+                sender=sender,
+                method=request.method,
+                path=target.path_and_query,
+                headers=tuple(headers.items()),
+                body_size=body.size,
+                priority=_PRIORITIES[priority],
+                webhook=webhook,
+                start_timeout=timeout,
+            )
+            key = None
+            if text is not None:
+                # Large bodies take a while to digest.
+                key = await asyncio.to_thread(_make_key, text, queued, body)
+            accepted = await self._queue.submit(queued, incoming, key)
+        is_replayed = accepted != request_id
+        if is_replayed:
+            queued = await self._queue.requests.find(accepted) or queued
+        response = _json(
             {
-                "status": "IN_QUEUE",
-                "request_id": request_id,
+                "status": _STATES[queued.state],
+                "request_id": accepted,
                 **self._urls_of(request, queued),
-                "queue_position": self._queue.position(request_id),
+                "queue_position": self._queue.position(accepted),
             },
-            request_id,
+            accepted,
         )
+        if is_replayed:
+            response.headers[REPLAYED] = "true"
+        return response
 
     async def _answer_route(
         self, request: BaseRequest, target: Target, request_id: str, rest: list[str]
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         application = target.application
         caller = await self._router.admit(application, request.headers, "models:requests:read")
         queued = await self._queue.requests.find(request_id)
@@ -114,7 +156,7 @@ class QueueGateway:
         ):
             raise NotFound("There is no such request.")
         if not rest and request.method == "GET":
-            return _result(queued)
+            return await self._answer_result(request, queued)
         if rest == ["status"] and request.method == "GET":
             may_read_lines = may_read_logs(application, caller)
             return await self._status(request, queued, may_read_lines=may_read_lines)
@@ -124,7 +166,36 @@ class QueueGateway:
             if not await self._queue.cancel(queued):
                 return _json({"status": "ALREADY_COMPLETED"}, request_id, status=400)
             return _json({"status": "CANCELLATION_REQUESTED"}, request_id, status=202)
-        raise NotFound("Queued requests have no such route.")
+        raise Unanswered("this route of queued requests")
+
+    async def _answer_result(
+        self, request: BaseRequest, queued: QueuedRequest
+    ) -> web.StreamResponse:
+        """
+        Return the response of the application, unchanged.
+
+        Raises:
+            RequestCancelled: The request was cancelled.
+
+            StillInProgress: There is no response yet.
+        """
+        if queued.state == "cancelled":
+            raise RequestCancelled(_CANCELLED)
+        if not queued.is_over:
+            raise StillInProgress("Request is still in progress")
+        body = await self._queue.answer_of(queued)
+        headers = CIMultiDict(queued.answer_headers)
+        headers[REQUEST_ID] = queued.id
+        status = queued.status or 500
+        if body.path is None:
+            return web.Response(body=body.content, status=status, headers=headers)
+        headers["Content-Length"] = str(body.size)
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        async for piece in body.pieces():
+            await response.write(piece)
+        await response.write_eof()
+        return response
 
     async def _status(
         self, request: BaseRequest, queued: QueuedRequest, *, may_read_lines: bool
@@ -141,15 +212,11 @@ class QueueGateway:
             "logs": lines if wants_logs else None,
             "attempts": queued.attempts,
         }
+        status["status"] = _STATES[queued.state]
         if queued.state == "queued":
-            status |= {
-                "status": "IN_QUEUE",
-                "queue_position": self._queue.position(queued.id),
-            }
+            status["queue_position"] = self._queue.position(queued.id)
+        if not queued.is_over:
             return _json(status, queued.id, status=202)
-        if queued.state == "running":
-            return _json(status | {"status": "IN_PROGRESS"}, queued.id, status=202)
-        status["status"] = "COMPLETED"
         began, ended = queued.started_at, queued.ended_at
         seconds = ended - began if began is not None and ended is not None else None
         status["metrics"] = {"inference_time": seconds}
@@ -192,35 +259,39 @@ class QueueGateway:
         }
 
 
-async def _read(request: BaseRequest) -> bytes:
-    size = 0
-    chunks = []
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if size > LARGEST:
-            raise TooLarge(f"The body of a request must have at most {LARGEST} bytes.")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _result(queued: QueuedRequest) -> web.Response:
+def _check_key(text: str, caller: Caller | None) -> None:
     """
-    Return the response of the application, unchanged.
+    Check the idempotency key of a request.
 
     Raises:
-        RequestCancelled: The request was cancelled.
+        Unauthenticated: It has no account to which its idempotency key could belong.
 
-        StillInProgress: There is no response yet.
+        Invalid: The idempotency key is too long, or has other characters than it may have.
     """
-    if queued.state == "cancelled":
-        raise RequestCancelled(_CANCELLED)
-    if not queued.is_over:
-        raise StillInProgress("Request is still in progress")
-    response = web.Response(body=queued.answer, status=queued.status or 500)
-    for name, value in queued.answer_headers:
-        response.headers.add(name, value)
-    response.headers[REQUEST_ID] = queued.id
-    return response
+    if caller is None:
+        raise Unauthenticated(
+            "An Idempotency-Key belongs to an account: send the request with an API key, or "
+            "without Idempotency-Key."
+        )
+    check_text(text)
+
+
+def _make_key(text: str, queued: QueuedRequest, body: Body) -> IdempotencyKey:
+    path, _, query = queued.path.partition("?")
+    return IdempotencyKey.make(
+        text,
+        account=queued.sender,
+        application=(queued.account_id, queued.alias),
+        path=path,
+        content=(queued.method.encode(), query.encode(), _digest(body)),
+    )
+
+
+def _digest(body: Body) -> bytes:
+    digest = hashlib.sha256()
+    for piece in body.pieces_here():
+        digest.update(piece)
+    return digest.digest()
 
 
 class StillInProgress(NotNow):

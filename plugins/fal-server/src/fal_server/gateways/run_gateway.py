@@ -7,17 +7,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from fal_server.errors import Refusal, Unavailable
+from fal_server.access.callers import Caller
+from fal_server.errors import Refusal, Unauthenticated, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
-from fal_server.gateways.http_servers import is_websocket, make_error, with_token
+from fal_server.gateways.cross_origin import allow_origin
+from fal_server.gateways.http_servers import REVOKED, is_websocket, make_error, with_token
 from fal_server.listeners.http_connections import Unreadable
 from fal_server.routing.headers import (
     REQUEST_ID,
@@ -42,10 +44,14 @@ _SMALL = 1 << 18
 class RunGateway:
     """
     Forwards requests, and websockets, to runners.
+
+    Arguments:
+        cors: Whether pages of all origins may read responses.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, *, cors: bool = True) -> None:
         self._router = router
+        self._cors = cors
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
@@ -59,13 +65,19 @@ class RunGateway:
                 target.application, request.headers, request_id, caller
             ) as runner:
                 if is_websocket(request):
-                    return await _forward_websocket(request, target, runner, request_id)
-                return await self._forward(request, target, runner, request_id)
+                    hold = self._router.identity.revocations.hold(caller)
+                    return await _forward_websocket(request, target, runner, request_id, hold)
+                return await self._forward(request, target, runner, request_id, caller)
         except Refusal as refusal:
             return make_error(refusal, {REQUEST_ID: request_id})
 
     async def _forward(
-        self, request: BaseRequest, target: Target, runner: Runner, request_id: str
+        self,
+        request: BaseRequest,
+        target: Target,
+        runner: Runner,
+        request_id: str,
+        caller: Caller | None,
     ) -> web.StreamResponse:
         body = await _body_of(request)
         forwarded = to_runner(request.headers.items(), request_id, target.path)
@@ -87,12 +99,18 @@ class RunGateway:
                 if upstream.size is not None and upstream.size <= _SMALL:
                     content = await upstream.read()
                     return web.Response(body=content, status=upstream.status, headers=headers)
+                if self._cors:
+                    allow_origin(request, headers)
                 response = web.StreamResponse(status=upstream.status, headers=headers)
                 await response.prepare(request)
-                while part := await upstream.read_part():
-                    await response.write(part)
-                await response.write_eof()
+                async with self._router.identity.revocations.hold(caller):
+                    while part := await upstream.read_part():
+                        await response.write(part)
+                    await response.write_eof()
                 return response
+        except Unauthenticated as revoked:
+            # The status has been sent already.
+            raise ConnectionResetError from revoked
         except asyncio.TimeoutError:
             runner.suspect()
             if response is not None:
@@ -107,10 +125,17 @@ class RunGateway:
 
 
 async def _forward_websocket(
-    request: BaseRequest, target: Target, runner: Runner, request_id: str
+    request: BaseRequest,
+    target: Target,
+    runner: Runner,
+    request_id: str,
+    hold: AbstractAsyncContextManager[None],
 ) -> web.StreamResponse:
     """
     Relay messages between the sender and a websocket of a runner until either closes.
+
+    Arguments:
+        hold: Ends the relaying with the key of the sender.
     """
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
     protocols = tuple(each.strip() for each in offered.split(",") if each.strip())
@@ -129,23 +154,29 @@ async def _forward_websocket(
         socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
         socket.headers[REQUEST_ID] = request_id
         await socket.prepare(request)
-        await _relay_both(socket, upstream_socket)
+        await _relay_both(socket, upstream_socket, hold)
     return socket
 
 
 Socket = Any
 
 
-async def _relay_both(socket: Socket, upstream_socket: Socket) -> None:
+async def _relay_both(
+    socket: Socket, upstream_socket: Socket, hold: AbstractAsyncContextManager[None]
+) -> None:
     """
-    Relay messages in both directions, and close both when either closes.
+    Relay messages in both directions while *hold* lasts, and close both when either closes.
     """
     relays = [
         asyncio.create_task(_relay(socket, upstream_socket)),
         asyncio.create_task(_relay(upstream_socket, socket)),
     ]
+    code = 0
     try:
-        await asyncio.wait(relays, return_when=asyncio.FIRST_COMPLETED)
+        async with hold:
+            await asyncio.wait(relays, return_when=asyncio.FIRST_COMPLETED)
+    except Unauthenticated:
+        code = REVOKED
     finally:
         for relay in relays:
             relay.cancel()
@@ -153,7 +184,7 @@ async def _relay_both(socket: Socket, upstream_socket: Socket) -> None:
         with suppress(Exception):
             await upstream_socket.close()
         with suppress(Exception):
-            await socket.close(code=upstream_socket.close_code or 1000)
+            await socket.close(code=code or upstream_socket.close_code or 1000)
 
 
 async def _relay(source: Socket, target: Socket) -> None:

@@ -13,10 +13,10 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from fal_server.access.callers import Caller
-from fal_server.errors import Refusal, Unavailable
+from fal_server.errors import Refusal, Unauthenticated, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
-from fal_server.gateways.http_servers import is_websocket, with_token
+from fal_server.gateways.http_servers import REVOKED, is_websocket, with_token
 from fal_server.routing.headers import from_runner, new_request_id, to_runner
 from fal_server.routing.leases import drain_if_broken
 from fal_server.routing.refusals import (
@@ -49,11 +49,16 @@ class WebSocketGateway:
             raise Unavailable("This gateway accepts only websockets.")
         socket = web.WebSocketResponse(max_msg_size=LARGEST_MESSAGE)
         await socket.prepare(request)
-        async for message in socket:
-            if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                break
-            data = message.data.encode() if isinstance(message.data, str) else message.data
-            await self._exchange(socket, request, target, caller, data)
+        try:
+            async with self._router.identity.revocations.hold(caller):
+                async for message in socket:
+                    if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                        break
+                    text = message.data
+                    data = text.encode() if isinstance(text, str) else text
+                    await self._exchange(socket, request, target, caller, data)
+        except Unauthenticated as revoked:
+            await socket.close(code=REVOKED, message=str(revoked).encode())
         return socket
 
     async def _exchange(

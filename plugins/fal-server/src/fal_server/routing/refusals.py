@@ -82,6 +82,8 @@ def describe_refusal(refusal: Refusal) -> tuple[Mapping[str, str], Mapping[str, 
     body, headers = {"detail": str(refusal)}, {}
     if refusal.kind:
         body["error_type"] = headers[ERROR_TYPE] = refusal.kind
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(refusal.retry_after)
     if isinstance(refusal, StartTimeout):
         headers[TIMEOUT_TYPE] = "user"
     elif isinstance(refusal, RequestTimeout):

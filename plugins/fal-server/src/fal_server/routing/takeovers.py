@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 import attrs
 
 from fal_server.fleet.runners import Runner
+from fal_server.logs.log_lines import LogLine
 from fal_server.routing.runner_pools import ATTEMPTS
-from fal_server.store.log_lines import LogLine
 
 
 @attrs.define(eq=False)

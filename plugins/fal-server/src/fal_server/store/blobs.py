@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import os
 import re
 import secrets
 import shutil
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import attrs
 
 from fal_core.caches import new_file
-from fal_server.errors import Invalid, NotFound, StorageFull, TooLarge
+from fal_server.errors import Invalid, NotFound, TooLarge
+from fal_server.state.bodies import translated
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_UPLOAD = re.compile(r"[0-9a-f]{32}")
+_UPLOAD = re.compile(r"[0-9a-f]{48}")
 
 #: The largest file, and the largest part of one, in bytes.
 LARGEST_FILE = 5 << 30
@@ -52,10 +53,14 @@ class Blob:
 @attrs.frozen
 class Blobs:
     """
-    The contents in a folder, and the uploads in progress.
+    The contents in a folder, and the uploads in progress, each of an account.
     """
 
     folder: Path
+    #: Held while a content is put in its place, or an old one is deleted.
+    _lock: threading.Lock = attrs.field(
+        factory=threading.Lock, init=False, repr=False, eq=False
+    )
 
     def __attrs_post_init__(self) -> None:
         self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -97,27 +102,29 @@ class Blobs:
             await _receive(chunks, path, largest)
             return await asyncio.to_thread(self._adopt, [Path(path)], "", digest)
 
-    def begin(self) -> str:
+    def begin(self, account_id: str) -> str:
         """
         Begin an upload in parts, and return its id.
         """
-        id = secrets.token_hex(16)
+        id = _prefix_of(account_id) + secrets.token_hex(16)
         with translated():
             (self._uploads / id).mkdir(mode=0o700)
         return id
 
-    async def add_part(self, id: str, number: int, chunks: AsyncIterator[bytes]) -> str:
+    async def add_part(
+        self, account_id: str, id: str, number: int, chunks: AsyncIterator[bytes]
+    ) -> str:
         """
         Add or replace a part, and return its MD5.
 
         Raises:
-            NotFound: There is no such upload.
+            NotFound: The account has no such upload.
 
             TooLarge: The part is too large.
         """
         if not 1 <= number <= MOST_PARTS:
             raise Invalid(f"The number of a part is from 1 to {MOST_PARTS}.")
-        part = self._folder_of(id) / str(number)
+        part = self._folder_of(account_id, id) / str(number)
         with new_file(part) as path:
             tag = await _receive(chunks, path, LARGEST_PART)
             with translated():
@@ -125,7 +132,13 @@ class Blobs:
             return tag
 
     async def complete(
-        self, id: str, numbers: Sequence[int], *, suffix: str = "", digest: str | None = None
+        self,
+        account_id: str,
+        id: str,
+        numbers: Sequence[int],
+        *,
+        suffix: str = "",
+        digest: str | None = None,
     ) -> Blob:
         """
         Join parts in the order of their *numbers*, and store the content.
@@ -134,13 +147,13 @@ class Blobs:
         clients distinguish files that differ in their mode.
 
         Raises:
-            NotFound: There is no such upload, or a part is missing.
+            NotFound: The account has no such upload, or a part is missing.
 
             TooLarge: It is too large.
 
             Invalid: Its digest is not the expected *digest*; it is not stored.
         """
-        folder = self._folder_of(id)
+        folder = self._folder_of(account_id, id)
         paths = [folder / str(number) for number in numbers]
         if not paths or not all(path.is_file() for path in paths):
             raise NotFound("A part of the upload is missing.")
@@ -148,30 +161,77 @@ class Blobs:
             raise TooLarge(f"A file has at most {LARGEST_FILE} bytes.")
         return await asyncio.to_thread(self._adopt, paths, suffix, digest)
 
-    def cancel(self, id: str) -> None:
+    def cancel(self, account_id: str, id: str) -> None:
         """
         Delete an upload and its parts.
 
         Raises:
-            NotFound: There is no such upload.
+            NotFound: The account has no such upload.
         """
-        shutil.rmtree(self._folder_of(id), ignore_errors=True)
+        shutil.rmtree(self._folder_of(account_id, id), ignore_errors=True)
+
+    def count_begun(self, account_id: str) -> int:
+        """
+        Return how many uploads an account has begun, and neither completed nor cancelled.
+        """
+        return len(self._begun(account_id))
+
+    def measure_parts(self, account_id: str) -> Sequence[int]:
+        """
+        Return the sizes of all parts that an account has sent, in bytes.
+        """
+        sizes = []
+        for folder in self._begun(account_id):
+            # It may be completed, or cancelled, meanwhile.
+            with contextlib.suppress(OSError), os.scandir(folder) as parts:
+                sizes += [part.stat().st_size for part in parts if part.name.isdigit()]
+        return sizes
+
+    def _begun(self, account_id: str) -> Sequence[str]:
+        prefix = _prefix_of(account_id)
+        with os.scandir(self._uploads) as found:
+            return [each.path for each in found if each.name.startswith(prefix)]
 
     def drop_abandoned(self) -> None:
         """
         Delete the uploads that were not completed within a day.
         """
         for path in self._uploads.iterdir():
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < time.time() - _ABANDONED:
+            if self._is_old(path):
+                with contextlib.suppress(OSError):
                     if path.is_dir():
                         shutil.rmtree(path)
                     else:
                         path.unlink()
 
-    def _folder_of(self, id: str) -> Path:
+    def find_old(self) -> Sequence[str]:
+        """
+        Return the digests of the contents that were stored more than a day ago.
+        """
+        return [
+            path.name
+            for path in (self.folder / "contents").glob("*/*")
+            if self._is_old(path) and _DIGEST.fullmatch(path.name)
+        ]
+
+    def drop_old(self, digest: str) -> None:
+        """
+        Delete a content that nobody has, unless it was stored anew within a day.
+        """
+        path = self.path_of(digest)
+        with self._lock:
+            if self._is_old(path):
+                path.unlink(missing_ok=True)
+
+    def _is_old(self, path: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime < time.time() - _ABANDONED
+        return False
+
+    def _folder_of(self, account_id: str, id: str) -> Path:
         folder = self._uploads / id
-        if not _UPLOAD.fullmatch(id) or not folder.is_dir():
+        is_own = _UPLOAD.fullmatch(id) and id.startswith(_prefix_of(account_id))
+        if not is_own or not folder.is_dir():
             raise NotFound("There is no such upload.")
         return folder
 
@@ -196,10 +256,17 @@ class Blobs:
             if expected not in {None, digest.hexdigest()}:
                 raise Invalid("The content does not have the expected hash.")
             final = self.path_of(digest.hexdigest())
-            with translated():
+            with translated(), self._lock:
                 final.parent.mkdir(exist_ok=True, mode=0o700)
                 os.replace(whole, final)
             return Blob(digest.hexdigest(), size)
+
+
+def _prefix_of(account_id: str) -> str:
+    """
+    Return how the ids of the uploads of an account begin.
+    """
+    return hashlib.sha256(account_id.encode()).hexdigest()[:16]
 
 
 async def _receive(chunks: AsyncIterator[bytes], path: str, largest: int) -> str:
@@ -215,16 +282,3 @@ async def _receive(chunks: AsyncIterator[bytes], path: str, largest: int) -> str
             digest.update(chunk)
             await asyncio.to_thread(target.write, chunk)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """
-    Raise :class:`StorageFull` for a full disk.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StorageFull("The disk of the server is full.") from error
-        raise
