@@ -56,6 +56,7 @@ from fal_server.queue.request_queues import RequestQueue
 from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.queue.webhooks import Webhooks
 from fal_server.routing.catalogs import ApplicationCatalog
+from fal_server.routing.deployments import Deployments
 from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.revision_pools import RevisionPools
 from fal_server.routing.routers import Router
@@ -113,6 +114,7 @@ class ControlPlane:
     launcher: RunnerLauncher = attrs.field(init=False)
     urls: Urls = attrs.field(init=False)
     catalog: ApplicationCatalog = attrs.field(init=False)
+    deployments: Deployments = attrs.field(init=False)
     functions: FunctionPools = attrs.field(init=False)
     runs: RunMethods = attrs.field(init=False)
     queue: RequestQueue = attrs.field(init=False)
@@ -137,6 +139,7 @@ class ControlPlane:
         revisions = Revisions(self.database)
         fleet = RevisionPools(self.launcher, revisions, RunnerRecords(self.database), payloads)
         self.catalog = ApplicationCatalog(revisions, fleet)
+        self.deployments = Deployments(self.catalog)
         self.functions = FunctionPools(self.launcher, payloads)
         self.runs = RunMethods(self.launcher, self.catalog, self.functions, payloads, self.urls)
         self.queue = self._make_queue()
@@ -243,7 +246,7 @@ class ControlPlane:
                 *self._listen_for_gateways(),
                 self._listen("metrics", await self._start_http(metrics)),
             ]
-            await self.catalog.start()
+            await self.deployments.start()
             await self.queue.start()
             for listener in listeners:
                 listener.open()
@@ -272,7 +275,7 @@ class ControlPlane:
             KeyMethods(self.database, self.identity),
             StageMethods(self.stages, self.vault),
             self.runs,
-            ApplicationMethods(self.launcher, self.catalog, self.urls),
+            ApplicationMethods(self.launcher, self.deployments, self.urls),
             RunnerMethods(self.catalog, self.functions),
         )
 

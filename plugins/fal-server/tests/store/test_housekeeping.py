@@ -140,6 +140,23 @@ def test_round_deletes_what_has_expired(
     assert ("could not be renewed" in caplog.text) is not can_renew
 
 
+def test_responses_are_kept_for_as_long_as_told(tmp_path: Path, database: Database):
+    """
+    A round deletes the requests that ended longer ago than responses are kept.
+    """
+
+    async def main() -> None:
+        kept = await fill(DataDirectory(tmp_path / "data"), database)
+        rounds = attrs.evolve(kept.rounds, responses_kept=NEW / 2)
+        async with running(rounds) as task:
+            while await rounds.requests.find("new"):
+                assert not task.done()
+                # Until the round is over.
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
 def test_round_after_the_clock_was_set_deletes_nothing(
     tmp_path: Path,
     database: Database,

@@ -168,12 +168,12 @@ class DetachedExecution(LateExecution):
         with suppress(OSError):
             connection.sendall(self._after.to_bytes(8, "little"))
         self.settle(SupervisedExecution(self.reference, connection))
-        reader = JournalReader(self._largest)
+        reader, start = JournalReader(self._largest), self._after
         with connection:
             while chunk := _receive(connection):
                 self._received += len(chunk)
                 for event in reader.feed(chunk):
-                    self._after += 1
+                    self._after = start + reader.number
                     self._sink(event)
                     if isinstance(event, Exited):
                         return True

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import make_host
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
+from fal_server.fleet.capacities import describe_crowding
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.seclusion import Seclusion
@@ -91,6 +92,15 @@ class RunnerLauncher:
         await self.http.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def crowding(self, present: Sequence[str], another: str) -> str:
+        """
+        Return why runners of the machine types *present* leave no room for one of the type
+        *another*, as a sentence. Empty where they do, or where this process cannot know.
+        """
+        if self.host.name != "local":
+            return ""
+        return await asyncio.to_thread(describe_crowding, present, another, self._sizes)
 
     def launch(
         self,

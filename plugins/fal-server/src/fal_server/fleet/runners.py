@@ -63,6 +63,8 @@ class Runner:
         cause: The exception behind *reason*, of its host or of whoever gave it up. None
             where there is none.
 
+        traceback: That of the exception with which it has ended. Empty where there is none.
+
         in_flight: How many requests it has.
 
         released: Called when a request has given its place back.
@@ -88,6 +90,7 @@ class Runner:
     url: str | None = None
     reason: str = ""
     cause: FalCoreError | None = None
+    traceback: str = attrs.field(default="", init=False, repr=False)
     started_at: float = attrs.field(factory=time.time)
     ended_at: float | None = None
     in_flight: int = 0
@@ -271,11 +274,11 @@ class Runner:
         )
         if not sentence:
             return
-        raised = self._events.raised
-        traceback = raised.traceback if raised is not None else ""
-        if self._reported is not None and not self.reason:
-            traceback = self._reported.traceback
-        for line in make_lines(sentence, traceback, self.cause, now):
+        raised, reported = self._events.raised, self._reported
+        self.traceback = raised.traceback if raised is not None else ""
+        if reported is not None and not self.reason:
+            self.traceback = reported.traceback
+        for line in make_lines(sentence, self.traceback, self.cause, now):
             # Whoever waits for a runner to come up gets the reason in another way.
             self.lines.take(line, is_echoed=self.agent.url is not None and bool(self.reason))
 

@@ -211,36 +211,31 @@ class RequestQueue:
         """
         if request.is_over:
             return False
-        await self._cancel(request.id)
-        return True
-
-    async def _cancel(self, id: str) -> bool:
-        """
-        Cancel a request, and return whether it was dropped.
-        """
-        pending = self._backlog.find(id)
+        pending = self._backlog.find(request.id)
         # A request that waits for its next attempt may still be stored as running.
         waits = pending is not None and pending.runner is None
-        dropped = await self.requests.change(
-            id,
-            only=UNFINISHED if waits else ("queued",),
-            state="cancelled",
-            ended_at=time.time(),
-            body=b"",
-        )
+        only = UNFINISHED if waits else ("queued",)
+        dropped = await self.requests.cancel([request.id], only)
         if pending is None:
-            return dropped
+            return True
         if dropped:
-            pending.cancelled = True
-            self.files.remove(name_body(id))
-            if pending.task is not None:
-                pending.task.cancel()
-            else:
-                self._backlog.remove(pending)
+            self._drop(pending)
         elif pending.runner is not None:
             pending.cancelled = True
-            await _notify_cancelled(pending.runner, id)
-        return dropped
+            await _notify_cancelled(pending.runner, request.id)
+        return True
+
+    def _drop(self, pending: PendingRequest) -> None:
+        """
+        Forget a request that was cancelled in the database.
+        """
+        pending.cancelled = True
+        if pending.place.size > SMALL:
+            self.files.remove(name_body(pending.id))
+        if pending.task is not None:
+            pending.task.cancel()
+        else:
+            self._backlog.remove(pending)
 
     def waiting(self) -> Mapping[str, int]:
         """
@@ -262,6 +257,7 @@ class RequestQueue:
             by_caller[sender] = by_caller.get(sender, 0) + 1
         return QueueSize(size=len(waiting), by_caller=by_caller)
 
+    @uninterrupted
     async def flush(self, caller: Caller, owner: str, alias: str, *, sender: str | None) -> int:
         """
         Drop the requests to an application that wait, and return how many were dropped.
@@ -273,11 +269,17 @@ class RequestQueue:
             NotFound: *caller* has no such application.
         """
         dropped = 0
-        waiting = iter(self._waiting_for(caller, owner, alias))
-        # Many writes share a transaction.
-        while some := [*islice(waiting, FRONT)]:
-            chosen = [each for each in some if sender in (None, each.place.sender[0])]
-            dropped += sum(await asyncio.gather(*(self._cancel(each.id) for each in chosen)))
+        # The last first, so that nobody competes for a runner in place of one that is dropped.
+        waiting = reversed(self._waiting_for(caller, owner, alias))
+        while some := {each.id: each for each in islice(waiting, FRONT)}:
+            chosen = [
+                each.id
+                for each in some.values()
+                if each.runner is None and sender in (None, each.place.sender[0])
+            ]
+            for id in await self.requests.cancel(chosen, UNFINISHED):
+                self._drop(some[id])
+                dropped += 1
         return dropped
 
     def _waiting_for(self, caller: Caller, owner: str, alias: str) -> list[PendingRequest]:

@@ -5,7 +5,7 @@ Revision pools: the runners of applications, which outlive the server.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -66,6 +66,18 @@ class RevisionPools:
         pool = RunnerPool(scaling, launch)
         return pool
 
+    async def crowding(
+        self, present: Sequence[Runner], spec: RunnerSpec, scaling: Scaling
+    ) -> str:
+        """
+        Return why the runners that are *present* leave no room for another of a revision, as
+        a sentence. Empty where they do, or where nobody knows.
+        """
+        machines = [runner.spec.machine_type for runner in present]
+        return await self.launcher.crowding(
+            machines, _with_settings(spec, scaling).machine_type
+        )
+
     async def attach(self, record: RunnerRecord, pool: RunnerPool | None) -> None:
         """
         Attach to a runner that an earlier server launched.
@@ -105,7 +117,8 @@ class RevisionPools:
 
     async def _record(self, runner: Runner) -> None:
         spec = runner.spec
-        is_public = await self.revisions.is_public(spec.owner, spec.application)
+        leads = (spec.owner, spec.application, runner.revision)
+        is_public = await self.revisions.is_public(*leads)
         self.launcher.seclusion.check(spec, is_public=is_public)
         record = RunnerRecord(
             id=runner.id,

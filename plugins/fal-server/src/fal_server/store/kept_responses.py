@@ -4,6 +4,7 @@ Kept responses: how much of them is stored for each account, and in which files.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.databases import Database
 from fal_server.state.tasks import Tasks, insist
+from fal_server.store.idempotency_keys import delete_of
 from fal_server.store.queued_requests import UNFINISHED, name_answer, name_body, requests
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ class KeptResponses:
         await self._files.remove_leftovers(self._choose_leftovers)
 
     async def _count(self) -> None:
-        for whose, size in await insist(lambda: self._measure()):
+        for whose, size in await insist(self._measure):
             self._sizes[whose] += size
             self._check(whose)
 
@@ -88,9 +90,10 @@ class KeptResponses:
             # What has expired since is still counted.
             found = await insist(lambda: self._measure(whose))
             self._sizes[whose] = sum(size for _, size in found)
-            count = 0
-            while self._sizes[whose] > self._largest * _LEFT:
-                deleted = await insist(lambda: self._delete_oldest(whose))
+            count, left = 0, int(self._largest * _LEFT)
+            while (excess := self._sizes[whose] - left) > 0:
+                delete = functools.partial(self._delete_oldest, whose, excess)
+                deleted = await insist(delete)
                 if not deleted:
                     break
                 for name, size in deleted:
@@ -122,22 +125,26 @@ class KeptResponses:
             ]
         )
 
-    async def _delete_oldest(self, whose: Sender) -> list[tuple[str, int]]:
+    async def _delete_oldest(self, whose: Sender, excess: int) -> list[tuple[str, int]]:
         """
-        Delete some requests, and return the names of the files that their responses may have,
-        and how many bytes each took.
+        Delete the oldest responses with *excess* bytes, or some of them. Return the names of
+        the files that these may have, and how many bytes each took.
         """
         columns = (requests.c.id, requests.c.attempts, requests.c.answer_size)
         old = sa.select(*columns).where(*_ended(whose), requests.c.webhook_due.is_(None))
         chosen = old.order_by(requests.c.ended_at).limit(_AT_ONCE)
 
         def work(connection: sa.Connection) -> list[tuple[str, int]]:
-            found = connection.execute(chosen).all()
-            ids = [row.id for row in found]
+            ids, deleted, left = [], [], excess
+            for row in connection.execute(chosen).all():
+                if left <= 0:
+                    break
+                ids.append(row.id)
+                deleted.append((name_answer(row.id, row.attempts), row.answer_size + _ROW))
+                left -= row.answer_size + _ROW
+            delete_of(connection, ids)
             connection.execute(requests.delete().where(requests.c.id.in_(ids)))
-            return [
-                (name_answer(row.id, row.attempts), row.answer_size + _ROW) for row in found
-            ]
+            return deleted
 
         return await self._database.write(work)
 

@@ -17,7 +17,7 @@ from fal_server.errors import Invalid
 from fal_server.state.databases import Database, metadata
 from fal_server.state.engines import Prepared
 from fal_server.state.upgrades import VALUE
-from fal_server.store.idempotency_keys import IdempotencyKey, claim, delete_old
+from fal_server.store.idempotency_keys import IdempotencyKey, claim, delete_of, delete_old
 
 
 def _size(name: str) -> sa.Column[Any]:
@@ -250,6 +250,20 @@ class QueuedRequests:
 
         return await self._database.write(work)
 
+    async def cancel(self, ids: Sequence[str], only: tuple[State, ...]) -> list[str]:
+        """
+        Cancel those requests that are in one of the states *only*, and return their ids.
+        """
+        changes = {"state": "cancelled", "ended_at": time.time(), "body": b""}
+        cancelled = _changed(tuple(changes), only)
+
+        def work(connection: sa.Connection) -> list[str]:
+            return [
+                id for id in ids if cancelled.run(connection, {**changes, "request_id": id})
+            ]
+
+        return await self._database.write(work)
+
     async def change(self, id: str, *, only: Sequence[State] = (), **values: Any) -> bool:
         """
         Change a request if it is in one of the states *only*, and return whether it was.
@@ -302,17 +316,18 @@ class QueuedRequests:
         """
         Delete idempotency keys that are old, and requests that ended *kept* seconds ago.
         """
-        # The keys first: none may lead to a request that is gone.
         await self._database.write(delete_old)
         chosen = sa.select(requests.c.id).where(
             requests.c.ended_at < time.time() - kept, requests.c.webhook_due.is_(None)
         )
-        deleted = requests.delete().where(
-            requests.c.id.in_(chosen.limit(_MOST).scalar_subquery())
-        )
-        while await self._database.write(
-            lambda connection: connection.execute(deleted).rowcount
-        ):
+
+        def work(connection: sa.Connection) -> bool:
+            ids = connection.scalars(chosen.limit(_MOST)).all()
+            delete_of(connection, ids)
+            connection.execute(requests.delete().where(requests.c.id.in_(ids)))
+            return bool(ids)
+
+        while await self._database.write(work):
             # Other writes take their turns.
             pass
 
