@@ -129,6 +129,7 @@ class ControlPlane:
             sizes,
             self.metrics.starts.observe,
             owner=f"The server of {self.directory.path}",
+            largest_result=self.settings.limits.largest_result,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"

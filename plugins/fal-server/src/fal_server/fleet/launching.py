@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from fal_core.abilities import detaching
+from fal_core.abilities import LimitedSink, detaching
 from fal_core.calls import Call
 from fal_core.errors import FalCoreError
 from fal_core.events import Exited, Sealed
@@ -24,11 +24,15 @@ from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.capacities import describe_crowding
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
+from fal_server.limits import Limits
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server_agent.limits import drop_groups
+
+#: The largest event of a host that is read, in bytes: all but lines are small.
+_LARGEST_EVENT = 64 << 20
 
 #: The most launches and builds at once.
 _AT_ONCE = 16
@@ -46,6 +50,8 @@ class RunnerLauncher:
         observe_start: Called with the seconds that a runner took to start.
 
         owner: The server, as the host names it to people who list its work.
+
+        largest_result: The largest message that an agent may send, in bytes.
     """
 
     def __init__(
@@ -55,12 +61,15 @@ class RunnerLauncher:
         sizes: Mapping[str, int],
         observe_start: Callable[[float], None] = lambda _: None,
         owner: str = "",
+        *,
+        largest_result: int = Limits().largest_result,
     ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
         self.logs = logs
         self._sizes = sizes
         self._observe_start = observe_start
         self._owner = owner
+        self._largest_result = largest_result
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
         #: Builds the environments of runners.
@@ -173,7 +182,8 @@ class RunnerLauncher:
         runner.was_started_at(started_at)
         # The host reports its URLs again.
         runner.lines.known_until = known_until
-        runner.execution = detaching(self.host).attach(reference, runner.take, 0)
+        sink = LimitedSink(runner.take, _LARGEST_EVENT)
+        runner.execution = detaching(self.host).attach(reference, sink, 0)
         return runner
 
     def _make_runner(
@@ -197,6 +207,7 @@ class RunnerLauncher:
             http=self.http,
             changed=note,
             echoes=self.echoes,
+            largest_result=self._largest_result,
         )
 
     # -- in a thread -----------------------------------------------------------------
@@ -204,7 +215,7 @@ class RunnerLauncher:
     def _launch(self, runner: Runner, lifetime: Lifetime) -> None:
         try:
             call = self._make_call(runner, lifetime)
-            execution = self.host.launch(call, runner.take)
+            execution = self.host.launch(call, LimitedSink(runner.take, _LARGEST_EVENT))
         except FalCoreError as error:
             runner.cause = error
             self._refuse(runner, str(error))
