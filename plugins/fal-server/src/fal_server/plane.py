@@ -42,7 +42,9 @@ from fal_server.http.log_routes import LogRoutes
 from fal_server.http.token_routes import TokenRoutes
 from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
 from fal_server.listeners.certificates import Certificate
+from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.listeners.http_connections import connections_of, start_http
+from fal_server.listeners.open_connections import OpenConnections, open_files
 from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.listeners.shared_ports import Listener, ProtocolFactory
 from fal_server.listeners.urls import Urls
@@ -106,6 +108,7 @@ class ControlPlane:
     functions: FunctionPools = attrs.field(init=False)
     runs: RunMethods = attrs.field(init=False)
     queue: RequestQueue = attrs.field(init=False)
+    connections: OpenConnections = attrs.field(init=False)
     _certificate: Certificate = attrs.field(init=False)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
 
@@ -115,6 +118,9 @@ class ControlPlane:
             self.settings.machine, self.logs, sizes, self.metrics.starts.observe
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
+        self.connections = OpenConnections(
+            self.settings.limits, self.settings.proxies, files=open_files()
+        )
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
         bundle, keys = self.directory.tls / "bundle.pem", self.identity.runner_keys
         payloads = Payloads(self.vault, self.files, self.urls, runners, data, keys, bundle)
@@ -197,10 +203,10 @@ class ControlPlane:
         try:
             names = [*self.settings.names, *self._own_names()]
             self._certificate = Certificate(self.directory, names)
-            socket_path = await self._start_grpc()
+            mouth = await self._start_grpc()
             http = await self._start_http(self._make_api())
             listeners = [
-                self._listen("api", http, grpc_socket=socket_path),
+                self._listen("api", http, grpc=mouth),
                 *self._listen_for_gateways(),
                 self._listen(
                     "metrics", await self._start_http(self.metrics.make_application())
@@ -225,13 +231,14 @@ class ControlPlane:
         """
         await self._ends.aclose()
 
-    def _make_controller(self) -> Controller:
+    def _make_controller(self, mouth: TunnelMouth) -> Controller:
         """
         Make the gRPC service from the objects that implement its methods.
         """
         return Controller(
             self.identity,
             self.metrics,
+            mouth.recognise,
             KeyMethods(self.database, self.identity),
             StageMethods(self.stages, self.vault),
             self.runs,
@@ -264,53 +271,55 @@ class ControlPlane:
         """
         Listen at the ports of the gateways.
         """
-        router = self.queue.router
+        router, limits = self.queue.router, self.settings.limits
         for name, gateway in (
-            ("run", RunGateway(router)),
+            ("run", RunGateway(router, limits)),
             ("queue", QueueGateway(router, self.queue, self.logs, self.urls)),
-            ("ws", WebSocketGateway(router)),
+            ("ws", WebSocketGateway(router, limits)),
         ):
             server = serve_gateway(gateway.answer)
             self._ends.push_async_callback(server.shutdown, self.settings.drain)
-            yield self._listen(name, connections_of(server, inflates=False))
+            yield self._listen(name, connections_of(server, limits, inflates=False))
 
-    async def _start_grpc(self) -> str:
+    async def _start_grpc(self) -> TunnelMouth:
         """
-        Start the gRPC server, and return the unix socket that it listens on.
+        Start the gRPC server, and return what makes tunnels to it.
         """
         largest = ("grpc.max_receive_message_length", self.settings.limits.largest_message)
         options = [*(each for each in GRPC_OPTIONS if each[0] != largest[0]), largest]
         server = grpc.aio.server(
             options=options, maximum_concurrent_rpcs=self.settings.limits.most_calls
         )
-        server.add_generic_rpc_handlers((self._make_controller().handler(),))
         folder = self.directory.make_socket_folder()
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
         path = str(Path(folder) / "grpc")
+        mouth = TunnelMouth(path, self.settings.limits)
+        server.add_generic_rpc_handlers((self._make_controller(mouth).handler(),))
         server.add_insecure_port(f"unix:{path}")
         await server.start()
         self._ends.push_async_callback(server.stop, self.settings.drain)
-        return path
+        return mouth
 
     async def _start_http(self, application: web.Application) -> ProtocolFactory:
         """
         Start an HTTP application, and return the factory of its connections.
         """
         application.on_shutdown.append(self._end_streams)
-        runner, connect = await start_http(application, drain=self.settings.drain)
+        drain, limits = self.settings.drain, self.settings.limits
+        runner, connect = await start_http(application, drain=drain, limits=limits)
         self._ends.push_async_callback(runner.cleanup)
         return connect
 
     def _listen(
-        self, name: str, http: ProtocolFactory, *, grpc_socket: str | None = None
+        self, name: str, http: ProtocolFactory, *, grpc: TunnelMouth | None = None
     ) -> Listener:
         """
         Listen at a port. It is closed before the servers behind it.
         """
         host, port = self.settings.host, self.settings.port_of(name)
-        protocols = ["http/1.1"] if grpc_socket is None else ["h2", "http/1.1"]
+        protocols = ["http/1.1"] if grpc is None else ["h2", "http/1.1"]
         tls = self._certificate.make_context(*protocols)
-        listener = Listener(name, http, grpc_socket, tls)
+        listener = Listener(name, http, grpc, tls, self.settings.limits, self.connections)
         try:
             self.ports[name] = listener.listen(host, port)
         except OSError as error:

@@ -99,6 +99,14 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
     help="A private network that webhooks may reach, as in 10.0.0.0/8.",
 )
 @click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    metavar="NETWORK",
+    callback=_check_networks,
+    help="The address or network of a reverse proxy, as in 10.0.0.7.",
+)
+@click.option(
     "--memory",
     multiple=True,
     metavar="TYPE=SIZE",

@@ -13,7 +13,7 @@ from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
 from fal_server.errors import Refusal
-from fal_server.listeners.http_connections import Unreadable
+from fal_server.listeners.http_connections import Unreadable, begin
 from fal_server.routing.headers import Headers
 from fal_server.routing.refusals import describe_refusal
 from fal_server.routing.routers import TOKEN
@@ -31,6 +31,7 @@ def serve_gateway(answer: Handler) -> web.Server:
     """
 
     async def handle(request: BaseRequest) -> web.StreamResponse:
+        begin(request)
         try:
             return await answer(request)
         except Refusal as refusal:

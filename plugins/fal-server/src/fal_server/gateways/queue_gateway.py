@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from fal_server.errors import Invalid, NotFound, NotNow, TooLarge
+from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
 from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
@@ -65,6 +66,8 @@ class QueueGateway:
     async def _submit(self, request: BaseRequest, target: Target) -> web.Response:
         application = target.application
         caller = await self._router.admit(application, request.headers)
+        if caller is not None:
+            recognise(request)
         # Refuse an invalid header now, rather than when the request is given to a runner.
         start_timeout(request.headers)
         priority = request.headers.get("X-Fal-Queue-Priority", "normal").lower()
@@ -106,6 +109,8 @@ class QueueGateway:
     ) -> web.Response:
         application = target.application
         caller = await self._router.admit(application, request.headers, "models:requests:read")
+        if caller is not None:
+            recognise(request)
         queued = await self._queue.requests.find(request_id)
         if (
             queued is None

@@ -6,19 +6,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable
+from asyncio import FIRST_COMPLETED
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
 from typing import Any
 
 import aiohttp
-from aiohttp import web
+import attrs
+from aiohttp import WSCloseCode, web
 from aiohttp.web_request import BaseRequest
 
 from fal_server.errors import Refusal, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.http_servers import is_websocket, make_error, with_token
-from fal_server.listeners.http_connections import Unreadable
+from fal_server.limits import Limits
+from fal_server.listeners.http_connections import Unreadable, recognise
 from fal_server.routing.headers import (
     REQUEST_ID,
     from_runner,
@@ -35,7 +38,10 @@ from fal_server.routing.routers import Router, Target
 
 logger = logging.getLogger(__name__)
 
-#: The largest body that is forwarded in one piece, in bytes.
+Socket = Any
+
+#: The largest body that is forwarded in one piece, in bytes. The body of a request is there
+#: before a runner is taken for it.
 _SMALL = 1 << 18
 
 
@@ -44,8 +50,9 @@ class RunGateway:
     Forwards requests, and websockets, to runners.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, limits: Limits) -> None:
         self._router = router
+        self._limits = limits
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
@@ -53,21 +60,37 @@ class RunGateway:
         """
         target = self._router.find(request.rel_url)
         caller = await self._router.admit(target.application, with_token(request))
+        if caller is not None:
+            recognise(request)
         request_id = new_request_id()
+        if is_websocket(request) and not web.WebSocketResponse().can_prepare(request):
+            raise Unreadable
         try:
+            body = await _take_body(request)
             async with self._router.lease(
                 target.application, request.headers, request_id, caller
             ) as runner:
-                if is_websocket(request):
-                    return await _forward_websocket(request, target, runner, request_id)
-                return await self._forward(request, target, runner, request_id)
+                if not is_websocket(request):
+                    return await self._forward(request, target, runner, request_id, body)
+                idle = self._limits.longest_idle if caller is None else None
+                socket, code = await _forward_websocket(
+                    request, target, runner, request_id, idle
+                )
+            # The sender may take its time to agree.
+            with suppress(Exception):
+                await socket.close(code=code)
+            return socket
         except Refusal as refusal:
             return make_error(refusal, {REQUEST_ID: request_id})
 
     async def _forward(
-        self, request: BaseRequest, target: Target, runner: Runner, request_id: str
+        self,
+        request: BaseRequest,
+        target: Target,
+        runner: Runner,
+        request_id: str,
+        body: bytes | AsyncIterable[bytes] | None,
     ) -> web.StreamResponse:
-        body = await _body_of(request)
         forwarded = to_runner(request.headers.items(), request_id, target.path)
         if body is not None and request.content_length is not None:
             # The length is known, and simple servers may not support chunked bodies.
@@ -101,16 +124,23 @@ class RunGateway:
         except DISCONNECTS as error:
             if response is not None or not runner.url:
                 raise ConnectionResetError from error
-            if isinstance(request.content.exception(), web.RequestPayloadError):
+            reason = request.content.exception()
+            if isinstance(reason, Refusal):
+                raise reason from None
+            if isinstance(reason, web.RequestPayloadError):
                 raise Unreadable from None
             raise await describe_disconnection(runner, error) from error
 
 
 async def _forward_websocket(
-    request: BaseRequest, target: Target, runner: Runner, request_id: str
-) -> web.StreamResponse:
+    request: BaseRequest, target: Target, runner: Runner, request_id: str, idle: float | None
+) -> tuple[web.WebSocketResponse, int]:
     """
-    Relay messages between the sender and a websocket of a runner until either closes.
+    Relay messages between the sender and a websocket of a runner until either closes. Return
+    the websocket of the sender, and the code with which to close it.
+
+    Arguments:
+        idle: Seconds without a message after which it ends. None for no limit.
     """
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
     protocols = tuple(each.strip() for each in offered.split(",") if each.strip())
@@ -127,43 +157,83 @@ async def _forward_websocket(
     socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
     socket.headers[REQUEST_ID] = request_id
     await socket.prepare(request)
-    relays = [
-        asyncio.create_task(_relay(socket, upstream_socket)),
-        asyncio.create_task(_relay(upstream_socket, socket)),
-    ]
     try:
-        await asyncio.wait(relays, return_when=asyncio.FIRST_COMPLETED)
+        code = await _relay_both(socket, upstream_socket, idle)
     finally:
-        for relay in relays:
-            relay.cancel()
-        await asyncio.gather(*relays, return_exceptions=True)
         with suppress(Exception):
             await upstream_socket.close()
-        with suppress(Exception):
-            await socket.close(code=upstream_socket.close_code or 1000)
-    return socket
+    return socket, code or upstream_socket.close_code or WSCloseCode.OK
 
 
-Socket = Any
-
-
-async def _relay(source: Socket, target: Socket) -> None:
-    async for message in source:
-        if message.type is aiohttp.WSMsgType.TEXT:
-            await target.send_str(message.data)
-        elif message.type is aiohttp.WSMsgType.BINARY:
-            await target.send_bytes(message.data)
-        else:
-            return
-
-
-async def _body_of(request: BaseRequest) -> bytes | AsyncIterable[bytes] | None:
+async def _relay_both(one: Socket, other: Socket, idle: float | None) -> int | None:
     """
-    Return the body of *request*: as bytes if it is small and has arrived already, so that it
-    is sent in one write, or else in parts. None if there is none.
+    Relay messages between two websockets until either closes. If there is no message for
+    *idle* seconds, return the code with which to close them.
     """
+    relays = [Relay(one, other), Relay(other, one)]
+    tasks = [asyncio.create_task(relay.run()) for relay in relays]
+    try:
+        while not (await asyncio.wait(tasks, timeout=idle, return_when=FIRST_COMPLETED))[0]:
+            if not sum(relay.take_count() for relay in relays):
+                return WSCloseCode.POLICY_VIOLATION
+        return None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@attrs.define(eq=False)
+class Relay:
+    """
+    One direction of a websocket.
+    """
+
+    source: Socket
+    target: Socket
+    _count: int = 0
+
+    async def run(self) -> None:
+        """
+        Pass messages on until the source closes.
+        """
+        async for message in self.source:
+            self._count += 1
+            if message.type is aiohttp.WSMsgType.TEXT:
+                await self.target.send_str(message.data)
+            elif message.type is aiohttp.WSMsgType.BINARY:
+                await self.target.send_bytes(message.data)
+            else:
+                return
+
+    def take_count(self) -> int:
+        """
+        Return how many messages there were since this was asked last.
+        """
+        count, self._count = self._count, 0
+        return count
+
+
+async def _take_body(request: BaseRequest) -> bytes | AsyncIterable[bytes] | None:
+    """
+    Return the body of *request*, once it is there: a sender who is slow keeps no runner
+    waiting. Of a large one only the beginning is there, and the rest comes in parts. None if
+    there is no body.
+    """
+    content = request.content
     if not request.body_exists:
         return None
-    if request.content.is_eof() and (request.content_length or _SMALL + 1) <= _SMALL:
-        return await request.content.read()
-    return request.content.iter_any()
+    if content.is_eof() and (request.content_length or _SMALL + 1) <= _SMALL:
+        return await content.read()
+    received = bytearray()
+    async for part in content.iter_any():
+        received += part
+        if len(received) > _SMALL:
+            return _go_on(bytes(received), content)
+    return bytes(received)
+
+
+async def _go_on(beginning: bytes, rest: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    yield beginning
+    async for part in rest.iter_any():
+        yield part

@@ -9,7 +9,7 @@ import json
 
 import aiohttp
 import attrs
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 from aiohttp.web_request import BaseRequest
 
 from fal_server.access.callers import Caller
@@ -17,6 +17,8 @@ from fal_server.errors import Refusal, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.http_servers import is_websocket, with_token
+from fal_server.limits import Limits
+from fal_server.listeners.http_connections import recognise
 from fal_server.routing.headers import from_runner, new_request_id, to_runner
 from fal_server.routing.leases import drain_if_broken
 from fal_server.routing.refusals import (
@@ -36,8 +38,9 @@ class WebSocketGateway:
     body in one message or more, and an ``end`` message.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, limits: Limits) -> None:
         self._router = router
+        self._limits = limits
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
@@ -45,11 +48,19 @@ class WebSocketGateway:
         """
         target = self._router.find(request.rel_url)
         caller = await self._router.admit(target.application, with_token(request))
+        if caller is not None:
+            recognise(request)
         if not is_websocket(request):
             raise Unavailable("This gateway accepts only websockets.")
+        idle = self._limits.longest_idle if caller is None else None
         socket = web.WebSocketResponse(max_msg_size=LARGEST_MESSAGE)
         await socket.prepare(request)
-        async for message in socket:
+        while True:
+            try:
+                message = await asyncio.wait_for(socket.receive(), idle)
+            except asyncio.TimeoutError:
+                await socket.close(code=WSCloseCode.POLICY_VIOLATION)
+                break
             if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 break
             data = message.data.encode() if isinstance(message.data, str) else message.data

@@ -18,6 +18,7 @@ from fal_server.access.tokens import Tokens
 from fal_server.errors import AlreadyExists, Invalid
 from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, text_of
+from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.store.blobs import Blobs
 from fal_server.store.uploads import AppFiles, StoredFiles, new_id, safe_name
@@ -244,7 +245,9 @@ class StorageRoutes:
         )
 
     def _claims(self, request: web.Request) -> Mapping[str, Any]:
-        return self._tokens.open(_UPLOAD, request.match_info["token"])
+        claims = self._tokens.open(_UPLOAD, request.match_info["token"])
+        recognise(request)
+        return claims
 
     def _upload_of(self, claims: Mapping[str, Any]) -> str:
         if claims["upload"] is None:
