@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from aiohttp import web
 from isolate_proto.configuration import GRPC_OPTIONS
 
+from fal_core.open_files import most_open_files
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PRESETS
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
@@ -44,7 +45,7 @@ from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
 from fal_server.listeners.certificates import Certificate
 from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.listeners.http_connections import connections_of, start_http
-from fal_server.listeners.open_connections import OpenConnections, open_files
+from fal_server.listeners.open_connections import OpenConnections
 from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.listeners.shared_ports import Listener, ProtocolFactory
 from fal_server.listeners.urls import Urls
@@ -119,7 +120,7 @@ class ControlPlane:
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         self.connections = OpenConnections(
-            self.settings.limits, self.settings.proxies, files=open_files()
+            self.settings.limits, self.settings.proxies, files=most_open_files()
         )
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
         bundle, keys = self.directory.tls / "bundle.pem", self.identity.runner_keys

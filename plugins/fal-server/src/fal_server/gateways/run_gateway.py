@@ -156,9 +156,14 @@ async def _forward_websocket(
     chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
     socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
     socket.headers[REQUEST_ID] = request_id
-    await socket.prepare(request)
     try:
+        await socket.prepare(request)
         code = await _relay_both(socket, upstream_socket, idle)
+    except asyncio.CancelledError:
+        # The server ends, or the sender has gone.
+        with suppress(Exception):
+            await socket.close(code=WSCloseCode.GOING_AWAY)
+        raise
     finally:
         with suppress(Exception):
             await upstream_socket.close()

@@ -244,18 +244,6 @@ class OpenConnections:
         return str(found)
 
 
-def open_files() -> int | None:
-    """
-    Return how many files this process may have open. None for any number.
-    """
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return None
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if soft == resource.RLIM_INFINITY else soft
-
-
 class _Burst:
     """
     Something that may happen often in a short time, and is logged once then.
